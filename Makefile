@@ -1,0 +1,43 @@
+# make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
+# make test    all tests but the slow ones;  make test-slow  the slow ones
+# make check   format, lint, types;          make docs       docs/cli.md from --help
+# make bench   compare with peers, into benchmarks/results/
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+EVERYTHING := export,qnn,litert,distill,demo,heic,dev
+
+.PHONY: demo test test-slow check docs bench
+
+demo: .venv/installed-demo
+	@$(BIN)/python scripts/demo.py $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: .venv/installed-everything
+	$(BIN)/pytest -m "not slow"
+
+test-slow: .venv/installed-everything
+	$(BIN)/pytest -m slow
+
+check: .venv/installed-everything
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+docs: .venv/installed-everything
+	$(BIN)/python scripts/make_cli_docs.py
+
+bench: .venv/installed-everything
+	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/index_vs_peers.py
+
+.venv/bin/pip:
+	@$(PYTHON) -m venv .venv
+
+.venv/installed-demo: .venv/bin/pip pyproject.toml
+	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,qnn,demo]"
+	@touch $@
+
+.venv/installed-everything: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING)]"
+	@touch $@ .venv/installed-demo

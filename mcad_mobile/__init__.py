@@ -1,0 +1,3 @@
+"""mcad-mobile: image-text search on phones."""
+
+__version__ = "0.1.0"

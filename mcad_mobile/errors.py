@@ -1,0 +1,74 @@
+"""One error tree. Each message says what went wrong, with which value, and what to do next."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class McadError(Exception):
+    """Base of every error that a user can meet; `hint` is the next step to take."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        self.what = what
+        self.hint = hint
+        super().__init__(f"{what}\n  {hint}" if hint else what)
+
+
+class MissingExtra(McadError):
+    """A library of an optional extra is not installed."""
+
+
+class StudentError(McadError):
+    """A student is missing, damaged, or not one that we can read."""
+
+
+class TargetError(McadError):
+    """A chip that is not in the table, or that cannot run what was asked."""
+
+
+class BundleError(McadError):
+    """A bundle is missing, damaged, or of a schema that this version does not read."""
+
+
+class PhotoError(McadError):
+    """A photo cannot be read, or a folder holds none."""
+
+
+class QueryError(McadError):
+    """A query that has nothing to search for."""
+
+
+class PhotoIndexError(McadError):
+    """An index is missing, damaged, or was built by another student."""
+
+
+class DataError(McadError):
+    """A captioned-photo dataset or a calibration set is not as it should be."""
+
+
+class ExportError(McadError):
+    """A tower could not be converted or compiled for its target."""
+
+
+class ParityError(ExportError):
+    """An exported tower gives other embeddings than the float student."""
+
+
+class RuntimeUnavailable(McadError):
+    """A runtime that the bundle names is not installed or cannot run on this machine."""
+
+
+class BenchError(McadError):
+    """A measurement could not be taken."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise MissingExtra naming the pip command of the extra that has it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{module} could not be imported ({error}).",
+            f"Install it with: pip install 'mcad-mobile[{extra}]'",
+        ) from error
