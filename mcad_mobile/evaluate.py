@@ -1,0 +1,116 @@
+"""Recall@K of text-to-image and image-to-text retrieval, on embeddings from any source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.runtimes import normalize
+
+if TYPE_CHECKING:
+    from mcad_mobile.students.mcad import Student
+
+Progress = Callable[[str, int, int], None]
+
+KS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Recall@1, 5 and 10 in percent."""
+
+    r1: float
+    r5: float
+    r10: float
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    photos: int
+    captions: int
+    text_to_image: Recall
+    image_to_text: Recall
+
+    @property
+    def mean_recall(self) -> float:
+        """mR: the mean of the six recalls, in percent."""
+        six = [*asdict(self.text_to_image).values(), *asdict(self.image_to_text).values()]
+        return float(np.mean(six))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "mean_recall": round(self.mean_recall, 2)}
+
+
+def evaluate_retrieval(
+    images: NDArray[np.float32], texts: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> Retrieval:
+    """images [N, D], texts [M, D] float32 of unit length; photo_of_text [M]: the photo that each
+    caption describes. A photo's image-to-text rank is that of its best caption (the convention
+    of Karpathy and Fei-Fei, arXiv 1412.2306)."""
+    similarity = texts @ images.T
+    rows = np.arange(len(texts))
+    own = similarity[rows, photo_of_text]
+    best_own = np.full(len(images), -np.inf, np.float32)
+    np.maximum.at(best_own, photo_of_text, own)
+    # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
+    text_ranks = (similarity >= own[:, None]).sum(1) - 1
+    similarity[rows, photo_of_text] = -np.inf
+    image_ranks = (similarity >= best_own[None, :]).sum(0)
+    return Retrieval(
+        photos=len(images),
+        captions=len(texts),
+        text_to_image=_recall(text_ranks),
+        image_to_text=_recall(image_ranks),
+    )
+
+
+def evaluate_student(
+    student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
+) -> Retrieval:
+    """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
+    import torch
+
+    @torch.no_grad()
+    def embed_photo(path: Path) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(student.config.preprocess(path)[None])
+        embedding: NDArray[np.float32] = normalize(student.image(pixels).numpy())[0]
+        return embedding
+
+    @torch.no_grad()
+    def embed_text(text: str) -> NDArray[np.float32]:
+        ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch([text]))
+        embedding: NDArray[np.float32] = normalize(student.text(ids, mask).numpy())[0]
+        return embedding
+
+    return evaluate(photos, embed_photo, embed_text, progress)
+
+
+def evaluate(
+    photos: Sequence[CaptionedPhoto],
+    embed_photo: Callable[[Path], NDArray[np.float32]],
+    embed_text: Callable[[str], NDArray[np.float32]],
+    progress: Progress,
+) -> Retrieval:
+    """Recall@K of two functions that give embeddings [D] float32 of unit length."""
+    captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
+    total = len(photos) + len(captions)
+    images = []
+    for i, photo in enumerate(photos):
+        images.append(embed_photo(photo.path))
+        progress("photos", i + 1, total)
+    texts = []
+    for i, (_, text) in enumerate(captions):
+        texts.append(embed_text(text))
+        progress("captions", len(photos) + i + 1, total)
+    owners = np.array([owner for owner, _ in captions])
+    return evaluate_retrieval(np.stack(images), np.stack(texts), owners)
+
+
+def _recall(ranks: NDArray[np.intp]) -> Recall:
+    return Recall(*(round(float((ranks < k).mean() * 100), 2) for k in KS))

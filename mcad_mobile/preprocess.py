@@ -1,0 +1,112 @@
+"""Photo file -> pixels [3, S, S] float32. The reference for every other implementation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mcad_mobile.errors import MissingExtra, PhotoError
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
+_HEIC_SUFFIXES = frozenset({".heic", ".heif"})
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photo becomes a tower's input.
+
+    `resize` is "squash" (the whole photo, both sides to `size`: nothing at the edges is lost to
+    search) or "shortest" (shorter side to `size`, then the centre square). Both average over the
+    pixels that shrink into one (Pillow's antialiased filters). Then (value / 255 - mean) / std
+    for each of R, G, B.
+    """
+
+    size: int
+    resize: Literal["squash", "shortest"]
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def pixels(self, image: Image.Image) -> NDArray[np.float32]:
+        """An opened image, upright and RGB -> [3, size, size] float32."""
+        image = self._resized(image)
+        scaled = np.asarray(image, np.float32) / np.float32(255)
+        normalized = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(normalized.transpose(2, 0, 1), np.float32)
+
+    def __call__(self, path: Path) -> NDArray[np.float32]:
+        """A photo file -> [3, size, size] float32. PhotoError if it cannot be decoded."""
+        return self.pixels(open_photo(path, at_least=self.size))
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        resample = _FILTERS[self.interpolation]
+        if self.resize == "squash":
+            return image.resize((self.size, self.size), resample)
+        width, height = image.size
+        scale = self.size / min(width, height)
+        width, height = round(width * scale), round(height * scale)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        box = (left, top, left + self.size, top + self.size)
+        return image.resize((width, height), resample).crop(box)
+
+
+def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
+    """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white.
+
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
+    `at_least` pixels: a 12-megapixel photo takes a fraction of the time so.
+    Raises PhotoError with the reason.
+    """
+    if path.suffix.lower() in _HEIC_SUFFIXES:
+        _register_heic()
+    try:
+        with Image.open(path) as image:
+            if at_least:
+                image.draft("RGB", (2 * at_least, 2 * at_least))
+            upright = ImageOps.exif_transpose(image)
+            if "transparency" in upright.info or upright.mode in ("RGBA", "LA", "PA"):
+                upright = upright.convert("RGBA")
+                white = Image.new("RGBA", upright.size, "white")
+                upright = Image.alpha_composite(white, upright)
+            return upright.convert("RGB")
+    except FileNotFoundError:
+        raise PhotoError(f"No photo at {path}.", "Check the path.") from None
+    except UnidentifiedImageError:
+        raise PhotoError(f"{path} is not an image that Pillow can read.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{path} cannot be decoded: {error}.") from error
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """All photos below `folder`, sorted. PhotoError if the folder is missing or holds none."""
+    if not folder.is_dir():
+        raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+    photos = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()
+    )
+    if not photos:
+        kinds = ", ".join(sorted(PHOTO_SUFFIXES))
+        raise PhotoError(
+            f"No photos in {folder} (looked for {kinds}, subfolders too).",
+            "Give a folder that holds photos.",
+        )
+    return photos
+
+
+def _register_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtra(
+            "HEIC photos need pillow-heif, which is not installed.",
+            "Install it with: pip install 'mcad-mobile[heic]'",
+        ) from error
+    pillow_heif.register_heif_opener()

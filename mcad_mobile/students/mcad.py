@@ -1,0 +1,149 @@
+"""The default student: EfficientNet-Lite0 and three layers of MiniLM, 256 dimensions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mcad_mobile.errors import StudentError
+from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.students.image_tower import ImageTower
+from mcad_mobile.students.text_tower import TextConfig, TextTower
+from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+
+SCHEMA = "mcad-student/1"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    name: str
+    dim: int
+    image_hidden: int
+    text: TextConfig
+    preprocess: Preprocess
+    tokenizer: TokenizerSpec
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> StudentConfig:
+        pre = data["preprocess"]
+        return StudentConfig(
+            name=data["name"],
+            dim=data["dim"],
+            image_hidden=data["image_hidden"],
+            text=TextConfig(**data["text"]),
+            preprocess=Preprocess(**{**pre, "mean": tuple(pre["mean"]), "std": tuple(pre["std"])}),
+            tokenizer=TokenizerSpec.from_json(data["tokenizer"]),
+        )
+
+
+def default_config(name: str = "mcad-s") -> StudentConfig:
+    """The student that `models/mcad-s` holds. Mean and std are EfficientNet-Lite's own:
+    (value - 127) / 128 on 0..255."""
+    text = TextConfig()
+    return StudentConfig(
+        name=name,
+        dim=256,
+        image_hidden=512,
+        text=text,
+        preprocess=Preprocess(
+            size=224,
+            resize="squash",
+            interpolation="bilinear",
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+        ),
+        tokenizer=TokenizerSpec(
+            kind="wordpiece",
+            file="vocab.txt",
+            length=text.length,
+            pad=0,
+            specials={"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102},
+        ),
+    )
+
+
+class Student(nn.Module):
+    """Two towers into one space; `directory` is where the tokenizer's files lie."""
+
+    def __init__(self, config: StudentConfig, directory: Path) -> None:
+        super().__init__()
+        self.config = config
+        self.directory = directory
+        self.image = ImageTower(config.dim, config.image_hidden)
+        self.text = TextTower(config.text, config.dim)
+        self.tokenizer = Tokenizer(config.tokenizer, directory)
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings of photos [B, dim] and texts [B, dim], each of unit length."""
+        image = nn.functional.normalize(self.image(pixels), dim=-1)
+        return image, nn.functional.normalize(self.text(ids, mask), dim=-1)
+
+    def save(self, directory: Path) -> None:
+        """Write config.json, model.safetensors (float16) and the vocabulary."""
+        from safetensors.torch import save_file
+
+        directory.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, directory / WEIGHTS)
+        (directory / WEIGHTS).chmod(0o644)  # safetensors leaves it readable to its owner only
+        config = json.dumps(self.config.to_json(), indent=2)
+        (directory / "config.json").write_text(config + "\n", "utf-8")
+        vocabulary = self.config.tokenizer.file
+        if self.directory.resolve() != directory.resolve():
+            shutil.copyfile(self.directory / vocabulary, directory / vocabulary)
+
+    @staticmethod
+    def load(directory: Path) -> Student:
+        """StudentError if the folder is missing, foreign or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        config = _read_config(directory)
+        try:
+            student = Student(config, directory)
+            weights = load_file(directory / WEIGHTS)
+            student.load_state_dict({name: value.float() for name, value in weights.items()})
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise StudentError(
+                f"The student in {directory} is damaged: {error}.",
+                f"Restore {WEIGHTS} and {config.tokenizer.file}, or train it again.",
+            ) from error
+        return student.eval()
+
+    def sha256(self) -> str:
+        """One hash over configuration, weights and vocabulary: two students with the same hash
+        give the same embeddings."""
+        digest = hashlib.sha256()
+        for name in ("config.json", WEIGHTS, self.config.tokenizer.file):
+            digest.update(hashlib.sha256((self.directory / name).read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def _read_config(directory: Path) -> StudentConfig:
+    path = directory / "config.json"
+    hint = "Give a student that `mcad-mobile distill` wrote, or leave --student out."
+    if not directory.is_dir():
+        raise StudentError(f"No student at {directory}: there is no such folder.", hint)
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise StudentError(f"No student in {directory}: config.json is missing.", hint) from None
+    except ValueError as error:
+        raise StudentError(f"{path} is not JSON: {error}.", hint) from error
+    found = data.get("schema") if isinstance(data, dict) else None
+    if found != SCHEMA:
+        raise StudentError(f"{path} has schema {found!r}, not {SCHEMA!r}: a foreign model.", hint)
+    try:
+        return StudentConfig.from_json(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StudentError(f"{path} lacks or misnames a field: {error}.", hint) from error
