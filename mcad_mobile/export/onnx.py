@@ -1,0 +1,62 @@
+"""Towers as float ONNX, plain enough for old runtimes on phones."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from mcad_mobile.bundle import TensorSpec
+
+OPSET = 20  # the first that keeps Gelu whole; the last that ONNX Runtime 1.17 reads
+IR_VERSION = 9
+
+
+def export_onnx(
+    tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...], output: TensorSpec
+) -> None:
+    """Write `tower` as ONNX for a batch of one."""
+    arguments = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            tower,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[spec.name for spec in inputs],
+            output_names=[output.name],
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, out)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about its own source: stack traces with this machine's paths,
+    which also trip onnxruntime's QNN preprocessing."""
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:]
+    for holder in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info):
+        for item in holder:
+            del item.metadata_props[:]
+            item.doc_string = ""
+
+
+def node_count(path: Path) -> int:
+    """Nodes that compute: all but quantize and dequantize."""
+    nodes = onnx.load(path, load_external_data=False).graph.node
+    return sum(not is_conversion(node.op_type) for node in nodes)
+
+
+def is_conversion(op_type: str) -> bool:
+    return op_type in ("QuantizeLinear", "DequantizeLinear")

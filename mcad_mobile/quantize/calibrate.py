@@ -1,0 +1,96 @@
+"""Real photos and real captions: what activation ranges and parity are measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.data.augment import augment
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.errors import DataError, PhotoError
+from mcad_mobile.preprocess import Preprocess, find_photos, open_photo
+from mcad_mobile.runtimes import Inputs
+from mcad_mobile.tokenize import Tokenizer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real inputs: pixels [N, 3, S, S] float32, ids [M, L] int32, mask [M, L] float32, and the
+    texts [M] that they came from."""
+
+    pixels: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    mask: NDArray[np.float32]
+    texts: tuple[str, ...]
+
+    def inputs(self, tower: str) -> Inputs:
+        if tower == "image":
+            return {"pixels": self.pixels}
+        return {"input_ids": self.ids, "attention_mask": self.mask}
+
+    def every_other(self, first: int) -> Samples:
+        return Samples(
+            self.pixels[first::2], self.ids[first::2], self.mask[first::2], self.texts[first::2]
+        )
+
+
+def load_samples(
+    preprocess: Preprocess, tokenizer: Tokenizer, folder: Path | None, count: int
+) -> tuple[Samples, Samples]:
+    """`count` inputs a tower to calibrate on, and as many others to measure parity on.
+
+    Photos come from `folder` (any folder of photos), or from installed packages; few photos are
+    made more by seeded crops. Captions come from the `train` split of a Karpathy `folder`, or
+    from the list that ships with this package. DataError if there is no photo at all.
+    """
+    photos = _photos(folder)
+    images: list[NDArray[np.float32]] = []
+    tried = 0
+    while len(images) < 2 * count and tried < 4 * count:
+        view, number = divmod(tried, len(photos))
+        tried += 1
+        try:
+            images.append(preprocess.pixels(augment(open_photo(photos[number]), view, number)))
+        except PhotoError:
+            continue
+    if len(images) < 2:
+        raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
+    texts = _texts(folder, 2 * count)
+    ids, mask = tokenizer.batch(texts)
+    both = Samples(np.stack(images), ids, mask, tuple(texts))
+    return both.every_other(0), both.every_other(1)
+
+
+def _photos(folder: Path | None) -> list[Path]:
+    if folder is not None:
+        return _spread(find_photos(folder))
+    photos = packaged_photos()
+    if not photos:
+        raise DataError(
+            "There are no photos to calibrate on.",
+            "Give a folder: --calibration DIR, or: pip install 'mcad-mobile[demo]'.",
+        )
+    return photos
+
+
+def _texts(folder: Path | None, count: int) -> list[str]:
+    if folder is not None and any(folder.glob("dataset_*.json")):
+        captions = [photo.captions[0] for photo in load_captions(folder, "train")]
+    else:
+        ours = resources.files("mcad_mobile.quantize").joinpath("captions.txt")
+        captions = ours.read_text("utf-8").splitlines()
+    return _spread(captions)[:count]
+
+
+def _spread(items: list[T]) -> list[T]:
+    """The same items in a fixed shuffled order: folders and lists tend to be sorted by theme."""
+    order = np.random.default_rng(0).permutation(len(items))
+    return [items[i] for i in order]

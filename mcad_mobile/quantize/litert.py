@@ -1,0 +1,39 @@
+"""LiteRT quantization: full-integer flatbuffers for Dimensity NPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.errors import require
+from mcad_mobile.runtimes import Inputs
+from mcad_mobile.runtimes.base import one_by_one
+
+SIGNATURE = "serving_default"
+
+
+def quantize_litert(
+    model: Path, out: Path, inputs: Inputs, specs: tuple[TensorSpec, ...], precision: str
+) -> None:
+    """Float .tflite -> integer .tflite, `precision` w8a8 or w8a16, ranges from `inputs`.
+
+    `specs` are the float model's inputs, in the order of its arguments.
+    """
+    quantizer = require("ai_edge_quantizer.quantizer", "litert")
+    recipe = require("ai_edge_quantizer.recipe", "litert")
+    recipes = {"w8a8": recipe.static_wi8_ai8, "w8a16": recipe.static_wi8_ai16}
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        job = quantizer.Quantizer(str(model), recipes[precision]())
+        arguments = [_arguments(single, specs) for single in one_by_one(inputs)]
+        ranges = job.calibrate({SIGNATURE: arguments})
+        job.quantize(ranges).export_model(str(out), overwrite=True)
+
+
+def _arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
+    found = {}
+    for index, spec in enumerate(specs):
+        value = inputs[spec.name]
+        found[f"args_{index}"] = value.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else value
+    return found

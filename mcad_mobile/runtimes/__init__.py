@@ -1,0 +1,6 @@
+"""One file per runtime beside one small protocol."""
+
+from mcad_mobile.runtimes.base import Inputs, LoadedTower, normalize
+from mcad_mobile.runtimes.load import choose_rung, load_rung
+
+__all__ = ["Inputs", "LoadedTower", "choose_rung", "load_rung", "normalize"]

@@ -1,0 +1,35 @@
+"""What every runtime offers: a loaded tower that is called like a function."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Inputs = dict[str, NDArray[Any]]
+
+
+class LoadedTower(Protocol):
+    """A tower in memory. `simulated` is true where another machine's chip is imitated: the
+    numbers are right, the time it takes means nothing."""
+
+    simulated: bool
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Inputs by name, batch first (float32 pixels [B, 3, S, S]; int32 input_ids [B, L] and
+        float32 attention_mask [B, L]) -> embeddings [B, dim] float32, not normalized."""
+        ...
+
+
+def one_by_one(inputs: Inputs) -> list[Inputs]:
+    """Split a batch: towers are exported for a batch of one, as phones use them."""
+    size = len(next(iter(inputs.values())))
+    return [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(size)]
+
+
+def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, D] -> each row at unit length (a zero row stays zero)."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = vectors / np.maximum(length, 1e-12)
+    return scaled.astype(np.float32, copy=False)

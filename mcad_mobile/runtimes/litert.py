@@ -1,0 +1,70 @@
+"""Towers by LiteRT (TensorFlow Lite) on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.errors import RuntimeUnavailable, require
+from mcad_mobile.runtimes.base import Inputs, one_by_one
+
+
+class LiteRTTower:
+    """A .tflite model. Its integer inputs and outputs are quantized and dequantized here, with
+    the scales that the bundle states. Image inputs are channels-last, as LiteRT likes them."""
+
+    simulated = False
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        threads: int = 1,
+    ) -> None:
+        interpreter = require("ai_edge_litert.interpreter", "litert")
+        self._inputs, self._output = inputs, outputs[0]
+        try:
+            self._interpreter: Any = interpreter.Interpreter(str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+            self._run = self._interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeUnavailable(
+                f"LiteRT cannot load {path}: {error}.", "Export the bundle again."
+            ) from error
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        return np.concatenate([self._one(single) for single in one_by_one(inputs)])
+
+    def _one(self, inputs: Inputs) -> NDArray[np.float32]:
+        arguments = {}
+        for index, spec in enumerate(self._inputs):
+            value = inputs[spec.name]
+            if spec.layout == "NHWC":
+                value = value.transpose(0, 2, 3, 1)
+            arguments[f"args_{index}"] = quantize(value, spec)
+        (output,) = self._run(**arguments).values()
+        return dequantize(output, self._output)
+
+
+def quantize(value: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+    """Real values -> the stored type: round(value / scale) + zero_point, clipped to its range."""
+    dtype = np.dtype(spec.dtype)
+    if spec.scale is None:
+        return value.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    stored = np.rint(value.astype(np.float32) / np.float32(spec.scale)) + (spec.zero_point or 0)
+    clipped: NDArray[np.generic] = stored.clip(limits.min, limits.max)
+    return clipped.astype(dtype)
+
+
+def dequantize(stored: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:
+    """The stored type -> real values: scale * (stored - zero_point)."""
+    if spec.scale is None:
+        return stored.astype(np.float32, copy=False)
+    centred = stored.astype(np.float32) - np.float32(spec.zero_point or 0)
+    return centred * np.float32(spec.scale)

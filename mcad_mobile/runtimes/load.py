@@ -1,0 +1,62 @@
+"""Choose a rung of a tower's ladder and load it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from mcad_mobile.bundle import Bundle, Rung, TowerName
+from mcad_mobile.errors import RuntimeUnavailable
+from mcad_mobile.runtimes.base import LoadedTower
+from mcad_mobile.targets import find_target
+
+
+def choose_rung(bundle: Bundle, tower: TowerName, runtime: str | None = None) -> Rung:
+    """The best rung that this machine runs natively, or the one of `runtime` if it is named.
+
+    A QNN rung is never chosen by itself here: without the chip it is only simulated.
+    """
+    rungs = bundle.tower(tower).rungs
+    if runtime is not None:
+        for rung in rungs:
+            if rung.runtime == runtime:
+                return rung
+        offered = ", ".join(dict.fromkeys(rung.runtime for rung in rungs))
+        raise RuntimeUnavailable(
+            f"{bundle.directory} has no {tower} tower for runtime {runtime!r}.",
+            f"It has: {offered}.",
+        )
+    for rung in rungs:
+        if rung.runtime == "onnx" or (rung.runtime == "litert" and _runs_fast_here(rung)):
+            return rung
+    raise RuntimeUnavailable(
+        f"No {tower} tower of {bundle.directory} runs on this machine.",
+        "Export it again: every bundle ends in an ONNX CPU model.",
+    )
+
+
+def _runs_fast_here(rung: Rung) -> bool:
+    # LiteRT has no fast CPU kernels for 16-bit activations: an NPU runs them, a CPU crawls.
+    return rung.precision != "w8a16" and importlib.util.find_spec("ai_edge_litert") is not None
+
+
+def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:
+    """RuntimeUnavailable or MissingExtra if the rung cannot be run here."""
+    path = bundle.path(rung.files[0])
+    if rung.runtime == "onnx":
+        from mcad_mobile.runtimes.onnx import OnnxTower
+
+        return OnnxTower(path, threads)
+    if rung.runtime == "litert":
+        from mcad_mobile.runtimes.litert import LiteRTTower
+
+        return LiteRTTower(path, rung.inputs, rung.outputs, threads)
+    if rung.runtime == "qnn":
+        from mcad_mobile.runtimes.qnn import QnnTower
+
+        target = find_target(bundle.target["id"])
+        assert target.soc_model is not None and target.htp_arch is not None
+        return QnnTower(path, target.soc_model, target.htp_arch)
+    raise RuntimeUnavailable(
+        f"{bundle.directory} names runtime {rung.runtime!r}, which this version does not know.",
+        "Update mcad-mobile.",
+    )

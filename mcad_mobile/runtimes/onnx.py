@@ -1,0 +1,37 @@
+"""Towers on the CPU by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mcad_mobile.errors import RuntimeUnavailable
+from mcad_mobile.runtimes.base import Inputs, one_by_one
+
+
+class OnnxTower:
+    """An ONNX model with `threads` threads, set up to hold little memory: weights are mapped
+    from their file's buffer once, and no arena keeps what a run no longer needs."""
+
+    simulated = False
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
+                "Check the bundle with `mcad-mobile doctor`, or export it again.",
+            ) from error
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        outputs = [self._session.run(None, single)[0] for single in one_by_one(inputs)]
+        return np.concatenate(outputs).astype(np.float32, copy=False)

@@ -1,0 +1,108 @@
+"""Target: a chip, and the fallback ladder of (runtime, precision) that its bundles carry."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+from mcad_mobile.errors import TargetError
+
+Family = Literal["cpu", "snapdragon", "dimensity"]
+Runtime = Literal["qnn", "litert", "onnx"]
+Precision = Literal["fp32", "int8", "w8a8", "w8a16"]
+
+
+@dataclass(frozen=True)
+class RungPlan:
+    """One way to run both towers: `image` and `text` are the precisions of each.
+
+    fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
+    ranges from calibration, the text tower's at run time. w8a8, w8a16: 8-bit weights, 8- or
+    16-bit activations, all integer, for NPUs.
+    """
+
+    runtime: Runtime
+    image: Precision
+    text: Precision
+
+
+# First rung: what the chip is for. Last rung: an ONNX CPU model, which runs anywhere.
+# A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).
+_LADDERS: dict[Family, tuple[RungPlan, ...]] = {
+    "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
+    "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),
+    "dimensity": (RungPlan("litert", "w8a8", "w8a16"), RungPlan("onnx", "int8", "int8")),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A chip of socs.toml. `soc_model` and `htp_arch` are QNN's numbers, Snapdragon only."""
+
+    id: str
+    vendor: str
+    chip: str
+    names: tuple[str, ...]
+    npu: str
+    family: Family
+    soc_model: int | None = None
+    htp_arch: int | None = None
+    vtcm_mb: int | None = None
+
+    @property
+    def ladder(self) -> tuple[RungPlan, ...]:
+        return _LADDERS[self.family]
+
+    def to_json(self) -> dict[str, Any]:
+        precisions = {p for rung in self.ladder for p in (rung.image, rung.text)}
+        return {
+            "id": self.id,
+            "vendor": self.vendor,
+            "chip": self.chip,
+            "names": list(self.names),
+            "npu": self.npu,
+            "runtimes": list(dict.fromkeys(rung.runtime for rung in self.ladder)),
+            "precisions": sorted(precisions),
+        }
+
+
+def all_targets() -> list[Target]:
+    """Every chip of the table, in its order."""
+    return [
+        Target(id=name, **{**facts, "names": tuple(facts["names"])})
+        for name, facts in _table().items()
+        if name != "defaults"
+    ]
+
+
+def find_target(name: str) -> Target:
+    """A target by id, chip or market name, however it is written ("SM8650",
+    "snapdragon 8 gen 3"), or a family's default ("snapdragon"). TargetError lists the nearest."""
+    spellings: dict[str, Target] = {}
+    for target in all_targets():
+        for spelling in (target.id, target.chip, *target.names):
+            spellings[_plain(spelling)] = target
+    for family, default in _table()["defaults"].items():
+        spellings[family] = spellings[_plain(default)]
+    found = spellings.get(_plain(name))
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(_plain(name), spellings, n=12, cutoff=0.3)
+    ids = list(dict.fromkeys(spellings[spelling].id for spelling in near))[:3]
+    nearest = f"The nearest are: {', '.join(ids)}. " if ids else ""
+    raise TargetError(f"No chip is called {name!r}.", f"{nearest}`mcad-mobile targets` lists all.")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", name.lower().replace("plus", "+"))
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    text = resources.files("mcad_mobile.targets").joinpath("socs.toml").read_text("utf-8")
+    return tomllib.loads(text)
