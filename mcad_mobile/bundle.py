@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -83,9 +82,9 @@ class Rung:
 
 @dataclass(frozen=True)
 class Golden:
-    """Real inputs by name and the float student's embeddings of them, as .npy files: the
-    self-test that every implementation of a tower can run. `texts` are the text tower's inputs
-    before tokenization."""
+    """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
+    length, as .npy files: the self-test that every implementation of a tower can run. `texts` are
+    the text tower's inputs before tokenization."""
 
     inputs: dict[str, FileRecord]
     embeddings: FileRecord
@@ -104,8 +103,7 @@ class Tower:
 class Bundle:
     """What bundle.json says; `directory` is where it was read from or written to.
 
-    `recall` compares retrieval by the float student with retrieval by the exported towers, where
-    it was measured. `sample` is a file of photo embeddings [M, dim] float32, for benchmarks.
+    `sample` is a file of photo embeddings [M, dim] float32, for benchmarks.
     """
 
     directory: Path
@@ -121,7 +119,6 @@ class Bundle:
     tokenizer_file: FileRecord
     sample: FileRecord
     tools: dict[str, str]
-    recall: dict[str, Any] | None = field(default=None)
 
     def tower(self, name: TowerName) -> Tower:
         return self.image if name == "image" else self.text
@@ -219,10 +216,7 @@ def _to_json(bundle: Bundle) -> dict[str, Any]:
         "preprocess": asdict(bundle.preprocess),
         "tokenizer": {**bundle.tokenizer.to_json(), "record": asdict(bundle.tokenizer_file)},
         "sample": asdict(bundle.sample),
-        "parity": {
-            **{name: _parity_to_json(bundle.tower(name).rungs[0]) for name in TOWERS},
-            "recall": bundle.recall,
-        },
+        "parity": {name: _parity_to_json(bundle.tower(name).rungs[0]) for name in TOWERS},
         "tools": bundle.tools,
     }
 
@@ -255,7 +249,6 @@ def _from_json(directory: Path, data: dict[str, Any]) -> Bundle:
         tokenizer_file=tokenizer_file,
         sample=FileRecord(**data["sample"]),
         tools=data["tools"],
-        recall=data["parity"].get("recall"),
     )
 
 
@@ -291,5 +284,7 @@ def _spec_from_json(data: dict[str, Any]) -> TensorSpec:
 
 
 def _sha256(path: Path) -> str:
+    import hashlib  # OpenSSL is 3 MiB that a process that only searches need not load
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mcad_mobile.errors import MissingExtra, PhotoError
 
+# Pillow is imported where a photo is decoded: a process that only searches has no use for it.
+if TYPE_CHECKING:
+    from PIL import Image
+
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
 _HEIC_SUFFIXES = frozenset({".heic", ".heif"})
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Preprocess:
         return self.pixels(open_photo(path, at_least=self.size))
 
     def _resized(self, image: Image.Image) -> Image.Image:
-        resample = _FILTERS[self.interpolation]
+        from PIL import Image
+
+        resample = Image.Resampling[self.interpolation.upper()]
         if self.resize == "squash":
             return image.resize((self.size, self.size), resample)
         width, height = image.size
@@ -63,6 +67,8 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
     `at_least` pixels: a 12-megapixel photo takes a fraction of the time so.
     Raises PhotoError with the reason.
     """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     if path.suffix.lower() in _HEIC_SUFFIXES:
         _register_heic()
     try:
@@ -70,6 +76,9 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
             upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow's convert() clips
+                eight_bits = (np.asarray(upright) >> 8).astype(np.uint8)
+                upright = Image.fromarray(eight_bits)
             if "transparency" in upright.info or upright.mode in ("RGBA", "LA", "PA"):
                 upright = upright.convert("RGBA")
                 white = Image.new("RGBA", upright.size, "white")

@@ -57,8 +57,11 @@ class Tokenizer:
                 "Update mcad-mobile, or export the bundle again.",
             )
         self.spec = spec
-        vocabulary = WordPiece.read_file(str(directory / spec.file))
-        backend = Backend(WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+        # from_file keeps the vocabulary out of Python, whose copy of it would stay in the heap.
+        model = WordPiece.from_file(
+            str(directory / spec.file), unk_token="[UNK]", max_input_chars_per_word=100
+        )
+        backend = Backend(model)
         backend.normalizer = BertNormalizer(lowercase=spec.lowercase)
         backend.pre_tokenizer = BertPreTokenizer()
         backend.post_processor = TemplateProcessing(

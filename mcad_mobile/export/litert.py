@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
-import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import require
-from mcad_mobile.students.text_tower import TextTower
+from mcad_mobile.runtimes.muted import STDERR, STDOUT, muted
 
 
 def convert_litert(tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...]) -> None:
@@ -26,7 +26,9 @@ def convert_litert(tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...]) 
     with _quiet():
         litert_torch = require("litert_torch", "litert")
         last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
-        module = litert_torch.to_channel_last_io(tower, args=last) if last else _gathered(tower)
+        module = _integer_friendly(tower)
+        if last:
+            module = litert_torch.to_channel_last_io(module, args=last)
         arguments = tuple(
             torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs
         )
@@ -63,33 +65,51 @@ def stored_specs(
     return found, stored(output, output_detail)
 
 
-def _gathered(tower: nn.Module) -> nn.Module:
-    """The tower with its token table read by GATHER: LiteRT's quantizer leaves the operator that
-    nn.Embedding becomes, EMBEDDING_LOOKUP, in float where activations are integer."""
-    if not isinstance(tower, TextTower):
-        return tower
-    copy = TextTower(tower.config, tower.head.out_features)
-    copy.load_state_dict(tower.state_dict())
-    copy.token = _GatherTable(copy.token.weight)
-    return copy
+def _integer_friendly(tower: nn.Module) -> nn.Module:
+    """A copy of `tower` without the operators that LiteRT's quantizer leaves in float beside
+    16-bit activations: EMBEDDING_LOOKUP and SQUARED_DIFFERENCE."""
+    tower = copy.deepcopy(tower)
+    for parent in list(tower.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Embedding):
+                setattr(parent, name, _GatheredTable(child))
+            elif isinstance(child, nn.LayerNorm):
+                setattr(parent, name, _SpelledOutNorm(child))
+    return tower
 
 
-class _GatherTable(nn.Embedding):
-    def __init__(self, table: Tensor) -> None:
-        super().__init__(table.shape[0], table.shape[1], _weight=table)
+class _GatheredTable(nn.Module):
+    """nn.Embedding as a gather of rows."""
+
+    def __init__(self, source: nn.Embedding) -> None:
+        super().__init__()
+        self.weight = source.weight
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.weight.index_select(0, ids.reshape(-1)).reshape(*ids.shape, -1)
 
 
+class _SpelledOutNorm(nn.Module):
+    """nn.LayerNorm over the last axis, with the variance as a mean of products."""
+
+    def __init__(self, source: nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = source.weight, source.bias, source.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        variance = (centred * centred).mean(-1, keepdim=True)
+        return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The converter prints its steps and torchao warns of CUDA libraries: neither is for users."""
-    logging.getLogger("torchao").setLevel(logging.ERROR)
+    """The converter narrates its steps, on Python's streams and past them."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
+        muted(STDOUT, STDERR),
     ):
         warnings.simplefilter("ignore")
         yield

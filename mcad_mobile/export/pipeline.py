@@ -28,7 +28,7 @@ from mcad_mobile.bundle import (
 )
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export import validate
-from mcad_mobile.export.rungs import build_rung
+from mcad_mobile.export.rungs import TowerJob, build_rung
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung
@@ -124,20 +124,11 @@ def _build(
         for plan in target.ladder:
             precision = plan.image if name == "image" else plan.text
             progress(f"{name} tower: {plan.runtime} {precision}", done, steps)
+            module = _module(student, name) if precision == "fp32" else rounded[name]
             inputs, output = tower_specs(student, name)
-            rungs.append(
-                build_rung(
-                    module=_module(student, name) if precision == "fp32" else rounded[name],
-                    name=name,
-                    runtime=plan.runtime,
-                    precision=precision,
-                    directory=directory,
-                    target=target,
-                    inputs=inputs,
-                    output=output,
-                    samples=calibrate.inputs(name),
-                )
-            )
+            samples = calibrate.inputs(name)
+            job = TowerJob(module, name, inputs, output, samples, directory)
+            rungs.append(build_rung(job, plan.runtime, precision, target))
             done += 2
         golden = _golden(directory, name, held_out, expected[name])
         towers[name] = Tower(tuple(rungs), golden)

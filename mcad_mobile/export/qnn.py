@@ -9,15 +9,15 @@ import onnxruntime as ort
 
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.onnx import is_conversion, node_count
-from mcad_mobile.runtimes.qnn import session_options
+from mcad_mobile.runtimes.qnn import open_session, session_options
 from mcad_mobile.targets import Target
 
 
 def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
     """Compile `model` (QDQ) into the EPContext model `out` and the binary beside it.
 
-    Returns the files and the number of nodes that the NPU runs, which is all of them: ExportError
-    names the nodes that it cannot run.
+    Returns the binaries and the number of nodes that the NPU runs, which is all of them:
+    ExportError names the nodes that it cannot run.
     """
     assert target.soc_model is not None and target.htp_arch is not None
     options = session_options(target.soc_model, target.htp_arch)
@@ -25,7 +25,7 @@ def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path],
     options.add_session_config_entry("ep.context_file_path", str(out))
     options.add_session_config_entry("ep.context_embed_mode", "0")
     try:
-        ort.InferenceSession(model, options)
+        open_session(model, options)
     except Exception as error:  # onnxruntime's exceptions share no public base
         left = _nodes_off_the_npu(model, target)
         if left:
@@ -40,7 +40,7 @@ def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path],
         ) from error
     binaries = sorted(out.parent.glob(f"{out.stem}*.bin"))
     _check_context(out, binaries)
-    return [out, *binaries], node_count(model)
+    return binaries, node_count(model)
 
 
 def _check_context(context: Path, binaries: list[Path]) -> None:
@@ -62,7 +62,7 @@ def _nodes_off_the_npu(model: Path, target: Target) -> list[str]:
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(model, options)
+        session = open_session(model, options)
     except Exception:  # it fails for another reason than placement: the caller reports that
         return []
     return [

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.errors import RuntimeUnavailable, require
 from mcad_mobile.runtimes.base import Inputs, one_by_one
+from mcad_mobile.runtimes.muted import STDOUT, muted
 
 _FATAL_ONLY = 4
 
@@ -24,7 +25,7 @@ class QnnTower:
     def __init__(self, path: Path, soc_model: int, htp_arch: int) -> None:
         options = session_options(soc_model, htp_arch)
         try:
-            self._session = ort.InferenceSession(path, options)
+            self._session = open_session(path, options)
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise RuntimeUnavailable(
                 f"The HTP simulator cannot load {path}: {error}.",
@@ -49,6 +50,12 @@ def session_options(soc_model: int, htp_arch: int) -> ort.SessionOptions:
     }
     options.add_provider_for_devices(devices, settings)
     return options
+
+
+def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    """A session with `session_options`, without the greeting that Qualcomm's library prints."""
+    with muted(STDOUT):
+        return ort.InferenceSession(path, options)
 
 
 @functools.cache

@@ -1,0 +1,72 @@
+"""mcad-mobile eval"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli.output import (
+    JsonOption,
+    RuntimeOption,
+    ThreadsOption,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.engine import SearchEngine
+from mcad_mobile.evaluate import evaluate as run
+from mcad_mobile.evaluate import evaluate_student
+
+
+def evaluate(
+    data: Annotated[
+        Path, typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/.")
+    ],
+    student: Annotated[
+        str | None, typer.Option("--student", help="A student's folder. Default: mcad-s.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="Evaluate this bundle's towers instead.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Which split of the dataset.")] = "test",
+    runtime: RuntimeOption = None,
+    threads: ThreadsOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Measure Recall@K both ways: the float student, or a bundle's exported towers.
+
+    \b
+      mcad-mobile eval --data flickr8k
+      mcad-mobile eval --data flickr8k --bundle build/sd
+    """
+    if student is not None and bundle is not None:
+        raise typer.BadParameter("give --student or --bundle, not both")
+    photos = load_captions(data, split)
+    with progress_bar() as advance:
+        if bundle is not None:
+            engine = SearchEngine(Bundle.load(bundle), runtime=runtime, threads=threads)
+            result = run(photos, engine.embed_photo, engine.embed_text, advance)
+        else:
+            from mcad_mobile.students.load import load_student
+
+            result = evaluate_student(load_student(student), photos, advance)
+    if json:
+        print_json(result.to_json())
+        return
+    rows = [
+        [way, f"{recall.r1:.1f}", f"{recall.r5:.1f}", f"{recall.r10:.1f}"]
+        for way, recall in (
+            ("text to image", result.text_to_image),
+            ("image to text", result.image_to_text),
+        )
+    ]
+    print_table(
+        f"{data} {split}: {result.photos} photos, {result.captions} captions, "
+        f"mR {result.mean_recall:.1f}",
+        ["", "R@1 %", "R@5 %", "R@10 %"],
+        rows,
+    )

@@ -1,0 +1,157 @@
+"""SearchEngine: a bundle and an index, from words to photos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import MissingExtra, PhotoError
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.runtimes import LoadedTower, choose_rung, load_rung, normalize
+from mcad_mobile.tokenize import Tokenizer, Tokens
+
+_COMMIT_EVERY = 1000  # photos; what a crash can cost, and a segment worth having
+
+
+@dataclass(frozen=True)
+class Result:
+    path: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results, best first, and the milliseconds of each stage. `truncated`: the query was longer
+    than the text tower takes, and its end was not read. `simulated`: the text tower ran on a
+    simulator, and its milliseconds say nothing of the chip."""
+
+    query: str
+    results: list[Result]
+    ms: dict[str, float]
+    truncated: bool
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Skipped:
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Indexed:
+    added: int
+    unchanged: int
+    skipped: list[Skipped]
+
+
+class SearchEngine:
+    """Embeds words and photos with the bundle's towers, each loaded when it is first needed.
+
+    `runtime` names one ("onnx", "litert", "qnn": simulated); without it, the best rung that this
+    machine runs natively.
+    """
+
+    def __init__(self, bundle: Bundle, *, runtime: str | None = None, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.runtime = runtime
+        self.threads = threads
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.bundle.tokenizer, self.bundle.directory)
+
+    @cached_property
+    def text_tower(self) -> LoadedTower:
+        rung = choose_rung(self.bundle, "text", self.runtime)
+        return load_rung(self.bundle, rung, self.threads)
+
+    @cached_property
+    def image_tower(self) -> LoadedTower:
+        rung = choose_rung(self.bundle, "image", self.runtime)
+        return load_rung(self.bundle, rung, self.threads)
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """One text -> [dim] float32 of unit length. QueryError if it is empty."""
+        return self._embed_tokens(self.tokenizer(text))
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Texts -> [N, dim] float32, each of unit length."""
+        return np.stack([self.embed_text(text) for text in texts])
+
+    def embed_photo(self, path: Path) -> NDArray[np.float32]:
+        """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
+        pixels = self.bundle.preprocess(path)
+        embedding: NDArray[np.float32] = normalize(self.image_tower({"pixels": pixels[None]}))[0]
+        return embedding
+
+    def _embed_tokens(self, tokens: Tokens) -> NDArray[np.float32]:
+        inputs = {"input_ids": tokens.ids[None], "attention_mask": tokens.mask[None]}
+        embedding: NDArray[np.float32] = normalize(self.text_tower(inputs))[0]
+        return embedding
+
+    def search(self, index: PhotoIndex, query: str, k: int = 10, *, exact: bool = False) -> Found:
+        """The `k` photos of `index` nearest to `query`. QueryError if it is empty."""
+        tokenizer, tower = self.tokenizer, self.text_tower  # loaded before the clock starts
+        started = time.perf_counter()
+        tokens = tokenizer(query)
+        tokenized = time.perf_counter()
+        embedding = self._embed_tokens(tokens)
+        embedded = time.perf_counter()
+        hits = index.search(embedding, k, exact=exact)
+        done = time.perf_counter()
+        return Found(
+            query=query,
+            results=[
+                Result(path, float(score))
+                for path, score in zip(hits.paths, hits.scores, strict=True)
+            ],
+            ms={
+                "tokenize": (tokenized - started) * 1e3,
+                "text": (embedded - tokenized) * 1e3,
+                "scan": hits.scan_ms,
+                "rescore": hits.rescore_ms,
+                "total": (done - started) * 1e3,
+            },
+            truncated=tokens.truncated,
+            simulated=tower.simulated,
+        )
+
+    def index_photos(
+        self,
+        index: PhotoIndex,
+        photos: Sequence[Path],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Indexed:
+        """Add photos that `index` does not hold yet. Photos that do not decode are skipped and
+        listed. Commits every thousand photos, so that a run that is stopped goes on from there."""
+        known = set(index.paths())
+        new = [photo for photo in photos if str(photo) not in known]
+        skipped: list[Skipped] = []
+        done = len(photos) - len(new)
+        for chunk in _chunks(new, _COMMIT_EVERY):
+            paths, embeddings = [], []
+            for photo in chunk:
+                try:
+                    embeddings.append(self.embed_photo(photo))
+                    paths.append(str(photo))
+                except (PhotoError, MissingExtra) as error:
+                    skipped.append(Skipped(str(photo), str(error)))
+                done += 1
+                progress(done, len(photos))
+            if paths:
+                with index.writer() as writer:
+                    writer.add(paths, np.stack(embeddings))
+        return Indexed(len(new) - len(skipped), len(photos) - len(new), skipped)
+
+
+def _chunks(items: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
