@@ -1,0 +1,137 @@
+"""bench(): measure a bundle on a device, and judge it against the targets."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.bench.devices.base import Device, Progress, Spec
+from mcad_mobile.bench.devices.host import HostDevice
+from mcad_mobile.bench.queries import QUERIES
+from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
+from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.errors import BenchError
+
+SCHEMA = "mcad-bench/1"
+MEMORY_LIMIT_MIB = 100.0
+SEARCH_LIMIT_MS = 8.0
+DEFAULT_PHOTOS = 100_000  # a large personal library, and what the targets are stated for
+_DECODED_PHOTOS = 24
+_DIGITS = 3
+
+
+def bench(
+    bundle: Bundle,
+    *,
+    index: Path | None = None,
+    synthetic: int | None = None,
+    threads: int = 1,
+    searches: int = 200,
+    runtime: str | None = None,
+    device: Device | None = None,
+    progress: Progress = lambda step: None,
+) -> dict[str, Any]:
+    """Measure memory (MiB) and latency (ms) of `bundle`; return the mcad-bench/1 document.
+
+    `index` is a real one; without it, an index of `synthetic` photos (100,000 unless told) is
+    made of blended real embeddings. `device` is this host unless given. `progress` hears of each
+    step. Peak PSS is judged against 100 MiB, the median of a whole search against 8 ms.
+    Raises BenchError for what cannot be measured, simulated towers included, and PhotoIndexError
+    for an index that cannot be read.
+    """
+    if index is not None and synthetic is not None:
+        raise BenchError(
+            "A real index and a synthetic one were both asked for.",
+            "Give --index DIR or --synthetic N.",
+        )
+    size = DEFAULT_PHOTOS if synthetic is None else synthetic
+    if searches < 1 or size < 1:
+        raise BenchError(
+            f"{searches} searches of {size} photos leave nothing to measure.",
+            "Ask for at least one search and one photo.",
+        )
+    with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
+        made = Path(folder)
+        if index is None:
+            progress(f"blending {size:,} embeddings into an index")
+            synthetic_index(bundle, made / "index", size)
+            photos: list[Path] = []
+        else:
+            photos = index_photos(bundle, index, _DECODED_PHOTOS)
+        real_photos = bool(photos)
+        if not real_photos:
+            progress(f"making {_DECODED_PHOTOS} photos to decode")
+            photos = sample_photos(bundle, made, _DECODED_PHOTOS)
+        spec = Spec(
+            bundle=bundle.directory,
+            index=index or made / "index",
+            queries=(*bundle.text.golden.texts, *QUERIES),
+            photos=tuple(photos),
+            searches=searches,
+            threads=threads,
+            runtime=runtime,
+        )
+        measured = (device or HostDevice()).measure(spec, progress)
+    measured["index"]["source"] = (
+        "real photo embeddings, blended two or three at a time" if index is None else str(index)
+    )
+    measured["indexing"]["source"] = (
+        "photos of the index"
+        if real_photos
+        else "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
+    )
+    return judge(bundle, measured)
+
+
+def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
+    """A device's numbers (see Device.measure) -> the whole document, rounded to 3 decimals and
+    judged as rounded: what a reader sees is what passes or fails."""
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "bundle": _bundle_facts(bundle),
+        **measured,
+    }
+    document = {key: _rounded(value) for key, value in document.items()}
+    peak, search = document["memory_mib"]["peak_pss"], document["latency_ms"]["total"]["p50"]
+    document["targets"] = {
+        "memory": {
+            "limit_mib": MEMORY_LIMIT_MIB,
+            "measured_mib": peak,
+            "pass": peak <= MEMORY_LIMIT_MIB,
+        },
+        "search": {
+            "limit_ms": SEARCH_LIMIT_MS,
+            "measured_ms": search,
+            "pass": search <= SEARCH_LIMIT_MS,
+        },
+    }
+    return document
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "created": bundle.created,
+        "student": bundle.student,
+        "target": bundle.target,
+        "dim": bundle.dim,
+        "tools": bundle.tools,
+        "towers": {
+            name: [
+                {"runtime": rung.runtime, "precision": rung.precision, "bytes": rung.bytes}
+                for rung in bundle.tower(name).rungs
+            ]
+            for name in TOWERS
+        },
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, _DIGITS) if isinstance(value, float) else value

@@ -1,0 +1,194 @@
+"""The process that is measured: `python -m mcad_mobile.bench.runner`, one JSON spec in (argument
+or standard input), one JSON document out. Steps are announced on standard error.
+
+Mode "search" loads what a phone that searches must load, and nothing else; mode "index" is a
+process of its own, since a phone that searches has not loaded the image tower.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcad_mobile.bench.measure import memory, percentiles, pin
+from mcad_mobile.errors import BenchError, McadError
+
+if TYPE_CHECKING:
+    from mcad_mobile.bundle import Rung, TowerName
+    from mcad_mobile.engine import SearchEngine
+
+STEP = "step: "  # how a line of standard error that announces a step begins
+STAGES = ("tokenize", "text", "scan", "rescore", "total")
+# What no phone loads: reported if something imported it after all, so that it is not measured
+# unnoticed.
+FOREIGN = ("torch", "rich", "typer", "matplotlib")
+
+
+class Steps:
+    """Memory at each step, in MiB, in the order they were taken."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, Any]] = []
+
+    def take(self, name: str) -> None:
+        now = memory()
+        self.taken.append({"step": name, "pss": round(now.pss, 2), "rss": round(now.rss, 2)})
+        announce(name)
+
+
+def announce(name: str) -> None:
+    print(f"{STEP}{name}", file=sys.stderr, flush=True)
+
+
+def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
+    """Memory at each step from process start to searches, then latency by stage (ms)."""
+    steps = Steps()
+    steps.take("process start")
+    engine = _engine(spec)
+    from mcad_mobile.index import PhotoIndex
+
+    _import_runtime(engine, "text")
+    steps.take("runtime loaded")
+    _ = engine.tokenizer
+    refuse_simulated(engine.text_tower.simulated)
+    steps.take("text tower loaded")
+    index = PhotoIndex.open(Path(spec["index"]))
+    steps.take("index opened")
+    queries = cycle(spec["queries"])
+    for query in islice(queries, spec["memory_searches"]):
+        engine.search(index, query, spec["k"])
+    steps.take(f"after {spec['memory_searches']} searches")
+    announce("timing")
+    asked = islice(queries, spec["searches"])
+    timed = [engine.search(index, query, spec["k"]).ms for query in asked]
+    return {
+        "photos": index.photos,
+        "bytes_per_photo": index.bytes_per_photo,
+        "steps": steps.taken,
+        "latency_ms": {stage: percentiles([ms[stage] for ms in timed]) for stage in STAGES},
+        "rung": _rung(engine, "text"),
+    }
+
+
+def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
+    """Memory with the image tower, ms per photo (decode and tower apart), photos/s of a build."""
+    steps = Steps()
+    steps.take("process start")
+    engine = _engine(spec)
+    import tempfile
+
+    from mcad_mobile.bench.samples import empty_index
+
+    _import_runtime(engine, "image")
+    steps.take("runtime loaded")
+    refuse_simulated(engine.image_tower.simulated)
+    steps.take("image tower loaded")
+    photos = [Path(photo) for photo in spec["photos"]]
+    engine.embed_photo(photos[0])
+    announce("timing")
+    decode, tower = [], []
+    for photo in photos:
+        started = time.perf_counter()
+        pixels = engine.bundle.preprocess(photo)[None]
+        decoded = time.perf_counter()
+        engine.image_tower({"pixels": pixels})
+        tower.append((time.perf_counter() - decoded) * 1e3)
+        decode.append((decoded - started) * 1e3)
+    with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
+        index = empty_index(engine.bundle, Path(folder) / "index")
+        started = time.perf_counter()
+        built = engine.index_photos(index, photos)
+        seconds = time.perf_counter() - started
+    steps.take(f"after {len(photos)} photos")
+    if built.skipped:
+        raise BenchError(f"{built.skipped[0].path} was skipped: {built.skipped[0].why}")
+    return {
+        "steps": steps.taken,
+        "latency_ms": {"decode": percentiles(decode), "image": percentiles(tower)},
+        "photos": len(photos),
+        "photos_per_s": built.added / seconds,
+        "rung": _rung(engine, "image"),
+    }
+
+
+MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "search": measure_search,
+    "index": measure_index,
+}
+
+
+def main() -> int:
+    """Exit code 1 and {"error": {"what", "hint"}} for an error of ours; others end in a
+    traceback."""
+    with _standard_output() as out:
+        spec = json.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
+        try:
+            cores = pin(spec["threads"])
+            _limit_thread_pools(spec["threads"])
+            found = {**MODES[spec["mode"]](spec), "pinned_cores": cores}
+        except McadError as error:
+            json.dump({"error": {"what": error.what, "hint": error.hint}}, out)
+            return 1
+        foreign = [name for name in FOREIGN if name in sys.modules]
+        json.dump({**found, "foreign_modules": foreign}, out)
+    return 0
+
+
+def _standard_output() -> Any:
+    """Standard output for the document alone: what native libraries print goes to standard
+    error."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return out
+
+
+def _limit_thread_pools(threads: int) -> None:
+    """numpy's BLAS makes a buffer for each thread that it might use, when it is imported."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+
+
+def _engine(spec: dict[str, Any]) -> SearchEngine:
+    from mcad_mobile.bundle import Bundle
+    from mcad_mobile.engine import SearchEngine
+
+    # Checksums are for the first start after a bundle is copied, not for every search.
+    bundle = Bundle.load(Path(spec["bundle"]), verify=False)
+    return SearchEngine(bundle, runtime=spec["runtime"], threads=spec["threads"])
+
+
+def _import_runtime(engine: SearchEngine, tower: TowerName) -> None:
+    if _chosen(engine, tower).runtime == "litert":
+        import ai_edge_litert.interpreter  # noqa: F401
+    else:
+        import onnxruntime  # noqa: F401
+
+
+def _chosen(engine: SearchEngine, tower: TowerName) -> Rung:
+    from mcad_mobile.runtimes import choose_rung
+
+    return choose_rung(engine.bundle, tower, engine.runtime)
+
+
+def _rung(engine: SearchEngine, tower: TowerName) -> dict[str, Any]:
+    rung = _chosen(engine, tower)
+    return {"runtime": rung.runtime, "precision": rung.precision, "bytes": rung.bytes}
+
+
+def refuse_simulated(simulated: bool) -> None:
+    """BenchError for a tower whose time is another machine's, imitated."""
+    if simulated:
+        raise BenchError(
+            "This tower runs on a simulator here, and simulated time is never a latency.",
+            "Use --runtime onnx on this machine, or measure on a phone with --device adb.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The bench on this host: lean processes, and what they do when they fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.bench import run, runner, samples
+from mcad_mobile.bench.devices import host
+from mcad_mobile.bench.devices.base import Spec
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import BenchError, PhotoIndexError
+from mcad_mobile.index import PhotoIndex
+
+SEARCH_STEPS = [
+    "process start",
+    "runtime loaded",
+    "text tower loaded",
+    "index opened",
+    "after 100 searches",
+]
+
+
+@pytest.fixture(autouse=True)
+def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "PHOTO_SIZE", (160, 120))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_bench_fills_the_document(bundle: Bundle) -> None:
+    heard: list[str] = []
+    document = run.bench(bundle, synthetic=2000, searches=20, progress=heard.append)
+    assert json.loads(json.dumps(document)) == document
+    assert document["schema"] == "mcad-bench/1"
+    assert document["device"]["kind"] == "host"
+    assert document["index"]["photos"] == 2000
+    assert [step["step"] for step in document["memory_mib"]["steps"]] == SEARCH_STEPS
+    assert set(document["latency_ms"]) == {
+        "tokenize",
+        "text",
+        "scan",
+        "rescore",
+        "total",
+        "decode",
+        "image",
+    }
+    assert document["conditions"]["threads"] == len(document["conditions"]["pinned_cores"]) == 1
+    assert document["indexing"]["photos_per_s"] > 0
+    assert document["measured"]
+    assert any("NPU" in item for item in document["not_measured"])
+    assert "text tower loaded" in heard
+
+
+def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
+    memory = run.bench(bundle, synthetic=300, searches=1)["memory_mib"]
+    for part in (memory, memory["indexing"]):
+        for step in part["steps"]:
+            assert part["peak_pss"] >= step["pss"] - 0.01
+            assert part["peak_rss"] >= step["rss"] - 0.01
+
+
+def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
+    photos = samples.sample_photos(bundle, tmp_path, 3)
+    index = samples.empty_index(bundle, tmp_path / "index")
+    real = samples.real_embeddings(bundle)
+    with index.writer() as writer:
+        writer.add([*map(str, photos), "/gone.jpg"], real[:4])
+    document = run.bench(bundle, index=tmp_path / "index", searches=5)
+    assert document["index"] == {
+        "photos": 4,
+        "bytes_per_photo": pytest.approx(index.bytes_per_photo, abs=1e-3),
+        "source": str(tmp_path / "index"),
+    }
+    assert document["indexing"]["photos"] == 3
+    assert document["indexing"]["source"] == "photos of the index"
+
+
+def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    other = replace(bundle, student={**bundle.student, "sha256": "f" * 64})
+    samples.empty_index(other, tmp_path / "index")
+    with pytest.raises(PhotoIndexError, match="student"):
+        run.bench(bundle, index=tmp_path / "index")
+
+
+def test_real_and_synthetic_at_once_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="both"):
+        run.bench(bundle, index=tmp_path, synthetic=10)
+
+
+@pytest.mark.parametrize("asked", [{"searches": 0}, {"synthetic": 0}])
+def test_nothing_to_measure_is_refused(bundle: Bundle, asked: dict[str, Any]) -> None:
+    with pytest.raises(BenchError, match="nothing to measure"):
+        run.bench(bundle, **asked)
+
+
+def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
+    with pytest.raises(BenchError, match="99 threads"):
+        run.bench(bundle, synthetic=100, threads=99)
+
+
+def test_search_process_loads_no_foreign_library(bundle: Bundle, tmp_path: Path) -> None:
+    samples.synthetic_index(bundle, tmp_path / "index", 300)
+    spec = Spec(bundle.directory, tmp_path / "index", ("a dog",), (), searches=1)
+    code = (
+        "import sys\n"
+        "from mcad_mobile.bench import runner\n"
+        "code = runner.main()\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    document = json.dumps({"mode": "search", **spec.to_json()})
+    done = subprocess.run(
+        [sys.executable, "-c", code, document],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=host.child_environment(),
+    )
+    loaded = done.stderr.splitlines()[-1].split()
+    assert "onnxruntime" in loaded
+    assert not {"torch", "rich", "typer", "matplotlib", "onnx", "scipy"} & set(loaded)
+    assert json.loads(done.stdout)["foreign_modules"] == []
+
+
+def test_simulated_tower_is_refused() -> None:
+    with pytest.raises(BenchError, match="simulated time is never a latency") as caught:
+        runner.refuse_simulated(True)
+    assert "--runtime onnx" in caught.value.hint
+    runner.refuse_simulated(False)
+
+
+def test_crash_is_told_with_its_last_lines() -> None:
+    code = "import sys; print('step: one', file=sys.stderr); raise ValueError('out of luck')"
+    with pytest.raises(BenchError, match="code 1") as caught:
+        host.run_lean(python(code), "{}", timeout_s=30)
+    assert "ValueError: out of luck" in str(caught.value)
+    assert "step: one" not in str(caught.value)
+
+
+def test_process_that_is_killed_is_told_with_its_signal() -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(BenchError, match="code -9"):
+        host.run_lean(python(code), "{}", timeout_s=30)
+
+
+def test_error_of_ours_keeps_its_hint() -> None:
+    code = (
+        """print('{"error": {"what": "No bundle.", "hint": "Export one."}}'); raise SystemExit(1)"""
+    )
+    with pytest.raises(BenchError, match=r"No bundle\.") as caught:
+        host.run_lean(python(code), "{}", timeout_s=30)
+    assert caught.value.hint == "Export one."
+
+
+def test_process_that_prints_no_document_is_an_error() -> None:
+    with pytest.raises(BenchError, match="code 0"):
+        host.run_lean(python("print('hello')"), "{}", timeout_s=30)
+
+
+def test_process_that_does_not_end_is_ended() -> None:
+    with pytest.raises(BenchError, match="did not end in time"):
+        host.run_lean(python("import time; time.sleep(600)"), "{}", timeout_s=0.05)
+
+
+def test_peak_that_comes_and_goes_is_seen_from_outside() -> None:
+    code = (
+        "import sys, time\n"
+        "data = bytearray(b'x') * (80 << 20)\n"
+        "until = time.monotonic() + 0.3\n"
+        "while time.monotonic() < until: pass\n"
+        "del data\n"
+        "print(sys.stdin.read())"
+    )
+    document, peak = host.run_lean(python(code), '{"given": 1}', timeout_s=30)
+    assert document == {"given": 1}
+    assert peak["pss"] > 80
+    assert peak["rss"] >= peak["pss"]
+
+
+def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path) -> None:
+    samples.synthetic_index(bundle, tmp_path / "index", 5000)
+    index = PhotoIndex.open(tmp_path / "index")
+    assert index.photos == 5000
+    assert index.student_sha256 == bundle.student["sha256"]

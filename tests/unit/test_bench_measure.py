@@ -1,0 +1,106 @@
+"""Memory, percentiles and machine facts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mcad_mobile.bench import measure
+from mcad_mobile.errors import BenchError
+
+ALLOCATE = """
+import sys
+data = bytearray(b"x") * (int(sys.argv[1]) << 20)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def memory_of_child(mebibytes: int) -> measure.Memory:
+    """Memory of a Python process that holds this much, asked for while it waits."""
+    command = [sys.executable, "-c", ALLOCATE, str(mebibytes)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        found = measure.memory(child.pid)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.wait(timeout=30) == 0
+    return found
+
+
+def test_memory_of_a_process_grows_by_what_it_allocates() -> None:
+    empty, full = memory_of_child(0), memory_of_child(50)
+    assert full.pss - empty.pss == pytest.approx(50, abs=3)
+    assert full.rss - empty.rss == pytest.approx(50, abs=3)
+
+
+def test_pss_is_never_above_rss() -> None:
+    own = measure.memory()
+    assert 0 < own.pss <= own.rss
+
+
+def test_smaps_rollup_is_read_in_mib() -> None:
+    text = "5641-7ffd ---p 00000000 00:00 0    [rollup]\nRss:   2048 kB\nPss:   1536 kB\n"
+    assert measure.parse_smaps_rollup(text) == measure.Memory(pss=1.5, rss=2.0)
+
+
+def test_ended_process_is_told_apart_from_a_system_without_smaps() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait(timeout=30)
+    with pytest.raises(ProcessLookupError):
+        measure.memory(child.pid)
+    with pytest.raises(ProcessLookupError):
+        measure.parse_smaps_rollup("")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 199, 200])
+def test_percentiles_are_numpys(count: int) -> None:
+    values = np.random.default_rng(count).exponential(size=count).tolist()
+    found = measure.percentiles(values)
+    expected = np.percentile(values, [50, 90, 99])
+    assert list(found) == ["p50", "p90", "p99"]
+    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
+
+
+def test_percentiles_of_nothing_are_an_error() -> None:
+    with pytest.raises(BenchError, match="no measurements"):
+        measure.percentiles([])
+
+
+def test_pin_refuses_more_threads_than_cores_and_says_how_many_there_are() -> None:
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(BenchError, match=f"may use {cores} cores"):
+        measure.pin(cores + 1)
+    with pytest.raises(BenchError, match="0 threads"):
+        measure.pin(0)
+
+
+def test_pin_takes_the_last_cores() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        assert measure.pin(1) == [max(allowed)]
+        assert os.sched_getaffinity(0) == {max(allowed)}
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_device_facts_say_what_the_numbers_depend_on() -> None:
+    facts = measure.device_facts()
+    assert facts["kind"] == "host"
+    assert facts["cores"] == os.cpu_count()
+    assert all(facts[name] for name in ("cpu", "arch", "os", "kernel", "python", "memory_mib"))
+
+
+def test_versions_name_only_what_is_installed() -> None:
+    versions = measure.tool_versions(["numpy", "no-such-package"])
+    assert versions["numpy"] == np.__version__
+    assert "mcad-mobile" in versions
+    assert "no-such-package" not in versions

@@ -1,0 +1,199 @@
+"""The bench document, judged and told: Markdown and the HTML page."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.bench.report import html, markdown
+from mcad_mobile.bench.run import judge
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine import Found, Result
+
+VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
+
+
+def spread(median: float) -> dict[str, float]:
+    return {"p50": median, "p90": median * 1.2, "p99": median * 1.6}
+
+
+def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
+    """What a device hands over, with a peak in MiB and a median search in ms."""
+    steps = [
+        {"step": "process start", "pss": 8.0, "rss": 12.0},
+        {"step": "runtime loaded", "pss": 40.0, "rss": 48.0},
+        {"step": "after 100 searches", "pss": 60.0, "rss": 70.0},
+    ]
+    stages = ("tokenize", "text", "scan", "rescore")
+    return {
+        "device": {
+            "kind": "host",
+            "cpu": "A <CPU> & more",
+            "cores": 2,
+            "arch": "x86_64",
+            "os": "Debian",
+            "kernel": "6.1",
+        },
+        "tools": {"mcad-mobile": "0.1.0", "numpy": "2.0"},
+        "conditions": {
+            "threads": 1,
+            "pinned_cores": [1],
+            "searches": 200,
+            "warm_up_searches": 100,
+            "results_per_search": 10,
+            "page_cache": "warm",
+        },
+        "runtime": {
+            "image": {"runtime": "onnx", "precision": "int8", "bytes": 10},
+            "text": {"runtime": "onnx", "precision": "int8", "bytes": 20},
+        },
+        "index": {"photos": 100_000, "bytes_per_photo": 296.0, "source": "blends"},
+        "memory_mib": {
+            "peak_pss": peak,
+            "peak_rss": peak + 8,
+            "steps": steps,
+            "indexing": {"peak_pss": 80.0, "peak_rss": 90.0, "steps": steps},
+        },
+        "latency_ms": {
+            **{stage: spread(total / 4) for stage in stages},
+            "total": spread(total),
+            "decode": spread(40.0),
+            "image": spread(3.0),
+        },
+        "indexing": {"photos": 24, "photos_per_s": 22.0, "source": "photos of the index"},
+        "measured": ["Latency of 200 searches"],
+        "not_measured": ["On a phone; NPU latency"],
+    }
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+class Page(HTMLParser):
+    """Checks nesting while it collects tags, attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize(("peak", "passes"), [(99.9994, True), (100.0, True), (100.01, False)])
+def test_memory_is_judged_right_at_the_limit(bundle: Bundle, peak: float, passes: bool) -> None:
+    target = judge(bundle, measured(peak=peak))["targets"]["memory"]
+    assert target["limit_mib"] == 100
+    assert target["measured_mib"] == pytest.approx(peak, abs=1e-3)
+    assert target["pass"] is passes
+
+
+@pytest.mark.parametrize(("total", "passes"), [(7.999, True), (8.0, True), (8.001, False)])
+def test_search_is_judged_by_its_median_right_at_the_limit(
+    bundle: Bundle, total: float, passes: bool
+) -> None:
+    target = judge(bundle, measured(total=total))["targets"]["search"]
+    assert target == {"limit_ms": 8.0, "measured_ms": total, "pass": passes}
+
+
+def test_document_comes_back_the_same_from_json(bundle: Bundle) -> None:
+    document = judge(bundle, measured())
+    assert document["schema"] == "mcad-bench/1"
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_judging_leaves_what_was_measured_as_it_was(bundle: Bundle) -> None:
+    found = measured(peak=12.34567)
+    before = copy.deepcopy(found)
+    judge(bundle, found)
+    assert found == before
+
+
+def test_page_is_well_formed_and_loads_nothing(bundle: Bundle) -> None:
+    text = html(judge(bundle, measured()), bundle=bundle)
+    page = Page(text)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed"}
+    assert "http://" not in text
+    assert "https://" not in text
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:"))
+    assert not re.search(r"url\((?!#)|@import", text)
+
+
+def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> None:
+    text = html(judge(bundle, measured()))
+    charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert len(charts) == 2
+    for chart, limit in zip(charts, ("100 MiB", "8 ms"), strict=True):
+        assert limit in chart
+        assert "var(--accent)" in chart
+        assert not re.search(r"#[0-9a-f]{6}", chart)
+
+
+def test_page_tells_pass_from_fail(bundle: Bundle) -> None:
+    page = Page(html(judge(bundle, measured(peak=120.0, total=3.0))))
+    verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
+    assert verdicts == ["verdict pass", "verdict fail", "n verdict pass", "n verdict fail"]
+
+
+def test_text_from_outside_is_escaped(bundle: Bundle) -> None:
+    found = Found("<b>cats</b> & dogs", [], {"total": 1.0}, truncated=False)
+    text = html(judge(bundle, measured()), searches=[found])
+    assert "<b>cats" not in text
+    assert "<b>cats</b> & dogs" in Page(text).text
+    assert "A <CPU> & more" in Page(text).text
+
+
+def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -> None:
+    Image.new("RGB", (900, 600), "red").save(tmp_path / "red.jpg")
+    results = [Result("red.jpg", 0.31), Result("gone.jpg", 0.2)]
+    found = Found("a red square", results, {"total": 1.0}, truncated=False)
+    text = html(judge(bundle, measured()), searches=[found], photo_root=tmp_path)
+    images = [attributes for tag, attributes in Page(text).tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["red.jpg"]
+    assert "gone.jpg" in Page(text).text
+    assert len(images[0]["src"] or "") < 20_000
+
+
+def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> None:
+    document = judge(bundle, measured())
+    assert "NPU nodes" not in html(document)
+    text = Page(html(document, bundle=bundle)).text
+    assert "0 of 7" in text
+    assert "1.0000" in text
+
+
+def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> None:
+    text = markdown(judge(bundle, measured(total=9.0)))
+    assert "| Search, median | 8 ms | 9.00 ms | fail |" in text
+    assert "| Memory, peak PSS | 100 MiB | 64.0 MiB | pass |" in text
+    assert "- On a phone; NPU latency" in text

@@ -1,0 +1,223 @@
+"""A whole bundle with towers of random weights: small enough to be made in every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from mcad_mobile.bundle import Bundle, FileRecord, Golden, Parity, Rung, TensorSpec, Tower
+from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+
+SIZE = 32
+LENGTH = 16
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+TEXTS = (
+    "a dog on the beach",
+    "two children playing football in the park",
+    "red car in front of a house",
+    "sunset over the sea",
+)
+WORDS = """
+a an the of in on at to and with for from by near over under between behind beside through into
+is are was be has have his her their its my your our this that these those there it he she they
+who where while as up down out off around along across against one two three four five six many
+some several few small large big little old young new long short tall high low
+black white red blue green yellow brown orange pink purple grey gray golden dark bright colored
+man woman men women boy girl child children kid kids baby people person friend friends family
+brother sister mother father grandma player players crowd group couple team worker chef rider
+dog dogs cat cats bird birds horse horses cow sheep fish duck elephant bear zebra giraffe animal
+beach sea ocean lake river mountain mountains hill forest tree trees flower flowers grass field
+garden park sand snow ice rain sky cloud clouds sun sunset sunrise moon star night day morning
+winter summer water wave waves rock rocks stone fire smoke
+city street road bridge house building tower church castle room kitchen bedroom bathroom office
+window door wall floor roof table chair bench bed sofa desk lamp shelf mirror stairs fence
+car cars bus truck train bicycle bike motorbike motorcycle boat ship airplane plane station
+airport wheel wing traffic light lights sign
+food pizza cake bread fruit apple banana vegetables soup noodles pasta rice salad sandwich
+coffee tea wine beer bottle glass cup plate bowl fork knife spoon birthday candles dinner lunch
+shirt dress suit hat coat jacket shoes umbrella bag glasses tie helmet uniform
+phone laptop computer keyboard screen screenshot map book paper receipt passport whiteboard
+camera photo picture drawing painting toy ball kite skateboard surfboard skis frisbee racket bat
+football baseball tennis soccer basketball game match concert stage wedding party market festival
+playing running walking standing sitting lying sleeping jumping riding skiing surfing swimming
+holding eating drinking cooking reading writing talking laughing smiling looking watching dancing
+singing throwing catching climbing flying driving working building cutting wearing front top side
+back left right middle view inside outside next together
+"""
+PIECES = (*(chr(c) for c in range(ord("a"), ord("z") + 1)), *"0123456789.,!?'-")
+
+
+def make_tiny_bundle(directory: Path, dim: int = 64) -> Bundle:
+    """Write a bundle of one ONNX rung a tower into `directory` and return it.
+
+    Image tower: "pixels" [1, 3, 32, 32] float32 -> "image_embedding" [1, dim]. Text tower:
+    "input_ids" [1, 16] int32, "attention_mask" [1, 16] float32 -> "text_embedding" [1, dim].
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(7)
+    vocabulary = _vocabulary()
+    (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")
+    spec = TokenizerSpec(
+        kind="wordpiece",
+        file="vocab.txt",
+        length=LENGTH,
+        pad=0,
+        specials={name: number for number, name in enumerate(SPECIALS)},
+    )
+    ids, mask = Tokenizer(spec, directory).batch(list(TEXTS))
+    pixels = random.uniform(-1, 1, (4, 3, SIZE, SIZE)).astype(np.float32)
+    image_weight = _normal(random, 3 * SIZE * SIZE, dim)
+    token_table, text_weight = _normal(random, len(vocabulary), dim), _normal(random, dim, dim)
+
+    _save_image_tower(directory / "image.onnx", image_weight)
+    _save_text_tower(directory / "text.onnx", token_table, text_weight)
+    images = pixels.reshape(len(pixels), -1) @ image_weight
+    weights = mask / mask.sum(1, keepdims=True)
+    texts = np.einsum("bl,bld->bd", weights, token_table[ids]) @ text_weight
+    sample = np.random.default_rng(8).normal(size=(256, dim)).astype(np.float32)
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
+
+    bundle = Bundle(
+        directory=directory,
+        name="tiny",
+        created="2025-01-01T00:00:00+00:00",
+        student={"name": "tiny", "source": "random weights", "sha256": "0" * 64},
+        target={"id": "cpu"},
+        dim=dim,
+        image=Tower(
+            rungs=(
+                _rung(
+                    directory,
+                    "image.onnx",
+                    (TensorSpec("pixels", "float32", (1, 3, SIZE, SIZE), "NCHW"),),
+                    TensorSpec("image_embedding", "float32", (1, dim), "ND"),
+                ),
+            ),
+            golden=Golden(
+                inputs={"pixels": _array(directory, "golden-pixels.npy", pixels)},
+                embeddings=_array(directory, "golden-images.npy", images),
+            ),
+        ),
+        text=Tower(
+            rungs=(
+                _rung(
+                    directory,
+                    "text.onnx",
+                    (
+                        TensorSpec("input_ids", "int32", (1, LENGTH), "NL"),
+                        TensorSpec("attention_mask", "float32", (1, LENGTH), "NL"),
+                    ),
+                    TensorSpec("text_embedding", "float32", (1, dim), "ND"),
+                ),
+            ),
+            golden=Golden(
+                inputs={
+                    "input_ids": _array(directory, "golden-ids.npy", ids),
+                    "attention_mask": _array(directory, "golden-mask.npy", mask),
+                },
+                embeddings=_array(directory, "golden-texts.npy", texts),
+                texts=TEXTS,
+            ),
+        ),
+        preprocess=Preprocess(
+            size=SIZE,
+            resize="squash",
+            interpolation="bilinear",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        tokenizer=spec,
+        tokenizer_file=FileRecord.of(directory, directory / "vocab.txt"),
+        sample=_array(directory, "sample.npy", sample),
+        tools={"onnx": onnx.__version__},
+    )
+    bundle.save()
+    return bundle
+
+
+def _vocabulary() -> list[str]:
+    """Whole words, single characters, and characters that continue a word: as in BERT's."""
+    continued = [f"##{piece}" for piece in PIECES]
+    return list(dict.fromkeys((*SPECIALS, *WORDS.split(), *PIECES, *continued)))
+
+
+def _normal(random: np.random.Generator, rows: int, columns: int) -> NDArray[np.float32]:
+    return (random.normal(size=(rows, columns)) / np.sqrt(rows)).astype(np.float32)
+
+
+def _array(directory: Path, name: str, values: NDArray[np.generic]) -> FileRecord:
+    np.save(directory / name, values)
+    return FileRecord.of(directory, directory / name)
+
+
+def _rung(directory: Path, file: str, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> Rung:
+    model = onnx.load(directory / file)
+    return Rung(
+        runtime="onnx",
+        precision="fp32",
+        files=(FileRecord.of(directory, directory / file),),
+        inputs=inputs,
+        outputs=(output,),
+        total_nodes=len(model.graph.node),
+        parity=Parity(inputs=4, cosine_mean=1.0, cosine_min=1.0),
+    )
+
+
+def _save_image_tower(path: Path, weight: NDArray[np.float32]) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["pixels"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "weight"], ["image_embedding"]),
+    ]
+    inputs = [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, SIZE, SIZE])]
+    _save_model(path, nodes, inputs, "image_embedding", {"weight": weight})
+
+
+def _save_text_tower(
+    path: Path, token_table: NDArray[np.float32], weight: NDArray[np.float32]
+) -> None:
+    """Mean of the tokens that are not padding, then a linear map."""
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
+        helper.make_node("ReduceSum", ["attention_mask", "last"], ["count"], keepdims=1),
+        helper.make_node("Div", ["attention_mask", "count"], ["weights"]),
+        helper.make_node("Unsqueeze", ["weights", "middle"], ["row"]),
+        helper.make_node("MatMul", ["row", "tokens"], ["mean_row"]),
+        helper.make_node("Squeeze", ["mean_row", "middle"], ["mean"]),
+        helper.make_node("MatMul", ["mean", "weight"], ["text_embedding"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("input_ids", TensorProto.INT32, [1, LENGTH]),
+        helper.make_tensor_value_info("attention_mask", TensorProto.FLOAT, [1, LENGTH]),
+    ]
+    constants = {
+        "table": token_table,
+        "weight": weight,
+        "last": np.array([-1], np.int64),
+        "middle": np.array([1], np.int64),
+    }
+    _save_model(path, nodes, inputs, "text_embedding", constants)
+
+
+def _save_model(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    output: str,
+    constants: dict[str, NDArray[np.generic]],
+) -> None:
+    dim = constants["weight"].shape[1]
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        inputs,
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, dim])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
