@@ -1,0 +1,101 @@
+"""Export of the default student, by the real converters, compilers and simulators."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+from conftest import mcad
+
+from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.runtimes import choose_rung, load_rung, normalize
+
+ALL = ["snapdragon", "dimensity", "cpu"]
+EXPECTED = {
+    "snapdragon": {"image": ("qnn", "w8a16"), "text": ("qnn", "w8a16")},
+    "dimensity": {"image": ("litert", "w8a8"), "text": ("litert", "w8a16")},
+    "cpu": {"image": ("onnx", "int8"), "text": ("onnx", "int8")},
+}
+each_target = pytest.mark.parametrize("exported", ALL, indirect=True)
+
+
+@pytest.mark.parametrize(("exported", "target"), [(t, t) for t in ALL], indirect=["exported"])
+def test_each_tower_runs_as_its_target_wants_and_stays_close_to_float(exported, target):
+    for name, tower in exported.document["towers"].items():
+        assert (tower["runtime"], tower["precision"]) == EXPECTED[target][name]
+        assert tower["cosine_mean"] >= 0.99
+        assert tower["cosine_min"] >= 0.95
+
+
+@each_target
+def test_the_bundle_verifies_and_every_rung_was_compared_with_float(exported):
+    bundle = Bundle.load(exported.directory)
+    for name in TOWERS:
+        for rung in bundle.tower(name).rungs:
+            assert rung.parity is not None
+            assert rung.parity.inputs == 16
+            assert rung.parity.cosine_mean >= 0.99
+
+
+@each_target
+def test_the_last_rung_is_an_onnx_model_that_old_runtimes_load(exported):
+    bundle = Bundle.load(exported.directory)
+    for name in TOWERS:
+        last = bundle.tower(name).rungs[-1]
+        model = onnx.load(bundle.path(last.files[0]))
+        assert last.runtime == "onnx"
+        assert model.ir_version <= 9
+        assert {entry.domain: entry.version for entry in model.opset_import}[""] <= 20
+        onnx.checker.check_model(model)
+
+
+@each_target
+def test_golden_inputs_give_golden_embeddings_on_the_rung_that_runs_here(exported):
+    bundle = Bundle.load(exported.directory)
+    for name in TOWERS:
+        golden = bundle.tower(name).golden
+        inputs = {key: np.load(bundle.path(record)) for key, record in golden.inputs.items()}
+        found = normalize(load_rung(bundle, choose_rung(bundle, name))(inputs))
+        expected = np.load(bundle.path(golden.embeddings))
+        assert (found * expected).sum(1).min() > 0.98
+
+
+@each_target
+def test_no_path_of_the_machine_that_exported_is_left_in_a_bundle(exported):
+    here = str(exported.directory.parent).encode()
+    for path in exported.directory.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert here not in data, path
+            assert b"site-packages" not in data, path
+
+
+def test_a_snapdragon_tower_is_a_context_binary_with_every_node_on_the_npu(snapdragon):
+    bundle = Bundle.load(snapdragon.directory)
+    for name, tower in snapdragon.document["towers"].items():
+        assert tower["npu_nodes"] == tower["total_nodes"] > 0
+        context, binary = bundle.tower(name).rungs[0].files
+        graph = onnx.load(bundle.path(context), load_external_data=False).graph
+        assert [node.op_type for node in graph.node] == ["EPContext"]
+        assert re.search(rb"soc_type=SM8750;arch=79", bundle.path(binary).read_bytes())
+
+
+def test_a_dimensity_tower_computes_with_integers_only(dimensity):
+    from ai_edge_litert.interpreter import Interpreter
+
+    bundle = Bundle.load(dimensity.directory)
+    for name in TOWERS:
+        rung = bundle.tower(name).rungs[0]
+        interpreter = Interpreter(str(bundle.path(rung.files[0])))
+        kinds = {np.dtype(detail["dtype"]).kind for detail in interpreter.get_tensor_details()}
+        assert kinds <= {"i", "b"}
+        assert all(spec.scale for spec in rung.outputs)
+
+
+def test_exporting_over_something_that_is_no_bundle_leaves_it_alone(tmp_path):
+    (tmp_path / "holiday.txt").write_text("mine")
+    message = mcad("export", "--target", "cpu", "--out", tmp_path, code=1)
+    assert "is not a bundle" in message
+    assert (tmp_path / "holiday.txt").read_text() == "mine"

