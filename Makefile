@@ -1,7 +1,7 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test    all tests but the slow ones;  make test-slow  the slow ones
 # make check   format, lint, types;          make docs       docs/cli.md from --help
-# make bench   compare with peers, into benchmarks/results/
+# make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -28,7 +28,9 @@ docs: .venv/installed-everything
 
 bench: .venv/installed-everything
 	$(BIN)/python benchmarks/main_job.py
-	$(BIN)/python benchmarks/index_vs_peers.py
+	$(BIN)/mcad-mobile export --target cpu --out build/cpu
+	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
+	$(BIN)/python benchmarks/index_vs_peers.py --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
 .venv/bin/pip:
 	@$(PYTHON) -m venv .venv

@@ -1,0 +1,98 @@
+"""The main job's numbers on this machine: export time, search latency, running memory.
+
+    python benchmarks/main_job.py            # writes benchmarks/results/main_job.json
+
+Every run is a process of its own; figures are medians over the runs. This machine is no phone,
+and nothing here is a phone's time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.bench.measure import device_facts
+
+RESULT = Path(__file__).parent / "results" / "main_job.json"
+COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
+PHOTOS = 100_000
+EXPORT_LIMIT_S = 60
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "snapdragon"
+        exports = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            exported = mcad("export", "--target", "snapdragon", "--out", str(bundle))
+            exports.append(time.perf_counter() - started)
+        arguments = ("bench", "--bundle", str(bundle), "--synthetic", str(PHOTOS))
+        benches = [mcad(*arguments) for _ in range(runs)]
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_facts(),
+        "versions": benches[0]["bundle"]["tools"],
+        "runs": runs,
+        "photos": PHOTOS,
+        "export_snapdragon_s": summary(exports),
+        "towers": exported["towers"],
+        "search_p50_ms": summary([run["latency_ms"]["total"]["p50"] for run in benches]),
+        "stages_p50_ms": {
+            stage: statistics.median(run["latency_ms"][stage]["p50"] for run in benches)
+            for stage in ("tokenize", "text", "scan", "rescore", "image")
+        },
+        "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in benches]),
+        "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    print(table(result))
+
+
+def mcad(*arguments: str) -> Any:
+    done = subprocess.run(
+        [COMMAND, *arguments, "--json"], stdout=subprocess.PIPE, timeout=900, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 2),
+        "min": round(min(values), 2),
+        "max": round(max(values), 2),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    rows = (
+        ("export for Snapdragon, s", EXPORT_LIMIT_S, result["export_snapdragon_s"]),
+        ("search, p50, ms", 8, result["search_p50_ms"]),
+        ("peak PSS, MiB", 100, result["peak_pss_mib"]),
+        ("peak RSS, MiB", "", result["peak_rss_mib"]),
+    )
+    lines = [
+        f"{result['device']['cpu']}, {PHOTOS:,} photos, one thread, {result['runs']} runs",
+        "",
+        "| | limit | median | min | max |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {limit} | {value['median']} | {value['min']} | {value['max']} |"
+        for name, limit, value in rows
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Stand-ins for real embeddings in the index tests: a cone, clusters, and queries beside the cone.
+
+Real photos may not be shipped (Flickr8k's licence); these have what makes real ones hard: a mean
+far from zero, few effective dimensions, and queries that share neither.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+
+
+def photos_and_queries(n: int, queries: int, dim: int = 64, seed: int = 0) -> tuple[F32, F32]:
+    """Return photos [n, dim] and queries [queries, dim] float32, L2-normalized."""
+    random = np.random.default_rng(seed)
+    spread = random.normal(size=(dim // 2, dim)) * np.linspace(1.5, 0.3, dim // 2)[:, None]
+    centres = random.normal(size=(200, dim // 2))
+    cone, gap = random.normal(size=(2, dim)) * 4
+
+    def around(count: int, shift: npt.NDArray[np.float64]) -> F32:
+        inside = centres[random.integers(0, 200, count)] + random.normal(size=(count, dim // 2))
+        return unit(inside @ spread + random.normal(size=(count, dim)) * 0.5 + shift)
+
+    return around(n, cone), around(queries, gap)
+
+
+def unit(rows: npt.ArrayLike) -> F32:
+    """L2-normalize rows."""
+    values = np.asarray(rows, np.float64)
+    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def names(n: int, prefix: str = "photo") -> list[str]:
+    return [f"{prefix}/{i:06d}.jpg" for i in range(n)]

@@ -1,0 +1,210 @@
+"""What a search returns: the nearest photos, none that were deleted, whatever the sizes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from index_embeddings import F32, names, photos_and_queries, unit
+
+from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.search import candidates
+
+Build = Callable[..., PhotoIndex]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def make(*batches: F32, prefix: str = "photo") -> PhotoIndex:
+        index = PhotoIndex.create(
+            tmp_path / "index", dim=batches[0].shape[1], student_sha256="ab" * 32, student="tiny"
+        )
+        for i, batch in enumerate(batches):
+            with index.writer() as writer:
+                writer.add(names(len(batch), f"{prefix}{i}"), batch)
+        return index
+
+    return make
+
+
+def faiss() -> Any:
+    """Import faiss, a development dependency: on CI its absence is a failure, not a skip."""
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("faiss", exc_type=ImportError)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SWIG's types warn on import
+        return importlib.import_module("faiss")
+
+
+def rows(paths: list[str]) -> list[int]:
+    return [int(path[-10:-4]) for path in paths]
+
+
+def recall(found: list[list[int]], true: np.ndarray) -> float:
+    pairs = zip(found, true, strict=True)
+    return float(np.mean([len(set(f) & set(t.tolist())) / len(t) for f, t in pairs]))
+
+
+def test_two_passes_find_the_ten_nearest_of_exact_float_search(build: Build) -> None:
+    photos, queries = photos_and_queries(20_000, 100, dim=256)
+    index = build(photos)
+    assert candidates(20_000, 10) < 20_000 / 10
+    found = [rows(index.search(query).paths) for query in queries]
+    true = np.argsort(-(queries @ photos.T), axis=1)[:, :10]
+    assert recall(found, true) >= 0.99
+
+
+def test_exact_search_agrees_with_faiss_flat(build: Build) -> None:
+    photos, queries = photos_and_queries(3000, 50, dim=256)
+    index = build(photos)
+    flat = faiss().IndexFlatIP(256)
+    flat.add(photos)
+    true_scores, true = flat.search(queries, 10)
+    hits = [index.search(query, exact=True) for query in queries]
+    assert recall([rows(hit.paths) for hit in hits], true) >= 0.99
+    assert np.abs(np.stack([hit.scores for hit in hits]) - true_scores).max() < 2e-3
+
+
+@pytest.mark.parametrize("dim", [8, 40, 48, 96, 200, 384])
+def test_widths_that_are_not_whole_words_are_scanned_too(build: Build, dim: int) -> None:
+    photos, queries = photos_and_queries(5000, 40, dim=dim)
+    index = build(photos)
+    assert candidates(5000, 10) < 5000
+    scanned = [index.search(query).paths for query in queries]
+    exact = [index.search(query, exact=True).paths for query in queries]
+    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(scanned, exact, strict=True)])
+    assert same >= 0.95
+
+
+def test_scores_are_cosines_best_first(build: Build) -> None:
+    photos, queries = photos_and_queries(500, 1)
+    hits = build(photos).search(queries[0], k=20)
+    assert hits.scores.dtype == np.float32
+    assert (np.diff(hits.scores) <= 0).all()
+    true = photos[rows(hits.paths)] @ queries[0]
+    assert np.abs(hits.scores - true).max() < 2e-3
+    assert hits.scan_ms >= 0 and hits.rescore_ms > 0
+
+
+def test_a_photo_is_its_own_nearest(build: Build) -> None:
+    photos, _ = photos_and_queries(4000, 1)
+    index = build(photos)
+    assert [rows(index.search(photos[i], k=1).paths)[0] for i in range(0, 4000, 97)] == [
+        *range(0, 4000, 97)
+    ]
+
+
+def test_deleted_photos_are_never_returned(build: Build) -> None:
+    photos, queries = photos_and_queries(4000, 20)
+    index = build(photos)
+    best = [index.search(query, k=5).paths for query in queries]
+    gone = {path for paths in best for path in paths}
+    with index.writer() as writer:
+        assert writer.delete(sorted(gone)) == len(gone)
+    for exact in (False, True):
+        for query in queries:
+            hits = index.search(query, k=50, exact=exact)
+            assert len(hits.paths) == 50
+            assert gone.isdisjoint(hits.paths)
+
+
+def test_results_come_from_all_segments(build: Build) -> None:
+    photos, queries = photos_and_queries(7000, 30)
+    index = build(photos[:5000], photos[5000:6500], photos[6500:])
+    found = [index.search(query).paths for query in queries]
+    names_of = names(5000, "photo0") + names(1500, "photo1") + names(500, "photo2")
+    true = np.argsort(-(queries @ photos.T), axis=1)[:, :10]
+    hit = [len(set(f) & {names_of[i] for i in t}) / 10 for f, t in zip(found, true, strict=True)]
+    assert np.mean(hit) >= 0.98
+
+
+def test_small_segments_of_a_large_index_are_searched(build: Build) -> None:
+    photos, _ = photos_and_queries(6001, 1)
+    index = build(photos[:6000], photos[6000:])
+    assert index.search(photos[6000], k=1).paths == ["photo1/000000.jpg"]
+
+
+def test_an_empty_index_has_no_hits(build: Build) -> None:
+    index = build(np.empty((0, 64), np.float32))
+    for exact in (False, True):
+        hits = index.search(unit(np.ones(64)), exact=exact)
+        assert hits.paths == []
+        assert hits.scores.shape == (0,)
+
+
+def test_an_index_whose_photos_are_all_deleted_has_no_hits(build: Build) -> None:
+    photos, queries = photos_and_queries(300, 1)
+    index = build(photos)
+    with index.writer() as writer:
+        writer.delete(index.paths())
+    assert index.photos == 0
+    assert index.search(queries[0]).paths == []
+
+
+def test_more_results_than_photos_gives_every_photo_once(build: Build) -> None:
+    photos, queries = photos_and_queries(30, 1)
+    index = build(photos)
+    with index.writer() as writer:
+        writer.delete(["photo0/000003.jpg"])
+    hits = index.search(queries[0], k=1000)
+    assert sorted(hits.paths) == index.paths()
+    assert len(hits.scores) == 29
+
+
+def test_many_results_are_as_good_as_few(build: Build) -> None:
+    photos, queries = photos_and_queries(20_000, 10)
+    index = build(photos)
+    for query in queries:
+        hits = index.search(query, k=500)
+        true = set(np.argsort(-(photos @ query))[:500].tolist())
+        assert len(true & set(rows(hits.paths))) >= 0.97 * 500
+
+
+def test_the_opposite_of_the_query_comes_last(build: Build) -> None:
+    """256 differing bits overflow a byte: a count that wraps to 0 would put it first."""
+    query = unit(np.where(np.arange(256) % 3 == 0, 1.0, -1.0))
+    photos, _ = photos_and_queries(5000, 1, dim=256)
+    index = build(np.concatenate([photos, -query[None], query[None]]))
+    hits = index.search(query, k=5000)
+    assert rows(hits.paths)[0] == 5001
+    assert 5000 not in rows(index.search(query, k=50).paths)
+
+
+def test_equal_photos_are_all_found(build: Build) -> None:
+    photos, _ = photos_and_queries(4000, 1)
+    photos[1000:3000] = photos[1000]
+    hits = build(photos).search(photos[1000], k=1500)
+    assert set(rows(hits.paths)) <= set(range(1000, 3000))
+    assert len(set(hits.paths)) == 1500
+
+
+def test_photos_that_are_all_the_same_don_t_divide_by_zero(build: Build) -> None:
+    photo = unit(np.eye(64)[:1] + 0.1)
+    hits = build(np.repeat(photo, 3000, axis=0)).search(photo[0], k=3)
+    assert np.allclose(hits.scores, 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3.0, 0.0])
+def test_a_query_that_is_not_a_unit_vector_is_refused(build: Build, bad: float) -> None:
+    photos, queries = photos_and_queries(10, 1)
+    with pytest.raises(PhotoIndexError, match="query has length"):
+        build(photos).search(queries[0] * np.float32(bad))
+
+
+def test_a_query_of_another_width_names_both(build: Build) -> None:
+    photos, _ = photos_and_queries(10, 1)
+    with pytest.raises(PhotoIndexError, match=r"\[32\].*\[64\]"):
+        build(photos).search(unit(np.ones(32)))
+
+
+def test_asking_for_no_results_is_refused(build: Build) -> None:
+    photos, queries = photos_and_queries(10, 1)
+    with pytest.raises(PhotoIndexError, match="0 results"):
+        build(photos).search(queries[0], k=0)

@@ -1,0 +1,391 @@
+"""What an index keeps: adding, replacing, deleting, compacting, refusing what is damaged."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from index_embeddings import names, photos_and_queries, unit
+
+from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.writer import plan_merge
+
+SHA = "ab" * 32
+
+
+def create(directory: Path, dim: int = 64) -> PhotoIndex:
+    return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny")
+
+
+def filled(directory: Path, n: int = 50) -> PhotoIndex:
+    index = create(directory)
+    with index.writer() as writer:
+        writer.add(names(n), photos_and_queries(n, 1)[0])
+    return index
+
+
+def rewrite_manifest(directory: Path, change: dict[str, object]) -> None:
+    """Change fields of a manifest and give it the checksum that fits."""
+    file = directory / "manifest.json"
+    document = {**json.loads(file.read_text()), **change, "crc32": "0" * 8}
+    blank = json.dumps(document).encode()
+    file.write_bytes(blank.replace(b"00000000", f"{zlib.crc32(blank):08x}".encode(), 1))
+
+
+def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
+    filled(tmp_path)
+    index = PhotoIndex.open(tmp_path)
+    assert (index.dim, index.student, index.student_sha256) == (64, "tiny", SHA)
+    assert index.photos == 50
+    assert index.paths() == names(50)
+    assert index.bytes_per_photo == 64 / 8 + 64 + 12
+
+
+def test_a_second_index_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with pytest.raises(PhotoIndexError, match="already"):
+        create(tmp_path)
+    assert PhotoIndex.open(tmp_path).photos == 50
+
+
+@pytest.mark.parametrize("dim", [0, 4, 100, 255, 8192, -8])
+def test_a_width_that_has_no_whole_code_bytes_is_refused(tmp_path: Path, dim: int) -> None:
+    with pytest.raises(PhotoIndexError, match=rf"{dim} dimensions.*multiple of 8"):
+        create(tmp_path, dim)
+
+
+def test_a_directory_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(PhotoIndexError, match="mcad-mobile index"):
+            PhotoIndex.open(directory)
+
+
+def test_adding_a_path_again_replaces_its_photo(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    new = unit(np.eye(64)[5] + np.eye(64)[6])
+    with index.writer() as writer:
+        writer.add(["photo/000007.jpg"], new[None])
+    assert index.photos == 50
+    hits = index.search(new, k=50)
+    assert hits.paths[0] == "photo/000007.jpg"
+    assert hits.scores[0] > 0.999
+    assert hits.paths.count("photo/000007.jpg") == 1
+
+
+def test_of_a_path_given_twice_the_last_embedding_counts(tmp_path: Path) -> None:
+    index = create(tmp_path)
+    a, b, c = np.eye(64, dtype=np.float32)[:3]
+    with index.writer() as writer:
+        writer.add(["x", "x"], np.stack([a, b]))
+        writer.add(["x", "y"], np.stack([c, a]))
+    assert index.paths() == ["x", "y"]
+    assert index.search(c, k=1).paths == ["x"]
+    assert index.search(b, k=1).scores[0] < 0.1
+
+
+def test_replacing_thousands_within_one_commit_keeps_each_with_its_own(tmp_path: Path) -> None:
+    """Rows of the spool are then no longer in the order in which the paths came."""
+    photos = photos_and_queries(4000, 1)[0]
+    index = create(tmp_path)
+    with index.writer() as writer:
+        writer.add(names(3000), photos[:3000])
+        writer.add(names(1000), photos[3000:])
+    assert index.photos == 3000
+    for row, photo in ((5, photos[3005]), (999, photos[3999]), (1000, photos[1000])):
+        assert index.search(photo, k=1, exact=True).paths == [names(3000)[row]]
+
+
+def test_deleting_counts_only_photos_that_were_there(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    with index.writer() as writer:
+        writer.add(["new"], unit(np.ones((1, 64))))
+        assert writer.delete(["photo/000001.jpg", "photo/000001.jpg", "unknown", "new"]) == 2
+        assert writer.delete(["photo/000001.jpg", "new"]) == 0
+    assert index.photos == 49
+    assert "new" not in index.paths()
+
+
+def test_a_deleted_path_can_be_added_again(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    photo = unit(np.ones((1, 64)))
+    with index.writer() as writer:
+        writer.delete(["photo/000001.jpg"])
+        writer.add(["photo/000001.jpg"], photo)
+    assert index.photos == 50
+    assert index.search(photo[0], k=1).paths == ["photo/000001.jpg"]
+
+
+def test_an_exception_in_the_block_leaves_the_last_commit(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(RuntimeError, match="stop"), index.writer() as writer:
+        writer.delete(names(20))
+        writer.add(["new"], unit(np.ones((1, 64))))
+        raise RuntimeError("stop")
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    assert index.photos == PhotoIndex.open(tmp_path).photos == 50
+    with index.writer() as writer:
+        writer.add(["new"], unit(np.ones((1, 64))))
+    assert index.photos == 51
+
+
+def test_a_writer_that_changes_nothing_commits_nothing(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    before = (tmp_path / "manifest.json").read_bytes()
+    with index.writer() as writer:
+        writer.add([], np.empty((0, 64), np.float32))
+        writer.delete(["unknown"])
+    index.compact()
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, 1.5])
+def test_embeddings_that_are_not_unit_vectors_are_refused_by_path(
+    tmp_path: Path, bad: float
+) -> None:
+    index = create(tmp_path)
+    photos = photos_and_queries(3, 1)[0]
+    photos[1] *= np.float32(bad)
+    with (
+        pytest.raises(PhotoIndexError, match=r"photo/000001\.jpg.*length"),
+        index.writer() as writer,
+    ):
+        writer.add(names(3), photos)
+    assert index.photos == 0
+
+
+def test_embeddings_of_another_shape_name_both(tmp_path: Path) -> None:
+    index = create(tmp_path)
+    for n, width in ((2, 64), (3, 32)):
+        with (
+            pytest.raises(PhotoIndexError, match=rf"\[{n}, {width}\].*\[3, 64\]"),
+            index.writer() as writer,
+        ):
+            writer.add(names(3), np.ones((n, width), np.float32))
+
+
+def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
+    paths = ["Ferien/Müllers Café.jpg", "写真/犬.png", "🐕/\n.jpg", "latin1-\udce9.jpg", "a" * 4000]
+    index = create(tmp_path)
+    photos = photos_and_queries(5, 1)[0]
+    with index.writer() as writer:
+        writer.add(paths, photos)
+    assert PhotoIndex.open(tmp_path).paths() == sorted(paths)
+    for path, photo in zip(paths, photos, strict=True):
+        assert index.search(photo, k=1).paths == [path]
+    with index.writer() as writer:
+        assert writer.delete(paths) == 5
+
+
+def test_an_empty_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PhotoIndexError, match="empty path"), create(tmp_path).writer() as writer:
+        writer.add([""], unit(np.ones((1, 64))))
+
+
+def test_compacting_keeps_results_and_drops_tombstones(tmp_path: Path) -> None:
+    photos, queries = photos_and_queries(3000, 20)
+    index = create(tmp_path)
+    for i, (start, stop) in enumerate(((0, 2200), (2200, 2800), (2800, 3000))):
+        with index.writer() as writer:
+            writer.add(names(stop - start, str(i)), photos[start:stop])
+    with index.writer() as writer:
+        writer.delete(names(100, "0"))
+    before = [index.search(query, k=20, exact=True) for query in queries]
+    assert len(list(tmp_path.glob("*.mcs"))) > 1
+    index.compact()
+    after = [index.search(query, k=20, exact=True) for query in queries]
+    assert [hits.paths for hits in after] == [hits.paths for hits in before]
+    assert np.allclose([h.scores for h in after], [h.scores for h in before], atol=1e-6)
+    assert len(list(tmp_path.glob("*.mcs"))) == 1
+    assert index.photos == 2900
+    assert index.bytes_per_photo == 64 / 8 + 64 + 12
+
+
+def test_photos_added_one_by_one_stay_in_few_segments_and_keep_their_scores(tmp_path: Path) -> None:
+    photos, queries = photos_and_queries(300, 5)
+    index = create(tmp_path)
+    for path, photo in zip(names(300), photos, strict=True):
+        with index.writer() as writer:
+            writer.add([path], photo[None])
+    assert len(list(tmp_path.glob("*.mcs"))) <= np.log2(300)
+    for query in queries:
+        hits = index.search(query, k=300)
+        true = [float(photos[int(path[-10:-4])] @ query) for path in hits.paths]
+        assert np.abs(hits.scores - true).max() < 3e-3
+
+
+def test_three_photos_first_and_many_later_are_coded_around_the_many(tmp_path: Path) -> None:
+    photos, queries = photos_and_queries(8003, 30)
+    index = create(tmp_path)
+    with index.writer() as writer:
+        writer.add(names(3, "first"), -photos[:3])
+    with index.writer() as writer:
+        writer.add(names(8000), photos[3:])
+    true = np.argsort(-(queries @ photos[3:].T), axis=1)[:, :10]
+    found = [index.search(query).paths for query in queries]
+    same = [
+        len({int(path[-10:-4]) for path in f} & set(t.tolist())) / 10
+        for f, t in zip(found, true, strict=True)
+    ]
+    assert np.mean(same) >= 0.98
+
+
+def test_merges_take_small_and_half_dead_segments_only() -> None:
+    assert plan_merge([10_000, 400, 40], [0, 0, 0], 30, 10_000).absorbed == (2,)
+    assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000).absorbed == (1, 2)
+    assert plan_merge([10_000, 400, 40], [0, 401, 0], 0, 10_000).absorbed == (1, 2)
+    assert plan_merge([10_000, 400], [0, 0], 0, 10_000).absorbed == ()
+    assert plan_merge([300, 40], [0, 0], 3000, 300).new_axis
+    assert not plan_merge([200], [0], 20, 0).new_axis
+
+
+def test_another_student_is_refused_with_both_sides_named(tmp_path: Path) -> None:
+    index = create(tmp_path)
+    index.check_student(SHA, 64)
+    with pytest.raises(PhotoIndexError) as other:
+        index.check_student("cd" * 32, 64)
+    for part in (SHA, "cd" * 32, "tiny", "mcad-mobile index"):
+        assert part in str(other.value)
+    with pytest.raises(PhotoIndexError, match=r"64 dimensions.*and 512 dimensions"):
+        index.check_student(SHA, 512)
+
+
+def test_a_changed_byte_in_any_part_is_found_and_the_file_named(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    index.verify()
+    (file,) = tmp_path.glob("*.mcs")
+    good = file.read_bytes()
+    # One byte in each part: axis, codes, along, factors, scales, magnitudes, ids, ..., paths.
+    for offset in (*range(4096, len(good), 4096), len(good) - 1):
+        file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
+        with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs.*CRC-32"):
+            index.verify()
+    file.write_bytes(good)
+    index.verify()
+
+
+def test_damage_is_not_merged_into_a_segment_with_a_good_checksum(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    with index.writer() as writer:
+        writer.delete(["photo/000001.jpg"])
+    (file,) = tmp_path.glob("*.mcs")
+    with file.open("r+b") as opened:
+        opened.seek(-1, 2)
+        opened.write(b"?")
+    with pytest.raises(PhotoIndexError, match="CRC-32"):
+        index.compact()
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"), [(0, b"X"), (8, b"\x00"), (16, b"\x07"), (40, b"\x01"), (4095, b"\xff")]
+)
+def test_a_damaged_segment_header_is_refused_on_opening(
+    tmp_path: Path, at: int, byte: bytes
+) -> None:
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*.mcs")
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(byte)
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 5, 4000, 4096, 9000, -1])
+def test_a_segment_cut_short_is_refused_on_opening(tmp_path: Path, length: int) -> None:
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*.mcs")
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(PhotoIndexError, match="damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_path: Path) -> None:
+    index = filled(tmp_path, n=400)
+    (file,) = tmp_path.glob("*.mcs")
+    table = file.read_bytes()[32 : 32 + 24 * 10]
+    magnitudes_at = int.from_bytes(table[5 * 24 : 5 * 24 + 8], "little")
+    with file.open("r+b") as opened:
+        opened.truncate(magnitudes_at + 1000)
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged: it ends before"):
+        index.search(unit(np.ones(64)))
+
+
+def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path / "a")
+    with create(tmp_path / "b").writer() as writer:
+        writer.add(names(50), photos_and_queries(50, 1, seed=1)[0])
+    (tmp_path / "b/segment-00000002.mcs").replace(tmp_path / "a/segment-00000002.mcs")
+    with pytest.raises(PhotoIndexError, match="not the segment"):
+        PhotoIndex.open(tmp_path / "a")
+
+
+def test_a_missing_segment_is_named(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (tmp_path / "segment-00000002.mcs").unlink()
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs.*gone"):
+        PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../segment-00000002.mcs", "/etc/passwd", "a/segment-00000002.mcs", "", "manifest.json"],
+)
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    filled(tmp_path / "index")
+    document = json.loads((tmp_path / "index/manifest.json").read_text())
+    (tmp_path / "index/segment-00000002.mcs").rename(tmp_path / "segment-00000002.mcs")
+    document["segments"][0]["file"] = name
+    rewrite_manifest(tmp_path / "index", document)
+    with pytest.raises(PhotoIndexError, match="is not the name of a segment"):
+        PhotoIndex.open(tmp_path / "index")
+
+
+def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
+    filled(tmp_path)
+    rewrite_manifest(tmp_path, {"schema": "mcad-index/9"})
+    with pytest.raises(PhotoIndexError, match=r"'mcad-index/9'.*'mcad-index/1'"):
+        PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": 100},
+        {"segments": None},
+        {"segments": [{"file": "segment-00000002.mcs"}]},
+        {"generation": "many"},
+        {"student": None, "dim": []},
+    ],
+)
+def test_a_manifest_with_fields_of_another_kind_is_damaged(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    filled(tmp_path)
+    rewrite_manifest(tmp_path, change)
+    with pytest.raises(PhotoIndexError, match="damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+def test_tombstones_outside_a_segment_are_damage(tmp_path: Path) -> None:
+    filled(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    for deleted in ([50], [-1], [3, 3], [4, 2]):
+        document["segments"][0]["deleted"] = deleted
+        rewrite_manifest(tmp_path, document)
+        with pytest.raises(PhotoIndexError, match="ascend"):
+            PhotoIndex.open(tmp_path)
+
+
+def test_any_changed_byte_of_the_manifest_is_noticed(tmp_path: Path) -> None:
+    filled(tmp_path)
+    file = tmp_path / "manifest.json"
+    good = file.read_bytes()
+    for offset in range(len(good)):
+        file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
+        with pytest.raises(PhotoIndexError):
+            PhotoIndex.open(tmp_path)

@@ -1,0 +1,38 @@
+"""Blends: many embeddings made from few real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from index_embeddings import photos_and_queries
+
+from mcad_mobile.index.synthetic import blend, blend_batches
+
+
+def test_blends_are_unit_vectors_inside_the_cone_of_the_real_ones() -> None:
+    real = photos_and_queries(500, 1)[0]
+    many = blend(real, 10_000)
+    assert many.shape == (10_000, 64)
+    assert many.dtype == np.float32
+    assert np.allclose(np.linalg.norm(many, axis=1), 1, atol=1e-5)
+    assert (many @ real.mean(axis=0)).min() > (real @ real.mean(axis=0)).min() - 1e-3
+    assert len(np.unique(many, axis=0)) == 10_000
+
+
+def test_a_seed_gives_the_same_rows_whatever_the_number() -> None:
+    real = photos_and_queries(100, 1)[0]
+    assert np.array_equal(blend(real, 6000, seed=3)[:4500], blend(real, 4500, seed=3))
+    assert not np.array_equal(blend(real, 100, seed=3), blend(real, 100, seed=4))
+    assert np.array_equal(np.concatenate([*blend_batches(real, 5000)]), blend(real, 5000))
+
+
+def test_one_real_embedding_blends_into_itself() -> None:
+    real = photos_and_queries(1, 1)[0]
+    assert np.allclose(blend(real, 10), real, atol=1e-6)
+
+
+def test_nothing_to_blend_is_an_error() -> None:
+    with pytest.raises(ValueError, match="real must be"):
+        blend(np.empty((0, 64), np.float32), 5)
+    with pytest.raises(ValueError, match="n must be"):
+        next(blend_batches(np.ones((1, 8), np.float32), -1))

@@ -1,0 +1,136 @@
+"""Quantization: what the recipes promise, on real photos and texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.errors import DataError
+from mcad_mobile.export.onnx import export_onnx
+from mcad_mobile.export.pipeline import tower_specs
+from mcad_mobile.export.validate import float_embeddings, judge, parity
+from mcad_mobile.quantize.bias_correction import corrected
+from mcad_mobile.quantize.calibrate import load_samples
+from mcad_mobile.quantize.qdq import quantize_static_int8, quantize_w8a16
+from mcad_mobile.runtimes.litert import dequantize, quantize
+from mcad_mobile.runtimes.onnx import OnnxTower
+from mcad_mobile.students.load import load_student
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load_student()
+
+
+@pytest.fixture(scope="module")
+def samples(student):
+    return load_samples(student.config.preprocess, student.tokenizer, None, 16)
+
+
+def test_samples_to_calibrate_and_to_compare_are_different_real_inputs(samples):
+    calibrate, held_out = samples
+    assert calibrate.pixels.shape == held_out.pixels.shape == (16, 3, 224, 224)
+    assert not set(calibrate.texts) & set(held_out.texts)
+    for photo in held_out.pixels:
+        assert np.abs(calibrate.pixels - photo).mean((1, 2, 3)).min() > 0.01
+
+
+def test_samples_are_the_same_at_every_call(student, samples):
+    again = load_samples(student.config.preprocess, student.tokenizer, None, 16)
+    assert np.array_equal(again[0].pixels, samples[0].pixels)
+    assert again[1].texts == samples[1].texts
+
+
+def test_a_karpathy_folder_gives_its_own_photos_and_captions(student, flickr8k):
+    calibrate, _ = load_samples(student.config.preprocess, student.tokenizer, flickr8k, 4)
+    dataset = next(flickr8k.glob("dataset_*.json")).read_text("utf-8")
+    assert all(text in dataset for text in calibrate.texts)
+
+
+def test_photos_that_do_not_decode_are_passed_over_and_a_folder_of_them_is_an_error(
+    student, tmp_path
+):
+    (tmp_path / "a.jpg").write_text("no")
+    with pytest.raises(DataError, match=str(tmp_path)):
+        load_samples(student.config.preprocess, student.tokenizer, tmp_path, 4)
+
+
+def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, samples, tmp_path):
+    calibrate, held_out = samples
+    inputs, output = tower_specs(student, "image")
+    expected = float_embeddings(student.image, held_out.inputs("image"))
+    found = {}
+    fixed = corrected(student.image, torch.from_numpy(calibrate.pixels))
+    for name, module in (("plain", student.image), ("corrected", fixed)):
+        export_onnx(module, tmp_path / f"{name}.onnx", inputs, output)
+        quantized = tmp_path / f"{name}_int8.onnx"
+        quantize_static_int8(tmp_path / f"{name}.onnx", quantized, calibrate.inputs("image"))
+        found[name] = parity(expected, OnnxTower(quantized)(held_out.inputs("image")))
+    assert found["corrected"].cosine_mean > 0.99
+    loss = {name: 1 - value.cosine_mean for name, value in found.items()}
+    assert loss["corrected"] < loss["plain"] / 2
+
+
+def test_bias_correction_leaves_the_student_and_its_weights_alone(student, samples):
+    before = {name: value.clone() for name, value in student.image.state_dict().items()}
+    fixed = corrected(student.image, torch.from_numpy(samples[0].pixels[:2]))
+    after = student.image.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    for name, value in fixed.state_dict().items():
+        assert torch.equal(value, before[name]) == name.endswith("weight"), name
+    assert not any(module._forward_hooks for module in fixed.modules())
+
+
+def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, samples, tmp_path):
+    inputs, output = tower_specs(student, "text")
+    export_onnx(student.text, tmp_path / "text.onnx", inputs, output)
+    quantize_w8a16(tmp_path / "text.onnx", tmp_path / "q.onnx", samples[0].inputs("text"))
+    graph = onnx.load(tmp_path / "q.onnx").graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    made_by = {node.output[0]: node for node in graph.node}
+    seen = 0
+    for node in graph.node:
+        if node.op_type != "MatMul":
+            continue
+        weight = made_by[node.input[1]]
+        if weight.input[0] not in constants:
+            continue
+        stored = numpy_helper.to_array(constants[weight.input[0]])
+        scales = numpy_helper.to_array(constants[weight.input[1]])
+        assert stored.dtype == np.int8
+        assert scales.shape == (stored.shape[1],)
+        activation = constants[made_by[node.input[0]].input[2]]
+        assert numpy_helper.to_array(activation).dtype == np.uint16
+        seen += 1
+    assert seen >= 18  # six a layer
+
+
+@pytest.mark.parametrize(("mean", "warned"), [(0.995, False), (0.97, True)])
+def test_parity_under_0_99_is_a_warning(mean, warned):
+    expected = np.tile(np.array([[1, 0]], np.float32), (4, 1))
+    found = np.tile(np.array([[mean, (1 - mean**2) ** 0.5]], np.float32), (4, 1))
+    warning = judge("image", "qnn", parity(expected, found), allow_low=False)
+    assert bool(warning) == warned
+
+
+def test_parity_under_0_95_is_an_error_unless_allowed():
+    from mcad_mobile.errors import ParityError
+
+    expected = np.array([[1, 0]], np.float32)
+    low = parity(expected, np.array([[0.9, 0.436]], np.float32))
+    with pytest.raises(ParityError, match=r"(?s)0\.9.*--allow-low-parity"):
+        judge("text", "litert", low, allow_low=False)
+    assert "0.9" in (judge("text", "litert", low, allow_low=True) or "")
+
+
+def test_integer_inputs_and_outputs_round_and_clip_as_their_spec_says():
+    spec = TensorSpec("x", "int8", (1, 4), "ND", scale=0.5, zero_point=10)
+    real = np.array([[-100, 0.2, 0.3, 100]], np.float32)
+    stored = quantize(real, spec)
+    assert stored.dtype == np.int8
+    assert stored.tolist() == [[-128, 10, 11, 127]]
+    assert dequantize(stored, spec).tolist() == [[-69.0, 0.0, 0.5, 58.5]]
