@@ -1,0 +1,327 @@
+"""Bytes on disk of one segment: written once, then only read.
+
+docs/index-format.md is the same layout in words, exact enough to write a reader from.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.index.codes import F32, MAX_DIM, U8, Encoded
+
+MAGIC = b"MCADSEG1"
+ALIGNMENT = 4096
+PARTS = (
+    "axis",
+    "codes",
+    "along",
+    "factors",
+    "scales",
+    "magnitudes",
+    "ids",
+    "id_rows",
+    "path_offsets",
+    "paths",
+)
+
+_CHUNK = 1 << 20
+# The parts that are fields of Encoded.
+_NUMBERS = PARTS[1:6]
+_HEAD = struct.Struct("<8sIIQQ")
+_PART = struct.Struct("<QQII")
+_CRC = struct.Struct("<I")
+_REBUILD = (
+    "Restore the file from a backup, or delete the index directory and index the photos again."
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Photos on their way into a segment: their numbers and their paths as bytes."""
+
+    encoded: Encoded
+    paths: Sequence[bytes]
+
+
+class PositionedFile:
+    """Reads at offsets, from any thread; the file stays readable after it is deleted."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor = os.open(file, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        # Absent when os.open raised.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read exactly `length` bytes; PhotoIndexError when the file ends before."""
+        return self.read_each([offset], length)
+
+    def read_each(self, offsets: Sequence[int], length: int) -> bytes:
+        """Read `length` bytes at each of the offsets, joined; errors as `read`."""
+        pread, descriptor = os.pread, self._descriptor
+        data = b"".join([pread(descriptor, length, offset) for offset in offsets])
+        if len(data) != length * len(offsets):
+            raise damaged(self._file, f"it ends before byte {max(offsets) + length}")
+        return data
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a part lies in its segment: offset and length in bytes, and its checksum."""
+
+    offset: int
+    length: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One open segment of N photos; the arrays are read-only views of the memory map.
+
+    axis [D] float32, taken over `axis_photos` photos; codes [N, D/8] uint8; along, factors and
+    scales [N] float32; ids [N] uint64 ascending with id_rows [N] uint32 beside them; path_offsets
+    [N + 1] uint64.
+
+    Magnitudes and paths are read by position instead. A search wants few of them, from all over
+    the file, and a page fault maps 16 pages at once (fault_around_bytes of Linux): through the map
+    nearly all magnitudes, 25 MB at 100,000 photos, would count as memory of the process.
+    """
+
+    file: Path
+    header_crc32: int
+    axis_photos: int
+    axis: F32
+    codes: U8
+    along: F32
+    factors: F32
+    scales: F32
+    ids: npt.NDArray[np.uint64]
+    id_rows: npt.NDArray[np.uint32]
+    path_offsets: npt.NDArray[np.uint64]
+    parts: dict[str, Part]
+    opened: PositionedFile
+
+    @property
+    def photos(self) -> int:
+        """Rows of this segment, deleted ones included."""
+        return len(self.ids)
+
+    def path_at(self, row: int) -> bytes:
+        """Return the path of a row as stored; PhotoIndexError when its offsets are damaged."""
+        start, stop = int(self.path_offsets[row]), int(self.path_offsets[row + 1])
+        part = self.parts["paths"]
+        if not start < stop <= part.length:
+            raise damaged(self.file, f"photo {row} has its path at bytes {start} to {stop}")
+        return self.opened.read(part.offset + start, stop - start)
+
+    def encoded_rows(self, rows: npt.NDArray[np.intp]) -> Encoded:
+        """Copy the numbers of `rows`, ascending and at least one, out of the file."""
+        dim, base = len(self.axis), self.parts["magnitudes"].offset
+        first, count = int(rows[0]), len(rows)
+        if int(rows[-1]) - first == count - 1:
+            raw = self.opened.read(base + first * dim, count * dim)
+        else:
+            raw = self.opened.read_each((base + rows * dim).tolist(), dim)
+        return Encoded(
+            codes=self.codes[rows],
+            along=self.along[rows],
+            factors=self.factors[rows],
+            scales=self.scales[rows],
+            magnitudes=np.frombuffer(raw, np.uint8).reshape(count, dim),
+        )
+
+    def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
+        """Return (position in `paths`, row) of every path that this segment holds."""
+        wanted = photo_ids(paths)
+        first = np.searchsorted(self.ids, wanted, side="left")
+        last = np.searchsorted(self.ids, wanted, side="right")
+        found = []
+        for position in np.flatnonzero(first < last).tolist():
+            for slot in range(int(first[position]), int(last[position])):
+                row = int(self.id_rows[slot])
+                if row < self.photos and self.path_at(row) == paths[position]:
+                    found.append((position, row))
+        return found
+
+
+def damaged(file: Path, detail: str) -> PhotoIndexError:
+    """Make the error for a file whose bytes are not what was written."""
+    return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REBUILD)
+
+
+def path_to_bytes(path: str) -> bytes:
+    """UTF-8, except that bytes of a file name that is not UTF-8 come back as they were."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def path_from_bytes(path: bytes) -> str:
+    """Inverse of `path_to_bytes`."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def photo_ids(paths: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    """Return ids [N] uint64: the first 8 bytes, little-endian, of the SHA-256 of each path."""
+    # Not at the top: it maps 4 MB of OpenSSL, and a search, the one thing that counts its memory,
+    # never comes here.
+    import hashlib
+
+    digests = b"".join(hashlib.sha256(path).digest()[:8] for path in paths)
+    return np.frombuffer(digests, "<u8")
+
+
+def write_segment(
+    file: Path, *, axis: F32, axis_photos: int, photos: int, batches: Iterable[Batch]
+) -> int:
+    """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
+
+    Only ids and path offsets (16 bytes a photo) are held in memory; all else streams through.
+    """
+    dim = len(axis)
+    offsets = _offsets(dim, photos)
+    crcs = dict.fromkeys(PARTS, 0)
+    written = dict.fromkeys(PARTS, 0)
+    ids: list[npt.NDArray[np.uint64]] = []
+    path_ends = [0]
+
+    with file.open("xb") as out:
+
+        def put(part: str, data: bytes | npt.NDArray[Any]) -> None:
+            raw = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
+            out.seek(offsets[part] + written[part])
+            out.write(raw)
+            crcs[part] = zlib.crc32(raw, crcs[part])
+            written[part] += len(raw)
+
+        put("axis", axis.astype("<f4"))
+        for batch in batches:
+            for part in _NUMBERS:
+                put(part, getattr(batch.encoded, part))
+            put("paths", b"".join(batch.paths))
+            for path in batch.paths:
+                path_ends.append(path_ends[-1] + len(path))
+            ids.append(photo_ids(batch.paths))
+        all_ids = np.concatenate(ids)
+        order = np.argsort(all_ids, kind="stable")
+        put("ids", all_ids[order])
+        put("id_rows", order.astype("<u4"))
+        put("path_offsets", np.array(path_ends, "<u8"))
+
+        head = _HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos)
+        table = b"".join(_PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
+        header = (head + table).ljust(ALIGNMENT - _CRC.size, b"\0")
+        crc = zlib.crc32(header)
+        out.seek(0)
+        out.write(header + _CRC.pack(crc))
+        out.flush()
+        os.fsync(out.fileno())
+    return crc
+
+
+def open_segment(file: Path) -> Segment:
+    """Map a segment and check its header; the parts are checked by `verify_segment` only.
+
+    FileNotFoundError when there is no such file, PhotoIndexError when it is not a segment that
+    this version reads, or is shorter than its header says.
+    """
+    opened = PositionedFile(file)
+    size = os.fstat(opened.fileno()).st_size
+    header = _checked_header(opened.read(0, min(size, ALIGNMENT)), file)
+    _, dim, _, photos, axis_photos = _HEAD.unpack_from(header)
+    parts = {}
+    for i, (name, length) in enumerate(_lengths(dim, photos).items()):
+        offset, found, crc, _ = _PART.unpack_from(header, _HEAD.size + i * _PART.size)
+        if offset % ALIGNMENT or offset < ALIGNMENT or offset + found > size:
+            raise damaged(file, f"its {name} end at byte {offset + found} of {size}")
+        if name != "paths" and found != length:
+            raise damaged(file, f"its {name} are {found} bytes, not {length}")
+        parts[name] = Part(offset, found, crc)
+    buffer = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def view(name: str, dtype: str, *shape: int) -> npt.NDArray[Any]:
+        part = parts[name]
+        return np.frombuffer(buffer[part.offset : part.offset + part.length], dtype).reshape(shape)
+
+    return Segment(
+        file=file,
+        header_crc32=_CRC.unpack_from(header, ALIGNMENT - _CRC.size)[0],
+        axis_photos=axis_photos,
+        axis=view("axis", "<f4", dim),
+        codes=view("codes", "u1", photos, dim // 8),
+        along=view("along", "<f4", photos),
+        factors=view("factors", "<f4", photos),
+        scales=view("scales", "<f4", photos),
+        ids=view("ids", "<u8", photos),
+        id_rows=view("id_rows", "<u4", photos),
+        path_offsets=view("path_offsets", "<u8", photos + 1),
+        parts=parts,
+        opened=opened,
+    )
+
+
+def verify_segment(segment: Segment) -> None:
+    """Read all parts and check each against its CRC-32; PhotoIndexError names file and part."""
+    for name, part in segment.parts.items():
+        crc = 0
+        for start in range(0, part.length, _CHUNK):
+            length = min(_CHUNK, part.length - start)
+            crc = zlib.crc32(segment.opened.read(part.offset + start, length), crc)
+        if crc != part.crc32:
+            detail = f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}"
+            raise damaged(segment.file, detail)
+
+
+def _checked_header(header: bytes, file: Path) -> bytes:
+    if not header.startswith(MAGIC):
+        raise damaged(file, f"it starts with {header[:8]!r}, not with {MAGIC!r}")
+    if len(header) < ALIGNMENT:
+        raise damaged(file, f"it ends at byte {len(header)}, inside its header")
+    crc = zlib.crc32(header[: -_CRC.size])
+    if crc != _CRC.unpack(header[-_CRC.size :])[0]:
+        raise damaged(file, f"its header has CRC-32 {crc:08x}, another one than it says")
+    _, dim, parts, photos, _ = _HEAD.unpack_from(header)
+    if dim % 8 or not 8 <= dim <= MAX_DIM or parts != len(PARTS) or photos < 1:
+        raise damaged(file, f"its header says {dim} dimensions, {parts} parts, {photos} photos")
+    return header
+
+
+def _lengths(dim: int, photos: int) -> dict[str, int]:
+    return {
+        "axis": dim * 4,
+        "codes": photos * dim // 8,
+        "along": photos * 4,
+        "factors": photos * 4,
+        "scales": photos * 4,
+        "magnitudes": photos * dim,
+        "ids": photos * 8,
+        "id_rows": photos * 4,
+        "path_offsets": (photos + 1) * 8,
+        "paths": 0,
+    }
+
+
+def _offsets(dim: int, photos: int) -> dict[str, int]:
+    """Place each part at the next multiple of 4096 after the one before it; paths come last."""
+    lengths = _lengths(dim, photos)
+    offsets = {PARTS[0]: ALIGNMENT}
+    for before, part in pairwise(PARTS):
+        end = offsets[before] + lengths[before]
+        offsets[part] = -(-end // ALIGNMENT) * ALIGNMENT
+    return offsets

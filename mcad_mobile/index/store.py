@@ -1,0 +1,184 @@
+"""PhotoIndex: a directory of immutable segments and one manifest that names those that count."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE
+from mcad_mobile.index.format import damaged, open_segment, path_from_bytes, verify_segment
+from mcad_mobile.index.manifest import (
+    NAME,
+    Manifest,
+    read_manifest,
+    sync_directory,
+    write_manifest,
+)
+from mcad_mobile.index.search import Hits, LiveSegment, search_segments
+from mcad_mobile.index.writer import IndexWriter, locked, remove_strays
+
+
+class PhotoIndex:
+    """An index as of one commit, read through memory maps.
+
+    What others commit later is not seen; `open` again to see it. A writer of this object's own
+    moves it to the commit that the writer made. Searching from several threads is safe.
+    """
+
+    def __init__(
+        self, directory: Path, manifest: Manifest, segments: tuple[LiveSegment, ...]
+    ) -> None:
+        self._directory = directory
+        self._commit = (manifest, segments)
+
+    @classmethod
+    def create(cls, directory: Path, *, dim: int, student_sha256: str, student: str) -> PhotoIndex:
+        """Make an empty index of `dim` dimensions, a multiple of 8 up to 4096, and commit it.
+
+        PhotoIndexError when `dim` is another number or the directory has an index already.
+        """
+        if dim % 8 or not 8 <= dim <= MAX_DIM:
+            raise PhotoIndexError(
+                f"An index of {dim} dimensions can't be made: not a multiple of 8 up to {MAX_DIM}.",
+                "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        with locked(directory):
+            if (directory / NAME).exists():
+                raise PhotoIndexError(
+                    f"There is an index at {directory} already.",
+                    "Open it to add photos, or delete that directory first.",
+                )
+            write_manifest(directory, Manifest(1, dim, student, student_sha256))
+        return cls.open(directory)
+
+    @classmethod
+    def open(cls, directory: Path) -> PhotoIndex:
+        """Open the last commit. PhotoIndexError: missing, damaged, or of an unknown schema."""
+        return cls(directory, *_load(directory))
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return self._commit[0].dim
+
+    @property
+    def student(self) -> str:
+        """Name of the student whose embeddings these are."""
+        return self._commit[0].student
+
+    @property
+    def student_sha256(self) -> str:
+        return self._commit[0].student_sha256
+
+    @property
+    def photos(self) -> int:
+        """Number of photos, deleted ones not counted."""
+        return sum(live.live for live in self._commit[1])
+
+    @property
+    def bytes_per_photo(self) -> float:
+        """Bytes of codes, magnitudes and the three float32 beside them, for each live photo."""
+        row = self.dim // 8 + self.dim + 12
+        rows = sum(live.segment.photos for live in self._commit[1])
+        return row * rows / self.photos if self.photos else float(row)
+
+    def paths(self) -> list[str]:
+        """Return the paths of all photos, sorted."""
+        return sorted(
+            path_from_bytes(live.segment.path_at(int(row)))
+            for live in self._commit[1]
+            for row in live.live_rows()
+        )
+
+    def check_student(self, sha256: str, dim: int) -> None:
+        """Raise PhotoIndexError, naming both sides, unless the index is of that student."""
+        if (sha256, dim) != (self.student_sha256, self.dim):
+            raise PhotoIndexError(
+                f"The index {self._directory} was built by student {self.student} (sha256 "
+                f"{self.student_sha256}, {self.dim} dimensions); this bundle's student has sha256 "
+                f"{sha256} and {dim} dimensions, so their embeddings can't be compared.",
+                f"Use the bundle it was built with, or delete {self._directory} and run "
+                "`mcad-mobile index PHOTOS --bundle BUNDLE` with this one.",
+            )
+
+    @contextmanager
+    def writer(self) -> Iterator[IndexWriter]:
+        """Open the index for changes: one commit when the block ends, none when it raises.
+
+        Starts from the last commit on disk, whoever made it. PhotoIndexError when another writer
+        holds the lock or the disk refuses.
+        """
+        with locked(self._directory):
+            # A rename that a crashed writer could not flush must be safe before files that only
+            # the commit before it names are deleted.
+            sync_directory(self._directory)
+            manifest, segments = _load(self._directory)
+            remove_strays(self._directory, manifest)
+            with tempfile.TemporaryFile(dir=self._directory) as spool:
+                writer = IndexWriter(self._directory, manifest, segments, spool)
+                yield writer
+                writer.commit()
+            self._commit = _load(self._directory)
+            remove_strays(self._directory, self._commit[0])
+
+    def compact(self) -> None:
+        """Merge all segments into one and drop the tombstones; the scores stay the same."""
+        with self.writer() as writer:
+            writer.merge_all()
+
+    def verify(self) -> None:
+        """Read the last commit on disk whole; PhotoIndexError names the file that is damaged."""
+        for live in _load(self._directory)[1]:
+            verify_segment(live.segment)
+
+    def search(self, query: npt.NDArray[np.float32], k: int = 10, *, exact: bool = False) -> Hits:
+        """Return the `k` photos nearest to `query` [D] float32, L2-normalized, best first.
+
+        Fewer when there are fewer photos. `exact` scores all photos in place of the best
+        candidates of the scan. PhotoIndexError when the query does not fit or `k` is below 1.
+        """
+        if query.shape != (self.dim,):
+            raise PhotoIndexError(
+                f"The query has shape {list(query.shape)}; this index takes [{self.dim}].",
+                "Embed the text with the bundle that the index was made with.",
+            )
+        norm = float(np.linalg.norm(query))
+        if not abs(norm - 1) <= NORM_TOLERANCE:
+            raise PhotoIndexError(
+                f"The query has length {norm}, not 1.",
+                "Give an L2-normalized float32 embedding without NaN or infinity.",
+            )
+        if k < 1:
+            raise PhotoIndexError(f"{k} results were asked for.", "Ask for 1 or more.")
+        return search_segments(self._commit[1], query.astype(np.float32), k, exact=exact)
+
+
+def _load(directory: Path) -> tuple[Manifest, tuple[LiveSegment, ...]]:
+    """Read the manifest and map its segments, again if a commit replaced them in between."""
+    manifest = read_manifest(directory)
+    while True:
+        try:
+            return manifest, tuple(_open_all(directory, manifest))
+        except FileNotFoundError as error:
+            newer = read_manifest(directory)
+            if newer.generation == manifest.generation:
+                raise damaged(
+                    Path(error.filename), "the manifest names it, and it is gone"
+                ) from None
+            manifest = newer
+
+
+def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
+    for entry in manifest.segments:
+        segment = open_segment(directory / entry.file)
+        found = (segment.photos, len(segment.axis), segment.header_crc32)
+        if found != (entry.photos, manifest.dim, entry.header_crc32):
+            raise damaged(segment.file, "it is not the segment that the manifest names")
+        yield LiveSegment(segment, np.array(entry.deleted, np.intp))
