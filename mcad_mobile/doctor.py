@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
+
+from mcad_mobile.versions import version_of
 
 _SEARCH = "search, index"
 # (distribution, what it is needed for, the extra that brings it)
@@ -43,16 +44,9 @@ class Finding:
 def examine() -> list[Finding]:
     """Every tool that some verb can use, in the order of need."""
     return [
-        Finding(tool, _version(tool), needed_for, _how_to_get(tool, extra))
+        Finding(tool, version_of(tool), needed_for, _how_to_get(tool, extra))
         for tool, needed_for, extra in _TOOLS
     ]
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _how_to_get(tool: str, extra: str | None) -> str:

@@ -6,8 +6,7 @@ Imports nothing heavy: the first thing that a measured process loads must not we
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,24 +100,6 @@ def device_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average_1m": round(os.getloadavg()[0], 2),
     }
-
-
-def tool_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of the installed ones of `packages`, and of this package and Python."""
-    from importlib import metadata
-
-    import mcad_mobile
-
-    versions = {
-        "mcad-mobile": str(getattr(mcad_mobile, "__version__", "not installed")),
-        "python": ".".join(map(str, sys.version_info[:3])),
-    }
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _cpu_model() -> str:

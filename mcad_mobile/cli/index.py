@@ -12,6 +12,7 @@ import typer
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import (
     BundleOption,
+    IndexOption,
     JsonOption,
     RuntimeOption,
     ThreadsOption,
@@ -27,9 +28,7 @@ from mcad_mobile.preprocess import find_photos
 def index(
     photos: Annotated[Path, typer.Argument(help="A folder of photos; subfolders are read too.")],
     bundle: BundleOption,
-    index: Annotated[
-        Path | None, typer.Option("--index", help="The index's folder. Default: BUNDLE.index.")
-    ] = None,
+    index: IndexOption = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Also drop photos whose files are gone.")
     ] = False,

@@ -16,6 +16,9 @@ from rich.table import Table
 BundleOption = Annotated[
     Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
 ]
+IndexOption = Annotated[
+    Path | None, typer.Option("--index", help="The index's folder. Default: BUNDLE.index.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]

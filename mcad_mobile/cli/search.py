@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import (
     BundleOption,
+    IndexOption,
     JsonOption,
     RuntimeOption,
     ThreadsOption,
@@ -24,9 +24,7 @@ from mcad_mobile.index import PhotoIndex
 def search(
     query: Annotated[str, typer.Argument(help="What the photo shows, in words.")],
     bundle: BundleOption,
-    index: Annotated[
-        Path | None, typer.Option("--index", help="The index's folder. Default: BUNDLE.index.")
-    ] = None,
+    index: IndexOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many photos to return.")] = 10,
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every photo, not only the best candidates.")

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import mcad_mobile
 from mcad_mobile.bundle import (
     MANIFEST,
     TOWERS,
@@ -34,6 +32,7 @@ from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung
 from mcad_mobile.students.mcad import Student
 from mcad_mobile.targets import Target
+from mcad_mobile.versions import tool_versions
 
 GOLDEN_INPUTS = 2
 _TOOLS = (
@@ -151,7 +150,7 @@ def _build(
         tokenizer=student.config.tokenizer,
         tokenizer_file=FileRecord.of(directory, vocabulary),
         sample=_save(directory, "golden/photo_sample.npy", expected["image"]),
-        tools=_tools(),
+        tools=tool_versions(_TOOLS),
     )
     bundle, warnings = _with_parity(
         bundle, held_out, expected, parity_samples, allow_low_parity, progress
@@ -223,16 +222,6 @@ def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
     path.parent.mkdir(exist_ok=True)
     np.save(path, array)
     return FileRecord.of(directory, path)
-
-
-def _tools() -> dict[str, str]:
-    versions = {"mcad-mobile": mcad_mobile.__version__}
-    for tool in _TOOLS:
-        try:
-            versions[tool] = metadata.version(tool)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _check_out(out: Path) -> None:

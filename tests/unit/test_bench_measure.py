@@ -11,6 +11,7 @@ import pytest
 
 from mcad_mobile.bench import measure
 from mcad_mobile.errors import BenchError
+from mcad_mobile.versions import tool_versions
 
 ALLOCATE = """
 import sys
@@ -100,7 +101,7 @@ def test_device_facts_say_what_the_numbers_depend_on() -> None:
 
 
 def test_versions_name_only_what_is_installed() -> None:
-    versions = measure.tool_versions(["numpy", "no-such-package"])
+    versions = tool_versions(["numpy", "no-such-package"])
     assert versions["numpy"] == np.__version__
     assert "mcad-mobile" in versions
     assert "no-such-package" not in versions

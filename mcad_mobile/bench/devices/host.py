@@ -15,9 +15,10 @@ from typing import IO, Any
 
 import mcad_mobile
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Progress, Spec
-from mcad_mobile.bench.measure import device_facts, memory, tool_versions
+from mcad_mobile.bench.measure import device_facts, memory
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError
+from mcad_mobile.versions import tool_versions
 
 # Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
 # come and go, and rarely while it is timed.
