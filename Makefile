@@ -1,6 +1,6 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test    all tests but the slow ones;  make test-slow  the slow ones
-# make check   format, lint, types;          make docs       docs/cli.md from --help
+# make check   format, lint, types;          make docs       made pages of docs/
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -24,7 +24,7 @@ check: .venv/installed-everything
 	$(BIN)/mypy
 
 docs: .venv/installed-everything
-	$(BIN)/python scripts/make_cli_docs.py
+	$(BIN)/python scripts/make_docs.py
 
 bench: .venv/installed-everything
 	$(BIN)/python benchmarks/main_job.py

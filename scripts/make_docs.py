@@ -1,0 +1,103 @@
+"""Write the pages that are made from something else: docs/cli.md from `--help`, and
+docs/benchmarks.md from benchmarks/results/*.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from typer.testing import CliRunner
+
+from mcad_mobile.cli import app
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def cli_page() -> str:
+    verbs = list(typer.main.get_group(app).commands)
+    parts = ["# Command line\n\nMade from `--help` by `make docs`; a test keeps it true.\n"]
+    for arguments in [[], *[[verb] for verb in verbs]]:
+        name = " ".join(["mcad-mobile", *arguments])
+        shown = CliRunner().invoke(
+            app, [*arguments, "--help"], prog_name="mcad-mobile", terminal_width=96
+        )
+        text = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
+        parts.append(f"## {name}\n\n```\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def benchmarks_page() -> str:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import index_vs_peers
+    import main_job
+
+    job = json.loads((RESULTS / "main_job.json").read_text("utf-8"))
+    peers = json.loads((RESULTS / "index_vs_peers.json").read_text("utf-8"))
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Made from `benchmarks/results/*.json` by `make docs`; a test keeps it true. Run them",
+            "again with `make bench DATA=DIR` (Flickr8k in the Karpathy layout). No figure here is",
+            "a phone's.",
+            "",
+            "## The main job",
+            "",
+            main_job.table(job),
+            "",
+            _made_with(job["date"], job["device"]["os"], job["versions"]),
+            "",
+            "Peak PSS and RSS are of the process that searches. Re-run: `benchmarks/main_job.py`.",
+            "",
+            "## The index and its peers",
+            "",
+            f"{peers['setup']['photos']:,} photo embeddings of {peers['setup']['dim']} dimensions, "
+            f"blended from {peers['setup']['blended_from']:,} real ones, and "
+            f"{peers['setup']['queries']} real text queries; one thread on {peers['machine']['cpu']}.",
+            "Recall is against exact float32 search. Engines with a setting run at the cheapest that",
+            f"reaches {peers['setup']['recall_goal']}, or at their most thorough. PSS growth is what "
+            "opening the",
+            "index and searching adds to a process.",
+            "",
+            index_vs_peers.as_markdown(peers["rows"]),
+            "",
+            _made_with(peers["date"], peers["machine"]["cpu"], peers["versions"]),
+            "",
+            _verdict(peers["rows"], peers["setup"]["recall_goal"]),
+            "",
+        ]
+    )
+
+
+def _verdict(rows: list[dict[str, Any]], goal: float) -> str:
+    good = [row for row in rows if row["recall_at_10"] >= goal]
+    smallest = sorted(good, key=lambda row: row["pss_growth_mib"])
+    fastest = min(good, key=lambda row: row["p50_ms"])
+    others = [row for row in smallest if not row["engine"].startswith("mcad-mobile")]
+    return (
+        f"Of the engines at a recall of {goal} or better, ours adds "
+        f"{smallest[0]['pss_growth_mib']:.0f} to {smallest[1]['pss_growth_mib']:.0f} MiB to the "
+        f"process and the next ({others[0]['engine']}) {others[0]['pss_growth_mib']:.0f}; the "
+        f"fastest, {fastest['engine']}, takes {fastest['p50_ms']:.2f} ms a search, "
+        f"{fastest['pss_growth_mib']:.0f} MiB and {fastest['build_s']:.0f} s to build."
+    )
+
+
+def _made_with(date: str, machine: str, versions: dict[str, str]) -> str:
+    return f"{date}, {machine}; " + ", ".join(f"{name} {v}" for name, v in versions.items()) + "."
+
+
+PAGES: dict[Path, Callable[[], str]] = {
+    ROOT / "docs" / "cli.md": cli_page,
+    ROOT / "docs" / "benchmarks.md": benchmarks_page,
+}
+
+
+if __name__ == "__main__":
+    for page, render in PAGES.items():
+        page.write_text(render(), "utf-8")
