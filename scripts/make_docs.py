@@ -38,6 +38,7 @@ def benchmarks_page() -> str:
 
     job = json.loads((RESULTS / "main_job.json").read_text("utf-8"))
     peers = json.loads((RESULTS / "index_vs_peers.json").read_text("utf-8"))
+    setup = peers["setup"]
     return "\n".join(
         [
             "# Benchmarks",
@@ -56,19 +57,18 @@ def benchmarks_page() -> str:
             "",
             "## The index and its peers",
             "",
-            f"{peers['setup']['photos']:,} photo embeddings of {peers['setup']['dim']} dimensions, "
-            f"blended from {peers['setup']['blended_from']:,} real ones, and "
-            f"{peers['setup']['queries']} real text queries; one thread on {peers['machine']['cpu']}.",
-            "Recall is against exact float32 search. Engines with a setting run at the cheapest that",
-            f"reaches {peers['setup']['recall_goal']}, or at their most thorough. PSS growth is what "
-            "opening the",
-            "index and searching adds to a process.",
+            f"{setup['photos']:,} photo embeddings of {setup['dim']} dimensions, blended from",
+            f"{setup['blended_from']:,} real ones, and {setup['queries']} real text queries; one "
+            f"thread on {peers['machine']['cpu']}.",
+            "Recall is against exact float32 search. Engines with a setting run at the cheapest",
+            f"that reaches {setup['recall_goal']}, or at their most thorough. PSS growth is what",
+            "opening the index and searching adds to a process.",
             "",
             index_vs_peers.as_markdown(peers["rows"]),
             "",
             _made_with(peers["date"], peers["machine"]["cpu"], peers["versions"]),
             "",
-            _verdict(peers["rows"], peers["setup"]["recall_goal"]),
+            _verdict(peers["rows"], setup["recall_goal"]),
             "",
         ]
     )
