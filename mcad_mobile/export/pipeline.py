@@ -89,8 +89,7 @@ def export(
             allow_low_parity,
             progress,
         )
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
+        _replace(out, partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -222,6 +221,16 @@ def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
     path.parent.mkdir(exist_ok=True)
     np.save(path, array)
     return FileRecord.of(directory, path)
+
+
+def _replace(out: Path, made: Path) -> None:
+    """Put `made` where `out` is; what was there goes only once the new one stands."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    made.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_out(out: Path) -> None:

@@ -104,3 +104,14 @@ def test_a_search_without_an_index_says_how_to_make_one(cpu, tmp_path):
 )
 def test_wrong_usage_is_exit_code_2(arguments):
     assert "Error" in mcad(*arguments, code=2) or "Usage" in mcad(*arguments, code=2)
+
+
+def test_an_export_that_fails_leaves_the_bundle_that_was_there(cpu, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(cpu.directory, bundle)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no")
+    arguments = ("--target", "cpu", "--out", bundle, "--calibration", tmp_path / "photos")
+    assert "can be decoded" in mcad("export", *arguments, code=1)
+    assert (bundle / "bundle.json").read_bytes() == (cpu.directory / "bundle.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "photos"]
