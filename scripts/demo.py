@@ -33,8 +33,8 @@ def main() -> None:
     report = BUILD / "report.html"
     document = json.loads(mcad("bench", "--bundle", str(BUNDLE), "--synthetic", "100000", "--json"))
     report.write_text(html(document, bundle=Bundle.load(BUNDLE), searches=searches), "utf-8")
-    print_targets(document)
     print(f"Report: {report.resolve()}")
+    print_targets(document)
 
 
 def collect_packaged_photos() -> Path:
