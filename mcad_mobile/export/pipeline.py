@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from mcad_mobile.bundle import (
     MANIFEST,
@@ -79,66 +78,55 @@ def export(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        exported = _build(
-            student,
-            target,
-            partial,
-            calibrate,
-            held_out,
-            parity_samples,
-            allow_low_parity,
-            progress,
-        )
+        written = _write(student, target, partial, calibrate, held_out, progress)
+        compare = held_out.first(parity_samples)
+        bundle, warnings = _with_parity(student, written, compare, allow_low_parity, progress)
+        bundle.save()
+        Bundle.load(partial)
         _replace(out, partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return replace(exported, bundle=replace(exported.bundle, directory=out))
+    return Exported(replace(bundle, directory=out), warnings)
 
 
-def _build(
+def _write(
     student: Student,
     target: Target,
     directory: Path,
     calibrate: Samples,
     held_out: Samples,
-    parity_samples: int,
-    allow_low_parity: bool,
     progress: Progress,
-) -> Exported:
-    steps = 2 * 2 * len(target.ladder)
-    towers: dict[TowerName, Tower] = {}
-    expected = {
-        name: validate.float_embeddings(_module(student, name), held_out.inputs(name))
-        for name in TOWERS
-    }
+) -> Bundle:
+    """All files of a bundle but bundle.json, and the bundle without its parity."""
+    # Weights that will be rounded to 8 bits want other biases than float ones.
     rounded = {
         "image": corrected(student.image, torch.from_numpy(calibrate.pixels)),
         "text": student.text,
     }
+    towers: dict[TowerName, Tower] = {}
     done = 0
     for name in TOWERS:
         rungs = []
         for plan in target.ladder:
             precision = plan.image if name == "image" else plan.text
-            progress(f"{name} tower: {plan.runtime} {precision}", done, steps)
-            module = _module(student, name) if precision == "fp32" else rounded[name]
+            progress(f"{name} tower: {plan.runtime} {precision}", done, _steps(target))
+            module = student.tower(name) if precision == "fp32" else rounded[name]
             inputs, output = tower_specs(student, name)
-            samples = calibrate.inputs(name)
-            job = TowerJob(module, name, inputs, output, samples, directory)
+            job = TowerJob(module, name, inputs, output, calibrate.inputs(name), directory)
             rungs.append(build_rung(job, plan.runtime, precision, target))
-            done += 2
-        golden = _golden(directory, name, held_out, expected[name])
-        towers[name] = Tower(tuple(rungs), golden)
+            done += 1
+        towers[name] = Tower(tuple(rungs), _golden(student, directory, name, held_out))
     vocabulary = directory / student.config.tokenizer.file
     shutil.copyfile(student.directory / student.config.tokenizer.file, vocabulary)
-    bundle = Bundle(
+    photos = validate.float_embeddings(student.image, held_out.inputs("image"))
+    return Bundle(
         directory=directory,
         name=f"{student.config.name}-{target.id}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         student={
             "name": student.config.name,
-            "source": str(student.directory.name),
+            "source": student.directory.name,
             "sha256": student.sha256(),
         },
         target={"id": target.id, "chip": target.chip, "npu": target.npu},
@@ -148,42 +136,39 @@ def _build(
         preprocess=student.config.preprocess,
         tokenizer=student.config.tokenizer,
         tokenizer_file=FileRecord.of(directory, vocabulary),
-        sample=_save(directory, "golden/photo_sample.npy", expected["image"]),
+        sample=_save(directory, "golden/photo_sample.npy", photos),
         tools=tool_versions(_TOOLS),
     )
-    bundle, warnings = _with_parity(
-        bundle, held_out, expected, parity_samples, allow_low_parity, progress
-    )
-    bundle.save()
-    return Exported(Bundle.load(directory), warnings)
 
 
 def _with_parity(
-    bundle: Bundle,
-    held_out: Samples,
-    expected: dict[TowerName, NDArray[np.float32]],
-    count: int,
-    allow_low: bool,
-    progress: Progress,
+    student: Student, bundle: Bundle, compare: Samples, allow_low: bool, progress: Progress
 ) -> tuple[Bundle, list[str]]:
-    """Every rung, loaded from its file, against the float student."""
+    """The bundle with every rung, loaded from its file, compared with the float student; and
+    warnings."""
     warnings: list[str] = []
     compared: dict[TowerName, Tower] = {}
-    total = sum(len(bundle.tower(name).rungs) for name in TOWERS)
-    done = total
+    total = 2 * sum(len(bundle.tower(name).rungs) for name in TOWERS)
+    done = total // 2
     for name in TOWERS:
         rungs: list[Rung] = []
-        inputs = {key: value[:count] for key, value in held_out.inputs(name).items()}
+        inputs = compare.inputs(name)
+        expected = validate.float_embeddings(student.tower(name), inputs)
         for rung in bundle.tower(name).rungs:
-            progress(f"{name} tower: comparing {rung.runtime} with float", done, 2 * total)
-            found = validate.parity(expected[name][:count], load_rung(bundle, rung)(inputs))
+            progress(f"{name} tower: comparing {rung.runtime} with float", done, total)
+            found = validate.parity(expected, load_rung(bundle, rung)(inputs))
             warning = validate.judge(name, rung.runtime, found, allow_low=allow_low)
             warnings += [warning] if warning else []
             rungs.append(replace(rung, parity=found))
             done += 1
         compared[name] = replace(bundle.tower(name), rungs=tuple(rungs))
-    progress("done", 2 * total, 2 * total)
+    progress("done", total, total)
     return replace(bundle, image=compared["image"], text=compared["text"]), warnings
+
+
+def _steps(target: Target) -> int:
+    """Each rung of both towers is built and compared."""
+    return 2 * len(TOWERS) * len(target.ladder)
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
@@ -200,20 +185,17 @@ def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ..
     ), output
 
 
-def _module(student: Student, name: TowerName) -> nn.Module:
-    return student.image if name == "image" else student.text
-
-
-def _golden(
-    directory: Path, name: TowerName, samples: Samples, expected: NDArray[np.float32]
-) -> Golden:
-    inputs = {
-        key: _save(directory, f"golden/{key}.npy", value[:GOLDEN_INPUTS])
-        for key, value in samples.inputs(name).items()
-    }
-    embeddings = _save(directory, f"golden/{name}_embedding.npy", expected[:GOLDEN_INPUTS])
-    texts = samples.texts[:GOLDEN_INPUTS] if name == "text" else ()
-    return Golden(inputs, embeddings, texts)
+def _golden(student: Student, directory: Path, name: TowerName, samples: Samples) -> Golden:
+    few = samples.first(GOLDEN_INPUTS)
+    expected = validate.float_embeddings(student.tower(name), few.inputs(name))
+    return Golden(
+        inputs={
+            key: _save(directory, f"golden/{key}.npy", value)
+            for key, value in few.inputs(name).items()
+        },
+        embeddings=_save(directory, f"golden/{name}_embedding.npy", expected),
+        texts=few.texts if name == "text" else (),
+    )
 
 
 def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:

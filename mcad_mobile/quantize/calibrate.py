@@ -36,6 +36,9 @@ class Samples:
             return {"pixels": self.pixels}
         return {"input_ids": self.ids, "attention_mask": self.mask}
 
+    def first(self, count: int) -> Samples:
+        return Samples(self.pixels[:count], self.ids[:count], self.mask[:count], self.texts[:count])
+
     def every_other(self, first: int) -> Samples:
         return Samples(
             self.pixels[first::2], self.ids[first::2], self.mask[first::2], self.texts[first::2]

@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -87,6 +87,9 @@ class Student(nn.Module):
         """Embeddings of photos [B, dim] and texts [B, dim], each of unit length."""
         image = nn.functional.normalize(self.image(pixels), dim=-1)
         return image, nn.functional.normalize(self.text(ids, mask), dim=-1)
+
+    def tower(self, name: Literal["image", "text"]) -> nn.Module:
+        return self.image if name == "image" else self.text
 
     def save(self, directory: Path) -> None:
         """Write config.json, model.safetensors (float16) and the vocabulary."""
