@@ -132,6 +132,7 @@ class SearchEngine:
     ) -> Indexed:
         """Add photos that `index` does not hold yet. Photos that do not decode are skipped and
         listed. Commits every thousand photos, so that a run that is stopped goes on from there."""
+        _ = self.image_tower  # a runtime that is missing is an error, not a photo to skip
         known = set(index.paths())
         new = [photo for photo in photos if str(photo) not in known]
         skipped: list[Skipped] = []

@@ -20,6 +20,7 @@ from mcad_mobile.cli.output import (
     ThreadsOption,
     print_json,
 )
+from mcad_mobile.errors import require
 
 
 class DeviceName(StrEnum):
@@ -63,6 +64,8 @@ def bench(
     """
     if report is not None and report.suffix not in (".html", ".md", ".json"):
         raise typer.BadParameter(f"--report must end in .html, .md or .json, not {report.name!r}")
+    if report is not None and report.suffix == ".html":
+        require("matplotlib", "report")
     loaded = Bundle.load(bundle)
     with Console(stderr=True).status("starting") as status:
         document = run(

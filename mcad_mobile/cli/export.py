@@ -60,7 +60,8 @@ def export(
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
     """
     chip = find_target(target)
-    require("torch", "export")
+    for module in ("torch", "onnx", "onnxscript", "safetensors"):
+        require(module, "export")
     from mcad_mobile.export.pipeline import export as run
     from mcad_mobile.students.load import load_student
 

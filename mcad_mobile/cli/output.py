@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 BundleOption = Annotated[
     Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
@@ -49,7 +50,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))  # brackets are not markup
     Console(highlight=False).print(table)
 
 

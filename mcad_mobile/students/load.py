@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.mcad import Student
+
+if TYPE_CHECKING:
+    from mcad_mobile.students.mcad import Student
 
 DEFAULT_NAME = "mcad-s"
 
 
 def load_student(spec: str | None = None) -> Student:
     """The student in directory `spec`, or the default one. StudentError if it is missing, foreign
-    or damaged."""
-    require("safetensors", "export")
+    or damaged; MissingExtra without torch."""
+    for module in ("torch", "safetensors"):
+        require(module, "export")
+    from mcad_mobile.students.mcad import Student
+
     return Student.load(default_directory() if spec is None else Path(spec))
 
 
