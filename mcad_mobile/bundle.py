@@ -144,7 +144,7 @@ class Bundle:
         partial.replace(self.directory / MANIFEST)
 
     def verify(self) -> None:
-        """Compare every file with its size and checksum. BundleError names the first that
+        """Compare every file with its checksum. BundleError names the first that
         differs."""
         for record in self.files():
             path = self.path(record)
@@ -234,7 +234,6 @@ def _tower_to_json(tower: Tower) -> dict[str, Any]:
 def _from_json(directory: Path, data: dict[str, Any]) -> Bundle:
     tokenizer = dict(data["tokenizer"])
     tokenizer_file = FileRecord(**tokenizer.pop("record"))
-    pre = data["preprocess"]
     return Bundle(
         directory=directory,
         name=data["name"],
@@ -244,7 +243,7 @@ def _from_json(directory: Path, data: dict[str, Any]) -> Bundle:
         dim=data["embedding"]["dim"],
         image=_tower_from_json(data["image"]),
         text=_tower_from_json(data["text"]),
-        preprocess=Preprocess(**{**pre, "mean": tuple(pre["mean"]), "std": tuple(pre["std"])}),
+        preprocess=Preprocess.from_json(data["preprocess"]),
         tokenizer=TokenizerSpec.from_json(tokenizer),
         tokenizer_file=tokenizer_file,
         sample=FileRecord(**data["sample"]),

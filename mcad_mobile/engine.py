@@ -82,10 +82,6 @@ class SearchEngine:
         """One text -> [dim] float32 of unit length. QueryError if it is empty."""
         return self._embed_tokens(self.tokenizer(text))
 
-    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Texts -> [N, dim] float32, each of unit length."""
-        return np.stack([self.embed_text(text) for text in texts])
-
     def embed_photo(self, path: Path) -> NDArray[np.float32]:
         """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
         pixels = self.bundle.preprocess(path)
@@ -151,6 +147,25 @@ class SearchEngine:
                 with index.writer() as writer:
                     writer.add(paths, np.stack(embeddings))
         return Indexed(len(new) - len(skipped), len(photos) - len(new), skipped)
+
+
+def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
+    """A new, empty index for photos that the bundle's student embeds. PhotoIndexError if there is
+    one already."""
+    return PhotoIndex.create(
+        directory,
+        dim=bundle.dim,
+        student=bundle.student["name"],
+        student_sha256=bundle.student["sha256"],
+    )
+
+
+def open_index(bundle: Bundle, directory: Path) -> PhotoIndex:
+    """An index as of its last commit. PhotoIndexError if it is missing or damaged, or was built
+    by another student than the bundle's."""
+    index = PhotoIndex.open(directory)
+    index.check_student(bundle.student["sha256"], bundle.dim)
+    return index
 
 
 def _chunks(items: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

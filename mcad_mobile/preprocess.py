@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Preprocess:
+        return Preprocess(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
 
     def pixels(self, image: Image.Image) -> NDArray[np.float32]:
         """An opened image, upright and RGB -> [3, size, size] float32."""

@@ -83,7 +83,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
     engine = _engine(spec)
     import tempfile
 
-    from mcad_mobile.bench.samples import empty_index
+    from mcad_mobile.engine import create_index
 
     _import_runtime(engine, "image")
     steps.take("runtime loaded")
@@ -101,7 +101,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
         tower.append((time.perf_counter() - decoded) * 1e3)
         decode.append((decoded - started) * 1e3)
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
-        index = empty_index(engine.bundle, Path(folder) / "index")
+        index = create_index(engine.bundle, Path(folder) / "index")
         started = time.perf_counter()
         built = engine.index_photos(index, photos)
         seconds = time.perf_counter() - started

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.engine import create_index, open_index
 from mcad_mobile.index.synthetic import blend_batches
 
 PHOTO_SIZE = (4032, 3024)  # 12 megapixels, what most phones save
@@ -26,7 +26,7 @@ def real_embeddings(bundle: Bundle) -> NDArray[np.float32]:
 def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
     """Write an index of `photos` blends of the bundle's real photo embeddings."""
     real = real_embeddings(bundle)
-    index = empty_index(bundle, directory)
+    index = create_index(bundle, directory)
     done = 0
     with index.writer() as writer:
         for batch in blend_batches(real, photos):
@@ -34,23 +34,11 @@ def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
             done += len(batch)
 
 
-def empty_index(bundle: Bundle, directory: Path) -> PhotoIndex:
-    """A new index in `directory` for photos that the bundle's student embeds."""
-    return PhotoIndex.create(
-        directory,
-        dim=bundle.dim,
-        student_sha256=bundle.student["sha256"],
-        student=bundle.student["name"],
-    )
-
-
 def index_photos(bundle: Bundle, directory: Path, count: int) -> list[Path]:
     """The first `count` photos of an index that are still where it saw them. PhotoIndexError if
     it was built by another student than the bundle's."""
-    index = PhotoIndex.open(directory)
-    index.check_student(bundle.student["sha256"], bundle.dim)
     found = []
-    for path in map(Path, index.paths()):
+    for path in map(Path, open_index(bundle, directory).paths()):
         if path.is_file():
             found.append(path)
         if len(found) == count:

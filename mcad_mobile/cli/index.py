@@ -20,7 +20,7 @@ from mcad_mobile.cli.output import (
     print_json,
     progress_bar,
 )
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.preprocess import find_photos
 
@@ -48,7 +48,7 @@ def index(
     found = [photo.resolve() for photo in find_photos(photos)]
     loaded = Bundle.load(bundle)
     directory = index or default_index(bundle)
-    photo_index = _open(directory, loaded)
+    photo_index = (open_index if directory.exists() else create_index)(loaded, directory)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads)
     with progress_bar() as advance:
         result = engine.index_photos(
@@ -75,19 +75,6 @@ def index(
     )
     for photo in result.skipped:
         print(f"  skipped: {photo.why.splitlines()[0]}")
-
-
-def _open(directory: Path, bundle: Bundle) -> PhotoIndex:
-    if not directory.exists():
-        return PhotoIndex.create(
-            directory,
-            dim=bundle.dim,
-            student=bundle.student["name"],
-            student_sha256=bundle.student["sha256"],
-        )
-    opened = PhotoIndex.open(directory)
-    opened.check_student(bundle.student["sha256"], bundle.dim)
-    return opened
 
 
 def _prune(index: PhotoIndex) -> int:

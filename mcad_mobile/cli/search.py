@@ -17,8 +17,7 @@ from mcad_mobile.cli.output import (
     default_index,
     print_json,
 )
-from mcad_mobile.engine import SearchEngine
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.engine import SearchEngine, open_index
 
 
 def search(
@@ -40,8 +39,7 @@ def search(
       mcad-mobile search "our hotel in Lisbon" --bundle build/sd -k 3 --json
     """
     loaded = Bundle.load(bundle)
-    photos = PhotoIndex.open(index or default_index(bundle))
-    photos.check_student(loaded.student["sha256"], loaded.dim)
+    photos = open_index(loaded, index or default_index(bundle))
     engine = SearchEngine(loaded, runtime=runtime, threads=threads)
     found = engine.search(photos, query, k, exact=exact)
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mcad_mobile.bundle import (
     MANIFEST,
@@ -99,24 +101,19 @@ def _write(
     progress: Progress,
 ) -> Bundle:
     """All files of a bundle but bundle.json, and the bundle without its parity."""
-    # Weights that will be rounded to 8 bits want other biases than float ones.
-    rounded = {
-        "image": corrected(student.image, torch.from_numpy(calibrate.pixels)),
-        "text": student.text,
-    }
     towers: dict[TowerName, Tower] = {}
     done = 0
-    for name in TOWERS:
-        rungs = []
-        for plan in target.ladder:
-            precision = plan.image if name == "image" else plan.text
-            progress(f"{name} tower: {plan.runtime} {precision}", done, _steps(target))
-            module = student.tower(name) if precision == "fp32" else rounded[name]
-            inputs, output = tower_specs(student, name)
-            job = TowerJob(module, name, inputs, output, calibrate.inputs(name), directory)
-            rungs.append(build_rung(job, plan.runtime, precision, target))
-            done += 1
-        towers[name] = Tower(tuple(rungs), _golden(student, directory, name, held_out))
+    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
+        for name in TOWERS:
+            exact, rounded = _jobs(student, name, directory, calibrate, Path(scratch))
+            rungs = []
+            for plan in target.ladder:
+                precision = plan.image if name == "image" else plan.text
+                progress(f"{name} tower: {plan.runtime} {precision}", done, _steps(target))
+                job = exact if precision == "fp32" else rounded
+                rungs.append(build_rung(job, plan.runtime, precision, target))
+                done += 1
+            towers[name] = Tower(tuple(rungs), _golden(student, directory, name, held_out))
     vocabulary = directory / student.config.tokenizer.file
     shutil.copyfile(student.directory / student.config.tokenizer.file, vocabulary)
     photos = validate.float_embeddings(student.image, held_out.inputs("image"))
@@ -139,6 +136,25 @@ def _write(
         sample=_save(directory, "golden/photo_sample.npy", photos),
         tools=tool_versions(_TOOLS),
     )
+
+
+def _jobs(
+    student: Student, name: TowerName, directory: Path, calibrate: Samples, scratch: Path
+) -> tuple[TowerJob, TowerJob]:
+    """The tower as it is, and as it is to be quantized: weights that will be rounded to 8 bits
+    want other biases than float ones."""
+    inputs, output = tower_specs(student, name)
+    samples = calibrate.inputs(name)
+
+    def job(module: nn.Module, folder: str) -> TowerJob:
+        work = scratch / folder
+        work.mkdir()
+        return TowerJob(module, name, inputs, output, samples, directory, work)
+
+    exact = job(student.tower(name), name)
+    if name == "text":
+        return exact, exact
+    return exact, job(corrected(student.image, torch.from_numpy(calibrate.pixels)), "corrected")
 
 
 def _with_parity(

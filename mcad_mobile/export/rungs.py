@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -25,7 +25,8 @@ _MAPPED_FROM_BYTES = 1024
 @dataclass(frozen=True)
 class TowerJob:
     """A tower to export: `module` with its float inputs and output, for a batch of one, and real
-    `samples` of its inputs to calibrate on. Files go to `directory`."""
+    `samples` of its inputs to calibrate on. Files go to `directory`, intermediate ones to the
+    existing folder `work`, which is this job's own."""
 
     module: nn.Module
     name: TowerName
@@ -33,37 +34,42 @@ class TowerJob:
     output: TensorSpec
     samples: Inputs
     directory: Path
+    work: Path
+
+    @cached_property
+    def float_onnx(self) -> Path:
+        """The tower as float ONNX, exported once for all rungs that start from it."""
+        path = self.work / "float.onnx"
+        export_onnx(self.module, path, self.inputs, self.output)
+        return path
 
 
 def build_rung(job: TowerJob, runtime: str, precision: str, target: Target) -> Rung:
     """Write the files of a rung. ExportError if it cannot be made."""
     stem = f"{job.name}_{runtime}_{precision}"
-    with tempfile.TemporaryDirectory(prefix="mcad-") as work:
-        if runtime == "litert":
-            return _litert(job, job.directory / f"{stem}.tflite", precision, Path(work))
-        source = Path(work) / f"{job.name}.onnx"
-        export_onnx(job.module, source, job.inputs, job.output)
-        out = job.directory / f"{stem}.onnx"
-        if runtime == "qnn":
-            return _qnn(job, source, out, precision, target)
-        return _onnx(job, source, out, precision)
+    if runtime == "litert":
+        return _litert(job, job.directory / f"{stem}.tflite", precision)
+    out = job.directory / f"{stem}.onnx"
+    if runtime == "qnn":
+        return _qnn(job, out, precision, target)
+    return _onnx(job, out, precision)
 
 
-def _onnx(job: TowerJob, source: Path, out: Path, precision: str) -> Rung:
+def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
     from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
 
-    quantized = source.with_name("quantized.onnx")
+    model = job.work / out.name
     if precision == "fp32":
-        quantized = source
+        model = job.float_onnx
     elif job.name == "image":
-        quantize_static_int8(source, quantized, job.samples)
+        quantize_static_int8(job.float_onnx, model, job.samples)
     else:
-        quantize_dynamic_int8(source, quantized)
+        quantize_dynamic_int8(job.float_onnx, model)
     # Weights in a file of their own are mapped by the runtime, not copied: 5 MiB less for the
     # text tower (benchmarks/results/main_job.json).
     weights = out.with_name(f"{out.name}.data")
     onnx.save(
-        onnx.load(quantized),
+        onnx.load(model),
         out,
         save_as_external_data=True,
         location=weights.name,
@@ -76,16 +82,16 @@ def _onnx(job: TowerJob, source: Path, out: Path, precision: str) -> Rung:
         files=_records(job, out, weights),
         inputs=job.inputs,
         outputs=(job.output,),
-        total_nodes=node_count(source),
+        total_nodes=node_count(job.float_onnx),
     )
 
 
-def _qnn(job: TowerJob, source: Path, out: Path, precision: str, target: Target) -> Rung:
+def _qnn(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
     from mcad_mobile.export.qnn import compile_context
     from mcad_mobile.quantize.qdq import quantize_w8a16
 
-    quantized = source.with_name("quantized.onnx")
-    quantize_w8a16(source, quantized, job.samples)
+    quantized = job.work / out.name
+    quantize_w8a16(job.float_onnx, quantized, job.samples)
     binaries, nodes = compile_context(quantized, out, target)
     return Rung(
         runtime="qnn",
@@ -98,11 +104,11 @@ def _qnn(job: TowerJob, source: Path, out: Path, precision: str, target: Target)
     )
 
 
-def _litert(job: TowerJob, out: Path, precision: str, work: Path) -> Rung:
+def _litert(job: TowerJob, out: Path, precision: str) -> Rung:
     from mcad_mobile.export.litert import channels_last, convert_litert, operators, stored_specs
     from mcad_mobile.quantize.litert import quantize_litert
 
-    source = work / "float.tflite"
+    source = job.work / "float.tflite"
     specs = channels_last(job.inputs)
     convert_litert(job.module, source, specs)
     quantize_litert(source, out, job.samples, specs, precision)

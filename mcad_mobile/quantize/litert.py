@@ -10,6 +10,7 @@ from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import require
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
+from mcad_mobile.runtimes.litert import signature_arguments
 
 SIGNATURE = "serving_default"
 
@@ -26,14 +27,6 @@ def quantize_litert(
     recipes = {"w8a8": recipe.static_wi8_ai8, "w8a16": recipe.static_wi8_ai16}
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         job = quantizer.Quantizer(str(model), recipes[precision]())
-        arguments = [_arguments(single, specs) for single in one_by_one(inputs)]
+        arguments = [signature_arguments(single, specs) for single in one_by_one(inputs)]
         ranges = job.calibrate({SIGNATURE: arguments})
         job.quantize(ranges).export_model(str(out), overwrite=True)
-
-
-def _arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
-    found = {}
-    for index, spec in enumerate(specs):
-        value = inputs[spec.name]
-        found[f"args_{index}"] = value.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else value
-    return found

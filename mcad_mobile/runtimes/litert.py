@@ -41,14 +41,20 @@ class LiteRTTower:
         return np.concatenate([self._one(single) for single in one_by_one(inputs)])
 
     def _one(self, inputs: Inputs) -> NDArray[np.float32]:
-        arguments = {}
-        for index, spec in enumerate(self._inputs):
-            value = inputs[spec.name]
-            if spec.layout == "NHWC":
-                value = value.transpose(0, 2, 3, 1)
-            arguments[f"args_{index}"] = quantize(value, spec)
-        (output,) = self._run(**arguments).values()
+        (output,) = self._run(**signature_arguments(inputs, self._inputs)).values()
         return dequantize(output, self._output)
+
+
+def signature_arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
+    """Inputs by name -> by position, as litert-torch names them, in each spec's layout and
+    stored type."""
+    arguments = {}
+    for index, spec in enumerate(specs):
+        value = inputs[spec.name]
+        if spec.layout == "NHWC":
+            value = value.transpose(0, 2, 3, 1)
+        arguments[f"args_{index}"] = quantize(value, spec)
+    return arguments
 
 
 def quantize(value: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:

@@ -29,7 +29,7 @@ class OnnxTower:
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise RuntimeUnavailable(
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
-                "Check the bundle with `mcad-mobile doctor`, or export it again.",
+                "Export the bundle again, or install a newer onnxruntime.",
             ) from error
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:

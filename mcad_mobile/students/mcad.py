@@ -35,13 +35,12 @@ class StudentConfig:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> StudentConfig:
-        pre = data["preprocess"]
         return StudentConfig(
             name=data["name"],
             dim=data["dim"],
             image_hidden=data["image_hidden"],
             text=TextConfig(**data["text"]),
-            preprocess=Preprocess(**{**pre, "mean": tuple(pre["mean"]), "std": tuple(pre["std"])}),
+            preprocess=Preprocess.from_json(data["preprocess"]),
             tokenizer=TokenizerSpec.from_json(data["tokenizer"]),
         )
 

@@ -6,10 +6,15 @@ far from zero, few effective dimensions, and queries that share neither.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile.index import PhotoIndex
+
 F32 = npt.NDArray[np.float32]
+SHA = "ab" * 32
 
 
 def photos_and_queries(n: int, queries: int, dim: int = 64, seed: int = 0) -> tuple[F32, F32]:
@@ -34,3 +39,14 @@ def unit(rows: npt.ArrayLike) -> F32:
 
 def names(n: int, prefix: str = "photo") -> list[str]:
     return [f"{prefix}/{i:06d}.jpg" for i in range(n)]
+
+
+def create(directory: Path, dim: int = 64) -> PhotoIndex:
+    return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny")
+
+
+def filled(directory: Path, n: int = 50) -> PhotoIndex:
+    index = create(directory)
+    with index.writer() as writer:
+        writer.add(names(n), photos_and_queries(n, 1)[0])
+    return index

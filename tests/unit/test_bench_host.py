@@ -16,6 +16,7 @@ from mcad_mobile.bench import run, runner, samples
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine import create_index
 from mcad_mobile.errors import BenchError, PhotoIndexError
 from mcad_mobile.index import PhotoIndex
 
@@ -76,7 +77,7 @@ def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
 
 def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
     photos = samples.sample_photos(bundle, tmp_path, 3)
-    index = samples.empty_index(bundle, tmp_path / "index")
+    index = create_index(bundle, tmp_path / "index")
     real = samples.real_embeddings(bundle)
     with index.writer() as writer:
         writer.add([*map(str, photos), "/gone.jpg"], real[:4])
@@ -92,7 +93,7 @@ def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Pa
 
 def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     other = replace(bundle, student={**bundle.student, "sha256": "f" * 64})
-    samples.empty_index(other, tmp_path / "index")
+    create_index(other, tmp_path / "index")
     with pytest.raises(PhotoIndexError, match="student"):
         run.bench(bundle, index=tmp_path / "index")
 

@@ -9,7 +9,7 @@ import pytest
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import QueryError, RuntimeUnavailable
 from mcad_mobile.index import PhotoIndex
 
@@ -21,13 +21,7 @@ def engine(tmp_path) -> SearchEngine:
 
 @pytest.fixture
 def index(tmp_path, engine) -> PhotoIndex:
-    bundle = engine.bundle
-    return PhotoIndex.create(
-        tmp_path / "index",
-        dim=bundle.dim,
-        student=bundle.student["name"],
-        student_sha256=bundle.student["sha256"],
-    )
+    return create_index(engine.bundle, tmp_path / "index")
 
 
 @pytest.fixture

@@ -6,24 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index_embeddings import names, photos_and_queries, unit
+from index_embeddings import SHA, create, filled, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.writer import plan_merge
-
-SHA = "ab" * 32
-
-
-def create(directory: Path, dim: int = 64) -> PhotoIndex:
-    return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny")
-
-
-def filled(directory: Path, n: int = 50) -> PhotoIndex:
-    index = create(directory)
-    with index.writer() as writer:
-        writer.add(names(n), photos_and_queries(n, 1)[0])
-    return index
 
 
 def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
