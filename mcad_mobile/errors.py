@@ -23,6 +23,10 @@ class StudentError(McadError):
     """A student is missing, damaged, or not one that we can read."""
 
 
+class TeacherError(McadError):
+    """A teacher checkpoint is missing, damaged, or not of a kind that we can load."""
+
+
 class TargetError(McadError):
     """A chip that is not in the table, or that cannot run what was asked."""
 
@@ -45,6 +49,10 @@ class PhotoIndexError(McadError):
 
 class DataError(McadError):
     """A captioned-photo dataset or a calibration set is not as it should be."""
+
+
+class TrainingError(McadError):
+    """Training cannot start, go on, or be resumed."""
 
 
 class ExportError(McadError):

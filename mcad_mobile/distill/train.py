@@ -1,159 +1,240 @@
-"""Train a student: frozen ImageNet trunk, its head and the whole text tower, contrastively."""
+"""Distil a student: teachers, their labels, the student, its retrieval on the validation split."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mcad_mobile.data.captions import CaptionedPhoto, load_captions
-from mcad_mobile.distill.features import Progress, cached_features
-from mcad_mobile.distill.losses import contrastive_loss
-from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
+from mcad_mobile.distill.features import FeatureCache, PhotoRows, Progress, photo_rows
+from mcad_mobile.distill.fusion import Modified
+from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
+from mcad_mobile.distill.loop import Loop, Losses, Schedule, gather
+from mcad_mobile.distill.losses import (
+    contrastive_loss,
+    distribution_loss,
+    feature_loss,
+    order_loss,
+)
+from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.distill.qat import FakeQuantization
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.student import Learner, fresh_student, trunk_features, trunk_identity
+from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
+from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
+from mcad_mobile.distill.teachers.train import School, train_dual, train_fusion, train_single
+from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
-from mcad_mobile.students.mcad import Student, StudentConfig, default_config
+from mcad_mobile.students.mcad import Student, default_config
+from mcad_mobile.tokenize import Tokenizer
 
-_MAX_SCALE = 100.0  # CLIP's cap on the inverse temperature (arXiv 2103.00020, section 2.5)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that a training run depends on beside the data; saved with the student."""
-
-    epochs: int = 20
-    batch: int = 256
-    views: int = 8
-    head_lr: float = 1e-3
-    text_lr: float = 1e-4
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    initial_scale: float = 20.0
-    seed: int = 0
+Record = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Split:
-    """A split, ready for training: features [V, N, 1280] float16, token ids [M, L] and masks
-    [M, L], and the photo of each caption [M]."""
+class Material:
+    """What a student learns from. `val` chooses nothing: it is only looked at."""
 
-    features: NDArray[np.float16]
-    ids: Tensor
-    mask: Tensor
-    photo_of_text: NDArray[np.intp]
+    train: list[CaptionedPhoto]
+    val: list[CaptionedPhoto]
+    extra: Extra = field(default_factory=Extra)
 
 
-def train(data: Path, out: Path, recipe: Recipe, cache: Path, progress: Progress) -> Retrieval:
-    """Train on the `train` split of `data` (Karpathy layout), write the student and its
-    `training.json` to `out`, and return its retrieval on the `val` split."""
+@dataclass(frozen=True)
+class Teachers:
+    """None stands for the reference teacher, trained on the pairs at hand."""
+
+    dual: DualStreamTeacher | None = None
+    single: SingleStreamTeacher | None = None
+
+
+def train(
+    material: Material,
+    out: Path,
+    recipe: Recipe,
+    cache_folder: Path,
+    progress: Progress,
+    teachers: Teachers | None = None,
+    record: Record | None = None,
+) -> Retrieval:
+    """Train a student and write it, its recipe.json and its training.json to `out`.
+
+    A run that was cut off goes on from its last checkpoint when it is called again. Returns the
+    retrieval on `val`. DataError, PhotoError: what is wrong with the data, before training;
+    TrainingError: it cannot go on.
+    """
+    cache = FeatureCache(cache_folder, progress)
+    config = default_config(out.name)
+    tokenizer = Tokenizer(config.tokenizer, minilm_directory())
+    data = dataset(material.train, tokenizer, material.extra)
+    held_out = dataset(material.val, tokenizer, Extra())
+    _check_batch(data, recipe)
     torch.manual_seed(recipe.seed)
-    photos, held_out = load_captions(data, "train"), load_captions(data, "val")
-    student = _fresh_student(default_config(out.name), photos)
-    split = _prepare(student, photos, recipe.views, cache, progress)
-    val = _prepare(student, held_out, 1, cache, progress)
+    student = fresh_student(config, _token_counts(data, config.text.vocab))
+    views = Views(recipe.views, recipe.extra_views)
+    features = _student_features(student, data, views, cache)
+    validation = _student_features(student, held_out, Views(1, 0), cache)
+    labels = _labels(material, data, views, recipe, teachers or Teachers(), cache)
 
-    log_scale = nn.Parameter(torch.tensor(math.log(recipe.initial_scale)))
-    optimizer = _optimizer(student, log_scale, recipe)
-    steps = recipe.epochs * (len(photos) // recipe.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=[group["lr"] for group in optimizer.param_groups],
-        total_steps=steps,
-        pct_start=recipe.warmup,
+    torch.manual_seed(recipe.seed + 1)
+    learner = Learner(student, labels.dual.dim if labels else None, recipe)
+    order = Order(
+        data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed
     )
-    random = np.random.default_rng(recipe.seed)
-    captions_of = _captions_of(split.photo_of_text, len(photos))
-    step = 0
-    for epoch in range(recipe.epochs):
-        student.train()
-        order = random.permutation(len(photos))
-        for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
-            chosen = order[start : start + recipe.batch]
-            views = random.integers(0, recipe.views, len(chosen))
-            texts = np.array([random.choice(captions_of[photo]) for photo in chosen])
-            features = torch.from_numpy(split.features[views, chosen].astype(np.float32))
-            with torch.autocast("cpu", torch.bfloat16):
-                image, text = _embed(student, features, split.ids[texts], split.mask[texts])
-            scale = log_scale.exp().clamp(max=_MAX_SCALE)
-            loss = contrastive_loss(image.float(), text.float(), scale)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            step += 1
-            progress(f"epoch {epoch + 1}/{recipe.epochs}, loss {loss.item():.3f}", step, steps)
-        result = _validate(student, val)
-        progress(
-            f"epoch {epoch + 1}: val mR {result.mean_recall:.1f}, "
-            f"text-to-image R@1 {result.text_to_image.r1:.1f}",
-            step,
-            steps,
+    schedule = Schedule(
+        recipe.epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
+    )
+    fingerprint = json.dumps([recipe.to_json(), data.fingerprint])
+    checkpoint = out / "checkpoint.pt"
+    loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
+    quantization = FakeQuantization(learner) if recipe.qat_epochs else None
+
+    def losses(module: nn.Module, step: int) -> Losses:
+        if quantization and step >= (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch:
+            quantization.on = True
+        batch = order.at(step)
+        mine, photos, texts = loop.share(batch)
+        made = module(features.of(mine), data.ids[mine.captions], data.mask[mine.captions])
+        made = {
+            name: gather(value)[photos if "image" in name else texts] if value.ndim else value
+            for name, value in made.items()
+        }
+        taught = labels.of(batch, recipe.teaching) if labels else None
+        return _losses(made, batch, taught, recipe)
+
+    result: list[Retrieval] = []
+
+    def validate(epoch: int) -> str:
+        result[:] = [_validate(learner, validation, held_out)]
+        return f"val mR {result[0].mean_recall:.1f}"
+
+    loop.run(losses, progress, validate, record)
+    final = result[0] if result else _validate(learner, validation, held_out)
+    if loop.accelerator.is_main_process:
+        _save(student, out, recipe, final)
+    loop.finish()
+    return final
+
+
+def _losses(
+    made: dict[str, Tensor], batch: Batch, taught: Modified | None, recipe: Recipe
+) -> Losses:
+    image, text, paired = made["image"], made["text"], batch.paired
+    parts: Losses = {}
+    if recipe.contrastive:
+        parts["contrastive"] = recipe.contrastive * contrastive_loss(
+            image[:paired], text[:paired], made["scale"]
         )
-    student.save(out)
-    record = {"recipe": asdict(recipe), "val": result.to_json(), "torch": torch.__version__}
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-    return result
+    if taught is None:
+        return parts
+    logits = made["soft_scale"] * image @ text.T
+    if recipe.distribution:
+        teacher = taught.similarity / recipe.temperature
+        parts["distribution"] = recipe.distribution * distribution_loss(
+            logits, teacher, taught.candidates if recipe.teaching == "single" else None
+        )
+    if recipe.order:
+        parts["order"] = recipe.order * order_loss(logits, taught.similarity, taught.candidates)
+    if recipe.feature:
+        parts["feature"] = recipe.feature * (
+            (
+                feature_loss(made["teacher_image"], taught.image)
+                + feature_loss(made["teacher_text"], taught.text)
+            )
+            / 2
+        )
+    return parts
 
 
-def _fresh_student(config: StudentConfig, photos: list[CaptionedPhoto]) -> Student:
-    student = Student(config, minilm_directory())
-    counts = torch.zeros(config.text.vocab)
-    for photo in photos:
-        for caption in photo.captions:
-            counts[torch.from_numpy(student.tokenizer(caption).ids).long()] += 1
-    load_imagenet(student.image)
-    load_minilm(student.text, counts)
-    return student
+def _token_counts(data: Dataset, vocab: int) -> Tensor:
+    """How often each token occurs in the captions of pairs, [vocab] float32."""
+    paired = len(data.owner)
+    tokens = data.ids[:paired][data.mask[:paired] > 0]
+    return torch.bincount(tokens.long(), minlength=vocab).float()
 
 
-def _prepare(
-    student: Student, photos: list[CaptionedPhoto], views: int, cache: Path, progress: Progress
-) -> Split:
-    features = cached_features(student, [p.path for p in photos], views, cache, progress)
-    ids, mask = student.tokenizer.batch([c for photo in photos for c in photo.captions])
-    owners = np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos])
-    return Split(features, torch.from_numpy(ids), torch.from_numpy(mask), owners)
+def _check_batch(data: Dataset, recipe: Recipe) -> None:
+    smallest = max(recipe.batch, recipe.teachers.batch, recipe.teachers.single_batch)
+    if data.paired_photos < smallest:
+        raise TrainingError(
+            f"{data.paired_photos} captioned photos do not fill one batch of {smallest}.",
+            "Give more, or a recipe with smaller batches (--recipe).",
+        )
 
 
-def _captions_of(photo_of_text: NDArray[np.intp], photos: int) -> list[NDArray[np.intp]]:
-    return np.split(np.arange(len(photo_of_text)), np.searchsorted(photo_of_text, range(1, photos)))
+def _labels(
+    material: Material,
+    data: Dataset,
+    views: Views,
+    recipe: Recipe,
+    teachers: Teachers,
+    cache: FeatureCache,
+) -> Labels | None:
+    """What the teachers that the recipe asks for say, trained first where they are not given."""
+    if recipe.teaching == "none":
+        return None
+    tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
+    pairs = dataset(material.train, tokenizer, Extra())
+    school = School(pairs, recipe.teachers, cache)
+    counts = _token_counts(pairs, default_config().text.vocab)
+    dual = teachers.dual or train_dual(school, counts)
+    dual_said = dual_labels(dual, data, views, cache)
+    if recipe.teaching == "dual":
+        return Labels(dual_said)
+    single = teachers.single
+    if single is None:
+        if not isinstance(dual, RegionTextTeacher):
+            raise TeacherError(
+                f"The reference single-stream teacher starts from the reference dual-stream one, "
+                f"not from {dual.name}.",
+                "Give a --single-teacher too, or neither.",
+            )
+        single = train_single(school, dual)
+    labels = Labels(dual_said, single_labels(single, data, views, cache), None, recipe.candidates)
+    if recipe.teaching == "single":
+        return labels
+    return replace(labels, fusion=train_fusion(school, labels))
 
 
-def _optimizer(student: Student, log_scale: Tensor, recipe: Recipe) -> torch.optim.Optimizer:
-    new = [*student.image.head.parameters(), *student.text.head.parameters()]
-    started = [
-        value for name, value in student.text.named_parameters() if not name.startswith("head.")
-    ]
-    return torch.optim.AdamW(
-        [
-            {"params": new, "lr": recipe.head_lr},
-            {"params": started, "lr": recipe.text_lr},
-            {"params": [log_scale], "lr": recipe.head_lr, "weight_decay": 0.0},
-        ],
-        weight_decay=recipe.weight_decay,
+def _student_features(
+    student: Student, data: Dataset, views: Views, cache: FeatureCache
+) -> PhotoRows:
+    identity = trunk_identity(student)
+    return photo_rows(
+        data,
+        views,
+        lambda photos, view: cache.of_photos(
+            photos,
+            view,
+            identity,
+            f"student's features, {len(photos)} photos",
+            lambda some: trunk_features(student, some),
+        ),
     )
-
-
-def _embed(student: Student, features: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    longest = int(mask.sum(1).max())
-    image = F.normalize(student.image.head(features), dim=-1)
-    text = F.normalize(student.text(ids[:, :longest], mask[:, :longest]), dim=-1)
-    return image, text
 
 
 @torch.no_grad()
-def _validate(student: Student, val: Split) -> Retrieval:
-    student.eval()
-    features = torch.from_numpy(val.features[0].astype(np.float32))
-    images = F.normalize(student.image.head(features), dim=-1).numpy()
-    batches = zip(torch.split(val.ids, 500), torch.split(val.mask, 500), strict=True)
-    texts = np.concatenate(
-        [F.normalize(student.text(ids, mask), dim=-1).numpy() for ids, mask in batches]
-    )
-    return evaluate_retrieval(images, texts, val.photo_of_text)
+def _validate(learner: Learner, features: PhotoRows, data: Dataset) -> Retrieval:
+    learner.eval()
+    rows = torch.from_numpy(np.asarray(features.paired[0], np.float32)).to(learner.device)
+    ids, mask = data.ids.to(rows.device), data.mask.to(rows.device)
+    texts = [
+        learner(rows[:1], some_ids, some_mask)["text"]
+        for some_ids, some_mask in zip(torch.split(ids, 512), torch.split(mask, 512), strict=True)
+    ]
+    image = learner(rows, ids[:1], mask[:1])["image"]
+    return evaluate_retrieval(image.cpu().numpy(), torch.cat(texts).cpu().numpy(), data.owner)
+
+
+def _save(student: Student, out: Path, recipe: Recipe, val: Retrieval) -> None:
+    student.save(out)
+    (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
+    record = {"val": val.to_json(), "torch": torch.__version__}
+    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")

@@ -1,13 +1,16 @@
-"""EfficientNet-Lite0 without batch norm: photo -> embedding."""
+"""EfficientNet-Lite without batch norm: photo -> embedding."""
 
 from __future__ import annotations
+
+import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 # (blocks, kernel, stride, expansion, channels) of each stage: EfficientNet-Lite0 as published in
 # tensorflow/tpu, models/official/efficientnet/lite (no squeeze-excite, ReLU6 everywhere).
-STAGES = (
+Stages = tuple[tuple[int, int, int, int, int], ...]
+LITE0: Stages = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -17,6 +20,21 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 FEATURES = 1280
+
+
+def scaled(width: float, depth: float) -> Stages:
+    """A larger EfficientNet-Lite: compound scaling (arXiv 1905.11946, section 3.3) with channels
+    rounded to multiples of 8; Lite keeps the depth of the first and of the last stage. Lite2 is
+    width 1.1, depth 1.2."""
+    last = len(LITE0) - 1
+    out = []
+    for i, (blocks, kernel, stride, expansion, channels) in enumerate(LITE0):
+        deeper = blocks if i in (0, last) else math.ceil(blocks * depth)
+        wider = int(channels * width + 4) // 8 * 8
+        if wider < 0.9 * channels * width:
+            wider += 8
+        out.append((deeper, kernel, stride, expansion, wider))
+    return tuple(out)
 
 
 class SameConv(nn.Conv2d):
@@ -49,30 +67,40 @@ class Block(nn.Module):
         return x + projected if self.residual else projected
 
 
-class ImageTower(nn.Module):
-    """Photos [B, 3, S, S] float32 -> embeddings [B, dim] float32, not normalized.
+class Trunk(nn.Module):
+    """Photos [B, 3, S, S] float32 -> what ImageNet's classifier sees.
 
     The batch norms of the ImageNet weights are folded into the convolutions (see
     distill/pretrained.py), so that training, export and quantization see the same weights.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, stages: Stages = LITE0) -> None:
         super().__init__()
         self.stem = SameConv(3, 32, 3, 2)
         blocks: list[Block] = []
         cin = 32
-        for count, kernel, stride, expansion, cout in STAGES:
+        for count, kernel, stride, expansion, cout in stages:
             for i in range(count):
                 blocks.append(Block(cin, cout, kernel, stride if i == 0 else 1, expansion))
                 cin = cout
         self.blocks = nn.Sequential(*blocks)
         self.head_conv = SameConv(cin, FEATURES, 1)
-        self.head = Head(FEATURES, hidden, dim)
+
+    def grid(self, pixels: Tensor) -> Tensor:
+        """Photos [B, 3, S, S] -> [B, C, S/32, S/32], the last stage before its 1280 channels."""
+        return self.blocks(F.relu6(self.stem(pixels)))  # type: ignore[no-any-return]
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Photos [B, 3, S, S] -> pooled features [B, 1280], what ImageNet's classifier sees."""
-        x = self.blocks(F.relu6(self.stem(pixels)))
-        return F.relu6(self.head_conv(x)).mean((2, 3))
+        """Photos [B, 3, S, S] -> pooled features [B, 1280]."""
+        return F.relu6(self.head_conv(self.grid(pixels))).mean((2, 3))
+
+
+class ImageTower(Trunk):
+    """Photos [B, 3, S, S] float32 -> embeddings [B, dim] float32, not normalized."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.head = Head(FEATURES, hidden, dim)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.features(pixels))  # type: ignore[no-any-return]

@@ -84,11 +84,16 @@ class TextTower(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, dim)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Contextual token states [B, L, width]; those of padding mean nothing."""
         x = self.widen(self.token(input_ids)) + self.position[: input_ids.shape[1]]
         x = self.dropout(self.norm(x))
         hidden_score = ((attention_mask - 1.0) * -MASKED_SCORE)[:, None, None, :]
         for layer in self.layers:
             x = layer(x, hidden_score)
+        return x  # type: ignore[no-any-return]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.tokens(input_ids, attention_mask)
         weights = attention_mask / attention_mask.sum(1, keepdim=True)
         return self.head((weights[:, None, :] @ x).squeeze(1))  # type: ignore[no-any-return]

@@ -1,0 +1,158 @@
+"""Photos and captions as training needs them, paired or not, and the order they are seen in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.errors import DataError
+from mcad_mobile.preprocess import find_photos
+from mcad_mobile.tokenize import Tokenizer
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Photos without captions and captions without photos."""
+
+    photos: tuple[Path, ...] = ()
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """`photos` and `captions`: those of pairs first, then the extra ones. Caption j < paired
+    belongs to photo owner[j]."""
+
+    photos: tuple[Path, ...]
+    captions: tuple[str, ...]
+    owner: Rows  # [paired captions] int
+    ids: Tensor  # [M, L] int
+    mask: Tensor  # [M, L] float32
+
+    @property
+    def paired_photos(self) -> int:
+        return int(self.owner[-1]) + 1
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.owner.astype("<i8").tobytes())
+        for photo in self.photos:
+            digest.update(f"{photo.name}:{photo.stat().st_size}\0".encode())
+        for caption in self.captions:
+            digest.update(caption.encode() + b"\0")
+        return digest.hexdigest()[:24]
+
+
+def dataset(pairs: list[CaptionedPhoto], tokenizer: Tokenizer, extra: Extra) -> Dataset:
+    captions = [caption for photo in pairs for caption in photo.captions] + list(extra.captions)
+    ids, mask = tokenizer.batch(captions)
+    return Dataset(
+        photos=(*(photo.path for photo in pairs), *extra.photos),
+        captions=tuple(captions),
+        owner=np.repeat(np.arange(len(pairs)), [len(photo.captions) for photo in pairs]),
+        ids=torch.from_numpy(ids),
+        mask=torch.from_numpy(mask),
+    )
+
+
+def load_pairs(folders: list[Path], split: str) -> list[CaptionedPhoto]:
+    """The captioned photos of one split of several folders in the Karpathy layout."""
+    return [photo for folder in folders for photo in load_captions(folder, split)]
+
+
+def load_extra(photo_folders: list[Path], caption_files: list[Path]) -> Extra:
+    """DataError names a file that is missing, empty, or not text; PhotoError a folder without
+    photos."""
+    photos = [photo for folder in photo_folders for photo in find_photos(folder)]
+    captions: list[str] = []
+    for path in caption_files:
+        try:
+            lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"The captions in {path} cannot be read: {error}.",
+                "Give a UTF-8 text file with one caption a line.",
+            ) from error
+        empty = [number for number, line in enumerate(lines, 1) if not line]
+        if empty or not lines:
+            raise DataError(
+                f"{path} has no caption in line {empty[0] if empty else 1}.",
+                "Give one caption a line, and no empty lines.",
+            )
+        captions += lines
+    return Extra(tuple(photos), tuple(captions))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Row numbers of photos and captions; the first `paired` of both belong together."""
+
+    photos: Rows  # [I]
+    views: Rows  # [I]
+    captions: Rows  # [T]
+    paired: int
+
+    def part(self, rank: int, world: int) -> Batch:
+        """What one of `world` processes embeds."""
+        return Batch(
+            self.photos[rank::world], self.views[rank::world], self.captions[rank::world], 0
+        )
+
+
+def back_in_order(rows: int, world: int) -> Rows:
+    """Puts rows gathered from `world` parts back: gathered[back_in_order(...)] is the batch."""
+    return np.argsort(np.concatenate([np.arange(rows)[rank::world] for rank in range(world)]))
+
+
+@dataclass(frozen=True)
+class Views:
+    """How many looks at each photo are kept: view 0 is the photo, the others are crops."""
+
+    paired: int
+    extra: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows each step sees: a function of the seed and the step alone."""
+
+    data: Dataset
+    batch: int
+    views: Views
+    extra_photos: int  # a step
+    extra_captions: int  # a step
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.data.paired_photos // self.batch
+
+    def at(self, step: int) -> Batch:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.data.paired_photos)
+        photos = order[place * self.batch : (place + 1) * self.batch]
+        random = np.random.default_rng((self.seed, epoch, place))
+        views = random.integers(0, self.views.paired, len(photos))
+        first = np.searchsorted(self.data.owner, photos)
+        last = np.searchsorted(self.data.owner, photos, side="right")
+        captions = random.integers(first, last)
+        more_photos = np.arange(self.data.paired_photos, len(self.data.photos))
+        more_captions = np.arange(len(self.data.owner), len(self.data.captions))
+        extra = random.choice(more_photos, self.extra_photos if len(more_photos) else 0)
+        spoken = random.choice(more_captions, self.extra_captions if len(more_captions) else 0)
+        extra_views = random.integers(0, self.views.extra, len(extra))
+        return Batch(
+            photos=np.concatenate([photos, extra]).astype(np.intp),
+            views=np.concatenate([views, extra_views]).astype(np.intp),
+            captions=np.concatenate([captions, spoken]).astype(np.intp),
+            paired=len(photos),
+        )

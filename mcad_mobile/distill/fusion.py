@@ -1,0 +1,85 @@
+"""MCAD's fusion: single-stream features folded into the dual-stream teacher's.
+
+Out come new teacher features and new teacher similarities, which the student is drawn to. What of
+it is the paper's and what is ours: docs/method.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mcad_mobile.distill.teachers.protocol import Fused
+
+
+@dataclass(frozen=True)
+class Modified:
+    """The teachers' joint word on I images and T texts."""
+
+    image: Tensor  # [I, D] float32 of unit length
+    text: Tensor  # [T, D] float32 of unit length
+    similarity: Tensor  # [I, T] float32
+    candidates: Tensor  # [I, T] bool: the pairs that the single-stream teacher has seen
+
+
+def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
+    """The k texts nearest each image and the k images nearest each text -> [I, T] bool.
+
+    image [I, D], text [T, D]: the dual-stream teacher's embeddings. Nothing here knows which
+    image and text belong together, so that a matched pair's fused feature cannot tell it either.
+    """
+    similarity = image @ text.T
+    chosen = torch.zeros_like(similarity, dtype=torch.bool)
+    chosen.scatter_(1, similarity.topk(min(k, len(text)), 1).indices, True)
+    chosen.scatter_(0, similarity.topk(min(k, len(image)), 0).indices, True)
+    return chosen
+
+
+class Fusion(nn.Module):
+    """v'_i = norm(v_i + P_v sum_j a_ij f_ij),  t'_j = norm(t_j + P_t sum_i b_ij f_ij),
+    s'_ij = v'_i . t'_j + w m_ij,
+
+    with f_ij the fused feature and m_ij the match score of a candidate pair, a the softmax of the
+    scores of an image's candidates, b that of a text's. P_v, P_t start at nothing; they, w and
+    the softmax's temperature are trained (see train_fusion) with both teachers frozen.
+    """
+
+    def __init__(self, dim: int, fused_dim: int) -> None:
+        super().__init__()
+        self.to_image = nn.Linear(fused_dim, dim, bias=False)
+        self.to_text = nn.Linear(fused_dim, dim, bias=False)
+        nn.init.zeros_(self.to_image.weight)
+        nn.init.zeros_(self.to_text.weight)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(20.0)))
+        self.score_weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, image: Tensor, text: Tensor, seen: Tensor, fused: Fused) -> Modified:
+        """image [I, D], text [T, D] of unit length; seen [I, T] bool; fused: of the pairs
+        seen.nonzero(), in that order."""
+        pairs = seen.nonzero()
+        score = torch.zeros_like(seen, dtype=torch.float32)
+        score[pairs[:, 0], pairs[:, 1]] = fused.scores
+        hidden = (self.log_sharpness.exp() * score).masked_fill(~seen, -torch.inf)
+        modified_image = F.normalize(
+            image + self.to_image(_pool(hidden.softmax(1), pairs, 0, fused.features)), dim=1
+        )
+        modified_text = F.normalize(
+            text + self.to_text(_pool(hidden.softmax(0), pairs, 1, fused.features)), dim=1
+        )
+        dual = image @ text.T
+        # Of a pair that was not looked at, the score is guessed from the dual-stream similarity.
+        guess = dual + (score - dual)[seen].mean()
+        similarity = modified_image @ modified_text.T
+        similarity = similarity + self.score_weight * torch.where(seen, score, guess)
+        return Modified(modified_image, modified_text, similarity, seen)
+
+
+def _pool(weights: Tensor, pairs: Tensor, side: int, features: Tensor) -> Tensor:
+    """Sum of each row's (side 0) or column's (side 1) fused features, weighted -> [I or T, F]."""
+    weighted = features * weights[pairs[:, 0], pairs[:, 1], None]
+    pooled = features.new_zeros(weights.shape[side], features.shape[1])
+    return pooled.index_add(0, pairs[:, side], weighted)

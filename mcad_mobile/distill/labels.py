@@ -1,0 +1,148 @@
+"""What the teachers say of a dataset: computed once, kept on disk, read a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
+from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
+from mcad_mobile.distill.fusion import Fusion, Modified, candidates
+from mcad_mobile.distill.teachers.protocol import (
+    DualStreamTeacher,
+    Fused,
+    SingleStreamTeacher,
+    TextStates,
+)
+from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
+from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
+
+Teaching = Literal["none", "dual", "single", "mcad"]
+
+
+@dataclass(frozen=True)
+class DualLabels:
+    photos: PhotoRows  # rows [D]
+    texts: Features  # [M, D]
+
+    @property
+    def dim(self) -> int:
+        return int(self.texts.shape[1])
+
+    def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images [I, D] and texts [T, D] float32."""
+        texts = self.texts[batch.captions].astype(np.float32)
+        return self.photos.of(batch), torch.from_numpy(texts)
+
+
+@dataclass(frozen=True)
+class SingleLabels:
+    teacher: SingleStreamTeacher
+    photos: PhotoRows  # rows [R, C]
+    captions: Features  # [M, states and mask]
+    shape: tuple[int, ...]  # of a caption's states
+    length: int  # of its mask
+
+    def texts(self, batch: Batch) -> TextStates:
+        rows = torch.from_numpy(self.captions[batch.captions])
+        states, mask = rows[:, : -self.length], rows[:, -self.length :]
+        return TextStates(states.reshape(-1, *self.shape), mask.float())
+
+
+@dataclass(frozen=True)
+class Labels:
+    """`single` and `fusion` are None where only the dual-stream teacher teaches."""
+
+    dual: DualLabels
+    single: SingleLabels | None = None
+    fusion: Fusion | None = None
+    candidates: int = 8
+
+    @torch.no_grad()
+    def of(self, batch: Batch, teaching: Teaching) -> Modified:
+        """The teachers' word on a batch: images [I, D], texts [T, D], similarities [I, T]."""
+        if teaching == "dual":
+            image, text = self.dual.of(batch)
+            everything = torch.ones(len(image), len(text), dtype=torch.bool)
+            return Modified(image, text, image @ text.T, everything)
+        image, text, seen, fused = self.seen(batch)
+        if teaching == "single":
+            scores = torch.zeros_like(seen, dtype=torch.float32)
+            scores[seen] = fused.scores
+            return Modified(image, text, scores, seen)
+        assert self.fusion is not None
+        modified: Modified = self.fusion(image, text, seen, fused)
+        return modified
+
+    @torch.no_grad()
+    def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Fused]:
+        """What the fusion starts from: images [I, D], texts [T, D], the candidates [I, T] bool,
+        and what the single-stream teacher sees in each of them."""
+        assert self.single is not None
+        image, text = self.dual.of(batch)
+        seen = candidates(image, text, self.candidates)
+        states, texts = self.single.photos.of(batch), self.single.texts(batch)
+        return image, text, seen, self.single.teacher.fuse(states, texts, seen.nonzero())
+
+
+def dual_labels(
+    teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
+) -> DualLabels:
+    def of_view(photos: Sequence[Path], view: int) -> Features:
+        label = f"dual-stream teacher, {len(photos)} photos"
+        if isinstance(teacher, RegionTextTeacher):
+            grids = teacher.trunk.cached(cache, photos, view)
+            return cache.of_features(
+                grids, teacher.identity, label, lambda rows: _half(teacher.embed_grids(rows))
+            )
+        return cache.of_photos(
+            photos, view, teacher.identity, label, lambda some: _half(teacher.embed_photos(some))
+        )
+
+    texts = cache.of_captions(
+        data.captions,
+        teacher.identity,
+        "dual-stream teacher, captions",
+        lambda some: _half(teacher.embed_texts(some)),
+    )
+    return DualLabels(photo_rows(data, views, of_view), texts)
+
+
+def single_labels(
+    teacher: SingleStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
+) -> SingleLabels:
+    def of_view(photos: Sequence[Path], view: int) -> Features:
+        label = f"single-stream teacher, {len(photos)} photos"
+        if isinstance(teacher, WordRegionTeacher):
+            grids = teacher.dual.trunk.cached(cache, photos, view)
+            return cache.of_features(
+                grids, teacher.identity, label, lambda rows: _half(teacher.grid_states(rows))
+            )
+        return cache.of_photos(
+            photos, view, teacher.identity, label, lambda some: _half(teacher.photo_states(some))
+        )
+
+    # One array holds states and mask, side by side, so that a caption is encoded once.
+    def states_and_mask(some: Sequence[str]) -> Features:
+        texts = teacher.text_states(some)
+        both = [texts.states.flatten(1), texts.mask.to(texts.states.dtype)]
+        return torch.cat(both, 1).numpy()
+
+    example = teacher.text_states(data.captions[:1])
+    length = example.mask.shape[1]
+    rows = cache.of_captions(
+        data.captions, teacher.identity, "single-stream teacher, captions", states_and_mask
+    )
+    return SingleLabels(
+        teacher, photo_rows(data, views, of_view), rows, tuple(example.states.shape[1:]), length
+    )
+
+
+def _half(rows: Tensor) -> Features:
+    return rows.half().numpy()

@@ -1,0 +1,184 @@
+"""The training loop that teachers and students share: any number of devices, killed and resumed.
+
+`accelerate` decides what it runs on: a GPU where there is one, several under `accelerate launch`,
+otherwise the CPU. Whatever is random in a step is seeded by the step's number, so that a run that
+was killed and started again sees the same data in the same order, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
+from mcad_mobile.errors import TrainingError, require
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Progress = Callable[[str, int, int], None]
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast: AdamW under a one-cycle schedule (arXiv 1708.07120)."""
+
+    epochs: int
+    steps_per_epoch: int
+    warmup: float
+    weight_decay: float
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+
+class Loop:
+    """Trains `model`, a module whose forward gives what `losses` needs.
+
+    `groups` are AdamW's parameter groups, each with its peak `lr`. A checkpoint is written after
+    each epoch at `checkpoint`; `fingerprint` says what it belongs to.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: list[dict[str, Any]],
+        schedule: Schedule,
+        checkpoint: Path,
+        fingerprint: str,
+        label: str,
+    ) -> None:
+        self.accelerator = accelerator()
+        self.schedule = schedule
+        self.checkpoint = checkpoint
+        self.fingerprint = fingerprint
+        self.label = label
+        self.step = 0
+        optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.rates = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in groups],
+            total_steps=schedule.steps,
+            pct_start=schedule.warmup,
+        )
+
+    def run(
+        self,
+        losses: Callable[[nn.Module, int], Losses],
+        progress: Progress,
+        after_epoch: Callable[[int], str] = lambda epoch: "done",
+        record: Callable[[int, dict[str, float]], None] | None = None,
+    ) -> None:
+        """Train to the end, from the checkpoint where there is one.
+
+        `losses(model, step)` gives named loss parts, [] float32 each, that are summed;
+        `after_epoch(epoch)` gives a line for the progress bar (epochs count from 1); `record` is
+        handed the parts of each step. TrainingError if a loss is not finite, or if the checkpoint
+        belongs to another recipe or other data.
+        """
+        self._resume()
+        total, per_epoch = self.schedule.steps, self.schedule.steps_per_epoch
+        while self.step < total:
+            self.model.train()
+            # Dropout, too, must not depend on where a run was cut.
+            torch.manual_seed(self._seed())
+            parts = losses(self.model, self.step)
+            loss = torch.stack(list(parts.values())).sum()
+            values = {name: value.item() for name, value in parts.items()}
+            self._check(values)
+            self.optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            self.optimizer.step()
+            self.rates.step()
+            self.step += 1
+            epoch = math.ceil(self.step / per_epoch)
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            epochs = f"epoch {epoch}/{self.schedule.epochs}"
+            progress(f"{self.label}, {epochs}: {shown}", self.step, total)
+            if record:
+                record(self.step, values)
+            if self.step % per_epoch == 0:
+                self._save()
+                progress(f"{self.label}, epoch {epoch}: {after_epoch(epoch)}", self.step, total)
+
+    def share(self, batch: Batch) -> tuple[Batch, Rows, Rows]:
+        """What this process embeds of a batch, and how to put the gathered rows of photos and of
+        captions back into the order of the batch."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return (
+            batch.part(rank, world),
+            back_in_order(len(batch.photos), world),
+            back_in_order(len(batch.captions), world),
+        )
+
+    def finish(self) -> None:
+        """Take the checkpoint away, once what was trained is saved."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.checkpoint.unlink(missing_ok=True)
+
+    def _seed(self) -> int:
+        rank: int = self.accelerator.process_index
+        return (self.schedule.seed * 1_000_003 + self.step) * 64 + rank
+
+    def _check(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"The {name} loss is {value} at step {self.step + 1}.",
+                    "Lower the learning rate in the recipe; the last checkpoint is kept.",
+                )
+
+    def _save(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "fingerprint": self.fingerprint,
+            "step": self.step,
+            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rates": self.rates.state_dict(),
+        }
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        if state["fingerprint"] != self.fingerprint:
+            raise TrainingError(
+                f"{self.checkpoint} was written by another recipe, or for other data.",
+                "Delete it to start anew, or give another --out.",
+            )
+        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rates.load_state_dict(state["rates"])
+        self.step = state["step"]
+
+
+def accelerator() -> Accelerator:
+    """The one of this process: bfloat16 where the device multiplies it, on CPUs, too."""
+    return require("accelerate", "distill").Accelerator(mixed_precision="bf16")
+
+
+def gather(rows: Tensor) -> Tensor:
+    """[B, ...] of each process -> [world * B, ...] in rank order; gradients flow back."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return rows
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]

@@ -1,0 +1,56 @@
+"""What a training run depends on beside its data: saved with the student, to be run again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.distill.labels import Teaching
+from mcad_mobile.distill.teachers.train import TeacherRecipe
+from mcad_mobile.errors import DataError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a student is trained. Weights of zero leave a loss out."""
+
+    teaching: Teaching = "mcad"
+    epochs: int = 12
+    batch: int = 256
+    views: int = 6
+    extra_views: int = 1
+    extra_photos: int = 128  # a step, where there are any
+    extra_captions: int = 256  # a step, where there are any
+    contrastive: float = 0.2
+    distribution: float = 1.0
+    order: float = 0.0
+    feature: float = 5.0
+    temperature: float = 0.03  # of the teacher's similarities
+    candidates: int = 6
+    head_lr: float = 2e-3
+    text_lr: float = 2e-4
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    initial_scale: float = 20.0
+    qat_epochs: int = 0  # the last ones, with fake-quantized activations
+    seed: int = 0
+    teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def load(path: Path) -> Recipe:
+        """Read a recipe.json, or the part of one that should differ from the default. DataError
+        names what is not a recipe."""
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            teachers = TeacherRecipe(**data.pop("teachers", {}))
+            return replace(Recipe(**data), teachers=teachers)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} is not a recipe: {error}.",
+                "Start from the recipe.json that lies beside a trained student.",
+            ) from error

@@ -1,0 +1,122 @@
+"""What every adapter needs: a checkpoint's hash, its loading through transformers, batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.errors import TeacherError, require
+
+Item = TypeVar("Item")
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of transformers, ready to run: the model in eval mode, float32, on `device`."""
+
+    name: str
+    identity: str
+    model: Any
+    image_processor: Any
+    tokenizer: Any
+    device: torch.device
+
+
+def identity_of(model: nn.Module, preprocessing: Mapping[str, Any]) -> str:
+    """16 hex digits of the SHA-256 over every weight (name, type, shape, bytes) and the
+    preprocessing."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    digest.update(json.dumps(preprocessing, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Checkpoint:
+    """Load what transformers' save_pretrained() wrote: weights, image processor and tokenizer.
+
+    path: a directory, or a hub id that transformers resolves. classes: the model class for each
+    `model_type` that the caller can drive. TeacherError if the checkpoint is missing, damaged, of
+    another type, or lacks weights that the class needs; MissingExtra without transformers.
+    """
+    transformers = require("transformers", "teachers")
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        if config.model_type not in classes:
+            raise TeacherError(
+                f"{path} holds a {config.model_type} model, not one of: {', '.join(classes)}.",
+                "Load it with the teacher class of its type.",
+            )
+        kind = classes[config.model_type]
+        # transformers 5 would keep a half-precision checkpoint in half precision.
+        model, report = getattr(transformers, kind).from_pretrained(
+            path, config=config, dtype=torch.float32, output_loading_info=True
+        )
+        # transformers only logs these, and fills them with random numbers.
+        if missing := sorted(report["missing_keys"]):
+            raise TeacherError(
+                f"{path} lacks {len(missing)} weights of {kind}, {missing[0]} among them.",
+                f"Give a checkpoint that was trained as {kind}.",
+            )
+        # Without torchvision transformers takes this backend by itself; with it, it would resize
+        # otherwise, and one checkpoint would have two sets of features under one identity.
+        image_processor = transformers.AutoImageProcessor.from_pretrained(
+            path, backend="pil", trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        preprocessing = {"image": image_processor.to_dict(), "vocabulary": tokenizer.get_vocab()}
+        identity = identity_of(model, preprocessing)
+        model = model.eval().to(device)
+    except TeacherError:
+        raise
+    # No narrower: the errors of json, safetensors, pickle, torch and the hub all come through.
+    except Exception as error:
+        raise cannot_load(path, error) from error
+    name = Path(path).resolve().name
+    return Checkpoint(name, identity, model, image_processor, tokenizer, torch.device(device))
+
+
+def model_type(path: str) -> str:
+    """What kind of model transformers finds at `path`. TeacherError if it finds none."""
+    try:
+        config = require("transformers", "teachers").AutoConfig.from_pretrained(path)
+        return str(config.model_type)
+    except (OSError, ValueError) as error:
+        raise cannot_load(path, error) from error
+
+
+def cannot_load(source: str, error: Exception) -> TeacherError:
+    """What to raise when a library fails, in its own way, to load `source`."""
+    return TeacherError(
+        f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",
+        "Give a complete local checkpoint, or a published name that can be reached from here.",
+    )
+
+
+def in_batches(
+    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor
+) -> Tensor:
+    """Rows of `encode` for all items, computed a batch at a time without gradients, and gathered
+    on the CPU in the dtype of `empty`: what zero items give, [0, ...]."""
+    rows = [empty]
+    with torch.no_grad():
+        for start in range(0, len(items), _BATCH):
+            batch = encode(list(items[start : start + _BATCH]))
+            rows.append(batch.to("cpu", empty.dtype))
+    return torch.cat(rows)
+
+
+def unit_rows(encode: Callable[[list[Item]], Tensor], items: Sequence[Item], dim: int) -> Tensor:
+    """`in_batches` for embeddings: [N, dim] float32 of unit length, on the CPU."""
+    rows = in_batches(encode, items, torch.empty(0, dim))
+    return nn.functional.normalize(rows, dim=1)

@@ -1,0 +1,50 @@
+"""Teachers by name, as users write them on the command line."""
+
+from __future__ import annotations
+
+from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
+from mcad_mobile.errors import TeacherError, require
+
+
+def load_dual(spec: str, device: str) -> DualStreamTeacher | None:
+    """`reference` (None: trained on the pairs at hand), `transformers:PATH` (CLIP, SigLIP), or
+    `open_clip:NAME` and `open_clip:NAME:PRETRAINED`. TeacherError for anything else."""
+    kind, _, name = spec.partition(":")
+    if spec == "reference":
+        return None
+    if kind == "transformers" and name:
+        from mcad_mobile.distill.teachers.transformers_dual import TransformersDualTeacher
+
+        return TransformersDualTeacher.load(name, device)
+    if kind == "open_clip" and name:
+        from mcad_mobile.distill.teachers.open_clip_dual import OpenClipTeacher
+
+        # local-dir:DIR and hf-hub:ORG/REPO are names with a colon of their own.
+        if name.startswith(("local-dir:", "hf-hub:")):
+            return OpenClipTeacher.load(name, None, device)
+        architecture, _, pretrained = name.partition(":")
+        return OpenClipTeacher.load(architecture, pretrained or None, device)
+    raise TeacherError(
+        f"{spec!r} is not a dual-stream teacher.",
+        "Write reference, transformers:PATH, or open_clip:NAME:PRETRAINED.",
+    )
+
+
+def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
+    """`reference` (None: trained on the pairs at hand) or `transformers:PATH` (BLIP image-text
+    matching, ViLT retrieval). TeacherError for anything else."""
+    kind, _, name = spec.partition(":")
+    if spec == "reference":
+        return None
+    if kind != "transformers" or not name:
+        raise TeacherError(
+            f"{spec!r} is not a single-stream teacher.",
+            "Write reference, or transformers:PATH of a BLIP or ViLT checkpoint.",
+        )
+    from mcad_mobile.distill.teachers.identity import model_type
+    from mcad_mobile.distill.teachers.transformers_single import BlipTeacher, ViltTeacher
+
+    require("transformers", "teachers")
+    if model_type(name) == "vilt":
+        return ViltTeacher.load(name, device)
+    return BlipTeacher.load(name, device)

@@ -1,0 +1,178 @@
+"""Train the reference teachers on captioned photos: first the dual-stream one, then the
+single-stream one from its spaces, then the fusion of both. Each is trained once and kept under a
+name made of its recipe and its data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
+from mcad_mobile.distill.features import FeatureCache, PhotoRows, photo_rows
+from mcad_mobile.distill.fusion import Fusion
+from mcad_mobile.distill.labels import Labels
+from mcad_mobile.distill.loop import Loop, Losses, Schedule, gather
+from mcad_mobile.distill.losses import contrastive_loss, matching_loss
+from mcad_mobile.distill.teachers.region_text import GridTrunk, RegionText, RegionTextTeacher
+from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """Everything the reference teachers depend on beside the data."""
+
+    views: int = 6
+    batch: int = 256
+    epochs: int = 14
+    head_lr: float = 1e-3
+    tuned_lr: float = 1e-4
+    single_batch: int = 128
+    single_epochs: int = 4
+    single_lr: float = 5e-4
+    fusion_epochs: int = 1
+    fusion_lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class School:
+    """What teachers are trained on (pairs only) and where they are kept."""
+
+    data: Dataset
+    recipe: TeacherRecipe
+    cache: FeatureCache
+
+    def order(self, batch: int) -> Order:
+        return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, self.recipe.seed)
+
+    def grids(self, trunk: GridTrunk) -> PhotoRows:
+        return photo_rows(
+            self.data,
+            Views(self.recipe.views, 0),
+            lambda photos, view: trunk.cached(self.cache, photos, view),
+        )
+
+    def train(
+        self,
+        kind: str,
+        model: nn.Module,
+        groups: list[dict[str, Any]],
+        order: Order,
+        epochs: int,
+        losses: Callable[[Loop, nn.Module, Batch], Losses],
+    ) -> None:
+        """Train `model` in place, or load what an earlier run of the same recipe trained."""
+        from safetensors.torch import load_file, save_file
+
+        started = hashlib.sha256()
+        for name, value in model.state_dict().items():
+            started.update(name.encode() + value.detach().numpy().tobytes())
+        parts = [kind, asdict(self.recipe), self.data.fingerprint, started.hexdigest()]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        path = self.cache.folder / f"{kind}-{name}.safetensors"
+        if path.exists():
+            model.load_state_dict(load_file(path))
+            return
+        recipe = self.recipe
+        schedule = Schedule(
+            epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
+        )
+        loop = Loop(model, groups, schedule, path.with_suffix(".checkpoint"), name, kind)
+        loop.run(lambda module, step: losses(loop, module, order.at(step)), self.cache.progress)
+        if loop.accelerator.is_main_process:
+            partial = path.with_suffix(".partial")
+            save_file(loop.accelerator.unwrap_model(loop.model).state_dict(), partial)
+            partial.replace(path)
+        loop.finish()
+
+
+def train_dual(school: School, token_counts: Tensor) -> RegionTextTeacher:
+    """EfficientNet-Lite2 regions and MiniLM-L6, contrastively. token_counts: [vocab]."""
+    trunk, recipe, data = GridTrunk(), school.recipe, school.data
+    torch.manual_seed(recipe.seed)
+    model = RegionText.pretrained(trunk, token_counts)
+    grids = school.grids(trunk)
+    new = [*model.head.parameters(), *model.text.head.parameters(), model.log_scale]
+    fresh = {id(parameter) for parameter in new}
+    tuned = [parameter for parameter in model.parameters() if id(parameter) not in fresh]
+
+    def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
+        mine, photos, texts = loop.share(batch)
+        image, text, scale = module(
+            grids.of(mine), data.ids[mine.captions], data.mask[mine.captions]
+        )
+        loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
+        return {"contrastive": loss}
+
+    school.train(
+        "dual-stream teacher",
+        model,
+        [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}],
+        school.order(recipe.batch),
+        recipe.epochs,
+        losses,
+    )
+    return RegionTextTeacher(trunk, model)
+
+
+def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
+    """Word-region attention on the frozen regions and tokens of `dual`."""
+    recipe, data = school.recipe, school.data
+    torch.manual_seed(recipe.seed)
+    model = WordRegion(dual)
+    grids, order = school.grids(dual.trunk), school.order(recipe.single_batch)
+
+    def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
+        # Every process scores its own pairs against each other: word counts differ, and scores
+        # of all against all would have to be gathered word by word.
+        mine, _, _ = loop.share(batch)
+        ids, mask = data.ids[mine.captions], data.mask[mine.captions]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            seen = grids.of(mine)
+            regions, tokens = dual.model.regions(seen), dual.tokens(ids, mask)
+            similarity = dual.model.photos(seen) @ dual.sentences(tokens, mask).T
+        there = mask > 0
+        owner = there.nonzero()[:, 0]
+        mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
+        return {"matching": matching_loss(module(regions, tokens[there], mean, similarity))}
+
+    school.train(
+        "single-stream teacher",
+        model,
+        [{"params": list(model.parameters()), "lr": recipe.single_lr}],
+        order,
+        recipe.single_epochs,
+        losses,
+    )
+    return WordRegionTeacher(dual, model)
+
+
+def train_fusion(school: School, labels: Labels) -> Fusion:
+    """Both teachers frozen: the fusion learns to tell the matched pairs by s'_ij."""
+    recipe = school.recipe
+    torch.manual_seed(recipe.seed)
+    assert labels.single is not None
+    model = Fusion(labels.dual.dim, labels.single.teacher.fused_dim)
+
+    def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
+        mine, _, _ = loop.share(batch)
+        modified = module(*labels.seen(mine))
+        return {"matching": matching_loss(20.0 * modified.similarity)}
+
+    school.train(
+        "fusion",
+        model,
+        [{"params": list(model.parameters()), "lr": recipe.fusion_lr}],
+        school.order(recipe.batch),
+        recipe.fusion_epochs,
+        losses,
+    )
+    return model.eval()
