@@ -54,17 +54,26 @@ def evaluate_retrieval(
     caption describes. A photo's image-to-text rank is that of its best caption (the convention
     of Karpathy and Fei-Fei, arXiv 1412.2306)."""
     similarity = texts @ images.T
-    rows = np.arange(len(texts))
-    own = similarity[rows, photo_of_text]
-    best_own = np.full(len(images), -np.inf, np.float32)
-    np.maximum.at(best_own, photo_of_text, own)
+    return evaluate_similarity(similarity, similarity, photo_of_text)
+
+
+def evaluate_similarity(
+    of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> Retrieval:
+    """Two matrices [M, N] of texts by photos: the first ranks photos for each text, the second
+    texts for each photo. They differ where candidates were re-ranked in each direction."""
+    rows = np.arange(len(photo_of_text))
+    own = of_texts[rows, photo_of_text]
     # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
-    text_ranks = (similarity >= own[:, None]).sum(1) - 1
-    similarity[rows, photo_of_text] = -np.inf
-    image_ranks = (similarity >= best_own[None, :]).sum(0)
+    text_ranks = (of_texts >= own[:, None]).sum(1) - 1
+    best_own = np.full(of_images.shape[1], -np.inf, np.float32)
+    np.maximum.at(best_own, photo_of_text, of_images[rows, photo_of_text])
+    others = of_images.copy()
+    others[rows, photo_of_text] = -np.inf
+    image_ranks = (others >= best_own[None, :]).sum(0)
     return Retrieval(
-        photos=len(images),
-        captions=len(texts),
+        photos=of_images.shape[1],
+        captions=len(of_texts),
         text_to_image=_recall(text_ranks),
         image_to_text=_recall(image_ranks),
     )

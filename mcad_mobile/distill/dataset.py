@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,31 @@ from mcad_mobile.tokenize import Tokenizer
 Rows = NDArray[np.intp]
 
 
+def content_of(photo: Path) -> str:
+    """SHA-256 of a photo's bytes, in hex."""
+    stat = photo.stat()
+    return _content_of(photo, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _content_of(photo: Path, size: int, changed: int) -> str:
+    with photo.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @dataclass(frozen=True)
 class Extra:
     """Photos without captions and captions without photos."""
 
     photos: tuple[Path, ...] = ()
     captions: tuple[str, ...] = ()
+
+    def limited(self, captions: int) -> Extra:
+        """At most so many captions, drawn at random, always the same ones."""
+        if len(self.captions) <= captions:
+            return self
+        chosen = np.random.default_rng(0).permutation(len(self.captions))[:captions]
+        return Extra(self.photos, tuple(self.captions[i] for i in chosen))
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Dataset:
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.owner.astype("<i8").tobytes())
         for photo in self.photos:
-            digest.update(f"{photo.name}:{photo.stat().st_size}\0".encode())
+            digest.update(content_of(photo).encode())
         for caption in self.captions:
             digest.update(caption.encode() + b"\0")
         return digest.hexdigest()[:24]
@@ -76,16 +96,18 @@ def load_extra(photo_folders: list[Path], caption_files: list[Path]) -> Extra:
     captions: list[str] = []
     for path in caption_files:
         try:
-            lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+            # Not splitlines(): it would cut at form feeds and Unicode separators, too.
+            text = path.read_text("utf-8-sig").removesuffix("\n")
+            lines = [line.strip() for line in text.split("\n")]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"The captions in {path} cannot be read: {error}.",
                 "Give a UTF-8 text file with one caption a line.",
             ) from error
         empty = [number for number, line in enumerate(lines, 1) if not line]
-        if empty or not lines:
+        if empty:
             raise DataError(
-                f"{path} has no caption in line {empty[0] if empty else 1}.",
+                f"{path} has no caption in line {empty[0]}.",
                 "Give one caption a line, and no empty lines.",
             )
         captions += lines
@@ -131,6 +153,9 @@ class Order:
     extra_photos: int  # a step
     extra_captions: int  # a step
     seed: int
+    # Rows of extra captions that may go with each photo, [N + E, K]: a step's extra captions are
+    # those of its photos, as many as there is room for. None: any.
+    companions: Rows | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -149,6 +174,10 @@ class Order:
         more_captions = np.arange(len(self.data.owner), len(self.data.captions))
         extra = random.choice(more_photos, self.extra_photos if len(more_photos) else 0)
         spoken = random.choice(more_captions, self.extra_captions if len(more_captions) else 0)
+        if self.companions is not None and len(spoken):
+            with_photo = np.concatenate([extra, photos])[: len(spoken)].astype(np.intp)
+            chosen = random.integers(0, self.companions.shape[1], len(with_photo))
+            spoken[: len(with_photo)] = self.companions[with_photo, chosen]
         extra_views = random.integers(0, self.views.extra, len(extra))
         return Batch(
             photos=np.concatenate([photos, extra]).astype(np.intp),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcad_mobile.data.augment import PhotoView
-from mcad_mobile.distill.dataset import Batch, Dataset, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Views, content_of
+from mcad_mobile.distill.loop import accelerator
 
 Progress = Callable[[str, int, int], None]
 Features = NDArray[Any]  # float16, or token ids
@@ -42,7 +44,7 @@ class FeatureCache:
         the model: features of other weights are never served. PhotoError for a broken photo.
         """
         looks = [PhotoView(photo, view, number) for number, photo in enumerate(photos)]
-        key = _digest(identity, str(view), *(f"{p.name}:{p.stat().st_size}" for p in photos))
+        key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
         return self._stored(
             key,
             len(looks),
@@ -81,11 +83,13 @@ class FeatureCache:
         self, key: str, count: int, compute: Callable[[int, int], Features], label: str
     ) -> Features:
         path = self.folder / f"{key}.npy"
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            self._fill(partial, count, compute, label)
-            partial.replace(path)
+        with accelerator().main_process_first():
+            if not path.exists():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                # Another run may be making the same file.
+                partial = path.with_suffix(f".{os.getpid()}.partial")
+                self._fill(partial, count, compute, label)
+                partial.replace(path)
         stored: Features = np.load(path, mmap_mode="r")
         return stored
 

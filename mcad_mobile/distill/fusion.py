@@ -25,6 +25,10 @@ class Modified:
     similarity: Tensor  # [I, T] float32
     candidates: Tensor  # [I, T] bool: the pairs that the single-stream teacher has seen
 
+    def to(self, device: torch.device) -> Modified:
+        moved = (self.image, self.text, self.similarity, self.candidates)
+        return Modified(*(tensor.to(device) for tensor in moved))
+
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
     """The k texts nearest each image and the k images nearest each text -> [I, T] bool.
@@ -41,7 +45,7 @@ def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
 
 class Fusion(nn.Module):
     """v'_i = norm(v_i + P_v sum_j a_ij f_ij),  t'_j = norm(t_j + P_t sum_i b_ij f_ij),
-    s'_ij = v'_i . t'_j + w m_ij,
+    s'_ij = (v'_i . t'_j + w m_ij) / (1 + w),
 
     with f_ij the fused feature and m_ij the match score of a candidate pair, a the softmax of the
     scores of an image's candidates, b that of a text's. P_v, P_t start at nothing; they, w and
@@ -73,9 +77,9 @@ class Fusion(nn.Module):
         dual = image @ text.T
         # Of a pair that was not looked at, the score is guessed from the dual-stream similarity.
         guess = dual + (score - dual)[seen].mean()
-        similarity = modified_image @ modified_text.T
-        similarity = similarity + self.score_weight * torch.where(seen, score, guess)
-        return Modified(modified_image, modified_text, similarity, seen)
+        weight = self.score_weight
+        similarity = modified_image @ modified_text.T + weight * torch.where(seen, score, guess)
+        return Modified(modified_image, modified_text, similarity / (1 + weight), seen)
 
 
 def _pool(weights: Tensor, pairs: Tensor, side: int, features: Tensor) -> Tensor:

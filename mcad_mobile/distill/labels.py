@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
 from mcad_mobile.distill.fusion import Fusion, Modified, candidates
 from mcad_mobile.distill.teachers.protocol import (
@@ -40,6 +40,22 @@ class DualLabels:
         texts = self.texts[batch.captions].astype(np.float32)
         return self.photos.of(batch), torch.from_numpy(texts)
 
+    def companions(self, data: Dataset, number: int = 16) -> Rows | None:
+        """Pairs that the teacher makes: for every photo, the extra captions nearest to it
+        -> [N + E, number] row numbers of captions. None without extra captions."""
+        first = len(data.owner)
+        if len(data.captions) == first:
+            return None
+        texts = torch.from_numpy(self.texts[first:].astype(np.float32))
+        number = min(number, len(texts))
+        photos = [self.photos.paired[0], *self.photos.extra[:1]]
+        nearest = [
+            (torch.from_numpy(chunk.astype(np.float32)) @ texts.T).topk(number, 1).indices
+            for rows in photos
+            for chunk in np.array_split(np.asarray(rows), max(len(rows) // 500, 1))
+        ]
+        return torch.cat(nearest).numpy() + first
+
 
 @dataclass(frozen=True)
 class SingleLabels:
@@ -49,8 +65,9 @@ class SingleLabels:
     shape: tuple[int, ...]  # of a caption's states
     length: int  # of its mask
 
-    def texts(self, batch: Batch) -> TextStates:
-        rows = torch.from_numpy(self.captions[batch.captions])
+    def texts(self, captions: Rows) -> TextStates:
+        """States and mask of captions by their row numbers."""
+        rows = torch.from_numpy(self.captions[captions])
         states, mask = rows[:, : -self.length], rows[:, -self.length :]
         return TextStates(states.reshape(-1, *self.shape), mask.float())
 
@@ -87,7 +104,7 @@ class Labels:
         assert self.single is not None
         image, text = self.dual.of(batch)
         seen = candidates(image, text, self.candidates)
-        states, texts = self.single.photos.of(batch), self.single.texts(batch)
+        states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
         return image, text, seen, self.single.teacher.fuse(states, texts, seen.nonzero())
 
 

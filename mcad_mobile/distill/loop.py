@@ -58,6 +58,7 @@ class Loop:
         label: str,
     ) -> None:
         self.accelerator = accelerator()
+        self.device: torch.device = self.accelerator.device
         self.schedule = schedule
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
@@ -122,7 +123,9 @@ class Loop:
         )
 
     def finish(self) -> None:
-        """Take the checkpoint away, once what was trained is saved."""
+        """Once what was trained is saved: take the checkpoint away, and from the model its
+        bfloat16 wrapper, so that it computes as a loaded one will."""
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.checkpoint.unlink(missing_ok=True)

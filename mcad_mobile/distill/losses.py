@@ -56,7 +56,7 @@ def _divergence(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
     if not rows.any():
         return student.sum() * 0.0
     hidden = ~candidates[rows]
-    log_p = F.log_softmax(teacher[rows].masked_fill(hidden, -torch.inf), 1)
+    log_p = F.log_softmax(teacher.detach()[rows].masked_fill(hidden, -torch.inf), 1)
     log_q = F.log_softmax(student[rows].masked_fill(hidden, -torch.inf), 1)
     terms = log_p.exp() * (log_p - log_q)
     return terms.masked_fill(hidden, 0.0).sum(1).mean()

@@ -23,20 +23,30 @@ class Recipe:
     extra_views: int = 1
     extra_photos: int = 128  # a step, where there are any
     extra_captions: int = 256  # a step, where there are any
-    contrastive: float = 0.2
-    distribution: float = 1.0
+    most_extra_captions: int = 60_000  # of those given, drawn at random; teachers read them all
+    contrastive: float = 0.1
+    distribution: float = 2.0
     order: float = 0.0
-    feature: float = 5.0
+    feature: float = 10.0
     temperature: float = 0.03  # of the teacher's similarities
     candidates: int = 6
-    head_lr: float = 2e-3
-    text_lr: float = 2e-4
+    head_lr: float = 3e-3
+    text_lr: float = 3e-4
+    head_dropout: float = 0.05
     weight_decay: float = 0.05
     warmup: float = 0.1
     initial_scale: float = 20.0
     qat_epochs: int = 0  # the last ones, with fake-quantized activations
     seed: int = 0
     teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch", "views", "extra_views", "candidates", "temperature")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, and has to be positive")
+        if not 0 <= self.qat_epochs <= self.epochs:
+            raise ValueError(f"qat_epochs is {self.qat_epochs}, of {self.epochs} epochs")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

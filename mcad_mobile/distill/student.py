@@ -11,10 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.device import bfloat16, device_of
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
+from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.students.mcad import Student, StudentConfig
@@ -41,9 +43,10 @@ def trunk_features(student: Student, photos: list[Image.Image]) -> Features:
     """RGB photos -> the frozen trunk's features [B, 1280] float16, computed in bfloat16."""
     trunk = student.image.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = np.stack([student.config.preprocess.pixels(photo) for photo in photos])
-    batch = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        features: Features = trunk.features(batch).half().numpy()
+    device = device_of(trunk)
+    batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
+    with bfloat16(device):
+        features: Features = trunk.features(batch).half().cpu().numpy()
     return features
 
 
@@ -54,6 +57,7 @@ class Learner(nn.Module):
     def __init__(self, student: Student, teacher_dim: int | None, recipe: Recipe) -> None:
         super().__init__()
         self.head = student.image.head
+        self.head.dropout.p = recipe.head_dropout
         self.text = student.text
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
@@ -63,6 +67,8 @@ class Learner(nn.Module):
         dim = student.config.dim
         self.to_image = nn.Linear(dim, teacher_dim) if projects and teacher_dim else None
         self.to_text = nn.Linear(dim, teacher_dim) if projects and teacher_dim else None
+
+        self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
 
     def forward(self, features: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """features [I, 1280], ids and mask [T, L] -> image [I, D] and text [T, D] of unit length,
@@ -78,10 +84,6 @@ class Learner(nn.Module):
         if self.log_soft_scale is not None:
             out["soft_scale"] = capped(self.log_soft_scale)
         return out
-
-    @property
-    def device(self) -> torch.device:
-        return self.head.linear.weight.device
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """AdamW's parameter groups: what starts from pretrained weights moves slower."""

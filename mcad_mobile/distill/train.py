@@ -10,26 +10,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
+from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, Progress, photo_rows
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.loop import Loop, Losses, Schedule, gather
+from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
     feature_loss,
     order_loss,
 )
+from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.student import Learner, fresh_student, trunk_features, trunk_identity
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_dual, train_fusion, train_single
+from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
 from mcad_mobile.students.mcad import Student, default_config
@@ -73,11 +76,13 @@ def train(
     cache = FeatureCache(cache_folder, progress)
     config = default_config(out.name)
     tokenizer = Tokenizer(config.tokenizer, minilm_directory())
-    data = dataset(material.train, tokenizer, material.extra)
+    extra = material.extra.limited(recipe.most_extra_captions)
+    data = dataset(material.train, tokenizer, extra)
     held_out = dataset(material.val, tokenizer, Extra())
     _check_batch(data, recipe)
     torch.manual_seed(recipe.seed)
-    student = fresh_student(config, _token_counts(data, config.text.vocab))
+    device = accelerator().device
+    student = fresh_student(config, _token_counts(data, config.text.vocab)).to(device)
     views = Views(recipe.views, recipe.extra_views)
     features = _student_features(student, data, views, cache)
     validation = _student_features(student, held_out, Views(1, 0), cache)
@@ -88,35 +93,43 @@ def train(
     order = Order(
         data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed
     )
+    if labels:
+        order = replace(order, companions=labels.dual.companions(data))
     schedule = Schedule(
         recipe.epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
     )
     fingerprint = json.dumps([recipe.to_json(), data.fingerprint])
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
-    quantization = FakeQuantization(learner) if recipe.qat_epochs else None
 
     def losses(module: nn.Module, step: int) -> Losses:
-        if quantization and step >= (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch:
-            quantization.on = True
+        if (
+            learner.quantization
+            and step >= (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
+        ):
+            learner.quantization.on = True
         batch = order.at(step)
         mine, photos, texts = loop.share(batch)
-        made = module(features.of(mine), data.ids[mine.captions], data.mask[mine.captions])
+        made = module(
+            features.of(mine).to(device),
+            data.ids[mine.captions].to(device),
+            data.mask[mine.captions].to(device),
+        )
         made = {
             name: gather(value)[photos if "image" in name else texts] if value.ndim else value
             for name, value in made.items()
         }
-        taught = labels.of(batch, recipe.teaching) if labels else None
+        taught = labels.of(batch, recipe.teaching).to(device) if labels else None
         return _losses(made, batch, taught, recipe)
 
     result: list[Retrieval] = []
 
     def validate(epoch: int) -> str:
-        result[:] = [_validate(learner, validation, held_out)]
+        result[:] = [_retrieval(student, validation, held_out)]
         return f"val mR {result[0].mean_recall:.1f}"
 
     loop.run(losses, progress, validate, record)
-    final = result[0] if result else _validate(learner, validation, held_out)
+    final = result[0] if result else _retrieval(student, validation, held_out)
     if loop.accelerator.is_main_process:
         _save(student, out, recipe, final)
     loop.finish()
@@ -169,6 +182,23 @@ def _check_batch(data: Dataset, recipe: Recipe) -> None:
         )
 
 
+def reference_teachers(
+    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
+) -> tuple[RegionTextTeacher, WordRegionTeacher]:
+    """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
+    school, counts = _school(photos, recipe, cache)
+    dual = train_dual(school, counts)
+    return dual, train_single(school, dual)
+
+
+def _school(
+    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
+) -> tuple[School, Tensor]:
+    config = default_config()
+    pairs = dataset(photos, Tokenizer(config.tokenizer, minilm_directory()), Extra())
+    return School(pairs, recipe.teachers, cache), _token_counts(pairs, config.text.vocab)
+
+
 def _labels(
     material: Material,
     data: Dataset,
@@ -180,10 +210,7 @@ def _labels(
     """What the teachers that the recipe asks for say, trained first where they are not given."""
     if recipe.teaching == "none":
         return None
-    tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
-    pairs = dataset(material.train, tokenizer, Extra())
-    school = School(pairs, recipe.teachers, cache)
-    counts = _token_counts(pairs, default_config().text.vocab)
+    school, counts = _school(material.train, recipe, cache)
     dual = teachers.dual or train_dual(school, counts)
     dual_said = dual_labels(dual, data, views, cache)
     if recipe.teaching == "dual":
@@ -221,16 +248,25 @@ def _student_features(
 
 
 @torch.no_grad()
-def _validate(learner: Learner, features: PhotoRows, data: Dataset) -> Retrieval:
-    learner.eval()
-    rows = torch.from_numpy(np.asarray(features.paired[0], np.float32)).to(learner.device)
-    ids, mask = data.ids.to(rows.device), data.mask.to(rows.device)
+def retrieval(student: Student, photos: list[CaptionedPhoto], cache: FeatureCache) -> Retrieval:
+    """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
+    for the trunk's bfloat16, in seconds."""
+    data = dataset(photos, student.tokenizer, Extra())
+    features = _student_features(student, data, Views(1, 0), cache)
+    return _retrieval(student, features, data)
+
+
+@torch.no_grad()
+def _retrieval(student: Student, features: PhotoRows, data: Dataset) -> Retrieval:
+    student.eval()
+    head, device = student.image.head, device_of(student)
+    rows = torch.from_numpy(np.asarray(features.paired[0], np.float32)).to(device)
     texts = [
-        learner(rows[:1], some_ids, some_mask)["text"]
-        for some_ids, some_mask in zip(torch.split(ids, 512), torch.split(mask, 512), strict=True)
+        by_length(student.text, ids.to(device), mask.to(device))
+        for ids, mask in zip(torch.split(data.ids, 512), torch.split(data.mask, 512), strict=True)
     ]
-    image = learner(rows, ids[:1], mask[:1])["image"]
-    return evaluate_retrieval(image.cpu().numpy(), torch.cat(texts).cpu().numpy(), data.owner)
+    image = F.normalize(head(rows), dim=1).cpu().numpy()
+    return evaluate_retrieval(image, F.normalize(torch.cat(texts), dim=1).cpu().numpy(), data.owner)
 
 
 def _save(student: Student, out: Path, recipe: Recipe, val: Retrieval) -> None:

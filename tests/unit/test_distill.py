@@ -1,20 +1,29 @@
-"""Training: a small run on real photos, from real starting weights."""
+"""Distillation, end to end: small runs on real photos, from real starting weights."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.features import cached_features
-from mcad_mobile.distill.train import Recipe, train
+from mcad_mobile.distill.dataset import Extra, load_pairs
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.teachers.train import TeacherRecipe
+from mcad_mobile.distill.train import Material, retrieval, train
+from mcad_mobile.errors import DataError, TrainingError
+from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.students.load import load_student
 
-RECIPE = Recipe(epochs=2, batch=4, views=2)
+TEACHERS = TeacherRecipe(views=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
+RECIPE = Recipe(
+    epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, teachers=TEACHERS
+)
 
 
 def silent(step, done, total):
@@ -36,58 +45,153 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
+def material(data):
+    return Material(load_pairs([data], "train"), load_pairs([data], "val"))
+
+
+@pytest.fixture(scope="module")
+def unpaired(material):
+    extra = Extra(
+        tuple(photo.path for photo in material.val),
+        tuple(f"a picture of {thing}" for thing in ("a cat", "the moon", "a cup", "a street")),
+    )
+    return replace(material, extra=extra)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def distilled(unpaired, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "small"
-    cache = tmp_path_factory.mktemp("cache")
-    return out, train(data, out, RECIPE, cache, silent), cache
+    parts = []
+    train(unpaired, out, RECIPE, cache, silent, record=lambda step, values: parts.append(values))
+    return out, parts
 
 
-def test_a_trained_student_loads_and_its_recipe_lies_beside_it(trained):
-    out, result, _ = trained
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_student(str(folder)).state_dict()
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
+    out, parts = distilled
     assert load_student(str(out)).config.name == "small"
-    record = json.loads((out / "training.json").read_text())
-    assert record["recipe"]["epochs"] == 2
-    assert record["val"] == result.to_json()
+    assert Recipe.load(out / "recipe.json") == RECIPE
+    assert {"contrastive", "distribution", "feature"} == set(parts[0])
+    assert not (out / "checkpoint.pt").exists()
 
 
-def test_the_same_seed_trains_the_same_student(trained, data, tmp_path):
-    out, _, cache = trained
-    train(data, tmp_path / "small", RECIPE, cache, silent)
-    first, second = load_student(str(out)), load_student(str(tmp_path / "small"))
-    for (name, one), two in zip(
-        first.state_dict().items(), second.state_dict().values(), strict=True
-    ):
-        assert torch.allclose(one, two, atol=1e-3), name
+@pytest.mark.parametrize("teaching", ["none", "dual", "single", "mcad"])
+def test_each_way_of_teaching_moves_the_student_somewhere_else(
+    teaching, material, cache, tmp_path, distilled
+):
+    recipe = replace(RECIPE, teaching=teaching, epochs=1, feature=0.0, contrastive=1.0)
+    parts = []
+    out = tmp_path / "small"
+    train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
+    expected = {"contrastive"} if teaching == "none" else {"contrastive", "distribution"}
+    assert set(parts[0]) == expected
+    assert not same_weights(out, distilled[0])
 
 
-def test_features_are_computed_once_and_views_differ(data, tmp_path):
-    photos = sorted((data / "images").iterdir())[:3]
-    student = load_student()
-    calls = []
-    first = cached_features(student, photos, 2, tmp_path, lambda *step: calls.append(step))
-    again = cached_features(student, photos, 2, tmp_path, lambda *step: pytest.fail("recomputed"))
-    assert calls
-    assert first.shape == (2, 3, 1280)
-    assert np.array_equal(first, again)
-    assert not np.allclose(first[0], first[1], atol=0.1)
+class Killed(Exception):
+    pass
 
 
-def test_features_of_view_0_are_those_of_the_photo_itself(data, tmp_path):
-    photo = sorted((data / "images").iterdir())[0]
-    student = load_student()
-    features = cached_features(student, [photo], 1, tmp_path, silent)
-    with torch.no_grad():
-        pixels = torch.from_numpy(student.config.preprocess(photo)[None])
-        expected = student.image.features(pixels).numpy()
-    similarity = np.corrcoef(features[0, 0].astype(np.float32), expected[0])[0, 1]
-    assert similarity > 0.999  # the cache is made in bfloat16
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, cache, tmp_path):
+    def kill(step, values):
+        if step == 5:  # in the second epoch of three steps
+            raise Killed
+
+    out = tmp_path / "small"
+    with pytest.raises(Killed):
+        train(unpaired, out, RECIPE, cache, silent, record=kill)
+    assert (out / "checkpoint.pt").exists()
+    steps = []
+    train(unpaired, out, RECIPE, cache, silent, record=lambda step, values: steps.append(step))
+    assert steps[0] == 4  # from the checkpoint, not from the start
+    assert same_weights(out, distilled[0])
 
 
-def test_other_weights_are_not_served_from_the_cache(data, tmp_path):
-    photo = sorted((data / "images").iterdir())[:1]
-    student = load_student()
-    cached_features(student, photo, 1, tmp_path, silent)
-    with torch.no_grad():
-        student.image.stem.weight.mul_(1.5)
-    cached_features(student, photo, 1, tmp_path, silent)
-    assert len(list(tmp_path.glob("*.npy"))) == 2
+def test_a_run_cut_off_in_its_qat_epochs_keeps_their_ranges(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none", epochs=3, qat_epochs=2)
+
+    def kill(step, values):
+        if step == 8:
+            raise Killed
+
+    train(material, tmp_path / "straight" / "s", recipe, cache, silent)
+    with pytest.raises(Killed):
+        train(material, tmp_path / "cut" / "s", recipe, cache, silent, record=kill)
+    train(material, tmp_path / "cut" / "s", recipe, cache, silent)
+    assert same_weights(tmp_path / "straight" / "s", tmp_path / "cut" / "s")
+
+
+def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none")
+
+    def kill(step, values):
+        if step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(material, tmp_path / "small", recipe, cache, silent, record=kill)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt was written by another recipe"):
+        train(material, tmp_path / "small", replace(recipe, seed=1), cache, silent)
+
+
+def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    steps = []
+    train(unpaired, tmp_path / "small", RECIPE, cache, lambda step, *_: steps.append(step))
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+    assert {step.split(",")[0] for step in steps} == {"student"}
+
+
+def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none")
+    plain, quantized = [], []
+    train(
+        material, tmp_path / "a", recipe, cache, silent,
+        record=lambda step, values: plain.append(values["contrastive"]),
+    )  # fmt: skip
+    train(
+        material, tmp_path / "b", replace(recipe, qat_epochs=1), cache, silent,
+        record=lambda step, values: quantized.append(values["contrastive"]),
+    )  # fmt: skip
+    assert plain[:3] == quantized[:3]
+    assert all(one != other for one, other in zip(plain[3:], quantized[3:], strict=True))
+
+
+def test_cached_retrieval_is_that_of_the_student_itself(distilled, data, cache):
+    student = load_student(str(distilled[0]))
+    photos = load_pairs([data], "train")
+    quick = retrieval(student, photos, FeatureCache(cache, silent))
+    assert quick == evaluate_student(student, photos, silent)
+
+
+def test_too_few_photos_for_a_batch_are_named_before_training(material, cache, tmp_path):
+    with pytest.raises(TrainingError, match="12 captioned photos do not fill one batch of 256"):
+        train(material, tmp_path / "small", replace(RECIPE, batch=256), cache, silent)
+
+
+def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none", head_lr=1e30, text_lr=1e30)
+    with pytest.raises(TrainingError, match="The contrastive loss is nan at step"):
+        train(material, tmp_path / "small", recipe, cache, silent)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"epochs": 3, "speed": "high"}', '{"views": 0}', '{"qat_epochs": 99}']
+)
+def test_what_is_not_a_recipe_is_named(content, tmp_path):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(DataError, match=r"recipe\.json is not a recipe"):
+        Recipe.load(tmp_path / "recipe.json")

@@ -4,15 +4,76 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+from torch.autograd import gradcheck
+from torch.nn import functional as F
 
-from mcad_mobile.distill.losses import contrastive_loss
+from mcad_mobile.distill.losses import (
+    capped,
+    contrastive_loss,
+    distribution_loss,
+    feature_loss,
+    matching_loss,
+    order_loss,
+)
+
+# Rows with four candidates, with two, with one and with none; columns with one to three.
+SOME = torch.tensor(
+    [
+        [1, 0, 1, 1, 0, 1],
+        [0, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 1, 0, 1],
+    ],
+    dtype=torch.bool,
+)
 
 
 def pairs(batch, dim):
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(2, batch, dim, generator=generator, dtype=torch.float64)
-    return torch.nn.functional.normalize(vectors, dim=-1)
+    return F.normalize(vectors, dim=-1)
+
+
+def logits(seed, spread=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    return spread * torch.randn(SOME.shape, generator=generator, dtype=torch.float64)
+
+
+def log_softmax(scores):
+    return [score - math.log(sum(math.exp(other) for other in scores)) for score in scores]
+
+
+def both_directions(of_row, student, teacher, seen):
+    """The mean over rows, then over columns, of `of_row` on what is seen there."""
+    total = 0.0
+    for s, t, c in ((student, teacher, seen), (student.T, teacher.T, seen.T)):
+        rows = [
+            of_row(
+                [float(s[i, j]) for j in range(s.shape[1]) if c[i, j]],
+                [float(t[i, j]) for j in range(s.shape[1]) if c[i, j]],
+            )
+            for i in range(len(s))
+            if sum(bool(there) for there in c[i]) >= 2
+        ]
+        total += sum(rows) / len(rows) / 2
+    return total
+
+
+def divergence(student, teacher):
+    log_p, log_q = log_softmax(teacher), log_softmax(student)
+    return sum(math.exp(p) * (p - q) for p, q in zip(log_p, log_q, strict=True))
+
+
+def ranking(student, teacher):
+    order = sorted(range(len(teacher)), key=lambda c: -teacher[c])  # of equals, the first first
+    total = 0.0
+    for k in range(len(order)):
+        below = sum(math.exp(student[c]) for c in order[k:])
+        total -= math.log(math.exp(student[order[k]]) / below)
+    return total / len(order)
 
 
 def test_contrastive_loss_is_the_mean_of_both_directions_cross_entropy():
@@ -30,4 +91,127 @@ def test_contrastive_loss_is_the_mean_of_both_directions_cross_entropy():
 def test_contrastive_loss_has_the_gradient_of_its_value():
     image, text = (vectors.requires_grad_() for vectors in pairs(4, 3))
     scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(contrastive_loss, (image, text, scale))
+    assert gradcheck(contrastive_loss, (image, text, scale))
+
+
+def test_the_inverse_temperature_stops_at_100():
+    assert math.isclose(capped(torch.tensor(2.0)).item(), math.exp(2.0), rel_tol=1e-6)
+    assert capped(torch.tensor(9.0)).item() == 100.0
+
+
+def test_matching_loss_takes_logits_that_are_no_product_of_embeddings():
+    square = logits(1)[:, :5]
+    total = 0.0
+    for i in range(5):
+        total -= log_softmax([float(score) for score in square[i]])[i]
+        total -= log_softmax([float(score) for score in square[:, i]])[i]
+    assert math.isclose(matching_loss(square).item(), total / 10, rel_tol=1e-9)
+    assert gradcheck(matching_loss, (square.requires_grad_(),))
+
+
+@pytest.mark.parametrize("seen", [None, SOME], ids=["all", "candidates"])
+def test_distribution_loss_is_the_mean_divergence_of_rows_and_of_columns(seen):
+    student, teacher = logits(2), logits(3)
+    everything = torch.ones_like(SOME) if seen is None else seen
+    expected = both_directions(divergence, student, teacher, everything)
+    found = distribution_loss(student, teacher, seen).item()
+    assert math.isclose(found, expected, rel_tol=1e-9)
+    assert gradcheck(lambda s: distribution_loss(s, teacher, seen), (student.requires_grad_(),))
+
+
+def test_distribution_loss_agrees_with_torchs_own_divergence():
+    student, teacher = logits(2), logits(3)
+    rows, columns = (
+        F.kl_div(student.log_softmax(d), teacher.log_softmax(d), log_target=True, reduction="none")
+        .sum(d)
+        .mean()
+        for d in (1, 0)
+    )
+    assert torch.allclose(distribution_loss(student, teacher), (rows + columns) / 2)
+
+
+@pytest.mark.parametrize("seen", [None, SOME], ids=["all", "candidates"])
+def test_distribution_loss_is_least_where_the_student_says_what_the_teacher_says(seen):
+    teacher = logits(3)
+    same = teacher.clone().requires_grad_()
+    loss = distribution_loss(same, teacher, seen)
+    loss.backward()
+    assert abs(loss.item()) < 1e-12
+    assert same.grad.abs().max() < 1e-12
+    assert abs(distribution_loss(teacher + 5.0, teacher, seen).item()) < 1e-12
+    for seed in range(5):
+        assert distribution_loss(logits(10 + seed, 0.1) + teacher, teacher, seen).item() > 0
+
+
+@pytest.mark.parametrize("teacher", [logits(3), logits(3).round()], ids=["distinct", "ties"])
+def test_order_loss_is_the_likelihood_of_the_teachers_ranking(teacher):
+    student = logits(2)
+    for seen in (SOME, torch.ones_like(SOME)):
+        expected = both_directions(ranking, student, teacher, seen)
+        assert math.isclose(order_loss(student, teacher, seen).item(), expected, rel_tol=1e-9)
+
+
+def test_order_loss_has_the_gradient_of_its_value():
+    student, teacher = logits(2).requires_grad_(), logits(3)
+    assert gradcheck(lambda s: order_loss(s, teacher, SOME), (student,))
+
+
+def test_order_loss_does_not_see_the_teachers_spacing():
+    student, teacher = logits(2), logits(3)
+    loss = order_loss(student, teacher, SOME)
+    for stretched in (teacher.exp(), 1e-3 * teacher - 7.0, teacher**3, teacher.sigmoid()):
+        assert order_loss(student, stretched, SOME).equal(loss)
+    assert not order_loss(student, -teacher, SOME).isclose(loss)
+
+
+def test_order_loss_falls_as_the_student_agrees_more_and_rises_as_it_disagrees_more():
+    teacher = logits(3)
+    falling = [order_loss(s * teacher, teacher, SOME).item() for s in (-4.0, -1.0, 0.0, 1.0, 4.0)]
+    assert falling == sorted(falling, reverse=True)
+    assert len(set(falling)) == 5
+    assert order_loss(1e3 * teacher, teacher, SOME).item() < 1e-3
+
+
+@pytest.mark.parametrize("loss", [distribution_loss, order_loss])
+def test_pairs_that_are_no_candidates_neither_count_nor_learn(loss):
+    student, teacher = logits(2), logits(3)
+    elsewhere = torch.where(SOME, student, 50 * logits(4)).requires_grad_()
+    found = loss(elsewhere, torch.where(SOME, teacher, 50 * logits(5)), SOME)
+    assert torch.allclose(found, loss(student, teacher, SOME), rtol=1e-12)
+    found.backward()
+    # The one candidate of row 2 is the only one of its column, too: it has nothing to be told
+    # apart from.
+    learns = SOME.clone()
+    learns[2, 4] = False
+    assert (elsewhere.grad[~learns] == 0).all()
+    assert (elsewhere.grad[learns] != 0).all()
+
+
+@pytest.mark.parametrize("loss", [distribution_loss, order_loss])
+def test_a_batch_without_any_two_candidates_costs_nothing_and_can_be_learnt_from(loss):
+    student = logits(2)[:, :5].requires_grad_()
+    for seen in (torch.eye(5, dtype=torch.bool), torch.zeros(5, 5, dtype=torch.bool)):
+        value = loss(student, logits(3)[:, :5], seen)
+        value.backward()
+        assert value.item() == 0
+        assert (student.grad == 0).all()
+
+
+@pytest.mark.parametrize("loss", [distribution_loss, order_loss])
+def test_logits_as_large_as_the_smallest_temperature_makes_them_stay_finite(loss):
+    student = (100 * torch.tanh(logits(2))).float().requires_grad_()
+    value = loss(student, (100 * torch.tanh(logits(3))).float(), SOME)
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+
+
+def test_feature_loss_is_the_mean_squared_distance_of_rows():
+    student, teacher = pairs(5, 3)
+    total = 0.0
+    for i in range(5):
+        total += sum((float(student[i, d]) - float(teacher[i, d])) ** 2 for d in range(3))
+    loss = feature_loss(student, teacher)
+    assert math.isclose(loss.item(), total / 5, rel_tol=1e-9)
+    assert torch.allclose(loss, (2 - 2 * F.cosine_similarity(student, teacher)).mean())
+    assert gradcheck(feature_loss, (student.requires_grad_(), teacher))

@@ -89,7 +89,8 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
 def model_type(path: str) -> str:
     """What kind of model transformers finds at `path`. TeacherError if it finds none."""
     try:
-        config = require("transformers", "teachers").AutoConfig.from_pretrained(path)
+        transformers = require("transformers", "teachers")
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
         return str(config.model_type)
     except (OSError, ValueError) as error:
         raise cannot_load(path, error) from error

@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.device import bfloat16, device_of
 from mcad_mobile.distill.features import FeatureCache, Features
+from mcad_mobile.distill.loop import accelerator
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
@@ -37,7 +39,7 @@ class GridTrunk:
     def __init__(self) -> None:
         self.module = Trunk(scaled(width=1.1, depth=1.2)).eval()
         load_imagenet(self.module, size=2)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module.to(accelerator().device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = default_config().preprocess
 
     @cached_property
@@ -48,10 +50,11 @@ class GridTrunk:
     def grids(self, photos: Sequence[Image.Image]) -> NDArray[np.float16]:
         """RGB photos -> [B, 7, 7, 352] float16."""
         pixels = np.stack([self.preprocess.pixels(photo) for photo in photos])
-        batch = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        device = device_of(self.module)
+        batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
+        with bfloat16(device):
             grid = self.module.grid(batch)
-        return grid.permute(0, 2, 3, 1).half().numpy()
+        return grid.permute(0, 2, 3, 1).half().cpu().numpy()
 
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, 352] float16, memory-mapped."""
@@ -122,8 +125,10 @@ class RegionTextTeacher:
     @torch.no_grad()
     def embed_grids(self, grids: NDArray[np.float16]) -> Tensor:
         """What embed_photos gives, from grids [B, 7, 7, C] that are there already."""
-        with torch.autocast("cpu", torch.bfloat16):
-            return self.model.photos(torch.from_numpy(grids.astype(np.float32)))
+        device = device_of(self.model)
+        with bfloat16(device):
+            seen = torch.from_numpy(grids.astype(np.float32)).to(device)
+            return self.model.photos(seen).cpu()
 
     def tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[M, L] -> token states [M, L, 384], zeros where a group of like length ended."""
@@ -143,8 +148,10 @@ class RegionTextTeacher:
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
         def encode(batch: list[str]) -> Tensor:
-            ids, mask = (torch.from_numpy(array) for array in self.tokenizer.batch(batch))
-            with torch.autocast("cpu", torch.bfloat16):
+            device = device_of(self.model)
+            arrays = self.tokenizer.batch(batch)
+            ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
+            with bfloat16(device):
                 return self.model.texts(ids, mask)
 
         return unit_rows(encode, captions, self.dim)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
+from mcad_mobile.distill.device import bfloat16
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, photo_rows
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.loop import Loop, Losses, Schedule, gather
+from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
+from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import GridTrunk, RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
 
@@ -29,9 +32,9 @@ class TeacherRecipe:
 
     views: int = 6
     batch: int = 256
-    epochs: int = 14
-    head_lr: float = 1e-3
-    tuned_lr: float = 1e-4
+    epochs: int = 12
+    head_lr: float = 2e-3
+    tuned_lr: float = 2.5e-4
     single_batch: int = 128
     single_epochs: int = 4
     single_lr: float = 5e-4
@@ -74,12 +77,13 @@ class School:
 
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
-            started.update(name.encode() + value.detach().numpy().tobytes())
+            started.update(name.encode() + value.detach().cpu().numpy().tobytes())
         parts = [kind, asdict(self.recipe), self.data.fingerprint, started.hexdigest()]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
         path = self.cache.folder / f"{kind}-{name}.safetensors"
         if path.exists():
             model.load_state_dict(load_file(path))
+            model.to(accelerator().device)
             return
         recipe = self.recipe
         schedule = Schedule(
@@ -88,7 +92,7 @@ class School:
         loop = Loop(model, groups, schedule, path.with_suffix(".checkpoint"), name, kind)
         loop.run(lambda module, step: losses(loop, module, order.at(step)), self.cache.progress)
         if loop.accelerator.is_main_process:
-            partial = path.with_suffix(".partial")
+            partial = path.with_suffix(f".{os.getpid()}.partial")
             save_file(loop.accelerator.unwrap_model(loop.model).state_dict(), partial)
             partial.replace(path)
         loop.finish()
@@ -106,9 +110,8 @@ def train_dual(school: School, token_counts: Tensor) -> RegionTextTeacher:
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         mine, photos, texts = loop.share(batch)
-        image, text, scale = module(
-            grids.of(mine), data.ids[mine.captions], data.mask[mine.captions]
-        )
+        ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
+        image, text, scale = module(grids.of(mine).to(loop.device), ids, mask)
         loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
         return {"contrastive": loss}
 
@@ -134,9 +137,9 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
         # Every process scores its own pairs against each other: word counts differ, and scores
         # of all against all would have to be gathered word by word.
         mine, _, _ = loop.share(batch)
-        ids, mask = data.ids[mine.captions], data.mask[mine.captions]
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            seen = grids.of(mine)
+        ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
+        with torch.no_grad(), bfloat16(loop.device):
+            seen = grids.of(mine).to(loop.device)
             regions, tokens = dual.model.regions(seen), dual.tokens(ids, mask)
             similarity = dual.model.photos(seen) @ dual.sentences(tokens, mask).T
         there = mask > 0
@@ -164,7 +167,10 @@ def train_fusion(school: School, labels: Labels) -> Fusion:
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         mine, _, _ = loop.share(batch)
-        modified = module(*labels.seen(mine))
+        image, text, seen, fused = labels.seen(mine)
+        device = loop.device
+        fused = Fused(fused.features.to(device), fused.scores.to(device))
+        modified = module(image.to(device), text.to(device), seen.to(device), fused)
         return {"matching": matching_loss(20.0 * modified.similarity)}
 
     school.train(
@@ -175,4 +181,4 @@ def train_fusion(school: School, labels: Labels) -> Fusion:
         recipe.fusion_epochs,
         losses,
     )
-    return model.eval()
+    return model.cpu().eval()

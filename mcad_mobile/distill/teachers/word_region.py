@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.device import bfloat16, device_of
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
@@ -109,31 +110,35 @@ class WordRegionTeacher:
     @torch.no_grad()
     def grid_states(self, grids: NDArray[np.float16]) -> Tensor:
         """What photo_states gives, from grids that are there already: [B, 1 + 49, D] float16."""
-        with torch.autocast("cpu", torch.bfloat16):
-            regions = self.dual.model.regions(torch.from_numpy(grids.astype(np.float32)))
-            whole = self.dual.model.photos(torch.from_numpy(grids.astype(np.float32)))
-            return torch.cat([whole[:, None], self.model.photo(regions)], 1).half()
+        device = device_of(self.model)
+        with bfloat16(device):
+            seen = torch.from_numpy(grids.astype(np.float32)).to(device)
+            regions, whole = self.dual.model.regions(seen), self.dual.model.photos(seen)
+            return torch.cat([whole[:, None], self.model.photo(regions)], 1).half().cpu()
 
     @torch.no_grad()
     def text_states(self, captions: Sequence[str]) -> TextStates:
         """states [M, 1 + L, D] float16, the sentence before its words."""
-        ids, mask = (torch.from_numpy(array) for array in self.dual.tokenizer.batch(list(captions)))
-        with torch.autocast("cpu", torch.bfloat16):
+        device = device_of(self.model)
+        arrays = self.dual.tokenizer.batch(list(captions))
+        ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
+        with bfloat16(device):
             tokens = self.dual.tokens(ids, mask)
             sentence = self.dual.sentences(tokens, mask)
             words = self.model.words(tokens)
-        states = torch.cat([sentence[:, None], words], 1).half()
-        return TextStates(states, torch.cat([torch.ones(len(mask), 1), mask], 1))
+        states = torch.cat([sentence[:, None], words], 1).half().cpu()
+        return TextStates(states, F.pad(mask, (1, 0), value=1.0).cpu())
 
     @torch.no_grad()
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
-        features, scores = [], []
+        features, scores, device = [], [], device_of(self.model)
         gate = self.model.gate.sigmoid()
         for chunk in torch.split(pairs, _PAIRS_AT_ONCE):
             photo, text = chunk.unbind(1)
-            seen, read = photos[photo].float(), texts.states[text].float()
-            found, cosine = self.model.attended(seen[:, 1:], read[:, 1:], texts.mask[text, 1:])
-            features.append(found)
+            seen, read = photos[photo].to(device).float(), texts.states[text].to(device).float()
+            mask = texts.mask[text, 1:].to(device)
+            found, cosine = self.model.attended(seen[:, 1:], read[:, 1:], mask)
+            features.append(found.cpu())
             whole = (seen[:, 0] * read[:, 0]).sum(1)
-            scores.append((1 - gate) * cosine + gate * whole)
+            scores.append(((1 - gate) * cosine + gate * whole).cpu())
         return Fused(torch.cat(features), torch.cat(scores))

@@ -1,0 +1,137 @@
+"""`mcad-mobile distill` in processes of its own: killed and called again, and on two at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.dataset import back_in_order
+from mcad_mobile.students.load import load_student
+
+CLI = [sys.executable, "-m", "mcad_mobile"]
+# accelerate launch needs MPI for processes on CPUs; torchrun, which it calls for GPUs, does not.
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+RECIPE = {"epochs": 4, "batch": 4, "views": 1, "teachers": {"batch": 4, "single_batch": 4}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "images").mkdir()
+    records = []
+    for number, path in enumerate(packaged_photos()):
+        shutil.copy(path, folder / "images")
+        split = "val" if number % 4 == 3 else "train"
+        sentences = [{"raw": f"a photo of {path.stem}"}, {"raw": path.stem}]
+        records.append({"filename": path.name, "split": split, "sentences": sentences})
+    (folder / "dataset_packaged.json").write_text(json.dumps({"images": records}))
+    (folder / "recipe.json").write_text(json.dumps(RECIPE))
+    return folder
+
+
+def distill(data: Path, out: Path, *more: str) -> list[str]:
+    where = ["--data", str(data), "--out", str(out), "--cache", str(data / "cache")]
+    recipe = ["--recipe", str(data / "recipe.json"), "--teaching", "none"]
+    return ["distill", *where, *recipe, "--json", *more]
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, env=ONE_THREAD, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = (load_student(str(path)).state_dict() for path in (one, other))
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(data, tmp_path):
+    straight, killed = tmp_path / "straight" / "s", tmp_path / "killed" / "s"
+    printed = json.loads(run([*CLI, *distill(data, straight)]))
+    assert printed["val"]["photos"] == 4
+
+    process = subprocess.Popen(
+        [*CLI, *distill(data, killed)],
+        env=ONE_THREAD,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not (killed / "model.safetensors").exists()
+
+    assert json.loads(run([*CLI, *distill(data, killed)]))["val"] == printed["val"]
+    assert same_weights(straight, killed)
+
+
+def test_two_processes_train_one_student(data, tmp_path):
+    out, logs = tmp_path / "s", tmp_path / "logs"
+    launch = [*LAUNCH, "2", "-m", "mcad_mobile"]
+    printed = run([*launch, *distill(data, out, "--tensorboard", str(logs))])
+    assert printed.count('"student"') == 1
+    assert load_student(str(out)).config.dim == 256
+    assert not (out / "checkpoint.pt").exists()
+    assert len(list(logs.iterdir())) == 1
+
+
+LINEAR = """
+import sys, torch
+from pathlib import Path
+from mcad_mobile.distill.dataset import Batch
+from mcad_mobile.distill.loop import Loop, Schedule, gather
+from mcad_mobile.distill.losses import contrastive_loss
+import numpy as np
+
+torch.manual_seed(0)
+rows = torch.randn(8, 5)
+model = torch.nn.Linear(5, 3)
+schedule = Schedule(epochs=2, steps_per_epoch=3, warmup=0.5, weight_decay=0.0, seed=0)
+groups = [{"params": list(model.parameters()), "lr": 0.1}]
+out = Path(sys.argv[1])
+loop = Loop(model, groups, schedule, out / "checkpoint", "test", "test")
+batch = Batch(np.arange(8), np.zeros(8, np.intp), np.arange(8), 8)
+
+def losses(module, step):
+    mine, photos, texts = loop.share(batch)
+    image = gather(module(rows[mine.photos]))[photos]
+    text = gather(module(rows[mine.captions].flip(1)))[texts]
+    return {"contrastive": contrastive_loss(image, text, torch.tensor(1.0))}
+
+loop.run(losses, lambda *step: None)
+if loop.accelerator.is_main_process:
+    (out / "world").write_text(str(loop.accelerator.num_processes))
+    torch.save(loop.accelerator.unwrap_model(loop.model).weight.detach().clone(), out / "weight")
+loop.finish()
+"""
+
+
+def test_two_processes_take_the_steps_that_one_would(tmp_path):
+    script = tmp_path / "linear.py"
+    script.write_text(LINEAR)
+    found = []
+    for world in (1, 2):
+        out = tmp_path / str(world)
+        out.mkdir()
+        run([*LAUNCH, str(world), str(script), str(out)])
+        found.append(torch.load(out / "weight"))
+        assert (out / "world").read_text() == str(world)
+    # The products are bfloat16: equal up to the order they are summed in.
+    torch.testing.assert_close(found[0], found[1], atol=2e-3, rtol=0)
+    assert back_in_order(4, 2).tolist() == [0, 2, 1, 3]

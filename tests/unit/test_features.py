@@ -1,0 +1,261 @@
+"""Features are computed once, served only to who asks for the same, and kept as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mcad_mobile.data.augment import augment
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
+from mcad_mobile.distill.features import FeatureCache, PhotoRows, photo_rows
+from mcad_mobile.distill.labels import single_labels
+from mcad_mobile.distill.packed import by_length
+from mcad_mobile.distill.teachers.protocol import TextStates
+from mcad_mobile.errors import PhotoError
+from mcad_mobile.students.text_tower import TextConfig, TextTower
+
+CAPTIONS = [f"caption {number}" for number in range(150)]  # three batches of the cache
+
+
+class Counted:
+    """A model that says what it was asked and gives a row of numbers for each input."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+        self.asked: list[int] = []
+
+    def photos(self, photos: list[Image.Image]) -> np.ndarray:
+        self.asked.append(len(photos))
+        rows = [np.asarray(photo.resize((4, 4)), np.float32).reshape(-1) for photo in photos]
+        return (self.factor * np.stack(rows) / 255).astype(np.float16)
+
+    def captions(self, captions: list[str]) -> np.ndarray:
+        self.asked.append(len(captions))
+        rows = [[int(caption.split()[1]), len(caption)] for caption in captions]
+        return (self.factor * np.array(rows)).astype(np.float16)
+
+
+def refuse(inputs):
+    pytest.fail("computed again")
+
+
+@pytest.fixture
+def cache(tmp_path) -> FeatureCache:
+    return FeatureCache(tmp_path / "cache", lambda label, done, total: None)
+
+
+@pytest.fixture
+def photos(tmp_path) -> list[Path]:
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        noise = random.integers(0, 256, (40 + 10 * number, 60, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+    return paths
+
+
+def test_features_are_computed_once_batch_by_batch_and_served_from_then_on(cache):
+    model = Counted()
+    first = cache.of_captions(CAPTIONS, "m", "captions", model.captions)
+    assert model.asked == [64, 64, 22]
+    assert np.array_equal(first, Counted().captions(CAPTIONS))
+    later = FeatureCache(cache.folder, cache.progress)
+    assert np.array_equal(later.of_captions(CAPTIONS, "m", "other label", refuse), first)
+
+
+def test_progress_counts_every_row_up_to_the_last(tmp_path):
+    told = []
+    cache = FeatureCache(tmp_path, lambda *step: told.append(step))
+    cache.of_captions(CAPTIONS, "m", "captions", Counted().captions)
+    assert told == [("captions", done, 150) for done in (64, 128, 150)]
+
+
+def test_another_model_other_captions_or_another_order_are_computed_anew(cache):
+    cache.of_captions(CAPTIONS, "m", "", Counted().captions)
+    for captions, identity in (
+        (CAPTIONS, "n"),
+        (CAPTIONS[:-1], "m"),
+        (CAPTIONS[::-1], "m"),
+        ([*CAPTIONS[:-1], "caption 0"], "m"),
+    ):
+        model = Counted(2.0)
+        found = cache.of_captions(captions, identity, "", model.captions)
+        assert sum(model.asked) == len(captions)
+        assert np.array_equal(found, Counted(2.0).captions(captions))
+
+
+def test_another_model_view_or_photo_is_computed_anew(cache, photos):
+    first = cache.of_photos(photos, 0, "m", "", Counted().photos)
+    assert np.array_equal(cache.of_photos(photos, 0, "m", "", refuse), first)
+    for paths, view, identity in (
+        (photos, 0, "n"),
+        (photos, 1, "m"),
+        (photos[:2], 0, "m"),
+        ([photos[1], photos[0], photos[2]], 0, "m"),
+    ):
+        model = Counted()
+        cache.of_photos(paths, view, identity, "", model.photos)
+        assert model.asked == [len(paths)]
+    Image.new("RGB", (9, 9)).save(photos[0])
+    assert not np.array_equal(cache.of_photos(photos, 0, "m", "", Counted().photos), first)
+
+
+def test_view_0_is_the_photo_and_others_the_same_seeded_crops_for_every_model(cache, photos):
+    for view in (0, 1, 2):
+        opened = [Image.open(path).convert("RGB") for path in photos]
+        looks = [augment(image, view, number) for number, image in enumerate(opened)]
+        for model in (Counted(), Counted(0.5)):
+            found = cache.of_photos(photos, view, f"{model.factor}", "", model.photos)
+            assert np.array_equal(found, Counted(model.factor).photos(looks))
+        if view == 0:
+            assert looks == opened
+        else:
+            for look, whole in zip(looks, opened, strict=True):
+                area = look.width * look.height / (whole.width * whole.height)
+                assert 0.47 < area <= 1  # half, but for whole pixels
+                assert look.size != whole.size or look != whole
+
+
+def test_a_photo_that_cannot_be_opened_is_named_and_leaves_nothing_behind(cache, photos):
+    whole = photos[1].read_bytes()
+    photos[1].write_bytes(b"\0" * len(whole))
+    with pytest.raises(PhotoError, match=r"1\.png"):
+        cache.of_photos(photos, 0, "m", "", Counted().photos)
+    photos[1].write_bytes(whole)
+    model = Counted()
+    cache.of_photos(photos, 0, "m", "", model.photos)
+    assert model.asked == [3]
+
+
+def test_a_run_cut_off_leaves_nothing_that_is_served_later(cache):
+    model = Counted(7.0)
+
+    def killed(captions):
+        if model.asked:
+            raise KeyboardInterrupt
+        return model.captions(captions)
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.of_captions(CAPTIONS, "m", "", killed)
+    assert model.asked == [64]
+    assert not list(cache.folder.glob("*.npy"))
+    again = Counted()
+    found = cache.of_captions(CAPTIONS, "m", "", again.captions)
+    assert again.asked == [64, 64, 22]
+    assert np.array_equal(found, Counted().captions(CAPTIONS))
+    assert len(list(cache.folder.iterdir())) == 1
+
+
+def test_a_second_model_on_a_firsts_features_is_kept_under_both(cache):
+    first, other = (
+        cache.of_captions(CAPTIONS, identity, "", Counted(factor).captions)
+        for identity, factor in (("m", 1.0), ("n", 2.0))
+    )
+    asked = []
+
+    def negative(rows):
+        asked.append(len(rows))
+        return -rows
+
+    assert np.array_equal(cache.of_features(first, "second", "", negative), -first)
+    assert asked == [64, 64, 22]
+    assert np.array_equal(cache.of_features(first, "second", "", refuse), -first)
+    assert np.array_equal(cache.of_features(other, "second", "", negative), -other)
+    assert np.array_equal(cache.of_features(first, "third", "", lambda rows: 3 * rows), 3 * first)
+
+
+def dataset_of(photos: int, paired: int, captions: tuple[str, ...] = ()) -> Dataset:
+    paths = tuple(Path(f"{number}.jpg") for number in range(photos))
+    empty = torch.zeros(0, 0)
+    return Dataset(paths, captions, np.arange(paired), empty, empty)
+
+
+def test_rows_of_photos_are_those_of_the_photo_and_view_that_a_batch_names():
+    data = dataset_of(photos=5, paired=3)
+    asked = []
+
+    def of_view(photos, view):
+        asked.append(([int(photo.stem) for photo in photos], view))
+        numbers = [[10 * int(photo.stem) + view, 0.5] for photo in photos]
+        return np.array(numbers, np.float16)
+
+    rows = photo_rows(data, Views(paired=3, extra=2), of_view)
+    assert asked == [([0, 1, 2], view) for view in range(3)] + [([3, 4], view) for view in range(2)]
+    batch = Batch(np.array([2, 0, 4, 3, 4]), np.array([1, 2, 0, 1, 1]), np.array([0, 1]), 2)
+    found = rows.of(batch)
+    assert found.dtype == torch.float32
+    assert found.tolist() == [[number, 0.5] for number in (21, 2, 40, 31, 41)]
+    asked.clear()
+    assert photo_rows(dataset_of(3, 3), Views(1, 2), of_view).extra == ()
+    assert asked == [([0, 1, 2], 0)]
+
+
+class Reader:
+    """A single-stream teacher's side of text: `states` for caption i, one after the other."""
+
+    name = identity = "reader"
+    fused_dim = 1
+
+    def __init__(self, states: torch.Tensor) -> None:
+        self.states = states
+
+    def photo_states(self, photos):
+        return torch.zeros(len(photos), 1, 1)
+
+    def text_states(self, captions) -> TextStates:
+        numbers = torch.tensor([int(caption.split()[1]) for caption in captions])
+        mask = (torch.arange(self.states.shape[1]) <= numbers[:, None] % 6).float()
+        return TextStates(self.states[numbers], mask)
+
+
+@pytest.mark.parametrize("kind", ["token ids", "token states"])
+def test_what_a_teacher_read_in_a_caption_survives_the_cache_exactly(cache, photos, kind):
+    generator = torch.Generator().manual_seed(0)
+    if kind == "token ids":  # beyond 2048 float16 has no odd numbers, beyond 65504 none at all
+        states = torch.randint(2049, 250_000, (150, 6), generator=generator)
+    else:
+        states = torch.randn(150, 6, 5, generator=generator).half()
+    data = Dataset(
+        tuple(photos), tuple(CAPTIONS), np.arange(3), torch.zeros(0, 0), torch.zeros(0, 0)
+    )
+    teacher = Reader(states)
+    labels = single_labels(teacher, data, Views(1, 0), cache)
+    some = np.array([149, 3, 3, 64, 0])
+    found = labels.texts(some)
+    expected = teacher.text_states([CAPTIONS[number] for number in some])
+    assert found.states.equal(expected.states)
+    assert found.states.dtype == expected.states.dtype
+    assert found.mask.equal(expected.mask)
+    assert found.mask.dtype == torch.float32
+
+
+@pytest.mark.parametrize("captions", [1, 3, 10])
+@torch.no_grad()
+def test_groups_of_like_length_give_what_one_padded_batch_gives_in_its_order(captions):
+    torch.manual_seed(0)
+    config = TextConfig(vocab=50, length=12, width=16, heads=2, layers=2, mlp=32, embedding_rank=8)
+    tower = TextTower(config, dim=6).eval()
+    lengths = torch.tensor([3, 12, 1, 7, 7, 2, 12, 4, 9, 1])[:captions]
+    mask = (torch.arange(12) < lengths[:, None]).float()
+    ids = torch.randint(1, 50, (captions, 12)) * mask.long()
+    cells = []
+
+    def encode(ids, mask):
+        cells.append(ids.numel())
+        return tower(ids, mask)
+
+    expected = tower(ids, mask)
+    assert torch.allclose(by_length(encode, ids, mask), expected, atol=1e-5)
+    assert sum(cells) < ids.numel()
+    if captions > 1:
+        assert (expected[0] - expected[1]).abs().max() > 1e-2
+
+
+def test_photo_rows_without_extra_photos_need_none():
+    rows = PhotoRows((np.eye(2, dtype=np.float16),), ())
+    batch = Batch(np.array([1, 0]), np.zeros(2, np.intp), np.array([0]), 0)
+    assert rows.of(batch).tolist() == [[0, 1], [1, 0]]
