@@ -31,7 +31,7 @@ class Recipe:
     temperature: float = 0.03  # of the teacher's similarities
     candidates: int = 6
     head_lr: float = 3e-3
-    text_lr: float = 3e-4
+    tuned_lr: float = 3e-4
     head_dropout: float = 0.05
     weight_decay: float = 0.05
     warmup: float = 0.1

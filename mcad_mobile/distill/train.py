@@ -28,7 +28,13 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.student import Learner, fresh_student, trunk_features, trunk_identity
+from mcad_mobile.distill.student import (
+    Learner,
+    embed_grids,
+    fresh_student,
+    trunk_grids,
+    trunk_identity,
+)
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_dual, train_fusion, train_single
@@ -84,8 +90,8 @@ def train(
     device = accelerator().device
     student = fresh_student(config, _token_counts(data, config.text.vocab)).to(device)
     views = Views(recipe.views, recipe.extra_views)
-    features = _student_features(student, data, views, cache)
-    validation = _student_features(student, held_out, Views(1, 0), cache)
+    features = _student_grids(student, data, views, cache)
+    validation = _student_grids(student, held_out, Views(1, 0), cache)
     labels = _labels(material, data, views, recipe, teachers or Teachers(), cache)
 
     torch.manual_seed(recipe.seed + 1)
@@ -230,9 +236,7 @@ def _labels(
     return replace(labels, fusion=train_fusion(school, labels))
 
 
-def _student_features(
-    student: Student, data: Dataset, views: Views, cache: FeatureCache
-) -> PhotoRows:
+def _student_grids(student: Student, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
     identity = trunk_identity(student)
     return photo_rows(
         data,
@@ -241,8 +245,8 @@ def _student_features(
             photos,
             view,
             identity,
-            f"student's features, {len(photos)} photos",
-            lambda some: trunk_features(student, some),
+            f"student's grids, {len(photos)} photos",
+            lambda some: trunk_grids(student, some),
         ),
     )
 
@@ -252,21 +256,24 @@ def retrieval(student: Student, photos: list[CaptionedPhoto], cache: FeatureCach
     """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
     for the trunk's bfloat16, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
-    features = _student_features(student, data, Views(1, 0), cache)
+    features = _student_grids(student, data, Views(1, 0), cache)
     return _retrieval(student, features, data)
 
 
 @torch.no_grad()
 def _retrieval(student: Student, features: PhotoRows, data: Dataset) -> Retrieval:
     student.eval()
-    head, device = student.image.head, device_of(student)
-    rows = torch.from_numpy(np.asarray(features.paired[0], np.float32)).to(device)
+    device = device_of(student)
+    images = [
+        embed_grids(student.image, torch.from_numpy(rows.astype(np.float32)).to(device)).cpu()
+        for rows in np.array_split(features.paired[0], max(len(data.photos) // 256, 1))
+    ]
     texts = [
         by_length(student.text, ids.to(device), mask.to(device))
         for ids, mask in zip(torch.split(data.ids, 512), torch.split(data.mask, 512), strict=True)
     ]
-    image = F.normalize(head(rows), dim=1).cpu().numpy()
-    return evaluate_retrieval(image, F.normalize(torch.cat(texts), dim=1).cpu().numpy(), data.owner)
+    text = F.normalize(torch.cat(texts), dim=1).cpu().numpy()
+    return evaluate_retrieval(torch.cat(images).numpy(), text, data.owner)
 
 
 def _save(student: Student, out: Path, recipe: Recipe, val: Retrieval) -> None:

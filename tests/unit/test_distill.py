@@ -183,7 +183,7 @@ def test_too_few_photos_for_a_batch_are_named_before_training(material, cache, t
 
 
 def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tmp_path):
-    recipe = replace(RECIPE, teaching="none", head_lr=1e30, text_lr=1e30)
+    recipe = replace(RECIPE, teaching="none", head_lr=1e30, tuned_lr=1e30)
     with pytest.raises(TrainingError, match="The contrastive loss is nan at step"):
         train(material, tmp_path / "small", recipe, cache, silent)
 
