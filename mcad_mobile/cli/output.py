@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,21 +58,34 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Advance]:
-    """A bar on standard error that disappears when the work is done; nothing where standard
-    error is not a terminal."""
+    """A bar on standard error that disappears when the work is done. Where standard error is not
+    a terminal but a log: a line a minute, nothing for work that takes less."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_a_minute()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def advance(step: str, done: int, total: int) -> None:
             bar.update(task, description=step, completed=done, total=total)
 
         yield advance
+
+
+def _line_a_minute() -> Advance:
+    said = time.monotonic()
+
+    def advance(step: str, done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= 60:
+            said = time.monotonic()
+            print(f"{time.strftime('%H:%M:%S')} {step} ({done}/{total})", file=sys.stderr)
+
+    return advance

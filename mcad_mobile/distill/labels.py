@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,33 +29,55 @@ Teaching = Literal["none", "dual", "single", "mcad"]
 
 @dataclass(frozen=True)
 class DualLabels:
-    photos: PhotoRows  # rows [D]
-    texts: Features  # [M, D]
+    """Of one or more dual-stream teachers. Their embeddings are set side by side and scaled to
+    unit length, so that the similarity of several is the mean of their similarities."""
+
+    photos: tuple[PhotoRows, ...]  # per teacher, rows [D_n]
+    texts: tuple[Features, ...]  # per teacher, [M, D_n]
 
     @property
     def dim(self) -> int:
-        return int(self.texts.shape[1])
+        return sum(int(texts.shape[1]) for texts in self.texts)
 
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images [I, D] and texts [T, D] float32."""
-        texts = self.texts[batch.captions].astype(np.float32)
-        return self.photos.of(batch), torch.from_numpy(texts)
+        """Images [I, D] and texts [T, D] float32 of unit length."""
+        images = [photos.of(batch) for photos in self.photos]
+        return _side_by_side(images), self._texts(batch.captions)
+
+    def view(self, photos: Literal["paired", "extra"]) -> Tensor:
+        """All photos, as they are: [N, D] or [E, D]."""
+        rows = [getattr(teacher, photos)[0] for teacher in self.photos]
+        return _side_by_side([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
+
+    def all_texts(self) -> Tensor:
+        """[M, D]."""
+        return self._texts(np.arange(len(self.texts[0])))
+
+    def _texts(self, captions: Rows) -> Tensor:
+        rows = [texts[captions].astype(np.float32) for texts in self.texts]
+        return _side_by_side([torch.from_numpy(row) for row in rows])
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
-        """Pairs that the teacher makes: for every photo, the extra captions nearest to it
+        """Pairs that the teachers make: for every photo, the extra captions nearest to it
         -> [N + E, number] row numbers of captions. None without extra captions."""
         first = len(data.owner)
         if len(data.captions) == first:
             return None
-        texts = torch.from_numpy(self.texts[first:].astype(np.float32))
+        texts = self._texts(np.arange(first, len(data.captions)))
+        photos = [self.view("paired")]
+        if len(data.photos) > data.paired_photos:
+            photos.append(self.view("extra"))
         number = min(number, len(texts))
-        photos = [self.photos.paired[0], *self.photos.extra[:1]]
         nearest = [
-            (torch.from_numpy(chunk.astype(np.float32)) @ texts.T).topk(number, 1).indices
-            for rows in photos
-            for chunk in np.array_split(np.asarray(rows), max(len(rows) // 500, 1))
+            (chunk @ texts.T).topk(number, 1).indices
+            for chunk in torch.split(torch.cat(photos), 500)
         ]
         return torch.cat(nearest).numpy() + first
+
+
+def _side_by_side(embeddings: list[Tensor]) -> Tensor:
+    """Unit vectors [B, D_n] of several teachers -> unit vectors [B, sum D_n]."""
+    return torch.cat(embeddings, 1) / math.sqrt(len(embeddings))
 
 
 @dataclass(frozen=True)
@@ -109,8 +132,15 @@ class Labels:
 
 
 def dual_labels(
-    teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
+    teachers: Sequence[DualStreamTeacher], data: Dataset, views: Views, cache: FeatureCache
 ) -> DualLabels:
+    said = [_dual_labels(teacher, data, views, cache) for teacher in teachers]
+    return DualLabels(tuple(photos for photos, _ in said), tuple(texts for _, texts in said))
+
+
+def _dual_labels(
+    teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
+) -> tuple[PhotoRows, Features]:
     def of_view(photos: Sequence[Path], view: int) -> Features:
         label = f"dual-stream teacher, {len(photos)} photos"
         if isinstance(teacher, RegionTextTeacher):
@@ -128,7 +158,7 @@ def dual_labels(
         "dual-stream teacher, captions",
         lambda some: _half(teacher.embed_texts(some)),
     )
-    return DualLabels(photo_rows(data, views, of_view), texts)
+    return photo_rows(data, views, of_view), texts
 
 
 def single_labels(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from mcad_mobile.distill.student import (
 )
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
-from mcad_mobile.distill.teachers.train import School, train_dual, train_fusion, train_single
+from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
@@ -58,9 +58,9 @@ class Material:
 
 @dataclass(frozen=True)
 class Teachers:
-    """None stands for the reference teacher, trained on the pairs at hand."""
+    """None stands for the reference teachers, trained on the pairs at hand."""
 
-    dual: DualStreamTeacher | None = None
+    dual: Sequence[DualStreamTeacher] | None = None
     single: SingleStreamTeacher | None = None
 
 
@@ -190,11 +190,11 @@ def _check_batch(data: Dataset, recipe: Recipe) -> None:
 
 def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
-) -> tuple[RegionTextTeacher, WordRegionTeacher]:
+) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
     school, counts = _school(photos, recipe, cache)
-    dual = train_dual(school, counts)
-    return dual, train_single(school, dual)
+    duals = train_duals(school, counts)
+    return duals, train_single(school, duals[0])
 
 
 def _school(
@@ -217,19 +217,20 @@ def _labels(
     if recipe.teaching == "none":
         return None
     school, counts = _school(material.train, recipe, cache)
-    dual = teachers.dual or train_dual(school, counts)
-    dual_said = dual_labels(dual, data, views, cache)
+    duals = teachers.dual or train_duals(school, counts)
+    dual_said = dual_labels(duals, data, views, cache)
     if recipe.teaching == "dual":
         return Labels(dual_said)
     single = teachers.single
     if single is None:
-        if not isinstance(dual, RegionTextTeacher):
+        first = duals[0]
+        if not isinstance(first, RegionTextTeacher):
             raise TeacherError(
                 f"The reference single-stream teacher starts from the reference dual-stream one, "
-                f"not from {dual.name}.",
+                f"not from {first.name}.",
                 "Give a --single-teacher too, or neither.",
             )
-        single = train_single(school, dual)
+        single = train_single(school, first)
     labels = Labels(dual_said, single_labels(single, data, views, cache), None, recipe.candidates)
     if recipe.teaching == "single":
         return labels

@@ -20,7 +20,7 @@ from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.students.load import load_student
 
-TEACHERS = TeacherRecipe(views=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
+TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
 RECIPE = Recipe(
     epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, teachers=TEACHERS
 )

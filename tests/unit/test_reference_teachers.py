@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.qat import FakeQuantization
-from mcad_mobile.distill.teachers.load import load_dual, load_single
+from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import GridTrunk, RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
@@ -26,6 +26,10 @@ CAPTIONS = [
     "an espresso in a red cup on a wooden table",
     "a motorcycle stands in a garage",
 ]
+
+
+def one_dual(spec, device):
+    return load_duals([spec], device)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +204,7 @@ def test_fuse_is_its_formula_pair_by_pair(single):
 
 
 @pytest.mark.parametrize("spec", ["", "clip", "references", "transformers", "transformers:"])
-@pytest.mark.parametrize("load", [load_dual, load_single])
+@pytest.mark.parametrize("load", [one_dual, load_single])
 def test_a_spec_that_names_no_teacher_is_an_error_that_names_it(load, spec):
     with pytest.raises(
         TeacherError, match=r"(?s)is not a (dual|single)-stream.*\n  Write"
@@ -215,15 +219,15 @@ def test_open_clip_has_no_single_stream_teacher_and_no_nameless_one(spec):
         load_single(spec, "cpu")
     if spec != "open_clip:ViT-B-32":
         with pytest.raises(TeacherError, match="dual-stream"):
-            load_dual(spec, "cpu")
+            load_duals([spec], "cpu")
 
 
 def test_the_reference_is_nobody_yet():
-    assert load_dual("reference", "cpu") is None
+    assert load_duals(["reference"], "cpu") is None
     assert load_single("reference", "cpu") is None
 
 
-@pytest.mark.parametrize("load", [load_dual, load_single])
+@pytest.mark.parametrize("load", [one_dual, load_single])
 def test_a_folder_without_a_checkpoint_is_an_error_that_names_it(load, tmp_path):
     pytest.importorskip("transformers")
     contents = (None, "{", "{}", '{"model_type": "no-such-model"}')

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.errors import TeacherError, require
 
 
-def load_dual(spec: str, device: str) -> DualStreamTeacher | None:
-    """`reference` (None: trained on the pairs at hand), `transformers:PATH` (CLIP, SigLIP), or
-    `open_clip:NAME` and `open_clip:NAME:PRETRAINED`. TeacherError for anything else."""
-    kind, _, name = spec.partition(":")
-    if spec == "reference":
+def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | None:
+    """`reference` alone (None: trained on the pairs at hand), or any number of
+    `transformers:PATH` (CLIP, SigLIP), `open_clip:NAME` and `open_clip:NAME:PRETRAINED`.
+    TeacherError for anything else."""
+    if list(specs) == ["reference"]:
         return None
+    return [_load_dual(spec, device) for spec in specs]
+
+
+def _load_dual(spec: str, device: str) -> DualStreamTeacher:
+    kind, _, name = spec.partition(":")
     if kind == "transformers" and name:
         from mcad_mobile.distill.teachers.transformers_dual import TransformersDualTeacher
 
@@ -26,7 +33,7 @@ def load_dual(spec: str, device: str) -> DualStreamTeacher | None:
         return OpenClipTeacher.load(architecture, pretrained or None, device)
     raise TeacherError(
         f"{spec!r} is not a dual-stream teacher.",
-        "Write reference, transformers:PATH, or open_clip:NAME:PRETRAINED.",
+        "Write reference (alone), transformers:PATH, or open_clip:NAME:PRETRAINED.",
     )
 
 

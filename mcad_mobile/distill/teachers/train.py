@@ -1,5 +1,5 @@
-"""Train the reference teachers on captioned photos: first the dual-stream one, then the
-single-stream one from its spaces, then the fusion of both. Each is trained once and kept under a
+"""Train the reference teachers on captioned photos: the dual-stream ones, the single-stream one
+from the spaces of the first of them, and the fusion of all. Each is trained once and kept under a
 name made of its recipe and its data."""
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class TeacherRecipe:
     """Everything the reference teachers depend on beside the data."""
 
     views: int = 6
+    members: int = 3  # dual-stream teachers, from as many seeds
     batch: int = 256
     epochs: int = 12
     head_lr: float = 2e-3
@@ -53,8 +54,8 @@ class School:
     recipe: TeacherRecipe
     cache: FeatureCache
 
-    def order(self, batch: int) -> Order:
-        return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, self.recipe.seed)
+    def order(self, batch: int, seed: int) -> Order:
+        return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
 
     def grids(self, trunk: GridTrunk) -> PhotoRows:
         return photo_rows(
@@ -78,16 +79,20 @@ class School:
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
             started.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        parts = [kind, asdict(self.recipe), self.data.fingerprint, started.hexdigest()]
+        recipe = {**asdict(self.recipe), "members": None, "seed": order.seed}
+        parts = [kind, recipe, self.data.fingerprint, started.hexdigest()]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
         path = self.cache.folder / f"{kind}-{name}.safetensors"
         if path.exists():
             model.load_state_dict(load_file(path))
             model.to(accelerator().device)
             return
-        recipe = self.recipe
         schedule = Schedule(
-            epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
+            epochs,
+            order.steps_per_epoch,
+            self.recipe.warmup,
+            self.recipe.weight_decay,
+            order.seed,
         )
         loop = Loop(model, groups, schedule, path.with_suffix(".checkpoint"), name, kind)
         loop.run(lambda module, step: losses(loop, module, order.at(step)), self.cache.progress)
@@ -98,10 +103,19 @@ class School:
         loop.finish()
 
 
-def train_dual(school: School, token_counts: Tensor) -> RegionTextTeacher:
-    """EfficientNet-Lite2 regions and MiniLM-L6, contrastively. token_counts: [vocab]."""
-    trunk, recipe, data = GridTrunk(), school.recipe, school.data
-    torch.manual_seed(recipe.seed)
+def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
+    """As many as the recipe has members, each from a seed of its own. token_counts: [vocab]."""
+    trunk, recipe = GridTrunk(), school.recipe
+    seeds = [recipe.seed * recipe.members + member for member in range(recipe.members)]
+    return [_train_dual(school, trunk, token_counts, seed) for seed in seeds]
+
+
+def _train_dual(
+    school: School, trunk: GridTrunk, token_counts: Tensor, seed: int
+) -> RegionTextTeacher:
+    """EfficientNet-Lite2 regions and MiniLM-L6, contrastively."""
+    recipe, data = school.recipe, school.data
+    torch.manual_seed(seed)
     model = RegionText.pretrained(trunk, token_counts)
     grids = school.grids(trunk)
     new = [*model.head.parameters(), *model.text.head.parameters(), model.log_scale]
@@ -119,7 +133,7 @@ def train_dual(school: School, token_counts: Tensor) -> RegionTextTeacher:
         "dual-stream teacher",
         model,
         [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}],
-        school.order(recipe.batch),
+        school.order(recipe.batch, seed),
         recipe.epochs,
         losses,
     )
@@ -131,7 +145,7 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
     recipe, data = school.recipe, school.data
     torch.manual_seed(recipe.seed)
     model = WordRegion(dual)
-    grids, order = school.grids(dual.trunk), school.order(recipe.single_batch)
+    grids, order = school.grids(dual.trunk), school.order(recipe.single_batch, recipe.seed)
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         # Every process scores its own pairs against each other: word counts differ, and scores
@@ -177,7 +191,7 @@ def train_fusion(school: School, labels: Labels) -> Fusion:
         "fusion",
         model,
         [{"params": list(model.parameters()), "lr": recipe.fusion_lr}],
-        school.order(recipe.batch),
+        school.order(recipe.batch, recipe.seed),
         recipe.fusion_epochs,
         losses,
     )
