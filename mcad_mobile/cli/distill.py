@@ -18,16 +18,22 @@ Teaching = Literal["mcad", "dual", "single", "none"]
 def distill(
     data: Annotated[
         list[Path],
-        typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/."),
+        typer.Option(
+            "--data", metavar="DIR", help="DIR with dataset_*.json (Karpathy layout) and images/."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the student is written.")],
     extra_photos: Annotated[
         list[Path] | None,
-        typer.Option("--extra-photos", help="DIR of photos without captions. May be repeated."),
+        typer.Option(
+            "--extra-photos", metavar="DIR", help="DIR of photos without captions. May be repeated."
+        ),
     ] = None,
     extra_captions: Annotated[
         list[Path] | None,
-        typer.Option("--extra-captions", help="FILE of captions without photos, one a line."),
+        typer.Option(
+            "--extra-captions", metavar="FILE", help="FILE of captions without photos, one a line."
+        ),
     ] = None,
     teaching: Annotated[
         Teaching | None,
@@ -37,6 +43,7 @@ def distill(
         list[str] | None,
         typer.Option(
             "--dual-teacher",
+            metavar="TEACHER",
             help="transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated."
             "  [default: reference]",
         ),

@@ -20,7 +20,8 @@ from mcad_mobile.distill.loop import accelerator
 
 Progress = Callable[[str, int, int], None]
 Features = NDArray[Any]  # float16, or token ids
-_BATCH = 64
+_PHOTOS_AT_ONCE = 64
+_CAPTIONS_AT_ONCE = 512
 
 
 class FeatureCache:
@@ -50,6 +51,7 @@ class FeatureCache:
             len(looks),
             lambda start, stop: compute([look.open() for look in looks[start:stop]]),
             f"{label}, view {view + 1}",
+            _PHOTOS_AT_ONCE,
         )
 
     def of_captions(
@@ -65,22 +67,33 @@ class FeatureCache:
             len(captions),
             lambda start, stop: compute(list(captions[start:stop])),
             label,
+            _CAPTIONS_AT_ONCE,
         )
 
     def of_features(
-        self, source: Features, identity: str, label: str, compute: Callable[[Features], Features]
+        self,
+        sources: Sequence[Features],
+        identity: str,
+        label: str,
+        compute: Callable[[list[Features]], Features],
     ) -> Features:
-        """What `compute` gives for features that this cache holds: a second model on a first."""
-        assert isinstance(source, np.memmap) and source.filename
+        """What `compute` gives for features that this cache holds, row by row: a second model on
+        first ones."""
         return self._stored(
-            _digest(identity, Path(source.filename).name),
-            len(source),
-            lambda start, stop: compute(np.asarray(source[start:stop])),
+            _digest(identity, *(_name_of(source) for source in sources)),
+            len(sources[0]),
+            lambda start, stop: compute([np.asarray(source[start:stop]) for source in sources]),
             label,
+            _PHOTOS_AT_ONCE,
         )
 
     def _stored(
-        self, key: str, count: int, compute: Callable[[int, int], Features], label: str
+        self,
+        key: str,
+        count: int,
+        compute: Callable[[int, int], Features],
+        label: str,
+        at_once: int,
     ) -> Features:
         path = self.folder / f"{key}.npy"
         with accelerator().main_process_first():
@@ -88,18 +101,23 @@ class FeatureCache:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 # Another run may be making the same file.
                 partial = path.with_suffix(f".{os.getpid()}.partial")
-                self._fill(partial, count, compute, label)
+                self._fill(partial, count, compute, label, at_once)
                 partial.replace(path)
         stored: Features = np.load(path, mmap_mode="r")
         return stored
 
     def _fill(
-        self, path: Path, count: int, compute: Callable[[int, int], Features], label: str
+        self,
+        path: Path,
+        count: int,
+        compute: Callable[[int, int], Features],
+        label: str,
+        at_once: int,
     ) -> None:
         """Row by row into a mapped file: a gallery's features may not fit into memory."""
         out: np.memmap[Any, Any] | None = None
-        for start in range(0, count, _BATCH):
-            stop = min(start + _BATCH, count)
+        for start in range(0, count, at_once):
+            stop = min(start + at_once, count)
             rows = compute(start, stop)
             if out is None:
                 shape = (count, *rows.shape[1:])
@@ -108,6 +126,11 @@ class FeatureCache:
             self.progress(label, stop, count)
         assert out is not None, "there is nothing to compute features of"
         out.flush()
+
+
+def _name_of(stored: Features) -> str:
+    assert isinstance(stored, np.memmap) and stored.filename, "only a cache's own features"
+    return Path(stored.filename).name
 
 
 def _digest(*parts: str) -> str:

@@ -144,7 +144,7 @@ def _dual_labels(
     def of_view(photos: Sequence[Path], view: int) -> Features:
         label = f"dual-stream teacher, {len(photos)} photos"
         if isinstance(teacher, RegionTextTeacher):
-            grids = teacher.trunk.cached(cache, photos, view)
+            grids = [trunk.cached(cache, photos, view) for trunk in teacher.trunks]
             return cache.of_features(
                 grids, teacher.identity, label, lambda rows: _half(teacher.embed_grids(rows))
             )
@@ -167,7 +167,7 @@ def single_labels(
     def of_view(photos: Sequence[Path], view: int) -> Features:
         label = f"single-stream teacher, {len(photos)} photos"
         if isinstance(teacher, WordRegionTeacher):
-            grids = teacher.dual.trunk.cached(cache, photos, view)
+            grids = [trunk.cached(cache, photos, view) for trunk in teacher.dual.trunks]
             return cache.of_features(
                 grids, teacher.identity, label, lambda rows: _half(teacher.grid_states(rows))
             )

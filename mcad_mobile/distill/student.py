@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.device import bfloat16, device_of
-from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.mcad import Student, StudentConfig
 
@@ -29,25 +24,6 @@ def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
     load_imagenet(student.image)
     load_minilm(student.text, token_counts)
     return student
-
-
-def trunk_identity(student: Student) -> str:
-    """A hash of what the grids of the frozen trunk depend on."""
-    trunk = nn.ModuleDict({"stem": student.image.stem, "blocks": student.image.blocks})
-    return identity_of(trunk, {"preprocess": repr(student.config.preprocess)})
-
-
-@torch.no_grad()
-def trunk_grids(student: Student, photos: list[Image.Image]) -> Features:
-    """RGB photos -> the frozen trunk's last grids [B, 7, 7, 320] float16, from bfloat16."""
-    trunk = student.image.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pixels = np.stack([student.config.preprocess.pixels(photo) for photo in photos])
-    device = device_of(trunk)
-    batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
-    with bfloat16(device):
-        grids = trunk.grid(batch).permute(0, 2, 3, 1)
-    rows: Features = grids.half().cpu().numpy()
-    return rows
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
 from mcad_mobile.distill.device import device_of
-from mcad_mobile.distill.features import FeatureCache, PhotoRows, Progress, photo_rows
+from mcad_mobile.distill.features import FeatureCache, PhotoRows, Progress
 from mcad_mobile.distill.fusion import Modified
+from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import (
@@ -32,8 +33,6 @@ from mcad_mobile.distill.student import (
     Learner,
     embed_grids,
     fresh_student,
-    trunk_grids,
-    trunk_identity,
 )
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
@@ -238,18 +237,7 @@ def _labels(
 
 
 def _student_grids(student: Student, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-    identity = trunk_identity(student)
-    return photo_rows(
-        data,
-        views,
-        lambda photos, view: cache.of_photos(
-            photos,
-            view,
-            identity,
-            f"student's grids, {len(photos)} photos",
-            lambda some: trunk_grids(student, some),
-        ),
-    )
+    return GridTrunk(student.image, student.config.preprocess).rows(data, views, cache)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.students.text_tower import TextConfig, TextTower
 
-CAPTIONS = [f"caption {number}" for number in range(150)]  # three batches of the cache
+CAPTIONS = [f"caption {number}" for number in range(1200)]  # three batches of the cache
 
 
 class Counted:
@@ -61,7 +61,7 @@ def photos(tmp_path) -> list[Path]:
 def test_features_are_computed_once_batch_by_batch_and_served_from_then_on(cache):
     model = Counted()
     first = cache.of_captions(CAPTIONS, "m", "captions", model.captions)
-    assert model.asked == [64, 64, 22]
+    assert model.asked == [512, 512, 176]
     assert np.array_equal(first, Counted().captions(CAPTIONS))
     later = FeatureCache(cache.folder, cache.progress)
     assert np.array_equal(later.of_captions(CAPTIONS, "m", "other label", refuse), first)
@@ -71,7 +71,7 @@ def test_progress_counts_every_row_up_to_the_last(tmp_path):
     told = []
     cache = FeatureCache(tmp_path, lambda *step: told.append(step))
     cache.of_captions(CAPTIONS, "m", "captions", Counted().captions)
-    assert told == [("captions", done, 150) for done in (64, 128, 150)]
+    assert told == [("captions", done, 1200) for done in (512, 1024, 1200)]
 
 
 def test_another_model_other_captions_or_another_order_are_computed_anew(cache):
@@ -141,11 +141,11 @@ def test_a_run_cut_off_leaves_nothing_that_is_served_later(cache):
 
     with pytest.raises(KeyboardInterrupt):
         cache.of_captions(CAPTIONS, "m", "", killed)
-    assert model.asked == [64]
+    assert model.asked == [512]
     assert not list(cache.folder.glob("*.npy"))
     again = Counted()
     found = cache.of_captions(CAPTIONS, "m", "", again.captions)
-    assert again.asked == [64, 64, 22]
+    assert again.asked == [512, 512, 176]
     assert np.array_equal(found, Counted().captions(CAPTIONS))
     assert len(list(cache.folder.iterdir())) == 1
 
@@ -157,15 +157,18 @@ def test_a_second_model_on_a_firsts_features_is_kept_under_both(cache):
     )
     asked = []
 
-    def negative(rows):
+    def negative(sources):
+        (rows,) = sources
         asked.append(len(rows))
         return -rows
 
-    assert np.array_equal(cache.of_features(first, "second", "", negative), -first)
-    assert asked == [64, 64, 22]
-    assert np.array_equal(cache.of_features(first, "second", "", refuse), -first)
-    assert np.array_equal(cache.of_features(other, "second", "", negative), -other)
-    assert np.array_equal(cache.of_features(first, "third", "", lambda rows: 3 * rows), 3 * first)
+    assert np.array_equal(cache.of_features([first], "second", "", negative), -first)
+    assert asked == [64] * 18 + [48]
+    assert np.array_equal(cache.of_features([first], "second", "", refuse), -first)
+    assert np.array_equal(cache.of_features([other], "second", "", negative), -other)
+    assert np.array_equal(
+        cache.of_features([first], "third", "", lambda some: 3 * some[0]), 3 * first
+    )
 
 
 def dataset_of(photos: int, paired: int, captions: tuple[str, ...] = ()) -> Dataset:
@@ -216,9 +219,9 @@ class Reader:
 def test_what_a_teacher_read_in_a_caption_survives_the_cache_exactly(cache, photos, kind):
     generator = torch.Generator().manual_seed(0)
     if kind == "token ids":  # beyond 2048 float16 has no odd numbers, beyond 65504 none at all
-        states = torch.randint(2049, 250_000, (150, 6), generator=generator)
+        states = torch.randint(2049, 250_000, (len(CAPTIONS), 6), generator=generator)
     else:
-        states = torch.randn(150, 6, 5, generator=generator).half()
+        states = torch.randn(len(CAPTIONS), 6, 5, generator=generator).half()
     data = Dataset(
         tuple(photos), tuple(CAPTIONS), np.arange(3), torch.zeros(0, 0), torch.zeros(0, 0)
     )

@@ -1,5 +1,5 @@
-"""The reference teachers: their trunk is EfficientNet-Lite2, and what they learn from and what they
-are asked later are the same scores. All but the trunk is random."""
+"""The reference teachers: their trunks are EfficientNet-Lite2 and -Lite0, and what they learn from
+and what they are asked later are the same scores. All but the trunks is random."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import TextStates
-from mcad_mobile.distill.teachers.region_text import GridTrunk, RegionText, RegionTextTeacher
+from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.preprocess import open_photo
-from mcad_mobile.students.image_tower import SameConv, Trunk, scaled
+from mcad_mobile.students.image_tower import Trunk, scaled
 
 CAPTIONS = [
     "a cat",
@@ -41,10 +42,10 @@ def photos():
 @pytest.fixture(scope="module")
 def dual() -> RegionTextTeacher:
     torch.manual_seed(0)
-    trunk = GridTrunk()
-    model = RegionText(trunk.module.head_conv.in_channels)
+    trunks = [GridTrunk.pretrained(2), GridTrunk.pretrained(0)]
+    model = RegionText([trunk.channels for trunk in trunks])
     spread(model.region, model.head, model.text.head)
-    return RegionTextTeacher(trunk, model)
+    return RegionTextTeacher(trunks, model)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def spread(*modules: nn.Module) -> None:
 
 @pytest.fixture(scope="module")
 def grids(dual, photos):
-    return dual.trunk.grids(photos)
+    return [trunk.grids(photos) for trunk in dual.trunks]
 
 
 def test_scaling_gives_lite2_as_it_was_published():
@@ -84,7 +85,7 @@ def test_scaling_gives_lite2_as_it_was_published():
 
 
 def test_no_parameter_of_the_trunk_is_left_as_it_was_drawn(dual):
-    filled = dict(dual.trunk.module.named_parameters())
+    filled = dict(dual.trunks[0].module.named_parameters())
     for name, drawn in Trunk(scaled(1.1, 1.2)).named_parameters():
         assert (filled[name] != drawn).float().mean() > 0.99, name
 
@@ -98,9 +99,11 @@ def test_the_trunk_sees_what_timms_lite2_sees_with_the_same_weights(dual, photos
     reference = timm.create_model("tf_efficientnet_lite2", pretrained=False).eval()
     names = reference.state_dict().keys()
     reference.load_state_dict(dict(zip(names, source.values(), strict=True)))
-    pixels = torch.from_numpy(np.stack([dual.trunk.preprocess.pixels(photo) for photo in photos]))
+    pixels = torch.from_numpy(
+        np.stack([dual.trunks[0].preprocess.pixels(photo) for photo in photos])
+    )
     expected = reference.forward_features(pixels).mean((2, 3))
-    found = dual.trunk.module.features(pixels)
+    found = dual.trunks[0].module.features(pixels)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.max()))
     # Tabby, tiger cat or Egyptian cat; espresso or cup; moped or scooter.
     kinds = reference.classifier(found).argmax(1).tolist()
@@ -111,15 +114,13 @@ CLASSES = ({281, 282, 285}, {967, 968}, {665, 670})
 
 
 @torch.no_grad()
-def test_region_text_starts_from_the_trunks_own_last_convolution(dual, photos, grids):
-    trunk, model = dual.trunk, RegionText(352)
-    last: SameConv = trunk.module.head_conv
-    model.region.weight.copy_(last.weight.flatten(1))
-    model.region.bias.copy_(last.bias)
+def test_region_text_starts_from_the_trunks_own_last_convolutions(dual, photos, grids):
+    model = RegionText.pretrained(dual.trunks, torch.ones(30522))
+    trunk = dual.trunks[0]
     pixels = torch.from_numpy(np.stack([trunk.preprocess.pixels(photo) for photo in photos]))
-    expected = trunk.module.features(pixels)
-    found = model.regions(torch.from_numpy(grids).float()).mean(1)
-    assert grids.dtype == np.float16
+    expected = torch.cat([trunk.module.features(pixels) for trunk in dual.trunks], 1)
+    found = model.regions(dual.seen(grids)).mean(1)
+    assert {part.dtype for part in grids} == {np.dtype(np.float16)}
     assert F.cosine_similarity(found, expected).min() > 0.999  # grids are made in bfloat16
 
 
@@ -150,7 +151,7 @@ def test_a_text_is_embedded_alike_from_its_token_states(dual):
 def test_training_scores_all_pairs_as_the_teacher_scores_each(single, photos, grids):
     dual, model = single.dual, single.model
     ids, mask = (torch.from_numpy(array) for array in dual.tokenizer.batch(CAPTIONS))
-    some = torch.from_numpy(grids).float()
+    some = dual.seen(grids)
     tokens, there = dual.tokens(ids, mask), mask > 0
     owner = there.nonzero()[:, 0]
     mean = F.one_hot(owner, 3) / mask.sum(1)

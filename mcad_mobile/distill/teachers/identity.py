@@ -105,19 +105,24 @@ def cannot_load(source: str, error: Exception) -> TeacherError:
 
 
 def in_batches(
-    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor
+    encode: Callable[[list[Item]], Tensor],
+    items: Sequence[Item],
+    empty: Tensor,
+    size: int = _BATCH,
 ) -> Tensor:
     """Rows of `encode` for all items, computed a batch at a time without gradients, and gathered
     on the CPU in the dtype of `empty`: what zero items give, [0, ...]."""
     rows = [empty]
     with torch.no_grad():
-        for start in range(0, len(items), _BATCH):
-            batch = encode(list(items[start : start + _BATCH]))
+        for start in range(0, len(items), size):
+            batch = encode(list(items[start : start + size]))
             rows.append(batch.to("cpu", empty.dtype))
     return torch.cat(rows)
 
 
-def unit_rows(encode: Callable[[list[Item]], Tensor], items: Sequence[Item], dim: int) -> Tensor:
+def unit_rows(
+    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], dim: int, size: int = _BATCH
+) -> Tensor:
     """`in_batches` for embeddings: [N, dim] float32 of unit length, on the CPU."""
-    rows = in_batches(encode, items, torch.empty(0, dim))
+    rows = in_batches(encode, items, torch.empty(0, dim), size)
     return nn.functional.normalize(rows, dim=1)

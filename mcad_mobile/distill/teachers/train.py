@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
 from mcad_mobile.distill.device import bfloat16
-from mcad_mobile.distill.features import FeatureCache, PhotoRows, photo_rows
+from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion
+from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.teachers.protocol import Fused
-from mcad_mobile.distill.teachers.region_text import GridTrunk, RegionText, RegionTextTeacher
+from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
 
 
@@ -31,7 +32,7 @@ class TeacherRecipe:
     """Everything the reference teachers depend on beside the data."""
 
     views: int = 6
-    members: int = 3  # dual-stream teachers, from as many seeds
+    members: int = 2  # dual-stream teachers, from as many seeds
     batch: int = 256
     epochs: int = 12
     head_lr: float = 2e-3
@@ -57,12 +58,11 @@ class School:
     def order(self, batch: int, seed: int) -> Order:
         return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
 
-    def grids(self, trunk: GridTrunk) -> PhotoRows:
-        return photo_rows(
-            self.data,
-            Views(self.recipe.views, 0),
-            lambda photos, view: trunk.cached(self.cache, photos, view),
-        )
+    def grids(self, trunks: Sequence[GridTrunk]) -> Callable[[Batch], Tensor]:
+        """A batch's grids, those of all trunks side by side: [I, 7, 7, C] float32."""
+        views = Views(self.recipe.views, 0)
+        rows = [trunk.rows(self.data, views, self.cache) for trunk in trunks]
+        return lambda batch: torch.cat([some.of(batch) for some in rows], -1)
 
     def train(
         self,
@@ -105,19 +105,19 @@ class School:
 
 def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
     """As many as the recipe has members, each from a seed of its own. token_counts: [vocab]."""
-    trunk, recipe = GridTrunk(), school.recipe
+    trunks, recipe = [GridTrunk.pretrained(size) for size in (2, 0)], school.recipe
     seeds = [recipe.seed * recipe.members + member for member in range(recipe.members)]
-    return [_train_dual(school, trunk, token_counts, seed) for seed in seeds]
+    return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
 
 
 def _train_dual(
-    school: School, trunk: GridTrunk, token_counts: Tensor, seed: int
+    school: School, trunks: Sequence[GridTrunk], token_counts: Tensor, seed: int
 ) -> RegionTextTeacher:
-    """EfficientNet-Lite2 regions and MiniLM-L6, contrastively."""
+    """Regions of both trunks and MiniLM-L6, contrastively."""
     recipe, data = school.recipe, school.data
     torch.manual_seed(seed)
-    model = RegionText.pretrained(trunk, token_counts)
-    grids = school.grids(trunk)
+    model = RegionText.pretrained(trunks, token_counts)
+    grids = school.grids(trunks)
     new = [*model.head.parameters(), *model.text.head.parameters(), model.log_scale]
     fresh = {id(parameter) for parameter in new}
     tuned = [parameter for parameter in model.parameters() if id(parameter) not in fresh]
@@ -125,7 +125,7 @@ def _train_dual(
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         mine, photos, texts = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
-        image, text, scale = module(grids.of(mine).to(loop.device), ids, mask)
+        image, text, scale = module(grids(mine).to(loop.device), ids, mask)
         loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
         return {"contrastive": loss}
 
@@ -137,7 +137,7 @@ def _train_dual(
         recipe.epochs,
         losses,
     )
-    return RegionTextTeacher(trunk, model)
+    return RegionTextTeacher(trunks, model)
 
 
 def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
@@ -145,7 +145,7 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
     recipe, data = school.recipe, school.data
     torch.manual_seed(recipe.seed)
     model = WordRegion(dual)
-    grids, order = school.grids(dual.trunk), school.order(recipe.single_batch, recipe.seed)
+    grids, order = school.grids(dual.trunks), school.order(recipe.single_batch, recipe.seed)
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         # Every process scores its own pairs against each other: word counts differ, and scores
@@ -153,7 +153,7 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
         mine, _, _ = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
         with torch.no_grad(), bfloat16(loop.device):
-            seen = grids.of(mine).to(loop.device)
+            seen = grids(mine).to(loop.device)
             regions, tokens = dual.model.regions(seen), dual.tokens(ids, mask)
             similarity = dual.model.photos(seen) @ dual.sentences(tokens, mask).T
         there = mask > 0

@@ -7,18 +7,18 @@ nothing learns nothing from 6,000 photos.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.device import bfloat16, device_of
+from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
@@ -38,19 +38,14 @@ class WordRegion(nn.Module):
 
     def __init__(self, dual: RegionTextTeacher) -> None:
         super().__init__()
-        width = dual.model.text.config.width
-        self.region_head = type(dual.model.head)(
-            dual.model.region.out_features, dual.model.head.up.out_features, dual.dim
-        )
-        self.region_head.load_state_dict(dual.model.head.state_dict())
-        self.word_head = nn.Linear(width, dual.dim)
-        self.word_head.load_state_dict(dual.model.text.head.state_dict())
+        self.region_head = copy.deepcopy(dual.model.head)
+        self.word_head = copy.deepcopy(dual.model.text.head)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self.gate = nn.Parameter(torch.tensor(0.0))
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def photo(self, regions: Tensor) -> Tensor:
-        """[B, 49, 1280] -> [B, 49, D] of unit length."""
+        """[B, 49, 1280 a trunk] -> [B, 49, D] of unit length."""
         return F.normalize(self.region_head(regions).float(), dim=-1)
 
     def words(self, tokens: Tensor) -> Tensor:
@@ -60,9 +55,9 @@ class WordRegion(nn.Module):
     def forward(self, regions: Tensor, tokens: Tensor, mean: Tensor, dual: Tensor) -> Tensor:
         """Scores of all pairs [V, T] at once, times the inverse temperature, for training.
 
-        regions [V, 49, 1280]; tokens [W, 384], those of all captions one after the other; mean
-        [W, T] averages a caption's words; dual [V, T], the dual-stream similarities. The length
-        of an attended region comes from the regions' Gram matrix, sqrt(a' G a), so that the
+        regions [V, 49, 1280 a trunk]; tokens [W, 384], those of all captions one after the other;
+        mean [W, T] averages a caption's words; dual [V, T], the dual-stream similarities. The
+        length of an attended region comes from the regions' Gram matrix, sqrt(a' G a), so that the
         attended vectors themselves [V, W, D] are never formed.
         """
         return capped(self.log_scale) * self._scores(
@@ -105,14 +100,13 @@ class WordRegionTeacher:
         return identity_of(self.model, {"dual": self.dual.identity})
 
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
-        return self.grid_states(self.dual.trunk.grids(photos))
+        return self.grid_states([trunk.grids(photos) for trunk in self.dual.trunks])
 
     @torch.no_grad()
-    def grid_states(self, grids: NDArray[np.float16]) -> Tensor:
-        """What photo_states gives, from grids that are there already: [B, 1 + 49, D] float16."""
-        device = device_of(self.model)
-        with bfloat16(device):
-            seen = torch.from_numpy(grids.astype(np.float32)).to(device)
+    def grid_states(self, grids: Sequence[Features]) -> Tensor:
+        """What photo_states gives, from each trunk's grids: [B, 1 + 49, D] float16."""
+        with bfloat16(device_of(self.model)):
+            seen = self.dual.seen(grids)
             regions, whole = self.dual.model.regions(seen), self.dual.model.photos(seen)
             return torch.cat([whole[:, None], self.model.photo(regions)], 1).half().cpu()
 

@@ -1,0 +1,69 @@
+"""Frozen trunks: EfficientNet-Lite up to its last grid of 7 x 7, computed once for each photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from mcad_mobile.distill.dataset import Dataset, Views
+from mcad_mobile.distill.device import bfloat16, device_of
+from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
+from mcad_mobile.distill.loop import accelerator
+from mcad_mobile.distill.pretrained import load_imagenet
+from mcad_mobile.distill.teachers.identity import identity_of
+from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.students.image_tower import LITE0, Trunk, scaled
+from mcad_mobile.students.mcad import default_config
+
+_STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
+
+
+class GridTrunk:
+    """`module` as it is now: what trains behind it must not change it."""
+
+    def __init__(self, module: Trunk, preprocess: Preprocess) -> None:
+        self.module = module.eval()
+        self.preprocess = preprocess
+
+    @staticmethod
+    def pretrained(size: int) -> GridTrunk:
+        """EfficientNet-Lite0 or -Lite2 with its ImageNet weights, on the training device."""
+        module = Trunk(_STAGES[size])
+        load_imagenet(module, size)
+        return GridTrunk(module.to(accelerator().device), default_config().preprocess)
+
+    @property
+    def channels(self) -> int:
+        return self.module.head_conv.in_channels
+
+    @cached_property
+    def identity(self) -> str:
+        frozen = nn.ModuleDict({"stem": self.module.stem, "blocks": self.module.blocks})
+        return identity_of(frozen, {"preprocess": repr(self.preprocess)})
+
+    @torch.no_grad()
+    def grids(self, photos: Sequence[Image.Image]) -> Features:
+        """RGB photos -> [B, 7, 7, C] float16, computed in bfloat16."""
+        pixels = np.stack([self.preprocess.pixels(photo) for photo in photos])
+        device = device_of(self.module)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
+        with bfloat16(device):
+            grid = self.module.grid(batch).permute(0, 2, 3, 1)
+        rows: Features = grid.half().cpu().numpy()
+        return rows
+
+    def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
+        """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
+        label = f"grids of {len(photos)} photos, {self.channels} channels"
+        return cache.of_photos(photos, view, self.identity, label, self.grids)
+
+    def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
+        """Grids of a whole dataset."""
+        return photo_rows(data, views, lambda photos, view: self.cached(cache, photos, view))
