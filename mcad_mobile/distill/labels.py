@@ -103,6 +103,7 @@ class Labels:
     single: SingleLabels | None = None
     fusion: Fusion | None = None
     candidates: int = 8
+    identity: tuple[str, ...] = ()  # of the teachers
 
     @torch.no_grad()
     def of(self, batch: Batch, teaching: Teaching) -> Modified:

@@ -77,17 +77,18 @@ class Loop:
         self,
         losses: Callable[[nn.Module, int], Losses],
         progress: Progress,
-        after_epoch: Callable[[int], str] = lambda epoch: "done",
+        after_epoch: Callable[[int], str] = lambda epoch: "saved",
         record: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         """Train to the end, from the checkpoint where there is one.
 
         `losses(model, step)` gives named loss parts, [] float32 each, that are summed;
-        `after_epoch(epoch)` gives a line for the progress bar (epochs count from 1); `record` is
-        handed the parts of each step. TrainingError if a loss is not finite, or if the checkpoint
-        belongs to another recipe or other data.
+        `after_epoch(epoch)` says what it has come to, for the progress bar (epochs count from 1);
+        `record` is handed the parts of each step. TrainingError if a loss is not finite, or if
+        the checkpoint belongs to another recipe or other data.
         """
         self._resume()
+        latest = ""
         total, per_epoch = self.schedule.steps, self.schedule.steps_per_epoch
         while self.step < total:
             self.model.train()
@@ -104,13 +105,14 @@ class Loop:
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            epochs = f"epoch {epoch}/{self.schedule.epochs}"
-            progress(f"{self.label}, {epochs}: {shown}", self.step, total)
+            where = f"{self.label}, epoch {epoch}/{self.schedule.epochs}"
+            progress(f"{where}: {shown}{latest}", self.step, total)
             if record:
                 record(self.step, values)
             if self.step % per_epoch == 0:
                 self._save()
-                progress(f"{self.label}, epoch {epoch}: {after_epoch(epoch)}", self.step, total)
+                latest = f"; {after_epoch(epoch)} after epoch {epoch}"
+                progress(f"{where}: {shown}{latest}", self.step, total)
 
     def share(self, batch: Batch) -> tuple[Batch, Rows, Rows]:
         """What this process embeds of a batch, and how to put the gathered rows of photos and of

@@ -29,11 +29,7 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.student import (
-    Learner,
-    embed_grids,
-    fresh_student,
-)
+from mcad_mobile.distill.student import Learner, embed_grids, fresh_student
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
@@ -103,15 +99,15 @@ def train(
     schedule = Schedule(
         recipe.epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
     )
-    fingerprint = json.dumps([recipe.to_json(), data.fingerprint])
+    identity = labels.identity if labels else ()
+    fingerprint = json.dumps([recipe.to_json(), data.fingerprint, identity])
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
 
+    quantized_from = (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
+
     def losses(module: nn.Module, step: int) -> Losses:
-        if (
-            learner.quantization
-            and step >= (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
-        ):
+        if learner.quantization and step >= quantized_from:
             learner.quantization.on = True
         batch = order.at(step)
         mine, photos, texts = loop.share(batch)
@@ -218,8 +214,9 @@ def _labels(
     school, counts = _school(material.train, recipe, cache)
     duals = teachers.dual or train_duals(school, counts)
     dual_said = dual_labels(duals, data, views, cache)
+    identity = tuple(teacher.identity for teacher in duals)
     if recipe.teaching == "dual":
-        return Labels(dual_said)
+        return Labels(dual_said, identity=identity)
     single = teachers.single
     if single is None:
         first = duals[0]
@@ -230,7 +227,9 @@ def _labels(
                 "Give a --single-teacher too, or neither.",
             )
         single = train_single(school, first)
-    labels = Labels(dual_said, single_labels(single, data, views, cache), None, recipe.candidates)
+    single_said = single_labels(single, data, views, cache)
+    identity = (*identity, single.identity)
+    labels = Labels(dual_said, single_said, None, recipe.candidates, identity)
     if recipe.teaching == "single":
         return labels
     return replace(labels, fusion=train_fusion(school, labels))
