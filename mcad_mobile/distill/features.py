@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mcad_mobile.data.augment import PhotoView
-from mcad_mobile.distill.dataset import Batch, Dataset, Views, content_of
+from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.loop import accelerator
 
 Progress = Callable[[str, int, int], None]
@@ -166,3 +166,33 @@ def photo_rows(
         tuple(of_view(paired, view) for view in range(views.paired)),
         tuple(of_view(extra, view) for view in range(views.extra)) if extra else (),
     )
+
+
+@dataclass(frozen=True)
+class CaptionRows:
+    """Features of a dataset's captions: its paired ones, and extra ones (None: there are none)."""
+
+    paired: Features  # [M, ...]
+    extra: Features | None  # [X, ...]
+
+    def __len__(self) -> int:
+        return len(self.paired) + (0 if self.extra is None else len(self.extra))
+
+    def of(self, captions: Rows) -> Features:
+        """[len(captions), ...], by row numbers of the dataset."""
+        if self.extra is None:
+            return np.asarray(self.paired[captions])
+        first = len(self.paired)
+        rows = np.empty((len(captions), *self.paired.shape[1:]), self.paired.dtype)
+        paired = captions < first
+        rows[paired] = self.paired[captions[paired]]
+        rows[~paired] = self.extra[captions[~paired] - first]
+        return rows
+
+
+def caption_rows(data: Dataset, of_captions: Callable[[Sequence[str]], Features]) -> CaptionRows:
+    """`of_captions(captions)` for both kinds of `data`: apart, so that paired captions are not
+    encoded again when others come along."""
+    first = len(data.owner)
+    extra = data.captions[first:]
+    return CaptionRows(of_captions(data.captions[:first]), of_captions(extra) if extra else None)

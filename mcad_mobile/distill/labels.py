@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
-from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
+from mcad_mobile.distill.features import (
+    CaptionRows,
+    FeatureCache,
+    Features,
+    PhotoRows,
+    caption_rows,
+    photo_rows,
+)
 from mcad_mobile.distill.fusion import Fusion, Modified, candidates
 from mcad_mobile.distill.teachers.protocol import (
     DualStreamTeacher,
@@ -33,11 +40,11 @@ class DualLabels:
     unit length, so that the similarity of several is the mean of their similarities."""
 
     photos: tuple[PhotoRows, ...]  # per teacher, rows [D_n]
-    texts: tuple[Features, ...]  # per teacher, [M, D_n]
+    texts: tuple[CaptionRows, ...]  # per teacher, rows [D_n]
 
     @property
     def dim(self) -> int:
-        return sum(int(texts.shape[1]) for texts in self.texts)
+        return sum(int(texts.paired.shape[1]) for texts in self.texts)
 
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images [I, D] and texts [T, D] float32 of unit length."""
@@ -54,7 +61,7 @@ class DualLabels:
         return self._texts(np.arange(len(self.texts[0])))
 
     def _texts(self, captions: Rows) -> Tensor:
-        rows = [texts[captions].astype(np.float32) for texts in self.texts]
+        rows = [texts.of(captions).astype(np.float32) for texts in self.texts]
         return _side_by_side([torch.from_numpy(row) for row in rows])
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
@@ -84,13 +91,13 @@ def _side_by_side(embeddings: list[Tensor]) -> Tensor:
 class SingleLabels:
     teacher: SingleStreamTeacher
     photos: PhotoRows  # rows [R, C]
-    captions: Features  # [M, states and mask]
+    captions: CaptionRows  # rows: states and mask
     shape: tuple[int, ...]  # of a caption's states
     length: int  # of its mask
 
     def texts(self, captions: Rows) -> TextStates:
         """States and mask of captions by their row numbers."""
-        rows = torch.from_numpy(self.captions[captions])
+        rows = torch.from_numpy(self.captions.of(captions))
         states, mask = rows[:, : -self.length], rows[:, -self.length :]
         return TextStates(states.reshape(-1, *self.shape), mask.float())
 
@@ -141,7 +148,7 @@ def dual_labels(
 
 def _dual_labels(
     teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
-) -> tuple[PhotoRows, Features]:
+) -> tuple[PhotoRows, CaptionRows]:
     def of_view(photos: Sequence[Path], view: int) -> Features:
         label = f"dual-stream teacher, {len(photos)} photos"
         if isinstance(teacher, RegionTextTeacher):
@@ -153,13 +160,13 @@ def _dual_labels(
             photos, view, teacher.identity, label, lambda some: _half(teacher.embed_photos(some))
         )
 
-    texts = cache.of_captions(
-        data.captions,
-        teacher.identity,
-        "dual-stream teacher, captions",
-        lambda some: _half(teacher.embed_texts(some)),
-    )
-    return photo_rows(data, views, of_view), texts
+    def of_captions(captions: Sequence[str]) -> Features:
+        label = f"dual-stream teacher, {len(captions)} captions"
+        return cache.of_captions(
+            captions, teacher.identity, label, lambda some: _half(teacher.embed_texts(some))
+        )
+
+    return photo_rows(data, views, of_view), caption_rows(data, of_captions)
 
 
 def single_labels(
@@ -183,12 +190,17 @@ def single_labels(
         return torch.cat(both, 1).numpy()
 
     example = teacher.text_states(data.captions[:1])
-    length = example.mask.shape[1]
-    rows = cache.of_captions(
-        data.captions, teacher.identity, "single-stream teacher, captions", states_and_mask
-    )
+
+    def of_captions(captions: Sequence[str]) -> Features:
+        label = f"single-stream teacher, {len(captions)} captions"
+        return cache.of_captions(captions, teacher.identity, label, states_and_mask)
+
     return SingleLabels(
-        teacher, photo_rows(data, views, of_view), rows, tuple(example.states.shape[1:]), length
+        teacher,
+        photo_rows(data, views, of_view),
+        caption_rows(data, of_captions),
+        tuple(example.states.shape[1:]),
+        example.mask.shape[1],
     )
 
 

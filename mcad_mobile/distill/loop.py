@@ -176,8 +176,10 @@ class Loop:
 
 
 def accelerator() -> Accelerator:
-    """The one of this process: bfloat16 where the device multiplies it, on CPUs, too."""
-    return require("accelerate", "distill").Accelerator(mixed_precision="bf16")
+    """The one of this process. Products in bfloat16, on CPUs, too; float16 on older GPUs."""
+    old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported()
+    package = require("accelerate", "distill")
+    return package.Accelerator(mixed_precision="fp16" if old else "bf16")
 
 
 def gather(rows: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class Recipe:
     head_lr: float = 3e-3
     tuned_lr: float = 3e-4
     head_dropout: float = 0.05
+    text_dropout: float = 0.0
     weight_decay: float = 0.05
     warmup: float = 0.1
     initial_scale: float = 20.0

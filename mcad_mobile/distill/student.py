@@ -45,6 +45,9 @@ class Learner(nn.Module):
         self.image.blocks.requires_grad_(False)
         self.image.head.dropout.p = recipe.head_dropout
         self.text = student.text
+        for module in self.text.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = recipe.text_dropout
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
         distils = teacher_dim is not None

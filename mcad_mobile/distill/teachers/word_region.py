@@ -75,11 +75,11 @@ class WordRegion(nn.Module):
         return (1 - gate) * cosine @ mean + gate * dual
 
     def attended(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """One photo per text. regions [P, 49, D], words [P, L, D], mask [P, L] -> what the words
-        found, averaged [P, D], and the mean cosine of word and find [P]."""
+        """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
+        -> what the words found, averaged [P, D], and the mean cosine of word and find [P]."""
         weights = (self.log_sharpness.exp() * (words @ regions.transpose(1, 2))).softmax(2)
         found = weights @ regions
-        cosine = F.cosine_similarity(found, words, dim=-1)
+        cosine = (found * words).sum(-1) / found.norm(dim=-1).clamp(min=1e-6)
         mean = mask / mask.sum(1, keepdim=True).clamp(min=1)
         return (mean[:, None] @ found).squeeze(1), (cosine * mean).sum(1)
 
