@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,6 +112,13 @@ class Labels:
     candidates: int = 8
     identity: tuple[str, ...] = ()  # of the teachers
 
+    @property
+    def region_dim(self) -> int | None:
+        """Width of the teacher's view of each region of the 7 x 7 grid, if it has one to teach."""
+        if self.fusion and self.single and isinstance(self.single.teacher, WordRegionTeacher):
+            return self.single.teacher.fused_dim
+        return None
+
     @torch.no_grad()
     def of(self, batch: Batch, teaching: Teaching) -> Modified:
         """The teachers' word on a batch: images [I, D], texts [T, D], similarities [I, T]."""
@@ -124,9 +131,11 @@ class Labels:
             scores = torch.zeros_like(seen, dtype=torch.float32)
             scores[seen] = fused.scores
             return Modified(image, text, scores, seen)
-        assert self.fusion is not None
+        assert self.fusion is not None and self.single is not None
         modified: Modified = self.fusion(image, text, seen, fused)
-        return modified
+        if self.region_dim is None:
+            return modified
+        return replace(modified, regions=self.single.photos.of(batch)[:, 1:])
 
     @torch.no_grad()
     def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Fused]:

@@ -17,7 +17,7 @@ class Recipe:
     """How a student is trained. Weights of zero leave a loss out."""
 
     teaching: Teaching = "mcad"
-    epochs: int = 12
+    epochs: int = 16
     batch: int = 256
     views: int = 6
     extra_views: int = 1
@@ -28,6 +28,7 @@ class Recipe:
     distribution: float = 2.0
     order: float = 0.0
     feature: float = 10.0
+    region: float = 3.0  # where the single-stream teacher has regions: the reference one
     temperature: float = 0.03  # of the teacher's similarities
     candidates: int = 6
     head_lr: float = 3e-3

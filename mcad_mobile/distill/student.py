@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
@@ -16,6 +17,8 @@ from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.mcad import Student, StudentConfig
+
+REGION_STRIDE = 3  # of the 49 regions, every third is drawn to the teacher's: 17 are enough
 
 
 def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
@@ -26,19 +29,23 @@ def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
     return student
 
 
-def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 320] -> what the tower makes of their photos, [B, dim] of unit length. The
-    last convolution is 1 x 1: a linear map, whose gradient CPUs compute ten times faster so."""
+def regions(image: ImageTower, grids: Tensor) -> Tensor:
+    """Grids [B, 7, 7, 320] -> [B, 49, 1280]. The last convolution is 1 x 1: a linear map, whose
+    gradient CPUs compute ten times faster so."""
     last = image.head_conv
-    regions = F.relu6(F.linear(grids, last.weight[:, :, 0, 0], last.bias))
-    return F.normalize(image.head(regions.mean((1, 2))).float(), dim=-1)
+    return F.relu6(F.linear(grids, last.weight[:, :, 0, 0], last.bias)).flatten(1, 2)
+
+
+def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
+    """Grids [B, 7, 7, 320] -> what the tower makes of their photos, [B, dim] of unit length."""
+    return F.normalize(image.head(regions(image, grids).mean(1)).float(), dim=-1)
 
 
 class Learner(nn.Module):
     """What is trained: the image tower's last convolution and head, the text tower, and what is
     thrown away afterwards: the temperatures, and linear maps into the teacher's space."""
 
-    def __init__(self, student: Student, teacher_dim: int | None, recipe: Recipe) -> None:
+    def __init__(self, student: Student, recipe: Recipe, labels: Labels | None) -> None:
         super().__init__()
         self.image = student.image
         self.image.stem.requires_grad_(False)
@@ -48,26 +55,31 @@ class Learner(nn.Module):
         for module in self.text.modules():
             if isinstance(module, nn.Dropout):
                 module.p = recipe.text_dropout
+
+        dim = student.config.dim
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
-        distils = teacher_dim is not None
-        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if distils else None
-        projects = teacher_dim is not None and recipe.feature > 0
-        dim = student.config.dim
-        self.to_image = nn.Linear(dim, teacher_dim) if projects and teacher_dim else None
-        self.to_text = nn.Linear(dim, teacher_dim) if projects and teacher_dim else None
-
+        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if labels else None
+        self.to_image = nn.Linear(dim, labels.dual.dim) if labels and recipe.feature else None
+        self.to_text = nn.Linear(dim, labels.dual.dim) if labels and recipe.feature else None
+        width = labels.region_dim if labels and recipe.region else None
+        self.to_region = nn.Linear(dim, width) if width else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
 
     def forward(self, grids: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """grids [I, 7, 7, 320], ids and mask [T, L] -> image [I, D] and text [T, D] of unit
-        length, teacher_image and teacher_text in the teacher's space, scale and soft_scale []."""
-        image = embed_grids(self.image, grids)
+        length; teacher_image, teacher_text and image_regions [I, 17, C] in the teachers' spaces;
+        scale and soft_scale []."""
+        seen = regions(self.image, grids)
+        image = F.normalize(self.image.head(seen.mean(1)).float(), dim=-1)
         text = F.normalize(by_length(self.text, ids, mask).float(), dim=-1)
         out = {"image": image, "text": text}
         if self.to_image is not None and self.to_text is not None:
             out["teacher_image"] = F.normalize(self.to_image(image).float(), dim=-1)
             out["teacher_text"] = F.normalize(self.to_text(text).float(), dim=-1)
+        if self.to_region is not None:
+            some = F.normalize(self.image.head(seen[:, ::REGION_STRIDE]).float(), dim=-1)
+            out["image_regions"] = F.normalize(self.to_region(some).float(), dim=-1)
         if self.log_scale is not None:
             out["scale"] = capped(self.log_scale)
         if self.log_soft_scale is not None:

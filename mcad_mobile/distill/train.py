@@ -29,7 +29,7 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.student import Learner, embed_grids, fresh_student
+from mcad_mobile.distill.student import REGION_STRIDE, Learner, embed_grids, fresh_student
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
@@ -90,7 +90,7 @@ def train(
     labels = _labels(material, data, views, recipe, teachers or Teachers(), cache)
 
     torch.manual_seed(recipe.seed + 1)
-    learner = Learner(student, labels.dual.dim if labels else None, recipe)
+    learner = Learner(student, recipe, labels)
     order = Order(
         data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed
     )
@@ -163,6 +163,11 @@ def _losses(
                 + feature_loss(made["teacher_text"], taught.text)
             )
             / 2
+        )
+    if "image_regions" in made and taught.regions is not None:
+        regions = taught.regions[:, ::REGION_STRIDE]
+        parts["region"] = recipe.region * feature_loss(
+            made["image_regions"].flatten(0, 1), regions.flatten(0, 1)
         )
     return parts
 
