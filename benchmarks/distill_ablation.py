@@ -1,7 +1,7 @@
 """What each part of MCAD adds: the same student trained in every way, on the official test split.
 
-python benchmarks/distill_ablation.py --data flickr8k --more-pairs coco_more \\
-    --extra-photos coco_nocaption/images --extra-captions captions.txt
+python benchmarks/distill_ablation.py --data flickr8k \\
+    --extra-photos coco_nocaption/images coco_more/images --extra-captions captions.txt
 
 Each (row, seed) is kept under --work as soon as it is done: a run that was cut off goes on, and
 --seed and --row let several processes share the work. The table is printed, and stored, once all
