@@ -30,8 +30,8 @@ def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
 
 
 def regions(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 320] -> [B, 49, 1280]. The last convolution is 1 x 1: a linear map, whose
-    gradient CPUs compute ten times faster so."""
+    """Grids [B, 7, 7, 320] -> [B, 49, 1280]. The last convolution is 1 x 1: a linear
+    map of each region."""
     last = image.head_conv
     return F.relu6(F.linear(grids, last.weight[:, :, 0, 0], last.bias)).flatten(1, 2)
 
