@@ -12,24 +12,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from distill_rows import ROWS, Row, exported_row, teacher_rows
 from rich.console import Console
 from rich.table import Table
 
+from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.train import Material, retrieval, train
 from mcad_mobile.students.load import load_student
+from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "distill_ablation.json"
 COLUMNS = ("t2i R@1", "R@5", "R@10", "i2t R@1", "R@5", "R@10", "mR")
@@ -103,18 +103,23 @@ def run(
 def report(
     table: dict[str, list[dict[str, Any]]], recipe: Recipe, photos: int, extra: Extra
 ) -> None:
-    """Print mean and spread (standard deviation over seeds), and store them."""
+    """Print mean and spread (standard deviation over seeds; one seed has none), and store
+    them."""
     rows = []
     shown = Table("", *COLUMNS)
     for row in ROWS:
         values = np.array([_seven(found) for found in table[row.name]])
-        mean, spread = values.mean(0), values.std(0, ddof=1 if len(values) > 1 else 0)
-        shown.add_row(row.label, *(f"{m:.1f} ± {s:.1f}" for m, s in zip(mean, spread, strict=True)))
+        mean, spread = values.mean(0), None
+        cells = [f"{m:.1f}" for m in mean]
+        if len(values) > 1:
+            spread = values.std(0, ddof=1)
+            cells = [f"{cell} ± {s:.1f}" for cell, s in zip(cells, spread, strict=True)]
+        shown.add_row(row.label, *cells)
         rows.append(
             {
                 "row": row.label,
-                "mean": dict(zip(_KEYS, mean.round(2).tolist(), strict=True)),
-                "spread": dict(zip(_KEYS, spread.round(2).tolist(), strict=True)),
+                "mean": _named(mean),
+                "spread": None if spread is None else _named(spread),
                 "seeds": values.round(2).tolist(),
                 "seconds": [found["seconds"] for found in table[row.name]],
             }
@@ -126,17 +131,18 @@ def report(
         "rows": rows,
         "recipe": recipe.to_json(),
         "extra": {"photos": len(extra.photos), "captions": len(extra.captions)},
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-        },
+        "device": device_facts(),
+        "versions": tool_versions(("torch", "accelerate", "ai-edge-litert")),
         "date": time.strftime("%Y-%m-%d"),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 _KEYS = ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10", "mean_recall")
+
+
+def _named(seven: np.ndarray[Any, Any]) -> dict[str, float]:
+    return dict(zip(_KEYS, seven.round(2).tolist(), strict=True))
 
 
 def _seven(found: dict[str, Any]) -> list[float]:

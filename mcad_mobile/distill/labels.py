@@ -22,6 +22,7 @@ from mcad_mobile.distill.features import (
     photo_rows,
 )
 from mcad_mobile.distill.fusion import Fusion, Modified, candidates
+from mcad_mobile.distill.recipe import Teaching
 from mcad_mobile.distill.teachers.protocol import (
     DualStreamTeacher,
     Fused,
@@ -30,8 +31,6 @@ from mcad_mobile.distill.teachers.protocol import (
 )
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
-
-Teaching = Literal["none", "dual", "single", "mcad"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,17 @@ class SingleLabels:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """What the fusion starts from."""
+
+    image: Tensor  # [I, D]
+    text: Tensor  # [T, D]
+    candidates: Tensor  # [I, T] bool
+    states: Tensor  # [I, R, C], the single-stream teacher's of each photo
+    fused: Fused  # of the candidates, in the order of candidates.nonzero()
+
+
+@dataclass(frozen=True)
 class Labels:
     """`single` and `fusion` are None where only the dual-stream teacher teaches."""
 
@@ -126,26 +136,27 @@ class Labels:
             image, text = self.dual.of(batch)
             everything = torch.ones(len(image), len(text), dtype=torch.bool)
             return Modified(image, text, image @ text.T, everything)
-        image, text, seen, fused = self.seen(batch)
+        looked = self.look(batch)
+        image, text, seen = looked.image, looked.text, looked.candidates
         if teaching == "single":
             scores = torch.zeros_like(seen, dtype=torch.float32)
-            scores[seen] = fused.scores
+            scores[seen] = looked.fused.scores
             return Modified(image, text, scores, seen)
-        assert self.fusion is not None and self.single is not None
-        modified: Modified = self.fusion(image, text, seen, fused)
+        assert self.fusion is not None
+        modified: Modified = self.fusion(image, text, seen, looked.fused)
         if self.region_dim is None:
             return modified
-        return replace(modified, regions=self.single.photos.of(batch)[:, 1:])
+        return replace(modified, regions=looked.states[:, 1:])
 
     @torch.no_grad()
-    def seen(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Fused]:
-        """What the fusion starts from: images [I, D], texts [T, D], the candidates [I, T] bool,
-        and what the single-stream teacher sees in each of them."""
+    def look(self, batch: Batch) -> Looked:
+        """Ask the single-stream teacher about the candidates of a batch."""
         assert self.single is not None
         image, text = self.dual.of(batch)
         seen = candidates(image, text, self.candidates)
         states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
-        return image, text, seen, self.single.teacher.fuse(states, texts, seen.nonzero())
+        fused = self.single.teacher.fuse(states, texts, seen.nonzero())
+        return Looked(image, text, seen, states, fused)
 
 
 def dual_labels(

@@ -6,6 +6,8 @@ says which pairs a teacher has looked at. What is MCAD's and what is ours: docs/
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -46,18 +48,13 @@ def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | Non
     """
     if candidates is None:
         candidates = torch.ones_like(teacher, dtype=torch.bool)
-    return (
-        _divergence(student, teacher, candidates) + _divergence(student.T, teacher.T, candidates.T)
-    ) / 2
+    return _both_ways(_divergence, student, teacher, candidates)
 
 
-def _divergence(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-    rows = candidates.sum(1) > 1
-    if not rows.any():
-        return student.sum() * 0.0
-    hidden = ~candidates[rows]
-    log_p = F.log_softmax(teacher.detach()[rows].masked_fill(hidden, -torch.inf), 1)
-    log_q = F.log_softmax(student[rows].masked_fill(hidden, -torch.inf), 1)
+def _divergence(student: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
+    hidden = ~kept
+    log_p = F.log_softmax(teacher.detach().masked_fill(hidden, -torch.inf), 1)
+    log_q = F.log_softmax(student.masked_fill(hidden, -torch.inf), 1)
     terms = log_p.exp() * (log_p - log_q)
     return terms.masked_fill(hidden, 0.0).sum(1).mean()
 
@@ -72,27 +69,40 @@ def order_loss(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
     student [I, T] float32 logits; teacher [I, T] float32, only compared; candidates [I, T] bool.
     Mean over rows with at least two candidates, and over both directions. Returns [] float32.
     """
-    return (
-        _ranking(student, teacher, candidates) + _ranking(student.T, teacher.T, candidates.T)
-    ) / 2
+    return _both_ways(_ranking, student, teacher, candidates)
 
 
-def _ranking(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-    rows = candidates.sum(1) > 1
-    if not rows.any():
-        return student.sum() * 0.0
-    kept = candidates[rows]
-    ranked = teacher[rows].masked_fill(~kept, -torch.inf)
+def _ranking(student: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
+    ranked = teacher.masked_fill(~kept, -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)
     width = int(kept.sum(1).max())
     order = order[:, :width]
     there = kept.gather(1, order)
-    scores = student[rows].gather(1, order)
+    scores = student.gather(1, order)
     # A large negative number, not -inf: logcumsumexp has no gradient through rows of -inf.
     padded = scores.masked_fill(~there, -1e4)
     below = padded.flip(1).logcumsumexp(1).flip(1)
     terms = (below - scores).masked_fill(~there, 0.0)
     return (terms.sum(1) / there.sum(1)).mean()
+
+
+def _both_ways(
+    of_rows: Callable[[Tensor, Tensor, Tensor], Tensor],
+    student: Tensor,
+    teacher: Tensor,
+    candidates: Tensor,
+) -> Tensor:
+    """The mean of `of_rows` over rows and over columns, without those of fewer than two
+    candidates."""
+
+    def one_way(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
+        rows = candidates.sum(1) > 1
+        if not rows.any():
+            return student.sum() * 0.0
+        return of_rows(student[rows], teacher[rows], candidates[rows])
+
+    forward = one_way(student, teacher, candidates)
+    return (forward + one_way(student.T, teacher.T, candidates.T)) / 2
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mcad_mobile.distill.labels import Teaching
-from mcad_mobile.distill.teachers.train import TeacherRecipe
 from mcad_mobile.errors import DataError
+
+Teaching = Literal["mcad", "dual", "single", "none"]
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """Everything the reference teachers depend on beside the data."""
+
+    views: int = 6
+    members: int = 2  # dual-stream teachers, from as many seeds
+    batch: int = 256
+    epochs: int = 12
+    head_lr: float = 2e-3
+    tuned_lr: float = 2.5e-4
+    single_batch: int = 128
+    single_epochs: int = 4
+    single_lr: float = 5e-4
+    fusion_epochs: int = 1
+    fusion_lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,7 @@ class Recipe:
         try:
             data = json.loads(path.read_text("utf-8"))
             teachers = TeacherRecipe(**data.pop("teachers", {}))
-            return replace(Recipe(**data), teachers=teachers)
+            return Recipe(**data, teachers=teachers)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} is not a recipe: {error}.",

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
 from mcad_mobile.distill.device import device_of
-from mcad_mobile.distill.features import FeatureCache, PhotoRows, Progress
+from mcad_mobile.distill.features import FeatureCache, PhotoRows
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
+from mcad_mobile.distill.loop import Loop, Losses, Progress, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,

@@ -93,7 +93,10 @@ class TextTower(nn.Module):
             x = layer(x, hidden_score)
         return x  # type: ignore[no-any-return]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        x = self.tokens(input_ids, attention_mask)
+    def pool(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token states [B, L, width] -> embeddings [B, dim]: the mean of the tokens, mapped."""
         weights = attention_mask / attention_mask.sum(1, keepdim=True)
-        return self.head((weights[:, None, :] @ x).squeeze(1))  # type: ignore[no-any-return]
+        return self.head((weights[:, None, :] @ tokens).squeeze(1))  # type: ignore[no-any-return]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.pool(self.tokens(input_ids, attention_mask), attention_mask)

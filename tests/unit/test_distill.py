@@ -13,8 +13,7 @@ import torch
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.teachers.train import TeacherRecipe
+from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.train import Material, retrieval, train
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.evaluate import evaluate_student

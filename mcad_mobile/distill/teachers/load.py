@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
-from mcad_mobile.errors import TeacherError, require
+from mcad_mobile.errors import TeacherError
 
 
 def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | None:
@@ -51,7 +51,6 @@ def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
     from mcad_mobile.distill.teachers.identity import model_type
     from mcad_mobile.distill.teachers.transformers_single import BlipTeacher, ViltTeacher
 
-    require("transformers", "teachers")
     if model_type(name) == "vilt":
         return ViltTeacher.load(name, device)
     return BlipTeacher.load(name, device)

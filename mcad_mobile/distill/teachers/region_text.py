@@ -112,9 +112,7 @@ class RegionTextTeacher:
 
     def sentences(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Token states [M, L, 384] -> what embed_texts gives, [M, dim] of unit length."""
-        mean = mask / mask.sum(1, keepdim=True)
-        pooled = (mean[:, None] @ tokens.float()).squeeze(1)
-        return F.normalize(self.model.text.head(pooled).float(), dim=-1)
+        return F.normalize(self.model.text.pool(tokens.float(), mask).float(), dim=-1)
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
         def encode(batch: list[str]) -> Tensor:

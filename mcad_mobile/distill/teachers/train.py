@@ -22,29 +22,10 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
+from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
-
-
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """Everything the reference teachers depend on beside the data."""
-
-    views: int = 6
-    members: int = 2  # dual-stream teachers, from as many seeds
-    batch: int = 256
-    epochs: int = 12
-    head_lr: float = 2e-3
-    tuned_lr: float = 2.5e-4
-    single_batch: int = 128
-    single_epochs: int = 4
-    single_lr: float = 5e-4
-    fusion_epochs: int = 1
-    fusion_lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,10 +162,10 @@ def train_fusion(school: School, labels: Labels) -> Fusion:
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         mine, _, _ = loop.share(batch)
-        image, text, seen, fused = labels.seen(mine)
-        device = loop.device
-        fused = Fused(fused.features.to(device), fused.scores.to(device))
-        modified = module(image.to(device), text.to(device), seen.to(device), fused)
+        looked, device = labels.look(mine), loop.device
+        image, text = looked.image.to(device), looked.text.to(device)
+        fused = Fused(looked.fused.features.to(device), looked.fused.scores.to(device))
+        modified = module(image, text, looked.candidates.to(device), fused)
         return {"matching": matching_loss(20.0 * modified.similarity)}
 
     school.train(
