@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from pytest_socket import disable_socket, enable_socket
+
+from mcad_mobile.data.packaged_photos import packaged_photos
 
 FLICKR8K = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
 
@@ -26,3 +30,19 @@ def flickr8k() -> Path:
             pytest.fail(f"{FLICKR8K} is missing, and under CI=true nothing may be skipped")
         pytest.skip(f"{FLICKR8K} is not here")
     return FLICKR8K
+
+
+@pytest.fixture(scope="session")
+def packaged_pairs(tmp_path_factory) -> Path:
+    """A captioned dataset in the Karpathy layout, of the photos that packages ship: three in four
+    are `train`, the rest `val`. Shared: tests only read it."""
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "images").mkdir()
+    records = []
+    for number, path in enumerate(packaged_photos()):
+        shutil.copy(path, folder / "images")
+        sentences = [{"raw": f"a photo of {path.stem.replace('_', ' ')}"}, {"raw": path.stem}]
+        split = "val" if number % 4 == 3 else "train"
+        records.append({"filename": path.name, "split": split, "sentences": sentences})
+    (folder / "dataset_packaged.json").write_text(json.dumps({"images": records}))
+    return folder

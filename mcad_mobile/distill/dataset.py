@@ -63,6 +63,18 @@ class Dataset:
         return int(self.owner[-1]) + 1
 
     @property
+    def pairs(self) -> Dataset:
+        """Without the extra photos and captions."""
+        paired = len(self.owner)
+        return Dataset(
+            self.photos[: self.paired_photos],
+            self.captions[:paired],
+            self.owner,
+            self.ids[:paired],
+            self.mask[:paired],
+        )
+
+    @property
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.owner.astype("<i8").tobytes())
         for photo in self.photos:

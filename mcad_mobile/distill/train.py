@@ -87,7 +87,7 @@ def train(
     views = Views(recipe.views, recipe.extra_views)
     features = _student_grids(student, data, views, cache)
     validation = _student_grids(student, held_out, Views(1, 0), cache)
-    labels = _labels(material, data, views, recipe, teachers or Teachers(), cache)
+    labels = _labels(data, views, recipe, teachers or Teachers(), cache)
 
     torch.manual_seed(recipe.seed + 1)
     learner = Learner(student, recipe, labels)
@@ -192,21 +192,18 @@ def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    school, counts = _school(photos, recipe, cache)
+    tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
+    school, counts = _school(dataset(photos, tokenizer, Extra()), recipe, cache)
     duals = train_duals(school, counts)
     return duals, train_single(school, duals[0])
 
 
-def _school(
-    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
-) -> tuple[School, Tensor]:
-    config = default_config()
-    pairs = dataset(photos, Tokenizer(config.tokenizer, minilm_directory()), Extra())
-    return School(pairs, recipe.teachers, cache), _token_counts(pairs, config.text.vocab)
+def _school(data: Dataset, recipe: Recipe, cache: FeatureCache) -> tuple[School, Tensor]:
+    counts = _token_counts(data, default_config().text.vocab)
+    return School(data.pairs, recipe.teachers, cache), counts
 
 
 def _labels(
-    material: Material,
     data: Dataset,
     views: Views,
     recipe: Recipe,
@@ -216,7 +213,7 @@ def _labels(
     """What the teachers that the recipe asks for say, trained first where they are not given."""
     if recipe.teaching == "none":
         return None
-    school, counts = _school(material.train, recipe, cache)
+    school, counts = _school(data, recipe, cache)
     duals = teachers.dual or train_duals(school, counts)
     dual_said = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import back_in_order
 from mcad_mobile.students.load import load_student
 
@@ -26,23 +24,16 @@ RECIPE = {"epochs": 4, "batch": 4, "views": 1, "teachers": {"batch": 4, "single_
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "images").mkdir()
-    records = []
-    for number, path in enumerate(packaged_photos()):
-        shutil.copy(path, folder / "images")
-        split = "val" if number % 4 == 3 else "train"
-        sentences = [{"raw": f"a photo of {path.stem}"}, {"raw": path.stem}]
-        records.append({"filename": path.name, "split": split, "sentences": sentences})
-    (folder / "dataset_packaged.json").write_text(json.dumps({"images": records}))
+def work(tmp_path_factory) -> Path:
+    """Where the recipe lies and features are kept."""
+    folder = tmp_path_factory.mktemp("work")
     (folder / "recipe.json").write_text(json.dumps(RECIPE))
     return folder
 
 
-def distill(data: Path, out: Path, *more: str) -> list[str]:
-    where = ["--data", str(data), "--out", str(out), "--cache", str(data / "cache")]
-    recipe = ["--recipe", str(data / "recipe.json"), "--teaching", "none"]
+def distill(data: Path, work: Path, out: Path, *more: str) -> list[str]:
+    where = ["--data", str(data), "--out", str(out), "--cache", str(work / "cache")]
+    recipe = ["--recipe", str(work / "recipe.json"), "--teaching", "none"]
     return ["distill", *where, *recipe, "--json", *more]
 
 
@@ -59,13 +50,15 @@ def same_weights(one: Path, other: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(data, tmp_path):
+def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
+    packaged_pairs, work, tmp_path
+):
     straight, killed = tmp_path / "straight" / "s", tmp_path / "killed" / "s"
-    printed = json.loads(run([*CLI, *distill(data, straight)]))
+    printed = json.loads(run([*CLI, *distill(packaged_pairs, work, straight)]))
     assert printed["val"]["photos"] == 4
 
     process = subprocess.Popen(
-        [*CLI, *distill(data, killed)],
+        [*CLI, *distill(packaged_pairs, work, killed)],
         env=ONE_THREAD,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -77,14 +70,14 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(data
     assert process.wait(60) == -signal.SIGKILL
     assert not (killed / "model.safetensors").exists()
 
-    assert json.loads(run([*CLI, *distill(data, killed)]))["val"] == printed["val"]
+    assert json.loads(run([*CLI, *distill(packaged_pairs, work, killed)]))["val"] == printed["val"]
     assert same_weights(straight, killed)
 
 
-def test_two_processes_train_one_student(data, tmp_path):
+def test_two_processes_train_one_student(packaged_pairs, work, tmp_path):
     out, logs = tmp_path / "s", tmp_path / "logs"
     launch = [*LAUNCH, "2", "-m", "mcad_mobile"]
-    printed = run([*launch, *distill(data, out, "--tensorboard", str(logs))])
+    printed = run([*launch, *distill(packaged_pairs, work, out, "--tensorboard", str(logs))])
     assert printed.count('"student"') == 1
     assert load_student(str(out)).config.dim == 256
     assert not (out / "checkpoint.pt").exists()

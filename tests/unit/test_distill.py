@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
@@ -30,22 +27,8 @@ def silent(step, done, total):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "images").mkdir()
-    records = []
-    for number, path in enumerate(packaged_photos()):
-        shutil.copy(path, folder / "images")
-        sentences = [{"raw": f"a photo of {path.stem.replace('_', ' ')}"}, {"raw": path.stem}]
-        split = "val" if number % 4 == 3 else "train"
-        records.append({"filename": path.name, "split": split, "sentences": sentences})
-    (folder / "dataset_packaged.json").write_text(json.dumps({"images": records}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def material(data):
-    return Material(load_pairs([data], "train"), load_pairs([data], "val"))
+def material(packaged_pairs):
+    return Material(load_pairs([packaged_pairs], "train"), load_pairs([packaged_pairs], "val"))
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +152,9 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
     assert all(one != other for one, other in zip(plain[3:], quantized[3:], strict=True))
 
 
-def test_cached_retrieval_is_that_of_the_student_itself(distilled, data, cache):
+def test_cached_retrieval_is_that_of_the_student_itself(distilled, material, cache):
     student = load_student(str(distilled[0]))
-    photos = load_pairs([data], "train")
+    photos = material.train
     quick = retrieval(student, photos, FeatureCache(cache, silent))
     assert quick == evaluate_student(student, photos, silent)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from mcad_mobile.errors import TeacherError, require
@@ -126,3 +128,26 @@ def unit_rows(
     """`in_batches` for embeddings: [N, dim] float32 of unit length, on the CPU."""
     rows = in_batches(encode, items, torch.empty(0, dim), size)
     return nn.functional.normalize(rows, dim=1)
+
+
+class FeatureTeacher(ABC):
+    """What adapters of dual-stream checkpoints share: features of a batch become unit rows."""
+
+    dim: int
+
+    def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
+        """RGB photos -> [B, dim] float32 of unit length, on the CPU."""
+        return unit_rows(self._photo_features, photos, self.dim)
+
+    def embed_texts(self, captions: Sequence[str]) -> Tensor:
+        """Captions -> [B, dim] float32 of unit length, on the CPU. What goes beyond the model's
+        text length is cut off."""
+        return unit_rows(self._text_features, captions, self.dim)
+
+    @abstractmethod
+    def _photo_features(self, photos: list[Image.Image]) -> Tensor:
+        """[B, dim] on any device, of any length."""
+
+    @abstractmethod
+    def _text_features(self, captions: list[str]) -> Tensor:
+        """[B, dim] on any device, of any length."""

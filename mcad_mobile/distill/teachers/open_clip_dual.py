@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.identity import cannot_load, identity_of, unit_rows
+from mcad_mobile.distill.teachers.identity import FeatureTeacher, cannot_load, identity_of
 from mcad_mobile.errors import require
 
 
-class OpenClipTeacher:
+class OpenClipTeacher(FeatureTeacher):
     """One vector per photo, one per caption, from any model that open_clip can build."""
 
     def __init__(
@@ -33,7 +32,7 @@ class OpenClipTeacher:
         self._device = device
         # open_clip has no one place where every architecture states its width.
         with torch.no_grad():
-            self.dim: int = self._text_features([""]).shape[1]
+            self.dim = self._text_features([""]).shape[1]
 
     @staticmethod
     def load(name: str, pretrained: str | None = None, device: str = "cpu") -> OpenClipTeacher:
@@ -62,15 +61,6 @@ class OpenClipTeacher:
         except Exception as error:
             source = f"{name} with {pretrained}" if pretrained else name
             raise cannot_load(source, error) from error
-
-    def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, dim] float32 of unit length, on the CPU."""
-        return unit_rows(self._photo_features, photos, self.dim)
-
-    def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """Captions -> [B, dim] float32 of unit length, on the CPU. What goes beyond the model's
-        text length is cut off."""
-        return unit_rows(self._text_features, captions, self.dim)
 
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
         pixels = torch.stack([self._transform(photo) for photo in photos])

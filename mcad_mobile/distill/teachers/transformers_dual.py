@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.identity import Checkpoint, load_checkpoint, unit_rows
+from mcad_mobile.distill.teachers.identity import Checkpoint, FeatureTeacher, load_checkpoint
 
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 
 
-class TransformersDualTeacher:
+class TransformersDualTeacher(FeatureTeacher):
     """One vector per photo, one per caption, from a CLIP or SigLIP checkpoint.
 
     SigLIP 2 of a fixed resolution counts as SigLIP: transformers gives it the same model type.
@@ -26,24 +25,13 @@ class TransformersDualTeacher:
         config = checkpoint.model.config
         self._is_siglip = config.model_type == "siglip"
         self._text_length: int = config.text_config.max_position_embeddings
-        self.dim: int = (
-            config.text_config.projection_size if self._is_siglip else config.projection_dim
-        )
+        self.dim = config.text_config.projection_size if self._is_siglip else config.projection_dim
 
     @staticmethod
     def load(path: str, device: str = "cpu") -> TransformersDualTeacher:
         """From a directory that save_pretrained() wrote, or a hub id. TeacherError if that is
         missing, damaged, or neither CLIP nor SigLIP; MissingExtra without transformers."""
         return TransformersDualTeacher(load_checkpoint(path, _CLASSES, device))
-
-    def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, dim] float32 of unit length, on the CPU."""
-        return unit_rows(self._photo_features, photos, self.dim)
-
-    def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """Captions -> [B, dim] float32 of unit length, on the CPU. What goes beyond the model's
-        text length is cut off."""
-        return unit_rows(self._text_features, captions, self.dim)
 
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
         inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
