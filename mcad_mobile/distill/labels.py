@@ -55,6 +55,11 @@ class DualLabels:
         rows = [getattr(teacher, photos)[0] for teacher in self.photos]
         return _side_by_side([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
 
+    def all_photos(self) -> Tensor:
+        """Paired and extra ones, as they are: [N + E, D]."""
+        has_extra = bool(self.photos[0].extra)
+        return torch.cat([self.view("paired"), *([self.view("extra")] if has_extra else [])])
+
     def all_texts(self) -> Tensor:
         """[M, D]."""
         return self._texts(np.arange(len(self.texts[0])))
@@ -63,6 +68,15 @@ class DualLabels:
         rows = [texts.of(captions).astype(np.float32) for texts in self.texts]
         return _side_by_side([torch.from_numpy(row) for row in rows])
 
+    def principal(self, dim: int) -> Tensor:
+        """The `dim` directions that carry most of the photos and captions: [D, dim] float32,
+        orthonormal columns, zeros beyond D. Not centred: cosines are what has to stay."""
+        second = torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        for rows in (self.view("paired").double(), self.all_texts().double()):
+            second += rows.T @ rows / len(rows)
+        kept = torch.linalg.eigh(second).eigenvectors[:, -dim:].float()
+        return torch.nn.functional.pad(kept, (0, dim - kept.shape[1]))
+
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
         """Pairs that the teachers make: for every photo, the extra captions nearest to it
         -> [N + E, number] row numbers of captions. None without extra captions."""
@@ -70,13 +84,10 @@ class DualLabels:
         if len(data.captions) == first:
             return None
         texts = self._texts(np.arange(first, len(data.captions)))
-        photos = [self.view("paired")]
-        if len(data.photos) > data.paired_photos:
-            photos.append(self.view("extra"))
         number = min(number, len(texts))
         nearest = [
             (chunk @ texts.T).topk(number, 1).indices
-            for chunk in torch.split(torch.cat(photos), 500)
+            for chunk in torch.split(self.all_photos(), 500)
         ]
         return torch.cat(nearest).numpy() + first
 

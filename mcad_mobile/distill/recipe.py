@@ -47,6 +47,8 @@ class Recipe:
     contrastive: float = 0.1
     distribution: float = 2.0
     order: float = 0.0
+    anchor: float = 2.0
+    anchors: int = 2048  # photos, and as many captions, a step: only the teachers embed them
     feature: float = 10.0
     region: float = 3.0  # where the single-stream teacher has regions: the reference one
     temperature: float = 0.03  # of the teacher's similarities
@@ -63,7 +65,15 @@ class Recipe:
     teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch", "views", "extra_views", "candidates", "temperature")
+        positive = (
+            "epochs",
+            "batch",
+            "views",
+            "extra_views",
+            "candidates",
+            "anchors",
+            "temperature",
+        )
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and has to be positive")

@@ -43,7 +43,8 @@ def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
 
 class Learner(nn.Module):
     """What is trained: the image tower's last convolution and head, the text tower, and what is
-    thrown away afterwards: the temperatures, and linear maps into the teacher's space."""
+    thrown away afterwards: the temperatures, and a linear map of regions into the teacher's
+    space."""
 
     def __init__(self, student: Student, recipe: Recipe, labels: Labels | None) -> None:
         super().__init__()
@@ -60,23 +61,18 @@ class Learner(nn.Module):
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if labels else None
-        self.to_image = nn.Linear(dim, labels.dual.dim) if labels and recipe.feature else None
-        self.to_text = nn.Linear(dim, labels.dual.dim) if labels and recipe.feature else None
         width = labels.region_dim if labels and recipe.region else None
         self.to_region = nn.Linear(dim, width) if width else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
 
     def forward(self, grids: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """grids [I, 7, 7, 320], ids and mask [T, L] -> image [I, D] and text [T, D] of unit
-        length; teacher_image, teacher_text and image_regions [I, 17, C] in the teachers' spaces;
-        scale and soft_scale []."""
+        length; image_regions [I, 17, C] in the single-stream teacher's space; scale and
+        soft_scale []."""
         seen = regions(self.image, grids)
         image = F.normalize(self.image.head(seen.mean(1)).float(), dim=-1)
         text = F.normalize(by_length(self.text, ids, mask).float(), dim=-1)
         out = {"image": image, "text": text}
-        if self.to_image is not None and self.to_text is not None:
-            out["teacher_image"] = F.normalize(self.to_image(image).float(), dim=-1)
-            out["teacher_text"] = F.normalize(self.to_text(text).float(), dim=-1)
         if self.to_region is not None:
             some = F.normalize(self.image.head(seen[:, ::REGION_STRIDE]).float(), dim=-1)
             out["image_regions"] = F.normalize(self.to_region(some).float(), dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.anchors import Anchors
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
 from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache, PhotoRows
@@ -21,6 +23,7 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Loop, Losses, Progress, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import (
+    anchor_loss,
     contrastive_loss,
     distribution_loss,
     feature_loss,
@@ -40,6 +43,7 @@ from mcad_mobile.students.mcad import Student, default_config
 from mcad_mobile.tokenize import Tokenizer
 
 Record = Callable[[int, dict[str, float]], None]
+_LOOKS = 4  # at the validation split in a run: one takes a quarter of an epoch's time
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ def train(
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
 
+    anchors = (
+        Anchors.of(labels.dual, config.dim, recipe.anchors, recipe.seed, device) if labels else None
+    )
     quantized_from = (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
 
     def losses(module: nn.Module, step: int) -> Losses:
@@ -120,35 +127,41 @@ def train(
             name: gather(value)[photos if "image" in name else texts] if value.ndim else value
             for name, value in made.items()
         }
-        taught = labels.of(batch, recipe.teaching).to(device) if labels else None
-        return _losses(made, batch, taught, recipe)
+        parts = _paired_losses(made, batch, recipe)
+        if labels and anchors:
+            taught = labels.of(batch, recipe.teaching).to(device)
+            parts |= _taught_losses(made, taught, anchors, step, recipe)
+        return parts
 
-    result: list[Retrieval] = []
+    looks_apart = math.ceil(recipe.epochs / _LOOKS)
 
     def validate(epoch: int) -> str:
-        result[:] = [_retrieval(student, validation, held_out)]
-        return f"val mR {result[0].mean_recall:.1f}"
+        if epoch % looks_apart:
+            return "saved"
+        return f"val mR {_retrieval(student, validation, held_out).mean_recall:.1f}"
 
     loop.run(losses, progress, validate, record)
-    final = result[0] if result else _retrieval(student, validation, held_out)
+    final = _retrieval(student, validation, held_out)
     if loop.accelerator.is_main_process:
         _save(student, out, recipe, final)
     loop.finish()
     return final
 
 
-def _losses(
-    made: dict[str, Tensor], batch: Batch, taught: Modified | None, recipe: Recipe
+def _paired_losses(made: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Losses:
+    if not recipe.contrastive:
+        return {}
+    image, text = made["image"][: batch.paired], made["text"][: batch.paired]
+    return {"contrastive": recipe.contrastive * contrastive_loss(image, text, made["scale"])}
+
+
+def _taught_losses(
+    made: dict[str, Tensor], taught: Modified, anchors: Anchors, step: int, recipe: Recipe
 ) -> Losses:
-    image, text, paired = made["image"], made["text"], batch.paired
+    image, text, scale = made["image"], made["text"], made["soft_scale"]
+    teacher_image, teacher_text = anchors.narrowed(taught.image), anchors.narrowed(taught.text)
     parts: Losses = {}
-    if recipe.contrastive:
-        parts["contrastive"] = recipe.contrastive * contrastive_loss(
-            image[:paired], text[:paired], made["scale"]
-        )
-    if taught is None:
-        return parts
-    logits = made["soft_scale"] * image @ text.T
+    logits = scale * image @ text.T
     if recipe.distribution:
         teacher = taught.similarity / recipe.temperature
         parts["distribution"] = recipe.distribution * distribution_loss(
@@ -156,14 +169,14 @@ def _losses(
         )
     if recipe.order:
         parts["order"] = recipe.order * order_loss(logits, taught.similarity, taught.candidates)
+    if recipe.anchor:
+        photos, texts = anchors.at(step)
+        from_image = anchor_loss(scale * image, teacher_image, texts, recipe.temperature)
+        from_text = anchor_loss(scale * text, teacher_text, photos, recipe.temperature)
+        parts["anchor"] = recipe.anchor * (from_image + from_text) / 2
     if recipe.feature:
-        parts["feature"] = recipe.feature * (
-            (
-                feature_loss(made["teacher_image"], taught.image)
-                + feature_loss(made["teacher_text"], taught.text)
-            )
-            / 2
-        )
+        both = feature_loss(image, teacher_image) + feature_loss(text, teacher_text)
+        parts["feature"] = recipe.feature * both / 2
     if "image_regions" in made and taught.regions is not None:
         regions = taught.regions[:, ::REGION_STRIDE]
         parts["region"] = recipe.region * feature_loss(

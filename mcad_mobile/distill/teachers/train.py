@@ -85,9 +85,10 @@ class School:
 
 
 def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
-    """As many as the recipe has members, each from a seed of its own. token_counts: [vocab]."""
+    """As many as the recipe has members, from its seed and those after it: the committees of two
+    neighbouring seeds share all members but one. token_counts: [vocab]."""
     trunks, recipe = [GridTrunk.pretrained(size) for size in (2, 0)], school.recipe
-    seeds = [recipe.seed * recipe.members + member for member in range(recipe.members)]
+    seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
 
 
