@@ -52,14 +52,13 @@ ROWS = (
     Row(
         "single",
         "student, single-stream distillation",
-        changes={"teaching": "single", "anchor": 0.0, "feature": 0.0, "contrastive": 1.0},
+        changes={"teaching": "single", "feature": 0.0, "contrastive": 1.0},
     ),
     Row(
         "single-order",
         "student, single-stream, order only",
         changes={
             "teaching": "single",
-            "anchor": 0.0,
             "feature": 0.0,
             "distribution": 0.0,
             "order": 1.0,
@@ -72,9 +71,7 @@ ROWS = (
         "student, MCAD, distribution only",
         changes={"feature": 0.0, "region": 0.0},
     ),
-    Row(
-        "mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0, "anchor": 0.0}
-    ),
+    Row("mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0}),
     Row("mcad", "student, MCAD, both"),
     Row(
         "dual-extra",

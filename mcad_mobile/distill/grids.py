@@ -25,10 +25,11 @@ _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 
 
 class GridTrunk:
-    """`module` as it is now: what trains behind it must not change it."""
+    """`module` as it is now, without its last blocks: what trains behind it must not change it."""
 
-    def __init__(self, module: Trunk, preprocess: Preprocess) -> None:
+    def __init__(self, module: Trunk, preprocess: Preprocess, without: int = 0) -> None:
         self.module = module.eval()
+        self.without = without
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
 
@@ -45,7 +46,8 @@ class GridTrunk:
 
     @cached_property
     def identity(self) -> str:
-        frozen = nn.ModuleDict({"stem": self.module.stem, "blocks": self.module.blocks})
+        blocks = self.module.blocks[: len(self.module.blocks) - self.without]
+        frozen = nn.ModuleDict({"stem": self.module.stem, "blocks": blocks})
         return identity_of(frozen, {"preprocess": repr(self.preprocess)})
 
     @torch.no_grad()
@@ -55,13 +57,13 @@ class GridTrunk:
         device = device_of(self.module)
         batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
         with bfloat16(device):
-            grid = self.module.grid(batch).permute(0, 2, 3, 1)
+            grid = self.module.grid(batch, self.without).permute(0, 2, 3, 1)
         rows: Features = grid.half().cpu().numpy()
         return rows
 
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
-        label = f"grids of {len(photos)} photos, {self.channels} channels"
+        label = f"grids of {len(photos)} photos"
         return cache.of_photos(photos, view, self.identity, label, self.grids)
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:

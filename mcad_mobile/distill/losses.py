@@ -112,16 +112,3 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
       L = 1/B sum_i ||s_i - t_i||^2
     """
     return (student - teacher).square().sum(1).mean()
-
-
-def anchor_loss(student: Tensor, teacher: Tensor, anchors: Tensor, temperature: float) -> Tensor:
-    """The distribution of one side over the teacher's embeddings of the other, drawn to the
-    teacher's own: the cross-modal relations of CLIP-KD (arXiv 2307.12732, section 3.2) over
-    anchors that no student has to embed.
-
-    student: [B, D] float32, of unit length times the student's inverse temperature; teacher:
-    [B, D] and anchors: [A, D] float32 of unit length. Returns [] float32:
-      L = mean_i KL(softmax_a (t_i . a / temperature) || softmax_a (s_i . a))
-    """
-    logits = teacher @ anchors.T / temperature
-    return _divergence(student @ anchors.T, logits, torch.ones_like(logits, dtype=torch.bool))

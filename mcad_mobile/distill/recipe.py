@@ -18,7 +18,7 @@ class TeacherRecipe:
 
     views: int = 6
     members: int = 2  # dual-stream teachers, from as many seeds
-    batch: int = 256
+    batch: int = 128
     epochs: int = 12
     head_lr: float = 2e-3
     tuned_lr: float = 2.5e-4
@@ -37,18 +37,16 @@ class Recipe:
     """How a student is trained. Weights of zero leave a loss out."""
 
     teaching: Teaching = "mcad"
-    epochs: int = 16
-    batch: int = 256
+    epochs: int = 12
+    batch: int = 128
     views: int = 6
     extra_views: int = 1
-    extra_photos: int = 128  # a step, where there are any
-    extra_captions: int = 256  # a step, where there are any
-    most_extra_captions: int = 60_000  # of those given, drawn at random; teachers read them all
+    extra_photos: int = 64  # a step, where there are any
+    extra_captions: int = 128  # a step, where there are any
+    most_extra_captions: int = 40_000  # of those given, drawn at random; teachers read them all
     contrastive: float = 0.1
     distribution: float = 2.0
     order: float = 0.0
-    anchor: float = 2.0
-    anchors: int = 2048  # photos, and as many captions, a step: only the teachers embed them
     feature: float = 10.0
     region: float = 3.0  # where the single-stream teacher has regions: the reference one
     temperature: float = 0.03  # of the teacher's similarities
@@ -65,15 +63,7 @@ class Recipe:
     teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
 
     def __post_init__(self) -> None:
-        positive = (
-            "epochs",
-            "batch",
-            "views",
-            "extra_views",
-            "candidates",
-            "anchors",
-            "temperature",
-        )
+        positive = ("epochs", "batch", "views", "extra_views", "candidates", "temperature")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and has to be positive")

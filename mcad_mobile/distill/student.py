@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
@@ -18,6 +19,7 @@ from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.mcad import Student, StudentConfig
 
+TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
 REGION_STRIDE = 3  # of the 49 regions, every third is drawn to the teacher's: 17 are enough
 
 
@@ -29,28 +31,34 @@ def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
     return student
 
 
+def trunk(student: Student) -> GridTrunk:
+    """What of the image tower stays as ImageNet made it."""
+    return GridTrunk(student.image, student.config.preprocess, TRAINED_BLOCKS)
+
+
 def regions(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 320] -> [B, 49, 1280]. The last convolution is 1 x 1: a linear
-    map of each region."""
+    """Grids [B, 7, 7, 192] -> [B, 49, 1280]. The last convolution is 1 x 1: a linear map of
+    each region."""
+    seen = image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     last = image.head_conv
-    return F.relu6(F.linear(grids, last.weight[:, :, 0, 0], last.bias)).flatten(1, 2)
+    return F.relu6(F.linear(seen, last.weight[:, :, 0, 0], last.bias)).flatten(1, 2)
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 320] -> what the tower makes of their photos, [B, dim] of unit length."""
+    """Grids [B, 7, 7, 192] -> what the tower makes of their photos, [B, dim] of unit length."""
     return F.normalize(image.head(regions(image, grids).mean(1)).float(), dim=-1)
 
 
 class Learner(nn.Module):
-    """What is trained: the image tower's last convolution and head, the text tower, and what is
-    thrown away afterwards: the temperatures, and a linear map of regions into the teacher's
-    space."""
+    """What is trained: the image tower's last block, last convolution and head, the text tower,
+    and what is thrown away afterwards: the temperatures, and a linear map of regions into the
+    teacher's space."""
 
     def __init__(self, student: Student, recipe: Recipe, labels: Labels | None) -> None:
         super().__init__()
         self.image = student.image
         self.image.stem.requires_grad_(False)
-        self.image.blocks.requires_grad_(False)
+        self.image.blocks[:-TRAINED_BLOCKS].requires_grad_(False)
         self.image.head.dropout.p = recipe.head_dropout
         self.text = student.text
         for module in self.text.modules():
@@ -66,7 +74,7 @@ class Learner(nn.Module):
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
 
     def forward(self, grids: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """grids [I, 7, 7, 320], ids and mask [T, L] -> image [I, D] and text [T, D] of unit
+        """grids [I, 7, 7, 192], ids and mask [T, L] -> image [I, D] and text [T, D] of unit
         length; image_regions [I, 17, C] in the single-stream teacher's space; scale and
         soft_scale []."""
         seen = regions(self.image, grids)
@@ -85,6 +93,7 @@ class Learner(nn.Module):
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """AdamW's parameter groups: what starts from pretrained weights moves slower."""
         tuned = [
+            *self.image.blocks[-TRAINED_BLOCKS:].parameters(),
             *self.image.head_conv.parameters(),
             *(value for name, value in self.text.named_parameters() if name[:5] != "head."),
         ]

@@ -14,16 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.distill.anchors import Anchors
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
 from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache, PhotoRows
 from mcad_mobile.distill.fusion import Modified
-from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Loop, Losses, Progress, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import (
-    anchor_loss,
     contrastive_loss,
     distribution_loss,
     feature_loss,
@@ -32,7 +29,13 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.student import REGION_STRIDE, Learner, embed_grids, fresh_student
+from mcad_mobile.distill.student import (
+    REGION_STRIDE,
+    Learner,
+    embed_grids,
+    fresh_student,
+    trunk,
+)
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
@@ -108,9 +111,7 @@ def train(
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
 
-    anchors = (
-        Anchors.of(labels.dual, config.dim, recipe.anchors, recipe.seed, device) if labels else None
-    )
+    space = labels.dual.principal(config.dim).to(device) if labels else None
     quantized_from = (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
 
     def losses(module: nn.Module, step: int) -> Losses:
@@ -128,9 +129,9 @@ def train(
             for name, value in made.items()
         }
         parts = _paired_losses(made, batch, recipe)
-        if labels and anchors:
+        if labels and space is not None:
             taught = labels.of(batch, recipe.teaching).to(device)
-            parts |= _taught_losses(made, taught, anchors, step, recipe)
+            parts |= _taught_losses(made, taught, space, recipe)
         return parts
 
     looks_apart = math.ceil(recipe.epochs / _LOOKS)
@@ -156,12 +157,12 @@ def _paired_losses(made: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Los
 
 
 def _taught_losses(
-    made: dict[str, Tensor], taught: Modified, anchors: Anchors, step: int, recipe: Recipe
+    made: dict[str, Tensor], taught: Modified, space: Tensor, recipe: Recipe
 ) -> Losses:
-    image, text, scale = made["image"], made["text"], made["soft_scale"]
-    teacher_image, teacher_text = anchors.narrowed(taught.image), anchors.narrowed(taught.text)
+    """`space` [D, dim] takes the teachers' embeddings to the student's width."""
+    image, text = made["image"], made["text"]
     parts: Losses = {}
-    logits = scale * image @ text.T
+    logits = made["soft_scale"] * image @ text.T
     if recipe.distribution:
         teacher = taught.similarity / recipe.temperature
         parts["distribution"] = recipe.distribution * distribution_loss(
@@ -169,13 +170,10 @@ def _taught_losses(
         )
     if recipe.order:
         parts["order"] = recipe.order * order_loss(logits, taught.similarity, taught.candidates)
-    if recipe.anchor:
-        photos, texts = anchors.at(step)
-        from_image = anchor_loss(scale * image, teacher_image, texts, recipe.temperature)
-        from_text = anchor_loss(scale * text, teacher_text, photos, recipe.temperature)
-        parts["anchor"] = recipe.anchor * (from_image + from_text) / 2
     if recipe.feature:
-        both = feature_loss(image, teacher_image) + feature_loss(text, teacher_text)
+        both = feature_loss(image, F.normalize(taught.image @ space, dim=1)) + feature_loss(
+            text, F.normalize(taught.text @ space, dim=1)
+        )
         parts["feature"] = recipe.feature * both / 2
     if "image_regions" in made and taught.regions is not None:
         regions = taught.regions[:, ::REGION_STRIDE]
@@ -251,7 +249,7 @@ def _labels(
 
 
 def _student_grids(student: Student, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-    return GridTrunk(student.image, student.config.preprocess).rows(data, views, cache)
+    return trunk(student).rows(data, views, cache)
 
 
 @torch.no_grad()

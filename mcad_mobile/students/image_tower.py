@@ -86,9 +86,11 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head_conv = SameConv(cin, FEATURES, 1)
 
-    def grid(self, pixels: Tensor) -> Tensor:
-        """Photos [B, 3, S, S] -> [B, C, S/32, S/32], the last stage before its 1280 channels."""
-        return self.blocks(F.relu6(self.stem(pixels)))  # type: ignore[no-any-return]
+    def grid(self, pixels: Tensor, without: int = 0) -> Tensor:
+        """Photos [B, 3, S, S] -> [B, C, S/32, S/32], what its last convolution, to 1280 channels,
+        sees; or what the last blocks see, where they are left out."""
+        blocks = self.blocks[: len(self.blocks) - without]
+        return blocks(F.relu6(self.stem(pixels)))  # type: ignore[no-any-return]
 
     def features(self, pixels: Tensor) -> Tensor:
         """Photos [B, 3, S, S] -> pooled features [B, 1280]."""

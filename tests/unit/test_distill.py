@@ -66,7 +66,7 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
     out, parts = distilled
     assert load_student(str(out)).config.name == "small"
     assert Recipe.load(out / "recipe.json") == RECIPE
-    assert {"contrastive", "distribution", "anchor", "feature", "region"} == set(parts[0])
+    assert {"contrastive", "distribution", "feature", "region"} == set(parts[0])
     assert not (out / "checkpoint.pt").exists()
 
 
@@ -74,7 +74,7 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
 def test_each_way_of_teaching_moves_the_student_somewhere_else(
     teaching, material, cache, tmp_path, distilled
 ):
-    recipe = replace(RECIPE, teaching=teaching, epochs=1, anchor=0.0, feature=0.0, region=0.0)
+    recipe = replace(RECIPE, teaching=teaching, epochs=1, feature=0.0, region=0.0)
     parts = []
     out = tmp_path / "small"
     train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
@@ -152,8 +152,9 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
     assert all(one != other for one, other in zip(plain[3:], quantized[3:], strict=True))
 
 
-def test_cached_retrieval_is_that_of_the_student_itself(distilled, material, cache):
-    student = load_student(str(distilled[0]))
+def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
+    """Of the default one: a barely trained student has ties, which bfloat16 decides otherwise."""
+    student = load_student()
     photos = material.train
     quick = retrieval(student, photos, FeatureCache(cache, silent))
     assert quick == evaluate_student(student, photos, silent)

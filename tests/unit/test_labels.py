@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from mcad_mobile.distill.anchors import Anchors
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion, candidates
@@ -106,32 +105,16 @@ def test_without_extra_captions_there_are_no_companions(data, cache):
     assert dual_labels([Dual(0, 4)], pairs, Views(1, 1), cache).companions(pairs) is None
 
 
-def test_anchors_keep_the_teachers_cosines_at_another_width(data, cache):
+def test_principal_directions_keep_cosines_and_drop_what_varies_least(data, cache):
     labels = dual_labels([Dual(0, 4), Dual(1, 4)], data, Views(1, 1), cache)
-    exact = labels.all_texts() @ labels.all_photos().T
+    photos, texts = labels.view("paired"), labels.all_texts()
     for width in (8, 12):
-        made = Anchors.of(labels, width, 3, 0, torch.device("cpu"))
-        assert made.photos.shape == (6, width)
-        assert torch.allclose(made.texts @ made.photos.T, exact, atol=2e-3)  # float16 rows
-        assert torch.allclose(made.narrowed(labels.all_texts()), made.texts)
-
-
-def test_narrow_anchors_lose_what_varies_least(data, cache):
-    labels = dual_labels([Dual(0, 4), Dual(1, 4)], data, Views(1, 1), cache)
-    space = labels.principal(5)
-    rows = torch.cat([labels.all_photos()[:4], labels.all_texts()])
-    weights = torch.tensor([1 / 4] * 4 + [1 / len(labels.all_texts())] * (len(rows) - 4))
-    values = torch.linalg.svdvals(rows * weights.sqrt()[:, None])
-    kept = ((rows @ space).square().sum(1) * weights).sum()
-    assert torch.isclose(kept, values[:5].square().sum())
-
-
-def test_a_steps_anchors_depend_on_its_number_alone(data, cache):
-    labels = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
-    one, other = (Anchors.of(labels, 8, 3, 0, torch.device("cpu")) for _ in range(2))
-    assert one.at(7)[0].equal(other.at(7)[0]) and one.at(7)[1].equal(other.at(7)[1])
-    steps = [one.at(step)[1] for step in range(9)]
-    assert any(not step.equal(steps[0]) for step in steps)
+        space = labels.principal(width)
+        assert space.shape == (8, width)
+        assert torch.allclose((texts @ space) @ (photos @ space).T, texts @ photos.T, atol=1e-5)
+    rows = torch.cat([photos / len(photos) ** 0.5, texts / len(texts) ** 0.5])
+    kept = (rows @ labels.principal(5)).square().sum()
+    assert torch.isclose(kept, torch.linalg.svdvals(rows)[:5].square().sum())
 
 
 def test_the_single_stream_teacher_is_asked_about_candidates_only(data, cache):

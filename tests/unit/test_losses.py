@@ -10,7 +10,6 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from mcad_mobile.distill.losses import (
-    anchor_loss,
     capped,
     contrastive_loss,
     distribution_loss,
@@ -216,19 +215,3 @@ def test_feature_loss_is_the_mean_squared_distance_of_rows():
     assert math.isclose(loss.item(), total / 5, rel_tol=1e-9)
     assert torch.allclose(loss, (2 - 2 * F.cosine_similarity(student, teacher)).mean())
     assert gradcheck(feature_loss, (student.requires_grad_(), teacher))
-
-
-def test_anchor_loss_is_the_mean_divergence_over_the_anchors():
-    student, teacher = pairs(5, 3)
-    anchors = torch.cat([*pairs(4, 3)])
-    total = 0.0
-    for i in range(5):
-        mine = [sum(7 * float(student[i, d] * a[d]) for d in range(3)) for a in anchors]
-        theirs = [sum(float(teacher[i, d] * a[d]) for d in range(3)) / 0.1 for a in anchors]
-        total += divergence(mine, theirs)
-    loss = anchor_loss(7 * student, teacher, anchors, 0.1)
-    assert math.isclose(loss.item(), total / 5, rel_tol=1e-9)
-    assert anchor_loss(teacher / 0.1, teacher, anchors, 0.1).item() == pytest.approx(0, abs=1e-12)
-    assert gradcheck(
-        lambda rows: anchor_loss(7 * rows, teacher, anchors, 0.1), student.requires_grad_()
-    )
