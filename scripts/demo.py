@@ -17,7 +17,7 @@ from mcad_mobile.engine import Found, Result
 
 BUILD = Path("build/demo")
 BUNDLE = BUILD / "snapdragon"
-QUERIES = ("a man taking a photo with a camera", "a parked motorcycle", "a cat")
+QUERIES = ("a man taking a photo with a camera", "a parked motorcycle", "a cat with green eyes")
 TIMEOUT_S = 600
 
 

@@ -15,7 +15,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 EXPECTED = {
     "a man taking a photo with a camera": "camera.png",
     "a parked motorcycle": "motorcycle_left.png",
-    "a cat": "chelsea.png",
+    "a cat with green eyes": "chelsea.png",
     "a woman in an orange suit": "astronaut.png",
 }
 

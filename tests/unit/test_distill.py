@@ -153,11 +153,13 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
 
 
 def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
-    """Of the default one: a barely trained student has ties, which bfloat16 decides otherwise."""
     student = load_student()
     photos = material.train
     quick = retrieval(student, photos, FeatureCache(cache, silent))
-    assert quick == evaluate_student(student, photos, silent)
+    # The trunk's bfloat16 may swap neighbours: 3 points are about one rank in one of six recalls.
+    exact = evaluate_student(student, photos, silent)
+    assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
+    assert exact.mean_recall > 50
 
 
 def test_too_few_photos_for_a_batch_are_named_before_training(material, cache, tmp_path):
