@@ -16,7 +16,8 @@ EXPECTED = {
     "a man taking a photo with a camera": "camera.png",
     "a parked motorcycle": "motorcycle_left.png",
     "a cat with green eyes": "chelsea.png",
-    "a woman in an orange suit": "astronaut.png",
+    "a large orange flower": "flower.jpg",
+    "a Chinese temple": "china.jpg",
 }
 
 
