@@ -63,7 +63,9 @@ def run(
 ) -> None:
     """One row and seed: its recalls on the test split, what they depend on, the seconds it took.
     Nothing is done where that is stored already."""
-    recipe = replace(start, seed=seed, teachers=replace(start.teachers, seed=seed), **row.changes)
+    student = next(other for other in ROWS if other.name == (row.exported or row.name))
+    seeded = replace(start, seed=seed, teachers=replace(start.teachers, seed=seed))
+    recipe = replace(seeded, **student.changes)
     depends = asdict(recipe.teachers) if row.teacher else recipe.to_json()
     path = RESULTS / f"{row.name}-{seed}.json"
     if path.exists() and json.loads(path.read_text("utf-8"))["recipe"] == depends:
@@ -74,9 +76,11 @@ def run(
         if row.teacher:
             found = teacher_rows(row.teacher, recipe, pairs["train"], pairs["test"], cache)
         else:
-            out = work / f"student-{row.exported or row.name}-{seed}"
+            out = work / f"student-{student.name}-{seed}"
             if not (out / "recipe.json").exists() or Recipe.load(out / "recipe.json") != recipe:
-                material = Material(pairs["train"], pairs["val"], extra if row.extra else Extra())
+                material = Material(
+                    pairs["train"], pairs["val"], extra if student.extra else Extra()
+                )
                 train(material, out, recipe, work / "cache", advance)
             if row.exported:
                 found = exported_row(out, pairs["test"], work / f"{row.name}-{seed}", advance)
@@ -87,7 +91,7 @@ def run(
         "seconds": round(time.monotonic() - before),
         "recipe": depends,
         "extra": {"photos": len(extra.photos), "captions": len(extra.captions)}
-        if row.extra
+        if student.extra
         else None,
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate", "ai-edge-litert")),
@@ -97,6 +101,10 @@ def run(
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     partial.replace(path)
+
+
+def stored_runs() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text("utf-8")) for file in sorted(RESULTS.glob("*.json"))]
 
 
 def stored_rows() -> list[dict[str, Any]]:

@@ -88,20 +88,12 @@ ROWS = (
         extra=True,
         every_seed=False,
     ),
-    Row(
-        "w8a8",
-        "the same without QAT, exported to w8a8",
-        extra=True,
-        every_seed=False,
-        exported="mcad-extra",
-    ),
+    Row("w8a8", "the same without QAT, exported to w8a8", exported="mcad-extra", every_seed=False),
     Row(
         "qat-w8a8",
         "the same with QAT, exported to w8a8",
-        changes={"qat_epochs": 3},
-        extra=True,
-        every_seed=False,
         exported="mcad-extra-qat",
+        every_seed=False,
     ),
 )
 

@@ -84,6 +84,13 @@ def benchmarks_page() -> str:
             "",
             _gain(ablation),
             "",
+            *sorted(
+                {
+                    _made_with(run["date"], run["device"]["cpu"], run["versions"])
+                    for run in distill_ablation.stored_runs()
+                }
+            ),
+            "",
         ]
     )
 

@@ -42,6 +42,7 @@ class GridTrunk:
 
     @property
     def channels(self) -> int:
+        """Of the whole trunk's grid, the one that its last convolution sees."""
         return self.module.head_conv.in_channels
 
     @cached_property

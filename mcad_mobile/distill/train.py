@@ -92,8 +92,8 @@ def train(
     device = accelerator().device
     student = fresh_student(config, _token_counts(data, config.text.vocab)).to(device)
     views = Views(recipe.views, recipe.extra_views)
-    features = _student_grids(student, data, views, cache)
-    validation = _student_grids(student, held_out, Views(1, 0), cache)
+    features = trunk(student).rows(data, views, cache)
+    validation = trunk(student).rows(held_out, Views(1, 0), cache)
     labels = _labels(data, views, recipe, teachers or Teachers(), cache)
 
     torch.manual_seed(recipe.seed + 1)
@@ -135,14 +135,17 @@ def train(
         return parts
 
     looks_apart = math.ceil(recipe.epochs / _LOOKS)
+    result: list[Retrieval] = []
 
     def validate(epoch: int) -> str:
-        if epoch % looks_apart:
+        if epoch % looks_apart and epoch < recipe.epochs:
             return "saved"
-        return f"val mR {_retrieval(student, validation, held_out).mean_recall:.1f}"
+        result[:] = [_retrieval(student, validation, held_out)]
+        return f"val mR {result[0].mean_recall:.1f}"
 
     loop.run(losses, progress, validate, record)
-    final = _retrieval(student, validation, held_out)
+    # Empty where a run was cut off after its last epoch.
+    final = result[0] if result else _retrieval(student, validation, held_out)
     if loop.accelerator.is_main_process:
         _save(student, out, recipe, final)
     loop.finish()
@@ -248,16 +251,12 @@ def _labels(
     return replace(labels, fusion=train_fusion(school, labels))
 
 
-def _student_grids(student: Student, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-    return trunk(student).rows(data, views, cache)
-
-
 @torch.no_grad()
 def retrieval(student: Student, photos: list[CaptionedPhoto], cache: FeatureCache) -> Retrieval:
     """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
     for the trunk's bfloat16, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
-    features = _student_grids(student, data, Views(1, 0), cache)
+    features = trunk(student).rows(data, Views(1, 0), cache)
     return _retrieval(student, features, data)
 
 

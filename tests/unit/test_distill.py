@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.student import embed_grids, trunk
 from mcad_mobile.distill.train import Material, retrieval, train
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.evaluate import evaluate_student
@@ -160,6 +162,16 @@ def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
     exact = evaluate_student(student, photos, silent)
     assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
     assert exact.mean_recall > 50
+
+
+def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
+    student, photos = load_student(), [photo.path for photo in material.train]
+    grids = trunk(student).cached(FeatureCache(cache, silent), photos, 0)
+    with torch.no_grad():
+        quick = embed_grids(student.image, torch.from_numpy(grids.astype("float32")))
+        pixels = [student.config.preprocess(photo) for photo in photos]
+        exact = student.image(torch.from_numpy(np.stack(pixels)))
+    assert torch.cosine_similarity(quick, exact).min() > 0.99
 
 
 def test_too_few_photos_for_a_batch_are_named_before_training(material, cache, tmp_path):
