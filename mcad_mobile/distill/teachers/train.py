@@ -1,5 +1,5 @@
 """Train the reference teachers on captioned photos: the dual-stream ones, the single-stream one
-from the spaces of the first of them, and the fusion of all. Each is trained once and kept under a
+from their spaces, and the fusion of all. Each is trained once and kept under a
 name made of its recipe and its data."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
+from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ def _train_dual(
     return RegionTextTeacher(trunks, model)
 
 
-def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
-    """Word-region attention on the frozen regions and tokens of `dual`."""
+def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegionTeacher:
+    """Word-region attention on the frozen regions and tokens of `duals`."""
     recipe, data = school.recipe, school.data
     torch.manual_seed(recipe.seed)
-    model = WordRegion(dual)
-    grids, order = school.grids(dual.trunks), school.order(recipe.single_batch, recipe.seed)
+    model = WordRegion(duals)
+    grids, order = school.grids(duals[0].trunks), school.order(recipe.single_batch, recipe.seed)
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         # Every process scores its own pairs against each other: word counts differ, and scores
@@ -135,13 +135,13 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
         mine, _, _ = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
         with torch.no_grad(), bfloat16(loop.device):
-            seen = grids(mine).to(loop.device)
-            regions, tokens = dual.model.regions(seen), dual.tokens(ids, mask)
-            similarity = dual.model.photos(seen) @ dual.sentences(tokens, mask).T
+            seen, text = see(duals, grids(mine).to(loop.device)), read(duals, ids, mask)
+            similarity = seen.whole @ text.sentences.T
         there = mask > 0
         owner = there.nonzero()[:, 0]
         mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
-        return {"matching": matching_loss(module(regions, tokens[there], mean, similarity))}
+        words = [tokens[there] for tokens in text.tokens]
+        return {"matching": matching_loss(module(seen.regions, words, mean, similarity))}
 
     school.train(
         "single-stream teacher",
@@ -151,7 +151,7 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
         recipe.single_epochs,
         losses,
     )
-    return WordRegionTeacher(dual, model)
+    return WordRegionTeacher(duals, model)
 
 
 def train_fusion(school: School, labels: Labels) -> Fusion:
