@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.teachers.load import load_duals, load_single
@@ -126,6 +127,21 @@ def test_region_text_starts_from_the_trunks_own_last_convolutions(dual, photos, 
     found = model.regions(dual.seen(grids)).mean(1)
     assert {part.dtype for part in grids} == {np.dtype(np.float16)}
     assert F.cosine_similarity(found, expected).min() > 0.999  # grids are made in bfloat16
+
+
+def test_a_trunk_goes_on_from_what_a_shallower_one_left_in_the_cache(tmp_path):
+    paths = packaged_photos()[:3]
+    whole, resumed = GridTrunk.pretrained(0), GridTrunk.pretrained(0, resumed=1)
+    cache = FeatureCache(tmp_path, lambda label, done, total: None)
+    found = resumed.cached(cache, paths, 0)
+    expected = whole.grids([open_photo(path) for path in paths])
+    assert found.shape == expected.shape == (3, 7, 7, 320)
+    both = (torch.from_numpy(np.asarray(grid, np.float32)).flatten(1) for grid in (found, expected))
+    assert F.cosine_similarity(*both).min() > 0.9999
+    shallow = GridTrunk(whole.module, whole.preprocess, without=1)
+    before = {path.name for path in tmp_path.iterdir()}
+    shallow.cached(cache, paths, 0)
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 def test_a_photo_is_embedded_alike_from_its_grid(dual, photos, grids):

@@ -23,6 +23,7 @@ from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import TeacherRecipe
+from mcad_mobile.distill.student import TRAINED_BLOCKS
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
@@ -87,7 +88,9 @@ class School:
 def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
     """As many as the recipe has members, from its seed and those after it: the committees of two
     neighbouring seeds share all members but one. token_counts: [vocab]."""
-    trunks, recipe = [GridTrunk.pretrained(size) for size in (2, 0)], school.recipe
+    recipe = school.recipe
+    # The student's trunk is Lite0, too, and its grids are in the cache already.
+    trunks = [GridTrunk.pretrained(2), GridTrunk.pretrained(0, resumed=TRAINED_BLOCKS)]
     seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
 
