@@ -30,6 +30,8 @@ def bench(
     threads: int = 1,
     searches: int = 200,
     runtime: str | None = None,
+    repeats: int = 1,
+    cool_down_s: float = 0.0,
     device: Device | None = None,
     progress: Progress = lambda step: None,
 ) -> dict[str, Any]:
@@ -65,13 +67,15 @@ def bench(
             progress(f"making {_DECODED_PHOTOS} photos to decode")
             photos = sample_photos(bundle, made, _DECODED_PHOTOS)
         spec = Spec(
-            bundle=bundle.directory,
+            bundle=bundle,
             index=index or made / "index",
             queries=(*bundle.text.golden.texts, *QUERIES),
             photos=tuple(photos),
             searches=searches,
             threads=threads,
             runtime=runtime,
+            repeats=repeats,
+            cool_down_s=cool_down_s,
         )
         measured = (device or HostDevice()).measure(spec, progress)
     measured["index"]["source"] = (

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from mcad_mobile.bundle import TOWERS, Bundle, TowerName
 
 Progress = Callable[[str], None]
+Mode = Literal["check", "search", "index"]
 
+RUN_SCHEMA = "mcad-run/1"  # docs/bench.md: what a runner is given, and what it prints
 MEMORY_SEARCHES = 100  # "after 100 searches" is the last memory step; they warm up the timing too
 
 
 @dataclass(frozen=True)
 class Spec:
     """One measurement. `photos` are decoded and embedded for the indexing part; `queries` are
-    searched in turn, `searches` of them timed. `runtime` None leaves the choice of a rung to the
-    engine."""
+    searched in turn, `searches` of them timed, in each of `repeats` runs with at least
+    `cool_down_s` seconds between. `runtime` None leaves the choice of a rung to the ladder."""
 
-    bundle: Path
+    bundle: Bundle
     index: Path
     queries: tuple[str, ...]
     photos: tuple[Path, ...]
@@ -26,15 +30,46 @@ class Spec:
     threads: int = 1
     runtime: str | None = None
     k: int = 10
+    repeats: int = 1
+    cool_down_s: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def candidates(self) -> dict[TowerName, list[int]]:
+        """Rungs to try, by their number in the ladder: of the named runtime, if one is named."""
         return {
-            **asdict(self),
-            "bundle": str(self.bundle.resolve()),
-            "index": str(self.index.resolve()),
-            "photos": [str(photo.resolve()) for photo in self.photos],
-            "memory_searches": MEMORY_SEARCHES,
+            name: [
+                number
+                for number, rung in enumerate(self.bundle.tower(name).rungs)
+                if self.runtime in (None, rung.runtime)
+            ]
+            for name in TOWERS
         }
+
+    def document(self, mode: Mode, places: Places) -> dict[str, Any]:
+        """What a runner is given (`mcad-run/1`), but for the rungs."""
+        return {
+            "schema": RUN_SCHEMA,
+            "mode": mode,
+            "bundle": places.bundle,
+            "index": places.index,
+            "queries": self.queries,
+            "photos": places.photos,
+            "memory_searches": MEMORY_SEARCHES,
+            "searches": self.searches,
+            "k": self.k,
+            "threads": self.threads,
+            "runtime": self.runtime,
+            "scratch": places.scratch,
+        }
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a runner finds things, as paths on its device."""
+
+    bundle: str
+    index: str
+    photos: tuple[str, ...]
+    scratch: str
 
 
 class Device(Protocol):
@@ -45,8 +80,9 @@ class Device(Protocol):
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """Run `spec` and return the device's part of a mcad-bench/1 document: "device", "tools",
         "conditions", "index" {"photos"}, "memory_mib" {"peak_pss", "peak_rss", "steps",
-        "indexing"}, "latency_ms" (stage -> percentiles in ms), "indexing" {"photos_per_s"},
-        "runtime" (tower -> {"runtime", "precision"}), "measured" and "not_measured".
+        "indexing"}, "latency_ms" (stage -> percentiles in ms), "samples_ms", "indexing"
+        {"photos_per_s"}, "ladder", "runtime" (tower -> {"runtime", "precision"}), "measured" and
+        "not_measured".
 
         Raises BenchError if a part of it could not be measured; a simulated tower is refused.
         """
