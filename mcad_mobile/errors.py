@@ -71,6 +71,10 @@ class BenchError(McadError):
     """A measurement could not be taken."""
 
 
+class DeviceLost(BenchError):
+    """A device went away in the middle of a measurement."""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise MissingExtra naming the pip command of the extra that has it."""
     try:

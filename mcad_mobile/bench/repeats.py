@@ -47,9 +47,10 @@ class Repeat:
         return float(statistics.median(self.watched.document["samples_ms"]["total"]))
 
 
-def throttled(repeat: Repeat, first: Health, fastest_ms: float) -> str | None:
-    """Why a run does not count, or None. `first` is the device's health before the first run: a
-    clock that was capped from the start is a condition of the bench, stated, not an event."""
+def throttled(repeat: Repeat, first: Health) -> str | None:
+    """What the device itself says of throttling during a run, or None. `first` is its health
+    before the first run: a clock that was capped from the start is a condition of the bench,
+    stated, not an event."""
     if (repeat.after.thermal_status or 0) > 0 or (repeat.before.thermal_status or 0) > 0:
         status = max(repeat.before.thermal_status or 0, repeat.after.thermal_status or 0)
         return f"thermal status {status}"
@@ -61,19 +62,23 @@ def throttled(repeat: Repeat, first: Health, fastest_ms: float) -> str | None:
     if lowered:
         told = ", ".join(f"core {core} at {mhz} MHz" for core, mhz in lowered.items())
         return f"the clock was lowered: {told}"
-    if repeat.median_ms > _SLOWDOWN * fastest_ms:
-        slower = 100 * (repeat.median_ms / fastest_ms - 1)
-        return f"{slower:.0f} % slower than the fastest run"
     return None
+
+
+def _slowed(repeat: Repeat, fastest_ms: float) -> str | None:
+    if repeat.median_ms <= _SLOWDOWN * fastest_ms:
+        return None
+    return f"{100 * (repeat.median_ms / fastest_ms - 1):.0f} % slower than the fastest run"
 
 
 def those_that_count(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str, Any]]]:
     """The runs to report, and every run for the record: {"p50_ms", "counted", "why", "before",
     "after"}. BenchError if the device throttled in each."""
-    fastest = min(repeat.median_ms for repeat in repeats)
+    hot = [throttled(repeat, repeats[0].before) for repeat in repeats]
+    cool = [repeat.median_ms for repeat, why in zip(repeats, hot, strict=True) if why is None]
     counted, told = [], []
-    for repeat in repeats:
-        why = throttled(repeat, repeats[0].before, fastest)
+    for repeat, why_hot in zip(repeats, hot, strict=True):
+        why = why_hot or _slowed(repeat, min(cool))
         if why is None:
             counted.append(repeat)
         told.append(

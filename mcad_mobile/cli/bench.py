@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json as json_format
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from mcad_mobile.bench.devices.open import open_device
 from mcad_mobile.bench.report import html, markdown
 from mcad_mobile.bench.run import bench as run
 from mcad_mobile.bundle import Bundle
@@ -23,15 +23,15 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.errors import require
 
 
-class DeviceName(StrEnum):
-    host = "host"
-
-
 def bench(
     bundle: BundleOption,
     device: Annotated[
-        DeviceName, typer.Option("--device", help="Where to measure: this computer.")
-    ] = DeviceName.host,
+        str,
+        typer.Option(
+            "--device",
+            help="Where to measure: host (this computer), adb (a phone or board), adb:SERIAL.",
+        ),
+    ] = "host",
     synthetic: Annotated[
         int | None,
         typer.Option(
@@ -46,6 +46,23 @@ def bench(
     searches: Annotated[int, typer.Option("--searches", min=1, help="How many to time.")] = 200,
     runtime: RuntimeOption = None,
     threads: ThreadsOption = 1,
+    repeats: Annotated[
+        int | None,
+        typer.Option("--repeats", min=1, help="Runs of the searches. Default: host 1, adb 3."),
+    ] = None,
+    cool_down: Annotated[
+        float | None,
+        typer.Option(
+            "--cool-down", min=0, help="Least seconds between runs. Default: host 0, adb 15."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="adb: measure a bundle made for another chip.")
+    ] = False,
+    runner: Annotated[
+        Path | None,
+        typer.Option("--runner", help="adb: a folder with a built Java runner (docs/bench.md)."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", help="Also write a report; .html, .md or .json by its ending."),
@@ -75,6 +92,9 @@ def bench(
             threads=threads,
             searches=searches,
             runtime=runtime,
+            repeats=repeats,
+            cool_down_s=cool_down,
+            device=open_device(device, force=force, runner=runner),
             progress=status.update,
         )
     if report is not None:

@@ -73,9 +73,17 @@ class Places:
 
 
 class Device(Protocol):
-    """Where a bundle is run and measured."""
+    """Where a bundle is run and measured. `repeats` and `cool_down_s` are what it does unless
+    told otherwise."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def repeats(self) -> int: ...
+
+    @property
+    def cool_down_s(self) -> float: ...
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """Run `spec` and return the device's part of a mcad-bench/1 document: "device", "tools",

@@ -27,6 +27,8 @@ class HostDevice:
 
     name: str = "host"
     timeout_s: float = 900.0
+    repeats: int = 1
+    cool_down_s: float = 0.0
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """See Device.measure. The peak is that of the process that searches; indexing, which a
