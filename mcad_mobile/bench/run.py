@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.bench.devices.base import Device, Progress, Spec
+from mcad_mobile.bench.devices.base import Device, Progress, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.queries import QUERIES
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
@@ -89,6 +89,23 @@ def bench(
         else "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
     )
     return judge(bundle, measured)
+
+
+def bench_towers(
+    bundle: Bundle,
+    device: TowerDevice,
+    *,
+    runtime: str | None = None,
+    progress: Progress = lambda step: None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Measure the towers alone: a mcad-bench/1 document for each device, and why others failed.
+
+    What a whole search takes is not known then: its targets have no verdict (null).
+    """
+    found, failures = device.measure_towers(bundle, runtime, progress)
+    for measured in found:
+        measured["index"]["source"] = "none"
+    return [judge(bundle, measured) for measured in found], failures
 
 
 def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:

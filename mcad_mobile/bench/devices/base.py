@@ -72,6 +72,20 @@ class Places:
     scratch: str
 
 
+class TowerDevice(Protocol):
+    """Where towers run, each alone: a cloud that runs models, an emulated processor."""
+
+    def measure_towers(
+        self,
+        bundle: Bundle,
+        runtime: str | None = None,
+        progress: Progress = lambda step: None,
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """As Device.measure, for one device or several, with null where a part of a search was
+        not measured; and why devices are missing. Of `runtime`, if it is named."""
+        ...
+
+
 class Device(Protocol):
     """Where a bundle is run and measured. `repeats` and `cool_down_s` are what it does unless
     told otherwise."""
