@@ -89,6 +89,19 @@ class AiHub:
         newest = found[-1]
         return CloudDevice(newest.name, newest.os, _chipset(newest))
 
+    def device_with(self, target: Target) -> CloudDevice:
+        """The newest phone with a chip of our table. AiHubError if AI Hub has none."""
+        with self._speaking("list its devices"):
+            every = self._client.get_devices()
+        devices = [CloudDevice(d.name, d.os, _chipset(d)) for d in every]
+        found = [device for device in devices if device.target == target]
+        if not found:
+            raise AiHubError(
+                f"AI Hub has no phone with {target.id} ({target.chip}).",
+                "`qai-hub list-devices` lists what it has; or leave --via out to compile here.",
+            )
+        return found[-1]
+
     def upload_model(self, path: Path, name: str) -> str:
         """A model file, or a folder of an ONNX model and its weights -> model id."""
         with self._speaking(f"take {name}"):

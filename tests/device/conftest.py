@@ -13,7 +13,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
+import qai_hub.util.session as client_session
 from adbd import VENV, Adbd, adbd
+from aihub_cloud import Cloud
+from pytest_socket import enable_socket, socket_allow_hosts
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench import samples
@@ -139,3 +142,15 @@ def use(device: Adbd, monkeypatch: pytest.MonkeyPatch) -> None:
 def quick(**more: Any) -> dict[str, Any]:
     """Arguments of bench() for a measurement of seconds."""
     return {"synthetic": 500, "searches": 10, "cool_down_s": 0.0, **more}
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None) -> Iterator[Cloud]:
+    enable_socket()
+    socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    # The client waits between tries; a test need not.
+    monkeypatch.setattr(client_session, "MAX_WAIT", 0)
+    running = Cloud(tmp_path / "cloud")
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(running.configure(tmp_path / "client.ini")))
+    yield running
+    running.close()

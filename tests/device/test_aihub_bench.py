@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import qai_hub.util.session as client_session
 from aihub_cloud import TIMES_US, TOKEN, Cloud
-from pytest_socket import enable_socket, socket_allow_hosts
 
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.run import bench_towers
@@ -18,18 +15,6 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import AiHubError, BenchError
 
 S25, S24 = "Samsung Galaxy S25", "Samsung Galaxy S24"
-
-
-@pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None) -> Iterator[Cloud]:
-    enable_socket()
-    socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
-    # The client waits between tries; a test need not.
-    monkeypatch.setattr(client_session, "MAX_WAIT", 0)
-    running = Cloud(tmp_path / "cloud")
-    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(running.configure(tmp_path / "client.ini")))
-    yield running
-    running.close()
 
 
 def device(tmp_path: Path, *names: str, **more: object) -> AiHubDevice:
