@@ -163,7 +163,10 @@ class AiHub:
         with self._speaking(f"give the output of job {job}"):
             data = self._client.get_job(job).download_output_data()
         if data is None:
-            raise AiHubError(f"Inference job {job} put nothing out.", "Submit it again: --again.")
+            raise AiHubError(
+                f"Inference job {job} put nothing out.",
+                "Remove the jobs file, and run the same command again.",
+            )
         return {name: np.concatenate([np.asarray(x) for x in data[name]]) for name in data}
 
     def profile(self, job: str) -> dict[str, Any]:
@@ -171,7 +174,10 @@ class AiHub:
         with self._speaking(f"give the profile of job {job}"):
             found: dict[str, Any] = self._client.get_job(job).download_profile()
         if not found:
-            raise AiHubError(f"Job {job} has no profile.", "Submit it again: --again.")
+            raise AiHubError(
+                f"Job {job} has no profile.",
+                "Remove the jobs file, and run the same command again.",
+            )
         return found
 
     def _device(self, device: CloudDevice) -> Any:

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.bench.devices.base import Device, Progress, Spec, TowerDevice
+from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Progress, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.queries import QUERIES
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
 
-SCHEMA = "mcad-bench/1"
 MEMORY_LIMIT_MIB = 100.0
 SEARCH_LIMIT_MS = 8.0
 DEFAULT_PHOTOS = 100_000  # a large personal library, and what the targets are stated for
@@ -113,7 +112,7 @@ def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
     judged as rounded: what a reader sees is what passes or fails. What was not measured has no
     verdict: null."""
     document: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": RESULT_SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle": _bundle_facts(bundle),
         **measured,

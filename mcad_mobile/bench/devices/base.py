@@ -12,6 +12,7 @@ from mcad_mobile.bundle import TOWERS, Bundle, TowerName
 Progress = Callable[[str], None]
 Mode = Literal["check", "search", "index"]
 
+RESULT_SCHEMA = "mcad-bench/1"
 RUN_SCHEMA = "mcad-run/1"  # docs/bench.md: what a runner is given, and what it prints
 MEMORY_SEARCHES = 100  # "after 100 searches" is the last memory step; they warm up the timing too
 
