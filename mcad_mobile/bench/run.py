@@ -55,6 +55,8 @@ def bench(
             f"{searches} searches of {size} photos leave nothing to measure.",
             "Ask for at least one search and one photo.",
         )
+    progress("asking the device what it is")
+    device.check(bundle)
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
         made = Path(folder)
         if index is None:

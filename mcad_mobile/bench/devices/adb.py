@@ -38,14 +38,21 @@ class AdbDevice:
     repeats: int = 3
     cool_down_s: float = 15.0
 
+    def check(self, bundle: Bundle) -> None:
+        """See Device.check: no device, several, one that is not ready, or another chip."""
+        self._connect(bundle)
+
+    def _connect(self, bundle: Bundle) -> tuple[AdbShell, Facts]:
+        shell = connect(self.serial)
+        facts = read_facts(shell)
+        if not self.force:
+            check_chip(bundle, facts)
+        return shell, facts
+
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """See Device.measure. A process that turns out to be emulated is not timed: its document
         has parity only."""
-        shell = connect(self.serial)
-        progress("asking the device what it is")
-        facts = read_facts(shell)
-        if not self.force:
-            check_chip(spec.bundle, facts)
+        shell, facts = self._connect(spec.bundle)
         shell.clean()
         with tempfile.TemporaryDirectory(prefix="mcad-bench-") as scratch:
             runner = self._runner(shell, facts, spec, Path(scratch), progress)
@@ -184,7 +191,7 @@ def _payload(spec: Spec) -> dict[str, Path]:
     files = {f"bundle/{MANIFEST}": bundle.directory / MANIFEST}
     files |= {f"bundle/{record.path}": bundle.path(record) for record in bundle.files()}
     for path in sorted(spec.index.iterdir()):
-        if path.name == "manifest.json" or path.suffix == ".mcs":
+        if path.is_file() and path.stat().st_size and path.suffix != ".tmp":  # not the lock
             files[f"index/{path.name}"] = path
     return files | _photos(spec)
 

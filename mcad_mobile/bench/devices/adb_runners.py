@@ -21,22 +21,12 @@ _JAVA_MAIN = "mcad.runner.Main"
 _PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 _OLDEST_PYTHON = (3, 11)
 _ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes each time, so that they are pushed once
-# What a board's Python needs to search and to index, and no more of this package.
-_LEAN = (
-    "__init__.py",
-    "bench/__init__.py",
-    "bench/measure.py",
-    "bench/runner.py",
-    "bundle.py",
-    "engine.py",
-    "errors.py",
-    "index/*.py",
-    "preprocess.py",
-    "runtimes/*.py",
-    "targets/*",
-    "tokenize.py",
-    "versions.py",
+# Rooms of this package that a board's Python has no use for: what needs torch, or a person.
+_NOT_LEAN = (
+    *("aihub", "android", "bench/devices", "bench/report", "cli", "data", "distill"),
+    *("export", "models", "quantize", "students"),
 )
+_SUFFIXES = (".py", ".toml")
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ def _built(abi: str, progress: Progress) -> dict[str, Path]:
             "Give a folder with a built one: --runner DIR (docs/bench.md).",
         ) from error
     progress(f"building the runner for {abi}")
-    files: dict[str, Path] = runner.runner_files(abi)
+    files: dict[str, Path] = runner.runner_files(abi, progress)
     return files
 
 
@@ -100,13 +90,17 @@ def python_runner(shell: AdbShell, scratch: Path, runtimes: Sequence[str]) -> De
     archive = scratch / "mcad_mobile.zip"
     root = Path(mcad_mobile.__file__).parent
     with zipfile.ZipFile(archive, "w") as out:
-        for path in sorted({path for pattern in _LEAN for path in root.glob(pattern)}):
-            if path.is_file():
-                entry = zipfile.ZipInfo(f"mcad_mobile/{path.relative_to(root)}", _ZIP_DATE)
-                out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+        for path in sorted(path for path in root.rglob("*") if _is_lean(path.relative_to(root))):
+            entry = zipfile.ZipInfo(f"mcad_mobile/{path.relative_to(root)}", _ZIP_DATE)
+            out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     environment = f"PYTHONPATH={_RUNNER}/{archive.name} PYTHONDONTWRITEBYTECODE=1"
     command = f"env {environment} {shlex.quote(python)} -m mcad_mobile.bench.runner"
     return DeviceRunner({f"runner/{archive.name}": archive}, command)
+
+
+def _is_lean(path: Path) -> bool:
+    room = path.as_posix()
+    return path.suffix in _SUFFIXES and not any(room.startswith(f"{name}/") for name in _NOT_LEAN)
 
 
 def _python(shell: AdbShell) -> str:

@@ -100,6 +100,11 @@ class Device(Protocol):
     @property
     def cool_down_s(self) -> float: ...
 
+    def check(self, bundle: Bundle) -> None:
+        """BenchError if the device is not there, or cannot run `bundle`: asked before an index
+        and photos are made for it."""
+        ...
+
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """Run `spec` and return the device's part of a mcad-bench/1 document: "device", "tools",
         "conditions", "index" {"photos"}, "memory_mib" {"peak_pss", "peak_rss", "steps",

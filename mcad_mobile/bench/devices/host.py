@@ -16,6 +16,7 @@ from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import SAMPLE_S, Watched, watch
+from mcad_mobile.bundle import Bundle
 from mcad_mobile.versions import tool_versions
 
 TOOLS = ("numpy", "onnxruntime", "tokenizers", "pillow", "ai-edge-litert")
@@ -29,6 +30,9 @@ class HostDevice:
     timeout_s: float = 900.0
     repeats: int = 1
     cool_down_s: float = 0.0
+
+    def check(self, bundle: Bundle) -> None:
+        """This computer is there, and a bundle's last rung runs anywhere."""
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """See Device.measure. The peak is that of the process that searches; indexing, which a

@@ -9,6 +9,7 @@ from mcad_mobile.bench.report.rows import NOT_MEASURED, Row, device_name, verdic
 
 HEAD = (
     "Result",
+    "Targets",
     "Device",
     "Photos",
     "Search p50, ms",
@@ -16,7 +17,6 @@ HEAD = (
     "Peak PSS, MiB",
     "Text tower, ms",
     "Image tower, ms",
-    "Targets",
 )
 
 
@@ -37,6 +37,7 @@ def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
         rows.append(
             (
                 label,
+                _verdicts(document),
                 device_name(document),
                 f"{photos:,}" if photos else "-",
                 _cell(document, first, "total", "p50"),
@@ -48,7 +49,6 @@ def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
                 ),
                 _cell(document, first, "text", "p50"),
                 _cell(document, first, "image", "p50"),
-                _verdicts(document),
             )
         )
     return rows

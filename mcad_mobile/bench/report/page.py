@@ -257,7 +257,8 @@ def _repeats(document: dict[str, Any]) -> str:
 def _side_by_side(documents: Sequence[dict[str, Any]]) -> str:
     rows = comparison_rows(documents)
     linked: Iterable[str] = (
-        f'<tr><td><a href="#result-{number}">{escape(first)}</a></td>{cells(rest)}</tr>'
+        f'<tr><td><a href="#result-{number}">{escape(first)}</a></td>'
+        f"{cells(rest, numbers_from=2)}</tr>"
         for number, (first, *rest) in enumerate(rows, start=1)
     )
     notes = cautions(documents)
@@ -266,7 +267,7 @@ def _side_by_side(documents: Sequence[dict[str, Any]]) -> str:
         "Peak memory", "PSS, MiB", memory
     )
     return (
-        f"<section>{table(HEAD, linked, numbers_from=2)}"
+        f"<section>{table(HEAD, linked, numbers_from=3)}"
         + (
             f"<ul class=note>{''.join(f'<li>{escape(n)}</li>' for n in notes)}</ul>"
             if notes
