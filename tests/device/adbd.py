@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 SERVER_PORT = "5047"
 FIRST_PORT = 6543
@@ -100,6 +103,7 @@ class Adbd:
 def adbd(folder: Path, *, room: str | None = None, cores: Path | None = None) -> Iterator[Adbd]:
     """A running device. `room` limits its /data/local/tmp ("8m"); `cores` is a folder that
     stands in for /sys/devices/system/cpu."""
+    _need_root_and_tools()
     for name in ("bin", "data", "tools"):
         (folder / name).mkdir(parents=True)
     mount = f"mount --bind {folder}/data /data/local/tmp"
@@ -133,3 +137,14 @@ def adbd(folder: Path, *, room: str | None = None, cores: Path | None = None) ->
         holder.wait(TIMEOUT_S)
         if holder.stdout is not None:
             holder.stdout.close()
+
+
+def _need_root_and_tools() -> None:
+    """Namespaces take root; where it is not there, these tests skip, but never in CI."""
+    missing = [tool for tool in ("adb", "adbd", "unshare", "nsenter") if not shutil.which(tool)]
+    if not missing and os.geteuid() == 0:
+        return
+    why = f"missing: {', '.join(missing)}" if missing else "not root"
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{why}, and under CI=true nothing may be skipped")
+    pytest.skip(f"{why}: `scripts/setup-system.sh tests` installs what is needed")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from adbd import VENV, Adbd
-from conftest import quick, thermal
+from phones import quick, thermal
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice

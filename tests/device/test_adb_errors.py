@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adbd import VENV, Adbd, adbd
-from conftest import APP_PROCESS, as_board, as_phone, quick, use
+from phones import APP_PROCESS, as_board, as_phone, quick, use
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice, check_chip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from adbd import Adbd, adbd
-from conftest import quick, use
+from phones import quick, use
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
