@@ -28,6 +28,7 @@ docs: .venv/installed-everything
 
 bench: .venv/installed-everything
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/peers.py
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
 	$(BIN)/python benchmarks/index_vs_peers.py --images build/embeddings/images.npy --texts build/embeddings/texts.npy

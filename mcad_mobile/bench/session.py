@@ -113,6 +113,7 @@ class Session:
             "runtime": rung.runtime,
             "precision": rung.precision,
             "bytes": rung.bytes,
+            "provider": chosen["provider"],
             "nodes": chosen["nodes"],
         }
 
