@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class AiHub:
                 f"AI Hub has no device called {name!r}.",
                 f"It has: {', '.join(near[:8])}." if near else "`qai-hub list-devices` lists them.",
             )
-        newest = found[-1]
+        newest = max(found, key=_os_version)
         return CloudDevice(newest.name, newest.os, _chipset(newest))
 
     def device_with(self, target: Target) -> CloudDevice:
@@ -100,7 +101,7 @@ class AiHub:
                 f"AI Hub has no phone with {target.id} ({target.chip}).",
                 "`qai-hub list-devices` lists what it has; or leave --via out to compile here.",
             )
-        return found[-1]
+        return max(found, key=_os_version)
 
     def upload_model(self, path: Path, name: str) -> str:
         """A model file, or a folder of an ONNX model and its weights -> model id."""
@@ -211,6 +212,11 @@ class AiHub:
         """The client's message on one line, without its box, and never with the token in it."""
         said = " ".join(str(error).translate(str.maketrans("┌┐└┘─|", "      ")).split())
         return said.replace(self._token, "[token]")
+
+
+def _os_version(device: Any) -> list[int]:
+    """ "15" and "14.1" in their order."""
+    return [int(part) for part in re.findall(r"\d+", device.os)]
 
 
 def _chipset(device: Any) -> str:

@@ -24,6 +24,7 @@ from qai_hub.util.dataset_entries_converters import dataset_entries_to_h5, h5_to
 
 TOKEN = "tok-3fd2c0ffee-secret"
 DEVICES = (
+    ("Samsung Galaxy S24", "14.1", "qualcomm-snapdragon-8gen3"),
     ("Samsung Galaxy S24", "14", "qualcomm-snapdragon-8gen3"),
     ("Samsung Galaxy S25", "15", "qualcomm-snapdragon-8-elite-for-galaxy"),
     ("Google Pixel 9", "15", "google-tensor-g4"),
@@ -77,10 +78,10 @@ class Cloud:
     # What each route does: (status, message or None, or bytes)
 
     def devices(self, query: dict[str, list[str]]) -> pb.DeviceList:
-        name = query.get("name", [""])[0]
+        name, version = (query.get(key, [""])[0] for key in ("name", "os"))
         listed = pb.DeviceList()
         for device, os, chip in DEVICES:
-            if name in ("", device):
+            if name in ("", device) and version in ("", os):
                 attributes = [f"chipset:{chip}", "os:android", "format:phone"]
                 attributes += [f"framework:{f}" for f in ("onnx", "tflite", "qnn")]
                 listed.devices.add(name=device, os=os, attributes=attributes)

@@ -157,6 +157,7 @@ def test_unknown_phone_lists_those_that_sound_alike(
 def test_phone_is_found_by_its_chipset(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
     documents, _ = bench_towers(bundle, device(tmp_path, "snapdragon-8gen3"))
     assert documents[0]["device"]["model"] == S24
+    assert documents[0]["device"]["os"] == "Android 14.1"  # the newer of two
 
 
 def test_bad_token_says_how_to_set_one_and_never_shows_it(

@@ -262,6 +262,12 @@ def test_throttled_runs_are_told_with_their_reason(bundle: Bundle) -> None:
     assert "left out: thermal status 2" in markdown(judge(bundle, found))
 
 
+def test_clock_that_was_capped_from_the_start_is_told(bundle: Bundle) -> None:
+    found = measured()
+    found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
+    assert "core 7 at 2,400 MHz" in text_of(judge(bundle, found))
+
+
 def parity_of_an_emulator() -> dict[str, Any]:
     found = measured()
     found["device"] |= {"kind": "emulator", "emulator": "qemu-aarch64"}

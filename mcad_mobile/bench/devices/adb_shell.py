@@ -200,7 +200,7 @@ class AdbShell:
         """End what an earlier run left running, and remove its files; what was pushed stays."""
         self.run(
             f"pid=$(cat {RUN}/pid 2>/dev/null)\n"
-            'if [ -n "$pid" ] && grep -q -a -e mcad /proc/$pid/cmdline 2>/dev/null; then\n'
+            'if [ -n "$pid" ] && grep -q mcad /proc/$pid/cmdline 2>/dev/null; then\n'
             "  kill -9 $pid\nfi\n"
             f"rm -rf {RUN}"
         )

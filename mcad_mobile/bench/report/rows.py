@@ -211,6 +211,9 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
         cores = ", ".join(map(str, how["pinned_cores"]))
         pinned = f"pinned to core {cores} of {device['cores']}" if cores else "not pinned to cores"
         rows.append(("Threads", f"{how['threads']}, {pinned}"))
+    capped = _capped(how)
+    if capped:
+        rows.append(("Clocks", f"held under their maximum from the start: {capped}"))
     if "searches" in how:
         rows.append(
             (
@@ -229,6 +232,13 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"AI Hub jobs, {name}", ids))
     rows.append(("Versions", ", ".join(f"{name} {v}" for name, v in document["tools"].items())))
     return rows
+
+
+def _capped(how: dict[str, Any]) -> str:
+    """Cores that were slowed down before the first run already."""
+    runs = how.get("repeats", [])
+    cores = runs[0]["before"].get("capped", {}) if runs else {}
+    return ", ".join(f"core {core} at {mhz:,} MHz" for core, mhz in cores.items())
 
 
 def _device(device: dict[str, Any]) -> str:
