@@ -8,7 +8,7 @@ import sys
 import typer
 
 from mcad_mobile import __version__
-from mcad_mobile.cli import bench, distill, doctor, evaluate, export, index, search, targets
+from mcad_mobile.cli import bench, distill, doctor, evaluate, export, index, report, search, targets
 from mcad_mobile.errors import McadError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("export")(export.export)
 app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("eval")(evaluate.evaluate)
 app.command("distill")(distill.distill)
 app.command("targets")(targets.targets)
