@@ -4,6 +4,10 @@ set -euo pipefail
 
 # libatomic1 and libstdc++6 are what Qualcomm's compiler links to.
 packages=(make git ca-certificates libatomic1 libstdc++6)
+# `mcad-mobile app` and the tests of the Java engine. Another JDK from 17 on will do as well.
+packages+=(aapt apksigner android-framework-res)
+if ! command -v javac >/dev/null; then packages+=(default-jdk-headless); fi
+if ! command -v npm >/dev/null; then packages+=(npm); fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
 python=${PYTHON:-$(command -v python3.11 || command -v python3)}
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
