@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from mcad_mobile.errors import BuildError
 JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
 FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 _TIMEOUT_S = 600
-_TAIL_LINES = 20
+_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ JAVAC = Tool("javac", "default-jdk-headless", _APP, "-version")
 AAPT2 = Tool("aapt2", "aapt", _APP, "version")
 APKSIGNER = Tool("apksigner", "apksigner", _APP, "--version")
 KEYTOOL = Tool("keytool", "default-jre-headless", _APP, "-help")
+JARSIGNER = Tool("jarsigner", "default-jdk-headless", _APP, "-version")
 TOOLS = (JAVA, JAVAC, AAPT2, APKSIGNER)
 
 
@@ -73,21 +75,37 @@ def framework() -> Path:
     return FRAMEWORK
 
 
-def run(tool: Tool, arguments: Iterable[object], *, timeout_s: float = _TIMEOUT_S) -> str:
-    """Run a tool; what it printed on standard output. BuildError with its last lines if it
+def run(
+    tool: Tool,
+    arguments: Iterable[object],
+    *,
+    timeout_s: float = _TIMEOUT_S,
+    environment: dict[str, str] | None = None,
+) -> str:
+    """Run a tool; what it printed on standard output. BuildError with its first lines if it
     fails."""
     command = [executable(tool), *map(str, arguments)]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=False
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env=environment or dict(os.environ),
         )
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{tool.name} took more than {timeout_s:.0f} s.") from error
     if done.returncode != 0:
         lines = (done.stderr + done.stdout).strip().splitlines()
-        tail = "\n".join(lines[:_TAIL_LINES]) or "(it printed nothing)"
-        raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{tail}")
+        said = "\n".join(lines[:_LINES]) or "(it printed nothing)"
+        raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{said}")
     return done.stdout
+
+
+def java_home() -> Path:
+    """The JDK whose classes D8 looks up."""
+    return Path(executable(JAVAC)).resolve().parents[1]
 
 
 def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) -> Path:
