@@ -97,6 +97,15 @@ class PhotoIndex:
         streams = [segment_items(live, number) for number, live in enumerate(self._commit[1])]
         return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
 
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return the stamps of all photos by path: what their files were, see sync.py."""
+        return {
+            path_from_bytes(path): (int(stamp[0]), int(stamp[1]))
+            for number, live in enumerate(self._commit[1])
+            for path, _, row in segment_items(live, number)
+            for stamp in [live.segment.stamps[row]]
+        }
+
     def check_student(self, sha256: str, dim: int) -> None:
         """Raise PhotoIndexError, naming both sides, unless the index is of that student."""
         if (sha256, dim) != (self.student_sha256, self.dim):

@@ -77,9 +77,9 @@ def test_widths_that_are_not_whole_words_are_scanned_too(build: Build, dim: int)
     photos, queries = photos_and_queries(5000, 40, dim=dim)
     index = build(photos)
     assert scanned(5000, 10) < 5000
-    scanned = [index.search(query).paths for query in queries]
+    found = [index.search(query).paths for query in queries]
     exact = [index.search(query, exact=True).paths for query in queries]
-    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(scanned, exact, strict=True)])
+    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
     assert same >= 0.95
 
 
