@@ -53,7 +53,9 @@ def _open(path: Path, jar: Path, abi: str, native: dict[str, bytes]) -> Path | N
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if "AndroidManifest.xml" not in names:
-                raise BuildError(f"{path} is not an Android archive: it has no AndroidManifest.xml.")
+                raise BuildError(
+                    f"{path} is not an Android archive: it has no AndroidManifest.xml."
+                )
             found = [name for name in names if name.startswith(prefix) and name.endswith(".so")]
             if not found and any(name.startswith("jni/") for name in names):
                 raise BuildError(

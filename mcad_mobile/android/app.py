@@ -160,9 +160,7 @@ def _native(found: Libraries) -> list[Entry]:
     ]
 
 
-def _write_apk(
-    out: Path, linked: Path, dex: bytes, assets: list[Entry], found: Libraries
-) -> None:
+def _write_apk(out: Path, linked: Path, dex: bytes, assets: list[Entry], found: Libraries) -> None:
     resources = [
         replace(entry, deflated=entry.name != "resources.arsc") for entry in entries_of(linked)
     ]

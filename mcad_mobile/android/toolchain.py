@@ -114,7 +114,7 @@ def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) 
     files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
     out.mkdir(parents=True, exist_ok=True)
     arguments = ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
-    arguments += ["-Xlint:all,-options,-classfile,-path", "-Werror", "-d", out]
+    arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
     if classpath:
         arguments += ["-classpath", ":".join(map(str, classpath))]
     listed = out.with_name(f"{out.name}.sources")

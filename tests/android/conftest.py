@@ -1,4 +1,5 @@
-"""Built once a session: the Java engine, compiled as the app compiles it, and a JVM that runs it."""
+"""Built once a session: the Java engine, compiled as the app compiles it, and a JVM that runs
+it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from probe import Probe
 
-from mcad_mobile.android.app import onnxruntime_classes
+from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import compile_java
 
@@ -20,7 +21,7 @@ def java_classes(tmp_path_factory) -> Path:
     Android release of ONNX Runtime's Java API, and run with the older one for Linux."""
     folder = tmp_path_factory.mktemp("java")
     sources = [*map(main_sources, ("engine", "desktop")), HERE / "java"]
-    return compile_java(sources, [onnxruntime_classes(folder)], folder / "classes")
+    return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
 
 
 @pytest.fixture(scope="session")

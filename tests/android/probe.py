@@ -16,6 +16,10 @@ from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bundle import Bundle
 
+_MAIN = "mcad.desktop.Probe"
+# A language with digits of its own, which must get into no file.
+_LANGUAGE = ("-Duser.language=ar", "-Duser.region=EG")
+
 
 class EngineError(Exception):
     """The engine answered with an error of its own: `what` and `hint`."""
@@ -28,7 +32,7 @@ class Probe:
         self._scratch = scratch
         classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
         self._process = subprocess.Popen(
-            [executable(JAVA), "-Xmx512m", "-ea", "-cp", classpath] + ["mcad.desktop.Probe"],
+            [executable(JAVA), *_LANGUAGE, "-Xmx512m", "-ea", "-cp", classpath, _MAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

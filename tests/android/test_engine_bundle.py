@@ -143,7 +143,7 @@ def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny
 
 def test_a_ladder_without_a_rung_that_runs_says_why(probe, tiny, tmp_path):
     tower = replace(tiny.text, rungs=(replace(tiny.text.rungs[0], runtime="litert"),))
-    with pytest.raises(EngineError, match="No text tower .* no such runtime"):
+    with pytest.raises(EngineError, match=r"No text tower .* no such runtime"):
         probe.ask("climb", bundle=variant(tiny, tmp_path / "b", text=tower), tower="text")
 
 

@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -25,6 +26,9 @@ import mcad.engine.Ladder;
 import mcad.engine.McadException;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.Tokenizer;
+import mcad.engine.index.Hits;
+import mcad.engine.index.IndexWriter;
+import mcad.engine.index.PhotoIndex;
 
 /**
  * The Java engine, asked from Python: one JSON request a line on standard input, one JSON answer a line on standard
@@ -80,6 +84,22 @@ final class Probe {
                 return embedPhotos(request);
             case "embed_texts":
                 return embedTexts(request);
+            case "index_read":
+                return indexRead(request);
+            case "index_search":
+                return indexSearch(request);
+            case "index_change":
+                return indexChange(request);
+            case "index_second_writer":
+                return secondWriter(request);
+            case "index_run":
+                return GalleryProbe.indexRun(request);
+            case "search_box":
+                return GalleryProbe.searchBox(request);
+            case "access":
+                return GalleryProbe.access(request);
+            case "numbers":
+                return GalleryProbe.numbers(request);
             case "climb":
                 Ladder.Climbed climbed = climb(request, request.string("tower"));
                 return Json.object("rung", climbed.tower().rung.precision(), "runtime", climbed.tower().rung.runtime(),
@@ -122,14 +142,8 @@ final class Probe {
     private Object embedPixels(JsonFields request) throws IOException {
         Bundle bundle = bundle(request);
         int width = 3 * bundle.preprocess.size * bundle.preprocess.size;
-        ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(Paths.get(request.string("pixels"))))
-            .order(ByteOrder.LITTLE_ENDIAN);
         List<float[]> rows = new ArrayList<>();
-        while (in.hasRemaining()) {
-            float[] pixels = new float[width];
-            for (int i = 0; i < width; i++) {
-                pixels[i] = in.getFloat();
-            }
+        for (float[] pixels : read(request.string("pixels"), width)) {
             rows.add(climb(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
         }
         return write(rows, request);
@@ -170,6 +184,94 @@ final class Probe {
             towers.put(key, climbed);
         }
         return climbed;
+    }
+
+    private static Object indexRead(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            if (request.has("verify")) {
+                index.verify();
+            }
+            List<float[]> rows = new ArrayList<>();
+            List<String> paths = new ArrayList<>();
+            List<Object> stamps = new ArrayList<>();
+            for (Map.Entry<String, int[]> photo : index.stamps().entrySet()) {
+                paths.add(photo.getKey());
+                int[] pair = photo.getValue();
+                stamps.add(Arrays.asList(pair[0] & 0xffffffffL, pair[1] & 0xffffffffL));
+                rows.add(index.embedding(photo.getKey()));
+            }
+            if (!rows.isEmpty()) {
+                write(rows, request);
+            }
+            return Json.object("photos", index.photos(), "dim", index.dim(), "bytes_per_photo", index.bytesPerPhoto(),
+                "paths", paths, "stamps", stamps);
+        }
+    }
+
+    private static Object indexSearch(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            List<Object> all = new ArrayList<>();
+            int k = request.integer("k", 0, Integer.MAX_VALUE);
+            for (float[] query : read(request.string("queries"), index.dim())) {
+                Hits hits = index.search(query, k, request.flag("exact"));
+                List<Float> scores = new ArrayList<>();
+                for (float score : hits.scores()) {
+                    scores.add(score);
+                }
+                all.add(Json.object("paths", Arrays.asList(hits.paths()), "scores", scores));
+            }
+            return all;
+        }
+    }
+
+    /** One commit: photos to add with their embeddings, and to delete; "hold" leaves it uncommitted. */
+    private static Object indexChange(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        int dim = request.integer("dim", 8, 4096);
+        int deleted = 0;
+        try (PhotoIndex index = PhotoIndex.openOrCreate(directory, dim, "tiny", request.string("student"));
+                IndexWriter writer = index.writer()) {
+            List<String> paths = request.list("paths", String.class);
+            List<Long> stamps = request.list("stamps", Long.class);
+            int at = 0;
+            for (float[] embedding : read(request.string("embeddings"), dim)) {
+                writer.add(paths.get(at), embedding, stamps.get(at).intValue(), 7);
+                at++;
+            }
+            for (String path : request.list("delete", String.class)) {
+                deleted += writer.delete(path) ? 1 : 0;
+            }
+            for (String path : request.list("restamp", String.class)) {
+                writer.restamp(path, 5, 6);
+            }
+            if (!request.has("hold")) {
+                writer.commit();
+            }
+            return Json.object("photos", index.photos(), "deleted", deleted);
+        }
+    }
+
+    /** Two writers at once: the second is refused. */
+    private static Object secondWriter(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        try (PhotoIndex index = PhotoIndex.open(directory); IndexWriter first = index.writer()) {
+            first.delete("x");
+            index.writer().close();
+            return Json.object("writers", 2);
+        }
+    }
+
+    private static List<float[]> read(String file, int width) throws IOException {
+        ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(Paths.get(file))).order(ByteOrder.LITTLE_ENDIAN);
+        List<float[]> rows = new ArrayList<>();
+        while (in.hasRemaining()) {
+            float[] row = new float[width];
+            for (int i = 0; i < width; i++) {
+                row[i] = in.getFloat();
+            }
+            rows.add(row);
+        }
+        return rows;
     }
 
     private static Object write(List<float[]> rows, JsonFields request) throws IOException {

@@ -102,6 +102,9 @@ final class DemoEngine {
             stale = false;
         }
         Bundle made = bundle();
+        if (index != null) {
+            index.close();
+        }
         index = PhotoIndex.openOrCreate(indexDirectory(), made.dim, made.studentName, made.studentSha256);
         return index;
     }

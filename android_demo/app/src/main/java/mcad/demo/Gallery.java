@@ -49,7 +49,7 @@ final class Gallery implements PhotoLibrary {
             }
             while (cursor.moveToNext()) {
                 Uri uri = ContentUris.withAppendedId(IMAGES, cursor.getLong(0));
-                items.add(new Item(uri.toString(), cursor.getLong(1), cursor.getLong(2)));
+                items.add(new Item(uri.toString(), 1000 * cursor.getLong(1), cursor.getLong(2))); // it tells seconds
             }
         } catch (RuntimeException error) { // of the provider, on the other side
             throw new IOException(error);

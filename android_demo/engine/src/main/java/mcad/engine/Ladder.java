@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -55,7 +56,7 @@ public final class Ladder {
                         return new Climbed(tower, cosine, skipped);
                     }
                     tower.close();
-                    skipped.add(String.format("%s: self-test gave a cosine of %.4f, under %.4f", step, cosine,
+                    skipped.add(String.format(Locale.ROOT, "%s: self-test gave a cosine of %.4f, under %.4f", step, cosine,
                         leastCosine(rung)));
                 } catch (McadException error) {
                     skipped.add(step + ": " + error.what);

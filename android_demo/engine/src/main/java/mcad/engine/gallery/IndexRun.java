@@ -1,20 +1,25 @@
 package mcad.engine.gallery;
 
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashSet;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.function.BooleanSupplier;
+import java.util.zip.CRC32;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
 
 /**
- * Brings an index in step with a phone's photos: adds the new, drops the gone. Commits batch by batch, so that a run
- * that is stopped or killed loses one batch at most, and the next run goes on from there.
+ * Brings an index in step with a phone's photos: adds the new, embeds the changed again, drops the gone. Commits batch by
+ * batch, so that a run that is stopped or killed loses one batch at most, and the next run goes on from there.
  */
 public final class IndexRun {
     /** A few seconds of work. */
@@ -30,11 +35,15 @@ public final class IndexRun {
     /** What a run did. {@code finished} is false when it was stopped. {@code skipped}: photos that do not decode. */
     public record Outcome(int added, int deleted, int skipped, int photos, boolean finished) {}
 
+    private static final int CHUNK = 1 << 16;
+
     private final Path directory;
     private final SearchEngine engine;
     private final PhotoDecoder decoder;
     private final PhotoLibrary library;
     private final Numbers numbers;
+    private int added;
+    private int skipped;
 
     public IndexRun(Path directory, SearchEngine engine, PhotoDecoder decoder, PhotoLibrary library, Numbers numbers) {
         this.directory = directory;
@@ -46,47 +55,42 @@ public final class IndexRun {
 
     /**
      * Run until all is done or {@code stopped}. IOException, with what was committed before kept, when the photos
-     * cannot be listed or the index cannot be written.
+     * cannot be listed, no tower runs, or the index cannot be written.
      */
     public Outcome run(BooleanSupplier stopped, Progress progress) throws IOException {
-        PhotoIndex index = PhotoIndex.openOrCreate(
-            directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256);
+        try (PhotoIndex index = PhotoIndex.openOrCreate(
+                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256)) {
+            return run(index, stopped, progress);
+        }
+    }
+
+    private Outcome run(PhotoIndex index, BooleanSupplier stopped, Progress progress) throws IOException {
         List<PhotoLibrary.Item> items = library.list();
-        Set<String> known = new HashSet<>(index.paths());
-        List<PhotoLibrary.Item> fresh = new ArrayList<>();
+        Map<String, int[]> gone = index.stamps();
+        Map<String, int[]> known = new HashMap<>();
+        List<PhotoLibrary.Item> work = new ArrayList<>();
         for (PhotoLibrary.Item item : items) {
-            if (!known.remove(item.path())) {
-                fresh.add(item);
+            int[] stamps = gone.remove(item.path());
+            if (stamps == null || stamps[0] != stamp(item)) {
+                work.add(item);
+                known.put(item.path(), stamps);
             }
         }
-        int deleted = known.isEmpty() ? 0 : delete(index, known);
-        int done = items.size() - fresh.size();
-        int added = 0;
-        int skipped = 0;
+        int deleted = gone.isEmpty() ? 0 : delete(index, gone.keySet());
+        int done = items.size() - work.size();
         progress.done(done, items.size());
-        for (int start = 0; start < fresh.size() && !stopped.getAsBoolean(); start += BATCH) {
-            List<PhotoLibrary.Item> batch = fresh.subList(start, Math.min(start + BATCH, fresh.size()));
-            int embedded = 0;
-            int failed = 0;
+        for (int start = 0; start < work.size() && !stopped.getAsBoolean(); start += BATCH) {
             try (IndexWriter writer = index.writer()) {
-                for (PhotoLibrary.Item item : batch) {
+                for (PhotoLibrary.Item item : work.subList(start, Math.min(start + BATCH, work.size()))) {
                     if (stopped.getAsBoolean()) {
                         break;
                     }
-                    float[] embedding = embed(item);
-                    if (embedding == null) {
-                        failed++;
-                    } else {
-                        writer.add(item.path(), embedding);
-                        embedded++;
-                    }
+                    add(writer, item, known.get(item.path()));
                     progress.done(++done, items.size());
                 }
                 writer.commit();
             }
             progress.committed(index.photos());
-            added += embedded;
-            skipped += failed;
         }
         return new Outcome(added, deleted, skipped, index.photos(), done == items.size());
     }
@@ -102,19 +106,52 @@ public final class IndexRun {
         return deleted;
     }
 
-    /** Null for a photo that cannot be decoded: one broken file must not stop the others. */
-    private float[] embed(PhotoLibrary.Item item) throws IOException {
+    /** One broken file must not stop the others: it is counted, and tried again by the next run. */
+    private void add(IndexWriter writer, PhotoLibrary.Item item, int[] before) throws IOException {
         engine.imageTower();
+        float[] embedding;
+        int content;
         try {
             long started = System.nanoTime();
-            float[] pixels = engine.bundle.preprocess.pixels(decoder, library.open(item.path()));
+            PhotoDecoder.Source source = library.open(item.path());
+            content = contentStamp(source);
+            if (before != null && before[1] != 0 && before[1] == content) {
+                writer.restamp(item.path(), stamp(item), content);
+                return;
+            }
+            float[] pixels = engine.bundle.preprocess.pixels(decoder, source);
             long decoded = System.nanoTime();
-            float[] embedding = engine.embedPixels(pixels);
+            embedding = engine.embedPixels(pixels);
             numbers.add("decode", (decoded - started) / 1e6);
             numbers.add("image", (System.nanoTime() - decoded) / 1e6);
-            return embedding;
         } catch (IOException | RuntimeException broken) {
-            return null;
+            skipped++;
+            if (before != null) {
+                writer.delete(item.path()); // what is stored is no longer this file
+            }
+            return;
         }
+        writer.add(item.path(), embedding, stamp(item), content);
+        added++;
+    }
+
+    /** Says which state of a file was embedded: CRC-32 of its size and the time of its last change. */
+    private static int stamp(PhotoLibrary.Item item) {
+        ByteBuffer state = ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN);
+        state.putLong(item.bytes()).putLong(item.modifiedMs());
+        CRC32 crc = new CRC32();
+        crc.update(state.array(), 0, 16);
+        return (int) crc.getValue();
+    }
+
+    private static int contentStamp(PhotoDecoder.Source source) throws IOException {
+        CRC32 crc = new CRC32();
+        byte[] chunk = new byte[CHUNK];
+        try (InputStream in = source.open()) {
+            for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+                crc.update(chunk, 0, count);
+            }
+        }
+        return (int) crc.getValue();
     }
 }

@@ -1,0 +1,312 @@
+package mcad.engine.index;
+
+import java.io.IOException;
+import java.nio.LongBuffer;
+import java.util.Arrays;
+import java.util.List;
+
+/** Search in two passes: the codes nearest to the query's, then the cosines of the best by their bytes. */
+final class TwoPass {
+    private static final double MS = 1e6;
+    private static final int CHUNK_ROWS = 4096;
+    private static final short GONE = Short.MAX_VALUE;
+
+    private final List<LiveSegment> segments;
+    private final int dim;
+    private final int total;
+    private short[] distances = new short[0];
+
+    TwoPass(List<LiveSegment> segments, int dim) {
+        this.segments = segments;
+        this.dim = dim;
+        int live = 0;
+        for (LiveSegment segment : segments) {
+            live += segment.live();
+        }
+        total = live;
+    }
+
+    /** How many rows the first pass takes by their codes alone. Measured: see docs/index-format.md. */
+    private int scanned(int k) {
+        return Math.max(1000 + total / 200, 100 * k);
+    }
+
+    /** How many of those, the best by estimate, the second pass scores by their bytes. */
+    private int rescored(int k) {
+        return Math.max(400 + total / 2000, 20 * k);
+    }
+
+    /** The {@code k} live photos nearest to a rotated query of length 1. {@code exact}: every photo is scored. */
+    Hits search(float[] rotated, int k, boolean exact) throws IOException {
+        long started = System.nanoTime();
+        Codes.Query[] queries = new Codes.Query[segments.size()];
+        for (int i = 0; i < queries.length; i++) {
+            queries[i] = new Codes.Query(rotated, segments.get(i).segment().axis);
+        }
+        int[][] chosen = exact || total <= rescored(k) ? allRows() : scan(queries, k);
+        long scannedAt = System.nanoTime();
+        Hits best = rescore(queries, chosen, k);
+        double scanMs = (scannedAt - started) / MS;
+        return new Hits(best.paths(), best.scores(), scanMs, (System.nanoTime() - scannedAt) / MS);
+    }
+
+    private int[][] allRows() {
+        int[][] rows = new int[segments.size()][];
+        for (int s = 0; s < rows.length; s++) {
+            LiveSegment live = segments.get(s);
+            rows[s] = new int[live.live()];
+            int count = 0;
+            for (int row = 0; row < live.segment().photos; row++) {
+                if (!live.isDeleted(row)) {
+                    rows[s][count++] = row;
+                }
+            }
+        }
+        return rows;
+    }
+
+    /** For each segment its rows, ascending, that the second pass is to score. */
+    private int[][] scan(Codes.Query[] queries, int k) {
+        int[][] candidates = new int[segments.size()][];
+        float[][] estimates = new float[segments.size()][];
+        int count = 0;
+        for (int s = 0; s < candidates.length; s++) {
+            LiveSegment live = segments.get(s);
+            // Each segment gives as many as if all the others were like it, but not more than it has.
+            long share = (long) scanned(k) * live.live() / total + 200 + k;
+            candidates[s] = nearestCodes(live, queries[s].code, (int) Math.min(share, live.live()));
+            estimates[s] = estimate(live.segment(), queries[s], candidates[s]);
+            count += candidates[s].length;
+        }
+        float[] ordered = new float[count];
+        int at = 0;
+        for (float[] part : estimates) {
+            System.arraycopy(part, 0, ordered, at, part.length);
+            at += part.length;
+        }
+        Arrays.sort(ordered);
+        int wanted = Math.min(rescored(k), count);
+        float least = ordered[count - wanted];
+        int ties = 0;
+        for (int i = count - wanted; i < count && ordered[i] == least; i++) {
+            ties++;
+        }
+        for (int s = 0; s < candidates.length; s++) {
+            int kept = 0;
+            for (int i = 0; i < candidates[s].length; i++) {
+                float estimate = estimates[s][i];
+                if (estimate > least || estimate == least && ties-- > 0) {
+                    candidates[s][kept++] = candidates[s][i];
+                }
+            }
+            candidates[s] = Arrays.copyOf(candidates[s], kept);
+        }
+        return candidates;
+    }
+
+    /** {@code count} live rows whose codes differ from the query's in the fewest places, ascending. */
+    private int[] nearestCodes(LiveSegment live, byte[] code, int count) {
+        Segment segment = live.segment();
+        if (distances.length < segment.photos) {
+            distances = new short[segment.photos];
+        }
+        if (segment.codeWords != null) {
+            measureWords(segment.codeWords.duplicate(), words(code), segment.photos);
+        } else {
+            measureBytes(segment, code);
+        }
+        for (int row : live.deleted()) {
+            distances[row] = GONE;
+        }
+        int[] histogram = new int[dim + 1];
+        for (int row = 0; row < segment.photos; row++) {
+            if (distances[row] != GONE) {
+                histogram[distances[row]]++;
+            }
+        }
+        int limit = 0;
+        int nearer = 0;
+        while (nearer + histogram[limit] < count) {
+            nearer += histogram[limit++];
+        }
+        int ties = count - nearer;
+        int[] rows = new int[count];
+        int kept = 0;
+        for (int row = 0; row < segment.photos && kept < count; row++) {
+            int distance = distances[row];
+            if (distance < limit || distance == limit && ties-- > 0) {
+                rows[kept++] = row;
+            }
+        }
+        return rows;
+    }
+
+    /** Chunk by chunk out of the map: arrays are what a JVM reads fast. */
+    private void measureWords(LongBuffer codes, long[] code, int photos) {
+        int width = code.length;
+        long[] chunk = new long[CHUNK_ROWS * width];
+        for (int start = 0; start < photos; start += CHUNK_ROWS) {
+            int rows = Math.min(CHUNK_ROWS, photos - start);
+            codes.get(chunk, 0, rows * width);
+            if (width == 4) {
+                measureFour(chunk, code, start, rows);
+            } else {
+                measureAny(chunk, code, start, rows);
+            }
+        }
+    }
+
+    private void measureFour(long[] chunk, long[] code, int start, int rows) {
+        long a = code[0];
+        long b = code[1];
+        long c = code[2];
+        long d = code[3];
+        short[] out = distances;
+        for (int row = 0, at = 0; row < rows; row++, at += 4) {
+            out[start + row] = (short) (Long.bitCount(chunk[at] ^ a) + Long.bitCount(chunk[at + 1] ^ b)
+                + Long.bitCount(chunk[at + 2] ^ c) + Long.bitCount(chunk[at + 3] ^ d));
+        }
+    }
+
+    private void measureAny(long[] chunk, long[] code, int start, int rows) {
+        for (int row = 0, at = 0; row < rows; row++) {
+            int sum = 0;
+            for (long word : code) {
+                sum += Long.bitCount(chunk[at++] ^ word);
+            }
+            distances[start + row] = (short) sum;
+        }
+    }
+
+    private void measureBytes(Segment segment, byte[] code) {
+        for (int row = 0, at = 0; row < segment.photos; row++) {
+            int sum = 0;
+            for (byte bits : code) {
+                sum += Integer.bitCount((segment.codes.get(at++) ^ bits) & 0xff);
+            }
+            distances[row] = (short) sum;
+        }
+    }
+
+    /**
+     * a * along + sqrt(pi / 2D) * |z| * sum r_i sign(z_i), with r_i rounded to sign * step * u_i, u_i of four bits, and
+     * the sum counted plane by plane.
+     */
+    private float[] estimate(Segment segment, Codes.Query query, int[] rows) {
+        float top = Float.MIN_NORMAL;
+        for (float r : query.rest) {
+            top = Math.max(top, Math.abs(r));
+        }
+        float step = top / ((1 << Codes.PLANES) - 1);
+        byte[][] planes = new byte[Codes.PLANES][dim / 8];
+        int sum = 0;
+        for (int i = 0; i < dim; i++) {
+            int level = (int) Math.rint(Math.abs(query.rest[i]) / step);
+            sum += level;
+            for (int plane = 0; plane < Codes.PLANES; plane++) {
+                planes[plane][i >> 3] |= (byte) ((level >> plane & 1) << (i & 7));
+            }
+        }
+        int[][] distances = new int[Codes.PLANES][];
+        for (int plane = 0; plane < Codes.PLANES; plane++) {
+            distances[plane] = segment.codeWords == null
+                ? maskedBytes(segment, query.code, planes[plane], rows)
+                : maskedWords(segment.codeWords, words(query.code), words(planes[plane]), rows);
+        }
+        double unit = Math.sqrt(Math.PI / 2 / dim) * step;
+        float[] estimates = new float[rows.length];
+        for (int i = 0; i < rows.length; i++) {
+            int distance = 0;
+            for (int plane = 0; plane < Codes.PLANES; plane++) {
+                distance += distances[plane][i] << plane;
+            }
+            double share = segment.along.get(rows[i]) * Codes.ALONG_UNIT;
+            double length = Math.sqrt(Math.max(0, 1 - share * share));
+            estimates[i] = (float) (query.along * share + unit * length * (sum - 2 * distance));
+        }
+        return estimates;
+    }
+
+    private static int[] maskedWords(LongBuffer codes, long[] code, long[] mask, int[] rows) {
+        int[] counts = new int[rows.length];
+        for (int i = 0; i < rows.length; i++) {
+            int at = rows[i] * code.length;
+            for (int word = 0; word < code.length; word++) {
+                counts[i] += Long.bitCount((codes.get(at + word) ^ code[word]) & mask[word]);
+            }
+        }
+        return counts;
+    }
+
+    private static int[] maskedBytes(Segment segment, byte[] code, byte[] mask, int[] rows) {
+        int[] counts = new int[rows.length];
+        for (int i = 0; i < rows.length; i++) {
+            int at = rows[i] * code.length;
+            for (int b = 0; b < code.length; b++) {
+                counts[i] += Integer.bitCount((segment.codes.get(at + b) ^ code[b]) & mask[b] & 0xff);
+            }
+        }
+        return counts;
+    }
+
+    private static long[] words(byte[] code) {
+        long[] words = new long[code.length / 8];
+        for (int i = 0; i < code.length; i++) {
+            words[i >> 3] |= (code[i] & 0xffL) << 8 * (i & 7);
+        }
+        return words;
+    }
+
+    private Hits rescore(Codes.Query[] queries, int[][] chosen, int k) throws IOException {
+        int count = 0;
+        for (int[] rows : chosen) {
+            count += rows.length;
+        }
+        float[] scores = new float[count];
+        long[] order = new long[count];
+        Codes.Row row = new Codes.Row(dim);
+        int at = 0;
+        for (int s = 0; s < chosen.length; s++) {
+            Segment segment = segments.get(s).segment();
+            boolean dense = chosen[s].length > segment.photos / 8;
+            for (int index : chosen[s]) {
+                segment.code(index, row.code);
+                if (dense) {
+                    segment.magnitudesInOrder(index, row.magnitudes);
+                } else {
+                    segment.magnitudes(index, row.magnitudes);
+                }
+                scores[at] = queries[s].score(
+                    row.code, row.magnitudes, segment.along.get(index), segment.scales.get(index));
+                order[at] = key(scores[at], at);
+                at++;
+            }
+        }
+        Arrays.sort(order);
+        int found = Math.min(k, count);
+        String[] paths = new String[found];
+        float[] best = new float[found];
+        for (int i = 0; i < found; i++) {
+            int position = (int) order[i];
+            best[i] = scores[position];
+            paths[i] = pathOf(chosen, position);
+        }
+        return new Hits(paths, best, 0, 0);
+    }
+
+    /** Sorts by falling score, then by position. */
+    private static long key(float score, int position) {
+        int bits = Float.floatToIntBits(score);
+        int ascending = bits ^ (bits >> 31 & Integer.MAX_VALUE);
+        return ~(long) ascending << 32 | position;
+    }
+
+    private String pathOf(int[][] chosen, int position) throws IOException {
+        int at = position;
+        int s = 0;
+        while (at >= chosen[s].length) {
+            at -= chosen[s++].length;
+        }
+        return PathBytes.toString(segments.get(s).segment().paths.at(chosen[s][at]));
+    }
+}
