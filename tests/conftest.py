@@ -1,5 +1,5 @@
-"""Shared by all tests: no network, the data that tests may need, and bundles of the default student,
-exported once a session."""
+"""Shared by all tests: no network, the data that tests may need, and bundles of the default
+student, exported once a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The headless runner that `bench --device adb` pushes: a jar for app_process, and its libraries."""
+"""The headless runner that `bench --device adb` pushes: a jar for app_process and its libraries."""
 
 from __future__ import annotations
 

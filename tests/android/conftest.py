@@ -20,7 +20,7 @@ def java_classes(tmp_path_factory) -> Path:
     """Engine, runner, desktop decoder and probe as class files. They are compiled against the
     Android release of ONNX Runtime's Java API, and run with the older one for Linux."""
     folder = tmp_path_factory.mktemp("java")
-    sources = [*map(main_sources, ("engine", "desktop")), HERE / "java"]
+    sources = [*map(main_sources, ("engine", "desktop", "runner")), HERE / "java"]
     return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
 
 

@@ -65,7 +65,7 @@ public final class SearchEngine implements AutoCloseable {
 
     /** Words to an embedding [dim] of unit length. */
     public float[] embedText(String query) throws IOException {
-        return embed(tokenizer().tokenize(query));
+        return embed(textTower().tower(), tokenizer().tokenize(query));
     }
 
     /** Pixels as the bundle's preprocess makes them to an embedding [dim] of unit length. */
@@ -81,10 +81,16 @@ public final class SearchEngine implements AutoCloseable {
     /** The {@code k} photos nearest to {@code query}. McadException if it is empty. */
     public Found search(PhotoIndex index, String query, int k) throws IOException {
         warmUp();
+        return search(tokenizer, text.tower(), index, query, k);
+    }
+
+    /** The same by a tokenizer and a text tower that were loaded before. */
+    public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
+            throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
-        float[] embedding = embed(tokens);
+        float[] embedding = embed(tower, tokens);
         long embedded = System.nanoTime();
         Hits hits = index.search(embedding, k);
         List<Result> results = results(hits);
@@ -119,11 +125,11 @@ public final class SearchEngine implements AutoCloseable {
         return new Found(results, ms, false);
     }
 
-    private float[] embed(Tokenizer.Tokens tokens) throws IOException {
+    private static float[] embed(Tower tower, Tokenizer.Tokens tokens) throws IOException {
         Map<String, Object> inputs = new HashMap<>();
         inputs.put("input_ids", tokens.ids());
         inputs.put("attention_mask", tokens.mask());
-        return Vectors.normalized(textTower().tower().run(inputs));
+        return Vectors.normalized(tower.run(inputs));
     }
 
     private static List<Result> results(Hits hits) {

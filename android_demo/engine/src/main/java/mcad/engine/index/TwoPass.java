@@ -8,13 +8,10 @@ import java.util.List;
 /** Search in two passes: the codes nearest to the query's, then the cosines of the best by their bytes. */
 final class TwoPass {
     private static final double MS = 1e6;
-    private static final int CHUNK_ROWS = 4096;
-    private static final short GONE = Short.MAX_VALUE;
 
     private final List<LiveSegment> segments;
     private final int dim;
     private final int total;
-    private short[] distances = new short[0];
 
     TwoPass(List<LiveSegment> segments, int dim) {
         this.segments = segments;
@@ -74,7 +71,7 @@ final class TwoPass {
             LiveSegment live = segments.get(s);
             // Each segment gives as many as if all the others were like it, but not more than it has.
             long share = (long) scanned(k) * live.live() / total + 200 + k;
-            candidates[s] = nearestCodes(live, queries[s].code, (int) Math.min(share, live.live()));
+            candidates[s] = new Scan(live, queries[s].code).nearest((int) Math.min(share, live.live()));
             estimates[s] = estimate(live.segment(), queries[s], candidates[s]);
             count += candidates[s].length;
         }
@@ -104,90 +101,6 @@ final class TwoPass {
         return candidates;
     }
 
-    /** {@code count} live rows whose codes differ from the query's in the fewest places, ascending. */
-    private int[] nearestCodes(LiveSegment live, byte[] code, int count) {
-        Segment segment = live.segment();
-        if (distances.length < segment.photos) {
-            distances = new short[segment.photos];
-        }
-        if (segment.codeWords != null) {
-            measureWords(segment.codeWords.duplicate(), words(code), segment.photos);
-        } else {
-            measureBytes(segment, code);
-        }
-        for (int row : live.deleted()) {
-            distances[row] = GONE;
-        }
-        int[] histogram = new int[dim + 1];
-        for (int row = 0; row < segment.photos; row++) {
-            if (distances[row] != GONE) {
-                histogram[distances[row]]++;
-            }
-        }
-        int limit = 0;
-        int nearer = 0;
-        while (nearer + histogram[limit] < count) {
-            nearer += histogram[limit++];
-        }
-        int ties = count - nearer;
-        int[] rows = new int[count];
-        int kept = 0;
-        for (int row = 0; row < segment.photos && kept < count; row++) {
-            int distance = distances[row];
-            if (distance < limit || distance == limit && ties-- > 0) {
-                rows[kept++] = row;
-            }
-        }
-        return rows;
-    }
-
-    /** Chunk by chunk out of the map: arrays are what a JVM reads fast. */
-    private void measureWords(LongBuffer codes, long[] code, int photos) {
-        int width = code.length;
-        long[] chunk = new long[CHUNK_ROWS * width];
-        for (int start = 0; start < photos; start += CHUNK_ROWS) {
-            int rows = Math.min(CHUNK_ROWS, photos - start);
-            codes.get(chunk, 0, rows * width);
-            if (width == 4) {
-                measureFour(chunk, code, start, rows);
-            } else {
-                measureAny(chunk, code, start, rows);
-            }
-        }
-    }
-
-    private void measureFour(long[] chunk, long[] code, int start, int rows) {
-        long a = code[0];
-        long b = code[1];
-        long c = code[2];
-        long d = code[3];
-        short[] out = distances;
-        for (int row = 0, at = 0; row < rows; row++, at += 4) {
-            out[start + row] = (short) (Long.bitCount(chunk[at] ^ a) + Long.bitCount(chunk[at + 1] ^ b)
-                + Long.bitCount(chunk[at + 2] ^ c) + Long.bitCount(chunk[at + 3] ^ d));
-        }
-    }
-
-    private void measureAny(long[] chunk, long[] code, int start, int rows) {
-        for (int row = 0, at = 0; row < rows; row++) {
-            int sum = 0;
-            for (long word : code) {
-                sum += Long.bitCount(chunk[at++] ^ word);
-            }
-            distances[start + row] = (short) sum;
-        }
-    }
-
-    private void measureBytes(Segment segment, byte[] code) {
-        for (int row = 0, at = 0; row < segment.photos; row++) {
-            int sum = 0;
-            for (byte bits : code) {
-                sum += Integer.bitCount((segment.codes.get(at++) ^ bits) & 0xff);
-            }
-            distances[row] = (short) sum;
-        }
-    }
-
     /**
      * a * along + sqrt(pi / 2D) * |z| * sum r_i sign(z_i), with r_i rounded to sign * step * u_i, u_i of four bits, and
      * the sum counted plane by plane.
@@ -211,7 +124,7 @@ final class TwoPass {
         for (int plane = 0; plane < Codes.PLANES; plane++) {
             distances[plane] = segment.codeWords == null
                 ? maskedBytes(segment, query.code, planes[plane], rows)
-                : maskedWords(segment.codeWords, words(query.code), words(planes[plane]), rows);
+                : maskedWords(segment.codeWords, Scan.words(query.code), Scan.words(planes[plane]), rows);
         }
         double unit = Math.sqrt(Math.PI / 2 / dim) * step;
         float[] estimates = new float[rows.length];
@@ -247,14 +160,6 @@ final class TwoPass {
             }
         }
         return counts;
-    }
-
-    private static long[] words(byte[] code) {
-        long[] words = new long[code.length / 8];
-        for (int i = 0; i < code.length; i++) {
-            words[i >> 3] |= (code[i] & 0xffL) << 8 * (i & 7);
-        }
-        return words;
     }
 
     private Hits rescore(Codes.Query[] queries, int[][] chosen, int k) throws IOException {
