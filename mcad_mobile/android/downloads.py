@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from mcad_mobile.android.toolchain import NPM, executable
 from mcad_mobile.errors import BuildError
 
 _TIMEOUT_S = 1800
@@ -130,10 +131,7 @@ def fetch(wanted: Download, progress: Progress = lambda step: None) -> Path:
 def _archive(wanted: Download, folder: Path) -> Path:
     """The package's archive, fetched into `folder` by its registry's client."""
     if wanted.registry == "npm":
-        npm = shutil.which("npm")
-        if npm is None:
-            raise _failed(wanted, "npm is not installed (apt install npm)")
-        command = [npm, "pack", f"{wanted.package}@{wanted.version}", "--silent"]
+        command = [executable(NPM), "pack", f"{wanted.package}@{wanted.version}", "--silent"]
     else:
         pinned = folder / "pinned.txt"
         hashed = f"{wanted.package}=={wanted.version} --hash=sha256:{wanted.package_sha256}\n"

@@ -51,7 +51,8 @@ AAPT2 = Tool("aapt2", "aapt", _APP, "version")
 APKSIGNER = Tool("apksigner", "apksigner", _APP, "--version")
 KEYTOOL = Tool("keytool", "default-jre-headless", _APP, "-help")
 JARSIGNER = Tool("jarsigner", "default-jdk-headless", _APP, "-version")
-TOOLS = (JAVA, JAVAC, AAPT2, APKSIGNER)
+NPM = Tool("npm", "npm", "app (fetches ONNX Runtime for Android, once)", "--version")
+TOOLS = (JAVA, JAVAC, AAPT2, APKSIGNER, NPM)
 
 
 def executable(tool: Tool) -> str:

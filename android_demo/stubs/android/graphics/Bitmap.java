@@ -1,5 +1,7 @@
 package android.graphics;
 
+import mcad.stubs.Unset;
+
 public class Bitmap {
     public native int getWidth();
     public native int getHeight();
@@ -7,5 +9,7 @@ public class Bitmap {
     public final native int getByteCount();
     public native void recycle();
 
-    public enum Config { ARGB_8888 }
+    public static class Config {
+        public static final Config ARGB_8888 = Unset.object();
+    }
 }

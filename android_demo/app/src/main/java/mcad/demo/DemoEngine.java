@@ -36,11 +36,14 @@ final class DemoEngine {
     private PhotoIndex index;
     private boolean stale;
     private Ladder.Climbed imageTower;
-    private Progress progress = new Progress(false, 0, 0, "");
+    private Progress progress = new Progress(false, 0, 0, false, "");
     private Runnable listener;
 
-    /** The state of the job that indexes. {@code failure} is empty unless the last run ended in one. */
-    record Progress(boolean running, int done, int total, String failure) {}
+    /**
+     * The state of the job that indexes: running, or, after it ran, finished or failed. {@code failure} is empty
+     * unless the last run ended in one.
+     */
+    record Progress(boolean running, int done, int total, boolean finished, String failure) {}
 
     private DemoEngine(Context context) {
         this.context = context;

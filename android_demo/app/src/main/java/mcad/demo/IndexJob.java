@@ -57,7 +57,7 @@ public final class IndexJob extends JobService {
             return false;
         }
         stopped = false;
-        demo.report(new DemoEngine.Progress(true, 0, 0, ""), false);
+        demo.report(new DemoEngine.Progress(true, 0, 0, false, ""), false);
         new Thread(() -> {
             boolean again = run(demo);
             jobFinished(parameters, again);
@@ -91,8 +91,9 @@ public final class IndexJob extends JobService {
             failure = String.valueOf(error.getMessage());
         }
         notifications.cancel(NOTIFICATION);
-        demo.report(new DemoEngine.Progress(false, 0, 0, failure), true);
-        return outcome != null && !outcome.finished();
+        boolean finished = outcome != null && outcome.finished();
+        demo.report(new DemoEngine.Progress(false, 0, 0, finished, failure), true);
+        return outcome != null && !finished;
     }
 
     /** Tells the screen and the notification, not so often that it costs. */
@@ -110,7 +111,7 @@ public final class IndexJob extends JobService {
         @Override
         public void done(int done, int total) {
             if (done % EVERY == 0) {
-                demo.report(new DemoEngine.Progress(true, done, total, ""), false);
+                demo.report(new DemoEngine.Progress(true, done, total, false, ""), false);
                 notifications.notify(NOTIFICATION, notification(done, total));
             }
         }

@@ -173,7 +173,8 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
             say(R.string.app_name, getString(R.string.failed, progress.failure()), R.string.try_again,
                 view -> indexNow());
         } else if (photos == 0 && !progress.running()) {
-            say(R.string.start_title, getString(R.string.not_indexed), R.string.index_now, view -> indexNow());
+            int why = progress.finished() ? R.string.no_photos : R.string.not_indexed;
+            say(R.string.start_title, getString(why), R.string.index_now, view -> indexNow());
         } else if (results.getCount() == 0) {
             message.setVisibility(View.GONE);
             if (!progress.running()) {

@@ -33,7 +33,7 @@ final class Check {
             }
             ladder.put(tower, rungs);
         }
-        return Json.object("ladder", ladder, "tokens", tokens());
+        return Json.object("ladder", ladder);
     }
 
     private Map<String, Object> rung(String which, int number) throws IOException {
@@ -50,6 +50,9 @@ final class Check {
             said.put("provider", tower.provider.name());
             said.put("nodes", nodes(tower));
             said.put("embeddings", embeddings);
+            if (which.equals("text")) {
+                said.put("tokens", tokens());
+            }
         } catch (McadException error) {
             said.put("loaded", false);
             said.put("why", error.what);
