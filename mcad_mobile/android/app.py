@@ -21,6 +21,7 @@ from mcad_mobile.bundle import MANIFEST, Bundle, Tower
 from mcad_mobile.errors import BuildError
 
 TARGET_SDK = 36
+PACKAGE = "mcad.demo"
 ABI = "arm64-v8a"
 ASSETS = "assets/bundle"
 APP_MODULES = ("engine", "platform", "app")
@@ -129,13 +130,7 @@ def _link(work: Path, found: Libraries, *, proto: bool) -> Path:
     compiled = work / "resources.zip"
     run(AAPT2, ["compile", "--dir", main / "res", "-o", compiled])
     manifest = work / "AndroidManifest.xml"
-    text = (main / "AndroidManifest.xml").read_text("utf-8")
-    # An NPU's libraries are opened by the NPU's own loader, which needs them as files.
-    extract = "true" if found.supplied else "false"
-    declared = f'<application\n        android:extractNativeLibs="{extract}"'
-    if "<application\n" not in text:
-        raise BuildError(f"{main / 'AndroidManifest.xml'} has no line <application.")
-    manifest.write_text(text.replace("<application", declared, 1), "utf-8")
+    manifest.write_text(_manifest(main / "AndroidManifest.xml", found), "utf-8")
     linked = work / "linked.apk"
     arguments: list[object] = ["link", "-o", linked, "-I", framework(), "--manifest", manifest]
     arguments += ["--java", work / "generated", "--auto-add-overlay"]
@@ -144,6 +139,22 @@ def _link(work: Path, found: Libraries, *, proto: bool) -> Path:
     arguments += ["--proto-format"] if proto else []
     run(AAPT2, [*arguments, compiled])
     return linked
+
+
+def _manifest(source: Path, found: Libraries) -> str:
+    """The sources' manifest with what Gradle would add to it."""
+    # An NPU's libraries are opened by the NPU's own loader, which needs them as files.
+    extract = "true" if found.supplied else "false"
+    added = {
+        "<manifest ": f'<manifest package="{PACKAGE}" ',
+        "<application\n": f'<application android:extractNativeLibs="{extract}"\n',
+    }
+    text = source.read_text("utf-8")
+    for before, after in added.items():
+        if before not in text:
+            raise BuildError(f"{source} has no {before.strip()}.")
+        text = text.replace(before, after, 1)
+    return text
 
 
 def _version_code() -> int:
