@@ -13,7 +13,6 @@ import pytest
 from probe import EngineError
 
 from mcad_mobile.android.toolchain import JAVA, executable
-from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.format import PARTS
 from mcad_mobile.index.paths import path_from_bytes
@@ -24,10 +23,11 @@ KILLS = 8
 
 
 def unit(count: int, dim: int, seed: int = 0) -> np.ndarray:
-    """Vectors of length 1 in a cone, as embeddings are."""
-    generator = np.random.default_rng(seed)
-    centre = np.random.default_rng(99).normal(size=dim)
-    rows = (generator.normal(size=(count, dim)) + centre).astype(np.float32)
+    """Vectors of length 1 as embeddings are: in a cone, most of their spread in few directions."""
+    fixed, generator = np.random.default_rng(99), np.random.default_rng(seed)
+    centre, directions = fixed.normal(size=dim), fixed.normal(size=(dim // 4, dim))
+    spread = generator.normal(size=(count, dim // 4)) @ directions
+    rows = (spread + generator.normal(size=(count, dim)) * 0.5 + centre).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -125,8 +125,8 @@ def test_java_finds_in_pythons_index_what_python_finds(java, dim):
         assert np.allclose(found["scores"], expected.scores, atol=2e-5)
     shared = []
     for query, found in zip(queries, java.search(queries, k=10), strict=True):
-        shared.append(len({*found["paths"]} & {*index.search(query, k=10).paths}))
-    assert np.mean(shared) >= 9.7  # of codes at the same distance either may be taken
+        shared.append(len({*found["paths"]} & {*index.search(query, k=10, exact=True).paths}))
+    assert np.mean(shared) >= 9.7
 
 
 def test_python_finds_in_javas_index_what_java_finds(java):
@@ -245,17 +245,21 @@ def test_every_damaged_part_is_found(java, tmp_path):
     shutil.copytree(java.directory, whole)
     (segment,) = java.directory.glob("*.mcs")
     data = segment.read_bytes()
-    places = [9, 4000, 4094, *(4096 * (1 + part) for part in range(len(PARTS))), len(data) - 1]
+    # Of the header, of zeros between the parts, and of every part.
+    places = [
+        9,
+        4000,
+        4094,
+        4096 + 4 * 64,
+        *(4096 * (1 + part) for part in range(len(PARTS))),
+        len(data) - 1,
+    ]
     for at in places:
         broken = bytearray(data)
         broken[at] ^= 1
-        if broken[at] == data[at] or not any(data[at : at + 8]):
-            continue
         segment.write_bytes(broken)
         with pytest.raises(EngineError, match=r"is damaged|another CRC-32"):
             java.read(verify=True)
-        with pytest.raises(PhotoIndexError):
-            PhotoIndex.open(java.directory).verify()
     segment.write_bytes(data[: len(data) // 2])
     with pytest.raises(EngineError, match="is damaged"):
         java.read()

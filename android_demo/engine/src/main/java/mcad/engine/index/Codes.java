@@ -8,7 +8,6 @@ import mcad.engine.Vectors;
 final class Codes {
     static final float ALONG_UNIT = 1f / 32767;
     static final float SCALE_UNIT = 1f / (1 << 24);
-    static final int PLANES = 4;
     private static final int LEVELS = 256;
 
     /** One photo: code [D/8], along in steps of 1/32767, scale in steps of 2^-24 (unsigned), magnitudes [D]. */

@@ -9,7 +9,7 @@ import java.util.Arrays;
  * too few, it walks again with a wider limit.
  */
 final class Scan {
-    private static final int CHUNK_ROWS = 1024;
+    private static final int CHUNK_ROWS = 512;
     private static final int SAMPLE = 4096;
     /** Of rows beyond what is asked for, so that a second walk is rare. */
     private static final double SPARE = 1.5;
@@ -61,11 +61,13 @@ final class Scan {
     private int limit(int count) {
         int stride = Math.max(1, segment.photos / SAMPLE);
         int[] histogram = new int[dim + 1];
+        byte[] sample = new byte[code.length];
         int sampled = 0;
         for (int row = 0; row < segment.photos; row += stride) {
+            segment.code(row, sample);
             int distance = 0;
-            for (int i = 0, at = row * code.length; i < code.length; i++, at++) {
-                distance += Integer.bitCount((segment.codes.get(at) ^ code[i]) & 0xff);
+            for (int i = 0; i < code.length; i++) {
+                distance += Integer.bitCount((sample[i] ^ code[i]) & 0xff);
             }
             histogram[distance]++;
             sampled++;
@@ -111,9 +113,9 @@ final class Scan {
         long b = words[1];
         long c = words[2];
         long d = words[3];
-        for (int row = 0, at = 0; row < some; row++, at += 4) {
-            int distance = Long.bitCount(chunk[at] ^ a) + Long.bitCount(chunk[at + 1] ^ b)
-                + Long.bitCount(chunk[at + 2] ^ c) + Long.bitCount(chunk[at + 3] ^ d);
+        for (int row = 0; row < some; row++) {
+            int distance = Long.bitCount(chunk[4 * row] ^ a) + Long.bitCount(chunk[4 * row + 1] ^ b)
+                + Long.bitCount(chunk[4 * row + 2] ^ c) + Long.bitCount(chunk[4 * row + 3] ^ d);
             if (distance <= limit) {
                 keep(start + row, distance);
             }
@@ -174,7 +176,7 @@ final class Scan {
     }
 
     /** A code [D/8] as words of 64 bits, as they lie in the file. */
-    static long[] words(byte[] code) {
+    private static long[] words(byte[] code) {
         long[] words = new long[code.length / 8];
         for (int i = 0; i < code.length; i++) {
             words[i >> 3] |= (code[i] & 0xffL) << 8 * (i & 7);

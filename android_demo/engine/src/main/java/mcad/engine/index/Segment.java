@@ -51,6 +51,7 @@ final class Segment implements Closeable {
     private final long[] offsets = new long[PARTS.length];
     private final long[] lengths = new long[PARTS.length];
     private final long[] crcs = new long[PARTS.length];
+    private final ByteBuffer codeReader;
     private final ByteBuffer row;
     private final byte[] window;
     private int windowStart = -1;
@@ -75,23 +76,28 @@ final class Segment implements Closeable {
         axisPhotos = header.getLong(24);
         headerCrc = header.getInt(CRC_AT) & 0xffffffffL;
         long[] expected = partLengths(dim, photos);
+        long end = ALIGNMENT;
         for (int part = 0; part < PARTS.length; part++) {
             int at = PART_TABLE + part * PART_SIZE;
             offsets[part] = header.getLong(at);
             lengths[part] = header.getLong(at + 8);
             crcs[part] = header.getInt(at + 16) & 0xffffffffL;
-            if (offsets[part] < ALIGNMENT || offsets[part] % ALIGNMENT != 0 || lengths[part] < 0
-                    || lengths[part] > file.size || offsets[part] > file.size - lengths[part]) {
-                throw file.damaged("its " + PARTS[part] + " end behind byte " + file.size);
-            }
             if (part != PATHS && lengths[part] != expected[part]) {
                 throw file.damaged(
                     "its " + PARTS[part] + " are " + lengths[part] + " bytes, not " + expected[part]);
             }
+            if (offsets[part] != aligned(end) || lengths[part] < 0 || lengths[part] > file.size - offsets[part]) {
+                throw file.damaged("its " + PARTS[part] + " are not where they should be in " + file.size + " bytes");
+            }
+            end = offsets[part] + lengths[part];
+        }
+        if (end != file.size) {
+            throw file.damaged("it has " + file.size + " bytes, not " + end);
         }
         axis = new float[dim];
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
         codes = map(CODES);
+        codeReader = codes.duplicate();
         codeWords = dim % 64 == 0 ? codes.asLongBuffer() : null;
         along = map(ALONG).asShortBuffer();
         scales = map(SCALES).asShortBuffer();
@@ -99,6 +105,11 @@ final class Segment implements Closeable {
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
         row = ByteBuffer.allocateDirect(dim).order(ByteOrder.LITTLE_ENDIAN);
         window = new byte[WINDOW * dim];
+    }
+
+    /** The first multiple of 4096 from {@code offset} on. */
+    static long aligned(long offset) {
+        return (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
 
     private ByteBuffer map(int part) throws IOException {
@@ -167,15 +178,21 @@ final class Segment implements Closeable {
 
     /** The code of one row, into {@code out} [D/8]. */
     void code(int index, byte[] out) {
-        int from = index * (dim / 8);
-        for (int i = 0; i < out.length; i++) {
-            out[i] = codes.get(from + i);
-        }
+        codeReader.position(index * out.length);
+        codeReader.get(out);
     }
 
-    /** Read all parts and compare each with its checksum, then the order of the paths. */
+    /** Read the whole file: header and parts against their checksums, zeros between them, the order of the paths. */
     void verify() throws IOException {
+        checkedHeader(file);
+        long end = ALIGNMENT;
         for (int part = 0; part < PARTS.length; part++) {
+            for (byte gap : file.read(end, (int) (offsets[part] - end)).array()) {
+                if (gap != 0) {
+                    throw file.damaged("there is something before its " + PARTS[part]);
+                }
+            }
+            end = offsets[part] + lengths[part];
             CRC32 crc = new CRC32();
             for (long start = 0; start < lengths[part]; start += CHUNK) {
                 int length = (int) Math.min(CHUNK, lengths[part] - start);

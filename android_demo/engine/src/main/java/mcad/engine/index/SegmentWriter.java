@@ -28,8 +28,7 @@ final class SegmentWriter implements Closeable {
         long offset = Segment.ALIGNMENT;
         for (int part = 0; part < parts.length; part++) {
             parts[part] = new Part(offset);
-            long end = offset + lengths[part];
-            offset = (end + Segment.ALIGNMENT - 1) / Segment.ALIGNMENT * Segment.ALIGNMENT;
+            offset = Segment.aligned(offset + lengths[part]);
         }
         for (float value : axis) {
             parts[Segment.AXIS].room(4).putFloat(value);

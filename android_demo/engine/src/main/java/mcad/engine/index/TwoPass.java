@@ -1,7 +1,6 @@
 package mcad.engine.index;
 
 import java.io.IOException;
-import java.nio.LongBuffer;
 import java.util.Arrays;
 import java.util.List;
 
@@ -101,65 +100,35 @@ final class TwoPass {
         return candidates;
     }
 
-    /**
-     * a * along + sqrt(pi / 2D) * |z| * sum r_i sign(z_i), with r_i rounded to sign * step * u_i, u_i of four bits, and
-     * the sum counted plane by plane.
-     */
+    /** a * along + sqrt(pi / 2D) * |z| * sum r_i sign(z_i): what a cosine is likely to be, from code and along. */
     private float[] estimate(Segment segment, Codes.Query query, int[] rows) {
-        float top = Float.MIN_NORMAL;
-        for (float r : query.rest) {
-            top = Math.max(top, Math.abs(r));
-        }
-        float step = top / ((1 << Codes.PLANES) - 1);
-        byte[][] planes = new byte[Codes.PLANES][dim / 8];
-        int sum = 0;
-        for (int i = 0; i < dim; i++) {
-            int level = (int) Math.rint(Math.abs(query.rest[i]) / step);
-            sum += level;
-            for (int plane = 0; plane < Codes.PLANES; plane++) {
-                planes[plane][i >> 3] |= (byte) ((level >> plane & 1) << (i & 7));
-            }
-        }
-        int[][] distances = new int[Codes.PLANES][];
-        for (int plane = 0; plane < Codes.PLANES; plane++) {
-            distances[plane] = segment.codeWords == null
-                ? maskedBytes(segment, query.code, planes[plane], rows)
-                : maskedWords(segment.codeWords, Scan.words(query.code), Scan.words(planes[plane]), rows);
-        }
-        double unit = Math.sqrt(Math.PI / 2 / dim) * step;
+        float[] sums = signedSums(query.rest);
+        byte[] code = new byte[dim / 8];
+        double unit = Math.sqrt(Math.PI / 2 / dim);
         float[] estimates = new float[rows.length];
         for (int i = 0; i < rows.length; i++) {
-            int distance = 0;
-            for (int plane = 0; plane < Codes.PLANES; plane++) {
-                distance += distances[plane][i] << plane;
+            segment.code(rows[i], code);
+            float sum = 0;
+            for (int b = 0; b < code.length; b++) {
+                sum += sums[b << 8 | code[b] & 0xff];
             }
             double share = segment.along.get(rows[i]) * Codes.ALONG_UNIT;
             double length = Math.sqrt(Math.max(0, 1 - share * share));
-            estimates[i] = (float) (query.along * share + unit * length * (sum - 2 * distance));
+            estimates[i] = (float) (query.along * share + unit * length * sum);
         }
         return estimates;
     }
 
-    private static int[] maskedWords(LongBuffer codes, long[] code, long[] mask, int[] rows) {
-        int[] counts = new int[rows.length];
-        for (int i = 0; i < rows.length; i++) {
-            int at = rows[i] * code.length;
-            for (int word = 0; word < code.length; word++) {
-                counts[i] += Long.bitCount((codes.get(at + word) ^ code[word]) & mask[word]);
+    /** For each byte of a code and each value of it: the sum of r_i where the bit is 1, of -r_i where it is 0. */
+    private static float[] signedSums(float[] rest) {
+        float[] sums = new float[rest.length / 8 * 256];
+        for (int i = 0; i < sums.length; i++) {
+            for (int bit = 0; bit < 8; bit++) {
+                float r = rest[(i >> 8) * 8 + bit];
+                sums[i] += (i >> bit & 1) != 0 ? r : -r;
             }
         }
-        return counts;
-    }
-
-    private static int[] maskedBytes(Segment segment, byte[] code, byte[] mask, int[] rows) {
-        int[] counts = new int[rows.length];
-        for (int i = 0; i < rows.length; i++) {
-            int at = rows[i] * code.length;
-            for (int b = 0; b < code.length; b++) {
-                counts[i] += Integer.bitCount((segment.codes.get(at + b) ^ code[b]) & mask[b] & 0xff);
-            }
-        }
-        return counts;
+        return sums;
     }
 
     private Hits rescore(Codes.Query[] queries, int[][] chosen, int k) throws IOException {
