@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from PIL import Image
+from PIL import Image, ImageOps
 from probe import EngineError, variant
 from tiny_bundle import make_tiny_bundle
 
@@ -155,6 +155,16 @@ def test_exif_orientation_is_found(probe, tmp_path, suffix):
     photo = tmp_path / f"turned.{suffix}"
     Image.new("RGB", (40, 30), "teal").save(photo, exif=exif)
     assert probe.ask("orientation", photo=photo) == {"value": 6}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_shown_is_turned_as_what_is_indexed(probe, orientation):
+    photo = Image.effect_mandelbrot((40, 30), (-2, -1, 0.5, 1), 50).convert("RGB")
+    photo.getexif()[0x0112] = orientation
+    said = probe.ask("upright", orientation=orientation)
+    turned = ImageOps.mirror(photo) if said["mirrored"] else photo
+    turned = turned.rotate(-said["degrees"], expand=True)
+    assert turned.tobytes() == ImageOps.exif_transpose(photo).tobytes()
 
 
 def test_photos_without_whole_exif_are_upright(probe, tmp_path):

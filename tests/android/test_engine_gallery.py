@@ -164,6 +164,7 @@ def test_spaces_are_no_new_query(probe):
 
 def test_a_failed_search_is_said(probe):
     assert search_box(probe, "broken", 250, "work")[0] == ["searching broken", "failed broken"]
+    assert search_box(probe, "bug", 250, "work")[0] == ["searching bug", "failed bug"]
 
 
 def test_what_was_forgotten_is_not_shown(probe):

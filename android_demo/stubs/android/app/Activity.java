@@ -11,6 +11,7 @@ public class Activity extends android.content.ContextWrapper {
     public native boolean onOptionsItemSelected(android.view.MenuItem item);
     public native void onRequestPermissionsResult(int request, String[] permissions, int[] answers);
     public final native void requestPermissions(String[] permissions, int request);
+    public native boolean shouldShowRequestPermissionRationale(String permission);
     public native void setContentView(int layout);
     public native <T extends android.view.View> T findViewById(int id);
     public native android.view.MenuInflater getMenuInflater();

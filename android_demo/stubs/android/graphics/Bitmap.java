@@ -3,6 +3,7 @@ package android.graphics;
 import mcad.stubs.Unset;
 
 public class Bitmap {
+    public static native Bitmap createBitmap(Bitmap source, int x, int y, int width, int height, Matrix turn, boolean filter);
     public native int getWidth();
     public native int getHeight();
     public native void getPixels(int[] pixels, int offset, int stride, int x, int y, int width, int height);

@@ -128,6 +128,9 @@ final class GalleryProbe {
             if (query.equals("broken")) {
                 throw new McadException("broken", "");
             }
+            if (query.equals("bug")) {
+                throw new IllegalStateException();
+            }
             return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
         }, screen);
         for (JsonFields event : request.objects("events")) {

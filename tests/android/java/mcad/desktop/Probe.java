@@ -74,6 +74,9 @@ final class Probe {
                 return Json.object("value", Json.parse(request.string("text")));
             case "orientation":
                 return Json.object("value", Exif.orientation(Files.newInputStream(Paths.get(request.string("photo")))));
+            case "upright":
+                int stored = request.integer("orientation", 1, 8);
+                return Json.object("degrees", Exif.degrees(stored), "mirrored", Exif.mirrored(stored));
             case "tokens":
                 return tokens(request);
             case "pixels":

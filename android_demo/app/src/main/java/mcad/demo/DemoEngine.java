@@ -31,6 +31,7 @@ final class DemoEngine {
     final Numbers numbers = new Numbers();
 
     private final Context context;
+    private final Object installing = new Object();
     private Bundle bundle;
     private SearchEngine engine;
     private PhotoIndex index;
@@ -57,19 +58,22 @@ final class DemoEngine {
     }
 
     /** The bundle, copied out of the assets at the first start (megabytes: not on the screen's thread). */
-    synchronized Bundle bundle() throws IOException {
-        if (bundle == null) {
-            String libraries = context.getApplicationInfo().nativeLibraryDir;
-            try {
-                // Where the NPU's own loader looks for its half of Qualcomm's runtime.
-                Os.setenv("ADSP_LIBRARY_PATH", libraries, true);
-            } catch (ErrnoException error) {
-                throw new IOException(error);
+    Bundle bundle() throws IOException {
+        // Its own lock: the screen's thread asks for the rest, and must not wait for megabytes.
+        synchronized (installing) {
+            if (bundle == null) {
+                String libraries = context.getApplicationInfo().nativeLibraryDir;
+                try {
+                    // Where the NPU's own loader looks for its half of Qualcomm's runtime.
+                    Os.setenv("ADSP_LIBRARY_PATH", libraries, true);
+                } catch (ErrnoException error) {
+                    throw new IOException(error);
+                }
+                bundle = BundleInstaller.install(path -> context.getAssets().open("bundle/" + path),
+                    context.getFilesDir().toPath().resolve("bundle"));
             }
-            bundle = BundleInstaller.install(
-                path -> context.getAssets().open("bundle/" + path), context.getFilesDir().toPath().resolve("bundle"));
+            return bundle;
         }
-        return bundle;
     }
 
     /** A new engine of the app's bundle; the caller closes it. */

@@ -30,6 +30,8 @@ public final class IndexJob extends JobService {
     private static final String CHANNEL = "indexing";
     private static final long NIGHT_MS = TimeUnit.HOURS.toMillis(12);
 
+    private static final long STALE_MS = TimeUnit.MINUTES.toMillis(2);
+
     private volatile boolean stopped;
 
     /** Charging and idle: indexing a gallery takes minutes of a warm phone. */
@@ -130,6 +132,7 @@ public final class IndexJob extends JobService {
             .setContentText(getString(R.string.indexing_progress, done, total))
             .setProgress(total, done, false)
             .setOngoing(true)
+            .setTimeoutAfter(STALE_MS) // nobody takes it away when the app is killed
             .setContentIntent(PendingIntent.getActivity(this, 0, open, PendingIntent.FLAG_IMMUTABLE))
             .build();
     }

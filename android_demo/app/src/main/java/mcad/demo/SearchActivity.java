@@ -129,8 +129,10 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
         if (request == ACCESS) {
-            refused = gallery.access() == PhotoAccess.State.NONE;
-            if (!refused) {
+            boolean none = gallery.access() == PhotoAccess.State.NONE;
+            // Where Android would not ask again, only the settings are left.
+            refused = none && permissions.length > 0 && !shouldShowRequestPermissionRationale(permissions[0]);
+            if (!none) {
                 indexNow();
             }
             showState();

@@ -3,6 +3,7 @@ package mcad.demo;
 import android.content.Context;
 import android.graphics.Bitmap;
 import android.graphics.BitmapFactory;
+import android.graphics.Matrix;
 import android.net.Uri;
 import android.os.Build;
 import android.os.Handler;
@@ -14,6 +15,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import mcad.engine.Exif;
 import mcad.engine.PhotoDecoder;
 
 /** Thumbnails, loaded off the screen's thread and kept in an eighth of the app's memory. */
@@ -98,8 +100,22 @@ final class Thumbnails {
         }
         options.inJustDecodeBounds = false;
         options.inSampleSize = PhotoDecoder.reduction(options.outWidth, options.outHeight, side / 2);
+        int orientation;
         try (InputStream in = source.open()) {
-            return BitmapFactory.decodeStream(in, null, options);
+            orientation = Exif.orientation(in);
         }
+        try (InputStream in = source.open()) {
+            Bitmap bitmap = BitmapFactory.decodeStream(in, null, options);
+            return bitmap == null ? null : upright(bitmap, orientation);
+        }
+    }
+
+    private static Bitmap upright(Bitmap bitmap, int orientation) {
+        Matrix turn = new Matrix();
+        if (Exif.mirrored(orientation)) {
+            turn.postScale(-1, 1);
+        }
+        turn.postRotate(Exif.degrees(orientation));
+        return Bitmap.createBitmap(bitmap, 0, 0, bitmap.getWidth(), bitmap.getHeight(), turn, true);
     }
 }

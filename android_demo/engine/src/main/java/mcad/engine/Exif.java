@@ -34,6 +34,28 @@ public final class Exif {
         }
     }
 
+    /** How far to turn a photo clockwise, after it was mirrored where {@link #mirrored} says so. */
+    public static int degrees(int orientation) {
+        switch (orientation) {
+            case 3:
+            case 4:
+                return 180;
+            case 6:
+            case 7:
+                return 90;
+            case 5:
+            case 8:
+                return 270;
+            default:
+                return 0;
+        }
+    }
+
+    /** Whether left and right of a photo change places before it is turned. */
+    public static boolean mirrored(int orientation) {
+        return orientation == 2 || orientation == 4 || orientation == 5 || orientation == 7;
+    }
+
     private static int jpeg(DataInputStream in, int marker) throws IOException {
         int at = marker;
         while (at >>> 8 == 0xFF && at != 0xFFDA && at != 0xFFD9) {

@@ -99,6 +99,8 @@ public final class SearchBox {
             show(number, () -> listener.found(query, found));
         } catch (IOException error) {
             show(number, () -> listener.failed(query, error));
+        } catch (RuntimeException error) {
+            show(number, () -> listener.failed(query, new IOException(error)));
         }
     }
 

@@ -45,14 +45,7 @@ public final class PhotoIndex implements Closeable {
 
     /** Open the index, made empty first where there is none. McadException if it is another student's. */
     public static PhotoIndex openOrCreate(Path directory, int dim, String student, String sha256) throws IOException {
-        if (!Files.exists(directory.resolve(Manifest.NAME))) {
-            Files.createDirectories(directory);
-            try (WriterLock lock = new WriterLock(directory)) {
-                if (!Files.exists(directory.resolve(Manifest.NAME))) {
-                    new Manifest(1, dim, student, sha256, Collections.emptyList()).write(directory);
-                }
-            }
-        }
+        create(directory, new Manifest(1, dim, student, sha256, Collections.emptyList()));
         PhotoIndex index = open(directory);
         if (index.manifest.dim() != dim || !index.manifest.studentSha256().equals(sha256)) {
             index.close();
@@ -61,6 +54,17 @@ public final class PhotoIndex implements Closeable {
                 + " dimensions), not by this bundle's.", "Delete it and index the photos again.");
         }
         return index;
+    }
+
+    /** Synchronized: an app's screen and its job may both come first. */
+    private static synchronized void create(Path directory, Manifest empty) throws IOException {
+        if (Files.exists(directory.resolve(Manifest.NAME))) {
+            return;
+        }
+        Files.createDirectories(directory);
+        try (WriterLock lock = new WriterLock(directory)) {
+            empty.write(directory);
+        }
     }
 
     public int dim() {
