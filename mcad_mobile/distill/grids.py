@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from mcad_mobile.distill.dataset import Dataset, Views
 from mcad_mobile.distill.device import bfloat16, device_of
@@ -25,20 +25,28 @@ _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 
 
 class GridTrunk:
-    """`module` as it is now, without its last blocks: what trains behind it must not change it."""
+    """`module` as it is now, without its last blocks: what trains behind it must not change it.
 
-    def __init__(self, module: Trunk, preprocess: Preprocess, without: int = 0) -> None:
+    `resumed`: so many of its last blocks run on the grids that a shallower trunk, with the same
+    weights, leaves in the cache.
+    """
+
+    def __init__(
+        self, module: Trunk, preprocess: Preprocess, without: int = 0, resumed: int = 0
+    ) -> None:
         self.module = module.eval()
         self.without = without
+        self.resumed = resumed
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
 
     @staticmethod
-    def pretrained(size: int) -> GridTrunk:
+    def pretrained(size: int, resumed: int = 0) -> GridTrunk:
         """EfficientNet-Lite0 or -Lite2 with its ImageNet weights, on the training device."""
         module = Trunk(_STAGES[size])
         load_imagenet(module, size)
-        return GridTrunk(module.to(accelerator().device), default_config().preprocess)
+        preprocess = default_config().preprocess
+        return GridTrunk(module.to(accelerator().device), preprocess, resumed=resumed)
 
     @property
     def channels(self) -> int:
@@ -58,15 +66,31 @@ class GridTrunk:
         device = device_of(self.module)
         batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
         with bfloat16(device):
-            grid = self.module.grid(batch, self.without).permute(0, 2, 3, 1)
-        rows: Features = grid.half().cpu().numpy()
-        return rows
+            return _half(self.module.grid(batch, self.without))
+
+    @torch.no_grad()
+    def resume(self, grids: Features) -> Features:
+        """What the shallower trunk left, [B, 7, 7, C'] float16 -> [B, 7, 7, C] float16."""
+        device = device_of(self.module)
+        batch = torch.from_numpy(grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
+        end = len(self.module.blocks) - self.without
+        with bfloat16(device):
+            return _half(self.module.blocks[end - self.resumed : end](batch))
 
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
         label = f"grids of {len(photos)} photos"
-        return cache.of_photos(photos, view, self.identity, label, self.grids)
+        if not self.resumed:
+            return cache.of_photos(photos, view, self.identity, label, self.grids)
+        before = GridTrunk(self.module, self.preprocess, self.without + self.resumed)
+        sources = [before.cached(cache, photos, view)]
+        return cache.of_features(sources, self.identity, label, lambda rows: self.resume(rows[0]))
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
         """Grids of a whole dataset."""
         return photo_rows(data, views, lambda photos, view: self.cached(cache, photos, view))
+
+
+def _half(grid: Tensor) -> Features:
+    rows: Features = grid.permute(0, 2, 3, 1).half().cpu().numpy()
+    return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from mcad_mobile.distill.teachers.protocol import (
     Fused,
     SingleStreamTeacher,
     TextStates,
+    side_by_side,
 )
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
@@ -48,12 +48,12 @@ class DualLabels:
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images [I, D] and texts [T, D] float32 of unit length."""
         images = [photos.of(batch) for photos in self.photos]
-        return _side_by_side(images), self._texts(batch.captions)
+        return side_by_side(images), self._texts(batch.captions)
 
     def view(self, photos: Literal["paired", "extra"]) -> Tensor:
         """All photos, as they are: [N, D] or [E, D]."""
         rows = [getattr(teacher, photos)[0] for teacher in self.photos]
-        return _side_by_side([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
+        return side_by_side([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
 
     def all_photos(self) -> Tensor:
         """Paired and extra ones, as they are: [N + E, D]."""
@@ -66,7 +66,7 @@ class DualLabels:
 
     def _texts(self, captions: Rows) -> Tensor:
         rows = [texts.of(captions).astype(np.float32) for texts in self.texts]
-        return _side_by_side([torch.from_numpy(row) for row in rows])
+        return side_by_side([torch.from_numpy(row) for row in rows])
 
     def principal(self, dim: int) -> Tensor:
         """The `dim` directions that carry most of the photos and captions: [D, dim] float32,
@@ -90,11 +90,6 @@ class DualLabels:
             for chunk in torch.split(self.all_photos(), 500)
         ]
         return torch.cat(nearest).numpy() + first
-
-
-def _side_by_side(embeddings: list[Tensor]) -> Tensor:
-    """Unit vectors [B, D_n] of several teachers -> unit vectors [B, sum D_n]."""
-    return torch.cat(embeddings, 1) / math.sqrt(len(embeddings))
 
 
 @dataclass(frozen=True)
@@ -206,7 +201,7 @@ def single_labels(
     def of_view(photos: Sequence[Path], view: int) -> Features:
         label = f"single-stream teacher, {len(photos)} photos"
         if isinstance(teacher, WordRegionTeacher):
-            grids = [trunk.cached(cache, photos, view) for trunk in teacher.dual.trunks]
+            grids = [trunk.cached(cache, photos, view) for trunk in teacher.trunks]
             return cache.of_features(
                 grids, teacher.identity, label, lambda rows: _half(teacher.grid_states(rows))
             )

@@ -64,7 +64,8 @@ class Loop:
         self.fingerprint = fingerprint
         self.label = label
         self.step = 0
-        optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
+        # In one kernel: on CPUs, as foreach, it takes an eighth of a step.
+        optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.rates = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

@@ -11,10 +11,11 @@ _MOMENTUM = 0.01  # of the running range
 
 
 class FakeQuantization(nn.Module):
-    """Rounds the inputs and outputs of every Linear and LayerNorm of `model` to 8 bits, per tensor
-    and asymmetric, as a w8a8 export will; gradients pass straight through (arXiv 1712.05877,
-    section 3). `on` is false at first, and ranges are learned only once it is set. They are state
-    of this module, so that a checkpoint holds them, and not of `model`.
+    """Rounds what every Linear, LayerNorm and Conv2d of `model` takes, and what the first two
+    give, to 8 bits, per tensor and asymmetric, as a w8a8 export will; gradients pass straight
+    through (arXiv 1712.05877, section 3). `on` is false at first, and ranges are learned only
+    once it is set. They are state of this module, so that a checkpoint holds them, and not of
+    `model`.
     """
 
     ranges: Tensor  # [tensors, 2] float32, NaN where nothing was seen yet
@@ -22,11 +23,14 @@ class FakeQuantization(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.on = False
-        hooked = [m for m in model.modules() if isinstance(m, nn.Linear | nn.LayerNorm)]
+        kinds = nn.Linear | nn.LayerNorm | nn.Conv2d
+        hooked = [module for module in model.modules() if isinstance(module, kinds)]
         self.register_buffer("ranges", torch.full((2 * len(hooked), 2), torch.nan))
         for number, module in enumerate(hooked):
             module.register_forward_pre_hook(self._before(2 * number))
-            module.register_forward_hook(self._after(2 * number + 1))
+            # An export clips a convolution's output to 0..6 first: the next layer's input.
+            if not isinstance(module, nn.Conv2d):
+                module.register_forward_hook(self._after(2 * number + 1))
 
     def _before(self, number: int) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:

@@ -37,11 +37,9 @@ def trunk(student: Student) -> GridTrunk:
 
 
 def regions(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 192] -> [B, 49, 1280]. The last convolution is 1 x 1: a linear map of
-    each region."""
-    seen = image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    last = image.head_conv
-    return F.relu6(F.linear(seen, last.weight[:, :, 0, 0], last.bias)).flatten(1, 2)
+    """Grids [B, 7, 7, 192] -> [B, 49, 1280]."""
+    seen = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
+    return F.relu6(seen).permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:

@@ -209,7 +209,7 @@ def reference_teachers(
     tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
     school, counts = _school(dataset(photos, tokenizer, Extra()), recipe, cache)
     duals = train_duals(school, counts)
-    return duals, train_single(school, duals[0])
+    return duals, train_single(school, duals)
 
 
 def _school(data: Dataset, recipe: Recipe, cache: FeatureCache) -> tuple[School, Tensor]:
@@ -235,14 +235,14 @@ def _labels(
         return Labels(dual_said, identity=identity)
     single = teachers.single
     if single is None:
-        first = duals[0]
-        if not isinstance(first, RegionTextTeacher):
+        reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
+        if foreign := [dual.name for dual in duals if dual not in reference]:
             raise TeacherError(
-                f"The reference single-stream teacher starts from the reference dual-stream one, "
-                f"not from {first.name}.",
+                f"The reference single-stream teacher starts from reference dual-stream ones, "
+                f"not from {foreign[0]}.",
                 "Give a --single-teacher too, or neither.",
             )
-        single = train_single(school, first)
+        single = train_single(school, reference)
     single_said = single_labels(single, data, views, cache)
     identity = (*identity, single.identity)
     labels = Labels(dual_said, single_said, None, recipe.candidates, identity)

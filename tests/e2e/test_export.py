@@ -18,8 +18,6 @@ EXPECTED = {
     "dimensity": {"image": ("litert", "w8a8"), "text": ("litert", "w8a16")},
     "cpu": {"image": ("onnx", "int8"), "text": ("onnx", "int8")},
 }
-# Activations of 8 bits cost the default student's image tower more: docs/targets.md.
-CLOSE = {("image", "w8a8"): 0.98}
 each_target = pytest.mark.parametrize("exported", ALL, indirect=True)
 
 
@@ -27,7 +25,7 @@ each_target = pytest.mark.parametrize("exported", ALL, indirect=True)
 def test_each_tower_runs_as_its_target_wants_and_stays_close_to_float(exported, target):
     for name, tower in exported.document["towers"].items():
         assert (tower["runtime"], tower["precision"]) == EXPECTED[target][name]
-        assert tower["cosine_mean"] >= CLOSE.get((name, tower["precision"]), 0.99)
+        assert tower["cosine_mean"] >= 0.99
         assert tower["cosine_min"] >= 0.95
 
 
@@ -38,7 +36,7 @@ def test_the_bundle_verifies_and_every_rung_was_compared_with_float(exported):
         for rung in bundle.tower(name).rungs:
             assert rung.parity is not None
             assert rung.parity.inputs == 16
-            assert rung.parity.cosine_mean >= CLOSE.get((name, rung.precision), 0.99)
+            assert rung.parity.cosine_mean >= 0.99
 
 
 @each_target

@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
+from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.preprocess import open_photo
 from mcad_mobile.students.image_tower import Trunk, scaled
@@ -50,13 +51,17 @@ def dual() -> RegionTextTeacher:
 
 @pytest.fixture(scope="module")
 def single(dual) -> WordRegionTeacher:
-    model = WordRegion(dual)
-    torch.manual_seed(1)
-    spread(model.region_head, model.word_head)  # apart from the dual-stream teacher's, as trained
+    torch.manual_seed(3)
+    other = RegionText([trunk.channels for trunk in dual.trunks])
+    spread(other.region, other.head, other.text.head)
+    duals = [dual, RegionTextTeacher(dual.trunks, other)]
+    model = WordRegion(duals)
+    # Apart from the dual-stream teachers', as trained.
+    spread(model.region_heads, model.word_heads)
     with torch.no_grad():
         model.gate.fill_(-1.0)
         model.log_sharpness.fill_(math.log(6.0))
-    return WordRegionTeacher(dual, model)
+    return WordRegionTeacher(duals, model)
 
 
 @torch.no_grad()
@@ -124,6 +129,21 @@ def test_region_text_starts_from_the_trunks_own_last_convolutions(dual, photos, 
     assert F.cosine_similarity(found, expected).min() > 0.999  # grids are made in bfloat16
 
 
+def test_a_trunk_goes_on_from_what_a_shallower_one_left_in_the_cache(tmp_path):
+    paths = packaged_photos()[:3]
+    whole, resumed = GridTrunk.pretrained(0), GridTrunk.pretrained(0, resumed=1)
+    cache = FeatureCache(tmp_path, lambda label, done, total: None)
+    found = resumed.cached(cache, paths, 0)
+    expected = whole.grids([open_photo(path) for path in paths])
+    assert found.shape == expected.shape == (3, 7, 7, 320)
+    both = (torch.from_numpy(np.asarray(grid, np.float32)).flatten(1) for grid in (found, expected))
+    assert F.cosine_similarity(*both).min() > 0.9999
+    shallow = GridTrunk(whole.module, whole.preprocess, without=1)
+    before = {path.name for path in tmp_path.iterdir()}
+    shallow.cached(cache, paths, 0)
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_a_photo_is_embedded_alike_from_its_grid(dual, photos, grids):
     found = dual.embed_photos(photos)
     assert found.dtype == torch.float32
@@ -149,24 +169,34 @@ def test_a_text_is_embedded_alike_from_its_token_states(dual):
 
 @torch.no_grad()
 def test_training_scores_all_pairs_as_the_teacher_scores_each(single, photos, grids):
-    dual, model = single.dual, single.model
-    ids, mask = (torch.from_numpy(array) for array in dual.tokenizer.batch(CAPTIONS))
-    some = dual.seen(grids)
-    tokens, there = dual.tokens(ids, mask), mask > 0
+    duals, model = single.duals, single.model
+    ids, mask = (torch.from_numpy(array) for array in duals[0].tokenizer.batch(CAPTIONS))
+    seen, text = see(duals, duals[0].seen(grids)), read(duals, ids, mask)
+    there = mask > 0
     owner = there.nonzero()[:, 0]
     mean = F.one_hot(owner, 3) / mask.sum(1)
-    similarity = dual.model.photos(some) @ dual.sentences(tokens, mask).T
+    similarity = seen.whole @ text.sentences.T
     model.log_scale.fill_(math.log(5.0))
-    scores = model(dual.model.regions(some), tokens[there], mean, similarity) / 5.0
+    words = [tokens[there] for tokens in text.tokens]
+    scores = model(seen.regions, words, mean, similarity) / 5.0
 
     states, texts = single.photo_states(photos), single.text_states(CAPTIONS)
-    assert states.shape == (3, 50, 256)
-    assert texts.states.shape == (3, 33, 256)
+    assert states.shape == (3, 50, 512)
+    assert texts.states.shape == (3, 33, 512)
     pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     fused = single.fuse(states, texts, pairs)
     assert torch.allclose(scores.flatten(), fused.scores, atol=1e-2)
-    assert fused.scores.std() > 5e-2
+    assert fused.scores.std() > 4e-2
     assert states.equal(single.grid_states(grids))
+
+
+@torch.no_grad()
+def test_a_pair_is_seen_whole_as_the_dual_stream_teachers_see_it_together(single, photos):
+    states, texts = single.photo_states(photos), single.text_states(CAPTIONS)
+    whole = states[:, 0].float() @ texts.states[:, 0].float().T
+    each = [dual.embed_photos(photos) @ dual.embed_texts(CAPTIONS).T for dual in single.duals]
+    assert torch.allclose(whole, sum(each) / 2, atol=1e-2)
+    assert (each[0] - each[1]).abs().max() > 5e-2
 
 
 def attend(regions, words, sharpness):
@@ -182,8 +212,8 @@ def attend(regions, words, sharpness):
 
 def test_fuse_is_its_formula_pair_by_pair(single):
     generator = torch.Generator().manual_seed(2)
-    photos = F.normalize(torch.randn(3, 50, 256, generator=generator), dim=2).half()
-    states = F.normalize(torch.randn(4, 33, 256, generator=generator), dim=2).half()
+    photos = F.normalize(torch.randn(3, 50, single.fused_dim, generator=generator), dim=2).half()
+    states = F.normalize(torch.randn(4, 33, single.fused_dim, generator=generator), dim=2).half()
     # Words that look like regions, so that there is something to attend to.
     states[:, 1:] = F.normalize(photos[0, 1:33].float() + 0.5 * states[:, 1:].float(), dim=2).half()
     words = torch.tensor([3, 32, 1, 10])
@@ -301,6 +331,18 @@ def test_fake_quantization_rounds_each_tensor_to_256_evenly_spaced_levels():
     assert (rounded["0.in"] - first).abs().max() < 1.01 * step
     error = (rounded["3.out"] - exact["3.out"]).abs().max()
     assert error < 0.05 * exact["3.out"].abs().max()
+
+
+@torch.no_grad()
+def test_fake_quantization_rounds_what_a_convolution_takes_and_leaves_what_it_gives():
+    generator = torch.Generator().manual_seed(4)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU6())
+    seen = {}
+    FakeQuantization(model).on = True
+    model[0].register_forward_hook(lambda _, args, out: seen.update(taken=args[0], given=out))
+    model(torch.randn(16, 3, 7, 7, generator=generator))
+    assert 100 < len(seen["taken"].unique()) <= 256
+    assert len(seen["given"].unique()) > 2000
 
 
 def test_fake_quantization_lets_gradients_through_as_if_it_were_not_there():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -47,6 +49,12 @@ class DualStreamTeacher(Protocol):
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
         """Captions -> [B, dim] float32 of unit length, on the CPU."""
         ...
+
+
+def side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
+    """Several dual-stream teachers speak as one: unit vectors [..., D_n] of each -> unit vectors
+    [..., sum D_n], whose products are the means of theirs."""
+    return torch.cat(list(embeddings), -1) / math.sqrt(len(embeddings))
 
 
 class SingleStreamTeacher(Protocol):

@@ -58,9 +58,13 @@ class RegionText(nn.Module):
         parts = zip(self.region, torch.split(grids, self.channels, -1), strict=True)
         return torch.cat([F.relu6(region(part)) for region, part in parts], -1).flatten(1, 2)
 
+    def pool(self, regions: Tensor) -> Tensor:
+        """[B, 49, 1280 a trunk] -> [B, dim] of unit length."""
+        return F.normalize(self.head(regions.mean(1)).float(), dim=-1)
+
     def photos(self, grids: Tensor) -> Tensor:
         """[B, 7, 7, C] -> [B, dim] of unit length."""
-        return F.normalize(self.head(self.regions(grids).mean(1)).float(), dim=-1)
+        return self.pool(self.regions(grids))
 
     def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[M, L] -> [M, dim] of unit length."""

@@ -1,5 +1,5 @@
 """Train the reference teachers on captioned photos: the dual-stream ones, the single-stream one
-from the spaces of the first of them, and the fusion of all. Each is trained once and kept under a
+from their spaces, and the fusion of all. Each is trained once and kept under a
 name made of its recipe and its data."""
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import TeacherRecipe
+from mcad_mobile.distill.student import TRAINED_BLOCKS
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
+from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ class School:
 def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
     """As many as the recipe has members, from its seed and those after it: the committees of two
     neighbouring seeds share all members but one. token_counts: [vocab]."""
-    trunks, recipe = [GridTrunk.pretrained(size) for size in (2, 0)], school.recipe
+    recipe = school.recipe
+    # The student's trunk is Lite0, too, and its grids are in the cache already.
+    trunks = [GridTrunk.pretrained(2), GridTrunk.pretrained(0, resumed=TRAINED_BLOCKS)]
     seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
 
@@ -122,12 +125,12 @@ def _train_dual(
     return RegionTextTeacher(trunks, model)
 
 
-def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
-    """Word-region attention on the frozen regions and tokens of `dual`."""
+def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegionTeacher:
+    """Word-region attention on the frozen regions and tokens of `duals`."""
     recipe, data = school.recipe, school.data
     torch.manual_seed(recipe.seed)
-    model = WordRegion(dual)
-    grids, order = school.grids(dual.trunks), school.order(recipe.single_batch, recipe.seed)
+    model = WordRegion(duals)
+    grids, order = school.grids(duals[0].trunks), school.order(recipe.single_batch, recipe.seed)
 
     def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
         # Every process scores its own pairs against each other: word counts differ, and scores
@@ -135,13 +138,13 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
         mine, _, _ = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
         with torch.no_grad(), bfloat16(loop.device):
-            seen = grids(mine).to(loop.device)
-            regions, tokens = dual.model.regions(seen), dual.tokens(ids, mask)
-            similarity = dual.model.photos(seen) @ dual.sentences(tokens, mask).T
+            seen, text = see(duals, grids(mine).to(loop.device)), read(duals, ids, mask)
+            similarity = seen.whole @ text.sentences.T
         there = mask > 0
         owner = there.nonzero()[:, 0]
         mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
-        return {"matching": matching_loss(module(regions, tokens[there], mean, similarity))}
+        words = [tokens[there] for tokens in text.tokens]
+        return {"matching": matching_loss(module(seen.regions, words, mean, similarity))}
 
     school.train(
         "single-stream teacher",
@@ -151,7 +154,7 @@ def train_single(school: School, dual: RegionTextTeacher) -> WordRegionTeacher:
         recipe.single_epochs,
         losses,
     )
-    return WordRegionTeacher(dual, model)
+    return WordRegionTeacher(duals, model)
 
 
 def train_fusion(school: School, labels: Labels) -> Fusion:

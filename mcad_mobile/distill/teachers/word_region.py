@@ -1,8 +1,8 @@
 """The reference single-stream teacher: every word looks for its region of the photo.
 
 Attention from words to regions in the manner of SCAN (arXiv 1803.08024, section 3.1, text to
-image), started from the spaces that the dual-stream teacher has aligned: cross-attention from
-nothing learns nothing from 6,000 photos.
+image), started from the spaces that the dual-stream teachers have aligned, set side by side:
+cross-attention from nothing learns nothing from 6,000 photos.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -19,9 +20,10 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.device import bfloat16, device_of
 from mcad_mobile.distill.features import Features
+from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.teachers.identity import identity_of
-from mcad_mobile.distill.teachers.protocol import Fused, TextStates
+from mcad_mobile.distill.teachers.protocol import Fused, TextStates, side_by_side
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 
 _SHARPNESS = 10.0  # SCAN's lambda_1 is 9, on Flickr30k
@@ -31,34 +33,35 @@ _PAIRS_AT_ONCE = 512
 class WordRegion(nn.Module):
     """Maps regions and words into one space and scores pairs there.
 
-    Row 0 of a photo's states is its dual-stream embedding, row 0 of a text's likewise: a pair's
-    score is (1 - g) mean_w cos(w, a_w) + g v.t, where a_w is what word w attends to and g is
-    learned.
+    A pair's score is (1 - g) mean_w cos(w, a_w) + g v.t, where a_w is what word w attends to, v.t
+    the similarity of the dual-stream teachers, and g is learned.
     """
 
-    def __init__(self, dual: RegionTextTeacher) -> None:
+    def __init__(self, duals: Sequence[RegionTextTeacher]) -> None:
         super().__init__()
-        self.region_head = copy.deepcopy(dual.model.head)
-        self.word_head = copy.deepcopy(dual.model.text.head)
+        self.region_heads = nn.ModuleList(copy.deepcopy(dual.model.head) for dual in duals)
+        self.word_heads = nn.ModuleList(copy.deepcopy(dual.model.text.head) for dual in duals)
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self.gate = nn.Parameter(torch.tensor(0.0))
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
-    def photo(self, regions: Tensor) -> Tensor:
-        """[B, 49, 1280 a trunk] -> [B, 49, D] of unit length."""
-        return F.normalize(self.region_head(regions).float(), dim=-1)
+    def photo(self, regions: Sequence[Tensor]) -> Tensor:
+        """Each dual-stream teacher's regions [B, 49, 1280 a trunk] -> [B, 49, D] of unit length."""
+        return _mapped(self.region_heads, regions)
 
-    def words(self, tokens: Tensor) -> Tensor:
-        """[..., 384] -> [..., D] of unit length."""
-        return F.normalize(self.word_head(tokens).float(), dim=-1)
+    def words(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Each dual-stream teacher's token states [..., 384] -> [..., D] of unit length."""
+        return _mapped(self.word_heads, tokens)
 
-    def forward(self, regions: Tensor, tokens: Tensor, mean: Tensor, dual: Tensor) -> Tensor:
+    def forward(
+        self, regions: Sequence[Tensor], tokens: Sequence[Tensor], mean: Tensor, dual: Tensor
+    ) -> Tensor:
         """Scores of all pairs [V, T] at once, times the inverse temperature, for training.
 
-        regions [V, 49, 1280 a trunk]; tokens [W, 384], those of all captions one after the other;
-        mean [W, T] averages a caption's words; dual [V, T], the dual-stream similarities. The
-        length of an attended region comes from the regions' Gram matrix, sqrt(a' G a), so that the
-        attended vectors themselves [V, W, D] are never formed.
+        Of each dual-stream teacher: regions [V, 49, 1280 a trunk]; tokens [W, 384], those of all
+        captions one after the other. mean [W, T] averages a caption's words; dual [V, T], the
+        dual-stream similarities. The length of an attended region comes from the regions' Gram
+        matrix, sqrt(a' G a), so that the attended vectors themselves [V, W, D] are never formed.
         """
         return capped(self.log_scale) * self._scores(
             self.photo(regions).bfloat16(), self.words(tokens).bfloat16(), mean, dual
@@ -84,44 +87,84 @@ class WordRegion(nn.Module):
         return (mean[:, None] @ found).squeeze(1), (cosine * mean).sum(1)
 
 
+def _mapped(heads: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
+    pairs = zip(heads, inputs, strict=True)
+    return side_by_side([F.normalize(head(rows).float(), dim=-1) for head, rows in pairs])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the dual-stream teachers make of B photos."""
+
+    whole: Tensor  # [B, D] of unit length
+    regions: list[Tensor]  # of each teacher, [B, 49, 1280 a trunk]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the dual-stream teachers make of M captions."""
+
+    sentences: Tensor  # [M, D] of unit length
+    tokens: list[Tensor]  # of each teacher, [M, L, 384]
+
+
+def see(duals: Sequence[RegionTextTeacher], grids: Tensor) -> Seen:
+    """grids: those of all trunks, side by side, [B, 7, 7, C]."""
+    regions = [dual.model.regions(grids) for dual in duals]
+    pairs = zip(duals, regions, strict=True)
+    return Seen(side_by_side([dual.model.pool(some) for dual, some in pairs]), regions)
+
+
+def read(duals: Sequence[RegionTextTeacher], ids: Tensor, mask: Tensor) -> Read:
+    """ids, mask: [M, L]."""
+    tokens = [dual.tokens(ids, mask) for dual in duals]
+    pairs = zip(duals, tokens, strict=True)
+    return Read(side_by_side([dual.sentences(some, mask) for dual, some in pairs]), tokens)
+
+
 class WordRegionTeacher:
     """A trained WordRegion behind the SingleStreamTeacher protocol. Its fused feature is the part
-    of the photo that the text speaks of, in the dual-stream teacher's space."""
+    of the photo that the text speaks of, in the dual-stream teachers' joint space.
+
+    Row 0 of a photo's states is its dual-stream embedding, row 0 of a text's likewise.
+    """
 
     name = "word-region attention (on region-text)"
 
-    def __init__(self, dual: RegionTextTeacher, model: WordRegion) -> None:
-        self.dual = dual
+    def __init__(self, duals: Sequence[RegionTextTeacher], model: WordRegion) -> None:
+        self.duals = duals
         self.model = model.eval()
-        self.fused_dim = dual.dim
+        self.fused_dim = sum(dual.dim for dual in duals)
+
+    @property
+    def trunks(self) -> Sequence[GridTrunk]:
+        return self.duals[0].trunks
 
     @cached_property
     def identity(self) -> str:
-        return identity_of(self.model, {"dual": self.dual.identity})
+        return identity_of(self.model, {"duals": [dual.identity for dual in self.duals]})
 
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
-        return self.grid_states([trunk.grids(photos) for trunk in self.dual.trunks])
+        return self.grid_states([trunk.grids(photos) for trunk in self.trunks])
 
     @torch.no_grad()
     def grid_states(self, grids: Sequence[Features]) -> Tensor:
         """What photo_states gives, from each trunk's grids: [B, 1 + 49, D] float16."""
         with bfloat16(device_of(self.model)):
-            seen = self.dual.seen(grids)
-            regions, whole = self.dual.model.regions(seen), self.dual.model.photos(seen)
-            return torch.cat([whole[:, None], self.model.photo(regions)], 1).half().cpu()
+            seen = see(self.duals, self.duals[0].seen(grids))
+            states = torch.cat([seen.whole[:, None], self.model.photo(seen.regions)], 1)
+        return states.half().cpu()
 
     @torch.no_grad()
     def text_states(self, captions: Sequence[str]) -> TextStates:
         """states [M, 1 + L, D] float16, the sentence before its words."""
         device = device_of(self.model)
-        arrays = self.dual.tokenizer.batch(list(captions))
+        arrays = self.duals[0].tokenizer.batch(list(captions))
         ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
         with bfloat16(device):
-            tokens = self.dual.tokens(ids, mask)
-            sentence = self.dual.sentences(tokens, mask)
-            words = self.model.words(tokens)
-        states = torch.cat([sentence[:, None], words], 1).half().cpu()
-        return TextStates(states, F.pad(mask, (1, 0), value=1.0).cpu())
+            text = read(self.duals, ids, mask)
+            states = torch.cat([text.sentences[:, None], self.model.words(text.tokens)], 1)
+        return TextStates(states.half().cpu(), F.pad(mask, (1, 0), value=1.0).cpu())
 
     @torch.no_grad()
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
