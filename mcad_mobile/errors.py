@@ -75,6 +75,14 @@ class BenchError(McadError):
     """A measurement could not be taken."""
 
 
+class AiHubError(McadError):
+    """Qualcomm AI Hub is not configured, cannot be reached, refuses, or a job of ours failed."""
+
+
+class DeviceLost(BenchError):
+    """A device went away in the middle of a measurement."""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise MissingExtra naming the pip command of the extra that has it."""
     try:

@@ -36,9 +36,11 @@ def benchmarks_page() -> str:
     import distill_ablation
     import index_vs_peers
     import main_job
+    import peers as tower_peers
 
     job = json.loads((RESULTS / "main_job.json").read_text("utf-8"))
     peers = json.loads((RESULTS / "index_vs_peers.json").read_text("utf-8"))
+    towers = json.loads((RESULTS / "peers.json").read_text("utf-8"))
     setup = peers["setup"]
     return "\n".join(
         [
@@ -55,6 +57,20 @@ def benchmarks_page() -> str:
             _made_with(job["date"], job["device"]["os"], job["versions"]),
             "",
             "Peak PSS and RSS are of the process that searches. Re-run: `benchmarks/main_job.py`.",
+            "",
+            "## The towers and their peers",
+            "",
+            "The default student's towers in every runtime, one input at a time, one thread on",
+            f"{towers['device']['cpu']}; and two other architectures with random weights, which do",
+            "for time and memory. Bold: what a `cpu` bundle ships first, and what ratios are to.",
+            "Cosine: the worst of the golden inputs, against the float student.",
+            "",
+            tower_peers.table(towers),
+            "",
+            tower_peers.verdict(towers),
+            "",
+            _made_with(towers["date"], towers["device"]["os"], towers["versions"]),
+            "Re-run: `benchmarks/peers.py`.",
             "",
             "## The index and its peers",
             "",

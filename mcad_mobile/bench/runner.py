@@ -1,8 +1,10 @@
-"""The process that is measured: `python -m mcad_mobile.bench.runner`, one JSON spec in (argument
-or standard input), one JSON document out. Steps are announced on standard error.
+"""The process that is measured: `python -m mcad_mobile.bench.runner`, a `mcad-run/1` spec in (a
+path, or standard input), one JSON document out. Steps are announced on standard error. The contract
+is docs/bench.md; the Java runner of `android_demo/runner` keeps it too.
 
-Mode "search" loads what a phone that searches must load, and nothing else; mode "index" is a
-process of its own, since a phone that searches has not loaded the image tower.
+Mode "check" runs each rung on the golden inputs. Mode "search" loads what a phone that searches
+must load, and nothing else; mode "index" is a process of its own, since a phone that searches has
+not loaded the image tower.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.bench.measure import memory, percentiles, pin
+from mcad_mobile.bench.measure import memory, pin
 from mcad_mobile.errors import BenchError, McadError
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle import Rung, TowerName
+    from mcad_mobile.bundle import Bundle, TowerName
     from mcad_mobile.engine import SearchEngine
 
 STEP = "step: "  # how a line of standard error that announces a step begins
@@ -46,11 +48,64 @@ def announce(name: str) -> None:
     print(f"{STEP}{name}", file=sys.stderr, flush=True)
 
 
+def check(spec: dict[str, Any]) -> dict[str, Any]:
+    """Embeddings of the golden inputs by each rung of `spec["rungs"]`; none stops the others."""
+    bundle = _bundle(spec)
+    return {
+        "ladder": {
+            name: [_try(spec, bundle, name, number) for number in numbers]
+            for name, numbers in spec["rungs"].items()
+        },
+        "tools": _tools(),
+    }
+
+
+def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
+    import numpy as np
+
+    from mcad_mobile.runtimes import load_rung, why_not
+
+    rung = bundle.tower(name).rungs[number]
+    tried = {"rung": number, "runtime": rung.runtime, "precision": rung.precision, "loaded": False}
+    reason = why_not(rung)
+    # A slow rung that is asked for by name is tried; a simulated one is not.
+    if reason is not None and (spec.get("runtime") is None or rung.runtime == "qnn"):
+        return {**tried, "why": reason}
+    announce(f"checking {name} {rung.runtime} {rung.precision}")
+    golden = bundle.tower(name).golden.inputs
+    inputs = {key: np.load(bundle.path(record)) for key, record in golden.items()}
+    try:
+        embeddings = load_rung(bundle, rung, spec["threads"])(inputs)
+    except McadError as error:
+        return {**tried, "why": error.what}
+    return {
+        **tried,
+        "loaded": True,
+        "provider": "CPUExecutionProvider" if rung.runtime == "onnx" else "XNNPACK",
+        "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # no other processor was offered
+        "embeddings": embeddings.tolist(),
+        **({"tokens": _tokens(bundle)} if name == "text" else {}),
+    }
+
+
+def _tokens(bundle: Bundle) -> list[list[int]]:
+    from mcad_mobile.tokenize import Tokenizer
+
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.directory)
+    return [tokenizer(text).ids.tolist() for text in bundle.text.golden.texts]
+
+
+def _tools() -> dict[str, str]:
+    from mcad_mobile.versions import tool_versions
+
+    return tool_versions(("numpy", "onnxruntime", "tokenizers", "pillow", "ai-edge-litert"))
+
+
 def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     """Memory at each step from process start to searches, then latency by stage (ms)."""
     steps = Steps()
     steps.take("process start")
-    engine = _engine(spec)
+    engine = _engine(spec, "text")
     from mcad_mobile.index import PhotoIndex
 
     _import_runtime(engine, "text")
@@ -71,7 +126,7 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
         "photos": index.photos,
         "bytes_per_photo": index.bytes_per_photo,
         "steps": steps.taken,
-        "latency_ms": {stage: percentiles([ms[stage] for ms in timed]) for stage in STAGES},
+        "samples_ms": {stage: [ms[stage] for ms in timed] for stage in STAGES},
         "rung": _rung(engine, "text"),
     }
 
@@ -80,7 +135,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
     """Memory with the image tower, ms per photo (decode and tower apart), photos/s of a build."""
     steps = Steps()
     steps.take("process start")
-    engine = _engine(spec)
+    engine = _engine(spec, "image")
     import tempfile
 
     from mcad_mobile.engine import create_index
@@ -100,7 +155,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
         engine.image_tower({"pixels": pixels})
         tower.append((time.perf_counter() - decoded) * 1e3)
         decode.append((decoded - started) * 1e3)
-    with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=spec["scratch"]) as folder:
         index = create_index(engine.bundle, Path(folder) / "index")
         started = time.perf_counter()
         built = engine.index_photos(index, photos)
@@ -110,7 +165,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
         raise BenchError(f"{built.skipped[0].path} was skipped: {built.skipped[0].why}")
     return {
         "steps": steps.taken,
-        "latency_ms": {"decode": percentiles(decode), "image": percentiles(tower)},
+        "samples_ms": {"decode": decode, "image": tower},
         "photos": len(photos),
         "photos_per_s": built.added / seconds,
         "rung": _rung(engine, "image"),
@@ -118,6 +173,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "check": check,
     "search": measure_search,
     "index": measure_index,
 }
@@ -127,7 +183,9 @@ def main() -> int:
     """Exit code 1 and {"error": {"what", "hint"}} for an error of ours; others end in a
     traceback."""
     with _standard_output() as out:
-        spec = json.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.read())
+        spec = json.loads(
+            Path(sys.argv[1]).read_text("utf-8") if sys.argv[1:] else sys.stdin.read()
+        )
         try:
             cores = pin(spec["threads"])
             _limit_thread_pools(spec["threads"])
@@ -154,30 +212,36 @@ def _limit_thread_pools(threads: int) -> None:
         os.environ[variable] = str(threads)
 
 
-def _engine(spec: dict[str, Any]) -> SearchEngine:
+def _bundle(spec: dict[str, Any]) -> Bundle:
     from mcad_mobile.bundle import Bundle
-    from mcad_mobile.engine import SearchEngine
 
     # Checksums are for the first start after a bundle is copied, not for every search.
-    bundle = Bundle.load(Path(spec["bundle"]), verify=False)
-    return SearchEngine(bundle, runtime=spec["runtime"], threads=spec["threads"])
+    return Bundle.load(Path(spec["bundle"]), verify=False)
+
+
+def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
+    """An engine whose ladder for tower `name` is the one rung that was chosen."""
+    from dataclasses import replace
+
+    from mcad_mobile.engine import SearchEngine
+
+    bundle = _bundle(spec)
+    tower, number = bundle.tower(name), spec["rung"][name]
+    rung = tower.rungs[number]
+    alone = replace(tower, rungs=(rung,))
+    bundle = replace(bundle, image=alone) if name == "image" else replace(bundle, text=alone)
+    return SearchEngine(bundle, runtime=rung.runtime, threads=spec["threads"])
 
 
 def _import_runtime(engine: SearchEngine, tower: TowerName) -> None:
-    if _chosen(engine, tower).runtime == "litert":
+    if engine.bundle.tower(tower).rungs[0].runtime == "litert":
         import ai_edge_litert.interpreter  # noqa: F401
     else:
         import onnxruntime  # noqa: F401
 
 
-def _chosen(engine: SearchEngine, tower: TowerName) -> Rung:
-    from mcad_mobile.runtimes import choose_rung
-
-    return choose_rung(engine.bundle, tower, engine.runtime)
-
-
 def _rung(engine: SearchEngine, tower: TowerName) -> dict[str, Any]:
-    rung = _chosen(engine, tower)
+    rung = engine.bundle.tower(tower).rungs[0]
     return {"runtime": rung.runtime, "precision": rung.precision, "bytes": rung.bytes}
 
 

@@ -16,6 +16,7 @@ from mcad_mobile.cli import (
     evaluate,
     export,
     index,
+    report,
     search,
     targets,
 )
@@ -46,6 +47,7 @@ app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("bench")(bench.bench)
 app.command("app")(android_app.app)
+app.command("report")(report.report)
 app.command("eval")(evaluate.evaluate)
 app.command("distill")(distill.distill)
 app.command("targets")(targets.targets)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.cli.output import (
+    Advance,
     JsonOption,
+    aihub_jobs,
     print_json,
     print_table,
     progress_bar,
 )
 from mcad_mobile.errors import require
-from mcad_mobile.targets import find_target
+from mcad_mobile.targets import Target, find_target
+
+if TYPE_CHECKING:
+    from mcad_mobile.export.aihub import CloudCompiler
 
 
 def export(
@@ -47,6 +53,14 @@ def export(
         bool,
         typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
     ] = False,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            "--via",
+            help="Compile QNN rungs in Qualcomm AI Hub, compare them on a phone there: aihub, or "
+            'aihub:"Samsung Galaxy S25". Default: here, compared on the HTP simulator.',
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Turn a student into a bundle for one phone chip.
@@ -60,6 +74,11 @@ def export(
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
     """
     chip = find_target(target)
+    if via is not None and (via.partition(":")[0] != "aihub" or chip.family != "snapdragon"):
+        raise typer.BadParameter(
+            f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
+            f"for {chip.id}"
+        )
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
     from mcad_mobile.export.pipeline import export as run
@@ -73,6 +92,7 @@ def export(
             calibration=calibration,
             samples=samples,
             allow_low_parity=allow_low_parity,
+            cloud=_cloud(via, chip, out, advance),
             progress=advance,
         )
     for warning in exported.warnings:
@@ -81,6 +101,16 @@ def export(
         print_json(_document(exported.bundle))
     else:
         _print(exported.bundle)
+
+
+def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:
+    if via is None:
+        return None
+    from mcad_mobile.export.aihub import CloudCompiler
+
+    jobs = aihub_jobs(out)
+    found = CloudCompiler.open(chip, jobs, via.partition(":")[2] or None)
+    return replace(found, progress=lambda step: advance(step, 0, 1))
 
 
 def _document(bundle: Bundle) -> dict[str, Any]:

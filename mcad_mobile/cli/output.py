@@ -47,6 +47,12 @@ def default_index(bundle: Path) -> Path:
     return bundle.with_name(f"{bundle.name}.index")
 
 
+def aihub_jobs(bundle: Path) -> Path:
+    """Where the AI Hub jobs of a bundle are remembered: beside it."""
+    bundle = bundle.resolve()
+    return bundle.with_name(f"{bundle.name}.aihub.json")
+
+
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for number, column in enumerate(columns):

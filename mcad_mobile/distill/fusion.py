@@ -24,7 +24,6 @@ class Modified:
     text: Tensor  # [T, D] float32 of unit length
     similarity: Tensor  # [I, T] float32
     candidates: Tensor  # [I, T] bool: the pairs that the single-stream teacher has seen
-    regions: Tensor | None = None  # [I, R, C] float32 of unit length: its view of each region
 
     def to(self, device: torch.device) -> Modified:
         return Modified(
@@ -32,7 +31,6 @@ class Modified:
             self.text.to(device),
             self.similarity.to(device),
             self.candidates.to(device),
-            None if self.regions is None else self.regions.to(device),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -114,7 +114,6 @@ class Looked:
     image: Tensor  # [I, D]
     text: Tensor  # [T, D]
     candidates: Tensor  # [I, T] bool
-    states: Tensor  # [I, R, C], the single-stream teacher's of each photo
     fused: Fused  # of the candidates, in the order of candidates.nonzero()
 
 
@@ -127,13 +126,6 @@ class Labels:
     fusion: Fusion | None = None
     candidates: int = 8
     identity: tuple[str, ...] = ()  # of the teachers
-
-    @property
-    def region_dim(self) -> int | None:
-        """Width of the teacher's view of each region of the 7 x 7 grid, if it has one to teach."""
-        if self.fusion and self.single and isinstance(self.single.teacher, WordRegionTeacher):
-            return self.single.teacher.fused_dim
-        return None
 
     @torch.no_grad()
     def of(self, batch: Batch, teaching: Teaching) -> Modified:
@@ -150,9 +142,7 @@ class Labels:
             return Modified(image, text, scores, seen)
         assert self.fusion is not None
         modified: Modified = self.fusion(image, text, seen, looked.fused)
-        if self.region_dim is None:
-            return modified
-        return replace(modified, regions=looked.states[:, 1:])
+        return modified
 
     @torch.no_grad()
     def look(self, batch: Batch) -> Looked:
@@ -162,7 +152,7 @@ class Labels:
         seen = candidates(image, text, self.candidates)
         states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
         fused = self.single.teacher.fuse(states, texts, seen.nonzero())
-        return Looked(image, text, seen, states, fused)
+        return Looked(image, text, seen, fused)
 
 
 def dual_labels(

@@ -25,8 +25,6 @@ class TeacherRecipe:
     single_batch: int = 128
     single_epochs: int = 4
     single_lr: float = 5e-4
-    fusion_epochs: int = 1
-    fusion_lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
     seed: int = 0
@@ -48,9 +46,11 @@ class Recipe:
     distribution: float = 2.0
     order: float = 0.0
     feature: float = 10.0
-    region: float = 3.0  # where the single-stream teacher has regions: the reference one
     temperature: float = 0.03  # of the teacher's similarities
     candidates: int = 6
+    fusion_epochs: int = 1
+    # Five times as much tells more pairs apart, by features that no student can follow.
+    fusion_lr: float = 2e-4
     head_lr: float = 3e-3
     tuned_lr: float = 3e-4
     head_dropout: float = 0.05

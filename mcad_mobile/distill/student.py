@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.grids import GridTrunk
-from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
@@ -20,7 +19,6 @@ from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.mcad import Student, StudentConfig
 
 TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
-REGION_STRIDE = 3  # of the 49 regions, every third is drawn to the teacher's: 17 are enough
 
 
 def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
@@ -36,23 +34,17 @@ def trunk(student: Student) -> GridTrunk:
     return GridTrunk(student.image, student.config.preprocess, TRAINED_BLOCKS)
 
 
-def regions(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 192] -> [B, 49, 1280]."""
-    seen = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
-    return F.relu6(seen).permute(0, 2, 3, 1).flatten(1, 2)
-
-
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
     """Grids [B, 7, 7, 192] -> what the tower makes of their photos, [B, dim] of unit length."""
-    return F.normalize(image.head(regions(image, grids).mean(1)).float(), dim=-1)
+    seen = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
+    return F.normalize(image.head(F.relu6(seen).mean((2, 3))).float(), dim=-1)
 
 
 class Learner(nn.Module):
     """What is trained: the image tower's last block, last convolution and head, the text tower,
-    and what is thrown away afterwards: the temperatures, and a linear map of regions into the
-    teacher's space."""
+    and the temperatures, which are thrown away afterwards."""
 
-    def __init__(self, student: Student, recipe: Recipe, labels: Labels | None) -> None:
+    def __init__(self, student: Student, recipe: Recipe, *, taught: bool) -> None:
         super().__init__()
         self.image = student.image
         self.image.stem.requires_grad_(False)
@@ -63,25 +55,16 @@ class Learner(nn.Module):
             if isinstance(module, nn.Dropout):
                 module.p = recipe.text_dropout
 
-        dim = student.config.dim
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
-        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if labels else None
-        width = labels.region_dim if labels and recipe.region else None
-        self.to_region = nn.Linear(dim, width) if width else None
+        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if taught else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
 
     def forward(self, grids: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """grids [I, 7, 7, 192], ids and mask [T, L] -> image [I, D] and text [T, D] of unit
-        length; image_regions [I, 17, C] in the single-stream teacher's space; scale and
-        soft_scale []."""
-        seen = regions(self.image, grids)
-        image = F.normalize(self.image.head(seen.mean(1)).float(), dim=-1)
+        length; scale and soft_scale []."""
         text = F.normalize(by_length(self.text, ids, mask).float(), dim=-1)
-        out = {"image": image, "text": text}
-        if self.to_region is not None:
-            some = F.normalize(self.image.head(seen[:, ::REGION_STRIDE]).float(), dim=-1)
-            out["image_regions"] = F.normalize(self.to_region(some).float(), dim=-1)
+        out = {"image": embed_grids(self.image, grids), "text": text}
         if self.log_scale is not None:
             out["scale"] = capped(self.log_scale)
         if self.log_soft_scale is not None:

@@ -30,7 +30,6 @@ from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.student import (
-    REGION_STRIDE,
     Learner,
     embed_grids,
     fresh_student,
@@ -97,7 +96,7 @@ def train(
     labels = _labels(data, views, recipe, teachers or Teachers(), cache)
 
     torch.manual_seed(recipe.seed + 1)
-    learner = Learner(student, recipe, labels)
+    learner = Learner(student, recipe, taught=labels is not None)
     order = Order(
         data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed
     )
@@ -178,11 +177,6 @@ def _taught_losses(
             text, F.normalize(taught.text @ space, dim=1)
         )
         parts["feature"] = recipe.feature * both / 2
-    if "image_regions" in made and taught.regions is not None:
-        regions = taught.regions[:, ::REGION_STRIDE]
-        parts["region"] = recipe.region * feature_loss(
-            made["image_regions"].flatten(0, 1), regions.flatten(0, 1)
-        )
     return parts
 
 
@@ -248,7 +242,7 @@ def _labels(
     labels = Labels(dual_said, single_said, None, recipe.candidates, identity)
     if recipe.teaching == "single":
         return labels
-    return replace(labels, fusion=train_fusion(school, labels))
+    return replace(labels, fusion=train_fusion(school, labels, recipe))
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from mcad_mobile.bundle import (
 )
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export import validate
+from mcad_mobile.export.aihub import CloudCompiler
 from mcad_mobile.export.rungs import TowerJob, build_rung
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
@@ -64,13 +65,15 @@ def export(
     samples: int = 32,
     parity_samples: int = 16,
     allow_low_parity: bool = False,
+    cloud: CloudCompiler | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> Exported:
     """Write a bundle of `student` for `target` to `out`.
 
     Calibrates on `samples` inputs a tower, then reloads every tower from its file and compares
     it with the float student on `parity_samples` other inputs. Nothing stands at `out` unless all
-    went well, and a bundle that stood there before stays until then. ExportError or ParityError
+    went well, and a bundle that stood there before stays until then. With `cloud`, QNN rungs are
+    compiled in Qualcomm AI Hub and compared on its phone. ExportError or ParityError
     otherwise; DataError where there are no photos to calibrate on.
     """
     _check_out(out)
@@ -80,9 +83,11 @@ def export(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        written = _write(student, target, partial, calibrate, held_out, progress)
+        written = _write(student, target, partial, calibrate, held_out, cloud, progress)
         compare = held_out.first(parity_samples)
-        bundle, warnings = _with_parity(student, written, compare, allow_low_parity, progress)
+        bundle, warnings = _with_parity(
+            student, written, compare, allow_low_parity, cloud, progress
+        )
         bundle.save()
         Bundle.load(partial)
         _replace(out, partial)
@@ -98,6 +103,7 @@ def _write(
     directory: Path,
     calibrate: Samples,
     held_out: Samples,
+    cloud: CloudCompiler | None,
     progress: Progress,
 ) -> Bundle:
     """All files of a bundle but bundle.json, and the bundle without its parity."""
@@ -111,7 +117,8 @@ def _write(
                 precision = plan.image if name == "image" else plan.text
                 progress(f"{name} tower: {plan.runtime} {precision}", done, _steps(target))
                 job = exact if precision == "fp32" else rounded
-                rungs.append(build_rung(job, plan.runtime, precision, target))
+                compile_context = None if cloud is None else cloud.compile
+                rungs.append(build_rung(job, plan.runtime, precision, target, compile_context))
                 done += 1
             towers[name] = Tower(tuple(rungs), _golden(student, directory, name, held_out))
     vocabulary = directory / student.config.tokenizer.file
@@ -158,7 +165,12 @@ def _jobs(
 
 
 def _with_parity(
-    student: Student, bundle: Bundle, compare: Samples, allow_low: bool, progress: Progress
+    student: Student,
+    bundle: Bundle,
+    compare: Samples,
+    allow_low: bool,
+    cloud: CloudCompiler | None,
+    progress: Progress,
 ) -> tuple[Bundle, list[str]]:
     """The bundle with every rung, loaded from its file, compared with the float student; and
     warnings."""
@@ -172,7 +184,11 @@ def _with_parity(
         expected = validate.float_embeddings(student.tower(name), inputs)
         for rung in bundle.tower(name).rungs:
             progress(f"{name} tower: comparing {rung.runtime} with float", done, total)
-            found = validate.parity(expected, load_rung(bundle, rung)(inputs))
+            if cloud is not None and rung.runtime == "qnn":
+                embeddings, rung = cloud.run(bundle, rung, inputs)
+            else:
+                embeddings = load_rung(bundle, rung)(inputs)
+            found = validate.parity(expected, embeddings)
             warning = validate.judge(name, rung.runtime, found, allow_low=allow_low)
             warnings += [warning] if warning else []
             rungs.append(replace(rung, parity=found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,14 +45,25 @@ class TowerJob:
         return path
 
 
-def build_rung(job: TowerJob, runtime: str, precision: str, target: Target) -> Rung:
-    """Write the files of a rung. ExportError if it cannot be made."""
+# (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
+CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
+
+
+def build_rung(
+    job: TowerJob,
+    runtime: str,
+    precision: str,
+    target: Target,
+    compile_context: CompileContext | None = None,
+) -> Rung:
+    """Write the files of a rung; a QNN one by `compile_context`, on this machine unless given.
+    ExportError if it cannot be made."""
     stem = f"{job.name}_{runtime}_{precision}"
     if runtime == "litert":
         return _litert(job, job.directory / f"{stem}.tflite", precision)
     out = job.directory / f"{stem}.onnx"
     if runtime == "qnn":
-        return _qnn(job, out, precision, target)
+        return _qnn(job, out, precision, target, compile_context)
     return _onnx(job, out, precision)
 
 
@@ -86,10 +98,19 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
     )
 
 
-def _qnn(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
-    from mcad_mobile.export.qnn import compile_context
+def _qnn(
+    job: TowerJob,
+    out: Path,
+    precision: str,
+    target: Target,
+    compile_context: CompileContext | None,
+) -> Rung:
     from mcad_mobile.quantize.qdq import quantize_w8a16
 
+    if compile_context is None:
+        from mcad_mobile.export import qnn
+
+        compile_context = qnn.compile_context
     quantized = job.work / out.name
     quantize_w8a16(job.float_onnx, quantized, job.samples)
     binaries, nodes = compile_context(quantized, out, target)

@@ -26,7 +26,7 @@ def choose_rung(bundle: Bundle, tower: TowerName, runtime: str | None = None) ->
             f"It has: {offered}.",
         )
     for rung in rungs:
-        if rung.runtime == "onnx" or (rung.runtime == "litert" and _runs_fast_here(rung)):
+        if why_not(rung) is None:
             return rung
     raise RuntimeUnavailable(
         f"No {tower} tower of {bundle.directory} runs on this machine.",
@@ -34,9 +34,15 @@ def choose_rung(bundle: Bundle, tower: TowerName, runtime: str | None = None) ->
     )
 
 
-def _runs_fast_here(rung: Rung) -> bool:
-    # LiteRT has no fast CPU kernels for 16-bit activations: an NPU runs them, a CPU crawls.
-    return rung.precision != "w8a16" and importlib.util.find_spec("ai_edge_litert") is not None
+def why_not(rung: Rung) -> str | None:
+    """Why a rung is not chosen by itself on this machine, or None if it is."""
+    if rung.runtime == "qnn":
+        return "its chip is only simulated here, and simulated time is never a latency"
+    if rung.runtime == "litert" and rung.precision == "w8a16":
+        return "LiteRT has no fast CPU kernels for 16-bit activations: it is for the NPU"
+    if rung.runtime == "litert" and importlib.util.find_spec("ai_edge_litert") is None:
+        return "ai-edge-litert is not installed here"
+    return None
 
 
 def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:

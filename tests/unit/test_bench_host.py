@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bench import run, runner, samples
+from mcad_mobile.bench import run, runner, samples, watch
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bundle import Bundle
@@ -116,7 +116,8 @@ def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> Non
 
 def test_search_process_loads_no_foreign_library(bundle: Bundle, tmp_path: Path) -> None:
     samples.synthetic_index(bundle, tmp_path / "index", 300)
-    spec = Spec(bundle.directory, tmp_path / "index", ("a dog",), (), searches=1)
+    spec = Spec(bundle, tmp_path / "index", ("a dog",), (), searches=1)
+    launcher = host.HostLauncher(spec, tmp_path, timeout_s=60)
     code = (
         "import sys\n"
         "from mcad_mobile.bench import runner\n"
@@ -124,14 +125,15 @@ def test_search_process_loads_no_foreign_library(bundle: Bundle, tmp_path: Path)
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
         "sys.exit(code)"
     )
-    document = json.dumps({"mode": "search", **spec.to_json()})
+    given = {**spec.document("search", launcher.places), "rung": {"image": 0, "text": 0}}
     done = subprocess.run(
-        [sys.executable, "-c", code, document],
+        [sys.executable, "-c", code],
+        input=json.dumps(given),
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
-        env=host.child_environment(),
+        env=launcher.environment,
     )
     loaded = done.stderr.splitlines()[-1].split()
     assert "onnxruntime" in loaded
@@ -149,7 +151,7 @@ def test_simulated_tower_is_refused() -> None:
 def test_crash_is_told_with_its_last_lines() -> None:
     code = "import sys; print('step: one', file=sys.stderr); raise ValueError('out of luck')"
     with pytest.raises(BenchError, match="code 1") as caught:
-        host.run_lean(python(code), "{}", timeout_s=30)
+        watch.watch(python(code), timeout_s=30)
     assert "ValueError: out of luck" in str(caught.value)
     assert "step: one" not in str(caught.value)
 
@@ -157,7 +159,7 @@ def test_crash_is_told_with_its_last_lines() -> None:
 def test_process_that_is_killed_is_told_with_its_signal() -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(BenchError, match="code -9"):
-        host.run_lean(python(code), "{}", timeout_s=30)
+        watch.watch(python(code), timeout_s=30)
 
 
 def test_error_of_ours_keeps_its_hint() -> None:
@@ -165,18 +167,18 @@ def test_error_of_ours_keeps_its_hint() -> None:
         """print('{"error": {"what": "No bundle.", "hint": "Export one."}}'); raise SystemExit(1)"""
     )
     with pytest.raises(BenchError, match=r"No bundle\.") as caught:
-        host.run_lean(python(code), "{}", timeout_s=30)
+        watch.watch(python(code), timeout_s=30)
     assert caught.value.hint == "Export one."
 
 
 def test_process_that_prints_no_document_is_an_error() -> None:
     with pytest.raises(BenchError, match="code 0"):
-        host.run_lean(python("print('hello')"), "{}", timeout_s=30)
+        watch.watch(python("print('hello')"), timeout_s=30)
 
 
 def test_process_that_does_not_end_is_ended() -> None:
     with pytest.raises(BenchError, match="did not end in time"):
-        host.run_lean(python("import time; time.sleep(600)"), "{}", timeout_s=0.05)
+        watch.watch(python("import time; time.sleep(600)"), timeout_s=0.05)
 
 
 def test_peak_that_comes_and_goes_is_seen_from_outside() -> None:
@@ -188,10 +190,10 @@ def test_peak_that_comes_and_goes_is_seen_from_outside() -> None:
         "del data\n"
         "print(sys.stdin.read())"
     )
-    document, peak = host.run_lean(python(code), '{"given": 1}', timeout_s=30)
-    assert document == {"given": 1}
-    assert peak["pss"] > 80
-    assert peak["rss"] >= peak["pss"]
+    found = watch.watch(python(code), '{"given": 1}', timeout_s=30)
+    assert found.document == {"given": 1}
+    assert found.peak.pss > 80
+    assert found.peak.rss >= found.peak.pss
 
 
 def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path) -> None:

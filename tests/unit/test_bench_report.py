@@ -13,16 +13,36 @@ import pytest
 from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bench.report import html, markdown
+from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import Found, Result
+from mcad_mobile.errors import BenchError
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
 
 
 def spread(median: float) -> dict[str, float]:
     return {"p50": median, "p90": median * 1.2, "p99": median * 1.6}
+
+
+def counted(ms: float, why: str = "") -> dict[str, Any]:
+    before = {"temperature_c": 30.5, "battery_percent": 80}
+    after = {"temperature_c": 34.0, "battery_percent": 79}
+    return {"p50_ms": ms, "counted": not why, "why": why, "before": before, "after": after}
+
+
+def rung(runtime: str, status: str, why: str = "", **nodes: int) -> dict[str, Any]:
+    return {
+        "rung": 0,
+        "runtime": runtime,
+        "precision": "int8",
+        "provider": None,
+        "nodes": nodes or {"npu": 0, "gpu": 0, "cpu": 97},
+        "cosine_min": None if status == "skip" else 0.998,
+        "why": why,
+        "status": status,
+    }
 
 
 def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
@@ -50,7 +70,9 @@ def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
             "warm_up_searches": 100,
             "results_per_search": 10,
             "page_cache": "warm",
+            "repeats": [counted(total), counted(total)],
         },
+        "ladder": {name: [rung("onnx", "pass")] for name in ("image", "text")},
         "runtime": {
             "image": {"runtime": "onnx", "precision": "int8", "bytes": 10},
             "text": {"runtime": "onnx", "precision": "int8", "bytes": 20},
@@ -61,6 +83,10 @@ def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
             "peak_rss": peak + 8,
             "steps": steps,
             "indexing": {"peak_pss": 80.0, "peak_rss": 90.0, "steps": steps},
+        },
+        "samples_ms": {
+            **{stage: [total / 4] * 200 for stage in stages},
+            "total": [total * (1 + n / 200) for n in range(200)],
         },
         "latency_ms": {
             **{stage: spread(total / 4) for stage in stages},
@@ -162,7 +188,8 @@ def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> No
 def test_page_tells_pass_from_fail(bundle: Bundle) -> None:
     page = Page(html(judge(bundle, measured(peak=120.0, total=3.0))))
     verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
-    assert verdicts == ["verdict pass", "verdict fail", "n verdict pass", "n verdict fail"]
+    assert verdicts == ["verdict pass", "verdict fail"]
+    assert "Over the target for memory." in page.text
 
 
 def test_text_from_outside_is_escaped(bundle: Bundle) -> None:
@@ -197,3 +224,171 @@ def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> N
     assert "| Search, median | 8 ms | 9.00 ms | fail |" in text
     assert "| Memory, peak PSS | 100 MiB | 64.0 MiB | pass |" in text
     assert "- On a phone; NPU latency" in text
+
+
+def text_of(*documents: dict[str, Any]) -> str:
+    return Page(html(*documents)).text
+
+
+def test_every_chart_says_in_words_what_it_shows(bundle: Bundle) -> None:
+    page = Page(html(judge(bundle, measured(peak=64.0, total=2.5))))
+    alternatives = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert len(alternatives) == 2
+    assert "runtime loaded 40.0" in alternatives[0] and "peak 64.0" in alternatives[0]
+    assert "whole search p50 2.50, p90 3.00, p99 4.00" in alternatives[1]
+
+
+def test_ladder_tells_what_was_skipped_and_why(bundle: Bundle) -> None:
+    found = measured()
+    found["ladder"]["text"] = [
+        rung("qnn", "fail", "its embeddings are wrong here"),
+        rung("litert", "skip", "libQnnHtp.so is missing"),
+        rung("onnx", "pass", npu=90, gpu=0, cpu=7),
+        rung("onnx", "pass"),
+    ]
+    text = text_of(judge(bundle, found))
+    assert "wrong vectors: its embeddings are wrong here" in text
+    assert "skipped: libQnnHtp.so is missing" in text
+    assert "NPU 90, CPU 7" in text
+    assert "right, not used" in text
+
+
+def test_throttled_runs_are_told_with_their_reason(bundle: Bundle) -> None:
+    found = measured()
+    found["conditions"]["repeats"] = [counted(2.5), counted(3.9, "thermal status 2")]
+    text = text_of(judge(bundle, found))
+    assert "1 of 2 runs throttled" in text
+    assert "left out: thermal status 2" in text
+    assert "left out: thermal status 2" in markdown(judge(bundle, found))
+
+
+def test_clock_that_was_capped_from_the_start_is_told(bundle: Bundle) -> None:
+    found = measured()
+    found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
+    assert "core 7 at 2,400 MHz" in text_of(judge(bundle, found))
+
+
+def parity_of_an_emulator() -> dict[str, Any]:
+    found = measured()
+    found["device"] |= {"kind": "emulator", "emulator": "qemu-aarch64"}
+    found["conditions"] = {"threads": 1, "pinned_cores": [], "repeats": []}
+    found["memory_mib"] = {"peak_pss": None, "peak_rss": None, "steps": []}
+    found["latency_ms"] = found["samples_ms"] = {}
+    found["indexing"] = {"unsupported": "the processor is emulated"}
+    found["index"] = {"photos": None, "bytes_per_photo": None, "source": "none"}
+    return found
+
+
+def test_emulated_result_has_parity_and_no_time(bundle: Bundle) -> None:
+    document = judge(bundle, parity_of_an_emulator())
+    text = text_of(document)
+    assert "Right embeddings: cosine 0.9980 or better" in text
+    assert "emulated by qemu-aarch64" in text
+    assert "No verdict against the targets" in text
+    assert not re.search(r"\d (ms|MiB)\b", text)
+    assert "| Search, median | 8 ms | not measured | not measured |" in markdown(document)
+
+
+def test_towers_alone_are_told_without_a_verdict(bundle: Bundle) -> None:
+    found = parity_of_an_emulator()
+    found["device"] = {"kind": "aihub", "cpu": "Samsung Galaxy S25", "os": "Android 15"}
+    found["conditions"]["threads"] = None
+    found["memory_mib"]["towers"] = {"text": {"load_peak": [40.0, 45.0], "run_peak": None}}
+    found["samples_ms"] = {"text": [0.9, 1.0, 1.1]}
+    found["latency_ms"] = {"text": spread(1.0)}
+    found["jobs"] = {"text": {"compile": None, "inference": "j123", "url": "http://x"}}
+    text = text_of(judge(bundle, found))
+    assert "Text tower 1.00\u00a0ms" in text
+    assert "40 to 45" in text
+    assert "inference j123" in text
+    assert "Qualcomm AI Hub" in text
+
+
+def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bundle) -> None:
+    first = judge(bundle, measured(total=2.0))
+    second = judge(bundle, measured(total=3.0, peak=70.0))
+    second["index"]["photos"] = 5000
+    emulated = judge(bundle, parity_of_an_emulator())
+    text = text_of(first, second, emulated)
+    assert "3.00 (1.50x)" in text
+    assert "70.0 (1.09x)" in text
+    assert "different sizes: 5,000, 100,000 photos" in text
+    assert "2. tiny" in text
+    assert "# Results side by side" in markdown(first, second)
+    links = [a["href"] for t, a in Page(html(first, second)).tags if t == "a"]
+    assert links == ["#result-1", "#result-2"]
+
+
+def test_result_without_samples_or_ladder_is_still_shown(bundle: Bundle, tmp_path: Path) -> None:
+    """As version 0.1.0 wrote them."""
+    document = judge(bundle, measured())
+    del document["samples_ms"], document["ladder"], document["conditions"]["repeats"]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    (read,) = load_documents([tmp_path / "old.json"])
+    assert "A search takes 2.5" in text_of(read)
+
+
+def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: Path) -> None:
+    document = judge(bundle, measured())
+    (tmp_path / "two.json").write_text(json.dumps([document, document]))
+    assert load_documents([tmp_path / "two.json"]) == [document, document]
+    (tmp_path / "other.json").write_text('{"schema": "mcad-bundle/1"}')
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "short.json").write_text('{"schema": "mcad-bench/1"}')
+    for name, said in (
+        ("other.json", "mcad-bundle/1"),
+        ("broken.json", "cannot be read"),
+        ("short.json", "lacks bundle"),
+        ("gone.json", "does not exist"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            load_documents([tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("changed", "worse"),
+    [
+        ({}, []),
+        ({"total": 3.0}, []),
+        ({"total": 3.01}, ["whole search, median"]),
+        ({"peak": 77.0}, ["memory, peak PSS"]),
+        ({"total": 1.0, "peak": 10.0}, []),
+    ],
+)
+def test_only_what_grew_by_more_than_allowed_is_worse(
+    bundle: Bundle, changed: dict[str, float], worse: list[str]
+) -> None:
+    before = judge(bundle, measured(total=2.5, peak=64.0))
+    now = judge(bundle, measured(**{"total": 2.5, "peak": 64.0, **changed}))
+    now["latency_ms"]["text"] = before["latency_ms"]["text"]
+    assert [found.what for found in regressions(before, now, 1.2)] == worse
+
+
+def test_regression_says_by_how_much(bundle: Bundle) -> None:
+    before, now = judge(bundle, measured(total=2.0)), judge(bundle, measured(total=3.0))
+    found = regressions(before, now, 1.2)[0]
+    assert str(found) == "whole search, median: 3.00 ms, 1.50 times the baseline's 2.00 ms"
+    assert found.to_json()["ratio"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("device", "cpu"), "another", "the device was"),
+        (("index", "photos"), 5, "the number of photos"),
+        (("conditions", "threads"), 4, "the number of threads"),
+    ],
+)
+def test_baselines_of_other_circumstances_are_refused(
+    bundle: Bundle, place: tuple[str, str], value: object, said: str
+) -> None:
+    before, now = judge(bundle, measured()), judge(bundle, measured())
+    now[place[0]] = {**now[place[0]], place[1]: value}
+    with pytest.raises(BenchError, match=said):
+        regressions(before, now, 1.2)
+
+
+def test_results_with_nothing_in_common_do_not_pass_unnoticed(bundle: Bundle) -> None:
+    document = judge(bundle, parity_of_an_emulator())
+    with pytest.raises(BenchError, match="no time or memory"):
+        regressions(document, document, 1.2)

@@ -68,7 +68,7 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
     out, parts = distilled
     assert load_student(str(out)).config.name == "small"
     assert Recipe.load(out / "recipe.json") == RECIPE
-    assert {"contrastive", "distribution", "feature", "region"} == set(parts[0])
+    assert {"contrastive", "distribution", "feature"} == set(parts[0])
     assert not (out / "checkpoint.pt").exists()
 
 
@@ -76,7 +76,7 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
 def test_each_way_of_teaching_moves_the_student_somewhere_else(
     teaching, material, cache, tmp_path, distilled
 ):
-    recipe = replace(RECIPE, teaching=teaching, epochs=1, feature=0.0, region=0.0)
+    recipe = replace(RECIPE, teaching=teaching, epochs=1, feature=0.0)
     parts = []
     out = tmp_path / "small"
     train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))

@@ -22,7 +22,7 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
-from mcad_mobile.distill.recipe import TeacherRecipe
+from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.student import TRAINED_BLOCKS
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
@@ -62,7 +62,8 @@ class School:
         for name, value in model.state_dict().items():
             started.update(name.encode() + value.detach().cpu().numpy().tobytes())
         recipe = {**asdict(self.recipe), "members": None, "seed": order.seed}
-        parts = [kind, recipe, self.data.fingerprint, started.hexdigest()]
+        speed = [epochs, *(group["lr"] for group in groups)]
+        parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest()]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
         path = self.cache.folder / f"{kind}-{name}.safetensors"
         if path.exists():
@@ -157,10 +158,10 @@ def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegi
     return WordRegionTeacher(duals, model)
 
 
-def train_fusion(school: School, labels: Labels) -> Fusion:
+def train_fusion(school: School, labels: Labels, recipe: Recipe) -> Fusion:
     """Both teachers frozen: the fusion learns to tell the matched pairs by s'_ij."""
-    recipe = school.recipe
-    torch.manual_seed(recipe.seed)
+    teachers = school.recipe
+    torch.manual_seed(teachers.seed)
     assert labels.single is not None
     model = Fusion(labels.dual.dim, labels.single.teacher.fused_dim)
 
@@ -176,7 +177,7 @@ def train_fusion(school: School, labels: Labels) -> Fusion:
         "fusion",
         model,
         [{"params": list(model.parameters()), "lr": recipe.fusion_lr}],
-        school.order(recipe.batch, recipe.seed),
+        school.order(teachers.batch, teachers.seed),
         recipe.fusion_epochs,
         losses,
     )

@@ -1,0 +1,157 @@
+"""The towers of peers.py as files: ours for every runtime, and open_clip's architectures."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mcad_mobile.bundle import TOWERS, Bundle, TensorSpec, TowerName
+from mcad_mobile.export.litert import channels_last, convert_litert, stored_specs
+from mcad_mobile.export.onnx import export_onnx
+from mcad_mobile.export.pipeline import export, tower_specs
+from mcad_mobile.quantize.calibrate import load_samples
+from mcad_mobile.quantize.litert import quantize_litert
+from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
+
+# (what it is called, open_clip's name, pixels, tokens)
+ARCHITECTURES = (
+    ("MobileCLIP-S1", "MobileCLIP-S1", 256, 77),
+    ("CLIP ViT-B/32", "ViT-B-32", 224, 77),
+)
+_CALIBRATION = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tower to run: `file` by `runtime` ("torch", "onnx", "litert", "openvino"), on the arrays of
+    `inputs` (a .npz, batch first). `specs` are a .tflite's inputs and output. `expected` are the
+    float embeddings, where there are any to compare with."""
+
+    model: str
+    tower: str
+    runtime: str
+    precision: str
+    file: str
+    inputs: str
+    specs: list[dict[str, Any]] | None = None
+    expected: str | None = None
+
+
+def ours(folder: Path) -> list[Row]:
+    """The default student in every runtime."""
+    student = load_student(None)
+    bundle = export(student, find_target("cpu"), folder / "cpu").bundle
+    rows = []
+    for name in TOWERS:
+        inputs = folder / f"{name}.npz"
+        golden = bundle.tower(name).golden
+        np.savez(inputs, **{k: np.load(bundle.path(v)) for k, v in golden.inputs.items()})
+        common = {
+            "model": "ours",
+            "tower": name,
+            "inputs": str(inputs),
+            "expected": str(bundle.path(golden.embeddings)),
+        }
+        rows.append(Row(runtime="torch", precision="fp32", file="", **common))
+        for rung in bundle.tower(name).rungs:
+            file = str(bundle.path(rung.files[0]))
+            rows.append(Row(runtime="onnx", precision=rung.precision, file=file, **common))
+        whole = folder / f"{name}_whole.onnx"
+        specs, output = tower_specs(student, name)
+        export_onnx(student.tower(name), whole, specs, output)
+        rows.append(Row(runtime="openvino", precision="fp32", file=str(whole), **common))
+        rows += _litert(student, bundle, name, folder, common)
+    return rows
+
+
+def _litert(
+    student: Any, bundle: Bundle, name: TowerName, folder: Path, common: dict[str, str]
+) -> list[Row]:
+    specs, output = tower_specs(student, name)
+    specs = channels_last(specs)
+    floats, integers = folder / f"{name}_fp32.tflite", folder / f"{name}_int8.tflite"
+    convert_litert(student.tower(name), floats, specs)
+    if name == "image":
+        samples, _ = load_samples(student.config.preprocess, student.tokenizer, None, _CALIBRATION)
+        quantize_litert(floats, integers, samples.inputs(name), specs, "w8a8")
+    else:
+        _weights_only(floats, integers)
+    rows = []
+    for precision, file in (("fp32", floats), ("int8", integers)):
+        inputs, stored = stored_specs(file, specs, output)
+        told = [asdict(spec) for spec in (*inputs, stored)]
+        rows.append(
+            Row(runtime="litert", precision=precision, file=str(file), specs=told, **common)
+        )
+    return rows
+
+
+def _weights_only(source: Path, out: Path) -> None:
+    """8-bit weights, activations quantized at run time: as ONNX Runtime's dynamic int8. All-integer
+    would lose the text tower's embeddings (docs/targets.md)."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        job = quantizer.Quantizer(str(source), recipe.dynamic_wi8_afp32())
+        job.quantize().export_model(str(out), overwrite=True)
+
+
+def architectures(folder: Path) -> list[Row]:
+    """Other students' architectures with random weights: for time and memory, not for recall."""
+    rows = []
+    for label, name, pixels, tokens in ARCHITECTURES:
+        model = open_clip_model(name)
+        dim = int(model.encode_text(torch.zeros(1, tokens, dtype=torch.long)).shape[1])
+        taken: dict[str, tuple[str, Any]] = {
+            "image": ("pixels", np.random.default_rng(0).normal(size=(2, 3, pixels, pixels))),
+            "text": ("ids", np.random.default_rng(0).integers(1, 40000, (2, tokens))),
+        }
+        for tower, (key, value) in taken.items():
+            dtype = "float32" if tower == "image" else "int64"
+            inputs = folder / f"{name}_{tower}.npz"
+            np.savez(inputs, **{key: value.astype(dtype)})
+            spec = TensorSpec(key, dtype, (1, *value.shape[1:]), "")
+            file = folder / f"{name}_{tower}.onnx"
+            output = TensorSpec("peer_embedding", "float32", (1, dim), "ND")
+            export_onnx(Encoder(model, tower), file, (spec,), output)
+            common = {"model": label, "tower": tower, "precision": "fp32", "inputs": str(inputs)}
+            rows.append(Row(runtime="torch", file=name, **common))
+            rows.append(Row(runtime="onnx", file=str(file), **common))
+    return rows
+
+
+class Encoder(nn.Module):
+    """One tower of an open_clip model."""
+
+    def __init__(self, model: nn.Module, tower: str) -> None:
+        super().__init__()
+        self.model, self.tower = model, tower
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        encoded: torch.Tensor = getattr(self.model, f"encode_{self.tower}")(x)
+        return encoded
+
+
+def open_clip_model(name: str) -> nn.Module:
+    """Random weights, with the branches that training needs merged, as it would ship."""
+    import open_clip
+    from timm.utils import reparameterize_model
+
+    model = open_clip.create_model(name, pretrained=None)
+    return reparameterize_model(model).eval()
+
+
+def prepare(folder: Path) -> list[Row]:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with torch.no_grad():
+        return [*ours(folder), *architectures(folder)]

@@ -1,0 +1,207 @@
+"""Both towers in every runtime, and beside other students' architectures: time and memory.
+
+    python benchmarks/peers.py               # writes benchmarks/results/peers.json
+
+Same machine, same run, same inputs, one thread; each row is a process of its own, a few times over,
+in turn, and its figures are medians over them. This machine is no phone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcad_mobile.bench.measure import device_facts, percentiles, pin
+from mcad_mobile.bench.watch import watch
+from mcad_mobile.versions import tool_versions
+
+if TYPE_CHECKING:
+    from peer_towers import Row
+
+RESULT = Path(__file__).parent / "results" / "peers.json"
+TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "openvino", "open-clip-torch", "numpy")
+TIMED, WARM_UP, LONGEST_S = 200, 20, 12.0
+_RIGHT = 0.98  # a row below it is another tower than the one that was trained
+NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "litert": "LiteRT", "openvino": "OpenVINO"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--measure", type=Path, help="one row, in this process")
+    given = parser.parse_args()
+    if given.measure:
+        print(json.dumps(measure(json.loads(given.measure.read_text()))))
+        return
+    from peer_towers import prepare
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = prepare(Path(folder) / "models")
+        taken: list[list[dict[str, Any]]] = [[] for _ in rows]
+        for run in range(given.runs):
+            for number, row in enumerate(rows):
+                told = f"{row.model} {row.tower} {row.runtime} {row.precision}"
+                print(f"run {run + 1}: {told}", file=sys.stderr, flush=True)
+                taken[number].append(_in_a_process(row, Path(folder)))
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_facts(),
+        "versions": tool_versions(TOOLS),
+        "runs": given.runs,
+        "timed": TIMED,
+        "rows": [_summary(row, runs) for row, runs in zip(rows, taken, strict=True)],
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    print(table(result))
+
+
+def _in_a_process(row: Row, folder: Path) -> dict[str, Any]:
+    spec = folder / "row.json"
+    spec.write_text(json.dumps(asdict(row)))
+    limited = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--measure", str(spec)]
+    found = watch(command, timeout_s=900, environment=limited)
+    return {**found.document, "peak_pss_mib": found.peak.pss, "peak_rss_mib": found.peak.rss}
+
+
+def measure(row: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds of one input after the other, and the cosine to the float embeddings."""
+    import numpy as np
+
+    pin(1)
+    taken = np.load(row["inputs"])
+    count = len(taken[taken.files[0]])
+    samples = [{key: taken[key][n : n + 1] for key in taken.files} for n in range(count)]
+    run = RUNTIMES[row["runtime"]](row)
+    found = [run(sample) for sample in samples]
+    for number in range(WARM_UP):
+        run(samples[number % count])
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < TIMED and time.perf_counter() - started < LONGEST_S:
+        before = time.perf_counter()
+        run(samples[len(times) % count])
+        times.append((time.perf_counter() - before) * 1e3)
+    cosine = None
+    if row["expected"]:
+        expected = np.load(row["expected"])
+        embeddings = np.concatenate(found)
+        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+        cosine = float((expected * embeddings).sum(1).min())
+    return {**percentiles(times), "timed": len(times), "cosine_min": cosine}
+
+
+def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    if row["model"] == "ours":
+        from mcad_mobile.students.load import load_student
+
+        tower = load_student(None).tower(row["tower"]).eval()
+    else:
+        from peer_towers import Encoder, open_clip_model
+
+        tower = Encoder(open_clip_model(row["file"]), row["tower"]).eval()
+    return lambda inputs: tower(*map(torch.from_numpy, inputs.values())).numpy()
+
+
+def _onnx(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    from mcad_mobile.runtimes.onnx import OnnxTower
+
+    return OnnxTower(Path(row["file"]))
+
+
+def _litert(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    from mcad_mobile.bundle import TensorSpec
+    from mcad_mobile.runtimes.litert import LiteRTTower
+
+    *inputs, output = (TensorSpec(**spec) for spec in row["specs"])
+    return LiteRTTower(Path(row["file"]), tuple(inputs), (output,))
+
+
+def _openvino(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    # Its default on this CPU may be bfloat16: fp32 is what the row says.
+    settings |= {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(row["file"], "CPU", settings)
+    request, output = compiled.create_infer_request(), compiled.output(0)
+    return lambda inputs: request.infer(inputs)[output].copy()
+
+
+RUNTIMES = {"torch": _torch, "onnx": _onnx, "litert": _litert, "openvino": _openvino}
+
+
+def _summary(row: Row, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    figures = ("p50", "p99", "peak_pss_mib", "peak_rss_mib")
+    return {
+        "model": row.model,
+        "tower": row.tower,
+        "runtime": row.runtime,
+        "precision": row.precision,
+        "cosine_min": runs[0]["cosine_min"],
+        "timed": min(run["timed"] for run in runs),
+        **{name: round(statistics.median(run[name] for run in runs), 3) for name in figures},
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """A table a tower, fastest first; ratios to what a cpu bundle ships first."""
+    parts = []
+    for tower in ("text", "image"):
+        rows = sorted((r for r in result["rows"] if r["tower"] == tower), key=lambda r: r["p50"])
+        shipped = next(r for r in rows if _is_shipped(r))
+        parts += [
+            f"| {tower} tower | runtime | worst cosine | p50 ms | p99 ms | peak PSS MiB | time |",
+            "|---|---|---:|---:|---:|---:|---:|",
+        ]
+        for row in rows:
+            mark = "**" if row is shipped else ""
+            cosine = "-" if row["cosine_min"] is None else f"{row['cosine_min']:.4f}"
+            parts.append(
+                f"| {mark}{row['model']}{mark} | {NAMES[row['runtime']]} {row['precision']} | "
+                f"{cosine} | {row['p50']:.2f} | {row['p99']:.2f} | {row['peak_pss_mib']:.0f} | "
+                f"{row['p50'] / shipped['p50']:.2f}x |"
+            )
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """Is what we ship the fastest of the runtimes that give the student's embeddings?"""
+    said = []
+    for tower in ("text", "image"):
+        rows = [r for r in result["rows"] if r["tower"] == tower and r["model"] == "ours"]
+        right = [row for row in rows if row["cosine_min"] >= _RIGHT]
+        shipped = next(row for row in rows if _is_shipped(row))
+        fastest = min(right, key=lambda row: row["p50"])
+        name = f"{NAMES[fastest['runtime']]} {fastest['precision']}"
+        if fastest is shipped:
+            said.append(f"For the {tower} tower the shipped row is the fastest of ours.")
+        else:
+            said.append(
+                f"For the {tower} tower {name} is faster than what is shipped, "
+                f"{shipped['p50'] / fastest['p50']:.2f} times."
+            )
+    return " ".join(said)
+
+
+def _is_shipped(row: dict[str, Any]) -> bool:
+    return (row["model"], row["runtime"], row["precision"]) == ("ours", "onnx", "int8")
+
+
+if __name__ == "__main__":
+    main()

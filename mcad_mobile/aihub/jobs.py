@@ -1,0 +1,251 @@
+"""Jobs in AI Hub that outlive the command that submitted them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
+from mcad_mobile.errors import AiHubError
+
+Progress = Callable[[str], None]
+SCHEMA = "mcad-aihub-jobs/1"
+
+# Our runtime -> what AI Hub calls it. A precompiled QNN ONNX is an EPContext model and its context
+# binary: what onnxruntime-qnn writes here, too.
+TARGET_RUNTIMES = {"qnn": "precompiled_qnn_onnx", "litert": "tflite", "onnx": "onnx"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with one model on one device. `compile_options` None: the model runs as it is.
+    `files`: the model, then what lies beside it."""
+
+    name: str
+    device: CloudDevice
+    files: tuple[Path, ...]
+    data: Dataset = field(default_factory=dict, hash=False)
+    compile_options: str | None = None
+
+    def source_key(self) -> str:
+        return _digest(*(file.name.encode() + file.read_bytes() for file in self.files))
+
+    def data_key(self) -> str:
+        parts = [name.encode() + x.tobytes() for name, value in self.data.items() for x in value]
+        return _digest(*parts)
+
+    def compile_key(self) -> str:
+        where = f"{self.device.name}/{self.device.os}/{self.compile_options}"
+        return _digest(self.source_key().encode(), where.encode())
+
+    def inference_key(self) -> str:
+        return _digest(self.compile_key().encode(), self.data_key().encode(), b"profile")
+
+
+class Ledger:
+    """A file of what was submitted: key of the content -> AI Hub's id. A command that was
+    interrupted, or met a quota, goes on from it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ids: dict[str, str] = {}
+        if path.is_file():
+            try:
+                read = json.loads(path.read_text("utf-8"))
+                if read["schema"] != SCHEMA:
+                    raise ValueError(read["schema"])
+                self._ids = dict(read["ids"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise AiHubError(
+                    f"{path} is no list of AI Hub jobs that this version reads: {error}.",
+                    "Remove it; the jobs will be submitted again.",
+                ) from error
+
+    def once(self, key: str, submit: Callable[[], str]) -> str:
+        """The id under `key`, submitted and recorded at once if there is none."""
+        if key not in self._ids:
+            self._ids[key] = submit()
+            self._save()
+        return self._ids[key]
+
+    def forget(self, key: str) -> None:
+        """A job that failed is submitted again next time."""
+        if self._ids.pop(key, None) is not None:
+            self._save()
+
+    def _save(self) -> None:
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"schema": SCHEMA, "ids": self._ids}, indent=2), "utf-8")
+        partial.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Ids of a job, and why it failed, or "" if it did not."""
+
+    inference: str = ""
+    compile: str = ""
+    model: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Submits jobs, all devices side by side, and waits. `poll_s` seconds between questions."""
+
+    hub: AiHub
+    ledger: Ledger
+    scratch: Path
+    poll_s: float = 10.0
+    timeout_s: float = 7200.0
+    progress: Progress = lambda step: None
+
+    def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Compile each job's model, where it asks for it. One that fails does not stop others."""
+        submitted = {job.compile_key(): self._submit_compile(job) for job in jobs if _asks(job)}
+        failures = self._wait(submitted)
+        outcomes = []
+        for job in jobs:
+            if not _asks(job):
+                outcomes.append(Outcome(model=self._uploaded(job)))
+                continue
+            key = job.compile_key()
+            if key in failures:
+                outcomes.append(Outcome(compile=submitted[key], failure=failures[key]))
+                continue
+            model = self.hub.compiled_model(submitted[key])
+            outcomes.append(Outcome(compile=submitted[key], model=model))
+        return outcomes
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Compile, then run each model on its job's data, with a profile."""
+        compiled = self.compile(jobs)
+        submitted = {}
+        for job, outcome in zip(jobs, compiled, strict=True):
+            if not outcome.failure:
+                submitted[job.inference_key()] = self._submit_inference(job, outcome.model)
+        failures = self._wait(submitted)
+        return [
+            outcome
+            if outcome.failure
+            else Outcome(
+                inference=submitted[job.inference_key()],
+                compile=outcome.compile,
+                model=outcome.model,
+                failure=failures.get(job.inference_key(), ""),
+            )
+            for job, outcome in zip(jobs, compiled, strict=True)
+        ]
+
+    def _uploaded(self, job: Job) -> str:
+        def upload() -> str:
+            self.progress(f"uploading {job.name}")
+            return self.hub.upload_model(_stage(job, self.scratch), job.name)
+
+        return self.ledger.once(job.source_key(), upload)
+
+    def _submit_compile(self, job: Job) -> str:
+        model = self._uploaded(job)
+        self.progress(f"compiling {job.name} for {job.device.name}")
+        options = job.compile_options or ""
+        return self.ledger.once(
+            job.compile_key(),
+            lambda: self.hub.submit_compile(model, job.device, options, job.name),
+        )
+
+    def _submit_inference(self, job: Job, model: str) -> str:
+        def submit() -> str:
+            dataset = self.ledger.once(
+                job.data_key(), lambda: self.hub.upload_dataset(job.data, f"{job.name} inputs")
+            )
+            self.progress(f"running {job.name} on {job.device.name}")
+            return self.hub.submit_inference(model, job.device, dataset, job.name)
+
+        return self.ledger.once(job.inference_key(), submit)
+
+    def _wait(self, submitted: Mapping[str, str]) -> dict[str, str]:
+        """Until every job has ended: key -> why it failed. AiHubError when the time is up."""
+        failures: dict[str, str] = {}
+        waiting = dict(submitted)
+        deadline = time.monotonic() + self.timeout_s
+        while waiting:
+            for key, job in list(waiting.items()):
+                state = self.hub.state(job)
+                self.progress(f"job {job}: {state.code.lower().replace('_', ' ')}")
+                if state.finished:
+                    del waiting[key]
+                if state.finished and not state.success:
+                    self.ledger.forget(key)
+                    failures[key] = f"job {job} failed: {state.message or 'it does not say why'}"
+            if waiting and time.monotonic() > deadline:
+                raise AiHubError(
+                    f"AI Hub did not finish {', '.join(waiting.values())} in {self.timeout_s:.0f} "
+                    "s.",
+                    "Run the same command again: it waits for the same jobs.",
+                )
+            if waiting:
+                time.sleep(self.poll_s)
+        return failures
+
+
+def _asks(job: Job) -> bool:
+    return job.compile_options is not None
+
+
+def _stage(job: Job, scratch: Path) -> Path:
+    """One file as it is; an ONNX model with weights or a context binary beside it in a folder of
+    its own, which is how AI Hub takes it."""
+    if len(job.files) == 1:
+        return job.files[0]
+    folder = scratch / f"{job.source_key()[:16]}.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in job.files:
+        place = folder / file.name
+        if not place.exists():
+            place.symlink_to(file.resolve())
+    return folder
+
+
+def _digest(*parts: bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()
+
+
+def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """What would be submitted, without asking anyone: for a dry run."""
+    told: list[dict[str, Any]] = []
+    uploaded: set[str] = set()
+    for job in jobs:
+        if job.source_key() not in uploaded:
+            uploaded.add(job.source_key())
+            size = sum(file.stat().st_size for file in job.files)
+            told.append({"job": "upload", "model": job.name, "bytes": size})
+    for job in jobs:
+        if job.compile_options is not None:
+            told.append(
+                {
+                    "job": "compile",
+                    "model": job.name,
+                    "device": job.device.name,
+                    "options": job.compile_options,
+                }
+            )
+    for job in jobs:
+        samples = len(next(iter(job.data.values()), ()))
+        told.append(
+            {
+                "job": "inference with profile",
+                "model": job.name,
+                "device": job.device.name,
+                "inputs": samples,
+            }
+        )
+    return told

@@ -1,0 +1,201 @@
+"""What a phone or board says of itself: chip, cores, memory, heat."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcad_mobile.bench.devices.adb_shell import AdbShell
+from mcad_mobile.bench.repeats import Health
+from mcad_mobile.errors import TargetError
+from mcad_mobile.targets import Target, find_target
+
+_MARK = "@@"
+_CORES = (
+    "for c in /sys/devices/system/cpu/cpu[0-9]*; do "
+    'echo "${c##*cpu} $(cat $c/cpufreq/cpuinfo_max_freq) $(cat $c/cpufreq/scaling_max_freq)"; done'
+)
+_ZONES = 'for z in /sys/class/thermal/thermal_zone*; do echo "$(cat $z/type) $(cat $z/temp)"; done'
+_FACTS = {
+    "props": "getprop",
+    "machine": "uname -m",
+    "kernel": "uname -r",
+    "cores": _CORES,
+    "memory": "cat /proc/meminfo",
+    "cpuinfo": "cat /proc/cpuinfo",
+    "release": "cat /etc/os-release",
+    "soc": "cat /sys/devices/soc0/machine",
+    "model": "tr -d '\\0' < /proc/device-tree/model",
+    "compatible": "tr '\\0' '\\n' < /proc/device-tree/compatible",
+}
+_HEALTH = {
+    "thermal": "dumpsys thermalservice",
+    "battery": "dumpsys battery",
+    "cores": _CORES,
+    "zones": _ZONES,
+}
+
+
+@dataclass(frozen=True)
+class Core:
+    """Clocks in MHz; `allowed_mhz` is under `max_mhz` while a governor caps it."""
+
+    number: int
+    max_mhz: int
+    allowed_mhz: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`soc` is the chip's model as the system names it ("SM8750"), or "" where it does not."""
+
+    android: bool
+    model: str
+    soc: str
+    arch: str
+    abi: str
+    os: str
+    kernel: str
+    memory_mib: int
+    memory_available_mib: int
+    cores: tuple[Core, ...] = ()
+    core_count: int = 0
+    build: str = field(default="")
+
+    @property
+    def target(self) -> Target | None:
+        """The chip of our table, if it is there."""
+        for name in filter(None, (self.soc, self.soc.partition("-")[0])):
+            try:
+                return find_target(name)
+            except TargetError:
+                continue
+        return None
+
+    def fastest_cores(self, threads: int) -> list[int]:
+        """The `threads` cores with the highest clock, of equals the last; none where clocks are
+        not told."""
+        ordered = sorted(self.cores, key=lambda core: (core.max_mhz, core.number))
+        return sorted(core.number for core in ordered[-threads:])
+
+    def to_json(self) -> dict[str, Any]:
+        chip = self.soc or "unknown chip"
+        return {
+            "kind": "adb",
+            "system": "android" if self.android else "linux",
+            "model": self.model,
+            "soc": self.soc,
+            "cpu": f"{self.model} ({chip})" if self.model else chip,
+            "cores": self.core_count,
+            "core_max_mhz": {str(core.number): core.max_mhz for core in self.cores},
+            "arch": self.arch,
+            "abi": self.abi,
+            "memory_mib": self.memory_mib,
+            "memory_available_mib": self.memory_available_mib,
+            "os": self.os,
+            "kernel": self.kernel,
+            "build": self.build,
+        }
+
+
+def read_facts(shell: AdbShell) -> Facts:
+    """What the device says. Android where it has properties, Linux otherwise."""
+    told = _ask(shell, _FACTS)
+    props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", told["props"], flags=re.MULTILINE))
+    machine = told["machine"].strip()
+    memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", told["memory"], flags=re.MULTILINE))
+    cores = _cores(told["cores"])
+    common: dict[str, Any] = {
+        "arch": machine,
+        "kernel": told["kernel"].strip(),
+        "memory_mib": int(memory.get("MemTotal", 0)) // 1024,
+        "memory_available_mib": int(memory.get("MemAvailable", 0)) // 1024,
+        "cores": cores,
+        "core_count": len(re.findall(r"^\d+ ", told["cores"], flags=re.MULTILINE))
+        or told["cpuinfo"].count("processor\t"),
+    }
+    if "ro.build.version.sdk" in props:
+        version, sdk = props.get("ro.build.version.release", "?"), props["ro.build.version.sdk"]
+        maker = props.get("ro.product.manufacturer", "")
+        return Facts(
+            android=True,
+            model=f"{maker} {props.get('ro.product.model', '')}".strip(),
+            soc=props.get("ro.soc.model", "") or props.get("ro.board.platform", ""),
+            abi=props.get("ro.product.cpu.abi", ""),
+            os=f"Android {version} (API {sdk})",
+            build=props.get("ro.build.fingerprint", ""),
+            **common,
+        )
+    name = re.search(r'^PRETTY_NAME="?(.*?)"?$', told["release"], flags=re.MULTILINE)
+    return Facts(
+        android=False,
+        model=told["model"].strip(),
+        soc=_board_chip(told["soc"], told["compatible"]),
+        abi=machine,
+        os=name.group(1) if name else "Linux",
+        **common,
+    )
+
+
+def read_health(shell: AdbShell) -> Health:
+    """Heat, battery and capped clocks now, as far as the device tells."""
+    told = _ask(shell, _HEALTH)
+    status = re.search(r"Thermal Status: (\d+)", told["thermal"])
+    skin = re.search(r"mValue=([\d.]+), mType=3\b", told["thermal"])
+    level = re.search(r"^\s*level: (\d+)", told["battery"], flags=re.MULTILINE)
+    tenths = re.search(r"^\s*temperature: (\d+)", told["battery"], flags=re.MULTILINE)
+    if skin:
+        temperature: float | None = float(skin.group(1))
+    elif tenths:
+        temperature = int(tenths.group(1)) / 10
+    else:
+        temperature = _hottest_zone(told["zones"])
+    capped = {
+        str(core.number): core.allowed_mhz
+        for core in _cores(told["cores"])
+        if core.allowed_mhz < core.max_mhz
+    }
+    return Health(
+        thermal_status=int(status.group(1)) if status else None,
+        temperature_c=temperature,
+        battery_percent=int(level.group(1)) if level else None,
+        capped=capped or None,
+    )
+
+
+def _ask(shell: AdbShell, questions: dict[str, str]) -> dict[str, str]:
+    """All answers in one round trip; what a device does not have answers with nothing."""
+    script = "\n".join(
+        f"echo; echo {_MARK}{n}; {{ {q}; }} 2>/dev/null" for n, q in questions.items()
+    )
+    _, printed = shell.ask(script)
+    found = dict.fromkeys(questions, "")
+    for part in printed.split(f"\n{_MARK}")[1:]:
+        name, _, answer = part.partition("\n")
+        found[name.strip()] = answer.replace("\r", "")
+    return found
+
+
+def _cores(told: str) -> tuple[Core, ...]:
+    """Lines of "NUMBER MAX_KHZ ALLOWED_KHZ"; cores that tell no clock are left out."""
+    rows = re.findall(r"^(\d+) (\d+) (\d+)$", told, flags=re.MULTILINE)
+    found = [Core(int(n), int(top) // 1000, int(cap) // 1000) for n, top, cap in rows]
+    return tuple(sorted(found, key=lambda core: core.number))
+
+
+def _board_chip(soc: str, compatible: str) -> str:
+    """From the kernel's soc0 ("SM8650"), or the device tree ("qcom,sm8650", "mediatek,mt6985")."""
+    if soc.strip():
+        return soc.strip()
+    for line in compatible.splitlines():
+        chip = line.partition(",")[2].upper()
+        if re.fullmatch(r"(SM|MT|QCS|QCM|SA)\d{3,5}\w*", chip):
+            return chip
+    return ""
+
+
+def _hottest_zone(told: str) -> float | None:
+    """Zones of CPUs, in thousandths of a degree."""
+    zones = re.findall(r"^(\S*cpu\S*) (\d+)$", told, flags=re.MULTILINE | re.IGNORECASE)
+    return max(int(value) for _, value in zones) / 1000 if zones else None

@@ -1,0 +1,144 @@
+"""What measures on the device: the Java runner on Android, the lean Python one on Linux boards."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mcad_mobile
+from mcad_mobile.bench.devices.adb_facts import Facts
+from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell
+from mcad_mobile.bench.devices.base import Progress
+from mcad_mobile.errors import BenchError, MissingExtra
+
+_RUNNER = f"{ROOT}/runner"
+_JAVA_MAIN = "mcad.runner.Main"
+_PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
+_OLDEST_PYTHON = (3, 11)
+_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes each time, so that they are pushed once
+# Rooms of this package that a board's Python has no use for: what needs torch, or a person.
+_NOT_LEAN = (
+    *("aihub", "android", "bench/devices", "bench/report", "cli", "data", "distill"),
+    *("export", "models", "quantize", "students"),
+)
+_SUFFIXES = (".py", ".toml")
+
+
+@dataclass(frozen=True)
+class DeviceRunner:
+    """`files` go to the device (path under ROOT -> local file); `command` runs it there, given
+    the path of a spec."""
+
+    files: dict[str, Path]
+    command: str
+
+
+def java_runner(facts: Facts, folder: Path | None, progress: Progress) -> DeviceRunner:
+    """The runner of `android_demo/runner`, from `folder` (runner.jar, lib/ABI/*.so) or built.
+    BenchError where neither can be had."""
+    local = _prebuilt(folder, facts.abi) if folder else _built(facts.abi, progress)
+    lib = f"{_RUNNER}/lib"
+    command = [
+        "env",
+        f"CLASSPATH={_RUNNER}/runner.jar",
+        f"LD_LIBRARY_PATH={lib}",
+        "app_process",
+        f"-Djava.library.path={lib}",
+        f"-Donnxruntime.native.path={lib}",
+        f"-Djava.io.tmpdir={RUN}/scratch",
+        "/",
+        _JAVA_MAIN,
+    ]
+    return DeviceRunner({f"runner/{name}": path for name, path in local.items()}, " ".join(command))
+
+
+def _prebuilt(folder: Path, abi: str) -> dict[str, Path]:
+    jar = folder / "runner.jar"
+    libraries = sorted((folder / "lib" / abi).glob("*.so"))
+    if not jar.is_file() or not libraries:
+        missing = jar if not jar.is_file() else folder / "lib" / abi / "*.so"
+        raise BenchError(
+            f"{folder} holds no runner for {abi}: {missing} is missing.",
+            "Leave --runner out to build it, or lay the folder out as docs/bench.md says.",
+        )
+    return {"runner.jar": jar, **{f"lib/{path.name}": path for path in libraries}}
+
+
+def _built(abi: str, progress: Progress) -> dict[str, Path]:
+    try:
+        runner = importlib.import_module("mcad_mobile.android.runner")
+    except ImportError as error:
+        raise MissingExtra(
+            f"The Java runner cannot be built here ({error}).",
+            "Give a folder with a built one: --runner DIR (docs/bench.md).",
+        ) from error
+    progress(f"building the runner for {abi}")
+    files: dict[str, Path] = runner.runner_files(abi, progress)
+    return files
+
+
+def python_runner(shell: AdbShell, scratch: Path, runtimes: Sequence[str]) -> DeviceRunner:
+    """The Python runner as a zip of this package's lean part, by the board's own Python.
+    BenchError says what that Python lacks; it must have at least one of `runtimes`."""
+    python = _python(shell)
+    _check_libraries(shell, python, runtimes)
+    archive = scratch / "mcad_mobile.zip"
+    root = Path(mcad_mobile.__file__).parent
+    with zipfile.ZipFile(archive, "w") as out:
+        for path in sorted(path for path in root.rglob("*") if _is_lean(path.relative_to(root))):
+            entry = zipfile.ZipInfo(f"mcad_mobile/{path.relative_to(root)}", _ZIP_DATE)
+            out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    environment = f"PYTHONPATH={_RUNNER}/{archive.name} PYTHONDONTWRITEBYTECODE=1"
+    command = f"env {environment} {shlex.quote(python)} -m mcad_mobile.bench.runner"
+    return DeviceRunner({f"runner/{archive.name}": archive}, command)
+
+
+def _is_lean(path: Path) -> bool:
+    room = path.as_posix()
+    return path.suffix in _SUFFIXES and not any(room.startswith(f"{name}/") for name in _NOT_LEAN)
+
+
+def _python(shell: AdbShell) -> str:
+    """The board's first Python that is new enough."""
+    seen = []
+    for name in _PYTHONS:
+        code, printed = shell.ask(f"{name} -c 'import sys; print(*sys.version_info[:2])'")
+        if code:
+            continue
+        version = tuple(map(int, printed.split()[-2:]))
+        if version >= _OLDEST_PYTHON:
+            return name
+        seen.append(f"{name} is {'.'.join(map(str, version))}")
+    oldest = ".".join(map(str, _OLDEST_PYTHON))
+    raise BenchError(
+        f"The board has no Python {oldest} or later ({'; '.join(seen) or 'none at all'}).",
+        f"Install one on the board, where adb's shell finds it as {' or '.join(_PYTHONS[:2])}.",
+    )
+
+
+def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> None:
+    modules = {"numpy": "numpy", "PIL": "pillow", "tokenizers": "tokenizers"}
+    engines = {
+        "onnx": ("onnxruntime", "onnxruntime"),
+        "litert": ("ai_edge_litert", "ai-edge-litert"),
+    }
+    wanted = dict(engines[runtime] for runtime in runtimes if runtime in engines)
+    code = (
+        "import importlib.util, json; "
+        f"print(json.dumps([m for m in {[*modules, *wanted]!r} if importlib.util.find_spec(m)]))"
+    )
+    printed = shell.run(f"{python} -c {shlex.quote(code)}")
+    there = set(json.loads(printed.splitlines()[-1]))
+    missing = [package for module, package in modules.items() if module not in there]
+    if wanted and not there & set(wanted):
+        missing += list(wanted.values())[:1]
+    if missing:
+        raise BenchError(
+            f"The board's {python} lacks {', '.join(missing)}.",
+            f"On the board: {python} -m pip install {' '.join(missing)}",
+        )

@@ -1,0 +1,50 @@
+"""`--device` by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mcad_mobile.bench.devices.base import Device, TowerDevice
+from mcad_mobile.errors import BenchError
+
+
+def open_device(name: str, *, force: bool = False, runner: Path | None = None) -> Device:
+    """ "host", "adb" or "adb:SERIAL". BenchError for another name. `force` and `runner` are for
+    adb: see AdbDevice."""
+    kind, _, which = name.partition(":")
+    if name == "host":
+        from mcad_mobile.bench.devices.host import HostDevice
+
+        return HostDevice()
+    if kind == "adb":
+        from mcad_mobile.bench.devices.adb import AdbDevice
+
+        return AdbDevice(serial=which or None, force=force, runner=runner)
+    raise BenchError(
+        f"No device is called {name!r}.",
+        "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",
+    )
+
+
+def open_tower_device(
+    name: str, *, ledger: Path, compile_to: str | None = None, force: bool = False
+) -> TowerDevice | None:
+    """ "emulator", or "aihub:PHONE" (several with commas between); None for any other name, which
+    is a whole device's. The other arguments are for AI Hub: see AiHubDevice."""
+    kind, _, which = name.partition(":")
+    if name == "emulator":
+        from mcad_mobile.bench.devices.emulator import EmulatorDevice
+
+        return EmulatorDevice()
+    if kind == "aihub":
+        from mcad_mobile.bench.devices.aihub import AiHubDevice
+
+        phones = tuple(filter(None, (phone.strip() for phone in which.split(","))))
+        if not phones:
+            raise BenchError(
+                "No phone of AI Hub is named.",
+                'Name one or more: --device aihub:"Samsung Galaxy S25" '
+                "(`qai-hub list-devices` lists them).",
+            )
+        return AiHubDevice(phones, ledger, compile_to=compile_to, force=force)
+    return None

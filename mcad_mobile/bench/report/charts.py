@@ -1,0 +1,228 @@
+"""Charts of mcad-bench/1 documents, as SVG that takes its colours and type from the page. Each
+carries what it shows as a sentence, for those who do not see it."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from mcad_mobile.bench.report.compare import labels
+from mcad_mobile.bench.report.rows import PERCENTILES, STAGE_NAMES
+from mcad_mobile.errors import require
+
+# Colours that no chart would use by accident: each becomes a CSS variable of the page, so that
+# one drawing serves light and dark.
+_COLOURS = {
+    "#010101": "var(--ink)",
+    "#020202": "var(--muted)",
+    "#030303": "var(--line)",
+    "#040404": "var(--accent)",
+    "#050505": "var(--pale)",
+    "#060606": "var(--limit)",
+}
+_INK, _MUTED, _LINE, _ACCENT, _PALE, _LIMIT = _COLOURS
+
+_WIDTH_IN = 4.7  # at 72 units an inch: text keeps a readable size on a phone's width
+_FONT = 9.2
+_SMALL = 8.2
+_BINS = 90
+
+
+def memory_chart(document: dict[str, Any]) -> str:
+    """PSS from step to step, MiB, with RSS as a thin line above it, the peak, and the limit."""
+    steps, limit = document["memory_mib"]["steps"], document["targets"]["memory"]["limit_mib"]
+    peak = document["memory_mib"]["peak_pss"]
+    pss, rss = ([step[kind] for step in steps] for kind in ("pss", "rss"))
+    told = ", ".join(f"{step['step']} {step['pss']:.1f}" for step in steps)
+    alternative = f"Memory in MiB, PSS from step to step: {told}; peak {peak:.1f}; limit {limit:g}."
+    top = max(limit, peak, *rss) * 1.1
+    edges = list(range(len(steps) + 1))
+    with _axes(3.4, alternative) as (axes, out):
+        axes.set(xlim=(0, len(steps)), ylim=(-0.2 * top, top))
+        axes.stairs(pss, edges, baseline=0, fill=True, color=_PALE)
+        axes.stairs(pss, edges, baseline=0, color=_ACCENT, linewidth=1.8)
+        axes.stairs(rss, edges, baseline=None, color=_MUTED, linewidth=0.8)
+        axes.plot([0, len(steps)], [0, 0], color=_LINE, linewidth=0.8)
+        for number, step in enumerate(steps):
+            middle = number + 0.5
+            name = textwrap.fill(_capitalized(step["step"]), 11)
+            axes.text(
+                middle, -0.03 * top, name, color=_MUTED, fontsize=_SMALL, ha="center", va="top"
+            )
+            axes.text(
+                middle,
+                step["pss"] - 0.02 * top,
+                f"{step['pss']:.1f}",
+                color=_INK,
+                ha="center",
+                va="top",
+            )
+        axes.text(0.06, rss[0] + 0.015 * top, "RSS", color=_MUTED, fontsize=_SMALL, va="bottom")
+        axes.plot([len(steps) - 0.96, len(steps)], [peak, peak], color=_INK, linewidth=2)
+        at = {"x": len(steps), "y": peak + 0.02 * top, "ha": "right", "va": "bottom"}
+        axes.text(s=f"peak {peak:.1f}", color=_INK, weight="bold", **at)
+        _limit(axes, [0, len(steps)], [limit, limit])
+        axes.text(0.06, limit - 0.015 * top, f"limit {limit:g} MiB", color=_LIMIT, va="top")
+    return out[0]
+
+
+def latency_chart(document: dict[str, Any]) -> str:
+    """Distribution of each stage's milliseconds, one above the other on one axis, with marks at
+    the percentiles. A limit is drawn where a whole search was measured."""
+    latency, samples = document["latency_ms"], document["samples_ms"]
+    whole = "total" in latency
+    shown = [s for s in STAGE_NAMES if s in latency and not (whole and s in ("decode", "image"))]
+    limit = document["targets"]["search"]["limit_ms"] if whole else None
+    furthest = max(latency[stage]["p99"] for stage in shown)
+    right = max(limit or 0.0, furthest) * 1.08
+    alternative = "Milliseconds by stage: " + "; ".join(
+        f"{STAGE_NAMES[s].lower()} " + ", ".join(f"{p} {latency[s][p]:.2f}" for p in PERCENTILES)
+        for s in shown
+    )
+    if limit:
+        alternative += f"; limit of the median {limit:g}"
+    row, top = 0.56, 0.42
+    with _axes(row * len(shown) + 0.62, f"{alternative}.") as (axes, out):
+        axes.set(xlim=(0, right), ylim=(len(shown) + 0.2 / row, -top / row))
+        for number, stage in enumerate(shown):
+            _ridge(axes, number + 0.94, samples.get(stage), latency[stage], right)
+            name = f"{STAGE_NAMES[stage]}  {latency[stage]['p50']:.2f} ms"
+            weight = "bold" if stage == "total" else "normal"
+            axes.text(0, number + 0.36, name, color=_INK, weight=weight)
+        bottom = len(shown) + 0.06
+        for tick in _ticks(right):
+            axes.text(
+                tick, bottom, f"{tick:g}", color=_MUTED, fontsize=_SMALL, ha="center", va="top"
+            )
+            axes.plot([tick, tick], [0, len(shown)], color=_LINE, linewidth=0.6, zorder=0)
+        if limit:
+            _limit(axes, [limit, limit], [0, len(shown)])
+            axes.text(limit, -0.08, f"limit {limit:g} ms", color=_LIMIT, ha="center", va="bottom")
+    return out[0]
+
+
+def _ridge(
+    axes: Any,
+    base: float,
+    taken: Sequence[float] | None,
+    percentiles: dict[str, float],
+    right: float,
+) -> None:
+    """One distribution; of a result without samples, a bar up to its 99th percentile."""
+    axes.plot([0, right], [base, base], color=_LINE, linewidth=0.7, zorder=0)
+    if taken:
+        heights, edges = np.histogram(taken, bins=_BINS, range=(0, right))
+        scaled = base - 0.48 * heights / max(heights.max(), 1)
+        axes.stairs(scaled, edges, baseline=base, fill=True, color=_ACCENT)
+    else:
+        axes.barh(base - 0.12, percentiles["p99"], height=0.24, color=_PALE)
+    for name, width in (("p50", 1.8), ("p90", 1.0), ("p99", 1.0)):
+        at = percentiles[name]
+        axes.plot([at, at], [base + 0.07, base - 0.12], color=_INK, linewidth=width)
+
+
+def _ticks(right: float) -> list[float]:
+    step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 1e9) if right / s <= 9)
+    return [round(float(x), 3) for x in np.arange(0, right, step)]
+
+
+@dataclass(frozen=True)
+class _Bar:
+    label: str
+    value: float | None
+    mark: float | None
+    told: str
+
+
+def comparison_charts(documents: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """Median search (with a mark at p99) and peak memory of several results, as bars."""
+    searches, memories = [], []
+    for name, document in zip(labels(documents), documents, strict=True):
+        total = document["latency_ms"].get("total")
+        peak = document["memory_mib"]["peak_pss"]
+        searches.append(_Bar(name, total and total["p50"], total and total["p99"], "{:.2f} ms"))
+        memories.append(_Bar(name, peak, None, "{:.1f} MiB"))
+    targets = documents[0]["targets"]
+    return (
+        _bars(searches, targets["search"]["limit_ms"], "ms", "Median search"),
+        _bars(memories, targets["memory"]["limit_mib"], "MiB", "Peak memory"),
+    )
+
+
+def _bars(bars: Sequence[_Bar], limit: float, unit: str, title: str) -> str:
+    told = "; ".join(
+        f"{bar.label} {'not measured' if bar.value is None else bar.told.format(bar.value)}"
+        for bar in bars
+    )
+    furthest = max([limit, *(x for bar in bars for x in (bar.value, bar.mark) if x is not None)])
+    right = furthest * 1.12
+    row, top = 0.44, 0.3
+    height = row * len(bars) + top
+    with _axes(height, f"{title}: {told}; limit {limit:g} {unit}.") as (axes, out):
+        axes.set(xlim=(0, right), ylim=(len(bars), -top / row))
+        for number, bar in enumerate(bars):
+            middle = number + 0.7
+            value = "not measured" if bar.value is None else bar.told.format(bar.value)
+            axes.text(0, number + 0.44, f"{bar.label}  {value}", color=_INK, va="bottom")
+            axes.plot([0, right], [middle, middle], color=_LINE, linewidth=0.7, zorder=0)
+            if bar.value is not None:
+                axes.barh(middle, bar.value, height=0.3, color=_ACCENT)
+            if bar.mark is not None:
+                axes.plot([bar.mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
+        _limit(axes, [limit, limit], [0, len(bars)])
+        axes.text(limit, -0.1, f"limit {limit:g} {unit}", color=_LIMIT, ha="center", va="bottom")
+    return out[0]
+
+
+def _limit(axes: Any, x: Sequence[float], y: Sequence[float]) -> None:
+    axes.plot(x, y, color=_LIMIT, linewidth=1.1, dashes=(3, 2.5), zorder=3)
+
+
+@contextmanager
+def _axes(height: float, alternative: str) -> Iterator[tuple[Any, list[str]]]:
+    """Axes without a frame, over the whole figure; the list holds the SVG afterwards."""
+    matplotlib = require("matplotlib", "report")
+    figures = require("matplotlib.figure", "report")
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "mcad-mobile",
+        "font.family": "DejaVu Sans",
+        "font.size": _FONT,
+    }
+    finished: list[str] = []
+    with matplotlib.rc_context(settings):
+        figure = figures.Figure(figsize=(_WIDTH_IN, height))
+        axes = figure.add_axes((0.005, 0.0, 0.99, 1.0))
+        axes.axis("off")
+        yield axes, finished
+        drawn = io.StringIO()
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
+    finished.append(_for_page(drawn.getvalue(), alternative))
+
+
+def _for_page(svg: str, alternative: str) -> str:
+    """Only the <svg> element, with the page's colours and font, as wide as its place allows."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r"\sid=\"(figure|axes|patch|text|line2d|PathCollection)_\d+\"", "", svg)
+    svg = svg.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(alternative)}"', 1)
+    for colour, variable in _COLOURS.items():
+        svg = svg.replace(colour, variable)
+    return svg.strip()
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]

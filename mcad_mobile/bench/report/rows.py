@@ -1,0 +1,287 @@
+"""What a report says, as rows of text: shared by the page and Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcad_mobile.bundle import TOWERS
+
+PERCENTILES = ("p50", "p90", "p99")
+STAGES = ("tokenize", "text", "scan", "rescore")
+STAGE_NAMES = {
+    "tokenize": "Tokenize",
+    "text": "Text tower",
+    "scan": "Scan the index",
+    "rescore": "Re-score the best",
+    "total": "Whole search",
+    "decode": "Decode a photo",
+    "image": "Image tower",
+}
+NOT_MEASURED = "not measured"
+_NBSP = "\u00a0"
+_STATUS = {"fail": "wrong vectors", "skip": "skipped"}
+
+Row = tuple[str, ...]
+
+
+def headline(document: dict[str, Any]) -> str:
+    """The result in one line: of a search, of towers alone, or of parity."""
+    search, memory = document["targets"]["search"], document["targets"]["memory"]
+    if search["measured_ms"] is not None and memory["measured_mib"] is not None:
+        return (
+            f"A search takes {search['measured_ms']:.1f}{_NBSP}ms "
+            f"and {memory['measured_mib']:.0f}{_NBSP}MiB"
+        )
+    towers = [name for name in ("text", "image") if name in document["latency_ms"]]
+    if towers:
+        told = (
+            f"{name} tower {document['latency_ms'][name]['p50']:.2f}{_NBSP}ms" for name in towers
+        )
+        return _capitalized(", ".join(told))
+    worst = min((rung["cosine_min"] for rung in measured_rungs(document).values()), default=None)
+    return (
+        "Nothing was timed" if worst is None else f"Right embeddings: cosine {worst:.4f} or better"
+    )
+
+
+def judgement(document: dict[str, Any]) -> str:
+    """The headline's verdict, as a sentence."""
+    names = {"search": "time", "memory": "memory"}
+    verdicts = {name: document["targets"][target]["pass"] for target, name in names.items()}
+    if None in verdicts.values():
+        return "No verdict against the targets: a whole search was not measured here."
+    failed = [name for name, passed in verdicts.items() if not passed]
+    if not failed:
+        return "Within both targets."
+    return f"Over the target for {' and '.join(failed)}."
+
+
+def circumstances(document: dict[str, Any]) -> str:
+    device = document["device"]
+    photos, threads = document["index"].get("photos"), document["conditions"]["threads"]
+    said = []
+    if photos:
+        said.append(f"{photos:,} photos")
+    if threads:
+        said.append(counted(threads, "thread"))
+    said.append(f"on {device['cpu']} ({_kind(device)})")
+    return f"{', '.join(said)}.".replace("photos, on", "photos on")
+
+
+def _kind(device: dict[str, Any]) -> str:
+    """An emulated processor is called one, wherever it was found."""
+    if device.get("emulator"):
+        return f"emulated by {device['emulator']}"
+    kinds = {"host": "this computer, not a phone", "aihub": "Qualcomm AI Hub", "adb": "over adb"}
+    return kinds.get(device["kind"], str(device["kind"]))
+
+
+def device_name(document: dict[str, Any]) -> str:
+    device = document["device"]
+    return f"{device['cpu']}, emulated" if device.get("emulator") else str(device["cpu"])
+
+
+def verdict_rows(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(what, limit, measured, "pass", "fail" or "not measured")."""
+    memory, search = document["targets"]["memory"], document["targets"]["search"]
+    return [
+        (
+            "Search, median",
+            f"{search['limit_ms']:g} ms",
+            _told(search["measured_ms"], ".2f", " ms"),
+            verdict(search),
+        ),
+        (
+            "Memory, peak PSS",
+            f"{memory['limit_mib']:g} MiB",
+            _told(memory["measured_mib"], ".1f", " MiB"),
+            verdict(memory),
+        ),
+    ]
+
+
+def verdict(target: dict[str, Any]) -> str:
+    if target["pass"] is None:
+        return NOT_MEASURED
+    return "pass" if target["pass"] else "fail"
+
+
+def latency_rows(document: dict[str, Any]) -> list[tuple[str, Row]]:
+    """(stage, cells) of the stages that were measured."""
+    latency = document["latency_ms"]
+    return [
+        (stage, (name, *(f"{latency[stage][p]:.2f}" for p in PERCENTILES)))
+        for stage, name in STAGE_NAMES.items()
+        if stage in latency
+    ]
+
+
+def memory_rows(document: dict[str, Any]) -> list[Row]:
+    memory = document["memory_mib"]
+    rows: list[Row] = [(s["step"], f"{s['pss']:.1f}", f"{s['rss']:.1f}") for s in memory["steps"]]
+    if memory["peak_pss"] is not None:
+        rows.append(("peak", f"{memory['peak_pss']:.1f}", f"{memory['peak_rss']:.1f}"))
+    return rows
+
+
+def tower_memory_rows(document: dict[str, Any]) -> list[Row]:
+    """Peaks that a cloud reports for a tower alone: a range, not one figure."""
+    towers = document["memory_mib"].get("towers", {})
+    return [
+        (
+            f"{_capitalized(name)} tower",
+            *(_range(peaks.get(stage)) for stage in ("load_peak", "run_peak")),
+        )
+        for name, peaks in towers.items()
+    ]
+
+
+def _range(bounds: list[float] | None) -> str:
+    return NOT_MEASURED if bounds is None else f"{bounds[0]:.0f} to {bounds[1]:.0f}"
+
+
+def ladder_rows(document: dict[str, Any]) -> list[Row]:
+    """Tower, rung, what became of it, worst cosine, nodes on NPU, GPU and CPU."""
+    rows: list[Row] = []
+    used = measured_rungs(document)
+    for name in TOWERS:
+        for rung in document["ladder"].get(name, []):
+            passed = "used" if rung is used.get(name) else "right, not used"
+            status = _STATUS.get(rung["status"], passed)
+            rows.append(
+                (
+                    name,
+                    f"{rung['runtime']} {rung['precision']}",
+                    f"{status}: {rung['why']}" if rung["why"] else status,
+                    _told(rung["cosine_min"], ".4f"),
+                    nodes(rung["nodes"]),
+                )
+            )
+    return rows
+
+
+def measured_rungs(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The first rung of each tower that passed the self-test."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in TOWERS:
+        passed = [r for r in document["ladder"].get(name, []) if r["status"] == "pass"]
+        if passed:
+            found[name] = passed[0]
+    return found
+
+
+def nodes(counts: dict[str, int] | None) -> str:
+    """{"npu": 170, "gpu": 0, "cpu": 1} -> "NPU 170, CPU 1"."""
+    if not counts:
+        return "not told"
+    return ", ".join(f"{unit.upper()} {count}" for unit, count in counts.items() if count) or "none"
+
+
+def repeat_rows(document: dict[str, Any]) -> list[Row]:
+    """Run, median, whether it counts, temperature and battery before and after."""
+    return [
+        (
+            f"Run {number}",
+            f"{run['p50_ms']:.2f}",
+            "counted" if run["counted"] else f"left out: {run['why']}",
+            _health(run["before"], run["after"], "temperature_c", " °C"),
+            _health(run["before"], run["after"], "battery_percent", " %"),
+        )
+        for number, run in enumerate(document["conditions"].get("repeats", []), start=1)
+    ]
+
+
+def _health(before: dict[str, Any], after: dict[str, Any], key: str, unit: str) -> str:
+    if key not in before or key not in after:
+        return "not told"
+    return f"{before[key]:g} to {after[key]:g}{unit}"
+
+
+def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
+    device, how = document["device"], document["conditions"]
+    rows = [("Device", _device(device)), ("System", _system(device))]
+    if device.get("memory_available_mib"):
+        rows.append(
+            (
+                "Memory of it",
+                f"{device['memory_available_mib']:,} of {device['memory_mib']:,} MiB available",
+            )
+        )
+    if how["threads"]:
+        cores = ", ".join(map(str, how["pinned_cores"]))
+        pinned = f"pinned to core {cores} of {device['cores']}" if cores else "not pinned to cores"
+        rows.append(("Threads", f"{how['threads']}, {pinned}"))
+    capped = _capped(how)
+    if capped:
+        rows.append(("Clocks", f"held under their maximum from the start: {capped}"))
+    if "searches" in how:
+        rows.append(
+            (
+                "Searches",
+                f"{how['searches']} timed after {how['warm_up_searches']} to warm up, "
+                f"{how['results_per_search']} results each, {how['page_cache']} page cache",
+            )
+        )
+    if document["index"].get("photos"):
+        source = document["index"].get("source", "")
+        rows.append(("Index", f"{document['index']['photos']:,} photos: {source}"))
+    rows.append(("Towers", _towers(document)))
+    rows.append(("Indexing", _indexing(document)))
+    for name, jobs in document.get("jobs", {}).items():
+        ids = ", ".join(f"{kind} {jobs[kind]}" for kind in ("compile", "inference") if jobs[kind])
+        rows.append((f"AI Hub jobs, {name}", ids))
+    rows.append(("Versions", ", ".join(f"{name} {v}" for name, v in document["tools"].items())))
+    return rows
+
+
+def _capped(how: dict[str, Any]) -> str:
+    """Cores that were slowed down before the first run already."""
+    runs = how.get("repeats", [])
+    cores = runs[0]["before"].get("capped", {}) if runs else {}
+    return ", ".join(f"core {core} at {mhz:,} MHz" for core, mhz in cores.items())
+
+
+def _device(device: dict[str, Any]) -> str:
+    said = [device["cpu"]]
+    if device.get("cores"):
+        said.append(counted(device["cores"], "core"))
+    clocks = device.get("core_max_mhz") or {}
+    if clocks:
+        said.append(f"up to {max(clocks.values()):,} MHz")
+    if device.get("arch"):
+        said.append(device["arch"])
+    return ", ".join(said)
+
+
+def _system(device: dict[str, Any]) -> str:
+    return f"{device['os']}, kernel {device['kernel']}" if device.get("kernel") else device["os"]
+
+
+def _towers(document: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{tower} {rung['runtime']} {rung['precision']}"
+        for tower, rung in document["runtime"].items()
+    )
+
+
+def _indexing(document: dict[str, Any]) -> str:
+    indexing = document["indexing"]
+    if "unsupported" in indexing:
+        return f"{NOT_MEASURED}: {indexing['unsupported']}"
+    peak = document["memory_mib"]["indexing"]["peak_pss"]
+    return (
+        f"{indexing['photos_per_s']:g} photos a second, decoding included "
+        f"({indexing['photos']} photos: {indexing['source']}); peak {peak:.0f} MiB"
+    )
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _told(value: float | None, how: str, unit: str = "") -> str:
+    return NOT_MEASURED if value is None else f"{value:{how}}{unit}"
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,148 @@
+"""The order of a measurement, wherever a runner can be started: self-test, searches, photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Progress, Spec
+from mcad_mobile.bench.ladder import Ladder, choose, judge_ladder
+from mcad_mobile.bench.measure import percentiles
+from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
+from mcad_mobile.bench.watch import Watched
+from mcad_mobile.bundle import TOWERS, TowerName
+from mcad_mobile.errors import BenchError
+
+
+class Launcher(Protocol):
+    """Starts a runner on a device."""
+
+    @property
+    def places(self) -> Places:
+        """Where things lie, as paths on the device."""
+        ...
+
+    def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
+        """Run the `mcad-run/1` `document`. BenchError if the runner fails."""
+        ...
+
+    def health(self) -> Health: ...
+
+
+@dataclass(frozen=True)
+class Session:
+    """One spec on one device."""
+
+    launcher: Launcher
+    spec: Spec
+    progress: Progress = lambda step: None
+
+    def check(self) -> tuple[Ladder, dict[str, str]]:
+        """The self-test of every candidate rung, and the runner's own versions."""
+        checked = self._launch("check", {"rungs": self.spec.candidates()}).document
+        return judge_ladder(self.spec.bundle, checked), checked.get("tools", {})
+
+    def measure(self, ladder: Ladder) -> dict[str, Any]:
+        """Search and index with the first rung of each tower that passed; everything in a device's
+        document that does not depend on what kind of device it is."""
+        chosen = {name: choose(ladder, name) for name in TOWERS}
+        numbers = {"rung": {name: rung["rung"] for name, rung in chosen.items()}}
+        repeats = self._searches(numbers)
+        counted, told = those_that_count(repeats)
+        indexing = self._launch("index", numbers)
+        found = counted[0].watched.document
+        samples = {
+            stage: [ms for repeat in counted for ms in repeat.watched.document["samples_ms"][stage]]
+            for stage in found["samples_ms"]
+        }
+        document = {
+            "conditions": self._conditions(found, told),
+            "ladder": ladder,
+            "runtime": {name: self._runtime(name, rung) for name, rung in chosen.items()},
+            "index": {
+                "photos": found["photos"],
+                "bytes_per_photo": found["bytes_per_photo"],
+            },
+            "memory_mib": {
+                **_peak([repeat.watched for repeat in counted]),
+                "steps": found["steps"],
+            },
+        }
+        _add_indexing(document, samples, indexing)
+        document["samples_ms"] = samples
+        document["latency_ms"] = {stage: percentiles(taken) for stage, taken in samples.items()}
+        return document
+
+    def _searches(self, numbers: dict[str, Any]) -> list[Repeat]:
+        repeats: list[Repeat] = []
+        for number in range(self.spec.repeats):
+            if number:
+                self.progress(f"cooling down before run {number + 1} of {self.spec.repeats}")
+                cool_down(self.launcher.health, self.spec.cool_down_s)
+            before = self.launcher.health()
+            watched = self._launch("search", numbers)
+            repeats.append(Repeat(watched, before, self.launcher.health()))
+        return repeats
+
+    def _launch(self, mode: Mode, more: dict[str, Any]) -> Watched:
+        document = {**self.spec.document(mode, self.launcher.places), **more}
+        watched = self.launcher.launch(document, self.progress)
+        foreign = watched.document.get("foreign_modules")
+        if foreign:
+            raise BenchError(
+                f"The measured process loaded {', '.join(foreign)}, which no phone loads.",
+                "Find the import with: python -X importtime -m mcad_mobile.bench.runner.",
+            )
+        return watched
+
+    def _conditions(self, found: dict[str, Any], told: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "threads": self.spec.threads,
+            "pinned_cores": found["pinned_cores"],
+            "searches": self.spec.searches,
+            "warm_up_searches": MEMORY_SEARCHES,
+            "results_per_search": self.spec.k,
+            "page_cache": "warm",
+            "repeats": told,
+        }
+
+    def _runtime(self, name: TowerName, chosen: dict[str, Any]) -> dict[str, Any]:
+        rung = self.spec.bundle.tower(name).rungs[chosen["rung"]]
+        return {
+            "runtime": rung.runtime,
+            "precision": rung.precision,
+            "bytes": rung.bytes,
+            "provider": chosen["provider"],
+            "nodes": chosen["nodes"],
+        }
+
+
+def _add_indexing(
+    document: dict[str, Any], samples: dict[str, list[float]], indexing: Watched
+) -> None:
+    """The image tower's part; a runner that cannot decode photos says why instead."""
+    found = indexing.document
+    if "unsupported" in found:
+        document["indexing"] = {"unsupported": found["unsupported"]}
+        return
+    samples.update(found["samples_ms"])
+    document["indexing"] = {
+        "photos": found["photos"],
+        "photos_per_s": round(found["photos_per_s"], 1),
+    }
+    document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": found["steps"]}
+
+
+def _peak(runs: Sequence[Watched]) -> dict[str, float]:
+    """A step can lie above every sample, since samples are apart in time."""
+    return {
+        f"peak_{kind}": round(
+            max(
+                max(getattr(run.peak, kind), *(step[kind] for step in run.document["steps"]))
+                for run in runs
+            ),
+            2,
+        )
+        for kind in ("pss", "rss")
+    }

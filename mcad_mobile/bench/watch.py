@@ -1,0 +1,121 @@
+"""Start a process, sample its memory from outside while it runs, read the document it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from mcad_mobile.bench.devices.base import Progress
+from mcad_mobile.bench.measure import Memory, memory
+from mcad_mobile.bench.runner import STEP
+from mcad_mobile.errors import BenchError
+
+# Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
+# come and go, and rarely while it is timed.
+SAMPLE_S = 0.005
+SAMPLE_TIMING_S = 0.1
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a process printed, and its highest memory samples, MiB."""
+
+    document: dict[str, Any]
+    peak: Memory
+
+
+def watch(
+    command: Sequence[str],
+    document: str = "",
+    *,
+    timeout_s: float,
+    sample: Callable[[int], Memory] = memory,
+    progress: Progress = lambda step: None,
+    environment: Mapping[str, str] | None = None,
+) -> Watched:
+    """Run `command` with `document` on its standard input; `sample` is asked for its memory by
+    its process id and raises ProcessLookupError while there is none to see.
+
+    Lines of its standard error that announce a step go to `progress`. BenchError: it fails (with
+    its own reason, or its last lines), prints no document, or runs longer than `timeout_s`.
+    """
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as given,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
+    ):
+        given.write(document)
+        given.seek(0)
+        with subprocess.Popen(
+            command, stdin=given, stdout=out, stderr=err, env=environment
+        ) as process:
+            try:
+                peak = _sample(process, err, time.monotonic() + timeout_s, sample, progress)
+            finally:
+                process.kill()
+        out.seek(0)
+        return Watched(read_document(out.read(), process.returncode, _tail(err)), peak)
+
+
+def _sample(
+    process: subprocess.Popen[bytes],
+    err: IO[str],
+    deadline: float,
+    sample: Callable[[int], Memory],
+    progress: Progress,
+) -> Memory:
+    """The highest samples until the process ends. BenchError when the deadline passes first."""
+    interval, seen, pss, rss = SAMPLE_S, 0, 0.0, 0.0
+    while process.poll() is None:
+        try:
+            now = sample(process.pid)
+        except ProcessLookupError:
+            pass
+        else:
+            pss, rss = max(pss, now.pss), max(rss, now.rss)
+        # The child writes through the same file offset, so it is read by position.
+        new = os.pread(err.fileno(), 65536, seen)
+        complete = new[: new.rfind(b"\n") + 1]
+        seen += len(complete)
+        for line in complete.decode("utf-8", "replace").splitlines():
+            if line.startswith(STEP):
+                progress(line.removeprefix(STEP))
+                interval = SAMPLE_TIMING_S if line == f"{STEP}timing" else SAMPLE_S
+        if time.monotonic() > deadline:
+            process.kill()
+            raise BenchError(
+                f"The measurement did not end in time; its last lines:\n{_tail(err)}",
+                "Measure fewer searches, or an index of fewer photos.",
+            )
+        time.sleep(interval)
+    return Memory(pss, rss)
+
+
+def read_document(printed: str, returncode: int, tail: str) -> dict[str, Any]:
+    """The document on a runner's standard output. BenchError with the runner's own reason, or
+    with `tail`, its last lines of standard error, if it failed in a way that it did not foresee."""
+    try:
+        found = json.loads(printed)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and "error" in found:
+        raise BenchError(found["error"]["what"], found["error"]["hint"])
+    if returncode != 0 or not isinstance(found, dict):
+        raise BenchError(
+            f"The measured process ended with code {returncode}; its last lines:\n{tail}",
+            "Report this, with the lines above.",
+        )
+    return found
+
+
+def _tail(err: IO[str]) -> str:
+    err.seek(0)
+    lines = [line for line in err.read().splitlines() if not line.startswith(STEP)]
+    return "\n".join(lines[-_TAIL_LINES:]) or "(nothing on standard error)"

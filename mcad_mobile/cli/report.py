@@ -1,0 +1,99 @@
+"""mcad-mobile report"""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mcad_mobile.bench.report import html, load_documents, markdown, regressions
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli.output import JsonOption, print_json
+from mcad_mobile.errors import BenchError, require
+
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", help="An earlier result; exit code 1 if time or memory grew too much."
+    ),
+]
+SlowdownOption = Annotated[
+    float,
+    typer.Option("--max-slowdown", min=1.0, help="How much more than the baseline is allowed."),
+]
+_ENDINGS = (".html", ".md", ".json")
+
+
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Files of `bench --json`.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A page (.html), Markdown (.md) or JSON (.json)."),
+    ] = None,
+    baseline: BaselineOption = None,
+    max_slowdown: SlowdownOption = 1.2,
+    json: JsonOption = False,
+) -> None:
+    """Show results of `bench`, one or several side by side, and check for regressions.
+
+    \b
+      mcad-mobile report s24.json s25.json --out phones.html
+      mcad-mobile report today.json --baseline main.json --max-slowdown 1.2
+    """
+    check_report(out)
+    documents = load_documents(results)
+    if out is not None:
+        write_report(out, documents)
+    if json:
+        print_json(documents)
+    elif out is None:
+        print(markdown(*documents))
+    judge_baseline(baseline, documents, max_slowdown)
+
+
+def check_report(path: Path | None) -> None:
+    """Wrong usage, or a missing extra, before any work is done."""
+    if path is not None and path.suffix not in _ENDINGS:
+        raise typer.BadParameter(f"a report ends in .html, .md or .json, not {path.name!r}")
+    if path is not None and path.suffix == ".html":
+        require("matplotlib", "report")
+
+
+def write_report(
+    path: Path, documents: Sequence[dict[str, Any]], bundle: Bundle | None = None
+) -> None:
+    """By the ending of `path`. One result as itself, several as a list."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".html":
+        text = html(*documents, bundle=bundle)
+    elif path.suffix == ".md":
+        text = markdown(*documents)
+    else:
+        text = json_format.dumps(documents[0] if len(documents) == 1 else documents, indent=2)
+    path.write_text(text, "utf-8")
+
+
+def judge_baseline(
+    baseline: Path | None, documents: Sequence[dict[str, Any]], max_slowdown: float
+) -> None:
+    """BenchError (exit code 1) naming what is worse than in the baseline."""
+    if baseline is None:
+        return
+    before = load_documents([baseline])
+    if len(before) != 1 or len(documents) != 1:
+        raise BenchError(
+            f"{len(before)} baselines and {len(documents)} results: one of each can be compared.",
+            "Give one file with one result for each.",
+        )
+    worse = regressions(before[0], documents[0], max_slowdown)
+    if worse:
+        raise BenchError(
+            f"Worse than {baseline} by more than {max_slowdown:g} times:\n    "
+            + "\n    ".join(map(str, worse)),
+            "Measure again on a quiet machine before you believe it.",
+        )
+    print(f"No figure is more than {max_slowdown:g} times that of {baseline}.", file=sys.stderr)

@@ -1,0 +1,211 @@
+"""bench in Qualcomm AI Hub: the real client against a cloud on loopback that speaks its API."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aihub_cloud import TIMES_US, TOKEN, Cloud
+
+from mcad_mobile.bench.devices.aihub import AiHubDevice
+from mcad_mobile.bench.run import bench_towers
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import AiHubError, BenchError
+
+S25, S24 = "Samsung Galaxy S25", "Samsung Galaxy S24"
+
+
+def device(tmp_path: Path, *names: str, **more: object) -> AiHubDevice:
+    settings = {"names": names or (S25,), "ledger": tmp_path / "jobs.json", "poll_s": 0.0, **more}
+    return AiHubDevice(**settings)
+
+
+def test_both_towers_are_measured_on_several_phones_in_one_go(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24))
+    assert failures == []
+    assert [document["device"]["model"] for document in documents] == [S25, S24]
+    for document in documents:
+        assert json.loads(json.dumps(document)) == document
+        assert document["schema"] == "mcad-bench/1"
+        assert document["samples_ms"]["text"] == [us / 1000 for us in TIMES_US]
+        assert document["latency_ms"]["image"]["p50"] == pytest.approx(0.95)
+        assert document["runtime"]["text"]["nodes"] == {"npu": 7, "gpu": 0, "cpu": 0}
+        assert document["memory_mib"]["towers"]["text"]["run_peak"] == [20.0, 34.0]
+        assert document["ladder"]["text"][0]["cosine_min"] > 0.9999
+    assert documents[0]["device"]["soc"] == "SM8750"
+    # Each model and each set of inputs is uploaded once for both phones.
+    assert cloud.count("POST", "/models/") == 2 * 2
+    assert cloud.count("POST", "/datasets/") == 2
+
+
+def test_no_verdict_on_a_search_that_was_not_measured(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    (document,), _ = bench_towers(bundle, device(tmp_path))
+    assert document["targets"]["search"]["pass"] is None
+    assert document["targets"]["memory"] == {
+        "limit_mib": 100.0,
+        "measured_mib": None,
+        "pass": None,
+    }
+    assert any(item.startswith("A search") for item in document["not_measured"])
+
+
+def test_float_model_is_compiled_there_for_each_phone(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24, compile_to="onnx"))
+    assert failures == []
+    compiled = [job.compile_job for job in cloud.jobs.values() if job.HasField("compile_job")]
+    assert len(compiled) == 4
+    assert {job.options for job in compiled} == {"--target_runtime onnx"}
+    assert {job.devices.devices[0].name for job in compiled} == {S25, S24}
+    assert all(document["jobs"]["text"]["compile"] for document in documents)
+
+
+def test_second_run_goes_on_with_the_jobs_of_the_first(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    first, _ = bench_towers(bundle, device(tmp_path))
+    jobs, uploads = len(cloud.jobs), cloud.count("PUT", "/files/")
+    second, _ = bench_towers(bundle, device(tmp_path))
+    assert (len(cloud.jobs), cloud.count("PUT", "/files/")) == (jobs, uploads)
+    assert second[0]["jobs"] == first[0]["jobs"]
+    assert second[0]["latency_ms"] == first[0]["latency_ms"]
+
+
+def test_quota_is_told_and_the_rest_is_submitted_later(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.quota = 1
+    with pytest.raises(AiHubError, match=r"quota is used up(.|\n)*too many jobs in flight"):
+        bench_towers(bundle, device(tmp_path))
+    assert len(cloud.jobs) == 1
+    cloud.quota = 1000
+    documents, _ = bench_towers(bundle, device(tmp_path))
+    assert len(cloud.jobs) == 2
+    assert documents[0]["latency_ms"]["text"]["p50"] > 0
+
+
+def test_jobs_that_take_their_time_are_waited_for(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.running = 3
+    heard: list[str] = []
+    documents, _ = bench_towers(bundle, device(tmp_path), progress=heard.append)
+    assert len(documents) == 1
+    assert any("running inference" in line for line in heard)
+
+
+def test_failed_job_is_an_error_with_its_reason_and_is_submitted_again(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.fail = {"inference": "Failed to profile: out of device memory"}
+    documents, failures = bench_towers(bundle, device(tmp_path))
+    assert documents == []
+    assert len(failures) == 2
+    assert f"{S25}, image tower: job j" in failures[0]
+    assert "out of device memory" in failures[0]
+    cloud.fail = {}
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+
+
+def test_failed_compilation_names_the_job(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
+    cloud.fail = {"compile": "Unsupported operator Foo"}
+    documents, failures = bench_towers(bundle, device(tmp_path, compile_to="qnn"))
+    assert documents == []
+    assert all("Unsupported operator Foo" in failure for failure in failures)
+    assert not any(job.HasField("inference_job") for job in cloud.jobs.values())
+
+
+def test_wrong_vectors_of_a_phone_count_for_nothing(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.wrong = True
+    with pytest.raises(BenchError, match="wrong embeddings"):
+        bench_towers(bundle, device(tmp_path))
+
+
+def test_context_binary_of_another_chip_is_skipped_and_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    qnn = replace(bundle.text.rungs[0], runtime="qnn", precision="w8a16")
+    both = {
+        name: replace(bundle.tower(name), rungs=(qnn, bundle.tower(name).rungs[0]))
+        for name in ("image", "text")
+    }
+    made_for = replace(bundle, target={"id": "snapdragon-8-elite"}, **both)
+    documents, _ = bench_towers(made_for, device(tmp_path, S24))
+    skipped, ran = documents[0]["ladder"]["text"]
+    assert skipped["status"] == "skip"
+    assert "made for SM8750" in skipped["why"]
+    assert (ran["runtime"], ran["status"]) == ("onnx", "pass")
+
+
+def test_unknown_phone_lists_those_that_sound_alike(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(AiHubError, match="no device called 'Galaxy S99'") as caught:
+        bench_towers(bundle, device(tmp_path, "Galaxy S99"))
+    assert S24 in caught.value.hint and S25 in caught.value.hint
+
+
+def test_phone_is_found_by_its_chipset(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
+    documents, _ = bench_towers(bundle, device(tmp_path, "snapdragon-8gen3"))
+    assert documents[0]["device"]["model"] == S24
+    assert documents[0]["device"]["os"] == "Android 14.1"  # the newer of two
+
+
+def test_bad_token_says_how_to_set_one_and_never_shows_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "another-secret-token"
+    ini = cloud.configure(tmp_path / "bad.ini", token=secret)
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(ini))
+    with pytest.raises(AiHubError, match="would not list its devices") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert "qai-hub configure" in caught.value.hint
+    assert secret not in str(caught.value)
+
+
+def test_without_a_configuration_the_error_says_how_to_make_one(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
+    with pytest.raises(AiHubError, match=r"not configured here: .*none\.ini is missing"):
+        bench_towers(bundle, device(tmp_path))
+
+
+def test_token_is_in_no_result_and_no_url(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    documents, _ = bench_towers(bundle, device(tmp_path))
+    printed = capfd.readouterr()
+    kept = json.dumps(documents) + (tmp_path / "jobs.json").read_text()
+    assert TOKEN not in kept + printed.out + printed.err
+    assert cloud.leaks == []
+    assert printed.out == ""
+
+
+def test_dry_run_prints_the_jobs_and_asks_nobody(bundle: Bundle, tmp_path: Path) -> None:
+    planned = device(tmp_path, S25, S24, compile_to="qnn").dry_run(bundle)
+    kinds = [job["job"] for job in planned]
+    assert kinds == ["upload"] * 2 + ["compile"] * 4 + ["inference with profile"] * 4
+    assert planned[2]["options"] == "--target_runtime precompiled_qnn_onnx"
+    assert planned[-1] == {
+        "job": "inference with profile",
+        "model": "tiny text",
+        "device": S24,
+        "inputs": 4,
+    }
+    assert not (tmp_path / "jobs.json").exists()
+
+
+def test_damaged_list_of_jobs_is_told(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_text("{}")
+    with pytest.raises(AiHubError, match="no list of AI Hub jobs"):
+        bench_towers(bundle, device(tmp_path))
