@@ -45,9 +45,30 @@ class Finding:
 def examine() -> list[Finding]:
     """Every tool that some verb can use, in the order of need."""
     return [
-        Finding(tool, version_of(tool), needed_for, _how_to_get(tool, extra))
-        for tool, needed_for, extra in _TOOLS
+        *(
+            Finding(tool, version_of(tool), needed_for, _how_to_get(tool, extra))
+            for tool, needed_for, extra in _TOOLS
+        ),
+        *_examine_android(),
     ]
+
+
+def _examine_android() -> list[Finding]:
+    from mcad_mobile.android import downloads, toolchain
+
+    tools = [
+        Finding(tool.name, tool.version, tool.needed_for, f"apt install {tool.package}")
+        for tool in toolchain.TOOLS
+    ]
+    resources = "installed" if toolchain.FRAMEWORK.is_file() else None
+    tools.append(
+        Finding("android-framework-res", resources, "app", "apt install android-framework-res")
+    )
+    cached = [
+        Finding(file.name, "cached" if file.present else None, file.needed_for, file.how_to_get)
+        for file in downloads.DOWNLOADS
+    ]
+    return tools + cached
 
 
 def _how_to_get(tool: str, extra: str | None) -> str:

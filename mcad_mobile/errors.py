@@ -67,6 +67,10 @@ class RuntimeUnavailable(McadError):
     """A runtime that the bundle names is not installed or cannot run on this machine."""
 
 
+class BuildError(McadError):
+    """The Android app or runner cannot be built."""
+
+
 class BenchError(McadError):
     """A measurement could not be taken."""
 

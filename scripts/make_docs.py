@@ -87,6 +87,7 @@ def benchmarks_page() -> str:
             "",
             _verdict(peers["rows"], setup["recall_goal"]),
             "",
+            *_java_index(),
             "## What MCAD adds",
             "",
             "Flickr8k, official test split (1,000 photos, 5,000 captions), percent; mean and",
@@ -133,6 +134,31 @@ def _gain(rows: list[dict[str, Any]]) -> str:
         if name in recall
     ]
     return "MCAD's gain over contrastive training: " + ", ".join(gains) + "."
+
+
+def _java_index() -> list[str]:
+    """The Java engine's search, once it has been measured on a machine that does nothing else."""
+    import java_index
+
+    if not java_index.RESULTS.is_file():
+        return []
+    result = json.loads(java_index.RESULTS.read_text("utf-8"))
+    setup = result["setup"]
+    return [
+        "## The same index, searched by Java",
+        "",
+        f"{setup['photos']:,} photos of {setup['dim']} dimensions, blended from "
+        f"{setup['blended_from']:,} real ones, {setup['queries']} real text queries;",
+        f"one thread on {result['machine']['cpu']}, load average "
+        f"{result['machine']['load_average_at_end']} at the end. The goal is",
+        f"{setup['limit_ms']} ms for scan and re-score in {setup['heap_limit_mib']} MB of heap. A "
+        "server's JVM, not a phone.",
+        "",
+        java_index.table(result),
+        "",
+        _made_with(result["date"], result["machine"]["cpu"], result["versions"]),
+        "",
+    ]
 
 
 def _made_with(date: str, machine: str, versions: dict[str, str]) -> str:

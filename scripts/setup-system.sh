@@ -5,6 +5,10 @@ set -euo pipefail
 
 # libatomic1 and libstdc++6 are what Qualcomm's compiler links to.
 packages=(make git ca-certificates libatomic1 libstdc++6)
+# `mcad-mobile app` and the tests of the Java engine. Another JDK from 17 on will do as well.
+packages+=(aapt apksigner android-framework-res)
+if ! command -v javac >/dev/null; then packages+=(default-jdk-headless); fi
+if ! command -v npm >/dev/null; then packages+=(npm); fi
 packages+=(adb)  # bench --device adb
 if [ "${1:-}" = tests ]; then
     packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core)

@@ -1,4 +1,5 @@
-"""Shared by all tests: no network, and the data that tests may need."""
+"""Shared by all tests: no network, the data that tests may need, and bundles of the default
+student, exported once a session."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from exported import Exported
 from pytest_socket import disable_socket, enable_socket
 
 from mcad_mobile.data.packaged_photos import packaged_photos
@@ -46,3 +48,24 @@ def packaged_pairs(tmp_path_factory) -> Path:
         records.append({"filename": path.name, "split": split, "sentences": sentences})
     (folder / "dataset_packaged.json").write_text(json.dumps({"images": records}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def snapdragon(tmp_path_factory) -> Exported:
+    return Exported("snapdragon", tmp_path_factory.mktemp("bundles") / "snapdragon")
+
+
+@pytest.fixture(scope="session")
+def dimensity(tmp_path_factory) -> Exported:
+    return Exported("dimensity", tmp_path_factory.mktemp("bundles") / "dimensity")
+
+
+@pytest.fixture(scope="session")
+def cpu(tmp_path_factory) -> Exported:
+    return Exported("cpu", tmp_path_factory.mktemp("bundles") / "cpu")
+
+
+@pytest.fixture
+def exported(request) -> Exported:
+    """The bundle that a test is parametrized with, by its fixture's name."""
+    return request.getfixturevalue(request.param)

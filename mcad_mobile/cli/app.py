@@ -8,7 +8,18 @@ import sys
 import typer
 
 from mcad_mobile import __version__
-from mcad_mobile.cli import bench, distill, doctor, evaluate, export, index, report, search, targets
+from mcad_mobile.cli import (
+    android_app,
+    bench,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    index,
+    report,
+    search,
+    targets,
+)
 from mcad_mobile.errors import McadError
 
 app = typer.Typer(
@@ -19,13 +30,14 @@ app = typer.Typer(
     help=(
         "Image-text search on phones.\n\n"
         "A small dual-encoder becomes a bundle for one phone chip (export), photos become a "
-        "compact index (index), words find photos (search), and memory and latency are measured "
-        "(bench).\n\n"
+        "compact index (index), words find photos (search), memory and latency are measured "
+        "(bench), and an Android app carries it all (app).\n\n"
         "\b\n"
         "  mcad-mobile export --target snapdragon --out build/sd\n"
         "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
         '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
-        "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n\n"
+        "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
+        "  mcad-mobile app    --bundle build/sd --out demo.apk\n\n"
         "Exit codes: 0 done, 1 a clear error, 2 wrong usage. With --json, standard output holds "
         "one JSON document and nothing else."
     ),
@@ -34,6 +46,7 @@ app.command("export")(export.export)
 app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("bench")(bench.bench)
+app.command("app")(android_app.app)
 app.command("report")(report.report)
 app.command("eval")(evaluate.evaluate)
 app.command("distill")(distill.distill)

@@ -20,25 +20,15 @@ import numpy.typing as npt
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import F32, MAX_DIM, U8, Encoded
+from mcad_mobile.index.paths import BLOCK, PathPacker, PathTable
 
-MAGIC = b"MCADSEG1"
+MAGIC = b"MCADSEG2"
 ALIGNMENT = 4096
-PARTS = (
-    "axis",
-    "codes",
-    "along",
-    "factors",
-    "scales",
-    "magnitudes",
-    "ids",
-    "id_rows",
-    "path_offsets",
-    "paths",
-)
+PARTS = ("axis", "codes", "along", "scales", "magnitudes", "stamps", "path_blocks", "paths")
 
 _CHUNK = 1 << 20
 # The parts that are fields of Encoded.
-_NUMBERS = PARTS[1:6]
+_NUMBERS = PARTS[1:5]
 _HEAD = struct.Struct("<8sIIQQ")
 _PART = struct.Struct("<QQII")
 _CRC = struct.Struct("<I")
@@ -46,12 +36,15 @@ _REBUILD = (
     "Restore the file from a backup, or delete the index directory and index the photos again."
 )
 
+Stamps = npt.NDArray[np.uint32]
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Photos on their way into a segment: their numbers and their paths as bytes."""
+    """B photos on their way into a segment, by ascending path; stamps [B, 2] uint32."""
 
     encoded: Encoded
+    stamps: Stamps
     paths: Sequence[bytes]
 
 
@@ -94,11 +87,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Segment:
-    """One open segment of N photos; the arrays are read-only views of the memory map.
+    """One open segment of N photos by ascending path; the arrays are read-only memory maps.
 
-    axis [D] float32, taken over `axis_photos` photos; codes [N, D/8] uint8; along, factors and
-    scales [N] float32; ids [N] uint64 ascending with id_rows [N] uint32 beside them; path_offsets
-    [N + 1] uint64.
+    axis [D] float32, taken over `axis_photos` photos; codes [N, D/8] uint8; along [N] int16;
+    scales [N] uint16; stamps [N, 2] uint32, see sync.py.
 
     Magnitudes and paths are read by position instead. A search wants few of them, from all over
     the file, and a page fault maps 16 pages at once (fault_around_bytes of Linux): through the map
@@ -110,27 +102,17 @@ class Segment:
     axis_photos: int
     axis: F32
     codes: U8
-    along: F32
-    factors: F32
-    scales: F32
-    ids: npt.NDArray[np.uint64]
-    id_rows: npt.NDArray[np.uint32]
-    path_offsets: npt.NDArray[np.uint64]
+    along: npt.NDArray[np.int16]
+    scales: npt.NDArray[np.uint16]
+    stamps: Stamps
+    paths: PathTable
     parts: dict[str, Part]
     opened: PositionedFile
 
     @property
     def photos(self) -> int:
         """Rows of this segment, deleted ones included."""
-        return len(self.ids)
-
-    def path_at(self, row: int) -> bytes:
-        """Return the path of a row as stored; PhotoIndexError when its offsets are damaged."""
-        start, stop = int(self.path_offsets[row]), int(self.path_offsets[row + 1])
-        part = self.parts["paths"]
-        if not start < stop <= part.length:
-            raise damaged(self.file, f"photo {row} has its path at bytes {start} to {stop}")
-        return self.opened.read(part.offset + start, stop - start)
+        return len(self.codes)
 
     def encoded_rows(self, rows: npt.NDArray[np.intp]) -> Encoded:
         """Copy the numbers of `rows`, ascending and at least one, out of the file."""
@@ -143,23 +125,9 @@ class Segment:
         return Encoded(
             codes=self.codes[rows],
             along=self.along[rows],
-            factors=self.factors[rows],
             scales=self.scales[rows],
             magnitudes=np.frombuffer(raw, np.uint8).reshape(count, dim),
         )
-
-    def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
-        """Return (position in `paths`, row) of every path that this segment holds."""
-        wanted = photo_ids(paths)
-        first = np.searchsorted(self.ids, wanted, side="left")
-        last = np.searchsorted(self.ids, wanted, side="right")
-        found = []
-        for position in np.flatnonzero(first < last).tolist():
-            for slot in range(int(first[position]), int(last[position])):
-                row = int(self.id_rows[slot])
-                if row < self.photos and self.path_at(row) == paths[position]:
-                    found.append((position, row))
-        return found
 
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
@@ -167,39 +135,19 @@ def damaged(file: Path, detail: str) -> PhotoIndexError:
     return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REBUILD)
 
 
-def path_to_bytes(path: str) -> bytes:
-    """UTF-8, except that bytes of a file name that is not UTF-8 come back as they were."""
-    return path.encode("utf-8", "surrogateescape")
-
-
-def path_from_bytes(path: bytes) -> str:
-    """Inverse of `path_to_bytes`."""
-    return path.decode("utf-8", "surrogateescape")
-
-
-def photo_ids(paths: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    """Return ids [N] uint64: the first 8 bytes, little-endian, of the SHA-256 of each path."""
-    # Not at the top: it maps 4 MB of OpenSSL, and a search, the one thing that counts its memory,
-    # never comes here.
-    import hashlib
-
-    digests = b"".join(hashlib.sha256(path).digest()[:8] for path in paths)
-    return np.frombuffer(digests, "<u8")
-
-
 def write_segment(
     file: Path, *, axis: F32, axis_photos: int, photos: int, batches: Iterable[Batch]
 ) -> int:
     """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
 
-    Only ids and path offsets (16 bytes a photo) are held in memory; all else streams through.
+    Only where blocks of paths start (half a byte a photo) is held in memory; all else streams
+    through.
     """
     dim = len(axis)
     offsets = _offsets(dim, photos)
     crcs = dict.fromkeys(PARTS, 0)
     written = dict.fromkeys(PARTS, 0)
-    ids: list[npt.NDArray[np.uint64]] = []
-    path_ends = [0]
+    packer = PathPacker()
 
     with file.open("xb") as out:
 
@@ -214,15 +162,9 @@ def write_segment(
         for batch in batches:
             for part in _NUMBERS:
                 put(part, getattr(batch.encoded, part))
-            put("paths", b"".join(batch.paths))
-            for path in batch.paths:
-                path_ends.append(path_ends[-1] + len(path))
-            ids.append(photo_ids(batch.paths))
-        all_ids = np.concatenate(ids)
-        order = np.argsort(all_ids, kind="stable")
-        put("ids", all_ids[order])
-        put("id_rows", order.astype("<u4"))
-        put("path_offsets", np.array(path_ends, "<u8"))
+            put("stamps", batch.stamps.astype("<u4"))
+            put("paths", packer.pack(batch.paths))
+        put("path_blocks", np.array(packer.starts, "<u8"))
 
         head = _HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos)
         table = b"".join(_PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
@@ -259,25 +201,33 @@ def open_segment(file: Path) -> Segment:
         part = parts[name]
         return np.frombuffer(buffer[part.offset : part.offset + part.length], dtype).reshape(shape)
 
+    paths_at = parts["paths"].offset
     return Segment(
         file=file,
         header_crc32=_CRC.unpack_from(header, ALIGNMENT - _CRC.size)[0],
         axis_photos=axis_photos,
         axis=view("axis", "<f4", dim),
         codes=view("codes", "u1", photos, dim // 8),
-        along=view("along", "<f4", photos),
-        factors=view("factors", "<f4", photos),
-        scales=view("scales", "<f4", photos),
-        ids=view("ids", "<u8", photos),
-        id_rows=view("id_rows", "<u4", photos),
-        path_offsets=view("path_offsets", "<u8", photos + 1),
+        along=view("along", "<i2", photos),
+        scales=view("scales", "<u2", photos),
+        stamps=view("stamps", "<u4", photos, 2),
+        paths=PathTable(
+            count=photos,
+            size=parts["paths"].length,
+            starts=view("path_blocks", "<u8", _blocks(photos)),
+            read=lambda offset, length: opened.read(paths_at + offset, length),
+            damaged=lambda detail: damaged(file, detail),
+        ),
         parts=parts,
         opened=opened,
     )
 
 
 def verify_segment(segment: Segment) -> None:
-    """Read all parts and check each against its CRC-32; PhotoIndexError names file and part."""
+    """Read all parts and check each against its CRC-32, then the order of the paths.
+
+    PhotoIndexError names the file and the part.
+    """
     for name, part in segment.parts.items():
         crc = 0
         for start in range(0, part.length, _CHUNK):
@@ -286,6 +236,9 @@ def verify_segment(segment: Segment) -> None:
         if crc != part.crc32:
             detail = f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}"
             raise damaged(segment.file, detail)
+    for before, path in pairwise(segment.paths.slice(0, segment.photos)):
+        if before >= path:
+            raise damaged(segment.file, f"its path {path!r} comes after {before!r}")
 
 
 def _checked_header(header: bytes, file: Path) -> bytes:
@@ -302,17 +255,19 @@ def _checked_header(header: bytes, file: Path) -> bytes:
     return header
 
 
+def _blocks(photos: int) -> int:
+    return -(-photos // BLOCK)
+
+
 def _lengths(dim: int, photos: int) -> dict[str, int]:
     return {
         "axis": dim * 4,
         "codes": photos * dim // 8,
-        "along": photos * 4,
-        "factors": photos * 4,
-        "scales": photos * 4,
+        "along": photos * 2,
+        "scales": photos * 2,
         "magnitudes": photos * dim,
-        "ids": photos * 8,
-        "id_rows": photos * 4,
-        "path_offsets": (photos + 1) * 8,
+        "stamps": photos * 8,
+        "path_blocks": _blocks(photos) * 8,
         "paths": 0,
     }
 

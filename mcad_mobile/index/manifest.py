@@ -13,7 +13,7 @@ from typing import Any
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM
 
-SCHEMA = "mcad-index/1"
+SCHEMA = "mcad-index/2"
 NAME = "manifest.json"
 TEMPORARY = "manifest.json.tmp"
 

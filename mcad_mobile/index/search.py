@@ -1,4 +1,4 @@
-"""Search in two passes: estimate all cosines from the codes, then score the best with the bytes."""
+"""Search in two passes: the nearest codes, then the cosines of the best by their bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.index.codes import F32, estimate, quantize_query, score
-from mcad_mobile.index.format import Segment, path_from_bytes
-
-Rows = npt.NDArray[np.intp]
+from mcad_mobile.index.codes import F32, Query, estimate, score, split_query
+from mcad_mobile.index.format import Segment
+from mcad_mobile.index.paths import path_from_bytes
+from mcad_mobile.index.rotation import rotate
+from mcad_mobile.index.scan import Rows, nearest_codes
 
 # Photos scored at a time, in dimensions: what stays in a phone's level 2 cache as float32.
 _BLOCK = 65536
@@ -35,6 +36,15 @@ class LiveSegment:
         alive[self.deleted] = False
         return np.flatnonzero(alive)
 
+    def keep_live(self, rows: Rows) -> Rows:
+        """Return those of `rows` that are not deleted."""
+        if not len(self.deleted):
+            return rows
+        at = np.searchsorted(self.deleted, rows)
+        at[at == len(self.deleted)] = 0
+        kept: Rows = rows[self.deleted[at] != rows]
+        return kept
+
 
 @dataclass(frozen=True)
 class Hits:
@@ -46,13 +56,18 @@ class Hits:
     rescore_ms: float
 
 
-def candidates(photos: int, k: int) -> int:
-    """Say how many photos of `photos` go to the second pass, for `k` results.
+def scanned(photos: int, k: int) -> int:
+    """Say how many of `photos` the first pass takes by their codes alone, for `k` results.
 
-    500 and one in a hundred, or 20 a result if that is more: measured on real embeddings, see
-    the end of docs/index-format.md. An index of up to 500 photos is thus scored whole.
+    1000 and one in two hundred, or 100 a result if that is more: measured on real embeddings, see
+    the end of docs/index-format.md.
     """
-    return max(500 + photos // 100, 20 * k)
+    return max(1000 + photos // 200, 100 * k)
+
+
+def rescored(photos: int, k: int) -> int:
+    """Say how many of those, the best by estimate, the second pass scores by their bytes."""
+    return max(400 + photos // 2000, 20 * k)
 
 
 def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exact: bool) -> Hits:
@@ -61,79 +76,87 @@ def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exac
     `query` is [D] float32, L2-normalized. `exact` scores every photo with its bytes.
     """
     started = time.perf_counter()
-    total = sum(live.segment.photos for live in segments)
-    wanted = candidates(total, k)
-    chosen: list[Rows | None] = [None] * len(segments)
-    if not exact and wanted < total:
-        chosen = [*_scan(segments, query, wanted, total)]
-    scanned = time.perf_counter()
+    rotated = rotate(query)
+    queries = [split_query(rotated, live.segment.axis) for live in segments]
+    total = sum(live.live for live in segments)
+    if exact or total <= rescored(total, k):
+        chosen = [live.live_rows() for live in segments]
+    else:
+        chosen = _scan(segments, queries, total, k)
+    scanned_at = time.perf_counter()
 
     scores = np.concatenate(
         [
             np.empty(0, np.float32),
-            *(_score(live, query, rows) for live, rows in zip(segments, chosen, strict=True)),
+            *(
+                _score(live.segment, split, rows)
+                for live, split, rows in zip(segments, queries, chosen, strict=True)
+            ),
         ]
     )
-    best = _top(scores, k)
+    best = top(scores, k)
     paths = _paths(segments, chosen, best)
     finished = time.perf_counter()
-    return Hits(paths, scores[best], (scanned - started) * 1e3, (finished - scanned) * 1e3)
+    return Hits(paths, scores[best], (scanned_at - started) * 1e3, (finished - scanned_at) * 1e3)
 
 
-def _scan(segments: Sequence[LiveSegment], query: F32, wanted: int, total: int) -> list[Rows]:
-    """Return, for each segment, its rows among the `wanted` best estimates of all segments."""
-    estimates = np.empty(total, np.float32)
-    bounds = np.cumsum([0, *(live.segment.photos for live in segments)])
-    for live, start, stop in zip(segments, bounds, bounds[1:], strict=False):
-        part = estimates[start:stop]
-        segment = live.segment
-        quantized = quantize_query(query, segment.axis)
-        estimate(quantized, segment.codes, segment.along, segment.factors, part)
-        part[live.deleted] = -np.inf
-    picked = np.sort(np.argpartition(estimates, total - wanted)[total - wanted :])
-    picked = picked[estimates[picked] > -np.inf]
+def _scan(
+    segments: Sequence[LiveSegment], queries: Sequence[Query], total: int, k: int
+) -> list[Rows]:
+    """Return, for each segment, its rows among those that the second pass should score."""
+    candidates, estimates = [], []
+    for live, query in zip(segments, queries, strict=True):
+        # Each segment gives as many as if all the others were like it, but not more than it has.
+        share = min(live.live, scanned(total, k) * live.live // total + 200 + k)
+        rows = _nearest_live(live, query, share)
+        candidates.append(rows)
+        estimates.append(estimate(query, live.segment.codes[rows], live.segment.along[rows]))
+    joined = np.concatenate(estimates)
+    wanted = min(rescored(total, k), len(joined))
+    picked = np.sort(np.argpartition(joined, len(joined) - wanted)[len(joined) - wanted :])
+    bounds = np.cumsum([0, *map(len, candidates)])
     cuts = np.searchsorted(picked, bounds)
     return [
-        picked[low:high] - start for low, high, start in zip(cuts, cuts[1:], bounds, strict=False)
+        np.sort(rows[picked[low:high] - start])
+        for rows, low, high, start in zip(candidates, cuts, cuts[1:], bounds, strict=False)
     ]
 
 
-def _score(live: LiveSegment, query: F32, rows: Rows | None) -> F32:
-    segment = live.segment
-    chosen = np.arange(segment.photos) if rows is None else rows
-    scores = np.empty(len(chosen), np.float32)
-    step = _BLOCK // len(query)
-    for start in range(0, len(chosen), step):
-        block = segment.encoded_rows(chosen[start : start + step])
-        scores[start : start + step] = score(query, segment.axis, block)
-    if rows is None:
-        scores[live.deleted] = -np.inf
+def _nearest_live(live: LiveSegment, query: Query, count: int) -> Rows:
+    """Return at least `count` live rows nearest by code, asking for more where deleted ones are."""
+    asked = count + min(len(live.deleted), count // 4)
+    while True:
+        rows = live.keep_live(nearest_codes(live.segment.codes, query.code, asked))
+        if len(rows) >= count:
+            return rows
+        asked *= 2
+
+
+def _score(segment: Segment, query: Query, rows: Rows) -> F32:
+    scores = np.empty(len(rows), np.float32)
+    step = _BLOCK // len(query.rest)
+    for start in range(0, len(rows), step):
+        block = segment.encoded_rows(rows[start : start + step])
+        scores[start : start + step] = score(query, block)
     return scores
 
 
-def _top(scores: F32, k: int) -> Rows:
-    """Return positions of the `k` highest finite scores, best first; equal ones in row order."""
+def top(scores: F32, k: int) -> Rows:
+    """Return positions of the `k` highest scores, best first; equal ones in row order."""
+    kept = np.arange(len(scores))
     if k < len(scores):
         floor = np.partition(scores, len(scores) - k)[len(scores) - k]
-        kept = np.flatnonzero((scores >= floor) & (scores > -np.inf))
-    else:
-        kept = np.flatnonzero(scores > -np.inf)
+        kept = np.flatnonzero(scores >= floor)
     return kept[np.argsort(-scores[kept], kind="stable")][:k]
 
 
 def _paths(
-    segments: Sequence[LiveSegment], chosen: Sequence[Rows | None], positions: Rows
+    segments: Sequence[LiveSegment], chosen: Sequence[Rows], positions: npt.NDArray[np.intp]
 ) -> list[str]:
-    counts = [
-        live.segment.photos if rows is None else len(rows)
-        for live, rows in zip(segments, chosen, strict=True)
-    ]
-    starts = np.cumsum([0, *counts])
+    starts = np.cumsum([0, *map(len, chosen)])
     paths = []
     for position in positions:
         which = int(np.searchsorted(starts, position, side="right")) - 1
-        row = int(position - starts[which])
-        rows = chosen[which]
-        segment = segments[which].segment
-        paths.append(path_from_bytes(segment.path_at(row if rows is None else int(rows[row]))))
+        row = int(chosen[which][position - starts[which]])
+        paths.append(path_from_bytes(segments[which].segment.paths.at(row)))
     return paths

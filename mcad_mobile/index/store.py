@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE
-from mcad_mobile.index.format import damaged, open_segment, path_from_bytes, verify_segment
+from mcad_mobile.index.format import damaged, open_segment, verify_segment
 from mcad_mobile.index.manifest import (
     NAME,
     Manifest,
@@ -20,6 +21,8 @@ from mcad_mobile.index.manifest import (
     sync_directory,
     write_manifest,
 )
+from mcad_mobile.index.merge import segment_items
+from mcad_mobile.index.paths import path_from_bytes
 from mcad_mobile.index.search import Hits, LiveSegment, search_segments
 from mcad_mobile.index.writer import IndexWriter, locked, remove_strays
 
@@ -84,18 +87,24 @@ class PhotoIndex:
 
     @property
     def bytes_per_photo(self) -> float:
-        """Bytes of codes, magnitudes and the three float32 beside them, for each live photo."""
-        row = self.dim // 8 + self.dim + 12
-        rows = sum(live.segment.photos for live in self._commit[1])
-        return row * rows / self.photos if self.photos else float(row)
+        """Bytes of all that is stored, paths too, for each live photo; what fills up pages of
+        4096 bytes is not counted."""
+        used = sum(part.length for live in self._commit[1] for part in live.segment.parts.values())
+        return used / self.photos if self.photos else 0.0
 
     def paths(self) -> list[str]:
-        """Return the paths of all photos, sorted."""
-        return sorted(
-            path_from_bytes(live.segment.path_at(int(row)))
-            for live in self._commit[1]
-            for row in live.live_rows()
-        )
+        """Return the paths of all photos, sorted by their bytes."""
+        streams = [segment_items(live, number) for number, live in enumerate(self._commit[1])]
+        return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
+
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return the stamps of all photos by path: what their files were, see sync.py."""
+        return {
+            path_from_bytes(path): (int(stamp[0]), int(stamp[1]))
+            for number, live in enumerate(self._commit[1])
+            for path, _, row in segment_items(live, number)
+            for stamp in [live.segment.stamps[row]]
+        }
 
     def check_student(self, sha256: str, dim: int) -> None:
         """Raise PhotoIndexError, naming both sides, unless the index is of that student."""

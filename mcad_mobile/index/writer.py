@@ -1,11 +1,11 @@
-"""Changes to an index: gathered in a temporary file, then one commit that a crash can't tear."""
+"""Changes to an index: gathered first, then one commit that a crash can't tear."""
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -13,13 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index.codes import F32, NORM_TOLERANCE, decode, encode
-from mcad_mobile.index.format import (
-    Batch,
-    path_to_bytes,
-    verify_segment,
-    write_segment,
-)
+from mcad_mobile.index.codes import F32, NORM_TOLERANCE
+from mcad_mobile.index.format import Segment, Stamps, verify_segment, write_segment
 from mcad_mobile.index.manifest import (
     Manifest,
     SegmentEntry,
@@ -27,49 +22,26 @@ from mcad_mobile.index.manifest import (
     segment_name,
     write_manifest,
 )
+from mcad_mobile.index.merge import (
+    BATCH,
+    Item,
+    Spool,
+    embeddings_of,
+    merged,
+    plan_merge,
+    segment_items,
+)
+from mcad_mobile.index.paths import MAX_LENGTH, path_to_bytes
+from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.search import LiveSegment
 
 LOCK_NAME = "lock"
 
-_BATCH = 1024
-# Below this many photos an average says little, and all of them are scored by their bytes anyway.
-_AXIS_FROM = 256
-_AXIS_GROWTH = 8
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a commit merges into its new segment, and whether it takes the axis anew."""
-
-    absorbed: tuple[int, ...]
-    new_axis: bool
-
-
-def plan_merge(live: Sequence[int], deleted: Sequence[int], added: int, axis_photos: int) -> Plan:
-    """Decide which segments, of `live` and `deleted` rows each, join the `added` new photos.
-
-    All do when the index has grown eightfold since its axis was taken, over `axis_photos`. Else
-    those that are more dead than alive, and every segment not over twice as large as what has
-    joined before it. Sizes thus at least double from one segment to the next: an index of N
-    photos has at most log2 N of them, and a photo is copied about as often.
-    """
-    total = sum(live) + added
-    if total >= _AXIS_FROM and total >= _AXIS_GROWTH * axis_photos:
-        return Plan(tuple(range(len(live))), new_axis=True)
-    absorbed = {i for i, alive in enumerate(live) if deleted[i] > alive}
-    size = added + sum(live[i] for i in absorbed)
-    for i in sorted(range(len(live)), key=lambda i: live[i]):
-        if i not in absorbed and live[i] <= 2 * size:
-            absorbed.add(i)
-            size += live[i]
-    return Plan(tuple(sorted(absorbed)), new_axis=False)
-
 
 class IndexWriter:
-    """Adds and deletes photos; nothing is visible to a reader before `commit`.
+    """Adds, moves and deletes photos; nothing is visible to a reader before `commit`.
 
-    `spool` is an empty binary file for embeddings: they wait there, not in memory, because the
-    axis, and so their codes, is known only when the last of them is there.
+    `spool` is an empty binary file, where new embeddings wait.
     """
 
     def __init__(
@@ -82,39 +54,65 @@ class IndexWriter:
         self._directory = directory
         self._manifest = manifest
         self._segments = segments
-        self._spool = spool
-        self._spooled = 0
-        self._pending: dict[bytes, int] = {}
+        self._spool = Spool(spool, manifest.dim)
+        # Photos to write: number of the source (the spool comes after the segments) and row.
+        self._pending: dict[bytes, tuple[int, int]] = {}
+        self._restamped: dict[bytes, tuple[int, int]] = {}
         self._deleted = [set(map(int, live.deleted)) for live in segments]
         self._changed = False
         self._merge_all = False
 
-    def add(self, paths: Sequence[str], embeddings: npt.NDArray[np.float32]) -> None:
+    def add(
+        self,
+        paths: Sequence[str],
+        embeddings: npt.NDArray[np.float32],
+        stamps: Stamps | None = None,
+    ) -> None:
         """Add photos with embeddings [N, D] float32, L2-normalized; a path that exists is replaced.
 
-        Of a path given twice the last embedding counts. PhotoIndexError when the shapes don't
-        match, a path is empty, or an embedding is not finite or not of length 1 (within 0.01).
+        `stamps` [N, 2] uint32 say what the files were when they were embedded (see sync.py); zeros
+        unless given. Of a path given twice the last embedding counts. PhotoIndexError when the
+        shapes don't match, a path is empty or longer than 65535 bytes, or an embedding is not
+        finite or not of length 1 (within 0.01).
         """
-        raw = [path_to_bytes(path) for path in paths]
-        rows = _checked(paths, embeddings, self._manifest.dim)
+        raw = _checked_paths(paths)
+        rows = _checked_rows(paths, embeddings, self._manifest.dim)
+        if stamps is None:
+            stamps = np.zeros((len(raw), 2), np.uint32)
+        first = self._spool.count
         try:
-            self._spool.seek(self._spooled * self._manifest.dim * 4)
-            self._spool.write(rows.tobytes())
+            self._spool.append(rotate(rows), stamps.astype(np.uint32).reshape(len(raw), 2))
         except OSError as error:
             raise _unwritable(self._directory, error) from error
         self._bury(raw)
-        for row, path in enumerate(raw, start=self._spooled):
-            # Taken out first, so that the dictionary keeps the order of the rows.
-            self._pending.pop(path, None)
-            self._pending[path] = row
-        self._spooled += len(raw)
+        for row, path in enumerate(raw, start=first):
+            self._restamped.pop(path, None)
+            self._pending[path] = (len(self._segments), row)
         self._changed = self._changed or bool(raw)
+
+    def move(self, old: str, new: str, stamp: tuple[int, int]) -> bool:
+        """Give a committed photo another path and stamp, and keep its embedding; both paths may be
+        the same. What was at `new` is replaced. False when there is no photo at `old`."""
+        before, after = path_to_bytes(old), _checked_paths([new])[0]
+        for number, (live, dead) in enumerate(zip(self._segments, self._deleted, strict=True)):
+            for _, row in live.segment.paths.find([before]):
+                if row in dead:
+                    continue
+                dead.add(row)
+                self._bury([after])
+                self._pending[after] = (number, row)
+                self._restamped[after] = stamp
+                self._changed = True
+                return True
+        return False
 
     def delete(self, paths: Sequence[str]) -> int:
         """Delete photos and return how many there were; unknown paths are passed over."""
         raw = list({path_to_bytes(path): None for path in paths})
         count = self._bury(raw)
-        count += sum(self._pending.pop(path, None) is not None for path in raw)
+        for path in raw:
+            count += self._pending.pop(path, None) is not None
+            self._restamped.pop(path, None)
         self._changed = self._changed or count > 0
         return count
 
@@ -149,24 +147,37 @@ class IndexWriter:
         generation = self._manifest.generation + 1
         photos = len(self._pending) + sum(live[i] for i in absorbed)
         if photos:
-            for i in absorbed:
+            pending: list[Item] = sorted((path, *at) for path, at in self._pending.items())
+            for i in {*absorbed, *(item[1] for item in pending)} - {len(self._segments)}:
                 # Copying unread bytes would give damage a checksum that says it is fine.
                 verify_segment(self._segments[i].segment)
             if plan.new_axis:
-                axis, axis_photos = self._new_axis(absorbed), photos
+                axis, axis_photos = self._new_axis(absorbed, pending), photos
             name = segment_name(generation)
             crc = write_segment(
                 self._directory / name,
                 axis=axis,
                 axis_photos=axis_photos,
                 photos=photos,
-                batches=self._batches(absorbed, axis),
+                batches=merged(
+                    self._sources(),
+                    [*(segment_items(self._current(i), i) for i in absorbed), pending],
+                    self._restamped,
+                    axis,
+                ),
             )
             entries.append(SegmentEntry(name, photos, crc))
         write_manifest(
             self._directory,
             replace(self._manifest, generation=generation, segments=tuple(entries)),
         )
+
+    def _sources(self) -> list[Segment | Spool]:
+        return [*(live.segment for live in self._segments), self._spool]
+
+    def _current(self, i: int) -> LiveSegment:
+        """Return a segment with what this writer has deleted of it."""
+        return LiveSegment(self._segments[i].segment, np.array(sorted(self._deleted[i]), np.intp))
 
     def _axis_in_use(self, live: Sequence[int]) -> tuple[F32, int]:
         """Return the axis of the largest segment, or zeros for an index that has none."""
@@ -175,56 +186,25 @@ class IndexWriter:
         segment = self._segments[int(np.argmax(live))].segment
         return segment.axis, segment.axis_photos
 
-    def _new_axis(self, absorbed: Sequence[int]) -> F32:
+    def _new_axis(self, absorbed: Sequence[int], pending: Sequence[Item]) -> F32:
         """Return the direction of the mean of all photos, or zeros when they cancel out."""
         total = np.zeros(self._manifest.dim, np.float64)
-        for i in absorbed:
-            segment = self._segments[i].segment
-            for rows in self._live_rows(i):
-                embeddings = decode(segment.encoded_rows(rows), segment.axis)
-                total += embeddings.sum(axis=0, dtype=np.float64)
-        for embeddings, _ in self._spooled_batches():
-            total += embeddings.sum(axis=0, dtype=np.float64)
+        wanted = [(i, self._current(i).live_rows()) for i in absorbed]
+        for i in {item[1] for item in pending}:
+            wanted.append((i, np.sort(np.array([row for _, s, row in pending if s == i], np.intp))))
+        sources = self._sources()
+        for i, rows in wanted:
+            for start in range(0, len(rows), BATCH):
+                part = embeddings_of(sources[i], rows[start : start + BATCH])
+                total += part.sum(axis=0, dtype=np.float64)
         length = np.linalg.norm(total)
         return (total / length if length > 0 else total).astype(np.float32)
-
-    def _batches(self, absorbed: Sequence[int], axis: F32) -> Iterator[Batch]:
-        for i in absorbed:
-            segment = self._segments[i].segment
-            same = np.array_equal(segment.axis, axis)
-            for rows in self._live_rows(i):
-                encoded = segment.encoded_rows(rows)
-                if not same:
-                    encoded = encode(decode(encoded, segment.axis), axis)
-                yield Batch(encoded, [segment.path_at(int(row)) for row in rows])
-        for embeddings, paths in self._spooled_batches():
-            yield Batch(encode(embeddings, axis), paths)
-
-    def _live_rows(self, i: int) -> Iterator[npt.NDArray[np.intp]]:
-        dead = np.array(sorted(self._deleted[i]), np.intp)
-        rows = LiveSegment(self._segments[i].segment, dead).live_rows()
-        for start in range(0, len(rows), _BATCH):
-            yield rows[start : start + _BATCH]
-
-    def _spooled_batches(self) -> Iterator[tuple[F32, list[bytes]]]:
-        paths = list(self._pending)
-        rows = np.fromiter(self._pending.values(), np.intp, len(paths))
-        width = self._manifest.dim * 4
-        for start in range(0, self._spooled, _BATCH):
-            stop = min(start + _BATCH, self._spooled)
-            first, last = np.searchsorted(rows, (start, stop))
-            if first == last:
-                continue
-            self._spool.seek(start * width)
-            data = self._spool.read((stop - start) * width)
-            embeddings = np.frombuffer(data, np.float32).reshape(-1, self._manifest.dim)
-            yield embeddings[rows[first:last] - start], paths[first:last]
 
     def _bury(self, raw: Sequence[bytes]) -> int:
         """Mark the committed photos of these paths deleted; return how many were not yet."""
         count = 0
         for live, dead in zip(self._segments, self._deleted, strict=True):
-            rows = {row for _, row in live.segment.find(raw)} - dead
+            rows = {row for _, row in live.segment.paths.find(raw)} - dead
             dead |= rows
             count += len(rows)
         return count
@@ -256,16 +236,26 @@ def remove_strays(directory: Path, manifest: Manifest) -> None:
             file.unlink(missing_ok=True)
 
 
-def _checked(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim: int) -> F32:
+def _checked_paths(paths: Sequence[str]) -> list[bytes]:
+    raw = [path_to_bytes(path) for path in paths]
+    for path in raw:
+        if not 0 < len(path) <= MAX_LENGTH:
+            what = "an empty path" if not path else f"a path of {len(path)} bytes"
+            raise PhotoIndexError(
+                f"A photo has {what}.", f"Give each photo a path of 1 to {MAX_LENGTH} bytes."
+            )
+    return raw
+
+
+def _checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim: int) -> F32:
+    """Return the embeddings, each of length exactly 1."""
     if embeddings.shape != (len(paths), dim):
         raise PhotoIndexError(
             f"{len(paths)} paths came with embeddings of shape {list(embeddings.shape)}; this "
             f"index takes [{len(paths)}, {dim}].",
             "Embed the photos with the bundle that the index was made with.",
         )
-    if "" in paths:
-        raise PhotoIndexError("A photo has an empty path.", "Give each photo its path.")
-    rows = np.ascontiguousarray(embeddings, np.float32)
+    rows = np.asarray(embeddings, np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
     if len(wrong):
@@ -275,7 +265,8 @@ def _checked(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim: int
             f"({len(wrong)} of {len(paths)} are like that).",
             "Give L2-normalized float32 embeddings without NaN or infinity.",
         )
-    return rows
+    scaled: F32 = rows / norms[:, None]
+    return scaled
 
 
 def _unwritable(directory: Path, error: OSError) -> PhotoIndexError:

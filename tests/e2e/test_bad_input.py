@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from conftest import mcad
+from exported import mcad
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.index import PhotoIndex

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import onnx
 import pytest
-from conftest import mcad
+from exported import mcad
 
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.runtimes import choose_rung, load_rung, normalize

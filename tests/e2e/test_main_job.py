@@ -7,7 +7,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from conftest import mcad, mcad_json
+from exported import mcad, mcad_json
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 from index_embeddings import names, photos_and_queries
 
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.codes import Encoded, decode, encode, estimate, quantize_query, score
-from mcad_mobile.index.format import Batch, open_segment, path_to_bytes, write_segment
+from mcad_mobile.index.codes import Encoded, decode, encode, estimate, score, split_query
+from mcad_mobile.index.format import Batch, open_segment, write_segment
+from mcad_mobile.index.paths import path_to_bytes
+from mcad_mobile.index.rotation import rotate, unrotate
 
 DOC = Path(__file__).parents[2] / "docs/index-format.md"
+GOLDEN = Path(__file__).parents[1] / "golden/index"
 
 AXIS = np.array([0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0], np.float32)
 PHOTOS = np.array(
@@ -40,10 +44,30 @@ def documented_bytes() -> bytes:
     return bytes(raw)
 
 
-def as_documented(raw: bytes, query: list[float]) -> dict[str, float]:
-    """Score every photo of a segment with plain Python, from the page and nothing else."""
+def rotated_as_documented(vector: list[float]) -> list[float]:
+    """H S2 H S1 v with plain Python."""
+    dim, state, signs = len(vector), 1, []
+    for _ in range(2 * dim):
+        state = (state * 1664525 + 1013904223) % 2**32
+        signs.append(-1 if state >= 2**31 else 1)
+    for flips in (signs[:dim], signs[dim:]):
+        flipped = [v * s for v, s in zip(vector, flips, strict=True)]
+        vector = [
+            sum(
+                v * (math.cos(2 * math.pi * j * k / dim) + math.sin(2 * math.pi * j * k / dim))
+                for j, v in enumerate(flipped)
+            )
+            / math.sqrt(dim)
+            for k in range(dim)
+        ]
+    return vector
+
+
+def as_documented(raw: bytes, query: list[float]) -> dict[bytes, tuple[float, tuple[int, int]]]:
+    """Score every photo of a segment with plain Python, from the page and nothing else: path ->
+    (score, stamps). `query` is rotated."""
     magic, dim, parts, photos = struct.unpack_from("<8sIIQ", raw, 0)
-    assert (magic, parts) == (b"MCADSEG1", 10)
+    assert (magic, parts) == (b"MCADSEG2", 8)
     assert struct.unpack_from("<I", raw, 4092)[0] == zlib.crc32(raw[:4092])
     data = []
     for part in range(parts):
@@ -52,54 +76,102 @@ def as_documented(raw: bytes, query: list[float]) -> dict[str, float]:
         data.append(raw[offset : offset + length])
         assert zlib.crc32(data[-1]) == crc
     axis = struct.unpack(f"<{dim}f", data[0])
-    along, scales = (struct.unpack(f"<{photos}f", data[part]) for part in (2, 4))
-    ids = struct.unpack(f"<{photos}Q", data[6])
-    id_rows = struct.unpack(f"<{photos}I", data[7])
-    ends = struct.unpack(f"<{photos + 1}Q", data[8])
-    assert list(ids) == sorted(ids)
+    along, scales = struct.unpack(f"<{photos}h", data[2]), struct.unpack(f"<{photos}H", data[3])
+    starts = struct.unpack(f"<{-(-photos // 16)}Q", data[6])
 
     a = sum(q * m for q, m in zip(query, axis, strict=True))
     r = [q - a * m for q, m in zip(query, axis, strict=True)]
-    scores = {}
+    found: dict[bytes, tuple[float, tuple[int, int]]] = {}
+    offset, path = 0, b""
     for row in range(photos):
-        path = data[9][ends[row] : ends[row + 1]]
-        id = int.from_bytes(hashlib.sha256(path).digest()[:8], "little")
-        assert id_rows[ids.index(id)] == row
+        if row % 16 == 0:
+            assert offset == starts[row // 16]
+            assert data[7][offset] == 0
+        shared, length = struct.unpack_from("<BH", data[7], offset)
+        before, path = path, path[:shared] + data[7][offset + 3 : offset + 3 + length]
+        assert path > before
+        offset += 3 + length
         dot = 0.0
         for i in range(dim):
-            w = 2 * data[5][row * dim + i] + 1
+            w = 2 * data[4][row * dim + i] + 1
             bit = data[1][row * dim // 8 + i // 8] >> i % 8 & 1
             dot += r[i] * (w if bit else -w)
-        scores[path.decode()] = a * along[row] + scales[row] * dot
-    return scores
+        score = a * along[row] / 32767 + scales[row] * 2.0**-24 * dot
+        first, second = struct.unpack_from("<II", data[5], 8 * row)
+        found[path] = (score, (first, second))
+    assert offset == len(data[7])
+    return found
+
+
+def write_example(file: Path) -> None:
+    stamps = np.array([[1, 2], [0xDEADBEEF, 0]], np.uint32)
+    paths = [path_to_bytes(path) for path in ("Müll/a.jpg", "Müll/b.jpg")]
+    batch = Batch(encode(PHOTOS, AXIS), stamps, paths)
+    write_segment(file, axis=AXIS, axis_photos=2, photos=2, batches=[batch])
 
 
 def test_the_worked_example_of_the_page_is_what_we_write(tmp_path: Path) -> None:
-    file = tmp_path / "example.mcs"
-    batch = Batch(encode(PHOTOS, AXIS), [path_to_bytes(p) for p in ("a.jpg", "ü/b.jpg")])
-    write_segment(file, axis=AXIS, axis_photos=2, photos=2, batches=[batch])
-    assert file.read_bytes() == documented_bytes()
+    write_example(tmp_path / "example.mcs")
+    assert (tmp_path / "example.mcs").read_bytes() == documented_bytes()
 
 
 def test_the_worked_example_of_the_page_scores_as_the_page_says() -> None:
     encoded = encode(PHOTOS, AXIS)
-    quantized = quantize_query(QUERY, AXIS)
-    assert (int(quantized.signs[0]), *(int(p[0]) for p in quantized.planes)) == (0x0D, 0x0F, 0x02)
-    assert (float(quantized.gain), quantized.total) == (0.25, 6)
-    estimates = np.empty(2, np.float32)
-    estimate(quantized, encoded.codes, encoded.along, encoded.factors, estimates)
-    assert estimates.tolist() == [0.5546875, 0.0]
-    assert np.allclose(score(QUERY, AXIS, encoded), [0.624803, 0.000004], atol=1e-6)
-    assert as_documented(documented_bytes(), QUERY.tolist()) == pytest.approx(
-        {"a.jpg": 0.624803, "ü/b.jpg": 0.000004}, abs=1e-6
+    query = split_query(QUERY, AXIS)
+    assert query.code.tolist() == [0x0D]
+    estimates = estimate(query, encoded.codes, encoded.along)
+    assert np.allclose(estimates, [0.502140, 0.058136], atol=1e-6)
+    assert np.allclose(score(query, encoded), [0.624453, 0.000252], atol=1e-6)
+    found = as_documented(documented_bytes(), QUERY.tolist())
+    assert [*found] == ["Müll/a.jpg".encode(), "Müll/b.jpg".encode()]
+    assert [stamps for _, stamps in found.values()] == [(1, 2), (0xDEADBEEF, 0)]
+    assert [s for s, _ in found.values()] == pytest.approx([0.624453, 0.000252], abs=1e-6)
+
+
+def test_the_rotation_is_that_of_the_page_and_can_be_undone() -> None:
+    unit_vector = np.eye(8, dtype=np.float32)[0]
+    shown = [0, 0.25, -0.5, 0.603553, 0.5, 0.25, 0, -0.103553]
+    assert rotate(unit_vector).tolist() == pytest.approx(shown, abs=1e-6)
+    for dim in (8, 40, 256):
+        rows = photos_and_queries(3, 1, dim=dim)[0]
+        turned = rotate(rows)
+        assert turned.dtype == np.float32
+        for row, expected in zip(turned, rows.tolist(), strict=True):
+            assert row.tolist() == pytest.approx(rotated_as_documented(expected), abs=1e-5)
+        assert np.allclose(turned @ turned.T, rows @ rows.T, atol=1e-5)
+        assert np.allclose(unrotate(turned), rows, atol=1e-5)
+
+
+def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path) -> None:
+    directory = shutil.copytree(GOLDEN, tmp_path / "index")
+    expected = json.loads((GOLDEN / "expected.json").read_text())
+    index = PhotoIndex.open(directory)
+    index.verify()
+    assert index.photos == expected["photos"] == len(expected["paths_hex"])
+    assert [path_to_bytes(path).hex() for path in index.paths()] == expected["paths_hex"]
+    stamps = {path_to_bytes(path).hex(): [*stamp] for path, stamp in index.stamps().items()}
+    assert stamps == expected["stamps"]
+    assert rotate(np.float32(expected["rotation"]["of"])).tolist() == pytest.approx(
+        expected["rotation"]["is"], abs=1e-5
     )
+    embeddings = {path: np.array(row) for path, row in expected["embeddings"].items()}
+    for query in expected["queries"]:
+        vector = np.float32(query["embedding"])
+        hits = index.search(vector, k=index.photos, exact=True)
+        found = {path_to_bytes(p).hex(): s for p, s in zip(hits.paths, hits.scores, strict=True)}
+        assert found == pytest.approx(
+            dict(zip(query["paths_hex"], query["scores"], strict=True)), abs=2e-5
+        )
+        # And the file beside it is itself true: scores are the products of what was put in.
+        true = {path: float(row @ vector) for path, row in embeddings.items()}
+        assert found == pytest.approx(true, abs=5e-3)
 
 
 def test_a_reader_written_from_the_page_gives_our_scores(tmp_path: Path) -> None:
     photos, queries = photos_and_queries(300, 1, dim=40)
     index = PhotoIndex.create(tmp_path, dim=40, student_sha256="ab" * 32, student="tiny")
     with index.writer() as writer:
-        writer.add(names(300), photos)
+        writer.add(names(300), photos, np.arange(600, dtype=np.uint32).reshape(300, 2))
         writer.delete(["photo/000003.jpg"])
     with index.writer() as writer:
         writer.delete(["photo/000007.jpg"])
@@ -114,11 +186,13 @@ def test_a_reader_written_from_the_page_gives_our_scores(tmp_path: Path) -> None
     hits = index.search(queries[0], k=300, exact=True)
     segment = (tmp_path / entry["file"]).read_bytes()
     assert struct.unpack_from("<I", segment, 4092)[0] == entry["header_crc32"]
-    scores = as_documented(segment, queries[0].tolist())
-    assert scores.pop("photo/000007.jpg") < 1
+    found = as_documented(segment, rotated_as_documented(queries[0].tolist()))
+    assert found.pop(b"photo/000007.jpg")
     assert dict(zip(hits.paths, hits.scores.tolist(), strict=True)) == pytest.approx(
-        scores, abs=1e-5
+        {path.decode(): score for path, (score, _) in found.items()}, abs=1e-5
     )
+    assert found[b"photo/000100.jpg"][1] == (200, 201)
+    assert index.stamps()["photo/000100.jpg"] == (200, 201)
 
 
 @pytest.mark.parametrize("dim", [8, 40, 96, 256])
@@ -127,23 +201,16 @@ def test_estimates_follow_the_formula_of_the_page(dim: int) -> None:
     axis = photos.mean(axis=0)
     axis /= np.linalg.norm(axis)
     encoded = encode(photos, axis)
-    estimates = np.empty(5000, np.float32)
-    quantized = quantize_query(queries[0], axis)
-    estimate(quantized, encoded.codes, encoded.along, encoded.factors, estimates)
+    estimates = estimate(split_query(queries[0], axis), encoded.codes, encoded.along)
 
     a = queries[0] @ axis
     r = queries[0] - a * axis
-    best = None
-    for fraction in (0.3, 0.4, 0.5, 0.6, 0.8, 1.0):
-        u = np.minimum(3, np.rint(np.abs(r) / (np.abs(r).max() / 3 * fraction)))
-        quality = (u @ np.abs(r)) ** 2 / (u @ u)
-        if best is None or quality > best[0]:
-            best = (quality, u, (u @ np.abs(r)) / (u @ u))
-    assert best is not None
-    _, u, gain = best
+    step = np.abs(r).max() / 15
+    u = np.rint(np.abs(r) / step)
     disagree = (np.unpackbits(encoded.codes, axis=1, bitorder="little") > 0) != (r > 0)
-    d = disagree @ u
-    expected = a * encoded.along + gain * encoded.factors * (u.sum() - 2 * d)
+    along = encoded.along / 32767
+    sums = step * (u.sum() - 2 * (disagree @ u))
+    expected = a * along + np.sqrt(np.pi / 2 / dim) * np.sqrt(1 - along**2) * sums
     assert np.allclose(estimates, expected, atol=1e-5)
     assert np.corrcoef(estimates, photos @ queries[0])[0, 1] > 0.8
 
@@ -160,18 +227,14 @@ def test_decoding_gives_the_photo_back_to_about_half_a_step() -> None:
 
 def test_a_query_along_the_axis_ranks_by_that_alone() -> None:
     encoded = encode(PHOTOS, AXIS)
-    estimates = np.empty(2, np.float32)
-    quantized = quantize_query(AXIS, AXIS)
-    estimate(quantized, encoded.codes, encoded.along, encoded.factors, estimates)
-    assert estimates.tolist() == encoded.along.tolist() == [0.125, 0.5]
+    estimates = estimate(split_query(AXIS, AXIS), encoded.codes, encoded.along)
+    assert estimates.tolist() == pytest.approx([0.125, 0.5], abs=1e-4)
 
 
 def test_what_a_scan_reads_is_mapped_and_not_copied(tmp_path: Path) -> None:
-    file = tmp_path / "example.mcs"
-    batch = Batch(encode(PHOTOS, AXIS), [b"a", b"b"])
-    write_segment(file, axis=AXIS, axis_photos=2, photos=2, batches=[batch])
-    segment = open_segment(file)
-    for array in (segment.codes, segment.along, segment.factors, segment.scales):
+    write_example(tmp_path / "example.mcs")
+    segment = open_segment(tmp_path / "example.mcs")
+    for array in (segment.codes, segment.along, segment.scales, segment.stamps):
         assert not array.flags.owndata
         assert not array.flags.writeable
 
@@ -181,13 +244,14 @@ def test_rows_come_out_as_they_went_in_whether_adjacent_or_apart(tmp_path: Path)
     axis = np.zeros(64, np.float32)
     written = encode(photos, axis)
     file = tmp_path / "example.mcs"
-    batch = Batch(written, [path_to_bytes(path) for path in names(200)])
+    stamps = np.zeros((200, 2), np.uint32)
+    batch = Batch(written, stamps, [path_to_bytes(path) for path in names(200)])
     write_segment(file, axis=axis, axis_photos=0, photos=200, batches=[batch])
     segment = open_segment(file)
     for rows in (np.array([7]), np.arange(50, 90), np.array([0, 3, 4, 199])):
         read = segment.encoded_rows(rows)
         for field in Encoded.__dataclass_fields__:
             assert np.array_equal(getattr(read, field), getattr(written, field)[rows])
-        assert [segment.path_at(int(row)).decode() for row in rows] == [
+        assert [segment.paths.at(int(row)).decode() for row in rows] == [
             names(200)[row] for row in rows
         ]

@@ -15,7 +15,7 @@ from index_embeddings import F32, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.search import candidates
+from mcad_mobile.index.search import scanned
 
 Build = Callable[..., PhotoIndex]
 
@@ -55,7 +55,7 @@ def recall(found: list[list[int]], true: np.ndarray) -> float:
 def test_two_passes_find_the_ten_nearest_of_exact_float_search(build: Build) -> None:
     photos, queries = photos_and_queries(20_000, 100, dim=256)
     index = build(photos)
-    assert candidates(20_000, 10) < 20_000 / 10
+    assert scanned(20_000, 10) < 20_000 / 10
     found = [rows(index.search(query).paths) for query in queries]
     true = np.argsort(-(queries @ photos.T), axis=1)[:, :10]
     assert recall(found, true) >= 0.99
@@ -76,10 +76,10 @@ def test_exact_search_agrees_with_faiss_flat(build: Build) -> None:
 def test_widths_that_are_not_whole_words_are_scanned_too(build: Build, dim: int) -> None:
     photos, queries = photos_and_queries(5000, 40, dim=dim)
     index = build(photos)
-    assert candidates(5000, 10) < 5000
-    scanned = [index.search(query).paths for query in queries]
+    assert scanned(5000, 10) < 5000
+    found = [index.search(query).paths for query in queries]
     exact = [index.search(query, exact=True).paths for query in queries]
-    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(scanned, exact, strict=True)])
+    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
     assert same >= 0.95
 
 

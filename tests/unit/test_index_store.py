@@ -19,7 +19,6 @@ def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
     assert (index.dim, index.student, index.student_sha256) == (64, "tiny", SHA)
     assert index.photos == 50
     assert index.paths() == names(50)
-    assert index.bytes_per_photo == 64 / 8 + 64 + 12
 
 
 def test_a_second_index_in_the_same_directory_is_refused(tmp_path: Path) -> None:
@@ -179,7 +178,6 @@ def test_compacting_keeps_results_and_drops_tombstones(tmp_path: Path) -> None:
     assert np.allclose([h.scores for h in after], [h.scores for h in before], atol=1e-6)
     assert len(list(tmp_path.glob("*.mcs"))) == 1
     assert index.photos == 2900
-    assert index.bytes_per_photo == 64 / 8 + 64 + 12
 
 
 def test_photos_added_one_by_one_stay_in_few_segments_and_keep_their_scores(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bundles of the default student, exported once a session by the command itself."""
+"""The command, run as a user runs it, and bundles that it exports."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 
@@ -33,24 +31,3 @@ class Exported:
     def __init__(self, target: str, directory: Path) -> None:
         self.directory = directory
         self.document = mcad_json("export", "--target", target, "--out", directory)
-
-
-@pytest.fixture(scope="session")
-def snapdragon(tmp_path_factory) -> Exported:
-    return Exported("snapdragon", tmp_path_factory.mktemp("bundles") / "snapdragon")
-
-
-@pytest.fixture(scope="session")
-def dimensity(tmp_path_factory) -> Exported:
-    return Exported("dimensity", tmp_path_factory.mktemp("bundles") / "dimensity")
-
-
-@pytest.fixture(scope="session")
-def cpu(tmp_path_factory) -> Exported:
-    return Exported("cpu", tmp_path_factory.mktemp("bundles") / "cpu")
-
-
-@pytest.fixture
-def exported(request) -> Exported:
-    """The bundle that a test is parametrized with, by its fixture's name."""
-    return request.getfixturevalue(request.param)

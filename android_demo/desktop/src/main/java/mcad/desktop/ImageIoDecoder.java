@@ -1,0 +1,67 @@
+package mcad.desktop;
+
+import java.awt.color.ColorSpace;
+import java.awt.image.BufferedImage;
+import java.awt.image.Raster;
+import java.io.IOException;
+import java.io.InputStream;
+import javax.imageio.ImageIO;
+import mcad.engine.Exif;
+import mcad.engine.McadException;
+import mcad.engine.Photo;
+import mcad.engine.PhotoDecoder;
+
+/** Decodes what javax.imageio reads (JPEG, PNG, GIF, BMP), at full size: for tests and for the runner on a JVM. */
+public final class ImageIoDecoder implements PhotoDecoder {
+    @Override
+    public Photo decode(Source source, int atLeast) throws IOException {
+        int orientation;
+        try (InputStream in = source.open()) {
+            orientation = Exif.orientation(in);
+        }
+        BufferedImage image;
+        try (InputStream in = source.open()) {
+            image = ImageIO.read(in);
+        } catch (RuntimeException error) {
+            throw new McadException("The photo cannot be decoded: " + error + ".", "", error);
+        }
+        if (image == null) {
+            throw new McadException("The photo is of a kind that this JVM does not decode.", "");
+        }
+        return new Decoded(image, orientation);
+    }
+
+    private record Decoded(BufferedImage image, int orientation) implements Photo {
+        @Override
+        public int width() {
+            return image.getWidth();
+        }
+
+        @Override
+        public int height() {
+            return image.getHeight();
+        }
+
+        @Override
+        public void readRow(int y, int[] argb) {
+            boolean grey = image.getColorModel().getColorSpace().getType() == ColorSpace.TYPE_GRAY;
+            if (!grey) {
+                image.getRGB(0, y, width(), 1, argb, 0, width());
+                return;
+            }
+            // getRGB takes grey samples for linear light and brightens them; they are gamma-coded as all others.
+            Raster raster = image.getRaster();
+            boolean alpha = image.getColorModel().hasAlpha();
+            int shift = raster.getSampleModel().getSampleSize(0) - 8;
+            for (int x = 0; x < width(); x++) {
+                int value = byteOf(raster.getSample(x, y, 0), shift);
+                int opacity = alpha ? byteOf(raster.getSample(x, y, 1), shift) : 255;
+                argb[x] = opacity << 24 | value << 16 | value << 8 | value;
+            }
+        }
+
+        private static int byteOf(int sample, int shift) {
+            return shift >= 0 ? sample >> shift : sample * 255 / ((1 << 8 + shift) - 1);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+package mcad.desktop;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import mcad.engine.Json;
+import mcad.engine.Memory;
+import mcad.engine.index.Hits;
+import mcad.engine.index.PhotoIndex;
+
+/**
+ * Times searches of a real index on this thread: INDEX QUERIES.f32 WARM_UP SEARCHES K. Prints the milliseconds of each
+ * search, the heap after it all, and what the exact search finds beside what the two passes find.
+ */
+final class SearchBenchmark {
+    private static final double MS = 1e6;
+
+    private SearchBenchmark() {}
+
+    public static void main(String[] arguments) throws IOException {
+        long started = System.nanoTime();
+        PhotoIndex index = PhotoIndex.open(Paths.get(arguments[0]));
+        double openMs = (System.nanoTime() - started) / MS;
+        List<float[]> queries = read(arguments[1], index.dim());
+        int warmUp = Integer.parseInt(arguments[2]);
+        int searches = Integer.parseInt(arguments[3]);
+        int k = Integer.parseInt(arguments[4]);
+        for (int i = 0; i < warmUp; i++) {
+            index.search(queries.get(i % queries.size()), k);
+        }
+        List<Double> scan = new ArrayList<>();
+        List<Double> rescore = new ArrayList<>();
+        List<Double> total = new ArrayList<>();
+        List<Object> found = new ArrayList<>();
+        for (int i = 0; i < searches; i++) {
+            long begun = System.nanoTime();
+            Hits hits = index.search(queries.get(i % queries.size()), k);
+            total.add((System.nanoTime() - begun) / MS);
+            scan.add(hits.scanMs());
+            rescore.add(hits.rescoreMs());
+            if (i < queries.size()) {
+                found.add(Arrays.asList(hits.paths()));
+            }
+        }
+        Memory memory = Memory.now();
+        Runtime runtime = Runtime.getRuntime();
+        System.out.println(Json.write(Json.object("photos", index.photos(), "dim", index.dim(), "open_ms", openMs,
+            "scan", scan, "rescore", rescore, "total", total, "found", found, "heap_limit_mib",
+            runtime.maxMemory() / 1048576.0, "heap_mib", (runtime.totalMemory() - runtime.freeMemory()) / 1048576.0,
+            "pss_mib", memory.pss(), "java", System.getProperty("java.vm.name") + " "
+                + System.getProperty("java.vm.version"))));
+        index.close();
+    }
+
+    private static List<float[]> read(String file, int width) throws IOException {
+        ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(Paths.get(file))).order(ByteOrder.LITTLE_ENDIAN);
+        List<float[]> rows = new ArrayList<>();
+        while (in.hasRemaining()) {
+            float[] row = new float[width];
+            for (int i = 0; i < width; i++) {
+                row[i] = in.getFloat();
+            }
+            rows.add(row);
+        }
+        return rows;
+    }
+}

@@ -1,0 +1,263 @@
+package mcad.engine;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/** A directory with bundle.json (schema mcad-bundle/1) and all that a phone needs to search. */
+public final class Bundle {
+    public static final String SCHEMA = "mcad-bundle/1";
+    public static final String MANIFEST = "bundle.json";
+
+    private static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
+    private static final int CHUNK = 1 << 16;
+
+    /** A file of the bundle: path relative to it, in POSIX spelling. */
+    public record FileRecord(String path, String sha256, long bytes) {}
+
+    /** A tower's input or output: "float32" or "int32", and a shape that starts with 1. */
+    public record TensorSpec(String name, String dtype, long[] shape, String layout) {}
+
+    /** One way to run a tower. The first of its files is the one that a runtime opens. Worst cosine to the float
+     * student as measured at export, or NaN. */
+    public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
+            List<TensorSpec> outputs, int totalNodes, double cosineMin) {
+        public long bytes() {
+            long sum = 0;
+            for (FileRecord file : files) {
+                sum += file.bytes();
+            }
+            return sum;
+        }
+    }
+
+    /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files. */
+    public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts) {}
+
+    /** The fallback ladder of one tower, best first, and its self-test. */
+    public record Tower(List<Rung> rungs, Golden golden) {}
+
+    /** Everything a tokenizer needs beside its file; {@code length} counts the specials. */
+    public record TokenizerSpec(String kind, FileRecord file, int length, int pad, Map<String, Integer> specials,
+            boolean lowercase) {}
+
+    public final Path directory;
+    public final String name;
+    public final String created;
+    public final String target;
+    public final String studentName;
+    public final String studentSha256;
+    public final int dim;
+    public final Tower image;
+    public final Tower text;
+    public final Preprocess preprocess;
+    public final TokenizerSpec tokenizer;
+    public final FileRecord sample;
+
+    private Bundle(Path directory, JsonFields data) throws McadException {
+        this.directory = directory;
+        name = data.string("name");
+        created = data.string("created");
+        target = data.object("target").string("id");
+        studentName = data.object("student").string("name");
+        studentSha256 = data.object("student").string("sha256");
+        dim = data.object("embedding").integer("dim", 1, 1 << 16);
+        image = tower(data.object("image"));
+        text = tower(data.object("text"));
+        preprocess = Preprocess.of(data.object("preprocess"));
+        tokenizer = tokenizerSpec(data.object("tokenizer"));
+        sample = record(data.object("sample"));
+    }
+
+    /**
+     * Read and check a bundle: schema, files, sizes and, with {@code verify}, checksums (megabytes of reading: once
+     * after copying is enough). McadException names what is wrong.
+     */
+    public static Bundle load(Path directory, boolean verify) throws McadException {
+        Path manifest = directory.resolve(MANIFEST);
+        String json;
+        try {
+            json = new String(Files.readAllBytes(manifest), StandardCharsets.UTF_8);
+        } catch (NoSuchFileException error) {
+            throw new McadException("No bundle at " + directory + ": " + manifest + " is missing.", EXPORT_AGAIN);
+        } catch (IOException error) {
+            throw new McadException(manifest + " cannot be read: " + error + ".", EXPORT_AGAIN, error);
+        }
+        Bundle bundle = parse(directory, json);
+        for (FileRecord file : bundle.files()) {
+            bundle.checkPresent(file);
+        }
+        if (verify) {
+            bundle.verify();
+        }
+        return bundle;
+    }
+
+    /** What a bundle.json says, its files not looked at but for paths that would leave {@code directory}. */
+    static Bundle parse(Path directory, String json) throws McadException {
+        String where = directory.resolve(MANIFEST).toString();
+        JsonFields data = JsonFields.parse(json, where, EXPORT_AGAIN);
+        if (!data.has("schema") || !data.string("schema").equals(SCHEMA)) {
+            throw new McadException(
+                where + " has another schema than the " + SCHEMA + " that this version reads.",
+                "Update the app, or: " + EXPORT_AGAIN);
+        }
+        Bundle bundle = new Bundle(directory, data);
+        for (FileRecord file : bundle.files()) {
+            if (!staysInside(file.path())) {
+                throw new McadException(
+                    where + " names '" + file.path() + "', which leaves the bundle.",
+                    "Do not use this bundle: it was not written by mcad-mobile.");
+            }
+        }
+        return bundle;
+    }
+
+    public Path path(FileRecord file) {
+        return directory.resolve(file.path());
+    }
+
+    public Tower tower(String which) {
+        return which.equals("image") ? image : text;
+    }
+
+    /** All files that bundle.json names, each once for every time it is named. */
+    public List<FileRecord> files() {
+        List<FileRecord> found = new ArrayList<>();
+        found.add(tokenizer.file());
+        found.add(sample);
+        for (Tower tower : new Tower[] {image, text}) {
+            for (Rung rung : tower.rungs()) {
+                found.addAll(rung.files());
+            }
+            found.addAll(tower.golden().inputs().values());
+            found.add(tower.golden().embeddings());
+        }
+        return found;
+    }
+
+    /** Compare every file with its checksum. McadException names the first that differs. */
+    public void verify() throws McadException {
+        for (FileRecord file : files()) {
+            String found;
+            try (InputStream in = Files.newInputStream(path(file))) {
+                found = sha256(in);
+            } catch (IOException error) {
+                throw new McadException(path(file) + " cannot be read: " + error + ".", EXPORT_AGAIN, error);
+            }
+            if (!found.equals(file.sha256())) {
+                throw new McadException(
+                    path(file) + " is damaged: its sha256 is not the one in " + MANIFEST + ".", EXPORT_AGAIN);
+            }
+        }
+    }
+
+    /** The SHA-256 of a stream, in lowercase hexadecimal. */
+    public static String sha256(InputStream in) throws IOException {
+        MessageDigest digest;
+        try {
+            digest = MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException impossible) {
+            throw new AssertionError(impossible);
+        }
+        byte[] chunk = new byte[CHUNK];
+        for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+            digest.update(chunk, 0, count);
+        }
+        StringBuilder hex = new StringBuilder();
+        for (byte b : digest.digest()) {
+            hex.append(Character.forDigit(b >> 4 & 15, 16)).append(Character.forDigit(b & 15, 16));
+        }
+        return hex.toString();
+    }
+
+    private void checkPresent(FileRecord file) throws McadException {
+        Path path = path(file);
+        if (!Files.isRegularFile(path)) {
+            throw new McadException(path + " is missing from the bundle.", EXPORT_AGAIN);
+        }
+        long size = path.toFile().length();
+        if (size != file.bytes()) {
+            throw new McadException(
+                path + " has " + size + " bytes, not the " + file.bytes() + " of " + MANIFEST + ".", EXPORT_AGAIN);
+        }
+    }
+
+    private static boolean staysInside(String path) {
+        if (path.isEmpty() || path.startsWith("/") || path.indexOf('\\') >= 0) {
+            return false;
+        }
+        for (String part : path.split("/")) {
+            if (part.equals("..")) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static Tower tower(JsonFields data) throws McadException {
+        List<Rung> rungs = new ArrayList<>();
+        rungs.add(rung(data));
+        for (JsonFields lower : data.objects("fallback")) {
+            rungs.add(rung(lower));
+        }
+        JsonFields golden = data.object("golden");
+        Map<String, FileRecord> inputs = new LinkedHashMap<>();
+        JsonFields named = golden.object("inputs");
+        for (String input : named.names()) {
+            inputs.put(input, record(named.object(input)));
+        }
+        return new Tower(rungs,
+            new Golden(inputs, record(golden.object("embeddings")), golden.list("texts", String.class)));
+    }
+
+    private static Rung rung(JsonFields data) throws McadException {
+        List<FileRecord> files = new ArrayList<>();
+        for (JsonFields file : data.objects("files")) {
+            files.add(record(file));
+        }
+        if (files.isEmpty()) {
+            throw data.wrong("files", "there are none");
+        }
+        double worst = data.has("parity") ? data.object("parity").number("cosine_min") : Double.NaN;
+        return new Rung(data.string("runtime"), data.string("precision"), files, specs(data, "inputs"),
+            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), worst);
+    }
+
+    private static List<TensorSpec> specs(JsonFields data, String key) throws McadException {
+        List<TensorSpec> specs = new ArrayList<>();
+        for (JsonFields spec : data.objects(key)) {
+            List<Long> sizes = spec.list("shape", Long.class);
+            long[] shape = new long[sizes.size()];
+            for (int i = 0; i < shape.length; i++) {
+                shape[i] = sizes.get(i);
+            }
+            specs.add(new TensorSpec(spec.string("name"), spec.string("dtype"), shape, spec.string("layout")));
+        }
+        return specs;
+    }
+
+    private static TokenizerSpec tokenizerSpec(JsonFields data) throws McadException {
+        Map<String, Integer> specials = new LinkedHashMap<>();
+        JsonFields named = data.object("specials");
+        for (String special : named.names()) {
+            specials.put(special, named.integer(special, 0, Integer.MAX_VALUE));
+        }
+        return new TokenizerSpec(data.string("kind"), record(data.object("record")),
+            data.integer("length", 2, 1 << 16), data.integer("pad", 0, Integer.MAX_VALUE), specials,
+            !data.has("lowercase") || data.flag("lowercase"));
+    }
+
+    private static FileRecord record(JsonFields data) throws McadException {
+        return new FileRecord(data.string("path"), data.string("sha256"), data.integer("bytes"));
+    }
+}

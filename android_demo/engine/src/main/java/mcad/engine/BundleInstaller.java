@@ -1,0 +1,93 @@
+package mcad.engine;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Arrays;
+
+/**
+ * Copies a bundle out of an APK's assets, which a runtime cannot open in place. The copy is built beside its final
+ * place, verified, and renamed: a phone that is switched off meanwhile finds the old bundle, or none.
+ */
+public final class BundleInstaller {
+    /** Where a bundle's files come from; an APK's assets, or a folder. */
+    public interface Source {
+        InputStream open(String path) throws IOException;
+    }
+
+    private static final int CHUNK = 1 << 16;
+
+    private BundleInstaller() {}
+
+    /**
+     * The bundle at {@code directory}, copied from {@code source} first when it is not there or is another one.
+     *
+     * <p>Checksums are compared when it is copied, not at every start.
+     */
+    public static Bundle install(Source source, Path directory) throws IOException {
+        byte[] manifest;
+        try (InputStream in = source.open(Bundle.MANIFEST)) {
+            manifest = readAll(in);
+        }
+        Path installed = directory.resolve(Bundle.MANIFEST);
+        if (Files.isRegularFile(installed) && Arrays.equals(Files.readAllBytes(installed), manifest)) {
+            return Bundle.load(directory, false);
+        }
+        Path partial = directory.resolveSibling(directory.getFileName() + ".partial");
+        deleteTree(partial);
+        Files.createDirectories(partial);
+        try {
+            Files.write(partial.resolve(Bundle.MANIFEST), manifest);
+            copyFiles(source, manifest, partial);
+            Bundle.load(partial, true);
+            deleteTree(directory);
+            Files.move(partial, directory, StandardCopyOption.ATOMIC_MOVE);
+        } catch (IOException | RuntimeException error) {
+            deleteTree(partial);
+            throw error;
+        }
+        return Bundle.load(directory, false);
+    }
+
+    private static void copyFiles(Source source, byte[] manifest, Path partial) throws IOException {
+        Bundle bundle = Bundle.parse(partial, new String(manifest, StandardCharsets.UTF_8));
+        for (Bundle.FileRecord file : bundle.files()) {
+            Path to = bundle.path(file);
+            Files.createDirectories(to.getParent());
+            try (InputStream in = source.open(file.path()); OutputStream out = Files.newOutputStream(to)) {
+                byte[] chunk = new byte[CHUNK];
+                for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+                    out.write(chunk, 0, count);
+                }
+            }
+        }
+    }
+
+    private static byte[] readAll(InputStream in) throws IOException {
+        byte[] all = new byte[0];
+        byte[] chunk = new byte[CHUNK];
+        for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+            int before = all.length;
+            all = Arrays.copyOf(all, before + count);
+            System.arraycopy(chunk, 0, all, before, count);
+        }
+        return all;
+    }
+
+    /** Delete a file or a folder with all that is in it; nothing happens when there is none. */
+    public static void deleteTree(Path path) throws IOException {
+        if (Files.isDirectory(path)) {
+            try (DirectoryStream<Path> inside = Files.newDirectoryStream(path)) {
+                for (Path child : inside) {
+                    deleteTree(child);
+                }
+            }
+        }
+        Files.deleteIfExists(path);
+    }
+}

@@ -1,0 +1,138 @@
+package mcad.engine;
+
+import java.io.File;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+
+/**
+ * Loads the best rung of a tower that runs here and passes the golden self-test: the bundle's order, QNN where its
+ * library is, then for ONNX models XNNPACK and the CPU.
+ */
+public final class Ladder {
+    /** How far a device's kernels may fall below what was measured at export. */
+    private static final double SLACK = 0.02;
+    private static final double LEAST_COSINE = 0.95;
+    private static final String QNN_LIBRARY = "libQnnHtp.so";
+
+    /** The tower that won, its worst golden cosine, and for each that was tried before it why it did not. */
+    public record Climbed(Tower tower, double cosine, List<String> skipped) {}
+
+    /** One thing to try: a rung by a provider. */
+    public record Step(Bundle.Rung rung, Tower.Provider provider) {
+        @Override
+        public String toString() {
+            return rung.runtime() + " " + rung.precision() + " by " + provider;
+        }
+    }
+
+    private final Bundle bundle;
+    private final int threads;
+    private final List<File> libraries;
+
+    /** {@code libraries}: folders that may hold native libraries of an NPU. */
+    public Ladder(Bundle bundle, int threads, List<File> libraries) {
+        this.bundle = bundle;
+        this.threads = threads;
+        this.libraries = libraries;
+    }
+
+    /** Climb for tower "image" or "text". McadException when no rung runs, with every reason. */
+    public Climbed climb(String which) throws IOException {
+        List<String> skipped = new ArrayList<>();
+        for (Bundle.Rung rung : bundle.tower(which).rungs()) {
+            List<Step> steps = steps(rung);
+            if (steps.isEmpty()) {
+                skipped.add(rung.runtime() + " " + rung.precision() + ": this app has no such runtime");
+            }
+            for (Step step : steps) {
+                try {
+                    Tower tower = load(step);
+                    double cosine = selfTest(bundle, which, tower);
+                    if (cosine >= leastCosine(rung)) {
+                        return new Climbed(tower, cosine, skipped);
+                    }
+                    tower.close();
+                    skipped.add(String.format(Locale.ROOT, "%s: self-test gave a cosine of %.4f, under %.4f", step, cosine,
+                        leastCosine(rung)));
+                } catch (McadException error) {
+                    skipped.add(step + ": " + error.what);
+                }
+            }
+        }
+        throw new McadException("No " + which + " tower of " + bundle.directory + " runs here: "
+            + String.join("; ", skipped), "Export the bundle again: every bundle ends in an ONNX CPU model.");
+    }
+
+    /** What to try for a rung, best first; nothing for a runtime that is not here. */
+    public static List<Step> steps(Bundle.Rung rung) {
+        List<Step> steps = new ArrayList<>();
+        if (rung.runtime().equals("qnn")) {
+            steps.add(new Step(rung, Tower.Provider.QNN));
+        } else if (rung.runtime().equals("onnx")) {
+            steps.add(new Step(rung, Tower.Provider.XNNPACK));
+            steps.add(new Step(rung, Tower.Provider.CPU));
+        }
+        return steps;
+    }
+
+    /** Load one step. McadException with the reason when it cannot be. */
+    public Tower load(Step step) throws McadException {
+        File qnn = null;
+        if (step.provider() == Tower.Provider.QNN) {
+            qnn = library(QNN_LIBRARY);
+            if (qnn == null) {
+                throw new McadException(QNN_LIBRARY + " is not there", "Give its AAR: mcad-mobile app --aar PATH.");
+            }
+        }
+        return Tower.load(bundle, step.rung(), step.provider(), threads, qnn);
+    }
+
+    private File library(String name) {
+        for (File folder : libraries) {
+            File file = new File(folder, name);
+            if (file.isFile()) {
+                return file;
+            }
+        }
+        return null;
+    }
+
+    private static double leastCosine(Bundle.Rung rung) {
+        return Double.isNaN(rung.cosineMin()) ? LEAST_COSINE : rung.cosineMin() - SLACK;
+    }
+
+    /** The worst cosine of a tower's golden inputs to what the float student makes of them. */
+    public static double selfTest(Bundle bundle, String which, Tower tower) throws IOException {
+        Npy expected = Npy.read(bundle.path(bundle.tower(which).golden().embeddings()));
+        List<float[]> found = runGolden(bundle, which, tower);
+        double worst = 1;
+        for (int i = 0; i < found.size(); i++) {
+            worst = Math.min(worst, Vectors.cosine(found.get(i), expected.floats(i)));
+        }
+        return worst;
+    }
+
+    /** A tower's embeddings of its golden inputs, as it puts them out. */
+    public static List<float[]> runGolden(Bundle bundle, String which, Tower tower) throws IOException {
+        Map<String, Npy> inputs = new LinkedHashMap<>();
+        int rows = 0;
+        for (Map.Entry<String, Bundle.FileRecord> input : bundle.tower(which).golden().inputs().entrySet()) {
+            Npy array = Npy.read(bundle.path(input.getValue()));
+            inputs.put(input.getKey(), array);
+            rows = array.rows();
+        }
+        List<float[]> found = new ArrayList<>();
+        for (int i = 0; i < rows; i++) {
+            Map<String, Object> one = new LinkedHashMap<>();
+            for (Map.Entry<String, Npy> input : inputs.entrySet()) {
+                one.put(input.getKey(), input.getValue().row(i));
+            }
+            found.add(tower.run(one));
+        }
+        return found;
+    }
+}

@@ -1,0 +1,159 @@
+package mcad.engine;
+
+import java.io.File;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.index.Hits;
+import mcad.engine.index.PhotoIndex;
+
+/** From words to photos: a bundle's towers, each loaded when it is first needed. Not for two threads at once. */
+public final class SearchEngine implements AutoCloseable {
+    /** A photo that was found, by what the index knows it by. */
+    public record Result(String path, float score) {}
+
+    /**
+     * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
+     * tower takes, and its end was not read.
+     */
+    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated) {}
+
+    private static final double MS = 1e6;
+
+    public final Bundle bundle;
+    private final Ladder ladder;
+    private Tokenizer tokenizer;
+    private Ladder.Climbed text;
+    private Ladder.Climbed image;
+
+    /** {@code libraries}: folders that may hold native libraries of an NPU. */
+    public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
+        this.bundle = bundle;
+        ladder = new Ladder(bundle, threads, libraries);
+    }
+
+    /** Load what a search needs; the first search then takes no longer than the others. */
+    public void warmUp() throws IOException {
+        tokenizer();
+        textTower();
+    }
+
+    public Tokenizer tokenizer() throws IOException {
+        if (tokenizer == null) {
+            tokenizer = Tokenizer.of(bundle);
+        }
+        return tokenizer;
+    }
+
+    public Ladder.Climbed textTower() throws IOException {
+        if (text == null) {
+            text = ladder.climb("text");
+        }
+        return text;
+    }
+
+    public Ladder.Climbed imageTower() throws IOException {
+        if (image == null) {
+            image = ladder.climb("image");
+        }
+        return image;
+    }
+
+    /** Words to an embedding [dim] of unit length. */
+    public float[] embedText(String query) throws IOException {
+        return embed(textTower().tower(), tokenizer().tokenize(query));
+    }
+
+    /** Pixels as the bundle's preprocess makes them to an embedding [dim] of unit length. */
+    public float[] embedPixels(float[] pixels) throws IOException {
+        return Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels)));
+    }
+
+    /** A photo file to an embedding [dim] of unit length. IOException if it cannot be read or decoded. */
+    public float[] embedPhoto(PhotoDecoder decoder, PhotoDecoder.Source source) throws IOException {
+        return embedPixels(bundle.preprocess.pixels(decoder, source));
+    }
+
+    /** The {@code k} photos nearest to {@code query}. McadException if it is empty. */
+    public Found search(PhotoIndex index, String query, int k) throws IOException {
+        warmUp();
+        return search(tokenizer, text.tower(), index, query, k);
+    }
+
+    /** The same by a tokenizer and a text tower that were loaded before. */
+    public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
+            throws IOException {
+        long started = System.nanoTime();
+        Tokenizer.Tokens tokens = tokenizer.tokenize(query);
+        long tokenized = System.nanoTime();
+        float[] embedding = embed(tower, tokens);
+        long embedded = System.nanoTime();
+        Hits hits = index.search(embedding, k);
+        List<Result> results = results(hits);
+        long done = System.nanoTime();
+        Map<String, Double> ms = new LinkedHashMap<>();
+        ms.put("tokenize", (tokenized - started) / MS);
+        ms.put("text", (embedded - tokenized) / MS);
+        ms.put("scan", hits.scanMs());
+        ms.put("rescore", hits.rescoreMs());
+        ms.put("total", (done - started) / MS);
+        return new Found(results, ms, tokens.truncated());
+    }
+
+    /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
+    public static Found moreLike(PhotoIndex index, String path, int k) throws IOException {
+        long started = System.nanoTime();
+        float[] embedding = index.embedding(path);
+        if (embedding == null) {
+            throw new McadException("The index does not hold " + path + ".", "Wait until it is indexed.");
+        }
+        Hits hits = index.search(Vectors.normalized(embedding), k + 1);
+        List<Result> results = new ArrayList<>();
+        for (Result result : results(hits)) {
+            if (!result.path().equals(path) && results.size() < k) {
+                results.add(result);
+            }
+        }
+        Map<String, Double> ms = new HashMap<>();
+        ms.put("scan", hits.scanMs());
+        ms.put("rescore", hits.rescoreMs());
+        ms.put("total", (System.nanoTime() - started) / MS);
+        return new Found(results, ms, false);
+    }
+
+    private static float[] embed(Tower tower, Tokenizer.Tokens tokens) throws IOException {
+        Map<String, Object> inputs = new HashMap<>();
+        inputs.put("input_ids", tokens.ids());
+        inputs.put("attention_mask", tokens.mask());
+        return Vectors.normalized(tower.run(inputs));
+    }
+
+    private static List<Result> results(Hits hits) {
+        List<Result> results = new ArrayList<>();
+        for (int i = 0; i < hits.paths().length; i++) {
+            results.add(new Result(hits.paths()[i], hits.scores()[i]));
+        }
+        return results;
+    }
+
+    /** Free the image tower: a phone that only searches has no use for it. */
+    public void closeImageTower() {
+        if (image != null) {
+            image.tower().close();
+            image = null;
+        }
+    }
+
+    @Override
+    public void close() {
+        closeImageTower();
+        if (text != null) {
+            text.tower().close();
+            text = null;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+package mcad.engine;
+
+import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtLoggingLevel;
+import ai.onnxruntime.OrtSession;
+import java.io.File;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/** A tower in memory, run by ONNX Runtime. Not for two threads at once. */
+public final class Tower implements AutoCloseable {
+    /** What runs a tower's nodes. */
+    public enum Provider { QNN, XNNPACK, CPU }
+
+    public final Bundle.Rung rung;
+    public final Provider provider;
+    private final OrtSession session;
+
+    private Tower(Bundle.Rung rung, Provider provider, OrtSession session) {
+        this.rung = rung;
+        this.provider = provider;
+        this.session = session;
+    }
+
+    /**
+     * Load a rung. McadException with ONNX Runtime's reason when it cannot.
+     *
+     * @param qnnLibrary libQnnHtp.so, for {@link Provider#QNN}
+     */
+    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, File qnnLibrary)
+            throws McadException {
+        String path = bundle.path(rung.files().get(0)).toString();
+        try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
+            options.setIntraOpNumThreads(threads);
+            options.setInterOpNumThreads(1);
+            // Little memory before the last millisecond: no arena keeps what a run no longer needs.
+            options.setCPUArenaAllocator(false);
+            options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
+            if (provider == Provider.QNN) {
+                Map<String, String> settings = new HashMap<>();
+                settings.put("backend_path", qnnLibrary.getPath());
+                settings.put("htp_performance_mode", "burst");
+                options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
+                options.addQnn(settings);
+            } else if (provider == Provider.XNNPACK) {
+                options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
+            }
+            return new Tower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
+        } catch (OrtException | LinkageError error) {
+            throw new McadException(
+                "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
+                "The next rung of the ladder may run.", error);
+        }
+    }
+
+    /**
+     * One input (a float[] or int[] for each of the rung's inputs, by name) to its embedding [dim], not normalized.
+     * McadException when ONNX Runtime fails, or an input is missing.
+     */
+    public float[] run(Map<String, ?> inputs) throws McadException {
+        Map<String, OnnxTensor> tensors = new LinkedHashMap<>();
+        try {
+            for (Bundle.TensorSpec spec : rung.inputs()) {
+                tensors.put(spec.name(), tensor(spec, inputs.get(spec.name())));
+            }
+            try (OrtSession.Result result = session.run(tensors)) {
+                FloatBuffer output = ((OnnxTensor) result.get(0)).getFloatBuffer();
+                float[] embedding = new float[output.remaining()];
+                output.get(embedding);
+                return embedding;
+            }
+        } catch (OrtException | ClassCastException error) {
+            throw new McadException("The tower failed: " + error.getMessage() + ".", "Export the bundle again.", error);
+        } finally {
+            for (OnnxTensor tensor : tensors.values()) {
+                tensor.close();
+            }
+        }
+    }
+
+    private static OnnxTensor tensor(Bundle.TensorSpec spec, Object values) throws OrtException, McadException {
+        OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        if (values instanceof float[] floats) {
+            FloatBuffer buffer = direct(floats.length).asFloatBuffer();
+            buffer.put(floats).rewind();
+            return OnnxTensor.createTensor(environment, buffer, spec.shape());
+        }
+        if (values instanceof int[] ints) {
+            IntBuffer buffer = direct(ints.length).asIntBuffer();
+            buffer.put(ints).rewind();
+            return OnnxTensor.createTensor(environment, buffer, spec.shape());
+        }
+        throw new McadException("The tower's input " + spec.name() + " was not given.", "Export the bundle again.");
+    }
+
+    private static ByteBuffer direct(int count) {
+        return ByteBuffer.allocateDirect(4 * count).order(ByteOrder.nativeOrder());
+    }
+
+    @Override
+    public void close() {
+        try {
+            session.close();
+        } catch (OrtException ignored) {
+            // Nothing is left to be done about a session that does not close.
+        }
+    }
+}

@@ -1,0 +1,148 @@
+package mcad.engine.index;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.zip.CRC32;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.McadException;
+
+/** The one file of an index that changes: which segments make up the last commit. */
+record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments) {
+    static final String SCHEMA = "mcad-index/2";
+    static final String NAME = "manifest.json";
+    private static final String TEMPORARY = "manifest.json.tmp";
+    private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
+    private static final String START_OVER = "Delete the index and index the photos again.";
+    // The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
+    private static final String BEFORE_CRC = "{\"crc32\": \"";
+    private static final String NO_CRC = "00000000";
+
+    /** A segment of the commit, and the rows of it that were deleted (ascending). */
+    record Entry(String file, int photos, long headerCrc, int[] deleted) {}
+
+    static String segmentName(long generation) {
+        return String.format(Locale.ROOT, "segment-%08d.mcs", generation);
+    }
+
+    /** Whether a file of this name may be deleted when no commit names it. */
+    static boolean isDisposable(String name) {
+        return name.equals(TEMPORARY) || name.matches(SEGMENT_NAME);
+    }
+
+    /** Read and check; McadException when it is missing, damaged, or of another schema. */
+    static Manifest read(Path directory) throws IOException {
+        Path file = directory.resolve(NAME);
+        byte[] raw;
+        try {
+            raw = Files.readAllBytes(file);
+        } catch (NoSuchFileException missing) {
+            throw new McadException("There is no photo index at " + directory + " (no " + NAME + " in it).",
+                "Index photos first.");
+        }
+        String where = "The manifest " + file + " is damaged: it";
+        JsonFields data = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), where, START_OVER);
+        String schema = data.string("schema");
+        if (!schema.equals(SCHEMA)) {
+            throw new McadException("The index at " + directory + " has schema '" + schema + "'; this version reads '"
+                + SCHEMA + "'.", "Use the version that wrote it, or start over: " + START_OVER);
+        }
+        String crc = checksum(raw);
+        if (!crc.equals(data.string("crc32"))) {
+            throw new McadException(where + " has CRC-32 " + crc + ", and says '" + data.string("crc32") + "'.",
+                START_OVER);
+        }
+        List<Entry> entries = new ArrayList<>();
+        for (JsonFields entry : data.objects("segments")) {
+            entries.add(entry(entry));
+        }
+        int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
+        if (dim % 8 != 0) {
+            throw data.wrong("dim", dim + " is not a multiple of 8");
+        }
+        return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
+            entries);
+    }
+
+    private static Entry entry(JsonFields data) throws McadException {
+        String file = data.string("file");
+        if (!file.matches(SEGMENT_NAME)) {
+            throw data.wrong("file", "'" + file + "' is not the name of a segment");
+        }
+        int photos = data.integer("photos", 1, Integer.MAX_VALUE);
+        List<Long> rows = data.list("deleted", Long.class);
+        int[] deleted = new int[rows.size()];
+        long before = -1;
+        for (int i = 0; i < deleted.length; i++) {
+            long row = rows.get(i);
+            if (row <= before || row >= photos) {
+                throw data.wrong("deleted", "the rows don't ascend within the photos");
+            }
+            before = row;
+            deleted[i] = (int) row;
+        }
+        return new Entry(file, photos, data.integer("header_crc32"), deleted);
+    }
+
+    /** Make this the last commit: write, fsync, rename, fsync of the directory. */
+    void write(Path directory) throws IOException {
+        List<Object> entries = new ArrayList<>();
+        for (Entry entry : segments) {
+            List<Integer> deleted = new ArrayList<>();
+            for (int row : entry.deleted()) {
+                deleted.add(row);
+            }
+            entries.add(Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
+                "deleted", deleted));
+        }
+        String json = Json.write(Json.object("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
+            "student", student, "student_sha256", studentSha256, "segments", entries)) + "\n";
+        byte[] raw = json.getBytes(StandardCharsets.UTF_8);
+        byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
+        System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);
+        Path temporary = directory.resolve(TEMPORARY);
+        try (FileChannel out = FileChannel.open(temporary, StandardOpenOption.CREATE, StandardOpenOption.WRITE,
+                StandardOpenOption.TRUNCATE_EXISTING)) {
+            ByteBuffer buffer = ByteBuffer.wrap(raw);
+            while (buffer.hasRemaining()) {
+                out.write(buffer);
+            }
+            out.force(true);
+        }
+        Files.move(temporary, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
+        syncDirectory(directory);
+    }
+
+    /** Flush the names in a directory: without it a rename may not outlive a power cut. */
+    static void syncDirectory(Path directory) throws IOException {
+        FileChannel channel;
+        try {
+            channel = FileChannel.open(directory, StandardOpenOption.READ);
+        } catch (IOException cannotBeOpened) {
+            return; // Linux opens directories to read; where a system does not, there is nothing to flush by.
+        }
+        try (channel) {
+            channel.force(true);
+        }
+    }
+
+    private static String checksum(byte[] raw) {
+        byte[] blank = raw.clone();
+        for (int i = 0; i < NO_CRC.length() && BEFORE_CRC.length() + i < blank.length; i++) {
+            blank[BEFORE_CRC.length() + i] = '0';
+        }
+        CRC32 crc = new CRC32();
+        crc.update(blank, 0, blank.length);
+        return String.format(Locale.ROOT, "%08x", crc.getValue());
+    }
+}

@@ -1,0 +1,89 @@
+package mcad.engine.index;
+
+import java.io.ByteArrayOutputStream;
+import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.CharsetDecoder;
+import java.nio.charset.CoderResult;
+import java.nio.charset.CodingErrorAction;
+import java.nio.charset.StandardCharsets;
+import mcad.engine.McadException;
+
+/**
+ * Paths as the index holds them: the bytes of a file name. Bytes that are not UTF-8 become the characters U+DC80 to
+ * U+DCFF of a String, as Python's `surrogateescape` does, and come back as they were.
+ */
+final class PathBytes {
+    static final int LONGEST = 65535;
+    private static final char ESCAPE = '\udc00';
+
+    private PathBytes() {}
+
+    /** McadException for a path that is empty, too long, or has half a surrogate pair. */
+    static byte[] of(String path) throws McadException {
+        ByteArrayOutputStream out = new ByteArrayOutputStream(path.length() + 8);
+        for (int i = 0; i < path.length(); ) {
+            int c = path.codePointAt(i);
+            i += Character.charCount(c);
+            if (c >= ESCAPE + 0x80 && c <= ESCAPE + 0xff) {
+                out.write(c - ESCAPE);
+            } else if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) {
+                throw new McadException("The path '" + path + "' has half a surrogate pair.", "Rename the file.");
+            } else {
+                byte[] encoded = new String(Character.toChars(c)).getBytes(StandardCharsets.UTF_8);
+                out.write(encoded, 0, encoded.length);
+            }
+        }
+        if (out.size() == 0 || out.size() > LONGEST) {
+            throw new McadException("A photo has a path of " + out.size() + " bytes.",
+                "Give each photo a path of 1 to " + LONGEST + " bytes.");
+        }
+        return out.toByteArray();
+    }
+
+    static String toString(byte[] path) {
+        CharsetDecoder decoder = StandardCharsets.UTF_8.newDecoder()
+            .onMalformedInput(CodingErrorAction.REPORT).onUnmappableCharacter(CodingErrorAction.REPORT);
+        try {
+            return decoder.decode(ByteBuffer.wrap(path)).toString();
+        } catch (CharacterCodingException notUtf8) {
+            return escaped(path, decoder);
+        }
+    }
+
+    private static String escaped(byte[] path, CharsetDecoder decoder) {
+        ByteBuffer in = ByteBuffer.wrap(path);
+        CharBuffer out = CharBuffer.allocate(2 * path.length);
+        decoder.reset();
+        while (true) {
+            CoderResult result = decoder.decode(in, out, true);
+            if (!result.isError()) {
+                break;
+            }
+            for (int i = 0; i < result.length(); i++) {
+                out.put((char) (ESCAPE + (in.get() & 0xff)));
+            }
+        }
+        return new String(out.array(), 0, out.position());
+    }
+
+    /** Byte by byte as unsigned numbers, a path before its continuations. */
+    static int compare(byte[] a, byte[] b) {
+        int shared = shared(a, b);
+        if (shared < a.length && shared < b.length) {
+            return (a[shared] & 0xff) - (b[shared] & 0xff);
+        }
+        return a.length - b.length;
+    }
+
+    /** How many bytes two paths have in common at their start. */
+    static int shared(byte[] a, byte[] b) {
+        int length = Math.min(a.length, b.length);
+        int at = 0;
+        while (at < length && a[at] == b[at]) {
+            at++;
+        }
+        return at;
+    }
+}

@@ -1,0 +1,213 @@
+package mcad.engine.index;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.McadException;
+import mcad.engine.Vectors;
+
+/**
+ * A directory of immutable segments and one manifest that names those that count: the index that
+ * mcad_mobile/index writes and reads, byte for byte (docs/index-format.md).
+ *
+ * <p>An object reads the commit that it opened; its own writer moves it to the commit that the writer made. Searching is
+ * for one thread at a time. Two writers in one process are kept apart; Java and Python writers are not.
+ */
+public final class PhotoIndex implements Closeable {
+    static final double NORM_TOLERANCE = 1e-2;
+
+    final Path directory;
+    private final Rotation rotation;
+    private Manifest manifest;
+    private List<LiveSegment> segments;
+    private TwoPass search;
+
+    private PhotoIndex(Path directory, Commit commit) {
+        this.directory = directory;
+        rotation = new Rotation(commit.manifest.dim());
+        use(commit);
+    }
+
+    /** A manifest and its open segments. */
+    record Commit(Manifest manifest, List<LiveSegment> segments) {}
+
+    /** Open the last commit. McadException: missing, damaged, or of an unknown schema. */
+    public static PhotoIndex open(Path directory) throws IOException {
+        return new PhotoIndex(directory, load(directory));
+    }
+
+    /** Open the index, made empty first where there is none. McadException if it is another student's. */
+    public static PhotoIndex openOrCreate(Path directory, int dim, String student, String sha256) throws IOException {
+        create(directory, new Manifest(1, dim, student, sha256, Collections.emptyList()));
+        PhotoIndex index = open(directory);
+        if (index.manifest.dim() != dim || !index.manifest.studentSha256().equals(sha256)) {
+            index.close();
+            throw new McadException("The index " + directory + " was built by student " + index.manifest.student()
+                + " (sha256 " + index.manifest.studentSha256() + ", " + index.manifest.dim()
+                + " dimensions), not by this bundle's.", "Delete it and index the photos again.");
+        }
+        return index;
+    }
+
+    /** Synchronized: an app's screen and its job may both come first. */
+    private static synchronized void create(Path directory, Manifest empty) throws IOException {
+        if (Files.exists(directory.resolve(Manifest.NAME))) {
+            return;
+        }
+        Files.createDirectories(directory);
+        try (WriterLock lock = new WriterLock(directory)) {
+            empty.write(directory);
+        }
+    }
+
+    public int dim() {
+        return manifest.dim();
+    }
+
+    /** Number of photos, deleted ones not counted. */
+    public int photos() {
+        int photos = 0;
+        for (LiveSegment live : segments) {
+            photos += live.live();
+        }
+        return photos;
+    }
+
+    /** Bytes of all that is stored, paths too, for each live photo. */
+    public double bytesPerPhoto() {
+        long used = 0;
+        for (LiveSegment live : segments) {
+            used += live.segment().usedBytes();
+        }
+        return photos() == 0 ? 0 : (double) used / photos();
+    }
+
+    /** Of every photo its stamps: the CRC-32 of size and time, and that of the file's bytes. */
+    public Map<String, int[]> stamps() throws IOException {
+        Map<String, int[]> stamps = new HashMap<>();
+        for (LiveSegment live : segments) {
+            Segment segment = live.segment();
+            for (int row = 0; row < segment.photos; row++) {
+                if (!live.isDeleted(row)) {
+                    int[] pair = {segment.stamps.get(2 * row), segment.stamps.get(2 * row + 1)};
+                    stamps.put(PathBytes.toString(segment.paths.at(row)), pair);
+                }
+            }
+        }
+        return stamps;
+    }
+
+    /** The {@code k} photos nearest to an embedding of unit length, best first; fewer when there are fewer. */
+    public Hits search(float[] query, int k) throws IOException {
+        return search(query, k, false);
+    }
+
+    /** The same; {@code exact} scores all photos in place of the best candidates of the scan. */
+    public Hits search(float[] query, int k, boolean exact) throws IOException {
+        checkLength(query, "The query");
+        if (k < 1) {
+            throw new McadException(k + " results were asked for.", "Ask for 1 or more.");
+        }
+        return search.search(rotation.rotate(query), k, exact);
+    }
+
+    /** The embedding that is stored of a photo, of about unit length; null if it is not there. */
+    public float[] embedding(String path) throws IOException {
+        byte[] raw = PathBytes.of(path);
+        for (LiveSegment live : segments) {
+            int row = live.segment().paths.find(raw);
+            if (row >= 0 && !live.isDeleted(row)) {
+                Codes.Row numbers = new Codes.Row(dim());
+                numbers.read(live.segment(), row);
+                return rotation.unrotate(numbers.decode(live.segment().axis));
+            }
+        }
+        return null;
+    }
+
+    /** Open for changes, from the last commit on disk on. McadException when another writer is at work. */
+    public IndexWriter writer() throws IOException {
+        return new IndexWriter(this, rotation);
+    }
+
+    /** Read the last commit whole. McadException names the file that is damaged. */
+    public void verify() throws IOException {
+        for (LiveSegment live : segments) {
+            live.segment().verify();
+        }
+    }
+
+    /** McadException unless {@code vector} fits and has length 1. */
+    void checkLength(float[] vector, String what) throws McadException {
+        if (vector.length != dim()) {
+            throw new McadException(what + " has " + vector.length + " dimensions; this index takes " + dim() + ".",
+                "Use the bundle that the index was made with.");
+        }
+        double norm = Math.sqrt(Vectors.dot(vector, vector));
+        if (!(Math.abs(norm - 1) <= NORM_TOLERANCE)) {
+            throw new McadException(what + " has length " + norm + ", not 1.",
+                "Give embeddings of unit length without NaN or infinity.");
+        }
+    }
+
+    /** Move to the last commit on disk. */
+    void reload() throws IOException {
+        Commit commit = load(directory);
+        close();
+        use(commit);
+    }
+
+    private void use(Commit commit) {
+        manifest = commit.manifest;
+        segments = commit.segments;
+        search = new TwoPass(segments, manifest.dim());
+    }
+
+    /** Read the manifest and map its segments, again if a commit replaced them in between. */
+    static Commit load(Path directory) throws IOException {
+        Manifest manifest = Manifest.read(directory);
+        while (true) {
+            List<LiveSegment> segments = new ArrayList<>();
+            try {
+                for (Manifest.Entry entry : manifest.segments()) {
+                    Segment segment = Segment.open(directory.resolve(entry.file()));
+                    segments.add(new LiveSegment(segment, entry.deleted()));
+                    if (segment.photos != entry.photos() || segment.dim != manifest.dim()
+                            || segment.headerCrc != entry.headerCrc()) {
+                        throw segment.file.damaged("it is not the segment that the manifest names");
+                    }
+                }
+                return new Commit(manifest, segments);
+            } catch (NoSuchFileException gone) {
+                closeAll(segments);
+                Manifest newer = Manifest.read(directory);
+                if (newer.generation() == manifest.generation()) {
+                    throw new McadException("The index file " + gone.getFile()
+                        + " is damaged: the manifest names it, and it is gone.", SegmentFile.REBUILD);
+                }
+                manifest = newer;
+            } catch (IOException | RuntimeException error) {
+                closeAll(segments);
+                throw error;
+            }
+        }
+    }
+
+    static void closeAll(List<LiveSegment> segments) throws IOException {
+        for (LiveSegment live : segments) {
+            live.segment().close();
+        }
+    }
+
+    @Override
+    public void close() throws IOException {
+        closeAll(segments);
+    }
+}

@@ -1,0 +1,131 @@
+package mcad.engine.index;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.zip.CRC32;
+
+/** Writes one segment, row by row in ascending order of paths; every part streams to its place in the file. */
+final class SegmentWriter implements Closeable {
+    private static final int BUFFER = 1 << 16;
+
+    private final FileChannel channel;
+    private final int dim;
+    private final long photos;
+    private final Part[] parts = new Part[Segment.PARTS.length];
+    private byte[] lastPath = new byte[0];
+    private int rows;
+
+    SegmentWriter(Path file, float[] axis, int photos) throws IOException {
+        dim = axis.length;
+        this.photos = photos;
+        channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+        long[] lengths = Segment.partLengths(dim, photos);
+        long offset = Segment.ALIGNMENT;
+        for (int part = 0; part < parts.length; part++) {
+            parts[part] = new Part(offset);
+            offset = Segment.aligned(offset + lengths[part]);
+        }
+        for (float value : axis) {
+            parts[Segment.AXIS].room(4).putFloat(value);
+        }
+    }
+
+    void add(byte[] path, Codes.Row row, int stamp, int contentStamp) throws IOException {
+        if (PathBytes.compare(lastPath, path) >= 0) {
+            throw new IllegalArgumentException(
+                PathBytes.toString(path) + " does not come after " + PathBytes.toString(lastPath));
+        }
+        parts[Segment.CODES].write(row.code, 0, row.code.length);
+        parts[Segment.ALONG].room(2).putShort(row.along);
+        parts[Segment.SCALES].room(2).putShort(row.scale);
+        parts[Segment.MAGNITUDES].write(row.magnitudes, 0, row.magnitudes.length);
+        parts[Segment.STAMPS].room(8).putInt(stamp).putInt(contentStamp);
+        int shared = 0;
+        if (rows % PathTable.BLOCK == 0) {
+            parts[Segment.PATH_BLOCKS].room(8).putLong(parts[Segment.PATHS].written());
+        } else {
+            shared = Math.min(PathBytes.shared(lastPath, path), PathTable.MOST_SHARED);
+        }
+        parts[Segment.PATHS].room(PathTable.ENTRY).put((byte) shared).putShort((short) (path.length - shared));
+        parts[Segment.PATHS].write(path, shared, path.length - shared);
+        lastPath = path;
+        rows++;
+    }
+
+    /** Write the header, flush all to the disk, return the header's CRC-32. */
+    long finish(long axisPhotos) throws IOException {
+        if (rows != photos) {
+            throw new IllegalStateException(rows + " rows were written, not " + photos);
+        }
+        ByteBuffer header = ByteBuffer.allocate(Segment.ALIGNMENT).order(ByteOrder.LITTLE_ENDIAN);
+        header.put(Segment.MAGIC).putInt(dim).putInt(parts.length).putLong(photos).putLong(axisPhotos);
+        for (Part part : parts) {
+            part.flush();
+            header.putLong(part.offset).putLong(part.length).putInt((int) part.crc.getValue()).putInt(0);
+        }
+        CRC32 crc = new CRC32();
+        crc.update(header.array(), 0, Segment.CRC_AT);
+        header.putInt(Segment.CRC_AT, (int) crc.getValue());
+        header.clear();
+        writeFully(header, 0);
+        channel.force(true);
+        return crc.getValue();
+    }
+
+    private void writeFully(ByteBuffer buffer, long offset) throws IOException {
+        long at = offset;
+        while (buffer.hasRemaining()) {
+            at += channel.write(buffer, at);
+        }
+    }
+
+    @Override
+    public void close() throws IOException {
+        channel.close();
+    }
+
+    /** One part: what is not yet in the file waits in a buffer. */
+    private final class Part {
+        final long offset;
+        final CRC32 crc = new CRC32();
+        long length;
+        private final ByteBuffer buffer = ByteBuffer.allocate(BUFFER).order(ByteOrder.LITTLE_ENDIAN);
+
+        Part(long offset) {
+            this.offset = offset;
+        }
+
+        long written() {
+            return length + buffer.position();
+        }
+
+        ByteBuffer room(int bytes) throws IOException {
+            if (buffer.remaining() < bytes) {
+                flush();
+            }
+            return buffer;
+        }
+
+        void write(byte[] data, int from, int count) throws IOException {
+            for (int at = from; at < from + count; ) {
+                int some = Math.min(from + count - at, room(1).remaining());
+                buffer.put(data, at, some);
+                at += some;
+            }
+        }
+
+        void flush() throws IOException {
+            buffer.flip();
+            crc.update(buffer.array(), 0, buffer.limit());
+            int count = buffer.limit();
+            writeFully(buffer, offset + length);
+            length += count;
+            buffer.clear();
+        }
+    }
+}

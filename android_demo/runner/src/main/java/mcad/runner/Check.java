@@ -1,0 +1,91 @@
+package mcad.runner;
+
+import java.io.IOException;
+import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.Bundle;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.Ladder;
+import mcad.engine.McadException;
+import mcad.engine.Tokenizer;
+import mcad.engine.Tower;
+
+/** Mode check: each rung of each tower on the bundle's golden inputs. A rung that fails stops no other. */
+final class Check {
+    private final JsonFields spec;
+    private final Bundle bundle;
+
+    Check(JsonFields spec) throws McadException {
+        this.spec = spec;
+        bundle = Bundle.load(Paths.get(spec.string("bundle")), false);
+    }
+
+    Map<String, Object> run() throws IOException {
+        Map<String, Object> ladder = new LinkedHashMap<>();
+        for (String tower : new String[] {"image", "text"}) {
+            List<Object> rungs = new ArrayList<>();
+            for (long number : spec.object("rungs").list(tower, Long.class)) {
+                rungs.add(rung(tower, (int) number));
+            }
+            ladder.put(tower, rungs);
+        }
+        return Json.object("ladder", ladder);
+    }
+
+    private Map<String, Object> rung(String which, int number) throws IOException {
+        Bundle.Rung rung = Rungs.of(bundle, which, number);
+        Steps.announce("checking " + which + " " + rung.runtime() + " " + rung.precision());
+        Map<String, Object> said = Json.object("rung", number, "runtime", rung.runtime(), "precision",
+            rung.precision());
+        try (Tower tower = Rungs.load(bundle, rung, spec.integer("threads", 1, 1024))) {
+            List<Object> embeddings = new ArrayList<>();
+            for (float[] embedding : Ladder.runGolden(bundle, which, tower)) {
+                embeddings.add(listed(embedding));
+            }
+            said.put("loaded", true);
+            said.put("provider", tower.provider.name());
+            said.put("nodes", nodes(tower));
+            said.put("embeddings", embeddings);
+            if (which.equals("text")) {
+                said.put("tokens", tokens());
+            }
+        } catch (McadException error) {
+            said.put("loaded", false);
+            said.put("why", error.what);
+        }
+        return said;
+    }
+
+    /** Where nodes ran: QNN refuses to leave one to the CPU; XNNPACK, too, is the CPU. */
+    private static Object nodes(Tower tower) {
+        int total = tower.rung.totalNodes();
+        boolean npu = tower.provider == Tower.Provider.QNN;
+        return Json.object("npu", npu ? total : 0, "gpu", 0, "cpu", npu ? 0 : total);
+    }
+
+    private List<Object> tokens() throws IOException {
+        Tokenizer tokenizer = Tokenizer.of(bundle);
+        List<Object> all = new ArrayList<>();
+        for (String text : bundle.text.golden().texts()) {
+            List<Integer> ids = new ArrayList<>();
+            for (int id : tokenizer.tokenize(text).ids()) {
+                ids.add(id);
+            }
+            all.add(ids);
+        }
+        return all;
+    }
+
+    /** NaN, which JSON lacks and a broken accelerator may give, as null. */
+    private static List<Object> listed(float[] values) {
+        List<Object> list = new ArrayList<>();
+        for (float value : values) {
+            list.add(Float.isNaN(value) || Float.isInfinite(value) ? null : (Object) value);
+        }
+        return list;
+    }
+}

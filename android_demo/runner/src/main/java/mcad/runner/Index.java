@@ -1,0 +1,107 @@
+package mcad.runner;
+
+import ai.onnxruntime.OrtEnvironment;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.Bundle;
+import mcad.engine.BundleInstaller;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.McadException;
+import mcad.engine.PhotoDecoder;
+import mcad.engine.Tower;
+import mcad.engine.Vectors;
+import mcad.engine.index.IndexWriter;
+import mcad.engine.index.PhotoIndex;
+
+/** Mode index: decode and embed each photo, then build an index of them all. */
+final class Index {
+    private static final String[] DECODERS = {"mcad.platform.BitmapDecoder", "mcad.desktop.ImageIoDecoder"};
+
+    private final JsonFields spec;
+
+    Index(JsonFields spec) {
+        this.spec = spec;
+    }
+
+    Map<String, Object> run() throws IOException {
+        PhotoDecoder decoder = decoder();
+        if (decoder == null) {
+            return Json.object("unsupported", "no decoder of photos runs here outside an app");
+        }
+        Steps steps = new Steps();
+        steps.take("process start");
+        OrtEnvironment.getEnvironment();
+        steps.take("runtime loaded");
+        Bundle bundle = Bundle.load(Paths.get(spec.string("bundle")), false);
+        Tower tower = Rungs.load(bundle, "image", spec);
+        steps.take("image tower loaded");
+        List<String> photos = spec.list("photos", String.class);
+        if (photos.isEmpty()) {
+            throw spec.wrong("photos", "there are none");
+        }
+        embed(bundle, tower, decoder, photos.get(0));
+        Steps.announce("timing");
+        List<Object> decode = new ArrayList<>();
+        List<Object> image = new ArrayList<>();
+        for (String photo : photos) {
+            long started = System.nanoTime();
+            float[] pixels = bundle.preprocess.pixels(decoder, () -> Files.newInputStream(Paths.get(photo)));
+            long decoded = System.nanoTime();
+            tower.run(Collections.singletonMap("pixels", pixels));
+            decode.add((decoded - started) / 1e6);
+            image.add((System.nanoTime() - decoded) / 1e6);
+        }
+        double seconds = build(bundle, tower, decoder, photos);
+        steps.take("after " + photos.size() + " photos");
+        return Json.object("steps", steps.taken, "rung", Rungs.facts(tower.rung), "provider", tower.provider.name(),
+            "photos", photos.size(), "photos_per_s", photos.size() / seconds, "samples_ms",
+            Json.object("decode", decode, "image", image));
+    }
+
+    private double build(Bundle bundle, Tower tower, PhotoDecoder decoder, List<String> photos) throws IOException {
+        Path directory = Paths.get(spec.string("scratch")).resolve("index");
+        long started = System.nanoTime();
+        try (PhotoIndex index = PhotoIndex.openOrCreate(
+                directory, bundle.dim, bundle.studentName, bundle.studentSha256);
+                IndexWriter writer = index.writer()) {
+            for (String photo : photos) {
+                writer.add(photo, embed(bundle, tower, decoder, photo), 0, 0);
+            }
+            writer.commit();
+        }
+        double seconds = (System.nanoTime() - started) / 1e9;
+        BundleInstaller.deleteTree(directory);
+        return seconds;
+    }
+
+    private static float[] embed(Bundle bundle, Tower tower, PhotoDecoder decoder, String photo) throws IOException {
+        float[] pixels = bundle.preprocess.pixels(decoder, () -> Files.newInputStream(Paths.get(photo)));
+        return Vectors.normalized(tower.run(Collections.singletonMap("pixels", pixels)));
+    }
+
+    /** Android's or the JVM's, whichever is here and works; null if neither. */
+    private PhotoDecoder decoder() throws McadException {
+        List<String> photos = spec.list("photos", String.class);
+        for (String name : DECODERS) {
+            try {
+                PhotoDecoder decoder = (PhotoDecoder) Class.forName(name).getDeclaredConstructor().newInstance();
+                if (!photos.isEmpty()) {
+                    decoder.decode(() -> Files.newInputStream(Paths.get(photos.get(0))), 1).close();
+                }
+                return decoder;
+            } catch (ReflectiveOperationException | LinkageError notHere) {
+                continue;
+            } catch (IOException broken) {
+                throw new McadException(photos.get(0) + " cannot be decoded: " + broken.getMessage(), "");
+            }
+        }
+        return null;
+    }
+}

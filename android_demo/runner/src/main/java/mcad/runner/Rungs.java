@@ -1,0 +1,53 @@
+package mcad.runner;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.Bundle;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.Ladder;
+import mcad.engine.McadException;
+import mcad.engine.Tower;
+
+/** Rungs by their number in the ladder, 0 the best. */
+final class Rungs {
+    private Rungs() {}
+
+    static Bundle.Rung of(Bundle bundle, String tower, int number) throws McadException {
+        List<Bundle.Rung> rungs = bundle.tower(tower).rungs();
+        if (number < 0 || number >= rungs.size()) {
+            throw new McadException("There is no rung " + number + " of the " + tower + " tower; it has "
+                + rungs.size() + ".", "");
+        }
+        return rungs.get(number);
+    }
+
+    /** The tower of the spec's rung, by the first provider that loads it. */
+    static Tower load(Bundle bundle, String tower, JsonFields spec) throws McadException {
+        int number = spec.object("rung").integer(tower, 0, Integer.MAX_VALUE);
+        return load(bundle, of(bundle, tower, number), spec.integer("threads", 1, 1024));
+    }
+
+    /** McadException with every reason when no provider loads it. */
+    static Tower load(Bundle bundle, Bundle.Rung rung, int threads) throws McadException {
+        Ladder ladder = new Ladder(bundle, threads, Main.libraries());
+        List<String> reasons = new ArrayList<>();
+        for (Ladder.Step step : Ladder.steps(rung)) {
+            try {
+                return ladder.load(step);
+            } catch (McadException error) {
+                reasons.add(error.what + (error.hint.isEmpty() ? "" : ": " + error.hint));
+            }
+        }
+        if (reasons.isEmpty()) {
+            reasons = Collections.singletonList("this runner has no runtime '" + rung.runtime() + "'");
+        }
+        throw new McadException(String.join("; ", reasons), "");
+    }
+
+    static Map<String, Object> facts(Bundle.Rung rung) {
+        return Json.object("runtime", rung.runtime(), "precision", rung.precision(), "bytes", rung.bytes());
+    }
+}

@@ -1,0 +1,22 @@
+package mcad.runner;
+
+import java.util.ArrayList;
+import java.util.List;
+import mcad.engine.Json;
+import mcad.engine.McadException;
+import mcad.engine.Memory;
+
+/** Memory at each step, in MiB, in the order in which they were taken; each is announced on standard error. */
+final class Steps {
+    final List<Object> taken = new ArrayList<>();
+
+    void take(String name) throws McadException {
+        Memory now = Memory.now();
+        taken.add(Json.object("step", name, "pss", now.pss(), "rss", now.rss()));
+        announce(name);
+    }
+
+    static void announce(String name) {
+        System.err.println("step: " + name);
+    }
+}

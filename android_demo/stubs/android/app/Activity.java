@@ -1,0 +1,22 @@
+package android.app;
+
+public class Activity extends android.content.ContextWrapper {
+    public Activity() {}
+    protected native void onCreate(android.os.Bundle saved);
+    protected native void onResume();
+    protected native void onPause();
+    protected native void onDestroy();
+    protected native void onNewIntent(android.content.Intent intent);
+    public native boolean onCreateOptionsMenu(android.view.Menu menu);
+    public native boolean onOptionsItemSelected(android.view.MenuItem item);
+    public native void onRequestPermissionsResult(int request, String[] permissions, int[] answers);
+    public final native void requestPermissions(String[] permissions, int request);
+    public native boolean shouldShowRequestPermissionRationale(String permission);
+    public native void setContentView(int layout);
+    public native <T extends android.view.View> T findViewById(int id);
+    public native android.view.MenuInflater getMenuInflater();
+    public native android.content.Intent getIntent();
+    public native void setTitle(CharSequence title);
+    public native void setTitle(int title);
+    public native void finish();
+}

@@ -1,0 +1,8 @@
+package android.app;
+
+import mcad.stubs.Unset;
+
+public class PendingIntent {
+    public static final int FLAG_IMMUTABLE = Unset.number();
+    public static native PendingIntent getActivity(android.content.Context context, int request, android.content.Intent intent, int flags);
+}

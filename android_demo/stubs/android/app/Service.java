@@ -1,0 +1,5 @@
+package android.app;
+
+public abstract class Service extends android.content.ContextWrapper {
+    public Service() {}
+}

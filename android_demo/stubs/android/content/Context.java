@@ -1,0 +1,16 @@
+package android.content;
+
+public abstract class Context {
+    public abstract Context getApplicationContext();
+    public abstract android.content.pm.ApplicationInfo getApplicationInfo();
+    public abstract android.content.res.AssetManager getAssets();
+    public abstract ContentResolver getContentResolver();
+    public abstract android.content.res.Resources getResources();
+    public abstract java.io.File getFilesDir();
+    public abstract String getPackageName();
+    public abstract int checkSelfPermission(String permission);
+    public abstract void startActivity(Intent intent);
+    public final native String getString(int id);
+    public final native String getString(int id, Object... arguments);
+    public final native <T> T getSystemService(Class<T> type);
+}

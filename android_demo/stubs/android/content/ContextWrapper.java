@@ -1,0 +1,13 @@
+package android.content;
+
+public class ContextWrapper extends Context {
+    public native Context getApplicationContext();
+    public native android.content.pm.ApplicationInfo getApplicationInfo();
+    public native android.content.res.AssetManager getAssets();
+    public native ContentResolver getContentResolver();
+    public native android.content.res.Resources getResources();
+    public native java.io.File getFilesDir();
+    public native String getPackageName();
+    public native int checkSelfPermission(String permission);
+    public native void startActivity(Intent intent);
+}

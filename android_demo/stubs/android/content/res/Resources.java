@@ -1,0 +1,5 @@
+package android.content.res;
+
+public class Resources {
+    public native String getQuantityString(int id, int quantity, Object... arguments) throws RuntimeException;
+}

@@ -1,0 +1,9 @@
+package android.database;
+
+public interface Cursor extends java.io.Closeable {
+    boolean moveToFirst();
+    boolean moveToNext();
+    long getLong(int column);
+    String getString(int column);
+    void close();
+}

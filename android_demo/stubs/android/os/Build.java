@@ -1,0 +1,18 @@
+package android.os;
+
+import mcad.stubs.Unset;
+
+public class Build {
+    public static final String MANUFACTURER = Unset.object();
+    public static final String MODEL = Unset.object();
+
+    public static class VERSION {
+        public static final int SDK_INT = Unset.number();
+        public static final String RELEASE = Unset.object();
+    }
+
+    public static class VERSION_CODES {
+        public static final int Q = 29;
+        public static final int TIRAMISU = 33;
+    }
+}

@@ -1,0 +1,3 @@
+package android.widget;
+
+public abstract class AbsListView extends android.widget.AdapterView<ListAdapter> {}

@@ -1,0 +1,6 @@
+package android.widget;
+
+public abstract class BaseAdapter implements ListAdapter {
+    public BaseAdapter() {}
+    public native void notifyDataSetChanged();
+}

@@ -1,0 +1,12 @@
+package android.widget;
+
+public class TextView extends android.view.View {
+    public native void addTextChangedListener(android.text.TextWatcher watcher);
+    public native void setOnEditorActionListener(OnEditorActionListener listener);
+    public final native void setText(CharSequence text);
+    public final native void setText(int text);
+
+    public interface OnEditorActionListener {
+        boolean onEditorAction(TextView view, int action, android.view.KeyEvent event);
+    }
+}

@@ -1,0 +1,9 @@
+package android.widget;
+
+import mcad.stubs.Unset;
+
+public class Toast {
+    public static final int LENGTH_LONG = Unset.number();
+    public static native Toast makeText(android.content.Context context, int text, int length);
+    public native void show();
+}

@@ -1,0 +1,166 @@
+"""Time the Java engine's search of a large index: one thread, a JVM of 64 MB of heap.
+
+    python benchmarks/java_index.py --images images.npy --texts texts.npy
+
+`images.npy` [M, D] and `texts.npy` [Q, D] are float32, L2-normalized, real embeddings of one
+student (benchmarks/embed.py); photos are blended up to --photos. The index is written by Python
+and searched by Java, pinned to one core, beside Python's own search of the same files in the same
+run. Writes benchmarks/results/java_index.json and prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from index_vs_peers import load_embeddings, machine
+
+from mcad_mobile.android.aar import libraries
+from mcad_mobile.android.sources import main_sources
+from mcad_mobile.android.toolchain import JAVA, compile_java, executable
+from mcad_mobile.bench.measure import percentiles
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.synthetic import blend_batches
+
+K = 10
+WARM_UP = 200
+HEAP_MIB = 64
+LIMIT_MS = 8.0
+RESULTS = Path(__file__).parent / "results/java_index.json"
+STAGES = ("scan", "rescore", "total")
+
+
+def build(images: np.ndarray, photos: int, directory: Path) -> PhotoIndex:
+    index = PhotoIndex.create(
+        directory, dim=images.shape[1], student="benchmark", student_sha256="0" * 64
+    )
+    done = 0
+    with index.writer() as writer:
+        for batch in blend_batches(images, photos):
+            writer.add([camera(done + i) for i in range(len(batch))], batch)
+            done += len(batch)
+    return index
+
+
+def camera(number: int) -> str:
+    return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
+
+
+def truth(images: np.ndarray, photos: int, queries: np.ndarray) -> list[set[str]]:
+    """The exact float top K of each query, batch by batch: all photos at once are too many."""
+    best = np.full((len(queries), K), -np.inf, np.float32)
+    rows = np.zeros((len(queries), K), np.int64)
+    done = 0
+    for batch in blend_batches(images, photos):
+        scores = np.hstack([best, queries @ batch.T])
+        known = np.hstack([rows, np.tile(np.arange(done, done + len(batch)), (len(queries), 1))])
+        top = np.argpartition(-scores, K, axis=1)[:, :K]
+        best, rows = np.take_along_axis(scores, top, 1), np.take_along_axis(known, top, 1)
+        done += len(batch)
+    return [{camera(row) for row in found} for found in rows.tolist()]
+
+
+def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
+    classpath = libraries(work, "arm64-v8a").jars
+    classes = compile_java(
+        [main_sources("engine"), main_sources("desktop")], classpath, work / "classes"
+    )
+    given = work / "queries.f32"
+    queries.astype("<f4").tofile(given)
+    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-cp", str(classes)]
+    command += ["mcad.desktop.SearchBenchmark", str(index), str(given)]
+    command += [str(WARM_UP), str(len(queries)), str(K)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def run_python(index: PhotoIndex, queries: np.ndarray) -> tuple[list[float], list[list[str]]]:
+    for query in queries[:WARM_UP]:
+        index.search(query, K)
+    times, found = [], []
+    for query in queries:
+        started = time.perf_counter()
+        hits = index.search(query, K)
+        times.append((time.perf_counter() - started) * 1e3)
+        found.append(hits.paths)
+    return times, found
+
+
+def recall(found: list[list[str]], expected: list[set[str]]) -> float:
+    return float(np.mean([len(set(a) & b) / K for a, b in zip(found, expected, strict=True)]))
+
+
+def table(document: dict[str, Any]) -> str:
+    java, python = document["java"], document["python"]
+    head = (
+        "| engine | scan p50 ms | re-score p50 ms | search p50 ms | p90 ms | recall@10 | heap MiB |"
+    )
+    return "\n".join(
+        [
+            head,
+            "|---|---|---|---|---|---|---|",
+            f"| Java, {HEAP_MIB} MB of heap at most | {java['scan']['p50']:.2f} "
+            f"| {java['rescore']['p50']:.2f} | {java['total']['p50']:.2f} "
+            f"| {java['total']['p90']:.2f} | {java['recall_at_10']:.4f} | {java['heap_mib']:.1f} |",
+            f"| Python, same files | | | {python['total']['p50']:.2f} "
+            f"| {python['total']['p90']:.2f} | {python['recall_at_10']:.4f} | |",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=Path, required=True, help=".npy float32 [M, D]")
+    parser.add_argument("--texts", type=Path, required=True, help=".npy float32 [Q, D]")
+    parser.add_argument("--photos", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    images, texts = load_embeddings(arguments.images), load_embeddings(arguments.texts)
+    chosen = np.random.default_rng(0).choice(len(texts), arguments.queries, replace=False)
+    queries = texts[chosen]
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # the JVM inherits it
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        index = build(images, arguments.photos, work / "index")
+        expected = truth(images, arguments.photos, queries)
+        java = run_java(work / "index", queries, work)
+        times, found = run_python(index, queries)
+    document = {
+        "schema": "mcad-java-index/1",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "versions": {"java": java["java"], "python": platform.python_version()},
+        "setup": {
+            "photos": arguments.photos,
+            "dim": int(images.shape[1]),
+            "blended_from": len(images),
+            "queries": len(queries),
+            "threads": 1,
+            "heap_limit_mib": HEAP_MIB,
+            "limit_ms": LIMIT_MS,
+        },
+        "java": {
+            **{stage: percentiles(java[stage]) for stage in STAGES},
+            "recall_at_10": recall(java["found"], expected),
+            "heap_mib": java["heap_mib"],
+            "pss_mib": java["pss_mib"],
+            "open_ms": java["open_ms"],
+        },
+        "python": {"total": percentiles(times), "recall_at_10": recall(found, expected)},
+    }
+    arguments.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    print(table(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The Android app and the headless runner, built with no Android SDK."""

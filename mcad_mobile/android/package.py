@@ -1,0 +1,71 @@
+"""Write an APK as Android wants it: native libraries stored at page boundaries, to be mapped."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = 16384  # Android 15 and later have devices with pages of 16 KB
+_WORD = 4
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+# Extra field "Android alignment" (apksig, ZipUtils): id, size, alignment, then zeros.
+_EXTRA_ID = 0xD935
+_EXTRA = struct.Struct("<HHH")
+_LOCAL_HEADER = 30
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the package: its name there, its bytes, and whether it is deflated. What is stored
+    begins at a multiple of 4 bytes; native libraries begin at a page."""
+
+    name: str
+    data: bytes
+    deflated: bool = True
+
+    @property
+    def alignment(self) -> int:
+        if self.deflated:
+            return 1
+        return PAGE if self.name.endswith(".so") else _WORD
+
+
+def write_package(out: Path, entries: Iterable[Entry]) -> None:
+    """Write entries in their order, undated: the same entries give the same bytes."""
+    with zipfile.ZipFile(out, "w") as package:
+        for entry in entries:
+            info = zipfile.ZipInfo(entry.name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED if entry.deflated else zipfile.ZIP_STORED
+            info.external_attr = 0o644 << 16
+            if entry.alignment > 1:
+                info.extra = _padding(package.start_dir, entry)
+            package.writestr(info, entry.data, compresslevel=6)
+
+
+def entries_of(archive: Path) -> list[Entry]:
+    """The files of a zip, deflated as they are there."""
+    with zipfile.ZipFile(archive) as source:
+        return [
+            Entry(info.filename, source.read(info), info.compress_type != zipfile.ZIP_STORED)
+            for info in source.infolist()
+            if not info.is_dir()
+        ]
+
+
+def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a file of a zip begin: behind its local header, whose extra field may
+    differ from the one of the directory."""
+    with package.open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL_HEADER)
+    name, extra = struct.unpack_from("<HH", header, 26)
+    return info.header_offset + _LOCAL_HEADER + int(name) + int(extra)
+
+
+def _padding(at: int, entry: Entry) -> bytes:
+    start = at + _LOCAL_HEADER + len(entry.name.encode("utf-8")) + _EXTRA.size
+    zeros = -start % entry.alignment
+    return _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)

@@ -1,0 +1,42 @@
+"""The headless runner that `bench --device adb` pushes: a jar for app_process and its libraries."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from mcad_mobile.android.aar import ABIS, libraries
+from mcad_mobile.android.dex import build_dex
+from mcad_mobile.android.downloads import Progress, cache_directory
+from mcad_mobile.android.package import Entry, write_package
+from mcad_mobile.errors import BuildError
+
+RUNNER_MODULES = ("engine", "platform", "runner")
+
+
+def runner_files(abi: str, progress: Progress = lambda step: None) -> dict[str, Path]:
+    """Name on the device (relative, POSIX) -> local file, in the cache.
+
+    `runner.jar` holds the engine, the runner and ONNX Runtime's Java API as classes.dex; `lib/*.so`
+    are ONNX Runtime's libraries for `abi`. BuildError says what is missing and how to get it.
+    """
+    if abi not in ABIS:
+        raise BuildError(f"ABI {abi!r} is not one of {', '.join(ABIS)}.")
+    folder = cache_directory() / f"runner-{abi}"
+    with tempfile.TemporaryDirectory(prefix=".runner-", dir=_made(cache_directory())) as scratch:
+        found = libraries(Path(scratch), abi, progress=progress)
+        dex = build_dex(RUNNER_MODULES, found.jars, Path(scratch), progress=progress)
+        made = Path(scratch) / "made"
+        write_package(_made(made) / "runner.jar", [Entry("classes.dex", dex)])
+        for name, data in found.native.items():
+            (_made(made / "lib") / name).write_bytes(data)
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+    native = sorted((folder / "lib").iterdir())
+    return {"runner.jar": folder / "runner.jar", **{f"lib/{path.name}": path for path in native}}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

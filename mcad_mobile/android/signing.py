@@ -1,0 +1,85 @@
+"""Sign packages: with a debug key that is made on the fly, or with the user's own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcad_mobile.android.dex import MIN_SDK
+from mcad_mobile.android.downloads import cache_directory
+from mcad_mobile.android.toolchain import APKSIGNER, JARSIGNER, KEYTOOL, run
+from mcad_mobile.errors import BuildError
+
+PASSWORD_VARIABLE = "MCAD_KEYSTORE_PASSWORD"
+_DEBUG_PASSWORD = "android"  # what every debug key has: it protects nothing
+_DEBUG_ALIAS = "androiddebugkey"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A keystore, the alias of its key, and the environment variable that holds its password."""
+
+    keystore: Path
+    alias: str
+    variable: str = PASSWORD_VARIABLE
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+
+@dataclass(frozen=True)
+class DebugKey(Key):
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, self.variable: _DEBUG_PASSWORD}
+
+
+def debug_key() -> Key:
+    """The debug key of this user, made when it is first asked for: an app that is built again
+    installs over the one before."""
+    key = DebugKey(cache_directory() / "debug.keystore", _DEBUG_ALIAS, "MCAD_DEBUG_PASSWORD")
+    if not key.keystore.is_file():
+        key.keystore.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ["-genkeypair", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10950"]
+        arguments += ["-dname", "CN=Android Debug,O=Android,C=US", "-storetype", "PKCS12"]
+        run(KEYTOOL, [*arguments, *_of(key)], environment=key.environment)
+    return key
+
+
+def own_key(keystore: Path, alias: str | None) -> Key:
+    """The user's key. BuildError without the file, or without its password in the environment."""
+    if not keystore.is_file():
+        raise BuildError(f"No keystore at {keystore}.", "Make one with keytool -genkeypair.")
+    if PASSWORD_VARIABLE not in os.environ:
+        raise BuildError(
+            f"The password of {keystore} is not known.",
+            f"Put it into the environment variable {PASSWORD_VARIABLE}.",
+        )
+    if alias is None:
+        raise BuildError(
+            f"Which key of {keystore} is to sign is not known.",
+            "Name it: --key-alias NAME (keytool -list shows them).",
+        )
+    return Key(keystore, alias)
+
+
+def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
+    """APK signature schemes 2 and 3, which all phones from Android 8 on check."""
+    arguments = ["sign", "--ks", key.keystore, "--ks-key-alias", key.alias]
+    arguments += ["--ks-pass", f"env:{key.variable}", "--min-sdk-version", MIN_SDK]
+    arguments += ["--alignment-preserved", "true", "--out", out, unsigned]
+    run(APKSIGNER, arguments, environment=key.environment)
+    out.with_name(f"{out.name}.idsig").unlink(missing_ok=True)  # for incremental installs
+
+
+def sign_aab(bundle: Path, key: Key) -> None:
+    """A jar signature, in place: what Google Play checks at upload."""
+    arguments = ["-keystore", key.keystore, "-storepass:env", key.variable, bundle, key.alias]
+    run(JARSIGNER, arguments, environment=key.environment)
+
+
+def _of(key: Key) -> list[object]:
+    store = ["-keystore", key.keystore, "-storepass:env", key.variable]
+    return [*store, "-keypass:env", key.variable, "-alias", key.alias]

@@ -1,0 +1,154 @@
+"""What a commit writes: rows of several segments and new ones, by ascending path."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, repeat
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.index.codes import F32, Encoded, decode, encode
+from mcad_mobile.index.format import Batch, Segment, Stamps
+from mcad_mobile.index.search import LiveSegment
+
+Rows = npt.NDArray[np.intp]
+# A photo to write: its path, the number of its source, its row there.
+Item = tuple[bytes, int, int]
+
+BATCH = 1024
+# Below this many photos an average says little, and all of them are scored by their bytes anyway.
+_AXIS_FROM = 256
+_AXIS_GROWTH = 8
+# A segment with more than one row in eight deleted is written anew: its tombstones are read on
+# every opening, and its rows on every scan.
+_MOST_DELETED = 1 / 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a commit merges into its new segment, and whether it takes the axis anew."""
+
+    absorbed: tuple[int, ...]
+    new_axis: bool
+
+
+def plan_merge(live: Sequence[int], deleted: Sequence[int], added: int, axis_photos: int) -> Plan:
+    """Decide which segments, of `live` and `deleted` rows each, join the `added` new photos.
+
+    All do when the index has grown eightfold since its axis was taken, over `axis_photos`. Else
+    those with too many deleted rows, and every segment not over twice as large as what has
+    joined before it. Sizes thus at least double from one segment to the next: an index of N
+    photos has at most log2 N of them, and a photo is copied about as often.
+    """
+    total = sum(live) + added
+    if total >= _AXIS_FROM and total >= _AXIS_GROWTH * axis_photos:
+        return Plan(tuple(range(len(live))), new_axis=True)
+    absorbed = {
+        i for i, alive in enumerate(live) if deleted[i] > _MOST_DELETED * (alive + deleted[i])
+    }
+    size = added + sum(live[i] for i in absorbed)
+    for i in sorted(range(len(live)), key=lambda i: live[i]):
+        if i not in absorbed and live[i] <= 2 * size:
+            absorbed.add(i)
+            size += live[i]
+    return Plan(tuple(sorted(absorbed)), new_axis=False)
+
+
+class Spool:
+    """New photos of a writer: rotated embeddings in a temporary file, stamps in memory.
+
+    They wait there because the axis, and so their codes, is known only when the last is there.
+    """
+
+    def __init__(self, file: IO[bytes], dim: int) -> None:
+        self.count = 0
+        self._file = file
+        self._dim = dim
+        self._stamps: list[Stamps] = []
+
+    def append(self, rows: F32, stamps: Stamps) -> None:
+        """Add rows [B, D] float32 and stamps [B, 2] uint32."""
+        self._file.seek(self.count * self._dim * 4)
+        self._file.write(rows.tobytes())
+        self._file.flush()
+        self._stamps.append(stamps)
+        self.count += len(rows)
+
+    def rows(self, rows: Rows) -> F32:
+        """Read embeddings [B, D] float32."""
+        mapped = np.memmap(self._file, np.float32, "r", shape=(self.count, self._dim))
+        return np.asarray(mapped[rows])
+
+    def stamps(self) -> Stamps:
+        """Return the stamps of all rows [N, 2] uint32."""
+        self._stamps = [np.concatenate([np.empty((0, 2), np.uint32), *self._stamps])]
+        return self._stamps[0]
+
+
+def embeddings_of(source: Segment | Spool, rows: Rows) -> F32:
+    """Return the rotated embeddings [B, D] float32 of rows, ascending."""
+    if isinstance(source, Spool):
+        return source.rows(rows)
+    return decode(source.encoded_rows(rows), source.axis)
+
+
+def encoded_by(source: Segment | Spool, rows: Rows, axis: F32) -> Encoded:
+    """Encode rows, ascending, around `axis`; those of a segment that has that axis are copied."""
+    if isinstance(source, Segment) and np.array_equal(source.axis, axis):
+        return source.encoded_rows(rows)
+    return encode(embeddings_of(source, rows), axis)
+
+
+def segment_items(live: LiveSegment, number: int) -> Iterator[Item]:
+    """Yield the live rows of a segment that is source `number`, by ascending path."""
+    paths = live.segment.paths.slice(0, live.segment.photos)
+    items = zip(paths, repeat(number), range(live.segment.photos), strict=False)
+    if not len(live.deleted):
+        return items
+    dead = set(live.deleted.tolist())
+    return (item for item in items if item[2] not in dead)
+
+
+def merged(
+    sources: Sequence[Segment | Spool],
+    streams: Sequence[Iterable[Item]],
+    restamped: dict[bytes, tuple[int, int]],
+    axis: F32,
+) -> Iterator[Batch]:
+    """Merge streams of items, each by ascending path, into batches around `axis`.
+
+    `restamped` are the paths whose stamps are not those of their source.
+    """
+    spool_stamps = {
+        i: source.stamps() for i, source in enumerate(sources) if isinstance(source, Spool)
+    }
+    ordered = heapq.merge(*streams)
+    while items := list(islice(ordered, BATCH)):
+        count = len(items)
+        chosen = np.array([item[1] for item in items])
+        rows = np.array([item[2] for item in items], np.intp)
+        encoded = Encoded(
+            codes=np.empty((count, len(axis) // 8), np.uint8),
+            along=np.empty(count, np.int16),
+            scales=np.empty(count, np.uint16),
+            magnitudes=np.empty((count, len(axis)), np.uint8),
+        )
+        stamps = np.empty((count, 2), np.uint32)
+        for number in np.unique(chosen).tolist():
+            at = np.flatnonzero(chosen == number)
+            at = at[np.argsort(rows[at])]
+            source = sources[number]
+            part = encoded_by(source, rows[at], axis)
+            encoded.codes[at], encoded.along[at] = part.codes, part.along
+            encoded.scales[at], encoded.magnitudes[at] = part.scales, part.magnitudes
+            known = source.stamps if isinstance(source, Segment) else spool_stamps[number]
+            stamps[at] = known[rows[at]]
+        paths = [item[0] for item in items]
+        if restamped:
+            for i, path in enumerate(paths):
+                stamps[i] = restamped.get(path, stamps[i])
+        yield Batch(encoded, stamps, paths)

@@ -1,0 +1,161 @@
+"""The paths of a segment: sorted, in blocks of sixteen, each path without what it shares with
+the one before it. Sorted, so that a path is found by bisection and a folder is a range of rows."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.errors import PhotoIndexError
+
+BLOCK = 16
+MAX_LENGTH = 65535
+
+_ENTRY = struct.Struct("<BH")
+_MOST_SHARED = 255
+_READ_BLOCKS = 512
+
+
+def path_to_bytes(path: str) -> bytes:
+    """UTF-8, except that bytes of a file name that is not UTF-8 come back as they were."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def path_from_bytes(path: bytes) -> str:
+    """Inverse of `path_to_bytes`."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+class PathPacker:
+    """Packs paths that come in ascending order, and notes where each block starts."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self._count = 0
+        self._size = 0
+        self._last = b""
+
+    def pack(self, paths: Iterable[bytes]) -> bytes:
+        """Return the next bytes of the table. ValueError when a path does not ascend."""
+        packed = bytearray()
+        for path in paths:
+            if path <= self._last:
+                raise ValueError(f"{path!r} does not come after {self._last!r}")
+            shared = 0
+            if self._count % BLOCK:
+                shared = min(_shared(self._last, path), _MOST_SHARED)
+            else:
+                self.starts.append(self._size + len(packed))
+            packed += _ENTRY.pack(shared, len(path) - shared)
+            packed += path[shared:]
+            self._last = path
+            self._count += 1
+        self._size += len(packed)
+        return bytes(packed)
+
+
+@dataclass(frozen=True)
+class PathTable:
+    """Reads the paths of `count` rows; `read(offset, length)` gives bytes of the table.
+
+    `damaged(detail)` makes the error for bytes that are not a table.
+    """
+
+    count: int
+    size: int
+    starts: npt.NDArray[np.uint64]
+    read: Callable[[int, int], bytes]
+    damaged: Callable[[str], PhotoIndexError]
+
+    def at(self, row: int) -> bytes:
+        """Return the path of a row."""
+        return self._block(row // BLOCK)[row % BLOCK]
+
+    def slice(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the paths of rows `start` to `stop`, reading many blocks at once."""
+        last = -(-stop // BLOCK)
+        for first in range(start // BLOCK, last, _READ_BLOCKS):
+            until = min(first + _READ_BLOCKS, last)
+            offset, data = self._bytes(first, until)
+            for block in range(first, until):
+                begin, end = self._bounds(block)
+                paths = self._unpack(block, data[begin - offset : end - offset])
+                row = block * BLOCK
+                yield from paths[max(start - row, 0) : stop - row]
+
+    def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
+        """Return (position in `paths`, row) of every path that is here."""
+        known: dict[int, list[bytes]] = {}
+        found = []
+        for position, path in enumerate(paths):
+            row = self._lower_bound(path, known)
+            if row < self.count and known[row // BLOCK][row % BLOCK] == path:
+                found.append((position, row))
+        return found
+
+    def below(self, folder: bytes) -> range:
+        """Return the rows whose paths start with `folder`, which ends with a slash."""
+        after = folder[:-1] + bytes([folder[-1] + 1])
+        known: dict[int, list[bytes]] = {}
+        return range(self._lower_bound(folder, known), self._lower_bound(after, known))
+
+    def _lower_bound(self, path: bytes, known: dict[int, list[bytes]]) -> int:
+        """Return the first row whose path is not before `path`; `known` keeps blocks read."""
+
+        def block(number: int) -> list[bytes]:
+            if number not in known:
+                known[number] = self._block(number)
+            return known[number]
+
+        after = bisect_right(range(len(self.starts)), path, key=lambda number: block(number)[0])
+        if after == 0:
+            block(0)
+            return 0
+        inside = block(after - 1)
+        row = (after - 1) * BLOCK + bisect_left(inside, path)
+        if row < self.count:
+            block(row // BLOCK)
+        return row
+
+    def _block(self, number: int) -> list[bytes]:
+        return self._unpack(number, self._bytes(number, number + 1)[1])
+
+    def _bounds(self, number: int) -> tuple[int, int]:
+        start = int(self.starts[number])
+        stop = int(self.starts[number + 1]) if number + 1 < len(self.starts) else self.size
+        if not start < stop <= self.size:
+            raise self.damaged(f"block {number} of its paths is at bytes {start} to {stop}")
+        return start, stop
+
+    def _bytes(self, first: int, until: int) -> tuple[int, bytes]:
+        start, stop = self._bounds(first)[0], self._bounds(until - 1)[1]
+        if stop < start:
+            raise self.damaged(f"block {until - 1} of its paths ends at byte {stop}")
+        return start, self.read(start, stop - start)
+
+    def _unpack(self, number: int, data: bytes) -> list[bytes]:
+        paths: list[bytes] = []
+        path, offset = b"", 0
+        for _ in range(min(BLOCK, self.count - number * BLOCK)):
+            begin = offset + _ENTRY.size
+            if begin > len(data):
+                raise self.damaged(f"block {number} of its paths ends too soon")
+            shared, length = _ENTRY.unpack_from(data, offset)
+            offset = begin + length
+            if offset > len(data) or shared > len(path) or shared + length == 0:
+                raise self.damaged(f"block {number} of its paths has a path that can't be")
+            path = path[:shared] + data[begin:offset]
+            paths.append(path)
+        return paths
+
+
+def _shared(a: bytes, b: bytes) -> int:
+    """Return how many bytes two strings have in common at their start."""
+    length = min(len(a), len(b))
+    differ = int.from_bytes(a[:length], "big") ^ int.from_bytes(b[:length], "big")
+    return length - -(-differ.bit_length() // 8)

@@ -1,0 +1,31 @@
+"""Built once a session: the Java engine, compiled as the app compiles it, and a JVM that runs
+it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from probe import Probe
+
+from mcad_mobile.android.aar import libraries
+from mcad_mobile.android.sources import main_sources
+from mcad_mobile.android.toolchain import compile_java
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def java_classes(tmp_path_factory) -> Path:
+    """Engine, runner, desktop decoder and probe as class files. They are compiled against the
+    Android release of ONNX Runtime's Java API, and run with the older one for Linux."""
+    folder = tmp_path_factory.mktemp("java")
+    sources = [*map(main_sources, ("engine", "desktop", "runner")), HERE / "java"]
+    return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
+
+
+@pytest.fixture(scope="session")
+def probe(java_classes, tmp_path_factory):
+    probe = Probe(java_classes, tmp_path_factory.mktemp("probe"))
+    yield probe
+    probe.close()

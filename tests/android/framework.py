@@ -1,0 +1,208 @@
+"""Android's framework of API 36, as the package chaquopy-stubs-android describes it; and the
+classes of Java 8, which are what Android 8 has of Java, as the JDK describes them."""
+
+from __future__ import annotations
+
+import ast
+import struct
+import sysconfig
+import zipfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from dex_file import Reference, parameters
+
+from mcad_mobile.android.toolchain import java_home
+
+_PRIMITIVES = {
+    "I": "java.jint",
+    "J": "java.jlong",
+    "Z": "java.jboolean",
+    "F": "java.jfloat",
+    "D": "java.jdouble",
+    "B": "java.jbyte",
+    "S": "java.jshort",
+    "C": "java.jchar",
+}
+# Where a stub cannot call a member as Java does.
+_PYTHON_NAMES = {"<init>": "__init__", "from": "from_"}
+_ARRAYS = {"[I": "JavaArrayJInt", "[B": "JavaArrayJByte", "[F": "JavaArrayJFloat"}
+
+
+@dataclass
+class Described:
+    """A class: what it extends, and its members; a method as the annotations of its parameters."""
+
+    bases: list[str] = field(default_factory=list)
+    methods: dict[str, list[list[str]]] = field(default_factory=dict)
+    fields: set[str] = field(default_factory=set)
+
+
+class Framework:
+    """Classes of android.* by their name as in a dex: "android/view/View$OnClickListener"."""
+
+    def __init__(self) -> None:
+        self._root = Path(sysconfig.get_paths()["purelib"])
+        self._packages: dict[str, dict[str, Described]] = {}
+
+    def has(self, reference: Reference) -> bool:
+        """Whether a class or one of its ancestors has this method or field."""
+        described = self.find(reference.owner)
+        if described is None:
+            return False
+        name = _PYTHON_NAMES.get(reference.name, reference.name)
+        if reference.descriptor.startswith("("):
+            wanted = parameters(reference.descriptor)
+            if any(_takes(given, wanted) for given in described.methods.get(name, [])):
+                return True
+            if name == "__init__":
+                return False
+        elif name in described.fields:
+            return True
+        elsewhere = (
+            Reference(base, reference.name, reference.descriptor) for base in described.bases
+        )
+        return any(
+            _OBJECT.has(above) if _is_java(above) else self.has(above) for above in elsewhere
+        )
+
+    def find(self, name: str) -> Described | None:
+        package, _, classes = name.rpartition("/")
+        return self._package(package).get(classes)
+
+    def _package(self, package: str) -> dict[str, Described]:
+        if package not in self._packages:
+            first, _, rest = package.partition("/")
+            file = self._root / f"{first}-stubs" / rest / "__init__.pyi"
+            found: dict[str, Described] = {}
+            if file.is_file():
+                _collect(ast.parse(file.read_text("utf-8")).body, package, "", found)
+            self._packages[package] = found
+        return self._packages[package]
+
+
+def _collect(body: list[ast.stmt], package: str, outer: str, found: dict[str, Described]) -> None:
+    for node in body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        name = outer + node.name
+        described = found[name] = Described()
+        for base in node.bases:
+            text = ast.unparse(base).split("[")[0]
+            if text.startswith("typing."):
+                continue
+            described.bases.append(_slashed(text, package))
+        for item in node.body:
+            if isinstance(item, ast.FunctionDef):
+                described.methods.setdefault(item.name, []).append(_annotations(item))
+            elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                described.fields.add(item.target.id)
+        _collect(node.body, package, f"{name}$", found)
+
+
+def _annotations(function: ast.FunctionDef) -> list[str]:
+    given = [*function.args.posonlyargs, *function.args.args]
+    texts = [ast.unparse(arg.annotation) for arg in given if arg.annotation is not None]
+    if function.args.vararg is not None:
+        texts.append("JavaArray[")
+    return texts
+
+
+def _slashed(dotted: str, package: str) -> str:
+    """ "android.view.View.OnClickListener" or, in its own package, "View" -> as in a dex."""
+    parts = dotted.split(".")
+    first = next(i for i, part in enumerate(parts) if part[0].isupper())
+    return "/".join([*(parts[:first] or [package]), "$".join(parts[first:])])
+
+
+def _takes(given: list[str], wanted: list[str]) -> bool:
+    return len(given) == len(wanted) and all(map(_is_of, given, wanted))
+
+
+def _is_of(annotation: str, descriptor: str) -> bool:
+    if descriptor in _PRIMITIVES:
+        return _PRIMITIVES[descriptor] in annotation
+    if descriptor in _ARRAYS:
+        return _ARRAYS[descriptor] in annotation
+    if descriptor.startswith("["):
+        return "JavaArray[" in annotation
+    if descriptor == "Ljava/lang/Class;":
+        return "typing.Type[" in annotation
+    if descriptor == "Ljava/lang/Object;":
+        return "java.lang.Object" in annotation or "__" in annotation  # a type variable
+    simple = descriptor[1:-1].rsplit("/", 1)[1].replace("$", ".")
+    words = annotation.replace("[", " ").replace("|", " ").split()
+    return any(word == simple or word.endswith(f".{simple}") for word in words)
+
+
+class Java8:
+    """Classes of Java 8 by their signatures in the JDK's ct.sym."""
+
+    def __init__(self) -> None:
+        self._archive = zipfile.ZipFile(java_home() / "lib" / "ct.sym")
+        self._entries = {
+            name.split("/", 2)[2].removesuffix(".sig"): name
+            for name in self._archive.namelist()
+            if "8" in name.split("/", 1)[0] and name.count("/") > 2 and name.endswith(".sig")
+        }
+
+    def has(self, reference: Reference) -> bool:
+        if reference.owner not in self._entries:
+            return False
+        above, members = self._class(reference.owner)
+        return (reference.name, reference.descriptor) in members or any(
+            self.has(Reference(base, reference.name, reference.descriptor)) for base in above
+        )
+
+    @cache  # noqa: B019 - there is one
+    def _class(self, name: str) -> tuple[list[str], frozenset[tuple[str, str]]]:
+        return _read_class(self._archive.read(self._entries[name]))
+
+
+def _read_class(data: bytes) -> tuple[list[str], frozenset[tuple[str, str]]]:
+    """A class file's superclass and interfaces, and its members (JVM specification, chapter 4)."""
+    sizes = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 18: 5}
+    (count,) = struct.unpack_from(">H", data, 8)
+    constants: dict[int, bytes | int] = {}
+    at, index = 10, 1
+    while index < count:
+        tag = data[at]
+        if tag == 1:
+            (length,) = struct.unpack_from(">H", data, at + 1)
+            constants[index] = data[at + 3 : at + 3 + length]
+            at += 3 + length
+        else:
+            constants[index] = struct.unpack_from(">H", data, at + 1)[0]
+            at += sizes.get(tag, 3)
+        index += 2 if tag in (5, 6) else 1
+
+    def u16(offset: int) -> int:
+        return int(struct.unpack_from(">H", data, offset)[0])
+
+    def text(number: int) -> str:
+        value = constants[number]
+        return value.decode() if isinstance(value, bytes) else text(value)
+
+    above = [text(number) for number in [u16(at + 4)] if number]
+    interfaces = u16(at + 6)
+    above += [text(u16(at + 8 + 2 * i)) for i in range(interfaces)]
+    at += 8 + 2 * interfaces
+    members = set()
+    for _ in range(2):
+        members_here = u16(at)
+        at += 2
+        for _ in range(members_here):
+            members.add((text(u16(at + 2)), text(u16(at + 4))))
+            attributes = u16(at + 6)
+            at += 8
+            for _ in range(attributes):
+                at += 6 + struct.unpack_from(">I", data, at + 2)[0]
+    return above, frozenset(members)
+
+
+def _is_java(reference: Reference) -> bool:
+    return reference.owner.startswith(("java/", "javax/"))
+
+
+_OBJECT = Java8()

@@ -1,0 +1,291 @@
+package mcad.desktop;
+
+import java.io.BufferedReader;
+import java.io.File;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.Bundle;
+import mcad.engine.BundleInstaller;
+import mcad.engine.Exif;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.Ladder;
+import mcad.engine.McadException;
+import mcad.engine.PhotoDecoder;
+import mcad.engine.Tokenizer;
+import mcad.engine.index.Hits;
+import mcad.engine.index.IndexWriter;
+import mcad.engine.index.PhotoIndex;
+
+/**
+ * The Java engine, asked from Python: one JSON request a line on standard input, one JSON answer a line on standard
+ * output. Arrays go through files of raw little-endian float32.
+ */
+final class Probe {
+    private final PhotoDecoder decoder = new ImageIoDecoder();
+    private final Map<String, Ladder.Climbed> towers = new LinkedHashMap<>();
+
+    private Probe() {}
+
+    public static void main(String[] arguments) throws IOException {
+        PrintStream out = new PrintStream(System.out, true, "UTF-8");
+        Probe probe = new Probe();
+        BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            out.println(Json.write(probe.answer(line)));
+        }
+    }
+
+    private Object answer(String line) {
+        try {
+            return answer(JsonFields.parse(line, "request", ""));
+        } catch (McadException error) {
+            return Json.object("error", error.what, "hint", error.hint);
+        } catch (IllegalArgumentException error) {
+            return Json.object("error", error.getMessage(), "hint", "");
+        } catch (IOException | RuntimeException | LinkageError error) {
+            return Json.object("error", error.toString(), "hint", "unforeseen");
+        }
+    }
+
+    private Object answer(JsonFields request) throws IOException {
+        switch (request.string("do")) {
+            case "bundle":
+                Bundle bundle = Bundle.load(Paths.get(request.string("bundle")), true);
+                return Json.object("name", bundle.name, "dim", bundle.dim, "files", bundle.files().size());
+            case "install":
+                Path from = Paths.get(request.string("from"));
+                BundleInstaller.Source source = path -> Files.newInputStream(from.resolve(path));
+                return Json.object("name", BundleInstaller.install(source, Paths.get(request.string("bundle"))).name);
+            case "json":
+                return Json.object("value", Json.parse(request.string("text")));
+            case "orientation":
+                return Json.object("value", Exif.orientation(Files.newInputStream(Paths.get(request.string("photo")))));
+            case "upright":
+                int stored = request.integer("orientation", 1, 8);
+                return Json.object("degrees", Exif.degrees(stored), "mirrored", Exif.mirrored(stored));
+            case "tokens":
+                return tokens(request);
+            case "pixels":
+                return pixels(request);
+            case "embed_pixels":
+                return embedPixels(request);
+            case "embed_photos":
+                return embedPhotos(request);
+            case "embed_texts":
+                return embedTexts(request);
+            case "index_read":
+                return indexRead(request);
+            case "index_search":
+                return indexSearch(request);
+            case "index_change":
+                return indexChange(request);
+            case "index_second_writer":
+                return secondWriter(request);
+            case "index_run":
+                return GalleryProbe.indexRun(request);
+            case "search_box":
+                return GalleryProbe.searchBox(request);
+            case "access":
+                return GalleryProbe.access(request);
+            case "numbers":
+                return GalleryProbe.numbers(request);
+            case "climb":
+                Ladder.Climbed climbed = climb(request, request.string("tower"));
+                return Json.object("rung", climbed.tower().rung.precision(), "runtime", climbed.tower().rung.runtime(),
+                    "provider", climbed.tower().provider.name(), "cosine", climbed.cosine(), "skipped",
+                    climbed.skipped());
+            default:
+                throw new McadException("Unknown request.", "");
+        }
+    }
+
+    private static Bundle bundle(JsonFields request) throws IOException {
+        return Bundle.load(Paths.get(request.string("bundle")), false);
+    }
+
+    private static Object tokens(JsonFields request) throws IOException {
+        Tokenizer tokenizer = Tokenizer.of(bundle(request));
+        List<Object> all = new ArrayList<>();
+        for (String text : request.list("texts", String.class)) {
+            Tokenizer.Tokens tokens = tokenizer.tokenize(text);
+            List<Integer> ids = new ArrayList<>();
+            int masked = 0;
+            for (int i = 0; i < tokens.ids().length; i++) {
+                ids.add(tokens.ids()[i]);
+                masked += (int) tokens.mask()[i];
+            }
+            all.add(Json.object("ids", ids, "tokens", masked, "truncated", tokens.truncated()));
+        }
+        return all;
+    }
+
+    private Object pixels(JsonFields request) throws IOException {
+        Bundle bundle = bundle(request);
+        List<float[]> rows = new ArrayList<>();
+        for (String photo : request.list("photos", String.class)) {
+            rows.add(bundle.preprocess.pixels(decoder, () -> Files.newInputStream(Paths.get(photo))));
+        }
+        return write(rows, request);
+    }
+
+    private Object embedPixels(JsonFields request) throws IOException {
+        Bundle bundle = bundle(request);
+        int width = 3 * bundle.preprocess.size * bundle.preprocess.size;
+        List<float[]> rows = new ArrayList<>();
+        for (float[] pixels : read(request.string("pixels"), width)) {
+            rows.add(climb(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
+        }
+        return write(rows, request);
+    }
+
+    private Object embedPhotos(JsonFields request) throws IOException {
+        Bundle bundle = bundle(request);
+        List<float[]> rows = new ArrayList<>();
+        for (String photo : request.list("photos", String.class)) {
+            float[] pixels = bundle.preprocess.pixels(decoder, () -> Files.newInputStream(Paths.get(photo)));
+            rows.add(climb(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
+        }
+        return write(rows, request);
+    }
+
+    private Object embedTexts(JsonFields request) throws IOException {
+        Tokenizer tokenizer = Tokenizer.of(bundle(request));
+        List<float[]> rows = new ArrayList<>();
+        for (String text : request.list("texts", String.class)) {
+            Tokenizer.Tokens tokens = tokenizer.tokenize(text);
+            Map<String, Object> inputs = new LinkedHashMap<>();
+            inputs.put("input_ids", tokens.ids());
+            inputs.put("attention_mask", tokens.mask());
+            rows.add(climb(request, "text").tower().run(inputs));
+        }
+        return write(rows, request);
+    }
+
+    private Ladder.Climbed climb(JsonFields request, String tower) throws IOException {
+        String key = tower + " " + request.string("bundle");
+        Ladder.Climbed climbed = towers.get(key);
+        if (climbed == null) {
+            List<File> libraries = new ArrayList<>();
+            if (request.has("libraries")) {
+                libraries.add(new File(request.string("libraries")));
+            }
+            climbed = new Ladder(bundle(request), 1, libraries).climb(tower);
+            towers.put(key, climbed);
+        }
+        return climbed;
+    }
+
+    private static Object indexRead(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            if (request.has("verify")) {
+                index.verify();
+            }
+            List<float[]> rows = new ArrayList<>();
+            List<String> paths = new ArrayList<>();
+            List<Object> stamps = new ArrayList<>();
+            for (Map.Entry<String, int[]> photo : index.stamps().entrySet()) {
+                paths.add(photo.getKey());
+                int[] pair = photo.getValue();
+                stamps.add(Arrays.asList(pair[0] & 0xffffffffL, pair[1] & 0xffffffffL));
+                rows.add(index.embedding(photo.getKey()));
+            }
+            if (!rows.isEmpty()) {
+                write(rows, request);
+            }
+            return Json.object("photos", index.photos(), "dim", index.dim(), "bytes_per_photo", index.bytesPerPhoto(),
+                "paths", paths, "stamps", stamps);
+        }
+    }
+
+    private static Object indexSearch(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            List<Object> all = new ArrayList<>();
+            int k = request.integer("k", 0, Integer.MAX_VALUE);
+            for (float[] query : read(request.string("queries"), index.dim())) {
+                Hits hits = index.search(query, k, request.flag("exact"));
+                List<Float> scores = new ArrayList<>();
+                for (float score : hits.scores()) {
+                    scores.add(score);
+                }
+                all.add(Json.object("paths", Arrays.asList(hits.paths()), "scores", scores));
+            }
+            return all;
+        }
+    }
+
+    /** One commit: photos to add with their embeddings, and to delete; "hold" leaves it uncommitted. */
+    private static Object indexChange(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        int dim = request.integer("dim", 8, 4096);
+        int deleted = 0;
+        try (PhotoIndex index = PhotoIndex.openOrCreate(directory, dim, "tiny", request.string("student"));
+                IndexWriter writer = index.writer()) {
+            List<String> paths = request.list("paths", String.class);
+            List<Long> stamps = request.list("stamps", Long.class);
+            int at = 0;
+            for (float[] embedding : read(request.string("embeddings"), dim)) {
+                writer.add(paths.get(at), embedding, stamps.get(at).intValue(), 7);
+                at++;
+            }
+            for (String path : request.list("delete", String.class)) {
+                deleted += writer.delete(path) ? 1 : 0;
+            }
+            for (String path : request.list("restamp", String.class)) {
+                writer.restamp(path, 5, 6);
+            }
+            if (!request.has("hold")) {
+                writer.commit();
+            }
+            return Json.object("photos", index.photos(), "deleted", deleted);
+        }
+    }
+
+    /** Two writers at once: the second is refused. */
+    private static Object secondWriter(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        try (PhotoIndex index = PhotoIndex.open(directory); IndexWriter first = index.writer()) {
+            first.delete("x");
+            index.writer().close();
+            return Json.object("writers", 2);
+        }
+    }
+
+    private static List<float[]> read(String file, int width) throws IOException {
+        ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(Paths.get(file))).order(ByteOrder.LITTLE_ENDIAN);
+        List<float[]> rows = new ArrayList<>();
+        while (in.hasRemaining()) {
+            float[] row = new float[width];
+            for (int i = 0; i < width; i++) {
+                row[i] = in.getFloat();
+            }
+            rows.add(row);
+        }
+        return rows;
+    }
+
+    private static Object write(List<float[]> rows, JsonFields request) throws IOException {
+        ByteBuffer out = ByteBuffer.allocate(4 * rows.size() * rows.get(0).length).order(ByteOrder.LITTLE_ENDIAN);
+        for (float[] row : rows) {
+            for (float value : row) {
+                out.putFloat(value);
+            }
+        }
+        Path file = Paths.get(request.string("out"));
+        Files.write(file, out.array());
+        return Json.object("rows", rows.size());
+    }
+}

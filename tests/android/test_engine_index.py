@@ -1,0 +1,302 @@
+"""One index, two languages: each reads what the other wrote, and finds the same photos."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe import EngineError
+
+from mcad_mobile.android.toolchain import JAVA, executable
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.format import PARTS
+from mcad_mobile.index.paths import path_from_bytes
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "index"
+SHA = "ab" * 32
+KILLS = 8
+
+
+def unit(count: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Vectors of length 1 as embeddings are: in a cone, most of their spread in few directions."""
+    fixed, generator = np.random.default_rng(99), np.random.default_rng(seed)
+    centre, directions = fixed.normal(size=dim), fixed.normal(size=(dim // 4, dim))
+    spread = generator.normal(size=(count, dim // 4)) @ directions
+    rows = (spread + generator.normal(size=(count, dim)) * 0.5 + centre).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def names(count: int, prefix: str = "photo") -> list[str]:
+    return [f"{prefix}-{number:06d}.jpg" for number in range(count)]
+
+
+def saved(path: Path, rows: np.ndarray) -> Path:
+    path.write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
+    return path
+
+
+class JavaIndex:
+    """An index directory as the Java engine sees it."""
+
+    def __init__(self, probe, directory: Path, scratch: Path) -> None:
+        self._probe, self.directory, self._scratch = probe, directory, scratch
+
+    def read(self, *, verify: bool = False):
+        """(answer, {path: embedding}, {path: stamps})."""
+        out = self._scratch / "read.f32"
+        flags = {"verify": True} if verify else {}
+        answer = self._probe.ask("index_read", index=self.directory, out=out, **flags)
+        rows = np.fromfile(out, "<f4").reshape(-1, answer["dim"]) if answer["photos"] else []
+        embeddings = dict(zip(answer["paths"], rows, strict=True))
+        return answer, embeddings, dict(zip(answer["paths"], answer["stamps"], strict=True))
+
+    def search(self, queries: np.ndarray, k: int, *, exact: bool = False):
+        given = saved(self._scratch / "queries.f32", queries)
+        return self._probe.ask(
+            "index_search", index=self.directory, queries=given, k=k, exact=exact
+        )
+
+    def change(self, paths=(), embeddings=None, *, delete=(), restamp=(), dim: int, **flags):
+        rows = np.empty((0, dim), np.float32) if embeddings is None else embeddings
+        return self._probe.ask(
+            "index_change",
+            index=self.directory,
+            dim=dim,
+            student=SHA,
+            paths=list(paths),
+            embeddings=saved(self._scratch / "rows.f32", rows),
+            stamps=list(range(len(rows))),
+            delete=list(delete),
+            restamp=list(restamp),
+            **flags,
+        )
+
+
+@pytest.fixture
+def java(probe, tmp_path) -> JavaIndex:
+    return JavaIndex(probe, tmp_path / "index", tmp_path)
+
+
+def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
+    expected = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
+    java = JavaIndex(probe, GOLDEN, tmp_path)
+    answer, embeddings, stamps = java.read(verify=True)
+
+    def named(values: dict) -> dict:
+        return {path_from_bytes(bytes.fromhex(path)): value for path, value in values.items()}
+
+    assert answer["photos"] == expected["photos"]
+    assert sorted(embeddings, key=lambda path: path.encode("utf-8", "surrogateescape")) == [
+        path_from_bytes(bytes.fromhex(path)) for path in expected["paths_hex"]
+    ]
+    assert stamps == named(expected["stamps"])
+    for path, embedding in named(expected["embeddings"]).items():
+        assert np.abs(embeddings[path] - embedding).max() < 0.01, path
+    for query in expected["queries"]:
+        vector = np.array([query["embedding"]], np.float32)
+        (found,) = java.search(vector, k=expected["photos"], exact=True)
+        scores = dict(zip(found["paths"], found["scores"], strict=True))
+        for path, score in zip(query["paths_hex"], query["scores"], strict=True):
+            name = path_from_bytes(bytes.fromhex(path))
+            assert scores[name] == pytest.approx(score, abs=expected["score_tolerance"])
+
+
+@pytest.mark.parametrize("dim", [256, 64, 40, 24])
+def test_java_finds_in_pythons_index_what_python_finds(java, dim):
+    photos, queries = unit(6000, dim), unit(20, dim, seed=1)
+    index = PhotoIndex.create(java.directory, dim=dim, student="tiny", student_sha256=SHA)
+    for start, stop in ((0, 4000), (4000, 5500), (5500, 6000)):  # three segments
+        with index.writer() as writer:
+            writer.add(names(6000)[start:stop], photos[start:stop])
+    with index.writer() as writer:
+        writer.delete(names(6000)[::50])
+    for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
+        expected = index.search(query, k=10, exact=True)
+        assert found["paths"] == expected.paths
+        assert np.allclose(found["scores"], expected.scores, atol=2e-5)
+    shared = []
+    for query, found in zip(queries, java.search(queries, k=10), strict=True):
+        shared.append(len({*found["paths"]} & {*index.search(query, k=10, exact=True).paths}))
+    assert np.mean(shared) >= 9.7
+
+
+def test_python_finds_in_javas_index_what_java_finds(java):
+    photos, queries = unit(3000, 256), unit(20, 256, seed=1)
+    for start, stop in ((0, 200), (200, 2500), (2500, 3000)):
+        java.change(names(3000)[start:stop], photos[start:stop], dim=256)
+    java.change(delete=names(3000)[::100], dim=256)
+    index = PhotoIndex.open(java.directory)
+    index.verify()
+    assert index.photos == 2970
+    for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
+        expected = index.search(query, k=10, exact=True)
+        assert found["paths"] == expected.paths
+        assert np.allclose(found["scores"], expected.scores, atol=2e-5)
+        true = np.sort(np.delete(photos, np.s_[::100], axis=0) @ query)[::-1][:10]
+        assert np.allclose(found["scores"], true, atol=2e-3)
+
+
+def test_both_write_one_index_in_turn(java, probe):
+    """Against a plain dictionary: adding, replacing, deleting, merging."""
+    dim = 64
+    pick = random.Random(4)
+    model: dict[str, np.ndarray] = {}
+    index = PhotoIndex.create(java.directory, dim=dim, student="tiny", student_sha256=SHA)
+    for turn in range(12):
+        paths = pick.sample(names(1500), pick.choice([3, 40, 300]))
+        rows = unit(len(paths), dim, seed=turn)
+        gone = pick.sample(sorted(model), min(len(model), pick.choice([0, 5, 50])))
+        if turn % 2:
+            java.change(paths, rows, delete=gone, dim=dim)
+        else:
+            with index.writer() as writer:
+                writer.add(paths, rows)
+                writer.delete(gone)
+        model |= dict(zip(paths, rows, strict=True))
+        for path in gone:
+            model.pop(path, None)
+        answer, embeddings, _ = java.read(verify=True)
+        index = PhotoIndex.open(java.directory)
+        index.verify()
+        assert set(embeddings) == set(index.paths()) == set(model)
+        assert answer["bytes_per_photo"] == pytest.approx(index.bytes_per_photo)
+        for path, row in model.items():
+            assert cosine(embeddings[path], row) > 0.9999
+
+
+def test_java_writes_the_bytes_that_python_writes(java, tmp_path):
+    """Without an axis no rounding differs but at the edge of a step; all else is equal."""
+    photos = unit(100, 256)
+    paths = [f"Ferien/Café {number}/{'x' * number}.jpg" for number in range(100)]
+    java.change(paths, photos, dim=256)
+    other = PhotoIndex.create(tmp_path / "py", dim=256, student="tiny", student_sha256=SHA)
+    stamps = np.stack([np.arange(100), np.full(100, 7)], axis=1).astype(np.uint32)
+    with other.writer() as writer:
+        writer.add(paths, photos, stamps)
+    mine = (java.directory / "segment-00000002.mcs").read_bytes()
+    theirs = (tmp_path / "py" / "segment-00000002.mcs").read_bytes()
+    assert len(mine) == len(theirs)
+    different = [
+        at for at in range(4096, len(mine)) if mine[at] != theirs[at]
+    ]  # behind the header, whose checksums follow from the rest
+    assert len(different) < 100 * 256 / 1000
+    assert all(abs(mine[at] - theirs[at]) <= 1 for at in different)
+
+
+def test_a_touched_file_keeps_its_embedding(java):
+    photos = unit(10, 64)
+    java.change(names(10), photos, dim=64)
+    java.change(restamp=names(10)[3:4], dim=64)
+    _, embeddings, stamps = java.read(verify=True)
+    assert len(embeddings) == 10
+    assert stamps[names(10)[3]] == [5, 6]
+    assert stamps[names(10)[4]] == [4, 7]
+    assert cosine(embeddings[names(10)[3]], photos[3]) > 0.9999
+
+
+def test_what_is_not_committed_never_happened(java):
+    java.change(names(5), unit(5, 64), dim=64)
+    before = sorted(path.name for path in java.directory.iterdir())
+    java.change(names(9), unit(9, 64), delete=names(2), dim=64, hold=True)
+    assert java.read()[0]["photos"] == 5
+    assert sorted(path.name for path in java.directory.iterdir()) == before
+
+
+def test_a_second_writer_is_refused(java, probe):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match="Another writer is at work"):
+        probe.ask("index_second_writer", index=java.directory)
+
+
+def test_another_students_index_is_refused(java, probe):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match="was built by student tiny"):
+        java.change(names(5), unit(5, 128), dim=128)
+
+
+@pytest.mark.parametrize(
+    ("vector", "complaint"),
+    [
+        (np.zeros(64), "has length 0.0, not 1"),
+        (np.full(64, np.nan), "has length NaN, not 1"),
+        (np.full(64, 0.25), "has length 2.0, not 1"),
+    ],
+)
+def test_vectors_that_are_no_embeddings_are_refused(java, vector, complaint):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match=complaint):
+        java.search(vector[None].astype(np.float32), k=1)
+    with pytest.raises(EngineError, match=complaint):
+        java.change(["x"], vector[None].astype(np.float32), dim=64)
+
+
+def test_every_damaged_part_is_found(java, tmp_path):
+    java.change(names(300), unit(300, 64), dim=64)
+    whole = tmp_path / "whole"
+    shutil.copytree(java.directory, whole)
+    (segment,) = java.directory.glob("*.mcs")
+    data = segment.read_bytes()
+    # Of the header, of zeros between the parts, and of every part.
+    places = [
+        9,
+        4000,
+        4094,
+        4096 + 4 * 64,
+        *(4096 * (1 + part) for part in range(len(PARTS))),
+        len(data) - 1,
+    ]
+    for at in places:
+        broken = bytearray(data)
+        broken[at] ^= 1
+        segment.write_bytes(broken)
+        with pytest.raises(EngineError, match=r"is damaged|another CRC-32"):
+            java.read(verify=True)
+    segment.write_bytes(data[: len(data) // 2])
+    with pytest.raises(EngineError, match="is damaged"):
+        java.read()
+    segment.unlink()
+    with pytest.raises(EngineError, match="it is gone"):
+        java.read()
+
+
+def test_a_damaged_manifest_is_refused(java):
+    java.change(names(3), unit(3, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    text = manifest.read_text()
+    for damaged in (text.replace('"photos": 3', '"photos": 2'), text[:40], "[]", ""):
+        manifest.write_text(damaged)
+        with pytest.raises(EngineError):
+            java.read()
+    manifest.write_text(text.replace("mcad-index/2", "mcad-index/9"))
+    with pytest.raises(EngineError, match="has schema 'mcad-index/9'"):
+        java.read()
+
+
+def test_a_killed_writer_loses_no_commit(java_classes, java):
+    """kill -9 at random moments: every commit that was announced is there, whole."""
+    pick = random.Random(5)
+    for _ in range(KILLS):
+        command = [executable(JAVA), "-cp", str(java_classes), "mcad.desktop.WriteForever"]
+        with subprocess.Popen(
+            [*command, str(java.directory)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            announced = 0
+            for _ in range(pick.randint(1, 12)):
+                announced = int(process.stdout.readline())
+            process.kill()
+            announced = max([announced, *map(int, process.stdout.read().split("\n")[:-1])])
+        index = PhotoIndex.open(java.directory)
+        index.verify()
+        assert index.photos >= announced
+        assert index.photos % 40 == 0
+        assert java.read(verify=True)[0]["photos"] == index.photos

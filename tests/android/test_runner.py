@@ -1,0 +1,158 @@
+"""The headless runner keeps its contract with `bench --device adb`; here it runs on a JVM."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from probe import variant
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.toolchain import JAVA, executable
+from mcad_mobile.bench.samples import sample_photos, synthetic_index
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.runtimes import choose_rung, load_rung, normalize
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    """With a rung in front that only a phone has."""
+    folder = tmp_path_factory.mktemp("bundle")
+    tiny = make_tiny_bundle(folder / "tiny")
+    rungs = (replace(tiny.text.rungs[0], runtime="qnn", precision="w8a16"), *tiny.text.rungs)
+    laddered = variant(tiny, folder / "laddered", text=replace(tiny.text, rungs=rungs))
+    return Bundle.load(laddered)
+
+
+class Runner:
+    """A device's folder, and the runner in it."""
+
+    def __init__(self, classes: Path, bundle: Bundle, folder: Path) -> None:
+        self._classes, self._folder = classes, folder
+        (folder / "scratch").mkdir()
+        synthetic_index(bundle, folder / "index", 5000)
+        photos = sample_photos(bundle, folder, 3, size=(800, 600))
+        self.spec = {
+            "schema": "mcad-run/1",
+            "bundle": str(bundle.directory),
+            "index": str(folder / "index"),
+            "queries": ["dog", "a dog on the beach", "sunset"],
+            "photos": [str(photo) for photo in photos],
+            "memory_searches": 10,
+            "searches": 7,
+            "k": 10,
+            "threads": 1,
+            "rungs": {"image": [0], "text": [0, 1]},
+            "rung": {"image": 0, "text": 1},
+            "scratch": str(folder / "scratch"),
+            "unknown": "fields are ignored",
+        }
+
+    def __call__(self, mode: str, *, code: int = 0, **changes):
+        """The document, and the steps that standard error announced."""
+        spec = self._folder / "spec.json"
+        spec.write_text(json.dumps({**self.spec, "mode": mode, **changes}))
+        classpath = f"{self._classes}:{fetch(ONNXRUNTIME_JVM)}"
+        done = subprocess.run(
+            [executable(JAVA), "-cp", classpath, "mcad.runner.Main", str(spec)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        steps = [line[6:] for line in done.stderr.splitlines() if line.startswith("step: ")]
+        return json.loads(done.stdout), steps
+
+
+@pytest.fixture(scope="module")
+def runner(java_classes, bundle, tmp_path_factory) -> Runner:
+    return Runner(java_classes, bundle, tmp_path_factory.mktemp("device"))
+
+
+def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
+    document, steps = runner("check")
+    (image,) = document["ladder"]["image"]
+    qnn, text = document["ladder"]["text"]
+    assert qnn["loaded"] is False
+    assert "libQnnHtp.so is not there" in qnn["why"]
+    assert (text["loaded"], text["provider"], text["runtime"]) == (True, "CPU", "onnx")
+    assert text["nodes"] == {"npu": 0, "gpu": 0, "cpu": bundle.text.rungs[1].total_nodes}
+    for name, found in (("image", image), ("text", text)):
+        golden = bundle.tower(name).golden
+        expected = np.load(bundle.path(golden.embeddings))
+        cosines = (normalize(np.array(found["embeddings"], np.float32)) * normalize(expected)).sum(
+            axis=1
+        )
+        assert cosines.min() > 0.9999
+    ids = np.load(bundle.path(bundle.text.golden.inputs["input_ids"]))
+    assert text["tokens"] == ids.tolist()
+    assert steps == [
+        "checking image onnx fp32",
+        "checking text qnn w8a16",
+        "checking text onnx fp32",
+    ]
+    assert document["pinned_cores"]
+    assert document["tools"]["onnxruntime"] == "1.17.0"
+
+
+def test_search_loads_what_a_search_needs_and_times_its_stages(runner, bundle):
+    document, steps = runner("search")
+    names = ["process start", "runtime loaded", "text tower loaded", "index opened"]
+    assert [step["step"] for step in document["steps"]] == [*names, "after 10 searches"]
+    assert steps == [*names, "after 10 searches", "timing"]
+    assert all(0 < step["pss"] <= step["rss"] for step in document["steps"])
+    assert document["photos"] == 5000
+    assert document["bytes_per_photo"] > bundle.dim
+    assert document["rung"] == {
+        "runtime": "onnx",
+        "precision": "fp32",
+        "bytes": bundle.text.rungs[1].bytes,
+    }
+    samples = document["samples_ms"]
+    assert {name: len(times) for name, times in samples.items()} == dict.fromkeys(
+        ("tokenize", "text", "scan", "rescore", "total"), 7
+    )
+    for number, total in enumerate(samples["total"]):
+        parts = sum(samples[name][number] for name in samples if name != "total")
+        assert 0 < parts <= total
+
+
+def test_index_decodes_and_embeds_and_leaves_nothing(runner, bundle):
+    document, steps = runner("index")
+    assert (document["photos"], document["photos_per_s"] > 0) == (3, True)
+    assert [len(document["samples_ms"][name]) for name in ("decode", "image")] == [3, 3]
+    assert document["rung"]["bytes"] == bundle.image.rungs[0].bytes
+    assert steps[-1] == "after 3 photos"
+    assert list(Path(runner.spec["scratch"]).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "what"),
+    [
+        ("search", {"schema": "mcad-run/9"}, "has schema 'mcad-run/9'"),
+        ("dance", {}, "is not check, search or index"),
+        ("search", {"bundle": "/nowhere"}, "No bundle at /nowhere"),
+        ("search", {"index": "/nowhere"}, "There is no photo index at /nowhere"),
+        ("search", {"rung": {"text": 0}}, "libQnnHtp.so is not there"),
+        ("search", {"rung": {"text": 7}}, "There is no rung 7"),
+        ("search", {"queries": []}, "lacks or misnames field queries"),
+        ("index", {"photos": ["/nowhere.jpg"]}, "/nowhere.jpg cannot be decoded"),
+    ],
+)
+def test_what_was_foreseen_is_an_error_with_words(runner, mode, changes, what):
+    document, _ = runner(mode, code=1, **changes)
+    assert what in document["error"]["what"]
+
+
+def test_the_text_tower_is_the_one_that_python_runs(runner, bundle):
+    tower = load_rung(bundle, choose_rung(bundle, "text"))
+    inputs = {name: np.load(bundle.path(r)) for name, r in bundle.text.golden.inputs.items()}
+    document, _ = runner("check", rungs={"image": [], "text": [1]})
+    found = np.array(document["ladder"]["text"][0]["embeddings"], np.float32)
+    assert np.allclose(found, tower(inputs), atol=1e-5)
