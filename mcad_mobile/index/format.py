@@ -90,9 +90,9 @@ class Segment:
     """One open segment of N photos by ascending path; the arrays are read-only memory maps.
 
     axis [D] float32, taken over `axis_photos` photos; codes [N, D/8] uint8; along [N] int16;
-    scales [N] uint16; stamps [N, 2] uint32, see sync.py.
+    scales [N] uint16.
 
-    Magnitudes and paths are read by position instead. A search wants few of them, from all over
+    All else is read by position instead. A search wants few of them, from all over
     the file, and a page fault maps 16 pages at once (fault_around_bytes of Linux): through the map
     nearly all magnitudes, 25 MB at 100,000 photos, would count as memory of the process.
     """
@@ -104,7 +104,6 @@ class Segment:
     codes: U8
     along: npt.NDArray[np.int16]
     scales: npt.NDArray[np.uint16]
-    stamps: Stamps
     paths: PathTable
     parts: dict[str, Part]
     opened: PositionedFile
@@ -128,6 +127,14 @@ class Segment:
             scales=self.scales[rows],
             magnitudes=np.frombuffer(raw, np.uint8).reshape(count, dim),
         )
+
+    def stamps(self, rows: npt.NDArray[np.intp]) -> Stamps:
+        """Copy the stamps [B, 2] uint32 of `rows`, ascending and at least one."""
+        first, width = int(rows[0]), 8
+        raw = self.opened.read(
+            self.parts["stamps"].offset + first * width, (int(rows[-1]) + 1 - first) * width
+        )
+        return np.frombuffer(raw, "<u4").reshape(-1, 2)[rows - first]
 
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
@@ -201,7 +208,7 @@ def open_segment(file: Path) -> Segment:
         part = parts[name]
         return np.frombuffer(buffer[part.offset : part.offset + part.length], dtype).reshape(shape)
 
-    paths_at = parts["paths"].offset
+    paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
     return Segment(
         file=file,
         header_crc32=_CRC.unpack_from(header, ALIGNMENT - _CRC.size)[0],
@@ -210,12 +217,11 @@ def open_segment(file: Path) -> Segment:
         codes=view("codes", "u1", photos, dim // 8),
         along=view("along", "<i2", photos),
         scales=view("scales", "<u2", photos),
-        stamps=view("stamps", "<u4", photos, 2),
         paths=PathTable(
             count=photos,
             size=parts["paths"].length,
-            starts=view("path_blocks", "<u8", _blocks(photos)),
             read=lambda offset, length: opened.read(paths_at + offset, length),
+            read_starts=lambda offset, length: opened.read(blocks_at + offset, length),
             damaged=lambda detail: damaged(file, detail),
         ),
         parts=parts,

@@ -83,10 +83,10 @@ class Spool:
         mapped = np.memmap(self._file, np.float32, "r", shape=(self.count, self._dim))
         return np.asarray(mapped[rows])
 
-    def stamps(self) -> Stamps:
-        """Return the stamps of all rows [N, 2] uint32."""
-        self._stamps = [np.concatenate([np.empty((0, 2), np.uint32), *self._stamps])]
-        return self._stamps[0]
+    def stamps(self, rows: Rows) -> Stamps:
+        """Return stamps [B, 2] uint32."""
+        self._stamps = [np.concatenate(self._stamps)]
+        return self._stamps[0][rows]
 
 
 def embeddings_of(source: Segment | Spool, rows: Rows) -> F32:
@@ -123,9 +123,6 @@ def merged(
 
     `restamped` are the paths whose stamps are not those of their source.
     """
-    spool_stamps = {
-        i: source.stamps() for i, source in enumerate(sources) if isinstance(source, Spool)
-    }
     ordered = heapq.merge(*streams)
     while items := list(islice(ordered, BATCH)):
         count = len(items)
@@ -145,8 +142,7 @@ def merged(
             part = encoded_by(source, rows[at], axis)
             encoded.codes[at], encoded.along[at] = part.codes, part.along
             encoded.scales[at], encoded.magnitudes[at] = part.scales, part.magnitudes
-            known = source.stamps if isinstance(source, Segment) else spool_stamps[number]
-            stamps[at] = known[rows[at]]
+            stamps[at] = source.stamps(rows[at])
         paths = [item[0] for item in items]
         if restamped:
             for i, path in enumerate(paths):

@@ -7,9 +7,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from itertools import pairwise
 
 from mcad_mobile.errors import PhotoIndexError
 
@@ -17,6 +15,7 @@ BLOCK = 16
 MAX_LENGTH = 65535
 
 _ENTRY = struct.Struct("<BH")
+_START = struct.Struct("<Q")
 _MOST_SHARED = 255
 _READ_BLOCKS = 512
 
@@ -61,15 +60,16 @@ class PathPacker:
 
 @dataclass(frozen=True)
 class PathTable:
-    """Reads the paths of `count` rows; `read(offset, length)` gives bytes of the table.
+    """Reads the paths of `count` rows, by position: `read(offset, length)` gives bytes of the
+    `size` that paths take, `read_starts(offset, length)` of where blocks start, uint64 each.
 
     `damaged(detail)` makes the error for bytes that are not a table.
     """
 
     count: int
     size: int
-    starts: npt.NDArray[np.uint64]
     read: Callable[[int, int], bytes]
+    read_starts: Callable[[int, int], bytes]
     damaged: Callable[[str], PhotoIndexError]
 
     def at(self, row: int) -> bytes:
@@ -81,10 +81,7 @@ class PathTable:
         last = -(-stop // BLOCK)
         for first in range(start // BLOCK, last, _READ_BLOCKS):
             until = min(first + _READ_BLOCKS, last)
-            offset, data = self._bytes(first, until)
-            for block in range(first, until):
-                begin, end = self._bounds(block)
-                paths = self._unpack(block, data[begin - offset : end - offset])
+            for block, paths in enumerate(self._blocks(first, until), start=first):
                 row = block * BLOCK
                 yield from paths[max(start - row, 0) : stop - row]
 
@@ -112,7 +109,8 @@ class PathTable:
                 known[number] = self._block(number)
             return known[number]
 
-        after = bisect_right(range(len(self.starts)), path, key=lambda number: block(number)[0])
+        blocks = range(-(-self.count // BLOCK))
+        after = bisect_right(blocks, path, key=lambda number: block(number)[0])
         if after == 0:
             block(0)
             return 0
@@ -123,20 +121,21 @@ class PathTable:
         return row
 
     def _block(self, number: int) -> list[bytes]:
-        return self._unpack(number, self._bytes(number, number + 1)[1])
+        return next(self._blocks(number, number + 1))
 
-    def _bounds(self, number: int) -> tuple[int, int]:
-        start = int(self.starts[number])
-        stop = int(self.starts[number + 1]) if number + 1 < len(self.starts) else self.size
-        if not start < stop <= self.size:
-            raise self.damaged(f"block {number} of its paths is at bytes {start} to {stop}")
-        return start, stop
-
-    def _bytes(self, first: int, until: int) -> tuple[int, bytes]:
-        start, stop = self._bounds(first)[0], self._bounds(until - 1)[1]
-        if stop < start:
-            raise self.damaged(f"block {until - 1} of its paths ends at byte {stop}")
-        return start, self.read(start, stop - start)
+    def _blocks(self, first: int, until: int) -> Iterator[list[bytes]]:
+        """Yield the paths of blocks `first` to `until`, which are read at once."""
+        # The end of the last block is the start of the next, or the end of all.
+        wanted = min(until + 1, -(-self.count // BLOCK)) - first
+        raw = self.read_starts(first * _START.size, wanted * _START.size)
+        starts = [start for (start,) in _START.iter_unpack(raw)]
+        if wanted == until - first:
+            starts.append(self.size)
+        if starts[-1] > self.size or any(a >= b for a, b in pairwise(starts)):
+            raise self.damaged(f"blocks of its paths from {first} start at bytes {starts[:17]}")
+        data = self.read(starts[0], starts[-1] - starts[0])
+        for number, (start, stop) in enumerate(pairwise(starts), start=first):
+            yield self._unpack(number, data[start - starts[0] : stop - starts[0]])
 
     def _unpack(self, number: int, data: bytes) -> list[bytes]:
         paths: list[bytes] = []

@@ -99,12 +99,13 @@ class PhotoIndex:
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return the stamps of all photos by path: what their files were, see sync.py."""
-        return {
-            path_from_bytes(path): (int(stamp[0]), int(stamp[1]))
-            for number, live in enumerate(self._commit[1])
-            for path, _, row in segment_items(live, number)
-            for stamp in [live.segment.stamps[row]]
-        }
+        found = {}
+        for number, live in enumerate(self._commit[1]):
+            stamps = live.segment.stamps(np.arange(live.segment.photos)).tolist()
+            for path, _, row in segment_items(live, number):
+                first, second = stamps[row]
+                found[path_from_bytes(path)] = (first, second)
+        return found
 
     def check_student(self, sha256: str, dim: int) -> None:
         """Raise PhotoIndexError, naming both sides, unless the index is of that student."""

@@ -20,7 +20,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from index_embeddings import names, photos_and_queries
-from mcad_mobile.index import PhotoIndex, writer
+from mcad_mobile.index import PhotoIndex, merge, writer
 
 directory, function, deadly = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 calls = 0
@@ -38,7 +38,7 @@ index = PhotoIndex.open(directory)
 owner, name = {
     "fsync": (os, "fsync"),
     "rename": (Path, "replace"),
-    "encode": (writer, "encode"),
+    "encode": (merge, "encode"),
     "unlink": (Path, "unlink"),
     "spool": (writer.IndexWriter, "_bury"),
 }[function]

@@ -234,7 +234,7 @@ def test_a_query_along_the_axis_ranks_by_that_alone() -> None:
 def test_what_a_scan_reads_is_mapped_and_not_copied(tmp_path: Path) -> None:
     write_example(tmp_path / "example.mcs")
     segment = open_segment(tmp_path / "example.mcs")
-    for array in (segment.codes, segment.along, segment.scales, segment.stamps):
+    for array in (segment.codes, segment.along, segment.scales):
         assert not array.flags.owndata
         assert not array.flags.writeable
 
