@@ -13,10 +13,11 @@ dimension. The sign is in the code already, so all eight bits hold magnitude: w_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from mcad_mobile.index.rounding import round_to_odd
 
 MAX_DIM = 4096
 # How far the length of an embedding may be from 1: a quantized tower rounds.
@@ -24,13 +25,18 @@ NORM_TOLERANCE = 1e-2
 ALONG_UNIT = np.float32(1 / 32767)
 SCALE_UNIT = np.float32(2.0**-24)
 
-_LEVELS = 256
-_PLANES = 4
+_LARGEST = 511  # 2 * 255 + 1
+# What makes up for other coordinates' errors may exceed the largest of them.
+_HEADROOM = 1.03
+# The signs that a byte of a code stands for: 1 or -1, [256, 8].
+_BYTE_SIGNS = (
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    * np.float32(2)
+    - 1
+)
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-# Words of 8, 16, 32 or 64 bits, the widest that divides a code.
-Words = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,24 +61,22 @@ class Query:
     code: U8
 
 
-def encode(embeddings: F32, axis: F32) -> Encoded:
+def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
     """Encode rotated embeddings [B, D] float32 of length 1 around `axis` [D], of length 1 or 0.
 
-    D is a multiple of 8. The scale is rounded up to what is stored before anything is divided by
-    it, so that rounding it costs no precision.
+    D is a multiple of 8; `feedback` is that of rounding.py. The scale is rounded up to what is
+    stored before anything is divided by it, so that rounding it costs no precision.
     """
     along = embeddings @ axis
     rest = embeddings - along[:, None] * axis
-    sizes = np.abs(rest)
-    tops = sizes.max(axis=1)
-    scales = np.clip(np.ceil(tops / (2 * _LEVELS * SCALE_UNIT)), 1, 65535).astype(np.uint16)
-    steps = scales * (2 * SCALE_UNIT)
-    magnitudes = np.minimum(np.floor(sizes / steps[:, None]), _LEVELS - 1).astype(np.uint8)
+    tops = np.abs(rest).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
+    scales = np.clip(np.ceil(tops / ((_LARGEST + 1) * SCALE_UNIT)), 1, 65535).astype(np.uint16)
+    levels = round_to_odd(rest / (scales * SCALE_UNIT)[:, None], feedback, _LARGEST)
     return Encoded(
-        codes=np.packbits(rest > 0, axis=1, bitorder="little"),
+        codes=np.packbits(levels > 0, axis=1, bitorder="little"),
         along=np.rint(np.clip(along, -1, 1) / ALONG_UNIT).astype(np.int16),
         scales=scales,
-        magnitudes=magnitudes,
+        magnitudes=((np.abs(levels) - 1) / 2).astype(np.uint8),
     )
 
 
@@ -103,23 +107,13 @@ def estimate(query: Query, codes: U8, along: npt.NDArray[np.int16]) -> F32:
     """Estimate cosines [B] float32 from codes [B, D/8] and along [B]: what chooses for pass 2.
 
     a * along + sqrt(pi / 2D) * |z| * sum_i r_i * sign(z_i), where |z|^2 = 1 - along^2 and the root
-    is what a rotated z of length 1 has on average for (sum z_i^2) / (sum |z_i|). r_i is rounded to
-    sign * step * u_i with u_i of four bits, and the sum counted a bit plane at a time:
-    step * (sum u_i - 2 * sum_b 2^b popcount((code ^ signs) & plane_b)).
+    is what a rotated z of length 1 has on average for (sum z_i^2) / (sum |z_i|).
     """
     dim = len(query.rest)
-    sizes = np.abs(query.rest)
-    # A query on the axis itself has r = 0: it gets no bits, not a division by 0.
-    step = max(sizes.max(), np.finfo(np.float32).tiny) / np.float32(2**_PLANES - 1)
-    levels = np.rint(sizes / step).astype(np.uint8)
-    differ = _words(codes) ^ _words(query.code)
-    distances = np.zeros(len(codes), np.uint32)
-    for bit in range(_PLANES):
-        plane = _words(np.packbits(levels >> bit & 1, bitorder="little"))
-        counts = np.bitwise_count(differ & plane)
-        distances += counts.sum(axis=1, dtype=np.uint32) << np.uint32(bit)
-    total = np.float32(levels.sum(dtype=np.int64))
-    sums = step * (total - 2 * distances.astype(np.float32))
+    # What each byte of a code adds to the sum, [D/8 * 256].
+    table = (query.rest.reshape(-1, 8) @ _BYTE_SIGNS.T).ravel()
+    bytes_at = np.arange(0, len(table), 256)
+    sums = table.take(codes + bytes_at) @ np.ones(dim // 8, np.float32)
     shares = along * ALONG_UNIT
     lengths = np.sqrt(np.maximum(1 - shares * shares, 0))
     estimates: F32 = query.along * shares + np.float32(np.sqrt(np.pi / 2 / dim)) * lengths * sums
@@ -135,11 +129,3 @@ def _signed_levels(codes: U8, magnitudes: U8) -> F32:
     signs -= 1
     levels *= signs
     return levels
-
-
-def _words(codes: U8) -> Words:
-    """View codes [..., D/8] as the widest unsigned integers that divide a code evenly."""
-    for width in (8, 4, 2):
-        if codes.shape[-1] % width == 0:
-            return codes.view(f"<u{width}")
-    return codes

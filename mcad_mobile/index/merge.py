@@ -96,11 +96,11 @@ def embeddings_of(source: Segment | Spool, rows: Rows) -> F32:
     return decode(source.encoded_rows(rows), source.axis)
 
 
-def encoded_by(source: Segment | Spool, rows: Rows, axis: F32) -> Encoded:
+def encoded_by(source: Segment | Spool, rows: Rows, axis: F32, feedback: F32 | None) -> Encoded:
     """Encode rows, ascending, around `axis`; those of a segment that has that axis are copied."""
     if isinstance(source, Segment) and np.array_equal(source.axis, axis):
         return source.encoded_rows(rows)
-    return encode(embeddings_of(source, rows), axis)
+    return encode(embeddings_of(source, rows), axis, feedback)
 
 
 def segment_items(live: LiveSegment, number: int) -> Iterator[Item]:
@@ -118,10 +118,10 @@ def merged(
     streams: Sequence[Iterable[Item]],
     restamped: dict[bytes, tuple[int, int]],
     axis: F32,
+    feedback: F32 | None,
 ) -> Iterator[Batch]:
-    """Merge streams of items, each by ascending path, into batches around `axis`.
-
-    `restamped` are the paths whose stamps are not those of their source.
+    """Merge streams of items, each by ascending path, into batches around `axis`, rounded with
+    `feedback`. `restamped` are the paths whose stamps are not those of their source.
     """
     ordered = heapq.merge(*streams)
     while items := list(islice(ordered, BATCH)):
@@ -139,7 +139,7 @@ def merged(
             at = np.flatnonzero(chosen == number)
             at = at[np.argsort(rows[at])]
             source = sources[number]
-            part = encoded_by(source, rows[at], axis)
+            part = encoded_by(source, rows[at], axis, feedback)
             encoded.codes[at], encoded.along[at] = part.codes, part.along
             encoded.scales[at], encoded.magnitudes[at] = part.scales, part.magnitudes
             stamps[at] = source.stamps(rows[at])

@@ -74,7 +74,7 @@ class PathTable:
 
     def at(self, row: int) -> bytes:
         """Return the path of a row."""
-        return self._block(row // BLOCK)[row % BLOCK]
+        return self._block(row // BLOCK, row % BLOCK + 1)[-1]
 
     def slice(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the paths of rows `start` to `stop`, reading many blocks at once."""
@@ -120,11 +120,12 @@ class PathTable:
             block(row // BLOCK)
         return row
 
-    def _block(self, number: int) -> list[bytes]:
-        return next(self._blocks(number, number + 1))
+    def _block(self, number: int, most: int = BLOCK) -> list[bytes]:
+        """Return the first `most` paths of a block."""
+        return next(self._blocks(number, number + 1, most))
 
-    def _blocks(self, first: int, until: int) -> Iterator[list[bytes]]:
-        """Yield the paths of blocks `first` to `until`, which are read at once."""
+    def _blocks(self, first: int, until: int, most: int = BLOCK) -> Iterator[list[bytes]]:
+        """Yield the first `most` paths of blocks `first` to `until`, which are read at once."""
         # The end of the last block is the start of the next, or the end of all.
         wanted = min(until + 1, -(-self.count // BLOCK)) - first
         raw = self.read_starts(first * _START.size, wanted * _START.size)
@@ -135,12 +136,13 @@ class PathTable:
             raise self.damaged(f"blocks of its paths from {first} start at bytes {starts[:17]}")
         data = self.read(starts[0], starts[-1] - starts[0])
         for number, (start, stop) in enumerate(pairwise(starts), start=first):
-            yield self._unpack(number, data[start - starts[0] : stop - starts[0]])
+            count = min(most, self.count - number * BLOCK)
+            yield self._unpack(number, data[start - starts[0] : stop - starts[0]], count)
 
-    def _unpack(self, number: int, data: bytes) -> list[bytes]:
+    def _unpack(self, number: int, data: bytes, count: int) -> list[bytes]:
         paths: list[bytes] = []
         path, offset = b"", 0
-        for _ in range(min(BLOCK, self.count - number * BLOCK)):
+        for _ in range(count):
             begin = offset + _ENTRY.size
             if begin > len(data):
                 raise self.damaged(f"block {number} of its paths ends too soon")

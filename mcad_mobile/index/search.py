@@ -17,6 +17,9 @@ from mcad_mobile.index.scan import Rows, nearest_codes
 
 # Photos scored at a time, in dimensions: what stays in a phone's level 2 cache as float32.
 _BLOCK = 65536
+# Codes scanned at a time. What a scan notes down grows with the number of rows that it is asked
+# for: stretches keep that in the level 2 cache and off the process's memory.
+_STRETCH = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,6 @@ class LiveSegment:
         alive[self.deleted] = False
         return np.flatnonzero(alive)
 
-    def keep_live(self, rows: Rows) -> Rows:
-        """Return those of `rows` that are not deleted."""
-        if not len(self.deleted):
-            return rows
-        at = np.searchsorted(self.deleted, rows)
-        at[at == len(self.deleted)] = 0
-        kept: Rows = rows[self.deleted[at] != rows]
-        return kept
-
 
 @dataclass(frozen=True)
 class Hits:
@@ -57,7 +51,7 @@ class Hits:
 
 
 def scanned(photos: int, k: int) -> int:
-    """Say how many of `photos` the first pass takes by their codes alone, for `k` results.
+    """Say how many of `photos` neighbours on disk go on by their codes alone, for `k` results.
 
     1000 and one in two hundred, or 100 a result if that is more: measured on real embeddings, see
     the end of docs/index-format.md.
@@ -66,8 +60,8 @@ def scanned(photos: int, k: int) -> int:
 
 
 def rescored(photos: int, k: int) -> int:
-    """Say how many of those, the best by estimate, the second pass scores by their bytes."""
-    return max(400 + photos // 2000, 20 * k)
+    """Say how many of those of all `photos`, the best by estimate, are scored by their bytes."""
+    return max(300 + photos // 2500, 20 * k)
 
 
 def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exact: bool) -> Hits:
@@ -106,9 +100,7 @@ def _scan(
     """Return, for each segment, its rows among those that the second pass should score."""
     candidates, estimates = [], []
     for live, query in zip(segments, queries, strict=True):
-        # Each segment gives as many as if all the others were like it, but not more than it has.
-        share = min(live.live, scanned(total, k) * live.live // total + 200 + k)
-        rows = _nearest_live(live, query, share)
+        rows = _nearest_live(live, query, k)
         candidates.append(rows)
         estimates.append(estimate(query, live.segment.codes[rows], live.segment.along[rows]))
     joined = np.concatenate(estimates)
@@ -122,14 +114,31 @@ def _scan(
     ]
 
 
-def _nearest_live(live: LiveSegment, query: Query, count: int) -> Rows:
-    """Return at least `count` live rows nearest by code, asking for more where deleted ones are."""
-    asked = count + min(len(live.deleted), count // 4)
-    while True:
-        rows = live.keep_live(nearest_codes(live.segment.codes, query.code, asked))
-        if len(rows) >= count:
-            return rows
-        asked *= 2
+def _nearest_live(live: LiveSegment, query: Query, k: int) -> Rows:
+    """Return the live rows nearest by code, so many of each stretch of the segment."""
+    found = []
+    for start in range(0, live.segment.photos, _STRETCH):
+        codes = live.segment.codes[start : start + _STRETCH]
+        dead = live.deleted[slice(*np.searchsorted(live.deleted, (start, start + len(codes))))]
+        wanted = min(scanned(len(codes), k), len(codes) - len(dead))
+        # Deleted rows are near, too: asked for more until enough live ones are among them.
+        asked = wanted + min(len(dead), wanted // 4)
+        while True:
+            rows = _without(nearest_codes(codes, query.code, asked), dead - start)
+            if len(rows) >= wanted:
+                break
+            asked *= 2
+        found.append(rows + start)
+    return np.concatenate(found)
+
+
+def _without(rows: Rows, deleted: Rows) -> Rows:
+    """Return those of `rows` that are not in `deleted`, which ascends."""
+    if not len(deleted):
+        return rows
+    at = np.minimum(np.searchsorted(deleted, rows), len(deleted) - 1)
+    kept: Rows = rows[deleted[at] != rows]
+    return kept
 
 
 def _score(segment: Segment, query: Query, rows: Rows) -> F32:

@@ -33,9 +33,14 @@ from mcad_mobile.index.merge import (
 )
 from mcad_mobile.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.index.rotation import rotate
+from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.index.search import LiveSegment
 
 LOCK_NAME = "lock"
+# Photos that a covariance is taken from, and the width up to which it is worth its time.
+_FEEDBACK_FROM = 256
+_FEEDBACK_SAMPLE = 4096
+_FEEDBACK_DIM = 1024
 
 
 class IndexWriter:
@@ -164,6 +169,7 @@ class IndexWriter:
                     [*(segment_items(self._current(i), i) for i in absorbed), pending],
                     self._restamped,
                     axis,
+                    self._feedback(axis, live, pending),
                 ),
             )
             entries.append(SegmentEntry(name, photos, crc))
@@ -199,6 +205,21 @@ class IndexWriter:
                 total += part.sum(axis=0, dtype=np.float64)
         length = np.linalg.norm(total)
         return (total / length if length > 0 else total).astype(np.float32)
+
+    def _feedback(self, axis: F32, live: Sequence[int], pending: Sequence[Item]) -> F32 | None:
+        """Return the feedback for rounding, from the largest segment or from the new photos where
+        they are more. None for few photos, or for so many dimensions that it would take long."""
+        spool = len(self._segments)
+        number = int(np.argmax([*live, len(pending)]))
+        if number == spool:
+            rows = np.array([row for _, source, row in pending if source == spool], np.intp)
+        else:
+            rows = self._current(number).live_rows()
+        if len(rows) < _FEEDBACK_FROM or len(axis) > _FEEDBACK_DIM:
+            return None
+        rows = np.sort(rows[:: -(-len(rows) // _FEEDBACK_SAMPLE)])
+        sample = embeddings_of(self._sources()[number], rows)
+        return error_feedback(sample - (sample @ axis)[:, None] * axis)
 
     def _bury(self, raw: Sequence[bytes]) -> int:
         """Mark the committed photos of these paths deleted; return how many were not yet."""

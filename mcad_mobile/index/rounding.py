@@ -1,0 +1,59 @@
+"""Rounding to odd levels so that the errors cancel out where embeddings lie.
+
+A score is a product of the rounding errors with the query, too. Rounded one by one, errors point
+everywhere; but photos, and the words that are close to them, lie mostly in some tens of
+directions. So each coordinate's error is made up for by those that are rounded after it, as far
+as the covariance of the photos says that they can: the update of GPTQ (Frantar et al., ICLR 2023,
+arXiv 2210.17323), which rounds weights for the inputs that they meet. The error of a score halves
+(docs/index-format.md); what is stored, and how it is read, does not change.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+
+# Share of the mean variance that is added in every direction: queries are not photos.
+_DAMPING = 0.1
+_BLOCK = 32
+
+
+def error_feedback(rests: F32) -> F32:
+    """Return U [D, D] float32, upper triangular with ones: an error e of coordinate i is made up
+    for by subtracting e * U[i, j] from every j > i. `rests` [M, D] are photos less the axis."""
+    dim = rests.shape[1]
+    covariance = (rests.T @ rests).astype(np.float64)
+    damping = _DAMPING * np.trace(covariance) / dim
+    if damping <= 0:
+        return np.eye(dim, dtype=np.float32)
+    inverse = np.linalg.inv(covariance + damping * np.eye(dim))
+    upper = np.linalg.cholesky(inverse).T
+    return (upper / np.diag(upper)[:, None]).astype(np.float32)
+
+
+def round_to_odd(values: F32, feedback: F32 | None, largest: int) -> F32:
+    """Round values [B, D] to odd numbers from -largest to largest, with `feedback` of
+    `error_feedback` or, where it is None, one by one."""
+    if feedback is None:
+        return _nearest_odd(values, largest)
+    # Coordinates first, so that each step works on rows that lie together.
+    left = values.T.copy()
+    rounded = np.empty_like(left)
+    dim = len(left)
+    for start in range(0, dim, _BLOCK):
+        stop = min(start + _BLOCK, dim)
+        errors = np.empty((stop - start, left.shape[1]), np.float32)
+        for i in range(start, stop):
+            rounded[i] = _nearest_odd(left[i], largest)
+            errors[i - start] = left[i] - rounded[i]
+            left[i + 1 : stop] -= feedback[i, i + 1 : stop, None] * errors[i - start]
+        left[stop:] -= feedback[start:stop, stop:].T @ errors
+    return rounded.T
+
+
+def _nearest_odd(values: F32, largest: int) -> F32:
+    """Zero goes to -1, as its bit in a code is 0."""
+    odd: F32 = np.clip(2 * np.ceil(values / 2) - 1, -largest, largest)
+    return odd
