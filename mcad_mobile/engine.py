@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.errors import MissingExtra, PhotoError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.runtimes import LoadedTower, choose_rung, load_rung, normalize
 from mcad_mobile.tokenize import Tokenizer, Tokens
 
-_COMMIT_EVERY = 1000  # photos; what a crash can cost, and a segment worth having
+if TYPE_CHECKING:
+    from mcad_mobile.sync import Synced
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,6 @@ class Found:
     ms: dict[str, float]
     truncated: bool
     simulated: bool = False
-
-
-@dataclass(frozen=True)
-class Skipped:
-    path: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Indexed:
-    added: int
-    unchanged: int
-    skipped: list[Skipped]
 
 
 class SearchEngine:
@@ -84,7 +72,10 @@ class SearchEngine:
 
     def embed_photo(self, path: Path) -> NDArray[np.float32]:
         """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
-        pixels = self.bundle.preprocess(path)
+        return self.embed_pixels(self.bundle.preprocess(path))
+
+    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Preprocessed pixels [3, S, S] float32 -> [dim] float32 of unit length."""
         embedding: NDArray[np.float32] = normalize(self.image_tower({"pixels": pixels[None]}))[0]
         return embedding
 
@@ -125,28 +116,12 @@ class SearchEngine:
         index: PhotoIndex,
         photos: Sequence[Path],
         progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Indexed:
-        """Add photos that `index` does not hold yet. Photos that do not decode are skipped and
-        listed. Commits every thousand photos, so that a run that is stopped goes on from there."""
-        _ = self.image_tower  # a runtime that is missing is an error, not a photo to skip
-        known = set(index.paths())
-        new = [photo for photo in photos if str(photo) not in known]
-        skipped: list[Skipped] = []
-        done = len(photos) - len(new)
-        for chunk in _chunks(new, _COMMIT_EVERY):
-            paths, embeddings = [], []
-            for photo in chunk:
-                try:
-                    embeddings.append(self.embed_photo(photo))
-                    paths.append(str(photo))
-                except (PhotoError, MissingExtra) as error:
-                    skipped.append(Skipped(str(photo), str(error)))
-                done += 1
-                progress(done, len(photos))
-            if paths:
-                with index.writer() as writer:
-                    writer.add(paths, np.stack(embeddings))
-        return Indexed(len(new) - len(skipped), len(photos) - len(new), skipped)
+    ) -> Synced:
+        """Add photos that `index` does not hold as they are now. Photos that do not decode are
+        skipped and listed. See sync.py, which also has the way for a whole folder."""
+        from mcad_mobile.sync import add_photos
+
+        return add_photos(self, index, photos, progress)
 
 
 def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
@@ -166,8 +141,3 @@ def open_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     index = PhotoIndex.open(directory)
     index.check_student(bundle.student["sha256"], bundle.dim)
     return index
-
-
-def _chunks(items: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

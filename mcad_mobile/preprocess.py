@@ -92,7 +92,7 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
         raise PhotoError(f"No photo at {path}.", "Check the path.") from None
     except UnidentifiedImageError:
         raise PhotoError(f"{path} is not an image that Pillow can read.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's plugins raise all kinds on broken files
         raise PhotoError(f"{path} cannot be decoded: {error}.") from error
 
 

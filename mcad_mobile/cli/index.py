@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,71 +16,69 @@ from mcad_mobile.cli.output import (
     IndexOption,
     JsonOption,
     RuntimeOption,
-    ThreadsOption,
     default_index,
     print_json,
+    printable,
     progress_bar,
 )
 from mcad_mobile.engine import SearchEngine, create_index, open_index
-from mcad_mobile.index import PhotoIndex
-from mcad_mobile.preprocess import find_photos
+from mcad_mobile.errors import PhotoError
+from mcad_mobile.sync import has_photos, prune, sync_folder
 
 
 def index(
     photos: Annotated[Path, typer.Argument(help="A folder of photos; subfolders are read too.")],
     bundle: BundleOption,
     index: IndexOption = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Also drop photos whose files are gone.")
+    drop_gone: Annotated[
+        bool,
+        typer.Option("--prune", help="Also drop photos outside this folder whose files are gone."),
     ] = False,
     runtime: RuntimeOption = None,
-    threads: ThreadsOption = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads. Default: one a core."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Add the photos of a folder to the index of a bundle.
+    """Make the index of a bundle hold the photos of a folder as they are now.
 
-    Photos that the index holds already are left alone, so that the same call again adds only what
-    is new, also after a run that was stopped. Photos that do not decode are skipped and listed.
+    The first run embeds them all. Later ones embed what is new or changed, carry over what was
+    moved, and drop what is gone; a run that was stopped goes on where it was. Photos of other
+    folders in the same index are left alone. Photos that do not decode are skipped and listed.
 
     \b
       mcad-mobile index ~/Pictures --bundle build/sd
+      mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
     """
     started = time.perf_counter()
-    found = [photo.resolve() for photo in find_photos(photos)]
     loaded = Bundle.load(bundle)
     directory = index or default_index(bundle)
+    if not directory.exists() and not has_photos(photos):
+        raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
     photo_index = (open_index if directory.exists() else create_index)(loaded, directory)
-    engine = SearchEngine(loaded, runtime=runtime, threads=threads)
+    engine = SearchEngine(loaded, runtime=runtime, threads=threads or os.cpu_count() or 1)
     with progress_bar() as advance:
-        result = engine.index_photos(
-            photo_index, found, lambda done, total: advance("photos", done, total)
+        result = sync_folder(
+            engine, photo_index, photos, lambda done, total: advance("photos", done, total)
         )
-    removed = _prune(photo_index) if prune else 0
+    if drop_gone:
+        result.removed += prune(photo_index)
     seconds = time.perf_counter() - started
     document = {
         "index": str(directory),
-        "added": result.added,
-        "unchanged": result.unchanged,
-        "removed": removed,
-        "skipped": [asdict(photo) for photo in result.skipped],
+        **asdict(result),
         "photos": photo_index.photos,
         "bytes_per_photo": photo_index.bytes_per_photo,
-        "photos_per_s": round(result.added / seconds, 2),
+        "photos_per_s": round((result.added + result.changed) / seconds, 2),
     }
     if json:
         print_json(document)
         return
     print(
-        f"{directory}: {photo_index.photos} photos, {result.added} new, "
+        f"{directory}: {photo_index.photos} photos, {result.added} new, {result.changed} changed, "
+        f"{result.moved} moved, {result.removed} gone, "
         f"{photo_index.bytes_per_photo:.0f} bytes each, {document['photos_per_s']} photos/s"
     )
     for photo in result.skipped:
-        print(f"  skipped: {photo.why.splitlines()[0]}")
-
-
-def _prune(index: PhotoIndex) -> int:
-    gone = [path for path in index.paths() if not Path(path).exists()]
-    if not gone:
-        return 0
-    with index.writer() as writer:
-        return writer.delete(gone)
+        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")

@@ -12,7 +12,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -62,6 +71,17 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False).print(table)
 
 
+def printable(text: str) -> str:
+    """A file name as a terminal can show it: line breaks and bytes that are no text, escaped."""
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f}/s" if task.speed else "")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Advance]:
     """A bar on standard error that disappears when the work is done. Where standard error is not
@@ -74,7 +94,10 @@ def progress_bar() -> Iterator[Advance]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
@@ -86,12 +109,18 @@ def progress_bar() -> Iterator[Advance]:
 
 
 def _line_a_minute() -> Advance:
-    said = time.monotonic()
+    started = said = time.monotonic()
+    first = 0
 
     def advance(step: str, done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= 60:
-            said = time.monotonic()
-            print(f"{time.strftime('%H:%M:%S')} {step} ({done}/{total})", file=sys.stderr)
+        nonlocal said, started, first
+        now = time.monotonic()
+        if done <= first:
+            started, first = now, done
+        if now - said >= 60:
+            said = now
+            rate = (done - first) / (now - started) if now > started else 0
+            left = f", {rate:.1f}/s, {(total - done) / rate / 60:.0f} min left" if rate else ""
+            print(f"{time.strftime('%H:%M:%S')} {step} ({done}/{total}{left})", file=sys.stderr)
 
     return advance

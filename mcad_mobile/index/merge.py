@@ -103,10 +103,12 @@ def encoded_by(source: Segment | Spool, rows: Rows, axis: F32, feedback: F32 | N
     return encode(embeddings_of(source, rows), axis, feedback)
 
 
-def segment_items(live: LiveSegment, number: int) -> Iterator[Item]:
-    """Yield the live rows of a segment that is source `number`, by ascending path."""
-    paths = live.segment.paths.slice(0, live.segment.photos)
-    items = zip(paths, repeat(number), range(live.segment.photos), strict=False)
+def segment_items(live: LiveSegment, number: int, among: range | None = None) -> Iterator[Item]:
+    """Yield the live rows of a segment that is source `number`, all or those `among` a range, by
+    ascending path."""
+    rows = range(live.segment.photos) if among is None else among
+    paths = live.segment.paths.slice(rows.start, rows.stop)
+    items = zip(paths, repeat(number, len(rows)), rows, strict=True)
     if not len(live.deleted):
         return items
     dead = set(live.deleted.tolist())

@@ -53,15 +53,15 @@ class Hits:
 def scanned(photos: int, k: int) -> int:
     """Say how many of `photos` neighbours on disk go on by their codes alone, for `k` results.
 
-    1000 and one in two hundred, or 100 a result if that is more: measured on real embeddings, see
+    900 and one in four hundred, or 100 a result if that is more: measured on real embeddings, see
     the end of docs/index-format.md.
     """
-    return max(1000 + photos // 200, 100 * k)
+    return max(900 + photos // 400, 100 * k)
 
 
 def rescored(photos: int, k: int) -> int:
     """Say how many of those of all `photos`, the best by estimate, are scored by their bytes."""
-    return max(300 + photos // 2500, 20 * k)
+    return max(260 + photos // 2000, 20 * k)
 
 
 def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exact: bool) -> Hits:

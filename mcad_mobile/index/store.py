@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.index.census import Census
 from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE
 from mcad_mobile.index.format import damaged, open_segment, verify_segment
 from mcad_mobile.index.manifest import (
@@ -106,6 +107,10 @@ class PhotoIndex:
                 first, second = stamps[row]
                 found[path_from_bytes(path)] = (first, second)
         return found
+
+    def census(self) -> Census:
+        """Begin to look up photos one after another, to see in the end which were not asked for."""
+        return Census(self._commit[1])
 
     def check_student(self, sha256: str, dim: int) -> None:
         """Raise PhotoIndexError, naming both sides, unless the index is of that student."""

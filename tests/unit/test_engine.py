@@ -68,17 +68,15 @@ def test_indexing_again_adds_only_what_is_new(engine, index, photos):
     assert seen[-1] == (6, 6)
 
 
-def test_a_run_that_is_stopped_keeps_what_it_committed(engine, index, photos, monkeypatch):
-    monkeypatch.setattr("mcad_mobile.engine._COMMIT_EVERY", 2)
-
+def test_a_run_that_is_stopped_keeps_what_it_embedded(engine, index, photos):
     def stop_at_five(done, total):
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         engine.index_photos(index, photos, stop_at_five)
-    assert PhotoIndex.open(index._directory).photos == 4
-    assert engine.index_photos(index, photos).added == 2
+    assert PhotoIndex.open(index._directory).photos == 5
+    assert engine.index_photos(index, photos).added == 1
 
 
 def test_an_empty_query_is_an_error_and_a_long_one_is_cut_and_says_so(engine, index, photos):

@@ -1,0 +1,346 @@
+"""A folder and its index: embed what is new or changed, carry over what was moved, drop what is
+gone. Nothing is done twice: every commit keeps what was embedded so far, also of a run that is
+stopped."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.errors import MissingExtra, PhotoError
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.preprocess import PHOTO_SUFFIXES
+
+if TYPE_CHECKING:
+    from mcad_mobile.engine import SearchEngine
+
+Progress = Callable[[int, int], None]
+Stamp = tuple[int, int]
+
+# What a crash can cost (an interrupt costs nothing), and a segment worth having.
+_COMMIT_PHOTOS = 1000
+_COMMIT_S = 20.0
+_LOOKUP = 1024
+_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class Skipped:
+    path: str
+    why: str
+
+
+@dataclass
+class Synced:
+    """What a run did, in photos. `skipped` could not be read or decoded; what the index held of
+    them, it holds still."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def sync_folder(
+    engine: SearchEngine,
+    index: PhotoIndex,
+    folder: Path,
+    progress: Progress = lambda done, total: None,
+) -> Synced:
+    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone.
+
+    Subfolders are read, links to folders are not followed. A subfolder that cannot be listed loses
+    no photo. Memory does not grow with the number of files. PhotoError when the folder is missing
+    or holds no photo: an empty mount point is no reason to drop what the index has of it.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+    result = Synced()
+    with tempfile.TemporaryFile() as file:
+        work = _Worklist(file)
+        census = index.census()
+        photos = _walk(folder, result.skipped)
+        while batch := list(islice(photos, _LOOKUP)):
+            stamps = census.find([path for path, _ in batch])
+            for (path, stat), known in zip(batch, stamps, strict=True):
+                if known is not None and known[0] == stat and known != (0, 0):
+                    result.unchanged += 1
+                else:
+                    work.put(path, known)
+        if not work.count and not result.unchanged:
+            kinds = ", ".join(sorted(PHOTO_SUFFIXES))
+            raise PhotoError(
+                f"No photos in {folder} (looked for {kinds}, subfolders too).",
+                "Give a folder that holds photos; --prune drops those whose files are gone.",
+            )
+        unseen = {skip.path for skip in result.skipped}
+        closed = tuple(f"{path}{os.sep}" for path in unseen)
+        gone = {
+            path: stamp
+            for path, stamp in census.missing(f"{str(folder).rstrip(os.sep)}{os.sep}")
+            if path not in unseen and not path.startswith(closed)
+        }
+        moved = _settle_gone(index, work, gone, result)
+        total = result.unchanged + work.count
+        todo = ((path, known) for path, known in work.items() if path not in moved)
+        _embed_all(engine, index, todo, result, lambda done: progress(done, total))
+    return result
+
+
+def add_photos(
+    engine: SearchEngine,
+    index: PhotoIndex,
+    photos: Sequence[Path],
+    progress: Progress = lambda done, total: None,
+) -> Synced:
+    """Embed those of `photos` that `index` lacks or that have changed, and drop none."""
+    result = Synced()
+    census = index.census()
+    todo: list[tuple[str, Stamp | None]] = []
+    for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
+        if known is not None and known != (0, 0) and known[0] == _stat_or_none(photo):
+            result.unchanged += 1
+        else:
+            todo.append((str(photo), known))
+    _embed_all(engine, index, todo, result, lambda done: progress(done, len(photos)))
+    return result
+
+
+def has_photos(folder: Path) -> bool:
+    """Say whether `folder` or one below it has a file that is named like a photo."""
+    return folder.is_dir() and any(True for _ in _walk(folder.resolve(), []))
+
+
+def prune(index: PhotoIndex) -> int:
+    """Drop the photos whose files are gone, wherever they were; return how many."""
+    gone = [path for path, _ in index.census().missing("") if not Path(path).exists()]
+    if not gone:
+        return 0
+    with index.writer() as writer:
+        return writer.delete(gone)
+
+
+def stat_stamp(stat: os.stat_result) -> int:
+    """CRC-32 of size (uint64) and time of last change in ms (int64): docs/index-format.md."""
+    return zlib.crc32(struct.pack("<Qq", stat.st_size, stat.st_mtime_ns // 1_000_000))
+
+
+def content_stamp(path: str) -> int:
+    """CRC-32 of a file's bytes."""
+    crc = 0
+    with open(path, "rb") as file:  # noqa: PTH123  a path of any bytes, as the system gave it
+        while data := file.read(_READ):
+            crc = zlib.crc32(data, crc)
+    return crc
+
+
+def _stat_or_none(path: Path) -> int | None:
+    try:
+        return stat_stamp(path.stat())
+    except (OSError, ValueError):
+        return None
+
+
+def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int]]:
+    """Yield (path, stat stamp) of all photos below a folder; what can't be listed is skipped."""
+    waiting = [str(folder)]
+    while waiting:
+        current = waiting.pop()
+        try:
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif Path(entry.name).suffix.lower() in PHOTO_SUFFIXES:
+                        try:
+                            if not entry.is_file():  # a pipe would never end
+                                raise OSError("it is not a file, or a link to none")
+                            yield entry.path, stat_stamp(entry.stat())
+                        except OSError as error:
+                            skipped.append(Skipped(entry.path, f"cannot be read: {error}"))
+        except OSError as error:
+            skipped.append(Skipped(current, f"cannot be listed: {error}"))
+
+
+class _Worklist:
+    """Photos to embed, with the stamps that the index knows of them, in a file."""
+
+    _HEAD = struct.Struct("<?IIH")
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.count = 0
+        self._file = file
+
+    def put(self, path: str, known: Stamp | None) -> None:
+        raw = os.fsencode(path)
+        self._file.write(self._HEAD.pack(known is not None, *(known or (0, 0)), len(raw)) + raw)
+        self.count += 1
+
+    def items(self) -> Iterator[tuple[str, Stamp | None]]:
+        self._file.seek(0)
+        for _ in range(self.count):
+            held, first, second, length = self._HEAD.unpack(self._file.read(self._HEAD.size))
+            yield os.fsdecode(self._file.read(length)), (first, second) if held else None
+
+
+def _settle_gone(
+    index: PhotoIndex, work: _Worklist, gone: dict[str, Stamp], result: Synced
+) -> set[str]:
+    """Move what is new and equal to a gone photo, drop the others; return the new paths moved."""
+    if not gone:
+        return set()
+    moves = _moves(work, gone)
+    with index.writer() as writer:
+        for new, (old, stamp) in moves.items():
+            writer.move(old, new, stamp)
+        result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
+    result.moved = len(moves)
+    return set(moves)
+
+
+def _moves(work: _Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]]:
+    """Return new path -> (gone path, stamp) of photos that only changed their place."""
+    by_stamp: dict[Stamp, str] = {stamp: path for path, stamp in gone.items() if stamp != (0, 0)}
+    first_stamps = {stamp[0] for stamp in by_stamp}
+    moves = {}
+    for path, known in work.items():
+        if known is not None or not by_stamp:
+            continue
+        stat = _stat_or_none(Path(path))
+        if stat is None or stat not in first_stamps:
+            continue
+        try:
+            stamp = (stat, content_stamp(path))
+        except OSError:
+            continue
+        old = by_stamp.pop(stamp, None)
+        if old is not None:
+            moves[path] = (old, stamp)
+    return moves
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo file that was read: pixels, or the reason why there are none; `same` when its bytes
+    are those that the index knows."""
+
+    path: str
+    known: bool
+    stamp: Stamp = (0, 0)
+    pixels: NDArray[np.float32] | None = None
+    same: bool = False
+    why: str = ""
+
+
+def _read(engine: SearchEngine, path: str, known: Stamp | None) -> _Read:
+    held = known is not None
+    try:
+        stat = stat_stamp(os.stat(path))  # noqa: PTH116  a path of any bytes
+        stamp = (stat, content_stamp(path))
+        if known is not None and known != (0, 0) and known[1] == stamp[1]:
+            return _Read(path, held, stamp, same=True)
+        return _Read(path, held, stamp, engine.bundle.preprocess(Path(path)))
+    except (PhotoError, MissingExtra) as error:
+        return _Read(path, held, why=str(error))
+    except (OSError, ValueError) as error:
+        return _Read(path, held, why=f"{path} cannot be read: {error}.")
+
+
+def _embed_all(
+    engine: SearchEngine,
+    index: PhotoIndex,
+    work: Iterable[tuple[str, Stamp | None]],
+    result: Synced,
+    progress: Callable[[int], None],
+) -> None:
+    """Decode on as many threads as the engine has, embed here, commit now and then."""
+    done = result.unchanged + result.moved
+    progress(done)
+    batch = _Batch(index, result)
+    try:
+        for read in _read_ahead(engine, work):
+            if read.why:
+                result.skipped.append(Skipped(read.path, read.why))
+            elif read.pixels is None:
+                batch.touch(read)
+            else:
+                batch.add(read, engine.embed_pixels(read.pixels))
+            done += 1
+            progress(done)
+    finally:
+        # Also when the user interrupts: what is embedded is kept.
+        batch.commit()
+
+
+def _read_ahead(engine: SearchEngine, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Read]:
+    _ = engine.image_tower  # a runtime that is missing is an error, not a photo to skip
+    waiting: deque[Future[_Read]] = deque()
+    with ThreadPoolExecutor(engine.threads) as pool:
+        try:
+            for path, known in work:
+                waiting.append(pool.submit(_read, engine, path, known))
+                if len(waiting) >= 2 * engine.threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class _Batch:
+    """Photos that are embedded and not yet committed."""
+
+    def __init__(self, index: PhotoIndex, result: Synced) -> None:
+        self._index = index
+        self._result = result
+        self._since = time.monotonic()
+        self._added: list[tuple[_Read, NDArray[np.float32]]] = []
+        self._touched: list[_Read] = []
+
+    def add(self, read: _Read, embedding: NDArray[np.float32]) -> None:
+        self._added.append((read, embedding))
+        self._commit_if_due()
+
+    def touch(self, read: _Read) -> None:
+        self._touched.append(read)
+        self._commit_if_due()
+
+    def _commit_if_due(self) -> None:
+        held = len(self._added) + len(self._touched)
+        if held >= _COMMIT_PHOTOS or time.monotonic() - self._since >= _COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        added, touched = self._added, self._touched
+        self._added, self._touched = [], []
+        if added or touched:
+            with self._index.writer() as writer:
+                if added:
+                    writer.add(
+                        [read.path for read, _ in added],
+                        np.stack([embedding for _, embedding in added]),
+                        np.array([read.stamp for read, _ in added], np.uint32),
+                    )
+                for read in touched:
+                    writer.move(read.path, read.path, read.stamp)
+            self._result.added += sum(not read.known for read, _ in added)
+            self._result.changed += sum(read.known for read, _ in added)
+            self._result.unchanged += len(touched)
+        self._since = time.monotonic()
