@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.query import Part, compose, match_threshold
 from mcad_mobile.runtimes import LoadedTower, choose_rung, load_rung, normalize
 from mcad_mobile.tokenize import Tokenizer, Tokens
 
@@ -31,13 +33,16 @@ class Result:
 class Found:
     """Results, best first, and the milliseconds of each stage. `truncated`: the query was longer
     than the text tower takes, and its end was not read. `simulated`: the text tower ran on a
-    simulator, and its milliseconds say nothing of the chip."""
+    simulator, and its milliseconds say nothing of the chip. `threshold`: the score from which a
+    photo is a match for these words and not just the nearest there is; None for other queries than
+    one text, which it was not measured for."""
 
     query: str
     results: list[Result]
     ms: dict[str, float]
     truncated: bool
     simulated: bool = False
+    threshold: float | None = None
 
 
 class SearchEngine:
@@ -84,32 +89,76 @@ class SearchEngine:
         embedding: NDArray[np.float32] = normalize(self.text_tower(inputs))[0]
         return embedding
 
+    @cached_property
+    def background(self) -> NDArray[np.float32]:
+        """Embeddings [M, dim] float32 of photos at large: the bundle's sample."""
+        rows: NDArray[np.float32] = np.load(self.bundle.path(self.bundle.sample)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows
+
     def search(self, index: PhotoIndex, query: str, k: int = 10, *, exact: bool = False) -> Found:
         """The `k` photos of `index` nearest to `query`. QueryError if it is empty."""
-        tokenizer, tower = self.tokenizer, self.text_tower  # loaded before the clock starts
+        return self.search_parts(index, [Part(query)], k, exact=exact)
+
+    def search_parts(
+        self, index: PhotoIndex, parts: Sequence[Part], k: int = 10, *, exact: bool = False
+    ) -> Found:
+        """The `k` photos of `index` nearest to words and photos together, each with its weight.
+
+        A photo is found by its path in the index, or else decoded; it is not among its own results.
+        QueryError: there is no part, a text is empty, or the parts cancel out. PhotoError: a photo
+        cannot be decoded.
+        """
+        if not parts:
+            raise QueryError("The query is empty.", "Give words, or a photo.")
+        texts = [part.what for part in parts if isinstance(part.what, str)]
+        photos = [part.what for part in parts if isinstance(part.what, Path)]
+        # Loaded before the clock starts.
+        tokenizer = self.tokenizer if texts else None
+        simulated = self.text_tower.simulated if texts else False
+        background = self.background
         started = time.perf_counter()
-        tokens = tokenizer(query)
+        tokens = {text: tokenizer(text) for text in texts} if tokenizer else {}
         tokenized = time.perf_counter()
-        embedding = self._embed_tokens(tokens)
-        embedded = time.perf_counter()
-        hits = index.search(embedding, k, exact=exact)
+        embedded = {text: self._embed_tokens(tokens[text]) for text in tokens}
+        of_photos = {photo: self._embedding_of(index, photo) for photo in photos}
+        embeddings = [
+            embedded[part.what] if isinstance(part.what, str) else of_photos[part.what]
+            for part in parts
+        ]
+        query = compose(embeddings, [part.weight for part in parts], background)
+        embedded_at = time.perf_counter()
+        own = {str(path) for photo in photos for path in (photo, photo.resolve())}
+        hits = (
+            index.search(query, k + len(own), exact=exact)
+            if own
+            else index.search(query, k, exact=exact)
+        )
         done = time.perf_counter()
+        pairs = zip(hits.paths, hits.scores, strict=True)
+        results = [Result(path, float(score)) for path, score in pairs if path not in own]
+        plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
         return Found(
-            query=query,
-            results=[
-                Result(path, float(score))
-                for path, score in zip(hits.paths, hits.scores, strict=True)
-            ],
+            query=_written(parts),
+            results=results[:k],
             ms={
                 "tokenize": (tokenized - started) * 1e3,
-                "text": (embedded - tokenized) * 1e3,
+                "text": (embedded_at - tokenized) * 1e3,
                 "scan": hits.scan_ms,
                 "rescore": hits.rescore_ms,
                 "total": (done - started) * 1e3,
             },
-            truncated=tokens.truncated,
-            simulated=tower.simulated,
+            truncated=any(token.truncated for token in tokens.values()),
+            simulated=simulated,
+            threshold=match_threshold(query, background, index.photos) if plain else None,
         )
+
+    def _embedding_of(self, index: PhotoIndex, photo: Path) -> NDArray[np.float32]:
+        for path in (photo, photo.resolve()):
+            held = index.embedding(str(path))
+            if held is not None:
+                return held
+        return self.embed_photo(photo)
 
     def index_photos(
         self,
@@ -122,6 +171,13 @@ class SearchEngine:
         from mcad_mobile.sync import add_photos
 
         return add_photos(self, index, photos, progress)
+
+
+def _written(parts: Sequence[Part]) -> str:
+    """The query as one line: the words alone where that is all, else with signs and weights."""
+    if len(parts) == 1 and parts[0].weight == 1:
+        return str(parts[0].what)
+    return " ".join(f"{part.weight:+g} {str(part.what)!r}" for part in parts)
 
 
 def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.census import Census
-from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE
+from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE, decode
+from mcad_mobile.index.duplicates import duplicate_groups
 from mcad_mobile.index.format import damaged, open_segment, verify_segment
 from mcad_mobile.index.manifest import (
     NAME,
@@ -23,7 +24,8 @@ from mcad_mobile.index.manifest import (
     write_manifest,
 )
 from mcad_mobile.index.merge import segment_items
-from mcad_mobile.index.paths import path_from_bytes
+from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
+from mcad_mobile.index.rotation import unrotate
 from mcad_mobile.index.search import Hits, LiveSegment, search_segments
 from mcad_mobile.index.writer import IndexWriter, locked, remove_strays
 
@@ -111,6 +113,31 @@ class PhotoIndex:
     def census(self) -> Census:
         """Begin to look up photos one after another, to see in the end which were not asked for."""
         return Census(self._commit[1])
+
+    def embedding(self, path: str) -> npt.NDArray[np.float32] | None:
+        """Return the embedding [D] float32 of a photo, of length 1 but for what its bytes lost;
+        None when it is not here."""
+        for live in self._commit[1]:
+            for _, row in live.segment.paths.find([path_to_bytes(path)]):
+                if row not in live.deleted:
+                    encoded = live.segment.encoded_rows(np.array([row]))
+                    found = unrotate(decode(encoded, live.segment.axis)[0])
+                    return np.asarray(found / np.linalg.norm(found), np.float32)
+        return None
+
+    def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
+        """Return groups of photos of which each has a cosine of `least` or more to another of its
+        group, largest group first. PhotoIndexError when `least` is not above 0.5 and up to 1."""
+        if not 0.5 < least <= 1:
+            raise PhotoIndexError(
+                f"Photos with a cosine of {least} are not near duplicates.",
+                "Ask for more than 0.5, up to 1.",
+            )
+        segments = self._commit[1]
+        return [
+            sorted(path_from_bytes(segments[s].segment.paths.at(row)) for s, row in group)
+            for group in duplicate_groups(segments, least)
+        ]
 
     def check_student(self, sha256: str, dim: int) -> None:
         """Raise PhotoIndexError, naming both sides, unless the index is of that student."""

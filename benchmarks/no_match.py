@@ -1,0 +1,135 @@
+"""How well a search knows that nothing matches: the threshold of mcad_mobile/query.py, calibrated
+on half of the captions and judged on the other half.
+
+    python benchmarks/no_match.py --data flickr8k --others coco_more --bundle build/cpu
+
+Captions of the test split have their photo in the index. Captions of another dataset have none when
+they name something (of COCO's categories) that no caption of the test split names: of pizzas, say,
+or of clocks. Writes benchmarks/results/no_match.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.engine import SearchEngine
+
+RESULTS = Path(__file__).parent / "results/no_match.json"
+THINGS = """
+bus train truck boat hydrant meter giraffe zebra elephant bear cow sheep horse cat pizza donut cake
+sandwich broccoli banana apple orange toilet sink refrigerator oven microwave laptop keyboard mouse
+tv television clock vase scissors teddy toothbrush bed airplane plane jet desk computer kitchen
+bathroom kite tennis umbrella
+""".split()  # noqa: SIM905
+SIZES = (125, 250, 500, 1000)
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
+def margins(queries: np.ndarray, photos: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Best score over `photos` less the mean score over `background`."""
+    best: np.ndarray = (queries @ photos.T).max(axis=1) - (queries @ background.T).mean(axis=1)
+    return best
+
+
+def equal_error(present: np.ndarray, absent: np.ndarray) -> float:
+    """The threshold at which as large a share of each is on the wrong side."""
+    steps = np.linspace(absent.min(), present.max(), 4000)
+    wrong = [abs(np.mean(present < t) - np.mean(absent >= t)) for t in steps]
+    return float(steps[int(np.argmin(wrong))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="Karpathy layout, with a test split"
+    )
+    parser.add_argument("--others", type=Path, required=True, help="captions of other photos")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    engine = SearchEngine(Bundle.load(arguments.bundle))
+    test = load_captions(arguments.data, "test")
+    named = set().union(*(words(text) for photo in test for text in photo.captions))
+    unknown = {
+        t for thing in THINGS if not {thing, f"{thing}s"} & named for t in (thing, f"{thing}s")
+    }
+    others = load_captions(arguments.others, "train")
+    absent_texts = [text for photo in others for text in photo.captions if words(text) & unknown]
+    photos = np.stack([engine.embed_photo(photo.path) for photo in track(test, "photos")])
+    texts = [text for photo in test for text in photo.captions]
+    owner = np.repeat(np.arange(len(test)), [len(photo.captions) for photo in test])
+    present = np.stack([engine.embed_text(text) for text in track(texts, "captions")])
+    absent = np.stack([engine.embed_text(text) for text in track(absent_texts, "others")])
+
+    background = engine.background
+    half = np.random.default_rng(0).permutation(len(test))
+    rows: list[dict[str, Any]] = []
+    for size in SIZES:
+        chosen = half[:size]
+        here = np.isin(owner, chosen)
+        p = margins(present[here], photos[chosen], background)
+        a = margins(absent, photos[chosen], background)
+        threshold = equal_error(p[::2], a[::2])
+        rows.append(
+            {
+                "photos": size,
+                "threshold": round(threshold, 4),
+                "missed_matches": round(float(np.mean(p[1::2] < threshold)), 4),
+                "false_matches": round(float(np.mean(a[1::2] >= threshold)), 4),
+                "missed_matches_shipped": None,
+                "false_matches_shipped": None,
+            }
+        )
+    slope, constant = np.polyfit(np.log(SIZES), [row["threshold"] for row in rows], 1)
+    for size, row in zip(SIZES, rows, strict=True):
+        from mcad_mobile.query import match_threshold
+
+        chosen = half[:size]
+        here = np.isin(owner, chosen)
+        for name, queries in (("missed", present[here]), ("false", absent)):
+            best = (queries @ photos[chosen].T).max(axis=1)
+            limits = np.array([match_threshold(q, background, size) for q in queries])
+            wrong = best < limits if name == "missed" else best >= limits
+            row[f"{name}_matches_shipped"] = round(float(wrong.mean()), 4)
+    document = {
+        "schema": "mcad-no-match/1",
+        "date": time.strftime("%Y-%m-%d"),
+        "student": engine.bundle.student,
+        "captions_with_photo": len(texts),
+        "captions_without": len(absent_texts),
+        "fit": {"margin": round(float(constant), 4), "margin_per_log_n": round(float(slope), 4)},
+        "rows": rows,
+    }
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(as_markdown(document))
+
+
+def as_markdown(document: dict[str, Any]) -> str:
+    lines = [
+        "| photos | margin | missed matches | false matches | missed, shipped | false, shipped |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        lines.append(
+            f"| {row['photos']} | {row['threshold']:.3f} | {row['missed_matches']:.1%} "
+            f"| {row['false_matches']:.1%} | {row['missed_matches_shipped']:.1%} "
+            f"| {row['false_matches_shipped']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
