@@ -16,8 +16,8 @@ F32 = NDArray[np.float32]
 
 # How far the best photo of N must lie above what the query scores with photos at large:
 # _MARGIN + _MARGIN_PER_LOG_N * ln N. Measured by benchmarks/no_match.py, with the error rates.
-_MARGIN = 0.230
-_MARGIN_PER_LOG_N = 0.036
+_MARGIN = 0.210
+_MARGIN_PER_LOG_N = 0.0384
 
 
 @dataclass(frozen=True)

@@ -195,13 +195,17 @@ def open_segment(file: Path) -> Segment:
     header = _checked_header(opened.read(0, min(size, ALIGNMENT)), file)
     _, dim, _, photos, axis_photos = _HEAD.unpack_from(header)
     parts = {}
+    end = ALIGNMENT
     for i, (name, length) in enumerate(_lengths(dim, photos).items()):
         offset, found, crc, _ = _PART.unpack_from(header, _HEAD.size + i * _PART.size)
-        if offset % ALIGNMENT or offset < ALIGNMENT or offset + found > size:
-            raise damaged(file, f"its {name} end at byte {offset + found} of {size}")
         if name != "paths" and found != length:
             raise damaged(file, f"its {name} are {found} bytes, not {length}")
+        if offset != _aligned(end) or offset + found > size:
+            raise damaged(file, f"its {name} are at bytes {offset} to {offset + found} of {size}")
         parts[name] = Part(offset, found, crc)
+        end = offset + found
+    if end != size:
+        raise damaged(file, f"it has {size} bytes, not {end}")
     buffer = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
 
     def view(name: str, dtype: str, *shape: int) -> npt.NDArray[Any]:
@@ -230,11 +234,16 @@ def open_segment(file: Path) -> Segment:
 
 
 def verify_segment(segment: Segment) -> None:
-    """Read all parts and check each against its CRC-32, then the order of the paths.
-
-    PhotoIndexError names the file and the part.
+    """Read the whole file: check its header and parts against their CRC-32, that all else is
+    zeros, and the order of the paths. PhotoIndexError names the file and the part.
     """
+    _checked_header(segment.opened.read(0, ALIGNMENT), segment.file)
+    end = ALIGNMENT
     for name, part in segment.parts.items():
+        gap = segment.opened.read(end, part.offset - end)
+        if gap.strip(b"\0"):
+            raise damaged(segment.file, f"there is something before its {name}")
+        end = part.offset + part.length
         crc = 0
         for start in range(0, part.length, _CHUNK):
             length = min(_CHUNK, part.length - start)
@@ -283,6 +292,9 @@ def _offsets(dim: int, photos: int) -> dict[str, int]:
     lengths = _lengths(dim, photos)
     offsets = {PARTS[0]: ALIGNMENT}
     for before, part in pairwise(PARTS):
-        end = offsets[before] + lengths[before]
-        offsets[part] = -(-end // ALIGNMENT) * ALIGNMENT
+        offsets[part] = _aligned(offsets[before] + lengths[before])
     return offsets
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT

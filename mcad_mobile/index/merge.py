@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from itertools import islice, repeat
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,7 @@ class Spool:
     They wait there because the axis, and so their codes, is known only when the last is there.
     """
 
-    def __init__(self, file: IO[bytes], dim: int) -> None:
+    def __init__(self, file: RawIOBase, dim: int) -> None:
         self.count = 0
         self._file = file
         self._dim = dim
@@ -73,8 +73,10 @@ class Spool:
     def append(self, rows: F32, stamps: Stamps) -> None:
         """Add rows [B, D] float32 and stamps [B, 2] uint32."""
         self._file.seek(self.count * self._dim * 4)
-        self._file.write(rows.tobytes())
-        self._file.flush()
+        # Unbuffered, so that a full disk is noticed here, and not again when the file is closed.
+        left = memoryview(rows.tobytes())
+        while left:
+            left = left[self._file.write(left) or 0 :]
         self._stamps.append(stamps)
         self.count += len(rows)
 

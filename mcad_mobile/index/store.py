@@ -163,7 +163,7 @@ class PhotoIndex:
             sync_directory(self._directory)
             manifest, segments = _load(self._directory)
             remove_strays(self._directory, manifest)
-            with tempfile.TemporaryFile(dir=self._directory) as spool:
+            with tempfile.TemporaryFile(dir=self._directory, buffering=0) as spool:
                 writer = IndexWriter(self._directory, manifest, segments, spool)
                 yield writer
                 writer.commit()

@@ -6,8 +6,8 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import RawIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ _FEEDBACK_DIM = 1024
 class IndexWriter:
     """Adds, moves and deletes photos; nothing is visible to a reader before `commit`.
 
-    `spool` is an empty binary file, where new embeddings wait.
+    `spool` is an empty, unbuffered file, where new embeddings wait.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class IndexWriter:
         directory: Path,
         manifest: Manifest,
         segments: Sequence[LiveSegment],
-        spool: IO[bytes],
+        spool: RawIOBase,
     ) -> None:
         self._directory = directory
         self._manifest = manifest
