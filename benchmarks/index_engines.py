@@ -1,10 +1,12 @@
-"""The engines of index_vs_peers.py: how each is built in a folder, opened and searched."""
+"""The engines of benchmarks/index.py: how each is built in a folder, opened, searched, added to."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,67 +14,91 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
-Search = Callable[[F32], Sequence[int]]
 
 K = 10
-EXPANSIONS = (64, 128, 256, 512, 1024)
-PROBES = (8, 16, 32, 64, 128)
+EXPANSIONS = (16, 32, 64, 128, 256, 512)
+PROBES = (4, 8, 16, 32, 64, 128)
+_BATCH = 10_000
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How to build an index in a folder, and how to open it at a setting (0: it has none)."""
+    """`build(photos, folder)`, `open(folder)` -> handle, `search(handle, query, setting)` -> ids of
+    the best ten, `add(handle, rows, folder)` until it is on disk. `libraries` are imported before
+    memory is first looked at. Settings trade time for recall, cheapest first."""
 
     label: str
     build: Callable[[F32, Path], None]
-    open: Callable[[Path, int], Search]
+    open: Callable[[Path], Any]
+    search: Callable[[Any, F32, int], Sequence[int]]
+    add: Callable[[Any, F32, Path], None]
+    libraries: tuple[str, ...] = ()
     settings: tuple[int, ...] = (0,)
     setting_name: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
 
-def ours(exact: bool) -> Engine:
+def camera_path(number: int) -> str:
+    """As long as paths on phones are."""
+    return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
+
+
+def ours(label: str, *, exact: bool = False, without_faiss: bool = False) -> Engine:
+    def index_at(folder: Path) -> Any:
+        if without_faiss:
+            sys.modules["faiss"] = None  # type: ignore[assignment]
+        return importlib.import_module("mcad_mobile.index").PhotoIndex.open(folder / "index")
+
     def build(photos: F32, folder: Path) -> None:
-        from mcad_mobile.index import PhotoIndex
-
-        index = PhotoIndex.create(
+        index = importlib.import_module("mcad_mobile.index").PhotoIndex.create(
             folder / "index", dim=photos.shape[1], student_sha256="0" * 64, student="bench"
         )
         with index.writer() as writer:
-            for start in range(0, len(photos), 1000):
-                batch = np.array(photos[start : start + 1000])
-                writer.add([f"{i}" for i in range(start, start + len(batch))], batch)
+            for start in range(0, len(photos), _BATCH):
+                batch = np.array(photos[start : start + _BATCH])
+                writer.add([camera_path(start + i) for i in range(len(batch))], batch)
 
-    def open_(folder: Path, setting: int) -> Search:
-        from mcad_mobile.index import PhotoIndex
+    def search(index: Any, query: F32, setting: int) -> Sequence[int]:
+        return [int(path[-12:-4]) for path in index.search(query, K, exact=exact).paths]
 
-        index = PhotoIndex.open(folder / "index")
-        return lambda query: [int(path) for path in index.search(query, K, exact=exact).paths]
+    def add(index: Any, rows: F32, folder: Path) -> None:
+        with index.writer() as writer:
+            writer.add([camera_path(90_000_000 + i) for i in range(len(rows))], rows)
 
-    label = "exact, sign + 8 bits" if exact else "two passes"
-    return Engine(f"mcad-mobile, {label}", build, open_)
+    libraries = ("mcad_mobile.index",) + (() if without_faiss else ("faiss",))
+    return Engine(f"mcad-mobile, {label}", build, index_at, search, add, libraries)
 
 
-def numpy_float() -> Engine:
+def plain_numpy() -> Engine:
+    """A float32 matrix in a file, and a product."""
+
     def build(photos: F32, folder: Path) -> None:
-        np.save(folder / "photos.npy", photos)
+        photos.tofile(folder / "photos.f32")
 
-    def open_(folder: Path, setting: int) -> Search:
-        photos = np.load(folder / "photos.npy", mmap_mode="r")
+    def open_(folder: Path) -> Any:
+        return np.memmap(folder / "photos.f32", np.float32, "r").reshape(-1, 256)
 
-        def search(query: F32) -> Sequence[int]:
-            scores = photos @ query
-            best = np.argpartition(scores, len(scores) - K)[len(scores) - K :]
-            return [int(i) for i in best]
+    def search(photos: Any, query: F32, setting: int) -> Sequence[int]:
+        scores = photos @ query
+        return [int(i) for i in np.argpartition(scores, len(scores) - K)[len(scores) - K :]]
 
-        return search
+    def add(photos: Any, rows: F32, folder: Path) -> None:
+        with (folder / "photos.f32").open("ab") as file:
+            file.write(rows.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
 
-    return Engine("numpy float32, exact", build, open_)
+    return Engine("numpy float32", build, open_, search, add)
 
 
 def with_faiss(
-    label: str, spec: str, settings: tuple[int, ...] = (0,), setting_name: str = ""
+    label: str,
+    spec: Callable[[int], str],
+    settings: tuple[int, ...] = (0,),
+    setting_name: str = "",
+    refine: int = 0,
 ) -> Engine:
-    """Make an engine of an index_factory string of faiss, inner product."""
+    """Make an engine of an index_factory string of faiss for N photos, inner product."""
 
     def library() -> Any:
         faiss = importlib.import_module("faiss")
@@ -81,91 +107,156 @@ def with_faiss(
 
     def build(photos: F32, folder: Path) -> None:
         faiss = library()
-        index = faiss.index_factory(photos.shape[1], spec, faiss.METRIC_INNER_PRODUCT)
-        photos = np.ascontiguousarray(photos)
-        index.train(photos)
-        index.add(photos)
+        dim = photos.shape[1]
+        index = faiss.index_factory(dim, spec(len(photos)), faiss.METRIC_INNER_PRODUCT)
+        if "HNSW" in label:
+            index.hnsw.efConstruction = 40
+        index.train(np.array(photos[:100_000]))
+        for start in range(0, len(photos), _BATCH):
+            index.add(np.array(photos[start : start + _BATCH]))
         faiss.write_index(index, str(folder / "faiss.index"))
 
-    def open_(folder: Path, setting: int) -> Search:
-        faiss = library()
-        index = faiss.read_index(str(folder / "faiss.index"))
-        if setting_name:
-            faiss.ParameterSpace().set_index_parameter(index, setting_name, setting)
-        return lambda query: [int(i) for i in index.search(query[None], K)[1][0]]
+    def open_(folder: Path) -> Any:
+        index = library().read_index(str(folder / "faiss.index"))
+        if refine:
+            index.k_factor = refine
+        return index, {}
 
-    return Engine(f"faiss {label}", build, open_, settings, setting_name)
+    def search(handle: Any, query: F32, setting: int) -> Sequence[int]:
+        index, now = handle
+        if setting_name and now.get(setting_name) != setting:
+            library().ParameterSpace().set_index_parameter(index, setting_name, setting)
+            now[setting_name] = setting
+        return [int(i) for i in index.search(query[None], K)[1][0]]
 
+    def add(handle: Any, rows: F32, folder: Path) -> None:
+        index, _ = handle
+        index.add(rows)
+        library().write_index(index, str(folder / "faiss.index"))
 
-def faiss_binary() -> Engine:
-    """faiss.IndexBinaryFlat on the signs of x - mean, its best re-scored as int8 by numpy."""
-
-    def build(photos: F32, folder: Path) -> None:
-        faiss = importlib.import_module("faiss")
-        signs = np.packbits(photos > photos.mean(axis=0), axis=1)
-        index = faiss.IndexBinaryFlat(photos.shape[1])
-        index.add(signs)
-        faiss.write_index_binary(index, str(folder / "faiss.index"))
-        scales = np.abs(photos).max(axis=1, keepdims=True) / 127
-        np.save(folder / "scales.npy", scales[:, 0].astype(np.float32))
-        np.save(folder / "int8.npy", np.rint(photos / scales).astype(np.int8))
-
-    def open_(folder: Path, setting: int) -> Search:
-        faiss = importlib.import_module("faiss")
-        faiss.omp_set_num_threads(1)
-        index = faiss.read_index_binary(str(folder / "faiss.index"))
-        scales = np.load(folder / "scales.npy", mmap_mode="r")
-        vectors = np.load(folder / "int8.npy", mmap_mode="r")
-
-        def search(query: F32) -> Sequence[int]:
-            _, found = index.search(np.packbits(query > 0)[None], setting)
-            rows = np.sort(found[0])
-            scores = vectors[rows].astype(np.float32) @ query * scales[rows]
-            return [int(i) for i in rows[np.argpartition(scores, setting - K)[setting - K :]]]
-
-        return search
-
-    return Engine(
-        "faiss BinaryFlat + int8 re-scoring",
-        build,
-        open_,
-        (1000, 2000, 4000, 8000),
-        "candidates",
-    )
+    return Engine(f"faiss {label}", build, open_, search, add, ("faiss",), settings, setting_name)
 
 
 def with_usearch(dtype: str) -> Engine:
-    def build(photos: F32, folder: Path) -> None:
+    """b1 is the signs of x less the mean, in our rotation, without which it finds next to nothing;
+    by Hamming distance, with nothing to re-score with."""
+    binary = dtype == "b1"
+
+    def prepared(rows: F32, folder: Path) -> Any:
+        if not binary:
+            return np.ascontiguousarray(rows)
+        rotation = importlib.import_module("mcad_mobile.index.rotation")
+        return np.packbits(rotation.rotate(rows - np.load(folder / "mean.npy")) > 0, axis=-1)
+
+    def empty(dim: int) -> Any:
         usearch = importlib.import_module("usearch.index")
-        index = usearch.Index(ndim=photos.shape[1], metric="cos", dtype=dtype)
-        index.add(np.arange(len(photos)), np.ascontiguousarray(photos), threads=1)
+        metric = "hamming" if binary else "cos"
+        return usearch.Index(ndim=dim, metric=metric, dtype=dtype, expansion_add=64)
+
+    def build(photos: F32, folder: Path) -> None:
+        np.save(folder / "mean.npy", photos.mean(axis=0))
+        index = empty(photos.shape[1])
+        for start in range(0, len(photos), _BATCH):
+            batch = prepared(np.array(photos[start : start + _BATCH]), folder)
+            index.add(np.arange(start, start + len(batch)), batch, threads=1)
         index.save(str(folder / "usearch.index"))
 
-    def open_(folder: Path, setting: int) -> Search:
+    def open_(folder: Path) -> Any:
         usearch = importlib.import_module("usearch.index")
         index = usearch.Index.restore(str(folder / "usearch.index"), view=True)
-        index.expansion_search = setting
-        return lambda query: [int(i) for i in index.search(query, K, threads=1).keys]
+        return index, folder
 
-    return Engine(f"usearch HNSW {dtype}", build, open_, EXPANSIONS, "expansion_search")
+    def search(handle: Any, query: F32, setting: int) -> Sequence[int]:
+        index, folder = handle
+        index.expansion_search = setting
+        found = index.search(prepared(query, folder), K, threads=1)
+        return [int(i) for i in found.keys]
+
+    def add(handle: Any, rows: F32, folder: Path) -> None:
+        index = empty(rows.shape[1])  # a view is read-only
+        index.load(str(folder / "usearch.index"))
+        keys = np.arange(len(index), len(index) + len(rows))
+        index.add(keys, prepared(rows, folder), threads=1)
+        index.save(str(folder / "usearch.index"))
+
+    return Engine(
+        f"usearch HNSW {dtype}",
+        build,
+        open_,
+        search,
+        add,
+        ("usearch.index",),
+        EXPANSIONS,
+        "expansion_search",
+    )
+
+
+def sqlite_vec() -> Engine:
+    """A vec0 table of float32, cosine, which scans all of it."""
+
+    def connect(folder: Path) -> Any:
+        apsw = importlib.import_module("apsw")
+        connection = apsw.Connection(str(folder / "photos.sqlite"))
+        connection.enable_load_extension(True)
+        connection.load_extension(importlib.import_module("sqlite_vec").loadable_path())
+        return connection
+
+    def insert(connection: Any, first: int, rows: F32) -> None:
+        with connection:
+            connection.executemany(
+                "insert into photos(rowid, embedding) values (?, ?)",
+                ((first + i, row.tobytes()) for i, row in enumerate(rows)),
+            )
+
+    def build(photos: F32, folder: Path) -> None:
+        connection = connect(folder)
+        connection.execute(
+            "create virtual table photos using vec0("
+            f"embedding float[{photos.shape[1]}] distance_metric=cosine)"
+        )
+        for start in range(0, len(photos), _BATCH):
+            insert(connection, start, np.array(photos[start : start + _BATCH]))
+        connection.close()
+
+    def search(connection: Any, query: F32, setting: int) -> Sequence[int]:
+        found = connection.execute(
+            "select rowid from photos where embedding match ? and k = ?", (query.tobytes(), K)
+        )
+        return [int(row) for (row,) in found]
+
+    def add(connection: Any, rows: F32, folder: Path) -> None:
+        insert(connection, 90_000_000, rows)
+
+    return Engine("sqlite-vec float32", build, connect, search, add, ("apsw", "sqlite_vec"))
+
+
+def lists(photos: int) -> int:
+    """How many lists an inverted file has: 4 * sqrt(N), the rule of thumb, up to 1024."""
+    return min(int(4 * photos**0.5), 1024)
 
 
 ENGINES: dict[str, Engine] = {
-    "ours": ours(exact=False),
-    "ours_exact": ours(exact=True),
-    "numpy": numpy_float(),
-    "faiss_flat": with_faiss("IndexFlatIP", "Flat"),
-    "faiss_sq8": with_faiss("IndexScalarQuantizer 8-bit", "SQ8"),
-    "faiss_binary": faiss_binary(),
+    "ours": ours("two passes"),
+    "ours_numpy": ours("two passes, without faiss", without_faiss=True),
+    "ours_exact": ours("exact", exact=True),
+    "numpy": plain_numpy(),
+    "faiss_flat": with_faiss("Flat", lambda n: "Flat"),
+    "faiss_sq8": with_faiss("SQ8", lambda n: "SQ8"),
+    "faiss_ivfpq_fs": with_faiss(
+        "IVF-PQ fast-scan + SQ8 refinement",
+        lambda n: f"IVF{lists(n)},PQ64x4fs,Refine(SQ8)",
+        PROBES,
+        "nprobe",
+        refine=20,
+    ),
     "faiss_rabitq": with_faiss(
-        "IndexRaBitQ + SQ8 refinement",
-        "RaBitQ,Refine(SQ8)",
+        "RaBitQ + SQ8 refinement",
+        lambda n: "RaBitQ,Refine(SQ8)",
         (10, 25, 50, 100, 200),
         "k_factor_rf",
     ),
-    "faiss_ivfpq": with_faiss("IndexIVFPQ 32 x 8 bits", "IVF316,PQ32", PROBES, "nprobe"),
-    "faiss_ivfsq8": with_faiss("IndexIVF SQ8", "IVF316,SQ8", PROBES, "nprobe"),
-    "faiss_hnsw": with_faiss("IndexHNSWFlat M=32", "HNSW32", EXPANSIONS, "efSearch"),
+    "sqlite_vec": sqlite_vec(),
+    "usearch_b1": with_usearch("b1"),
     "usearch_i8": with_usearch("i8"),
-    "usearch_f32": with_usearch("f32"),
+    "faiss_hnsw": with_faiss("HNSW M=16", lambda n: "HNSW16", EXPANSIONS, "efSearch"),
 }

@@ -9,14 +9,16 @@ from index_embeddings import photos_and_queries
 from mcad_mobile.index.synthetic import blend, blend_batches
 
 
-def test_blends_are_unit_vectors_inside_the_cone_of_the_real_ones() -> None:
-    real = photos_and_queries(500, 1)[0]
-    many = blend(real, 10_000)
-    assert many.shape == (10_000, 64)
+def test_blends_are_unit_vectors_with_the_mean_and_the_spread_of_the_real_ones() -> None:
+    real = photos_and_queries(2000, 1)[0]
+    many = blend(real, 20_000)
+    assert many.shape == (20_000, 64)
     assert many.dtype == np.float32
     assert np.allclose(np.linalg.norm(many, axis=1), 1, atol=1e-5)
-    assert (many @ real.mean(axis=0)).min() > (real @ real.mean(axis=0)).min() - 1e-3
-    assert len(np.unique(many, axis=0)) == 10_000
+    assert np.linalg.norm(many.mean(axis=0) - real.mean(axis=0)) < 0.03
+    spectra = [np.linalg.eigvalsh(np.cov(rows.T))[::-1] for rows in (real, many)]
+    assert np.allclose(spectra[1][:20] / spectra[0][:20], 1, atol=0.15)
+    assert len(np.unique(many, axis=0)) == 20_000
 
 
 def test_a_seed_gives_the_same_rows_whatever_the_number() -> None:
