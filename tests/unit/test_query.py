@@ -1,0 +1,176 @@
+"""Queries of several parts, the threshold for no match, near duplicates."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from index_embeddings import create, names, photos_and_queries, unit
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine import SearchEngine, create_index
+from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
+from mcad_mobile.query import Part, compose, match_threshold
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return [Path(shutil.copy(path, folder / path.name)) for path in packaged_photos()[:8]]
+
+
+@pytest.fixture
+def index(tmp_path, engine, photos):
+    index = create_index(engine.bundle, tmp_path / "index")
+    engine.index_photos(index, photos)
+    return index
+
+
+def background(dim: int = 64) -> np.ndarray:
+    return photos_and_queries(200, 1, dim=dim)[0]
+
+
+def test_one_part_is_the_query_itself() -> None:
+    query = unit(np.ones(64))
+    assert compose([query], [1.0], background()) is query
+
+
+def test_weights_move_a_query_from_one_part_to_the_other() -> None:
+    photos = background()
+    a, b = photos[0], photos[1]
+    towards = [
+        float(compose([a, b], [1.0, w], photos) @ (b - a)) for w in (-1.0, 0.0, 0.5, 1.0, 4.0)
+    ]
+    assert towards == sorted(towards)
+    assert towards[0] < towards[-1] - 0.1
+    assert np.allclose(np.linalg.norm(compose([a, b], [2.0, -0.5], photos)), 1, atol=1e-5)
+
+
+def test_parts_count_by_how_much_they_tell_photos_apart_not_by_their_scores() -> None:
+    photos = background()
+    strong = photos[0]
+    spread = (photos @ strong).std()
+    # Half along a direction in which no photo differs: half the spread, the same meaning.
+    blunt = unit(np.linalg.svd(photos - photos.mean(0))[2][-1])
+    weak = unit(photos[1] * 0.3 + blunt)
+    assert (photos @ weak).std() < 0.6 * spread
+
+    def agreement(query, part):
+        return np.corrcoef(photos @ query, photos @ part)[0, 1]
+
+    mixed = compose([strong, weak], [1.0, 1.0], photos)
+    assert agreement(mixed, weak) > agreement(unit(strong + weak), weak) + 0.05
+    assert abs(agreement(mixed, weak) - agreement(mixed, strong)) < 0.05
+
+
+def test_parts_that_cancel_out_are_an_error() -> None:
+    query = unit(np.ones(64))
+    with pytest.raises(QueryError, match="cancel out"):
+        compose([query, query], [1.0, -1.0], background())
+
+
+def test_more_like_a_photo_of_the_index_leaves_it_out_and_needs_no_decoding(engine, index, photos):
+    expected = index.search(engine.embed_photo(photos[2]), k=4).paths[1:]
+    photos[2].write_bytes(b"gone")  # what the index holds is enough
+    found = engine.search_parts(index, [Part(photos[2])], 3)
+    assert [result.path for result in found.results] == expected
+    assert str(photos[2]) not in [result.path for result in found.results]
+    assert found.threshold is None
+
+
+def test_more_like_a_photo_that_is_not_in_the_index_decodes_it(engine, index, photos, tmp_path):
+    copy = Path(shutil.copy(photos[3], tmp_path / "copy.png"))
+    found = engine.search_parts(index, [Part(copy)], 1)
+    assert found.results[0].path == str(photos[3])
+    assert found.results[0].score > 0.999
+    with pytest.raises(PhotoError, match="No photo at"):
+        engine.search_parts(index, [Part(tmp_path / "nowhere.jpg")], 1)
+
+
+def test_words_less_a_photo_put_that_photo_lower(engine, index, photos):
+    def rank(parts):
+        results = engine.search_parts(index, parts, 8).results
+        return [result.path for result in results].index(str(photos[0]))
+
+    plain = engine.search_parts(index, [Part("a dog")], 8)
+    best = Path(plain.results[0].path)
+    less = engine.search_parts(index, [Part("a dog"), Part(best, -1.0)], 8)
+    assert str(best) not in [result.path for result in less.results]
+    more = [Part("a dog"), Part(photos[1], 2.0)]
+    assert rank([Part("a dog")]) >= 0
+    assert "+2" in engine.search_parts(index, more, 8).query
+
+
+def test_nothing_to_search_for_is_an_error(engine, index):
+    with pytest.raises(QueryError, match="empty"):
+        engine.search_parts(index, [])
+
+
+def test_the_threshold_follows_the_query_and_the_number_of_photos() -> None:
+    photos = background()
+    mean = unit(photos.mean(axis=0))
+    assert match_threshold(mean, photos, 1000) > match_threshold(-mean, photos, 1000) + 0.3
+    assert match_threshold(mean, photos, 100_000) > match_threshold(mean, photos, 1000)
+
+
+def test_a_plain_search_has_a_threshold_and_others_have_none(engine, index, photos):
+    assert engine.search(index, "a dog").threshold is not None
+    assert engine.search_parts(index, [Part("a dog"), Part("snow")]).threshold is None
+
+
+def duplicated(tmp_path: Path, n: int = 3000):
+    """An index of n photos; 0 to 2 are nearly the same, 10 and 11 too, in two segments."""
+    photos = photos_and_queries(n, 1, dim=256)[0]
+    random = np.random.default_rng(3)
+    for copy, of in ((1, 0), (2, 0), (11, 10), (n - 1, 50)):
+        noise = random.normal(size=256)
+        photos[copy] = unit(photos[of] + 0.15 * noise / np.linalg.norm(noise))
+    index = create(tmp_path / "index", dim=256)
+    with index.writer() as writer:
+        writer.add(names(n - 200), photos[: n - 200])
+    with index.writer() as writer:
+        writer.add(names(n)[n - 200 :], photos[n - 200 :])
+    return index, photos
+
+
+def test_near_duplicates_are_those_that_comparing_all_pairs_finds(tmp_path: Path) -> None:
+    index, photos = duplicated(tmp_path)
+    every = photos @ photos.T
+    pairs = {(i, j) for i, j in np.argwhere(every >= 0.97).tolist() if i < j}
+    assert pairs >= {(0, 1), (0, 2), (10, 11), (50, 2999)}
+    groups = index.near_duplicates(0.97)
+    together = {frozenset(map(int, (a[6:12], b[6:12]))) for g in groups for a in g for b in g}
+    assert {frozenset(pair) for pair in pairs} <= together
+    linked = {frozenset({i}) for pair in pairs for i in pair}
+    assert {one for one in together if len(one) == 1} == linked
+    assert len(groups[0]) == max(map(len, groups)) >= 3
+
+
+def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:
+    index, _ = duplicated(tmp_path)
+    with index.writer() as writer:
+        writer.delete(["photo/000011.jpg"])
+    assert all("photo/000010.jpg" not in group for group in index.near_duplicates(0.97))
+
+
+def test_an_index_of_no_or_one_photo_has_no_duplicates(tmp_path: Path) -> None:
+    index = create(tmp_path)
+    assert index.near_duplicates() == []
+    with index.writer() as writer:
+        writer.add(["a"], unit(np.ones((1, 64))))
+    assert index.near_duplicates() == []
+
+
+@pytest.mark.parametrize("least", [0.5, 0.0, 1.2, float("nan")])
+def test_a_cosine_that_is_no_near_duplicate_is_refused(tmp_path: Path, least: float) -> None:
+    with pytest.raises(PhotoIndexError, match="near duplicates"):
+        create(tmp_path).near_duplicates(least)
