@@ -1,4 +1,4 @@
-"""Embeddings of a captioned dataset as .npy files: what benchmarks/index_vs_peers.py eats.
+"""Embeddings of a captioned dataset as .npy files: what benchmarks/index.py eats.
 
 python benchmarks/embed.py --data flickr8k --bundle build/cpu --out build/embeddings
 """

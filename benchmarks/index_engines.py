@@ -17,7 +17,7 @@ F32 = npt.NDArray[np.float32]
 
 K = 10
 EXPANSIONS = (16, 32, 64, 128, 256, 512)
-PROBES = (4, 8, 16, 32, 64, 128)
+PROBES = (4, 8, 16, 32, 64, 128, 256)
 _BATCH = 10_000
 
 
@@ -247,12 +247,12 @@ ENGINES: dict[str, Engine] = {
         lambda n: f"IVF{lists(n)},PQ64x4fs,Refine(SQ8)",
         PROBES,
         "nprobe",
-        refine=20,
+        refine=200,
     ),
     "faiss_rabitq": with_faiss(
         "RaBitQ + SQ8 refinement",
         lambda n: "RaBitQ,Refine(SQ8)",
-        (10, 25, 50, 100, 200),
+        (10, 25, 50, 100, 200, 400, 800),
         "k_factor_rf",
     ),
     "sqlite_vec": sqlite_vec(),

@@ -16,6 +16,7 @@ MAX_LENGTH = 65535
 
 _ENTRY = struct.Struct("<BH")
 _START = struct.Struct("<Q")
+_TWO_STARTS = struct.Struct("<QQ")
 _MOST_SHARED = 255
 _READ_BLOCKS = 512
 
@@ -74,7 +75,14 @@ class PathTable:
 
     def at(self, row: int) -> bytes:
         """Return the path of a row."""
-        return self._block(row // BLOCK, row % BLOCK + 1)[-1]
+        number, entry = divmod(row, BLOCK)
+        if (number + 1) * BLOCK < self.count:
+            start, stop = _TWO_STARTS.unpack(self.read_starts(number * 8, 16))
+        else:
+            ((start,), stop) = _START.unpack(self.read_starts(number * 8, 8)), self.size
+        if not start < stop <= self.size:
+            raise self.damaged(f"block {number} of its paths is at bytes {start} to {stop}")
+        return self._unpack(number, self.read(start, stop - start), entry + 1)[-1]
 
     def slice(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the paths of rows `start` to `stop`, reading many blocks at once."""
@@ -120,12 +128,11 @@ class PathTable:
             block(row // BLOCK)
         return row
 
-    def _block(self, number: int, most: int = BLOCK) -> list[bytes]:
-        """Return the first `most` paths of a block."""
-        return next(self._blocks(number, number + 1, most))
+    def _block(self, number: int) -> list[bytes]:
+        return next(self._blocks(number, number + 1))
 
-    def _blocks(self, first: int, until: int, most: int = BLOCK) -> Iterator[list[bytes]]:
-        """Yield the first `most` paths of blocks `first` to `until`, which are read at once."""
+    def _blocks(self, first: int, until: int) -> Iterator[list[bytes]]:
+        """Yield the paths of blocks `first` to `until`, which are read at once."""
         # The end of the last block is the start of the next, or the end of all.
         wanted = min(until + 1, -(-self.count // BLOCK)) - first
         raw = self.read_starts(first * _START.size, wanted * _START.size)
@@ -136,22 +143,24 @@ class PathTable:
             raise self.damaged(f"blocks of its paths from {first} start at bytes {starts[:17]}")
         data = self.read(starts[0], starts[-1] - starts[0])
         for number, (start, stop) in enumerate(pairwise(starts), start=first):
-            count = min(most, self.count - number * BLOCK)
+            count = min(BLOCK, self.count - number * BLOCK)
             yield self._unpack(number, data[start - starts[0] : stop - starts[0]], count)
 
     def _unpack(self, number: int, data: bytes, count: int) -> list[bytes]:
+        """Return the first `count` paths of a block from its bytes."""
         paths: list[bytes] = []
         path, offset = b"", 0
-        for _ in range(count):
-            begin = offset + _ENTRY.size
-            if begin > len(data):
-                raise self.damaged(f"block {number} of its paths ends too soon")
-            shared, length = _ENTRY.unpack_from(data, offset)
-            offset = begin + length
-            if offset > len(data) or shared > len(path) or shared + length == 0:
-                raise self.damaged(f"block {number} of its paths has a path that can't be")
-            path = path[:shared] + data[begin:offset]
-            paths.append(path)
+        try:
+            for _ in range(count):
+                shared, length = _ENTRY.unpack_from(data, offset)
+                begin = offset + _ENTRY.size
+                offset = begin + length
+                if offset > len(data) or shared > len(path) or shared + length == 0:
+                    raise self.damaged(f"block {number} of its paths has a path that can't be")
+                path = path[:shared] + data[begin:offset]
+                paths.append(path)
+        except struct.error:
+            raise self.damaged(f"block {number} of its paths ends too soon") from None
         return paths
 
 

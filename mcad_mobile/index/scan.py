@@ -52,7 +52,7 @@ def _nearest_by_numpy(codes: U8, code: U8, count: int) -> Rows:
 
 @lru_cache(maxsize=1)
 def _faiss() -> Any:
-    """Import faiss with one thread, or return None where it is not installed."""
+    """Import faiss, or return None where it is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SWIG's types warn on import
         try:

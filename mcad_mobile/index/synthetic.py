@@ -56,4 +56,4 @@ def _covariance_root(real: F32) -> F32:
     """Return R [D, D] float32 with R^T R the covariance of the rows."""
     centred = (real - real.mean(axis=0)).astype(np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(real))
-    return (np.sqrt(np.maximum(values, 0))[:, None] * vectors.T).astype(np.float32)
+    return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T, np.float32)
