@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,9 +44,8 @@ def camera_path(number: int) -> str:
 
 def ours(label: str, *, exact: bool = False, without_faiss: bool = False) -> Engine:
     def index_at(folder: Path) -> Any:
-        if without_faiss:
-            sys.modules["faiss"] = None  # type: ignore[assignment]
-        return importlib.import_module("mcad_mobile.index").PhotoIndex.open(folder / "index")
+        photo_index = importlib.import_module("mcad_mobile.index").PhotoIndex
+        return photo_index.open(folder / "index", faiss=not without_faiss)
 
     def build(photos: F32, folder: Path) -> None:
         index = importlib.import_module("mcad_mobile.index").PhotoIndex.create(

@@ -12,6 +12,7 @@ _TOOLS = (
     ("numpy", "everything", ""),
     ("onnxruntime", "towers on the CPU", ""),
     ("tokenizers", _SEARCH, ""),
+    ("faiss-cpu", "search of large indexes, faster", "fast"),
     ("pillow", "reading photos", ""),
     ("pillow-heif", "HEIC photos", "heic"),
     ("torch", "export, eval and distill", "export"),

@@ -82,9 +82,10 @@ def benchmarks_page() -> str:
             f"by the default student), and {first['queries']} real text queries; one thread on "
             f"{first['machine']['cpu']}.",
             "Recall is against exact float32 search. Engines with a setting run at the cheapest",
-            f"that reaches {index.GOAL}, or at their most thorough. Bytes are all that lies on disk;",
-            "of ours, paths of 53 bytes are a part. Memory (PSS) is what importing the library, then",
-            "opening, then opening and searching add. Re-run: `python -m benchmarks.index`.",
+            f"that reaches {index.GOAL}, or at their most thorough. Bytes are all that lies on",
+            "disk; of ours, paths of 53 bytes are a part. Memory (PSS) is what importing the",
+            "library, then opening, then opening and searching add. Re-run:",
+            "`python -m benchmarks.index`.",
             "",
             *(
                 line
@@ -102,10 +103,11 @@ def benchmarks_page() -> str:
             "",
             f"{match['captions_with_photo']:,} captions whose photo is in the index, and "
             f"{match['captions_without']} that name what no photo",
-            "of it shows. A missed match is a caption of the first kind whose best photo scores below",
-            "the threshold, a false match one of the second kind with a photo above it. The margin of",
-            "each row is fitted on half of the captions and judged on the other half; *shipped* is",
-            "what `search` uses, for any number of photos. Re-run: `benchmarks/no_match.py`.",
+            "of it shows. A missed match is a caption of the first kind whose best photo scores",
+            "below the threshold, a false match one of the second kind with a photo above it. The",
+            "margin of each row is fitted on half of the captions and judged on the other half;",
+            "*shipped* is what `search` uses, for any number of photos. Re-run:",
+            "`benchmarks/no_match.py`.",
             "",
             no_match.as_markdown(match),
             "",

@@ -29,7 +29,7 @@ STEP = "step: "  # how a line of standard error that announces a step begins
 STAGES = ("tokenize", "text", "scan", "rescore", "total")
 # What no phone loads: reported if something imported it after all, so that it is not measured
 # unnoticed.
-FOREIGN = ("torch", "rich", "typer", "matplotlib")
+FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss")
 
 
 class Steps:
@@ -113,7 +113,7 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     _ = engine.tokenizer
     refuse_simulated(engine.text_tower.simulated)
     steps.take("text tower loaded")
-    index = PhotoIndex.open(Path(spec["index"]))
+    index = PhotoIndex.open(Path(spec["index"]), faiss=False)
     steps.take("index opened")
     queries = cycle(spec["queries"])
     for query in islice(queries, spec["memory_searches"]):

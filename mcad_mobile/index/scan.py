@@ -17,19 +17,20 @@ Rows = npt.NDArray[np.intp]
 _BLOCK_BYTES = 1 << 18
 
 
-def nearest_codes(codes: U8, code: U8, count: int) -> Rows:
+def nearest_codes(codes: U8, code: U8, count: int, *, faiss: bool = True) -> Rows:
     """Return the `count` rows of codes [N, B] at the least Hamming distance from `code` [B].
 
     In no order; of rows at the same distance, any. faiss reads the codes where they are mapped,
-    at the speed of memory; without it numpy counts bits, about ten times slower.
+    at the speed of memory; without it, or where it is not wanted, numpy counts bits, which takes
+    several times as long.
     """
     if count >= len(codes):
         return np.arange(len(codes))
-    faiss = _faiss()
-    if faiss is None:
+    library = _faiss() if faiss else None
+    if library is None:
         return _nearest_by_numpy(codes, code, count)
     # "mc" keeps a list for each distance, and so takes no longer for ten thousand than for ten.
-    _, rows = faiss.knn_hamming(code[None], codes, count, variant="mc")
+    _, rows = library.knn_hamming(code[None], codes, count, variant="mc")
     found: Rows = rows[0]
     return found
 
@@ -41,13 +42,25 @@ def _nearest_by_numpy(codes: U8, code: U8, count: int) -> Rows:
     step = max(_BLOCK_BYTES // codes.shape[1], 1)
     for start in range(0, len(codes), step):
         counts = np.bitwise_count(words[start : start + step] ^ target)
-        counts.sum(axis=1, dtype=np.uint16, out=distances[start : start + step])
+        distances[start : start + step] = _row_sums(counts)
     # The count-th least distance, from a histogram: a partition of all rows would take longer.
     totals = np.cumsum(np.bincount(distances))
     limit = int(np.searchsorted(totals, count))
     nearer = np.flatnonzero(distances < limit)
     at_limit = np.flatnonzero(distances == limit)
     return np.concatenate([nearer, at_limit[: count - len(nearer)]])
+
+
+def _row_sums(counts: U8) -> npt.NDArray[np.integer[Any]]:
+    """Sum counts [N, W], each at most 64, along rows."""
+    if counts.shape[1] != 4:
+        summed: npt.NDArray[np.integer[Any]] = counts.sum(axis=1, dtype=np.uint16)
+        return summed
+    # 256 bits. numpy is slow at sums of four; four bytes are one number, whose halves are added.
+    quads = counts.view("<u4")[:, 0]
+    pairs = (quads & 0x00FF00FF) + (quads >> 8 & 0x00FF00FF)
+    sums: npt.NDArray[np.integer[Any]] = (pairs + (pairs >> 16)) & 0xFFFF
+    return sums
 
 
 @lru_cache(maxsize=1)

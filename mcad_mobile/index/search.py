@@ -64,10 +64,13 @@ def rescored(photos: int, k: int) -> int:
     return max(300 + photos // 2000, 20 * k)
 
 
-def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exact: bool) -> Hits:
+def search_segments(
+    segments: Sequence[LiveSegment], query: F32, k: int, *, exact: bool, faiss: bool
+) -> Hits:
     """Return the `k` live photos of `segments` with the highest cosine to `query`, or all if fewer.
 
-    `query` is [D] float32, L2-normalized. `exact` scores every photo with its bytes.
+    `query` is [D] float32, L2-normalized. `exact` scores every photo with its bytes;
+    `faiss` allows to scan with it.
     """
     started = time.perf_counter()
     rotated = rotate(query)
@@ -76,7 +79,7 @@ def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exac
     if exact or total <= rescored(total, k):
         chosen = [live.live_rows() for live in segments]
     else:
-        chosen = _scan(segments, queries, total, k)
+        chosen = _scan(segments, queries, total, k, faiss)
     scanned_at = time.perf_counter()
 
     scores = np.concatenate(
@@ -95,12 +98,12 @@ def search_segments(segments: Sequence[LiveSegment], query: F32, k: int, *, exac
 
 
 def _scan(
-    segments: Sequence[LiveSegment], queries: Sequence[Query], total: int, k: int
+    segments: Sequence[LiveSegment], queries: Sequence[Query], total: int, k: int, faiss: bool
 ) -> list[Rows]:
     """Return, for each segment, its rows among those that the second pass should score."""
     candidates, estimates = [], []
     for live, query in zip(segments, queries, strict=True):
-        rows = _nearest_live(live, query, k)
+        rows = _nearest_live(live, query, k, faiss)
         candidates.append(rows)
         estimates.append(estimate(query, live.segment.codes[rows], live.segment.along[rows]))
     joined = np.concatenate(estimates)
@@ -114,7 +117,7 @@ def _scan(
     ]
 
 
-def _nearest_live(live: LiveSegment, query: Query, k: int) -> Rows:
+def _nearest_live(live: LiveSegment, query: Query, k: int, faiss: bool) -> Rows:
     """Return the live rows nearest by code, so many of each stretch of the segment."""
     found = []
     for start in range(0, live.segment.photos, _STRETCH):
@@ -124,7 +127,8 @@ def _nearest_live(live: LiveSegment, query: Query, k: int) -> Rows:
         # Deleted rows are near, too: asked for more until enough live ones are among them.
         asked = wanted + min(len(dead), wanted // 4)
         while True:
-            rows = _without(nearest_codes(codes, query.code, asked), dead - start)
+            near = nearest_codes(codes, query.code, asked, faiss=faiss)
+            rows = _without(near, dead - start)
             if len(rows) >= wanted:
                 break
             asked *= 2

@@ -38,10 +38,16 @@ class PhotoIndex:
     """
 
     def __init__(
-        self, directory: Path, manifest: Manifest, segments: tuple[LiveSegment, ...]
+        self,
+        directory: Path,
+        manifest: Manifest,
+        segments: tuple[LiveSegment, ...],
+        *,
+        faiss: bool = True,
     ) -> None:
         self._directory = directory
         self._commit = (manifest, segments)
+        self._faiss = faiss
 
     @classmethod
     def create(cls, directory: Path, *, dim: int, student_sha256: str, student: str) -> PhotoIndex:
@@ -65,9 +71,13 @@ class PhotoIndex:
         return cls.open(directory)
 
     @classmethod
-    def open(cls, directory: Path) -> PhotoIndex:
-        """Open the last commit. PhotoIndexError: missing, damaged, or of an unknown schema."""
-        return cls(directory, *_load(directory))
+    def open(cls, directory: Path | str, *, faiss: bool = True) -> PhotoIndex:
+        """Open the last commit. PhotoIndexError: missing, damaged, or of an unknown schema.
+
+        Scans with faiss where that is installed; importing it takes 13 MiB, which `faiss=False`
+        saves. The results are the same.
+        """
+        return cls(Path(directory), *_load(Path(directory)), faiss=faiss)
 
     @property
     def dim(self) -> int:
@@ -199,7 +209,9 @@ class PhotoIndex:
             )
         if k < 1:
             raise PhotoIndexError(f"{k} results were asked for.", "Ask for 1 or more.")
-        return search_segments(self._commit[1], query.astype(np.float32), k, exact=exact)
+        return search_segments(
+            self._commit[1], query.astype(np.float32), k, exact=exact, faiss=self._faiss
+        )
 
 
 def _load(directory: Path) -> tuple[Manifest, tuple[LiveSegment, ...]]:

@@ -17,6 +17,8 @@ LEAN = [
     "runtimes.litert",
     "index",
     "engine",
+    "query",
+    "sync",
     "targets",
     "cli",
 ]
