@@ -40,6 +40,7 @@ GOAL = 0.99
 QUERIES = 300
 MEMORY_SEARCHES = 100
 ADDED = 100
+LONG_MS = 20_000
 TIMEOUT_S = 3600
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PACKAGES = ("numpy", "faiss-cpu", "usearch", "sqlite-vec", "apsw")
@@ -97,15 +98,20 @@ def run_search(engine: Engine, work: Path, folder: Path) -> dict[str, Any]:
 
 
 def timed(engine: Engine, handle: Any, queries: F32, truth: F32, setting: int) -> dict[str, Any]:
-    times, hits = [], 0
+    times: list[float] = []
+    hits = 0
     for query, true in zip(queries, truth, strict=True):
+        # Scans of all floats of a million photos say all that they have to say sooner.
+        if len(times) >= MEMORY_SEARCHES and sum(times) > LONG_MS:
+            break
         started = time.perf_counter()
         found = engine.search(handle, query, setting)
         times.append((time.perf_counter() - started) * 1e3)
         hits += len(set(found) & set(true.tolist()))
     return {
         "setting": setting,
-        "recall_at_10": hits / truth.size,
+        "queries": len(times),
+        "recall_at_10": hits / (len(times) * K),
         "p50_ms": float(np.percentile(times, 50)),
         "p99_ms": float(np.percentile(times, 99)),
     }
