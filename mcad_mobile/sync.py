@@ -329,7 +329,6 @@ class _Batch:
 
     def commit(self) -> None:
         added, touched = self._added, self._touched
-        self._added, self._touched = [], []
         if added or touched:
             with self._index.writer() as writer:
                 if added:
@@ -343,4 +342,6 @@ class _Batch:
             self._result.added += sum(not read.known for read, _ in added)
             self._result.changed += sum(read.known for read, _ in added)
             self._result.unchanged += len(touched)
+            # Not before: what an interrupt kept from being committed is committed at the end.
+            self._added, self._touched = [], []
         self._since = time.monotonic()
