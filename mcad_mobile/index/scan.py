@@ -29,8 +29,12 @@ def nearest_codes(codes: U8, code: U8, count: int, *, faiss: bool = True) -> Row
     library = _faiss() if faiss else None
     if library is None:
         return _nearest_by_numpy(codes, code, count)
+    # One query is one thread's work: others would only be waited for.
+    threads = library.omp_get_max_threads()
+    library.omp_set_num_threads(1)
     # "mc" keeps a list for each distance, and so takes no longer for ten thousand than for ten.
     _, rows = library.knn_hamming(code[None], codes, count, variant="mc")
+    library.omp_set_num_threads(threads)
     found: Rows = rows[0]
     return found
 
