@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,25 +101,26 @@ def _scan(
     segments: Sequence[LiveSegment], queries: Sequence[Query], total: int, k: int, faiss: bool
 ) -> list[Rows]:
     """Return, for each segment, its rows among those that the second pass should score."""
-    candidates, estimates = [], []
-    for live, query in zip(segments, queries, strict=True):
-        rows = _nearest_live(live, query, k, faiss)
-        candidates.append(rows)
-        estimates.append(estimate(query, live.segment.codes[rows], live.segment.along[rows]))
-    joined = np.concatenate(estimates)
+    owners: list[Rows] = []
+    candidates: list[Rows] = []
+    estimates: list[F32] = []
+    for number, (live, query) in enumerate(zip(segments, queries, strict=True)):
+        for rows in _nearest_live(live, query, k, faiss):
+            owners.append(np.full(len(rows), number, np.intp))
+            candidates.append(rows)
+            estimates.append(estimate(query, live.segment.codes[rows], live.segment.along[rows]))
+    joined, owner, row = (
+        np.concatenate(estimates),
+        np.concatenate(owners),
+        np.concatenate(candidates),
+    )
     wanted = min(rescored(total, k), len(joined))
-    picked = np.sort(np.argpartition(joined, len(joined) - wanted)[len(joined) - wanted :])
-    bounds = np.cumsum([0, *map(len, candidates)])
-    cuts = np.searchsorted(picked, bounds)
-    return [
-        np.sort(rows[picked[low:high] - start])
-        for rows, low, high, start in zip(candidates, cuts, cuts[1:], bounds, strict=False)
-    ]
+    picked = np.argpartition(joined, len(joined) - wanted)[len(joined) - wanted :]
+    return [np.sort(row[picked[owner[picked] == number]]) for number in range(len(segments))]
 
 
-def _nearest_live(live: LiveSegment, query: Query, k: int, faiss: bool) -> Rows:
-    """Return the live rows nearest by code, so many of each stretch of the segment."""
-    found = []
+def _nearest_live(live: LiveSegment, query: Query, k: int, faiss: bool) -> Iterator[Rows]:
+    """Yield the live rows nearest by code, so many of each stretch of the segment."""
     for start in range(0, live.segment.photos, _STRETCH):
         codes = live.segment.codes[start : start + _STRETCH]
         dead = live.deleted[slice(*np.searchsorted(live.deleted, (start, start + len(codes))))]
@@ -132,8 +133,7 @@ def _nearest_live(live: LiveSegment, query: Query, k: int, faiss: bool) -> Rows:
             if len(rows) >= wanted:
                 break
             asked *= 2
-        found.append(rows + start)
-    return np.concatenate(found)
+        yield rows + start
 
 
 def _without(rows: Rows, deleted: Rows) -> Rows:
