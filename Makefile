@@ -32,7 +32,7 @@ bench: .venv/installed-everything
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
-	$(BIN)/python benchmarks/java_index.py --images build/embeddings/images.npy --texts build/embeddings/texts.npy
+	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
 .venv/bin/pip:
 	@$(PYTHON) -m venv .venv

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from index_vs_peers import load_embeddings, machine
 
+from benchmarks.index import load_embeddings, machine
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable
