@@ -8,9 +8,7 @@ and the memory of the profile are made up.
 from __future__ import annotations
 
 import io
-import shutil
 import threading
-import zipfile
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +17,7 @@ from urllib.parse import parse_qs, urlparse
 
 import h5py
 import numpy as np
+from aihub_compilers import compiled, unpack
 from qai_hub import public_api_pb2 as pb
 from qai_hub.util.dataset_entries_converters import dataset_entries_to_h5, h5_to_dataset_entries
 
@@ -115,9 +114,9 @@ class Cloud:
     def compile(self, job: pb.CompileJob) -> None:
         model_id = self.new("m")
         name, content = self.files[job.model.model_id]
-        if "precompiled_qnn_onnx" in job.options:
-            content = _compile_qnn(self.folder / model_id, name, content, job.device.name)
-            name = f"{model_id}.onnx.zip"
+        chip = next(chip for known, _, chip in DEVICES if known == job.device.name)
+        target = chip.removeprefix("qualcomm-").removesuffix("-for-galaxy")
+        name, content = compiled(self.folder / model_id, name, content, job.options, target)
         self.files[model_id] = (name, content)
         made = pb.Model(model_id=model_id, name=name, model_type=job.model.model_type)
         self.models[model_id] = made
@@ -285,42 +284,11 @@ def _form_file(content_type: str, body: bytes) -> bytes:
     raise ValueError("the form has no file")
 
 
-def _unpack(folder: Path, name: str, content: bytes) -> Path:
-    """A model as a device gets it: the file to open, others beside it."""
-    folder.mkdir(parents=True)
-    if name.endswith(".zip"):
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            archive.extractall(folder)
-        return next(path for path in folder.rglob("*.onnx") if path.is_file())
-    path = folder / (name if "." in name else f"{name}.{_suffix(content)}")
-    path.write_bytes(content)
-    return path
-
-
-def _suffix(content: bytes) -> str:
-    return "tflite" if content[4:8] == b"TFL3" else "onnx"
-
-
-def _compile_qnn(folder: Path, name: str, content: bytes, device: str) -> bytes:
-    """For real, by the compiler that onnxruntime-qnn carries."""
-    from mcad_mobile.export.qnn import compile_context
-    from mcad_mobile.targets import find_target
-
-    chip = next(chip for known, _, chip in DEVICES if known == device)
-    target = find_target(chip.removeprefix("qualcomm-").removesuffix("-for-galaxy"))
-    model = _unpack(folder / "source", name, content)
-    out = folder / "job.onnx"
-    out.mkdir()
-    compile_context(model, out / "model.onnx", target)
-    archive = shutil.make_archive(str(folder / "job"), "zip", folder, "job.onnx")
-    return Path(archive).read_bytes()
-
-
 def _run(
     folder: Path, name: str, content: bytes, entries: dict[str, list[Any]]
 ) -> tuple[str, list[Any]]:
     """The name of the output, and one array a sample."""
-    path = _unpack(folder, name, content)
+    path = unpack(folder, name, content)
     count = len(next(iter(entries.values())))
     samples = [{key: value[n] for key, value in entries.items()} for n in range(count)]
     if path.suffix == ".tflite":

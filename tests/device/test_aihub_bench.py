@@ -55,16 +55,25 @@ def test_no_verdict_on_a_search_that_was_not_measured(
     assert any(item.startswith("A search") for item in document["not_measured"])
 
 
+@pytest.mark.parametrize(
+    ("runtime", "theirs"),
+    [("onnx", "onnx"), ("litert", "tflite"), ("qnn", "precompiled_qnn_onnx")],
+)
 def test_float_model_is_compiled_there_for_each_phone(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, runtime: str, theirs: str
 ) -> None:
-    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24, compile_to="onnx"))
+    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24, compile_to=runtime))
     assert failures == []
     compiled = [job.compile_job for job in cloud.jobs.values() if job.HasField("compile_job")]
     assert len(compiled) == 4
-    assert {job.options for job in compiled} == {"--target_runtime onnx"}
+    assert {job.options for job in compiled} == {f"--target_runtime {theirs}"}
     assert {job.devices.devices[0].name for job in compiled} == {S25, S24}
-    assert all(document["jobs"]["text"]["compile"] for document in documents)
+    for document in documents:
+        for name in ("image", "text"):
+            assert document["jobs"][name]["compile"]
+            ran = document["ladder"][name][-1]
+            assert (ran["runtime"], ran["status"]) == (runtime, "pass")
+            assert ran["cosine_min"] > 0.999
 
 
 def test_second_run_goes_on_with_the_jobs_of_the_first(
