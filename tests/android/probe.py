@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -81,6 +82,7 @@ def variant(bundle: Bundle, directory: Path, **changes: Any) -> Path:
         copy = directory / record.path
         copy.parent.mkdir(exist_ok=True)
         if not copy.exists():
-            copy.hardlink_to(bundle.path(record))
+            # No hard link: onnx refuses weights that have a second name.
+            shutil.copyfile(bundle.path(record), copy)
     changed.save()
     return directory
