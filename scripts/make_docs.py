@@ -159,8 +159,7 @@ def _java_index() -> list[str]:
         "",
         f"{setup['photos']:,} photos of {setup['dim']} dimensions, blended from "
         f"{setup['blended_from']:,} real ones, {setup['queries']} real text queries;",
-        f"one thread on {result['machine']['cpu']}, load average "
-        f"{result['machine']['load_average_at_end']} at the end. The goal is",
+        f"one thread on {result['machine']['cpu']}. The goal is",
         f"{setup['limit_ms']} ms for scan and re-score in {setup['heap_limit_mib']} MB of heap. A "
         "server's JVM, not a phone.",
         "",
