@@ -140,7 +140,7 @@ def _gain(rows: list[dict[str, Any]]) -> str:
     recall = {row["name"]: row["mean"]["mean_recall"] for row in rows}
     gains = [
         f"{recall[name] - recall['contrastive']:.1f} points of mR {how}"
-        for name, how in (("mcad", "without unpaired data"), ("mcad-extra", "with it"))
+        for name, how in (("mcad", "without unpaired data"), ("mcad-extra", "with unpaired data"))
         if name in recall
     ]
     return "MCAD's gain over contrastive training: " + ", ".join(gains) + "."
