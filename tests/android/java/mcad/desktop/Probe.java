@@ -146,7 +146,7 @@ final class Probe {
         Bundle bundle = bundle(request);
         int width = 3 * bundle.preprocess.size * bundle.preprocess.size;
         List<float[]> rows = new ArrayList<>();
-        for (float[] pixels : read(request.string("pixels"), width)) {
+        for (float[] pixels : SearchBenchmark.read(request.string("pixels"), width)) {
             rows.add(climb(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
         }
         return write(rows, request);
@@ -215,7 +215,7 @@ final class Probe {
         try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
             List<Object> all = new ArrayList<>();
             int k = request.integer("k", 0, Integer.MAX_VALUE);
-            for (float[] query : read(request.string("queries"), index.dim())) {
+            for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
                 Hits hits = index.search(query, k, request.flag("exact"));
                 List<Float> scores = new ArrayList<>();
                 for (float score : hits.scores()) {
@@ -237,7 +237,7 @@ final class Probe {
             List<String> paths = request.list("paths", String.class);
             List<Long> stamps = request.list("stamps", Long.class);
             int at = 0;
-            for (float[] embedding : read(request.string("embeddings"), dim)) {
+            for (float[] embedding : SearchBenchmark.read(request.string("embeddings"), dim)) {
                 writer.add(paths.get(at), embedding, stamps.get(at).intValue(), 7);
                 at++;
             }
@@ -262,19 +262,6 @@ final class Probe {
             index.writer().close();
             return Json.object("writers", 2);
         }
-    }
-
-    private static List<float[]> read(String file, int width) throws IOException {
-        ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(Paths.get(file))).order(ByteOrder.LITTLE_ENDIAN);
-        List<float[]> rows = new ArrayList<>();
-        while (in.hasRemaining()) {
-            float[] row = new float[width];
-            for (int i = 0; i < width; i++) {
-                row[i] = in.getFloat();
-            }
-            rows.add(row);
-        }
-        return rows;
     }
 
     private static Object write(List<float[]> rows, JsonFields request) throws IOException {

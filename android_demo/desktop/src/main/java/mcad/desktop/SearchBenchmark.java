@@ -57,7 +57,8 @@ final class SearchBenchmark {
         index.close();
     }
 
-    private static List<float[]> read(String file, int width) throws IOException {
+    /** Rows of {@code width} little-endian floats. */
+    static List<float[]> read(String file, int width) throws IOException {
         ByteBuffer in = ByteBuffer.wrap(Files.readAllBytes(Paths.get(file))).order(ByteOrder.LITTLE_ENDIAN);
         List<float[]> rows = new ArrayList<>();
         while (in.hasRemaining()) {
