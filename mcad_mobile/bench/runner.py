@@ -40,7 +40,7 @@ class Steps:
 
     def take(self, name: str) -> None:
         now = memory()
-        self.taken.append({"step": name, "pss": round(now.pss, 2), "rss": round(now.rss, 2)})
+        self.taken.append({"step": name, "pss": now.pss, "rss": now.rss})
         announce(name)
 
 

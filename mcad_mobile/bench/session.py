@@ -129,7 +129,7 @@ def _add_indexing(
     samples.update(found["samples_ms"])
     document["indexing"] = {
         "photos": found["photos"],
-        "photos_per_s": round(found["photos_per_s"], 1),
+        "photos_per_s": found["photos_per_s"],
     }
     document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": found["steps"]}
 
@@ -137,12 +137,9 @@ def _add_indexing(
 def _peak(runs: Sequence[Watched]) -> dict[str, float]:
     """A step can lie above every sample, since samples are apart in time."""
     return {
-        f"peak_{kind}": round(
-            max(
-                max(getattr(run.peak, kind), *(step[kind] for step in run.document["steps"]))
-                for run in runs
-            ),
-            2,
+        f"peak_{kind}": max(
+            max(getattr(run.peak, kind), *(step[kind] for step in run.document["steps"]))
+            for run in runs
         )
         for kind in ("pss", "rss")
     }

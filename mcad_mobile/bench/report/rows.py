@@ -270,7 +270,7 @@ def _indexing(document: dict[str, Any]) -> str:
         return f"{NOT_MEASURED}: {indexing['unsupported']}"
     peak = document["memory_mib"]["indexing"]["peak_pss"]
     return (
-        f"{indexing['photos_per_s']:g} photos a second, decoding included "
+        f"{indexing['photos_per_s']:.1f} photos a second, decoding included "
         f"({indexing['photos']} photos: {indexing['source']}); peak {peak:.0f} MiB"
     )
 
