@@ -112,8 +112,9 @@ def estimate(query: Query, codes: U8, along: npt.NDArray[np.int16]) -> F32:
     dim = len(query.rest)
     # What each byte of a code adds to the sum, [D/8 * 256].
     table = (query.rest.reshape(-1, 8) @ _BYTE_SIGNS.T).ravel()
-    bytes_at = np.arange(0, len(table), 256)
-    sums = table.take(codes + bytes_at) @ np.ones(dim // 8, np.float32)
+    bytes_at = np.arange(0, len(table), 256, dtype=np.uint32)
+    # No index is out of bounds; "clip" is numpy's way not to check.
+    sums = table.take(codes + bytes_at, mode="clip") @ np.ones(dim // 8, np.float32)
     shares = along * ALONG_UNIT
     lengths = np.sqrt(np.maximum(1 - shares * shares, 0))
     estimates: F32 = query.along * shares + np.float32(np.sqrt(np.pi / 2 / dim)) * lengths * sums
@@ -124,8 +125,5 @@ def _signed_levels(codes: U8, magnitudes: U8) -> F32:
     levels = magnitudes.astype(np.float32)
     levels *= 2
     levels += 1
-    signs = np.unpackbits(codes, axis=1, bitorder="little").astype(np.float32)
-    signs *= 2
-    signs -= 1
-    levels *= signs
+    levels *= _BYTE_SIGNS.take(codes, axis=0, mode="clip").reshape(levels.shape)
     return levels

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,7 @@ class PositionedFile:
 
     def read_each(self, offsets: Sequence[int], length: int) -> bytes:
         """Read `length` bytes at each of the offsets, joined; errors as `read`."""
-        pread, descriptor = os.pread, self._descriptor
-        data = b"".join([pread(descriptor, length, offset) for offset in offsets])
+        data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
         if len(data) != length * len(offsets):
             raise damaged(self._file, f"it ends before byte {max(offsets) + length}")
         return data
@@ -122,9 +121,9 @@ class Segment:
         else:
             raw = self.opened.read_each((base + rows * dim).tolist(), dim)
         return Encoded(
-            codes=self.codes[rows],
-            along=self.along[rows],
-            scales=self.scales[rows],
+            codes=self.codes.take(rows, axis=0),
+            along=self.along.take(rows),
+            scales=self.scales.take(rows),
             magnitudes=np.frombuffer(raw, np.uint8).reshape(count, dim),
         )
 

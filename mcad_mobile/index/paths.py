@@ -149,13 +149,14 @@ class PathTable:
     def _unpack(self, number: int, data: bytes, count: int) -> list[bytes]:
         """Return the first `count` paths of a block from its bytes."""
         paths: list[bytes] = []
-        path, offset = b"", 0
+        path, offset, size = b"", 0, len(data)
+        entry, width = _ENTRY.unpack_from, _ENTRY.size
         try:
             for _ in range(count):
-                shared, length = _ENTRY.unpack_from(data, offset)
-                begin = offset + _ENTRY.size
+                shared, length = entry(data, offset)
+                begin = offset + width
                 offset = begin + length
-                if offset > len(data) or shared > len(path) or shared + length == 0:
+                if offset > size or shared > len(path) or shared + length == 0:
                     raise self.damaged(f"block {number} of its paths has a path that can't be")
                 path = path[:shared] + data[begin:offset]
                 paths.append(path)

@@ -19,7 +19,7 @@ from mcad_mobile.index.scan import Rows, nearest_codes
 _BLOCK = 1 << 18
 # Codes scanned at a time. What a scan notes down grows with the number of rows that it is asked
 # for: stretches keep that in the level 2 cache and off the process's memory.
-_STRETCH = 1 << 17
+_STRETCH = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,19 @@ class Hits:
 def scanned(photos: int, k: int) -> int:
     """Say how many of `photos` neighbours on disk go on by their codes alone, for `k` results.
 
-    1000 and one in four hundred, or 100 a result if that is more: measured on real embeddings, see
+    1000 and one in four thousand, or 100 a result if that is more: measured on real embeddings, see
     the end of docs/index-format.md.
     """
-    return max(1000 + photos // 400, 100 * k)
+    return max(1000 + photos // 4000, 100 * k)
 
 
-def rescored(photos: int, k: int) -> int:
-    """Say how many of those of all `photos`, the best by estimate, are scored by their bytes."""
-    return max(300 + photos // 2000, 20 * k)
+def rescored(photos: int, k: int, dim: int) -> int:
+    """Say how many of those of all `photos`, the best by estimate, are scored by their bytes.
+
+    180 and one in two thousand, or 20 a result if that is more; below 256 dimensions more of them,
+    since an estimate from D signs errs by 1 / sqrt(D).
+    """
+    return max(180 + photos // 2000, 20 * k) * max(256, dim) // dim
 
 
 def search_segments(
@@ -76,7 +80,7 @@ def search_segments(
     rotated = rotate(query)
     queries = [split_query(rotated, live.segment.axis) for live in segments]
     total = sum(live.live for live in segments)
-    if exact or total <= rescored(total, k):
+    if exact or total <= rescored(total, k, len(query)):
         chosen = [live.live_rows() for live in segments]
     else:
         chosen = _scan(segments, queries, total, k, faiss)
@@ -108,13 +112,14 @@ def _scan(
         for rows in _nearest_live(live, query, k, faiss):
             owners.append(np.full(len(rows), number, np.intp))
             candidates.append(rows)
-            estimates.append(estimate(query, live.segment.codes[rows], live.segment.along[rows]))
+            codes, along = live.segment.codes.take(rows, axis=0), live.segment.along.take(rows)
+            estimates.append(estimate(query, codes, along))
     joined, owner, row = (
         np.concatenate(estimates),
         np.concatenate(owners),
         np.concatenate(candidates),
     )
-    wanted = min(rescored(total, k), len(joined))
+    wanted = min(rescored(total, k, len(queries[0].rest)), len(joined))
     picked = np.argpartition(joined, len(joined) - wanted)[len(joined) - wanted :]
     return [np.sort(row[picked[owner[picked] == number]]) for number in range(len(segments))]
 
@@ -166,10 +171,10 @@ def top(scores: F32, k: int) -> Rows:
 def _paths(
     segments: Sequence[LiveSegment], chosen: Sequence[Rows], positions: npt.NDArray[np.intp]
 ) -> list[str]:
-    starts = np.cumsum([0, *map(len, chosen)])
-    paths = []
-    for position in positions:
-        which = int(np.searchsorted(starts, position, side="right")) - 1
-        row = int(chosen[which][position - starts[which]])
-        paths.append(path_from_bytes(segments[which].segment.paths.at(row)))
-    return paths
+    ends = np.cumsum([len(rows) for rows in chosen])
+    owners = np.searchsorted(ends, positions, side="right").tolist()
+    rows = np.concatenate([np.empty(0, np.intp), *chosen])[positions].tolist()
+    return [
+        path_from_bytes(segments[owner].segment.paths.at(row))
+        for owner, row in zip(owners, rows, strict=True)
+    ]
