@@ -44,6 +44,8 @@ public final class Tower implements AutoCloseable {
             // Little memory before the last millisecond: no arena keeps what a run no longer needs.
             options.setCPUArenaAllocator(false);
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
+            // Slower than what it fuses: see mcad_mobile/runtimes/onnx.py.
+            options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
             if (provider == Provider.QNN) {
                 Map<String, String> settings = new HashMap<>();
                 settings.put("backend_path", qnnLibrary.getPath());
