@@ -101,21 +101,37 @@ def progress_bar() -> Iterator[Advance]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
+        stage = _Stage()
 
         def advance(step: str, done: int, total: int) -> None:
+            if stage.is_new(done, total):
+                bar.reset(task)
             bar.update(task, description=step, completed=done, total=total)
 
         yield advance
 
 
+class _Stage:
+    """Notices the next part of a work: another total, or a count that starts again."""
+
+    def __init__(self) -> None:
+        self._done, self._total = 0, -1
+
+    def is_new(self, done: int, total: int) -> bool:
+        new = total != self._total or done < self._done
+        self._done, self._total = done, total
+        return new
+
+
 def _line_a_minute() -> Advance:
     started = said = time.monotonic()
     first = 0
+    stage = _Stage()
 
     def advance(step: str, done: int, total: int) -> None:
         nonlocal said, started, first
         now = time.monotonic()
-        if done <= first:
+        if stage.is_new(done, total):
             started, first = now, done
         if now - said >= 60:
             said = now

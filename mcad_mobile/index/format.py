@@ -65,13 +65,16 @@ class PositionedFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read exactly `length` bytes; PhotoIndexError when the file ends before."""
-        return self.read_each([offset], length)
+        return self._whole(os.pread(self._descriptor, length, offset), offset, length)
 
     def read_each(self, offsets: Sequence[int], length: int) -> bytes:
         """Read `length` bytes at each of the offsets, joined; errors as `read`."""
         data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
-        if len(data) != length * len(offsets):
-            raise damaged(self._file, f"it ends before byte {max(offsets) + length}")
+        return self._whole(data, max(offsets), length * len(offsets))
+
+    def _whole(self, data: bytes, last: int, wanted: int) -> bytes:
+        if len(data) != wanted:
+            raise damaged(self._file, f"it ends before all of what starts at byte {last}")
         return data
 
 
