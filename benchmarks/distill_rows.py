@@ -52,7 +52,7 @@ ROWS = (
     Row(
         "single",
         "student, single-stream distillation",
-        changes={"teaching": "single", "feature": 0.0, "contrastive": 1.0},
+        changes={"teaching": "single", "feature": 0.0, "contrastive": 1.0, **REGULARIZED},
     ),
     Row(
         "single-order",
@@ -63,6 +63,7 @@ ROWS = (
             "distribution": 0.0,
             "order": 1.0,
             "contrastive": 1.0,
+            **REGULARIZED,
         },
         every_seed=False,
     ),
@@ -135,7 +136,7 @@ def teacher_rows(
     if which == "dual":
         return evaluate_similarity(similarity, similarity, data.owner)
     labels = single_labels(single, data, views, cache)
-    photos = torch.from_numpy(np.asarray(labels.photos.paired[0]))
+    photos = torch.from_numpy(np.array(labels.photos.paired[0]))
     texts = labels.texts(np.arange(len(data.captions)))
     ranked = []
     for axis in (1, 0):
