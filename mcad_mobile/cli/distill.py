@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +14,17 @@ from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
 from mcad_mobile.distill.recipe import Recipe, Teaching
 from mcad_mobile.errors import require
 
+Record = Callable[[int, dict[str, float]], None]
+
 
 def distill(
     data: Annotated[
         list[Path],
         typer.Option(
-            "--data", metavar="DIR", help="DIR with dataset_*.json (Karpathy layout) and images/."
+            "--data",
+            metavar="DIR",
+            help="DIR with dataset_*.json (Karpathy layout) and images/. May be repeated: the"
+            " first one's validation split is looked at.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the student is written.")],
@@ -31,7 +37,10 @@ def distill(
     extra_captions: Annotated[
         list[Path] | None,
         typer.Option(
-            "--extra-captions", metavar="FILE", help="FILE of captions without photos, one a line."
+            "--extra-captions",
+            metavar="FILE",
+            help="FILE of captions without photos, one a line. May be repeated. Of more than"
+            " most_extra_captions in the recipe (40,000), as many are drawn.",
         ),
     ] = None,
     teaching: Annotated[
@@ -68,7 +77,8 @@ def distill(
         Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
     ] = Path("build/distill"),
     tensorboard: Annotated[
-        Path | None, typer.Option("--tensorboard", help="DIR for TensorBoard logs of each loss.")
+        Path | None,
+        typer.Option("--tensorboard", help="DIR for TensorBoard logs of losses and recall."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -80,7 +90,8 @@ def distill(
 
     A GPU is used where there is one; several with
     `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with
-    `ACCELERATE_USE_CPU=true torchrun --nproc-per-node 2 -m mcad_mobile distill ...`.
+    `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m mcad_mobile
+    distill ...`. Machines that train together need --cache and --out on a disk that all see.
 
     \b
       mcad-mobile distill --data flickr8k --out models/mine
@@ -102,6 +113,7 @@ def distill(
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if seed is not None:
         changed["teachers"] = replace(start.teachers, seed=seed)
+    wanted = replace(start, **changed)
     material = Material(
         load_pairs(data, "train"),
         load_pairs(data[:1], "val"),
@@ -113,16 +125,9 @@ def distill(
     teachers = Teachers(
         load_duals(dual_teacher or ["reference"], device), load_single(single_teacher, device)
     )
-    with progress_bar() as advance:
-        result = train(
-            material,
-            out,
-            replace(start, **changed),
-            cache,
-            advance,
-            teachers,
-            _writer(tensorboard if here.is_main_process else None),
-        )
+    logs = tensorboard if here.is_main_process else None
+    with progress_bar() as advance, _tensorboard(logs) as record:
+        result = train(material, out, wanted, cache, advance, teachers, record)
     if not here.is_main_process:
         return
     if json:
@@ -131,16 +136,19 @@ def distill(
     print(f"{out}: mR {result.mean_recall:.1f} on the validation split")
 
 
-def _writer(folder: Path | None) -> Callable[[int, dict[str, float]], None] | None:
+@contextmanager
+def _tensorboard(folder: Path | None) -> Iterator[Record | None]:
     if folder is None:
-        return None
+        yield None
+        return
     require("tensorboard", "tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder))
+    # Closed on the way out: what it still holds is written only then.
+    with SummaryWriter(str(folder)) as writer:
 
-    def record(step: int, parts: dict[str, float]) -> None:
-        for name, value in parts.items():
-            writer.add_scalar(f"loss/{name}", value, step)
+        def record(step: int, values: dict[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
 
-    return record
+        yield record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Order, Rows, Views
 from mcad_mobile.distill.features import (
     CaptionRows,
     FeatureCache,
@@ -126,6 +126,21 @@ class Labels:
     fusion: Fusion | None = None
     candidates: int = 8
     identity: tuple[str, ...] = ()  # of the teachers
+    names: tuple[str, ...] = ()
+    scale: float = 1.0  # of the single-stream teacher's scores, before `shift` is added
+    shift: float = 0.0
+
+    def calibrated(self, order: Order, steps: int = 4) -> Labels:
+        """The single-stream teacher's scores brought to the mean and the spread that the
+        dual-stream similarities of the same pairs have: the candidates of an order's first steps.
+        A cross-encoder's logits are of another size, and too peaked to be matched as they are
+        (arXiv 2407.07479): every softmax of them would be a label."""
+        looks = [self.look(order.at(step)) for step in range(min(steps, order.steps_per_epoch))]
+        dual = torch.cat([(look.image @ look.text.T)[look.candidates] for look in looks])
+        score = torch.cat([look.fused.scores for look in looks])
+        # A teacher that says the same of every pair has no spread, and nothing to say.
+        scale = float(dual.std() / score.std().clamp(min=1e-6))
+        return replace(self, scale=scale, shift=float(dual.mean() - scale * score.mean()))
 
     @torch.no_grad()
     def of(self, batch: Batch, teaching: Teaching) -> Modified:
@@ -152,7 +167,8 @@ class Labels:
         seen = candidates(image, text, self.candidates)
         states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
         fused = self.single.teacher.fuse(states, texts, seen.nonzero())
-        return Looked(image, text, seen, fused)
+        scores = self.scale * fused.scores + self.shift
+        return Looked(image, text, seen, Fused(fused.features, scores))
 
 
 def dual_labels(

@@ -85,8 +85,8 @@ class Loop:
 
         `losses(model, step)` gives named loss parts, [] float32 each, that are summed;
         `after_epoch(epoch)` says what it has come to, for the progress bar (epochs count from 1);
-        `record` is handed the parts of each step. TrainingError if a loss is not finite, or if
-        the checkpoint belongs to another recipe or other data.
+        `record` is handed the parts of each step as `loss/NAME`. TrainingError if a loss is not
+        finite, or if the checkpoint belongs to another recipe or other data.
         """
         self._resume()
         latest = ""
@@ -109,7 +109,7 @@ class Loop:
             where = f"{self.label}, epoch {epoch}/{self.schedule.epochs}"
             progress(f"{where}: {shown}{latest}", self.step, total)
             if record:
-                record(self.step, values)
+                record(self.step, {f"loss/{name}": value for name, value in values.items()})
             if self.step % per_epoch == 0:
                 self._save()
                 latest = f"; {after_epoch(epoch)} after epoch {epoch}"
@@ -155,6 +155,7 @@ class Loop:
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rates": self.rates.state_dict(),
+            "scaler": scaler.state_dict() if (scaler := self.accelerator.scaler) else None,
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
@@ -173,6 +174,8 @@ class Loop:
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rates.load_state_dict(state["rates"])
+        if self.accelerator.scaler:  # float16 only
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
 
 

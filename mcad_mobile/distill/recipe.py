@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mcad_mobile.errors import DataError
 
@@ -29,10 +30,14 @@ class TeacherRecipe:
     warmup: float = 0.1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, may_be_zero=("seed", "weight_decay", "warmup"))
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a student is trained. Weights of zero leave a loss out."""
+    """How a student is trained. Weights of zero leave a loss out. DataError: a value that no run
+    could start with."""
 
     teaching: Teaching = "mcad"
     epochs: int = 12
@@ -63,12 +68,11 @@ class Recipe:
     teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch", "views", "extra_views", "candidates", "temperature")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, and has to be positive")
-        if not 0 <= self.qat_epochs <= self.epochs:
-            raise ValueError(f"qat_epochs is {self.qat_epochs}, of {self.epochs} epochs")
+        if self.teaching not in get_args(Teaching):
+            raise _refused("teaching", self.teaching, f"one of {', '.join(get_args(Teaching))}")
+        _check_numbers(self, may_be_zero=_MAY_BE_ZERO)
+        if self.qat_epochs > self.epochs:
+            raise _refused("qat_epochs", self.qat_epochs, f"at most epochs, {self.epochs}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,8 +85,38 @@ class Recipe:
             data = json.loads(path.read_text("utf-8"))
             teachers = TeacherRecipe(**data.pop("teachers", {}))
             return Recipe(**data, teachers=teachers)
+        except DataError as error:
+            raise DataError(f"{path} is not a recipe: {error.what}", error.hint) from error
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} is not a recipe: {error}.",
                 "Start from the recipe.json that lies beside a trained student.",
             ) from error
+
+
+_MAY_BE_ZERO = (
+    *("contrastive", "distribution", "order", "feature", "head_dropout", "text_dropout"),
+    *("extra_photos", "extra_captions", "most_extra_captions", "qat_epochs"),
+    *("weight_decay", "warmup", "seed"),
+)
+
+
+def _check_numbers(recipe: Recipe | TeacherRecipe, may_be_zero: tuple[str, ...]) -> None:
+    for known in fields(recipe):
+        value = getattr(recipe, known.name)
+        if isinstance(known.default, int) and type(value) is not int:
+            raise _refused(known.name, value, "a whole number")
+        if isinstance(known.default, float) and type(value) not in (int, float):
+            raise _refused(known.name, value, "a number")
+        if not isinstance(known.default, int | float):
+            continue
+        if not math.isfinite(value) or value < 0 or (value == 0 and known.name not in may_be_zero):
+            least = "zero or more" if known.name in may_be_zero else "more than zero"
+            raise _refused(known.name, value, least)
+
+
+def _refused(name: str, value: object, wanted: str) -> DataError:
+    return DataError(
+        f"The recipe's {name} is {value!r}, and has to be {wanted}.",
+        "Change it in the recipe (--recipe) or by its option.",
+    )

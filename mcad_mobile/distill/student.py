@@ -42,7 +42,8 @@ def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
 
 class Learner(nn.Module):
     """What is trained: the image tower's last block, last convolution and head, the text tower,
-    and the temperatures, which are thrown away afterwards."""
+    and the temperatures, which are thrown away afterwards. Nothing that no loss reads: several
+    processes would wait for its gradient."""
 
     def __init__(self, student: Student, recipe: Recipe, *, taught: bool) -> None:
         super().__init__()
@@ -57,12 +58,13 @@ class Learner(nn.Module):
 
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
-        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if taught else None
+        compared = taught and (recipe.distribution or recipe.order)
+        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
 
     def forward(self, grids: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """grids [I, 7, 7, 192], ids and mask [T, L] -> image [I, D] and text [T, D] of unit
-        length; scale and soft_scale []."""
+        length; scale and soft_scale [], where a loss needs them."""
         text = F.normalize(by_length(self.text, ids, mask).float(), dim=-1)
         out = {"image": embed_grids(self.image, grids), "text": text}
         if self.log_scale is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +43,7 @@ from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
+from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import Student, default_config
 from mcad_mobile.tokenize import Tokenizer
 
@@ -76,9 +79,11 @@ def train(
 ) -> Retrieval:
     """Train a student and write it, its recipe.json and its training.json to `out`.
 
-    A run that was cut off goes on from its last checkpoint when it is called again. Returns the
-    retrieval on `val`. DataError, PhotoError: what is wrong with the data, before training;
-    TrainingError: it cannot go on.
+    A run that was cut off goes on from its last checkpoint when it is called again; one that was
+    finished, with the same recipe, data and teachers, is not done again. Returns the retrieval on
+    `val`; `record` is handed each step's losses, and `val/mean_recall` where it was looked at.
+    DataError, PhotoError: what is wrong with the data, before training; TrainingError: it cannot
+    go on.
     """
     cache = FeatureCache(cache_folder, progress)
     config = default_config(out.name)
@@ -107,6 +112,9 @@ def train(
     )
     identity = labels.identity if labels else ()
     fingerprint = json.dumps([recipe.to_json(), data.fingerprint, identity])
+    facts = _facts(data, labels, fingerprint)
+    if _finished(out, facts):
+        return retrieval(load_student(str(out)), material.val, cache)
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
 
@@ -140,13 +148,15 @@ def train(
         if epoch % looks_apart and epoch < recipe.epochs:
             return "saved"
         result[:] = [_retrieval(student, validation, held_out)]
+        if record:
+            record(loop.step, {"val/mean_recall": result[0].mean_recall})
         return f"val mR {result[0].mean_recall:.1f}"
 
     loop.run(losses, progress, validate, record)
     # Empty where a run was cut off after its last epoch.
     final = result[0] if result else _retrieval(student, validation, held_out)
     if loop.accelerator.is_main_process:
-        _save(student, out, recipe, final)
+        _save(student, out, recipe, facts, final)
     loop.finish()
     return final
 
@@ -164,7 +174,18 @@ def _taught_losses(
     """`space` [D, dim] takes the teachers' embeddings to the student's width."""
     image, text = made["image"], made["text"]
     parts: Losses = {}
-    logits = made["soft_scale"] * image @ text.T
+    if "soft_scale" in made:
+        parts |= _compared(made["soft_scale"] * image @ text.T, taught, recipe)
+    if recipe.feature:
+        both = feature_loss(image, F.normalize(taught.image @ space, dim=1)) + feature_loss(
+            text, F.normalize(taught.text @ space, dim=1)
+        )
+        parts["feature"] = recipe.feature * both / 2
+    return parts
+
+
+def _compared(logits: Tensor, taught: Modified, recipe: Recipe) -> Losses:
+    parts: Losses = {}
     if recipe.distribution:
         teacher = taught.similarity / recipe.temperature
         parts["distribution"] = recipe.distribution * distribution_loss(
@@ -172,11 +193,6 @@ def _taught_losses(
         )
     if recipe.order:
         parts["order"] = recipe.order * order_loss(logits, taught.similarity, taught.candidates)
-    if recipe.feature:
-        both = feature_loss(image, F.normalize(taught.image @ space, dim=1)) + feature_loss(
-            text, F.normalize(taught.text @ space, dim=1)
-        )
-        parts["feature"] = recipe.feature * both / 2
     return parts
 
 
@@ -194,6 +210,16 @@ def _check_batch(data: Dataset, recipe: Recipe) -> None:
             f"{data.paired_photos} captioned photos do not fill one batch of {smallest}.",
             "Give more, or a recipe with smaller batches (--recipe).",
         )
+    world = accelerator().num_processes
+    sizes = {"batch": recipe.batch, "teachers.batch": recipe.teachers.batch}
+    sizes["teachers.single_batch"] = recipe.teachers.single_batch
+    sizes |= {"extra_photos": recipe.extra_photos, "extra_captions": recipe.extra_captions}
+    for name, size in sizes.items():
+        if size % world:
+            raise TrainingError(
+                f"The recipe's {name} is {size}, which {world} processes cannot share evenly.",
+                f"Give a recipe in which {name} is a multiple of {world} (--recipe).",
+            )
 
 
 def reference_teachers(
@@ -225,8 +251,9 @@ def _labels(
     duals = teachers.dual or train_duals(school, counts)
     dual_said = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
+    names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
-        return Labels(dual_said, identity=identity)
+        return Labels(dual_said, identity=identity, names=names)
     single = teachers.single
     if single is None:
         reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
@@ -238,8 +265,15 @@ def _labels(
             )
         single = train_single(school, reference)
     single_said = single_labels(single, data, views, cache)
-    identity = (*identity, single.identity)
-    labels = Labels(dual_said, single_said, None, recipe.candidates, identity)
+    labels = Labels(
+        dual_said,
+        single_said,
+        candidates=recipe.candidates,
+        identity=(*identity, single.identity),
+        names=(*names, single.name),
+    )
+    if not single.cosines:
+        labels = labels.calibrated(replace(school.order(recipe.batch, recipe.seed), views=views))
     if recipe.teaching == "single":
         return labels
     return replace(labels, fusion=train_fusion(school, labels, recipe))
@@ -270,8 +304,33 @@ def _retrieval(student: Student, features: PhotoRows, data: Dataset) -> Retrieva
     return evaluate_retrieval(torch.cat(images).numpy(), text, data.owner)
 
 
-def _save(student: Student, out: Path, recipe: Recipe, val: Retrieval) -> None:
+def _facts(data: Dataset, labels: Labels | None, fingerprint: str) -> dict[str, Any]:
+    """What a student was made of, beside its recipe; `run` stands for all of it."""
+    paired = data.paired_photos
+    return {
+        "photos": {"captioned": paired, "extra": len(data.photos) - paired},
+        "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
+        "data": data.fingerprint,
+        "teachers": list(labels.names) if labels else [],
+        "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],
+    }
+
+
+def _finished(out: Path, facts: dict[str, Any]) -> bool:
+    """Whether `out` holds the student of this very run."""
+    if (out / "checkpoint.pt").exists() or not (out / "training.json").exists():
+        return False
+    try:
+        known = json.loads((out / "training.json").read_text("utf-8"))
+        return bool(known.get("run") == facts["run"])
+    except (ValueError, AttributeError):
+        return False
+
+
+def _save(
+    student: Student, out: Path, recipe: Recipe, facts: dict[str, Any], val: Retrieval
+) -> None:
     student.save(out)
     (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
-    record = {"val": val.to_json(), "torch": torch.__version__}
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    training = {**facts, "val": val.to_json(), "torch": torch.__version__}
+    (out / "training.json").write_text(json.dumps(training, indent=2) + "\n", "utf-8")

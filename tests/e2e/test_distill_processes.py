@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mcad_mobile.distill.dataset import back_in_order
 from mcad_mobile.students.load import load_student
 
 CLI = [sys.executable, "-m", "mcad_mobile"]
-# accelerate launch needs MPI for processes on CPUs; torchrun, which it calls for GPUs, does not.
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+# As for GPUs, on a free port: `accelerate launch --cpu` would look for MPI.
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+LAUNCH += ["--main_process_port", "0", "--mixed_precision", "no", "--num_machines", "1"]
+LAUNCH += ["--dynamo_backend", "no", "--num_processes"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-RECIPE = {"epochs": 4, "batch": 4, "views": 1, "teachers": {"batch": 4, "single_batch": 4}}
+TEACHERS = {"views": 1, "members": 1, "epochs": 1, "batch": 4, "single_batch": 4}
+RECIPE = {"epochs": 4, "batch": 4, "views": 1, "candidates": 2, "teachers": TEACHERS}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def work(tmp_path_factory) -> Path:
 
 def distill(data: Path, work: Path, out: Path, *more: str) -> list[str]:
     where = ["--data", str(data), "--out", str(out), "--cache", str(work / "cache")]
-    recipe = ["--recipe", str(work / "recipe.json"), "--teaching", "none"]
+    recipe = ["--recipe", str(work / "recipe.json")]
     return ["distill", *where, *recipe, "--json", *more]
 
 
@@ -74,7 +78,7 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
     assert same_weights(straight, killed)
 
 
-def test_two_processes_train_one_student(packaged_pairs, work, tmp_path):
+def test_two_processes_train_teachers_and_one_student(packaged_pairs, work, tmp_path):
     out, logs = tmp_path / "s", tmp_path / "logs"
     launch = [*LAUNCH, "2", "-m", "mcad_mobile"]
     printed = run([*launch, *distill(packaged_pairs, work, out, "--tensorboard", str(logs))])
@@ -82,6 +86,24 @@ def test_two_processes_train_one_student(packaged_pairs, work, tmp_path):
     assert load_student(str(out)).config.dim == 256
     assert not (out / "checkpoint.pt").exists()
     assert len(list(logs.iterdir())) == 1
+    written = EventAccumulator(str(logs)).Reload()
+    steps = [event.step for event in written.Scalars("loss/feature")]
+    assert steps == list(range(1, 13))
+    assert written.Scalars("val/mean_recall")[-1].value == pytest.approx(
+        json.loads(printed)["val"]["mean_recall"], abs=0.01
+    )
+
+
+def test_a_batch_that_processes_cannot_share_is_named(packaged_pairs, work, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({**RECIPE, "batch": 3}))
+    command = [*LAUNCH, "2", "-m", "mcad_mobile", *distill(packaged_pairs, work, tmp_path / "s")]
+    done = subprocess.run(
+        [*command, "--recipe", str(recipe)],
+        env=ONE_THREAD, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "batch is 3, which 2 processes cannot share evenly" in done.stderr
 
 
 LINEAR = """
@@ -122,7 +144,8 @@ def test_two_processes_take_the_steps_that_one_would(tmp_path):
     for world in (1, 2):
         out = tmp_path / str(world)
         out.mkdir()
-        run([*LAUNCH, str(world), str(script), str(out)])
+        launch = [sys.executable] if world == 1 else [*LAUNCH, str(world)]
+        run([*launch, str(script), str(out)])
         found.append(torch.load(out / "weight"))
         assert (out / "world").read_text() == str(world)
     # The products are bfloat16: equal up to the order they are summed in.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,8 +69,38 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
     out, parts = distilled
     assert load_student(str(out)).config.name == "small"
     assert Recipe.load(out / "recipe.json") == RECIPE
-    assert {"contrastive", "distribution", "feature"} == set(parts[0])
+    assert {"loss/contrastive", "loss/distribution", "loss/feature"} == set(parts[0])
     assert not (out / "checkpoint.pt").exists()
+
+
+def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
+    training = json.loads((distilled[0] / "training.json").read_text())
+    assert training["photos"] == {"captioned": 12, "extra": len(unpaired.extra.photos)}
+    assert training["captions"]["extra"] == 4
+    assert [name.split()[0] for name in training["teachers"]] == [
+        *["region-text"] * 2,
+        "word-region",
+    ]
+
+
+def test_a_finished_run_is_not_done_again_but_another_one_is(unpaired, cache, tmp_path):
+    out, recipe, steps = tmp_path / "small", replace(RECIPE, teaching="none", epochs=1), []
+
+    def count(step, values):
+        steps.append(step)
+
+    first = train(unpaired, out, recipe, cache, silent, record=count)
+    done = len(steps)
+    assert train(unpaired, out, recipe, cache, silent, record=count) == first
+    assert len(steps) == done
+    train(unpaired, out, replace(recipe, seed=1), cache, silent, record=count)
+    assert len(steps) == 2 * done
+
+
+def test_recall_on_the_validation_split_is_recorded(distilled):
+    looked = [values for values in distilled[1] if "val/mean_recall" in values]
+    assert len(looked) == RECIPE.epochs
+    assert all(0 <= values["val/mean_recall"] <= 100 for values in looked)
 
 
 @pytest.mark.parametrize("teaching", ["none", "dual", "single", "mcad"])
@@ -80,7 +111,7 @@ def test_each_way_of_teaching_moves_the_student_somewhere_else(
     parts = []
     out = tmp_path / "small"
     train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
-    expected = {"contrastive"} if teaching == "none" else {"contrastive", "distribution"}
+    expected = {"loss/contrastive"} | (set() if teaching == "none" else {"loss/distribution"})
     assert set(parts[0]) == expected
     assert not same_weights(out, distilled[0])
 
@@ -140,16 +171,13 @@ def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_pat
 
 
 def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
-    recipe = replace(RECIPE, teaching="none")
-    plain, quantized = [], []
-    train(
-        material, tmp_path / "a", recipe, cache, silent,
-        record=lambda step, values: plain.append(values["contrastive"]),
-    )  # fmt: skip
-    train(
-        material, tmp_path / "b", replace(recipe, qat_epochs=1), cache, silent,
-        record=lambda step, values: quantized.append(values["contrastive"]),
-    )  # fmt: skip
+    def losses(qat_epochs: int) -> list[float]:
+        recipe, parts = replace(RECIPE, teaching="none", qat_epochs=qat_epochs), []
+        out = tmp_path / str(qat_epochs)
+        train(material, out, recipe, cache, silent, record=lambda _, values: parts.append(values))
+        return [part["loss/contrastive"] for part in parts if "loss/contrastive" in part]
+
+    plain, quantized = losses(0), losses(1)
     assert plain[:3] == quantized[:3]
     assert all(one != other for one, other in zip(plain[3:], quantized[3:], strict=True))
 
@@ -186,7 +214,21 @@ def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tm
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"epochs": 3, "speed": "high"}', '{"views": 0}', '{"qat_epochs": 99}']
+    "content",
+    [
+        "{",
+        "[]",
+        '{"epochs": 3, "speed": "high"}',
+        '{"views": 0}',
+        '{"qat_epochs": 99}',
+        '{"teaching": "mcda"}',
+        '{"epochs": 2.5}',
+        '{"epochs": true}',
+        '{"feature": -1.0}',
+        '{"head_lr": NaN}',
+        '{"extra_photos": -1}',
+        '{"teachers": {"members": 0}}',
+    ],
 )
 def test_what_is_not_a_recipe_is_named(content, tmp_path):
     (tmp_path / "recipe.json").write_text(content)

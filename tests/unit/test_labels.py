@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
@@ -37,6 +37,7 @@ class Single:
 
     name = identity = "single"
     fused_dim = 3
+    cosines = True
 
     def photo_states(self, photos):
         colours = [np.asarray(photo, np.float32).mean((0, 1)) / 255 for photo in photos]
@@ -128,6 +129,33 @@ def test_the_single_stream_teacher_is_asked_about_candidates_only(data, cache):
     assert torch.allclose(taught.similarity[taught.candidates], expected[taught.candidates])
     assert not taught.candidates.all()
     assert not taught.similarity[~taught.candidates].any()
+
+
+class Logits(Single):
+    """Single's scores, of a cross-encoder's size."""
+
+    name = identity = "logits"
+    cosines = False
+
+    def fuse(self, photos, texts, pairs):
+        fused = super().fuse(photos, texts, pairs)
+        return Fused(fused.features, 300 * fused.scores - 40)
+
+
+def test_logits_are_brought_to_the_range_of_similarities_in_their_order(data, cache):
+    dual = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
+    order = Order(data, 4, Views(1, 1), 2, 3, seed=0)
+    raw, labels = (
+        Labels(dual, single_labels(Logits(), data, Views(1, 1), cache), candidates=2)
+        for _ in range(2)
+    )
+    labels = labels.calibrated(order)
+    look, before = labels.look(order.at(0)), raw.look(order.at(0))
+    similarity = (look.image @ look.text.T)[look.candidates]
+    assert before.fused.scores.std() > 20 * similarity.std()
+    assert torch.isclose(look.fused.scores.mean(), similarity.mean(), atol=1e-4)
+    assert torch.isclose(look.fused.scores.std(), similarity.std(), rtol=1e-3)
+    assert look.fused.scores.argsort().equal(before.fused.scores.argsort())
 
 
 def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, cache):

@@ -72,6 +72,12 @@ class SingleStreamTeacher(Protocol):
     @property
     def fused_dim(self) -> int: ...
 
+    @property
+    def cosines(self) -> bool:
+        """Whether scores are cosines, as dual-stream similarities are. Other scores are brought
+        to the mean and spread of those before anything is learned from them."""
+        ...
+
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, R, C] float16 on the CPU: regions, patches or pixels, as the model
         needs them for `fuse`."""

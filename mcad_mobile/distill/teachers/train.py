@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -54,8 +54,10 @@ class School:
         order: Order,
         epochs: int,
         losses: Callable[[Loop, nn.Module, Batch], Losses],
+        taught_by: Sequence[object] = (),
     ) -> None:
-        """Train `model` in place, or load what an earlier run of the same recipe trained."""
+        """Train `model` in place, or load what an earlier run of the same recipe trained.
+        `taught_by`: what else the losses depend on, for the name it is kept under."""
         from safetensors.torch import load_file, save_file
 
         started = hashlib.sha256()
@@ -63,7 +65,7 @@ class School:
             started.update(name.encode() + value.detach().cpu().numpy().tobytes())
         recipe = {**asdict(self.recipe), "members": None, "seed": order.seed}
         speed = [epochs, *(group["lr"] for group in groups)]
-        parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest()]
+        parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
         path = self.cache.folder / f"{kind}-{name}.safetensors"
         if path.exists():
@@ -154,6 +156,7 @@ def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegi
         order,
         recipe.single_epochs,
         losses,
+        [dual.identity for dual in duals],
     )
     return WordRegionTeacher(duals, model)
 
@@ -177,8 +180,9 @@ def train_fusion(school: School, labels: Labels, recipe: Recipe) -> Fusion:
         "fusion",
         model,
         [{"params": list(model.parameters()), "lr": recipe.fusion_lr}],
-        school.order(teachers.batch, teachers.seed),
+        replace(school.order(teachers.batch, teachers.seed), views=Views(recipe.views, 0)),
         recipe.fusion_epochs,
         losses,
+        [*labels.identity, labels.candidates, labels.scale, labels.shift],
     )
     return model.cpu().eval()

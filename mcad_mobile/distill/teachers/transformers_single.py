@@ -20,6 +20,8 @@ _PAIRS = 64  # looked at together, so that memory does not grow with the number 
 class _PairTeacher(ABC):
     """What BLIP and ViLT share: token ids as text states, and pairs looked at in chunks."""
 
+    cosines = False  # but logits
+
     def __init__(self, checkpoint: Checkpoint, text_config: Any, fused_dim: int) -> None:
         self.name = checkpoint.name
         self.identity = checkpoint.identity

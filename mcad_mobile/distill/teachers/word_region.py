@@ -130,6 +130,7 @@ class WordRegionTeacher:
     """
 
     name = "word-region attention (on region-text)"
+    cosines = True
 
     def __init__(self, duals: Sequence[RegionTextTeacher], model: WordRegion) -> None:
         self.duals = duals
