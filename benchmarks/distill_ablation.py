@@ -4,8 +4,9 @@ python benchmarks/distill_ablation.py --data flickr8k \\
     --extra-photos coco_nocaption/images coco_more/images --extra-captions captions.txt
 
 Each (row, seed) is a file under benchmarks/results/distill_ablation/, written as soon as it is
-done and run again only when its recipe has changed: the work can be cut off, shared by processes
-(--seed, --row), and go on on another machine. The table is that of the files that are there.
+done and run again only when its recipe or its unpaired data has changed: the work can be cut off,
+shared by processes (--seed, --row), and go on on another machine. The table is that of the files
+that are there; one whose files do not agree on what was done is refused.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main() -> None:
     parser.add_argument("--extra-photos", type=Path, nargs="*", default=[])
     parser.add_argument("--extra-captions", type=Path, nargs="*", default=[])
     parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--row", nargs="*", default=[row.name for row in ROWS])
+    names = [row.name for row in ROWS]
+    parser.add_argument("--row", nargs="*", choices=names, default=names, metavar="ROW")
     parser.add_argument("--work", type=Path, default=Path("build/ablation"))
     parser.add_argument("--recipe", type=Path, help="what differs from the default recipe")
     arguments = parser.parse_args()
@@ -50,6 +52,10 @@ def main() -> None:
     keep_freed_memory()
     pairs = {split: load_pairs([arguments.data], split) for split in ("train", "val", "test")}
     extra = load_extra(arguments.extra_photos, arguments.extra_captions)
+    for row in ROWS:
+        for kind in trained(row).extra if row.name in arguments.row else ():
+            if not getattr(extra, kind):
+                parser.error(f"row {row.name} needs --extra-{kind}, or leave it out of --row")
     start = Recipe.load(arguments.recipe) if arguments.recipe else Recipe()
     for seed in arguments.seed:
         for row in ROWS:
@@ -63,12 +69,15 @@ def run(
 ) -> None:
     """One row and seed: its recalls on the test split, what they depend on, the seconds it took.
     Nothing is done where that is stored already."""
-    student = next(other for other in ROWS if other.name == (row.exported or row.name))
+    student = trained(row)
     seeded = replace(start, seed=seed, teachers=replace(start.teachers, seed=seed))
     recipe = replace(seeded, **student.changes)
     depends = asdict(recipe.teachers) if row.teacher else recipe.to_json()
+    given = Extra(**{kind: getattr(extra, kind) for kind in student.extra})
+    counts = {"photos": len(given.photos), "captions": len(given.captions)}
+    what = {"recipe": depends, "extra": counts if student.extra else None}
     path = RESULTS / f"{row.name}-{seed}.json"
-    if path.exists() and json.loads(path.read_text("utf-8"))["recipe"] == depends:
+    if path.exists() and what.items() <= json.loads(path.read_text("utf-8")).items():
         return
     before = time.monotonic()
     with progress_bar() as advance:
@@ -77,11 +86,8 @@ def run(
             found = teacher_rows(row.teacher, recipe, pairs["train"], pairs["test"], cache)
         else:
             out = work / f"student-{student.name}-{seed}"
-            if not (out / "recipe.json").exists() or Recipe.load(out / "recipe.json") != recipe:
-                material = Material(
-                    pairs["train"], pairs["val"], extra if student.extra else Extra()
-                )
-                train(material, out, recipe, work / "cache", advance)
+            material = Material(pairs["train"], pairs["val"], given)
+            train(material, out, recipe, work / "cache", advance)
             if row.exported:
                 found = exported_row(out, pairs["test"], work / f"{row.name}-{seed}", advance)
             else:
@@ -89,10 +95,7 @@ def run(
     result = {
         **found.to_json(),
         "seconds": round(time.monotonic() - before),
-        "recipe": depends,
-        "extra": {"photos": len(extra.photos), "captions": len(extra.captions)}
-        if student.extra
-        else None,
+        **what,
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate", "ai-edge-litert")),
         "date": time.strftime("%Y-%m-%d"),
@@ -101,6 +104,11 @@ def run(
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     partial.replace(path)
+
+
+def trained(row: Row) -> Row:
+    """The row that trains the student which `row` is about."""
+    return next(other for other in ROWS if other.name == (row.exported or row.name))
 
 
 def stored_runs() -> list[dict[str, Any]]:
@@ -115,7 +123,11 @@ def stored_rows() -> list[dict[str, Any]]:
         files = sorted(RESULTS.glob(f"{row.name}-[0-9].json"))
         if not files:
             continue
-        values = np.array([_seven(json.loads(file.read_text("utf-8"))) for file in files])
+        runs = [json.loads(file.read_text("utf-8")) for file in files]
+        for file, run in zip(files, runs, strict=True):
+            if _but_for_seeds(run) != _but_for_seeds(runs[0]):
+                raise SystemExit(f"{file} and {files[0]} are of different recipes: run one again")
+        values = np.array([_seven(run) for run in runs])
         spread = _named(values.std(0, ddof=1)) if len(values) > 1 else None
         rows.append(
             {
@@ -154,6 +166,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 _KEYS = ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10", "mean_recall")
+
+
+def _but_for_seeds(run: dict[str, Any]) -> dict[str, Any]:
+    recipe = {**run["recipe"], "seed": None}
+    if "teachers" in recipe:
+        recipe["teachers"] = {**recipe["teachers"], "seed": None}
+    return {"recipe": recipe, "extra": run["extra"]}
 
 
 def _named(seven: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -26,6 +26,8 @@ RERANKED = 32
 # Labels alone overfit sooner than teachers do: without these the contrastive row is lower.
 REGULARIZED = {"head_dropout": 0.2, "text_dropout": 0.1}
 Teacher = Literal["dual", "single", "both"]
+Unpaired = Literal["photos", "captions"]
+BOTH: tuple[Unpaired, ...] = ("photos", "captions")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Row:
     label: str
     teacher: Teacher | None = None
     changes: dict[str, Any] = field(default_factory=dict)
-    extra: bool = False
+    extra: tuple[Unpaired, ...] = ()
     every_seed: bool = True  # or only the first: a side question
     exported: str = ""  # the w8a8 export of another row's student
 
@@ -74,15 +76,27 @@ ROWS = (
         "dual-extra",
         "student, dual-stream distillation, unpaired data too",
         changes={"teaching": "dual"},
-        extra=True,
+        extra=BOTH,
         every_seed=False,
     ),
-    Row("mcad-extra", "student, MCAD, both, unpaired data too", extra=True),
+    Row(
+        "mcad-photos",
+        "student, MCAD, both, unpaired photos too",
+        extra=("photos",),
+        every_seed=False,
+    ),
+    Row(
+        "mcad-captions",
+        "student, MCAD, both, unpaired captions too",
+        extra=("captions",),
+        every_seed=False,
+    ),
+    Row("mcad-extra", "student, MCAD, both, unpaired data too", extra=BOTH),
     Row(
         "mcad-extra-qat",
         "student, MCAD, both, unpaired data too, QAT",
         changes={"qat_epochs": 3},
-        extra=True,
+        extra=BOTH,
         every_seed=False,
     ),
     Row("w8a8", "the same without QAT, exported to w8a8", exported="mcad-extra", every_seed=False),
