@@ -6,6 +6,7 @@ keep it out of messages.
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import re
@@ -64,13 +65,16 @@ class AiHub:
         self._hub = require("qai_hub", "aihub")
         self._client = self._hub.Client()
         path = self._hub.client.api_utils.get_config_path()
-        try:
+        config = None
+        # A parser's error quotes the line that it stumbled over, and with it the token: neither its
+        # words nor itself, as a cause, may get into ours.
+        with contextlib.suppress(self._hub.client.Error, OSError, ValueError, configparser.Error):
             config = self._client.config
-        except (self._hub.client.Error, OSError) as error:
+        if config is None or not config.api_token:
             raise AiHubError(
-                f"AI Hub is not configured here: {path} is missing or incomplete.",
+                f"AI Hub is not configured here: {path} is missing, incomplete or damaged.",
                 "Sign up at aihub.qualcomm.com, then: qai-hub configure --api_token TOKEN",
-            ) from error
+            )
         self._token = config.api_token
         config.verbose = False
 

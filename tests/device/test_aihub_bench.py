@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +188,28 @@ def test_without_a_configuration_the_error_says_how_to_make_one(
     monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
     with pytest.raises(AiHubError, match=r"not configured here: .*none\.ini is missing"):
         bench_towers(bundle, device(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token {TOKEN}\n",
+        f"api_token = {TOKEN}\n",
+        f"[api]\napi_token = {TOKEN}\n[api]\napi_token = {TOKEN}\n",
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token = %{TOKEN}\n",
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token = x\nverbose = {TOKEN}\n",
+        "[api]\napi_url = http://x\nweb_url = http://x\napi_token =\n",
+    ],
+    ids=["no equals sign", "no section", "section twice", "percent sign", "moved", "empty"],
+)
+def test_damaged_configuration_is_named_and_not_quoted(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "bad.ini").write_text(content)
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "bad.ini"))
+    with pytest.raises(AiHubError, match=r"not configured here: .*bad\.ini is") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
 def test_token_is_in_no_result_and_no_url(
