@@ -57,9 +57,8 @@ class AiHubDevice:
         devices = [hub.device(name) for name in self.names]
         planned = self._plan(bundle, runtime, devices)
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
-            runner = Runner(
-                hub, Ledger(self.ledger), Path(scratch), poll_s=self.poll_s, progress=progress
-            )
+            ledger = Ledger(self.ledger, hub.api_url)
+            runner = Runner(hub, ledger, Path(scratch), poll_s=self.poll_s, progress=progress)
             outcomes = runner.run([one.job for one in planned])
         documents, failures = [], []
         for device in devices:

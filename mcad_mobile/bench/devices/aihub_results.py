@@ -14,7 +14,7 @@ from mcad_mobile.aihub.jobs import TARGET_RUNTIMES, Job, Outcome
 from mcad_mobile.bench.ladder import judge_ladder
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bundle import TOWERS, Bundle, Rung, TowerName
-from mcad_mobile.errors import AiHubError, BenchError
+from mcad_mobile.errors import BenchError
 from mcad_mobile.versions import tool_versions
 
 _US_PER_MS = 1e3
@@ -136,13 +136,7 @@ def _ladder(
 
 
 def _embeddings(hub: AiHub, planned: Planned, outcome: Outcome) -> NDArray[np.float32]:
-    outputs = hub.outputs(outcome.inference)
-    if len(outputs) != 1:
-        raise AiHubError(
-            f"Job {outcome.inference} put out {len(outputs)} tensors, not one embedding.",
-            "Report this, with the job's page.",
-        )
-    (stored,) = outputs.values()
+    stored = hub.output(outcome.inference)
     if planned.job.compile_options is None and planned.rung.runtime == "litert":
         from mcad_mobile.runtimes.litert import dequantize
 
