@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aihub_cloud import S24, S25, TIMES_US, Cloud, device
+from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.run import bench_towers
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.errors import AiHubError, BenchError
+from mcad_mobile.errors import AiHubError
+
+
+def with_broken_top(bundle: Bundle, folder: Path) -> Bundle:
+    """Its image tower with two rungs on top: no model at all, and one with other weights."""
+    (folder / "broken.onnx").write_bytes(b"no model")
+    other = make_tiny_bundle(folder / "other", seed=8).image.rungs[0]
+    named = [replace(record, path=str(folder / "other" / record.path)) for record in other.files]
+    broken = replace(other, files=(replace(named[0], path=str(folder / "broken.onnx")),))
+    rungs = (broken, replace(other, files=tuple(named)), *bundle.image.rungs)
+    return replace(bundle, image=replace(bundle.image, rungs=rungs))
 
 
 def test_both_towers_are_measured_on_several_phones_in_one_go(
@@ -75,7 +87,7 @@ def test_failed_job_is_an_error_with_its_reason_and_is_submitted_again(
     documents, failures = bench_towers(bundle, device(tmp_path))
     assert documents == []
     assert len(failures) == 2
-    assert f"{S25}, image tower: job j" in failures[0]
+    assert f"{S25}, image tower: onnx fp32: job j" in failures[0]
     assert "out of device memory" in failures[0]
     cloud.fail = {}
     assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
@@ -86,15 +98,74 @@ def test_failed_compilation_names_the_job(cloud: Cloud, bundle: Bundle, tmp_path
     documents, failures = bench_towers(bundle, device(tmp_path, compile_to="qnn"))
     assert documents == []
     assert all("Unsupported operator Foo" in failure for failure in failures)
+    assert all(": qnn fp16: job j" in failure for failure in failures)
     assert not any(job.HasField("inference_job") for job in cloud.jobs.values())
 
 
-def test_wrong_vectors_of_a_phone_count_for_nothing(
+def test_wrong_vectors_of_a_phone_count_for_nothing_and_others_are_kept(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.wrong = {S25}
-    with pytest.raises(BenchError, match="wrong embeddings"):
-        bench_towers(bundle, device(tmp_path))
+    (document,), failures = bench_towers(bundle, device(tmp_path, S25, S24))
+    assert document["device"]["model"] == S24
+    assert document["latency_ms"]["text"]["p50"] > 0
+    assert len(failures) == 2
+    assert all(f.startswith(S25) and "embeddings of the golden" in f for f in failures)
+
+
+def test_phone_that_jobs_are_refused_for_leaves_the_others(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.refused = {S25}
+    for compile_to in (None, "onnx"):
+        phones = device(tmp_path, S25, S24, compile_to=compile_to)
+        (document,), failures = bench_towers(bundle, phones)
+        assert document["device"]["model"] == S24
+        assert all(f.startswith(S25) and "not supported on this" in f for f in failures)
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [("profile", "has no profile"), ("output", "put nothing out")]
+)
+def test_results_that_are_not_there_are_told_and_the_job_is_submitted_again(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, said: str
+) -> None:
+    cloud.without = {lost}
+    twice = replace(bundle, image=replace(bundle.image, rungs=bundle.image.rungs * 2))
+    documents, failures = bench_towers(twice, device(tmp_path))
+    assert documents == []
+    assert all(said in f and "submitted anew" in f for f in failures)
+    assert len(cloud.jobs) == 2  # it says nothing about the rung: the next one is not tried
+    cloud.without = set()
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert len(cloud.jobs) == 4
+
+
+def test_rung_whose_job_fails_or_whose_vectors_are_wrong_leads_to_the_next(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    (document,), failures = bench_towers(with_broken_top(bundle, tmp_path), device(tmp_path))
+    assert failures == []
+    broken, wrong, right = document["ladder"]["image"]
+    assert broken["status"] == "skip"
+    assert re.search(r"job j\d+ failed: .*protobuf", broken["why"], re.IGNORECASE)
+    assert wrong["status"] == "fail"
+    assert "embeddings of the golden inputs are wrong" in wrong["why"]
+    assert (right["rung"], right["status"]) == (2, "pass")
+    assert document["jobs"]["image"]["inference"] in cloud.outputs
+    assert document["runtime"]["image"]["bytes"] == bundle.image.rungs[0].bytes
+    assert [rung["status"] for rung in document["ladder"]["text"]] == ["pass"]
+
+
+def test_tower_without_a_rung_that_passes_is_told_beside_the_other_one(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    broken = with_broken_top(bundle, tmp_path)
+    image = replace(broken.image, rungs=broken.image.rungs[:2])
+    (document,), (failure,) = bench_towers(replace(broken, image=image), device(tmp_path))
+    assert list(document["runtime"]) == list(document["latency_ms"]) == ["text"]
+    assert f"{S25}, image tower: onnx fp32: job j" in failure
+    assert "cosine" in failure
 
 
 def test_context_binary_of_another_chip_is_skipped_and_told(
@@ -111,6 +182,22 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
     assert skipped["status"] == "skip"
     assert "made for SM8750" in skipped["why"]
     assert (ran["runtime"], ran["status"]) == ("onnx", "pass")
+
+
+def test_phone_that_no_rung_is_for_leaves_the_others(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    only = {
+        name: replace(
+            bundle.tower(name), rungs=(replace(bundle.tower(name).rungs[0], runtime="qnn"),)
+        )
+        for name in ("image", "text")
+    }
+    made_for = replace(bundle, target={"id": "snapdragon-8-elite"}, **only)
+    (document,), failures = bench_towers(made_for, device(tmp_path, S24, S25))
+    assert document["device"]["model"] == S25
+    assert len(failures) == 2
+    assert all(f.startswith(S24) and "made for SM8750" in f for f in failures)
 
 
 def test_unknown_phone_lists_those_that_sound_alike(
