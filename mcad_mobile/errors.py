@@ -79,6 +79,10 @@ class AiHubError(McadError):
     """Qualcomm AI Hub is not configured, cannot be reached, refuses, or a job of ours failed."""
 
 
+class AiHubRefused(AiHubError):
+    """Qualcomm AI Hub would not take something: a model, a job for a phone, an option, a token."""
+
+
 class DeviceLost(BenchError):
     """A device went away in the middle of a measurement."""
 

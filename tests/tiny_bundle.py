@@ -52,14 +52,14 @@ back left right middle view inside outside next together
 PIECES = (*(chr(c) for c in range(ord("a"), ord("z") + 1)), *"0123456789.,!?'-")
 
 
-def make_tiny_bundle(directory: Path, dim: int = 64) -> Bundle:
+def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     """Write a bundle of one ONNX rung a tower into `directory` and return it.
 
     Image tower: "pixels" [1, 3, 32, 32] float32 -> "image_embedding" [1, dim]. Text tower:
     "input_ids" [1, 16] int32, "attention_mask" [1, 16] float32 -> "text_embedding" [1, dim].
     """
     directory.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     vocabulary = _vocabulary()
     (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")
     spec = TokenizerSpec(

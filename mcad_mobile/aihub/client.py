@@ -6,10 +6,11 @@ keep it out of messages.
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.errors import AiHubError, TargetError, require
+from mcad_mobile.errors import AiHubError, AiHubRefused, TargetError, require
 from mcad_mobile.targets import Target, find_target
 
 Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array a sample
@@ -25,6 +26,8 @@ Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array a
 _CHIPSET = "chipset:qualcomm-"
 # Ways in which a chip is sold under a longer name; the silicon is the same.
 _SOLD_AS = ("-for-galaxy", "-leading-version", "-proxy")
+_HTTP_NOT_FOUND = 404
+_SUBMITTED_AGAIN = "Run the same command again: the job is submitted anew."
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,24 @@ class JobState:
 
 
 class AiHub:
-    """A session. Each call raises AiHubError with what AI Hub said, and what to do next."""
+    """A session with the cloud at `api_url`. Each call raises AiHubError with what AI Hub said, and
+    what to do next; AiHubRefused where trying later will not help."""
 
     def __init__(self) -> None:
         self._hub = require("qai_hub", "aihub")
         self._client = self._hub.Client()
         path = self._hub.client.api_utils.get_config_path()
-        try:
+        config = None
+        # A parser's error quotes the line that it stumbled over, and with it the token: neither its
+        # words nor itself, as a cause, may get into ours.
+        with contextlib.suppress(self._hub.client.Error, OSError, ValueError, configparser.Error):
             config = self._client.config
-        except (self._hub.client.Error, OSError) as error:
+        if config is None or not config.api_token:
             raise AiHubError(
-                f"AI Hub is not configured here: {path} is missing or incomplete.",
+                f"AI Hub is not configured here: {path} is missing, incomplete or damaged.",
                 "Sign up at aihub.qualcomm.com, then: qai-hub configure --api_token TOKEN",
-            ) from error
+            )
+        self.api_url = str(config.api_url)
         self._token = config.api_token
         config.verbose = False
 
@@ -136,6 +144,32 @@ class AiHub:
             )
             return str(job.job_id)
 
+    def has_model(self, model: str) -> bool:
+        """False for what AI Hub does not know: it was removed, or is another account's."""
+        return self._has(f"model {model}", lambda: self._client.get_model(model) is not None)
+
+    def has_dataset(self, dataset: str) -> bool:
+        """False once it has expired, too: 30 days after it was uploaded."""
+        return self._has(
+            f"dataset {dataset}", lambda: not self._client.get_dataset(dataset).is_expired()
+        )
+
+    def has_job(self, job: str) -> bool:
+        """Whether AI Hub has the job and, if it went well, all that it made."""
+
+        def has() -> bool:
+            found = self._client.get_job(job)
+            if not found.get_status().success:
+                return True
+            if isinstance(found, self._hub.CompileJob):
+                model = found.get_target_model()
+                return model is not None and self._client.get_model(model.model_id) is not None
+            outputs = found.get_output_dataset()
+            kept = outputs is not None and not outputs.is_expired()
+            return kept and bool(found.download_profile())
+
+        return self._has(f"job {job}", has)
+
     def state(self, job: str) -> JobState:
         with self._speaking(f"tell how job {job} is"):
             status = self._client.get_job(job).get_status()
@@ -151,7 +185,7 @@ class AiHub:
         with self._speaking(f"name the model of job {job}"):
             model = self._client.get_job(job).get_target_model()
         if model is None:
-            raise AiHubError(f"Compile job {job} made no model.", "Look at the job in a browser.")
+            raise AiHubError(f"Compile job {job} made no model.", _SUBMITTED_AGAIN)
         return str(model.model_id)
 
     def download_model(self, model: str, folder: Path) -> Path:
@@ -159,16 +193,19 @@ class AiHub:
         with self._speaking(f"give model {model}"):
             return Path(self._client.get_model(model).download(str(folder)))
 
-    def outputs(self, job: str) -> dict[str, NDArray[Any]]:
-        """What an inference job put out: output -> [samples, ...]."""
+    def output(self, job: str) -> NDArray[Any]:
+        """The one tensor that an inference job put out: [samples, ...]."""
         with self._speaking(f"give the output of job {job}"):
             data = self._client.get_job(job).download_output_data()
         if data is None:
+            raise AiHubError(f"Inference job {job} put nothing out.", _SUBMITTED_AGAIN)
+        if len(data) != 1:
             raise AiHubError(
-                f"Inference job {job} put nothing out.",
-                "Remove the jobs file, and run the same command again.",
+                f"Job {job} put out {len(data)} tensors, not one embedding.",
+                "Report this, with the job's page.",
             )
-        return {name: np.concatenate([np.asarray(x) for x in data[name]]) for name in data}
+        (samples,) = data.values()
+        return np.concatenate([np.asarray(x) for x in samples])
 
     def profile(self, job: str) -> dict[str, Any]:
         """{"execution_summary", "execution_detail"}: times in microseconds, memory in bytes."""
@@ -177,9 +214,19 @@ class AiHub:
         if not found:
             raise AiHubError(
                 f"Job {job} has no profile.",
-                "Remove the jobs file, and run the same command again.",
+                _SUBMITTED_AGAIN,
             )
         return found
+
+    def _has(self, what: str, ask: Callable[[], bool]) -> bool:
+        with self._speaking(f"tell whether it has {what}"):
+            try:
+                return ask()
+            except self._hub.client.UserError as error:
+                # The client has one error for all refusals; the answer is in the one behind it.
+                if getattr(error.__context__, "status_code", None) == _HTTP_NOT_FOUND:
+                    return False
+                raise
 
     def _device(self, device: CloudDevice) -> Any:
         return self._hub.Device(device.name, device.os)
@@ -201,7 +248,7 @@ class AiHub:
             hint = "Check the model, the device and the options in the message."
             if "authenticate" in str(error) or "token" in str(error):
                 hint = "Get a new token from your account page: qai-hub configure --api_token TOKEN"
-            raise AiHubError(f"AI Hub would not {doing}: {self._said(error)}", hint) from None
+            raise AiHubRefused(f"AI Hub would not {doing}: {self._said(error)}", hint) from None
         except (client.Error, client.APIException, OSError, TimeoutError, ValueError) as error:
             raise AiHubError(
                 f"AI Hub could not {doing}: {self._said(error)}",

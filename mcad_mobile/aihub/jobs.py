@@ -6,15 +6,16 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
-from mcad_mobile.errors import AiHubError
+from mcad_mobile.errors import AiHubError, AiHubRefused
 
 Progress = Callable[[str], None]
-SCHEMA = "mcad-aihub-jobs/1"
+SCHEMA = "mcad-aihub-jobs/2"
 
 # Our runtime -> what AI Hub calls it. A precompiled QNN ONNX is an EPContext model and its context
 # binary: what onnxruntime-qnn writes here, too.
@@ -48,29 +49,34 @@ class Job:
 
 
 class Ledger:
-    """A file of what was submitted: key of the content -> AI Hub's id. A command that was
-    interrupted, or met a quota, goes on from it."""
+    """A file of what was submitted to each cloud: its URL -> key of the content -> AI Hub's id. A
+    command that was interrupted, or met a quota, goes on from it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, api_url: str) -> None:
         self.path = path
-        self._ids: dict[str, str] = {}
+        self._clouds: dict[str, dict[str, str]] = {}
         if path.is_file():
             try:
                 read = json.loads(path.read_text("utf-8"))
                 if read["schema"] != SCHEMA:
                     raise ValueError(read["schema"])
-                self._ids = dict(read["ids"])
-            except (ValueError, KeyError, TypeError) as error:
+                self._clouds = {url: dict(ids) for url, ids in read["clouds"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise AiHubError(
                     f"{path} is no list of AI Hub jobs that this version reads: {error}.",
                     "Remove it; the jobs will be submitted again.",
                 ) from error
+        self._ids = self._clouds.setdefault(api_url, {})
+        self._seen: set[str] = set()
 
-    def once(self, key: str, submit: Callable[[], str]) -> str:
-        """The id under `key`, submitted and recorded at once if there is none."""
-        if key not in self._ids:
+    def once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
+        """The id under `key`: submitted, and recorded at once, if there is none or if AI Hub no
+        longer has (`has`, asked once a session) what it stood for."""
+        known = self._ids.get(key)
+        if known is None or not (key in self._seen or has(known)):
             self._ids[key] = submit()
             self._save()
+        self._seen.add(key)
         return self._ids[key]
 
     def forget(self, key: str) -> None:
@@ -81,13 +87,15 @@ class Ledger:
     def _save(self) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"schema": SCHEMA, "ids": self._ids}, indent=2), "utf-8")
+        partial.write_text(
+            json.dumps({"schema": SCHEMA, "clouds": self._clouds}, indent=2), "utf-8"
+        )
         partial.replace(self.path)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Ids of a job, and why it failed, or "" if it did not."""
+    """Ids of a job and of the model that it compiled, and why it failed, or "" if it did not."""
 
     inference: str = ""
     compile: str = ""
@@ -107,17 +115,19 @@ class Runner:
     progress: Progress = lambda step: None
 
     def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Compile each job's model, where it asks for it. One that fails does not stop others."""
-        submitted = {job.compile_key(): self._submit_compile(job) for job in jobs if _asks(job)}
-        failures = self._wait(submitted)
+        """Compile each job's model, where it asks for it. One that is refused or fails does not
+        stop others; a quota does."""
+        submitted, failures = self._settle(
+            {job.compile_key(): partial(self._submit_compile, job) for job in jobs if _asks(job)}
+        )
         outcomes = []
         for job in jobs:
             if not _asks(job):
-                outcomes.append(Outcome(model=self._uploaded(job)))
+                outcomes.append(Outcome())
                 continue
             key = job.compile_key()
             if key in failures:
-                outcomes.append(Outcome(compile=submitted[key], failure=failures[key]))
+                outcomes.append(Outcome(compile=submitted.get(key, ""), failure=failures[key]))
                 continue
             model = self.hub.compiled_model(submitted[key])
             outcomes.append(Outcome(compile=submitted[key], model=model))
@@ -126,48 +136,62 @@ class Runner:
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Compile, then run each model on its job's data, with a profile."""
         compiled = self.compile(jobs)
-        submitted = {}
-        for job, outcome in zip(jobs, compiled, strict=True):
-            if not outcome.failure:
-                submitted[job.inference_key()] = self._submit_inference(job, outcome.model)
-        failures = self._wait(submitted)
+        submitted, failures = self._settle(
+            {
+                job.inference_key(): partial(self._submit_inference, job, outcome)
+                for job, outcome in zip(jobs, compiled, strict=True)
+                if not outcome.failure
+            }
+        )
         return [
             outcome
             if outcome.failure
-            else Outcome(
-                inference=submitted[job.inference_key()],
-                compile=outcome.compile,
-                model=outcome.model,
+            else replace(
+                outcome,
+                inference=submitted.get(job.inference_key(), ""),
                 failure=failures.get(job.inference_key(), ""),
             )
             for job, outcome in zip(jobs, compiled, strict=True)
         ]
+
+    def _settle(
+        self, submissions: Mapping[str, Callable[[], str]]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Submit all, then wait: key -> job id, and key -> why it was refused or failed."""
+        submitted, refused = {}, {}
+        for key, submit in submissions.items():
+            try:
+                submitted[key] = submit()
+            except AiHubRefused as error:
+                refused[key] = error.what
+        return submitted, refused | self._wait(submitted)
 
     def _uploaded(self, job: Job) -> str:
         def upload() -> str:
             self.progress(f"uploading {job.name}")
             return self.hub.upload_model(_stage(job, self.scratch), job.name)
 
-        return self.ledger.once(job.source_key(), upload)
+        return self.ledger.once(job.source_key(), upload, self.hub.has_model)
 
     def _submit_compile(self, job: Job) -> str:
-        model = self._uploaded(job)
-        self.progress(f"compiling {job.name} for {job.device.name}")
-        options = job.compile_options or ""
-        return self.ledger.once(
-            job.compile_key(),
-            lambda: self.hub.submit_compile(model, job.device, options, job.name),
-        )
-
-    def _submit_inference(self, job: Job, model: str) -> str:
         def submit() -> str:
-            dataset = self.ledger.once(
-                job.data_key(), lambda: self.hub.upload_dataset(job.data, f"{job.name} inputs")
-            )
+            model = self._uploaded(job)
+            self.progress(f"compiling {job.name} for {job.device.name}")
+            return self.hub.submit_compile(model, job.device, job.compile_options or "", job.name)
+
+        return self.ledger.once(job.compile_key(), submit, self.hub.has_job)
+
+    def _submit_inference(self, job: Job, compiled: Outcome) -> str:
+        def upload() -> str:
+            return self.hub.upload_dataset(job.data, f"{job.name} inputs")
+
+        def submit() -> str:
+            model = compiled.model or self._uploaded(job)
+            dataset = self.ledger.once(job.data_key(), upload, self.hub.has_dataset)
             self.progress(f"running {job.name} on {job.device.name}")
             return self.hub.submit_inference(model, job.device, dataset, job.name)
 
-        return self.ledger.once(job.inference_key(), submit)
+        return self.ledger.once(job.inference_key(), submit, self.hub.has_job)
 
     def _wait(self, submitted: Mapping[str, str]) -> dict[str, str]:
         """Until every job has ended: key -> why it failed. AiHubError when the time is up."""

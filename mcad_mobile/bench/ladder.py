@@ -29,14 +29,14 @@ def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
     """What a runner printed in mode "check" -> each rung with "status" ("pass", "fail": wrong
     vectors, "skip": it did not load), "cosine_min" over the golden inputs, "nodes", "why"."""
     return {
-        name: [_judge(bundle, name, dict(tried)) for tried in checked["ladder"][name]]
+        name: [judge_rung(bundle, name, tried) for tried in checked["ladder"][name]]
         for name in TOWERS
     }
 
 
-def _judge(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[str, Any]:
-    embeddings = tried.pop("embeddings", None)
-    tokens = tried.pop("tokens", None)
+def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[str, Any]:
+    """One rung of judge_ladder."""
+    embeddings, tokens = tried.get("embeddings"), tried.get("tokens")
     rung = bundle.tower(name).rungs[tried["rung"]]
     found = {
         "rung": tried["rung"],

@@ -81,7 +81,7 @@ class CloudCompiler:
                 f"{files[0].name} does not run on {self.device.name}: {outcome.failure}.",
                 "Export again without --via aihub to look at it in the simulator.",
             )
-        (embeddings,) = self.hub.outputs(outcome.inference).values()
+        embeddings = self.hub.output(outcome.inference)
         return embeddings.astype(np.float32), self._described(rung, outcome)
 
     def _described(self, rung: Rung, outcome: Outcome) -> Rung:
@@ -99,7 +99,11 @@ class CloudCompiler:
 
     def _runner(self, scratch: Path) -> Runner:
         return Runner(
-            self.hub, Ledger(self.ledger), scratch, poll_s=self.poll_s, progress=self.progress
+            self.hub,
+            Ledger(self.ledger, self.hub.api_url),
+            scratch,
+            poll_s=self.poll_s,
+            progress=self.progress,
         )
 
 

@@ -8,6 +8,7 @@ and the memory of the profile are made up.
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,11 +22,14 @@ from aihub_compilers import compiled, unpack
 from qai_hub import public_api_pb2 as pb
 from qai_hub.util.dataset_entries_converters import dataset_entries_to_h5, h5_to_dataset_entries
 
+from mcad_mobile.bench.devices.aihub import AiHubDevice
+
+S25, S24 = "Samsung Galaxy S25", "Samsung Galaxy S24"
 TOKEN = "tok-3fd2c0ffee-secret"
 DEVICES = (
-    ("Samsung Galaxy S24", "14.1", "qualcomm-snapdragon-8gen3"),
-    ("Samsung Galaxy S24", "14", "qualcomm-snapdragon-8gen3"),
-    ("Samsung Galaxy S25", "15", "qualcomm-snapdragon-8-elite-for-galaxy"),
+    (S24, "14.1", "qualcomm-snapdragon-8gen3"),
+    (S24, "14", "qualcomm-snapdragon-8gen3"),
+    (S25, "15", "qualcomm-snapdragon-8-elite-for-galaxy"),
     ("Google Pixel 9", "15", "google-tensor-g4"),
 )
 TIMES_US = [900 + 10 * (n % 11) for n in range(100)]
@@ -33,25 +37,38 @@ MIB = 2**20
 DONE, FAILED, RUNNING = pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_RUNNING_INFERENCE
 
 
+def device(tmp_path: Path, *names: str, **more: object) -> AiHubDevice:
+    settings = {"names": names or (S25,), "ledger": tmp_path / "jobs.json", "poll_s": 0.0, **more}
+    return AiHubDevice(**settings)
+
+
 class Cloud:
     """`quota`: jobs that it takes before it says 429. `running`: how many times a job is asked
     for before it is done. `fail` is the failure of jobs of a kind ("compile", "inference");
-    `wrong` makes embeddings wrong."""
+    `wrong`: phones whose embeddings are wrong; `refused`: phones that it takes no jobs for;
+    `without`: what the results of jobs from now on lack ("profile", "output"); `expired`: ids of
+    datasets. `archive`: a compiled model's file, whatever was compiled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.quota = 1000
         self.running = 0
         self.fail: dict[str, str] = {}
-        self.wrong = False
+        self.wrong: set[str] = set()
+        self.refused: set[str] = set()
+        self.without: set[str] = set()
+        self.expired: set[str] = set()
+        self.archive: bytes | None = None
         self.compute_units = ["NPU"] * 7
         self.jobs: dict[str, pb.Job] = {}
+        self.lacking: dict[str, set[str]] = {}
         self.models: dict[str, pb.Model] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
         self.outputs: dict[str, str] = {}
         self.asked: dict[str, int] = {}
         self.log: list[tuple[str, str]] = []
         self.leaks: list[str] = []
+        self.numbers = itertools.count()
         self.lock = threading.RLock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
@@ -87,13 +104,12 @@ class Cloud:
         return listed
 
     def new(self, prefix: str) -> str:
-        with self.lock:
-            number = len(self.models) + len(self.files) + len(self.jobs)
-            return f"{prefix}{number:06d}"
+        """An id that no other cloud gives."""
+        return f"{prefix}{self.server.server_port}{next(self.numbers):04d}"
 
-    def create_job(self, asked: pb.Job) -> pb.CreateUpdateResponse | None:
+    def create_job(self, asked: pb.Job) -> tuple[int, Any]:
         if len(self.jobs) >= self.quota:
-            return None
+            return 429, b"You have too many jobs in flight."
         kind = asked.WhichOneof("job").removesuffix("_job")
         job_id = self.new("j")
         job = getattr(asked, f"{kind}_job")
@@ -102,21 +118,30 @@ class Cloud:
         job.job_state = DONE
         if kind == "compile":
             job.device.CopyFrom(job.devices.devices[0])
+        if job.device.name in self.refused:
+            return 400, b"This model is not supported on this device."
         if kind in self.fail:
             job.job_state, job.failure_reason = FAILED, self.fail[kind]
         elif kind == "compile":
             self.compile(job)
         else:
-            self.infer(job_id, job)
+            try:
+                self.infer(job_id, job)
+            except Exception as error:  # whatever the runtime says of a model
+                job.job_state, job.failure_reason = FAILED, str(error)
         self.jobs[job_id] = asked
-        return pb.CreateUpdateResponse(id=job_id)
+        self.lacking[job_id] = set(self.without)
+        return 200, pb.CreateUpdateResponse(id=job_id)
 
     def compile(self, job: pb.CompileJob) -> None:
         model_id = self.new("m")
         name, content = self.files[job.model.model_id]
         chip = next(chip for known, _, chip in DEVICES if known == job.device.name)
         target = chip.removeprefix("qualcomm-").removesuffix("-for-galaxy")
-        name, content = compiled(self.folder / model_id, name, content, job.options, target)
+        if self.archive is None:
+            name, content = compiled(self.folder / model_id, name, content, job.options, target)
+        else:
+            name, content = f"{model_id}.onnx.zip", self.archive
         self.files[model_id] = (name, content)
         made = pb.Model(model_id=model_id, name=name, model_type=job.model.model_type)
         self.models[model_id] = made
@@ -128,7 +153,7 @@ class Cloud:
         with h5py.File(io.BytesIO(data), "r") as read:
             entries = h5_to_dataset_entries(read)
         output, rows = _run(self.folder / job_id, name, content, entries)
-        if self.wrong:
+        if job.device.name in self.wrong:
             rows = [np.roll(row, 1, axis=-1) for row in rows]
         out = io.BytesIO()
         with h5py.File(out, "w") as written:
@@ -155,9 +180,11 @@ class Cloud:
         for number, unit in enumerate(self.compute_units):
             compute = pb.ComputeUnit.Value(f"COMPUTE_UNIT_{unit}")
             detail.layer_details.add(name=f"layer{number}", compute_unit=compute)
-        found = pb.InferenceJobResult(
-            inference_job_id=job_id, output_dataset_id=self.outputs[job_id], detail=detail
-        )
+        found = pb.InferenceJobResult(inference_job_id=job_id)
+        if "output" not in self.lacking[job_id]:
+            found.output_dataset_id = self.outputs[job_id]
+        if "profile" not in self.lacking[job_id]:
+            found.detail.CopyFrom(detail)
         return pb.JobResult(inference_job_result=found)
 
 
@@ -237,10 +264,11 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
                     assert list(complete.etags) == ['"etag-1"']
                     self._answer(200, pb.CreateUpdateResponse(id=model_id))
                 case "GET", ["models", model_id]:
-                    self._answer(200, cloud.models[model_id])
-                case "GET", ["models" | "datasets", found, "download" | "download_data"]:
+                    found = cloud.models.get(model_id)
+                    self._answer(404) if found is None else self._answer(200, found)
+                case "GET", ["models" | "datasets", file_id, "download" | "download_data"]:
                     where = pb.FileDownloadURL(
-                        url=f"{cloud.url}/files/{found}", filename=cloud.files[found][0]
+                        url=f"{cloud.url}/files/{file_id}", filename=cloud.files[file_id][0]
                     )
                     self._answer(200, pb.FileDownloadResponse(url=where))
                 case "POST", ["datasets"]:
@@ -256,13 +284,15 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
                 case "PATCH", ["datasets", dataset_id]:
                     self._answer(200, pb.CreateUpdateResponse(id=dataset_id))
                 case "GET", ["datasets", dataset_id]:
-                    self._answer(200, pb.Dataset(dataset_id=dataset_id, permanent=True))
+                    if dataset_id not in cloud.files:
+                        self._answer(404)
+                        return
+                    found = pb.Dataset(dataset_id=dataset_id, permanent=True)
+                    if dataset_id in cloud.expired:
+                        found.permanent, found.expiration_time.seconds = False, 1
+                    self._answer(200, found)
                 case "POST", ["jobs"]:
-                    made = cloud.create_job(pb.Job.FromString(body))
-                    if made is None:
-                        self._answer(429, b"You have too many jobs in flight.")
-                    else:
-                        self._answer(200, made)
+                    self._answer(*cloud.create_job(pb.Job.FromString(body)))
                 case "GET", ["jobs", job_id]:
                     job = cloud.job(job_id)
                     self._answer(404) if job is None else self._answer(200, job)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from aihub_cloud import Cloud
+from aihub_cloud import TOKEN, Cloud
+from exported import mcad_json
 
 from mcad_mobile.aihub.client import AiHub, CloudDevice
 from mcad_mobile.bundle import Bundle
@@ -25,21 +29,20 @@ def student():
     return load_student(None)
 
 
-def test_bundle_is_compiled_there_and_compared_on_the_phone(
-    cloud: Cloud, student, tmp_path: Path
+def test_command_compiles_a_bundle_there_and_compares_it_on_the_phone(
+    cloud: Cloud, tmp_path: Path
 ) -> None:
-    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
-    assert compiler.device.name == "Samsung Galaxy S25"
     out = tmp_path / "sd"
-    exported = export(student, ELITE, out, samples=4, parity_samples=2, cloud=compiler)
+    document = mcad_json("export", "-t", ELITE.id, "-o", out, "--samples", 4, "--via", "aihub")
     bundle = Bundle.load(out)
     for name in ("image", "text"):
         rung = bundle.tower(name).rungs[0]
-        assert rung.runtime == "qnn"
+        assert rung.runtime == document["towers"][name]["runtime"] == "qnn"
         assert rung.parity is not None and rung.parity.cosine_min > 0.97
-        assert rung.npu_nodes == rung.total_nodes == 7
+        assert rung.npu_nodes == rung.total_nodes == document["towers"][name]["npu_nodes"] == 7
         assert "Samsung Galaxy S25" in rung.notes[0]
-    assert exported.bundle.tower("image").rungs[-1].runtime == "onnx"
+    assert bundle.image.rungs[-1].runtime == "onnx"
+    assert TOKEN not in (tmp_path / "sd.aihub.json").read_text()
     kinds = [job.WhichOneof("job") for job in cloud.jobs.values()]
     assert sorted(kinds) == ["compile_job"] * 2 + ["inference_job"] * 2
     # Both towers' binaries lie in one folder, each under the name that its model gives.
@@ -84,3 +87,43 @@ def test_failed_compilation_leaves_no_bundle(cloud: Cloud, student, tmp_path: Pa
     with pytest.raises(ExportError, match="Unsupported operator Foo"):
         export(student, ELITE, tmp_path / "sd", samples=4, parity_samples=2, cloud=compiler)
     assert not (tmp_path / "sd").exists()
+
+
+def _zip(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"job.onnx/model.{name}", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        (b"no zip", "which is no zip of a precompiled model"),
+        (_zip(onnx=b""), "holds 1 models and 0 context binaries"),
+    ],
+    ids=["no zip", "no binary"],
+)
+def test_archive_that_is_no_precompiled_model_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, archive: bytes, said: str
+) -> None:
+    cloud.archive = archive
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    with pytest.raises(ExportError, match=said):
+        compiler.compile(bundle.directory / "image.onnx", tmp_path / "image.onnx", ELITE)
+    assert not (tmp_path / "image.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [("profile", "has no profile"), ("output", "put nothing out")]
+)
+def test_comparison_without_results_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, said: str
+) -> None:
+    cloud.without = {lost}
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    golden = bundle.image.golden.inputs["pixels"]
+    inputs = {"pixels": np.load(bundle.path(golden))}
+    with pytest.raises(AiHubError, match=said):
+        compiler.run(bundle, bundle.image.rungs[0], inputs)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from adbd import Adbd
-from aihub_cloud import TOKEN, Cloud
+from aihub_cloud import S24, S25, TOKEN, Cloud
 
 from mcad_mobile.bundle import Bundle
 
@@ -108,6 +108,18 @@ def test_phone_whose_jobs_failed_ends_with_1(cloud: Cloud, bundle: Bundle, tmp_p
     phone = ("--device", "aihub:Samsung Galaxy S25", "--jobs", tmp_path / "jobs.json")
     failed = run("bench", "-b", bundle.directory, *phone, code=1)
     assert "Device ran out of memory" in failed.stderr
+
+
+def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.wrong = {S25}
+    phones = ("--device", f"aihub:{S25},{S24}", "--jobs", tmp_path / "jobs.json")
+    done = run("bench", "-b", bundle.directory, *phones, "--json", code=1)
+    assert json.loads(done.stdout)["device"]["model"] == S24
+    told = " ".join(done.stderr.split())
+    assert f"{S25}, text tower" in told
+    assert "embeddings of the golden inputs are wrong" in told
 
 
 def test_dry_run_prints_jobs_and_is_wrong_usage_elsewhere(

@@ -18,7 +18,7 @@ from mcad_mobile.aihub.jobs import (
     Runner,
     describe,
 )
-from mcad_mobile.bench.devices.aihub_results import Planned, cloud_document
+from mcad_mobile.bench.devices.aihub_results import Descent, cloud_document
 from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.bundle import TOWERS, Bundle, Rung, TowerName
 from mcad_mobile.errors import BenchError
@@ -39,10 +39,10 @@ class AiHubDevice:
     poll_s: float = 10.0
 
     def dry_run(self, bundle: Bundle, runtime: str | None = None) -> list[dict[str, Any]]:
-        """The jobs that measure() would submit, without asking AI Hub: names are not checked,
-        and every rung is taken to run."""
-        devices = [CloudDevice(name) for name in self.names]
-        return describe([planned.job for planned in self._plan(bundle, runtime, devices)])
+        """The jobs that measure_towers() would submit first, without asking AI Hub: names are not
+        checked, and every rung is taken to run and to pass."""
+        descents = self._descents(bundle, runtime, [CloudDevice(name) for name in self.names])
+        return describe([self._job(bundle, descent, descent.rungs[0][0]) for descent in descents])
 
     def measure_towers(
         self,
@@ -50,90 +50,96 @@ class AiHubDevice:
         runtime: str | None = None,
         progress: Progress = lambda step: None,
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        """A mcad-bench/1 part for each device whose jobs all went well, and why the others did
-        not. AiHubError if AI Hub cannot be used at all."""
+        """A mcad-bench/1 part for each device on which a rung of a tower passed, and why other
+        towers have no numbers. AiHubError if AI Hub cannot be used at all, BenchError if the bundle
+        has nothing to run."""
         hub = AiHub()
         progress("asking AI Hub for its devices")
-        devices = [hub.device(name) for name in self.names]
-        planned = self._plan(bundle, runtime, devices)
+        devices = list(dict.fromkeys(hub.device(name) for name in self.names))
+        descents = self._descents(bundle, runtime, devices)
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
-            runner = Runner(
-                hub, Ledger(self.ledger), Path(scratch), poll_s=self.poll_s, progress=progress
-            )
-            outcomes = runner.run([one.job for one in planned])
-        documents, failures = [], []
+            ledger = Ledger(self.ledger, hub.api_url)
+            runner = Runner(hub, ledger, Path(scratch), poll_s=self.poll_s, progress=progress)
+            # All devices side by side, each tower one rung further down than the time before.
+            while planned := [
+                (descent, self._job(bundle, descent, number))
+                for descent in descents
+                if (number := descent.next_rung()) is not None
+            ]:
+                outcomes = runner.run([job for _, job in planned])
+                for (descent, job), outcome in zip(planned, outcomes, strict=True):
+                    progress(f"reading the results of {descent.device.name}")
+                    descent.judge(hub, job, outcome)
+        documents = []
         for device in devices:
-            mine = [
-                (one, outcome)
-                for one, outcome in zip(planned, outcomes, strict=True)
-                if one.job.device == device
-            ]
-            failed = [f"{device.name}, {p.tower} tower: {o.failure}" for p, o in mine if o.failure]
-            if failed:
-                failures += failed
-            else:
-                progress(f"reading the results of {device.name}")
-                documents.append(cloud_document(hub, bundle, device, mine))
-        return documents, failures
+            mine = {d.tower: d for d in descents if d.device == device}
+            if any(descent.measured for descent in mine.values()):
+                documents.append(cloud_document(device, mine))
+        return documents, [descent.failure for descent in descents if not descent.measured]
 
-    def _plan(
+    def _descents(
         self, bundle: Bundle, runtime: str | None, devices: Sequence[CloudDevice]
-    ) -> list[Planned]:
+    ) -> list[Descent]:
         return [
-            self._compiled(bundle, name, device)
-            if self.compile_to
-            else self._shipped(bundle, name, device, runtime)
+            Descent(bundle, device, name, self._rungs(bundle, name, device, runtime))
             for device in devices
             for name in TOWERS
         ]
 
-    def _shipped(
+    def _rungs(
         self, bundle: Bundle, name: TowerName, device: CloudDevice, runtime: str | None
-    ) -> Planned:
-        """The first rung that can run on the device, as the bundle ships it."""
-        skipped: list[tuple[int, str]] = []
-        for number, rung in enumerate(bundle.tower(name).rungs):
-            if runtime not in (None, rung.runtime):
-                continue
-            why = None if self.force else _other_chip(bundle, rung, device)
-            if why is None:
-                files = tuple(bundle.path(record) for record in rung.files)
-                job = Job(_label(bundle, name), device, files, _golden(bundle, name, rung))
-                return Planned(name, number, rung, job, tuple(skipped))
-            skipped.append((number, why))
-        told = "; ".join(why for _, why in skipped) or f"it has none of runtime {runtime!r}"
-        raise BenchError(
-            f"No rung of the {name} tower of {bundle.directory} runs on {device.name}: {told}.",
-            "Export for that chip, or compile there: --compile qnn.",
+    ) -> list[tuple[int, str]]:
+        """The ladder from the top: number of a rung, and why it cannot run there, or ""."""
+        ladder = list(enumerate(bundle.tower(name).rungs))
+        if self.compile_to:
+            rungs = [
+                (number, "")
+                for number, rung in ladder
+                if (rung.runtime, rung.precision) == ("onnx", "fp32")
+            ]
+            if not rungs:
+                raise BenchError(
+                    f"{bundle.directory} has no float ONNX model of the {name} tower to compile "
+                    "from.",
+                    "Use a bundle of `mcad-mobile export --target cpu`.",
+                )
+            return rungs
+        rungs = [
+            (number, "" if self.force else _other_chip(bundle, rung, device))
+            for number, rung in ladder
+            if runtime in (None, rung.runtime)
+        ]
+        if not rungs:
+            raise BenchError(
+                f"{bundle.directory} has no rung of runtime {runtime!r} of the {name} tower.",
+                "Leave --runtime out, or compile there: --compile qnn.",
+            )
+        return rungs
+
+    def _job(self, bundle: Bundle, descent: Descent, number: int) -> Job:
+        """A rung's files as the bundle ships them, or to be compiled there, on the golden
+        inputs."""
+        rung = bundle.tower(descent.tower).rungs[number]
+        options = None
+        if self.compile_to is not None:
+            options = f"--target_runtime {TARGET_RUNTIMES[self.compile_to]}"
+        return Job(
+            f"{bundle.name} {descent.tower}",
+            descent.device,
+            tuple(bundle.path(record) for record in rung.files),
+            _golden(bundle, descent.tower, rung),
+            options,
         )
 
-    def _compiled(self, bundle: Bundle, name: TowerName, device: CloudDevice) -> Planned:
-        """The float ONNX model, compiled there."""
-        assert self.compile_to is not None
-        for number, rung in enumerate(bundle.tower(name).rungs):
-            if (rung.runtime, rung.precision) == ("onnx", "fp32"):
-                files = tuple(bundle.path(record) for record in rung.files)
-                options = f"--target_runtime {TARGET_RUNTIMES[self.compile_to]}"
-                data = _golden(bundle, name, rung)
-                job = Job(_label(bundle, name), device, files, data, options)
-                return Planned(name, number, rung, job)
-        raise BenchError(
-            f"{bundle.directory} has no float ONNX model of the {name} tower to compile from.",
-            "Use a bundle of `mcad-mobile export --target cpu`.",
-        )
 
-
-def _label(bundle: Bundle, name: TowerName) -> str:
-    return f"{bundle.name} {name}"
-
-
-def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str | None:
-    """Why a compiled rung is not for this device. A chip that is not in our table is tried."""
+def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
+    """Why a compiled rung is not for this device, or "". A chip that is not in our table is
+    tried."""
     if rung.runtime != "qnn" or device.target is None:
-        return None
+        return ""
     made_for = find_target(bundle.target["id"])
     if device.target.id == made_for.id:
-        return None
+        return ""
     return (
         f"its context binary was made for {made_for.chip}, {device.name} has {device.target.chip}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mcad_mobile.aihub.client import AiHub, CloudDevice
 from mcad_mobile.aihub.jobs import TARGET_RUNTIMES, Job, Outcome
-from mcad_mobile.bench.ladder import judge_ladder
+from mcad_mobile.bench.ladder import judge_rung
 from mcad_mobile.bench.measure import percentiles
-from mcad_mobile.bundle import TOWERS, Bundle, Rung, TowerName
-from mcad_mobile.errors import AiHubError, BenchError
+from mcad_mobile.bundle import TOWERS, Bundle, TowerName
+from mcad_mobile.errors import AiHubError
 from mcad_mobile.versions import tool_versions
 
 _US_PER_MS = 1e3
@@ -25,30 +25,117 @@ _STAGES = {"first_load": "load", "inference": "run"}
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One tower on one device. `skipped`: rungs above it that cannot run there, and why."""
+class Measured:
+    """The rung of a tower that passed: its entry in the ladder, its size, and what AI Hub says."""
 
-    tower: TowerName
-    number: int
-    rung: Rung
-    job: Job
-    skipped: tuple[tuple[int, str], ...] = ()
+    rung: dict[str, Any]
+    bytes: int
+    jobs: dict[str, str | None]
+    profile: dict[str, Any]
 
 
-def cloud_document(
-    hub: AiHub, bundle: Bundle, device: CloudDevice, mine: Sequence[tuple[Planned, Outcome]]
-) -> dict[str, Any]:
-    """A device's part of the mcad-bench/1 document; a tower with wrong vectors has no numbers."""
-    profiles = {planned.tower: hub.profile(outcome.inference) for planned, outcome in mine}
-    ladder = _ladder(hub, bundle, mine, profiles)
-    passed = [name for name in TOWERS if ladder[name][-1]["status"] == "pass"]
-    if not passed:
-        told = "; ".join(f"{name} tower: {ladder[name][-1]['why']}" for name in TOWERS)
-        raise BenchError(
-            f"{device.name} gives wrong embeddings, so that no number counts: {told}.",
-            "Export again, with another precision or more calibration samples.",
+class Descent:
+    """A tower on its way down the ladder of one device, until a rung passes.
+
+    `rungs`: number of a rung and why it cannot run there, or "". `tried`: what became of those so
+    far, as judge_rung says it. `measured`: the one that passed.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: CloudDevice,
+        tower: TowerName,
+        rungs: Sequence[tuple[int, str]],
+    ) -> None:
+        self.device = device
+        self.tower = tower
+        self.rungs = rungs
+        self.tried: list[dict[str, Any]] = []
+        self.measured: Measured | None = None
+        self._bundle = bundle
+        self._unread = ""
+
+    @property
+    def failure(self) -> str:
+        """Why nothing is measured: what AI Hub would not give, or what became of each rung."""
+        told = self._unread or (
+            "; ".join(
+                f"{rung['runtime']} {rung['precision']}: {rung['why']}" for rung in self.tried
+            )
+            + ". Export for its chip or with another precision, or compile there: --compile qnn."
         )
-    samples = {name: _times(profiles[name]) for name in passed}
+        return f"{self.device.name}, {self.tower} tower: {told}"
+
+    def next_rung(self) -> int | None:
+        """The number of the rung to run now; None if one has passed or none is left."""
+        if self.measured or self._unread:
+            return None
+        for number, why in self.rungs[len(self.tried) :]:
+            if not why:
+                return number
+            self._skip(number, why)
+        return None
+
+    def judge(self, hub: AiHub, job: Job, outcome: Outcome) -> None:
+        """Record what became of the rung that next_rung() gave. A failed job and wrong embeddings
+        lead to the next one; results that AI Hub does not give lead nowhere, since they say nothing
+        about the rung."""
+        number, _ = self.rungs[len(self.tried)]
+        if outcome.failure:
+            self._skip(number, outcome.failure, job)
+            return
+        try:
+            profile = hub.profile(outcome.inference)
+            ran = {
+                "rung": number,
+                "loaded": True,
+                "provider": "Qualcomm AI Hub",
+                "nodes": _nodes(profile),
+                "embeddings": self._embeddings(hub, number, job, outcome),
+            }
+            url = hub.url(outcome.inference)
+        except AiHubError as error:
+            self._unread = f"{error.what} {error.hint}"
+            return
+        judged = self._record(judge_rung(self._bundle, self.tower, ran), job)
+        if judged["status"] == "pass":
+            size = sum(file.stat().st_size for file in job.files)
+            jobs = {
+                "compile": outcome.compile or None,
+                "inference": outcome.inference,
+                "url": url,
+            }
+            self.measured = Measured(judged, size, jobs, profile)
+
+    def _skip(self, number: int, why: str, job: Job | None = None) -> None:
+        skipped = {"rung": number, "loaded": False, "why": why}
+        self._record(judge_rung(self._bundle, self.tower, skipped), job)
+
+    def _record(self, judged: dict[str, Any], job: Job | None) -> dict[str, Any]:
+        if job is not None and job.compile_options is not None:
+            judged |= _compiled(job.compile_options)
+        self.tried.append(judged)
+        return judged
+
+    def _embeddings(
+        self, hub: AiHub, number: int, job: Job, outcome: Outcome
+    ) -> NDArray[np.float32]:
+        stored = hub.output(outcome.inference)
+        rung = self._bundle.tower(self.tower).rungs[number]
+        if job.compile_options is None and rung.runtime == "litert":
+            from mcad_mobile.runtimes.litert import dequantize
+
+            return dequantize(stored, rung.outputs[0])
+        return stored.astype(np.float32)
+
+
+def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> dict[str, Any]:
+    """A device's part of the mcad-bench/1 document; a tower of which no rung passed has no
+    numbers."""
+    passed = {name: towers[name].measured for name in TOWERS}
+    measured = {name: found for name, found in passed.items() if found is not None}
+    samples = {name: _times(found.profile) for name, found in measured.items()}
     return {
         "device": {
             "kind": "aihub",
@@ -64,30 +151,23 @@ def cloud_document(
             "iterations": {name: len(times) for name, times in samples.items()},
             "repeats": [],
         },
-        "ladder": ladder,
+        "ladder": {name: towers[name].tried for name in TOWERS},
         "runtime": {
-            planned.tower: {
-                "runtime": ladder[planned.tower][-1]["runtime"],
-                "precision": ladder[planned.tower][-1]["precision"],
-                "bytes": sum(file.stat().st_size for file in planned.job.files),
-                "nodes": ladder[planned.tower][-1]["nodes"],
+            name: {
+                "runtime": found.rung["runtime"],
+                "precision": found.rung["precision"],
+                "bytes": found.bytes,
+                "nodes": found.rung["nodes"],
             }
-            for planned, _ in mine
+            for name, found in measured.items()
         },
-        "jobs": {
-            planned.tower: {
-                "compile": outcome.compile or None,
-                "inference": outcome.inference,
-                "url": hub.url(outcome.inference),
-            }
-            for planned, outcome in mine
-        },
+        "jobs": {name: found.jobs for name, found in measured.items()},
         "index": {"photos": None, "bytes_per_photo": None},
         "memory_mib": {
             "peak_pss": None,
             "peak_rss": None,
             "steps": [],
-            "towers": {name: _memory(profiles[name]) for name in passed},
+            "towers": {name: _memory(found.profile) for name, found in measured.items()},
         },
         "samples_ms": samples,
         "latency_ms": {name: percentiles(times) for name, times in samples.items()},
@@ -106,48 +186,11 @@ def cloud_document(
     }
 
 
-def _ladder(
-    hub: AiHub,
-    bundle: Bundle,
-    mine: Sequence[tuple[Planned, Outcome]],
-    profiles: dict[TowerName, dict[str, Any]],
-) -> dict[TowerName, list[dict[str, Any]]]:
-    checked: dict[str, list[dict[str, Any]]] = {}
-    for planned, outcome in mine:
-        skipped = [{"rung": number, "loaded": False, "why": why} for number, why in planned.skipped]
-        ran = {
-            "rung": planned.number,
-            "loaded": True,
-            "provider": "Qualcomm AI Hub",
-            "nodes": _nodes(profiles[planned.tower]),
-            "embeddings": _embeddings(hub, planned, outcome),
-        }
-        checked[planned.tower] = [*skipped, ran]
-    ladder = judge_ladder(bundle, {"ladder": checked})
-    for planned, _ in mine:
-        options = planned.job.compile_options
-        if options is not None:
-            runtime = {name: ours for ours, name in TARGET_RUNTIMES.items()}[options.split()[-1]]
-            ladder[planned.tower][-1] |= {
-                "runtime": runtime,
-                "precision": _COMPILED_PRECISION[runtime],
-            }
-    return ladder
-
-
-def _embeddings(hub: AiHub, planned: Planned, outcome: Outcome) -> NDArray[np.float32]:
-    outputs = hub.outputs(outcome.inference)
-    if len(outputs) != 1:
-        raise AiHubError(
-            f"Job {outcome.inference} put out {len(outputs)} tensors, not one embedding.",
-            "Report this, with the job's page.",
-        )
-    (stored,) = outputs.values()
-    if planned.job.compile_options is None and planned.rung.runtime == "litert":
-        from mcad_mobile.runtimes.litert import dequantize
-
-        return dequantize(stored, planned.rung.outputs[0])
-    return stored.astype(np.float32)
+def _compiled(options: str) -> dict[str, str]:
+    """What a model runs as that AI Hub compiled: not what the bundle's rung is."""
+    theirs = options.split()[-1]
+    (runtime,) = (ours for ours, name in TARGET_RUNTIMES.items() if name == theirs)
+    return {"runtime": runtime, "precision": _COMPILED_PRECISION[runtime]}
 
 
 def _times(profile: dict[str, Any]) -> list[float]:

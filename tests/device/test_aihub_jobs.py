@@ -1,0 +1,199 @@
+"""Jobs in Qualcomm AI Hub from one command to the next, and the account that they run on."""
+
+from __future__ import annotations
+
+import json
+import socket
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aihub_cloud import S25, TOKEN, Cloud, device
+
+from mcad_mobile.aihub.client import AiHub, Dataset
+from mcad_mobile.aihub.jobs import Job, Ledger, Runner
+from mcad_mobile.bench.run import bench_towers
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import AiHubError
+
+
+def golden_pixels(bundle: Bundle) -> Dataset:
+    pixels = np.load(bundle.path(bundle.image.golden.inputs["pixels"]))
+    return {"pixels": [sample[None] for sample in pixels]}
+
+
+def test_second_run_goes_on_with_the_jobs_of_the_first(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    first, _ = bench_towers(bundle, device(tmp_path))
+    jobs, uploads = len(cloud.jobs), cloud.count("PUT", "/files/")
+    second, _ = bench_towers(bundle, device(tmp_path))
+    assert (len(cloud.jobs), cloud.count("PUT", "/files/")) == (jobs, uploads)
+    assert second[0]["jobs"] == first[0]["jobs"]
+    assert second[0]["latency_ms"] == first[0]["latency_ms"]
+
+
+def test_what_the_cloud_no_longer_knows_is_submitted_once_more(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    def submitted() -> tuple[int, int, int]:
+        routes = ("/models/", "/datasets/", "/jobs/")
+        return tuple(cloud.log.count(("POST", f"/api/v1{route}")) for route in routes)
+
+    bench_towers(bundle, device(tmp_path))
+    assert submitted() == (2, 2, 2)
+    cloud.jobs.clear()
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (2, 2, 4)
+    # An uploaded dataset expires after 30 days, and so do the outputs of a job.
+    cloud.expired = {name for name in cloud.files if name.startswith("d")}
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (2, 4, 6)
+    for lost in (cloud.jobs, cloud.models, cloud.files):
+        lost.clear()
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (4, 6, 8)
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (4, 6, 8)
+
+
+def test_compiled_model_that_was_removed_is_compiled_again(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    phone = device(tmp_path, compile_to="onnx")
+    first, _ = bench_towers(bundle, phone)
+    made = cloud.jobs[first[0]["jobs"]["text"]["compile"]].compile_job.target_model.model_id
+    del cloud.models[made]
+    second, failures = bench_towers(bundle, phone)
+    assert failures == []
+    assert second[0]["jobs"]["text"]["compile"] != first[0]["jobs"]["text"]["compile"]
+    assert second[0]["jobs"]["image"] == first[0]["jobs"]["image"]
+
+
+def test_jobs_are_remembered_for_each_cloud_apart(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = bench_towers(bundle, device(tmp_path))
+    other = Cloud(tmp_path / "other")
+    try:
+        monkeypatch.setenv("QAIHUB_CLIENT_INI", str(other.configure(tmp_path / "other.ini")))
+        assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    finally:
+        other.close()
+    assert len(other.jobs) == 2
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "client.ini"))
+    again, _ = bench_towers(bundle, device(tmp_path))
+    assert again[0]["jobs"] == first[0]["jobs"]
+    assert len(cloud.jobs) == 2
+
+
+def test_quota_is_told_and_the_rest_is_submitted_later(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.quota = 1
+    with pytest.raises(AiHubError, match=r"quota is used up(.|\n)*too many jobs in flight"):
+        bench_towers(bundle, device(tmp_path))
+    assert len(cloud.jobs) == 1
+    cloud.quota = 1000
+    documents, _ = bench_towers(bundle, device(tmp_path))
+    assert len(cloud.jobs) == 2
+    assert documents[0]["latency_ms"]["text"]["p50"] > 0
+
+
+def test_jobs_that_take_their_time_are_waited_for(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.running = 3
+    heard: list[str] = []
+    documents, _ = bench_towers(bundle, device(tmp_path), progress=heard.append)
+    assert len(documents) == 1
+    assert any("running inference" in line for line in heard)
+
+
+def test_jobs_that_never_end_are_given_up_and_waited_for_again(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.running = 10**6
+    phone = AiHub().device(S25)
+    job = Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
+    ledger = Ledger(tmp_path / "jobs.json", cloud.url)
+    runner = Runner(AiHub(), ledger, tmp_path, poll_s=0.0, timeout_s=0.0)
+    with pytest.raises(AiHubError, match=r"did not finish j\d+ in 0 s"):
+        runner.run([job])
+    cloud.running = 0
+    (outcome,) = runner.run([job])
+    assert outcome.failure == ""
+    assert len(cloud.jobs) == 1
+
+
+def test_unreachable_cloud_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        cloud.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(cloud.configure(tmp_path / "nobody.ini")))
+    monkeypatch.setattr("qai_hub.util.session.BACKOFF_FACTOR", 0.0)
+    with pytest.raises(AiHubError, match="could not list its devices") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert "again later" in caught.value.hint
+
+
+def test_bad_token_says_how_to_set_one_and_never_shows_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "another-secret-token"
+    ini = cloud.configure(tmp_path / "bad.ini", token=secret)
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(ini))
+    with pytest.raises(AiHubError, match="would not list its devices") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert "qai-hub configure" in caught.value.hint
+    assert secret not in str(caught.value)
+
+
+def test_without_a_configuration_the_error_says_how_to_make_one(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
+    with pytest.raises(AiHubError, match=r"not configured here: .*none\.ini is missing"):
+        bench_towers(bundle, device(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token {TOKEN}\n",
+        f"api_token = {TOKEN}\n",
+        f"[api]\napi_token = {TOKEN}\n[api]\napi_token = {TOKEN}\n",
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token = %{TOKEN}\n",
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token = x\nverbose = {TOKEN}\n",
+        "[api]\napi_url = http://x\nweb_url = http://x\napi_token =\n",
+    ],
+    ids=["no equals sign", "no section", "section twice", "percent sign", "moved", "empty"],
+)
+def test_damaged_configuration_is_named_and_not_quoted(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "bad.ini").write_text(content)
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "bad.ini"))
+    with pytest.raises(AiHubError, match=r"not configured here: .*bad\.ini is") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+def test_token_is_in_no_result_and_no_url(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    documents, _ = bench_towers(bundle, device(tmp_path))
+    printed = capfd.readouterr()
+    kept = json.dumps(documents) + (tmp_path / "jobs.json").read_text()
+    assert TOKEN not in kept + printed.out + printed.err
+    assert cloud.leaks == []
+    assert printed.out == ""
+
+
+def test_damaged_list_of_jobs_is_told(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_text("{}")
+    with pytest.raises(AiHubError, match="no list of AI Hub jobs"):
+        bench_towers(bundle, device(tmp_path))
