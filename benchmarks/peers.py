@@ -3,7 +3,8 @@
     python benchmarks/peers.py               # writes benchmarks/results/peers.json
 
 Same machine, same run, same inputs, one thread; each row is a process of its own, a few times over,
-in turn, and its figures are medians over them. This machine is no phone.
+in turn, and its figures are medians over them. A text's padding is left out wherever a runtime
+takes any number of tokens: LiteRT does not. This machine is no phone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.bench.measure import device_facts, percentiles, pin
 from mcad_mobile.bench.watch import watch
+from mcad_mobile.runtimes.base import without_padding
 from mcad_mobile.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
         from peer_towers import Encoder, open_clip_model
 
         tower = Encoder(open_clip_model(row["file"]), row["tower"]).eval()
-    return lambda inputs: tower(*map(torch.from_numpy, inputs.values())).numpy()
+    cut = without_padding if row["model"] == "ours" else dict
+    return lambda inputs: tower(*map(torch.from_numpy, cut(inputs).values())).numpy()
 
 
 def _onnx(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
@@ -139,7 +142,7 @@ def _openvino(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     settings |= {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(row["file"], "CPU", settings)
     request, output = compiled.create_infer_request(), compiled.output(0)
-    return lambda inputs: request.infer(inputs)[output].copy()
+    return lambda inputs: request.infer(without_padding(inputs))[output].copy()
 
 
 RUNTIMES = {"torch": _torch, "onnx": _onnx, "litert": _litert, "openvino": _openvino}

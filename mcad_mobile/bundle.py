@@ -40,7 +40,8 @@ class FileRecord:
 @dataclass(frozen=True)
 class TensorSpec:
     """A tower's input or output. Integer tensors that stand for real values carry a `scale` and
-    a `zero_point`: real = scale * (stored - zero_point)."""
+    a `zero_point`: real = scale * (stored - zero_point). The text tower's ONNX model for CPUs takes
+    any number of tokens up to that of its shape."""
 
     name: str
     dtype: str

@@ -119,7 +119,7 @@ def benchmarks_page() -> str:
             "two neighbouring seeds share one of their two members. All students have the same",
             "architecture, the same 30,000 captioned pairs and the same number of epochs. Where no",
             "dual-stream teacher draws the student, labels weigh 1.0 instead of 0.1, with more",
-            "dropout: without that, they score lower. The rows are in `benchmarks/distill_rows.py`;",
+            "dropout: without that, they score lower. Rows are in `benchmarks/distill_rows.py`;",
             "how it works, and what of it is ours, in [method.md](method.md). Re-run:",
             "`benchmarks/distill_ablation.py`.",
             "",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
-from mcad_mobile.errors import AiHubError, AiHubRefused
+from mcad_mobile.errors import AiHubError, AiHubRefused, require
 
 Progress = Callable[[str], None]
 SCHEMA = "mcad-aihub-jobs/2"
@@ -224,16 +224,40 @@ def _asks(job: Job) -> bool:
 
 def _stage(job: Job, scratch: Path) -> Path:
     """One file as it is; an ONNX model with weights or a context binary beside it in a folder of
-    its own, which is how AI Hub takes it."""
+    its own, which is how AI Hub takes it. Chips want fixed shapes: those of the inputs."""
     if len(job.files) == 1:
         return job.files[0]
     folder = scratch / f"{job.source_key()[:16]}.onnx"
     folder.mkdir(parents=True, exist_ok=True)
-    for file in job.files:
+    for number, file in enumerate(job.files):
         place = folder / file.name
-        if not place.exists():
+        if place.exists():
+            continue
+        if number == 0:
+            place.write_bytes(_with_fixed_shapes(file, job.data))
+        else:
             place.symlink_to(file.resolve())
     return folder
+
+
+def _with_fixed_shapes(model: Path, data: Dataset) -> bytes:
+    onnx = require("onnx", "aihub")
+    from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
+
+    loaded = onnx.load(model, load_external_data=False)
+    open_sizes = {
+        dim.dim_param: size
+        for taken in loaded.graph.input
+        for given in data.get(taken.name, [])[:1]
+        for size, dim in zip(given.shape, taken.type.tensor_type.shape.dim, strict=True)
+        if dim.dim_param
+    }
+    if not open_sizes:
+        return model.read_bytes()
+    for name, size in open_sizes.items():
+        make_dim_param_fixed(loaded.graph, name, size)
+    fixed: bytes = loaded.SerializeToString()
+    return fixed
 
 
 def _digest(*parts: bytes) -> str:

@@ -11,16 +11,23 @@ import torch
 from torch import nn
 
 from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.runtimes.base import FEWEST_TOKENS
 
 OPSET = 20  # the first that keeps Gelu whole; the last that ONNX Runtime 1.17 reads
 IR_VERSION = 9
 
 
 def export_onnx(
-    tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...], output: TensorSpec
+    tower: nn.Module,
+    out: Path,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    any_length: bool = False,
 ) -> None:
-    """Write `tower` as ONNX for a batch of one."""
+    """Write `tower` as ONNX for a batch of one. `any_length`: the second dimension of its inputs,
+    the tokens of a text, is at most what they say, and one for all."""
     arguments = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
+    tokens = torch.export.Dim("tokens", min=FEWEST_TOKENS, max=inputs[0].shape[1])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -31,6 +38,7 @@ def export_onnx(
             opset_version=OPSET,
             input_names=[spec.name for spec in inputs],
             output_names=[output.name],
+            dynamic_shapes=[{1: tokens}] * len(inputs) if any_length else None,
             verbose=False,
         )
     assert program is not None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Inputs = dict[str, NDArray[Any]]
+FEWEST_TOKENS = 2  # a start and an end
 
 
 class LoadedTower(Protocol):
@@ -26,6 +27,14 @@ def one_by_one(inputs: Inputs) -> list[Inputs]:
     """Split a batch: towers are exported for a batch of one, as phones use them."""
     size = len(next(iter(inputs.values())))
     return [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(size)]
+
+
+def without_padding(inputs: Inputs) -> Inputs:
+    """A text of one, [1, L], cut to its tokens, [1, n]; a photo as it is."""
+    if "attention_mask" not in inputs:
+        return inputs
+    tokens = max(int(inputs["attention_mask"].sum()), FEWEST_TOKENS)
+    return {name: np.ascontiguousarray(value[:, :tokens]) for name, value in inputs.items()}
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

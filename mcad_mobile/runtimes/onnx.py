@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import RuntimeUnavailable
-from mcad_mobile.runtimes.base import Inputs, one_by_one
+from mcad_mobile.runtimes.base import Inputs, one_by_one, without_padding
 
 # Its kernel adds and normalizes a number at a time: the text tower takes 1.2 ms with it, 0.9 with
 # Add and LayerNormalization apart (ONNX Runtime 1.32, x86-64, one thread), and says the same.
@@ -18,7 +18,8 @@ _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusio
 
 class OnnxTower:
     """An ONNX model with `threads` threads, set up to hold little memory: weights are mapped
-    from their file's buffer once, and no arena keeps what a run no longer needs."""
+    from their file's buffer once, and no arena keeps what a run no longer needs. A text tower that
+    takes any number of tokens is given no padding: it would take as long as words do."""
 
     simulated = False
 
@@ -36,7 +37,12 @@ class OnnxTower:
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
+        shapes = [taken.shape for taken in self._session.get_inputs()]
+        self._any_length = any(isinstance(size, str) for shape in shapes for size in shape)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        outputs = [self._session.run(None, single)[0] for single in one_by_one(inputs)]
+        singles = one_by_one(inputs)
+        if self._any_length:
+            singles = [without_padding(single) for single in singles]
+        outputs = [self._session.run(None, single)[0] for single in singles]
         return np.concatenate(outputs).astype(np.float32, copy=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import traceback
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx.parser
 import pytest
 from aihub_cloud import S25, TOKEN, Cloud, device
 
@@ -56,6 +59,28 @@ def test_what_the_cloud_no_longer_knows_is_submitted_once_more(
     assert submitted() == (4, 6, 8)
     assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
     assert submitted() == (4, 6, 8)
+
+
+def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    graph = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 17]>
+        agraph (float[1, tokens] x) => (float[1, tokens] y) { y = Relu(x) }"""
+    )
+    files = tmp_path / "m.onnx", tmp_path / "m.onnx.data"
+    onnx.save(graph, files[0])
+    files[1].write_bytes(b"weights")
+    hub = AiHub()
+    data = {"x": [np.zeros((1, 7), np.float32)]}
+    job = Job("m", hub.device(S25), files, data, "--target_runtime onnx")
+    Runner(hub, Ledger(tmp_path / "jobs.json", cloud.url), tmp_path).compile([job])
+    with zipfile.ZipFile(io.BytesIO(cloud.files[next(iter(cloud.models))][1])) as archive:
+        by_name = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    uploaded = onnx.load_from_string(by_name["m.onnx"])
+    for value in (*uploaded.graph.input, *uploaded.graph.output):
+        assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [1, 7]
+    assert by_name["m.onnx.data"] == b"weights"
 
 
 def test_compiled_model_that_was_removed_is_compiled_again(

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from exported import mcad
 
@@ -49,6 +50,23 @@ def test_the_last_rung_is_an_onnx_model_that_old_runtimes_load(exported):
         assert model.ir_version <= 9
         assert {entry.domain: entry.version for entry in model.opset_import}[""] <= 20
         onnx.checker.check_model(model)
+
+
+@each_target
+def test_the_cpus_text_tower_leaves_padding_out(exported):
+    bundle = Bundle.load(exported.directory)
+    rung = bundle.text.rungs[-1]
+    golden = bundle.text.golden.inputs
+    inputs = {key: np.load(bundle.path(record))[:1] for key, record in golden.items()}
+    tokens = int(inputs["attention_mask"].sum())
+    assert 2 < tokens < inputs["input_ids"].shape[1]
+    session = ort.InferenceSession(bundle.path(rung.files[0]))
+    cut = {key: value[:, :tokens] for key, value in inputs.items()}
+    (alone,), (padded,) = session.run(None, cut), session.run(None, inputs)
+    found = load_rung(bundle, rung)(inputs)
+    np.testing.assert_allclose(found, alone, atol=1e-5)
+    # To 8 bits, padding shows: activations are scaled by their largest.
+    assert (rung.precision == "fp32") == np.allclose(alone, padded, atol=1e-4)
 
 
 @each_target
