@@ -91,6 +91,7 @@ class Session:
             },
             "memory_mib": {
                 **_peak([repeat.watched for repeat in counted]),
+                "samples": sum(repeat.watched.samples for repeat in counted),
                 "steps": found["steps"],
             },
         }
@@ -122,9 +123,11 @@ class Session:
         return watched
 
     def _conditions(self, found: dict[str, Any], told: list[dict[str, Any]]) -> dict[str, Any]:
+        cores = found["pinned_cores"]
         return {
             "threads": self.spec.threads,
-            "pinned_cores": found["pinned_cores"],
+            # A runner says where it may run: on more cores than it has threads is anywhere.
+            "pinned_cores": cores if len(cores) <= self.spec.threads else [],
             "searches": self.spec.searches,
             "warm_up_searches": MEMORY_SEARCHES,
             "results_per_search": self.spec.k,
