@@ -24,6 +24,7 @@ from mcad_mobile.bundle import Bundle, Rung
 from mcad_mobile.engine import create_index
 from mcad_mobile.errors import BenchError, PhotoIndexError
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.runtimes import why_not
 
 SEARCH_STEPS = [
     "process start",
@@ -104,6 +105,17 @@ def test_embeddings_of_different_lengths_are_wrong_and_no_more(bundle: Bundle) -
     ragged = {"rung": 0, "loaded": True, "embeddings": [[0.5], [0.5, 0.5]]}
     (judged,) = judge_ladder(bundle, {"ladder": {"image": [ragged], "text": []}})["image"]
     assert (judged["status"], judged["cosine_min"]) == ("fail", None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "why"),
+    [("x86_64", "only simulated here"), ("aarch64", "this runner has no QNN runtime")],
+)
+def test_qnn_is_simulated_only_where_there_is_a_simulator(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, machine: str, why: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert why in (why_not(replace(bundle.text.rungs[0], runtime="qnn")) or "")
 
 
 CRASH = """

@@ -27,12 +27,14 @@ from mcad_mobile.targets import find_target
 @dataclass(frozen=True)
 class AdbDevice:
     """The attached device, or the one with `serial`. `force` measures a bundle that was made for
-    another chip; `runner` is a folder with a built Java runner; `timeout_s` bounds each process.
+    another chip; `runner` is a folder with a built Java runner, `aars` are Android archives whose
+    libraries go into the one that is built; `timeout_s` bounds each process.
     """
 
     serial: str | None = None
     force: bool = False
     runner: Path | None = None
+    aars: tuple[Path, ...] = ()
     timeout_s: float = 1800.0
     name: str = "adb"
     repeats: int = 3
@@ -47,6 +49,11 @@ class AdbDevice:
         facts = read_facts(shell)
         if not self.force:
             check_chip(bundle, facts)
+        if not facts.android and (self.runner or self.aars):
+            raise BenchError(
+                f"{facts.model or 'The device'} runs {facts.os}, which takes no Java runner.",
+                "Leave --runner and --aar out: a board is measured by its own Python.",
+            )
         return shell, facts
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class AdbDevice:
         self, shell: AdbShell, facts: Facts, spec: Spec, scratch: Path, progress: Progress
     ) -> DeviceRunner:
         if facts.android:
-            return java_runner(facts, self.runner, progress)
+            return java_runner(facts, self.runner, self.aars, progress)
         runtimes = [rung.runtime for rung in spec.bundle.text.rungs]
         return python_runner(shell, scratch, runtimes)
 
