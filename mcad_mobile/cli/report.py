@@ -80,7 +80,7 @@ def write_report(
 
 def read_baseline(path: Path | None) -> dict[str, Any] | None:
     """The one result of a baseline's file, before any work is done. BenchError if it has not
-    one."""
+    one, or nothing of it can be compared."""
     if path is None:
         return None
     found = load_documents([path])
@@ -89,6 +89,7 @@ def read_baseline(path: Path | None) -> dict[str, Any] | None:
             f"{path} holds {len(found)} results: one can be compared with.",
             "Give a file with one result.",
         )
+    regressions(found[0], found[0], 1.0)
     return found[0]
 
 

@@ -319,6 +319,81 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     assert links == ["#result-1", "#result-2"]
 
 
+def of_phone(bundle: Bundle, name: str) -> dict[str, Any]:
+    """Towers alone, on a phone in the cloud."""
+    found = parity_of_an_emulator()
+    found["device"] = {"kind": "aihub", "cpu": name, "os": "Android 15"}
+    found["samples_ms"] = {}
+    found["latency_ms"] = {"text": spread(1.0), "image": spread(2.0)}
+    return judge(bundle, found)
+
+
+def charts_of(*documents: dict[str, Any]) -> list[str]:
+    page = Page(html(*documents))
+    return [a["aria-label"] or "" for tag, a in page.tags if tag == "svg"]
+
+
+def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
+    bundle: Bundle,
+) -> None:
+    phones = [of_phone(bundle, name) for name in ("Galaxy S24", "Galaxy S25")]
+    assert charts_of(*phones)[:2] == [
+        "Median of the text tower: tiny, Galaxy S24 1.00 ms; tiny, Galaxy S25 1.00 ms.",
+        "Median of the image tower: tiny, Galaxy S24 2.00 ms; tiny, Galaxy S25 2.00 ms.",
+    ]
+    assert "tiny, Galaxy S25" in markdown(*phones)
+    whole = judge(bundle, measured(total=2.0))
+    search, text, *_ = charts_of(whole, phones[0])
+    assert search.startswith("Median search: tiny, A <CPU> & more 2.00 ms; tiny, Galaxy S24 not me")
+    assert text.startswith("Median of the text tower: tiny, A <CPU> & more 0.50 ms")
+    assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")
+
+
+def without(document: dict[str, Any], place: tuple[Any, ...]) -> dict[str, Any]:
+    short = copy.deepcopy(document)
+    part = short
+    for step in place[:-1]:
+        part = part[step]
+    del part[place[-1]]
+    return short
+
+
+def places(part: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where there is a field in a document."""
+    members = part.items() if isinstance(part, dict) else enumerate(part)
+    return [
+        found
+        for name, value in members
+        for found in (
+            *([(*place, name)] if isinstance(part, dict) else []),
+            *(places(value, (*place, name)) if isinstance(value, (dict, list)) else []),
+        )
+    ]
+
+
+def test_what_is_missing_in_a_result_is_named_with_its_file(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "cut.json"
+    document = judge(bundle, measured())
+    named = set()
+    for place in places(document):
+        path.write_text(json.dumps(without(document, place)))
+        try:
+            markdown(*load_documents([path]))
+        except BenchError as error:
+            field = ".".join(map(str, place))
+            assert f"{path} lacks {field}" in str(error) or "schema" in str(error)
+            named.add(field)
+    assert {
+        "device",
+        "device.cpu",
+        "targets.search.limit_ms",
+        "memory_mib.steps.1.pss",
+        "latency_ms.total.p90",
+        "ladder.text.0.cosine_min",
+        "conditions.repeats.0.counted",
+    } <= named
+
+
 def test_result_without_samples_or_ladder_is_still_shown(bundle: Bundle, tmp_path: Path) -> None:
     """As version 0.1.0 wrote them."""
     document = judge(bundle, measured())
