@@ -111,6 +111,49 @@ def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
         assert not (device.root / "run").exists()
 
 
+def test_device_that_is_lost_while_files_are_sent_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with adbd(tmp_path / "adbd") as device:
+        use(device, monkeypatch)
+        files = {}
+        for name in ("first", "second"):
+            files[name] = tmp_path / name
+            files[name].write_bytes(os.urandom(1 << 20))
+        daemon = device.daemons[device.serial]
+
+        def lose(step: str) -> None:
+            if step == "pushing second (2 of 2)":
+                daemon.kill()
+                daemon.wait(timeout=30)
+
+        with pytest.raises(DeviceLost, match=r"was lost .*did not take second"):
+            connect().push(files, lose)
+        assert (device.root / "first").read_bytes() == files["first"].read_bytes()
+
+
+def test_command_that_does_not_end_is_told_with_its_time(board: Adbd) -> None:
+    shell = connect()
+    with pytest.raises(BenchError, match="did not end `sleep 600` in 1 s") as caught:
+        shell.ask("sleep 600", timeout_s=1)
+    assert not isinstance(caught.value, DeviceLost)
+    assert "Reboot it" in caught.value.hint
+    assert shell.run("echo here").strip() == "here"
+
+
+def test_adb_server_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stuck = tmp_path / "adb"
+    stuck.write_text("#!/bin/sh\nexec sleep 600\n")
+    stuck.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("mcad_mobile.bench.devices.adb_attached._COMMAND_S", 1.0)
+    with pytest.raises(BenchError, match=r"start-server` did not end in 1 s") as caught:
+        connect()
+    assert "adb kill-server" in caught.value.hint
+
+
 def test_process_that_a_lost_run_left_is_ended(board: Adbd) -> None:
     shell = connect()
     shell.run("mkdir -p /data/local/tmp/mcad-mobile/run; mkfifo /data/local/tmp/fifo")
@@ -163,7 +206,7 @@ def test_paths_with_spaces_and_quotes_arrive(board: Adbd, tmp_path: Path) -> Non
     (tmp_path / "photo").write_bytes(b"bytes")
     assert shell.push({name: tmp_path / "photo"}) == [name]
     assert shell.push({name: tmp_path / "photo"}) == []
-    assert shell.pull(f"/data/local/tmp/mcad-mobile/{name}") == b"bytes"
+    assert (board.root / name).read_bytes() == b"bytes"
     assert shell.push({}) == []
     assert not (board.root / name).exists()
 
