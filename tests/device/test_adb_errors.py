@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from adbd import VENV, Adbd, adbd
 from phones import APP_PROCESS, as_board, as_phone, quick, use
+from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice, check_chip
@@ -237,6 +238,25 @@ def test_runner_that_crashes_shows_its_last_lines(
     with pytest.raises(BenchError, match=r"code 139(.|\n)*SIGSEGV"):
         run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick())
     assert not (phone.root / "run").exists()
+
+
+def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
+    phone: Adbd, runner_folder: Path, tmp_path: Path
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    text = replace(tiny.text, rungs=(text_rung_that_fails(tiny), *tiny.text.rungs))
+    bundle = replace(tiny, text=text)
+    bundle.save()
+    crash = (
+        "if grep -q '\"text\": \\[0, 1\\]' $spec; then\n"
+        "echo 'step: checking text onnx w8a8' >&2; echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139\n"
+        "fi"
+    )
+    phone.stand_in("app_process", APP_PROCESS.replace("unset", f"{crash}\nunset", 1))
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    crashed, passed = document["ladder"]["text"]
+    assert crashed["why"] == "the process crashed with code 139: Fatal signal 11 (SIGSEGV)"
+    assert passed["status"] == "pass"
 
 
 def test_phone_without_a_runner_says_where_one_comes_from(
