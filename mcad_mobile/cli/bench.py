@@ -49,7 +49,6 @@ _ONLY_FOR = {
     "force": ("adb", "aihub"),
 }
 _EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
-_KINDS = ("host", "adb", "aihub", "emulator")
 
 
 def bench(
@@ -198,7 +197,7 @@ def _check_options(context: typer.Context, kind: str) -> None:
         if source is not None and source.name == "COMMANDLINE":
             flags[option.name] = option.opts[0]
     for name, kinds in _ONLY_FOR.items():
-        if name in flags and kind in _KINDS and kind not in kinds:
+        if name in flags and kind not in kinds:
             told = " or ".join(kinds)
             raise typer.BadParameter(f"{flags[name]} is for --device {told}, not {kind}")
     for one, other in _EXCLUDE_EACH_OTHER:

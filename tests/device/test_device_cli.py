@@ -126,6 +126,7 @@ def test_phone_whose_jobs_failed_ends_with_1(cloud: Cloud, bundle: Bundle, tmp_p
         ("host", ["--runner", "x"], "--runner is for --device adb, not host"),
         ("host", ["--jobs", "x"], "--jobs is for --device aihub, not host"),
         ("adb", ["--dry-run"], "--dry-run is for --device aihub, not adb"),
+        ("toaster", ["--dry-run"], "--dry-run is for --device aihub, not toaster"),
         ("adb:SERIAL", ["--compile", "onnx"], "--compile is for --device aihub, not adb"),
         ("adb", ["--runner", "x", "--aar", "y.aar"], "--runner and --aar exclude each other"),
     ],
