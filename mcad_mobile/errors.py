@@ -75,6 +75,19 @@ class BenchError(McadError):
     """A measurement could not be taken."""
 
 
+class RunnerCrashed(BenchError):
+    """A measured process ended in a way that it did not foresee: `code` is its exit code, `step`
+    the last one that it announced ("" if none)."""
+
+    def __init__(self, code: int, step: str, last_lines: str) -> None:
+        self.code, self.step, self.last_line = code, step, last_lines.splitlines()[-1]
+        during = f" during `{step}`" if step else ""
+        super().__init__(
+            f"The measured process ended with code {code}{during}; its last lines:\n{last_lines}",
+            "Report this, with the lines above.",
+        )
+
+
 class AiHubError(McadError):
     """Qualcomm AI Hub is not configured, cannot be reached, refuses, or a job of ours failed."""
 

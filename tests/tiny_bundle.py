@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,39 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     )
     bundle.save()
     return bundle
+
+
+def text_rung_that_fails(bundle: Bundle) -> Rung:
+    """A text tower that loads, and then fails on every input: a Reshape to as many numbers as
+    there are tokens, out of all of them."""
+    nodes = [
+        helper.make_node("ReduceSum", ["attention_mask", "last"], ["count"], keepdims=0),
+        helper.make_node("Cast", ["count"], ["shape"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["attention_mask", "shape"], ["text_embedding"]),
+    ]
+    return _odd_rung(bundle, "fails.onnx", nodes, TensorProto.FLOAT)
+
+
+def text_rung_of_integers(bundle: Bundle) -> Rung:
+    """A text tower that loads and runs, and puts out what is no embedding: token ids."""
+    nodes = [helper.make_node("Identity", ["input_ids"], ["text_embedding"])]
+    return _odd_rung(bundle, "integers.onnx", nodes, TensorProto.INT32)
+
+
+def _odd_rung(bundle: Bundle, file: str, nodes: list[onnx.NodeProto], kind: int) -> Rung:
+    rung, path = bundle.text.rungs[0], bundle.directory / file
+    inputs = [
+        helper.make_tensor_value_info("input_ids", TensorProto.INT32, [1, LENGTH]),
+        helper.make_tensor_value_info("attention_mask", TensorProto.FLOAT, [1, LENGTH]),
+    ]
+    output = helper.make_tensor_value_info("text_embedding", kind, None)
+    last = [numpy_helper.from_array(np.array([-1], np.int64), "last")]
+    graph = helper.make_graph(nodes, path.stem, inputs, [output], last)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path
+    )
+    files = (FileRecord.of(bundle.directory, path),)
+    return replace(rung, files=files, precision="w8a8", total_nodes=len(nodes))
 
 
 def _vocabulary() -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mcad_mobile.android.aar import ABIS, libraries
@@ -15,26 +17,39 @@ from mcad_mobile.errors import BuildError
 RUNNER_MODULES = ("engine", "platform", "runner")
 
 
-def runner_files(abi: str, progress: Progress = lambda step: None) -> dict[str, Path]:
+def runner_files(
+    abi: str, aars: Sequence[Path] = (), progress: Progress = lambda step: None
+) -> dict[str, Path]:
     """Name on the device (relative, POSIX) -> local file, in the cache.
 
     `runner.jar` holds the engine, the runner and ONNX Runtime's Java API as classes.dex; `lib/*.so`
-    are ONNX Runtime's libraries for `abi`. BuildError says what is missing and how to get it.
+    are ONNX Runtime's libraries for `abi`, and those of `aars`, Android archives to merge (a QNN
+    runtime). The last one that was built for `abi` is kept, until something of it changes.
+    BuildError says what is missing and how to get it.
     """
     if abi not in ABIS:
         raise BuildError(f"ABI {abi!r} is not one of {', '.join(ABIS)}.")
-    folder = cache_directory() / f"runner-{abi}"
     with tempfile.TemporaryDirectory(prefix=".runner-", dir=_made(cache_directory())) as scratch:
-        found = libraries(Path(scratch), abi, progress=progress)
+        found = libraries(Path(scratch), abi, aars, progress)
         dex = build_dex(RUNNER_MODULES, found.jars, Path(scratch), progress=progress)
-        made = Path(scratch) / "made"
-        write_package(_made(made) / "runner.jar", [Entry("classes.dex", dex)])
-        for name, data in found.native.items():
-            (_made(made / "lib") / name).write_bytes(data)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        folder = cache_directory() / f"runner-{abi}-{_fingerprint(dex, found.native)}"
+        if not folder.is_dir():
+            made = Path(scratch) / "made"
+            write_package(_made(made) / "runner.jar", [Entry("classes.dex", dex)])
+            for name, data in found.native.items():
+                (_made(made / "lib") / name).write_bytes(data)
+            for old in cache_directory().glob(f"runner-{abi}-*"):
+                shutil.rmtree(old, ignore_errors=True)
+            made.rename(folder)
     native = sorted((folder / "lib").iterdir())
     return {"runner.jar": folder / "runner.jar", **{f"lib/{path.name}": path for path in native}}
+
+
+def _fingerprint(dex: bytes, native: dict[str, bytes]) -> str:
+    digest = hashlib.sha256(dex)
+    for name, data in sorted(native.items()):
+        digest.update(name.encode() + data)
+    return digest.hexdigest()[:16]
 
 
 def _made(folder: Path) -> Path:

@@ -27,7 +27,8 @@ Ladder = dict[TowerName, list[dict[str, Any]]]
 
 def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
     """What a runner printed in mode "check" -> each rung with "status" ("pass", "fail": wrong
-    vectors, "skip": it did not load), "cosine_min" over the golden inputs, "nodes", "why"."""
+    vectors, "skip": it did not load, or not run), "cosine_min" over the golden inputs, "nodes",
+    "why"."""
     return {
         name: [judge_rung(bundle, name, tried) for tried in checked["ladder"][name]]
         for name in TOWERS
@@ -45,7 +46,7 @@ def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[s
         "provider": tried.get("provider"),
         "nodes": tried.get("nodes"),
         "cosine_min": None,
-        "why": tried.get("why", ""),
+        "why": " ".join(tried.get("why", "").split()),  # a runtime's reason may be of several lines
     }
     if not tried["loaded"]:
         return {**found, "status": "skip"}
@@ -75,7 +76,10 @@ def lowest_cosine(rung: Rung) -> float:
 def _worst_cosine(bundle: Bundle, name: TowerName, embeddings: Any) -> float:
     golden = bundle.tower(name).golden
     expected = normalize(np.load(bundle.path(golden.embeddings)))
-    found: NDArray[np.float32] = np.asarray(embeddings, np.float32)
+    try:
+        found: NDArray[np.float32] = np.asarray(embeddings, np.float32)
+    except ValueError:  # of different lengths
+        return float("nan")
     if found.shape != expected.shape:
         return float("nan")
     return float((expected * normalize(found)).sum(1).min())

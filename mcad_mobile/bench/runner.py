@@ -22,7 +22,7 @@ from mcad_mobile.bench.measure import memory, pin
 from mcad_mobile.errors import BenchError, McadError
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle import Bundle, TowerName
+    from mcad_mobile.bundle import Bundle, Rung, TowerName
     from mcad_mobile.engine import SearchEngine
 
 STEP = "step: "  # how a line of standard error that announces a step begins
@@ -48,6 +48,11 @@ def announce(name: str) -> None:
     print(f"{STEP}{name}", file=sys.stderr, flush=True)
 
 
+def checking(name: TowerName, rung: Rung) -> str:
+    """The step that is announced before a rung is tried: whose fault it is if the process ends."""
+    return f"checking {name} {rung.runtime} {rung.precision}"
+
+
 def check(spec: dict[str, Any]) -> dict[str, Any]:
     """Embeddings of the golden inputs by each rung of `spec["rungs"]`; none stops the others."""
     bundle = _bundle(spec)
@@ -71,13 +76,15 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
     # A slow rung that is asked for by name is tried; a simulated one is not.
     if reason is not None and (spec.get("runtime") is None or rung.runtime == "qnn"):
         return {**tried, "why": reason}
-    announce(f"checking {name} {rung.runtime} {rung.precision}")
+    announce(checking(name, rung))
     golden = bundle.tower(name).golden.inputs
     inputs = {key: np.load(bundle.path(record)) for key, record in golden.items()}
     try:
         embeddings = load_rung(bundle, rung, spec["threads"])(inputs)
     except McadError as error:
         return {**tried, "why": error.what}
+    except Exception as error:  # a runtime's own, which share no base: the next rung may run
+        return {**tried, "why": f"it fails on the golden inputs: {type(error).__name__}: {error}"}
     return {
         **tried,
         "loaded": True,

@@ -10,9 +10,10 @@ from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Progre
 from mcad_mobile.bench.ladder import Ladder, choose, judge_ladder
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
+from mcad_mobile.bench.runner import checking
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.bundle import TOWERS, TowerName
-from mcad_mobile.errors import BenchError
+from mcad_mobile.errors import BenchError, RunnerCrashed
 
 
 class Launcher(Protocol):
@@ -39,9 +40,33 @@ class Session:
     progress: Progress = lambda step: None
 
     def check(self) -> tuple[Ladder, dict[str, str]]:
-        """The self-test of every candidate rung, and the runner's own versions."""
-        checked = self._launch("check", {"rungs": self.spec.candidates()}).document
+        """The self-test of every candidate rung, and the runner's own versions. A rung that takes
+        the process down with it is left out of another try."""
+        rungs = self.spec.candidates()
+        crashed: list[tuple[TowerName, dict[str, Any]]] = []
+        while True:
+            try:
+                checked = self._launch("check", {"rungs": rungs}).document
+                break
+            except RunnerCrashed as crash:
+                name, number = self._at_fault(rungs, crash)
+                rungs[name].remove(number)
+                why = f"the process crashed with code {crash.code}: {crash.last_line}"
+                crashed.append((name, {"rung": number, "loaded": False, "why": why}))
+        for name, tried in crashed:
+            checked["ladder"][name] += [tried]
+            checked["ladder"][name].sort(key=lambda one: one["rung"])
         return judge_ladder(self.spec.bundle, checked), checked.get("tools", {})
+
+    def _at_fault(
+        self, rungs: dict[TowerName, list[int]], crash: RunnerCrashed
+    ) -> tuple[TowerName, int]:
+        """The rung that was tried when the process ended; `crash` itself if none was."""
+        for name, numbers in rungs.items():
+            for number in numbers:
+                if crash.step == checking(name, self.spec.bundle.tower(name).rungs[number]):
+                    return name, number
+        raise crash
 
     def measure(self, ladder: Ladder) -> dict[str, Any]:
         """Search and index with the first rung of each tower that passed; everything in a device's
@@ -66,6 +91,7 @@ class Session:
             },
             "memory_mib": {
                 **_peak([repeat.watched for repeat in counted]),
+                "samples": sum(repeat.watched.samples for repeat in counted),
                 "steps": found["steps"],
             },
         }
@@ -97,9 +123,11 @@ class Session:
         return watched
 
     def _conditions(self, found: dict[str, Any], told: list[dict[str, Any]]) -> dict[str, Any]:
+        cores = found["pinned_cores"]
         return {
             "threads": self.spec.threads,
-            "pinned_cores": found["pinned_cores"],
+            # A runner says where it may run: on more cores than it has threads is anywhere.
+            "pinned_cores": cores if len(cores) <= self.spec.threads else [],
             "searches": self.spec.searches,
             "warm_up_searches": MEMORY_SEARCHES,
             "results_per_search": self.spec.k,

@@ -14,7 +14,7 @@ from typing import IO, Any
 from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.bench.measure import Memory, memory
 from mcad_mobile.bench.runner import STEP
-from mcad_mobile.errors import BenchError
+from mcad_mobile.errors import BenchError, RunnerCrashed
 
 # Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
 # come and go, and rarely while it is timed.
@@ -25,10 +25,11 @@ _TAIL_LINES = 12
 
 @dataclass(frozen=True)
 class Watched:
-    """What a process printed, and its highest memory samples, MiB."""
+    """What a process printed, and the highest of `samples` memory samples from outside, MiB."""
 
     document: dict[str, Any]
     peak: Memory
+    samples: int
 
 
 def watch(
@@ -44,7 +45,7 @@ def watch(
     its process id and raises ProcessLookupError while there is none to see.
 
     Lines of its standard error that announce a step go to `progress`. BenchError: it fails (with
-    its own reason, or its last lines), prints no document, or runs longer than `timeout_s`.
+    its own reason), or runs longer than `timeout_s`; RunnerCrashed: it ends without a document.
     """
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as given,
@@ -57,11 +58,13 @@ def watch(
             command, stdin=given, stdout=out, stderr=err, env=environment
         ) as process:
             try:
-                peak = _sample(process, err, time.monotonic() + timeout_s, sample, progress)
+                peak, samples = _sample(
+                    process, err, time.monotonic() + timeout_s, sample, progress
+                )
             finally:
                 process.kill()
         out.seek(0)
-        return Watched(read_document(out.read(), process.returncode, _tail(err)), peak)
+        return Watched(_read_document(out.read(), process.returncode, err), peak, samples)
 
 
 def _sample(
@@ -70,16 +73,17 @@ def _sample(
     deadline: float,
     sample: Callable[[int], Memory],
     progress: Progress,
-) -> Memory:
-    """The highest samples until the process ends. BenchError when the deadline passes first."""
-    interval, seen, pss, rss = SAMPLE_S, 0, 0.0, 0.0
+) -> tuple[Memory, int]:
+    """The highest samples until the process ends, and how many there were. BenchError when the
+    deadline passes first."""
+    interval, seen, pss, rss, samples = SAMPLE_S, 0, 0.0, 0.0, 0
     while process.poll() is None:
         try:
             now = sample(process.pid)
         except ProcessLookupError:
             pass
         else:
-            pss, rss = max(pss, now.pss), max(rss, now.rss)
+            pss, rss, samples = max(pss, now.pss), max(rss, now.rss), samples + 1
         # The child writes through the same file offset, so it is read by position.
         new = os.pread(err.fileno(), 65536, seen)
         complete = new[: new.rfind(b"\n") + 1]
@@ -95,12 +99,12 @@ def _sample(
                 "Measure fewer searches, or an index of fewer photos.",
             )
         time.sleep(interval)
-    return Memory(pss, rss)
+    return Memory(pss, rss), samples
 
 
-def read_document(printed: str, returncode: int, tail: str) -> dict[str, Any]:
-    """The document on a runner's standard output. BenchError with the runner's own reason, or
-    with `tail`, its last lines of standard error, if it failed in a way that it did not foresee."""
+def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any]:
+    """The document on a runner's standard output. BenchError with the runner's own reason;
+    RunnerCrashed with its last lines of standard error where it gave none."""
     try:
         found = json.loads(printed)
     except ValueError:
@@ -108,14 +112,20 @@ def read_document(printed: str, returncode: int, tail: str) -> dict[str, Any]:
     if isinstance(found, dict) and "error" in found:
         raise BenchError(found["error"]["what"], found["error"]["hint"])
     if returncode != 0 or not isinstance(found, dict):
-        raise BenchError(
-            f"The measured process ended with code {returncode}; its last lines:\n{tail}",
-            "Report this, with the lines above.",
-        )
+        raise RunnerCrashed(returncode, _last_step(err), _tail(err))
     return found
 
 
 def _tail(err: IO[str]) -> str:
-    err.seek(0)
-    lines = [line for line in err.read().splitlines() if not line.startswith(STEP)]
+    lines = [line for line in _lines(err) if not line.startswith(STEP)]
     return "\n".join(lines[-_TAIL_LINES:]) or "(nothing on standard error)"
+
+
+def _last_step(err: IO[str]) -> str:
+    steps = [line.removeprefix(STEP) for line in _lines(err) if line.startswith(STEP)]
+    return steps[-1] if steps else ""
+
+
+def _lines(err: IO[str]) -> list[str]:
+    err.seek(0)
+    return err.read().splitlines()

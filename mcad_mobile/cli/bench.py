@@ -28,6 +28,7 @@ from mcad_mobile.cli.report import (
     SlowdownOption,
     check_report,
     judge_baseline,
+    read_baseline,
     write_report,
 )
 from mcad_mobile.errors import AiHubError
@@ -39,7 +40,19 @@ class CompileTo(StrEnum):
     onnx = "onnx"
 
 
+# Which devices an option is for, where it is not for each: it would be ignored by the others.
+_ONLY_FOR = {
+    **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
+    **dict.fromkeys(("cool_down", "threads"), ("host", "adb")),
+    **dict.fromkeys(("runner", "aar"), ("adb",)),
+    **dict.fromkeys(("compile_to", "jobs", "dry_run"), ("aihub",)),
+    "force": ("adb", "aihub"),
+}
+_EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
+
+
 def bench(
+    context: typer.Context,
     bundle: BundleOption,
     device: Annotated[
         str,
@@ -81,6 +94,14 @@ def bench(
         Path | None,
         typer.Option("--runner", help="adb: a folder with a built Java runner (docs/bench.md)."),
     ] = None,
+    aar: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--aar",
+            help="adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an "
+            "ONNX Runtime with QNN. May be given more than once.",
+        ),
+    ] = None,
     compile_to: Annotated[
         CompileTo | None,
         typer.Option(
@@ -121,7 +142,9 @@ def bench(
       mcad-mobile bench --bundle build/sd --device aihub:"Samsung Galaxy S25" --dry-run
       mcad-mobile bench --bundle build/sd --baseline old.json --max-slowdown 1.2
     """
+    _check_options(context, device.partition(":")[0])
     check_report(report)
+    before = read_baseline(baseline)
     loaded = Bundle.load(bundle)
     towers = open_tower_device(
         device,
@@ -130,7 +153,7 @@ def bench(
         force=force,
     )
     if dry_run:
-        _dry_run(towers, loaded, runtime, device, json)
+        _dry_run(towers, loaded, runtime, json)
         return
     failures: list[str] = []
     with Console(stderr=True).status("starting") as status:
@@ -149,7 +172,7 @@ def bench(
                     runtime=runtime,
                     repeats=repeats,
                     cool_down_s=cool_down,
-                    device=open_device(device, force=force, runner=runner),
+                    device=open_device(device, force=force, runner=runner, aars=aar or ()),
                     progress=status.update,
                 )
             ]
@@ -163,12 +186,27 @@ def bench(
         raise AiHubError(
             "\n  ".join(failures), "Run the same command again: what went well is kept."
         )
-    judge_baseline(baseline, documents, max_slowdown)
+    judge_baseline(before, documents, max_slowdown)
 
 
-def _dry_run(towers: Any, bundle: Bundle, runtime: str | None, device: str, json: bool) -> None:
-    if not isinstance(towers, AiHubDevice):
-        raise typer.BadParameter(f"--dry-run is for --device aihub:PHONE, not {device!r}")
+def _check_options(context: typer.Context, kind: str) -> None:
+    """Wrong usage: what was given and would be ignored."""
+    flags = {}
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            flags[option.name] = option.opts[0]
+    for name, kinds in _ONLY_FOR.items():
+        if name in flags and kind not in kinds:
+            told = " or ".join(kinds)
+            raise typer.BadParameter(f"{flags[name]} is for --device {told}, not {kind}")
+    for one, other in _EXCLUDE_EACH_OTHER:
+        if one in flags and other in flags:
+            raise typer.BadParameter(f"{flags[one]} and {flags[other]} exclude each other")
+
+
+def _dry_run(towers: Any, bundle: Bundle, runtime: str | None, json: bool) -> None:
+    assert isinstance(towers, AiHubDevice)  # the only one that takes --dry-run
     planned = towers.dry_run(bundle, runtime)
     if json:
         print_json(planned)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 
 from mcad_mobile.bundle import Bundle, Rung, TowerName
 from mcad_mobile.errors import RuntimeUnavailable
 from mcad_mobile.runtimes.base import LoadedTower
 from mcad_mobile.targets import find_target
+
+_SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has one
 
 
 def choose_rung(bundle: Bundle, tower: TowerName, runtime: str | None = None) -> Rung:
@@ -36,6 +39,8 @@ def choose_rung(bundle: Bundle, tower: TowerName, runtime: str | None = None) ->
 
 def why_not(rung: Rung) -> str | None:
     """Why a rung is not chosen by itself on this machine, or None if it is."""
+    if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
+        return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
         return "its chip is only simulated here, and simulated time is never a latency"
     if rung.runtime == "litert" and rung.precision == "w8a16":

@@ -42,7 +42,8 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A chip of socs.toml. `soc_model` and `htp_arch` are QNN's numbers, Snapdragon only."""
+    """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
+    chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only."""
 
     id: str
     vendor: str
@@ -50,6 +51,7 @@ class Target:
     names: tuple[str, ...]
     npu: str
     family: Family
+    platform: str | None = None
     soc_model: int | None = None
     htp_arch: int | None = None
     vtcm_mb: int | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from probe import variant
-from tiny_bundle import make_tiny_bundle
+from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.toolchain import JAVA, executable
@@ -81,6 +81,7 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
     qnn, text = document["ladder"]["text"]
     assert qnn["loaded"] is False
     assert "libQnnHtp.so is not there" in qnn["why"]
+    assert "--aar PATH, of mcad-mobile app and bench" in qnn["why"]
     assert (text["loaded"], text["provider"], text["runtime"]) == (True, "CPU", "onnx")
     assert text["nodes"] == {"npu": 0, "gpu": 0, "cpu": bundle.text.rungs[1].total_nodes}
     for name, found in (("image", image), ("text", text)):
@@ -99,6 +100,21 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
     ]
     assert document["pinned_cores"]
     assert document["tools"]["onnxruntime"] == "1.17.0"
+
+
+def test_a_rung_that_fails_when_it_runs_stops_no_other(java_classes, tmp_path):
+    """One that ONNX Runtime fails on, and one that nobody foresaw: its output is no float."""
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    odd = (text_rung_that_fails(tiny), text_rung_of_integers(tiny))
+    text = replace(tiny.text, rungs=(*odd, *tiny.text.rungs))
+    bundle = Bundle.load(variant(tiny, tmp_path / "laddered", text=text))
+    (tmp_path / "device").mkdir()
+    runner = Runner(java_classes, bundle, tmp_path / "device")
+    document, _ = runner("check", rungs={"image": [], "text": [0, 1, 2]})
+    fails, integers, right = document["ladder"]["text"]
+    assert [rung["loaded"] for rung in (fails, integers, right)] == [False, False, True]
+    assert "Reshape" in fails["why"]
+    assert "NullPointerException" in integers["why"]
 
 
 def test_search_loads_what_a_search_needs_and_times_its_stages(runner, bundle):

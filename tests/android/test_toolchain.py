@@ -61,9 +61,23 @@ def test_the_runner_is_built_once_for_an_abi():
         "lib/libonnxruntime4j_jni.so",
     }
     assert zipfile.ZipFile(files["runner.jar"]).namelist() == ["classes.dex"]
-    assert runner_files("arm64-v8a") == files
+    written = {name: path.stat().st_mtime_ns for name, path in files.items()}
+    again = runner_files("arm64-v8a")
+    assert {name: path.stat().st_mtime_ns for name, path in again.items()} == written
     with pytest.raises(BuildError, match="'mips' is not one of"):
         runner_files("mips")
+
+
+def test_the_runner_has_the_libraries_of_given_archives(tmp_path):
+    aar = tmp_path / "qnn.aar"
+    with zipfile.ZipFile(aar, "w") as archive:
+        archive.writestr("AndroidManifest.xml", "<manifest/>")
+        archive.writestr("jni/arm64-v8a/libQnnHtp.so", b"of an NPU")
+    plain = runner_files("arm64-v8a")["runner.jar"].read_bytes()
+    files = runner_files("arm64-v8a", [aar])
+    assert files["lib/libQnnHtp.so"].read_bytes() == b"of an NPU"
+    assert files["runner.jar"].read_bytes() == plain
+    assert "lib/libQnnHtp.so" not in runner_files("arm64-v8a")
 
 
 def test_stored_files_begin_where_they_can_be_mapped(tmp_path):

@@ -4,13 +4,14 @@ app_process."""
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from adbd import VENV, Adbd
-from phones import quick, thermal
+from adbd import VENV, Adbd, adbd
+from phones import as_board, as_phone, quick, thermal, use
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
@@ -150,6 +151,52 @@ def test_capped_clock_is_seen(phone: Adbd, bundle: Bundle, fake_cores: Path) -> 
         assert read_health(connect()).capped == {"0": 2100}
     finally:
         clock.write_text("3200000\n")
+
+
+@pytest.mark.parametrize(
+    "props", [{"ro.kernel.qemu": "1"}, {"ro.boot.qemu": "1"}, {"ro.hardware": "ranchu"}]
+)
+def test_android_emulator_gets_parity_only(
+    phone: Adbd, bundle: Bundle, runner_folder: Path, props: dict[str, str]
+) -> None:
+    as_phone(phone, **props)
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    assert document["ladder"]["text"][0]["status"] == "pass"
+    assert document["device"]["emulator"].startswith("Android Emulator")
+    assert document["latency_ms"] == document["samples_ms"] == {}
+    assert document["memory_mib"] == {"peak_pss": None, "peak_rss": None, "steps": []}
+    assert document["targets"]["search"]["pass"] is None
+
+
+def test_board_without_clocks_says_which_core_was_pinned_instead(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cores" / "cpu0").mkdir(parents=True)
+    with adbd(tmp_path / "adbd", cores=tmp_path / "cores") as device:
+        use(device, monkeypatch)
+        as_board(device)
+        document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    (last,) = document["conditions"]["pinned_cores"]
+    assert last == max(os.sched_getaffinity(0))
+    (told,) = (line for line in document["not_measured"] if "cores" in line)
+    assert f"core {last}, the last that the runner may use, was pinned instead" in told
+
+
+def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
+    def told() -> tuple[bool, bool]:
+        document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+        assert document["memory_mib"]["peak_pss"] > 10
+        return (
+            any("sampled from outside" in line for line in document["measured"]),
+            any("from outside" in line for line in document["not_measured"]),
+        )
+
+    assert told() == (True, False)
+    board.stand_in("cat", 'case "$*" in *smaps_rollup*) exit 1;; *) exec /bin/cat "$@";; esac')
+    try:
+        assert told() == (False, True)
+    finally:
+        (board.bin / "cat").unlink()
 
 
 def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from adbd import VENV, Adbd, adbd
 from phones import APP_PROCESS, as_board, as_phone, quick, use
+from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 from mcad_mobile.bench import run
-from mcad_mobile.bench.devices.adb import AdbDevice, check_chip
+from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_attached import Attached, connect, parse_devices, pick
-from mcad_mobile.bench.devices.adb_facts import read_facts
 from mcad_mobile.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost, MissingExtra
 
@@ -111,6 +111,49 @@ def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
         assert not (device.root / "run").exists()
 
 
+def test_device_that_is_lost_while_files_are_sent_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with adbd(tmp_path / "adbd") as device:
+        use(device, monkeypatch)
+        files = {}
+        for name in ("first", "second"):
+            files[name] = tmp_path / name
+            files[name].write_bytes(os.urandom(1 << 20))
+        daemon = device.daemons[device.serial]
+
+        def lose(step: str) -> None:
+            if step == "pushing second (2 of 2)":
+                daemon.kill()
+                daemon.wait(timeout=30)
+
+        with pytest.raises(DeviceLost, match=r"was lost .*did not take second"):
+            connect().push(files, lose)
+        assert (device.root / "first").read_bytes() == files["first"].read_bytes()
+
+
+def test_command_that_does_not_end_is_told_with_its_time(board: Adbd) -> None:
+    shell = connect()
+    with pytest.raises(BenchError, match="did not end `sleep 600` in 1 s") as caught:
+        shell.ask("sleep 600", timeout_s=1)
+    assert not isinstance(caught.value, DeviceLost)
+    assert "Reboot it" in caught.value.hint
+    assert shell.run("echo here").strip() == "here"
+
+
+def test_adb_server_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stuck = tmp_path / "adb"
+    stuck.write_text("#!/bin/sh\nexec sleep 600\n")
+    stuck.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("mcad_mobile.bench.devices.adb_attached._COMMAND_S", 1.0)
+    with pytest.raises(BenchError, match=r"start-server` did not end in 1 s") as caught:
+        connect()
+    assert "adb kill-server" in caught.value.hint
+
+
 def test_process_that_a_lost_run_left_is_ended(board: Adbd) -> None:
     shell = connect()
     shell.run("mkdir -p /data/local/tmp/mcad-mobile/run; mkfifo /data/local/tmp/fifo")
@@ -163,7 +206,7 @@ def test_paths_with_spaces_and_quotes_arrive(board: Adbd, tmp_path: Path) -> Non
     (tmp_path / "photo").write_bytes(b"bytes")
     assert shell.push({name: tmp_path / "photo"}) == [name]
     assert shell.push({name: tmp_path / "photo"}) == []
-    assert shell.pull(f"/data/local/tmp/mcad-mobile/{name}") == b"bytes"
+    assert (board.root / name).read_bytes() == b"bytes"
     assert shell.push({}) == []
     assert not (board.root / name).exists()
 
@@ -194,6 +237,25 @@ def test_runner_that_crashes_shows_its_last_lines(
     with pytest.raises(BenchError, match=r"code 139(.|\n)*SIGSEGV"):
         run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick())
     assert not (phone.root / "run").exists()
+
+
+def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
+    phone: Adbd, runner_folder: Path, tmp_path: Path
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    text = replace(tiny.text, rungs=(text_rung_that_fails(tiny), *tiny.text.rungs))
+    bundle = replace(tiny, text=text)
+    bundle.save()
+    crash = (
+        "if grep -q '\"text\": \\[0, 1\\]' $spec; then\n"
+        "echo 'step: checking text onnx w8a8' >&2; echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139\n"
+        "fi"
+    )
+    phone.stand_in("app_process", APP_PROCESS.replace("unset", f"{crash}\nunset", 1))
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    crashed, passed = document["ladder"]["text"]
+    assert crashed["why"] == "the process crashed with code 139: Fatal signal 11 (SIGSEGV)"
+    assert passed["status"] == "pass"
 
 
 def test_phone_without_a_runner_says_where_one_comes_from(
@@ -238,12 +300,6 @@ def _other_tower(bundle: Bundle) -> tuple[FileRecord, ...]:
             tensor.CopyFrom(numpy_helper.from_array(shuffled, "weight"))
     onnx.save(model, bundle.directory / "other.onnx")
     return (FileRecord.of(bundle.directory, bundle.directory / "other.onnx"),)
-
-
-def test_chip_that_is_unknown_is_not_refused(board: Adbd, bundle: Bundle) -> None:
-    facts = read_facts(connect())
-    assert facts.target is None
-    check_chip(replace(bundle, target={"id": "snapdragon-8-elite"}), facts)
 
 
 def test_android_runner_that_cannot_be_built_names_the_option(

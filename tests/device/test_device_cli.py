@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from adbd import Adbd
 from aihub_cloud import S24, S25, TOKEN, Cloud
+from typer.testing import CliRunner
 
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli.app import app
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 
@@ -120,6 +122,41 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
     told = " ".join(done.stderr.split())
     assert f"{S25}, text tower" in told
     assert "embeddings of the golden inputs are wrong" in told
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "said"),
+    [
+        ("emulator", ["--threads", "1"], "--threads is for --device host or adb, not emulator"),
+        ("emulator", ["--synthetic", "9"], "--synthetic is for --device host or adb"),
+        ("aihub:Samsung Galaxy S25", ["--index", "x"], "--index is for --device host or adb"),
+        ("aihub:Samsung Galaxy S25", ["--searches", "200"], "--searches is for --device host or"),
+        ("aihub:Samsung Galaxy S25", ["--repeats", "2"], "--repeats is for --device host or adb"),
+        ("aihub:Samsung Galaxy S25", ["--cool-down", "1"], "--cool-down is for --device host or"),
+        ("aihub:Samsung Galaxy S25", ["--compile", "qnn", "--runtime", "onnx"], "--compile and"),
+        ("host", ["--force"], "--force is for --device adb or aihub, not host"),
+        ("host", ["--runner", "x"], "--runner is for --device adb, not host"),
+        ("host", ["--jobs", "x"], "--jobs is for --device aihub, not host"),
+        ("adb", ["--dry-run"], "--dry-run is for --device aihub, not adb"),
+        ("toaster", ["--dry-run"], "--dry-run is for --device aihub, not toaster"),
+        ("adb:SERIAL", ["--compile", "onnx"], "--compile is for --device aihub, not adb"),
+        ("adb", ["--runner", "x", "--aar", "y.aar"], "--runner and --aar exclude each other"),
+    ],
+)
+def test_option_that_would_be_ignored_is_wrong_usage(
+    bundle: Bundle, device: str, options: list[str], said: str
+) -> None:
+    arguments = ["bench", "-b", str(bundle.directory), "--device", device, *options]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 2
+    assert said in " ".join(shown.output.replace("│", " ").split())
+
+
+def test_baseline_is_read_before_anything_is_measured(bundle: Bundle, tmp_path: Path) -> None:
+    """No device is asked: the serial is of none."""
+    over = ("--device", "adb:nothing", "--baseline", tmp_path / "typo.json")
+    failed = run("bench", "-b", bundle.directory, *over, code=1)
+    assert "typo.json does not exist" in failed.stderr
 
 
 def test_dry_run_prints_jobs_and_is_wrong_usage_elsewhere(

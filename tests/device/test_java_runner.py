@@ -4,11 +4,12 @@ is as on a phone but the silicon."""
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
 from adbd import Adbd
-from phones import quick
+from phones import APP_PROCESS, quick
 
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
@@ -16,7 +17,10 @@ from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
+from mcad_mobile.bench.devices.base import Spec
+from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import BenchError
 
 STAGES = {"tokenize", "text", "scan", "rescore", "total"}
 
@@ -27,6 +31,37 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("java")
     sources = [*map(main_sources, ("engine", "desktop", "runner"))]
     return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
+
+
+def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
+    phone: Adbd, bundle: Bundle, tmp_path: Path
+) -> None:
+    """The runner as it ships, with a QNN runtime in it; app_process is a stand-in that notes its
+    environment."""
+    qnn = tmp_path / "qnn-runtime.aar"
+    with zipfile.ZipFile(qnn, "w") as archive:
+        archive.writestr("AndroidManifest.xml", "<manifest/>")
+        archive.writestr("jni/arm64-v8a/libQnnHtp.so", b"\x7fELF of an NPU")
+    noted = tmp_path / "environment"
+    phone.stand_in("app_process", f"env > {noted}\n{APP_PROCESS}")
+    synthetic_index(bundle, tmp_path / "index", 300)
+    photos = tuple(sample_photos(bundle, tmp_path, 2))
+    spec = Spec(bundle, tmp_path / "index", ("a dog",), photos, searches=1)
+    first = AdbDevice(aars=(qnn,)).measure(spec)
+    lib = "/data/local/tmp/mcad-mobile/runner/lib"
+    assert f"ADSP_LIBRARY_PATH={lib}" in noted.read_text().splitlines()
+    pushed = phone.root / "runner"
+    assert (pushed / "lib" / "libQnnHtp.so").read_bytes() == b"\x7fELF of an NPU"
+    assert zipfile.ZipFile(pushed / "runner.jar").namelist() == ["classes.dex"]
+    assert (pushed / "lib" / "libonnxruntime4j_jni.so").is_file()
+    assert first["device"]["pushed_files"] > 0
+    again = AdbDevice(aars=(qnn,)).measure(spec)
+    assert again["device"]["pushed_files"] == 0
+
+
+def test_board_takes_no_java_runner(board: Adbd, bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="takes no Java runner"):
+        AdbDevice(aars=(tmp_path / "qnn.aar",)).check(bundle)
 
 
 def test_java_runner_fills_the_document_over_adb(

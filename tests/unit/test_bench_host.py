@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_bundle import make_tiny_bundle
+from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 from mcad_mobile.bench import run, runner, samples, watch
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.devices.base import Spec
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bench.ladder import Ladder, choose, judge_ladder
+from mcad_mobile.bench.report import markdown
+from mcad_mobile.bench.session import Session
+from mcad_mobile.bundle import Bundle, Rung
 from mcad_mobile.engine import create_index
 from mcad_mobile.errors import BenchError, PhotoIndexError
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.runtimes import why_not
 
 SEARCH_STEPS = [
     "process start",
@@ -65,6 +71,99 @@ def test_bench_fills_the_document(bundle: Bundle) -> None:
     assert document["measured"]
     assert any("NPU" in item for item in document["not_measured"])
     assert "text tower loaded" in heard
+
+
+def with_text_rung(bundle: Bundle, rung: Rung) -> Bundle:
+    """A copy of `bundle` with `rung` before its own."""
+    text = replace(bundle.text, rungs=(rung, *bundle.text.rungs))
+    laddered = replace(bundle, text=text)
+    laddered.save()
+    return laddered
+
+
+@pytest.mark.parametrize(
+    ("rung", "status", "why"),
+    [
+        (text_rung_that_fails, "skip", "it fails on the golden inputs: .*Reshape"),
+        (text_rung_of_integers, "fail", "is not an embedding"),
+    ],
+)
+def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(
+    tmp_path: Path, rung: Callable[[Bundle], Rung], status: str, why: str
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    document = run.bench(with_text_rung(tiny, rung(tiny)), synthetic=300, searches=1)
+    first, second = document["ladder"]["text"]
+    assert (first["status"], second["status"]) == (status, "pass")
+    assert re.search(why, first["why"])
+    assert document["runtime"]["text"]["precision"] == "fp32"
+    (row,) = (line for line in markdown(document).splitlines() if "w8a8" in line)
+    assert why.partition(":")[0] in row and row.endswith("|")
+
+
+def test_embeddings_of_different_lengths_are_wrong_and_no_more(bundle: Bundle) -> None:
+    ragged = {"rung": 0, "loaded": True, "embeddings": [[0.5], [0.5, 0.5]]}
+    (judged,) = judge_ladder(bundle, {"ladder": {"image": [ragged], "text": []}})["image"]
+    assert (judged["status"], judged["cosine_min"]) == ("fail", None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "why"),
+    [("x86_64", "only simulated here"), ("aarch64", "this runner has no QNN runtime")],
+)
+def test_qnn_is_simulated_only_where_there_is_a_simulator(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, machine: str, why: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert why in (why_not(replace(bundle.text.rungs[0], runtime="qnn")) or "")
+
+
+CRASH = """
+import os, signal, sys
+from mcad_mobile import runtimes
+load = runtimes.load_rung
+def load_rung(bundle, rung, threads=1):
+    if rung.precision in {precisions}:
+        print("Fatal signal 11", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return load(bundle, rung, threads)
+runtimes.load_rung = load_rung
+from mcad_mobile.bench import runner
+sys.exit(runner.main())
+"""
+
+
+def self_test_of_a_crashing_runner(folder: Path, *precisions: str) -> Ladder:
+    """The ladder, where towers of these precisions take their process down as they load."""
+    tiny = make_tiny_bundle(folder / "bundle")
+    bundle = with_text_rung(tiny, text_rung_that_fails(tiny))
+    spec = Spec(bundle, folder / "index", ("a dog",), ())
+    command = (sys.executable, "-c", CRASH.format(precisions=precisions))
+    launcher = host.HostLauncher(spec, folder, timeout_s=60, command=command)
+    return Session(launcher, spec).check()[0]
+
+
+def test_rung_that_crashes_its_process_is_recorded_and_the_others_are_tried(tmp_path: Path) -> None:
+    ladder = self_test_of_a_crashing_runner(tmp_path, "w8a8")
+    crashed, passed = ladder["text"]
+    assert (crashed["rung"], crashed["status"]) == (0, "skip")
+    assert crashed["why"] == "the process crashed with code -9: Fatal signal 11"
+    assert (passed["rung"], passed["status"]) == (1, "pass")
+    assert ladder["image"][0]["status"] == "pass"
+
+
+def test_where_every_rung_crashes_the_error_names_each(tmp_path: Path) -> None:
+    ladder = self_test_of_a_crashing_runner(tmp_path, "w8a8", "fp32")
+    with pytest.raises(BenchError, match=r"w8a8: the process crashed.*fp32: the process crashed"):
+        choose(ladder, "text")
+
+
+def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
+    spec = Spec(make_tiny_bundle(tmp_path / "bundle"), tmp_path / "index", ("a dog",), ())
+    command = (sys.executable, "-c", "import sys; sys.exit('no runtime at all')")
+    launcher = host.HostLauncher(spec, tmp_path, timeout_s=60, command=command)
+    with pytest.raises(BenchError, match=r"code 1; its last lines:\nno runtime at all"):
+        Session(launcher, spec).check()
 
 
 def test_peak_is_at_least_every_step(bundle: Bundle) -> None:

@@ -22,7 +22,7 @@ COOL = Health(thermal_status=0)
 
 def repeat(ms: float, before: Health = COOL, after: Health = COOL) -> Repeat:
     document = {"samples_ms": {"total": [ms * 0.9, ms, ms * 1.5]}}
-    return Repeat(Watched(document, Memory(1, 1)), before, after)
+    return Repeat(Watched(document, Memory(1, 1), samples=1), before, after)
 
 
 def why(*repeats: Repeat) -> list[str]:

@@ -13,11 +13,10 @@ import pytest
 from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bench.report import html, load_documents, markdown, regressions
+from mcad_mobile.bench.report import html, markdown
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import Found, Result
-from mcad_mobile.errors import BenchError
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
 
@@ -319,76 +318,31 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     assert links == ["#result-1", "#result-2"]
 
 
-def test_result_without_samples_or_ladder_is_still_shown(bundle: Bundle, tmp_path: Path) -> None:
-    """As version 0.1.0 wrote them."""
-    document = judge(bundle, measured())
-    del document["samples_ms"], document["ladder"], document["conditions"]["repeats"]
-    (tmp_path / "old.json").write_text(json.dumps(document))
-    (read,) = load_documents([tmp_path / "old.json"])
-    assert "A search takes 2.5" in text_of(read)
+def of_phone(bundle: Bundle, name: str) -> dict[str, Any]:
+    """Towers alone, on a phone in the cloud."""
+    found = parity_of_an_emulator()
+    found["device"] = {"kind": "aihub", "cpu": name, "os": "Android 15"}
+    found["samples_ms"] = {}
+    found["latency_ms"] = {"text": spread(1.0), "image": spread(2.0)}
+    return judge(bundle, found)
 
 
-def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: Path) -> None:
-    document = judge(bundle, measured())
-    (tmp_path / "two.json").write_text(json.dumps([document, document]))
-    assert load_documents([tmp_path / "two.json"]) == [document, document]
-    (tmp_path / "other.json").write_text('{"schema": "mcad-bundle/1"}')
-    (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "short.json").write_text('{"schema": "mcad-bench/1"}')
-    for name, said in (
-        ("other.json", "mcad-bundle/1"),
-        ("broken.json", "cannot be read"),
-        ("short.json", "lacks bundle"),
-        ("gone.json", "does not exist"),
-    ):
-        with pytest.raises(BenchError, match=said):
-            load_documents([tmp_path / name])
+def charts_of(*documents: dict[str, Any]) -> list[str]:
+    page = Page(html(*documents))
+    return [a["aria-label"] or "" for tag, a in page.tags if tag == "svg"]
 
 
-@pytest.mark.parametrize(
-    ("changed", "worse"),
-    [
-        ({}, []),
-        ({"total": 3.0}, []),
-        ({"total": 3.01}, ["whole search, median"]),
-        ({"peak": 77.0}, ["memory, peak PSS"]),
-        ({"total": 1.0, "peak": 10.0}, []),
-    ],
-)
-def test_only_what_grew_by_more_than_allowed_is_worse(
-    bundle: Bundle, changed: dict[str, float], worse: list[str]
+def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
+    bundle: Bundle,
 ) -> None:
-    before = judge(bundle, measured(total=2.5, peak=64.0))
-    now = judge(bundle, measured(**{"total": 2.5, "peak": 64.0, **changed}))
-    now["latency_ms"]["text"] = before["latency_ms"]["text"]
-    assert [found.what for found in regressions(before, now, 1.2)] == worse
-
-
-def test_regression_says_by_how_much(bundle: Bundle) -> None:
-    before, now = judge(bundle, measured(total=2.0)), judge(bundle, measured(total=3.0))
-    found = regressions(before, now, 1.2)[0]
-    assert str(found) == "whole search, median: 3.00 ms, 1.50 times the baseline's 2.00 ms"
-    assert found.to_json()["ratio"] == 1.5
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "said"),
-    [
-        (("device", "cpu"), "another", "the device was"),
-        (("index", "photos"), 5, "the number of photos"),
-        (("conditions", "threads"), 4, "the number of threads"),
-    ],
-)
-def test_baselines_of_other_circumstances_are_refused(
-    bundle: Bundle, place: tuple[str, str], value: object, said: str
-) -> None:
-    before, now = judge(bundle, measured()), judge(bundle, measured())
-    now[place[0]] = {**now[place[0]], place[1]: value}
-    with pytest.raises(BenchError, match=said):
-        regressions(before, now, 1.2)
-
-
-def test_results_with_nothing_in_common_do_not_pass_unnoticed(bundle: Bundle) -> None:
-    document = judge(bundle, parity_of_an_emulator())
-    with pytest.raises(BenchError, match="no time or memory"):
-        regressions(document, document, 1.2)
+    phones = [of_phone(bundle, name) for name in ("Galaxy S24", "Galaxy S25")]
+    assert charts_of(*phones)[:2] == [
+        "Median of the text tower: tiny, Galaxy S24 1.00 ms; tiny, Galaxy S25 1.00 ms.",
+        "Median of the image tower: tiny, Galaxy S24 2.00 ms; tiny, Galaxy S25 2.00 ms.",
+    ]
+    assert "tiny, Galaxy S25" in markdown(*phones)
+    whole = judge(bundle, measured(total=2.0))
+    search, text, *_ = charts_of(whole, phones[0])
+    assert search.startswith("Median search: tiny, A <CPU> & more 2.00 ms; tiny, Galaxy S24 not me")
+    assert text.startswith("Median of the text tower: tiny, A <CPU> & more 0.50 ms")
+    assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")

@@ -27,12 +27,14 @@ from mcad_mobile.targets import find_target
 @dataclass(frozen=True)
 class AdbDevice:
     """The attached device, or the one with `serial`. `force` measures a bundle that was made for
-    another chip; `runner` is a folder with a built Java runner; `timeout_s` bounds each process.
+    another chip; `runner` is a folder with a built Java runner, `aars` are Android archives whose
+    libraries go into the one that is built; `timeout_s` bounds each process.
     """
 
     serial: str | None = None
     force: bool = False
     runner: Path | None = None
+    aars: tuple[Path, ...] = ()
     timeout_s: float = 1800.0
     name: str = "adb"
     repeats: int = 3
@@ -47,6 +49,11 @@ class AdbDevice:
         facts = read_facts(shell)
         if not self.force:
             check_chip(bundle, facts)
+        if not facts.android and (self.runner or self.aars):
+            raise BenchError(
+                f"{facts.model or 'The device'} runs {facts.os}, which takes no Java runner.",
+                "Leave --runner and --aar out: a board is measured by its own Python.",
+            )
         return shell, facts
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class AdbDevice:
         self, shell: AdbShell, facts: Facts, spec: Spec, scratch: Path, progress: Progress
     ) -> DeviceRunner:
         if facts.android:
-            return java_runner(facts, self.runner, progress)
+            return java_runner(facts, self.runner, self.aars, progress)
         runtimes = [rung.runtime for rung in spec.bundle.text.rungs]
         return python_runner(shell, scratch, runtimes)
 
@@ -81,7 +88,9 @@ class AdbDevice:
         progress: Progress,
     ) -> dict[str, Any]:
         cores = _allowed(shell, facts.fastest_cores(spec.threads))
-        launcher = AdbLauncher(shell, spec, runner.command, cores, self.timeout_s)
+        launcher = AdbLauncher(
+            shell, spec, runner.command, cores, self.timeout_s, emulator=facts.emulator
+        )
         session = Session(launcher, spec, progress)
         ladder, tools = session.check()
         about = {"device": {**facts.to_json(), "pushed_files": len(pushed)}, "tools": tools}
@@ -92,12 +101,12 @@ class AdbDevice:
             **about,
             **measured,
             "measured": [
-                "Memory of a process that only searches, at each step and sampled from outside. "
-                "PSS divides a page among the processes that map it; RSS counts it whole",
+                "Memory of a process that only searches, at each step. PSS divides a page among "
+                "the processes that map it; RSS counts it whole",
                 *counts(spec, measured),
             ],
             "not_measured": [
-                *_left_out(measured, cores),
+                *_left_out(measured, fastest=bool(cores)),
                 "The Android app: this is a process of the shell user, without an interface"
                 if facts.android
                 else "Other load: the board did nothing else meanwhile, as far as we know",
@@ -158,17 +167,20 @@ class AdbLauncher:
 
 
 def check_chip(bundle: Bundle, facts: Facts) -> None:
-    """BenchError if the bundle was made for another chip than the device has. A device that does
-    not say which chip it has, or one of no table, is not refused: rungs that do not load, or give
-    wrong embeddings, are left out by the self-test anyway."""
+    """BenchError if the bundle was made for another chip than the device has, be it one of our
+    table or not. A device that does not say which chip it has, or an emulator, which has none, is
+    not refused: rungs that do not load, or give wrong embeddings, are left out by the self-test
+    anyway."""
     made_for = find_target(bundle.target["id"])
-    there = facts.target
-    if made_for.family == "cpu" or there is None or there.id == made_for.id:
+    there = facts.targets
+    if made_for.family == "cpu" or made_for in there or facts.emulator or not facts.soc:
         return
+    chip = " or ".join(f"{target.id} ({target.chip})" for target in there) or facts.soc
+    export_for = there[0].id if there else "cpu"
     raise BenchError(
         f"{bundle.directory} was made for {made_for.id} ({made_for.chip}); "
-        f"{facts.model or 'this device'} has {there.id} ({there.chip}).",
-        f"mcad-mobile export --target {there.id} --out DIR, or --force to measure the rungs that "
+        f"{facts.model or 'this device'} has {chip}.",
+        f"mcad-mobile export --target {export_for} --out DIR, or --force to measure the rungs that "
         "run anyway.",
     )
 
@@ -204,10 +216,19 @@ def _photos(spec: Spec) -> dict[str, Path]:
     }
 
 
-def _left_out(measured: dict[str, Any], cores: list[int]) -> list[str]:
+def _left_out(measured: dict[str, Any], *, fastest: bool) -> list[str]:
+    """`fastest` says whether the fastest cores were known, and pinned from outside."""
     told = []
-    if not cores:
+    pinned = ", ".join(map(str, measured["conditions"]["pinned_cores"]))
+    if not fastest and pinned:
+        told.append(
+            f"The fastest cores: the device tells no clocks, or has no taskset; core {pinned}, the "
+            "last that the runner may use, was pinned instead"
+        )
+    elif not fastest:
         told.append("Pinned cores: the device tells no clocks or allows no pinning")
+    if not measured["memory_mib"]["samples"]:
+        told.append("Memory from outside the process: the device does not let it be read")
     if "unsupported" in measured["indexing"]:
         told.append(f"Indexing: {measured['indexing']['unsupported']}")
     return told

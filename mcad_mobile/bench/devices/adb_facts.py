@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mcad_mobile.bench.devices.adb_shell import AdbShell
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.errors import TargetError
-from mcad_mobile.targets import Target, find_target
+from mcad_mobile.targets import Target, all_targets, find_target
 
 _MARK = "@@"
+# Android Studio's emulator, old and new, and the virtual device of Android's own builds.
+_EMULATED_HARDWARE = ("goldfish", "ranchu", "cutf_cvm")
 _CORES = (
     "for c in /sys/devices/system/cpu/cpu[0-9]*; do "
     'echo "${c##*cpu} $(cat $c/cpufreq/cpuinfo_max_freq) $(cat $c/cpufreq/scaling_max_freq)"; done'
@@ -48,7 +50,9 @@ class Core:
 
 @dataclass(frozen=True)
 class Facts:
-    """`soc` is the chip's model as the system names it ("SM8750"), or "" where it does not."""
+    """`soc` is the chip's model as the system names it ("SM8750"), or its platform's name
+    ("kalama"), or "" where it tells neither; `emulator` is the program that only plays a phone,
+    or ""."""
 
     android: bool
     model: str
@@ -61,17 +65,20 @@ class Facts:
     memory_available_mib: int
     cores: tuple[Core, ...] = ()
     core_count: int = 0
-    build: str = field(default="")
+    build: str = ""
+    emulator: str = ""
 
     @property
-    def target(self) -> Target | None:
-        """The chip of our table, if it is there."""
-        for name in filter(None, (self.soc, self.soc.partition("-")[0])):
+    def targets(self) -> list[Target]:
+        """The chips of our table that this may be: several where they share a platform's name,
+        none where it is another chip or tells nothing."""
+        model = re.match(r"[A-Z]{2,3}\d{4}", self.soc)  # of SM8750-AC, MT6989W
+        for name in filter(None, (self.soc, model and model.group())):
             try:
-                return find_target(name)
+                return [find_target(name)]
             except TargetError:
                 continue
-        return None
+        return [target for target in all_targets() if target.platform == self.soc.lower()]
 
     def fastest_cores(self, threads: int) -> list[int]:
         """The `threads` cores with the highest clock, of equals the last; none where clocks are
@@ -125,6 +132,7 @@ def read_facts(shell: AdbShell) -> Facts:
             abi=props.get("ro.product.cpu.abi", ""),
             os=f"Android {version} (API {sdk})",
             build=props.get("ro.build.fingerprint", ""),
+            emulator=_emulator(props),
             **common,
         )
     name = re.search(r'^PRETTY_NAME="?(.*?)"?$', told["release"], flags=re.MULTILINE)
@@ -162,6 +170,15 @@ def read_health(shell: AdbShell) -> Health:
         battery_percent=int(level.group(1)) if level else None,
         capped=capped or None,
     )
+
+
+def _emulator(props: dict[str, str]) -> str:
+    """Android's own emulators say what they are in their properties; their processes look like
+    any other."""
+    hardware = props.get("ro.hardware", "")
+    if hardware in _EMULATED_HARDWARE or "1" in map(props.get, ("ro.kernel.qemu", "ro.boot.qemu")):
+        return f"Android Emulator ({hardware or 'qemu'})"
+    return ""
 
 
 def _ask(shell: AdbShell, questions: dict[str, str]) -> dict[str, str]:

@@ -38,15 +38,18 @@ class DeviceRunner:
     command: str
 
 
-def java_runner(facts: Facts, folder: Path | None, progress: Progress) -> DeviceRunner:
-    """The runner of `android_demo/runner`, from `folder` (runner.jar, lib/ABI/*.so) or built.
-    BenchError where neither can be had."""
-    local = _prebuilt(folder, facts.abi) if folder else _built(facts.abi, progress)
+def java_runner(
+    facts: Facts, folder: Path | None, aars: Sequence[Path], progress: Progress
+) -> DeviceRunner:
+    """The runner of `android_demo/runner`, from `folder` (runner.jar, lib/ABI/*.so), or built with
+    the libraries of `aars`. BenchError where neither can be had."""
+    local = _prebuilt(folder, facts.abi) if folder else _built(facts.abi, aars, progress)
     lib = f"{_RUNNER}/lib"
     command = [
         "env",
         f"CLASSPATH={_RUNNER}/runner.jar",
         f"LD_LIBRARY_PATH={lib}",
+        f"ADSP_LIBRARY_PATH={lib}",  # where the NPU's own loader looks for its half of QNN
         "app_process",
         f"-Djava.library.path={lib}",
         f"-Donnxruntime.native.path={lib}",
@@ -69,7 +72,7 @@ def _prebuilt(folder: Path, abi: str) -> dict[str, Path]:
     return {"runner.jar": jar, **{f"lib/{path.name}": path for path in libraries}}
 
 
-def _built(abi: str, progress: Progress) -> dict[str, Path]:
+def _built(abi: str, aars: Sequence[Path], progress: Progress) -> dict[str, Path]:
     try:
         runner = importlib.import_module("mcad_mobile.android.runner")
     except ImportError as error:
@@ -78,7 +81,7 @@ def _built(abi: str, progress: Progress) -> dict[str, Path]:
             "Give a folder with a built one: --runner DIR (docs/bench.md).",
         ) from error
     progress(f"building the runner for {abi}")
-    files: dict[str, Path] = runner.runner_files(abi, progress)
+    files: dict[str, Path] = runner.runner_files(abi, aars, progress)
     return files
 
 

@@ -1,4 +1,4 @@
-"""A phone or board over the adb server: run, push, pull, memory of a process, clean up.
+"""A phone or board over the adb server: run, push, memory of a process, clean up.
 
 All by the `adb` command: it streams standard output and error apart, pushes with compression, and
 starts the server of its own version (docs/architecture.md says why no library).
@@ -13,7 +13,6 @@ import re
 import select
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -146,15 +145,6 @@ class AdbShell:
             if "No space left" in told:
                 raise _no_room(f"{told.splitlines()[-1]}.")
             raise self.broken(f"did not {doing}: {told}")
-
-    def pull(self, place: str) -> bytes:
-        """The bytes of a file on the device."""
-        with tempfile.TemporaryDirectory(prefix="mcad-pull-") as folder:
-            local, doing = Path(folder) / "file", f"give {place}"
-            done = self._adb("pull", place, str(local), timeout_s=_COMMAND_S, doing=doing)
-            if done.returncode or not local.is_file():
-                raise self.broken(f"did not {doing}: {(done.stderr or done.stdout).strip()}")
-            return local.read_bytes()
 
     def _hashes(self) -> dict[str, str]:
         """SHA-256 of every file under ROOT but those of runs, by its path there."""

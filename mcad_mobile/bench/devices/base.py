@@ -89,7 +89,9 @@ class TowerDevice(Protocol):
 
 class Device(Protocol):
     """Where a bundle is run and measured. `repeats` and `cool_down_s` are what it does unless
-    told otherwise."""
+    told otherwise. What measuring takes is a device's own affair: this computer starts processes;
+    over adb, read_facts() describes a device, and AdbShell runs, pushes, looks at the memory of a
+    process and cleans up. Results come on a runner's standard output, so nothing is pulled."""
 
     @property
     def name(self) -> str: ...

@@ -15,7 +15,7 @@ from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Sp
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
-from mcad_mobile.bench.watch import SAMPLE_S, Watched, watch
+from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.versions import tool_versions
 
@@ -48,8 +48,6 @@ class HostDevice:
             **measured,
             "measured": [
                 *MEASURED,
-                f"Memory is also sampled from outside, every {SAMPLE_S * 1e3:.0f} ms while the "
-                "process loads",
                 *counts(spec, measured),
             ],
             "not_measured": [
@@ -78,6 +76,9 @@ def counts(spec: Spec, measured: dict[str, Any]) -> list[str]:
         f"Latency of {spec.searches} searches{times}, stage by stage, after {MEMORY_SEARCHES} to "
         "warm up"
     ]
+    samples = measured["memory_mib"]["samples"]
+    if samples:
+        told.append(f"Memory was also sampled from outside the process, {samples} times")
     if "photos" in measured["indexing"]:
         told.append(
             f"Decoding, image tower and index build of {measured['indexing']['photos']} photos, "

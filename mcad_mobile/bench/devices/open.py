@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mcad_mobile.bench.devices.base import Device, TowerDevice
 from mcad_mobile.errors import BenchError
 
 
-def open_device(name: str, *, force: bool = False, runner: Path | None = None) -> Device:
-    """ "host", "adb" or "adb:SERIAL". BenchError for another name. `force` and `runner` are for
+def open_device(
+    name: str, *, force: bool = False, runner: Path | None = None, aars: Sequence[Path] = ()
+) -> Device:
+    """ "host", "adb" or "adb:SERIAL". BenchError for another name. The other arguments are for
     adb: see AdbDevice."""
     kind, _, which = name.partition(":")
     if name == "host":
@@ -19,7 +22,7 @@ def open_device(name: str, *, force: bool = False, runner: Path | None = None) -
     if kind == "adb":
         from mcad_mobile.bench.devices.adb import AdbDevice
 
-        return AdbDevice(serial=which or None, force=force, runner=runner)
+        return AdbDevice(serial=which or None, force=force, runner=runner, aars=tuple(aars))
     raise BenchError(
         f"No device is called {name!r}.",
         "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",

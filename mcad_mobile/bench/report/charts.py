@@ -142,31 +142,58 @@ class _Bar:
     told: str
 
 
-def comparison_charts(documents: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Median search (with a mark at p99) and peak memory of several results, as bars."""
-    searches, memories = [], []
-    for name, document in zip(labels(documents), documents, strict=True):
-        total = document["latency_ms"].get("total")
-        peak = document["memory_mib"]["peak_pss"]
-        searches.append(_Bar(name, total and total["p50"], total and total["p99"], "{:.2f} ms"))
-        memories.append(_Bar(name, peak, None, "{:.1f} MiB"))
+@dataclass(frozen=True)
+class Comparison:
+    """A chart of several results, with its title and what its bars are."""
+
+    title: str
+    note: str
+    svg: str
+
+
+def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Comparison]:
+    """Median search (with a mark at p99) and peak memory of several results, as bars; where some
+    were measured as towers alone, each tower's median, too. No chart of what none measured."""
+    latencies = [document["latency_ms"] for document in documents]
+    alone = any(latency and "total" not in latency for latency in latencies)
     targets = documents[0]["targets"]
-    return (
-        _bars(searches, targets["search"]["limit_ms"], "ms", "Median search"),
-        _bars(memories, targets["memory"]["limit_mib"], "MiB", "Peak memory"),
-    )
+    names = labels(documents)
+    charts = []
+    stages = {"total": ("Median search", targets["search"]["limit_ms"])}
+    if alone:
+        stages |= {"text": ("Median of the text tower", None)}
+        stages |= {"image": ("Median of the image tower", None)}
+    for stage, (title, limit) in stages.items():
+        taken = [latency.get(stage, {}) for latency in latencies]
+        if any(taken):
+            bars = [
+                _Bar(name, one.get("p50"), one.get("p99"), "{:.2f} ms")
+                for name, one in zip(names, taken, strict=True)
+            ]
+            charts.append(Comparison(title, "ms; mark at p99", _bars(bars, limit, "ms", title)))
+    peaks = [document["memory_mib"]["peak_pss"] for document in documents]
+    if any(peaks):
+        bars = [
+            _Bar(name, peak, None, "{:.1f} MiB") for name, peak in zip(names, peaks, strict=True)
+        ]
+        drawn = _bars(bars, targets["memory"]["limit_mib"], "MiB", "Peak memory")
+        charts.append(Comparison("Peak memory", "PSS, MiB", drawn))
+    return charts
 
 
-def _bars(bars: Sequence[_Bar], limit: float, unit: str, title: str) -> str:
+def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> str:
     told = "; ".join(
         f"{bar.label} {'not measured' if bar.value is None else bar.told.format(bar.value)}"
         for bar in bars
     )
-    furthest = max([limit, *(x for bar in bars for x in (bar.value, bar.mark) if x is not None)])
+    furthest = max(
+        [limit or 0.0, *(x for bar in bars for x in (bar.value, bar.mark) if x is not None)]
+    )
     right = furthest * 1.12
     row, top = 0.44, 0.3
     height = row * len(bars) + top
-    with _axes(height, f"{title}: {told}; limit {limit:g} {unit}.") as (axes, out):
+    alternative = f"{title}: {told}" + (f"; limit {limit:g} {unit}" if limit else "")
+    with _axes(height, f"{alternative}.") as (axes, out):
         axes.set(xlim=(0, right), ylim=(len(bars), -top / row))
         for number, bar in enumerate(bars):
             middle = number + 0.7
@@ -177,8 +204,10 @@ def _bars(bars: Sequence[_Bar], limit: float, unit: str, title: str) -> str:
                 axes.barh(middle, bar.value, height=0.3, color=_ACCENT)
             if bar.mark is not None:
                 axes.plot([bar.mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
-        _limit(axes, [limit, limit], [0, len(bars)])
-        axes.text(limit, -0.1, f"limit {limit:g} {unit}", color=_LIMIT, ha="center", va="bottom")
+        if limit:
+            _limit(axes, [limit, limit], [0, len(bars)])
+            told = f"limit {limit:g} {unit}"
+            axes.text(limit, -0.1, told, color=_LIMIT, ha="center", va="bottom")
     return out[0]
 
 

@@ -21,10 +21,13 @@ HEAD = (
 
 
 def labels(documents: Sequence[dict[str, Any]]) -> list[str]:
-    """What to call each: the bundle's name, with a number where two are the same."""
+    """What to call each: the bundle's name, with the device where two are the same, or else with a
+    number."""
     names = [document["bundle"]["name"] for document in documents]
-    if len(set(names)) == len(names):
-        return names
+    devices = [f"{document['bundle']['name']}, {device_name(document)}" for document in documents]
+    for told in (names, devices):
+        if len(set(told)) == len(told):
+            return told
     return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
 
 

@@ -262,10 +262,7 @@ def _side_by_side(documents: Sequence[dict[str, Any]]) -> str:
         for number, (first, *rest) in enumerate(rows, start=1)
     )
     notes = cautions(documents)
-    search, memory = comparison_charts(documents)
-    charts = _figure("Median search", "ms; mark at p99", search) + _figure(
-        "Peak memory", "PSS, MiB", memory
-    )
+    charts = "".join(_figure(c.title, c.note, c.svg) for c in comparison_charts(documents))
     return (
         f"<section>{table(HEAD, linked, numbers_from=3)}"
         + (
@@ -273,5 +270,6 @@ def _side_by_side(documents: Sequence[dict[str, Any]]) -> str:
             if notes
             else ""
         )
-        + f'</section><section class="grid charts">{charts}</section>\n'
+        + "</section>"
+        + (f'<section class="grid charts">{charts}</section>\n' if charts else "")
     )

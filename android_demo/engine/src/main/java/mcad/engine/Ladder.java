@@ -85,7 +85,8 @@ public final class Ladder {
         if (step.provider() == Tower.Provider.QNN) {
             qnn = library(QNN_LIBRARY);
             if (qnn == null) {
-                throw new McadException(QNN_LIBRARY + " is not there", "Give its AAR: mcad-mobile app --aar PATH.");
+                throw new McadException(QNN_LIBRARY + " is not there",
+                    "Give the AAR that has it: --aar PATH, of mcad-mobile app and bench.");
             }
         }
         return Tower.load(bundle, step.rung(), step.provider(), threads, qnn);

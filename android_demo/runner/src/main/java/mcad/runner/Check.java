@@ -36,7 +36,7 @@ final class Check {
         return Json.object("ladder", ladder);
     }
 
-    private Map<String, Object> rung(String which, int number) throws IOException {
+    private Map<String, Object> rung(String which, int number) throws McadException {
         Bundle.Rung rung = Rungs.of(bundle, which, number);
         Steps.announce("checking " + which + " " + rung.runtime() + " " + rung.precision());
         Map<String, Object> said = Json.object("rung", number, "runtime", rung.runtime(), "precision",
@@ -56,6 +56,10 @@ final class Check {
         } catch (McadException error) {
             said.put("loaded", false);
             said.put("why", error.what);
+        } catch (IOException | RuntimeException | Error error) {
+            // Of a native library, say: the next rung may run.
+            said.put("loaded", false);
+            said.put("why", "it fails on the golden inputs: " + error);
         }
         return said;
     }

@@ -1,0 +1,142 @@
+"""Bench documents read back from files: shown, refused, and compared with a baseline."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_bench_report import measured, parity_of_an_emulator, text_of
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.bench.report import load_documents, markdown, regressions
+from mcad_mobile.bench.run import judge
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import BenchError
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def without(document: dict[str, Any], place: tuple[Any, ...]) -> dict[str, Any]:
+    short = copy.deepcopy(document)
+    part = short
+    for step in place[:-1]:
+        part = part[step]
+    del part[place[-1]]
+    return short
+
+
+def places(part: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where there is a field in a document."""
+    members = part.items() if isinstance(part, dict) else enumerate(part)
+    return [
+        found
+        for name, value in members
+        for found in (
+            *([(*place, name)] if isinstance(part, dict) else []),
+            *(places(value, (*place, name)) if isinstance(value, (dict, list)) else []),
+        )
+    ]
+
+
+def test_what_is_missing_in_a_result_is_named_with_its_file(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "cut.json"
+    document = judge(bundle, measured())
+    named = set()
+    for place in places(document):
+        path.write_text(json.dumps(without(document, place)))
+        try:
+            markdown(*load_documents([path]))
+        except BenchError as error:
+            field = ".".join(map(str, place))
+            assert f"{path} lacks {field}" in str(error) or "schema" in str(error)
+            named.add(field)
+    assert {
+        "device",
+        "device.cpu",
+        "targets.search.limit_ms",
+        "memory_mib.steps.1.pss",
+        "latency_ms.total.p90",
+        "ladder.text.0.cosine_min",
+        "conditions.repeats.0.counted",
+    } <= named
+
+
+def test_result_without_samples_or_ladder_is_still_shown(bundle: Bundle, tmp_path: Path) -> None:
+    """As version 0.1.0 wrote them."""
+    document = judge(bundle, measured())
+    del document["samples_ms"], document["ladder"], document["conditions"]["repeats"]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    (read,) = load_documents([tmp_path / "old.json"])
+    assert "A search takes 2.5" in text_of(read)
+
+
+def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: Path) -> None:
+    document = judge(bundle, measured())
+    (tmp_path / "two.json").write_text(json.dumps([document, document]))
+    assert load_documents([tmp_path / "two.json"]) == [document, document]
+    (tmp_path / "other.json").write_text('{"schema": "mcad-bundle/1"}')
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "short.json").write_text('{"schema": "mcad-bench/1"}')
+    for name, said in (
+        ("other.json", "mcad-bundle/1"),
+        ("broken.json", "cannot be read"),
+        ("short.json", "lacks bundle"),
+        ("gone.json", "does not exist"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            load_documents([tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("changed", "worse"),
+    [
+        ({}, []),
+        ({"total": 3.0}, []),
+        ({"total": 3.01}, ["whole search, median"]),
+        ({"peak": 77.0}, ["memory, peak PSS"]),
+        ({"total": 1.0, "peak": 10.0}, []),
+    ],
+)
+def test_only_what_grew_by_more_than_allowed_is_worse(
+    bundle: Bundle, changed: dict[str, float], worse: list[str]
+) -> None:
+    before = judge(bundle, measured(total=2.5, peak=64.0))
+    now = judge(bundle, measured(**{"total": 2.5, "peak": 64.0, **changed}))
+    now["latency_ms"]["text"] = before["latency_ms"]["text"]
+    assert [found.what for found in regressions(before, now, 1.2)] == worse
+
+
+def test_regression_says_by_how_much(bundle: Bundle) -> None:
+    before, now = judge(bundle, measured(total=2.0)), judge(bundle, measured(total=3.0))
+    found = regressions(before, now, 1.2)[0]
+    assert str(found) == "whole search, median: 3.00 ms, 1.50 times the baseline's 2.00 ms"
+    assert found.to_json()["ratio"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("device", "cpu"), "another", "the device was"),
+        (("index", "photos"), 5, "the number of photos"),
+        (("conditions", "threads"), 4, "the number of threads"),
+    ],
+)
+def test_baselines_of_other_circumstances_are_refused(
+    bundle: Bundle, place: tuple[str, str], value: object, said: str
+) -> None:
+    before, now = judge(bundle, measured()), judge(bundle, measured())
+    now[place[0]] = {**now[place[0]], place[1]: value}
+    with pytest.raises(BenchError, match=said):
+        regressions(before, now, 1.2)
+
+
+def test_results_with_nothing_in_common_do_not_pass_unnoticed(bundle: Bundle) -> None:
+    document = judge(bundle, parity_of_an_emulator())
+    with pytest.raises(BenchError, match="no time or memory"):
+        regressions(document, document, 1.2)
