@@ -90,7 +90,8 @@ def test_no_change_of_bytes_makes_a_reader_crash_hang_or_read_outside(tmp_path: 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    opened, used = map(int, done.stdout.split())
+    opened, used, scans = map(int, done.stdout.split())
     # Enough mutants get past the header for the parts behind it to be what is tested.
     assert opened > 200
     assert used > opened
+    assert scans > opened
