@@ -71,7 +71,7 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         document = json.loads(raw)
         schema = document["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(file, f"it is not the JSON that was written ({error!r})") from error
     if schema != SCHEMA:
         raise PhotoIndexError(
@@ -84,7 +84,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise _damaged(file, f"it has CRC-32 {crc}, and says {document.get('crc32')!r}")
     try:
         manifest = _parse(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(file, f"a field is missing or of another kind ({error!r})") from error
     _check(manifest, file)
     return manifest

@@ -27,7 +27,7 @@ from mcad_mobile.index.merge import segment_items
 from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
 from mcad_mobile.index.rotation import unrotate
 from mcad_mobile.index.search import Hits, LiveSegment, search_segments
-from mcad_mobile.index.writer import IndexWriter, locked, remove_strays
+from mcad_mobile.index.writer import IndexWriter, locked, remove_strays, writing
 
 
 class PhotoIndex:
@@ -53,26 +53,30 @@ class PhotoIndex:
     def create(cls, directory: Path, *, dim: int, student_sha256: str, student: str) -> PhotoIndex:
         """Make an empty index of `dim` dimensions, a multiple of 8 up to 4096, and commit it.
 
-        PhotoIndexError when `dim` is another number or the directory has an index already.
+        PhotoIndexError when `dim` is another number, the directory has an index already or cannot
+        be written.
         """
         if dim % 8 or not 8 <= dim <= MAX_DIM:
             raise PhotoIndexError(
                 f"An index of {dim} dimensions can't be made: not a multiple of 8 up to {MAX_DIM}.",
                 "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
             )
-        directory.mkdir(parents=True, exist_ok=True)
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
         with locked(directory):
             if (directory / NAME).exists():
                 raise PhotoIndexError(
                     f"There is an index at {directory} already.",
                     "Open it to add photos, or delete that directory first.",
                 )
-            write_manifest(directory, Manifest(1, dim, student, student_sha256))
+            with writing(directory):
+                write_manifest(directory, Manifest(1, dim, student, student_sha256))
         return cls.open(directory)
 
     @classmethod
     def open(cls, directory: Path | str, *, faiss: bool = True) -> PhotoIndex:
-        """Open the last commit. PhotoIndexError: missing, damaged, or of an unknown schema.
+        """Open the last commit. PhotoIndexError: missing, unreadable, damaged, or of an unknown
+        schema.
 
         Scans with faiss where that is installed; importing it takes 13 MiB, which `faiss=False`
         saves. The results are the same.
@@ -170,13 +174,16 @@ class PhotoIndex:
         with locked(self._directory):
             # A rename that a crashed writer could not flush must be safe before files that only
             # the commit before it names are deleted.
-            sync_directory(self._directory)
+            with writing(self._directory):
+                sync_directory(self._directory)
             manifest, segments = _load(self._directory)
             remove_strays(self._directory, manifest)
-            with tempfile.TemporaryFile(dir=self._directory, buffering=0) as spool:
+            with writing(self._directory):
+                spool = tempfile.TemporaryFile(dir=self._directory, buffering=0)
+            with spool:
                 writer = IndexWriter(self._directory, manifest, segments, spool)
                 yield writer
-                writer.commit()
+                writer._commit()
             self._commit = _load(self._directory)
             remove_strays(self._directory, self._commit[0])
 
@@ -216,17 +223,23 @@ class PhotoIndex:
 
 def _load(directory: Path) -> tuple[Manifest, tuple[LiveSegment, ...]]:
     """Read the manifest and map its segments, again if a commit replaced them in between."""
-    manifest = read_manifest(directory)
-    while True:
-        try:
-            return manifest, tuple(_open_all(directory, manifest))
-        except FileNotFoundError as error:
-            newer = read_manifest(directory)
-            if newer.generation == manifest.generation:
-                raise damaged(
-                    Path(error.filename), "the manifest names it, and it is gone"
-                ) from None
-            manifest = newer
+    try:
+        manifest = read_manifest(directory)
+        while True:
+            try:
+                return manifest, tuple(_open_all(directory, manifest))
+            except FileNotFoundError as error:
+                newer = read_manifest(directory)
+                if newer.generation == manifest.generation:
+                    raise damaged(
+                        Path(error.filename), "the manifest names it, and it is gone"
+                    ) from None
+                manifest = newer
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be read: {error}.",
+            "Check permissions and the limit of open files, then run it again.",
+        ) from error
 
 
 def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:

@@ -44,7 +44,8 @@ _FEEDBACK_DIM = 1024
 
 
 class IndexWriter:
-    """Adds, moves and deletes photos; nothing is visible to a reader before `commit`.
+    """Adds, moves and deletes photos; nothing is visible to a reader before the commit, when the
+    block of `PhotoIndex.writer` ends.
 
     `spool` is an empty, unbuffered file, where new embeddings wait.
     """
@@ -85,10 +86,8 @@ class IndexWriter:
         if stamps is None:
             stamps = np.zeros((len(raw), 2), np.uint32)
         first = self._spool.count
-        try:
+        with writing(self._directory):
             self._spool.append(rotate(rows), stamps.astype(np.uint32).reshape(len(raw), 2))
-        except OSError as error:
-            raise _unwritable(self._directory, error) from error
         self._bury(raw)
         for row, path in enumerate(raw, start=first):
             self._restamped.pop(path, None)
@@ -125,17 +124,15 @@ class IndexWriter:
         """Have the commit leave one segment without tombstones."""
         self._merge_all = True
 
-    def commit(self) -> None:
+    def _commit(self) -> None:
         """Write one segment and the manifest that names it; without changes, do nothing."""
         tidy = len(self._segments) <= 1 and not any(self._deleted)
         if not self._changed and (tidy or not self._merge_all):
             return
-        try:
-            self._commit()
-        except OSError as error:
-            raise _unwritable(self._directory, error) from error
+        with writing(self._directory):
+            self._write_commit()
 
-    def _commit(self) -> None:
+    def _write_commit(self) -> None:
         live = [
             s.segment.photos - len(d) for s, d in zip(self._segments, self._deleted, strict=True)
         ]
@@ -232,29 +229,42 @@ class IndexWriter:
 
 
 @contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn the errors of a disk that refuses to write into PhotoIndexError."""
+    try:
+        yield
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be written: {error}.",
+            "Check free space, permissions and the limit of open files, then run it again; no "
+            "photo that was indexed is lost.",
+        ) from error
+
+
+@contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the directory's writer lock; PhotoIndexError when another writer has it."""
-    try:
+    with writing(directory):
         lock = (directory / LOCK_NAME).open("ab")
-    except OSError as error:
-        raise _unwritable(directory, error) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PhotoIndexError(
-                f"Another writer is at work on the index {directory}.",
-                "Wait until it is done, then run this again. Searching is possible meanwhile.",
-            ) from None
+        with writing(directory):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PhotoIndexError(
+                    f"Another writer is at work on the index {directory}.",
+                    "Wait until it is done, then run this again. Searching is possible meanwhile.",
+                ) from None
         yield
 
 
 def remove_strays(directory: Path, manifest: Manifest) -> None:
     """Delete segments and temporary files that `manifest`, the last commit, does not name."""
     named = {entry.file for entry in manifest.segments}
-    for file in directory.iterdir():
-        if is_disposable(file.name) and file.name not in named:
-            file.unlink(missing_ok=True)
+    with writing(directory):
+        for file in directory.iterdir():
+            if is_disposable(file.name) and file.name not in named:
+                file.unlink(missing_ok=True)
 
 
 def _checked_paths(paths: Sequence[str]) -> list[bytes]:
@@ -288,10 +298,3 @@ def _checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim
         )
     scaled: F32 = rows / norms[:, None]
     return scaled
-
-
-def _unwritable(directory: Path, error: OSError) -> PhotoIndexError:
-    return PhotoIndexError(
-        f"The index {directory} could not be written: {error}.",
-        "Check free space and permissions, then run it again; no photo that was indexed is lost.",
-    )

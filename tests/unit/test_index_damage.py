@@ -127,6 +127,10 @@ def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
         {"segments": None},
         {"segments": [{"file": "segment-00000002.mcs"}]},
         {"generation": "many"},
+        {"generation": float("inf")},
+        {"generation": float("nan")},
+        {"dim": 1e400},
+        {"segments": [{"file": "segment-00000002.mcs", "photos": float("-inf")}]},
         {"student": None, "dim": []},
     ],
 )
@@ -137,6 +141,14 @@ def test_a_manifest_with_fields_of_another_kind_is_damaged(
     rewrite_manifest(tmp_path, change)
     with pytest.raises(PhotoIndexError, match="damaged"):
         PhotoIndex.open(tmp_path)
+
+
+def test_a_manifest_of_brackets_in_brackets_is_damaged(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for text in ("[" * 200_000, '{"schema": ' * 100_000):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(PhotoIndexError, match="damaged"):
+            PhotoIndex.open(tmp_path)
 
 
 def test_tombstones_outside_a_segment_are_damage(tmp_path: Path) -> None:

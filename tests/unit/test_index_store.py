@@ -162,6 +162,15 @@ def test_an_empty_path_is_refused(tmp_path: Path) -> None:
         writer.add([""], unit(np.ones((1, 64))))
 
 
+@pytest.mark.parametrize("path", ["\ud800", "a/\udfff.jpg", "\ud83d\udc15.jpg"])
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, path: str) -> None:
+    index = filled(tmp_path)
+    with pytest.raises(PhotoIndexError, match="no character"), index.writer() as writer:
+        writer.add([path], unit(np.ones((1, 64))))
+    with pytest.raises(PhotoIndexError, match="no character"):
+        index.embedding(path)
+
+
 def test_compacting_keeps_results_and_drops_tombstones(tmp_path: Path) -> None:
     photos, queries = photos_and_queries(3000, 20)
     index = create(tmp_path)
