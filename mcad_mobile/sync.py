@@ -207,8 +207,7 @@ def _settle_gone(
         return set()
     moves = _moves(work, gone)
     with index.writer() as writer:
-        for new, (old, stamp) in moves.items():
-            writer.move(old, new, stamp)
+        writer.move([(old, new, stamp) for new, (old, stamp) in moves.items()])
         result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
     result.moved = len(moves)
     return set(moves)
@@ -337,8 +336,7 @@ class _Batch:
                         np.stack([embedding for _, embedding in added]),
                         np.array([read.stamp for read, _ in added], np.uint32),
                     )
-                for read in touched:
-                    writer.move(read.path, read.path, read.stamp)
+                writer.move([(read.path, read.path, read.stamp) for read in touched])
             self._result.added += sum(not read.known for read, _ in added)
             self._result.changed += sum(read.known for read, _ in added)
             self._result.unchanged += len(touched)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +178,11 @@ class PhotoIndex:
                 sync_directory(self._directory)
             manifest, segments = _load(self._directory)
             remove_strays(self._directory, manifest)
-            with writing(self._directory):
-                spool = tempfile.TemporaryFile(dir=self._directory, buffering=0)
-            with spool:
+            with ExitStack() as files:
+                with writing(self._directory):
+                    spool = files.enter_context(
+                        tempfile.TemporaryFile(dir=self._directory, buffering=0)
+                    )
                 writer = IndexWriter(self._directory, manifest, segments, spool)
                 yield writer
                 writer._commit()

@@ -36,6 +36,9 @@ from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.index.search import LiveSegment
 
+# Old path, new path, stamp.
+Move = tuple[str, str, tuple[int, int]]
+
 LOCK_NAME = "lock"
 # Photos that a covariance is taken from, and the width up to which it is worth its time.
 _FEEDBACK_FROM = 256
@@ -88,37 +91,36 @@ class IndexWriter:
         first = self._spool.count
         with writing(self._directory):
             self._spool.append(rotate(rows), stamps.astype(np.uint32).reshape(len(raw), 2))
-        self._bury(raw)
+        self._take(raw)
         for row, path in enumerate(raw, start=first):
-            self._restamped.pop(path, None)
             self._pending[path] = (len(self._segments), row)
         self._changed = self._changed or bool(raw)
 
-    def move(self, old: str, new: str, stamp: tuple[int, int]) -> bool:
-        """Give a committed photo another path and stamp, and keep its embedding; both paths may be
-        the same. What was at `new` is replaced. False when there is no photo at `old`."""
-        before, after = path_to_bytes(old), _checked_paths([new])[0]
-        for number, (live, dead) in enumerate(zip(self._segments, self._deleted, strict=True)):
-            for _, row in live.segment.paths.find([before]):
-                if row in dead:
-                    continue
-                dead.add(row)
-                self._bury([after])
-                self._pending[after] = (number, row)
-                self._restamped[after] = stamp
-                self._changed = True
-                return True
-        return False
+    def move(self, moves: Sequence[Move]) -> int:
+        """Give photos other paths and stamps, all at once, and keep their embeddings; return how
+        many there were. Moves are (old path, new path, stamp); both paths may be the same.
+
+        Two photos thus swap names in one call. What is at a new path and not moved away itself is
+        replaced; of a path moved to twice the last photo stays. Unknown old paths are passed over.
+        PhotoIndexError when a new path is empty or longer than 65535 bytes.
+        """
+        before = [path_to_bytes(old) for old, _, _ in moves]
+        after = _checked_paths([new for _, new, _ in moves])
+        taken = self._take(before)
+        placed = [
+            (taken.pop(old), new, stamp)
+            for old, new, (_, _, stamp) in zip(before, after, moves, strict=True)
+            if old in taken
+        ]
+        self._take([new for _, new, _ in placed])
+        for at, new, stamp in placed:
+            self._pending[new] = at
+            self._restamped[new] = stamp
+        return len(placed)
 
     def delete(self, paths: Sequence[str]) -> int:
         """Delete photos and return how many there were; unknown paths are passed over."""
-        raw = list({path_to_bytes(path): None for path in paths})
-        count = self._bury(raw)
-        for path in raw:
-            count += self._pending.pop(path, None) is not None
-            self._restamped.pop(path, None)
-        self._changed = self._changed or count > 0
-        return count
+        return len(self._take([path_to_bytes(path) for path in paths]))
 
     def merge_all(self) -> None:
         """Have the commit leave one segment without tombstones."""
@@ -218,14 +220,20 @@ class IndexWriter:
         sample = embeddings_of(self._sources()[number], rows)
         return error_feedback(sample - (sample @ axis)[:, None] * axis)
 
-    def _bury(self, raw: Sequence[bytes]) -> int:
-        """Mark the committed photos of these paths deleted; return how many were not yet."""
-        count = 0
-        for live, dead in zip(self._segments, self._deleted, strict=True):
-            rows = {row for _, row in live.segment.paths.find(raw)} - dead
-            dead |= rows
-            count += len(rows)
-        return count
+    def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """Take out the photos of these paths, committed or pending; return where each is."""
+        taken = {}
+        for number, (live, dead) in enumerate(zip(self._segments, self._deleted, strict=True)):
+            for position, row in live.segment.paths.find(raw):
+                if row not in dead:
+                    dead.add(row)
+                    taken[raw[position]] = (number, row)
+        for path in raw:
+            self._restamped.pop(path, None)
+            if path in self._pending:
+                taken[path] = self._pending.pop(path)
+        self._changed = self._changed or bool(taken)
+        return taken
 
 
 @contextmanager

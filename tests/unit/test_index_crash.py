@@ -40,7 +40,7 @@ owner, name = {
     "rename": (Path, "replace"),
     "encode": (merge, "encode"),
     "unlink": (Path, "unlink"),
-    "spool": (writer.IndexWriter, "_bury"),
+    "spool": (writer.IndexWriter, "_take"),
 }[function]
 setattr(owner, name, before(getattr(owner, name)))
 with index.writer() as changes:

@@ -91,7 +91,13 @@ def test_a_writer_that_is_killed_twenty_times_loses_no_photo(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_writer_that_is_killed_two_hundred_times_loses_no_photo(tmp_path: Path) -> None:
-    assert survive(tmp_path / "index", kills=200, seed=2) == {"add", "delete", "move", "compact"}
+    assert survive(tmp_path / "index", kills=200, seed=2) == {
+        "add",
+        "delete",
+        "move",
+        "rotate",
+        "compact",
+    }
 
 
 @contextmanager

@@ -22,7 +22,7 @@ PATHS = ("a", "a/b.jpg", "a/bc.jpg", "ä.jpg", "\udcff.jpg", "z" * 300 + "1", "z
 CHANGES = st.lists(
     st.builds(
         Change,
-        st.sampled_from(["add", "add", "delete", "move", "compact"]),
+        st.sampled_from(["add", "add", "delete", "move", "rotate", "chain", "compact"]),
         st.lists(st.sampled_from(PATHS), min_size=1, max_size=6).map(tuple),
         st.integers(0, 5),
     ),
