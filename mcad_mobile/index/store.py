@@ -250,4 +250,4 @@ def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, np.array(entry.deleted, np.intp))
+        yield LiveSegment(segment, entry.deleted)

@@ -67,7 +67,7 @@ class IndexWriter:
         # Photos to write: number of the source (the spool comes after the segments) and row.
         self._pending: dict[bytes, tuple[int, int]] = {}
         self._restamped: dict[bytes, tuple[int, int]] = {}
-        self._deleted = [set(map(int, live.deleted)) for live in segments]
+        self._deleted = [set(live.deleted.tolist()) for live in segments]
         self._changed = False
         self._merge_all = False
 
@@ -142,10 +142,8 @@ class IndexWriter:
         plan = plan_merge(live, [len(d) for d in self._deleted], len(self._pending), axis_photos)
         absorbed = tuple(range(len(live))) if self._merge_all else plan.absorbed
         entries = [
-            replace(entry, deleted=tuple(sorted(dead)))
-            for i, (entry, dead) in enumerate(
-                zip(self._manifest.segments, self._deleted, strict=True)
-            )
+            replace(entry, deleted=self._current(i).deleted)
+            for i, entry in enumerate(self._manifest.segments)
             if i not in absorbed
         ]
         generation = self._manifest.generation + 1
@@ -171,7 +169,7 @@ class IndexWriter:
                     self._feedback(axis, live, pending),
                 ),
             )
-            entries.append(SegmentEntry(name, photos, crc))
+            entries.append(SegmentEntry(name, photos, crc, np.empty(0, np.intp)))
         write_manifest(
             self._directory,
             replace(self._manifest, generation=generation, segments=tuple(entries)),
