@@ -93,7 +93,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Make `manifest` the last commit: write, fsync, rename, fsync of the directory."""
+    """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
     document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
     blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()
@@ -102,6 +102,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         out.write(blank[: _CRC_AT.start] + crc + blank[_CRC_AT.stop :])
         out.flush()
         os.fsync(out.fileno())
+    # The names of what the manifest names must not be flushed after the rename.
+    sync_directory(directory)
     temporary.replace(directory / NAME)
     sync_directory(directory)
 

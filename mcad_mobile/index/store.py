@@ -62,7 +62,11 @@ class PhotoIndex:
                 "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
             )
         with writing(directory):
+            made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
             directory.mkdir(parents=True, exist_ok=True)
+            # Nor may a power cut take the directory that a commit lies in.
+            for folder in made:
+                sync_directory(folder.parent)
         with locked(directory):
             if (directory / NAME).exists():
                 raise PhotoIndexError(
