@@ -68,7 +68,7 @@ class PhotoIndex:
             for folder in made:
                 sync_directory(folder.parent)
         with locked(directory):
-            if (directory / NAME).exists():
+            if cls.exists(directory):
                 raise PhotoIndexError(
                     f"There is an index at {directory} already.",
                     "Open it to add photos, or delete that directory first.",
@@ -76,6 +76,14 @@ class PhotoIndex:
             with writing(directory):
                 write_manifest(directory, Manifest(1, dim, student, student_sha256))
         return cls.open(directory)
+
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Say whether there is an index: a directory whose first commit never came is none."""
+        try:
+            return (directory / NAME).exists()
+        except OSError:  # what can't be looked at is told by whoever tries to use it
+            return False
 
     @classmethod
     def open(cls, directory: Path | str, *, faiss: bool = True) -> PhotoIndex:
