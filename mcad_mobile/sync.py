@@ -61,18 +61,22 @@ def sync_folder(
     index: PhotoIndex,
     folder: Path,
     progress: Progress = lambda done, total: None,
+    *,
+    drop_gone: bool = False,
 ) -> Synced:
-    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone.
+    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone,
+    unless `drop_gone`, which drops those whose files are gone.
 
     Subfolders are read, links to folders are not followed. A subfolder that cannot be listed loses
     no photo. Memory does not grow with the number of files. PhotoError when the folder is missing
-    or holds no photo: an empty mount point is no reason to drop what the index has of it.
+    or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop what the
+    index has of it. PhotoIndexError, before anything is done, when another writer is at work.
     """
     folder = folder.resolve()
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
     result = Synced()
-    with tempfile.TemporaryFile() as file:
+    with index.exclusive(), tempfile.TemporaryFile() as file:
         work = _Worklist(file)
         census = index.census()
         photos = _walk(folder, result.skipped)
@@ -83,7 +87,7 @@ def sync_folder(
                     result.unchanged += 1
                 else:
                     work.put(path, known)
-        if not work.count and not result.unchanged:
+        if not work.count and not result.unchanged and not drop_gone:
             kinds = ", ".join(sorted(PHOTO_SUFFIXES))
             raise PhotoError(
                 f"No photos in {folder} (looked for {kinds}, subfolders too).",
@@ -100,6 +104,8 @@ def sync_folder(
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in moved)
         _embed_all(engine, index, todo, result, lambda done: progress(done, total))
+        if drop_gone:
+            result.removed += prune(index)
     return result
 
 
@@ -109,16 +115,18 @@ def add_photos(
     photos: Sequence[Path],
     progress: Progress = lambda done, total: None,
 ) -> Synced:
-    """Embed those of `photos` that `index` lacks or that have changed, and drop none."""
+    """Embed those of `photos` that `index` lacks or that have changed, and drop none.
+    PhotoIndexError, before anything is done, when another writer is at work."""
     result = Synced()
-    census = index.census()
-    todo: list[tuple[str, Stamp | None]] = []
-    for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
-        if known is not None and known != (0, 0) and known[0] == _stat_or_none(photo):
-            result.unchanged += 1
-        else:
-            todo.append((str(photo), known))
-    _embed_all(engine, index, todo, result, lambda done: progress(done, len(photos)))
+    with index.exclusive():
+        census = index.census()
+        todo: list[tuple[str, Stamp | None]] = []
+        for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
+            if known is not None and known != (0, 0) and known[0] == _stat_or_none(photo):
+                result.unchanged += 1
+            else:
+                todo.append((str(photo), known))
+        _embed_all(engine, index, todo, result, lambda done: progress(done, len(photos)))
     return result
 
 
@@ -128,8 +136,9 @@ def has_photos(folder: Path) -> bool:
 
 
 def prune(index: PhotoIndex) -> int:
-    """Drop the photos whose files are gone, wherever they were; return how many."""
-    gone = [path for path, _ in index.census().missing("") if not Path(path).exists()]
+    """Drop the photos whose files are gone, wherever they were; return how many. What cannot be
+    looked up is not known to be gone."""
+    gone = [path for path, _ in index.census().missing("") if _is_gone(path)]
     if not gone:
         return 0
     with index.writer() as writer:
@@ -155,6 +164,16 @@ def _stat_or_none(path: Path) -> int | None:
         return stat_stamp(path.stat())
     except (OSError, ValueError):
         return None
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116  a path of any bytes
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int]]:

@@ -24,7 +24,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.sync import has_photos, prune, sync_folder
+from mcad_mobile.sync import has_photos, sync_folder
 
 
 def index(
@@ -62,10 +62,12 @@ def index(
     engine = SearchEngine(loaded, runtime=runtime, threads=threads or os.cpu_count() or 1)
     with progress_bar() as advance:
         result = sync_folder(
-            engine, photo_index, photos, lambda done, total: advance("photos", done, total)
+            engine,
+            photo_index,
+            photos,
+            lambda done, total: advance("photos", done, total),
+            drop_gone=drop_gone,
         )
-    if drop_gone:
-        result.removed += prune(photo_index)
     seconds = time.perf_counter() - started
     document = {
         "index": str(directory),

@@ -48,6 +48,8 @@ class PhotoIndex:
         self._directory = directory
         self._commit = (manifest, segments)
         self._faiss = faiss
+        # Whether `exclusive` holds the lock for the next writer.
+        self._lends_lock = False
 
     @classmethod
     def create(cls, directory: Path, *, dim: int, student_sha256: str, student: str) -> PhotoIndex:
@@ -177,13 +179,38 @@ class PhotoIndex:
             )
 
     @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep all other writers out over several of this object's, which begin with the last
+        commit on disk; readers are not held up. PhotoIndexError when another writer is at work."""
+        with self._locked():
+            self._commit = _load(self._directory)
+            self._lends_lock = True
+            try:
+                yield
+            finally:
+                self._lends_lock = False
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._lends_lock:
+            with locked(self._directory):
+                yield
+            return
+        # Lent to one at a time: a second writer of this object's is refused like any other.
+        self._lends_lock = False
+        try:
+            yield
+        finally:
+            self._lends_lock = True
+
+    @contextmanager
     def writer(self) -> Iterator[IndexWriter]:
         """Open the index for changes: one commit when the block ends, none when it raises.
 
         Starts from the last commit on disk, whoever made it. PhotoIndexError when another writer
         holds the lock or the disk refuses.
         """
-        with locked(self._directory):
+        with self._locked():
             # A rename that a crashed writer could not flush must be safe before files that only
             # the commit before it names are deleted.
             with writing(self._directory):

@@ -198,6 +198,33 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> N
     assert other.photos == 300
 
 
+def test_a_lock_that_is_held_over_several_commits_is_lent_to_one_writer_at_a_time(
+    tmp_path: Path,
+) -> None:
+    index = filled(tmp_path)
+    other = PhotoIndex.open(tmp_path)
+    with other.writer() as writer:
+        writer.delete(names(1))
+    with index.exclusive():
+        assert index.photos == 299
+        for _ in range(2):
+            with index.writer() as writer:
+                writer.delete(index.paths()[:1])
+                with pytest.raises(PhotoIndexError, match="Another writer"), index.writer():
+                    pass
+            with pytest.raises(PhotoIndexError, match="Another writer"), other.writer():
+                pass
+        with index.exclusive(), index.writer() as writer:
+            writer.delete(index.paths()[:1])
+        index.compact()
+    with other.writer() as writer:
+        assert writer.delete(other.paths()) == 296
+    with pytest.raises(RuntimeError), index.exclusive():
+        raise RuntimeError
+    with other.exclusive():
+        assert other.photos == 0
+
+
 def test_a_writer_in_another_process_is_refused_too(tmp_path: Path) -> None:
     index = filled(tmp_path)
     code = (

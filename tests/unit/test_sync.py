@@ -155,6 +155,26 @@ def test_an_empty_or_missing_folder_drops_nothing_unless_pruned(engine, index, f
     assert index.photos == 0
 
 
+def test_pruning_keeps_photos_that_cannot_be_looked_up(engine, index, folder, monkeypatch):
+    sync_folder(engine, index, folder)
+    long = str(folder / ("x" * 300)) + ".jpg"
+    with index.writer() as writer:
+        writer.add([long], np.eye(1, index.dim, dtype=np.float32))
+    for path in files(folder):
+        Path(path).unlink()
+    stat = os.stat
+
+    def refuse(path, *args, **kwargs):
+        if "beach" in os.fsdecode(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert prune(index) == 3
+    assert index.photos == 4
+    assert long in index.paths()
+
+
 def test_a_subfolder_that_cannot_be_listed_keeps_its_photos(engine, index, folder, monkeypatch):
     sync_folder(engine, index, folder)
     scandir = os.scandir
@@ -259,13 +279,42 @@ def test_long_runs_commit_now_and_then(engine, index, folder, monkeypatch):
     assert held == [0, 0, 2, 2, 4, 4, 6]
 
 
-def test_another_writer_is_an_error_and_not_a_lost_run(engine, index, folder):
+def test_a_run_beside_a_writer_is_refused_before_it_reads_a_photo(engine, index, folder, embedded):
     sync_folder(engine, index, folder)
     paint(folder / "new.png", "blue")
     other = PhotoIndex.open(index._directory)
+    embedded.clear()
     with other.writer(), pytest.raises(PhotoIndexError, match="Another writer"):
         sync_folder(engine, index, folder)
+    assert embedded == []
+    with other.writer(), pytest.raises(PhotoIndexError, match="Another writer"):
+        engine.index_photos(index, [folder / "new.png"])
+    assert embedded == []
     assert counts(sync_folder(engine, index, folder)) == (1, 0, 0, 0, 6)
+
+
+def test_no_other_writer_comes_between_the_commits_of_a_run(engine, index, folder, monkeypatch):
+    monkeypatch.setattr(sync, "_COMMIT_PHOTOS", 2)
+    other = PhotoIndex.open(index._directory)
+
+    def try_to_write(done, total):
+        with pytest.raises(PhotoIndexError, match="Another writer"), other.writer():
+            pass
+        PhotoIndex.open(index._directory).search(engine.embed_text("a dog"))
+
+    assert sync_folder(engine, index, folder, try_to_write).added == 6
+    with other.writer() as writer:
+        writer.delete(index.paths())
+
+
+def test_a_run_begins_with_what_others_have_committed_since_the_index_was_opened(
+    engine, index, folder, embedded
+):
+    stale = PhotoIndex.open(index._directory)
+    sync_folder(engine, index, folder)
+    embedded.clear()
+    assert counts(sync_folder(engine, stale, folder)) == (0, 0, 0, 0, 6)
+    assert embedded == []
 
 
 # Lists a folder of 200,000 photos that the index holds, and says how much memory that took.
