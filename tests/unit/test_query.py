@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny_bundle import make_tiny_bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
+from mcad_mobile.index import duplicates
 from mcad_mobile.query import Part, compose, match_threshold
 
 
@@ -155,6 +157,63 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(tmp_path: Path
     linked = {frozenset({i}) for pair in pairs for i in pair}
     assert {one for one in together if len(one) == 1} == linked
     assert len(groups[0]) == max(map(len, groups)) >= 3
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pairs of codes were compared, some at a time."""
+    counts: list[int] = []
+    pairs_of_equal = duplicates._pairs_of_equal
+
+    def noted(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for a, b in pairs_of_equal(keys):
+            counts.append(len(a))
+            yield a, b
+
+    monkeypatch.setattr(duplicates, "_pairs_of_equal", noted)
+    return counts
+
+
+def test_twenty_thousand_copies_are_found_without_comparing_them_all(
+    tmp_path: Path, compared: list[int]
+) -> None:
+    index, photos = duplicated(tmp_path)
+    index.near_duplicates()
+    before = sum(compared)
+    compared.clear()
+    for part in ("a", "b"):
+        with index.writer() as writer:
+            writer.add(names(10_000, part), np.repeat(photos[20:21], 10_000, axis=0))
+    assert index.near_duplicates()[0] == [
+        *names(10_000, "a"),
+        *names(10_000, "b"),
+        "photo/000020.jpg",
+    ]
+    assert sum(compared) < 2 * before + 1000
+
+
+def test_copies_bring_the_likes_of_each_into_one_group_and_no_others(tmp_path: Path) -> None:
+    index, photos = duplicated(tmp_path)
+    before = index.near_duplicates(0.97)
+    of = {path: group for group in before for path in group}
+    copied = names(60)
+    for part, count in (("copy", 60), ("later", 30)):  # the later ones in a segment of their own
+        with index.writer() as writer:
+            writer.add(names(count, part), photos[:count])
+            writer.delete([f"{part}/000007.jpg"])
+    expected = {frozenset(group) for group in before if not {*group} & {*copied}}
+    there = {
+        f"{part}/{row:06d}.jpg"
+        for part, count in (("copy", 60), ("later", 30))
+        for row in range(count)
+        if row != 7
+    }
+    for path in copied:
+        group = of.get(path, [path])
+        copies = {path.replace("photo", part) for path in group for part in ("copy", "later")}
+        expected.add(frozenset({*group, *(copies & there)}))
+    expected = {group for group in expected if len(group) > 1}
+    assert {frozenset(group) for group in index.near_duplicates(0.97)} == expected
 
 
 def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:
