@@ -204,17 +204,19 @@ def test_files_that_are_no_photos_are_skipped_and_listed(engine, index, folder):
     for name, data in bad.items():
         (folder / name).write_bytes(data)
     Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")  # 12 kB of file, 1.2 GB of RGB
+    Image.new("1", (9000, 9000)).save(folder / "large.png")
     (folder / "dangling.jpg").symlink_to(folder / "nowhere.jpg")
     os.mkfifo(folder / "pipe.jpg")
     (folder / "notes.txt").write_bytes(jpeg)
     (folder / "folder.jpg").mkdir()
     result = sync_folder(engine, index, folder)
     assert result.added == 6
-    expected = {*bad, "bomb.png", "dangling.jpg", "pipe.jpg"}
+    expected = {*bad, "bomb.png", "large.png", "dangling.jpg", "pipe.jpg"}
     assert {Path(skip.path).name for skip in result.skipped} == expected
     assert all(
         Path(skip.path).name in skip.why or "not a file" in skip.why for skip in result.skipped
     )
+    assert any("9000 x 9000 pixels" in skip.why for skip in result.skipped)
     assert index.photos == 6
 
 
