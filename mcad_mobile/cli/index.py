@@ -23,8 +23,9 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
+from mcad_mobile.folder import has_photos
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.sync import has_photos, sync_folder
+from mcad_mobile.sync import sync_folder
 
 
 def index(

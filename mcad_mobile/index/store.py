@@ -129,7 +129,7 @@ class PhotoIndex:
         return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return the stamps of all photos by path: what their files were, see sync.py."""
+        """Return the stamps of all photos by path: what their files were, see folder.py."""
         found = {}
         for number, live in enumerate(self._commit[1]):
             stamps = live.segment.stamps(np.arange(live.segment.photos)).tolist()

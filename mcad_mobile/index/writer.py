@@ -79,7 +79,7 @@ class IndexWriter:
     ) -> None:
         """Add photos with embeddings [N, D] float32, L2-normalized; a path that exists is replaced.
 
-        `stamps` [N, 2] uint32 say what the files were when they were embedded (see sync.py); zeros
+        `stamps` [N, 2] uint32 say what the files were when they were embedded (folder.py); zeros
         unless given. Of a path given twice the last embedding counts. PhotoIndexError when the
         shapes don't match, a path is empty or longer than 65535 bytes, or an embedding is not
         finite or not of length 1 (within 0.01).

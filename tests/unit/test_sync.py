@@ -18,6 +18,7 @@ from mcad_mobile import sync
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError
+from mcad_mobile.folder import content_stamp, stat_stamp
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.sync import prune, sync_folder
 
@@ -107,7 +108,7 @@ def test_a_touched_photo_is_read_but_not_embedded_again_and_then_known(
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 6)
     assert embedded == []
     assert np.array_equal(index.search(engine.embed_text("a dog"), k=6).scores, scores)
-    assert index.stamps()[touched][0] == sync.stat_stamp(Path(touched).stat())
+    assert index.stamps()[touched][0] == stat_stamp(Path(touched).stat())
 
 
 def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index, folder, embedded):
@@ -342,7 +343,7 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
     one.write_bytes(b"tiny")
     index = PhotoIndex.create(tmp_path / "index", dim=8, student_sha256="0" * 64, student="t")
     names = [f"{folder}/IMG_{number:08d}.jpg" for number in range(200_000)]
-    stamp = [sync.stat_stamp(one.stat()), sync.content_stamp(str(one))]
+    stamp = [stat_stamp(one.stat()), content_stamp(str(one))]
     with index.writer() as writer:
         embeddings = np.zeros((len(names) + 1, 8), np.float32)
         embeddings[:, 0] = 1
