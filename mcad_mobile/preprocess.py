@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
+# What a photo may have once it is decoded, at up to 16 bytes each for a moment, on every thread.
+# Phones' HEIC of 48 megapixels and panoramas of 64 have less; their photos of 108 and 200 are
+# baseline JPEGs, which are decoded small. Pillow warns from 89 on.
+_MOST_PIXELS = 80_000_000
 _HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 
 
@@ -69,17 +73,27 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
 
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
     `at_least` pixels: a 12-megapixel photo takes a fraction of the time so.
-    Raises PhotoError with the reason.
+    Raises PhotoError with the reason, also for more than 80 megapixels that have to be decoded.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if path.suffix.lower() in _HEIC_SUFFIXES:
         _register_heic()
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
+            width, height = image.size
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
-            upright = ImageOps.exif_transpose(image)
+            # A progressive JPEG is held whole to be decoded small.
+            held = (width, height) if "progressive" in image.info else image.size
+            if held[0] * held[1] > _MOST_PIXELS:
+                raise PhotoError(
+                    f"{path} has {width} x {height} pixels, and {_MOST_PIXELS // 10**6} million at "
+                    "most are decoded.",
+                    "Make it smaller, or a JPEG that is not progressive.",
+                )
+            ImageOps.exif_transpose(image, in_place=True)
+            upright: Image.Image = image
             if upright.mode.startswith("I"):  # 16 bits a pixel, which Pillow's convert() clips
                 eight_bits = (np.asarray(upright) >> 8).astype(np.uint8)
                 upright = Image.fromarray(eight_bits)
@@ -88,12 +102,24 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
                 white = Image.new("RGBA", upright.size, "white")
                 upright = Image.alpha_composite(white, upright)
             return upright.convert("RGB")
+    except PhotoError:
+        raise
     except FileNotFoundError:
         raise PhotoError(f"No photo at {path}.", "Check the path.") from None
     except UnidentifiedImageError:
         raise PhotoError(f"{path} is not an image that Pillow can read.") from None
     except Exception as error:  # Pillow's plugins raise all kinds on broken files
         raise PhotoError(f"{path} cannot be decoded: {error}.") from error
+
+
+def _opened(path: Path) -> Image.Image:
+    from PIL import Image, JpegImagePlugin
+
+    # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
+    try:
+        return JpegImagePlugin.JpegImageFile(path)
+    except SyntaxError:  # which is how Pillow says: no JPEG
+        return Image.open(path)
 
 
 def find_photos(folder: Path) -> list[Path]:

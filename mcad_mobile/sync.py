@@ -8,7 +8,6 @@ import os
 import struct
 import tempfile
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import MissingExtra, PhotoError
+from mcad_mobile.folder import (
+    Skipped,
+    content_stamp,
+    is_gone,
+    stat_or_none,
+    stat_stamp,
+    walk,
+)
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.preprocess import PHOTO_SUFFIXES
 
@@ -34,13 +41,6 @@ Stamp = tuple[int, int]
 _COMMIT_PHOTOS = 1000
 _COMMIT_S = 20.0
 _LOOKUP = 1024
-_READ = 1 << 20
-
-
-@dataclass(frozen=True)
-class Skipped:
-    path: str
-    why: str
 
 
 @dataclass
@@ -61,21 +61,25 @@ def sync_folder(
     index: PhotoIndex,
     folder: Path,
     progress: Progress = lambda done, total: None,
+    *,
+    drop_gone: bool = False,
 ) -> Synced:
-    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone.
+    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone,
+    unless `drop_gone`, which drops those whose files are gone.
 
     Subfolders are read, links to folders are not followed. A subfolder that cannot be listed loses
     no photo. Memory does not grow with the number of files. PhotoError when the folder is missing
-    or holds no photo: an empty mount point is no reason to drop what the index has of it.
+    or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop what the
+    index has of it. PhotoIndexError, before anything is done, when another writer is at work.
     """
     folder = folder.resolve()
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
     result = Synced()
-    with tempfile.TemporaryFile() as file:
+    with index.exclusive(), tempfile.TemporaryFile() as file:
         work = _Worklist(file)
         census = index.census()
-        photos = _walk(folder, result.skipped)
+        photos = walk(folder, result.skipped)
         while batch := list(islice(photos, _LOOKUP)):
             stamps = census.find([path for path, _ in batch])
             for (path, stat), known in zip(batch, stamps, strict=True):
@@ -83,7 +87,7 @@ def sync_folder(
                     result.unchanged += 1
                 else:
                     work.put(path, known)
-        if not work.count and not result.unchanged:
+        if not work.count and not result.unchanged and not drop_gone:
             kinds = ", ".join(sorted(PHOTO_SUFFIXES))
             raise PhotoError(
                 f"No photos in {folder} (looked for {kinds}, subfolders too).",
@@ -100,6 +104,8 @@ def sync_folder(
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in moved)
         _embed_all(engine, index, todo, result, lambda done: progress(done, total))
+        if drop_gone:
+            result.removed += prune(index)
     return result
 
 
@@ -109,73 +115,28 @@ def add_photos(
     photos: Sequence[Path],
     progress: Progress = lambda done, total: None,
 ) -> Synced:
-    """Embed those of `photos` that `index` lacks or that have changed, and drop none."""
+    """Embed those of `photos` that `index` lacks or that have changed, and drop none.
+    PhotoIndexError, before anything is done, when another writer is at work."""
     result = Synced()
-    census = index.census()
-    todo: list[tuple[str, Stamp | None]] = []
-    for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
-        if known is not None and known != (0, 0) and known[0] == _stat_or_none(photo):
-            result.unchanged += 1
-        else:
-            todo.append((str(photo), known))
-    _embed_all(engine, index, todo, result, lambda done: progress(done, len(photos)))
+    with index.exclusive():
+        census = index.census()
+        todo: list[tuple[str, Stamp | None]] = []
+        for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
+            if known is not None and known != (0, 0) and known[0] == stat_or_none(photo):
+                result.unchanged += 1
+            else:
+                todo.append((str(photo), known))
+        _embed_all(engine, index, todo, result, lambda done: progress(done, len(photos)))
     return result
-
-
-def has_photos(folder: Path) -> bool:
-    """Say whether `folder` or one below it has a file that is named like a photo."""
-    return folder.is_dir() and any(True for _ in _walk(folder.resolve(), []))
 
 
 def prune(index: PhotoIndex) -> int:
     """Drop the photos whose files are gone, wherever they were; return how many."""
-    gone = [path for path, _ in index.census().missing("") if not Path(path).exists()]
+    gone = [path for path, _ in index.census().missing("") if is_gone(path)]
     if not gone:
         return 0
     with index.writer() as writer:
         return writer.delete(gone)
-
-
-def stat_stamp(stat: os.stat_result) -> int:
-    """CRC-32 of size (uint64) and time of last change in ms (int64): docs/index-format.md."""
-    return zlib.crc32(struct.pack("<Qq", stat.st_size, stat.st_mtime_ns // 1_000_000))
-
-
-def content_stamp(path: str) -> int:
-    """CRC-32 of a file's bytes."""
-    crc = 0
-    with open(path, "rb") as file:  # noqa: PTH123  a path of any bytes, as the system gave it
-        while data := file.read(_READ):
-            crc = zlib.crc32(data, crc)
-    return crc
-
-
-def _stat_or_none(path: Path) -> int | None:
-    try:
-        return stat_stamp(path.stat())
-    except (OSError, ValueError):
-        return None
-
-
-def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int]]:
-    """Yield (path, stat stamp) of all photos below a folder; what can't be listed is skipped."""
-    waiting = [str(folder)]
-    while waiting:
-        current = waiting.pop()
-        try:
-            with os.scandir(current) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif Path(entry.name).suffix.lower() in PHOTO_SUFFIXES:
-                        try:
-                            if not entry.is_file():  # a pipe would never end
-                                raise OSError("it is not a file, or a link to none")
-                            yield entry.path, stat_stamp(entry.stat())
-                        except OSError as error:
-                            skipped.append(Skipped(entry.path, f"cannot be read: {error}"))
-        except OSError as error:
-            skipped.append(Skipped(current, f"cannot be listed: {error}"))
 
 
 class _Worklist:
@@ -207,8 +168,7 @@ def _settle_gone(
         return set()
     moves = _moves(work, gone)
     with index.writer() as writer:
-        for new, (old, stamp) in moves.items():
-            writer.move(old, new, stamp)
+        writer.move([(old, new, stamp) for new, (old, stamp) in moves.items()])
         result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
     result.moved = len(moves)
     return set(moves)
@@ -222,7 +182,7 @@ def _moves(work: _Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stam
     for path, known in work.items():
         if known is not None or not by_stamp:
             continue
-        stat = _stat_or_none(Path(path))
+        stat = stat_or_none(Path(path))
         if stat is None or stat not in first_stamps:
             continue
         try:
@@ -337,8 +297,7 @@ class _Batch:
                         np.stack([embedding for _, embedding in added]),
                         np.array([read.stamp for read, _ in added], np.uint32),
                     )
-                for read in touched:
-                    writer.move(read.path, read.path, read.stamp)
+                writer.move([(read.path, read.path, read.stamp) for read in touched])
             self._result.added += sum(not read.known for read, _ in added)
             self._result.changed += sum(read.known for read, _ in added)
             self._result.unchanged += len(touched)

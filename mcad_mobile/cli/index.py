@@ -23,7 +23,9 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
-from mcad_mobile.sync import has_photos, prune, sync_folder
+from mcad_mobile.folder import has_photos
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.sync import sync_folder
 
 
 def index(
@@ -54,16 +56,19 @@ def index(
     started = time.perf_counter()
     loaded = Bundle.load(bundle)
     directory = index or default_index(bundle)
-    if not directory.exists() and not has_photos(photos):
+    exists = PhotoIndex.exists(directory)
+    if not exists and not has_photos(photos):
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
-    photo_index = (open_index if directory.exists() else create_index)(loaded, directory)
+    photo_index = (open_index if exists else create_index)(loaded, directory)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads or os.cpu_count() or 1)
     with progress_bar() as advance:
         result = sync_folder(
-            engine, photo_index, photos, lambda done, total: advance("photos", done, total)
+            engine,
+            photo_index,
+            photos,
+            lambda done, total: advance("photos", done, total),
+            drop_gone=drop_gone,
         )
-    if drop_gone:
-        result.removed += prune(photo_index)
     seconds = time.perf_counter() - started
     document = {
         "index": str(directory),

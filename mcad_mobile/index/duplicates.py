@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
     """Return groups of (segment, row) in which each photo has a cosine of `least` or more to
     another: chains count. Largest group first.
 
-    Takes 8 + D/8 bytes a photo of memory, and time that grows with the number of similar pairs.
+    Photos of a segment that are stored with the same bytes are one group whatever `least` is. Takes
+    8 + D/8 bytes a photo of memory, and time that grows with the number of pairs that are similar
+    and not the same.
     """
     where = [(number, rows) for number, live in enumerate(segments) for rows in [live.live_rows()]]
     ids = np.concatenate(
@@ -35,8 +38,11 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
     if len(ids) < 2:
         return []
     codes = _codes(segments)
-    parent = np.arange(len(ids))
-    for a, b in _similar_codes(codes, least):
+    # Copies are compared by one of them: all their pairs would be too many.
+    parent = _first_copies(segments, codes)
+    single = np.flatnonzero(parent == np.arange(len(ids)))
+    for left, right in _similar_codes(codes[single], least):
+        a, b = single[left], single[right]
         # What is in one group already needs no second look.
         apart = _roots(parent, a) != _roots(parent, b)
         a, b = a[apart], b[apart]
@@ -65,12 +71,41 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
     return np.concatenate(parts)
 
 
+def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
+    """Return for each live row the first of its segment that is stored with the same bytes, as
+    positions among all live rows; most are their own."""
+    firsts = np.arange(len(codes))
+    start = 0
+    for live in segments:
+        rows = live.live_rows()
+        # Equal photos have equal codes: of most rows no more than a word is looked at.
+        _, inverse, counts = np.unique(
+            _words(codes[start : start + len(rows)])[:, 0], return_inverse=True, return_counts=True
+        )
+        known: dict[bytes, int] = {}
+        alike = np.flatnonzero(counts[inverse] > 1)
+        for at in range(0, len(alike), BATCH):
+            batch = alike[at : at + BATCH]
+            for position, digest in zip(batch, _digests(live, rows[batch]), strict=True):
+                firsts[start + position] = start + known.setdefault(digest, int(position))
+        start += len(rows)
+    return firsts
+
+
+def _digests(live: LiveSegment, rows: Rows) -> Iterator[bytes]:
+    from hashlib import blake2b  # brings OpenSSL, which a search has no use for
+
+    photos = live.segment.encoded_rows(rows)
+    for numbers in zip(photos.codes, photos.along, photos.scales, photos.magnitudes, strict=True):
+        yield blake2b(b"".join(part.tobytes() for part in numbers), digest_size=16).digest()
+
+
 def _similar_codes(codes: U8, least: float) -> Iterator[tuple[Rows, Rows]]:
     """Yield pairs of rows that agree in a band and differ in few bits in all."""
     bits = codes.shape[1] * 8
     share = np.arccos(min(max(least, -1), 1)) / np.pi
     limit = bits * share + _SLACK * np.sqrt(bits * share * (1 - share)) + 1
-    words = codes.view(f"<u{next(w for w in (8, 4, 2, 1) if codes.shape[1] % w == 0)}")
+    words = _words(codes)
     for start in range(0, codes.shape[1], _BAND_BYTES):
         band = codes[:, start : start + _BAND_BYTES]
         keys = band.astype(np.uint32) @ (256 ** np.arange(band.shape[1], dtype=np.uint32))
@@ -81,6 +116,11 @@ def _similar_codes(codes: U8, least: float) -> Iterator[tuple[Rows, Rows]]:
             near = differ <= limit
             if near.any():
                 yield left[near], right[near]
+
+
+def _words(codes: U8) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """View codes [N, D/8] as the widest unsigned integers that fit."""
+    return codes.view(f"<u{next(w for w in (8, 4, 2, 1) if codes.shape[1] % w == 0)}")
 
 
 def _pairs_of_equal(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Rows, Rows]]:

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM
 
@@ -23,18 +26,17 @@ _CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
 _REBUILD = "Delete the index directory and index the photos again."
 
 
-@dataclass(frozen=True)
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
 class SegmentEntry:
     """A segment of the commit, and the rows of it that were deleted (ascending)."""
 
     file: str
     photos: int
     header_crc32: int
-    deleted: tuple[int, ...] = ()
-
-    @property
-    def live(self) -> int:
-        return self.photos - len(self.deleted)
+    deleted: Rows
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         document = json.loads(raw)
         schema = document["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(file, f"it is not the JSON that was written ({error!r})") from error
     if schema != SCHEMA:
         raise PhotoIndexError(
@@ -84,22 +86,24 @@ def read_manifest(directory: Path) -> Manifest:
         raise _damaged(file, f"it has CRC-32 {crc}, and says {document.get('crc32')!r}")
     try:
         manifest = _parse(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(file, f"a field is missing or of another kind ({error!r})") from error
     _check(manifest, file)
     return manifest
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Make `manifest` the last commit: write, fsync, rename, fsync of the directory."""
+    """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
     document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
-    blank = (json.dumps(document) + "\n").encode()
+    blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()
     temporary = directory / TEMPORARY
     with temporary.open("wb") as out:
         out.write(blank[: _CRC_AT.start] + crc + blank[_CRC_AT.stop :])
         out.flush()
         os.fsync(out.fileno())
+    # The names of what the manifest names must not be flushed after the rename.
+    sync_directory(directory)
     temporary.replace(directory / NAME)
     sync_directory(directory)
 
@@ -124,11 +128,19 @@ def _parse(document: dict[str, Any]) -> Manifest:
                 file=str(entry["file"]),
                 photos=int(entry["photos"]),
                 header_crc32=int(entry["header_crc32"]),
-                deleted=tuple(int(row) for row in entry["deleted"]),
+                deleted=_rows(entry["deleted"]),
             )
             for entry in document["segments"]
         ),
     )
+
+
+def _rows(numbers: list[int]) -> Rows:
+    # There may be 100,000 of them: one by one they would take longer than all else of opening.
+    rows = np.array(numbers) if numbers != [] else np.empty(0, np.intp)
+    if rows.dtype != np.intp or rows.ndim != 1:
+        raise ValueError(f"deleted rows of type {rows.dtype}, shape {list(rows.shape)}")
+    return rows
 
 
 def _check(manifest: Manifest, file: Path) -> None:
@@ -138,10 +150,13 @@ def _check(manifest: Manifest, file: Path) -> None:
         # Only a plain name of ours, so that no manifest can make us map a file elsewhere.
         if not _SEGMENT_NAME.fullmatch(entry.file):
             raise _damaged(file, f"{entry.file!r} is not the name of a segment in the directory")
-        ascending = all(a < b for a, b in zip(entry.deleted, entry.deleted[1:], strict=False))
-        inside = not entry.deleted or (entry.deleted[0] >= 0 and entry.deleted[-1] < entry.photos)
-        if not (ascending and inside):
+        rows = entry.deleted
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < entry.photos and _ascend(rows)):
             raise _damaged(file, f"the deleted rows of {entry.file} don't ascend within its photos")
+
+
+def _ascend(rows: Rows) -> bool:
+    return bool((rows[1:] > rows[:-1]).all())
 
 
 def _damaged(file: Path, detail: str) -> PhotoIndexError:

@@ -87,7 +87,8 @@ class Spool:
 
     def stamps(self, rows: Rows) -> Stamps:
         """Return stamps [B, 2] uint32."""
-        self._stamps = [np.concatenate(self._stamps)]
+        if len(self._stamps) > 1:
+            self._stamps = [np.concatenate(self._stamps)]
         return self._stamps[0][rows]
 
 

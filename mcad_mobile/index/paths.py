@@ -22,8 +22,17 @@ _READ_BLOCKS = 512
 
 
 def path_to_bytes(path: str) -> bytes:
-    """UTF-8, except that bytes of a file name that is not UTF-8 come back as they were."""
-    return path.encode("utf-8", "surrogateescape")
+    """UTF-8, except that bytes of a file name that is not UTF-8 come back as they were.
+
+    PhotoIndexError for surrogates that stand for no byte: no file has such a name.
+    """
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise PhotoIndexError(
+            f"The path {path!r} holds {path[error.start]!r}, which is no character.",
+            "Give paths as the system gives them (os.listdir, os.fsdecode).",
+        ) from None
 
 
 def path_from_bytes(path: bytes) -> str:

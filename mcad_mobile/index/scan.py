@@ -26,6 +26,8 @@ def nearest_codes(codes: U8, code: U8, count: int, *, faiss: bool = True) -> Row
     """
     if count >= len(codes):
         return np.arange(len(codes))
+    if count <= 0:  # asked for none, faiss writes beyond what it has allocated
+        return np.empty(0, np.intp)
     library = _faiss() if faiss else None
     if library is None:
         return _nearest_by_numpy(codes, code, count)

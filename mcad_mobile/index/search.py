@@ -130,6 +130,8 @@ def _nearest_live(live: LiveSegment, query: Query, k: int, faiss: bool) -> Itera
         codes = live.segment.codes[start : start + _STRETCH]
         dead = live.deleted[slice(*np.searchsorted(live.deleted, (start, start + len(codes))))]
         wanted = min(scanned(len(codes), k), len(codes) - len(dead))
+        if not wanted:
+            continue
         # Deleted rows are near, too: asked for more until enough live ones are among them.
         asked = wanted + min(len(dead), wanted // 4)
         while True:

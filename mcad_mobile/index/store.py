@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from mcad_mobile.index.merge import segment_items
 from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
 from mcad_mobile.index.rotation import unrotate
 from mcad_mobile.index.search import Hits, LiveSegment, search_segments
-from mcad_mobile.index.writer import IndexWriter, locked, remove_strays
+from mcad_mobile.index.writer import IndexWriter, locked, remove_strays, writing
 
 
 class PhotoIndex:
@@ -48,31 +48,49 @@ class PhotoIndex:
         self._directory = directory
         self._commit = (manifest, segments)
         self._faiss = faiss
+        # Whether `exclusive` holds the lock for the next writer.
+        self._lends_lock = False
 
     @classmethod
     def create(cls, directory: Path, *, dim: int, student_sha256: str, student: str) -> PhotoIndex:
         """Make an empty index of `dim` dimensions, a multiple of 8 up to 4096, and commit it.
 
-        PhotoIndexError when `dim` is another number or the directory has an index already.
+        PhotoIndexError when `dim` is another number, the directory has an index already or cannot
+        be written.
         """
         if dim % 8 or not 8 <= dim <= MAX_DIM:
             raise PhotoIndexError(
                 f"An index of {dim} dimensions can't be made: not a multiple of 8 up to {MAX_DIM}.",
                 "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
             )
-        directory.mkdir(parents=True, exist_ok=True)
+        with writing(directory):
+            made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+            directory.mkdir(parents=True, exist_ok=True)
+            # Nor may a power cut take the directory that a commit lies in.
+            for folder in made:
+                sync_directory(folder.parent)
         with locked(directory):
-            if (directory / NAME).exists():
+            if cls.exists(directory):
                 raise PhotoIndexError(
                     f"There is an index at {directory} already.",
                     "Open it to add photos, or delete that directory first.",
                 )
-            write_manifest(directory, Manifest(1, dim, student, student_sha256))
+            with writing(directory):
+                write_manifest(directory, Manifest(1, dim, student, student_sha256))
         return cls.open(directory)
+
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Say whether there is an index: a directory whose first commit never came is none."""
+        try:
+            return (directory / NAME).exists()
+        except OSError:  # what can't be looked at is told by whoever tries to use it
+            return False
 
     @classmethod
     def open(cls, directory: Path | str, *, faiss: bool = True) -> PhotoIndex:
-        """Open the last commit. PhotoIndexError: missing, damaged, or of an unknown schema.
+        """Open the last commit. PhotoIndexError: missing, unreadable, damaged, or of an unknown
+        schema.
 
         Scans with faiss where that is installed; importing it takes 13 MiB, which `faiss=False`
         saves. The results are the same.
@@ -111,7 +129,7 @@ class PhotoIndex:
         return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return the stamps of all photos by path: what their files were, see sync.py."""
+        """Return the stamps of all photos by path: what their files were, see folder.py."""
         found = {}
         for number, live in enumerate(self._commit[1]):
             stamps = live.segment.stamps(np.arange(live.segment.photos)).tolist()
@@ -161,22 +179,52 @@ class PhotoIndex:
             )
 
     @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep all other writers out over several of this object's, which begin with the last
+        commit on disk; readers are not held up. PhotoIndexError when another writer is at work."""
+        with self._locked():
+            self._commit = _load(self._directory)
+            self._lends_lock = True
+            try:
+                yield
+            finally:
+                self._lends_lock = False
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._lends_lock:
+            with locked(self._directory):
+                yield
+            return
+        # Lent to one at a time: a second writer of this object's is refused like any other.
+        self._lends_lock = False
+        try:
+            yield
+        finally:
+            self._lends_lock = True
+
+    @contextmanager
     def writer(self) -> Iterator[IndexWriter]:
         """Open the index for changes: one commit when the block ends, none when it raises.
 
         Starts from the last commit on disk, whoever made it. PhotoIndexError when another writer
         holds the lock or the disk refuses.
         """
-        with locked(self._directory):
+        with self._locked():
             # A rename that a crashed writer could not flush must be safe before files that only
             # the commit before it names are deleted.
-            sync_directory(self._directory)
+            with writing(self._directory):
+                sync_directory(self._directory)
             manifest, segments = _load(self._directory)
             remove_strays(self._directory, manifest)
-            with tempfile.TemporaryFile(dir=self._directory, buffering=0) as spool:
+            with ExitStack() as files:
+                with writing(self._directory):
+                    spool = files.enter_context(
+                        tempfile.TemporaryFile(dir=self._directory, buffering=0)
+                    )
                 writer = IndexWriter(self._directory, manifest, segments, spool)
                 yield writer
-                writer.commit()
+                writer._commit()
             self._commit = _load(self._directory)
             remove_strays(self._directory, self._commit[0])
 
@@ -216,17 +264,23 @@ class PhotoIndex:
 
 def _load(directory: Path) -> tuple[Manifest, tuple[LiveSegment, ...]]:
     """Read the manifest and map its segments, again if a commit replaced them in between."""
-    manifest = read_manifest(directory)
-    while True:
-        try:
-            return manifest, tuple(_open_all(directory, manifest))
-        except FileNotFoundError as error:
-            newer = read_manifest(directory)
-            if newer.generation == manifest.generation:
-                raise damaged(
-                    Path(error.filename), "the manifest names it, and it is gone"
-                ) from None
-            manifest = newer
+    try:
+        manifest = read_manifest(directory)
+        while True:
+            try:
+                return manifest, tuple(_open_all(directory, manifest))
+            except FileNotFoundError as error:
+                newer = read_manifest(directory)
+                if newer.generation == manifest.generation:
+                    raise damaged(
+                        Path(error.filename), "the manifest names it, and it is gone"
+                    ) from None
+                manifest = newer
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be read: {error}.",
+            "Check permissions and the limit of open files, then run it again.",
+        ) from error
 
 
 def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
@@ -235,4 +289,4 @@ def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, np.array(entry.deleted, np.intp))
+        yield LiveSegment(segment, entry.deleted)

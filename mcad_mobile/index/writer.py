@@ -36,6 +36,9 @@ from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.index.search import LiveSegment
 
+# Old path, new path, stamp.
+Move = tuple[str, str, tuple[int, int]]
+
 LOCK_NAME = "lock"
 # Photos that a covariance is taken from, and the width up to which it is worth its time.
 _FEEDBACK_FROM = 256
@@ -44,7 +47,8 @@ _FEEDBACK_DIM = 1024
 
 
 class IndexWriter:
-    """Adds, moves and deletes photos; nothing is visible to a reader before `commit`.
+    """Adds, moves and deletes photos; nothing is visible to a reader before the commit, when the
+    block of `PhotoIndex.writer` ends.
 
     `spool` is an empty, unbuffered file, where new embeddings wait.
     """
@@ -63,7 +67,7 @@ class IndexWriter:
         # Photos to write: number of the source (the spool comes after the segments) and row.
         self._pending: dict[bytes, tuple[int, int]] = {}
         self._restamped: dict[bytes, tuple[int, int]] = {}
-        self._deleted = [set(map(int, live.deleted)) for live in segments]
+        self._deleted = [set(live.deleted.tolist()) for live in segments]
         self._changed = False
         self._merge_all = False
 
@@ -75,7 +79,7 @@ class IndexWriter:
     ) -> None:
         """Add photos with embeddings [N, D] float32, L2-normalized; a path that exists is replaced.
 
-        `stamps` [N, 2] uint32 say what the files were when they were embedded (see sync.py); zeros
+        `stamps` [N, 2] uint32 say what the files were when they were embedded (folder.py); zeros
         unless given. Of a path given twice the last embedding counts. PhotoIndexError when the
         shapes don't match, a path is empty or longer than 65535 bytes, or an embedding is not
         finite or not of length 1 (within 0.01).
@@ -85,57 +89,52 @@ class IndexWriter:
         if stamps is None:
             stamps = np.zeros((len(raw), 2), np.uint32)
         first = self._spool.count
-        try:
+        with writing(self._directory):
             self._spool.append(rotate(rows), stamps.astype(np.uint32).reshape(len(raw), 2))
-        except OSError as error:
-            raise _unwritable(self._directory, error) from error
-        self._bury(raw)
+        self._take(raw)
         for row, path in enumerate(raw, start=first):
-            self._restamped.pop(path, None)
             self._pending[path] = (len(self._segments), row)
         self._changed = self._changed or bool(raw)
 
-    def move(self, old: str, new: str, stamp: tuple[int, int]) -> bool:
-        """Give a committed photo another path and stamp, and keep its embedding; both paths may be
-        the same. What was at `new` is replaced. False when there is no photo at `old`."""
-        before, after = path_to_bytes(old), _checked_paths([new])[0]
-        for number, (live, dead) in enumerate(zip(self._segments, self._deleted, strict=True)):
-            for _, row in live.segment.paths.find([before]):
-                if row in dead:
-                    continue
-                dead.add(row)
-                self._bury([after])
-                self._pending[after] = (number, row)
-                self._restamped[after] = stamp
-                self._changed = True
-                return True
-        return False
+    def move(self, moves: Sequence[Move]) -> int:
+        """Give photos other paths and stamps, all at once, and keep their embeddings; return how
+        many there were. Moves are (old path, new path, stamp); both paths may be the same.
+
+        Two photos thus swap names in one call. What is at a new path and not moved away itself is
+        replaced; of a path moved to twice the last photo stays. Unknown old paths are passed over.
+        PhotoIndexError when a new path is empty or longer than 65535 bytes.
+        """
+        before = [path_to_bytes(old) for old, _, _ in moves]
+        after = _checked_paths([new for _, new, _ in moves])
+        taken = self._take(before)
+        placed = [
+            (taken.pop(old), new, stamp)
+            for old, new, (_, _, stamp) in zip(before, after, moves, strict=True)
+            if old in taken
+        ]
+        self._take([new for _, new, _ in placed])
+        for at, new, stamp in placed:
+            self._pending[new] = at
+            self._restamped[new] = stamp
+        return len(placed)
 
     def delete(self, paths: Sequence[str]) -> int:
         """Delete photos and return how many there were; unknown paths are passed over."""
-        raw = list({path_to_bytes(path): None for path in paths})
-        count = self._bury(raw)
-        for path in raw:
-            count += self._pending.pop(path, None) is not None
-            self._restamped.pop(path, None)
-        self._changed = self._changed or count > 0
-        return count
+        return len(self._take([path_to_bytes(path) for path in paths]))
 
     def merge_all(self) -> None:
         """Have the commit leave one segment without tombstones."""
         self._merge_all = True
 
-    def commit(self) -> None:
+    def _commit(self) -> None:
         """Write one segment and the manifest that names it; without changes, do nothing."""
         tidy = len(self._segments) <= 1 and not any(self._deleted)
         if not self._changed and (tidy or not self._merge_all):
             return
-        try:
-            self._commit()
-        except OSError as error:
-            raise _unwritable(self._directory, error) from error
+        with writing(self._directory):
+            self._write_commit()
 
-    def _commit(self) -> None:
+    def _write_commit(self) -> None:
         live = [
             s.segment.photos - len(d) for s, d in zip(self._segments, self._deleted, strict=True)
         ]
@@ -143,10 +142,8 @@ class IndexWriter:
         plan = plan_merge(live, [len(d) for d in self._deleted], len(self._pending), axis_photos)
         absorbed = tuple(range(len(live))) if self._merge_all else plan.absorbed
         entries = [
-            replace(entry, deleted=tuple(sorted(dead)))
-            for i, (entry, dead) in enumerate(
-                zip(self._manifest.segments, self._deleted, strict=True)
-            )
+            replace(entry, deleted=self._current(i).deleted)
+            for i, entry in enumerate(self._manifest.segments)
             if i not in absorbed
         ]
         generation = self._manifest.generation + 1
@@ -172,7 +169,7 @@ class IndexWriter:
                     self._feedback(axis, live, pending),
                 ),
             )
-            entries.append(SegmentEntry(name, photos, crc))
+            entries.append(SegmentEntry(name, photos, crc, np.empty(0, np.intp)))
         write_manifest(
             self._directory,
             replace(self._manifest, generation=generation, segments=tuple(entries)),
@@ -221,40 +218,59 @@ class IndexWriter:
         sample = embeddings_of(self._sources()[number], rows)
         return error_feedback(sample - (sample @ axis)[:, None] * axis)
 
-    def _bury(self, raw: Sequence[bytes]) -> int:
-        """Mark the committed photos of these paths deleted; return how many were not yet."""
-        count = 0
-        for live, dead in zip(self._segments, self._deleted, strict=True):
-            rows = {row for _, row in live.segment.paths.find(raw)} - dead
-            dead |= rows
-            count += len(rows)
-        return count
+    def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """Take out the photos of these paths, committed or pending; return where each is."""
+        taken = {}
+        for number, (live, dead) in enumerate(zip(self._segments, self._deleted, strict=True)):
+            for position, row in live.segment.paths.find(raw):
+                if row not in dead:
+                    dead.add(row)
+                    taken[raw[position]] = (number, row)
+        for path in raw:
+            self._restamped.pop(path, None)
+            if path in self._pending:
+                taken[path] = self._pending.pop(path)
+        self._changed = self._changed or bool(taken)
+        return taken
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn the errors of a disk that refuses to write into PhotoIndexError."""
+    try:
+        yield
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be written: {error}.",
+            "Check free space, permissions and the limit of open files, then run it again; no "
+            "photo that was indexed is lost.",
+        ) from error
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the directory's writer lock; PhotoIndexError when another writer has it."""
-    try:
+    with writing(directory):
         lock = (directory / LOCK_NAME).open("ab")
-    except OSError as error:
-        raise _unwritable(directory, error) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PhotoIndexError(
-                f"Another writer is at work on the index {directory}.",
-                "Wait until it is done, then run this again. Searching is possible meanwhile.",
-            ) from None
+        with writing(directory):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PhotoIndexError(
+                    f"Another writer is at work on the index {directory}.",
+                    "Wait until it is done, then run this again. Searching is possible meanwhile.",
+                ) from None
         yield
 
 
 def remove_strays(directory: Path, manifest: Manifest) -> None:
     """Delete segments and temporary files that `manifest`, the last commit, does not name."""
     named = {entry.file for entry in manifest.segments}
-    for file in directory.iterdir():
-        if is_disposable(file.name) and file.name not in named:
-            file.unlink(missing_ok=True)
+    with writing(directory):
+        for file in directory.iterdir():
+            if is_disposable(file.name) and file.name not in named:
+                file.unlink(missing_ok=True)
 
 
 def _checked_paths(paths: Sequence[str]) -> list[bytes]:
@@ -288,10 +304,3 @@ def _checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim
         )
     scaled: F32 = rows / norms[:, None]
     return scaled
-
-
-def _unwritable(directory: Path, error: OSError) -> PhotoIndexError:
-    return PhotoIndexError(
-        f"The index {directory} could not be written: {error}.",
-        "Check free space and permissions, then run it again; no photo that was indexed is lost.",
-    )

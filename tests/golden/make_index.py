@@ -49,7 +49,7 @@ def main() -> None:
         writer.add(ODD, photos[300 : 300 + len(ODD)])
         writer.add([camera[10]], photos[399:])
         writer.delete(camera[100:130])
-        writer.move(camera[200], "Moved/ä.jpg", (4294967295, 1))
+        writer.move([(camera[200], "Moved/ä.jpg", (4294967295, 1))])
     (directory / "lock").unlink()
     held = dict(zip(camera, photos[:300], strict=True))
     held |= dict(zip(ODD, photos[300:], strict=False)) | {camera[10]: photos[399]}

@@ -17,7 +17,8 @@ Model = dict[str, int]  # path -> what its embedding is made from
 
 @dataclass(frozen=True)
 class Change:
-    """One commit: `kind` is add, delete, move or compact."""
+    """One commit: `kind` is add, delete, move (each path to a new name), rotate (each path to the
+    next, at once), chain (the same, one after another) or compact."""
 
     kind: str
     paths: tuple[str, ...] = ()
@@ -31,8 +32,8 @@ def embedding(path: str, seed: int) -> npt.NDArray[np.float32]:
 def random_change(number: int) -> Change:
     """The change of commit `number`: always the same."""
     random = np.random.default_rng(number)
-    kind = random.choice(["add", "add", "build", "delete", "move", "compact"])
-    count = {"add": 150, "build": 1500, "delete": 60, "move": 10, "compact": 0}[kind]
+    kind = random.choice(["add", "add", "build", "delete", "move", "rotate", "compact"])
+    count = {"add": 150, "build": 1500, "delete": 60, "move": 10, "rotate": 30, "compact": 0}[kind]
     paths = tuple(f"DCIM/{n:05d}.jpg" for n in random.integers(0, 4000, count).tolist())
     return Change("add" if kind == "build" else str(kind), paths, number)
 
@@ -47,20 +48,35 @@ def apply(index: PhotoIndex, change: Change) -> None:
             writer.add(change.paths, rows.astype(np.float32).reshape(-1, DIM))
         elif change.kind == "delete":
             writer.delete(change.paths)
+        elif change.kind == "chain":
+            for old, new in targets(change):
+                writer.move([(old, new, (change.seed, 1))])
         else:
-            for path in change.paths:
-                writer.move(path, f"{path}.moved", (change.seed, 1))
+            writer.move([(old, new, (change.seed, 1)) for old, new in targets(change)])
+
+
+def targets(change: Change) -> list[tuple[str, str]]:
+    """The old and new path of each move of a change."""
+    paths = [*dict.fromkeys(change.paths)]
+    if change.kind == "move":
+        return [(path, f"{path}.moved") for path in paths]
+    return [*zip(paths, [*paths[1:], *paths[:1]], strict=True)]
 
 
 def applied(model: Model, change: Change) -> Model:
     after = dict(model)
-    for path in change.paths:
-        if change.kind == "add":
-            after[path] = zlib.crc32(_in_bytes(path), change.seed)
-        elif change.kind == "delete":
+    if change.kind == "add":
+        after |= {path: zlib.crc32(_in_bytes(path), change.seed) for path in change.paths}
+    elif change.kind == "delete":
+        for path in change.paths:
             after.pop(path, None)
-        elif change.kind == "move" and path in model and path in after:
-            after[f"{path}.moved"] = after.pop(path)
+    elif change.kind == "chain":
+        for old, new in targets(change):
+            if old in after:
+                after[new] = after.pop(old)
+    elif change.kind != "compact":
+        taken = {new: after.pop(old) for old, new in targets(change) if old in after}
+        after |= taken
     return after
 
 

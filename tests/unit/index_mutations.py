@@ -2,7 +2,7 @@
 
 Changes bytes of an index, makes the checksums of header and manifest fit, so that those do not
 catch it, and does all that a reader can do. Only PhotoIndexError may come of it. Prints how many
-mutants could be opened, and how many uses of them went well.
+mutants could be opened, how many uses of them went well, and how many stretches were scanned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from typing import Any
 import numpy as np
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, scan, search
+
+# So small that a search of the golden index scans it, stretch by stretch.
+STRETCH = 64
 
 ODD_VALUES = [None, -1, 2**63, 2**80, "x", [], {}, 1.5, True, 8]
 
@@ -55,6 +58,9 @@ def mutant(manifest: dict[str, Any], good: dict[str, bytes], work: Path) -> None
         entry["header_crc32"] = zlib.crc32(raw[:4092])
         if random.random() < 0.1:
             entry["deleted"] = sorted(random.sample(range(400), random.randrange(9)))
+        elif random.random() < 0.2:
+            start = STRETCH * random.randrange(4)
+            entry["deleted"] = [*range(start, start + STRETCH)]
         if random.random() < 0.05:
             entry[random.choice(list(entry))] = random.choice(ODD_VALUES)
     if random.random() < 0.1:
@@ -73,7 +79,17 @@ def main() -> None:
     manifest = json.loads((golden / "manifest.json").read_text())
     query = np.eye(1, manifest["dim"], dtype=np.float32)[0]
     work.mkdir()
-    opened = used = 0
+    opened = used = scans = 0
+    search._STRETCH = STRETCH
+    search.scanned = lambda photos, k: 20
+    search.rescored = lambda photos, k, dim: 40
+
+    def noted(*args: Any, **kwargs: Any) -> search.Rows:
+        nonlocal scans
+        scans += 1
+        return scan.nearest_codes(*args, **kwargs)
+
+    search.nearest_codes = noted
     for _ in range(int(sys.argv[4])):
         mutant(manifest, good, work)
         try:
@@ -96,7 +112,7 @@ def main() -> None:
                 used += 1
             except PhotoIndexError:
                 pass
-    print(opened, used)
+    print(opened, used, scans)
 
 
 if __name__ == "__main__":

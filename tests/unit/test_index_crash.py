@@ -40,7 +40,7 @@ owner, name = {
     "rename": (Path, "replace"),
     "encode": (merge, "encode"),
     "unlink": (Path, "unlink"),
-    "spool": (writer.IndexWriter, "_bury"),
+    "spool": (writer.IndexWriter, "_take"),
 }[function]
 setattr(owner, name, before(getattr(owner, name)))
 with index.writer() as changes:
@@ -50,7 +50,8 @@ with index.writer() as changes:
 print("committed")
 """
 
-# fsync 1 is the directory's on opening, 2 the segment's, 3 the manifest's, 4 the directory's.
+# fsync 1 is the directory's on opening, 2 the segment's, 3 the manifest's, 4 and 5 the directory's
+# before and after the rename.
 BEFORE_THE_RENAME = [
     ("spool", 3),
     ("encode", 1),
@@ -58,9 +59,10 @@ BEFORE_THE_RENAME = [
     ("fsync", 1),
     ("fsync", 2),
     ("fsync", 3),
+    ("fsync", 4),
     ("rename", 1),
 ]
-AFTER_THE_RENAME = [("fsync", 4), ("unlink", 1)]
+AFTER_THE_RENAME = [("fsync", 5), ("unlink", 1)]
 
 
 def start(code: str, *args: str) -> subprocess.Popen[str]:
@@ -110,7 +112,7 @@ def test_a_killed_writer_loses_nothing_that_was_committed(
     assert all(name in named for name in leftover)
 
 
-@pytest.mark.parametrize("failing", [2, 3, 4])
+@pytest.mark.parametrize("failing", [2, 3, 4, 5])
 def test_a_disk_that_refuses_leaves_an_index_that_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
@@ -135,12 +137,38 @@ def test_a_disk_that_refuses_leaves_an_index_that_works(
     index.search(unit(np.ones(64)))
     again = PhotoIndex.open(tmp_path)
     again.verify()
-    # The fourth is the directory's, after the rename: the commit stands, though it may not be safe.
-    assert again.photos == (301 if failing == 4 else 300)
+    # The fifth is the directory's, after the rename: the commit stands, though it may not be safe.
+    assert again.photos == (301 if failing == 5 else 300)
     with index.writer() as writer:
         writer.add(["newer"], unit(np.ones((1, 64))))
     assert "newer" in index.paths()
     index.verify()
+
+
+def test_every_name_is_flushed_before_what_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    index = filled(tmp_path / "new/index")
+    commit = ["manifest.json.tmp", "index", "rename", "index"]
+    begin = ["index"]
+    assert done == ["new", tmp_path.name, *commit, *begin, "segment-00000002.mcs", *commit]
+    done.clear()
+    with index.writer() as writer:
+        writer.delete(names(1))
+    assert done == [*begin, *commit]
 
 
 def test_strays_of_a_crashed_writer_are_removed_and_other_files_left(tmp_path: Path) -> None:
@@ -168,6 +196,33 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> N
     with other.writer() as writer:
         writer.delete(["new"])
     assert other.photos == 300
+
+
+def test_a_lock_that_is_held_over_several_commits_is_lent_to_one_writer_at_a_time(
+    tmp_path: Path,
+) -> None:
+    index = filled(tmp_path)
+    other = PhotoIndex.open(tmp_path)
+    with other.writer() as writer:
+        writer.delete(names(1))
+    with index.exclusive():
+        assert index.photos == 299
+        for _ in range(2):
+            with index.writer() as writer:
+                writer.delete(index.paths()[:1])
+                with pytest.raises(PhotoIndexError, match="Another writer"), index.writer():
+                    pass
+            with pytest.raises(PhotoIndexError, match="Another writer"), other.writer():
+                pass
+        with index.exclusive(), index.writer() as writer:
+            writer.delete(index.paths()[:1])
+        index.compact()
+    with other.writer() as writer:
+        assert writer.delete(other.paths()) == 296
+    with pytest.raises(RuntimeError), index.exclusive():
+        raise RuntimeError
+    with other.exclusive():
+        assert other.photos == 0
 
 
 def test_a_writer_in_another_process_is_refused_too(tmp_path: Path) -> None:

@@ -127,6 +127,10 @@ def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
         {"segments": None},
         {"segments": [{"file": "segment-00000002.mcs"}]},
         {"generation": "many"},
+        {"generation": float("inf")},
+        {"generation": float("nan")},
+        {"dim": 1e400},
+        {"segments": [{"file": "segment-00000002.mcs", "photos": float("-inf")}]},
         {"student": None, "dim": []},
     ],
 )
@@ -139,10 +143,34 @@ def test_a_manifest_with_fields_of_another_kind_is_damaged(
         PhotoIndex.open(tmp_path)
 
 
+def test_a_manifest_of_brackets_in_brackets_is_damaged(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for text in ("[" * 200_000, '{"schema": ' * 100_000):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(PhotoIndexError, match="damaged"):
+            PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "deleted",
+    [
+        *(None, "12", {}, {"1": 2}, 7, [1.5], ["3"], [[1], [2]], [[1], 2], [None], [2**63]),
+        *([2**80], [1, 2**80], [1, float("nan")], [1, None], [1, float("inf")]),
+    ],
+)
+def test_tombstones_that_are_no_row_numbers_are_damage(tmp_path: Path, deleted: object) -> None:
+    filled(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    document["segments"][0]["deleted"] = deleted
+    rewrite_manifest(tmp_path, document)
+    with pytest.raises(PhotoIndexError, match=r"damaged.*another kind"):
+        PhotoIndex.open(tmp_path)
+
+
 def test_tombstones_outside_a_segment_are_damage(tmp_path: Path) -> None:
     filled(tmp_path)
     document = json.loads((tmp_path / "manifest.json").read_text())
-    for deleted in ([50], [-1], [3, 3], [4, 2]):
+    for deleted in ([50], [-1], [-1, 3], [3, 50], [2**62], [3, 3], [4, 2], [1, 4, 3, 5]):
         document["segments"][0]["deleted"] = deleted
         rewrite_manifest(tmp_path, document)
         with pytest.raises(PhotoIndexError, match="ascend"):

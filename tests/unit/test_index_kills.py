@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +91,23 @@ def test_a_writer_that_is_killed_twenty_times_loses_no_photo(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_writer_that_is_killed_two_hundred_times_loses_no_photo(tmp_path: Path) -> None:
-    assert survive(tmp_path / "index", kills=200, seed=2) == {"add", "delete", "move", "compact"}
+    assert survive(tmp_path / "index", kills=200, seed=2) == {
+        "add",
+        "delete",
+        "move",
+        "rotate",
+        "compact",
+    }
+
+
+@contextmanager
+def limited(kind: int, limit: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (soft, hard))
 
 
 @pytest.mark.parametrize(("photos", "limit"), [(3000, 300_000), (40, 20_000), (0, 200)])
@@ -101,17 +119,13 @@ def test_a_full_disk_is_a_clear_error_and_keeps_the_last_commit(
     embeddings = photos_and_queries(3000, 1)[0]
     with index.writer() as writer:
         writer.add(names(300), embeddings[:300])
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with (
-            pytest.raises(PhotoIndexError, match=r"could not be written(.|\n)*Check free space"),
-            index.writer() as writer,
-        ):
-            writer.add(names(photos, "new"), embeddings[:photos])
-            writer.delete(names(1))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        limited(resource.RLIMIT_FSIZE, limit),
+        pytest.raises(PhotoIndexError, match=r"could not be written(.|\n)*Check free space"),
+        index.writer() as writer,
+    ):
+        writer.add(names(photos, "new"), embeddings[:photos])
+        writer.delete(names(1))
     again = PhotoIndex.open(tmp_path)
     again.verify()
     assert again.paths() == names(300)
@@ -119,6 +133,43 @@ def test_a_full_disk_is_a_clear_error_and_keeps_the_last_commit(
         writer.add(["later.jpg"], embeddings[:1])
     assert PhotoIndex.open(tmp_path).photos == 301
     assert len([*tmp_path.iterdir()]) == 2 + len(read_manifest(tmp_path).segments)
+
+
+def test_an_index_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for directory in (tmp_path / "file", tmp_path / "file/index", Path("/proc/index")):
+        with pytest.raises(PhotoIndexError, match="could not be written"):
+            PhotoIndex.create(directory, dim=64, student_sha256="ab" * 32, student="tiny")
+    with (
+        limited(resource.RLIMIT_FSIZE, 20),
+        pytest.raises(PhotoIndexError, match=r"could not be written(.|\n)*Check free space"),
+    ):
+        PhotoIndex.create(tmp_path / "index", dim=64, student_sha256="ab" * 32, student="tiny")
+    PhotoIndex.create(tmp_path / "index", dim=64, student_sha256="ab" * 32, student="tiny")
+
+
+def test_too_many_open_files_are_a_clear_error_wherever_they_are_noticed(tmp_path: Path) -> None:
+    """Each round may open one more file than the round before."""
+    index = PhotoIndex.create(tmp_path, dim=64, student_sha256="ab" * 32, student="tiny")
+    embeddings = photos_and_queries(1, 1)[0]
+    with index.writer() as writer:
+        writer.add(["first.jpg"], embeddings)
+    refused = 0
+    for spare in range(20):
+        following = os.dup(0)
+        os.close(following)
+        try:
+            with limited(resource.RLIMIT_NOFILE, following + spare):
+                PhotoIndex.open(tmp_path)
+                with index.writer() as writer:
+                    writer.add(["second.jpg"], embeddings)
+            break
+        except PhotoIndexError as error:
+            assert "Too many open files" in str(error)
+            assert "limit of open files" in str(error)
+            refused += 1
+    assert 3 < refused < 19
+    assert index.paths() == PhotoIndex.open(tmp_path).paths() == ["first.jpg", "second.jpg"]
 
 
 def test_every_flipped_bit_of_a_segment_is_found(tmp_path: Path) -> None:

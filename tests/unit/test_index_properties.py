@@ -22,7 +22,7 @@ PATHS = ("a", "a/b.jpg", "a/bc.jpg", "ä.jpg", "\udcff.jpg", "z" * 300 + "1", "z
 CHANGES = st.lists(
     st.builds(
         Change,
-        st.sampled_from(["add", "add", "delete", "move", "compact"]),
+        st.sampled_from(["add", "add", "delete", "move", "rotate", "chain", "compact"]),
         st.lists(st.sampled_from(PATHS), min_size=1, max_size=6).map(tuple),
         st.integers(0, 5),
     ),
@@ -90,7 +90,8 @@ def test_no_change_of_bytes_makes_a_reader_crash_hang_or_read_outside(tmp_path: 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    opened, used = map(int, done.stdout.split())
+    opened, used, scans = map(int, done.stdout.split())
     # Enough mutants get past the header for the parts behind it to be what is tested.
     assert opened > 200
     assert used > opened
+    assert scans > opened

@@ -14,9 +14,9 @@ import pytest
 from index_embeddings import F32, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, search
 from mcad_mobile.index.scan import nearest_codes
-from mcad_mobile.index.search import scanned
+from mcad_mobile.index.search import rescored, scanned
 
 Build = Callable[..., PhotoIndex]
 
@@ -93,7 +93,7 @@ def test_faiss_and_numpy_find_the_same_codes(build: Build) -> None:
     for width in (1, 5, 12, 32, 64):
         codes = random.integers(0, 256, (5000, width), dtype=np.uint8)
         codes[17], codes[18] = ~codes[0], codes[0]
-        for count in (1, 10, 500, 4999, 5000):
+        for count in (0, 1, 10, 500, 4999, 5000):
             distances = []
             for fast in (True, False):
                 found = nearest_codes(codes, codes[0], count, faiss=fast)
@@ -131,17 +131,74 @@ def test_a_photo_is_its_own_nearest(build: Build) -> None:
 
 
 def test_deleted_photos_are_never_returned(build: Build) -> None:
-    photos, queries = photos_and_queries(4000, 20)
+    photos, queries = photos_and_queries(4000, 20, dim=256)
     index = build(photos)
+    assert max(rescored(3900, 30, 256), scanned(3900, 30)) < 3900
     best = [index.search(query, k=5).paths for query in queries]
     gone = {path for paths in best for path in paths}
     with index.writer() as writer:
         assert writer.delete(sorted(gone)) == len(gone)
     for exact in (False, True):
         for query in queries:
-            hits = index.search(query, k=50, exact=exact)
-            assert len(hits.paths) == 50
+            hits = index.search(query, k=30, exact=exact)
+            assert len(hits.paths) == 30
             assert gone.isdisjoint(hits.paths)
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Scan in stretches of 1000 rows; the list tells how many rows each scan asked for."""
+    asked: list[int] = []
+
+    def noted(codes: np.ndarray, code: np.ndarray, count: int, *, faiss: bool) -> np.ndarray:
+        asked.append(count)
+        return nearest_codes(codes, code, count, faiss=faiss)
+
+    monkeypatch.setattr(search, "_STRETCH", 1000)
+    monkeypatch.setattr(search, "scanned", lambda photos, k: 300)
+    monkeypatch.setattr(search, "nearest_codes", noted)
+    return asked
+
+
+# Rows of 9,050 to delete. More than one in eight would have the segment written anew.
+STRETCHES = {
+    "first": range(1000),
+    "middle": range(4000, 5000),
+    "last": range(9000, 9050),
+    "nearly all of one": range(2001, 3000),
+    "parts of many": range(0, 9050, 9),
+}
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["faiss", "numpy"])
+@pytest.mark.parametrize("stretch", STRETCHES)
+def test_a_scan_of_stretches_with_tombstones_finds_what_exact_search_finds(
+    build: Build, tmp_path: Path, scans: list[int], stretch: str, fast: bool
+) -> None:
+    if fast:
+        faiss()
+    photos, queries = photos_and_queries(9050, 10, dim=256)
+    gone = {names(9050, "photo0")[row] for row in STRETCHES[stretch]}
+    with build(photos).writer() as writer:
+        assert writer.delete(sorted(gone)) == len(gone)
+    index = PhotoIndex.open(tmp_path / "index", faiss=fast)
+    assert [len(live.deleted) for live in index._commit[1]] == [len(gone)]
+    pairs = [(index.search(query), index.search(query, exact=True)) for query in queries]
+    assert len(scans) >= 9 * len(queries)
+    assert min(scans) > 0
+    same = [len(set(two.paths) & set(one.paths)) / 10 for two, one in pairs]
+    assert np.mean(same) >= 0.99
+    for two, one in pairs:
+        assert gone.isdisjoint(two.paths)
+        # A photo scores the same however it was chosen.
+        scores = dict(zip(one.paths, one.scores.tolist(), strict=True))
+        assert [scores.get(p, s) for p, s in zip(two.paths, two.scores, strict=True)] == (
+            pytest.approx(two.scores.tolist())
+        )
+    # More than the scan passes on of most stretches: only photos that are there, each once.
+    many = index.search(queries[0], k=60).paths
+    assert len(set(many)) == 60
+    assert gone.isdisjoint(many)
 
 
 def test_results_come_from_all_segments(build: Build) -> None:
@@ -188,12 +245,13 @@ def test_more_results_than_photos_gives_every_photo_once(build: Build) -> None:
 
 
 def test_many_results_are_as_good_as_few(build: Build) -> None:
-    photos, queries = photos_and_queries(20_000, 10)
+    photos, queries = photos_and_queries(20_000, 10, dim=256)
     index = build(photos)
+    assert max(rescored(20_000, 150, 256), scanned(20_000, 150)) < 20_000
     for query in queries:
-        hits = index.search(query, k=500)
-        true = set(np.argsort(-(photos @ query))[:500].tolist())
-        assert len(true & set(rows(hits.paths))) >= 0.97 * 500
+        hits = index.search(query, k=150)
+        true = set(np.argsort(-(photos @ query))[:150].tolist())
+        assert len(true & set(rows(hits.paths))) >= 0.97 * 150
 
 
 def test_the_opposite_of_the_query_comes_last(build: Build) -> None:
@@ -207,11 +265,14 @@ def test_the_opposite_of_the_query_comes_last(build: Build) -> None:
 
 
 def test_equal_photos_are_all_found(build: Build) -> None:
-    photos, _ = photos_and_queries(4000, 1)
+    photos, _ = photos_and_queries(4000, 1, dim=256)
     photos[1000:3000] = photos[1000]
-    hits = build(photos).search(photos[1000], k=1500)
-    assert set(rows(hits.paths)) <= set(range(1000, 3000))
-    assert len(set(hits.paths)) == 1500
+    index = build(photos)
+    assert max(rescored(4000, 30, 256), scanned(4000, 30)) < 4000
+    for k in (30, 1500):  # by a scan, and by the bytes of all
+        hits = index.search(photos[1000], k=k)
+        assert set(rows(hits.paths)) <= set(range(1000, 3000))
+        assert len(set(hits.paths)) == k
 
 
 def test_photos_that_are_all_the_same_don_t_divide_by_zero(build: Build) -> None:

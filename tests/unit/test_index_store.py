@@ -85,6 +85,33 @@ def test_deleting_counts_only_photos_that_were_there(tmp_path: Path) -> None:
     assert "new" not in index.paths()
 
 
+def test_two_photos_swap_names_in_one_call(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    a, b, *_ = names(50)
+    before = index.embedding(a), index.embedding(b)
+    with index.writer() as writer:
+        assert writer.move([(a, b, (1, 2)), (b, a, (3, 4)), ("unknown", "new", (5, 6))]) == 2
+    assert index.paths() == names(50)
+    assert np.array_equal(index.embedding(b), before[0])
+    assert np.array_equal(index.embedding(a), before[1])
+    assert (index.stamps()[b], index.stamps()[a]) == ((1, 2), (3, 4))
+
+
+def test_a_photo_moves_on_within_one_commit_also_one_that_was_just_added(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    first, second = names(2)
+    held, added = index.embedding(first), unit(np.ones(64))
+    with index.writer() as writer:
+        writer.add(["new"], added[None])
+        writer.move([(first, "a", (1, 1)), ("new", "b", (2, 2))])
+        writer.move([("a", second, (3, 3)), ("b", "c", (4, 4))])
+        assert writer.move([("a", "d", (5, 5)), ("b", "d", (5, 5))]) == 0
+    assert index.paths() == ["c", *names(50)[1:]]
+    assert np.array_equal(index.embedding(second), held)
+    assert index.embedding("c") @ added > 0.999
+    assert (index.stamps()[second], index.stamps()["c"]) == ((3, 3), (4, 4))
+
+
 def test_a_deleted_path_can_be_added_again(tmp_path: Path) -> None:
     index = filled(tmp_path)
     photo = unit(np.ones((1, 64)))
@@ -160,6 +187,15 @@ def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
 def test_an_empty_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PhotoIndexError, match="empty path"), create(tmp_path).writer() as writer:
         writer.add([""], unit(np.ones((1, 64))))
+
+
+@pytest.mark.parametrize("path", ["\ud800", "a/\udfff.jpg", "\ud83d\udc15.jpg"])
+def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, path: str) -> None:
+    index = filled(tmp_path)
+    with pytest.raises(PhotoIndexError, match="no character"), index.writer() as writer:
+        writer.add([path], unit(np.ones((1, 64))))
+    with pytest.raises(PhotoIndexError, match="no character"):
+        index.embedding(path)
 
 
 def test_compacting_keeps_results_and_drops_tombstones(tmp_path: Path) -> None:

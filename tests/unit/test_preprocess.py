@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mcad_mobile import preprocess
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.preprocess import Preprocess, find_photos, open_photo
@@ -77,6 +78,32 @@ def test_a_large_jpeg_decoded_small_gives_the_pixels_of_one_decoded_whole(tmp_pa
     photo.resize((3600, 2400)).save(path, quality=95)
     whole = SQUASH.pixels(Image.open(path).convert("RGB"))
     assert np.abs(SQUASH(path) - whole).mean() < 0.01
+
+
+def test_a_jpeg_of_more_pixels_than_pillow_opens_is_decoded_small(tmp_path, photo, monkeypatch):
+    path = tmp_path / "200 megapixels.jpg"
+    photo.resize((3600, 2400)).save(path)
+    before = SQUASH(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    monkeypatch.setattr(preprocess, "_MOST_PIXELS", 1_000_000)
+    assert np.array_equal(SQUASH(path), before)
+    with pytest.raises(PhotoError, match="3600 x 2400 pixels"):
+        open_photo(path)
+
+
+@pytest.mark.parametrize("name", ["large.png", "large.webp", "large.heic", "progressive.jpg"])
+def test_too_many_pixels_are_an_error_where_no_smaller_image_can_be_decoded(
+    tmp_path, photo, monkeypatch, name
+):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    path = tmp_path / name
+    photo.resize((2000, 1000)).save(path, progressive=True)
+    SQUASH(path)
+    monkeypatch.setattr(preprocess, "_MOST_PIXELS", 1_000_000)
+    with pytest.raises(PhotoError, match=f"{name} has 2000 x 1000 pixels, and 1 million"):
+        SQUASH(path)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])

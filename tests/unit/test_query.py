@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny_bundle import make_tiny_bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
+from mcad_mobile.index import duplicates
 from mcad_mobile.query import Part, compose, match_threshold
 
 
@@ -96,18 +98,20 @@ def test_more_like_a_photo_that_is_not_in_the_index_decodes_it(engine, index, ph
         engine.search_parts(index, [Part(tmp_path / "nowhere.jpg")], 1)
 
 
-def test_words_less_a_photo_put_that_photo_lower(engine, index, photos):
-    def rank(parts):
-        results = engine.search_parts(index, parts, 8).results
-        return [result.path for result in results].index(str(photos[0]))
+def test_words_less_a_photo_put_what_is_like_it_lower(engine, index, photos):
+    copy = Path(shutil.copy(photos[1], photos[1].with_stem("copy")))  # itself is left out
+    engine.index_photos(index, [copy])
 
-    plain = engine.search_parts(index, [Part("a dog")], 8)
-    best = Path(plain.results[0].path)
-    less = engine.search_parts(index, [Part("a dog"), Part(best, -1.0)], 8)
-    assert str(best) not in [result.path for result in less.results]
-    more = [Part("a dog"), Part(photos[1], 2.0)]
-    assert rank([Part("a dog")]) >= 0
-    assert "+2" in engine.search_parts(index, more, 8).query
+    def paths(weight):
+        parts = [Part("a dog"), Part(photos[1], weight)]
+        return [result.path for result in engine.search_parts(index, parts, 9).results]
+
+    more, less = paths(2.0), paths(-2.0)
+    assert len(more) == len(less) == 8
+    assert str(photos[1]) not in more + less
+    assert (more[0], less[-1]) == (str(copy), str(copy))
+    query = engine.search_parts(index, [Part("a dog"), Part(photos[1], -2.0)], 1).query
+    assert query == f"+1 'a dog' -2 {str(photos[1])!r}"
 
 
 def test_nothing_to_search_for_is_an_error(engine, index):
@@ -153,6 +157,63 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(tmp_path: Path
     linked = {frozenset({i}) for pair in pairs for i in pair}
     assert {one for one in together if len(one) == 1} == linked
     assert len(groups[0]) == max(map(len, groups)) >= 3
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pairs of codes were compared, some at a time."""
+    counts: list[int] = []
+    pairs_of_equal = duplicates._pairs_of_equal
+
+    def noted(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for a, b in pairs_of_equal(keys):
+            counts.append(len(a))
+            yield a, b
+
+    monkeypatch.setattr(duplicates, "_pairs_of_equal", noted)
+    return counts
+
+
+def test_twenty_thousand_copies_are_found_without_comparing_them_all(
+    tmp_path: Path, compared: list[int]
+) -> None:
+    index, photos = duplicated(tmp_path)
+    index.near_duplicates()
+    before = sum(compared)
+    compared.clear()
+    for part in ("a", "b"):
+        with index.writer() as writer:
+            writer.add(names(10_000, part), np.repeat(photos[20:21], 10_000, axis=0))
+    assert index.near_duplicates()[0] == [
+        *names(10_000, "a"),
+        *names(10_000, "b"),
+        "photo/000020.jpg",
+    ]
+    assert sum(compared) < 2 * before + 1000
+
+
+def test_copies_bring_the_likes_of_each_into_one_group_and_no_others(tmp_path: Path) -> None:
+    index, photos = duplicated(tmp_path)
+    before = index.near_duplicates(0.97)
+    of = {path: group for group in before for path in group}
+    copied = names(60)
+    for part, count in (("copy", 60), ("later", 30)):  # the later ones in a segment of their own
+        with index.writer() as writer:
+            writer.add(names(count, part), photos[:count])
+            writer.delete([f"{part}/000007.jpg"])
+    expected = {frozenset(group) for group in before if not {*group} & {*copied}}
+    there = {
+        f"{part}/{row:06d}.jpg"
+        for part, count in (("copy", 60), ("later", 30))
+        for row in range(count)
+        if row != 7
+    }
+    for path in copied:
+        group = of.get(path, [path])
+        copies = {path.replace("photo", part) for path in group for part in ("copy", "later")}
+        expected.add(frozenset({*group, *(copies & there)}))
+    expected = {group for group in expected if len(group) > 1}
+    assert {frozenset(group) for group in index.near_duplicates(0.97)} == expected
 
 
 def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mcad_mobile import sync
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError
+from mcad_mobile.folder import content_stamp, stat_stamp
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.sync import prune, sync_folder
 
@@ -107,7 +108,7 @@ def test_a_touched_photo_is_read_but_not_embedded_again_and_then_known(
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 6)
     assert embedded == []
     assert np.array_equal(index.search(engine.embed_text("a dog"), k=6).scores, scores)
-    assert index.stamps()[touched][0] == sync.stat_stamp(Path(touched).stat())
+    assert index.stamps()[touched][0] == stat_stamp(Path(touched).stat())
 
 
 def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index, folder, embedded):
@@ -155,6 +156,26 @@ def test_an_empty_or_missing_folder_drops_nothing_unless_pruned(engine, index, f
     assert index.photos == 0
 
 
+def test_pruning_keeps_photos_that_cannot_be_looked_up(engine, index, folder, monkeypatch):
+    sync_folder(engine, index, folder)
+    long = str(folder / ("x" * 300)) + ".jpg"
+    with index.writer() as writer:
+        writer.add([long], np.eye(1, index.dim, dtype=np.float32))
+    for path in files(folder):
+        Path(path).unlink()
+    stat = os.stat
+
+    def refuse(path, *args, **kwargs):
+        if "beach" in os.fsdecode(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert prune(index) == 3
+    assert index.photos == 4
+    assert long in index.paths()
+
+
 def test_a_subfolder_that_cannot_be_listed_keeps_its_photos(engine, index, folder, monkeypatch):
     sync_folder(engine, index, folder)
     scandir = os.scandir
@@ -184,17 +205,19 @@ def test_files_that_are_no_photos_are_skipped_and_listed(engine, index, folder):
     for name, data in bad.items():
         (folder / name).write_bytes(data)
     Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")  # 12 kB of file, 1.2 GB of RGB
+    Image.new("1", (9000, 9000)).save(folder / "large.png")
     (folder / "dangling.jpg").symlink_to(folder / "nowhere.jpg")
     os.mkfifo(folder / "pipe.jpg")
     (folder / "notes.txt").write_bytes(jpeg)
     (folder / "folder.jpg").mkdir()
     result = sync_folder(engine, index, folder)
     assert result.added == 6
-    expected = {*bad, "bomb.png", "dangling.jpg", "pipe.jpg"}
+    expected = {*bad, "bomb.png", "large.png", "dangling.jpg", "pipe.jpg"}
     assert {Path(skip.path).name for skip in result.skipped} == expected
     assert all(
         Path(skip.path).name in skip.why or "not a file" in skip.why for skip in result.skipped
     )
+    assert any("9000 x 9000 pixels" in skip.why for skip in result.skipped)
     assert index.photos == 6
 
 
@@ -259,13 +282,42 @@ def test_long_runs_commit_now_and_then(engine, index, folder, monkeypatch):
     assert held == [0, 0, 2, 2, 4, 4, 6]
 
 
-def test_another_writer_is_an_error_and_not_a_lost_run(engine, index, folder):
+def test_a_run_beside_a_writer_is_refused_before_it_reads_a_photo(engine, index, folder, embedded):
     sync_folder(engine, index, folder)
     paint(folder / "new.png", "blue")
     other = PhotoIndex.open(index._directory)
+    embedded.clear()
     with other.writer(), pytest.raises(PhotoIndexError, match="Another writer"):
         sync_folder(engine, index, folder)
+    assert embedded == []
+    with other.writer(), pytest.raises(PhotoIndexError, match="Another writer"):
+        engine.index_photos(index, [folder / "new.png"])
+    assert embedded == []
     assert counts(sync_folder(engine, index, folder)) == (1, 0, 0, 0, 6)
+
+
+def test_no_other_writer_comes_between_the_commits_of_a_run(engine, index, folder, monkeypatch):
+    monkeypatch.setattr(sync, "_COMMIT_PHOTOS", 2)
+    other = PhotoIndex.open(index._directory)
+
+    def try_to_write(done, total):
+        with pytest.raises(PhotoIndexError, match="Another writer"), other.writer():
+            pass
+        PhotoIndex.open(index._directory).search(engine.embed_text("a dog"))
+
+    assert sync_folder(engine, index, folder, try_to_write).added == 6
+    with other.writer() as writer:
+        writer.delete(index.paths())
+
+
+def test_a_run_begins_with_what_others_have_committed_since_the_index_was_opened(
+    engine, index, folder, embedded
+):
+    stale = PhotoIndex.open(index._directory)
+    sync_folder(engine, index, folder)
+    embedded.clear()
+    assert counts(sync_folder(engine, stale, folder)) == (0, 0, 0, 0, 6)
+    assert embedded == []
 
 
 # Lists a folder of 200,000 photos that the index holds, and says how much memory that took.
@@ -291,7 +343,7 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
     one.write_bytes(b"tiny")
     index = PhotoIndex.create(tmp_path / "index", dim=8, student_sha256="0" * 64, student="t")
     names = [f"{folder}/IMG_{number:08d}.jpg" for number in range(200_000)]
-    stamp = [sync.stat_stamp(one.stat()), sync.content_stamp(str(one))]
+    stamp = [stat_stamp(one.stat()), content_stamp(str(one))]
     with index.writer() as writer:
         embeddings = np.zeros((len(names) + 1, 8), np.float32)
         embeddings[:, 0] = 1

@@ -94,7 +94,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         return new Entry(file, photos, data.integer("header_crc32"), deleted);
     }
 
-    /** Make this the last commit: write, fsync, rename, fsync of the directory. */
+    /** Make this the last commit: write, fsync, fsync of the directory, rename, and again. */
     void write(Path directory) throws IOException {
         List<Object> entries = new ArrayList<>();
         for (Entry entry : segments) {
@@ -119,6 +119,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             }
             out.force(true);
         }
+        // The names of what the manifest names must not be flushed after the rename.
+        syncDirectory(directory);
         Files.move(temporary, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
         syncDirectory(directory);
     }
