@@ -43,7 +43,10 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private View message;
     private EditText query;
     private GridView grid;
+    /** The photo whose like are shown; null while words are searched for. */
     private String like;
+    /** Whether the status tells of a search: the state of the index must not take its place. */
+    private boolean answered;
     private final PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
     private boolean explained;
     private boolean refused;
@@ -164,7 +167,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         }
         IndexJob.scheduleNightly(this);
         DemoEngine.Progress progress = demo.progress();
-        if (progress.running() && results.getCount() == 0) {
+        if (progress.running() && !answered) {
             status.setText(getString(R.string.indexing_progress, progress.done(), progress.total()));
         }
         demo.worker.execute(() -> {
@@ -184,7 +187,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
             message.setVisibility(View.GONE);
         } else if (photos > 0) {
             message.setVisibility(View.GONE);
-            if (results.getCount() == 0) {
+            if (!answered) {
                 String left = left(progress);
                 String indexed = getString(R.string.indexed, photos);
                 status.setText(left.isEmpty() ? indexed : indexed + "\n" + left);
@@ -213,7 +216,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     /** The state could not be told; what was found before stays. */
     private void showFailure(McadException.Kind kind) {
-        if (results.getCount() > 0) {
+        if (answered) {
             status.setText(failure(kind));
         } else {
             say(R.string.app_name, failure(kind), R.string.try_again, view -> tryAgain());
@@ -238,6 +241,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         press.setOnClickListener(action);
         message.setVisibility(View.VISIBLE);
         results.show(Collections.emptyList());
+        answered = false;
         status.setText("");
     }
 
@@ -271,12 +275,14 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         like = null;
         setTitle(R.string.app_name);
         results.show(Collections.emptyList());
+        answered = false;
         showState();
     }
 
     @Override
     public void searching(String query) {
         setTitle(like == null ? R.string.app_name : R.string.like_title);
+        answered = true;
         status.setText(R.string.searching);
     }
 

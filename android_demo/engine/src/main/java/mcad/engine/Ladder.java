@@ -110,8 +110,8 @@ public final class Ladder {
         if (rung.runtime().equals("qnn")) {
             steps.add(new Step(rung, Tower.Provider.QNN));
         } else if (rung.runtime().equals("onnx")) {
-            // XNNPACK takes float nodes, and 8-bit ones of other types than ours: all of an 8-bit rung would fall to the
-            // CPU anyway.
+            // XNNPACK takes 8-bit convolutions of other types than ours, and no MatMulInteger: what takes time in an 8-bit
+            // rung would fall to the CPU anyway.
             if (rung.precision().equals("fp32")) {
                 steps.add(new Step(rung, Tower.Provider.XNNPACK));
             }

@@ -44,8 +44,11 @@ public final class CurrentIndex implements Closeable {
             stale = true;
             throw error;
         }
-        close();
+        PhotoIndex before = index;
         index = newest;
+        if (before != null) {
+            before.close();
+        }
         return index;
     }
 
