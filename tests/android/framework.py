@@ -30,13 +30,34 @@ _PYTHON_NAMES = {"<init>": "__init__", "from": "from_"}
 _ARRAYS = {"[I": "JavaArrayJInt", "[B": "JavaArrayJByte", "[F": "JavaArrayJFloat"}
 
 
+# What a stub says of a value that a method returns or a field holds.
+_VALUES = {
+    "V": "None",
+    "Z": "bool",
+    **dict.fromkeys("IJSB", "int"),
+    **dict.fromkeys("FD", "float"),
+    "C": "str",
+    "Ljava/lang/String;": "str",
+}
+STATIC = 0x0008
+
+
+@dataclass(frozen=True)
+class Member:
+    """A method, or a field without parameters: the annotations of what it takes and gives."""
+
+    takes: list[str]
+    gives: str
+    static: bool
+
+
 @dataclass
 class Described:
-    """A class: what it extends, and its members; a method as the annotations of its parameters."""
+    """A class: what it extends, and its members by name."""
 
     bases: list[str] = field(default_factory=list)
-    methods: dict[str, list[list[str]]] = field(default_factory=dict)
-    fields: set[str] = field(default_factory=set)
+    methods: dict[str, list[Member]] = field(default_factory=dict)
+    fields: dict[str, Member] = field(default_factory=dict)
 
 
 class Framework:
@@ -46,25 +67,34 @@ class Framework:
         self._root = Path(sysconfig.get_paths()["purelib"])
         self._packages: dict[str, dict[str, Described]] = {}
 
-    def has(self, reference: Reference) -> bool:
-        """Whether a class or one of its ancestors has this method or field."""
+    def has(self, reference: Reference, *, static: bool | None = None) -> bool:
+        """Whether a class or one of its ancestors has this method or field, with these types; if
+        `static` is given, static or not."""
         described = self.find(reference.owner)
         if described is None:
             return False
         name = _PYTHON_NAMES.get(reference.name, reference.name)
         if reference.descriptor.startswith("("):
             wanted = parameters(reference.descriptor)
-            if any(_takes(given, wanted) for given in described.methods.get(name, [])):
+            returned = reference.descriptor.rpartition(")")[2]
+            if any(
+                _takes(method.takes, wanted)
+                and (name == "__init__" or _gives(method.gives, returned))
+                and static in (None, method.static)
+                for method in described.methods.get(name, [])
+            ):
                 return True
             if name == "__init__":
                 return False
         elif name in described.fields:
-            return True
+            held = described.fields[name]
+            return _gives(held.gives, reference.descriptor) and static in (None, held.static)
         elsewhere = (
             Reference(base, reference.name, reference.descriptor) for base in described.bases
         )
         return any(
-            _OBJECT.has(above) if _is_java(above) else self.has(above) for above in elsewhere
+            _OBJECT.has(above) if _is_java(above) else self.has(above, static=static)
+            for above in elsewhere
         )
 
     def find(self, name: str) -> Described | None:
@@ -95,18 +125,22 @@ def _collect(body: list[ast.stmt], package: str, outer: str, found: dict[str, De
             described.bases.append(_slashed(text, package))
         for item in node.body:
             if isinstance(item, ast.FunctionDef):
-                described.methods.setdefault(item.name, []).append(_annotations(item))
+                described.methods.setdefault(item.name, []).append(_method(item))
             elif isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                described.fields.add(item.target.id)
+                text = ast.unparse(item.annotation)
+                static = text.startswith("typing.ClassVar[")
+                kind = text.removeprefix("typing.ClassVar[").removesuffix("]") if static else text
+                described.fields[item.target.id] = Member([], kind, static)
         _collect(node.body, package, f"{name}$", found)
 
 
-def _annotations(function: ast.FunctionDef) -> list[str]:
+def _method(function: ast.FunctionDef) -> Member:
     given = [*function.args.posonlyargs, *function.args.args]
     texts = [ast.unparse(arg.annotation) for arg in given if arg.annotation is not None]
     if function.args.vararg is not None:
         texts.append("JavaArray[")
-    return texts
+    static = any(ast.unparse(decorator) == "staticmethod" for decorator in function.decorator_list)
+    return Member(texts, ast.unparse(function.returns) if function.returns else "", static)
 
 
 def _slashed(dotted: str, package: str) -> str:
@@ -118,6 +152,12 @@ def _slashed(dotted: str, package: str) -> str:
 
 def _takes(given: list[str], wanted: list[str]) -> bool:
     return len(given) == len(wanted) and all(map(_is_of, given, wanted))
+
+
+def _gives(annotation: str, descriptor: str) -> bool:
+    if descriptor in _VALUES:
+        return annotation.removesuffix(" | None") == _VALUES[descriptor]
+    return _is_of(annotation, descriptor)
 
 
 def _is_of(annotation: str, descriptor: str) -> bool:
@@ -150,18 +190,28 @@ class Java8:
     def has(self, reference: Reference) -> bool:
         if reference.owner not in self._entries:
             return False
-        above, members = self._class(reference.owner)
-        return (reference.name, reference.descriptor) in members or any(
-            self.has(Reference(base, reference.name, reference.descriptor)) for base in above
+        found = self._class(reference.owner)
+        return (reference.name, reference.descriptor) in found.members or any(
+            self.has(Reference(base, reference.name, reference.descriptor)) for base in found.above
         )
 
     @cache  # noqa: B019 - there is one
-    def _class(self, name: str) -> tuple[list[str], frozenset[tuple[str, str]]]:
-        return _read_class(self._archive.read(self._entries[name]))
+    def _class(self, name: str) -> ClassFile:
+        return read_class(self._archive.read(self._entries[name]))
 
 
-def _read_class(data: bytes) -> tuple[list[str], frozenset[tuple[str, str]]]:
-    """A class file's superclass and interfaces, and its members (JVM specification, chapter 4)."""
+@dataclass(frozen=True)
+class ClassFile:
+    """A class, its superclass and interfaces, and the access flags of its members, which are named
+    by name and descriptor."""
+
+    name: str
+    above: list[str]
+    members: dict[tuple[str, str], int]
+
+
+def read_class(data: bytes) -> ClassFile:
+    """See the JVM specification, chapter 4."""
     sizes = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 18: 5}
     (count,) = struct.unpack_from(">H", data, 8)
     constants: dict[int, bytes | int] = {}
@@ -184,21 +234,22 @@ def _read_class(data: bytes) -> tuple[list[str], frozenset[tuple[str, str]]]:
         value = constants[number]
         return value.decode() if isinstance(value, bytes) else text(value)
 
+    name = text(u16(at + 2))
     above = [text(number) for number in [u16(at + 4)] if number]
     interfaces = u16(at + 6)
     above += [text(u16(at + 8 + 2 * i)) for i in range(interfaces)]
     at += 8 + 2 * interfaces
-    members = set()
+    members = {}
     for _ in range(2):
         members_here = u16(at)
         at += 2
         for _ in range(members_here):
-            members.add((text(u16(at + 2)), text(u16(at + 4))))
+            members[text(u16(at + 2)), text(u16(at + 4))] = u16(at)
             attributes = u16(at + 6)
             at += 8
             for _ in range(attributes):
                 at += 6 + struct.unpack_from(">I", data, at + 2)[0]
-    return above, frozenset(members)
+    return ClassFile(name, above, members)
 
 
 def _is_java(reference: Reference) -> bool:

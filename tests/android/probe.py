@@ -63,6 +63,19 @@ class Probe:
     def embed_photos(self, bundle: Path, photos: Sequence[Path]) -> NDArray[np.float32]:
         return self.arrays("embed_photos", bundle=bundle, photos=[str(p) for p in photos])
 
+    @property
+    def threads(self) -> int:
+        """Threads that the JVM has now, its own and native ones."""
+        return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def end(self) -> None:
+        """Clear up behind a JVM that has ended by itself, or end it."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.kill()
+        self._process.wait(timeout=60)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()

@@ -7,23 +7,26 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from dex_file import Dex, Reference, read_dex
 from exported import Exported, mcad, mcad_json
-from framework import Framework, Java8
+from framework import STATIC, Framework, Java8, read_class
 
-from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.downloads import BUNDLETOOL, fetch
+from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.downloads import BUNDLETOOL, ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.package import PAGE, data_offset
 from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.sources import android_demo
-from mcad_mobile.android.toolchain import AAPT2, APKSIGNER, JAVA, KEYTOOL, java_home, run
+from mcad_mobile.android.toolchain import AAPT2, APKSIGNER, JAVA, KEYTOOL, run
 from mcad_mobile.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
 
 MOST_BYTES = 60_000_000
 OURS = "mcad/"
+ANDROID = "{http://schemas.android.com/apk/res/android}"
+TOOLS = "{http://schemas.android.com/tools}"
 _MADE_BY_JAVAC = ("<clinit>", "serialVersionUID")
 
 
@@ -74,6 +77,49 @@ def test_photos_cannot_leave_the_phone(apk):
         "android.permission.RECEIVE_BOOT_COMPLETED",
     }
     assert "E: provider" not in tree
+
+
+def test_neither_a_backup_nor_a_new_phone_gets_anything():
+    """Each domain has a folder of its own, and `root` is not all of them."""
+    domains = {"root", "file", "database", "sharedpref", "external"}
+    domains |= {"device_root", "device_file", "device_database", "device_sharedpref"}
+    main = android_demo() / "app" / "src" / "main"
+    rules = ElementTree.parse(main / "res" / "xml" / "backup.xml").getroot()
+    assert [part.tag for part in rules] == ["cloud-backup", "device-transfer"]
+    for part in rules:
+        assert {rule.get("domain") for rule in part if rule.get("path") == "."} == domains
+    application = ElementTree.parse(main / "AndroidManifest.xml").find("application")
+    assert application is not None
+    assert application.get(f"{ANDROID}allowBackup") == "false"
+    assert application.get(f"{ANDROID}dataExtractionRules") == "@xml/backup"
+
+
+def test_gradle_builds_what_the_command_builds(apk):
+    """It cannot be run here: its numbers are compared, and what it takes out of the manifest that
+    ONNX Runtime's archive on Maven brings."""
+    folder = android_demo() / "app"
+    gradle = (folder / "build.gradle").read_text("utf-8")
+    code, name = (
+        re.search(rf"version{part}='([^']+)'", run(AAPT2, ["dump", "badging", apk]))
+        for part in ("Code", "Name")
+    )
+    assert code is not None and name is not None
+    assert f"versionCode {code.group(1)}\n" in gradle
+    assert f"versionName '{name.group(1)}'\n" in gradle
+    release = (android_demo() / "build.gradle").read_text("utf-8")
+    assert f"onnxruntime = '{ONNXRUNTIME_AAR.name.split('-')[2].removesuffix('.aar')}'" in release
+    overlay = "manifest.srcFile 'src/gradle/AndroidManifest.xml'"
+    assert gradle.count(overlay) == len(("debug", "release"))
+    removed = {
+        element.get(f"{ANDROID}name")
+        for element in ElementTree.parse(folder / "src/gradle/AndroidManifest.xml").iter()
+        if element.get(f"{TOOLS}node") == "remove"
+    }
+    assert removed == {
+        "android.permission.INTERNET",
+        "android.permission.ACCESS_NETWORK_STATE",
+        "ai.onnxruntime.TelemetryInitializer",
+    }
 
 
 def test_it_is_small_and_for_arm64_alone(apk):
@@ -157,37 +203,42 @@ def test_no_call_needs_a_newer_java_than_android_8_has(dex):
 
 
 def test_every_stub_is_like_the_framework_of_api_36(tmp_path):
-    """The members of the compiled stubs, read as a dex, each looked up."""
-    stubs = compile_stubs(tmp_path)
-    framework_classes = [path for path in stubs.rglob("*.class") if "mcad" not in path.parts]
-    out = tmp_path / "dex"
-    out.mkdir()
-    options = ["--min-api", MIN_SDK, "--lib", java_home(), "--output", out]
-    bundletool = fetch(BUNDLETOOL)
-    d8 = "com.android.tools.r8.D8"
-    run(JAVA, ["-cp", bundletool, d8, *options, *sorted(framework_classes)])
-    members = read_dex((out / "classes.dex").read_bytes())
+    """The members of the compiled stubs, each looked up: its types, and whether it is static."""
+    files = [path for path in compile_stubs(tmp_path).rglob("*.class") if "mcad" not in path.parts]
+    stubs = [read_class(path.read_bytes()) for path in files]
     framework = Framework()
-    assert len(members.classes) > 60
-    for name in members.classes:
-        assert framework.find(name) is not None, name
+    assert len(stubs) > 60
+    for stub in stubs:
+        assert framework.find(stub.name) is not None, stub.name
     wrong = [
-        str(member)
-        for member in (*members.methods, *members.fields)
-        if member.owner in members.classes
-        and not (member.name == "<init>" and member.descriptor == "()V")
-        and member.name not in _MADE_BY_JAVAC
-        and not framework.has(member)
+        f"{stub.name}.{name}{descriptor}"
+        for stub in stubs
+        for (name, descriptor), flags in stub.members.items()
+        if (name, descriptor) != ("<init>", "()V")
+        and name not in _MADE_BY_JAVAC
+        and not framework.has(Reference(stub.name, name, descriptor), static=bool(flags & STATIC))
     ]
     assert wrong == []
 
 
 def test_the_check_of_the_framework_can_fail():
     framework, java = Framework(), Java8()
-    assert framework.has(Reference("android/app/Activity", "finish", "()V"))
-    assert not framework.has(Reference("android/app/Activity", "finish", "(J)V"))
-    assert not framework.has(Reference("android/app/Activity", "finnish", "()V"))
-    assert framework.has(Reference("android/widget/Button", "setTag", "(Ljava/lang/Object;)V"))
+
+    def has(name: str, descriptor: str, *, static: bool | None = None) -> bool:
+        owner, _, member = name.rpartition(".")
+        return framework.has(Reference(f"android/{owner}", member, descriptor), static=static)
+
+    assert has("app/Activity.finish", "()V")
+    assert not has("app/Activity.finish", "(J)V")
+    assert not has("app/Activity.finish", "()Z")
+    assert not has("app/Activity.finish", "()V", static=True)
+    assert not has("app/Activity.finnish", "()V")
+    assert has("widget/Button.setTag", "(Ljava/lang/Object;)V", static=False)
+    assert has("net/Uri.parse", "(Ljava/lang/String;)Landroid/net/Uri;", static=True)
+    assert not has("net/Uri.parse", "(Ljava/lang/String;)Landroid/net/Uri;", static=False)
+    assert has("os/Build.MODEL", "Ljava/lang/String;", static=True)
+    assert not has("os/Build.MODEL", "I")
+    assert not has("os/Build.MODEL", "Ljava/lang/String;", static=False)
     assert java.has(Reference("java/lang/String", "isEmpty", "()Z"))
     assert not java.has(Reference("java/lang/String", "isBlank", "()Z"))
     assert not java.has(Reference("java/nio/ByteBuffer", "flip", "()Ljava/nio/ByteBuffer;"))
@@ -205,9 +256,14 @@ def test_texts_are_resources_and_views_have_descriptions():
         text = file.read_text("utf-8")
         used |= set(re.findall(r"(?:@string/|R\.string\.|R\.plurals\.)(\w+)", text))
     assert used == strings
+    screens = "".join(file.read_text("utf-8") for file in main.rglob("*Activity.java"))
+    assert not re.search(r"\.getMessage\(|\.(what|hint|detail)\b(?!\()|\.detail\(", screens)
     for layout in (main / "res" / "layout").glob("*.xml"):
         text = layout.read_text("utf-8")
         assert not re.search(r'android:(text|hint|contentDescription)="(?!@string/)', text), layout
+        for view in ElementTree.parse(layout).iter():
+            described = f"{ANDROID}contentDescription" in view.attrib
+            assert described or view.tag not in ("ImageView", "GridView"), layout
     day, night = (
         re.findall(r'name="(\w+)"', (main / "res" / folder / "colors.xml").read_text())
         for folder in ("values", "values-night")

@@ -81,6 +81,15 @@ def test_assets_become_a_verified_copy_once(probe, tiny, tmp_path):
     assert [path.name for path in installed.parent.iterdir()] == ["bundle"]
 
 
+def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_path):
+    installed = tmp_path / "bundle"
+    probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    (installed / "text.onnx").unlink()
+    (installed / "vocab.txt").write_text("cut")
+    probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    Bundle.load(installed).verify()
+
+
 def test_a_damaged_asset_leaves_the_installed_bundle_alone(probe, tiny, tmp_path):
     installed = tmp_path / "bundle"
     probe.ask("install", **{"from": tiny.directory}, bundle=installed)
@@ -101,9 +110,18 @@ def test_rungs_that_do_not_run_here_are_passed_over_with_a_reason(probe, tiny, t
     assert (found["runtime"], found["provider"]) == ("onnx", "CPU")
     assert found["cosine"] > 0.9999
     qnn, litert, xnnpack = found["skipped"]
-    assert "libQnnHtp.so is not there" in qnn
-    assert "no such runtime" in litert
-    assert "XNNPACK" in xnnpack  # this build of ONNX Runtime has none
+    assert qnn == ["NO_LIBRARY", "qnn fp32 by QNN: libQnnHtp.so is not there"]
+    assert litert == ["NO_RUNTIME", "litert fp32: this app has no such runtime"]
+    why, said = xnnpack
+    assert why == "FAILED"
+    assert said.startswith("onnx fp32 by XNNPACK, CPU")  # this build of ONNX Runtime has none
+
+
+def test_xnnpack_is_tried_for_float_rungs_alone(probe, tiny, tmp_path):
+    (rung,) = tiny.image.rungs
+    tower = replace(tiny.image, rungs=(replace(rung, precision="int8"),))
+    found = probe.ask("climb", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image")
+    assert (found["provider"], found["skipped"]) == ("CPU", [])
 
 
 def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path):
@@ -117,7 +135,9 @@ def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path)
         libraries=tmp_path,
     )
     assert found["provider"] == "CPU"
-    assert found["skipped"][0].startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
+    why, said = found["skipped"][0]
+    assert why == "FAILED"
+    assert said.startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
 
 
 def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny, tmp_path):
@@ -138,7 +158,26 @@ def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny
     tower = replace(tiny.image, rungs=(wrong, *tiny.image.rungs))
     found = probe.ask("climb", bundle=variant(tiny, directory, image=tower), tower="image")
     assert found["rung"] == "fp32"
-    assert any("self-test gave a cosine" in reason for reason in found["skipped"])
+    assert any(
+        why == "SELF_TEST" and "self-test gave a cosine" in said for why, said in found["skipped"]
+    )
+
+
+def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):
+    """Each open session keeps its threads."""
+    golden = tiny.image.golden
+    nameless = replace(golden, inputs={"other": golden.inputs["pixels"]})
+    bundle = variant(tiny, tmp_path / "b", image=replace(tiny.image, golden=nameless))
+
+    def fail() -> None:
+        with pytest.raises(EngineError, match="pixels was not given"):
+            probe.ask("climb", bundle=bundle, tower="image", threads=8)
+
+    fail()
+    before = probe.threads
+    for _ in range(8):
+        fail()
+    assert probe.threads < before + 8
 
 
 def test_a_ladder_without_a_rung_that_runs_says_why(probe, tiny, tmp_path):

@@ -1,15 +1,17 @@
-"""What the app does behind its screens: indexing in batches, searching as one types, access."""
+"""A run that indexes a phone's photos, whatever becomes of the photos, the tower and the process."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from probe import EngineError
+from probe import EngineError, Probe, variant
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import Bundle
@@ -30,7 +32,7 @@ class Phone:
     def __init__(self, probe, bundle: Bundle, folder: Path) -> None:
         self._probe, self.bundle = probe, bundle
         self.photos, self.directory = folder / "photos", folder / "index"
-        self.photos.mkdir()
+        self.photos.mkdir(exist_ok=True)
 
     def take(self, *names: str, seed: int = 0) -> None:
         """Photos of noise: small, and each another one."""
@@ -112,6 +114,85 @@ def test_broken_photos_are_counted_and_stop_no_other(phone):
     assert phone.indexed() == ["a.png"]
 
 
+def test_a_photo_too_large_for_the_memory_costs_no_other(phone):
+    phone.take("a.png", "huge.png", "z.png")
+    outcome = phone.run(large=str(phone.photos / "huge.png"))
+    assert (outcome["added"], outcome["skipped"], outcome["finished"]) == (2, 1, True)
+    assert phone.run()["added"] == 1
+
+
+def test_a_tower_that_fails_ends_the_run_and_costs_no_photo(phone, tmp_path):
+    phone.take("a.png", "b.png", "c.png")
+    phone.run()
+    phone.take("b.png", seed=1)
+    whole = phone.bundle
+    smaller = replace(whole.preprocess, size=16)  # other pixels than the tower takes
+    phone.bundle = Bundle.load(variant(whole, tmp_path / "failing", preprocess=smaller))
+    with pytest.raises(EngineError, match="The tower failed"):
+        phone.run()
+    phone.bundle = whole
+    assert phone.indexed() == ["a.png", "b.png", "c.png"]
+    assert phone.run()["added"] == 1
+
+
+def test_access_that_is_taken_back_ends_the_run_and_costs_no_photo(phone):
+    names = [f"{number:03d}.png" for number in range(100)]
+    phone.take(*names)
+    with pytest.raises(EngineError, match="Access was taken back"):
+        phone.run(revoke_after=BATCH + 3)
+    assert phone.indexed() == names[:BATCH]
+    phone.run()
+    phone.take(*names, seed=1)
+    with pytest.raises(EngineError, match="Access was taken back"):
+        phone.run(revoke_after=0)
+    assert phone.indexed() == names
+
+
+def test_a_photo_that_kills_the_process_comes_last_and_then_no_more(
+    bundle, java_classes, tmp_path, probe
+):
+    phone = Phone(probe, bundle, tmp_path)
+    names = ["a.png", "b.png", "poison.png", "y.png", "z.png"]
+    phone.take(*names)
+    others = [name for name in names if name != "poison.png"]
+
+    def die() -> None:
+        mortal = Probe(java_classes, tmp_path)
+        with pytest.raises(AssertionError, match="the JVM ended"):
+            Phone(mortal, bundle, tmp_path).run(poison=str(phone.photos / "poison.png"))
+        mortal.end()
+
+    die()
+    assert phone.indexed() == []  # it was the third of the batch
+    phone.take("c.png", seed=2)
+    die()
+    outcome = phone.run(poison=str(phone.photos / "poison.png"))
+    assert (outcome["skipped"], outcome["finished"]) == (1, True)
+    assert phone.indexed() == sorted([*others, "c.png"])
+    phone.take("poison.png", seed=3)  # another photo by now
+    assert phone.run()["skipped"] == 0
+    assert "poison.png" in phone.indexed()
+
+
+def test_a_death_by_chance_only_delays_a_photo(phone):
+    phone.take("a.png", "b.png")
+    phone.run()
+    (phone.directory / "decoding.json").write_text("torn off in the mid")
+    assert phone.run()["skipped"] == 0
+    phone.take("b.png", seed=1)
+    stat = (phone.photos / "b.png").stat()
+    note = {
+        "path": str(phone.photos / "b.png"),
+        "modified_ms": int(stat.st_mtime_ns // 1_000_000),
+        "bytes": stat.st_size,
+    }
+    (phone.directory / "decoding.json").write_text(json.dumps(note))
+    outcome = phone.run()
+    assert (outcome["added"], outcome["skipped"]) == (1, 0)
+    assert phone.indexed() == ["a.png", "b.png"]
+    assert not (phone.directory / "decoding.json").exists()
+
+
 def test_an_index_that_cannot_be_read_is_an_error_and_stays(phone):
     phone.take("a.png")
     phone.run()
@@ -120,83 +201,3 @@ def test_an_index_that_cannot_be_read_is_an_error_and_stays(phone):
     with pytest.raises(EngineError, match="damaged"):
         phone.run()
     assert manifest.read_text() == "{}"
-
-
-def search_box(probe, *events: object):
-    named = []
-    for event in events:
-        if isinstance(event, int):
-            named.append({"wait": event})
-        elif event in ("work", "submit", "forget"):
-            named.append({event: True})
-        else:
-            named.append({"type": str(event).removeprefix("type:")})
-    answer = probe.ask("search_box", events=named)
-    return answer["log"], answer["searched"]
-
-
-def test_a_search_starts_when_typing_rests(probe):
-    log, searched = search_box(probe, "d", 100, "do", 100, "dog", 249, 1, "work")
-    assert searched == ["dog"]
-    assert log == ["searching dog", "found dog"]
-
-
-def test_results_of_an_older_query_are_never_shown(probe):
-    log, searched = search_box(probe, "dog", 250, "dog beach", "work", 250, "work")
-    assert searched == ["dog beach"]  # nor searched for, when nothing waits for them
-    assert log[-1] == "found dog beach"
-
-
-def test_the_search_key_does_not_wait(probe):
-    log, searched = search_box(probe, "dog", "submit", "work", 500, "work")
-    assert searched == ["dog"]
-    assert log == ["searching dog", "found dog"]
-
-
-def test_an_emptied_box_is_cleared_at_once(probe):
-    log, searched = search_box(probe, "dog", 100, "type:", 500, "work")
-    assert (log, searched) == (["cleared"], [])
-
-
-def test_spaces_are_no_new_query(probe):
-    assert search_box(probe, "dog", 250, "work", "dog ", 500, "work")[1] == ["dog"]
-
-
-def test_a_failed_search_is_said(probe):
-    assert search_box(probe, "broken", 250, "work")[0] == ["searching broken", "failed broken"]
-    assert search_box(probe, "bug", 250, "work")[0] == ["searching bug", "failed bug"]
-
-
-def test_what_was_forgotten_is_not_shown(probe):
-    assert search_box(probe, "dog", 250, "forget", "work")[0] == ["searching dog"]
-
-
-READ = "android.permission.READ_EXTERNAL_STORAGE"
-IMAGES = "android.permission.READ_MEDIA_IMAGES"
-SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED"
-
-
-@pytest.mark.parametrize(
-    ("sdk", "granted", "ask", "state"),
-    [
-        (26, [], [READ], "NONE"),
-        (26, [READ], [READ], "ALL"),
-        (32, [READ], [READ], "ALL"),
-        (33, [READ], [IMAGES], "NONE"),
-        (33, [IMAGES], [IMAGES], "ALL"),
-        (33, [SELECTED], [IMAGES], "NONE"),
-        (34, [SELECTED], [IMAGES, SELECTED], "SOME"),
-        (36, [IMAGES, SELECTED], [IMAGES, SELECTED], "ALL"),
-        (36, [], [IMAGES, SELECTED], "NONE"),
-    ],
-)
-def test_access_by_version_of_android(probe, sdk, granted, ask, state):
-    assert probe.ask("access", sdk=sdk, granted=granted) == {"ask": ask, "state": state}
-
-
-def test_the_panels_percentiles_are_those_of_the_last_200(probe):
-    ms = np.random.default_rng(2).exponential(size=350)
-    found = probe.ask("numbers", ms=ms.tolist())
-    assert found["count"] == 200
-    assert found["p50"] == pytest.approx(np.percentile(ms[-200:], 50))
-    assert found["p90"] == pytest.approx(np.percentile(ms[-200:], 90))

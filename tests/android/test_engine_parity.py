@@ -14,7 +14,7 @@ from probe import EngineError, variant
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.preprocess import open_photo
 from mcad_mobile.runtimes import choose_rung, load_rung, normalize
 from mcad_mobile.tokenize import Tokenizer
@@ -159,45 +159,76 @@ def test_the_same_pixels_get_the_same_embedding(probe, bundle, photos, tmp_path)
     assert cosines(found, tower({"pixels": pixels})).min() >= 0.9999
 
 
-def test_photos_and_captions_get_the_same_embeddings_and_top_10(
-    probe, bundle, photos, captions, tmp_path
-):
-    """From JPEG files, each side with its own decoder. The float text tower: 8-bit dynamic
-    quantization rounds by the last bit of a float, which two ONNX Runtimes need not share."""
+@pytest.fixture(scope="module")
+def float_bundle(bundle, tmp_path_factory) -> Bundle:
+    """With the float text tower: 8-bit dynamic quantization rounds by the last bit of a float,
+    which two ONNX Runtimes need not share."""
     float_text = replace(bundle.text, rungs=bundle.text.rungs[-1:])
-    float_bundle = variant(bundle, tmp_path / "float", text=float_text)
+    folder = tmp_path_factory.mktemp("float") / "bundle"
+    return Bundle.load(variant(bundle, folder, text=float_text))
+
+
+@pytest.fixture(scope="module")
+def images(bundle, photos) -> np.ndarray:
     engine = SearchEngine(bundle)
-    images = np.stack([engine.embed_photo(photo) for photo in photos])
-    java_images = normalize(probe.embed_photos(bundle.directory, photos))
+    return np.stack([engine.embed_photo(photo) for photo in photos])
+
+
+@pytest.fixture(scope="module")
+def java_images(probe, bundle, photos) -> np.ndarray:
+    return normalize(probe.embed_photos(bundle.directory, photos))
+
+
+def test_photos_get_the_same_embeddings(images, java_images):
+    """From JPEG files, each side with its own decoder."""
     assert len(java_images) == COUNT
     assert cosines(java_images, images).min() >= 0.998
 
-    texts = embed_texts(float_bundle, captions)
-    java_texts = normalize(probe.arrays("embed_texts", bundle=float_bundle, texts=captions))
-    assert cosines(java_texts, texts).min() >= 0.9999
-    both = list(ranked(java_texts, java_images, texts, images))
-    assert np.mean([set(a) == set(b) for a, b in both]) >= 0.99
-    for text, (java, ours) in zip(texts, both, strict=True):
-        scores = images @ text
-        for photo in set(java) ^ set(ours):  # only a tie may fall either way
-            assert abs(scores[photo] - scores[ours].min()) < 1e-3
 
-    texts = embed_texts(bundle.directory, captions)
-    java_texts = normalize(probe.arrays("embed_texts", bundle=bundle.directory, texts=captions))
-    assert cosines(java_texts, texts).mean() >= 0.9999
-    assert cosines(java_texts, texts).min() >= 0.99
-    shared = [len(set(a) & set(b)) for a, b in ranked(java_texts, java_images, texts, images)]
+def test_captions_get_the_same_embeddings(probe, bundle, float_bundle, captions):
+    for made, least, mean in ((float_bundle, 0.9999, 0.9999), (bundle, 0.99, 0.9999)):
+        engine = SearchEngine(made)
+        texts = np.stack([engine.embed_text(caption) for caption in captions])
+        java_texts = probe.arrays("embed_texts", bundle=made.directory, texts=captions)
+        assert cosines(java_texts, texts).min() >= least
+        assert cosines(java_texts, texts).mean() >= mean
+
+
+@pytest.fixture(scope="module")
+def indexes(bundle, photos, images, java_images, tmp_path_factory) -> Path:
+    """Two of the same photos: as Python decodes and embeds them, and as Java does."""
+    folder = tmp_path_factory.mktemp("indexes")
+    for name, embeddings in (("python", images), ("java", java_images)):
+        with create_index(bundle, folder / name).writer() as writer:
+            writer.add([str(photo) for photo in photos], embeddings)
+    return folder
+
+
+@pytest.mark.parametrize("of", ["python", "java"])
+def test_both_search_to_the_same_top_10(probe, float_bundle, captions, indexes, of):
+    """From the words to the photos, Java in its own index and in Python's."""
+    python, java = searches(probe, float_bundle, captions, indexes / "python", indexes / of)
+    same = [{*ours} == {*theirs} for ours, theirs in zip(python, java, strict=True)]
+    assert np.mean(same) >= 0.99
+    for ours, theirs in zip(python, java, strict=True):
+        for path in {*ours} ^ {*theirs}:  # only a tie may fall either way
+            score = ours[path] if path in ours else theirs[path]
+            assert abs(score - min(ours.values())) < 1e-3
+
+
+def test_with_8_bit_text_nearly_the_same_top_10(probe, bundle, captions, indexes):
+    python, java = searches(probe, bundle, captions, indexes / "python", indexes / "java")
+    shared = [len({*ours} & {*theirs}) for ours, theirs in zip(python, java, strict=True)]
     assert np.mean(shared) >= 9.9
 
 
-def embed_texts(directory: Path, captions: list[str]) -> np.ndarray:
-    engine = SearchEngine(Bundle.load(directory))
-    return np.stack([engine.embed_text(caption) for caption in captions])
-
-
-def ranked(java_texts, java_images, texts, images):
-    return zip(top10(java_texts, java_images), top10(texts, images), strict=True)
-
-
-def top10(texts: np.ndarray, images: np.ndarray) -> np.ndarray:
-    return np.argsort(-(texts @ images.T), axis=1, kind="stable")[:, :10]
+def searches(probe, bundle: Bundle, captions, python_index: Path, java_index: Path):
+    """Of each caption the ten best photos and their scores, by Python and by Java."""
+    engine = SearchEngine(bundle)
+    index = open_index(bundle, python_index)
+    found = [engine.search(index, caption, k=10).results for caption in captions]
+    python = [{result.path: result.score for result in results} for results in found]
+    answers = probe.ask("search", bundle=bundle.directory, index=java_index, queries=captions, k=10)
+    java = [dict(zip(answer["paths"], answer["scores"], strict=True)) for answer in answers]
+    assert {len(results) for results in (*python, *java)} == {10}
+    return python, java

@@ -3,6 +3,7 @@ package android.app;
 public class Activity extends android.content.ContextWrapper {
     public Activity() {}
     protected native void onCreate(android.os.Bundle saved);
+    protected native void onSaveInstanceState(android.os.Bundle saved);
     protected native void onResume();
     protected native void onPause();
     protected native void onDestroy();

@@ -6,7 +6,7 @@ public abstract class Context {
     public abstract android.content.res.AssetManager getAssets();
     public abstract ContentResolver getContentResolver();
     public abstract android.content.res.Resources getResources();
-    public abstract java.io.File getFilesDir();
+    public abstract java.io.File getNoBackupFilesDir();
     public abstract String getPackageName();
     public abstract int checkSelfPermission(String permission);
     public abstract void startActivity(Intent intent);

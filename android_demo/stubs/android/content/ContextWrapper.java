@@ -6,7 +6,7 @@ public class ContextWrapper extends Context {
     public native android.content.res.AssetManager getAssets();
     public native ContentResolver getContentResolver();
     public native android.content.res.Resources getResources();
-    public native java.io.File getFilesDir();
+    public native java.io.File getNoBackupFilesDir();
     public native String getPackageName();
     public native int checkSelfPermission(String permission);
     public native void startActivity(Intent intent);

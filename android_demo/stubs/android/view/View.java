@@ -10,6 +10,7 @@ public class View {
     public native void setOnClickListener(OnClickListener listener);
     public native void setTag(Object tag);
     public native Object getTag();
+    public native android.os.IBinder getWindowToken();
     public native void setVisibility(int visibility);
 
     public interface OnClickListener {

@@ -1,6 +1,8 @@
 package mcad.desktop;
 
+import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -16,18 +18,21 @@ import mcad.engine.JsonFields;
 import mcad.engine.McadException;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
+import mcad.engine.gallery.CurrentIndex;
 import mcad.engine.gallery.IndexRun;
 import mcad.engine.gallery.Numbers;
 import mcad.engine.gallery.PhotoAccess;
 import mcad.engine.gallery.PhotoLibrary;
 import mcad.engine.gallery.SearchBox;
+import mcad.engine.index.IndexWriter;
+import mcad.engine.index.PhotoIndex;
 
 /** What the app does behind its screens, asked from Python. */
 final class GalleryProbe {
     private GalleryProbe() {}
 
-    /** A folder as a phone's photos. */
-    private record Folder(Path folder) implements PhotoLibrary {
+    /** A folder as a phone's photos, of which so many can be opened before access to all is taken back. */
+    private record Folder(Path folder, AtomicInteger opened, int mostOpened) implements PhotoLibrary {
         @Override
         public List<Item> list() throws IOException {
             List<Item> items = new ArrayList<>();
@@ -41,19 +46,60 @@ final class GalleryProbe {
 
         @Override
         public PhotoDecoder.Source open(String path) {
-            return () -> Files.newInputStream(Paths.get(path));
+            opened.incrementAndGet();
+            return () -> {
+                if (isRevoked()) {
+                    throw new FileNotFoundException(path);
+                }
+                return Files.newInputStream(Paths.get(path));
+            };
+        }
+
+        @Override
+        public void checkAccess() throws IOException {
+            if (isRevoked()) {
+                throw new McadException(McadException.Kind.ACCESS, "Access was taken back.", "", null);
+            }
+        }
+
+        private boolean isRevoked() {
+            return opened.get() > mostOpened;
         }
     }
 
-    /** Run, but stop after some photos where "stop_after" is given. */
+    /** Ends the process, or its memory, over a photo. */
+    private static PhotoDecoder decoder(JsonFields request) throws IOException {
+        String poison = request.has("poison") ? request.string("poison") : "";
+        String large = request.has("large") ? request.string("large") : "";
+        PhotoDecoder decoder = new ImageIoDecoder();
+        return (source, atLeast) -> {
+            try (InputStream in = source.open()) {
+                byte[] start = in.readNBytes(64);
+                if (!poison.isEmpty() && Arrays.equals(start, Files.newInputStream(Paths.get(poison)).readNBytes(64))) {
+                    Runtime.getRuntime().halt(137);
+                }
+                if (!large.isEmpty() && Arrays.equals(start, Files.newInputStream(Paths.get(large)).readNBytes(64))) {
+                    throw new OutOfMemoryError();
+                }
+            }
+            return decoder.decode(source, atLeast);
+        };
+    }
+
+    /**
+     * Run, but stop after some photos where "stop_after" is given; "revoke_after" takes access back, decoding "poison"
+     * kills the process, decoding "large" is too much for its memory.
+     */
     static Object indexRun(JsonFields request) throws IOException {
         Bundle bundle = Bundle.load(Paths.get(request.string("bundle")), false);
         int stopAfter = request.has("stop_after") ? request.integer("stop_after", 0, 1 << 30) : Integer.MAX_VALUE;
+        int mostOpened = request.has("revoke_after") ? request.integer("revoke_after", 0, 1 << 30) : Integer.MAX_VALUE;
+        Folder folder = new Folder(Paths.get(request.string("folder")), new AtomicInteger(), mostOpened);
         AtomicInteger embedded = new AtomicInteger(-1);
         List<Object> commits = new ArrayList<>();
         try (SearchEngine engine = new SearchEngine(bundle, 1, Collections.emptyList())) {
-            IndexRun run = new IndexRun(Paths.get(request.string("index")), engine, new ImageIoDecoder(),
-                new Folder(Paths.get(request.string("folder"))), new Numbers());
+            IndexRun run = new IndexRun(Paths.get(request.string("index")), engine, decoder(request), folder,
+                new Numbers());
             IndexRun.Outcome outcome = run.run(() -> embedded.get() >= stopAfter, new IndexRun.Progress() {
                 @Override
                 public void done(int done, int total) {
@@ -119,7 +165,7 @@ final class GalleryProbe {
         }
     }
 
-    /** Events: ["type", TEXT], ["wait", MS], ["work"], ["submit"], ["forget"]. */
+    /** Events: ["type", TEXT], ["wait", MS], ["work"], ["submit"], ["like", PATH], ["forget"]. */
     static Object searchBox(JsonFields request) throws IOException {
         Screen screen = new Screen();
         List<String> searched = new ArrayList<>();
@@ -144,6 +190,11 @@ final class GalleryProbe {
                 }
             } else if (event.has("submit")) {
                 box.submit();
+            } else if (event.has("like")) {
+                box.ask(event.string("like"), path -> {
+                    searched.add("like " + path);
+                    return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
+                });
             } else {
                 box.forget();
             }
@@ -156,6 +207,53 @@ final class GalleryProbe {
         List<String> granted = request.list("granted", String.class);
         return Json.object("ask", Arrays.asList(PhotoAccess.toRequest(sdk)), "state",
             PhotoAccess.state(sdk, granted::contains).name());
+    }
+
+    /** Answers by no, each as [to be explained before, to be explained after]: which of them is the last. */
+    static Object refusals(JsonFields request) throws IOException {
+        PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
+        List<Object> last = new ArrayList<>();
+        for (JsonFields answer : request.objects("answers")) {
+            last.add(refusals.isLast(answer.flag("before"), answer.flag("after")));
+        }
+        return last;
+    }
+
+    /** Photos in the index after each step: "get" it, or a "commit" from elsewhere, or one that does not "open". */
+    static Object currentIndex(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        boolean[] broken = {false};
+        List<Object> photos = new ArrayList<>();
+        try (CurrentIndex current = new CurrentIndex(() -> {
+            if (broken[0]) {
+                throw new FileNotFoundException("too many open files");
+            }
+            return PhotoIndex.openOrCreate(directory, 8, "tiny", "0");
+        })) {
+            for (String step : request.list("steps", String.class)) {
+                broken[0] = step.equals("broken");
+                if (step.equals("commit")) {
+                    commit(directory, photos.size());
+                    current.committed();
+                    continue;
+                }
+                try {
+                    PhotoIndex index = current.get();
+                    float[] query = {1, 0, 0, 0, 0, 0, 0, 0};
+                    photos.add(index.search(query, 10).paths().length);
+                } catch (McadException error) {
+                    photos.add(error.kind.name());
+                }
+            }
+        }
+        return photos;
+    }
+
+    private static void commit(Path directory, int number) throws IOException {
+        try (PhotoIndex index = PhotoIndex.openOrCreate(directory, 8, "tiny", "0"); IndexWriter writer = index.writer()) {
+            writer.add(number + ".jpg", new float[] {0, 1, 0, 0, 0, 0, 0, 0}, 1, 1);
+            writer.commit();
+        }
     }
 
     static Object numbers(JsonFields request) throws IOException {

@@ -24,7 +24,9 @@ import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.Ladder;
 import mcad.engine.McadException;
+import mcad.engine.MemoryProbe;
 import mcad.engine.PhotoDecoder;
+import mcad.engine.SearchEngine;
 import mcad.engine.Tokenizer;
 import mcad.engine.index.Hits;
 import mcad.engine.index.IndexWriter;
@@ -101,13 +103,28 @@ final class Probe {
                 return GalleryProbe.searchBox(request);
             case "access":
                 return GalleryProbe.access(request);
+            case "refusals":
+                return GalleryProbe.refusals(request);
+            case "current_index":
+                return GalleryProbe.currentIndex(request);
+            case "search":
+                return search(request);
+            case "more_like":
+                try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+                    int k = request.integer("k", 1, 1 << 20);
+                    return found(SearchEngine.moreLike(index, request.string("path"), k));
+                }
+            case "memory":
+                return MemoryProbe.memory(request);
+            case "reductions":
+                return reductions(request);
             case "numbers":
                 return GalleryProbe.numbers(request);
             case "climb":
                 Ladder.Climbed climbed = climb(request, request.string("tower"));
                 return Json.object("rung", climbed.tower().rung.precision(), "runtime", climbed.tower().rung.runtime(),
                     "provider", climbed.tower().provider.name(), "cosine", climbed.cosine(), "skipped",
-                    climbed.skipped());
+                    skipped(climbed));
             default:
                 throw new McadException("Unknown request.", "");
         }
@@ -183,10 +200,48 @@ final class Probe {
             if (request.has("libraries")) {
                 libraries.add(new File(request.string("libraries")));
             }
-            climbed = new Ladder(bundle(request), 1, libraries).climb(tower);
+            int threads = request.has("threads") ? request.integer("threads", 1, 64) : 1;
+            climbed = new Ladder(bundle(request), threads, libraries).climb(tower);
             towers.put(key, climbed);
         }
         return climbed;
+    }
+
+    private static List<Object> skipped(Ladder.Climbed climbed) {
+        List<Object> all = new ArrayList<>();
+        for (Ladder.Skipped skipped : climbed.skipped()) {
+            all.add(Arrays.asList(skipped.why().name(), skipped.toString()));
+        }
+        return all;
+    }
+
+    /** Queries, each searched for as the app does. */
+    private static Object search(JsonFields request) throws IOException {
+        List<Object> all = new ArrayList<>();
+        try (SearchEngine engine = new SearchEngine(bundle(request), 1, Collections.emptyList());
+                PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            for (String query : request.list("queries", String.class)) {
+                all.add(found(engine.search(index, query, request.integer("k", 1, 1 << 20))));
+            }
+        }
+        return all;
+    }
+
+    private static Object found(SearchEngine.Found found) {
+        List<Object> paths = new ArrayList<>();
+        List<Object> scores = new ArrayList<>();
+        for (SearchEngine.Result result : found.results()) {
+            paths.add(result.path());
+            scores.add(result.score());
+        }
+        return Json.object("paths", paths, "scores", scores);
+    }
+
+    private static Object reductions(JsonFields request) throws IOException {
+        int width = request.integer("width", 1, 1 << 30);
+        int height = request.integer("height", 1, 1 << 30);
+        return Json.object("display", PhotoDecoder.displayReduction(width, height, request.integer("side", 1, 1 << 20)),
+            "sampling", PhotoDecoder.sampling(width, height, request.integer("pixels")));
     }
 
     private static Object indexRead(JsonFields request) throws IOException {

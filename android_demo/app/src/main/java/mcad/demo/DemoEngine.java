@@ -15,7 +15,9 @@ import java.util.concurrent.Executors;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.Ladder;
+import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.gallery.CurrentIndex;
 import mcad.engine.gallery.Numbers;
 import mcad.engine.index.PhotoIndex;
 
@@ -34,17 +36,21 @@ final class DemoEngine {
     private final Object installing = new Object();
     private Bundle bundle;
     private SearchEngine engine;
-    private PhotoIndex index;
-    private boolean stale;
     private Ladder.Climbed imageTower;
-    private Progress progress = new Progress(false, 0, 0, false, "");
+    private final CurrentIndex index = new CurrentIndex(this::openIndex);
+    private Progress progress = new Progress(false, 0, 0, false, 0, null);
     private Runnable listener;
 
     /**
-     * The state of the job that indexes: running, or, after it ran, finished or failed. {@code failure} is empty
-     * unless the last run ended in one.
+     * The state of the job that indexes: running, or, after it ran, finished or failed, with the photos that it had to
+     * leave out. {@code failure} is null unless the last run ended in one.
      */
-    record Progress(boolean running, int done, int total, boolean finished, String failure) {}
+    record Progress(
+            boolean running, int done, int total, boolean finished, int skipped, McadException.Kind failure) {
+        static Progress running(int done, int total) {
+            return new Progress(true, done, total, false, 0, null);
+        }
+    }
 
     private DemoEngine(Context context) {
         this.context = context;
@@ -70,7 +76,7 @@ final class DemoEngine {
                     throw new IOException(error);
                 }
                 bundle = BundleInstaller.install(path -> context.getAssets().open("bundle/" + path),
-                    context.getFilesDir().toPath().resolve("bundle"));
+                    context.getNoBackupFilesDir().toPath().resolve("bundle"));
             }
             return bundle;
         }
@@ -82,10 +88,10 @@ final class DemoEngine {
         return new SearchEngine(bundle(), threads, libraries);
     }
 
-    /** One index for each student: embeddings of two do not compare. */
+    /** One index for each student: embeddings of two do not compare. No backup and no new phone gets it. */
     Path indexDirectory() throws IOException {
         String student = bundle().studentSha256.substring(0, 16);
-        return context.getFilesDir().toPath().resolve("index-" + student);
+        return context.getNoBackupFilesDir().toPath().resolve("index-" + student);
     }
 
     /** On {@link #worker}: search for words. */
@@ -102,18 +108,12 @@ final class DemoEngine {
 
     /** On {@link #worker}: the index as of its last commit. */
     PhotoIndex index() throws IOException {
-        synchronized (this) {
-            if (index != null && !stale) {
-                return index;
-            }
-            stale = false;
-        }
+        return index.get();
+    }
+
+    private PhotoIndex openIndex() throws IOException {
         Bundle made = bundle();
-        if (index != null) {
-            index.close();
-        }
-        index = PhotoIndex.openOrCreate(indexDirectory(), made.dim, made.studentName, made.studentSha256);
-        return index;
+        return PhotoIndex.openOrCreate(indexDirectory(), made.dim, made.studentName, made.studentSha256);
     }
 
     /** On {@link #worker}: the engine that searches, its text tower loaded. */
@@ -142,7 +142,9 @@ final class DemoEngine {
     void report(Progress now, boolean committed) {
         synchronized (this) {
             progress = now;
-            stale |= committed;
+        }
+        if (committed) {
+            index.committed();
         }
         screen.post(this::tell);
     }

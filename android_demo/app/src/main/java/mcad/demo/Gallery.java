@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.List;
+import mcad.engine.McadException;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.gallery.PhotoAccess;
 import mcad.engine.gallery.PhotoLibrary;
@@ -37,24 +38,28 @@ final class Gallery implements PhotoLibrary {
     /** Newest first: what was just taken is searched for first. */
     @Override
     public List<Item> list() throws IOException {
-        // Without access the list is empty, and an index brought in step with it would be too.
-        if (access() == PhotoAccess.State.NONE) {
-            throw new IOException(context.getString(R.string.denied));
-        }
+        checkAccess(); // without it the list is empty, and an index brought in step with it would be too
         List<Item> items = new ArrayList<>();
         String newest = MediaStore.Images.Media.DATE_MODIFIED + " DESC";
         try (Cursor cursor = context.getContentResolver().query(IMAGES, COLUMNS, null, null, newest)) {
             if (cursor == null) {
-                throw new IOException("MediaStore does not answer");
+                throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
             }
             while (cursor.moveToNext()) {
                 Uri uri = ContentUris.withAppendedId(IMAGES, cursor.getLong(0));
                 items.add(new Item(uri.toString(), 1000 * cursor.getLong(1), cursor.getLong(2))); // it tells seconds
             }
         } catch (RuntimeException error) { // of the provider, on the other side
-            throw new IOException(error);
+            throw new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
         }
         return items;
+    }
+
+    @Override
+    public void checkAccess() throws McadException {
+        if (access() == PhotoAccess.State.NONE) {
+            throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "Allow access.", null);
+        }
     }
 
     @Override
@@ -64,7 +69,7 @@ final class Gallery implements PhotoLibrary {
             InputStream in;
             try {
                 in = resolver.openInputStream(Uri.parse(path));
-            } catch (SecurityException error) { // access was taken back meanwhile
+            } catch (RuntimeException error) { // access was taken back meanwhile, or the provider failed
                 throw new IOException(error);
             }
             if (in == null) {

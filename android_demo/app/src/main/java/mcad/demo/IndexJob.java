@@ -59,7 +59,7 @@ public final class IndexJob extends JobService {
             return false;
         }
         stopped = false;
-        demo.report(new DemoEngine.Progress(true, 0, 0, false, ""), false);
+        demo.report(DemoEngine.Progress.running(0, 0), false);
         new Thread(() -> {
             boolean again = run(demo);
             jobFinished(parameters, again);
@@ -80,21 +80,20 @@ public final class IndexJob extends JobService {
         notifications.createNotificationChannel(
             new NotificationChannel(CHANNEL, getString(R.string.channel), NotificationManager.IMPORTANCE_LOW));
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-        String failure = "";
+        McadException.Kind failure = null;
         IndexRun.Outcome outcome = null;
         try (SearchEngine engine = demo.newEngine(threads)) {
             IndexRun run = new IndexRun(
                 demo.indexDirectory(), engine, new BitmapDecoder(), new Gallery(this), demo.numbers);
             demo.imageTowerLoaded(engine.imageTower());
             outcome = run.run(() -> stopped, new Told(demo, notifications));
-        } catch (McadException error) {
-            failure = error.what;
-        } catch (IOException | RuntimeException error) {
-            failure = String.valueOf(error.getMessage());
+        } catch (IOException | RuntimeException | OutOfMemoryError error) {
+            failure = Failures.log(error);
         }
         notifications.cancel(NOTIFICATION);
         boolean finished = outcome != null && outcome.finished();
-        demo.report(new DemoEngine.Progress(false, 0, 0, finished, failure), true);
+        int skipped = outcome == null ? 0 : outcome.skipped();
+        demo.report(new DemoEngine.Progress(false, 0, 0, finished, skipped, failure), true);
         return outcome != null && !finished;
     }
 
@@ -113,7 +112,7 @@ public final class IndexJob extends JobService {
         @Override
         public void done(int done, int total) {
             if (done % EVERY == 0) {
-                demo.report(new DemoEngine.Progress(true, done, total, false, ""), false);
+                demo.report(DemoEngine.Progress.running(done, total), false);
                 notifications.notify(NOTIFICATION, notification(done, total));
             }
         }
@@ -125,7 +124,8 @@ public final class IndexJob extends JobService {
     }
 
     private Notification notification(int done, int total) {
-        Intent open = new Intent(this, SearchActivity.class);
+        // Back to the search that is there, from whichever screen lies over it.
+        Intent open = new Intent(this, SearchActivity.class).addFlags(Intent.FLAG_ACTIVITY_CLEAR_TOP);
         return new Notification.Builder(this, CHANNEL)
             .setSmallIcon(R.drawable.ic_notification)
             .setContentTitle(getString(R.string.indexing))

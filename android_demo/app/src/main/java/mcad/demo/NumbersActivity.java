@@ -49,9 +49,9 @@ public final class NumbersActivity extends Activity {
                 }
                 row(R.string.bundle, bundle);
             });
-        } catch (IOException error) {
-            String why = error instanceof McadException known ? known.what : String.valueOf(error.getMessage());
-            demo.screen.post(() -> row(R.string.bundle, getString(R.string.failed, why)));
+        } catch (IOException | RuntimeException error) {
+            int why = Failures.text(Failures.log(error));
+            demo.screen.post(() -> row(R.string.bundle, getString(R.string.failed, getString(why))));
         }
     }
 
@@ -60,7 +60,8 @@ public final class NumbersActivity extends Activity {
             Memory now = Memory.now();
             return getString(R.string.memory_value, now.pss(), now.rss());
         } catch (McadException error) {
-            return error.what;
+            Failures.log(error);
+            return getString(R.string.stage_none);
         }
     }
 
@@ -76,9 +77,10 @@ public final class NumbersActivity extends Activity {
             return getString(R.string.rung_none);
         }
         StringBuilder said = new StringBuilder(getString(R.string.rung_value, climbed.tower().rung.runtime(),
-            climbed.tower().rung.precision(), climbed.tower().provider.name(), climbed.cosine()));
-        for (String reason : climbed.skipped()) {
-            said.append('\n').append(getString(R.string.rung_skipped, reason));
+            climbed.tower().rung.precision(), climbed.tower().provider.toString(), climbed.cosine()));
+        for (Ladder.Skipped skipped : climbed.skipped()) {
+            String why = getString(Failures.text(skipped.why()));
+            said.append('\n').append(getString(R.string.rung_skipped, skipped.what(), why));
         }
         return said.toString();
     }

@@ -36,7 +36,7 @@ public final class PhotoActivity extends Activity {
         Bitmap bitmap;
         try {
             bitmap = loader.decode(photo.toString(), SIDE);
-        } catch (IOException | RuntimeException error) {
+        } catch (IOException | RuntimeException | OutOfMemoryError error) {
             bitmap = null;
         }
         loader.close();

@@ -14,6 +14,7 @@ import android.view.Menu;
 import android.view.MenuItem;
 import android.view.View;
 import android.view.inputmethod.EditorInfo;
+import android.view.inputmethod.InputMethodManager;
 import android.widget.Button;
 import android.widget.EditText;
 import android.widget.GridView;
@@ -40,6 +41,14 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private SearchBox box;
     private TextView status;
     private View message;
+    private EditText query;
+    private GridView grid;
+    /** The photo whose like are shown; null while words are searched for. */
+    private String like;
+    /** Whether the status tells of a search: the state of the index must not take its place. */
+    private boolean answered;
+    private final PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
+    private boolean explained;
     private boolean refused;
 
     @Override
@@ -52,39 +61,40 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         results = new ResultGrid(this, thumbnails);
         status = findViewById(R.id.status);
         message = findViewById(R.id.message);
-        GridView grid = findViewById(R.id.grid);
+        grid = findViewById(R.id.grid);
         grid.setAdapter(results);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> askForAccess());
         box = new SearchBox(new HandlerScheduler(demo.screen), demo.worker, demo.screen::post, demo::search, this);
-        EditText query = findViewById(R.id.query);
+        query = findViewById(R.id.query);
         query.addTextChangedListener(new Typed());
         query.setOnEditorActionListener((view, action, event) -> {
             box.submit();
+            getSystemService(InputMethodManager.class).hideSoftInputFromWindow(view.getWindowToken(), 0);
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
-        onNewIntent(getIntent());
+        showLike(saved == null ? getIntent().getStringExtra(LIKE) : saved.getString(LIKE));
+    }
+
+    @Override
+    protected void onSaveInstanceState(Bundle saved) {
+        super.onSaveInstanceState(saved);
+        saved.putString(LIKE, like);
     }
 
     @Override
     protected void onNewIntent(Intent intent) {
         super.onNewIntent(intent);
-        String like = intent.getStringExtra(LIKE);
-        if (like == null) {
-            return;
+        showLike(intent.getStringExtra(LIKE));
+    }
+
+    /** Search for photos like one; for none if it is null. */
+    private void showLike(String path) {
+        if (path != null) {
+            query.setText("");
+            like = path;
+            box.ask(path, demo::moreLike);
         }
-        box.forget();
-        demo.worker.execute(() -> {
-            try {
-                SearchEngine.Found found = demo.moreLike(like);
-                demo.screen.post(() -> {
-                    setTitle(R.string.like_title);
-                    found(getString(R.string.like_title), found);
-                });
-            } catch (IOException error) {
-                demo.screen.post(() -> failed(like, error));
-            }
-        });
     }
 
     @Override
@@ -131,7 +141,8 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         if (request == ACCESS) {
             boolean none = gallery.access() == PhotoAccess.State.NONE;
             // Where Android would not ask again, only the settings are left.
-            refused = none && permissions.length > 0 && !shouldShowRequestPermissionRationale(permissions[0]);
+            refused = none && permissions.length > 0
+                && refusals.isLast(explained, shouldShowRequestPermissionRationale(permissions[0]));
             if (!none) {
                 indexNow();
             }
@@ -156,7 +167,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         }
         IndexJob.scheduleNightly(this);
         DemoEngine.Progress progress = demo.progress();
-        if (progress.running()) {
+        if (progress.running() && !answered) {
             status.setText(getString(R.string.indexing_progress, progress.done(), progress.total()));
         }
         demo.worker.execute(() -> {
@@ -164,25 +175,62 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
                 int photos = demo.index().photos();
                 demo.engine();
                 demo.screen.post(() -> showCount(photos, progress));
-            } catch (IOException error) {
-                demo.screen.post(() -> failed("", error));
+            } catch (IOException | RuntimeException error) {
+                McadException.Kind kind = Failures.log(error);
+                demo.screen.post(() -> showFailure(kind));
             }
         });
     }
 
     private void showCount(int photos, DemoEngine.Progress progress) {
-        if (!progress.failure().isEmpty()) {
-            say(R.string.app_name, getString(R.string.failed, progress.failure()), R.string.try_again,
-                view -> indexNow());
-        } else if (photos == 0 && !progress.running()) {
-            int why = progress.finished() ? R.string.no_photos : R.string.not_indexed;
-            say(R.string.start_title, getString(why), R.string.index_now, view -> indexNow());
-        } else if (results.getCount() == 0) {
+        if (progress.running()) {
             message.setVisibility(View.GONE);
-            if (!progress.running()) {
-                status.setText(getString(R.string.indexed, photos));
+        } else if (photos > 0) {
+            message.setVisibility(View.GONE);
+            if (!answered) {
+                String left = left(progress);
+                String indexed = getString(R.string.indexed, photos);
+                status.setText(left.isEmpty() ? indexed : indexed + "\n" + left);
             }
+        } else if (progress.failure() != null) {
+            say(R.string.app_name, left(progress), R.string.try_again, view -> indexNow());
+        } else {
+            String why = progress.skipped() > 0 ? left(progress)
+                : getString(progress.finished() ? R.string.no_photos : R.string.not_indexed);
+            say(R.string.start_title, why, R.string.index_now, view -> indexNow());
         }
+    }
+
+    /** What the last run did not do: why it failed, or how many photos it left out; empty if it did all. */
+    private String left(DemoEngine.Progress progress) {
+        if (progress.failure() != null) {
+            return failure(progress.failure());
+        }
+        int skipped = progress.skipped();
+        return skipped == 0 ? "" : getResources().getQuantityString(R.plurals.skipped, skipped, skipped);
+    }
+
+    private String failure(McadException.Kind kind) {
+        return getString(R.string.failed, getString(Failures.text(kind)));
+    }
+
+    /** The state could not be told; what was found before stays. */
+    private void showFailure(McadException.Kind kind) {
+        if (answered) {
+            status.setText(failure(kind));
+        } else {
+            say(R.string.app_name, failure(kind), R.string.try_again, view -> tryAgain());
+        }
+    }
+
+    private void tryAgain() {
+        message.setVisibility(View.GONE);
+        if (like != null) {
+            showLike(like);
+        } else {
+            box.submit();
+        }
+        showState();
     }
 
     private void say(int title, String text, int button, View.OnClickListener action) {
@@ -193,11 +241,14 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         press.setOnClickListener(action);
         message.setVisibility(View.VISIBLE);
         results.show(Collections.emptyList());
+        answered = false;
         status.setText("");
     }
 
     private void askForAccess() {
-        requestPermissions(PhotoAccess.toRequest(Build.VERSION.SDK_INT), ACCESS);
+        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT);
+        explained = shouldShowRequestPermissionRationale(permissions[0]);
+        requestPermissions(permissions, ACCESS);
     }
 
     private void indexNow() {
@@ -221,14 +272,17 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     @Override
     public void cleared() {
+        like = null;
         setTitle(R.string.app_name);
         results.show(Collections.emptyList());
+        answered = false;
         showState();
     }
 
     @Override
     public void searching(String query) {
-        setTitle(R.string.app_name);
+        setTitle(like == null ? R.string.app_name : R.string.like_title);
+        answered = true;
         status.setText(R.string.searching);
     }
 
@@ -237,6 +291,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         int count = found.results().size();
         message.setVisibility(View.GONE);
         results.show(found.results());
+        grid.setSelection(0);
         if (count == 0) {
             status.setText(R.string.nothing_found);
             return;
@@ -247,12 +302,8 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     @Override
     public void failed(String query, IOException error) {
-        String why = error instanceof McadException known ? known.what : String.valueOf(error.getMessage());
-        say(R.string.app_name, getString(R.string.failed, why), R.string.try_again, view -> {
-            message.setVisibility(View.GONE);
-            box.submit();
-            showState();
-        });
+        String why = failure(Failures.log(error));
+        say(R.string.app_name, why, R.string.try_again, view -> tryAgain());
     }
 
     private final class Typed implements TextWatcher {
@@ -264,6 +315,9 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
         @Override
         public void afterTextChanged(Editable text) {
+            if (!text.toString().trim().isEmpty()) {
+                like = null;
+            }
             box.type(text.toString());
         }
     }

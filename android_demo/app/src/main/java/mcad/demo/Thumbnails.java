@@ -85,12 +85,12 @@ final class Thumbnails {
                 return context.getContentResolver().loadThumbnail(Uri.parse(path), new Size(SIDE, SIDE), null);
             }
             return decode(path, SIDE);
-        } catch (IOException | RuntimeException error) {
+        } catch (IOException | RuntimeException | OutOfMemoryError error) {
             return null;
         }
     }
 
-    /** A photo at about the size that is needed; null if it cannot be decoded. */
+    /** A photo, its longer side {@code side} to twice that; null if it cannot be decoded. */
     Bitmap decode(String path, int side) throws IOException {
         PhotoDecoder.Source source = gallery.open(path);
         BitmapFactory.Options options = new BitmapFactory.Options();
@@ -99,7 +99,7 @@ final class Thumbnails {
             BitmapFactory.decodeStream(in, null, options);
         }
         options.inJustDecodeBounds = false;
-        options.inSampleSize = PhotoDecoder.reduction(options.outWidth, options.outHeight, side / 2);
+        options.inSampleSize = PhotoDecoder.displayReduction(options.outWidth, options.outHeight, side);
         int orientation;
         try (InputStream in = source.open()) {
             orientation = Exif.orientation(in);

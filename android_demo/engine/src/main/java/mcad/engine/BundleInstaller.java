@@ -12,7 +12,7 @@ import java.util.Arrays;
 
 /**
  * Copies a bundle out of an APK's assets, which a runtime cannot open in place. The copy is built beside its final
- * place, verified, and renamed: a phone that is switched off meanwhile finds the old bundle, or none.
+ * place, verified, flushed, and renamed: a phone that is switched off meanwhile finds the old bundle, or none.
  */
 public final class BundleInstaller {
     /** Where a bundle's files come from; an APK's assets, or a folder. */
@@ -25,18 +25,31 @@ public final class BundleInstaller {
     private BundleInstaller() {}
 
     /**
-     * The bundle at {@code directory}, copied from {@code source} first when it is not there or is another one.
+     * The bundle at {@code directory}, copied from {@code source} first when it is not there, is another one, or has
+     * lost a file.
      *
-     * <p>Checksums are compared when it is copied, not at every start.
+     * <p>Checksums are compared when it is copied, not at every start. McadException when it cannot be copied.
      */
-    public static Bundle install(Source source, Path directory) throws IOException {
+    public static Bundle install(Source source, Path directory) throws McadException {
+        try {
+            return installed(source, directory);
+        } catch (IOException error) {
+            throw McadException.of(McadException.Kind.BUNDLE, error);
+        }
+    }
+
+    private static Bundle installed(Source source, Path directory) throws IOException {
         byte[] manifest;
         try (InputStream in = source.open(Bundle.MANIFEST)) {
             manifest = readAll(in);
         }
         Path installed = directory.resolve(Bundle.MANIFEST);
         if (Files.isRegularFile(installed) && Arrays.equals(Files.readAllBytes(installed), manifest)) {
-            return Bundle.load(directory, false);
+            try {
+                return Bundle.load(directory, false);
+            } catch (McadException incomplete) {
+                // What its manifest names is not all there. It is copied again.
+            }
         }
         Path partial = directory.resolveSibling(directory.getFileName() + ".partial");
         deleteTree(partial);
@@ -45,8 +58,10 @@ public final class BundleInstaller {
             Files.write(partial.resolve(Bundle.MANIFEST), manifest);
             copyFiles(source, manifest, partial);
             Bundle.load(partial, true);
+            syncTree(partial);
             deleteTree(directory);
             Files.move(partial, directory, StandardCopyOption.ATOMIC_MOVE);
+            Fsync.directory(directory.toAbsolutePath().getParent());
         } catch (IOException | RuntimeException error) {
             deleteTree(partial);
             throw error;
@@ -66,6 +81,19 @@ public final class BundleInstaller {
                 }
             }
         }
+    }
+
+    private static void syncTree(Path path) throws IOException {
+        if (!Files.isDirectory(path)) {
+            Fsync.file(path);
+            return;
+        }
+        try (DirectoryStream<Path> inside = Files.newDirectoryStream(path)) {
+            for (Path child : inside) {
+                syncTree(child);
+            }
+        }
+        Fsync.directory(path);
     }
 
     private static byte[] readAll(InputStream in) throws IOException {

@@ -10,7 +10,7 @@ import java.util.Map;
 
 /**
  * Loads the best rung of a tower that runs here and passes the golden self-test: the bundle's order, QNN where its
- * library is, then for ONNX models XNNPACK and the CPU.
+ * library is, then for ONNX models the CPU, with XNNPACK where it has kernels for them.
  */
 public final class Ladder {
     /** How far a device's kernels may fall below what was measured at export. */
@@ -18,8 +18,19 @@ public final class Ladder {
     private static final double LEAST_COSINE = 0.95;
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
-    /** The tower that won, its worst golden cosine, and for each that was tried before it why it did not. */
-    public record Climbed(Tower tower, double cosine, List<String> skipped) {}
+    /** Why something was passed over. */
+    public enum Why { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST }
+
+    /** What was passed over: {@code what} names it, {@code detail} is English, and for a log. */
+    public record Skipped(String what, Why why, String detail) {
+        @Override
+        public String toString() {
+            return what + ": " + detail;
+        }
+    }
+
+    /** The tower that won, its worst golden cosine, and what was tried before it. */
+    public record Climbed(Tower tower, double cosine, List<Skipped> skipped) {}
 
     /** One thing to try: a rung by a provider. */
     public record Step(Bundle.Rung rung, Tower.Provider provider) {
@@ -42,29 +53,55 @@ public final class Ladder {
 
     /** Climb for tower "image" or "text". McadException when no rung runs, with every reason. */
     public Climbed climb(String which) throws IOException {
-        List<String> skipped = new ArrayList<>();
+        List<Skipped> skipped = new ArrayList<>();
         for (Bundle.Rung rung : bundle.tower(which).rungs()) {
             List<Step> steps = steps(rung);
             if (steps.isEmpty()) {
-                skipped.add(rung.runtime() + " " + rung.precision() + ": this app has no such runtime");
+                skipped.add(new Skipped(
+                    rung.runtime() + " " + rung.precision(), Why.NO_RUNTIME, "this app has no such runtime"));
             }
             for (Step step : steps) {
-                try {
-                    Tower tower = load(step);
-                    double cosine = selfTest(bundle, which, tower);
-                    if (cosine >= leastCosine(rung)) {
-                        return new Climbed(tower, cosine, skipped);
-                    }
-                    tower.close();
-                    skipped.add(String.format(Locale.ROOT, "%s: self-test gave a cosine of %.4f, under %.4f", step, cosine,
-                        leastCosine(rung)));
-                } catch (McadException error) {
-                    skipped.add(step + ": " + error.what);
+                Climbed climbed = attempt(which, step, skipped);
+                if (climbed != null) {
+                    return climbed;
                 }
             }
         }
-        throw new McadException("No " + which + " tower of " + bundle.directory + " runs here: "
-            + String.join("; ", skipped), "Export the bundle again: every bundle ends in an ONNX CPU model.");
+        List<String> reasons = new ArrayList<>();
+        for (Skipped reason : skipped) {
+            reasons.add(reason.toString());
+        }
+        throw new McadException(McadException.Kind.TOWER, "No " + which + " tower of " + bundle.directory
+            + " runs here: " + String.join("; ", reasons),
+            "Export the bundle again: every bundle ends in an ONNX CPU model.", null);
+    }
+
+    /** The step's tower if it loads and passes its self-test; else null, and why is added to {@code skipped}. */
+    private Climbed attempt(String which, Step step, List<Skipped> skipped) throws IOException {
+        if (step.provider() == Tower.Provider.QNN && library(QNN_LIBRARY) == null) {
+            skipped.add(new Skipped(step.toString(), Why.NO_LIBRARY, QNN_LIBRARY + " is not there"));
+            return null;
+        }
+        Tower tower = null;
+        try {
+            tower = load(step);
+            double cosine = selfTest(bundle, which, tower);
+            double least = leastCosine(step.rung());
+            if (cosine >= least) {
+                Climbed climbed = new Climbed(tower, cosine, skipped);
+                tower = null;
+                return climbed;
+            }
+            skipped.add(new Skipped(step.toString(), Why.SELF_TEST, String.format(
+                Locale.ROOT, "self-test gave a cosine of %.4f, under %.4f", cosine, least)));
+        } catch (McadException error) {
+            skipped.add(new Skipped(step.toString(), Why.FAILED, error.what));
+        } finally {
+            if (tower != null) {
+                tower.close();
+            }
+        }
+        return null;
     }
 
     /** What to try for a rung, best first; nothing for a runtime that is not here. */
@@ -73,7 +110,11 @@ public final class Ladder {
         if (rung.runtime().equals("qnn")) {
             steps.add(new Step(rung, Tower.Provider.QNN));
         } else if (rung.runtime().equals("onnx")) {
-            steps.add(new Step(rung, Tower.Provider.XNNPACK));
+            // XNNPACK takes 8-bit convolutions of other types than ours, and no MatMulInteger: what takes time in an 8-bit
+            // rung would fall to the CPU anyway.
+            if (rung.precision().equals("fp32")) {
+                steps.add(new Step(rung, Tower.Provider.XNNPACK));
+            }
             steps.add(new Step(rung, Tower.Provider.CPU));
         }
         return steps;

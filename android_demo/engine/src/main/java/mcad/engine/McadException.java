@@ -6,16 +6,54 @@ import java.io.IOException;
 public final class McadException extends IOException {
     private static final long serialVersionUID = 1L;
 
+    /** What an app can say of an error in its user's language. {@link #what} is English, and for a log. */
+    public enum Kind {
+        /** The app may see no photos. */
+        ACCESS,
+        /** The phone's list of photos does not answer. */
+        PHOTOS,
+        /** The bundle is damaged, or made for another version. */
+        BUNDLE,
+        /** No rung of a tower runs here, or the one that ran failed. */
+        TOWER,
+        /** The index is damaged, or cannot be read. */
+        INDEX,
+        /** The index cannot be written: most often, the storage is full. */
+        STORAGE,
+        /** The photo is not indexed. */
+        NOT_INDEXED,
+        OTHER
+    }
+
+    public final Kind kind;
     public final String what;
     public final String hint;
 
     public McadException(String what, String hint) {
-        this(what, hint, null);
+        this(Kind.OTHER, what, hint, null);
     }
 
     public McadException(String what, String hint, Throwable cause) {
+        this(Kind.OTHER, what, hint, cause);
+    }
+
+    public McadException(Kind kind, String what, String hint, Throwable cause) {
         super(hint.isEmpty() ? what : what + "\n  " + hint, cause);
+        this.kind = kind;
         this.what = what;
         this.hint = hint;
+    }
+
+    /** The same error, of this kind if it has none of its own. */
+    public static McadException of(Kind kind, IOException error) {
+        if (!(error instanceof McadException known)) {
+            return new McadException(kind, error.toString(), "", error);
+        }
+        return known.kind == Kind.OTHER ? new McadException(kind, known.what, known.hint, known) : known;
+    }
+
+    /** The kind of any error. */
+    public static Kind kind(Throwable error) {
+        return error instanceof McadException known ? known.kind : Kind.OTHER;
     }
 }

@@ -8,30 +8,36 @@ import java.nio.file.Path;
 import java.nio.file.Paths;
 
 /**
- * Memory of this process in MiB, from /proc/self/smaps_rollup (Linux 4.14, Android 10, and later). {@code rss} counts
- * every resident page whole, {@code pss} divides a page among the processes that map it; Android accounts by PSS.
+ * Memory of this process in MiB. {@code rss} counts every resident page whole, {@code pss} divides a page among the
+ * processes that map it; Android accounts by PSS.
  */
 public record Memory(double pss, double rss) {
+    /** Sums that the kernel made (Linux 4.14, Android 10, and later). */
     private static final Path ROLLUP = Paths.get("/proc/self/smaps_rollup");
+    /** The same numbers for each mapping, which every kernel tells, and takes longer to. */
+    private static final Path MAPPINGS = Paths.get("/proc/self/smaps");
 
-    /** McadException where the kernel has no such file. */
+    /** McadException where the kernel tells neither. */
     public static Memory now() throws McadException {
-        double pss = -1;
-        double rss = -1;
-        try (BufferedReader lines = Files.newBufferedReader(ROLLUP, StandardCharsets.US_ASCII)) {
+        return read(Files.isReadable(ROLLUP) ? ROLLUP : MAPPINGS);
+    }
+
+    static Memory read(Path file) throws McadException {
+        double pss = 0;
+        double rss = 0;
+        try (BufferedReader lines = Files.newBufferedReader(file, StandardCharsets.ISO_8859_1)) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
                 if (line.startsWith("Pss:")) {
-                    pss = mebibytes(line);
+                    pss += mebibytes(line);
                 } else if (line.startsWith("Rss:")) {
-                    rss = mebibytes(line);
+                    rss += mebibytes(line);
                 }
             }
         } catch (IOException error) {
-            throw new McadException(ROLLUP + " cannot be read: " + error + ".",
-                "Memory is measured on Android 10 and later.", error);
+            throw new McadException(file + " cannot be read: " + error + ".", "", error);
         }
-        if (pss < 0 || rss < 0) {
-            throw new McadException(ROLLUP + " names no Pss or no Rss.", "");
+        if (pss == 0 || rss == 0) {
+            throw new McadException(file + " names no Pss or no Rss.", "");
         }
         return new Memory(pss, rss);
     }

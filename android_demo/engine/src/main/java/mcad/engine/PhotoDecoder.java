@@ -27,4 +27,28 @@ public interface PhotoDecoder {
         int scale = Math.min(width / (2 * atLeast), height / (2 * atLeast));
         return scale >= 8 ? 8 : scale >= 4 ? 4 : scale >= 2 ? 2 : 1;
     }
+
+    /**
+     * By which power of two a photo must be reduced as it is decoded to have no more than {@code mostPixels}, for a
+     * decoder that leaves pixels out as it reduces: so little as memory asks for.
+     */
+    static int sampling(int width, int height, long mostPixels) {
+        int scale = 1;
+        while ((long) (width / scale) * (height / scale) > mostPixels) {
+            scale *= 2;
+        }
+        return scale;
+    }
+
+    /**
+     * By which power of two a photo is reduced to be shown on {@code side} pixels: its longer side keeps less than twice
+     * as many (a bitmap of 4 * side * side pixels at most), and as many at least where the photo has them.
+     */
+    static int displayReduction(int width, int height, int side) {
+        int scale = 1;
+        while (Math.max(width, height) / scale >= 2 * side) {
+            scale *= 2;
+        }
+        return scale;
+    }
 }

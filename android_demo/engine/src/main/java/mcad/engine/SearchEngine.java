@@ -109,7 +109,8 @@ public final class SearchEngine implements AutoCloseable {
         long started = System.nanoTime();
         float[] embedding = index.embedding(path);
         if (embedding == null) {
-            throw new McadException("The index does not hold " + path + ".", "Wait until it is indexed.");
+            throw new McadException(McadException.Kind.NOT_INDEXED, "The index does not hold " + path + ".",
+                "Wait until it is indexed.", null);
         }
         Hits hits = index.search(Vectors.normalized(embedding), k + 1);
         List<Result> results = new ArrayList<>();

@@ -17,8 +17,23 @@ import java.util.Map;
 
 /** A tower in memory, run by ONNX Runtime. Not for two threads at once. */
 public final class Tower implements AutoCloseable {
-    /** What runs a tower's nodes. */
-    public enum Provider { QNN, XNNPACK, CPU }
+    /** What runs a tower's nodes. Those that XNNPACK has no kernel for, the CPU's own run; how many, is not told. */
+    public enum Provider {
+        QNN("QNN"),
+        XNNPACK("XNNPACK, CPU"),
+        CPU("CPU");
+
+        private final String said;
+
+        Provider(String said) {
+            this.said = said;
+        }
+
+        @Override
+        public String toString() {
+            return said;
+        }
+    }
 
     public final Bundle.Rung rung;
     public final Provider provider;
@@ -39,7 +54,8 @@ public final class Tower implements AutoCloseable {
             throws McadException {
         String path = bundle.path(rung.files().get(0)).toString();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
-            options.setIntraOpNumThreads(threads);
+            // XNNPACK has threads of its own, and ONNX Runtime's would be in their way: as its documentation advises.
+            options.setIntraOpNumThreads(provider == Provider.XNNPACK ? 1 : threads);
             options.setInterOpNumThreads(1);
             // Little memory before the last millisecond: no arena keeps what a run no longer needs.
             options.setCPUArenaAllocator(false);
@@ -53,6 +69,7 @@ public final class Tower implements AutoCloseable {
                 options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
                 options.addQnn(settings);
             } else if (provider == Provider.XNNPACK) {
+                options.addConfigEntry("session.intra_op.allow_spinning", "0");
                 options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
             }
             return new Tower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
@@ -80,7 +97,8 @@ public final class Tower implements AutoCloseable {
                 return embedding;
             }
         } catch (OrtException | ClassCastException error) {
-            throw new McadException("The tower failed: " + error.getMessage() + ".", "Export the bundle again.", error);
+            throw new McadException(McadException.Kind.TOWER, "The tower failed: " + error.getMessage() + ".",
+                "Export the bundle again.", error);
         } finally {
             for (OnnxTensor tensor : tensors.values()) {
                 tensor.close();

@@ -11,7 +11,8 @@ import mcad.engine.PhotoDecoder;
 
 /** Decodes what Android decodes: JPEG, PNG, WebP, HEIC, AVIF and more, as the version of Android has them. */
 public final class BitmapDecoder implements PhotoDecoder {
-    private static final long MOST_PIXELS = 64_000_000L;
+    /** 64 MiB as a bitmap. */
+    private static final long MOST_PIXELS = 1L << 24;
 
     @Override
     public Photo decode(Source source, int atLeast) throws IOException {
@@ -27,11 +28,9 @@ public final class BitmapDecoder implements PhotoDecoder {
         }
         // Only JPEG averages as it reduces; other decoders leave pixels out.
         boolean jpeg = "image/jpeg".equals(options.outMimeType);
-        options.inSampleSize = jpeg ? PhotoDecoder.reduction(options.outWidth, options.outHeight, atLeast) : 1;
-        long pixels = (long) options.outWidth * options.outHeight / options.inSampleSize / options.inSampleSize;
-        if (pixels > MOST_PIXELS) {
-            throw new McadException("The photo has " + pixels + " pixels, more than " + MOST_PIXELS + ".", "");
-        }
+        int reduction = jpeg ? PhotoDecoder.reduction(options.outWidth, options.outHeight, atLeast) : 1;
+        options.inSampleSize =
+            Math.max(reduction, PhotoDecoder.sampling(options.outWidth, options.outHeight, MOST_PIXELS));
         options.inJustDecodeBounds = false;
         options.inPreferredConfig = Bitmap.Config.ARGB_8888;
         options.inPremultiplied = false;

@@ -6,12 +6,14 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.BooleanSupplier;
 import java.util.zip.CRC32;
+import mcad.engine.McadException;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.IndexWriter;
@@ -32,7 +34,10 @@ public final class IndexRun {
         void committed(int photos);
     }
 
-    /** What a run did. {@code finished} is false when it was stopped. {@code skipped}: photos that do not decode. */
+    /**
+     * What a run did. {@code finished} is false when it was stopped. {@code skipped}: photos that cannot be read or
+     * decoded, and those over which the process died before.
+     */
     public record Outcome(int added, int deleted, int skipped, int photos, boolean finished) {}
 
     private static final int CHUNK = 1 << 16;
@@ -42,6 +47,7 @@ public final class IndexRun {
     private final PhotoDecoder decoder;
     private final PhotoLibrary library;
     private final Numbers numbers;
+    private Suspects suspects;
     private int added;
     private int skipped;
 
@@ -55,29 +61,48 @@ public final class IndexRun {
 
     /**
      * Run until all is done or {@code stopped}. IOException, with what was committed before kept, when the photos
-     * cannot be listed, no tower runs, or the index cannot be written.
+     * cannot be listed or may no longer be seen, the tower fails, or the index cannot be written.
      */
     public Outcome run(BooleanSupplier stopped, Progress progress) throws IOException {
-        try (PhotoIndex index = PhotoIndex.openOrCreate(
-                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256)) {
+        try (PhotoIndex index = open()) {
             return run(index, stopped, progress);
+        }
+    }
+
+    private PhotoIndex open() throws McadException {
+        try {
+            return PhotoIndex.openOrCreate(
+                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256);
+        } catch (IOException error) {
+            throw McadException.of(McadException.Kind.INDEX, error);
         }
     }
 
     private Outcome run(PhotoIndex index, BooleanSupplier stopped, Progress progress) throws IOException {
         List<PhotoLibrary.Item> items = library.list();
+        suspects = Suspects.open(directory, items);
         Map<String, int[]> gone = index.stamps();
         Map<String, int[]> known = new HashMap<>();
         List<PhotoLibrary.Item> work = new ArrayList<>();
         for (PhotoLibrary.Item item : items) {
-            int[] stamps = gone.remove(item.path());
-            if (stamps == null || stamps[0] != stamp(item)) {
+            int[] stamps = gone.get(item.path());
+            boolean changed = stamps == null || stamps[0] != stamp(item);
+            if (changed && suspects.isCondemned(item)) {
+                skipped++; // and dropped, if it was ever indexed: what is stored is no longer this file
+                continue;
+            }
+            gone.remove(item.path());
+            if (changed) {
                 work.add(item);
                 known.put(item.path(), stamps);
             }
         }
+        work.sort(Comparator.comparingInt(suspects::deaths));
         int deleted = gone.isEmpty() ? 0 : delete(index, gone.keySet());
         int done = items.size() - work.size();
+        if (!work.isEmpty()) {
+            engine.imageTower(); // or its loading would count as the first photo's time
+        }
         progress.done(done, items.size());
         for (int start = 0; start < work.size() && !stopped.getAsBoolean(); start += BATCH) {
             try (IndexWriter writer = index.writer()) {
@@ -106,33 +131,49 @@ public final class IndexRun {
         return deleted;
     }
 
-    /** One broken file must not stop the others: it is counted, and tried again by the next run. */
+    /** A file that is broken must not stop the others: it is counted, and tried again by the next run. */
     private void add(IndexWriter writer, PhotoLibrary.Item item, int[] before) throws IOException {
-        engine.imageTower();
-        float[] embedding;
+        long started = System.nanoTime();
+        PhotoDecoder.Source source = library.open(item.path());
         int content;
         try {
-            long started = System.nanoTime();
-            PhotoDecoder.Source source = library.open(item.path());
             content = contentStamp(source);
-            if (before != null && before[1] != 0 && before[1] == content) {
-                writer.restamp(item.path(), stamp(item), content);
-                return;
-            }
-            float[] pixels = engine.bundle.preprocess.pixels(decoder, source);
-            long decoded = System.nanoTime();
-            embedding = engine.embedPixels(pixels);
-            numbers.add("decode", (decoded - started) / 1e6);
-            numbers.add("image", (System.nanoTime() - decoded) / 1e6);
-        } catch (IOException | RuntimeException broken) {
+        } catch (IOException unreadable) {
+            library.checkAccess();
+            skipped++; // nothing is known of what it holds now: what is stored stays
+            return;
+        }
+        if (before != null && before[1] != 0 && before[1] == content) {
+            writer.restamp(item.path(), stamp(item), content);
+            return;
+        }
+        float[] pixels = decode(item, source);
+        if (pixels == null) {
             skipped++;
             if (before != null) {
                 writer.delete(item.path()); // what is stored is no longer this file
             }
             return;
         }
+        long decoded = System.nanoTime();
+        float[] embedding = engine.embedPixels(pixels);
+        numbers.add("decode", (decoded - started) / 1e6);
+        numbers.add("image", (System.nanoTime() - decoded) / 1e6);
         writer.add(item.path(), embedding, stamp(item), content);
         added++;
+    }
+
+    /** The pixels of a photo, or null if it cannot be decoded; IOException if photos may no longer be seen. */
+    private float[] decode(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
+        suspects.decoding(item);
+        try {
+            return engine.bundle.preprocess.pixels(decoder, source);
+        } catch (IOException | RuntimeException | OutOfMemoryError broken) {
+            library.checkAccess();
+            return null;
+        } finally {
+            suspects.decoded();
+        }
     }
 
     /** Says which state of a file was embedded: CRC-32 of its size and the time of its last change. */

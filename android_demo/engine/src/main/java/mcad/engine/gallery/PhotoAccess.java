@@ -16,6 +16,21 @@ public final class PhotoAccess {
 
     private PhotoAccess() {}
 
+    /**
+     * Whether Android will ask for access no more, which it does not tell. It wants the request explained
+     * ({@code shouldShowRequestPermissionRationale}) after a first refusal, and no longer after the last. A dialog that
+     * was put away looks like the last refusal, once: a second answer of the kind is believed.
+     */
+    public static final class Refusals {
+        private int unexplained;
+
+        /** A request was answered by no: whether it was to be explained before, and whether it is now. */
+        public boolean isLast(boolean explainBefore, boolean explainNow) {
+            unexplained = explainNow ? 0 : unexplained + 1;
+            return !explainNow && (explainBefore || unexplained > 1);
+        }
+    }
+
     /** What to ask for. On Android 14 both at once: the system's dialog then offers to pick photos. */
     public static String[] toRequest(int sdk) {
         if (sdk >= ANDROID_14) {

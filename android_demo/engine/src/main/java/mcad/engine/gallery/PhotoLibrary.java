@@ -13,4 +13,7 @@ public interface PhotoLibrary {
     List<Item> list() throws IOException;
 
     PhotoDecoder.Source open(String path);
+
+    /** IOException when photos may no longer be seen: one that does not open then is not a broken one. */
+    void checkAccess() throws IOException;
 }

@@ -77,6 +77,13 @@ public final class SearchBox {
         }
     }
 
+    /** Search now for something else than words, which {@code name} names; what was typed is forgotten. */
+    public void ask(String name, Searcher other) {
+        text = "";
+        forget();
+        start(name, other);
+    }
+
     /** Nothing that is still on its way will be shown. */
     public void forget() {
         latest++;
@@ -84,18 +91,21 @@ public final class SearchBox {
     }
 
     private void start() {
-        int number = latest;
-        String query = text;
-        listener.searching(query);
-        worker.execute(() -> search(number, query));
+        start(text, searcher);
     }
 
-    private void search(int number, String query) {
+    private void start(String query, Searcher by) {
+        int number = latest;
+        listener.searching(query);
+        worker.execute(() -> search(number, query, by));
+    }
+
+    private void search(int number, String query, Searcher by) {
         if (number != latest) {
             return;
         }
         try {
-            SearchEngine.Found found = searcher.search(query);
+            SearchEngine.Found found = by.search(query);
             show(number, () -> listener.found(query, found));
         } catch (IOException error) {
             show(number, () -> listener.failed(query, error));

@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import mcad.engine.Fsync;
 import mcad.engine.McadException;
 import mcad.engine.Vectors;
 
@@ -49,7 +50,7 @@ public final class IndexWriter implements Closeable {
         try {
             // A rename that a crashed writer could not flush must be safe before files that only the commit before
             // it names are deleted.
-            Manifest.syncDirectory(index.directory);
+            Fsync.directory(index.directory);
             PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
             manifest = commit.manifest();
             segments = commit.segments();
@@ -133,7 +134,8 @@ public final class IndexWriter implements Closeable {
         } catch (McadException ours) {
             throw ours;
         } catch (IOException error) {
-            throw new McadException("The index " + index.directory + " could not be written: " + error + ".",
+            throw new McadException(McadException.Kind.STORAGE,
+                "The index " + index.directory + " could not be written: " + error + ".",
                 "Check free space; no photo that was indexed is lost.", error);
         }
         pending.clear();

@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.zip.CRC32;
+import mcad.engine.Fsync;
 import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.McadException;
@@ -122,20 +123,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         // The names of what the manifest names must not be flushed after the rename.
         syncDirectory(directory);
         Files.move(temporary, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
-        syncDirectory(directory);
-    }
-
-    /** Flush the names in a directory: without it a rename may not outlive a power cut. */
-    static void syncDirectory(Path directory) throws IOException {
-        FileChannel channel;
-        try {
-            channel = FileChannel.open(directory, StandardOpenOption.READ);
-        } catch (IOException cannotBeOpened) {
-            return; // Linux opens directories to read; where a system does not, there is nothing to flush by.
-        }
-        try (channel) {
-            channel.force(true);
-        }
+        Fsync.directory(directory);
     }
 
     private static String checksum(byte[] raw) {

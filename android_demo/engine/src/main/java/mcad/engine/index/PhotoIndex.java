@@ -14,8 +14,8 @@ import mcad.engine.McadException;
 import mcad.engine.Vectors;
 
 /**
- * A directory of immutable segments and one manifest that names those that count: the index that
- * mcad_mobile/index writes and reads, byte for byte (docs/index-format.md).
+ * A directory of immutable segments and one manifest that names those that count: the format that
+ * mcad_mobile/index writes and reads, too (docs/index-format.md).
  *
  * <p>An object reads the commit that it opened; its own writer moves it to the commit that the writer made. Searching is
  * for one thread at a time. Two writers in one process are kept apart; Java and Python writers are not.

@@ -1,0 +1,5 @@
+package android.view.inputmethod;
+
+public class InputMethodManager {
+    public native boolean hideSoftInputFromWindow(android.os.IBinder window, int flags);
+}
