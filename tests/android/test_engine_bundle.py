@@ -170,7 +170,7 @@ def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):
     bundle = variant(tiny, tmp_path / "b", image=replace(tiny.image, golden=nameless))
 
     def fail() -> None:
-        with pytest.raises(EngineError, match="pixels was not given"):
+        with pytest.raises(EngineError, match="pixels was not given whole"):
             probe.ask("climb", bundle=bundle, tower="image", threads=8)
 
     fail()

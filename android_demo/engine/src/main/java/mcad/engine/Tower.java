@@ -1,10 +1,12 @@
 package mcad.engine;
 
+import ai.onnxruntime.NodeInfo;
 import ai.onnxruntime.OnnxTensor;
 import ai.onnxruntime.OrtEnvironment;
 import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtLoggingLevel;
 import ai.onnxruntime.OrtSession;
+import ai.onnxruntime.TensorInfo;
 import java.io.File;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -17,6 +19,9 @@ import java.util.Map;
 
 /** A tower in memory, run by ONNX Runtime. Not for two threads at once. */
 public final class Tower implements AutoCloseable {
+    private static final String MASK = "attention_mask";
+    private static final int FEWEST_TOKENS = 2;
+
     /** What runs a tower's nodes. Those that XNNPACK has no kernel for, the CPU's own run; how many, is not told. */
     public enum Provider {
         QNN("QNN"),
@@ -38,11 +43,20 @@ public final class Tower implements AutoCloseable {
     public final Bundle.Rung rung;
     public final Provider provider;
     private final OrtSession session;
+    /** Whether it takes a text as long as it is: padding would cost as much as words do. */
+    private final boolean anyLength;
 
-    private Tower(Bundle.Rung rung, Provider provider, OrtSession session) {
+    private Tower(Bundle.Rung rung, Provider provider, OrtSession session) throws OrtException {
         this.rung = rung;
         this.provider = provider;
         this.session = session;
+        boolean open = false;
+        for (NodeInfo input : session.getInputInfo().values()) {
+            for (long size : ((TensorInfo) input.getInfo()).getShape()) {
+                open |= size < 0;
+            }
+        }
+        this.anyLength = open;
     }
 
     /**
@@ -87,8 +101,10 @@ public final class Tower implements AutoCloseable {
     public float[] run(Map<String, ?> inputs) throws McadException {
         Map<String, OnnxTensor> tensors = new LinkedHashMap<>();
         try {
+            int tokens = anyLength ? tokens(inputs.get(MASK)) : 0;
             for (Bundle.TensorSpec spec : rung.inputs()) {
-                tensors.put(spec.name(), tensor(spec, inputs.get(spec.name())));
+                long[] shape = anyLength ? new long[] {1, tokens} : spec.shape();
+                tensors.put(spec.name(), tensor(spec.name(), shape, inputs.get(spec.name())));
             }
             try (OrtSession.Result result = session.run(tensors)) {
                 FloatBuffer output = ((OnnxTensor) result.get(0)).getFloatBuffer();
@@ -106,19 +122,39 @@ public final class Tower implements AutoCloseable {
         }
     }
 
-    private static OnnxTensor tensor(Bundle.TensorSpec spec, Object values) throws OrtException, McadException {
+    private static int tokens(Object mask) throws McadException {
+        if (!(mask instanceof float[] marks)) {
+            throw notGiven(MASK);
+        }
+        int tokens = 0;
+        for (float mark : marks) {
+            tokens += mark > 0 ? 1 : 0;
+        }
+        return Math.max(tokens, FEWEST_TOKENS);
+    }
+
+    private static McadException notGiven(String name) {
+        return new McadException("The tower's input " + name + " was not given whole.", "Export the bundle again.");
+    }
+
+    /** The first values of an input, as many as its shape holds. */
+    private static OnnxTensor tensor(String name, long[] shape, Object values) throws OrtException, McadException {
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
-        if (values instanceof float[] floats) {
-            FloatBuffer buffer = direct(floats.length).asFloatBuffer();
-            buffer.put(floats).rewind();
-            return OnnxTensor.createTensor(environment, buffer, spec.shape());
+        int count = 1;
+        for (long size : shape) {
+            count *= (int) size;
         }
-        if (values instanceof int[] ints) {
-            IntBuffer buffer = direct(ints.length).asIntBuffer();
-            buffer.put(ints).rewind();
-            return OnnxTensor.createTensor(environment, buffer, spec.shape());
+        if (values instanceof float[] floats && floats.length >= count) {
+            FloatBuffer buffer = direct(count).asFloatBuffer();
+            buffer.put(floats, 0, count).rewind();
+            return OnnxTensor.createTensor(environment, buffer, shape);
         }
-        throw new McadException("The tower's input " + spec.name() + " was not given.", "Export the bundle again.");
+        if (values instanceof int[] ints && ints.length >= count) {
+            IntBuffer buffer = direct(count).asIntBuffer();
+            buffer.put(ints, 0, count).rewind();
+            return OnnxTensor.createTensor(environment, buffer, shape);
+        }
+        throw notGiven(name);
     }
 
     private static ByteBuffer direct(int count) {

@@ -121,7 +121,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             out.force(true);
         }
         // The names of what the manifest names must not be flushed after the rename.
-        syncDirectory(directory);
+        Fsync.directory(directory);
         Files.move(temporary, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
         Fsync.directory(directory);
     }
