@@ -1,4 +1,4 @@
-"""A run that indexes a phone's photos, whatever becomes of the photos, the tower and the process."""
+"""A run that indexes a phone's photos, whatever becomes of photos, tower and process."""
 
 from __future__ import annotations
 
