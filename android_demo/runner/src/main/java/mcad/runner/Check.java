@@ -47,7 +47,7 @@ final class Check {
                 embeddings.add(listed(embedding));
             }
             said.put("loaded", true);
-            said.put("provider", tower.provider.name());
+            said.put("provider", tower.provider.toString());
             said.put("nodes", nodes(tower));
             said.put("embeddings", embeddings);
             if (which.equals("text")) {

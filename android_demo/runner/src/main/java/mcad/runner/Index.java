@@ -60,7 +60,7 @@ final class Index {
         }
         double seconds = build(bundle, tower, decoder, photos);
         steps.take("after " + photos.size() + " photos");
-        return Json.object("steps", steps.taken, "rung", Rungs.facts(tower.rung), "provider", tower.provider.name(),
+        return Json.object("steps", steps.taken, "rung", Rungs.facts(tower.rung), "provider", tower.provider.toString(),
             "photos", photos.size(), "photos_per_s", photos.size() / seconds, "samples_ms",
             Json.object("decode", decode, "image", image));
     }

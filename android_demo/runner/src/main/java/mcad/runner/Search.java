@@ -60,7 +60,7 @@ final class Search {
                 }
             }
             return Json.object("photos", index.photos(), "bytes_per_photo", index.bytesPerPhoto(), "rung",
-                Rungs.facts(tower.rung), "provider", tower.provider.name(), "steps", steps.taken, "samples_ms",
+                Rungs.facts(tower.rung), "provider", tower.provider.toString(), "steps", steps.taken, "samples_ms",
                 samples);
         }
     }
