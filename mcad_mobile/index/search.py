@@ -53,19 +53,19 @@ class Hits:
 def scanned(photos: int, k: int) -> int:
     """Say how many of `photos` neighbours on disk go on by their codes alone, for `k` results.
 
-    1000 and one in 1500, or 100 a result if that is more: measured on real embeddings, see the end
+    1250 and one in 1500, or 100 a result if that is more: measured on real embeddings, see the end
     of docs/index-format.md.
     """
-    return max(1000 + photos // 1500, 100 * k)
+    return max(1250 + photos // 1500, 100 * k)
 
 
 def rescored(photos: int, k: int, dim: int) -> int:
     """Say how many of those of all `photos`, the best by estimate, are scored by their bytes.
 
-    170 and one in 1600, or 20 a result if that is more; below 256 dimensions more of them,
+    240 and one in 1600, or 20 a result if that is more; below 256 dimensions more of them,
     since an estimate from D signs errs by 1 / sqrt(D).
     """
-    return max(170 + photos // 1600, 20 * k) * max(256, dim) // dim
+    return max(240 + photos // 1600, 20 * k) * max(256, dim) // dim
 
 
 def search_segments(

@@ -27,7 +27,7 @@ class LiteRTTower:
         threads: int = 1,
     ) -> None:
         interpreter = require("ai_edge_litert.interpreter", "litert")
-        self._inputs, self._output = inputs, outputs[0]
+        self._path, self._inputs, self._output = path, inputs, outputs[0]
         try:
             self._interpreter: Any = interpreter.Interpreter(str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -41,7 +41,12 @@ class LiteRTTower:
         return np.concatenate([self._one(single) for single in one_by_one(inputs)])
 
     def _one(self, inputs: Inputs) -> NDArray[np.float32]:
-        (output,) = self._run(**signature_arguments(inputs, self._inputs)).values()
+        try:
+            (output,) = self._run(**signature_arguments(inputs, self._inputs)).values()
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeUnavailable(
+                f"LiteRT cannot run {self._path}: {error}.", "Export the bundle again."
+            ) from error
         return dequantize(output, self._output)
 
 

@@ -30,6 +30,7 @@ class OnnxTower:
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
         options.add_session_config_entry(*_SLOW_FUSION)
+        self._path = path
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no public base
@@ -44,5 +45,11 @@ class OnnxTower:
         singles = one_by_one(inputs)
         if self._any_length:
             singles = [without_padding(single) for single in singles]
-        outputs = [self._session.run(None, single)[0] for single in singles]
+        try:
+            outputs = [self._session.run(None, single)[0] for single in singles]
+        except Exception as error:
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {ort.__version__} cannot run {self._path}: {error}.",
+                "Export the bundle again, or install a newer onnxruntime.",
+            ) from error
         return np.concatenate(outputs).astype(np.float32, copy=False)

@@ -84,7 +84,7 @@ def with_text_rung(bundle: Bundle, rung: Rung) -> Bundle:
 @pytest.mark.parametrize(
     ("rung", "status", "why"),
     [
-        (text_rung_that_fails, "skip", "it fails on the golden inputs: .*Reshape"),
+        (text_rung_that_fails, "skip", "cannot run .*fails.onnx: .*Reshape"),
         (text_rung_of_integers, "fail", "is not an embedding"),
     ],
 )
@@ -98,7 +98,7 @@ def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(
     assert re.search(why, first["why"])
     assert document["runtime"]["text"]["precision"] == "fp32"
     (row,) = (line for line in markdown(document).splitlines() if "w8a8" in line)
-    assert why.partition(":")[0] in row and row.endswith("|")
+    assert re.search(why, row) and row.endswith("|")
 
 
 def test_embeddings_of_different_lengths_are_wrong_and_no_more(bundle: Bundle) -> None:

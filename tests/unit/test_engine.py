@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_bundle import make_tiny_bundle
+from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
@@ -35,6 +36,13 @@ def test_embeddings_have_unit_length(engine, photos):
     for embedding in (engine.embed_text("a dog"), engine.embed_photo(photos[0])):
         assert embedding.dtype == np.float32
         assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_tower_that_loads_and_then_fails_is_told(tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    text = replace(bundle.text, rungs=(text_rung_that_fails(bundle),))
+    with pytest.raises(RuntimeUnavailable, match=r"cannot run .*fails\.onnx.*Reshape"):
+        SearchEngine(replace(bundle, text=text)).embed_text("a dog")
 
 
 def test_results_are_those_of_a_plain_product_of_float_embeddings(engine, index, photos):
