@@ -128,7 +128,7 @@ def test_a_tower_that_fails_ends_the_run_and_costs_no_photo(phone, tmp_path):
     whole = phone.bundle
     smaller = replace(whole.preprocess, size=16)  # other pixels than the tower takes
     phone.bundle = Bundle.load(variant(whole, tmp_path / "failing", preprocess=smaller))
-    with pytest.raises(EngineError, match="The tower failed"):
+    with pytest.raises(EngineError, match="input pixels was not given whole"):
         phone.run()
     phone.bundle = whole
     assert phone.indexed() == ["a.png", "b.png", "c.png"]
