@@ -88,6 +88,9 @@ def benchmarks_page() -> str:
             "library, then opening, then opening and searching add. Re-run:",
             "`python -m benchmarks.index`.",
             "",
+            f"The machine's load average, before and after each row, was {_loads(sizes)}: above 1,",
+            "something else ran beside the engine: build times are not those of a quiet machine.",
+            "",
             *(
                 line
                 for size, documents in sizes.items()
@@ -147,6 +150,12 @@ def _gain(rows: list[dict[str, Any]]) -> str:
         if name in recall
     ]
     return "MCAD's gain over contrastive training: " + ", ".join(gains) + "."
+
+
+def _loads(sizes: dict[int, list[dict[str, Any]]]) -> str:
+    rows = [document["row"] for documents in sizes.values() for document in documents]
+    loads = [load for row in rows for load in row["load_average"]]
+    return f"{min(loads):.1f} to {max(loads):.1f}"
 
 
 def _java_index() -> list[str]:
