@@ -115,8 +115,7 @@ def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
         from peer_towers import Encoder, open_clip_model
 
         tower = Encoder(open_clip_model(row["file"]), row["tower"]).eval()
-    cut = without_padding if row["model"] == "ours" else dict
-    return lambda inputs: tower(*map(torch.from_numpy, cut(inputs).values())).numpy()
+    return lambda inputs: tower(*map(torch.from_numpy, without_padding(inputs).values())).numpy()
 
 
 def _onnx(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:

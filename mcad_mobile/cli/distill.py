@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,8 @@ from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
 from mcad_mobile.distill.recipe import Recipe, Teaching
 from mcad_mobile.errors import require
 
-Record = Callable[[int, dict[str, float]], None]
+if TYPE_CHECKING:
+    from mcad_mobile.distill.train import Record
 
 
 def distill(

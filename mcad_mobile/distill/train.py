@@ -99,6 +99,11 @@ def train(
     features = trunk(student).rows(data, views, cache)
     validation = trunk(student).rows(held_out, Views(1, 0), cache)
     labels = _labels(data, views, recipe, teachers or Teachers(), cache)
+    identity = labels.identity if labels else ()
+    fingerprint = json.dumps([recipe.to_json(), data.fingerprint, identity])
+    facts = _facts(data, labels, fingerprint)
+    if _finished(out, facts):
+        return _retrieval(load_student(str(out)).to(device), validation, held_out)
 
     torch.manual_seed(recipe.seed + 1)
     learner = Learner(student, recipe, taught=labels is not None)
@@ -110,11 +115,6 @@ def train(
     schedule = Schedule(
         recipe.epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
     )
-    identity = labels.identity if labels else ()
-    fingerprint = json.dumps([recipe.to_json(), data.fingerprint, identity])
-    facts = _facts(data, labels, fingerprint)
-    if _finished(out, facts):
-        return retrieval(load_student(str(out)), material.val, cache)
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
 
@@ -211,9 +211,13 @@ def _check_batch(data: Dataset, recipe: Recipe) -> None:
             "Give more, or a recipe with smaller batches (--recipe).",
         )
     world = accelerator().num_processes
-    sizes = {"batch": recipe.batch, "teachers.batch": recipe.teachers.batch}
-    sizes["teachers.single_batch"] = recipe.teachers.single_batch
-    sizes |= {"extra_photos": recipe.extra_photos, "extra_captions": recipe.extra_captions}
+    sizes = {
+        "batch": recipe.batch,
+        "teachers.batch": recipe.teachers.batch,
+        "teachers.single_batch": recipe.teachers.single_batch,
+        "extra_photos": recipe.extra_photos,
+        "extra_captions": recipe.extra_captions,
+    }
     for name, size in sizes.items():
         if size % world:
             raise TrainingError(
