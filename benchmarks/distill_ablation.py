@@ -25,6 +25,7 @@ from rich.table import Table
 
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
+from mcad_mobile.distill.arithmetic import choose
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
 from mcad_mobile.distill.device import keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
@@ -73,6 +74,7 @@ def run(
     seeded = replace(start, seed=seed, teachers=replace(start.teachers, seed=seed))
     recipe = replace(seeded, **student.changes)
     depends = asdict(recipe.teachers) if row.teacher else recipe.to_json()
+    depends.pop("arithmetic", None)
     given = Extra(**{kind: getattr(extra, kind) for kind in student.extra})
     counts = {"photos": len(given.photos), "captions": len(given.captions)}
     what = {"recipe": depends, "extra": counts if student.extra else None}
@@ -80,10 +82,13 @@ def run(
     if path.exists() and what.items() <= json.loads(path.read_text("utf-8")).items():
         return
     before = time.monotonic()
+    arithmetic = choose(recipe.arithmetic).arithmetic
     with progress_bar() as advance:
         cache = FeatureCache(work / "cache", advance)
         if row.teacher:
-            found = teacher_rows(row.teacher, recipe, pairs["train"], pairs["test"], cache)
+            found = teacher_rows(
+                row.teacher, recipe, pairs["train"], pairs["test"], cache, arithmetic
+            )
         else:
             out = work / f"student-{student.name}-{seed}"
             material = Material(pairs["train"], pairs["val"], given)
@@ -91,7 +96,8 @@ def run(
             if row.exported:
                 found = exported_row(out, pairs["test"], work / f"{row.name}-{seed}", advance)
             else:
-                found = retrieval(load_student(str(out)), pairs["test"], cache)
+                student = load_student(str(out))
+                found = retrieval(student, pairs["test"], cache, arithmetic)
     result = {
         **found.to_json(),
         "seconds": round(time.monotonic() - before),

@@ -14,7 +14,7 @@ from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.loop import Progress
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.train import reference_teachers
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_similarity
@@ -140,9 +140,10 @@ def teacher_rows(
     train: list[CaptionedPhoto],
     test: list[CaptionedPhoto],
     cache: FeatureCache,
+    arithmetic: Arithmetic,
 ) -> Retrieval:
     """A reference teacher's own retrieval on `test`, trained first if it is not yet."""
-    duals, single = reference_teachers(train, recipe, cache)
+    duals, single = reference_teachers(train, recipe, cache, arithmetic)
     data = dataset(test, duals[0].tokenizer, Extra())
     views = Views(1, 0)
     said = dual_labels(duals, data, views, cache)

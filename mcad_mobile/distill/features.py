@@ -16,7 +16,8 @@ from PIL import Image
 
 from mcad_mobile.data.augment import PhotoView
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
-from mcad_mobile.distill.loop import Progress, accelerator
+from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.loop import Progress
 
 Features = NDArray[Any]  # float16, or token ids
 _PHOTOS_AT_ONCE = 64

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mcad_mobile.distill.arithmetic import autocast
 from mcad_mobile.distill.dataset import Dataset, Views
-from mcad_mobile.distill.device import bfloat16, device_of
+from mcad_mobile.distill.device import accelerator, device_of
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
-from mcad_mobile.distill.loop import accelerator
 from mcad_mobile.distill.pretrained import load_imagenet
+from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.image_tower import LITE0, Trunk, scaled
@@ -32,21 +33,28 @@ class GridTrunk:
     """
 
     def __init__(
-        self, module: Trunk, preprocess: Preprocess, without: int = 0, resumed: int = 0
+        self,
+        module: Trunk,
+        preprocess: Preprocess,
+        arithmetic: Arithmetic,
+        without: int = 0,
+        resumed: int = 0,
     ) -> None:
         self.module = module.eval()
+        self.arithmetic = arithmetic
         self.without = without
         self.resumed = resumed
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
 
     @staticmethod
-    def pretrained(size: int, resumed: int = 0) -> GridTrunk:
+    def pretrained(size: int, arithmetic: Arithmetic, resumed: int = 0) -> GridTrunk:
         """EfficientNet-Lite0 or -Lite2 with its ImageNet weights, on the training device."""
         module = Trunk(_STAGES[size])
         load_imagenet(module, size)
         preprocess = default_config().preprocess
-        return GridTrunk(module.to(accelerator().device), preprocess, resumed=resumed)
+        module.to(accelerator().device)
+        return GridTrunk(module, preprocess, arithmetic, resumed=resumed)
 
     @property
     def channels(self) -> int:
@@ -61,11 +69,11 @@ class GridTrunk:
 
     @torch.no_grad()
     def grids(self, photos: Sequence[Image.Image]) -> Features:
-        """RGB photos -> [B, 7, 7, C] float16, computed in bfloat16."""
+        """RGB photos -> [B, 7, 7, C] float16."""
         pixels = np.stack([self.preprocess.pixels(photo) for photo in photos])
         device = device_of(self.module)
         batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
-        with bfloat16(device):
+        with autocast(self.arithmetic, device):
             return _half(self.module.grid(batch, self.without))
 
     @torch.no_grad()
@@ -74,7 +82,7 @@ class GridTrunk:
         device = device_of(self.module)
         batch = torch.from_numpy(grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
         end = len(self.module.blocks) - self.without
-        with bfloat16(device):
+        with autocast(self.arithmetic, device):
             return _half(self.module.blocks[end - self.resumed : end](batch))
 
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
@@ -82,7 +90,8 @@ class GridTrunk:
         label = f"grids of {len(photos)} photos"
         if not self.resumed:
             return cache.of_photos(photos, view, self.identity, label, self.grids)
-        before = GridTrunk(self.module, self.preprocess, self.without + self.resumed)
+        deeper = self.without + self.resumed
+        before = GridTrunk(self.module, self.preprocess, self.arithmetic, deeper)
         sources = [before.cached(cache, photos, view)]
         return cache.of_features(sources, self.identity, label, lambda rows: self.resume(rows[0]))
 

@@ -11,18 +11,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mcad_mobile.distill.arithmetic import autocast
 from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
-from mcad_mobile.errors import TrainingError, require
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.recipe import Arithmetic
+from mcad_mobile.errors import TrainingError
 
 Progress = Callable[[str, int, int], None]
+Forward = Callable[..., Any]  # a model's, in the arithmetic of the loop
 Losses = dict[str, Tensor]
 
 
@@ -56,9 +57,13 @@ class Loop:
         checkpoint: Path,
         fingerprint: str,
         label: str,
+        arithmetic: Arithmetic,
     ) -> None:
         self.accelerator = accelerator()
         self.device: torch.device = self.accelerator.device
+        self.arithmetic = arithmetic
+        # Gradients beyond float16's range would be zeros. Idle in the other arithmetics.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=arithmetic == "fp16")
         self.schedule = schedule
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
@@ -76,14 +81,14 @@ class Loop:
 
     def run(
         self,
-        losses: Callable[[nn.Module, int], Losses],
+        losses: Callable[[Forward, int], Losses],
         progress: Progress,
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
         record: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         """Train to the end, from the checkpoint where there is one.
 
-        `losses(model, step)` gives named loss parts, [] float32 each, that are summed;
+        `losses(forward, step)` gives named loss parts, [] float32 each, that are summed;
         `after_epoch(epoch)` says what it has come to, for the progress bar (epochs count from 1);
         `record` is handed the parts of each step as `loss/NAME`. TrainingError if a loss is not
         finite, or if the checkpoint belongs to another recipe or other data.
@@ -95,13 +100,14 @@ class Loop:
             self.model.train()
             # Dropout, too, must not depend on where a run was cut.
             torch.manual_seed(self._seed())
-            parts = losses(self.model, self.step)
+            parts = losses(self._forward, self.step)
             loss = torch.stack(list(parts.values())).sum()
             values = {name: value.item() for name, value in parts.items()}
             self._check(values)
             self.optimizer.zero_grad()
-            self.accelerator.backward(loss)
-            self.optimizer.step()
+            self.accelerator.backward(self.scaler.scale(loss))
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             self.rates.step()
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
@@ -126,12 +132,14 @@ class Loop:
         )
 
     def finish(self) -> None:
-        """Once what was trained is saved: take the checkpoint away, and from the model its
-        bfloat16 wrapper, so that it computes as a loaded one will."""
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        """Once what was trained is saved: take the checkpoint away."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.checkpoint.unlink(missing_ok=True)
+
+    def _forward(self, *inputs: Any) -> Any:
+        with autocast(self.arithmetic, self.device):
+            return self.model(*inputs)
 
     def _seed(self) -> int:
         rank: int = self.accelerator.process_index
@@ -155,7 +163,7 @@ class Loop:
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rates": self.rates.state_dict(),
-            "scaler": scaler.state_dict() if (scaler := self.accelerator.scaler) else None,
+            "scaler": self.scaler.state_dict(),
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
@@ -174,16 +182,9 @@ class Loop:
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rates.load_state_dict(state["rates"])
-        if self.accelerator.scaler:  # float16 only
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # nothing where the arithmetic was another before
+            self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
-
-
-def accelerator() -> Accelerator:
-    """The one of this process. Products in bfloat16, on CPUs, too; float16 on older GPUs."""
-    old = torch.cuda.is_available() and not torch.cuda.is_bf16_supported()
-    package = require("accelerate", "distill")
-    return package.Accelerator(mixed_precision="fp16" if old else "bf16")
 
 
 def gather(rows: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 from mcad_mobile.errors import DataError
 
 Teaching = Literal["mcad", "dual", "single", "none"]
+Arithmetic = Literal["fp32", "bf16", "fp16"]
+AskedArithmetic = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ class Recipe:
     warmup: float = 0.1
     initial_scale: float = 20.0
     qat_epochs: int = 0  # the last ones, with fake-quantized activations
+    arithmetic: AskedArithmetic = "auto"  # of products; auto: what is fastest here, by measuring
     seed: int = 0
     teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
 
     def __post_init__(self) -> None:
-        if self.teaching not in get_args(Teaching):
-            raise _refused("teaching", self.teaching, f"one of {', '.join(get_args(Teaching))}")
+        for name, known in (("teaching", Teaching), ("arithmetic", AskedArithmetic)):
+            if (value := getattr(self, name)) not in get_args(known):
+                raise _refused(name, value, f"one of {', '.join(get_args(known))}")
         _check_numbers(self, may_be_zero=_MAY_BE_ZERO)
         if self.qat_epochs > self.epochs:
             raise _refused("qat_epochs", self.qat_epochs, f"at most epochs, {self.epochs}")

@@ -14,7 +14,7 @@ from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.qat import FakeQuantization
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.mcad import Student, StudentConfig
 
@@ -29,9 +29,9 @@ def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
     return student
 
 
-def trunk(student: Student) -> GridTrunk:
+def trunk(student: Student, arithmetic: Arithmetic) -> GridTrunk:
     """What of the image tower stays as ImageNet made it."""
-    return GridTrunk(student.image, student.config.preprocess, TRAINED_BLOCKS)
+    return GridTrunk(student.image, student.config.preprocess, arithmetic, TRAINED_BLOCKS)
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:

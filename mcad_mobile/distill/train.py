@@ -6,22 +6,23 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.arithmetic import choices
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
-from mcad_mobile.distill.device import device_of
+from mcad_mobile.distill.device import accelerator, device_of
 from mcad_mobile.distill.features import FeatureCache, PhotoRows
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.loop import Loop, Losses, Progress, Schedule, accelerator, gather
+from mcad_mobile.distill.loop import Forward, Loop, Losses, Progress, Schedule, gather
 from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
@@ -30,7 +31,7 @@ from mcad_mobile.distill.losses import (
 )
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.student import (
     Learner,
     embed_grids,
@@ -92,17 +93,23 @@ def train(
     data = dataset(material.train, tokenizer, extra)
     held_out = dataset(material.val, tokenizer, Extra())
     _check_batch(data, recipe)
+    note = out / "arithmetic.json"
+    computed = choices(recipe.arithmetic, note)
+    arithmetic = computed[-1].arithmetic
     torch.manual_seed(recipe.seed)
     device = accelerator().device
     student = fresh_student(config, _token_counts(data, config.text.vocab)).to(device)
     views = Views(recipe.views, recipe.extra_views)
-    features = trunk(student).rows(data, views, cache)
-    validation = trunk(student).rows(held_out, Views(1, 0), cache)
-    labels = _labels(data, views, recipe, teachers or Teachers(), cache)
+    features = trunk(student, arithmetic).rows(data, views, cache)
+    validation = trunk(student, arithmetic).rows(held_out, Views(1, 0), cache)
+    labels = _labels(data, views, recipe, teachers or Teachers(), cache, arithmetic)
     identity = labels.identity if labels else ()
-    fingerprint = json.dumps([recipe.to_json(), data.fingerprint, identity])
+    asked = recipe.to_json()
+    del asked["arithmetic"]  # a run may go on in another
+    fingerprint = json.dumps([asked, data.fingerprint, identity])
     facts = _facts(data, labels, fingerprint)
     if _finished(out, facts):
+        _remove(note)
         return _retrieval(load_student(str(out)).to(device), validation, held_out)
 
     torch.manual_seed(recipe.seed + 1)
@@ -116,17 +123,18 @@ def train(
         recipe.epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
     )
     checkpoint = out / "checkpoint.pt"
-    loop = Loop(learner, learner.groups(recipe), schedule, checkpoint, fingerprint, "student")
+    groups = learner.groups(recipe)
+    loop = Loop(learner, groups, schedule, checkpoint, fingerprint, "student", arithmetic)
 
     space = labels.dual.principal(config.dim).to(device) if labels else None
     quantized_from = (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
 
-    def losses(module: nn.Module, step: int) -> Losses:
+    def losses(forward: Forward, step: int) -> Losses:
         if learner.quantization and step >= quantized_from:
             learner.quantization.on = True
         batch = order.at(step)
         mine, photos, texts = loop.share(batch)
-        made = module(
+        made = forward(
             features.of(mine).to(device),
             data.ids[mine.captions].to(device),
             data.mask[mine.captions].to(device),
@@ -156,8 +164,9 @@ def train(
     # Empty where a run was cut off after its last epoch.
     final = result[0] if result else _retrieval(student, validation, held_out)
     if loop.accelerator.is_main_process:
-        _save(student, out, recipe, facts, final)
+        _save(student, out, recipe, {**facts, "arithmetic": [asdict(c) for c in computed]}, final)
     loop.finish()
+    _remove(note)
     return final
 
 
@@ -227,18 +236,21 @@ def _check_batch(data: Dataset, recipe: Recipe) -> None:
 
 
 def reference_teachers(
-    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
+    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
     tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
-    school, counts = _school(dataset(photos, tokenizer, Extra()), recipe, cache)
+    data = dataset(photos, tokenizer, Extra())
+    school, counts = _school(data, recipe, cache, arithmetic)
     duals = train_duals(school, counts)
     return duals, train_single(school, duals)
 
 
-def _school(data: Dataset, recipe: Recipe, cache: FeatureCache) -> tuple[School, Tensor]:
+def _school(
+    data: Dataset, recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
+) -> tuple[School, Tensor]:
     counts = _token_counts(data, default_config().text.vocab)
-    return School(data.pairs, recipe.teachers, cache), counts
+    return School(data.pairs, recipe.teachers, cache, arithmetic), counts
 
 
 def _labels(
@@ -247,11 +259,12 @@ def _labels(
     recipe: Recipe,
     teachers: Teachers,
     cache: FeatureCache,
+    arithmetic: Arithmetic,
 ) -> Labels | None:
     """What the teachers that the recipe asks for say, trained first where they are not given."""
     if recipe.teaching == "none":
         return None
-    school, counts = _school(data, recipe, cache)
+    school, counts = _school(data, recipe, cache, arithmetic)
     duals = teachers.dual or train_duals(school, counts)
     dual_said = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
@@ -284,11 +297,13 @@ def _labels(
 
 
 @torch.no_grad()
-def retrieval(student: Student, photos: list[CaptionedPhoto], cache: FeatureCache) -> Retrieval:
+def retrieval(
+    student: Student, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
+) -> Retrieval:
     """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
-    for the trunk's bfloat16, in seconds."""
+    for the trunk's arithmetic, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
-    features = trunk(student).rows(data, Views(1, 0), cache)
+    features = trunk(student, arithmetic).rows(data, Views(1, 0), cache)
     return _retrieval(student, features, data)
 
 
@@ -329,6 +344,11 @@ def _finished(out: Path, facts: dict[str, Any]) -> bool:
         return bool(known.get("run") == facts["run"])
     except (ValueError, AttributeError):
         return False
+
+
+def _remove(note: Path) -> None:
+    if accelerator().is_main_process:
+        note.unlink(missing_ok=True)
 
 
 def _save(

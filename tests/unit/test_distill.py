@@ -185,8 +185,8 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
 def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
     student = load_student()
     photos = material.train
-    quick = retrieval(student, photos, FeatureCache(cache, silent))
-    # The trunk's bfloat16 may swap neighbours: 3 points are about one rank in one of six recalls.
+    quick = retrieval(student, photos, FeatureCache(cache, silent), "fp32")
+    # The cache's float16 may swap neighbours: 3 points are about one rank in one of six recalls.
     exact = evaluate_student(student, photos, silent)
     assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
     assert exact.mean_recall > 50
@@ -194,7 +194,7 @@ def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
 
 def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
     student, photos = load_student(), [photo.path for photo in material.train]
-    grids = trunk(student).cached(FeatureCache(cache, silent), photos, 0)
+    grids = trunk(student, "fp32").cached(FeatureCache(cache, silent), photos, 0)
     with torch.no_grad():
         quick = embed_grids(student.image, torch.from_numpy(grids.astype("float32")))
         pixels = [student.config.preprocess(photo) for photo in photos]
@@ -222,6 +222,7 @@ def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tm
         '{"views": 0}',
         '{"qat_epochs": 99}',
         '{"teaching": "mcda"}',
+        '{"arithmetic": "int8"}',
         '{"epochs": 2.5}',
         '{"epochs": true}',
         '{"feature": -1.0}',

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.device import bfloat16, device_of
+from mcad_mobile.distill.arithmetic import autocast
+from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
@@ -76,13 +77,14 @@ class RegionText(nn.Module):
 
 
 class RegionTextTeacher:
-    """A trained RegionText behind the DualStreamTeacher protocol."""
+    """A trained RegionText behind the DualStreamTeacher protocol. It computes as its trunks do."""
 
     name = "region-text (EfficientNet-Lite0 and -Lite2, MiniLM-L6)"
     dim = DIM
 
     def __init__(self, trunks: Sequence[GridTrunk], model: RegionText) -> None:
         self.trunks = trunks
+        self.arithmetic = trunks[0].arithmetic
         self.model = model.eval()
         self.tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
 
@@ -96,7 +98,7 @@ class RegionTextTeacher:
     @torch.no_grad()
     def embed_grids(self, grids: Sequence[Features]) -> Tensor:
         """What embed_photos gives, from each trunk's grids [B, 7, 7, C_n]."""
-        with bfloat16(device_of(self.model)):
+        with autocast(self.arithmetic, device_of(self.model)):
             return self.model.photos(self.seen(grids)).cpu()
 
     def seen(self, grids: Sequence[Features]) -> Tensor:
@@ -123,7 +125,7 @@ class RegionTextTeacher:
             device = device_of(self.model)
             arrays = self.tokenizer.batch(batch)
             ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
-            with bfloat16(device):
+            with autocast(self.arithmetic, device):
                 return self.model.texts(ids, mask)
 
         return unit_rows(encode, captions, self.dim, size=512)

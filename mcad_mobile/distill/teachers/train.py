@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mcad_mobile.distill.arithmetic import autocast
 from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
-from mcad_mobile.distill.device import bfloat16
+from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.loop import Loop, Losses, Schedule, accelerator, gather
+from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
 from mcad_mobile.distill.student import TRAINED_BLOCKS
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
@@ -36,6 +37,7 @@ class School:
     data: Dataset
     recipe: TeacherRecipe
     cache: FeatureCache
+    arithmetic: Arithmetic
 
     def order(self, batch: int, seed: int) -> Order:
         return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
@@ -53,7 +55,7 @@ class School:
         groups: list[dict[str, Any]],
         order: Order,
         epochs: int,
-        losses: Callable[[Loop, nn.Module, Batch], Losses],
+        losses: Callable[[Loop, Forward, Batch], Losses],
         taught_by: Sequence[object] = (),
     ) -> None:
         """Train `model` in place, or load what an earlier run of the same recipe trained.
@@ -79,8 +81,9 @@ class School:
             self.recipe.weight_decay,
             order.seed,
         )
-        loop = Loop(model, groups, schedule, path.with_suffix(".checkpoint"), name, kind)
-        loop.run(lambda module, step: losses(loop, module, order.at(step)), self.cache.progress)
+        checkpoint = path.with_suffix(".checkpoint")
+        loop = Loop(model, groups, schedule, checkpoint, name, kind, self.arithmetic)
+        loop.run(lambda forward, step: losses(loop, forward, order.at(step)), self.cache.progress)
         if loop.accelerator.is_main_process:
             partial = path.with_suffix(f".{os.getpid()}.partial")
             save_file(loop.accelerator.unwrap_model(loop.model).state_dict(), partial)
@@ -93,7 +96,10 @@ def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]
     neighbouring seeds share all members but one. token_counts: [vocab]."""
     recipe = school.recipe
     # The student's trunk is Lite0, too, and its grids are in the cache already.
-    trunks = [GridTrunk.pretrained(2), GridTrunk.pretrained(0, resumed=TRAINED_BLOCKS)]
+    trunks = [
+        GridTrunk.pretrained(2, school.arithmetic),
+        GridTrunk.pretrained(0, school.arithmetic, resumed=TRAINED_BLOCKS),
+    ]
     seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
 
@@ -110,10 +116,10 @@ def _train_dual(
     fresh = {id(parameter) for parameter in new}
     tuned = [parameter for parameter in model.parameters() if id(parameter) not in fresh]
 
-    def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
+    def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         mine, photos, texts = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
-        image, text, scale = module(grids(mine).to(loop.device), ids, mask)
+        image, text, scale = forward(grids(mine).to(loop.device), ids, mask)
         loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
         return {"contrastive": loss}
 
@@ -135,19 +141,19 @@ def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegi
     model = WordRegion(duals)
     grids, order = school.grids(duals[0].trunks), school.order(recipe.single_batch, recipe.seed)
 
-    def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
+    def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         # Every process scores its own pairs against each other: word counts differ, and scores
         # of all against all would have to be gathered word by word.
         mine, _, _ = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
-        with torch.no_grad(), bfloat16(loop.device):
+        with torch.no_grad(), autocast(loop.arithmetic, loop.device):
             seen, text = see(duals, grids(mine).to(loop.device)), read(duals, ids, mask)
             similarity = seen.whole @ text.sentences.T
         there = mask > 0
         owner = there.nonzero()[:, 0]
         mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
         words = [tokens[there] for tokens in text.tokens]
-        return {"matching": matching_loss(module(seen.regions, words, mean, similarity))}
+        return {"matching": matching_loss(forward(seen.regions, words, mean, similarity))}
 
     school.train(
         "single-stream teacher",
@@ -168,13 +174,13 @@ def train_fusion(school: School, labels: Labels, recipe: Recipe) -> Fusion:
     assert labels.single is not None
     model = Fusion(labels.dual.dim, labels.single.teacher.fused_dim)
 
-    def losses(loop: Loop, module: nn.Module, batch: Batch) -> Losses:
+    def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         mine, _, _ = loop.share(batch)
         looked, device = labels.look(mine), loop.device
         image, text = looked.image.to(device), looked.text.to(device)
         fused = Fused(looked.fused.features.to(device), looked.fused.scores.to(device))
-        modified = module(image, text, looked.candidates.to(device), fused)
-        return {"matching": matching_loss(20.0 * modified.similarity)}
+        modified = forward(image, text, looked.candidates.to(device), fused)
+        return {"matching": matching_loss(20.0 * modified.similarity.float())}
 
     school.train(
         "fusion",

@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.device import bfloat16, device_of
+from mcad_mobile.distill.arithmetic import as_multiplied, autocast
+from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
@@ -63,9 +64,10 @@ class WordRegion(nn.Module):
         dual-stream similarities. The length of an attended region comes from the regions' Gram
         matrix, sqrt(a' G a), so that the attended vectors themselves [V, W, D] are never formed.
         """
-        return capped(self.log_scale) * self._scores(
-            self.photo(regions).bfloat16(), self.words(tokens).bfloat16(), mean, dual
+        scores = self._scores(
+            as_multiplied(self.photo(regions)), as_multiplied(self.words(tokens)), mean, dual
         )
+        return capped(self.log_scale) * scores.float()
 
     def _scores(self, regions: Tensor, words: Tensor, mean: Tensor, dual: Tensor) -> Tensor:
         count, number, dim = regions.shape
@@ -134,6 +136,7 @@ class WordRegionTeacher:
 
     def __init__(self, duals: Sequence[RegionTextTeacher], model: WordRegion) -> None:
         self.duals = duals
+        self.arithmetic = duals[0].arithmetic
         self.model = model.eval()
         self.fused_dim = sum(dual.dim for dual in duals)
 
@@ -151,7 +154,7 @@ class WordRegionTeacher:
     @torch.no_grad()
     def grid_states(self, grids: Sequence[Features]) -> Tensor:
         """What photo_states gives, from each trunk's grids: [B, 1 + 49, D] float16."""
-        with bfloat16(device_of(self.model)):
+        with autocast(self.arithmetic, device_of(self.model)):
             seen = see(self.duals, self.duals[0].seen(grids))
             states = torch.cat([seen.whole[:, None], self.model.photo(seen.regions)], 1)
         return states.half().cpu()
@@ -162,7 +165,7 @@ class WordRegionTeacher:
         device = device_of(self.model)
         arrays = self.duals[0].tokenizer.batch(list(captions))
         ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
-        with bfloat16(device):
+        with autocast(self.arithmetic, device):
             text = read(self.duals, ids, mask)
             states = torch.cat([text.sentences[:, None], self.model.words(text.tokens)], 1)
         return TextStates(states.half().cpu(), F.pad(mask, (1, 0), value=1.0).cpu())

@@ -1,0 +1,152 @@
+"""In which arithmetic products are computed: the one that is fastest here, by measuring."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.recipe import Arithmetic, AskedArithmetic
+from mcad_mobile.errors import TrainingError, require
+from mcad_mobile.students.image_tower import FEATURES, Block, SameConv
+from mcad_mobile.students.text_tower import Layer, TextConfig
+
+_HALVES: dict[Arithmetic, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_SECONDS = 1.0
+_CLEARLY = 1.2  # times as fast; less may be a neighbour's doing
+_MUCH = 2.0  # times as fast: what a run changes its arithmetic for
+
+
+def autocast(arithmetic: Arithmetic, device: torch.device) -> torch.autocast:
+    """Matrix products and convolutions in `arithmetic`; all else, and all that is kept between
+    steps, stays float32."""
+    half = _HALVES.get(arithmetic)
+    return torch.autocast(device.type, half, enabled=half is not None)
+
+
+def as_multiplied(rows: Tensor) -> Tensor:
+    """`rows` in the type that autocast takes products in here, for those that meet in several."""
+    kind = rows.device.type
+    return rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
+
+
+@dataclass(frozen=True)
+class Choice:
+    arithmetic: Arithmetic
+    device: str
+    ms: dict[Arithmetic, float]  # of the measured work; none where the arithmetic was asked for
+
+
+def choose(asked: AskedArithmetic, before: Arithmetic | None = None) -> Choice:
+    """The same in all processes, which measure at once. `before`: what a run began with.
+    TrainingError if the device lacks what was asked for."""
+    device = accelerator().device
+    if asked == "auto":
+        gather = require("accelerate.utils", "distill").gather_object
+        ms = slowest(gather([measure(device)]))
+        return Choice(fastest(ms, before), _name(device), ms)
+    if asked == "fp16" and device.type != "cuda":
+        raise TrainingError(
+            f"The recipe's arithmetic is fp16, which takes a GPU; this runs on {device.type}.",
+            "Take auto, fp32 or bf16 (--arithmetic).",
+        )
+    return Choice(asked, _name(device), {})
+
+
+def choices(asked: AskedArithmetic, note: Path) -> list[Choice]:
+    """What the run that `note` belongs to has computed in so far and, last, what it computes in
+    from now on. Notes it."""
+    known = [Choice(**one) for one in json.loads(note.read_text("utf-8"))] if note.exists() else []
+    now = choose(asked, known[-1].arithmetic if known else None)
+    if not known or (now.arithmetic, now.device) != (known[-1].arithmetic, known[-1].device):
+        known.append(now)
+    accelerator().wait_for_everyone()  # to have read the note
+    if accelerator().is_main_process:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        partial = note.with_suffix(".partial")
+        partial.write_text(json.dumps([asdict(one) for one in known], indent=2) + "\n", "utf-8")
+        partial.replace(note)
+    return known
+
+
+def fastest(ms: dict[Arithmetic, float], before: Arithmetic | None = None) -> Arithmetic:
+    """Of measured times: float32 unless a half type is clearly faster, and bfloat16, which needs
+    no scaled gradients, unless float16 is clearly faster than that. A run that began with
+    `before` goes on with it, so that it ends with the same bits, unless another is much faster:
+    it was moved to another processor."""
+    chosen, gain = (before, _MUCH) if before in ms else ("fp32", _CLEARLY)
+    for other in ms:
+        if gain * ms[other] < ms[chosen]:
+            chosen = other
+    return chosen
+
+
+def slowest(measured: Sequence[dict[Arithmetic, float]]) -> dict[Arithmetic, float]:
+    """What a step takes that several processes share, in each arithmetic that all have."""
+    shared = [name for name in measured[0] if all(name in ms for ms in measured)]
+    return {name: max(ms[name] for ms in measured) for name in shared}
+
+
+def measure(device: torch.device, seconds: float = _SECONDS) -> dict[Arithmetic, float]:
+    """ms that a small piece of a run's work takes in each arithmetic that the device computes in,
+    float32 first: the best of two rounds, and of more while `seconds` last."""
+    known: list[Arithmetic] = ["fp32"]
+    if device.type == "cpu":
+        known += ["bf16"]
+    elif device.type == "cuda":
+        # Where it is only emulated it is no faster than float32.
+        known += ["bf16", "fp16"] if torch.cuda.is_bf16_supported(False) else ["fp16"]
+    work = _work(device)
+    ms: dict[Arithmetic, float] = {}
+    started, rounds = time.perf_counter(), 0
+    while rounds < 2 or time.perf_counter() - started < seconds:
+        for arithmetic in known:
+            before = time.perf_counter()
+            with autocast(arithmetic, device):
+                work()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken = 1000 * (time.perf_counter() - before)
+            ms[arithmetic] = round(min(taken, ms.get(arithmetic, taken)), 2)
+        rounds += 1
+    return ms
+
+
+def _work(device: torch.device) -> Callable[[], None]:
+    """A block of a frozen trunk, forward; and what trains: the student's last block, its last
+    convolution and a layer of its text tower, forward and backward."""
+    # A GPU is not filled by less than a step.
+    photos, captions = (4, 16) if device.type == "cpu" else (128, 256)
+    with torch.random.fork_rng(devices=[]):  # a run's own random numbers stay what they are
+        frozen = Block(40, 40, 5, 1, 6)
+        last = nn.Sequential(Block(192, 320, 3, 1, 6), SameConv(320, FEATURES, 1))
+        layer = Layer(TextConfig())
+        wide = torch.rand(photos, 40, 28, 28)
+        grids = torch.rand(photos, 192, 7, 7)
+        tokens = torch.rand(captions, 16, TextConfig().width)
+    for module in (frozen, last, layer):
+        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wide, grids = (rows.to(device, memory_format=torch.channels_last) for rows in (wide, grids))
+    tokens, hidden = tokens.to(device), torch.zeros(captions, 1, 1, 16, device=device)
+
+    def work() -> None:
+        with torch.no_grad():
+            frozen(wide)
+        last(grids).float().square().mean().backward()
+        layer(tokens, hidden).float().square().mean().backward()
+
+    return work
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+    return device.type
