@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.recipe import Arithmetic, AskedArithmetic
 from mcad_mobile.errors import TrainingError, require
 from mcad_mobile.students.image_tower import FEATURES, Block, SameConv
@@ -68,10 +69,10 @@ def choices(asked: AskedArithmetic, note: Path) -> list[Choice]:
         known.append(now)
     accelerator().wait_for_everyone()  # to have read the note
     if accelerator().is_main_process:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_suffix(".partial")
-        partial.write_text(json.dumps([asdict(one) for one in known], indent=2) + "\n", "utf-8")
-        partial.replace(note)
+        with Partial(note) as partial:
+            partial.file.truncate()
+            partial.file.write(json.dumps([asdict(one) for one in known]).encode())
+            partial.finish()
     return known
 
 

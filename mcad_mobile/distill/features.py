@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from mcad_mobile.data.augment import PhotoView
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.loop import Progress
+from mcad_mobile.distill.partial import Partial
 
 Features = NDArray[Any]  # float16, or token ids
 _PHOTOS_AT_ONCE = 64
@@ -98,34 +100,50 @@ class FeatureCache:
         path = self.folder / f"{key}.npy"
         with accelerator().main_process_first():
             if not path.exists():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                # Another run may be making the same file.
-                partial = path.with_suffix(f".{os.getpid()}.partial")
-                self._fill(partial, count, compute, label, at_once)
-                partial.replace(path)
+                with Partial(path) as partial:
+                    if not path.exists():  # by now: another run may have been making it
+                        self._fill(partial.file, count, compute, label, at_once)
+                        partial.finish()
         stored: Features = np.load(path, mmap_mode="r")
         return stored
 
     def _fill(
         self,
-        path: Path,
+        file: BinaryIO,
         count: int,
         compute: Callable[[int, int], Features],
         label: str,
         at_once: int,
     ) -> None:
-        """Row by row into a mapped file: a gallery's features may not fit into memory."""
-        out: np.memmap[Any, Any] | None = None
-        for start in range(0, count, at_once):
+        """Batch by batch to the end of the file: a gallery's features may not fit into memory, and
+        a run that was cut off goes on behind the last whole one."""
+        assert count, "there is nothing to compute features of"
+        for start in range(_rows_kept(file, count, at_once), count, at_once):
             stop = min(start + at_once, count)
             rows = compute(start, stop)
-            if out is None:
-                shape = (count, *rows.shape[1:])
-                out = np.lib.format.open_memmap(path, "w+", rows.dtype, shape)
-            out[start:stop] = rows
+            if start == 0:
+                header = np.lib.format.header_data_from_array_1_0(rows)
+                header["shape"] = (count, *rows.shape[1:])
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(rows.tobytes())
+            file.flush()
             self.progress(label, stop, count)
-        assert out is not None, "there is nothing to compute features of"
-        out.flush()
+
+
+def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:
+    """How many rows of [count, ...] a run that was cut off left in `file`, in whole batches; the
+    file is cut behind them."""
+    try:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        first, row = file.tell(), dtype.itemsize * math.prod(shape[1:])
+        batches = (file.seek(0, os.SEEK_END) - first) // (row * at_once)
+    except ValueError:  # in its first bytes
+        batches = 0
+    rows = min(batches * at_once, count)
+    file.seek(first + rows * row if rows else 0)
+    file.truncate()
+    return rows
 
 
 def _name_of(stored: Features) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mcad_mobile.distill.arithmetic import autocast
 from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
 from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.errors import TrainingError
 
@@ -165,10 +166,10 @@ class Loop:
             "rates": self.rates.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        with Partial(self.checkpoint) as partial:
+            partial.file.truncate()
+            torch.save(state, partial.file)
+            partial.finish()
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():

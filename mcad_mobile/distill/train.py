@@ -30,6 +30,7 @@ from mcad_mobile.distill.losses import (
     order_loss,
 )
 from mcad_mobile.distill.packed import by_length
+from mcad_mobile.distill.partial import remove_partials
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.student import (
@@ -167,6 +168,8 @@ def train(
         _save(student, out, recipe, {**facts, "arithmetic": [asdict(c) for c in computed]}, final)
     loop.finish()
     _remove(note)
+    if loop.accelerator.is_main_process:
+        remove_partials(cache_folder)
     return final
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
+from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
 from mcad_mobile.distill.student import TRAINED_BLOCKS
 from mcad_mobile.distill.teachers.protocol import Fused
@@ -60,7 +60,7 @@ class School:
     ) -> None:
         """Train `model` in place, or load what an earlier run of the same recipe trained.
         `taught_by`: what else the losses depend on, for the name it is kept under."""
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_file, save
 
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
@@ -85,9 +85,10 @@ class School:
         loop = Loop(model, groups, schedule, checkpoint, name, kind, self.arithmetic)
         loop.run(lambda forward, step: losses(loop, forward, order.at(step)), self.cache.progress)
         if loop.accelerator.is_main_process:
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            save_file(loop.accelerator.unwrap_model(loop.model).state_dict(), partial)
-            partial.replace(path)
+            with Partial(path) as partial:
+                partial.file.truncate()
+                partial.file.write(save(loop.accelerator.unwrap_model(loop.model).state_dict()))
+                partial.finish()
         loop.finish()
 
 
