@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mcad_mobile.distill.dataset import back_in_order
@@ -78,6 +80,61 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
     assert same_weights(straight, killed)
 
 
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory) -> Path:
+    """More photos than the cache takes at once, in the Karpathy layout."""
+    folder = tmp_path_factory.mktemp("noise")
+    (folder / "images").mkdir()
+    records = []
+    for number in range(200):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        split = "val" if number < 4 else "train"
+        sentences = [{"raw": f"noise number {number}"}]
+        records.append({"filename": f"{number}.png", "split": split, "sentences": sentences})
+    (folder / "dataset_noise.json").write_text(json.dumps({"images": records}))
+    return folder
+
+
+def test_killed_inside_a_view_it_goes_on_there_and_leaves_no_partial_file(noise, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({**RECIPE, "teaching": "none", "epochs": 1, "batch": 64}))
+
+    def command(name: str) -> list[str]:
+        where = ["--out", str(tmp_path / name / "s"), "--cache", str(tmp_path / name / "cache")]
+        return [*CLI, "distill", "--data", str(noise), "--recipe", str(recipe), *where]
+
+    run(command("straight"))
+    process = subprocess.Popen(
+        command("killed"), env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    cache = tmp_path / "killed" / "cache"
+    deadline = time.monotonic() + 200
+    while not any(rows_of(path) for path in cache.glob("*.npy.partial")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    (partial,) = cache.glob("*.npy.partial")
+    kept, number = rows_of(partial), partial.stat().st_ino
+    assert 64 <= kept < 196
+
+    run(command("killed"))
+    grown, straight = (
+        np.load(tmp_path / name / "cache" / partial.name.removesuffix(".partial"))
+        for name in ("killed", "straight")
+    )
+    assert (cache / partial.name.removesuffix(".partial")).stat().st_ino == number
+    assert np.array_equal(grown, straight)
+    assert {path.suffix for path in cache.iterdir()} == {".npy"}
+    assert not list(tmp_path.glob("**/*.partial"))
+
+
+def rows_of(partial: Path) -> int:
+    """Grids of 7 x 7 x 192 float16 that lie behind the header."""
+    return partial.stat().st_size // (7 * 7 * 192 * 2)
+
+
 def test_two_processes_train_teachers_and_one_student(packaged_pairs, work, tmp_path):
     out, logs = tmp_path / "s", tmp_path / "logs"
     launch = [*LAUNCH, "2", "-m", "mcad_mobile"]
@@ -135,6 +192,27 @@ if loop.accelerator.is_main_process:
     torch.save(loop.accelerator.unwrap_model(loop.model).weight.detach().clone(), out / "weight")
 loop.finish()
 """
+
+
+UNLIKE = """
+import os, sys
+from pathlib import Path
+from mcad_mobile.distill import arithmetic
+
+rank = int(os.environ["RANK"])
+arithmetic.measure = lambda device: {"fp32": 10.0, "bf16": [2.0, 50.0][rank]}
+found = arithmetic.choices("auto", Path(sys.argv[1]) / "arithmetic.json")
+(Path(sys.argv[1]) / str(rank)).write_text(" ".join(one.arithmetic for one in found))
+"""
+
+
+def test_processes_on_unlike_processors_compute_alike(tmp_path):
+    script = tmp_path / "unlike.py"
+    script.write_text(UNLIKE)
+    run([*LAUNCH, "2", str(script), str(tmp_path)])
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["fp32", "fp32"]
+    (noted,) = json.loads((tmp_path / "arithmetic.json").read_text())
+    assert noted["ms"] == {"fp32": 10.0, "bf16": 50.0}
 
 
 def test_two_processes_take_the_steps_that_one_would(tmp_path):
