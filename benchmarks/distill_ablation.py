@@ -29,6 +29,7 @@ from mcad_mobile.distill.arithmetic import choose
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
 from mcad_mobile.distill.device import keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.train import Material, retrieval, train
 from mcad_mobile.students.load import load_student
@@ -84,7 +85,7 @@ def run(
     before = time.monotonic()
     arithmetic = choose(recipe.arithmetic).arithmetic
     with progress_bar() as advance:
-        cache = FeatureCache(work / "cache", advance)
+        cache = FeatureCache(work / "cache", WholeRun({}, advance))
         if row.teacher:
             found = teacher_rows(
                 row.teacher, recipe, pairs["train"], pairs["test"], cache, arithmetic

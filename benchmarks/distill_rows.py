@@ -13,12 +13,11 @@ from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
-from mcad_mobile.distill.loop import Progress
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.train import reference_teachers
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_similarity
-from mcad_mobile.export.pipeline import export
+from mcad_mobile.export.pipeline import Progress, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets.target import RungPlan, Target, find_target
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
@@ -43,7 +44,11 @@ RuntimeOption = Annotated[
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 
-Advance = Callable[[str, int, int], None]
+
+class Advance(Protocol):
+    """How much of a step is done. `left`: seconds, where they are known better than by the rate."""
+
+    def __call__(self, step: str, done: int, total: int, left: float | None = None, /) -> None: ...
 
 
 def print_json(document: Any) -> None:
@@ -82,6 +87,14 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.0f}/s" if task.speed else "")
 
 
+class _Left(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        left = task.fields.get("left")
+        if left is None:
+            return super().render(task)
+        return Text(str(timedelta(seconds=round(left))), style="progress.remaining")
+
+
 @contextmanager
 def progress_bar() -> Iterator[Advance]:
     """A bar on standard error that disappears when the work is done. Where standard error is not
@@ -97,16 +110,16 @@ def progress_bar() -> Iterator[Advance]:
         _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _Left(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         stage = _Stage()
 
-        def advance(step: str, done: int, total: int) -> None:
+        def advance(step: str, done: int, total: int, left: float | None = None, /) -> None:
             if stage.is_new(done, total):
                 bar.reset(task)
-            bar.update(task, description=step, completed=done, total=total)
+            bar.update(task, description=step, completed=done, total=total, left=left)
 
         yield advance
 
@@ -128,7 +141,7 @@ def _line_a_minute() -> Advance:
     first = 0
     stage = _Stage()
 
-    def advance(step: str, done: int, total: int) -> None:
+    def advance(step: str, done: int, total: int, left: float | None = None, /) -> None:
         nonlocal said, started, first
         now = time.monotonic()
         if stage.is_new(done, total):
@@ -136,7 +149,10 @@ def _line_a_minute() -> Advance:
         if now - said >= 60:
             said = now
             rate = (done - first) / (now - started) if now > started else 0
-            left = f", {rate:.1f}/s, {(total - done) / rate / 60:.0f} min left" if rate else ""
-            print(f"{time.strftime('%H:%M:%S')} {step} ({done}/{total}{left})", file=sys.stderr)
+            if left is None and rate:
+                left = (total - done) / rate
+            speed = f", {rate:.1f}/s" if rate else ""
+            speed += f", {left / 60:.0f} min left" if left is not None else ""
+            print(f"{time.strftime('%H:%M:%S')} {step} ({done}/{total}{speed})", file=sys.stderr)
 
     return advance

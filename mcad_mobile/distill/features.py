@@ -18,8 +18,8 @@ from PIL import Image
 from mcad_mobile.data.augment import PhotoView
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
-from mcad_mobile.distill.loop import Progress
 from mcad_mobile.distill.partial import Partial
+from mcad_mobile.distill.progress import Progress
 
 Features = NDArray[Any]  # float16, or token ids
 _PHOTOS_AT_ONCE = 64
@@ -38,13 +38,14 @@ class FeatureCache:
         photos: Sequence[Path],
         view: int,
         identity: str,
-        label: str,
+        part: str,
         compute: Callable[[list[Image.Image]], Features],
     ) -> Features:
         """What `compute` gives for one view of each photo -> [N, ...] float16, memory-mapped.
 
         View 0 is the photo itself, the others are seeded crops and flips. `identity` stands for
-        the model: features of other weights are never served. PhotoError for a broken photo.
+        the model: features of other weights are never served. `part`: of the run, for its
+        progress. PhotoError for a broken photo.
         """
         looks = [PhotoView(photo, view, number) for number, photo in enumerate(photos)]
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
@@ -52,7 +53,7 @@ class FeatureCache:
             key,
             len(looks),
             lambda start, stop: compute([look.open() for look in looks[start:stop]]),
-            f"{label}, view {view + 1}",
+            part,
             _PHOTOS_AT_ONCE,
         )
 
@@ -60,7 +61,7 @@ class FeatureCache:
         self,
         captions: Sequence[str],
         identity: str,
-        label: str,
+        part: str,
         compute: Callable[[list[str]], Features],
     ) -> Features:
         """What `compute` gives for each caption -> [M, ...] float16, memory-mapped."""
@@ -68,7 +69,7 @@ class FeatureCache:
             _digest(identity, *captions),
             len(captions),
             lambda start, stop: compute(list(captions[start:stop])),
-            label,
+            part,
             _CAPTIONS_AT_ONCE,
         )
 
@@ -76,7 +77,7 @@ class FeatureCache:
         self,
         sources: Sequence[Features],
         identity: str,
-        label: str,
+        part: str,
         compute: Callable[[list[Features]], Features],
     ) -> Features:
         """What `compute` gives for features that this cache holds, row by row: a second model on
@@ -85,7 +86,7 @@ class FeatureCache:
             _digest(identity, *(_name_of(source) for source in sources)),
             len(sources[0]),
             lambda start, stop: compute([np.asarray(source[start:stop]) for source in sources]),
-            label,
+            part,
             _PHOTOS_AT_ONCE,
         )
 
@@ -94,7 +95,7 @@ class FeatureCache:
         key: str,
         count: int,
         compute: Callable[[int, int], Features],
-        label: str,
+        part: str,
         at_once: int,
     ) -> Features:
         path = self.folder / f"{key}.npy"
@@ -102,23 +103,27 @@ class FeatureCache:
             if not path.exists():
                 with Partial(path) as partial:
                     if not path.exists():  # by now: another run may have been making it
-                        self._fill(partial.file, count, compute, label, at_once)
+                        self._fill(partial.file, key, count, compute, part, at_once)
                         partial.finish()
+        self.progress(part, key, count, count)
         stored: Features = np.load(path, mmap_mode="r")
         return stored
 
     def _fill(
         self,
         file: BinaryIO,
+        key: str,
         count: int,
         compute: Callable[[int, int], Features],
-        label: str,
+        part: str,
         at_once: int,
     ) -> None:
         """Batch by batch to the end of the file: a gallery's features may not fit into memory, and
         a run that was cut off goes on behind the last whole one."""
         assert count, "there is nothing to compute features of"
-        for start in range(_rows_kept(file, count, at_once), count, at_once):
+        kept = _rows_kept(file, count, at_once)
+        self.progress(part, key, kept, count)
+        for start in range(kept, count, at_once):
             stop = min(start + at_once, count)
             rows = compute(start, stop)
             if start == 0:
@@ -127,7 +132,7 @@ class FeatureCache:
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(rows.tobytes())
             file.flush()
-            self.progress(label, stop, count)
+            self.progress(part, key, stop, count)
 
 
 def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:

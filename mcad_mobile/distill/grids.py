@@ -34,12 +34,14 @@ class GridTrunk:
 
     def __init__(
         self,
+        name: str,
         module: Trunk,
         preprocess: Preprocess,
         arithmetic: Arithmetic,
         without: int = 0,
         resumed: int = 0,
     ) -> None:
+        self.name = name
         self.module = module.eval()
         self.arithmetic = arithmetic
         self.without = without
@@ -54,7 +56,8 @@ class GridTrunk:
         load_imagenet(module, size)
         preprocess = default_config().preprocess
         module.to(accelerator().device)
-        return GridTrunk(module, preprocess, arithmetic, resumed=resumed)
+        name = f"EfficientNet-Lite{size}"
+        return GridTrunk(name, module, preprocess, arithmetic, resumed=resumed)
 
     @property
     def channels(self) -> int:
@@ -87,13 +90,13 @@ class GridTrunk:
 
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
-        label = f"grids of {len(photos)} photos"
         if not self.resumed:
-            return cache.of_photos(photos, view, self.identity, label, self.grids)
+            return cache.of_photos(photos, view, self.identity, f"grids of {self.name}", self.grids)
         deeper = self.without + self.resumed
-        before = GridTrunk(self.module, self.preprocess, self.arithmetic, deeper)
+        before = GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
         sources = [before.cached(cache, photos, view)]
-        return cache.of_features(sources, self.identity, label, lambda rows: self.resume(rows[0]))
+        part = f"last block of {self.name}"
+        return cache.of_features(sources, self.identity, part, lambda rows: self.resume(rows[0]))
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
         """Grids of a whole dataset."""

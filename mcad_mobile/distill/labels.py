@@ -182,20 +182,20 @@ def _dual_labels(
     teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> tuple[PhotoRows, CaptionRows]:
     def of_view(photos: Sequence[Path], view: int) -> Features:
-        label = f"dual-stream teacher, {len(photos)} photos"
+        part = "dual-stream teachers on photos"
         if isinstance(teacher, RegionTextTeacher):
             grids = [trunk.cached(cache, photos, view) for trunk in teacher.trunks]
             return cache.of_features(
-                grids, teacher.identity, label, lambda rows: _half(teacher.embed_grids(rows))
+                grids, teacher.identity, part, lambda rows: _half(teacher.embed_grids(rows))
             )
         return cache.of_photos(
-            photos, view, teacher.identity, label, lambda some: _half(teacher.embed_photos(some))
+            photos, view, teacher.identity, part, lambda some: _half(teacher.embed_photos(some))
         )
 
     def of_captions(captions: Sequence[str]) -> Features:
-        label = f"dual-stream teacher, {len(captions)} captions"
+        part = "dual-stream teachers on captions"
         return cache.of_captions(
-            captions, teacher.identity, label, lambda some: _half(teacher.embed_texts(some))
+            captions, teacher.identity, part, lambda some: _half(teacher.embed_texts(some))
         )
 
     return photo_rows(data, views, of_view), caption_rows(data, of_captions)
@@ -205,14 +205,14 @@ def single_labels(
     teacher: SingleStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> SingleLabels:
     def of_view(photos: Sequence[Path], view: int) -> Features:
-        label = f"single-stream teacher, {len(photos)} photos"
+        part = "single-stream teacher on photos"
         if isinstance(teacher, WordRegionTeacher):
             grids = [trunk.cached(cache, photos, view) for trunk in teacher.trunks]
             return cache.of_features(
-                grids, teacher.identity, label, lambda rows: _half(teacher.grid_states(rows))
+                grids, teacher.identity, part, lambda rows: _half(teacher.grid_states(rows))
             )
         return cache.of_photos(
-            photos, view, teacher.identity, label, lambda some: _half(teacher.photo_states(some))
+            photos, view, teacher.identity, part, lambda some: _half(teacher.photo_states(some))
         )
 
     # One array holds states and mask, side by side, so that a caption is encoded once.
@@ -224,8 +224,8 @@ def single_labels(
     example = teacher.text_states(data.captions[:1])
 
     def of_captions(captions: Sequence[str]) -> Features:
-        label = f"single-stream teacher, {len(captions)} captions"
-        return cache.of_captions(captions, teacher.identity, label, states_and_mask)
+        part = "single-stream teacher on captions"
+        return cache.of_captions(captions, teacher.identity, part, states_and_mask)
 
     return SingleLabels(
         teacher,

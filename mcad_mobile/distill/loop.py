@@ -20,10 +20,10 @@ from mcad_mobile.distill.arithmetic import autocast
 from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.partial import Partial
+from mcad_mobile.distill.progress import Progress
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.errors import TrainingError
 
-Progress = Callable[[str, int, int], None]
 Forward = Callable[..., Any]  # a model's, in the arithmetic of the loop
 Losses = dict[str, Tensor]
 
@@ -96,6 +96,7 @@ class Loop:
         """
         self._resume()
         latest = ""
+        progress(self.label, self.fingerprint, self.step, self.schedule.steps)
         total, per_epoch = self.schedule.steps, self.schedule.steps_per_epoch
         while self.step < total:
             self.model.train()
@@ -113,14 +114,13 @@ class Loop:
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            where = f"{self.label}, epoch {epoch}/{self.schedule.epochs}"
-            progress(f"{where}: {shown}{latest}", self.step, total)
+            said = f"epoch {epoch}/{self.schedule.epochs}: {shown}{latest}"
+            progress(self.label, self.fingerprint, self.step, total, said)
             if record:
                 record(self.step, {f"loss/{name}": value for name, value in values.items()})
             if self.step % per_epoch == 0:
                 self._save()
                 latest = f"; {after_epoch(epoch)} after epoch {epoch}"
-                progress(f"{where}: {shown}{latest}", self.step, total)
 
     def share(self, batch: Batch) -> tuple[Batch, Rows, Rows]:
         """What this process embeds of a batch, and how to put the gathered rows of photos and of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -52,14 +53,16 @@ class Partial:
 def remove_partials(folder: Path) -> None:
     """Those that no process is writing: what runs left that were cut off and not called again."""
     for partial in folder.glob(f"*{_SUFFIX}"):
-        with partial.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        # Written by another run, or, since they were listed, finished by it.
+        with suppress(BlockingIOError, FileNotFoundError), partial.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(partial, file):
                 partial.unlink()
 
 
 def _is_still(partial: Path, file: BinaryIO) -> bool:
-    return partial.exists() and os.path.samestat(partial.stat(), os.fstat(file.fileno()))
+    """Whether `file` is what lies at `partial`, and not one that was renamed or removed since."""
+    try:
+        return os.path.samestat(partial.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

@@ -31,7 +31,8 @@ def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
 
 def trunk(student: Student, arithmetic: Arithmetic) -> GridTrunk:
     """What of the image tower stays as ImageNet made it."""
-    return GridTrunk(student.image, student.config.preprocess, arithmetic, TRAINED_BLOCKS)
+    name, preprocess = "EfficientNet-Lite0", student.config.preprocess
+    return GridTrunk(name, student.image, preprocess, arithmetic, TRAINED_BLOCKS)
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from mcad_mobile.distill.device import accelerator, device_of
 from mcad_mobile.distill.features import FeatureCache, PhotoRows
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.loop import Forward, Loop, Losses, Progress, Schedule, gather
+from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
@@ -32,6 +32,7 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.partial import remove_partials
 from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.distill.progress import Show, WholeRun, planned
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.student import (
     Learner,
@@ -69,13 +70,17 @@ class Teachers:
     dual: Sequence[DualStreamTeacher] | None = None
     single: SingleStreamTeacher | None = None
 
+    @property
+    def how_many(self) -> int | None:
+        return len(self.dual) if self.dual else None
+
 
 def train(
     material: Material,
     out: Path,
     recipe: Recipe,
     cache_folder: Path,
-    progress: Progress,
+    show: Show,
     teachers: Teachers | None = None,
     record: Record | None = None,
 ) -> Retrieval:
@@ -87,13 +92,16 @@ def train(
     DataError, PhotoError: what is wrong with the data, before training; TrainingError: it cannot
     go on.
     """
-    cache = FeatureCache(cache_folder, progress)
     config = default_config(out.name)
     tokenizer = Tokenizer(config.tokenizer, minilm_directory())
     extra = material.extra.limited(recipe.most_extra_captions)
     data = dataset(material.train, tokenizer, extra)
     held_out = dataset(material.val, tokenizer, Extra())
     _check_batch(data, recipe)
+    teachers = teachers or Teachers()
+    parts = planned(data, len(material.val), recipe, teachers.how_many, bool(teachers.single))
+    progress = WholeRun(parts, show)
+    cache = FeatureCache(cache_folder, progress)
     note = out / "arithmetic.json"
     computed = choices(recipe.arithmetic, note)
     arithmetic = computed[-1].arithmetic
@@ -103,7 +111,7 @@ def train(
     views = Views(recipe.views, recipe.extra_views)
     features = trunk(student, arithmetic).rows(data, views, cache)
     validation = trunk(student, arithmetic).rows(held_out, Views(1, 0), cache)
-    labels = _labels(data, views, recipe, teachers or Teachers(), cache, arithmetic)
+    labels = _labels(data, views, recipe, teachers, cache, arithmetic)
     identity = labels.identity if labels else ()
     asked = recipe.to_json()
     del asked["arithmetic"]  # a run may go on in another

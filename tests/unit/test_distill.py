@@ -12,6 +12,7 @@ import torch
 
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.student import embed_grids, trunk
 from mcad_mobile.distill.train import Material, retrieval, train
@@ -25,7 +26,7 @@ RECIPE = Recipe(
 )
 
 
-def silent(step, done, total):
+def silent(*step):
     pass
 
 
@@ -168,6 +169,34 @@ def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_pat
     train(unpaired, tmp_path / "small", RECIPE, cache, lambda step, *_: steps.append(step))
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
     assert {step.split(",")[0] for step in steps} == {"student"}
+
+
+@pytest.mark.parametrize(
+    ("teaching", "views"),
+    [("none", (2, 1)), ("dual", (1, 2)), ("single", (2, 1)), ("mcad", (1, 2))],
+)
+def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, monkeypatch):
+    runs = []
+
+    class Kept(WholeRun):
+        def __init__(self, *given):
+            super().__init__(*given)
+            runs.append(self)
+
+    monkeypatch.setattr("mcad_mobile.distill.train.WholeRun", Kept)
+    recipe = replace(
+        RECIPE, teaching=teaching, views=views[0], extra_views=2, epochs=1,
+        teachers=replace(TEACHERS, views=views[1]),
+    )  # fmt: skip
+    shown = []
+    photos = tuple(photo.path for photo in unpaired.train[:3])
+    material = replace(unpaired, extra=replace(unpaired.extra, photos=photos))
+    train(material, tmp_path / "s", recipe, tmp_path / "cache", lambda *step: shown.append(step))
+    (run,) = runs
+    done = {part: sum(pieces.values()) for part, pieces in run._done.items()}
+    assert done == {name: part.units for name, part in run.parts.items()}
+    assert shown[-1][3] == 0
+    assert all(left >= 0 for *_, left in shown)
 
 
 def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):

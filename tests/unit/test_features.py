@@ -50,7 +50,7 @@ def refuse(inputs):
 
 @pytest.fixture
 def cache(tmp_path) -> FeatureCache:
-    return FeatureCache(tmp_path / "cache", lambda label, done, total: None)
+    return FeatureCache(tmp_path / "cache", lambda *step: None)
 
 
 @pytest.fixture
@@ -76,7 +76,10 @@ def test_progress_counts_every_row_up_to_the_last(tmp_path):
     told = []
     cache = FeatureCache(tmp_path, lambda *step: told.append(step))
     cache.of_captions(CAPTIONS, "m", "captions", Counted().captions)
-    assert told == [("captions", done, 1200) for done in (512, 1024, 1200)]
+    assert [(part, done, count) for part, _, done, count in told] == [
+        ("captions", done, 1200) for done in (0, 512, 1024, 1200, 1200)
+    ]
+    assert len({piece for _, piece, _, _ in told}) == 1
 
 
 def test_another_model_other_captions_or_another_order_are_computed_anew(cache):
@@ -171,6 +174,7 @@ def test_a_run_cut_off_goes_on_behind_its_last_whole_batch(cache, done, lost, as
     later = FeatureCache(cache.folder, lambda *step: told.append(step))
     found = later.of_captions(CAPTIONS, "m", "", again.captions)
     assert again.asked == asked
+    assert told[0][2] == 1200 - sum(asked)
     assert np.array_equal(found, Counted().captions(CAPTIONS))
     assert [path.suffix for path in cache.folder.iterdir()] == [".npy"]
 

@@ -132,13 +132,13 @@ def test_a_trunk_goes_on_from_what_a_shallower_one_left_in_the_cache(tmp_path):
     paths = packaged_photos()[:3]
     whole = GridTrunk.pretrained(0, "fp32")
     resumed = GridTrunk.pretrained(0, "fp32", resumed=1)
-    cache = FeatureCache(tmp_path, lambda label, done, total: None)
+    cache = FeatureCache(tmp_path, lambda *step: None)
     found = resumed.cached(cache, paths, 0)
     expected = whole.grids([open_photo(path) for path in paths])
     assert found.shape == expected.shape == (3, 7, 7, 320)
     both = (torch.from_numpy(np.asarray(grid, np.float32)).flatten(1) for grid in (found, expected))
     assert F.cosine_similarity(*both).min() > 0.9999
-    shallow = GridTrunk(whole.module, whole.preprocess, "fp32", without=1)
+    shallow = GridTrunk("", whole.module, whole.preprocess, "fp32", without=1)
     before = {path.name for path in tmp_path.iterdir()}
     shallow.cached(cache, paths, 0)
     assert {path.name for path in tmp_path.iterdir()} == before

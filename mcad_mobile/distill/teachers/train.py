@@ -71,6 +71,8 @@ class School:
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
         path = self.cache.folder / f"{kind}-{name}.safetensors"
         if path.exists():
+            steps = epochs * order.steps_per_epoch
+            self.cache.progress(kind, name, steps, steps)
             model.load_state_dict(load_file(path))
             model.to(accelerator().device)
             return

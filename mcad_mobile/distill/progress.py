@@ -1,0 +1,118 @@
+"""How far a run is, over all its views, teachers and epochs, and how long all of it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcad_mobile.distill.dataset import Dataset
+from mcad_mobile.distill.recipe import Recipe
+
+
+class Show(Protocol):
+    """What is done now, how much of that, and the seconds left of the whole run, if known."""
+
+    def __call__(self, step: str, done: int, total: int, left: float | None, /) -> None: ...
+
+
+class Progress(Protocol):
+    """Of a part of a run, a piece (a pass over photos, a model's training) has `done` of `count`
+    units. A piece is first told of before its work begins, so that what an earlier run did is not
+    taken for speed."""
+
+    def __call__(self, part: str, piece: str, done: int, count: int, said: str = "", /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    units: int  # rows, or steps
+    cost: float  # ms a unit, on some machine: only how parts compare counts
+
+
+class WholeRun:
+    """A Progress that shows, of the part that is at work, how much of all its pieces is done, and
+    the time left for all `parts`: at the speed of those that have been at work, and for the others
+    at that by which `parts` were too slow or too fast so far."""
+
+    def __init__(
+        self, parts: Mapping[str, Part], show: Show, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.parts = parts
+        self._show = show
+        self._clock = clock
+        self._done: dict[str, dict[str, int]] = {}  # of each part, of each piece
+        self._worked: dict[str, tuple[float, int]] = {}  # seconds and units, in this run
+        self._last = 0.0
+
+    def __call__(self, part: str, piece: str, done: int, count: int, said: str = "", /) -> None:
+        pieces = self._done.setdefault(part, {})
+        before, now = pieces.get(piece), self._clock()
+        pieces[piece] = max(done, before or 0)
+        if before is not None and done > before:
+            seconds, units = self._worked.get(part, (0.0, 0))
+            self._worked[part] = seconds + now - self._last, units + done - before
+            total = max(self.parts[part].units if part in self.parts else count, self._so_far(part))
+            self._show(f"{part}, {said}" if said else part, self._so_far(part), total, self._left())
+        self._last = now
+
+    def _so_far(self, part: str) -> int:
+        return sum(self._done.get(part, {}).values())
+
+    def _left(self) -> float | None:
+        known = [name for name in self._worked if name in self.parts]
+        expected = sum(self._worked[name][1] * self.parts[name].cost for name in known)
+        if not expected:
+            return None
+        pace = sum(self._worked[name][0] for name in known) / expected
+        left = 0.0
+        for name, part in self.parts.items():
+            seconds, units = self._worked.get(name, (0.0, 0))
+            each = seconds / units if units else part.cost * pace
+            left += max(part.units - self._so_far(name), 0) * each
+        return left
+
+
+# ms a row or, of training, a pair: float32, one thread of an Intel Xeon with AVX-512.
+_GRIDS = {"EfficientNet-Lite0": 20.0, "EfficientNet-Lite2": 30.0}
+_LAST_BLOCK = 3.0
+_DUAL_PHOTO, _SINGLE_PHOTO, _CAPTION = 2.0, 5.0, 3.0
+_PAIR = 10.0
+_FUSED_PAIR = 2.0
+
+
+def planned(
+    data: Dataset, held_out: int, recipe: Recipe, given_duals: int | None, given_single: bool
+) -> dict[str, Part]:
+    """The parts of a run from nothing, by the names that their progress is told under. `held_out`:
+    photos that are looked at only; given_duals: None for the reference teachers."""
+    teachers, paired = recipe.teachers, data.paired_photos
+    extra = (len(data.photos) - paired) * recipe.extra_views
+    looks, captions = paired * recipe.views + extra, len(data.captions)
+    lite0, lite2 = (f"grids of {name}" for name in _GRIDS)
+    parts = {lite0: Part(looks + held_out, _GRIDS["EfficientNet-Lite0"])}
+
+    def trains(part: str, epochs: int, batch: int, cost: float) -> None:
+        parts[part] = Part(epochs * (paired // batch), batch * cost)
+
+    if recipe.teaching != "none":
+        if given_duals is None:
+            more = paired * max(teachers.views - recipe.views, 0)
+            parts[lite0] = Part(looks + held_out + more, _GRIDS["EfficientNet-Lite0"])
+            parts[lite2] = Part(looks + more, _GRIDS["EfficientNet-Lite2"])
+            parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
+            epochs = teachers.members * teachers.epochs
+            trains("dual-stream teacher", epochs, teachers.batch, _PAIR)
+        duals = given_duals or teachers.members
+        parts["dual-stream teachers on photos"] = Part(duals * looks, _DUAL_PHOTO)
+        parts["dual-stream teachers on captions"] = Part(duals * captions, _CAPTION)
+    if recipe.teaching in ("mcad", "single"):
+        if not given_single:
+            trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, _PAIR)
+        parts["single-stream teacher on photos"] = Part(looks, _SINGLE_PHOTO)
+        parts["single-stream teacher on captions"] = Part(captions, 2 * _CAPTION)
+    if recipe.teaching == "mcad":
+        trains("fusion", recipe.fusion_epochs, teachers.batch, _FUSED_PAIR)
+    trains("student", recipe.epochs, recipe.batch, _PAIR)
+    return parts
