@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +31,7 @@ from mcad_mobile.distill.partial import remove_partials
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.progress import Show, WholeRun, planned
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.result import facts_of, fingerprint_of, is_finished, save
 from mcad_mobile.distill.student import (
     Learner,
     embed_grids,
@@ -112,12 +110,9 @@ def train(
     features = trunk(student, arithmetic).rows(data, views, cache)
     validation = trunk(student, arithmetic).rows(held_out, Views(1, 0), cache)
     labels = _labels(data, views, recipe, teachers, cache, arithmetic)
-    identity = labels.identity if labels else ()
-    asked = recipe.to_json()
-    del asked["arithmetic"]  # a run may go on in another
-    fingerprint = json.dumps([asked, data.fingerprint, identity])
-    facts = _facts(data, labels, fingerprint)
-    if _finished(out, facts):
+    fingerprint = fingerprint_of(recipe, data, labels)
+    facts = facts_of(data, labels, fingerprint)
+    if is_finished(out, facts):
         _remove(note)
         return _retrieval(load_student(str(out)).to(device), validation, held_out)
 
@@ -173,7 +168,7 @@ def train(
     # Empty where a run was cut off after its last epoch.
     final = result[0] if result else _retrieval(student, validation, held_out)
     if loop.accelerator.is_main_process:
-        _save(student, out, recipe, {**facts, "arithmetic": [asdict(c) for c in computed]}, final)
+        save(student, out, recipe, facts, computed, final)
     loop.finish()
     _remove(note)
     if loop.accelerator.is_main_process:
@@ -334,38 +329,6 @@ def _retrieval(student: Student, features: PhotoRows, data: Dataset) -> Retrieva
     return evaluate_retrieval(torch.cat(images).numpy(), text, data.owner)
 
 
-def _facts(data: Dataset, labels: Labels | None, fingerprint: str) -> dict[str, Any]:
-    """What a student was made of, beside its recipe; `run` stands for all of it."""
-    paired = data.paired_photos
-    return {
-        "photos": {"captioned": paired, "extra": len(data.photos) - paired},
-        "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
-        "data": data.fingerprint,
-        "teachers": list(labels.names) if labels else [],
-        "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],
-    }
-
-
-def _finished(out: Path, facts: dict[str, Any]) -> bool:
-    """Whether `out` holds the student of this very run."""
-    if (out / "checkpoint.pt").exists() or not (out / "training.json").exists():
-        return False
-    try:
-        known = json.loads((out / "training.json").read_text("utf-8"))
-        return bool(known.get("run") == facts["run"])
-    except (ValueError, AttributeError):
-        return False
-
-
 def _remove(note: Path) -> None:
     if accelerator().is_main_process:
         note.unlink(missing_ok=True)
-
-
-def _save(
-    student: Student, out: Path, recipe: Recipe, facts: dict[str, Any], val: Retrieval
-) -> None:
-    student.save(out)
-    (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
-    training = {**facts, "val": val.to_json(), "torch": torch.__version__}
-    (out / "training.json").write_text(json.dumps(training, indent=2) + "\n", "utf-8")
