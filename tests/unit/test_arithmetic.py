@@ -16,7 +16,9 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+from typer.testing import CliRunner
 
+from mcad_mobile.cli.app import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill import arithmetic, train
 from mcad_mobile.distill.arithmetic import autocast, choices, fastest, measure, slowest
@@ -67,10 +69,14 @@ def test_processes_wait_for_the_slowest_of_them():
 
 def test_a_cpu_is_measured_in_float32_and_bfloat16_and_left_as_it_was():
     threads = torch.get_num_threads()
-    ms = measure(CPU, seconds=0.0)
+    torch.set_num_threads(2)
+    try:
+        ms = measure(CPU, seconds=0.0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
     assert list(ms) == ["fp32", "bf16"]
     assert all(taken > 0 for taken in ms.values())
-    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(
@@ -172,6 +178,23 @@ def test_float16_takes_a_gpu(tmp_path):
     with pytest.raises(TrainingError, match="fp16, which takes a GPU; this runs on cpu"):
         choices("fp16", tmp_path / "out" / "arithmetic.json")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_option_overrides_the_recipe_and_what_is_refused_leaves_nothing(
+    packaged_pairs, tmp_path
+):
+    recipe, out = tmp_path / "recipe.json", tmp_path / "out"
+    recipe.write_text(json.dumps({**RECIPE.to_json(), "arithmetic": "fp32"}))
+    done = CliRunner().invoke(
+        app,
+        [
+            *("distill", "--data", str(packaged_pairs), "--out", str(out)),
+            *("--recipe", str(recipe), "--arithmetic", "fp16", "--cache", str(tmp_path / "cache")),
+        ],
+    )
+    assert isinstance(done.exception, TrainingError)
+    assert "arithmetic is fp16" in str(done.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
 
 class Killed(Exception):

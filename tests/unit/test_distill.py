@@ -199,6 +199,16 @@ def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, mo
     assert all(left >= 0 for *_, left in shown)
 
 
+def test_partial_files_that_nobody_went_on_with_are_gone_when_a_run_ends_well(
+    material, cache, tmp_path
+):
+    left = cache / "of another run.npy.partial"
+    left.write_bytes(b"rows")
+    recipe = replace(RECIPE, teaching="none", epochs=1)
+    train(material, tmp_path / "small", recipe, cache, silent)
+    assert not left.exists()
+
+
 def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
     def losses(qat_epochs: int) -> list[float]:
         recipe, parts = replace(RECIPE, teaching="none", qat_epochs=qat_epochs), []
