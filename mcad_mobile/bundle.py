@@ -12,10 +12,13 @@ from mcad_mobile.errors import BundleError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.tokenize import TokenizerSpec
 
-SCHEMA = "mcad-bundle/1"
+SCHEMA = "mcad-bundle/2"
 MANIFEST = "bundle.json"
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
+
+# A rung under it is not written unless the user says --allow-low-parity.
+LEAST_PARITY = 0.95
 
 _EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
@@ -64,7 +67,12 @@ class Parity:
 class Rung:
     """One way to run a tower. The first of `files` is the one a runtime opens; the others (a
     context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU;
-    `notes` says what was left out and how to get it."""
+    `notes` says what was left out and how to get it.
+
+    Two things that can be wrong with it are kept apart. `parity` is what quantization cost, a fact
+    of the file. `expected` holds what this very file puts out for the golden inputs [N, dim]
+    float32, of unit length: what a processor's kernels make of it is compared with that.
+    """
 
     runtime: str
     precision: str
@@ -72,6 +80,7 @@ class Rung:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     total_nodes: int
+    expected: FileRecord
     npu_nodes: int = 0
     parity: Parity | None = None
     notes: tuple[str, ...] = ()
@@ -79,6 +88,11 @@ class Rung:
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
+
+    @property
+    def low_parity(self) -> bool:
+        """Whether quantization cost it so much that it was kept at the user's word alone."""
+        return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,17 @@ class Bundle:
     def tower(self, name: TowerName) -> Tower:
         return self.image if name == "image" else self.text
 
+    def low_parity(self) -> list[str]:
+        """A sentence for each rung that was kept with --allow-low-parity."""
+        return [
+            f"The {name} tower {rung.runtime} {rung.precision} was exported with low parity: its "
+            f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
+            f"{LEAST_PARITY} is asked for. It finds other photos than the student would."
+            for name in TOWERS
+            for rung in self.tower(name).rungs
+            if rung.parity is not None and rung.low_parity
+        ]
+
     def path(self, record: FileRecord) -> Path:
         return self.directory / record.path
 
@@ -131,6 +156,7 @@ class Bundle:
         found = [self.tokenizer_file, self.sample]
         for tower in (self.image, self.text):
             found += [file for rung in tower.rungs for file in rung.files]
+            found += [rung.expected for rung in tower.rungs]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
         return found
 
@@ -274,6 +300,7 @@ def _rung_from_json(data: dict[str, Any]) -> Rung:
             "inputs": tuple(_spec_from_json(spec) for spec in data["inputs"]),
             "outputs": tuple(_spec_from_json(spec) for spec in data["outputs"]),
             "parity": None if parity is None else Parity(**parity),
+            "expected": FileRecord(**data["expected"]),
             "notes": tuple(data["notes"]),
         }
     )

@@ -16,7 +16,7 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.query import Part, compose, match_threshold
-from mcad_mobile.runtimes import LoadedTower, choose_rung, load_rung, normalize
+from mcad_mobile.runtimes import Climbed, LoadedTower, climb, normalize
 from mcad_mobile.tokenize import Tokenizer, Tokens
 
 if TYPE_CHECKING:
@@ -46,30 +46,57 @@ class Found:
 
 
 class SearchEngine:
-    """Embeds words and photos with the bundle's towers, each loaded when it is first needed.
+    """Embeds words and photos with the bundle's towers, each loaded when it is first needed, and
+    tested before it is used: a rung that gives other embeddings on this machine than its file says
+    is left out, and `warn` hears why.
 
     `runtime` names one ("onnx", "litert", "qnn": simulated); without it, the best rung that this
-    machine runs natively.
+    machine runs natively. `fastest`: see climb(), for the image tower.
     """
 
-    def __init__(self, bundle: Bundle, *, runtime: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        runtime: str | None = None,
+        threads: int = 1,
+        fastest: bool = False,
+        warn: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         self.bundle = bundle
         self.runtime = runtime
         self.threads = threads
+        self._fastest = fastest
+        self._warn = warn
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         return Tokenizer(self.bundle.tokenizer, self.bundle.directory)
 
     @cached_property
-    def text_tower(self) -> LoadedTower:
-        rung = choose_rung(self.bundle, "text", self.runtime)
-        return load_rung(self.bundle, rung, self.threads)
+    def text_rung(self) -> Climbed:
+        return climb(
+            self.bundle, "text", runtime=self.runtime, threads=self.threads, warn=self._warn
+        )
 
     @cached_property
+    def image_rung(self) -> Climbed:
+        return climb(
+            self.bundle,
+            "image",
+            runtime=self.runtime,
+            threads=self.threads,
+            fastest=self._fastest,
+            warn=self._warn,
+        )
+
+    @property
+    def text_tower(self) -> LoadedTower:
+        return self.text_rung.tower
+
+    @property
     def image_tower(self) -> LoadedTower:
-        rung = choose_rung(self.bundle, "image", self.runtime)
-        return load_rung(self.bundle, rung, self.threads)
+        return self.image_rung.tower
 
     def embed_text(self, text: str) -> NDArray[np.float32]:
         """One text -> [dim] float32 of unit length. QueryError if it is empty."""

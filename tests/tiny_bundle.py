@@ -83,6 +83,18 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     sample = np.random.default_rng(8).normal(size=(256, dim)).astype(np.float32)
     sample /= np.linalg.norm(sample, axis=1, keepdims=True)
 
+    image_golden = Golden(
+        inputs={"pixels": _array(directory, "golden-pixels.npy", pixels)},
+        embeddings=_array(directory, "golden-images.npy", images),
+    )
+    text_golden = Golden(
+        inputs={
+            "input_ids": _array(directory, "golden-ids.npy", ids),
+            "attention_mask": _array(directory, "golden-mask.npy", mask),
+        },
+        embeddings=_array(directory, "golden-texts.npy", texts),
+        texts=TEXTS,
+    )
     bundle = Bundle(
         directory=directory,
         name="tiny",
@@ -97,12 +109,10 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
                     "image.onnx",
                     (TensorSpec("pixels", "float32", (1, 3, SIZE, SIZE), "NCHW"),),
                     TensorSpec("image_embedding", "float32", (1, dim), "ND"),
+                    image_golden.embeddings,
                 ),
             ),
-            golden=Golden(
-                inputs={"pixels": _array(directory, "golden-pixels.npy", pixels)},
-                embeddings=_array(directory, "golden-images.npy", images),
-            ),
+            golden=image_golden,
         ),
         text=Tower(
             rungs=(
@@ -114,16 +124,10 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
                         TensorSpec("attention_mask", "float32", (1, LENGTH), "NL"),
                     ),
                     TensorSpec("text_embedding", "float32", (1, dim), "ND"),
+                    text_golden.embeddings,
                 ),
             ),
-            golden=Golden(
-                inputs={
-                    "input_ids": _array(directory, "golden-ids.npy", ids),
-                    "attention_mask": _array(directory, "golden-mask.npy", mask),
-                },
-                embeddings=_array(directory, "golden-texts.npy", texts),
-                texts=TEXTS,
-            ),
+            golden=text_golden,
         ),
         preprocess=Preprocess(
             size=SIZE,
@@ -189,7 +193,13 @@ def _array(directory: Path, name: str, values: NDArray[np.generic]) -> FileRecor
     return FileRecord.of(directory, directory / name)
 
 
-def _rung(directory: Path, file: str, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> Rung:
+def _rung(
+    directory: Path,
+    file: str,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    expected: FileRecord,
+) -> Rung:
     model = onnx.load(directory / file)
     return Rung(
         runtime="onnx",
@@ -198,6 +208,7 @@ def _rung(directory: Path, file: str, inputs: tuple[TensorSpec, ...], output: Te
         inputs=inputs,
         outputs=(output,),
         total_nodes=len(model.graph.node),
+        expected=expected,
         parity=Parity(inputs=4, cosine_mean=1.0, cosine_min=1.0),
     )
 

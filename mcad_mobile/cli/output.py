@@ -25,6 +25,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mcad_mobile.bundle import Bundle
+
 BundleOption = Annotated[
     Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
 ]
@@ -44,6 +46,18 @@ RuntimeOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 
 Advance = Callable[[str, int, int], None]
+
+
+def warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """A bundle, its files checked. What was accepted at its export is said again."""
+    bundle = Bundle.load(directory)
+    for sentence in bundle.low_parity():
+        warn(sentence)
+    return bundle
 
 
 def print_json(document: Any) -> None:

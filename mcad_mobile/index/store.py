@@ -112,6 +112,12 @@ class PhotoIndex:
         return self._commit[0].student_sha256
 
     @property
+    def filled_by(self) -> tuple[str, ...]:
+        """What has embedded its photos, a rung and whose arithmetic ran it; none where the
+        embeddings came from elsewhere."""
+        return self._commit[0].filled_by
+
+    @property
     def photos(self) -> int:
         """Number of photos, deleted ones not counted."""
         return sum(live.live for live in self._commit[1])

@@ -68,6 +68,7 @@ class IndexWriter:
         self._pending: dict[bytes, tuple[int, int]] = {}
         self._restamped: dict[bytes, tuple[int, int]] = {}
         self._deleted = [set(live.deleted.tolist()) for live in segments]
+        self._filled_by = set(manifest.filled_by)
         self._changed = False
         self._merge_all = False
 
@@ -122,6 +123,10 @@ class IndexWriter:
         """Delete photos and return how many there were; unknown paths are passed over."""
         return len(self._take([path_to_bytes(path) for path in paths]))
 
+    def filled_by(self, arithmetic: str) -> None:
+        """Note what has embedded the photos that are added; the commit keeps it."""
+        self._filled_by.add(arithmetic)
+
     def merge_all(self) -> None:
         """Have the commit leave one segment without tombstones."""
         self._merge_all = True
@@ -172,7 +177,12 @@ class IndexWriter:
             entries.append(SegmentEntry(name, photos, crc, np.empty(0, np.intp)))
         write_manifest(
             self._directory,
-            replace(self._manifest, generation=generation, segments=tuple(entries)),
+            replace(
+                self._manifest,
+                generation=generation,
+                segments=tuple(entries),
+                filled_by=tuple(sorted(self._filled_by)),
+            ),
         )
 
     def _sources(self) -> list[Segment | Spool]:

@@ -18,6 +18,8 @@ from mcad_mobile.preprocess import Preprocess, find_photos, open_photo
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.tokenize import Tokenizer
 
+HELD_OUT = 32
+
 T = TypeVar("T")
 
 
@@ -48,16 +50,18 @@ class Samples:
 def load_samples(
     preprocess: Preprocess, tokenizer: Tokenizer, folder: Path | None, count: int
 ) -> tuple[Samples, Samples]:
-    """`count` inputs a tower to calibrate on, and as many others to measure parity on.
+    """`count` inputs a tower to calibrate on, and 32 others to measure parity on, which are the
+    same whatever `count` is.
 
     Photos come from `folder` (any folder of photos), or from installed packages; few photos are
     made more by seeded crops. Captions come from the `train` split of a Karpathy `folder`, or
     from the list that ships with this package. DataError if there is no photo at all.
     """
     photos = _photos(folder)
+    most = 2 * max(count, HELD_OUT)
     images: list[NDArray[np.float32]] = []
     tried = 0
-    while len(images) < 2 * count and tried < 4 * count:
+    while len(images) < most and tried < 2 * most:
         view, number = divmod(tried, len(photos))
         tried += 1
         try:
@@ -66,10 +70,10 @@ def load_samples(
             continue
     if len(images) < 2:
         raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
-    texts = _texts(folder, 2 * count)
+    texts = _texts(folder, most)
     ids, mask = tokenizer.batch(texts)
     both = Samples(np.stack(images), ids, mask, tuple(texts))
-    return both.every_other(0), both.every_other(1)
+    return both.every_other(0).first(count), both.every_other(1).first(HELD_OUT)
 
 
 def _photos(folder: Path | None) -> list[Path]:

@@ -13,9 +13,10 @@ FEWEST_TOKENS = 2  # a start and an end
 
 class LoadedTower(Protocol):
     """A tower in memory. `simulated` is true where another machine's chip is imitated: the
-    numbers are right, the time it takes means nothing."""
+    numbers are right, the time it takes means nothing. `arithmetic` says whose kernels run."""
 
     simulated: bool
+    arithmetic: str
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         """Inputs by name, batch first (float32 pixels [B, 3, S, S]; int32 input_ids [B, L] and
@@ -35,6 +36,12 @@ def without_padding(inputs: Inputs) -> Inputs:
         return inputs
     tokens = max(int(inputs["attention_mask"].sum()), FEWEST_TOKENS)
     return {name: np.ascontiguousarray(value[:, :tokens]) for name, value in inputs.items()}
+
+
+def takes_any_length(session: Any) -> bool:
+    """Whether an ONNX Runtime session's model takes a text as long as it is."""
+    shapes = [taken.shape for taken in session.get_inputs()]
+    return any(isinstance(size, str) for shape in shapes for size in shape)
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.preprocess import open_photo
-from mcad_mobile.runtimes import choose_rung, load_rung, normalize
+from mcad_mobile.runtimes import climb, normalize
 from mcad_mobile.tokenize import Tokenizer
 
 COUNT = 200
@@ -155,7 +155,7 @@ def test_the_same_pixels_get_the_same_embedding(probe, bundle, photos, tmp_path)
     pixels = np.stack([bundle.preprocess(photo) for photo in photos[:50]])
     (tmp_path / "pixels.f32").write_bytes(pixels.tobytes())
     found = probe.arrays("embed_pixels", bundle=bundle.directory, pixels=tmp_path / "pixels.f32")
-    tower = load_rung(bundle, choose_rung(bundle, "image"))
+    tower = climb(bundle, "image").tower
     assert cosines(found, tower({"pixels": pixels})).min() >= 0.9999
 
 

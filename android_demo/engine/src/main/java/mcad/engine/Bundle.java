@@ -13,9 +13,9 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A directory with bundle.json (schema mcad-bundle/1) and all that a phone needs to search. */
+/** A directory with bundle.json (schema mcad-bundle/2) and all that a phone needs to search. */
 public final class Bundle {
-    public static final String SCHEMA = "mcad-bundle/1";
+    public static final String SCHEMA = "mcad-bundle/2";
     public static final String MANIFEST = "bundle.json";
 
     private static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
@@ -27,10 +27,10 @@ public final class Bundle {
     /** A tower's input or output: "float32" or "int32", and a shape that starts with 1. */
     public record TensorSpec(String name, String dtype, long[] shape, String layout) {}
 
-    /** One way to run a tower. The first of its files is the one that a runtime opens. Worst cosine to the float
-     * student as measured at export, or NaN. */
+    /** One way to run a tower. The first of its files is the one that a runtime opens; {@code expected} is what it
+     * says of the golden inputs [N, dim], an .npy file. */
     public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
-            List<TensorSpec> outputs, int totalNodes, double cosineMin) {
+            List<TensorSpec> outputs, int totalNodes, FileRecord expected) {
         public long bytes() {
             long sum = 0;
             for (FileRecord file : files) {
@@ -138,6 +138,7 @@ public final class Bundle {
         for (Tower tower : new Tower[] {image, text}) {
             for (Rung rung : tower.rungs()) {
                 found.addAll(rung.files());
+                found.add(rung.expected());
             }
             found.addAll(tower.golden().inputs().values());
             found.add(tower.golden().embeddings());
@@ -228,9 +229,8 @@ public final class Bundle {
         if (files.isEmpty()) {
             throw data.wrong("files", "there are none");
         }
-        double worst = data.has("parity") ? data.object("parity").number("cosine_min") : Double.NaN;
         return new Rung(data.string("runtime"), data.string("precision"), files, specs(data, "inputs"),
-            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), worst);
+            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), record(data.object("expected")));
     }
 
     private static List<TensorSpec> specs(JsonFields data, String key) throws McadException {

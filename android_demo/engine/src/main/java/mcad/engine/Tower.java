@@ -26,7 +26,9 @@ public final class Tower implements AutoCloseable {
     public enum Provider {
         QNN("QNN"),
         XNNPACK("XNNPACK, CPU"),
-        CPU("CPU");
+        CPU("CPU"),
+        /** Where the fast 8-bit kernels overflow: see {@link Saturation}. */
+        EXACT_CPU("CPU, exact kernels");
 
         private final String said;
 
@@ -76,7 +78,9 @@ public final class Tower implements AutoCloseable {
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
             // Slower than what it fuses: see mcad_mobile/runtimes/onnx.py.
             options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
-            if (provider == Provider.QNN) {
+            if (provider == Provider.EXACT_CPU) {
+                options.addConfigEntry("session.x64quantprecision", "1");
+            } else if (provider == Provider.QNN) {
                 Map<String, String> settings = new HashMap<>();
                 settings.put("backend_path", qnnLibrary.getPath());
                 settings.put("htp_performance_mode", "burst");
