@@ -65,14 +65,19 @@ class Query:
     code: U8
 
 
+def split(rows: F32, axis: F32) -> tuple[F32, F32]:
+    """Split rotated rows [..., D] into `along` [...] and the rest [..., D], both float32."""
+    along = exact.dot(rows, axis).astype(np.float32)
+    return along, rows - along[..., None] * axis
+
+
 def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
     """Encode rotated embeddings [B, D] float32 of length 1 around `axis` [D], of length 1 or 0.
 
     D is a multiple of 8; `feedback` is that of rounding.py. The scale is rounded up to what is
     stored before anything is divided by it, so that rounding it costs no precision.
     """
-    along = exact.dot(embeddings, axis).astype(np.float32)
-    rest = embeddings - along[:, None] * axis
+    along, rest = split(embeddings, axis)
     tops = np.abs(rest).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
     scales = np.clip(np.ceil(tops / ((_LARGEST + 1) * SCALE_UNIT)), 1, 65535).astype(np.uint16)
     levels = round_to_odd(rest / (scales * SCALE_UNIT)[:, None], feedback, _LARGEST)
@@ -94,9 +99,8 @@ def decode(encoded: Encoded, axis: F32) -> F32:
 
 def split_query(query: F32, axis: F32) -> Query:
     """Split a rotated query [D] float32: a = query.axis and r = query - a * axis."""
-    a = np.float32(exact.dot(query, axis))
-    rest = query - a * axis
-    return Query(a, rest, np.packbits(rest > 0, bitorder="little"))
+    along, rest = split(query, axis)
+    return Query(np.float32(along), rest, np.packbits(rest > 0, bitorder="little"))
 
 
 def score(query: Query, photos: Encoded) -> F32:

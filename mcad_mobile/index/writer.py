@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index.codes import F32, NORM_TOLERANCE
+from mcad_mobile.index.codes import F32, NORM_TOLERANCE, split
 from mcad_mobile.index.format import Segment, Stamps, verify_segment, write_segment
 from mcad_mobile.index.manifest import (
     Manifest,
@@ -200,7 +200,7 @@ class IndexWriter:
         for i, rows in wanted:
             for start in range(0, len(rows), BATCH):
                 part = embeddings_of(sources[i], rows[start : start + BATCH])
-                total += exact.units(part).sum(axis=0)
+                total += part.sum(axis=0, dtype=np.float64)
         length = np.sqrt(np.square(total).sum())
         return (total / length if length > 0 else total).astype(np.float32)
 
@@ -217,8 +217,7 @@ class IndexWriter:
             return None
         rows = np.sort(rows[:: -(-len(rows) // _FEEDBACK_SAMPLE)])
         sample = embeddings_of(self._sources()[number], rows)
-        along = exact.dot(sample, axis).astype(np.float32)
-        return error_feedback(sample - along[:, None] * axis)
+        return error_feedback(split(sample, axis)[1])
 
     def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Take out the photos of these paths, committed or pending; return where each is."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.query import compose, match_threshold
 
@@ -32,12 +33,13 @@ def probe(given: Path, out: Path) -> dict[str, Any]:
             writer.delete(names[start : start + 3])
     other = given / "index"
     background = photos[:50]
-    of_two = compose(list(queries[:2]), [1, -0.5], background)
     return {
         "files": {file.name: zlib.crc32(file.read_bytes()) for file in sorted(out.iterdir())},
-        "found": [_found(other if other.exists() else out, query) for query in [*queries, of_two]],
+        "found": [_found(other if other.exists() else out, query) for query in queries],
         "embedding": _bits(index.embedding(names[50])),
         "duplicates": index.near_duplicates(0.9),
+        "composed": [_bits(compose(list(pair), [1, -0.5], background)) for pair in _pairs(photos)],
+        "feedback": zlib.crc32(error_feedback(photos - photos.mean(axis=0)).tobytes()),
         "threshold": match_threshold(queries[0], background, len(photos)).hex(),
         "photos": {photo.name: _pixels(photo) for photo in sorted((given / "photos").iterdir())},
     }
@@ -47,6 +49,10 @@ def _found(directory: Path, query: np.ndarray[Any, Any]) -> list[Any]:
     index, plain = PhotoIndex.open(directory), PhotoIndex.open(directory, faiss=False)
     every = [index.search(query), plain.search(query), index.search(query, exact=True)]
     return [[hits.paths, _bits(hits.scores)] for hits in every]
+
+
+def _pairs(photos: Any) -> Any:
+    return zip(photos[:40], photos[40:80], strict=True)
 
 
 def _pixels(photo: Path) -> list[int]:
