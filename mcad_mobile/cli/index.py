@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from mcad_mobile.cli.output import (
     printable,
     progress_bar,
 )
+from mcad_mobile.cores import allowed_cores
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
@@ -39,7 +39,7 @@ def index(
     runtime: RuntimeOption = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="CPU threads. Default: one a core."),
+        typer.Option("--threads", min=1, help="CPU threads. Default: one a core it may use."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -60,7 +60,7 @@ def index(
     if not exists and not has_photos(photos):
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
     photo_index = (open_index if exists else create_index)(loaded, directory)
-    engine = SearchEngine(loaded, runtime=runtime, threads=threads or os.cpu_count() or 1)
+    engine = SearchEngine(loaded, runtime=runtime, threads=threads or allowed_cores())
     with progress_bar() as advance:
         result = sync_folder(
             engine,
