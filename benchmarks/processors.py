@@ -4,8 +4,9 @@
 
 The default student is exported for CPUs by processes that differ in their threads, and in which of
 this processor's kernels PyTorch, oneDNN and OpenBLAS may use; of each export the 8-bit image tower
-embeds the photos that packages ship. What must not differ is tested (tests/device/
-test_processors.py), and not measured here.
+embeds the photos that packages ship. The shares of index/rounding.py are solved for by several
+kernels of OpenBLAS, from one covariance, before they are rounded. What must not differ is tested
+(tests/device/test_processors.py), and not measured here.
 """
 
 from __future__ import annotations
@@ -41,6 +42,18 @@ EXPORTS = {
     "1 thread, AVX2 kernels": {"OMP_NUM_THREADS": "1", **AVX2},
 }
 THREADS = (1, 2, 16)
+KERNELS = ("SkylakeX", "Haswell", "Prescott")
+SHARE_UNIT = 2.0**-8
+SHARES = """
+import sys, numpy as np
+random = np.random.default_rng(0)
+whole = random.integers(-2**16, 2**16, (31, 256))
+rests = random.integers(-64, 64, (4096, 31)) @ whole + random.integers(-2**18, 2**18, (4096, 256))
+covariance = (rests.T @ rests) * 2.0**-60
+inverse = np.linalg.inv(covariance + 0.1 * np.trace(covariance) / 256 * np.eye(256))
+upper = np.linalg.cholesky(inverse).T
+np.save(sys.argv[1], upper / np.diag(upper)[:, None])
+"""
 
 
 def main() -> None:
@@ -52,6 +65,7 @@ def main() -> None:
         first = bundles["1 thread"]
         pixels = np.stack([first.preprocess(photo) for photo in packaged_photos()])
         embeddings = {name: _embedded(bundle, pixels, 0, 1) for name, bundle in bundles.items()}
+        shares = _shares(Path(folder))
         towers = {
             rung.precision: max(
                 float(np.abs(_embedded(first, pixels, number, threads) - alone).max())
@@ -74,6 +88,12 @@ def main() -> None:
             if bundle is not first
         },
         "largest_difference_by_threads": towers,
+        "shares_before_rounding": {
+            "largest_difference": max(float(np.abs(s - shares[0]).max()) for s in shares),
+            "expected_to_round_otherwise": max(
+                float(np.abs(s - shares[0]).sum() / SHARE_UNIT) for s in shares
+            ),
+        },
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(json.dumps(result, indent=2))
@@ -88,6 +108,16 @@ def _exported(folder: Path, name: str) -> Bundle:
             [*command, "--out", str(out)], env=environment, check=True, timeout=1800, stdout=2
         )
     return Bundle.load(out)
+
+
+def _shares(folder: Path) -> list[Any]:
+    found = []
+    for kernel in KERNELS:
+        out = folder / f"{kernel}.npy"
+        environment = os.environ | {"OPENBLAS_CORETYPE": kernel}
+        subprocess.run([sys.executable, "-c", SHARES, out], env=environment, check=True, timeout=60)
+        found.append(np.load(out))
+    return found
 
 
 def _embedded(bundle: Bundle, pixels: Any, rung: int, threads: int) -> Any:
