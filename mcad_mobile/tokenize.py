@@ -71,9 +71,15 @@ class Tokenizer:
         self._backend = backend
 
     def __call__(self, text: str) -> Tokens:
-        """QueryError if `text` holds nothing but space; a text that is too long is cut."""
+        """QueryError if `text` holds nothing but space, or bytes that the locale could not decode;
+        a text that is too long is cut."""
         if not text.strip():
             raise QueryError(f"The query {text!r} is empty.", "Write what the photo shows.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise QueryError(
+                f"The query {text!r} holds bytes that are no text.",
+                "Write it as the locale says (LC_ALL=C.UTF-8: in UTF-8).",
+            )
         length = self.spec.length
         found = self._backend.encode(text).ids
         truncated = len(found) > length

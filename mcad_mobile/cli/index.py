@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from mcad_mobile.cli.output import (
     progress_bar,
     warn,
 )
+from mcad_mobile.cores import allowed_cores
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
@@ -40,7 +40,7 @@ def index(
     runtime: RuntimeOption = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="CPU threads. Default: one a core."),
+        typer.Option("--threads", min=1, help="CPU threads. Default: one a core it may use."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -64,7 +64,7 @@ def index(
     engine = SearchEngine(
         loaded,
         runtime=runtime,
-        threads=threads or os.cpu_count() or 1,
+        threads=threads or allowed_cores(),
         fastest=True,
         warn=warn,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.census import Census
 from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE, decode
@@ -156,7 +157,7 @@ class PhotoIndex:
                 if row not in live.deleted:
                     encoded = live.segment.encoded_rows(np.array([row]))
                     found = unrotate(decode(encoded, live.segment.axis)[0])
-                    return np.asarray(found / np.linalg.norm(found), np.float32)
+                    return np.asarray(found / exact.lengths(found), np.float32)
         return None
 
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from exported import Exported
 
 import mcad_mobile
 from mcad_mobile.bench.devices.base import Spec
-from mcad_mobile.bench.devices.emulator import EmulatorDevice, EmulatorLauncher, default_root
+from mcad_mobile.bench.devices.emulator import EmulatorDevice, EmulatorLauncher
 from mcad_mobile.bench.ladder import Ladder
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bundle import TOWERS, Bundle, Tower
@@ -26,7 +25,6 @@ from mcad_mobile.bundle import TOWERS, Bundle, Tower
 X86 = {"Nehalem": "CPU", "Haswell-noTSX": "CPU, exact kernels", "EPYC": "CPU, exact kernels"}
 # Without dot product, with it, with i8mm too.
 ARM = ("cortex-a53", "cortex-a76", "neoverse-n2")
-SETUP = Path(__file__).parents[2] / "scripts" / "setup-arm64.sh"
 
 
 @pytest.fixture(scope="session", params=["cpu", "dimensity"])
@@ -56,16 +54,6 @@ def qemu_x86() -> str:
     if os.uname().machine != "x86_64":
         pytest.skip("this Python is not one for x86-64")
     return found
-
-
-@pytest.fixture(scope="session")
-def arm64() -> Path:
-    root = default_root()
-    if not (root / "site-packages" / "ai_edge_litert").is_dir():
-        if shutil.which("dpkg-deb") is None and os.environ.get("CI") != "true":
-            pytest.skip("not a Debian system")
-        subprocess.run([SETUP], check=True, timeout=900)
-    return root
 
 
 def check_on_x86(qemu: str, processor: str, bundle: Bundle) -> Ladder:

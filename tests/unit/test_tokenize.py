@@ -69,3 +69,9 @@ def test_an_unknown_kind_of_tokenizer_is_an_error_that_names_it():
     spec = replace(default_config().tokenizer, kind="sentencepiece")
     with pytest.raises(BundleError, match="sentencepiece"):
         Tokenizer(spec, MODEL)
+
+
+def test_bytes_that_are_no_text_are_refused(ours):
+    with pytest.raises(QueryError, match="no text") as caught:
+        ours("a d\udcf6g")
+    assert "UTF-8" in caught.value.hint
