@@ -34,7 +34,8 @@ def samples(student):
 
 def test_samples_to_calibrate_and_to_compare_are_different_real_inputs(samples):
     calibrate, held_out = samples
-    assert calibrate.pixels.shape == held_out.pixels.shape == (16, 3, 224, 224)
+    assert calibrate.pixels.shape == (16, 3, 224, 224)
+    assert held_out.pixels.shape == (32, 3, 224, 224)
     assert not set(calibrate.texts) & set(held_out.texts)
     for photo in held_out.pixels:
         assert np.abs(calibrate.pixels - photo).mean((1, 2, 3)).min() > 0.01
@@ -44,6 +45,13 @@ def test_samples_are_the_same_at_every_call(student, samples):
     again = load_samples(student.config.preprocess, student.tokenizer, None, 16)
     assert np.array_equal(again[0].pixels, samples[0].pixels)
     assert again[1].texts == samples[1].texts
+
+
+def test_what_parity_is_judged_on_does_not_depend_on_how_many_samples_calibrate(student, samples):
+    calibrate, held_out = load_samples(student.config.preprocess, student.tokenizer, None, 2)
+    assert len(calibrate.pixels) == len(calibrate.texts) == 2
+    assert np.array_equal(held_out.pixels, samples[1].pixels)
+    assert held_out.texts == samples[1].texts
 
 
 def test_a_karpathy_folder_gives_its_own_photos_and_captions(student, flickr8k):
