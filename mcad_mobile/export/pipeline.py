@@ -32,7 +32,7 @@ from mcad_mobile.export.rungs import TowerJob, build_rung
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung
-from mcad_mobile.students.mcad import Student
+from mcad_mobile.students.mcad import McadStudent as Student
 from mcad_mobile.targets import Target
 from mcad_mobile.versions import tool_versions
 

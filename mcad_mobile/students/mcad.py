@@ -7,14 +7,18 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.image_tower import ImageTower
-from mcad_mobile.students.text_tower import TextConfig, TextTower
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
+from mcad_mobile.students.published import read_ids
+from mcad_mobile.students.row_tower import RowTower
+from mcad_mobile.students.text_tower import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
 
 SCHEMA = "mcad-student/1"
@@ -71,8 +75,9 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
     )
 
 
-class Student(nn.Module):
-    """Two towers into one space; `directory` is where the tokenizer's files lie."""
+class McadStudent(nn.Module):
+    """The student that `distill` trains; `directory` is where its files lie. Training calls its
+    towers by name, `image` and `text`, the latter with token ids."""
 
     def __init__(self, config: StudentConfig, directory: Path) -> None:
         super().__init__()
@@ -87,8 +92,51 @@ class Student(nn.Module):
         image = nn.functional.normalize(self.image(pixels), dim=-1)
         return image, nn.functional.normalize(self.text(ids, mask), dim=-1)
 
-    def tower(self, name: Literal["image", "text"]) -> nn.Module:
-        return self.image if name == "image" else self.text
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def source(self) -> Source:
+        said = "EfficientNet-Lite's own: (value - 127) / 128"
+        return Source(f"mcad-mobile:{self.directory.name}", said, "apache-2.0")
+
+    @property
+    def dim(self) -> int:
+        return self.config.dim
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.config.preprocess
+
+    @property
+    def text_spec(self) -> TextSpec:
+        return TextSpec(self.config.tokenizer.length, self.config.text.embedding_rank, "mean")
+
+    @property
+    def token_table(self) -> Tensor:
+        """[30522, 128] float32: the table is factored, and its other factor stays in the graph."""
+        return self.text.token.weight.detach()
+
+    def tower(self, name: TowerName) -> nn.Module:
+        if name == "image":
+            return self.image
+        text = self.text
+        return RowTower(
+            text.position,
+            text.layers,
+            text.head,
+            hides="padding",
+            length=self.config.tokenizer.length,
+            hidden_score=MASKED_SCORE,
+            widen=text.widen,
+            before=text.norm,
+        ).eval()
+
+    def read(self, texts: list[str]) -> Texts:
+        tokens = [self.tokenizer(text) for text in texts]
+        ids, mask = np.stack([t.ids for t in tokens]), np.stack([t.mask for t in tokens])
+        return read_ids(ids, mask, self.token_table, self.text_spec)
 
     def save(self, directory: Path) -> None:
         """Write config.json, model.safetensors (float16) and the vocabulary."""
@@ -105,14 +153,14 @@ class Student(nn.Module):
             shutil.copyfile(self.directory / vocabulary, directory / vocabulary)
 
     @staticmethod
-    def load(directory: Path) -> Student:
+    def load(directory: Path) -> McadStudent:
         """StudentError if the folder is missing, foreign or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         config = _read_config(directory)
         try:
-            student = Student(config, directory)
+            student = McadStudent(config, directory)
             weights = load_file(directory / WEIGHTS)
             student.load_state_dict({name: value.float() for name, value in weights.items()})
         except (OSError, SafetensorError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_di
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.load import default_directory, load_student
-from mcad_mobile.students.mcad import Student, default_config
+from mcad_mobile.students.mcad import McadStudent, default_config
 from mcad_mobile.students.text_tower import TextConfig, TextTower
 
 # Indices of ImageNet-1k classes: tabby, tiger cat, Egyptian cat; espresso, cup; moped, scooter.
@@ -76,14 +76,14 @@ def test_the_default_student_is_small_enough_to_ship():
 def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_weights(tmp_path):
     student = load_student()
     student.save(tmp_path / "copy")
-    copy = Student.load(tmp_path / "copy")
+    copy = McadStudent.load(tmp_path / "copy")
     assert copy.sha256() == student.sha256()
     ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch(["a red car"]))
     assert torch.equal(copy.text(ids, mask), student.text(ids, mask))
     with torch.no_grad():
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
-    assert Student.load(tmp_path / "other").sha256() != student.sha256()
+    assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
 
 
 def damage(folder: Path, how: str) -> None:

@@ -1,0 +1,115 @@
+"""What `open_clip:` names: an architecture, its weights, and who says how photos are prepared."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.errors import StudentError
+from mcad_mobile.students.hub import folder_of
+
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_DEFAULT = "open_clip's default, OpenAI's mean and std: neither weights nor architecture say"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What to build, what to load into it, and who says how photos are prepared."""
+
+    model: str  # as open_clip's factory names it
+    config: dict[str, Any]
+    weights: Path | None  # None: the factory finds them in its folder
+    quick_gelu: bool
+    preprocess: dict[str, Any]
+    preprocess_from: str
+    folder: Path | None  # where a tokenizer and a model card may lie
+
+
+def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
+    if spec.startswith("hf-hub:"):
+        return _in_folder(folder_of(spec[7:], ["open_clip_config.json"], _WEIGHTS))
+    if spec.startswith("local-dir:"):
+        return _in_folder(Path(spec[10:]).expanduser())
+    name, _, checkpoint = spec.partition(":")
+    name = name.replace("/", "-")
+    config = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), 5, 0.4)
+        raise StudentError(
+            f"open_clip {open_clip.__version__} knows no model {name!r}.",
+            f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import open_clip; "
+            "print(open_clip.list_models())'.",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if not checkpoint and len(tags) == 1:
+        checkpoint = tags[0]
+    if checkpoint in tags:
+        published = open_clip.get_pretrained_cfg(name, checkpoint)
+        weights = _published_weights(open_clip, published)
+        quick_gelu = published.get("quick_gelu", config.get("quick_gelu", False))
+        said = f"open_clip, for {name}:{checkpoint}"
+        return Checkpoint(name, config, weights, quick_gelu, published, said, weights.parent)
+    weights = Path(checkpoint).expanduser()
+    if not checkpoint or not weights.is_file():
+        near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) or tags
+        raise StudentError(
+            f"{checkpoint!r} is neither a published checkpoint of {name} nor a file."
+            if checkpoint
+            else f"Which weights of {name}?",
+            f"Write open_clip:{name}:CHECKPOINT, a file of weights"
+            + (f" or one of: {', '.join(near)}." if near else "; none are published."),
+        )
+    preprocess, said = _preprocess_of_all(open_clip, name, tags)
+    quick_gelu = config.get("quick_gelu", False)
+    return Checkpoint(name, config, weights, quick_gelu, preprocess, said, weights.parent)
+
+
+def _in_folder(folder: Path) -> Checkpoint:
+    path = folder / "open_clip_config.json"
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        config = data["model_cfg"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudentError(
+            f"{path} is no configuration of open_clip: {type(error).__name__}: {error}.",
+            "Give a folder that open_clip's push_to_hf_hub or a hub's download made.",
+        ) from error
+    said = data.get("preprocess_cfg", {})
+    return Checkpoint(
+        model=f"local-dir:{folder}",
+        config=config,
+        weights=None,
+        quick_gelu=config.get("quick_gelu", False),
+        preprocess=said,
+        preprocess_from=path.name if said else _DEFAULT,
+        folder=folder,
+    )
+
+
+def _preprocess_of_all(open_clip: Any, name: str, tags: list[str]) -> tuple[dict[str, Any], str]:
+    """A file of weights says nothing of photos. Where all published weights of the architecture
+    are alike in this, it is what they say."""
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    known = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    ways = {tuple(config.get(key) for key in keys) for config in known}
+    if len(ways) == 1:
+        return dict(zip(keys, ways.pop(), strict=True)), f"open_clip, for all weights of {name}"
+    return {}, _DEFAULT
+
+
+def _published_weights(open_clip: Any, config: dict[str, Any]) -> Path:
+    if not config.get("hf_hub"):
+        try:
+            return Path(open_clip.download_pretrained(config))
+        except Exception as error:
+            raise StudentError(
+                f"{config['url']} cannot be fetched: {error}.",
+                "Fetch it where there is a network, and give the file: open_clip:NAME:FILE.",
+            ) from error
+    repository, _, file = config["hf_hub"].rpartition("/")
+    names = _WEIGHTS if not file else (str(Path(file).with_suffix(".safetensors")), file)
+    folder = folder_of(repository, names)
+    return next(folder / name for name in names if (folder / name).is_file())
