@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mcad_mobile.errors import StudentError, require
 
-_CONNECT_S = 5.0
+_CONNECT_S, _ANSWER_S = 5.0, 10.0
 _FACTS = ("*.json", "*.txt", "*.model", "README.md")
 
 
@@ -33,7 +33,10 @@ def folder_of(name: str, *needed: Sequence[str]) -> Path:
         raise _not_here(name, "HF_HUB_OFFLINE is set")
     _reach(hub.constants.ENDPOINT, name)
     try:
-        there = hub.HfApi().list_repo_files(name)
+        # The one request with a limit: the client would wait for a silent hub as long as it takes.
+        there = [
+            file.rfilename for file in hub.HfApi().model_info(name, timeout=_ANSWER_S).siblings
+        ]
         wanted = [
             next((p for p in group if any(Path(f).match(p) for f in there)), group[0])
             for group in needed

@@ -52,7 +52,7 @@ def load_open_clip(spec: str) -> PublishedStudent:
         source=Source(
             f"open_clip:{spec}",
             found.preprocess_from,
-            licence_in(found.folder) if found.folder else None,
+            licence_in(found.weights.parent),
         ),
         preprocess=preprocess,
         text_spec=text_spec,
@@ -86,7 +86,8 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
         with _quiet():
             model = open_clip.create_model(
                 found.model,
-                pretrained=str(found.weights) if found.weights else None,
+                # A folder brings its weights.
+                pretrained=None if ":" in found.model else str(found.weights),
                 precision="fp32",
                 force_quick_gelu=found.quick_gelu,
                 force_preprocess_cfg=found.preprocess,
@@ -94,8 +95,7 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
                 require_pretrained=True,
                 weights_only=True,
             )
-            if found.weights:
-                _check_positions(open_clip, model, found.weights)
+            _check_positions(model, found.weights)
     except StudentError:
         raise
     # No narrower: the errors of json, safetensors, pickle, torch and timm all come through.
@@ -107,7 +107,7 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
     return model.eval()
 
 
-def _check_positions(open_clip: Any, model: Any, weights: Path) -> None:
+def _check_positions(model: Any, weights: Path) -> None:
     """open_clip stretches position embeddings of another size to fit, without a word."""
     stored = require("open_clip.factory", "students").load_state_dict(str(weights))
     own = model.state_dict()
@@ -180,8 +180,8 @@ def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
     name = text.get("hf_tokenizer_name")
     if not name:
         return open_clip.get_tokenizer(found.model)
-    beside = found.folder
-    if beside is None or not any((beside / file).is_file() for file in _TOKENIZER):
+    beside = found.weights.parent
+    if not any((beside / file).is_file() for file in _TOKENIZER):
         beside = folder_of(name, _TOKENIZER)
     try:
         return require("open_clip.tokenizer", "students").HFTokenizer(

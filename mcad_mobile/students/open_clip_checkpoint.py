@@ -21,14 +21,15 @@ class Checkpoint:
 
     model: str  # as open_clip's factory names it
     config: dict[str, Any]
-    weights: Path | None  # None: the factory finds them in its folder
+    weights: Path
     quick_gelu: bool
     preprocess: dict[str, Any]
     preprocess_from: str
-    folder: Path | None  # where a tokenizer and a model card may lie
 
 
 def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
+    """What `spec`, without its `open_clip:`, stands for. Weights that are published are fetched
+    where they are not in the cache. StudentError where there is none."""
     if spec.startswith("hf-hub:"):
         return _in_folder(folder_of(spec[7:], ["open_clip_config.json"], _WEIGHTS))
     if spec.startswith("local-dir:"):
@@ -51,10 +52,10 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
         weights = _published_weights(open_clip, published)
         quick_gelu = published.get("quick_gelu", config.get("quick_gelu", False))
         said = f"open_clip, for {name}:{checkpoint}"
-        return Checkpoint(name, config, weights, quick_gelu, published, said, weights.parent)
+        return Checkpoint(name, config, weights, quick_gelu, published, said)
     weights = Path(checkpoint).expanduser()
     if not checkpoint or not weights.is_file():
-        near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) or tags
+        near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) if checkpoint else tags
         raise StudentError(
             f"{checkpoint!r} is neither a published checkpoint of {name} nor a file."
             if checkpoint
@@ -64,7 +65,7 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
         )
     preprocess, said = _preprocess_of_all(open_clip, name, tags)
     quick_gelu = config.get("quick_gelu", False)
-    return Checkpoint(name, config, weights, quick_gelu, preprocess, said, weights.parent)
+    return Checkpoint(name, config, weights, quick_gelu, preprocess, said)
 
 
 def _in_folder(folder: Path) -> Checkpoint:
@@ -77,15 +78,19 @@ def _in_folder(folder: Path) -> Checkpoint:
             f"{path} is no configuration of open_clip: {type(error).__name__}: {error}.",
             "Give a folder that open_clip's push_to_hf_hub or a hub's download made.",
         ) from error
+    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        raise StudentError(
+            f"{folder} holds no weights of open_clip.", f"It needs {' or '.join(_WEIGHTS)}."
+        )
     said = data.get("preprocess_cfg", {})
     return Checkpoint(
         model=f"local-dir:{folder}",
         config=config,
-        weights=None,
+        weights=weights,
         quick_gelu=config.get("quick_gelu", False),
         preprocess=said,
         preprocess_from=path.name if said else _DEFAULT,
-        folder=folder,
     )
 
 

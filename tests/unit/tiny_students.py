@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import sentencepiece
 import torch
@@ -16,7 +17,9 @@ from safetensors.torch import save_file
 from tiny_teachers import letters_tokenizer
 from torch import nn
 
+from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.preprocess import open_photo
 
 CAPTIONS = resources.files("mcad_mobile.quantize").joinpath("captions.txt").read_text("utf-8")
 TEXTS = CAPTIONS.splitlines()[:4]
@@ -60,6 +63,7 @@ def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
     custom = {key: value for key, value in config.items() if key != "custom_text"}
     model = (open_clip.CustomTextCLIP if "custom_text" in config else open_clip.CLIP)(**custom)
     spread(model)
+    settle(model.visual, config["vision_cfg"]["image_size"])
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     return folder
 
@@ -76,6 +80,8 @@ def write_named(folder: Path, name: str, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model = open_clip.create_model(name, pretrained=None, pretrained_text=False)
     spread(model)
+    size = model.visual.image_size
+    settle(model.visual, size[0] if isinstance(size, tuple) else size)
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     save_file(tensors, folder / "weights.safetensors")
     return folder / "weights.safetensors"
@@ -120,10 +126,19 @@ def spread(model: nn.Module) -> None:
     for parameter in model.parameters():
         size = 0.5 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.1
         parameter.add_(size * torch.randn_like(parameter))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 2)
+
+
+@torch.no_grad()
+def settle(image: nn.Module, size: int) -> None:
+    """Batch norms as training leaves them: with the statistics of photos, and none that is 0, 1."""
+    norms = [module for module in image.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean of all batches, of which there is one
+        norm.reset_running_stats()
+    if norms:
+        photos = [np.asarray(open_photo(path).resize((size, size))) for path in packaged_photos()]
+        image.train()(torch.from_numpy(np.stack(photos[:8])).permute(0, 3, 1, 2) / 255.0)
+        image.eval()
 
 
 def sentences_tokenizer(folder: Path, size: int = 500) -> Any:

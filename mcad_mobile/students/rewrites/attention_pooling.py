@@ -56,7 +56,7 @@ class MeanPool(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         places = grid.flatten(2).transpose(1, 2)
         x = torch.cat([places.mean(1, keepdim=True), places], 1) + self.get_buffer("positions")
-        return self.attention.attend(x[:, :1], x, x, None)[:, 0]
+        return self.attention.attend(x[:, :1], x, x, None).squeeze(1)
 
 
 def spell_attention_pooling(tower: nn.Module) -> None:

@@ -1,7 +1,6 @@
-"""Batch norms folded away: into the convolution before, or as a convolution of one weight a
-channel where a norm stands alone, which the HTP takes and BatchNormalization after an addition it
-does not. Weights are folded before anything is quantized: a range is then found for what is run.
-"""
+"""Batch norms folded away: into the convolution before, or into a product and a sum where a norm
+stands alone. onnxruntime-qnn 2.7 leaves such a BatchNormalization on the CPU, and crashes on a
+depthwise convolution of 1 x 1 in its place. What is quantized is then what is run."""
 
 from __future__ import annotations
 
@@ -54,29 +53,21 @@ def _instead(module: Any, folded: bool) -> nn.Module | None:
     activation = getattr(module, "act", nn.Identity())
     if folded:
         return activation
-    alone = _Scale(module) if isinstance(module, nn.BatchNorm1d) else _depthwise(module)
-    return alone if isinstance(activation, nn.Identity) else nn.Sequential(alone, activation)
-
-
-def _depthwise(norm: nn.BatchNorm2d) -> nn.Conv2d:
-    channels = norm.num_features
-    made = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
-    made.weight.fill_(1.0)
-    _fold(made, norm)
-    return made
+    return nn.Sequential(_Scale(module), activation)
 
 
 class _Scale(nn.Module):
-    """A norm of vectors [B, C], as one product and one sum."""
+    """A norm of [B, C] or [B, C, H, W] as one product and one sum."""
 
-    def __init__(self, norm: nn.BatchNorm1d) -> None:
+    def __init__(self, norm: Any) -> None:
         super().__init__()
-        assert norm.running_mean is not None and norm.running_var is not None
         scale = torch.rsqrt(norm.running_var + norm.eps)
         scale = scale if norm.weight is None else scale * norm.weight
         shift = -norm.running_mean * scale
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift if norm.bias is None else shift + norm.bias)
+        shift = shift if norm.bias is None else shift + norm.bias
+        places = (1, 1) if isinstance(norm, nn.BatchNorm2d) else ()
+        self.register_buffer("scale", scale.reshape(-1, *places))
+        self.register_buffer("shift", shift.reshape(-1, *places))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.get_buffer("scale") + self.get_buffer("shift")
@@ -127,9 +118,11 @@ class _Reads(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if getattr(func, "__name__", "") != "__get__":  # of an attribute, such as the shape
+        result = func(*args, **(kwargs or {}))
+        # Whoever asks for a shape or a type gives no tensor back, and reads none.
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, Tensor):
                     self.count[id(leaf)] += 1
                     self.kept.append(leaf)
-        return func(*args, **(kwargs or {}))
+        return result
