@@ -4,16 +4,27 @@ on real photos and captions, and no operator is left that a phone's compiler ref
 from __future__ import annotations
 
 import copy
+import json
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
 import torch
 import transformers
-from tiny_students import HF, OPEN_CLIP, TEXTS, write_hf, write_open_clip
+from tiny_students import (
+    HF,
+    OPEN_CLIP,
+    TEXTS,
+    sentences_tokenizer,
+    write_hf,
+    write_named,
+    write_open_clip,
+)
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.open_clip_checkpoint import find_checkpoint
 
 REFUSED = ("embedding", "gather", "index", "argmax", "where", "eq", "batch_norm", "scaled_dot")
 LIBRARIES = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
@@ -136,3 +147,84 @@ def test_one_checkpoint_has_one_hash_and_other_weights_another(pair, tmp_path):
 
 def prefix(pair):
     return "open_clip:local-dir:" if pair.library == "open_clip" else "hf:"
+
+
+@pytest.mark.parametrize("library", ["open_clip", "hf"])
+def test_the_licence_of_the_weights_is_read_from_their_card(tmp_path, library):
+    write = write_open_clip if library == "open_clip" else write_hf
+    folder = write(tmp_path / "student", "vit" if library == "open_clip" else "clip")
+    (folder / "README.md").write_text("---\ntags: [clip]\nlicense: apple-amlr\n---\n# A card\n")
+    prefix = "open_clip:local-dir:" if library == "open_clip" else "hf:"
+    assert load_student(f"{prefix}{folder}").source.licence == "apple-amlr"
+
+
+def cached(monkeypatch, tmp_path, repository, name):
+    """A file of a repository in Hugging Face's cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / f"models--{repository.replace('/', '--')}"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "snapshots" / "abc" / name).write_bytes(b"weights")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+
+
+def test_a_published_tag_brings_its_activation_and_its_mean(monkeypatch, tmp_path):
+    """OpenAI's weights of ViT-B-32 were trained with QuickGELU, which that name does not say."""
+    name = "open_clip_model.safetensors"
+    cached(monkeypatch, tmp_path, "timm/vit_base_patch32_clip_224.openai", name)
+    found = find_checkpoint(open_clip, "ViT-B-32:openai")
+    assert found.weights.read_bytes() == b"weights"
+    assert found.quick_gelu
+    assert found.preprocess["mean"] == open_clip.OPENAI_DATASET_MEAN
+
+
+def test_a_file_of_weights_is_prepared_for_as_all_published_ones_of_its_name(tmp_path):
+    """A default would be OpenAI's, and MobileCLIP's mean is 0 and its std 1."""
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"weights")
+    mobile = find_checkpoint(open_clip, f"MobileCLIP2-S0:{weights}")
+    assert mobile.preprocess["mean"] == (0, 0, 0) and mobile.preprocess["std"] == (1, 1, 1)
+    assert "all weights of MobileCLIP2-S0" in mobile.preprocess_from
+    assert "default" in find_checkpoint(open_clip, f"ViT-S-32-alt:{weights}").preprocess_from
+
+
+def test_clips_oldest_end_of_text_is_the_largest_id(tmp_path):
+    folder = write_hf(tmp_path / "clip", "clip")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    student = load_student(f"hf:{folder}")
+    assert student.text_spec.eos == len(student.token_table) - 1
+
+
+NAMED = (
+    "MobileCLIP2-S0",
+    "MobileCLIP2-S2",
+    "MobileCLIP-S1",
+    "MobileCLIP-B",
+    "ViT-B-32",
+    "ViT-B-16",
+)
+NAMED = (*NAMED, "ViT-B-32-quickgelu", "RN50", "ViT-B-16-SigLIP", "ViT-B-32-SigLIP2-256")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMED)
+@torch.no_grad()
+def test_full_size_architectures_by_name_are_the_librarys(tmp_path, name):
+    weights = write_named(tmp_path, name)
+    if "SigLIP" in name:
+        sentences_tokenizer(tmp_path).save_pretrained(tmp_path)
+    student = load_student(f"open_clip:{name}:{weights}")
+    model = open_clip.create_model(name, pretrained=str(weights), weights_only=True).eval()
+    photos = [student.preprocess(path) for path in packaged_photos()[:2]]
+    pixels = torch.from_numpy(np.stack(photos))
+    texts = student.read(TEXTS)
+    inputs = (torch.from_numpy(value) for value in texts.inputs().values())
+    pairs = [
+        (student.tower("image")(pixels), model.encode_image(pixels)),
+        (student.tower("text")(*inputs), model.encode_text(torch.from_numpy(texts.ids))),
+    ]
+    for found, expected in pairs:
+        assert expected.std(0).mean() > 1e-2, "it says the same of everything"
+        assert torch.cosine_similarity(found, expected).min() > 1 - 1e-5
