@@ -10,7 +10,7 @@ from tiny_students import CAPTIONS, HF, OPEN_CLIP, write_hf, write_open_clip
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.export.onnx import export_onnx, node_count
+from mcad_mobile.export.onnx import export_onnx
 from mcad_mobile.runtimes.base import normalize, one_by_one, without_padding
 from mcad_mobile.students.load import load_student
 
@@ -81,7 +81,6 @@ def test_every_node_runs_on_the_npu_of_a_snapdragon(student, tower, tmp_path):
     exported, quantized, context = (tmp_path / f"{name}.onnx" for name in ("float", "q", "context"))
     export_onnx(student.tower(tower), exported, specs(inputs), output)
     quantize_w8a16(exported, quantized, inputs)
-    _, nodes = compile_context(quantized, context, target)  # an error names what stays outside
-    assert nodes == node_count(quantized)
+    compile_context(quantized, context, target)  # an error names what stays outside
     found = QnnTower(context, target.soc_model, target.htp_arch)(inputs)
     assert (normalize(found) * expected(student, tower, inputs)).sum(1).mean() > 0.99
