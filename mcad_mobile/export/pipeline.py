@@ -33,6 +33,7 @@ from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung
 from mcad_mobile.students.mcad import Student
+from mcad_mobile.students.wordpiece import wordpiece_file
 from mcad_mobile.targets import Target
 from mcad_mobile.versions import tool_versions
 
@@ -121,8 +122,8 @@ def _write(
                 rungs.append(build_rung(job, plan.runtime, precision, target, compile_context))
                 done += 1
             towers[name] = Tower(tuple(rungs), _golden(student, directory, name, held_out))
-    vocabulary = directory / student.config.tokenizer.file
-    shutil.copyfile(student.directory / student.config.tokenizer.file, vocabulary)
+    tokenizer, table = wordpiece_file(student.config.tokenizer, student.directory)
+    (directory / tokenizer.file).write_bytes(table)
     photos = validate.float_embeddings(student.image, held_out.inputs("image"))
     return Bundle(
         directory=directory,
@@ -138,8 +139,8 @@ def _write(
         image=towers["image"],
         text=towers["text"],
         preprocess=student.config.preprocess,
-        tokenizer=student.config.tokenizer,
-        tokenizer_file=FileRecord.of(directory, vocabulary),
+        tokenizer=tokenizer,
+        tokenizer_file=FileRecord.of(directory, directory / tokenizer.file),
         sample=_save(directory, "golden/photo_sample.npy", photos),
         tools=tool_versions(_TOOLS),
     )

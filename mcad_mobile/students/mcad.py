@@ -15,7 +15,7 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.text_tower import TextConfig, TextTower
-from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.students.wordpiece import WordPieceConfig, wordpiece_tokenizer
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
@@ -28,7 +28,7 @@ class StudentConfig:
     image_hidden: int
     text: TextConfig
     preprocess: Preprocess
-    tokenizer: TokenizerSpec
+    tokenizer: WordPieceConfig
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}
@@ -41,7 +41,7 @@ class StudentConfig:
             image_hidden=data["image_hidden"],
             text=TextConfig(**data["text"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
-            tokenizer=TokenizerSpec.from_json(data["tokenizer"]),
+            tokenizer=WordPieceConfig(**data["tokenizer"]),
         )
 
 
@@ -61,7 +61,7 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
         ),
-        tokenizer=TokenizerSpec(
+        tokenizer=WordPieceConfig(
             kind="wordpiece",
             file="vocab.txt",
             length=text.length,
@@ -80,7 +80,7 @@ class Student(nn.Module):
         self.directory = directory
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
-        self.tokenizer = Tokenizer(config.tokenizer, directory)
+        self.tokenizer = wordpiece_tokenizer(config.tokenizer, directory)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of photos [B, dim] and texts [B, dim], each of unit length."""
