@@ -31,7 +31,7 @@ class StudentConfig:
     tokenizer: WordPieceConfig
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **asdict(self), "preprocess": self.preprocess.to_json()}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> StudentConfig:
