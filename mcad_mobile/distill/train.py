@@ -44,7 +44,7 @@ from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
 from mcad_mobile.students.mcad import McadStudent, default_config
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 Record = Callable[[int, dict[str, float]], None]
 _LOOKS = 4  # at the validation split in a run: one takes a quarter of an epoch's time
@@ -86,7 +86,7 @@ def train(
     """
     cache = FeatureCache(cache_folder, progress)
     config = default_config(out.name)
-    tokenizer = Tokenizer(config.tokenizer, minilm_directory())
+    tokenizer = wordpiece_tokenizer(config.tokenizer, minilm_directory())
     extra = material.extra.limited(recipe.most_extra_captions)
     data = dataset(material.train, tokenizer, extra)
     held_out = dataset(material.val, tokenizer, Extra())
@@ -229,7 +229,7 @@ def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
+    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
     school, counts = _school(dataset(photos, tokenizer, Extra()), recipe, cache)
     duals = train_duals(school, counts)
     return duals, train_single(school, duals)

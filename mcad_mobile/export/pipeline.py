@@ -121,8 +121,8 @@ def _write(
                 rungs.append(build_rung(job, plan.runtime, precision, target, compile_context))
                 done += 1
             towers[name] = Tower(tuple(rungs), _golden(student, directory, name, held_out))
-    vocabulary = directory / student.config.tokenizer.file
-    shutil.copyfile(student.directory / student.config.tokenizer.file, vocabulary)
+    tokenizer, table = student.tokenizer_file()
+    (directory / tokenizer.file).write_bytes(table)
     photos = validate.float_embeddings(student.image, held_out.inputs("image"))
     return Bundle(
         directory=directory,
@@ -138,8 +138,8 @@ def _write(
         image=towers["image"],
         text=towers["text"],
         preprocess=student.config.preprocess,
-        tokenizer=student.config.tokenizer,
-        tokenizer_file=FileRecord.of(directory, vocabulary),
+        tokenizer=tokenizer,
+        tokenizer_file=FileRecord.of(directory, directory / tokenizer.file),
         sample=_save(directory, "golden/photo_sample.npy", photos),
         tools=tool_versions(_TOOLS),
     )

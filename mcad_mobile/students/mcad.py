@@ -19,7 +19,12 @@ from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
 from mcad_mobile.students.published import read_ids
 from mcad_mobile.students.row_tower import RowTower
 from mcad_mobile.students.text_tower import MASKED_SCORE, TextConfig, TextTower
-from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.students.wordpiece import (
+    WordPieceConfig,
+    wordpiece_file,
+    wordpiece_tokenizer,
+)
+from mcad_mobile.tokenize import TokenizerSpec
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
@@ -32,10 +37,10 @@ class StudentConfig:
     image_hidden: int
     text: TextConfig
     preprocess: Preprocess
-    tokenizer: TokenizerSpec
+    tokenizer: WordPieceConfig
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **asdict(self), "preprocess": self.preprocess.to_json()}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> StudentConfig:
@@ -45,7 +50,7 @@ class StudentConfig:
             image_hidden=data["image_hidden"],
             text=TextConfig(**data["text"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
-            tokenizer=TokenizerSpec.from_json(data["tokenizer"]),
+            tokenizer=WordPieceConfig(**data["tokenizer"]),
         )
 
 
@@ -65,7 +70,7 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
         ),
-        tokenizer=TokenizerSpec(
+        tokenizer=WordPieceConfig(
             kind="wordpiece",
             file="vocab.txt",
             length=text.length,
@@ -85,7 +90,7 @@ class McadStudent(nn.Module):
         self.directory = directory
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
-        self.tokenizer = Tokenizer(config.tokenizer, directory)
+        self.tokenizer = wordpiece_tokenizer(config.tokenizer, directory)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of photos [B, dim] and texts [B, dim], each of unit length."""
@@ -137,6 +142,9 @@ class McadStudent(nn.Module):
         tokens = [self.tokenizer(text) for text in texts]
         ids, mask = np.stack([t.ids for t in tokens]), np.stack([t.mask for t in tokens])
         return read_ids(ids, mask, self.token_table, self.text_spec)
+
+    def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
+        return wordpiece_file(self.config.tokenizer, self.directory)
 
     def save(self, directory: Path) -> None:
         """Write config.json, model.safetensors (float16) and the vocabulary."""

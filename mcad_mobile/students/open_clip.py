@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -15,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.hub import folder_of, licence_in
 from mcad_mobile.students.identity import sha256_of
 from mcad_mobile.students.open_clip_checkpoint import Checkpoint, find_checkpoint
+from mcad_mobile.students.preprocess_of import open_clip_preprocess
 from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import PublishedStudent, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
 from mcad_mobile.students.rewrites.spelled_attention import linear
 from mcad_mobile.students.row_tower import RowTower
-from mcad_mobile.students.transformers import vocabulary_of
+from mcad_mobile.students.tokenizer_of import tokenizer_of
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -41,19 +40,22 @@ def load_open_clip(spec: str) -> PublishedStudent:
     _refuse(spec, found.config)
     model = _build(open_clip, found, spec)
     tokenizer = _tokenizer(open_clip, found)
-    preprocess = _preprocess(model.visual.preprocess_cfg, spec)
-    config = {**found.config, "quick_gelu": found.quick_gelu}
-    identity = sha256_of(
-        model, {"config": config, "preprocess": asdict(preprocess)}, _vocabulary(tokenizer)
+    preprocess, said = open_clip_preprocess(
+        model.visual.preprocess_cfg, found.model, found.checkpoint
     )
     text_spec, table, text = _text(model, tokenizer, spec)
+    phone_tokenizer = tokenizer_of(
+        tokenizer,
+        length=text_spec.length,
+        pool=text_spec.pool,
+        attends_to_padding=text_spec.attends_to_padding,
+    )
+    config = {**found.config, "quick_gelu": found.quick_gelu}
+    facts = {"config": config, "preprocess": asdict(preprocess)}
+    identity = sha256_of(model, facts, phone_tokenizer[1])
     return PublishedStudent(
         name=_short_name(spec),
-        source=Source(
-            f"open_clip:{spec}",
-            found.preprocess_from,
-            licence_in(found.weights.parent),
-        ),
+        source=Source(f"open_clip:{spec}", said, licence_in(found.weights.parent)),
         preprocess=preprocess,
         text_spec=text_spec,
         token_table=table.detach(),
@@ -61,8 +63,8 @@ def load_open_clip(spec: str) -> PublishedStudent:
         text=text,
         dim=ready(model.visual, text, preprocess, text_spec),
         identity=identity,
-        tokenizer=tokenizer,
         tokenize=lambda texts: (_ids(tokenizer, texts), None),
+        phone_tokenizer=phone_tokenizer,
     )
 
 
@@ -90,7 +92,6 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
                 pretrained=None if ":" in found.model else str(found.weights),
                 precision="fp32",
                 force_quick_gelu=found.quick_gelu,
-                force_preprocess_cfg=found.preprocess,
                 pretrained_text=False,
                 require_pretrained=True,
                 weights_only=True,
@@ -206,27 +207,6 @@ def _end(tokenizer: Any) -> int | None:
     inner = getattr(tokenizer, "tokenizer", None)
     end = tokenizer.eot_token_id if inner is None else inner.eos_token_id
     return None if end is None else int(end)
-
-
-def _vocabulary(tokenizer: Any) -> bytes:
-    inner = getattr(tokenizer, "tokenizer", None)
-    clean = getattr(tokenizer.clean_fn, "__name__", "").encode()
-    if inner is not None:
-        return clean + vocabulary_of(inner)
-    return clean + json.dumps([tokenizer.encoder, list(tokenizer.bpe_ranks)]).encode()
-
-
-def _preprocess(config: dict[str, Any], spec: str) -> Preprocess:
-    size = config["size"]
-    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
-    resize, interpolation = config["resize_mode"], config["interpolation"]
-    known = resize in ("squash", "shortest") and interpolation in ("bilinear", "bicubic")
-    if sides[0] != sides[1] or not known:
-        raise StudentError(
-            f"open_clip:{spec} prepares photos in a way that phones do not yet: {config}.",
-            "Give a model of square photos.",
-        )
-    return Preprocess(sides[0], resize, interpolation, tuple(config["mean"]), tuple(config["std"]))
 
 
 def _short_name(spec: str) -> str:

@@ -1,4 +1,4 @@
-"""What `open_clip:` names: an architecture, its weights, and who says how photos are prepared."""
+"""What `open_clip:` names: an architecture and its weights."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students.hub import folder_of
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_DEFAULT = "open_clip's default, OpenAI's mean and std: neither weights nor architecture say"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What to build, what to load into it, and who says how photos are prepared."""
+    """What to build, and what to load into it."""
 
     model: str  # as open_clip's factory names it
     config: dict[str, Any]
+    checkpoint: str  # the tag of what is published, or the file
     weights: Path
     quick_gelu: bool
-    preprocess: dict[str, Any]
-    preprocess_from: str
 
 
 def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
@@ -51,8 +49,7 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
         published = open_clip.get_pretrained_cfg(name, checkpoint)
         weights = _published_weights(open_clip, published)
         quick_gelu = published.get("quick_gelu", config.get("quick_gelu", False))
-        said = f"open_clip, for {name}:{checkpoint}"
-        return Checkpoint(name, config, weights, quick_gelu, published, said)
+        return Checkpoint(name, config, checkpoint, weights, quick_gelu)
     weights = Path(checkpoint).expanduser()
     if not checkpoint or not weights.is_file():
         near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) if checkpoint else tags
@@ -63,9 +60,7 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
             f"Write open_clip:{name}:CHECKPOINT, a file of weights"
             + (f" or one of: {', '.join(near)}." if near else "; none are published."),
         )
-    preprocess, said = _preprocess_of_all(open_clip, name, tags)
-    quick_gelu = config.get("quick_gelu", False)
-    return Checkpoint(name, config, weights, quick_gelu, preprocess, said)
+    return Checkpoint(name, config, checkpoint, weights, config.get("quick_gelu", False))
 
 
 def _in_folder(folder: Path) -> Checkpoint:
@@ -83,26 +78,13 @@ def _in_folder(folder: Path) -> Checkpoint:
         raise StudentError(
             f"{folder} holds no weights of open_clip.", f"It needs {' or '.join(_WEIGHTS)}."
         )
-    said = data.get("preprocess_cfg", {})
     return Checkpoint(
         model=f"local-dir:{folder}",
         config=config,
+        checkpoint="",
         weights=weights,
         quick_gelu=config.get("quick_gelu", False),
-        preprocess=said,
-        preprocess_from=path.name if said else _DEFAULT,
     )
-
-
-def _preprocess_of_all(open_clip: Any, name: str, tags: list[str]) -> tuple[dict[str, Any], str]:
-    """A file of weights says nothing of photos. Where all published weights of the architecture
-    are alike in this, it is what they say."""
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    known = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
-    ways = {tuple(config.get(key) for key in keys) for config in known}
-    if len(ways) == 1:
-        return dict(zip(keys, ways.pop(), strict=True)), f"open_clip, for all weights of {name}"
-    return {}, _DEFAULT
 
 
 def _published_weights(open_clip: Any, config: dict[str, Any]) -> Path:

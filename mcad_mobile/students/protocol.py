@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.tokenize import Pool, TokenizerSpec
 
 TowerName = Literal["image", "text"]
-Pool = Literal["eos", "first", "last", "mean"]
 # Inputs of every text tower, in this order.
 TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 
@@ -94,6 +94,10 @@ class Student(Protocol):
     def read(self, texts: list[str]) -> Texts:
         """Texts by the student's own tokenizer, each padded to `text_spec.length`; one that is
         too long is cut."""
+        ...
+
+    def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
+        """What a phone reads texts with: it gives the ids of `read`."""
         ...
 
     def sha256(self) -> str:

@@ -16,6 +16,7 @@ from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
 from mcad_mobile.students.rewrites import for_export
 from mcad_mobile.students.row_tower import RowTower
+from mcad_mobile.tokenize import TokenizerSpec
 
 # Texts -> ids [B, L] of any integer type, and a mask [B, L] of the tokens or None
 Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
@@ -23,7 +24,8 @@ Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
 
 @dataclass(frozen=True)
 class PublishedStudent:
-    """A student of a library. `tokenizer` is the library's own object, and `tokenize` calls it."""
+    """A student of a library. `tokenize` calls the library's own tokenizer, `phone_tokenizer` is
+    what a bundle holds in its place."""
 
     name: str
     source: Source
@@ -34,8 +36,8 @@ class PublishedStudent:
     text: RowTower
     dim: int
     identity: str
-    tokenizer: Any
     tokenize: Tokenize
+    phone_tokenizer: tuple[TokenizerSpec, bytes]
 
     def tower(self, name: TowerName) -> nn.Module:
         return self.image if name == "image" else self.text
@@ -44,6 +46,9 @@ class PublishedStudent:
         """StudentError for a token that the table has no row for."""
         ids, mask = self.tokenize(texts)
         return read_ids(ids, mask, self.token_table, self.text_spec)
+
+    def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
+        return self.phone_tokenizer
 
     def sha256(self) -> str:
         return self.identity

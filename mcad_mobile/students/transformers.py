@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.hub import folder_of, licence_in
 from mcad_mobile.students.identity import sha256_of
+from mcad_mobile.students.preprocess_of import transformers_preprocess
 from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import PublishedStudent, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
 from mcad_mobile.students.row_tower import RowTower
+from mcad_mobile.students.tokenizer_of import tokenizer_of
 
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
 _MIXED = "it looks at a photo and a text together, and has no embedding of either alone"
@@ -67,16 +68,19 @@ def load_transformers(name: str) -> PublishedStudent:
             f"{', ...' if len(missing) > 3 else ''}.",
             f"Give a checkpoint that was trained as {kind}.",
         )
-    preprocess = _preprocess(processor, name)
-    identity = sha256_of(
-        model,
-        {"config": _plain(config), "preprocess": asdict(preprocess)},
-        vocabulary_of(tokenizer),
-    )
+    preprocess, said = transformers_preprocess(processor)
     spec, table, image, text = parts_of(model, tokenizer)
+    phone_tokenizer = tokenizer_of(
+        tokenizer,
+        length=spec.length,
+        pool=spec.pool,
+        attends_to_padding=spec.attends_to_padding,
+    )
+    facts = {"config": _plain(config), "preprocess": asdict(preprocess)}
+    identity = sha256_of(model, facts, phone_tokenizer[1])
     return PublishedStudent(
         name=folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
-        source=Source(f"hf:{name}", "its preprocessor_config.json", licence_in(folder)),
+        source=Source(f"hf:{name}", said, licence_in(folder)),
         preprocess=preprocess,
         text_spec=spec,
         token_table=table.detach(),
@@ -84,8 +88,8 @@ def load_transformers(name: str) -> PublishedStudent:
         text=text,
         dim=ready(image, text, preprocess, spec),
         identity=identity,
-        tokenizer=tokenizer,
         tokenize=_tokenize(tokenizer, spec),
+        phone_tokenizer=phone_tokenizer,
     )
 
 
@@ -217,35 +221,6 @@ def _tokenize(tokenizer: Any, spec: TextSpec) -> Any:
         return found["input_ids"], found["attention_mask"]
 
     return tokenize
-
-
-def vocabulary_of(tokenizer: Any) -> bytes:
-    """The tokenizer of transformers, whole, as bytes to hash."""
-    if hasattr(tokenizer, "backend_tokenizer"):
-        return str(tokenizer.backend_tokenizer.to_str()).encode()
-    return Path(tokenizer.vocab_file).read_bytes() + repr(sorted(tokenizer.init_kwargs)).encode()
-
-
-def _preprocess(processor: Any, name: str) -> Preprocess:
-    size, crop = processor.size, getattr(processor, "crop_size", None)
-    shortest = size.get("shortest_edge")
-    side = shortest or size.get("height")
-    cropped = crop["height"] if crop and processor.do_center_crop else side
-    square = shortest is not None or (size.get("height") == size.get("width"))
-    names = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-    if side is None or side != cropped or not square or int(processor.resample) not in names:
-        raise StudentError(
-            f"{name} prepares photos in a way that phones do not yet: size {size}, crop {crop}, "
-            f"filter {processor.resample}.",
-            "Give a model of square photos.",
-        )
-    return Preprocess(
-        size=side,
-        resize="squash" if shortest is None else "shortest",
-        interpolation=names[int(processor.resample)],  # type: ignore[arg-type]
-        mean=tuple(processor.image_mean),
-        std=tuple(processor.image_std),
-    )
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tiny_students import (
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.open_clip_checkpoint import find_checkpoint
+from mcad_mobile.tokenize import Tokenizer
 
 REFUSED = ("embedding", "gather", "index", "argmax", "where", "eq", "batch_norm", "scaled_dot")
 LIBRARIES = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
@@ -115,6 +116,17 @@ def test_rows_are_those_of_the_table_and_pooling_weighs_what_is_seen(pair):
     assert (texts.mask[texts.pooling > 0] == 1).all()
 
 
+def test_a_phones_tokenizer_gives_what_the_librarys_gives(pair):
+    phone = Tokenizer(*pair.student.tokenizer_file())
+    texts = [*TEXTS, "a " * 100]
+    read = pair.student.read(texts)
+    for number, text in enumerate(texts):
+        tokens = phone(text)
+        assert np.array_equal(tokens.ids * tokens.mask, read.ids[number] * read.mask[number])
+        assert np.array_equal(tokens.mask, read.mask[number])
+        assert np.allclose(tokens.pooling, read.pooling[number])
+
+
 def test_the_graphs_hold_no_lookup_and_no_comparison(pair):
     """Of what torch.export leaves, MediaTek's compiler would not take these."""
     spec, preprocess = pair.student.text_spec, pair.student.preprocess
@@ -168,24 +180,13 @@ def cached(monkeypatch, tmp_path, repository, name):
     (folder / "refs" / "main").write_text("abc")
 
 
-def test_a_published_tag_brings_its_activation_and_its_mean(monkeypatch, tmp_path):
+def test_a_published_tag_brings_its_activation(monkeypatch, tmp_path):
     """OpenAI's weights of ViT-B-32 were trained with QuickGELU, which that name does not say."""
     name = "open_clip_model.safetensors"
     cached(monkeypatch, tmp_path, "timm/vit_base_patch32_clip_224.openai", name)
     found = find_checkpoint(open_clip, "ViT-B-32:openai")
     assert found.weights.read_bytes() == b"weights"
     assert found.quick_gelu
-    assert found.preprocess["mean"] == open_clip.OPENAI_DATASET_MEAN
-
-
-def test_a_file_of_weights_is_prepared_for_as_all_published_ones_of_its_name(tmp_path):
-    """A default would be OpenAI's, and MobileCLIP's mean is 0 and its std 1."""
-    weights = tmp_path / "w.pt"
-    weights.write_bytes(b"weights")
-    mobile = find_checkpoint(open_clip, f"MobileCLIP2-S0:{weights}")
-    assert mobile.preprocess["mean"] == (0, 0, 0) and mobile.preprocess["std"] == (1, 1, 1)
-    assert "all weights of MobileCLIP2-S0" in mobile.preprocess_from
-    assert "default" in find_checkpoint(open_clip, f"ViT-S-32-alt:{weights}").preprocess_from
 
 
 def test_clips_oldest_end_of_text_is_the_largest_id(tmp_path):
