@@ -136,11 +136,6 @@ def test_pooling_by_a_learned_query_needs_no_keys(photos):
     assert after.attn_pool.scores.out_features == after.attn_pool.heads
 
 
-class QuickGELU(nn.Module):
-    def forward(self, x):
-        return x * torch.sigmoid(1.702 * x)
-
-
 @torch.no_grad()
 def test_a_quick_gelu_becomes_a_silu_between_linear_maps():
     from open_clip.transformer import QuickGELU, ResidualAttentionBlock
@@ -167,12 +162,9 @@ def test_masks_are_finite_and_hide_what_minus_infinity_hides():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["fastvit_mci1", "fastvit_mci2", "fastvit_mci3", "vit_base_mci_224"]
-)
+@pytest.mark.parametrize("name", ["fastvit_mci1", "fastvit_mci2", "fastvit_mci3"])
 def test_all_rewrites_together_keep_mobileclips_towers(photos, name):
     before = tower(name)
-    pixels = photos if name.startswith("fast") else F.interpolate(photos, 224)
     after = copy.deepcopy(before)
-    for_export(after, pixels[:1])
-    assert same(before, after, pixels)
+    for_export(after, photos[:1])
+    assert same(before, after, photos)
