@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError
 from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.students.hub import licence_in
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
 from mcad_mobile.students.published import read_ids
@@ -103,8 +104,7 @@ class McadStudent(nn.Module):
 
     @property
     def source(self) -> Source:
-        said = "EfficientNet-Lite's own: (value - 127) / 128"
-        return Source(f"mcad-mobile:{self.directory.name}", said, "apache-2.0")
+        return Source(self.directory.name, "its config.json", licence_in(self.directory))
 
     @property
     def dim(self) -> int:

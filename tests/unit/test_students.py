@@ -137,3 +137,16 @@ def test_mean_and_std_are_efficientnet_lites_own():
     raw = np.arange(256, dtype=np.float32)
     ours = (raw / 255 - preprocess.mean[0]) / preprocess.std[0]
     assert np.allclose(ours, (raw - 127) / 128, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_exported_text_tower_is_the_trained_one_without_its_token_table():
+    student = load_student()
+    texts = student.read(["a dog on the beach", "two red cars"])
+    exported = student.tower("text")(*map(torch.from_numpy, texts.inputs().values()))
+    trained = student.text(torch.from_numpy(texts.ids), torch.from_numpy(texts.mask))
+    assert torch.allclose(exported, trained, atol=1e-6)
+    assert not any(
+        isinstance(module, torch.nn.Embedding) for module in student.tower("text").modules()
+    )
+    assert student.token_table.shape == (30522, student.text_spec.width)
