@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mcad_mobile.bundle import Bundle, FileRecord, Golden, Parity, Rung, TensorSpec, Tower
 from mcad_mobile.preprocess import Preprocess
-from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.students.wordpiece import WordPieceConfig, wordpiece_file
+from mcad_mobile.tokenize import Tokenizer
 
 SIZE = 32
 LENGTH = 16
@@ -63,13 +64,16 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     random = np.random.default_rng(seed)
     vocabulary = _vocabulary()
     (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")
-    spec = TokenizerSpec(
+    words = WordPieceConfig(
         kind="wordpiece",
         file="vocab.txt",
         length=LENGTH,
         pad=0,
         specials={name: number for number, name in enumerate(SPECIALS)},
     )
+    spec, table = wordpiece_file(words, directory)
+    (directory / spec.file).write_bytes(table)
+    (directory / "vocab.txt").unlink()
     ids, mask = Tokenizer(spec, directory).batch(list(TEXTS))
     pixels = random.uniform(-1, 1, (4, 3, SIZE, SIZE)).astype(np.float32)
     image_weight = _normal(random, 3 * SIZE * SIZE, dim)
@@ -137,7 +141,7 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
             std=(0.5, 0.5, 0.5),
         ),
         tokenizer=spec,
-        tokenizer_file=FileRecord.of(directory, directory / "vocab.txt"),
+        tokenizer_file=FileRecord.of(directory, directory / spec.file),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
     )

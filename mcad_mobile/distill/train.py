@@ -43,9 +43,8 @@ from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
-from mcad_mobile.students.load import load_student
-from mcad_mobile.students.mcad import Student, default_config
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.mcad import McadStudent, default_config
+from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 Record = Callable[[int, dict[str, float]], None]
 _LOOKS = 4  # at the validation split in a run: one takes a quarter of an epoch's time
@@ -87,7 +86,7 @@ def train(
     """
     cache = FeatureCache(cache_folder, progress)
     config = default_config(out.name)
-    tokenizer = Tokenizer(config.tokenizer, minilm_directory())
+    tokenizer = wordpiece_tokenizer(config.tokenizer, minilm_directory())
     extra = material.extra.limited(recipe.most_extra_captions)
     data = dataset(material.train, tokenizer, extra)
     held_out = dataset(material.val, tokenizer, Extra())
@@ -103,7 +102,7 @@ def train(
     fingerprint = json.dumps([recipe.to_json(), data.fingerprint, identity])
     facts = _facts(data, labels, fingerprint)
     if _finished(out, facts):
-        return _retrieval(load_student(str(out)).to(device), validation, held_out)
+        return _retrieval(McadStudent.load(out).to(device), validation, held_out)
 
     torch.manual_seed(recipe.seed + 1)
     learner = Learner(student, recipe, taught=labels is not None)
@@ -230,7 +229,7 @@ def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
+    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
     school, counts = _school(dataset(photos, tokenizer, Extra()), recipe, cache)
     duals = train_duals(school, counts)
     return duals, train_single(school, duals)
@@ -284,7 +283,7 @@ def _labels(
 
 
 @torch.no_grad()
-def retrieval(student: Student, photos: list[CaptionedPhoto], cache: FeatureCache) -> Retrieval:
+def retrieval(student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache) -> Retrieval:
     """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
     for the trunk's bfloat16, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
@@ -293,7 +292,7 @@ def retrieval(student: Student, photos: list[CaptionedPhoto], cache: FeatureCach
 
 
 @torch.no_grad()
-def _retrieval(student: Student, features: PhotoRows, data: Dataset) -> Retrieval:
+def _retrieval(student: McadStudent, features: PhotoRows, data: Dataset) -> Retrieval:
     student.eval()
     device = device_of(student)
     images = [
@@ -332,7 +331,7 @@ def _finished(out: Path, facts: dict[str, Any]) -> bool:
 
 
 def _save(
-    student: Student, out: Path, recipe: Recipe, facts: dict[str, Any], val: Retrieval
+    student: McadStudent, out: Path, recipe: Recipe, facts: dict[str, Any], val: Retrieval
 ) -> None:
     student.save(out)
     (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")

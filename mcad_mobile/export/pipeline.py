@@ -32,7 +32,7 @@ from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung, normalize
-from mcad_mobile.students.mcad import Student
+from mcad_mobile.students.mcad import McadStudent as Student
 from mcad_mobile.targets import Target
 from mcad_mobile.versions import tool_versions
 
@@ -131,8 +131,8 @@ def _write(
                     written[name, number] = evaluate_as_written(job, rungs[-1], inputs)
                 done += 1
             towers[name] = Tower(tuple(rungs), golden)
-    vocabulary = directory / student.config.tokenizer.file
-    shutil.copyfile(student.directory / student.config.tokenizer.file, vocabulary)
+    tokenizer, table = student.tokenizer_file()
+    (directory / tokenizer.file).write_bytes(table)
     photos = validate.float_embeddings(student.image, held_out.inputs("image"))
     bundle = Bundle(
         directory=directory,
@@ -148,8 +148,8 @@ def _write(
         image=towers["image"],
         text=towers["text"],
         preprocess=student.config.preprocess,
-        tokenizer=student.config.tokenizer,
-        tokenizer_file=FileRecord.of(directory, vocabulary),
+        tokenizer=tokenizer,
+        tokenizer_file=FileRecord.of(directory, directory / tokenizer.file),
         sample=_save(directory, "golden/photo_sample.npy", photos),
         tools=tool_versions(_TOOLS),
     )

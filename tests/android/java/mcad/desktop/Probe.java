@@ -145,7 +145,11 @@ final class Probe {
                 ids.add(tokens.ids()[i]);
                 masked += (int) tokens.mask()[i];
             }
-            all.add(Json.object("ids", ids, "tokens", masked, "truncated", tokens.truncated()));
+            List<Float> pooling = new ArrayList<>();
+            for (float weight : tokens.pooling()) {
+                pooling.add(weight);
+            }
+            all.add(Json.object("ids", ids, "tokens", masked, "pooling", pooling, "truncated", tokens.truncated()));
         }
         return all;
     }

@@ -11,6 +11,7 @@ import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /** A directory with bundle.json (schema mcad-bundle/2) and all that a phone needs to search. */
@@ -46,9 +47,12 @@ public final class Bundle {
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
-    /** Everything a tokenizer needs beside its file; {@code length} counts the specials. */
-    public record TokenizerSpec(String kind, FileRecord file, int length, int pad, Map<String, Integer> specials,
-            boolean lowercase) {}
+    /** Which states of a text tower become the embedding. */
+    public enum Pool { EOS, FIRST, LAST, MEAN }
+
+    /** Everything a tokenizer needs beside its file; {@code length} counts what frames a text. */
+    public record TokenizerSpec(FileRecord file, int length, int pad, boolean padLeft, boolean attendsToPadding,
+            Pool pool, int eos) {}
 
     public final Path directory;
     public final String name;
@@ -247,14 +251,15 @@ public final class Bundle {
     }
 
     private static TokenizerSpec tokenizerSpec(JsonFields data) throws McadException {
-        Map<String, Integer> specials = new LinkedHashMap<>();
-        JsonFields named = data.object("specials");
-        for (String special : named.names()) {
-            specials.put(special, named.integer(special, 0, Integer.MAX_VALUE));
+        Pool pool;
+        try {
+            pool = Pool.valueOf(data.string("pool").toUpperCase(Locale.ROOT));
+        } catch (IllegalArgumentException error) {
+            throw data.wrong("pool", data.string("pool") + " is not eos, first, last or mean");
         }
-        return new TokenizerSpec(data.string("kind"), record(data.object("record")),
-            data.integer("length", 2, 1 << 16), data.integer("pad", 0, Integer.MAX_VALUE), specials,
-            !data.has("lowercase") || data.flag("lowercase"));
+        return new TokenizerSpec(record(data.object("record")), data.integer("length", 2, 1 << 16),
+            data.integer("pad", 0, Integer.MAX_VALUE), data.flag("pad_left"), data.flag("attends_to_padding"), pool,
+            pool == Pool.EOS ? data.integer("eos", 0, Integer.MAX_VALUE) : -1);
     }
 
     private static FileRecord record(JsonFields data) throws McadException {
