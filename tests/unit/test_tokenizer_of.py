@@ -10,6 +10,7 @@ import ftfy
 import open_clip.tokenizer
 import pytest
 from library_tokenizers import HOSTILE, VOCABULARY, libraries
+from sentencepiece import SentencePieceNormalizer
 from tokenizers import Regex, normalizers
 from tokenizers import Tokenizer as Reference
 
@@ -19,7 +20,9 @@ from mcad_mobile.students.sentencepiece_model import read_sentencepiece
 from mcad_mobile.students.tokenizer_of import tokenizer_of
 from mcad_mobile.students.wordpiece import wordpiece_json
 from mcad_mobile.text.clean import basic_clean
-from mcad_mobile.text.compile import compile_tokenizer
+from mcad_mobile.text.compile import charsmap_arrays, compile_tokenizer
+from mcad_mobile.text.normalize import Charsmap
+from mcad_mobile.text.table import Table, write_table
 from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
 
 NAMES = (
@@ -94,6 +97,23 @@ def test_cleaning_is_open_clips_but_for_its_guess_at_encodings():
         assert basic_clean(text) == open_clip.tokenizer.basic_clean(text), text[:80]
     assert ftfy.fix_text(MOJIBAKE) != MOJIBAKE
     assert "schÃ¶n" in basic_clean(MOJIBAKE)
+
+
+@pytest.mark.parametrize("way", ["clusters", "longest"])
+def test_sentencepieces_table_is_applied_as_each_library_does(given, way):
+    """By `tokenizers` to grapheme clusters, by sentencepiece to the longest key."""
+    model = read_sentencepiece(given["transformers SigLIP"][0].tokenizer.vocab_file)
+    table = Table(write_table({}, charsmap_arrays(model.charsmap)), "charsmap")
+    ours = Charsmap(table, way)
+    library = normalizers.Precompiled(model.charsmap).normalize_str
+    # The library trims and joins spaces besides.
+    spm = SentencePieceNormalizer(rule_name="nmt_nfkc", escape_whitespaces=False)
+    texts = [*HOSTILE[:-1], "か\u3099", "e\u0301\u0302", "\ufb01\u0301", "\r\n", "a\u200d\u0301"]
+    for text in texts:
+        if way == "clusters":
+            assert ours(text) == library(text), text[:80]
+        else:
+            assert ours(text).split() == spm.normalize(text).split(), text[:80]
 
 
 def test_a_clip_of_bert_may_have_its_separator_taken_out(given, tmp_path):
