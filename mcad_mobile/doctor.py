@@ -14,7 +14,6 @@ _SEARCH = "search, index"
 _TOOLS = (
     ("numpy", "everything", ""),
     ("onnxruntime", "towers on the CPU", ""),
-    ("tokenizers", _SEARCH, ""),
     ("faiss-cpu", "search of large indexes, faster", "fast"),
     ("pillow", "reading photos", ""),
     ("pillow-heif", "HEIC photos", "heic"),

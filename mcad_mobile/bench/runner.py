@@ -29,7 +29,7 @@ STEP = "step: "  # how a line of standard error that announces a step begins
 STAGES = ("tokenize", "text", "scan", "rescore", "total")
 # What no phone loads: reported if something imported it after all, so that it is not measured
 # unnoticed.
-FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss")
+FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss", "tokenizers")
 
 
 class Steps:
@@ -103,7 +103,7 @@ def _tokens(bundle: Bundle) -> list[list[int]]:
 def _tools() -> dict[str, str]:
     from mcad_mobile.versions import tool_versions
 
-    return tool_versions(("numpy", "onnxruntime", "tokenizers", "pillow", "ai-edge-litert"))
+    return tool_versions(("numpy", "onnxruntime", "pillow", "ai-edge-litert"))
 
 
 def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
