@@ -99,11 +99,30 @@ class Rung:
 class Golden:
     """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
     length, as .npy files: the self-test that every implementation of a tower can run. `texts` are
-    the text tower's inputs before tokenization."""
+    what the text tower's inputs were made from, and `ids` [N, L] int32 their tokens."""
 
     inputs: dict[str, FileRecord]
     embeddings: FileRecord
     texts: tuple[str, ...] = ()
+    ids: FileRecord | None = None
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """The token table's file: `tokens` rows of `width` numbers (text/rows.py)."""
+
+    file: FileRecord
+    tokens: int
+    width: int
+
+
+@dataclass(frozen=True)
+class NoMatch:
+    """How far the best photo of N must lie above what the query scores with photos at large:
+    `margin` + `per_log_n` * ln N. Measured for one student (benchmarks/no_match.py)."""
+
+    margin: float
+    per_log_n: float
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,8 @@ class Tower:
 class Bundle:
     """What bundle.json says; `directory` is where it was read from or written to.
 
-    `sample` is a file of photo embeddings [M, dim] float32, for benchmarks.
+    `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `no_match` is None for
+    a student for which nobody has measured from which score on a photo matches.
     """
 
     directory: Path
@@ -132,8 +152,10 @@ class Bundle:
     preprocess: Preprocess
     tokenizer: TokenizerSpec
     tokenizer_file: FileRecord
+    token_table: TableRecord
     sample: FileRecord
     tools: dict[str, str]
+    no_match: NoMatch | None = None
 
     def tower(self, name: TowerName) -> Tower:
         return self.image if name == "image" else self.text
@@ -153,11 +175,12 @@ class Bundle:
         return self.directory / record.path
 
     def files(self) -> list[FileRecord]:
-        found = [self.tokenizer_file, self.sample]
+        found = [self.tokenizer_file, self.token_table.file, self.sample]
         for tower in (self.image, self.text):
             found += [file for rung in tower.rungs for file in rung.files]
             found += [rung.expected for rung in tower.rungs]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
+            found += [tower.golden.ids] if tower.golden.ids is not None else []
         return found
 
     def save(self) -> None:
@@ -242,6 +265,8 @@ def _to_json(bundle: Bundle) -> dict[str, Any]:
         "text": _tower_to_json(bundle.text),
         "preprocess": asdict(bundle.preprocess),
         "tokenizer": {**bundle.tokenizer.to_json(), "record": asdict(bundle.tokenizer_file)},
+        "token_table": asdict(bundle.token_table),
+        "no_match": None if bundle.no_match is None else asdict(bundle.no_match),
         "sample": asdict(bundle.sample),
         "parity": {name: _parity_to_json(bundle.tower(name).rungs[0]) for name in TOWERS},
         "tools": bundle.tools,
@@ -273,6 +298,8 @@ def _from_json(directory: Path, data: dict[str, Any]) -> Bundle:
         preprocess=Preprocess.from_json(data["preprocess"]),
         tokenizer=TokenizerSpec.from_json(tokenizer),
         tokenizer_file=tokenizer_file,
+        token_table=_table_from_json(data["token_table"]),
+        no_match=None if data["no_match"] is None else NoMatch(**data["no_match"]),
         sample=FileRecord(**data["sample"]),
         tools=data["tools"],
     )
@@ -287,8 +314,13 @@ def _tower_from_json(data: dict[str, Any]) -> Tower:
             inputs={name: FileRecord(**record) for name, record in golden["inputs"].items()},
             embeddings=FileRecord(**golden["embeddings"]),
             texts=tuple(golden["texts"]),
+            ids=None if golden["ids"] is None else FileRecord(**golden["ids"]),
         ),
     )
+
+
+def _table_from_json(data: dict[str, Any]) -> TableRecord:
+    return TableRecord(FileRecord(**data["file"]), data["tokens"], data["width"])
 
 
 def _rung_from_json(data: dict[str, Any]) -> Rung:

@@ -15,11 +15,6 @@ from mcad_mobile.errors import QueryError
 
 F32 = NDArray[np.float32]
 
-# How far the best photo of N must lie above what the query scores with photos at large:
-# _MARGIN + _MARGIN_PER_LOG_N * ln N. Measured by benchmarks/no_match.py, with the error rates.
-_MARGIN = 0.210
-_MARGIN_PER_LOG_N = 0.0384
-
 
 @dataclass(frozen=True)
 class Part:
@@ -50,11 +45,14 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
     return total / np.float32(length)
 
 
-def match_threshold(query: F32, background: F32, photos: int) -> float:
+def match_threshold(
+    query: F32, background: F32, photos: int, margin: float, per_log_n: float
+) -> float:
     """Return the cosine from which one of `photos` photos is worth calling a match for words.
 
     Words differ in how much they score with any photo at all, so that comes first: the mean cosine
-    of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance.
+    of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance:
+    `margin` and `per_log_n` are the student's (bundle.NoMatch).
     """
     at_large = float(exact.dot(background, query).mean())
-    return at_large + _MARGIN + _MARGIN_PER_LOG_N * math.log(max(photos, 1))
+    return at_large + margin + per_log_n * math.log(max(photos, 1))

@@ -58,7 +58,8 @@ def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[s
 
 
 def _same_tokens(bundle: Bundle, tokens: Any) -> bool:
-    expected = np.load(bundle.path(bundle.text.golden.inputs["input_ids"]))
+    assert bundle.text.golden.ids is not None
+    expected = np.load(bundle.path(bundle.text.golden.ids))
     return bool(np.array_equal(expected, np.asarray(tokens)))
 
 

@@ -86,7 +86,7 @@ def export(
 
     with progress_bar() as advance:
         exported = run(
-            load_student(student),  # type: ignore[arg-type]  # until it takes the protocol
+            load_student(student),
             chip,
             out,
             calibration=calibration,

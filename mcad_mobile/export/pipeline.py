@@ -21,6 +21,7 @@ from mcad_mobile.bundle import (
     FileRecord,
     Golden,
     Rung,
+    TableRecord,
     TensorSpec,
     Tower,
     TowerName,
@@ -32,12 +33,14 @@ from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung, normalize
-from mcad_mobile.students.mcad import McadStudent as Student
+from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 from mcad_mobile.targets import Target
+from mcad_mobile.text.rows import TokenTable, write_token_table
 from mcad_mobile.versions import tool_versions
 
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16
+TABLE = "token_table.bin"
 _TOOLS = (
     "torch",
     "onnx",
@@ -82,15 +85,21 @@ def export(
     ParityError otherwise; DataError where there are no photos to calibrate on.
     """
     _check_out(out)
-    preprocess, tokenizer = student.config.preprocess, student.tokenizer
-    calibrate, held_out = load_samples(preprocess, tokenizer, calibration, samples)
+    calibrate, held_out = load_samples(student, calibration, samples)
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        written = _write(student, target, partial, calibrate, held_out, cloud, progress)
+        table = _write_table(student, partial)
+        written = _write(student, target, partial, calibrate, held_out, table, cloud, progress)
         bundle, warnings = _with_parity(
-            student, written, held_out.first(PARITY_INPUTS), allow_low_parity, cloud, progress
+            student,
+            written,
+            held_out.first(PARITY_INPUTS),
+            table,
+            allow_low_parity,
+            cloud,
+            progress,
         )
         bundle.save()
         Bundle.load(partial)
@@ -101,12 +110,19 @@ def export(
     return Exported(replace(bundle, directory=out), warnings)
 
 
+def _write_table(student: Student, directory: Path) -> TokenTable:
+    path = directory / TABLE
+    write_token_table(path, student.token_table.numpy())
+    return TokenTable(path, *student.token_table.shape)
+
+
 def _write(
     student: Student,
     target: Target,
     directory: Path,
     calibrate: Samples,
     held_out: Samples,
+    table: TokenTable,
     cloud: CloudCompiler | None,
     progress: Progress,
 ) -> tuple[Bundle, _Written]:
@@ -117,9 +133,11 @@ def _write(
     done = 0
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
         for name in TOWERS:
-            golden = _golden(student, directory, name, held_out)
-            inputs = held_out.first(GOLDEN_INPUTS).inputs(name)
-            exact, rounded = _jobs(student, name, directory, calibrate, golden, Path(scratch))
+            few = held_out.first(GOLDEN_INPUTS)
+            golden = _golden(student, directory, name, few, table)
+            inputs = few.read_from(table).inputs(name)
+            samples = calibrate.read_from(table)
+            exact, rounded = _jobs(student, name, directory, samples, golden, Path(scratch))
             rungs = []
             for number, plan in enumerate(target.ladder):
                 precision = plan.image if name == "image" else plan.text
@@ -131,25 +149,31 @@ def _write(
                     written[name, number] = evaluate_as_written(job, rungs[-1], inputs)
                 done += 1
             towers[name] = Tower(tuple(rungs), golden)
-    tokenizer, table = student.tokenizer_file()
-    (directory / tokenizer.file).write_bytes(table)
-    photos = validate.float_embeddings(student.image, held_out.inputs("image"))
+    tokenizer, file = student.tokenizer_file()
+    (directory / tokenizer.file).write_bytes(file)
+    photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
     bundle = Bundle(
         directory=directory,
-        name=f"{student.config.name}-{target.id}",
+        name=f"{student.name}-{target.id}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         student={
-            "name": student.config.name,
-            "source": student.directory.name,
+            "name": student.name,
+            "source": student.source.weights,
+            "preprocess": student.source.preprocess,
+            "licence": student.source.licence or "not told",
             "sha256": student.sha256(),
         },
         target={"id": target.id, "chip": target.chip, "npu": target.npu},
-        dim=student.config.dim,
+        dim=student.dim,
         image=towers["image"],
         text=towers["text"],
-        preprocess=student.config.preprocess,
+        preprocess=student.preprocess,
         tokenizer=tokenizer,
         tokenizer_file=FileRecord.of(directory, directory / tokenizer.file),
+        token_table=TableRecord(
+            FileRecord.of(directory, directory / TABLE), *student.token_table.shape
+        ),
+        no_match=student.no_match,
         sample=_save(directory, "golden/photo_sample.npy", photos),
         tools=tool_versions(_TOOLS),
     )
@@ -172,23 +196,21 @@ def _jobs(
     def job(module: nn.Module, folder: str) -> TowerJob:
         work = scratch / folder
         work.mkdir()
-        return TowerJob(module, name, inputs, output, samples, golden, directory, work)
+        any_length = name == "text" and not student.text_spec.attends_to_padding
+        return TowerJob(module, name, inputs, output, samples, golden, directory, work, any_length)
 
-    exact = job(_module(student, name), name)
+    exact = job(student.tower(name), name)
     if name == "text":
         return exact, exact
-    return exact, job(corrected(student.image, torch.from_numpy(calibrate.pixels)), "corrected")
-
-
-def _module(student: Student, name: TowerName) -> nn.Module:
-    # Ids in, as bundles of schema 2 have it: the token table is in the graph still.
-    return student.image if name == "image" else student.text
+    rounded = corrected(student.tower("image"), torch.from_numpy(calibrate.pixels))
+    return exact, job(rounded, "corrected")
 
 
 def _with_parity(
     student: Student,
     written: tuple[Bundle, _Written],
     compare: Samples,
+    table: TokenTable,
     allow_low: bool,
     cloud: CloudCompiler | None,
     progress: Progress,
@@ -202,8 +224,8 @@ def _with_parity(
     done = total // 2
     for name in TOWERS:
         rungs: list[Rung] = []
-        inputs = compare.inputs(name)
-        expected = validate.float_embeddings(_module(student, name), inputs)
+        inputs = compare.read_from(table).inputs(name)
+        expected = validate.float_embeddings(student.tower(name), compare.inputs(name))
         for number, rung in enumerate(bundle.tower(name).rungs):
             progress(f"{name} tower: comparing {rung.runtime} with float", done, total)
             if cloud is not None and rung.runtime == "qnn":
@@ -231,28 +253,31 @@ def _steps(target: Target) -> int:
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
     """Inputs and output of a float tower, for a batch of one."""
-    config = student.config
-    output = TensorSpec(f"{name}_embedding", "float32", (1, config.dim), "ND")
+    output = TensorSpec(f"{name}_embedding", "float32", (1, student.dim), "ND")
     if name == "image":
-        size = config.preprocess.size
+        size = student.preprocess.size
         return (TensorSpec("pixels", "float32", (1, 3, size, size), "NCHW"),), output
-    length = config.tokenizer.length
-    return (
-        TensorSpec("input_ids", "int32", (1, length), "NL"),
-        TensorSpec("attention_mask", "float32", (1, length), "NL"),
+    spec = student.text_spec
+    shapes = ((1, spec.length, spec.width), (1, spec.length), (1, spec.length))
+    return tuple(
+        TensorSpec(tensor, "float32", shape, "NLW" if len(shape) == 3 else "NL")
+        for tensor, shape in zip(TEXT_INPUTS, shapes, strict=True)
     ), output
 
 
-def _golden(student: Student, directory: Path, name: TowerName, samples: Samples) -> Golden:
-    few = samples.first(GOLDEN_INPUTS)
-    expected = validate.float_embeddings(_module(student, name), few.inputs(name))
+def _golden(
+    student: Student, directory: Path, name: TowerName, few: Samples, table: TokenTable
+) -> Golden:
+    """Inputs as a phone reads them, and what the float student makes of its own."""
+    expected = validate.float_embeddings(student.tower(name), few.inputs(name))
     return Golden(
         inputs={
             key: _save(directory, f"golden/{key}.npy", value)
-            for key, value in few.inputs(name).items()
+            for key, value in few.read_from(table).inputs(name).items()
         },
         embeddings=_save(directory, f"golden/{name}_embedding.npy", expected),
         texts=few.texts if name == "text" else (),
+        ids=_save(directory, "golden/token_ids.npy", few.ids) if name == "text" else None,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mcad_mobile.bundle import FileRecord, Golden, Rung, TensorSpec, TowerName
-from mcad_mobile.export.onnx import export_onnx, node_count
+from mcad_mobile.export.onnx import export_onnx, is_convolutional, node_count
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import Target
@@ -30,7 +30,8 @@ _MAPPED_FROM_BYTES = 1024
 class TowerJob:
     """A tower to export: `module` with its float inputs and output, for a batch of one, real
     `samples` of its inputs to calibrate on, and its self-test. Files go to `directory`,
-    intermediate ones to the existing folder `work`, which is this job's own."""
+    intermediate ones to the existing folder `work`, which is this job's own. `any_length`: its
+    texts may be cut after their last token."""
 
     module: nn.Module
     name: TowerName
@@ -40,6 +41,7 @@ class TowerJob:
     golden: Golden
     directory: Path
     work: Path
+    any_length: bool = False
 
     @cached_property
     def float_onnx(self) -> Path:
@@ -52,7 +54,7 @@ class TowerJob:
     def cpu_onnx(self) -> Path:
         """The same for CPUs, which can leave a text's padding out: a query of ten words takes
         half the time (benchmarks/results/peers.json). Accelerators want fixed shapes."""
-        if self.name == "image":
+        if not self.any_length:
             return self.float_onnx
         path = self.work / "any_length.onnx"
         export_onnx(self.module, path, self.inputs, self.output, any_length=True)
@@ -101,7 +103,7 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
     model = job.work / out.name
     if precision == "fp32":
         model = job.cpu_onnx
-    elif job.name == "image":
+    elif is_convolutional(job.cpu_onnx):
         quantize_static_int8(job.cpu_onnx, model, job.samples)
     else:
         quantize_dynamic_int8(job.cpu_onnx, model)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from mcad_mobile.bundle import NoMatch
 from mcad_mobile.errors import StudentError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.hub import licence_in
@@ -122,6 +123,13 @@ class McadStudent(nn.Module):
     def token_table(self) -> Tensor:
         """[30522, 128] float32: the table is factored, and its other factor stays in the graph."""
         return self.text.token.weight.detach()
+
+    @property
+    def no_match(self) -> NoMatch | None:
+        """From the file that benchmarks/no_match.py is for; a student that was trained anew has
+        none."""
+        path = self.directory / "no_match.json"
+        return NoMatch(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
 
     def tower(self, name: TowerName) -> nn.Module:
         if name == "image":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcad_mobile.bundle import NoMatch
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.tokenize import Pool, TokenizerSpec
 
@@ -83,6 +84,11 @@ class Student(Protocol):
     @property
     def token_table(self) -> Tensor:
         """[V, W] float32: the row of each token, which the host reads."""
+        ...
+
+    @property
+    def no_match(self) -> NoMatch | None:
+        """From which score on a photo matches, where that was measured for this very student."""
         ...
 
     def tower(self, name: TowerName) -> nn.Module:

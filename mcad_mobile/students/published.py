@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcad_mobile.bundle import NoMatch
 from mcad_mobile.errors import StudentError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
@@ -38,6 +39,7 @@ class PublishedStudent:
     identity: str
     tokenize: Tokenize
     phone_tokenizer: tuple[TokenizerSpec, bytes]
+    no_match: NoMatch | None = None
 
     def tower(self, name: TowerName) -> nn.Module:
         return self.image if name == "image" else self.text

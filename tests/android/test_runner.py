@@ -91,7 +91,7 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
             axis=1
         )
         assert cosines.min() > 0.9999
-    ids = np.load(bundle.path(bundle.text.golden.inputs["input_ids"]))
+    ids = np.load(bundle.path(bundle.text.golden.ids))
     assert text["tokens"] == ids.tolist()
     assert steps == [
         "checking image onnx fp32",

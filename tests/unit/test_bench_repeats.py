@@ -119,7 +119,7 @@ def test_what_is_no_embedding_fails(bundle: Bundle, broken: Any) -> None:
 
 
 def test_other_tokens_fail(bundle: Bundle) -> None:
-    ids = np.load(bundle.path(bundle.text.golden.inputs["input_ids"])).tolist()
+    ids = np.load(bundle.path(bundle.text.golden.ids)).tolist()
     right = checked(bundle, golden(bundle).tolist(), tokens=ids)
     assert judge_ladder(bundle, right)["text"][0]["status"] == "pass"
     ids[0][1] += 1

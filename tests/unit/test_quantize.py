@@ -29,7 +29,7 @@ def student():
 
 @pytest.fixture(scope="module")
 def samples(student):
-    return load_samples(student.config.preprocess, student.tokenizer, None, 16)
+    return load_samples(student, None, 16)
 
 
 def test_samples_to_calibrate_and_to_compare_are_different_real_inputs(samples):
@@ -42,20 +42,20 @@ def test_samples_to_calibrate_and_to_compare_are_different_real_inputs(samples):
 
 
 def test_samples_are_the_same_at_every_call(student, samples):
-    again = load_samples(student.config.preprocess, student.tokenizer, None, 16)
+    again = load_samples(student, None, 16)
     assert np.array_equal(again[0].pixels, samples[0].pixels)
     assert again[1].texts == samples[1].texts
 
 
 def test_what_parity_is_judged_on_does_not_depend_on_how_many_samples_calibrate(student, samples):
-    calibrate, held_out = load_samples(student.config.preprocess, student.tokenizer, None, 2)
+    calibrate, held_out = load_samples(student, None, 2)
     assert len(calibrate.pixels) == len(calibrate.texts) == 2
     assert np.array_equal(held_out.pixels, samples[1].pixels)
     assert held_out.texts == samples[1].texts
 
 
 def test_a_karpathy_folder_gives_its_own_photos_and_captions(student, flickr8k):
-    calibrate, _ = load_samples(student.config.preprocess, student.tokenizer, flickr8k, 4)
+    calibrate, _ = load_samples(student, flickr8k, 4)
     dataset = next(flickr8k.glob("dataset_*.json")).read_text("utf-8")
     assert all(text in dataset for text in calibrate.texts)
 
@@ -65,7 +65,7 @@ def test_photos_that_do_not_decode_are_passed_over_and_a_folder_of_them_is_an_er
 ):
     (tmp_path / "a.jpg").write_text("no")
     with pytest.raises(DataError, match=str(tmp_path)):
-        load_samples(student.config.preprocess, student.tokenizer, tmp_path, 4)
+        load_samples(student, tmp_path, 4)
 
 
 def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, samples, tmp_path):

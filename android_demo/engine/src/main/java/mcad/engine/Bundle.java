@@ -44,6 +44,9 @@ public final class Bundle {
     /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files. */
     public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts) {}
 
+    /** The token table's file: {@code tokens} rows of {@code width} numbers. */
+    public record TableRecord(FileRecord file, int tokens, int width) {}
+
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
@@ -65,6 +68,7 @@ public final class Bundle {
     public final Tower text;
     public final Preprocess preprocess;
     public final TokenizerSpec tokenizer;
+    public final TableRecord tokenTable;
     public final FileRecord sample;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
@@ -79,6 +83,9 @@ public final class Bundle {
         text = tower(data.object("text"));
         preprocess = Preprocess.of(data.object("preprocess"));
         tokenizer = tokenizerSpec(data.object("tokenizer"));
+        JsonFields table = data.object("token_table");
+        tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
+            table.integer("width", 1, 1 << 14));
         sample = record(data.object("sample"));
     }
 
@@ -138,6 +145,7 @@ public final class Bundle {
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
+        found.add(tokenTable.file());
         found.add(sample);
         for (Tower tower : new Tower[] {image, text}) {
             for (Rung rung : tower.rungs()) {

@@ -2,8 +2,11 @@ package mcad.engine;
 
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
 import mcad.engine.text.Characters;
 import mcad.engine.text.Encoder;
+import mcad.engine.text.TokenTable;
 
 /** Text to the rows that a text tower takes. The reference is mcad_mobile/tokenize.py. */
 public final class Tokenizer {
@@ -15,15 +18,28 @@ public final class Tokenizer {
 
     private final Bundle.TokenizerSpec spec;
     private final Encoder encoder;
+    private final TokenTable table;
 
-    private Tokenizer(Bundle.TokenizerSpec spec, Encoder encoder) {
+    private Tokenizer(Bundle.TokenizerSpec spec, Encoder encoder, TokenTable table) {
         this.spec = spec;
         this.encoder = encoder;
+        this.table = table;
     }
 
     /** The tokenizer of a bundle. McadException if its file cannot be read. */
     public static Tokenizer of(Bundle bundle) throws IOException {
-        return new Tokenizer(bundle.tokenizer, new Encoder(bundle.path(bundle.tokenizer.file())));
+        Bundle.TableRecord table = bundle.tokenTable;
+        return new Tokenizer(bundle.tokenizer, new Encoder(bundle.path(bundle.tokenizer.file())),
+            new TokenTable(bundle.path(table.file()), table.tokens(), table.width()));
+    }
+
+    /** What a text tower takes, by name: the tokens' rows, mask and pooling. */
+    public Map<String, Object> inputs(Tokens tokens) {
+        Map<String, Object> inputs = new HashMap<>();
+        inputs.put("token_rows", table.rows(tokens.ids()));
+        inputs.put("attention_mask", tokens.mask());
+        inputs.put("pooling", tokens.pooling());
+        return inputs;
     }
 
     /** McadException if {@code text} holds nothing but space; a text that is too long is cut. */
