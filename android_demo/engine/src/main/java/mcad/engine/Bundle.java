@@ -41,8 +41,9 @@ public final class Bundle {
         }
     }
 
-    /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files. */
-    public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts) {}
+    /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files; the texts that they were
+     * made from, and their tokens, or null for photos. */
+    public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts, FileRecord ids) {}
 
     /** The token table's file: {@code tokens} rows of {@code width} numbers. */
     public record TableRecord(FileRecord file, int tokens, int width) {}
@@ -154,6 +155,9 @@ public final class Bundle {
             }
             found.addAll(tower.golden().inputs().values());
             found.add(tower.golden().embeddings());
+            if (tower.golden().ids() != null) {
+                found.add(tower.golden().ids());
+            }
         }
         return found;
     }
@@ -230,7 +234,8 @@ public final class Bundle {
             inputs.put(input, record(named.object(input)));
         }
         return new Tower(rungs,
-            new Golden(inputs, record(golden.object("embeddings")), golden.list("texts", String.class)));
+            new Golden(inputs, record(golden.object("embeddings")), golden.list("texts", String.class),
+                golden.has("ids") ? record(golden.object("ids")) : null));
     }
 
     private static Rung rung(JsonFields data) throws McadException {
