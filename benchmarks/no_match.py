@@ -103,7 +103,12 @@ def main() -> None:
         here = np.isin(owner, chosen)
         for name, queries in (("missed", present[here]), ("false", absent)):
             best = (queries @ photos[chosen].T).max(axis=1)
-            limits = np.array([match_threshold(q, background, size, shipped.margin, shipped.per_log_n) for q in queries])
+            limits = np.array(
+                [
+                    match_threshold(q, background, size, shipped.margin, shipped.per_log_n)
+                    for q in queries
+                ]
+            )
             wrong = best < limits if name == "missed" else best >= limits
             row[f"{name}_matches_shipped"] = round(float(wrong.mean()), 4)
     document = {
