@@ -61,7 +61,7 @@ def _to_tflite(folder: Path, model: onnx.ModelProto) -> bytes:
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in model.graph.initializer
     }
-    tower = _Text(weights) if "table" in weights else _Image(weights)
+    tower = _Text(weights) if "middle" in weights else _Image(weights)
     inputs = {
         value.name: torch.ones(
             [axis.dim_value for axis in value.type.tensor_type.shape.dim],

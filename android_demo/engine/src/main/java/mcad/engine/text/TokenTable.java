@@ -3,7 +3,6 @@ package mcad.engine.text;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.MappedByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -14,7 +13,7 @@ import mcad.engine.McadException;
  * rows in place of ids; see mcad_mobile/text/rows.py.
  */
 public final class TokenTable {
-    private final MappedByteBuffer file;
+    private final ByteBuffer file;
     private final int tokens;
     private final int width;
 
