@@ -28,7 +28,8 @@ def evaluate(
         Path, typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/.")
     ],
     student: Annotated[
-        str | None, typer.Option("--student", help="A student's folder. Default: mcad-s.")
+        str | None,
+        typer.Option("--student", help="As `export` takes it. Default: mcad-s."),
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", "-b", help="Evaluate this bundle's towers instead.")
