@@ -37,7 +37,7 @@ from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeach
 from mcad_mobile.distill.train import retrieval
 from mcad_mobile.preprocess import open_photo
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.mcad import Student
+from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.versions import tool_versions
 
 RESULTS = Path(__file__).parent / "results" / "distill_arithmetic.json"
@@ -87,7 +87,7 @@ def parts() -> dict[str, dict[Arithmetic, float]]:
     photos = [open_photo(path) for path in packaged_photos()[:16]]
     captions = [" ".join(["word"] * (TOKENS - 2))] * 64
     student = load_student()
-    assert isinstance(student, Student)
+    assert isinstance(student, McadStudent)
     learner = Learner(student, Recipe(), taught=True)
     teacher = RegionText([352, 320])
     ids, mask = torch.randint(1000, 20000, (PAIRS, TOKENS)), torch.ones(PAIRS, TOKENS)
@@ -134,7 +134,7 @@ def best(work: Callable[[], object], rounds: int = 3) -> float:
 def recalls(data: Path) -> dict[Arithmetic, float]:
     """Of the default student on the test split."""
     student, photos = load_student(), load_captions(data, "test")
-    assert isinstance(student, Student)
+    assert isinstance(student, McadStudent)
     found: dict[Arithmetic, float] = {}
     for arithmetic in ARITHMETICS:
         # The cache does not tell arithmetics apart.

@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     engine = SearchEngine(Bundle.load(arguments.bundle))
+    shipped = engine.bundle.no_match
+    assert shipped is not None, "the bundle's student has no margin yet"
     test = load_captions(arguments.data, "test")
     named = set().union(*(words(text) for photo in test for text in photo.captions))
     unknown = {
@@ -101,7 +103,12 @@ def main() -> None:
         here = np.isin(owner, chosen)
         for name, queries in (("missed", present[here]), ("false", absent)):
             best = (queries @ photos[chosen].T).max(axis=1)
-            limits = np.array([match_threshold(q, background, size) for q in queries])
+            limits = np.array(
+                [
+                    match_threshold(q, background, size, shipped.margin, shipped.per_log_n)
+                    for q in queries
+                ]
+            )
             wrong = best < limits if name == "missed" else best >= limits
             row[f"{name}_matches_shipped"] = round(float(wrong.mean()), 4)
     document = {

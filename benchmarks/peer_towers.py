@@ -81,7 +81,7 @@ def _litert(
     floats, integers = folder / f"{name}_fp32.tflite", folder / f"{name}_int8.tflite"
     convert_litert(student.tower(name), floats, specs)
     if name == "image":
-        samples, _ = load_samples(student.config.preprocess, student.tokenizer, None, _CALIBRATION)
+        samples, _ = load_samples(student, None, _CALIBRATION)
         quantize_litert(floats, integers, samples.inputs(name), specs, "w8a8")
     else:
         _weights_only(floats, integers)

@@ -120,8 +120,9 @@ def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 
 def _onnx(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     from mcad_mobile.runtimes.onnx import OnnxTower
+    from mcad_mobile.runtimes.saturation import saturates
 
-    return OnnxTower(Path(row["file"]))
+    return OnnxTower(Path(row["file"]), exact=saturates())
 
 
 def _litert(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:

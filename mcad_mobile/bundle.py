@@ -12,10 +12,13 @@ from mcad_mobile.errors import BundleError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.tokenize import TokenizerSpec
 
-SCHEMA = "mcad-bundle/1"
+SCHEMA = "mcad-bundle/2"
 MANIFEST = "bundle.json"
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
+
+# A rung under it is not written unless the user says --allow-low-parity.
+LEAST_PARITY = 0.95
 
 _EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
@@ -64,7 +67,12 @@ class Parity:
 class Rung:
     """One way to run a tower. The first of `files` is the one a runtime opens; the others (a
     context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU;
-    `notes` says what was left out and how to get it."""
+    `notes` says what was left out and how to get it.
+
+    Two things that can be wrong with it are kept apart. `parity` is what quantization cost, a fact
+    of the file. `expected` holds what this very file puts out for the golden inputs [N, dim]
+    float32, of unit length: what a processor's kernels make of it is compared with that.
+    """
 
     runtime: str
     precision: str
@@ -72,6 +80,7 @@ class Rung:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     total_nodes: int
+    expected: FileRecord
     npu_nodes: int = 0
     parity: Parity | None = None
     notes: tuple[str, ...] = ()
@@ -80,16 +89,40 @@ class Rung:
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
 
+    @property
+    def low_parity(self) -> bool:
+        """Whether quantization cost it so much that it was kept at the user's word alone."""
+        return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
+
 
 @dataclass(frozen=True)
 class Golden:
     """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
     length, as .npy files: the self-test that every implementation of a tower can run. `texts` are
-    the text tower's inputs before tokenization."""
+    what the text tower's inputs were made from, and `ids` [N, L] int32 their tokens."""
 
     inputs: dict[str, FileRecord]
     embeddings: FileRecord
     texts: tuple[str, ...] = ()
+    ids: FileRecord | None = None
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """The token table's file: `tokens` rows of `width` numbers (text/rows.py)."""
+
+    file: FileRecord
+    tokens: int
+    width: int
+
+
+@dataclass(frozen=True)
+class NoMatch:
+    """How far the best photo of N must lie above what the query scores with photos at large:
+    `margin` + `per_log_n` * ln N. Measured for one student (benchmarks/no_match.py)."""
+
+    margin: float
+    per_log_n: float
 
 
 @dataclass(frozen=True)
@@ -104,7 +137,8 @@ class Tower:
 class Bundle:
     """What bundle.json says; `directory` is where it was read from or written to.
 
-    `sample` is a file of photo embeddings [M, dim] float32, for benchmarks.
+    `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `no_match` is None for
+    a student for which nobody has measured from which score on a photo matches.
     """
 
     directory: Path
@@ -118,20 +152,35 @@ class Bundle:
     preprocess: Preprocess
     tokenizer: TokenizerSpec
     tokenizer_file: FileRecord
+    token_table: TableRecord
     sample: FileRecord
     tools: dict[str, str]
+    no_match: NoMatch | None = None
 
     def tower(self, name: TowerName) -> Tower:
         return self.image if name == "image" else self.text
+
+    def low_parity(self) -> list[str]:
+        """A sentence for each rung that was kept with --allow-low-parity."""
+        return [
+            f"The {name} tower {rung.runtime} {rung.precision} was exported with low parity: its "
+            f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
+            f"{LEAST_PARITY} is asked for. It finds other photos than the student would."
+            for name in TOWERS
+            for rung in self.tower(name).rungs
+            if rung.parity is not None and rung.low_parity
+        ]
 
     def path(self, record: FileRecord) -> Path:
         return self.directory / record.path
 
     def files(self) -> list[FileRecord]:
-        found = [self.tokenizer_file, self.sample]
+        found = [self.tokenizer_file, self.token_table.file, self.sample]
         for tower in (self.image, self.text):
             found += [file for rung in tower.rungs for file in rung.files]
+            found += [rung.expected for rung in tower.rungs]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
+            found += [tower.golden.ids] if tower.golden.ids is not None else []
         return found
 
     def save(self) -> None:
@@ -216,6 +265,8 @@ def _to_json(bundle: Bundle) -> dict[str, Any]:
         "text": _tower_to_json(bundle.text),
         "preprocess": asdict(bundle.preprocess),
         "tokenizer": {**bundle.tokenizer.to_json(), "record": asdict(bundle.tokenizer_file)},
+        "token_table": asdict(bundle.token_table),
+        "no_match": None if bundle.no_match is None else asdict(bundle.no_match),
         "sample": asdict(bundle.sample),
         "parity": {name: _parity_to_json(bundle.tower(name).rungs[0]) for name in TOWERS},
         "tools": bundle.tools,
@@ -247,6 +298,8 @@ def _from_json(directory: Path, data: dict[str, Any]) -> Bundle:
         preprocess=Preprocess.from_json(data["preprocess"]),
         tokenizer=TokenizerSpec.from_json(tokenizer),
         tokenizer_file=tokenizer_file,
+        token_table=_table_from_json(data["token_table"]),
+        no_match=None if data["no_match"] is None else NoMatch(**data["no_match"]),
         sample=FileRecord(**data["sample"]),
         tools=data["tools"],
     )
@@ -261,8 +314,13 @@ def _tower_from_json(data: dict[str, Any]) -> Tower:
             inputs={name: FileRecord(**record) for name, record in golden["inputs"].items()},
             embeddings=FileRecord(**golden["embeddings"]),
             texts=tuple(golden["texts"]),
+            ids=None if golden["ids"] is None else FileRecord(**golden["ids"]),
         ),
     )
+
+
+def _table_from_json(data: dict[str, Any]) -> TableRecord:
+    return TableRecord(FileRecord(**data["file"]), data["tokens"], data["width"])
 
 
 def _rung_from_json(data: dict[str, Any]) -> Rung:
@@ -274,6 +332,7 @@ def _rung_from_json(data: dict[str, Any]) -> Rung:
             "inputs": tuple(_spec_from_json(spec) for spec in data["inputs"]),
             "outputs": tuple(_spec_from_json(spec) for spec in data["outputs"]),
             "parity": None if parity is None else Parity(**parity),
+            "expected": FileRecord(**data["expected"]),
             "notes": tuple(data["notes"]),
         }
     )

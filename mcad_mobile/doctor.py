@@ -1,9 +1,12 @@
-"""What of the optional tools is installed here."""
+"""What of the optional tools is installed here, and what this processor makes of a bundle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcad_mobile import processor
+from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.errors import McadError
 from mcad_mobile.versions import version_of
 
 _SEARCH = "search, index"
@@ -11,7 +14,6 @@ _SEARCH = "search, index"
 _TOOLS = (
     ("numpy", "everything", ""),
     ("onnxruntime", "towers on the CPU", ""),
-    ("tokenizers", _SEARCH, ""),
     ("faiss-cpu", "search of large indexes, faster", "fast"),
     ("pillow", "reading photos", ""),
     ("pillow-heif", "HEIC photos", "heic"),
@@ -44,14 +46,48 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Every tool that some verb can use, in the order of need."""
+    """The processor, and every tool that some verb can use, in the order of need."""
     return [
+        _examine_processor(),
         *(
             Finding(tool, version_of(tool), needed_for, _how_to_get(tool, extra))
             for tool, needed_for, extra in _TOOLS
         ),
         *_examine_android(),
     ]
+
+
+def examine_bundle(bundle: Bundle) -> list[Finding]:
+    """The self-test of each rung of a bundle on this machine: its worst cosine to what its file
+    says, or why it does not serve here."""
+    from mcad_mobile.runtimes import load_rung, why_not
+    from mcad_mobile.runtimes.agreement import agreement, disagreement, golden_inputs
+
+    found = []
+    for name in TOWERS:
+        for rung in bundle.tower(name).rungs:
+            passed, why = None, why_not(rung)
+            if why is None:
+                try:
+                    tower = load_rung(bundle, rung)
+                    worst = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
+                    why = disagreement(worst)
+                    passed = f"cosine {worst:.4f} by {tower.arithmetic}" if why is None else None
+                except McadError as error:
+                    why = error.what
+            tool = f"{name} tower {rung.runtime} {rung.precision}"
+            found.append(Finding(tool, passed, f"search, index with {bundle.name}", why or ""))
+    return found
+
+
+def _examine_processor() -> Finding:
+    try:
+        from mcad_mobile.runtimes.saturation import saturates
+
+        kernels = "exact 8-bit kernels, slower" if saturates() else "fast 8-bit kernels"
+    except ImportError:
+        kernels = "8-bit kernels not tried: onnxruntime is missing"
+    return Finding("processor", f"{processor.summary()}; {kernels}", "everything", "")
 
 
 def _examine_android() -> list[Finding]:

@@ -16,7 +16,8 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.query import Part, compose, match_threshold
-from mcad_mobile.runtimes import LoadedTower, choose_rung, load_rung, normalize
+from mcad_mobile.runtimes import Climbed, LoadedTower, climb, normalize
+from mcad_mobile.text.rows import TokenTable
 from mcad_mobile.tokenize import Tokenizer, Tokens
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Found:
     than the text tower takes, and its end was not read. `simulated`: the text tower ran on a
     simulator, and its milliseconds say nothing of the chip. `threshold`: the score from which a
     photo is a match for these words and not just the nearest there is; None for other queries than
-    one text, which it was not measured for."""
+    one text, and for students for which it was not measured."""
 
     query: str
     results: list[Result]
@@ -46,30 +47,62 @@ class Found:
 
 
 class SearchEngine:
-    """Embeds words and photos with the bundle's towers, each loaded when it is first needed.
+    """Embeds words and photos with the bundle's towers, each loaded when it is first needed, and
+    tested before it is used: a rung that gives other embeddings on this machine than its file says
+    is left out, and `warn` hears why.
 
     `runtime` names one ("onnx", "litert", "qnn": simulated); without it, the best rung that this
-    machine runs natively.
+    machine runs natively. `fastest`: see climb(), for the image tower.
     """
 
-    def __init__(self, bundle: Bundle, *, runtime: str | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        runtime: str | None = None,
+        threads: int = 1,
+        fastest: bool = False,
+        warn: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         self.bundle = bundle
         self.runtime = runtime
         self.threads = threads
+        self._fastest = fastest
+        self._warn = warn
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         return Tokenizer(self.bundle.tokenizer, self.bundle.directory)
 
     @cached_property
-    def text_tower(self) -> LoadedTower:
-        rung = choose_rung(self.bundle, "text", self.runtime)
-        return load_rung(self.bundle, rung, self.threads)
+    def token_table(self) -> TokenTable:
+        table = self.bundle.token_table
+        return TokenTable(self.bundle.path(table.file), table.tokens, table.width)
 
     @cached_property
+    def text_rung(self) -> Climbed:
+        return climb(
+            self.bundle, "text", runtime=self.runtime, threads=self.threads, warn=self._warn
+        )
+
+    @cached_property
+    def image_rung(self) -> Climbed:
+        return climb(
+            self.bundle,
+            "image",
+            runtime=self.runtime,
+            threads=self.threads,
+            fastest=self._fastest,
+            warn=self._warn,
+        )
+
+    @property
+    def text_tower(self) -> LoadedTower:
+        return self.text_rung.tower
+
+    @property
     def image_tower(self) -> LoadedTower:
-        rung = choose_rung(self.bundle, "image", self.runtime)
-        return load_rung(self.bundle, rung, self.threads)
+        return self.image_rung.tower
 
     def embed_text(self, text: str) -> NDArray[np.float32]:
         """One text -> [dim] float32 of unit length. QueryError if it is empty."""
@@ -85,7 +118,11 @@ class SearchEngine:
         return embedding
 
     def _embed_tokens(self, tokens: Tokens) -> NDArray[np.float32]:
-        inputs = {"input_ids": tokens.ids[None], "attention_mask": tokens.mask[None]}
+        inputs = {
+            "token_rows": self.token_table(tokens.ids)[None],
+            "attention_mask": tokens.mask[None],
+            "pooling": tokens.pooling[None],
+        }
         embedding: NDArray[np.float32] = normalize(self.text_tower(inputs))[0]
         return embedding
 
@@ -115,6 +152,7 @@ class SearchEngine:
         photos = [part.what for part in parts if isinstance(part.what, Path)]
         # Loaded before the clock starts.
         tokenizer = self.tokenizer if texts else None
+        _ = self.token_table
         simulated = self.text_tower.simulated if texts else False
         background = self.background
         started = time.perf_counter()
@@ -150,7 +188,15 @@ class SearchEngine:
             },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated,
-            threshold=match_threshold(query, background, index.photos) if plain else None,
+            threshold=self._threshold(query, index) if plain else None,
+        )
+
+    def _threshold(self, query: NDArray[np.float32], index: PhotoIndex) -> float | None:
+        measured = self.bundle.no_match
+        if measured is None:
+            return None
+        return match_threshold(
+            query, self.background, index.photos, measured.margin, measured.per_log_n
         )
 
     def _embedding_of(self, index: PhotoIndex, photo: Path) -> NDArray[np.float32]:

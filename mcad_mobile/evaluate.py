@@ -14,7 +14,7 @@ from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.runtimes import normalize
 
 if TYPE_CHECKING:
-    from mcad_mobile.students.mcad import Student
+    from mcad_mobile.students.protocol import Student
 
 Progress = Callable[[str, int, int], None]
 
@@ -85,17 +85,19 @@ def evaluate_student(
     """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
     import torch
 
-    @torch.no_grad()
-    def embed_photo(path: Path) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(student.config.preprocess(path)[None])
-        embedding: NDArray[np.float32] = normalize(student.image(pixels).numpy())[0]
-        return embedding
+    image, text = student.tower("image"), student.tower("text")
 
     @torch.no_grad()
-    def embed_text(text: str) -> NDArray[np.float32]:
-        ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch([text]))
-        embedding: NDArray[np.float32] = normalize(student.text(ids, mask).numpy())[0]
-        return embedding
+    def embedding(tower: torch.nn.Module, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = tower(*(torch.from_numpy(value) for value in inputs)).numpy()
+        unit: NDArray[np.float32] = normalize(found)[0]
+        return unit
+
+    def embed_photo(path: Path) -> NDArray[np.float32]:
+        return embedding(image, student.preprocess(path)[None])
+
+    def embed_text(query: str) -> NDArray[np.float32]:
+        return embedding(text, *student.read([query]).inputs().values())
 
     return evaluate(photos, embed_photo, embed_text, progress)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,21 +27,39 @@ _HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 class Preprocess:
     """How a photo becomes a tower's input.
 
-    `resize` is "squash" (the whole photo, both sides to `size`: nothing at the edges is lost to
-    search) or "shortest" (shorter side to `size`, then the centre square). Both average over the
-    pixels that shrink into one (Pillow's antialiased filters). Then (value / 255 - mean) / std
-    for each of R, G, B.
+    `resize` is "squash" (the whole photo, both sides to `resize_to`: nothing at the edges is lost
+    to search), "shortest" (shorter side to `resize_to`, then the centre square of `size`) or
+    "longest" (longer side to `size`, the rest of the square in colour `fill`). All average over the
+    pixels that shrink into one (Pillow's antialiased filters). Then (value / 255 - mean) / std for
+    each of R, G, B.
+
+    `resize_to` is `size` if it is not given. `centre` tells where a square starts when an odd
+    number of pixels is left over: "floor" as transformers does, "round" as torchvision (to even).
     """
 
     size: int
-    resize: Literal["squash", "shortest"]
+    resize: Literal["squash", "shortest", "longest"]
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize_to: int | None = None
+    centre: Literal["floor", "round"] = "floor"
+    fill: tuple[int, int, int] = (0, 0, 0)
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Preprocess:
-        return Preprocess(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+        colours: dict[str, Any] = {
+            name: tuple(data[name]) for name in ("mean", "std", "fill") if name in data
+        }
+        return Preprocess(**(data | colours))
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields that are at their defaults are left out."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
 
     def pixels(self, image: Image.Image) -> NDArray[np.float32]:
         """An opened image, upright and RGB -> [3, size, size] float32."""
@@ -52,20 +70,46 @@ class Preprocess:
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
         """A photo file -> [3, size, size] float32. PhotoError if it cannot be decoded."""
-        return self.pixels(open_photo(path, at_least=self.size))
+        return self.pixels(open_photo(path, at_least=self.resize_to or self.size))
 
     def _resized(self, image: Image.Image) -> Image.Image:
         from PIL import Image
 
+        side = self.resize_to or self.size
         resample = Image.Resampling[self.interpolation.upper()]
-        if self.resize == "squash":
-            return image.resize((self.size, self.size), resample)
-        width, height = image.size
-        scale = self.size / min(width, height)
-        width, height = round(width * scale), round(height * scale)
-        left, top = (width - self.size) // 2, (height - self.size) // 2
-        box = (left, top, left + self.size, top + self.size)
-        return image.resize((width, height), resample).crop(box)
+        # Across, then down: Pillow 13 chooses the order by the photo's shape, older ones do not,
+        # and the rounding between the two would differ from theirs, and from Java's.
+        width, height = _scaled(image.size, self.resize, side)
+        small = image.resize((width, image.height), resample).resize((width, height), resample)
+        if small.size == (self.size, self.size):
+            return small
+        left, top = (_start(length - self.size, self.centre) for length in small.size)
+        if self.resize != "longest":
+            return small.crop((left, top, left + self.size, top + self.size))
+        square = Image.new("RGB", (self.size, self.size), self.fill)
+        square.paste(small, (-left, -top))
+        return square
+
+
+def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:
+    """Width and height that a photo is resized to: torchvision's (`_compute_resized_output_size`),
+    and open_clip's for "longest" (`ResizeKeepRatio`)."""
+    width, height = size
+    if resize == "squash":
+        return side, side
+    if resize == "longest":
+        ratio = max(height / side, width / side)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+    short, long = sorted(size)
+    longer = int(side * long / short)
+    return (side, longer) if width <= height else (longer, side)
+
+
+def _start(spare: int, centre: str) -> int:
+    """Where a square starts in what has `spare` pixels more; below 0 where it has less."""
+    if spare < 0:
+        return -(-spare // 2)
+    return round(spare / 2) if centre == "round" else spare // 2
 
 
 def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:

@@ -10,14 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile import exact
 from mcad_mobile.errors import QueryError
 
 F32 = NDArray[np.float32]
-
-# How far the best photo of N must lie above what the query scores with photos at large:
-# _MARGIN + _MARGIN_PER_LOG_N * ln N. Measured by benchmarks/no_match.py, with the error rates.
-_MARGIN = 0.210
-_MARGIN_PER_LOG_N = 0.0384
 
 
 @dataclass(frozen=True)
@@ -39,9 +35,9 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
         return embeddings[0]
     total = np.zeros(len(embeddings[0]), np.float32)
     for embedding, weight in zip(embeddings, weights, strict=True):
-        spread = float((background @ embedding).std())
+        spread = float(exact.dot(background, embedding).std())
         total += embedding * np.float32(weight / max(spread, 1e-3))
-    length = float(np.linalg.norm(total))
+    length = float(np.sqrt(np.square(total, dtype=np.float64).sum()))
     if length < 1e-3:
         raise QueryError(
             "The parts of the query cancel out.", "Ask for something else than you exclude."
@@ -49,11 +45,14 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
     return total / np.float32(length)
 
 
-def match_threshold(query: F32, background: F32, photos: int) -> float:
+def match_threshold(
+    query: F32, background: F32, photos: int, margin: float, per_log_n: float
+) -> float:
     """Return the cosine from which one of `photos` photos is worth calling a match for words.
 
     Words differ in how much they score with any photo at all, so that comes first: the mean cosine
-    of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance.
+    of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance:
+    `margin` and `per_log_n` are the student's (bundle.NoMatch).
     """
-    at_large = float((background @ query).mean())
-    return at_large + _MARGIN + _MARGIN_PER_LOG_N * math.log(max(photos, 1))
+    at_large = float(exact.dot(background, query).mean())
+    return at_large + margin + per_log_n * math.log(max(photos, 1))

@@ -240,7 +240,7 @@ def _embed_all(
             elif read.pixels is None:
                 batch.touch(read)
             else:
-                batch.add(read, engine.embed_pixels(read.pixels))
+                batch.add(read, engine.embed_pixels(read.pixels), str(engine.image_rung))
             done += 1
             progress(done)
     finally:
@@ -273,9 +273,11 @@ class _Batch:
         self._since = time.monotonic()
         self._added: list[tuple[_Read, NDArray[np.float32]]] = []
         self._touched: list[_Read] = []
+        self._arithmetic = ""
 
-    def add(self, read: _Read, embedding: NDArray[np.float32]) -> None:
+    def add(self, read: _Read, embedding: NDArray[np.float32], arithmetic: str) -> None:
         self._added.append((read, embedding))
+        self._arithmetic = arithmetic
         self._commit_if_due()
 
     def touch(self, read: _Read) -> None:
@@ -297,6 +299,7 @@ class _Batch:
                         np.stack([embedding for _, embedding in added]),
                         np.array([read.stamp for read, _ in added], np.uint32),
                     )
+                    writer.filled_by(self._arithmetic)
                 writer.move([(read.path, read.path, read.stamp) for read in touched])
             self._result.added += sum(not read.known for read, _ in added)
             self._result.changed += sum(read.known for read, _ in added)

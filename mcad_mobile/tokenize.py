@@ -1,4 +1,4 @@
-"""Text -> token ids [L] int32 and mask [L] float32, by Hugging Face's `tokenizers`."""
+"""Text -> token ids, mask and pooling weights [L], as a text tower takes them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,31 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.errors import BundleError, QueryError
+from mcad_mobile.errors import QueryError
+from mcad_mobile.text.encode import Encoder
+from mcad_mobile.text.table import Table
+
+Pool = Literal["eos", "first", "last", "mean"]
 
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """What a tokenizer needs beside its vocabulary file. `length` counts the specials."""
+    """What a tokenizer needs beside its file.
 
-    kind: Literal["wordpiece"]
+    `file` is one of text/table.py. `length` counts what frames a text. `pad_left`: padding comes
+    before the text.
+    `attends_to_padding`: the tower sees padding as it sees words, and the mask is all ones.
+    `pool` tells which states become the embedding: at the first token with id `eos`, at the first
+    or the last position of the row, or the mean over the mask.
+    """
+
     file: str
     length: int
     pad: int
-    specials: dict[str, int]
-    lowercase: bool = True
+    pad_left: bool = False
+    attends_to_padding: bool = False
+    pool: Pool = "mean"
+    eos: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -33,57 +45,56 @@ class TokenizerSpec:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One text: ids [L] int32, mask [L] float32 (1 token, 0 padding), and whether the text was
-    longer than the tower takes."""
+    """One text: ids [L] int32, mask [L] float32 (1 where the tower looks, 0 where it does not),
+    pooling [L] float32 (weights of the states that become the embedding, of sum 1), and whether
+    the text was longer than the tower takes."""
 
     ids: NDArray[np.int32]
     mask: NDArray[np.float32]
+    pooling: NDArray[np.float32]
     truncated: bool
 
 
 class Tokenizer:
-    """WordPiece as BERT defines it: NFC clean-up, lower case, accents stripped, [CLS] ... [SEP]."""
+    """A text to a row of tokens. `file` is the folder that the spec's file lies in, or that file's
+    bytes. BundleError if it cannot be read."""
 
-    def __init__(self, spec: TokenizerSpec, directory: Path) -> None:
-        from tokenizers import Tokenizer as Backend
-        from tokenizers.models import WordPiece
-        from tokenizers.normalizers import BertNormalizer
-        from tokenizers.pre_tokenizers import BertPreTokenizer
-        from tokenizers.processors import TemplateProcessing
-
-        if spec.kind != "wordpiece":
-            raise BundleError(
-                f"Tokenizer kind {spec.kind!r} is not one that this version reads (wordpiece).",
-                "Update mcad-mobile, or export the bundle again.",
-            )
+    def __init__(self, spec: TokenizerSpec, file: Path | bytes) -> None:
         self.spec = spec
-        # from_file keeps the vocabulary out of Python, whose copy of it would stay in the heap.
-        model = WordPiece.from_file(
-            str(directory / spec.file), unk_token="[UNK]", max_input_chars_per_word=100
-        )
-        backend = Backend(model)
-        backend.normalizer = BertNormalizer(lowercase=spec.lowercase)
-        backend.pre_tokenizer = BertPreTokenizer()
-        backend.post_processor = TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            special_tokens=[(name, spec.specials[name]) for name in ("[CLS]", "[SEP]")],
-        )
-        self._backend = backend
+        mapped = Table.open(file / spec.file) if isinstance(file, Path) else Table(file, spec.file)
+        self._encode = Encoder(mapped)
 
     def __call__(self, text: str) -> Tokens:
-        """QueryError if `text` holds nothing but space; a text that is too long is cut."""
+        """QueryError if `text` holds nothing but space, or bytes that the locale could not decode;
+        a text that is too long is cut."""
         if not text.strip():
             raise QueryError(f"The query {text!r} is empty.", "Write what the photo shows.")
-        length = self.spec.length
-        found = self._backend.encode(text).ids
-        truncated = len(found) > length
-        if truncated:
-            found = [*found[: length - 1], self.spec.specials["[SEP]"]]
-        ids = np.full(length, self.spec.pad, np.int32)
-        ids[: len(found)] = found
-        mask = np.zeros(length, np.float32)
-        mask[: len(found)] = 1
-        return Tokens(ids, mask, truncated)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise QueryError(
+                f"The query {text!r} holds bytes that are no text.",
+                "Write it as the locale says (LC_ALL=C.UTF-8: in UTF-8).",
+            )
+        spec, encode = self.spec, self._encode
+        room = spec.length - len(encode.before) - len(encode.after)
+        found = encode(text, room)
+        row = [*encode.before, *found[:room], *encode.after]
+        padding, words = [spec.pad] * (spec.length - len(row)), len(row)
+        seen = [1.0] * words
+        unseen = [1.0 if spec.attends_to_padding else 0.0] * len(padding)
+        ids = np.array([*padding, *row] if spec.pad_left else row + padding, np.int32)
+        mask = np.array([*unseen, *seen] if spec.pad_left else seen + unseen, np.float32)
+        return Tokens(ids, mask, self._pooling(ids, mask), len(found) > room)
+
+    def _pooling(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.spec.pool == "mean":
+            mean: NDArray[np.float32] = mask / np.float32(np.count_nonzero(mask))
+            return mean
+        pooling = np.zeros(len(ids), np.float32)
+        if self.spec.pool == "eos":
+            pooling[np.argmax(ids == self.spec.eos)] = 1
+        else:
+            pooling[0 if self.spec.pool == "first" else -1] = 1
+        return pooling
 
     def batch(self, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Texts -> ids [B, L] int32 and masks [B, L] float32."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# An arm64 Python with onnxruntime, for `bench --device emulator` and its tests: Debian packages and
+# An arm64 Python with onnxruntime and LiteRT, for `bench --device emulator` and its tests: Debian packages and
 # official aarch64 wheels, unpacked into one folder (350 MB). No root needed; Debian only.
 set -euo pipefail
 
@@ -22,7 +22,7 @@ for package in "$apt"/cache/archives/*.deb; do dpkg-deb --extract "$package" "$r
 rm -rf "$apt"
 
 interpreter=$(readlink "$root/usr/bin/python3")
-wheels=(numpy onnxruntime tokenizers pillow)
+wheels=(numpy onnxruntime pillow ai-edge-litert)
 # The versions of this machine, where it has them, so that parity compares like with like.
 constraints=$("$python" - "${wheels[@]}" <<'END'
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # System packages for Debian and Ubuntu: what pip cannot bring. Needs root, or sudo.
-# With the argument `tests`, also what only the tests need: a real adbd, a browser, an arm64 emulator.
+# With the argument `tests`, also what only the tests need: a real adbd, a browser, emulators, locales.
 set -euo pipefail
 
 # libatomic1 and libstdc++6 are what Qualcomm's compiler links to.
@@ -11,7 +11,7 @@ if ! command -v javac >/dev/null; then packages+=(default-jdk-headless); fi
 if ! command -v npm >/dev/null; then packages+=(npm); fi
 packages+=(adb)  # bench --device adb
 if [ "${1:-}" = tests ]; then
-    packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core)
+    packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
 python=${PYTHON:-$(command -v python3.11 || command -v python3)}

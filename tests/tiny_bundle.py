@@ -10,9 +10,21 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from mcad_mobile.bundle import Bundle, FileRecord, Golden, Parity, Rung, TensorSpec, Tower
+from mcad_mobile.bundle import (
+    Bundle,
+    FileRecord,
+    Golden,
+    NoMatch,
+    Parity,
+    Rung,
+    TableRecord,
+    TensorSpec,
+    Tower,
+)
 from mcad_mobile.preprocess import Preprocess
-from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.students.wordpiece import WordPieceConfig, wordpiece_file
+from mcad_mobile.text.rows import TokenTable, write_token_table
+from mcad_mobile.tokenize import Tokenizer
 
 SIZE = 32
 LENGTH = 16
@@ -57,32 +69,54 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     """Write a bundle of one ONNX rung a tower into `directory` and return it.
 
     Image tower: "pixels" [1, 3, 32, 32] float32 -> "image_embedding" [1, dim]. Text tower:
-    "input_ids" [1, 16] int32, "attention_mask" [1, 16] float32 -> "text_embedding" [1, dim].
+    "token_rows" [1, 16, dim], "attention_mask" [1, 16], "pooling" [1, 16], all float32 ->
+    "text_embedding" [1, dim].
     """
     directory.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
     vocabulary = _vocabulary()
     (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")
-    spec = TokenizerSpec(
+    words = WordPieceConfig(
         kind="wordpiece",
         file="vocab.txt",
         length=LENGTH,
         pad=0,
         specials={name: number for number, name in enumerate(SPECIALS)},
     )
-    ids, mask = Tokenizer(spec, directory).batch(list(TEXTS))
+    spec, table = wordpiece_file(words, directory)
+    (directory / spec.file).write_bytes(table)
+    (directory / "vocab.txt").unlink()
+    read = [Tokenizer(spec, directory)(text) for text in TEXTS]
+    ids, mask, pooling = (
+        np.stack([getattr(tokens, part) for tokens in read]) for part in ("ids", "mask", "pooling")
+    )
     pixels = random.uniform(-1, 1, (4, 3, SIZE, SIZE)).astype(np.float32)
     image_weight = _normal(random, 3 * SIZE * SIZE, dim)
-    token_table, text_weight = _normal(random, len(vocabulary), dim), _normal(random, dim, dim)
+    table_values, text_weight = _normal(random, len(vocabulary), dim), _normal(random, dim, dim)
+    write_token_table(directory / "token_table.bin", table_values)
+    rows = TokenTable(directory / "token_table.bin", len(vocabulary), dim)(ids)
 
     _save_image_tower(directory / "image.onnx", image_weight)
-    _save_text_tower(directory / "text.onnx", token_table, text_weight)
+    _save_text_tower(directory / "text.onnx", text_weight)
     images = pixels.reshape(len(pixels), -1) @ image_weight
-    weights = mask / mask.sum(1, keepdims=True)
-    texts = np.einsum("bl,bld->bd", weights, token_table[ids]) @ text_weight
+    texts = np.einsum("bl,bld->bd", pooling * mask, rows) @ text_weight
     sample = np.random.default_rng(8).normal(size=(256, dim)).astype(np.float32)
     sample /= np.linalg.norm(sample, axis=1, keepdims=True)
 
+    image_golden = Golden(
+        inputs={"pixels": _array(directory, "golden-pixels.npy", pixels)},
+        embeddings=_array(directory, "golden-images.npy", images),
+    )
+    text_golden = Golden(
+        inputs={
+            "token_rows": _array(directory, "golden-rows.npy", rows),
+            "attention_mask": _array(directory, "golden-mask.npy", mask),
+            "pooling": _array(directory, "golden-pooling.npy", pooling),
+        },
+        embeddings=_array(directory, "golden-texts.npy", texts),
+        texts=TEXTS,
+        ids=_array(directory, "golden-ids.npy", ids),
+    )
     bundle = Bundle(
         directory=directory,
         name="tiny",
@@ -97,12 +131,10 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
                     "image.onnx",
                     (TensorSpec("pixels", "float32", (1, 3, SIZE, SIZE), "NCHW"),),
                     TensorSpec("image_embedding", "float32", (1, dim), "ND"),
+                    image_golden.embeddings,
                 ),
             ),
-            golden=Golden(
-                inputs={"pixels": _array(directory, "golden-pixels.npy", pixels)},
-                embeddings=_array(directory, "golden-images.npy", images),
-            ),
+            golden=image_golden,
         ),
         text=Tower(
             rungs=(
@@ -110,20 +142,15 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
                     directory,
                     "text.onnx",
                     (
-                        TensorSpec("input_ids", "int32", (1, LENGTH), "NL"),
+                        TensorSpec("token_rows", "float32", (1, LENGTH, dim), "NLW"),
                         TensorSpec("attention_mask", "float32", (1, LENGTH), "NL"),
+                        TensorSpec("pooling", "float32", (1, LENGTH), "NL"),
                     ),
                     TensorSpec("text_embedding", "float32", (1, dim), "ND"),
+                    text_golden.embeddings,
                 ),
             ),
-            golden=Golden(
-                inputs={
-                    "input_ids": _array(directory, "golden-ids.npy", ids),
-                    "attention_mask": _array(directory, "golden-mask.npy", mask),
-                },
-                embeddings=_array(directory, "golden-texts.npy", texts),
-                texts=TEXTS,
-            ),
+            golden=text_golden,
         ),
         preprocess=Preprocess(
             size=SIZE,
@@ -133,7 +160,11 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
             std=(0.5, 0.5, 0.5),
         ),
         tokenizer=spec,
-        tokenizer_file=FileRecord.of(directory, directory / "vocab.txt"),
+        tokenizer_file=FileRecord.of(directory, directory / spec.file),
+        token_table=TableRecord(
+            FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim
+        ),
+        no_match=NoMatch(0.21, 0.0384),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
     )
@@ -153,25 +184,33 @@ def text_rung_that_fails(bundle: Bundle) -> Rung:
 
 
 def text_rung_of_integers(bundle: Bundle) -> Rung:
-    """A text tower that loads and runs, and puts out what is no embedding: token ids."""
-    nodes = [helper.make_node("Identity", ["input_ids"], ["text_embedding"])]
+    """A text tower that loads and runs, and puts out what is no embedding: whole numbers."""
+    nodes = [helper.make_node("Cast", ["pooling"], ["text_embedding"], to=TensorProto.INT32)]
     return _odd_rung(bundle, "integers.onnx", nodes, TensorProto.INT32)
 
 
 def _odd_rung(bundle: Bundle, file: str, nodes: list[onnx.NodeProto], kind: int) -> Rung:
     rung, path = bundle.text.rungs[0], bundle.directory / file
-    inputs = [
-        helper.make_tensor_value_info("input_ids", TensorProto.INT32, [1, LENGTH]),
-        helper.make_tensor_value_info("attention_mask", TensorProto.FLOAT, [1, LENGTH]),
-    ]
     output = helper.make_tensor_value_info("text_embedding", kind, None)
     last = [numpy_helper.from_array(np.array([-1], np.int64), "last")]
-    graph = helper.make_graph(nodes, path.stem, inputs, [output], last)
+    graph = helper.make_graph(nodes, path.stem, _text_inputs(bundle.dim), [output], last)
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path
     )
     files = (FileRecord.of(bundle.directory, path),)
     return replace(rung, files=files, precision="w8a8", total_nodes=len(nodes))
+
+
+def _text_inputs(width: int) -> list[onnx.ValueInfoProto]:
+    shapes = {
+        "token_rows": [1, LENGTH, width],
+        "attention_mask": [1, LENGTH],
+        "pooling": [1, LENGTH],
+    }
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
 
 
 def _vocabulary() -> list[str]:
@@ -189,7 +228,13 @@ def _array(directory: Path, name: str, values: NDArray[np.generic]) -> FileRecor
     return FileRecord.of(directory, directory / name)
 
 
-def _rung(directory: Path, file: str, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> Rung:
+def _rung(
+    directory: Path,
+    file: str,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    expected: FileRecord,
+) -> Rung:
     model = onnx.load(directory / file)
     return Rung(
         runtime="onnx",
@@ -198,6 +243,7 @@ def _rung(directory: Path, file: str, inputs: tuple[TensorSpec, ...], output: Te
         inputs=inputs,
         outputs=(output,),
         total_nodes=len(model.graph.node),
+        expected=expected,
         parity=Parity(inputs=4, cosine_mean=1.0, cosine_min=1.0),
     )
 
@@ -211,30 +257,17 @@ def _save_image_tower(path: Path, weight: NDArray[np.float32]) -> None:
     _save_model(path, nodes, inputs, "image_embedding", {"weight": weight})
 
 
-def _save_text_tower(
-    path: Path, token_table: NDArray[np.float32], weight: NDArray[np.float32]
-) -> None:
-    """Mean of the tokens that are not padding, then a linear map."""
+def _save_text_tower(path: Path, weight: NDArray[np.float32]) -> None:
+    """The rows by their pooling weights, where the mask says so, then a linear map."""
     nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
-        helper.make_node("ReduceSum", ["attention_mask", "last"], ["count"], keepdims=1),
-        helper.make_node("Div", ["attention_mask", "count"], ["weights"]),
+        helper.make_node("Mul", ["attention_mask", "pooling"], ["weights"]),
         helper.make_node("Unsqueeze", ["weights", "middle"], ["row"]),
-        helper.make_node("MatMul", ["row", "tokens"], ["mean_row"]),
+        helper.make_node("MatMul", ["row", "token_rows"], ["mean_row"]),
         helper.make_node("Squeeze", ["mean_row", "middle"], ["mean"]),
         helper.make_node("MatMul", ["mean", "weight"], ["text_embedding"]),
     ]
-    inputs = [
-        helper.make_tensor_value_info("input_ids", TensorProto.INT32, [1, LENGTH]),
-        helper.make_tensor_value_info("attention_mask", TensorProto.FLOAT, [1, LENGTH]),
-    ]
-    constants = {
-        "table": token_table,
-        "weight": weight,
-        "last": np.array([-1], np.int64),
-        "middle": np.array([1], np.int64),
-    }
-    _save_model(path, nodes, inputs, "text_embedding", constants)
+    constants = {"weight": weight, "middle": np.array([1], np.int64)}
+    _save_model(path, nodes, _text_inputs(len(weight)), "text_embedding", constants)
 
 
 def _save_model(

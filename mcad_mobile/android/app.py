@@ -17,7 +17,7 @@ from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.sources import android_demo
 from mcad_mobile.android.toolchain import AAPT2, JAVA, framework, run
-from mcad_mobile.bundle import MANIFEST, Bundle, Tower
+from mcad_mobile.bundle import MANIFEST, Bundle, Rung, Tower
 from mcad_mobile.errors import BuildError
 
 TARGET_SDK = 36
@@ -53,7 +53,8 @@ def build_app(
 
     Signed with the debug key unless `key` is given. An Android App Bundle if `aab`. `aars` are
     Android archives to merge (a QNN runtime). Float rungs behind quantized ones stay out unless
-    `keep_float`: they are most of a bundle's bytes. Nothing stands at `out` unless all went well.
+    `keep_float`, or the quantized one was exported with low parity: they are most of a bundle's
+    bytes. Nothing stands at `out` unless all went well.
     Raises BuildError.
     """
     if out.suffix not in (".apk", ".aab") or (out.suffix == ".aab") != aab:
@@ -100,7 +101,7 @@ def _lean(bundle: Bundle, directory: Path, keep_float: bool) -> tuple[Bundle, li
                 left_out.append(f"{name} {rung.runtime} {rung.precision}")
             else:
                 kept.append(rung)
-                quantized |= rung.runtime == "onnx" and rung.precision != "fp32"
+                quantized |= rung.runtime == "onnx" and _is_enough(rung)
         if not kept:
             raise BuildError(
                 f"{bundle.directory} has no {name} tower that the app can run.",
@@ -117,6 +118,11 @@ def _lean(bundle: Bundle, directory: Path, keep_float: bool) -> tuple[Bundle, li
     packed.save()
     packed.verify()
     return packed, left_out
+
+
+def _is_enough(rung: Rung) -> bool:
+    """Whether a CPU rung needs no float one behind it."""
+    return rung.precision != "fp32" and not rung.low_parity
 
 
 def _assets(bundle: Bundle) -> list[Entry]:

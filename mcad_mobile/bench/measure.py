@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile import processor
 from mcad_mobile.errors import BenchError
 
 PERCENTILES = (50, 90, 99)
@@ -86,12 +87,15 @@ def pin(threads: int) -> list[int]:
 
 
 def device_facts() -> dict[str, Any]:
-    """What the numbers depend on, of this host: CPU, cores, architecture, memory (MiB), OS."""
+    """What the numbers depend on, of this host: CPU and its instruction sets, cores, architecture,
+    memory (MiB), OS."""
     import platform
 
+    told = processor.cpuinfo()
     return {
         "kind": "host",
-        "cpu": _cpu_model(),
+        "cpu": processor.model(told),
+        "instruction_sets": processor.instruction_sets(told),
         "cores": os.cpu_count() or 1,
         "arch": platform.machine(),
         "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20,
@@ -100,15 +104,6 @@ def device_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average_1m": round(os.getloadavg()[0], 2),
     }
-
-
-def _cpu_model() -> str:
-    """arm64 kernels print no model name there, only part numbers."""
-    for line in Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware", "CPU part"):
-            return value.strip()
-    return "unknown"
 
 
 def _os_name() -> str:

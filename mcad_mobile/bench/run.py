@@ -151,7 +151,12 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "tools": bundle.tools,
         "towers": {
             name: [
-                {"runtime": rung.runtime, "precision": rung.precision, "bytes": rung.bytes}
+                {
+                    "runtime": rung.runtime,
+                    "precision": rung.precision,
+                    "bytes": rung.bytes,
+                    "low_parity": rung.low_parity,
+                }
                 for rung in bundle.tower(name).rungs
             ]
             for name in TOWERS

@@ -29,7 +29,7 @@ STEP = "step: "  # how a line of standard error that announces a step begins
 STAGES = ("tokenize", "text", "scan", "rescore", "total")
 # What no phone loads: reported if something imported it after all, so that it is not measured
 # unnoticed.
-FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss")
+FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss", "tokenizers")
 
 
 class Steps:
@@ -66,9 +66,8 @@ def check(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
-    import numpy as np
-
     from mcad_mobile.runtimes import load_rung, why_not
+    from mcad_mobile.runtimes.agreement import golden_inputs
 
     rung = bundle.tower(name).rungs[number]
     tried = {"rung": number, "runtime": rung.runtime, "precision": rung.precision, "loaded": False}
@@ -77,10 +76,9 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
     if reason is not None and (spec.get("runtime") is None or rung.runtime == "qnn"):
         return {**tried, "why": reason}
     announce(checking(name, rung))
-    golden = bundle.tower(name).golden.inputs
-    inputs = {key: np.load(bundle.path(record)) for key, record in golden.items()}
     try:
-        embeddings = load_rung(bundle, rung, spec["threads"])(inputs)
+        tower = load_rung(bundle, rung, spec["threads"])
+        embeddings = tower(golden_inputs(bundle, name))
     except McadError as error:
         return {**tried, "why": error.what}
     except Exception as error:  # a runtime's own, which share no base: the next rung may run
@@ -88,7 +86,7 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
     return {
         **tried,
         "loaded": True,
-        "provider": "CPUExecutionProvider" if rung.runtime == "onnx" else "XNNPACK",
+        "provider": tower.arithmetic,
         "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # no other processor was offered
         "embeddings": embeddings.tolist(),
         **({"tokens": _tokens(bundle)} if name == "text" else {}),
@@ -105,7 +103,7 @@ def _tokens(bundle: Bundle) -> list[list[int]]:
 def _tools() -> dict[str, str]:
     from mcad_mobile.versions import tool_versions
 
-    return tool_versions(("numpy", "onnxruntime", "tokenizers", "pillow", "ai-edge-litert"))
+    return tool_versions(("numpy", "onnxruntime", "pillow", "ai-edge-litert"))
 
 
 def measure_search(spec: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.cli.output import BundleOption, JsonOption, print_json, progress_bar
+from mcad_mobile.cli.output import BundleOption, JsonOption, load_bundle, print_json, progress_bar
 
 _STEPS = 6  # about as many as a build announces
 
@@ -60,7 +59,7 @@ def app(
     from mcad_mobile.android.app import build_app
     from mcad_mobile.android.signing import own_key
 
-    loaded = Bundle.load(bundle)
+    loaded = load_bundle(bundle)
     key = None if keystore is None else own_key(keystore, key_alias)
     done = 0
     with progress_bar() as advance:

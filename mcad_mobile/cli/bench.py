@@ -21,6 +21,7 @@ from mcad_mobile.cli.output import (
     RuntimeOption,
     ThreadsOption,
     aihub_jobs,
+    load_bundle,
     print_json,
 )
 from mcad_mobile.cli.report import (
@@ -145,7 +146,7 @@ def bench(
     _check_options(context, device.partition(":")[0])
     check_report(report)
     before = read_baseline(baseline)
-    loaded = Bundle.load(bundle)
+    loaded = load_bundle(bundle)
     towers = open_tower_device(
         device,
         ledger=jobs or aihub_jobs(bundle),

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
-from mcad_mobile.cli.output import JsonOption, print_json, print_table
-from mcad_mobile.doctor import examine
+import typer
+
+from mcad_mobile.cli.output import JsonOption, load_bundle, print_json, print_table
+from mcad_mobile.doctor import examine, examine_bundle
 
 
-def doctor(json: JsonOption = False) -> None:
-    """Say what is installed, what each tool is needed for, and how to get what is missing."""
+def doctor(
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", "-b", help="Also test each rung of this bundle on this machine."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what is installed, what each tool is needed for, and how to get what is missing.
+
+    With a bundle, each of its rungs embeds the golden inputs, and is compared with what its file
+    says: a rung that this processor gets wrong is named, with the reason.
+
+    \b
+      mcad-mobile doctor
+      mcad-mobile doctor --bundle build/sd
+    """
     findings = examine()
+    if bundle is not None:
+        findings += examine_bundle(load_bundle(bundle))
     if json:
         print_json([asdict(finding) for finding in findings])
         return

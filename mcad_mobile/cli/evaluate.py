@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import (
     JsonOption,
     RuntimeOption,
     ThreadsOption,
+    load_bundle,
     print_json,
     print_table,
     progress_bar,
+    warn,
 )
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
@@ -27,7 +28,8 @@ def evaluate(
         Path, typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/.")
     ],
     student: Annotated[
-        str | None, typer.Option("--student", help="A student's folder. Default: mcad-s.")
+        str | None,
+        typer.Option("--student", help="As `export` takes it. Default: mcad-s."),
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", "-b", help="Evaluate this bundle's towers instead.")
@@ -48,7 +50,7 @@ def evaluate(
     photos = load_captions(data, split)
     with progress_bar() as advance:
         if bundle is not None:
-            engine = SearchEngine(Bundle.load(bundle), runtime=runtime, threads=threads)
+            engine = SearchEngine(load_bundle(bundle), runtime=runtime, threads=threads, warn=warn)
             result = run(photos, engine.embed_photo, engine.embed_text, advance)
         else:
             from mcad_mobile.students.load import load_student

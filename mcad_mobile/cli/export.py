@@ -37,7 +37,12 @@ def export(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or a bundle.")],
     student: Annotated[
-        str | None, typer.Option("--student", help="A student's folder. Default: mcad-s.")
+        str | None,
+        typer.Option(
+            "--student",
+            help="A folder that `distill` wrote, open_clip:NAME[:TAG|FILE], or hf:NAME_OR_FOLDER "
+            "(CLIP, SigLIP, MobileCLIP ...). Default: mcad-s.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -72,6 +77,7 @@ def export(
     \b
       mcad-mobile export --target snapdragon --out build/sd
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
+      mcad-mobile export --student open_clip:MobileCLIP2-S0:dfndr2b -t snapdragon -o build/s0
     """
     chip = find_target(target)
     if via is not None and (via.partition(":")[0] != "aihub" or chip.family != "snapdragon"):

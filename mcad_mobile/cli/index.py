@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -10,17 +9,19 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import (
     BundleOption,
     IndexOption,
     JsonOption,
     RuntimeOption,
     default_index,
+    load_bundle,
     print_json,
     printable,
     progress_bar,
+    warn,
 )
+from mcad_mobile.cores import allowed_cores
 from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
@@ -39,7 +40,7 @@ def index(
     runtime: RuntimeOption = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="CPU threads. Default: one a core."),
+        typer.Option("--threads", min=1, help="CPU threads. Default: one a core it may use."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -54,13 +55,20 @@ def index(
       mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
     """
     started = time.perf_counter()
-    loaded = Bundle.load(bundle)
+    loaded = load_bundle(bundle)
     directory = index or default_index(bundle)
     exists = PhotoIndex.exists(directory)
     if not exists and not has_photos(photos):
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
     photo_index = (open_index if exists else create_index)(loaded, directory)
-    engine = SearchEngine(loaded, runtime=runtime, threads=threads or os.cpu_count() or 1)
+    engine = SearchEngine(
+        loaded,
+        runtime=runtime,
+        threads=threads or allowed_cores(),
+        fastest=True,
+        warn=warn,
+    )
+    filler = engine.image_rung  # loaded and tested before any photo is
     with progress_bar() as advance:
         result = sync_folder(
             engine,
@@ -74,6 +82,7 @@ def index(
         "index": str(directory),
         **asdict(result),
         "photos": photo_index.photos,
+        "filled_by": str(filler),
         "bytes_per_photo": photo_index.bytes_per_photo,
         "photos_per_s": round((result.added + result.changed) / seconds, 2),
     }

@@ -26,6 +26,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mcad_mobile.bundle import Bundle
+
 BundleOption = Annotated[
     Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
 ]
@@ -49,6 +51,18 @@ class Advance(Protocol):
     """How much of a step is done. `left`: seconds, where they are known better than by the rate."""
 
     def __call__(self, step: str, done: int, total: int, left: float | None = None, /) -> None: ...
+
+
+def warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """A bundle, its files checked. What was accepted at its export is said again."""
+    bundle = Bundle.load(directory)
+    for sentence in bundle.low_parity():
+        warn(sentence)
+    return bundle
 
 
 def print_json(document: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import (
     BundleOption,
     IndexOption,
@@ -17,8 +16,10 @@ from mcad_mobile.cli.output import (
     RuntimeOption,
     ThreadsOption,
     default_index,
+    load_bundle,
     print_json,
     printable,
+    warn,
 )
 from mcad_mobile.engine import SearchEngine, open_index
 from mcad_mobile.index import PhotoIndex
@@ -78,7 +79,7 @@ def search(
     A search always has a nearest photo. Whether it shows what was asked for is another question:
     for one text, results below its `threshold` are marked, and --matches leaves them out.
     """
-    loaded = Bundle.load(bundle)
+    loaded = load_bundle(bundle)
     photos = open_index(loaded, index or default_index(bundle))
     if duplicates is not None:
         _print_duplicates(photos, duplicates, json)
@@ -90,7 +91,7 @@ def search(
         parts += [Part(Path(path), sign * weight) for path, weight in map(_weighted, given or [])]
     if not parts:
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
-    engine = SearchEngine(loaded, runtime=runtime, threads=threads)
+    engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
     found = engine.search_parts(photos, parts, k, exact=exact)
     limits = [min_score, found.threshold if matches else None]
     least = max((limit for limit in limits if limit is not None), default=-2.0)

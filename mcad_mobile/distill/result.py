@@ -16,7 +16,7 @@ from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.evaluate import Retrieval
-from mcad_mobile.students.mcad import Student
+from mcad_mobile.students.mcad import McadStudent
 
 
 def fingerprint_of(recipe: Recipe, data: Dataset, labels: Labels | None) -> str:
@@ -50,7 +50,7 @@ def is_finished(out: Path, facts: dict[str, Any]) -> bool:
 
 
 def save(
-    student: Student,
+    student: McadStudent,
     out: Path,
     recipe: Recipe,
     facts: dict[str, Any],

@@ -16,20 +16,20 @@ from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_di
 from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.students.image_tower import ImageTower
-from mcad_mobile.students.mcad import Student, StudentConfig
+from mcad_mobile.students.mcad import McadStudent, StudentConfig
 
 TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
 
 
-def fresh_student(config: StudentConfig, token_counts: Tensor) -> Student:
+def fresh_student(config: StudentConfig, token_counts: Tensor) -> McadStudent:
     """ImageNet's trunk and MiniLM's first layers; the heads are random."""
-    student = Student(config, minilm_directory())
+    student = McadStudent(config, minilm_directory())
     load_imagenet(student.image)
     load_minilm(student.text, token_counts)
     return student
 
 
-def trunk(student: Student, arithmetic: Arithmetic) -> GridTrunk:
+def trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
     """What of the image tower stays as ImageNet made it."""
     name, preprocess = "EfficientNet-Lite0", student.config.preprocess
     return GridTrunk(name, student.image, preprocess, arithmetic, TRAINED_BLOCKS)
@@ -46,7 +46,7 @@ class Learner(nn.Module):
     and the temperatures, which are thrown away afterwards. Nothing that no loss reads: several
     processes would wait for its gradient."""
 
-    def __init__(self, student: Student, recipe: Recipe, *, taught: bool) -> None:
+    def __init__(self, student: McadStudent, recipe: Recipe, *, taught: bool) -> None:
         super().__init__()
         self.image = student.image
         self.image.stem.requires_grad_(False)

@@ -44,9 +44,8 @@ from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.errors import TeacherError, TrainingError
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
-from mcad_mobile.students.load import load_student
-from mcad_mobile.students.mcad import Student, default_config
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.mcad import McadStudent, default_config
+from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 Record = Callable[[int, dict[str, float]], None]
 _LOOKS = 4  # at the validation split in a run: one takes a quarter of an epoch's time
@@ -91,7 +90,7 @@ def train(
     go on.
     """
     config = default_config(out.name)
-    tokenizer = Tokenizer(config.tokenizer, minilm_directory())
+    tokenizer = wordpiece_tokenizer(config.tokenizer, minilm_directory())
     extra = material.extra.limited(recipe.most_extra_captions)
     data = dataset(material.train, tokenizer, extra)
     held_out = dataset(material.val, tokenizer, Extra())
@@ -114,7 +113,7 @@ def train(
     facts = facts_of(data, labels, fingerprint)
     if is_finished(out, facts):
         _remove(note)
-        return _retrieval(load_student(str(out)).to(device), validation, held_out)
+        return _retrieval(McadStudent.load(out).to(device), validation, held_out)
 
     torch.manual_seed(recipe.seed + 1)
     learner = Learner(student, recipe, taught=labels is not None)
@@ -245,7 +244,7 @@ def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
+    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
     data = dataset(photos, tokenizer, Extra())
     school, counts = _school(data, recipe, cache, arithmetic)
     duals = train_duals(school, counts)
@@ -304,7 +303,7 @@ def _labels(
 
 @torch.no_grad()
 def retrieval(
-    student: Student, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
+    student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
 ) -> Retrieval:
     """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
     for the trunk's arithmetic, in seconds."""
@@ -314,7 +313,7 @@ def retrieval(
 
 
 @torch.no_grad()
-def _retrieval(student: Student, features: PhotoRows, data: Dataset) -> Retrieval:
+def _retrieval(student: McadStudent, features: PhotoRows, data: Dataset) -> Retrieval:
     student.eval()
     device = device_of(student)
     images = [

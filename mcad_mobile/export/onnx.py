@@ -49,6 +49,13 @@ def export_onnx(
     onnx.save(model, out)
 
 
+def is_convolutional(path: Path) -> bool:
+    """Whether convolutions are most of a model's products: a transformer has one, for its patches.
+    CPUs quantize activations by calibrated ranges for the former, at run time for the latter."""
+    kinds = [node.op_type for node in onnx.load(path, load_external_data=False).graph.node]
+    return kinds.count("Conv") > kinds.count("MatMul") + kinds.count("Gemm")
+
+
 def _strip(model: onnx.ModelProto) -> None:
     """Drop what the exporter notes about its own source: stack traces with this machine's paths,
     which also trip onnxruntime's QNN preprocessing."""

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from torch import nn
 
-from mcad_mobile.bundle import FileRecord, Rung, TensorSpec, TowerName
-from mcad_mobile.export.onnx import export_onnx, node_count
-from mcad_mobile.runtimes import Inputs
+from mcad_mobile.bundle import FileRecord, Golden, Rung, TensorSpec, TowerName
+from mcad_mobile.export.onnx import export_onnx, is_convolutional, node_count
+from mcad_mobile.export.written import evaluate_onnx
+from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import Target
 
 _NO_AOT = (
@@ -25,17 +28,20 @@ _MAPPED_FROM_BYTES = 1024
 
 @dataclass(frozen=True)
 class TowerJob:
-    """A tower to export: `module` with its float inputs and output, for a batch of one, and real
-    `samples` of its inputs to calibrate on. Files go to `directory`, intermediate ones to the
-    existing folder `work`, which is this job's own."""
+    """A tower to export: `module` with its float inputs and output, for a batch of one, real
+    `samples` of its inputs to calibrate on, and its self-test. Files go to `directory`,
+    intermediate ones to the existing folder `work`, which is this job's own. `any_length`: its
+    texts may be cut after their last token."""
 
     module: nn.Module
     name: TowerName
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     samples: Inputs
+    golden: Golden
     directory: Path
     work: Path
+    any_length: bool = False
 
     @cached_property
     def float_onnx(self) -> Path:
@@ -48,7 +54,7 @@ class TowerJob:
     def cpu_onnx(self) -> Path:
         """The same for CPUs, which can leave a text's padding out: a query of ten words takes
         half the time (benchmarks/results/peers.json). Accelerators want fixed shapes."""
-        if self.name == "image":
+        if not self.any_length:
             return self.float_onnx
         path = self.work / "any_length.onnx"
         export_onnx(self.module, path, self.inputs, self.output, any_length=True)
@@ -67,6 +73,7 @@ def build_rung(
     compile_context: CompileContext | None = None,
 ) -> Rung:
     """Write the files of a rung; a QNN one by `compile_context`, on this machine unless given.
+    What is expected of it is what is expected of the float student, until it was run.
     ExportError if it cannot be made."""
     stem = f"{job.name}_{runtime}_{precision}"
     if runtime == "litert":
@@ -77,13 +84,26 @@ def build_rung(
     return _onnx(job, out, precision)
 
 
+def evaluate_as_written(job: TowerJob, rung: Rung, inputs: Inputs) -> NDArray[np.float32]:
+    """Embeddings [N, dim] of unit length by a quantized rung of this job, by other kernels than
+    those that will run it. The job's `work` must still be there."""
+    file = rung.files[0].path
+    if rung.runtime == "litert":
+        from mcad_mobile.runtimes.litert import LiteRTTower
+
+        path = job.directory / file
+        return normalize(LiteRTTower(path, rung.inputs, rung.outputs, xnnpack=False)(inputs))
+    # What a context binary was compiled from.
+    return evaluate_onnx((job.work if rung.runtime == "qnn" else job.directory) / file, inputs)
+
+
 def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
     from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
 
     model = job.work / out.name
     if precision == "fp32":
         model = job.cpu_onnx
-    elif job.name == "image":
+    elif is_convolutional(job.cpu_onnx):
         quantize_static_int8(job.cpu_onnx, model, job.samples)
     else:
         quantize_dynamic_int8(job.cpu_onnx, model)
@@ -104,6 +124,7 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
         files=_records(job, out, weights),
         inputs=job.inputs,
         outputs=(job.output,),
+        expected=job.golden.embeddings,
         total_nodes=node_count(job.cpu_onnx),
     )
 
@@ -130,6 +151,7 @@ def _qnn(
         files=_records(job, out, *binaries),
         inputs=job.inputs,
         outputs=(job.output,),
+        expected=job.golden.embeddings,
         total_nodes=nodes,
         npu_nodes=nodes,
     )
@@ -150,6 +172,7 @@ def _litert(job: TowerJob, out: Path, precision: str) -> Rung:
         files=_records(job, out),
         inputs=inputs,
         outputs=(output,),
+        expected=job.golden.embeddings,
         total_nodes=operators(out),
         notes=(_NO_AOT,),
     )

@@ -1,4 +1,6 @@
-"""Parity: do the written towers give the float student's embeddings?"""
+"""Parity: do the written towers give the float student's embeddings? And kernels: does this
+processor give what the written towers say? The first is a fact of the bundle, and can be accepted;
+the second is a fault of the machine, and is not."""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mcad_mobile.bundle import Parity
+from mcad_mobile.bundle import LEAST_PARITY, Parity, Rung
 from mcad_mobile.errors import ParityError
 from mcad_mobile.runtimes import Inputs, normalize
+from mcad_mobile.runtimes.agreement import LEAST_AGREEMENT
 
 WARN_BELOW = 0.99
-FAIL_BELOW = 0.95
 
 
 @torch.no_grad()
@@ -36,10 +38,41 @@ def judge(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> str | 
         f"The {runtime} {tower} tower is off the float student: cosine {found.cosine_mean:.4f} on "
         f"average, {found.cosine_min:.4f} at worst, over {found.inputs} real inputs"
     )
-    if found.cosine_mean < FAIL_BELOW and not allow_low:
+    if found.cosine_mean < LEAST_PARITY and not allow_low:
         raise ParityError(
-            f"{message}; at least {FAIL_BELOW} is needed.",
+            f"{message}; at least {LEAST_PARITY} is needed.",
             "Calibrate on photos like your users' (--calibration DIR), "
             "or accept it with --allow-low-parity.",
         )
     return f"{message}."
+
+
+def judge_kernels(
+    tower: str,
+    rung: Rung,
+    exact: NDArray[np.float32],
+    written: NDArray[np.float32],
+    found: NDArray[np.float32],
+) -> None:
+    """ParityError if what this machine gives for the golden inputs, `found` [N, dim], is not what
+    the rung says, evaluated as it is `written`; `exact` is the float student's. Nothing excuses it.
+
+    Two right evaluations of a graph with 8-bit activations differ where a value lies between two
+    steps and rounds the other way, and that grows from layer to layer: by no more than rounding
+    costs at all, which is `written` to `exact`. Kernels that overflow cost ten times that.
+    """
+    kernels, quantization = _cosines(written, found), _cosines(exact, written)
+    if (kernels >= np.minimum(LEAST_AGREEMENT, quantization)).all():
+        return
+    raise ParityError(
+        f"This processor's kernels give wrong embeddings for the {tower} tower {rung.runtime} "
+        f"{rung.precision}: cosine {kernels.min():.4f} to the same tower evaluated as it is "
+        f"written, which has {quantization[kernels.argmin()]:.4f} to the float student.",
+        "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
+        "--allow-low-parity does not help here.",
+    )
+
+
+def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    cosines: NDArray[np.float32] = (normalize(one) * normalize(other)).sum(1)
+    return cosines

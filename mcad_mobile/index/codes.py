@@ -13,10 +13,12 @@ dimension. The sign is in the code already, so all eight bits hold magnitude: w_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.index.rounding import round_to_odd
 
 MAX_DIM = 4096
@@ -30,10 +32,12 @@ _LARGEST = 511  # 2 * 255 + 1
 _HEADROOM = 1.03
 # The signs that a byte of a code stands for: 1 or -1, [256, 8].
 _BYTE_SIGNS = (
-    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
-    * np.float32(2)
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little") * np.int16(2)
     - 1
 )
+# What a query's rest is a multiple of where scores are summed, so that no sum rounds, whatever its
+# order (exact.py): 511 * |r_i| are less than 2^16 for any D.
+_SCORE_UNIT = 2.0**-36
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -61,14 +65,19 @@ class Query:
     code: U8
 
 
+def split(rows: F32, axis: F32) -> tuple[F32, F32]:
+    """Split rotated rows [..., D] into `along` [...] and the rest [..., D], both float32."""
+    along = exact.dot(rows, axis).astype(np.float32)
+    return along, rows - along[..., None] * axis
+
+
 def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
     """Encode rotated embeddings [B, D] float32 of length 1 around `axis` [D], of length 1 or 0.
 
     D is a multiple of 8; `feedback` is that of rounding.py. The scale is rounded up to what is
     stored before anything is divided by it, so that rounding it costs no precision.
     """
-    along = embeddings @ axis
-    rest = embeddings - along[:, None] * axis
+    along, rest = split(embeddings, axis)
     tops = np.abs(rest).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
     scales = np.clip(np.ceil(tops / ((_LARGEST + 1) * SCALE_UNIT)), 1, 65535).astype(np.uint16)
     levels = round_to_odd(rest / (scales * SCALE_UNIT)[:, None], feedback, _LARGEST)
@@ -82,7 +91,7 @@ def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
 
 def decode(encoded: Encoded, axis: F32) -> F32:
     """Return the rotated embeddings [B, D] float32 that the numbers stand for."""
-    rows = _signed_levels(encoded.codes, encoded.magnitudes)
+    rows = _signed_levels(encoded.codes, encoded.magnitudes).astype(np.float32)
     rows *= (encoded.scales * SCALE_UNIT)[:, None]
     rows += (encoded.along * ALONG_UNIT)[:, None] * axis
     return rows
@@ -90,17 +99,17 @@ def decode(encoded: Encoded, axis: F32) -> F32:
 
 def split_query(query: F32, axis: F32) -> Query:
     """Split a rotated query [D] float32: a = query.axis and r = query - a * axis."""
-    a = np.float32(query @ axis)
-    rest = query - a * axis
-    return Query(a, rest, np.packbits(rest > 0, bitorder="little"))
+    along, rest = split(query, axis)
+    return Query(np.float32(along), rest, np.packbits(rest > 0, bitorder="little"))
 
 
 def score(query: Query, photos: Encoded) -> F32:
     """Pass 2: cosines [B] float32: a * along + scale * sum_i r_i * w_i."""
-    scores: F32 = _signed_levels(photos.codes, photos.magnitudes) @ query.rest
+    levels = _signed_levels(photos.codes, photos.magnitudes).astype(np.float64)
+    scores = levels @ (exact.units(query.rest, _SCORE_UNIT) * _SCORE_UNIT)
     scores *= photos.scales * SCALE_UNIT
-    scores += photos.along * (query.along * ALONG_UNIT)
-    return scores
+    scores += photos.along * (float(query.along) * float(ALONG_UNIT))
+    return scores.astype(np.float32)
 
 
 def estimate(query: Query, codes: U8, along: npt.NDArray[np.int16]) -> F32:
@@ -111,7 +120,10 @@ def estimate(query: Query, codes: U8, along: npt.NDArray[np.int16]) -> F32:
     """
     dim = len(query.rest)
     # What each byte of a code adds to the sum, [D/8 * 256].
-    table = (query.rest.reshape(-1, 8) @ _BYTE_SIGNS.T).ravel()
+    # As for scores, but in float32: |r_i| are less than sqrt(D) and a bit.
+    unit = 2.0 ** (isqrt(dim).bit_length() - 24)
+    rest = (exact.units(query.rest, unit) * unit).astype(np.float32)
+    table = (rest.reshape(-1, 8) @ _BYTE_SIGNS.T.astype(np.float32)).ravel()
     bytes_at = np.arange(0, len(table), 256, dtype=np.uint32)
     # No index is out of bounds; "clip" is numpy's way not to check.
     sums = table.take(codes + bytes_at, mode="clip") @ np.ones(dim // 8, np.float32)
@@ -121,9 +133,9 @@ def estimate(query: Query, codes: U8, along: npt.NDArray[np.int16]) -> F32:
     return estimates
 
 
-def _signed_levels(codes: U8, magnitudes: U8) -> F32:
-    levels = magnitudes.astype(np.float32)
-    levels *= 2
-    levels += 1
+def _signed_levels(codes: U8, magnitudes: U8) -> npt.NDArray[np.int16]:
+    levels = magnitudes.astype(np.int16)
+    levels <<= 1
+    levels |= 1
     levels *= _BYTE_SIGNS.take(codes, axis=0, mode="clip").reshape(levels.shape)
     return levels

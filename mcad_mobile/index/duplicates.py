@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.index.codes import F32, U8, decode, encode
 from mcad_mobile.index.merge import BATCH
 from mcad_mobile.index.search import LiveSegment
@@ -145,7 +146,7 @@ def _cosines(segments: Sequence[LiveSegment], ids: Rows, a: Rows, b: Rows) -> F3
     for start in range(0, len(a), BATCH):
         part = slice(start, start + BATCH)
         left, right = _embeddings(segments, ids[a[part]]), _embeddings(segments, ids[b[part]])
-        scores[part] = np.einsum("bd,bd->b", left, right)
+        scores[part] = exact.dot(left, right)
     return scores
 
 

@@ -41,13 +41,15 @@ class SegmentEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One commit: `generation` grows by one with each."""
+    """One commit: `generation` grows by one with each. `filled_by` names what has embedded its
+    photos, a rung and whose arithmetic ran it ("onnx int8 by CPU"), sorted."""
 
     generation: int
     dim: int
     student: str
     student_sha256: str
     segments: tuple[SegmentEntry, ...] = ()
+    filled_by: tuple[str, ...] = ()
 
 
 def segment_name(generation: int) -> str:
@@ -132,6 +134,8 @@ def _parse(document: dict[str, Any]) -> Manifest:
             )
             for entry in document["segments"]
         ),
+        # Indexes from before it was noted lack it.
+        filled_by=tuple(str(name) for name in document.get("filled_by", [])),
     )
 
 

@@ -3,6 +3,7 @@ the one before it. Sorted, so that a path is found by bisection and a folder is 
 
 from __future__ import annotations
 
+import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,22 +23,22 @@ _READ_BLOCKS = 512
 
 
 def path_to_bytes(path: str) -> bytes:
-    """UTF-8, except that bytes of a file name that is not UTF-8 come back as they were.
+    """The bytes that the file system knows, whatever the locale decodes them as.
 
-    PhotoIndexError for surrogates that stand for no byte: no file has such a name.
+    PhotoIndexError for characters that stand for no byte of a file name here.
     """
     try:
-        return path.encode("utf-8", "surrogateescape")
+        return os.fsencode(path)
     except UnicodeEncodeError as error:
         raise PhotoIndexError(
-            f"The path {path!r} holds {path[error.start]!r}, which is no character.",
+            f"The path {path!r} holds {path[error.start]!r}, no character of a file name here.",
             "Give paths as the system gives them (os.listdir, os.fsdecode).",
         ) from None
 
 
 def path_from_bytes(path: bytes) -> str:
     """Inverse of `path_to_bytes`."""
-    return path.decode("utf-8", "surrogateescape")
+    return os.fsdecode(path)
 
 
 class PathPacker:

@@ -34,7 +34,8 @@ def unrotate(rows: F32) -> F32:
 
 def _hartley(rows: F32) -> F32:
     """Discrete Hartley transform of the last axis, scaled to keep lengths."""
-    spectrum = np.fft.fft(rows)
+    # In float64, so that what a compiler fuses or reorders is gone once it is rounded.
+    spectrum = np.fft.fft(rows.astype(np.float64))
     scale = rows.shape[-1] ** -0.5
     return np.asarray((spectrum.real - spectrum.imag) * scale, np.float32)
 

@@ -13,24 +13,35 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
+
 F32 = npt.NDArray[np.float32]
 
 # Share of the mean variance that is added in every direction: queries are not photos.
 _DAMPING = 0.1
 _BLOCK = 32
+# Units in which no sum rounds, whatever its order (exact.py): a covariance of 8192 photos in
+# float64, and what a block of errors changes in float32. An inverse is never so exact, but its last
+# bits are gone in a unit of this size.
+_REST_UNIT = 2.0**-20
+_ERROR_UNIT, _MOST_ERROR = 2.0**-7, 8
+_SHARE_UNIT, _MOST_SHARE = 2.0**-8, 2
 
 
 def error_feedback(rests: F32) -> F32:
     """Return U [D, D] float32, upper triangular with ones: an error e of coordinate i is made up
-    for by subtracting e * U[i, j] from every j > i. `rests` [M, D] are photos less the axis."""
+    for by subtracting e * U[i, j] from every j > i. `rests` [M <= 8192, D] are photos, less what
+    lies along the axis."""
     dim = rests.shape[1]
-    covariance = (rests.T @ rests).astype(np.float64)
+    whole = exact.units(rests, _REST_UNIT)
+    covariance = whole.T @ whole * _REST_UNIT**2
     damping = _DAMPING * np.trace(covariance) / dim
     if damping <= 0:
         return np.eye(dim, dtype=np.float32)
     inverse = np.linalg.inv(covariance + damping * np.eye(dim))
     upper = np.linalg.cholesky(inverse).T
-    return (upper / np.diag(upper)[:, None]).astype(np.float32)
+    shares = exact.units(upper / np.diag(upper)[:, None], _SHARE_UNIT) * _SHARE_UNIT
+    return np.clip(shares, -_MOST_SHARE, _MOST_SHARE).astype(np.float32)
 
 
 def round_to_odd(values: F32, feedback: F32 | None, largest: int) -> F32:
@@ -49,7 +60,9 @@ def round_to_odd(values: F32, feedback: F32 | None, largest: int) -> F32:
             rounded[i] = _nearest_odd(left[i], largest)
             errors[i - start] = left[i] - rounded[i]
             left[i + 1 : stop] -= feedback[i, i + 1 : stop, None] * errors[i - start]
-        left[stop:] -= feedback[start:stop, stop:].T @ errors
+        whole = np.rint(errors / np.float32(_ERROR_UNIT)) * np.float32(_ERROR_UNIT)
+        whole = np.clip(whole, -_MOST_ERROR, _MOST_ERROR)
+        left[stop:] -= feedback[start:stop, stop:].T @ whole
     return rounded.T
 
 

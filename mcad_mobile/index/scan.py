@@ -20,9 +20,9 @@ _BLOCK_BYTES = 1 << 18
 def nearest_codes(codes: U8, code: U8, count: int, *, faiss: bool = True) -> Rows:
     """Return the `count` rows of codes [N, B] at the least Hamming distance from `code` [B].
 
-    In no order; of rows at the same distance, any. faiss reads the codes where they are mapped,
-    at the speed of memory; without it, or where it is not wanted, numpy counts bits, which takes
-    several times as long.
+    In no order; of rows at the same distance, the first. faiss reads the codes where they are
+    mapped, at the speed of memory; without it, or where it is not wanted, numpy counts bits, which
+    takes several times as long.
     """
     if count >= len(codes):
         return np.arange(len(codes))

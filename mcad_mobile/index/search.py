@@ -15,8 +15,8 @@ from mcad_mobile.index.paths import path_from_bytes
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.scan import Rows, nearest_codes
 
-# Photos scored at a time, in dimensions: 1 MiB as float32, so that it stays in the level 2 cache.
-_BLOCK = 1 << 18
+# Photos scored at a time, in dimensions: 1 MiB as float64, so that it stays in the level 2 cache.
+_BLOCK = 1 << 17
 # Codes scanned at a time. What a scan notes down grows with the number of rows that it is asked
 # for: stretches keep that in the level 2 cache and off the process's memory.
 _STRETCH = 1 << 18
@@ -120,7 +120,7 @@ def _scan(
         np.concatenate(candidates),
     )
     wanted = min(rescored(total, k, len(queries[0].rest)), len(joined))
-    picked = np.argpartition(joined, len(joined) - wanted)[len(joined) - wanted :]
+    picked = top(joined, wanted)
     return [np.sort(row[picked[owner[picked] == number]]) for number in range(len(segments))]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.census import Census
 from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE, decode
@@ -112,6 +113,12 @@ class PhotoIndex:
         return self._commit[0].student_sha256
 
     @property
+    def filled_by(self) -> tuple[str, ...]:
+        """What has embedded its photos, a rung and whose arithmetic ran it; none where the
+        embeddings came from elsewhere."""
+        return self._commit[0].filled_by
+
+    @property
     def photos(self) -> int:
         """Number of photos, deleted ones not counted."""
         return sum(live.live for live in self._commit[1])
@@ -150,7 +157,7 @@ class PhotoIndex:
                 if row not in live.deleted:
                     encoded = live.segment.encoded_rows(np.array([row]))
                     found = unrotate(decode(encoded, live.segment.axis)[0])
-                    return np.asarray(found / np.linalg.norm(found), np.float32)
+                    return np.asarray(found / exact.lengths(found), np.float32)
         return None
 
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index.codes import F32, NORM_TOLERANCE
+from mcad_mobile.index.codes import F32, NORM_TOLERANCE, split
 from mcad_mobile.index.format import Segment, Stamps, verify_segment, write_segment
 from mcad_mobile.index.manifest import (
     Manifest,
@@ -68,6 +69,7 @@ class IndexWriter:
         self._pending: dict[bytes, tuple[int, int]] = {}
         self._restamped: dict[bytes, tuple[int, int]] = {}
         self._deleted = [set(live.deleted.tolist()) for live in segments]
+        self._filled_by = set(manifest.filled_by)
         self._changed = False
         self._merge_all = False
 
@@ -122,6 +124,10 @@ class IndexWriter:
         """Delete photos and return how many there were; unknown paths are passed over."""
         return len(self._take([path_to_bytes(path) for path in paths]))
 
+    def filled_by(self, arithmetic: str) -> None:
+        """Note what has embedded the photos that are added; the commit keeps it."""
+        self._filled_by.add(arithmetic)
+
     def merge_all(self) -> None:
         """Have the commit leave one segment without tombstones."""
         self._merge_all = True
@@ -172,7 +178,12 @@ class IndexWriter:
             entries.append(SegmentEntry(name, photos, crc, np.empty(0, np.intp)))
         write_manifest(
             self._directory,
-            replace(self._manifest, generation=generation, segments=tuple(entries)),
+            replace(
+                self._manifest,
+                generation=generation,
+                segments=tuple(entries),
+                filled_by=tuple(sorted(self._filled_by)),
+            ),
         )
 
     def _sources(self) -> list[Segment | Spool]:
@@ -200,7 +211,7 @@ class IndexWriter:
             for start in range(0, len(rows), BATCH):
                 part = embeddings_of(sources[i], rows[start : start + BATCH])
                 total += part.sum(axis=0, dtype=np.float64)
-        length = np.linalg.norm(total)
+        length = np.sqrt(np.square(total).sum())
         return (total / length if length > 0 else total).astype(np.float32)
 
     def _feedback(self, axis: F32, live: Sequence[int], pending: Sequence[Item]) -> F32 | None:
@@ -216,7 +227,7 @@ class IndexWriter:
             return None
         rows = np.sort(rows[:: -(-len(rows) // _FEEDBACK_SAMPLE)])
         sample = embeddings_of(self._sources()[number], rows)
-        return error_feedback(sample - (sample @ axis)[:, None] * axis)
+        return error_feedback(split(sample, axis)[1])
 
     def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Take out the photos of these paths, committed or pending; return where each is."""
@@ -293,7 +304,7 @@ def _checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim
             "Embed the photos with the bundle that the index was made with.",
         )
     rows = np.asarray(embeddings, np.float32)
-    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    norms = exact.lengths(rows).astype(np.float32)
     wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
     if len(wrong):
         first = int(wrong[0])

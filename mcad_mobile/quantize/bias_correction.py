@@ -15,19 +15,20 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def corrected(tower: nn.Module, pixels: Tensor) -> nn.Module:
-    """A copy of a convolutional `tower` with float weights and new biases, for quantization of
+    """A copy of `tower` with float weights and new biases, where it has any, for quantization of
     its weights to int8 per output channel; `pixels` [N, 3, S, S] are real photos."""
     means = _channel_means(tower.eval(), pixels)
     rounded = copy.deepcopy(tower)
-    for _, layer in _layers(rounded):
-        layer.weight.copy_(_rounded(layer.weight))
+    for layer in rounded.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.weight.copy_(_rounded(layer.weight))
 
     # One pass corrects all layers in order: each hook fixes its layer's output before the next
     # layer sees it.
     def correct(layer: nn.Module, wanted: Tensor, output: Tensor) -> Tensor:
-        shift = wanted - _mean(output)
+        shift = wanted - _mean(output, isinstance(layer, nn.Conv2d))
         layer.get_parameter("bias").add_(shift)
-        return output + (shift[:, None, None] if output.ndim == 4 else shift)
+        return output + (shift[:, None, None] if isinstance(layer, nn.Conv2d) else shift)
 
     for name, layer in _layers(rounded):
         layer.register_forward_hook(
@@ -45,7 +46,9 @@ def _channel_means(tower: nn.Module, pixels: Tensor) -> dict[str, Tensor]:
     means: dict[str, Tensor] = {}
     handles = [
         layer.register_forward_hook(
-            lambda _, __, output, name=name: means.__setitem__(name, _mean(output))
+            lambda layer, __, output, name=name: means.__setitem__(
+                name, _mean(output, isinstance(layer, nn.Conv2d))
+            )
         )
         for name, layer in _layers(tower)
     ]
@@ -59,12 +62,13 @@ def _layers(tower: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     return [
         (name, module)
         for name, module in tower.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None
     ]
 
 
-def _mean(output: Tensor) -> Tensor:
-    return output.mean((0, 2, 3) if output.ndim == 4 else 0)
+def _mean(output: Tensor, image: bool) -> Tensor:
+    """Of each channel: the second axis of an image [N, C, H, W], the last of all else."""
+    return output.mean((0, 2, 3)) if image else output.flatten(0, -2).mean(0)
 
 
 def _rounded(weight: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -14,62 +14,71 @@ from mcad_mobile.data.augment import augment
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import DataError, PhotoError
-from mcad_mobile.preprocess import Preprocess, find_photos, open_photo
+from mcad_mobile.preprocess import find_photos, open_photo
 from mcad_mobile.runtimes import Inputs
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.protocol import Student
+from mcad_mobile.text.rows import TokenTable
+
+HELD_OUT = 32
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Real inputs: pixels [N, 3, S, S] float32, ids [M, L] int32, mask [M, L] float32, and the
-    texts [M] that they came from."""
+    """Real inputs: pixels [N, 3, S, S] float32, M texts, their ids [M, L] int32, and what a text
+    tower reads of them: by name, [M, L, ...] float32."""
 
     pixels: NDArray[np.float32]
     ids: NDArray[np.int32]
-    mask: NDArray[np.float32]
+    text_inputs: Inputs
     texts: tuple[str, ...]
 
     def inputs(self, tower: str) -> Inputs:
-        if tower == "image":
-            return {"pixels": self.pixels}
-        return {"input_ids": self.ids, "attention_mask": self.mask}
+        return {"pixels": self.pixels} if tower == "image" else self.text_inputs
 
     def first(self, count: int) -> Samples:
-        return Samples(self.pixels[:count], self.ids[:count], self.mask[:count], self.texts[:count])
+        return self._at(slice(count))
 
     def every_other(self, first: int) -> Samples:
-        return Samples(
-            self.pixels[first::2], self.ids[first::2], self.mask[first::2], self.texts[first::2]
-        )
+        return self._at(slice(first, None, 2))
+
+    def read_from(self, table: TokenTable) -> Samples:
+        """The same with the rows that a phone reads of its table."""
+        return replace(self, text_inputs={**self.text_inputs, "token_rows": table(self.ids)})
+
+    def _at(self, where: slice) -> Samples:
+        inputs = {name: value[where] for name, value in self.text_inputs.items()}
+        return Samples(self.pixels[where], self.ids[where], inputs, self.texts[where])
 
 
-def load_samples(
-    preprocess: Preprocess, tokenizer: Tokenizer, folder: Path | None, count: int
-) -> tuple[Samples, Samples]:
-    """`count` inputs a tower to calibrate on, and as many others to measure parity on.
+def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Samples, Samples]:
+    """`count` inputs a tower to calibrate on, and 32 others to measure parity on, which are the
+    same whatever `count` is.
 
     Photos come from `folder` (any folder of photos), or from installed packages; few photos are
     made more by seeded crops. Captions come from the `train` split of a Karpathy `folder`, or
     from the list that ships with this package. DataError if there is no photo at all.
     """
     photos = _photos(folder)
+    most = 2 * max(count, HELD_OUT)
     images: list[NDArray[np.float32]] = []
     tried = 0
-    while len(images) < 2 * count and tried < 4 * count:
+    while len(images) < most and tried < 2 * most:
         view, number = divmod(tried, len(photos))
         tried += 1
         try:
-            images.append(preprocess.pixels(augment(open_photo(photos[number]), view, number)))
+            images.append(
+                student.preprocess.pixels(augment(open_photo(photos[number]), view, number))
+            )
         except PhotoError:
             continue
     if len(images) < 2:
         raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
-    texts = _texts(folder, 2 * count)
-    ids, mask = tokenizer.batch(texts)
-    both = Samples(np.stack(images), ids, mask, tuple(texts))
-    return both.every_other(0), both.every_other(1)
+    texts = _texts(folder, most)
+    read = student.read(texts)
+    both = Samples(np.stack(images), read.ids, dict(read.inputs()), tuple(texts))
+    return both.every_other(0).first(count), both.every_other(1).first(HELD_OUT)
 
 
 def _photos(folder: Path | None) -> list[Path]:

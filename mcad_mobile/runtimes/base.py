@@ -13,13 +13,15 @@ FEWEST_TOKENS = 2  # a start and an end
 
 class LoadedTower(Protocol):
     """A tower in memory. `simulated` is true where another machine's chip is imitated: the
-    numbers are right, the time it takes means nothing."""
+    numbers are right, the time it takes means nothing. `arithmetic` says whose kernels run."""
 
     simulated: bool
+    arithmetic: str
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        """Inputs by name, batch first (float32 pixels [B, 3, S, S]; int32 input_ids [B, L] and
-        float32 attention_mask [B, L]) -> embeddings [B, dim] float32, not normalized."""
+        """Inputs by name, batch first, float32 (pixels [B, 3, S, S]; token_rows [B, L, W],
+        attention_mask [B, L] and pooling [B, L]) -> embeddings [B, dim] float32, not normalized.
+        """
         ...
 
 
@@ -30,11 +32,19 @@ def one_by_one(inputs: Inputs) -> list[Inputs]:
 
 
 def without_padding(inputs: Inputs) -> Inputs:
-    """A text of one, [1, L], cut to its tokens, [1, n]; a photo as it is."""
+    """A text of one, [1, L, ...], cut after the last token that the tower looks at or pools; a
+    photo as it is."""
     if "attention_mask" not in inputs:
         return inputs
-    tokens = max(int(inputs["attention_mask"].sum()), FEWEST_TOKENS)
+    seen = np.flatnonzero(inputs["attention_mask"][0] + inputs["pooling"][0])
+    tokens = max(int(seen[-1]) + 1, FEWEST_TOKENS)
     return {name: np.ascontiguousarray(value[:, :tokens]) for name, value in inputs.items()}
+
+
+def takes_any_length(session: Any) -> bool:
+    """Whether an ONNX Runtime session's model takes a text as long as it is."""
+    shapes = [taken.shape for taken in session.get_inputs()]
+    return any(isinstance(size, str) for shape in shapes for size in shape)
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,11 +25,19 @@ class LiteRTTower:
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         threads: int = 1,
+        *,
+        xnnpack: bool = True,
     ) -> None:
+        """Without `xnnpack`, by the slow kernels that LiteRT brings itself."""
         interpreter = require("ai_edge_litert.interpreter", "litert")
+        kinds = interpreter.OpResolverType
+        kernels = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self.arithmetic = "XNNPACK" if xnnpack else "LiteRT's own kernels"
         self._path, self._inputs, self._output = path, inputs, outputs[0]
         try:
-            self._interpreter: Any = interpreter.Interpreter(str(path), num_threads=threads)
+            self._interpreter: Any = interpreter.Interpreter(
+                str(path), num_threads=threads, experimental_op_resolver_type=kernels
+            )
             self._interpreter.allocate_tensors()
             self._run = self._interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Choose a rung of a tower's ladder and load it."""
+"""A rung of a tower's ladder: whether it can run here, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -13,32 +13,23 @@ from mcad_mobile.targets import find_target
 _SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has one
 
 
-def choose_rung(bundle: Bundle, tower: TowerName, runtime: str | None = None) -> Rung:
-    """The best rung that this machine runs natively, or the one of `runtime` if it is named.
-
-    A QNN rung is never chosen by itself here: without the chip it is only simulated.
-    """
+def rungs_of(bundle: Bundle, tower: TowerName, runtime: str | None = None) -> tuple[Rung, ...]:
+    """The rungs of a tower, best first; those of `runtime`, if it is named. RuntimeUnavailable if
+    there are none."""
     rungs = bundle.tower(tower).rungs
-    if runtime is not None:
-        for rung in rungs:
-            if rung.runtime == runtime:
-                return rung
+    found = tuple(rung for rung in rungs if runtime in (None, rung.runtime))
+    if not found:
         offered = ", ".join(dict.fromkeys(rung.runtime for rung in rungs))
         raise RuntimeUnavailable(
             f"{bundle.directory} has no {tower} tower for runtime {runtime!r}.",
             f"It has: {offered}.",
         )
-    for rung in rungs:
-        if why_not(rung) is None:
-            return rung
-    raise RuntimeUnavailable(
-        f"No {tower} tower of {bundle.directory} runs on this machine.",
-        "Export it again: every bundle ends in an ONNX CPU model.",
-    )
+    return found
 
 
 def why_not(rung: Rung) -> str | None:
-    """Why a rung is not chosen by itself on this machine, or None if it is."""
+    """Why a rung is not chosen by itself on this machine, or None if it is. A QNN rung never is:
+    without the chip it is only simulated."""
     if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
         return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
@@ -55,8 +46,9 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:
     path = bundle.path(rung.files[0])
     if rung.runtime == "onnx":
         from mcad_mobile.runtimes.onnx import OnnxTower
+        from mcad_mobile.runtimes.saturation import saturates
 
-        return OnnxTower(path, threads)
+        return OnnxTower(path, threads, exact=rung.precision != "fp32" and saturates())
     if rung.runtime == "litert":
         from mcad_mobile.runtimes.litert import LiteRTTower
 

@@ -9,7 +9,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import RuntimeUnavailable
-from mcad_mobile.runtimes.base import Inputs, one_by_one, without_padding
+from mcad_mobile.runtimes.base import Inputs, one_by_one, takes_any_length, without_padding
+from mcad_mobile.runtimes.saturation import EXACT_KERNELS
 
 # Its kernel adds and normalizes a number at a time: the text tower takes 1.2 ms with it, 0.9 with
 # Add and LayerNormalization apart (ONNX Runtime 1.32, x86-64, one thread), and says the same.
@@ -19,17 +20,21 @@ _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusio
 class OnnxTower:
     """An ONNX model with `threads` threads, set up to hold little memory: weights are mapped
     from their file's buffer once, and no arena keeps what a run no longer needs. A text tower that
-    takes any number of tokens is given no padding: it would take as long as words do."""
+    takes any number of tokens is given no padding: it would take as long as words do. With `exact`,
+    its 8-bit products are exact on every processor: see saturation.py."""
 
     simulated = False
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, *, exact: bool = False) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
         options.add_session_config_entry(*_SLOW_FUSION)
+        if exact:
+            options.add_session_config_entry(*EXACT_KERNELS)
+        self.arithmetic = "CPU, exact kernels" if exact else "CPU"
         self._path = path
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -38,8 +43,7 @@ class OnnxTower:
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
-        shapes = [taken.shape for taken in self._session.get_inputs()]
-        self._any_length = any(isinstance(size, str) for shape in shapes for size in shape)
+        self._any_length = takes_any_length(self._session)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         singles = one_by_one(inputs)

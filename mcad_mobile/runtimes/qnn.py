@@ -21,6 +21,7 @@ class QnnTower:
     """A compiled EPContext model, simulated for the chip of its context binary."""
 
     simulated = True
+    arithmetic = "HTP simulator"
 
     def __init__(self, path: Path, soc_model: int, htp_arch: int) -> None:
         options = session_options(soc_model, htp_arch)

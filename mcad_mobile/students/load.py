@@ -1,4 +1,4 @@
-"""Find and load a student."""
+"""A student by what the command line says."""
 
 from __future__ import annotations
 
@@ -8,19 +8,33 @@ from typing import TYPE_CHECKING
 from mcad_mobile.errors import StudentError, require
 
 if TYPE_CHECKING:
-    from mcad_mobile.students.mcad import Student
+    from mcad_mobile.students.protocol import Student
 
 DEFAULT_NAME = "mcad-s"
 
 
 def load_student(spec: str | None = None) -> Student:
-    """The student in directory `spec`, or the default one. StudentError if it is missing, foreign
-    or damaged; MissingExtra without torch."""
+    """The student in the folder `spec` that `distill` wrote; `open_clip:NAME:CHECKPOINT`, a tag or
+    a file of weights, or `open_clip:NAME` where one checkpoint is published; `hf:NAME_OR_FOLDER`;
+    or, for None, the default student.
+
+    StudentError if it is missing, unknown, damaged, or of a kind that a phone cannot run;
+    MissingExtra without the libraries that it needs.
+    """
     for module in ("torch", "safetensors"):
         require(module, "export")
-    from mcad_mobile.students.mcad import Student
+    kind, _, rest = (spec or "").partition(":")
+    if kind == "open_clip" and rest:
+        from mcad_mobile.students.open_clip import load_open_clip
 
-    return Student.load(default_directory() if spec is None else Path(spec))
+        return load_open_clip(rest)
+    if kind == "hf" and rest:
+        from mcad_mobile.students.transformers import load_transformers
+
+        return load_transformers(rest)
+    from mcad_mobile.students.mcad import McadStudent
+
+    return McadStudent.load(default_directory() if spec is None else Path(spec))
 
 
 def default_directory() -> Path:

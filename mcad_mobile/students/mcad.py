@@ -7,15 +7,26 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
+from mcad_mobile.bundle import NoMatch
 from mcad_mobile.errors import StudentError
 from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.students.hub import licence_in
 from mcad_mobile.students.image_tower import ImageTower
-from mcad_mobile.students.text_tower import TextConfig, TextTower
-from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
+from mcad_mobile.students.published import read_ids
+from mcad_mobile.students.row_tower import RowTower
+from mcad_mobile.students.text_tower import MASKED_SCORE, TextConfig, TextTower
+from mcad_mobile.students.wordpiece import (
+    WordPieceConfig,
+    wordpiece_file,
+    wordpiece_tokenizer,
+)
+from mcad_mobile.tokenize import TokenizerSpec
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
@@ -28,10 +39,10 @@ class StudentConfig:
     image_hidden: int
     text: TextConfig
     preprocess: Preprocess
-    tokenizer: TokenizerSpec
+    tokenizer: WordPieceConfig
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **asdict(self), "preprocess": self.preprocess.to_json()}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> StudentConfig:
@@ -41,7 +52,7 @@ class StudentConfig:
             image_hidden=data["image_hidden"],
             text=TextConfig(**data["text"]),
             preprocess=Preprocess.from_json(data["preprocess"]),
-            tokenizer=TokenizerSpec.from_json(data["tokenizer"]),
+            tokenizer=WordPieceConfig(**data["tokenizer"]),
         )
 
 
@@ -61,7 +72,7 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
         ),
-        tokenizer=TokenizerSpec(
+        tokenizer=WordPieceConfig(
             kind="wordpiece",
             file="vocab.txt",
             length=text.length,
@@ -71,8 +82,9 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
     )
 
 
-class Student(nn.Module):
-    """Two towers into one space; `directory` is where the tokenizer's files lie."""
+class McadStudent(nn.Module):
+    """The student that `distill` trains; `directory` is where its files lie. Training calls its
+    towers by name, `image` and `text`, the latter with token ids."""
 
     def __init__(self, config: StudentConfig, directory: Path) -> None:
         super().__init__()
@@ -80,15 +92,67 @@ class Student(nn.Module):
         self.directory = directory
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
-        self.tokenizer = Tokenizer(config.tokenizer, directory)
+        self.tokenizer = wordpiece_tokenizer(config.tokenizer, directory)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of photos [B, dim] and texts [B, dim], each of unit length."""
         image = nn.functional.normalize(self.image(pixels), dim=-1)
         return image, nn.functional.normalize(self.text(ids, mask), dim=-1)
 
-    def tower(self, name: Literal["image", "text"]) -> nn.Module:
-        return self.image if name == "image" else self.text
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def source(self) -> Source:
+        return Source(self.directory.name, "its config.json", licence_in(self.directory))
+
+    @property
+    def dim(self) -> int:
+        return self.config.dim
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.config.preprocess
+
+    @property
+    def text_spec(self) -> TextSpec:
+        return TextSpec(self.config.tokenizer.length, self.config.text.embedding_rank, "mean")
+
+    @property
+    def token_table(self) -> Tensor:
+        """[30522, 128] float32: the table is factored, and its other factor stays in the graph."""
+        return self.text.token.weight.detach()
+
+    @property
+    def no_match(self) -> NoMatch | None:
+        """From the file that benchmarks/no_match.py is for; a student that was trained anew has
+        none."""
+        path = self.directory / "no_match.json"
+        return NoMatch(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
+
+    def tower(self, name: TowerName) -> nn.Module:
+        if name == "image":
+            return self.image
+        text = self.text
+        return RowTower(
+            text.position,
+            text.layers,
+            text.head,
+            hides="padding",
+            length=self.config.tokenizer.length,
+            hidden_score=MASKED_SCORE,
+            widen=text.widen,
+            before=text.norm,
+        ).eval()
+
+    def read(self, texts: list[str]) -> Texts:
+        tokens = [self.tokenizer(text) for text in texts]
+        ids, mask = np.stack([t.ids for t in tokens]), np.stack([t.mask for t in tokens])
+        return read_ids(ids, mask, self.token_table, self.text_spec)
+
+    def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
+        return wordpiece_file(self.config.tokenizer, self.directory)
 
     def save(self, directory: Path) -> None:
         """Write config.json, model.safetensors (float16) and the vocabulary."""
@@ -105,14 +169,14 @@ class Student(nn.Module):
             shutil.copyfile(self.directory / vocabulary, directory / vocabulary)
 
     @staticmethod
-    def load(directory: Path) -> Student:
+    def load(directory: Path) -> McadStudent:
         """StudentError if the folder is missing, foreign or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         config = _read_config(directory)
         try:
-            student = Student(config, directory)
+            student = McadStudent(config, directory)
             weights = load_file(directory / WEIGHTS)
             student.load_state_dict({name: value.float() for name, value in weights.items()})
         except (OSError, SafetensorError, RuntimeError) as error:

@@ -44,7 +44,7 @@ class Probe:
         """One request, its answer. EngineError when the engine refuses."""
         fields = {key: str(v) if isinstance(v, Path) else v for key, v in request.items()}
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": what, **fields}, ensure_ascii=False) + "\n")
+        self._process.stdin.write(json.dumps({"do": what, **fields}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the JVM ended"

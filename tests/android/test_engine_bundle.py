@@ -58,7 +58,7 @@ def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
 
     damage(lambda copy: (copy / "bundle.json").unlink())
     damage(lambda copy: (copy / "text.onnx").unlink())
-    damage(lambda copy: (copy / "vocab.txt").write_text("short"))
+    damage(lambda copy: (copy / "tokenizer.bin").write_text("short"))
     damage(flipped)
     damage(lambda copy: (copy / "bundle.json").write_text("{"))
     damage(edited(schema="mcad-bundle/9"))
@@ -85,7 +85,7 @@ def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_p
     installed = tmp_path / "bundle"
     probe.ask("install", **{"from": tiny.directory}, bundle=installed)
     (installed / "text.onnx").unlink()
-    (installed / "vocab.txt").write_text("cut")
+    (installed / "tokenizer.bin").write_text("cut")
     probe.ask("install", **{"from": tiny.directory}, bundle=installed)
     Bundle.load(installed).verify()
 

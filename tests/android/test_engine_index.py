@@ -122,7 +122,7 @@ def test_java_finds_in_pythons_index_what_python_finds(java, dim):
     for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
         expected = index.search(query, k=10, exact=True)
         assert found["paths"] == expected.paths
-        assert np.allclose(found["scores"], expected.scores, atol=2e-5)
+        assert np.array_equal(np.float32(found["scores"]), expected.scores)
     shared = []
     for query, found in zip(queries, java.search(queries, k=10), strict=True):
         shared.append(len({*found["paths"]} & {*index.search(query, k=10, exact=True).paths}))
@@ -140,7 +140,7 @@ def test_python_finds_in_javas_index_what_java_finds(java):
     for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
         expected = index.search(query, k=10, exact=True)
         assert found["paths"] == expected.paths
-        assert np.allclose(found["scores"], expected.scores, atol=2e-5)
+        assert np.array_equal(np.float32(found["scores"]), expected.scores)
         true = np.sort(np.delete(photos, np.s_[::100], axis=0) @ query)[::-1][:10]
         assert np.allclose(found["scores"], true, atol=2e-3)
 

@@ -16,7 +16,7 @@ from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.runtimes import choose_rung, load_rung, normalize
+from mcad_mobile.runtimes import climb, normalize
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
             axis=1
         )
         assert cosines.min() > 0.9999
-    ids = np.load(bundle.path(bundle.text.golden.inputs["input_ids"]))
+    ids = np.load(bundle.path(bundle.text.golden.ids))
     assert text["tokens"] == ids.tolist()
     assert steps == [
         "checking image onnx fp32",
@@ -167,7 +167,7 @@ def test_what_was_foreseen_is_an_error_with_words(runner, mode, changes, what):
 
 
 def test_the_text_tower_is_the_one_that_python_runs(runner, bundle):
-    tower = load_rung(bundle, choose_rung(bundle, "text"))
+    tower = climb(bundle, "text").tower
     inputs = {name: np.load(bundle.path(r)) for name, r in bundle.text.golden.inputs.items()}
     document, _ = runner("check", rungs={"image": [], "text": [1]})
     found = np.array(document["ladder"]["text"][0]["embeddings"], np.float32)

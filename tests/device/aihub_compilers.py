@@ -61,7 +61,7 @@ def _to_tflite(folder: Path, model: onnx.ModelProto) -> bytes:
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in model.graph.initializer
     }
-    tower = _Text(weights) if "table" in weights else _Image(weights)
+    tower = _Text(weights) if "middle" in weights else _Image(weights)
     inputs = {
         value.name: torch.ones(
             [axis.dim_value for axis in value.type.tensor_type.shape.dim],
@@ -91,8 +91,8 @@ class _Image(nn.Module):
 class _Text(nn.Module):
     def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
-        self.table, self.weight = nn.Parameter(weights["table"]), nn.Parameter(weights["weight"])
+        self.weight = nn.Parameter(weights["weight"])
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        row = (attention_mask / attention_mask.sum(1, keepdim=True))[:, None]
-        return (row @ self.table[input_ids.long()])[:, 0] @ self.weight
+    def forward(self, token_rows: Tensor, attention_mask: Tensor, pooling: Tensor) -> Tensor:
+        row = (attention_mask * pooling)[:, None]
+        return (row @ token_rows)[:, 0] @ self.weight

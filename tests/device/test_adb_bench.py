@@ -57,12 +57,12 @@ def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
     AdbDevice().measure(spec)
     again = AdbDevice().measure(spec)
     assert again["device"]["pushed_files"] == 0
-    (board.root / "bundle" / "vocab.txt").write_text("damaged")
+    (board.root / "bundle" / "tokenizer.bin").write_text("damaged")
     (board.root / "bundle" / "stale.bin").write_text("of another bundle")
     third = AdbDevice().measure(spec)
     assert third["device"]["pushed_files"] == 1
-    assert (board.root / "bundle" / "vocab.txt").read_bytes() == (
-        bundle.directory / "vocab.txt"
+    assert (board.root / "bundle" / "tokenizer.bin").read_bytes() == (
+        bundle.directory / "tokenizer.bin"
     ).read_bytes()
     assert not (board.root / "bundle" / "stale.bin").exists()
 

@@ -85,7 +85,7 @@ def test_failed_compilation_leaves_no_bundle(cloud: Cloud, student, tmp_path: Pa
     cloud.fail = {"compile": "Unsupported operator Foo"}
     compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
     with pytest.raises(ExportError, match="Unsupported operator Foo"):
-        export(student, ELITE, tmp_path / "sd", samples=4, parity_samples=2, cloud=compiler)
+        export(student, ELITE, tmp_path / "sd", samples=4, cloud=compiler)
     assert not (tmp_path / "sd").exists()
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,22 +11,9 @@ from phones import quick, use
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
-from mcad_mobile.bench.devices.emulator import EmulatorDevice, default_root
+from mcad_mobile.bench.devices.emulator import EmulatorDevice
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import BenchError
-
-SETUP = Path(__file__).parents[2] / "scripts" / "setup-arm64.sh"
-
-
-@pytest.fixture(scope="module")
-def arm64() -> Path:
-    """An arm64 Python, from the package registries where it is not in the cache yet."""
-    root = default_root()
-    if not (root / "site-packages" / "onnxruntime").is_dir():
-        if shutil.which("dpkg-deb") is None and os.environ.get("CI") != "true":
-            pytest.skip("not a Debian system")
-        subprocess.run([SETUP], check=True, timeout=900)
-    return root
 
 
 def test_emulator_that_is_not_set_up_says_how(bundle: Bundle, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BundleError
-from mcad_mobile.runtimes import choose_rung, load_rung, normalize
+from mcad_mobile.runtimes import climb, normalize
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_bundle_is_read_back_as_it_was_written(bundle):
 
 def test_bundle_json_has_the_fields_of_the_contract(bundle):
     data = json.loads((bundle.directory / MANIFEST).read_text())
-    assert data["schema"] == "mcad-bundle/1"
+    assert data["schema"] == "mcad-bundle/2"
     assert data["embedding"] == {"dim": 64, "normalized": False}
     for tower in ("image", "text"):
         assert {"runtime", "precision", "files", "inputs", "outputs", "fallback", "golden"} <= set(
@@ -45,7 +45,7 @@ def test_bundle_json_has_the_fields_of_the_contract(bundle):
 def test_golden_inputs_give_the_golden_embeddings(bundle, tower):
     golden = bundle.tower(tower).golden
     inputs = {name: np.load(bundle.path(record)) for name, record in golden.inputs.items()}
-    embeddings = normalize(load_rung(bundle, choose_rung(bundle, tower))(inputs))
+    embeddings = normalize(climb(bundle, tower).tower(inputs))
     assert np.allclose(embeddings, normalize(np.load(bundle.path(golden.embeddings))), atol=1e-5)
 
 
@@ -79,14 +79,14 @@ def test_a_path_that_leaves_the_directory_is_refused(bundle, path):
         Bundle.load(bundle.directory)
 
 
-@pytest.mark.parametrize("schema", ["mcad-bundle/2", None, "other"])
+@pytest.mark.parametrize("schema", ["mcad-bundle/1", None, "other"])
 def test_an_unknown_schema_is_refused(bundle, schema):
     edit(bundle, lambda data: data.update(schema=schema))
     with pytest.raises(BundleError, match="schema"):
         Bundle.load(bundle.directory)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": "mcad-bundle/1"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": "mcad-bundle/2"}'])
 def test_a_broken_bundle_json_is_an_error_of_ours(bundle, text):
     (bundle.directory / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=MANIFEST):

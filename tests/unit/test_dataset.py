@@ -24,14 +24,14 @@ from mcad_mobile.distill.dataset import (
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.errors import DataError, PhotoError
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 CAPTIONS_OF = (2, 1, 5, 3, 1, 4, 2, 2, 1, 3, 5)  # of 11 photos
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(default_config().tokenizer, minilm_directory())
+    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
 
 
 def order(batch: int, seed: int = 0, extra: bool = True) -> Order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,30 @@ def test_squash_keeps_the_edges_and_shortest_keeps_the_proportions():
     cropped = Preprocess(32, "shortest", "bilinear", HALF, HALF).pixels(wide)
     assert squashed[0, 16, 2] > 0.9
     assert cropped.max() < -0.9
+
+
+@pytest.mark.parametrize(("wide", "high"), [(96, 32), (32, 96)])
+def test_longest_keeps_the_whole_photo_and_fills_the_rest_of_the_square(wide, high):
+    longest = Preprocess(32, "longest", "bilinear", HALF, HALF, fill=(255, 0, 255))
+    pixels = longest.pixels(Image.new("RGB", (wide, high), "black"))
+    pixels = pixels if wide > high else pixels.transpose(0, 2, 1)
+    assert (pixels[:, 10:21] == -1).all()  # 32 x 11 pixels of photo
+    for rest in (pixels[:, :10], pixels[:, 21:]):
+        assert (rest == np.array([1, -1, 1])[:, None, None]).all()
+
+
+def test_a_photo_may_be_resized_to_more_than_is_cropped():
+    stripes = Image.new("RGB", (64, 64), "black")
+    stripes.paste("white", (0, 0, 8, 64))
+    cropped = Preprocess(32, "squash", "bilinear", HALF, HALF, resize_to=64)
+    assert cropped.pixels(stripes).max() == -1
+    assert np.array_equal(cropped.pixels(stripes), SQUASH.pixels(stripes.crop((16, 16, 48, 48))))
+
+
+def test_fields_at_their_defaults_are_not_written():
+    assert set(SQUASH.to_json()) == {"size", "resize", "interpolation", "mean", "std"}
+    other = Preprocess(32, "longest", "bilinear", HALF, HALF, centre="round", fill=(1, 2, 3))
+    assert Preprocess.from_json(json.loads(json.dumps(other.to_json()))) == other
 
 
 def test_a_large_jpeg_decoded_small_gives_the_pixels_of_one_decoded_whole(tmp_path, photo):

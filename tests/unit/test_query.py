@@ -122,8 +122,13 @@ def test_nothing_to_search_for_is_an_error(engine, index):
 def test_the_threshold_follows_the_query_and_the_number_of_photos() -> None:
     photos = background()
     mean = unit(photos.mean(axis=0))
-    assert match_threshold(mean, photos, 1000) > match_threshold(-mean, photos, 1000) + 0.3
-    assert match_threshold(mean, photos, 100_000) > match_threshold(mean, photos, 1000)
+    assert (
+        match_threshold(mean, photos, 1000, 0.21, 0.0384)
+        > match_threshold(-mean, photos, 1000, 0.21, 0.0384) + 0.3
+    )
+    assert match_threshold(mean, photos, 100_000, 0.21, 0.0384) > match_threshold(
+        mean, photos, 1000, 0.21, 0.0384
+    )
 
 
 def test_a_plain_search_has_a_threshold_and_others_have_none(engine, index, photos):

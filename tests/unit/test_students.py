@@ -16,7 +16,7 @@ from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_di
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.load import default_directory, load_student
-from mcad_mobile.students.mcad import Student, default_config
+from mcad_mobile.students.mcad import McadStudent, default_config
 from mcad_mobile.students.text_tower import TextConfig, TextTower
 
 # Indices of ImageNet-1k classes: tabby, tiger cat, Egyptian cat; espresso, cup; moped, scooter.
@@ -76,14 +76,14 @@ def test_the_default_student_is_small_enough_to_ship():
 def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_weights(tmp_path):
     student = load_student()
     student.save(tmp_path / "copy")
-    copy = Student.load(tmp_path / "copy")
+    copy = McadStudent.load(tmp_path / "copy")
     assert copy.sha256() == student.sha256()
     ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch(["a red car"]))
     assert torch.equal(copy.text(ids, mask), student.text(ids, mask))
     with torch.no_grad():
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
-    assert Student.load(tmp_path / "other").sha256() != student.sha256()
+    assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
 
 
 def damage(folder: Path, how: str) -> None:
@@ -137,3 +137,16 @@ def test_mean_and_std_are_efficientnet_lites_own():
     raw = np.arange(256, dtype=np.float32)
     ours = (raw / 255 - preprocess.mean[0]) / preprocess.std[0]
     assert np.allclose(ours, (raw - 127) / 128, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_exported_text_tower_is_the_trained_one_without_its_token_table():
+    student = load_student()
+    texts = student.read(["a dog on the beach", "two red cars"])
+    exported = student.tower("text")(*map(torch.from_numpy, texts.inputs().values()))
+    trained = student.text(torch.from_numpy(texts.ids), torch.from_numpy(texts.mask))
+    assert torch.allclose(exported, trained, atol=1e-6)
+    assert not any(
+        isinstance(module, torch.nn.Embedding) for module in student.tower("text").modules()
+    )
+    assert student.token_table.shape == (30522, student.text_spec.width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from tokenizers import Tokenizer as Reference
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.wordpiece import wordpiece_file, wordpiece_tokenizer
+from mcad_mobile.text.table import write_table
+from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
 
 MODEL = Path(__file__).parents[2] / "models" / "mcad-s"
 TEXTS = [
@@ -30,7 +33,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def ours() -> Tokenizer:
-    return Tokenizer(default_config().tokenizer, MODEL)
+    return wordpiece_tokenizer(default_config().tokenizer, MODEL)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -63,9 +66,62 @@ def test_an_empty_query_is_an_error(ours, text):
         ours(text)
 
 
-def test_an_unknown_kind_of_tokenizer_is_an_error_that_names_it():
-    from dataclasses import replace
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [("first", [1, 0, 0, 0, 0, 0]), ("last", [0, 0, 0, 0, 0, 1]), ("mean", [0.25] * 4 + [0, 0])],
+)
+def test_pooling_weights_tell_which_states_become_the_embedding(pool, expected):
+    spec, file = wordpiece_file(replace(default_config().tokenizer, length=6), MODEL)
+    tokens = Tokenizer(replace(spec, pool=pool), file)("a dog")
+    assert tokens.pooling.tolist() == expected
+    assert tokens.pooling.dtype == np.float32
 
-    spec = replace(default_config().tokenizer, kind="sentencepiece")
-    with pytest.raises(BundleError, match="sentencepiece"):
-        Tokenizer(spec, MODEL)
+
+def test_bytes_that_are_no_text_are_refused(ours):
+    with pytest.raises(QueryError, match="no text") as caught:
+        ours("a d\udcf6g")
+    assert "UTF-8" in caught.value.hint
+
+
+def test_the_end_of_text_is_pooled_at_its_first_token():
+    spec, file = wordpiece_file(replace(default_config().tokenizer, length=6, pad=102), MODEL)
+    tokens = Tokenizer(replace(spec, pool="eos", eos=102), file)("a dog")
+    assert tokens.ids.tolist() == [101, 1037, 3899, 102, 102, 102]
+    assert tokens.pooling.tolist() == [0, 0, 0, 1, 0, 0]
+
+
+def test_a_tower_that_attends_to_padding_gets_a_mask_of_ones():
+    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    tokens = Tokenizer(replace(spec, attends_to_padding=True), file)("a dog")
+    assert tokens.mask.tolist() == [1.0] * 32
+
+
+def test_padding_may_come_before_the_text():
+    spec, file = wordpiece_file(replace(default_config().tokenizer, length=6), MODEL)
+    tokens = Tokenizer(replace(spec, pad_left=True), file)("a dog")
+    assert tokens.ids.tolist() == [0, 0, 101, 1037, 3899, 102]
+    assert tokens.mask.tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_a_file_that_is_mapped_gives_the_same_ids(ours, tmp_path):
+    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    (tmp_path / spec.file).write_bytes(file)
+    mapped = Tokenizer(spec, tmp_path)
+    for text in TEXTS:
+        assert np.array_equal(mapped(text).ids, ours(text).ids)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "cut", "unknown step"])
+def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path, damage):
+    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    header = {"before": [], "after": [], "prepare": [["rot13"]], "normalize": [], "added": []}
+    contents = {
+        "empty": b"",
+        "foreign": b'{"version": "1.0", "truncation": null}',
+        "cut": file[: len(file) // 2],
+        "unknown step": write_table({**header, "split": [], "model": {}}, {}),
+    }
+    if damage in contents:
+        (tmp_path / spec.file).write_bytes(contents[damage])
+    with pytest.raises(BundleError, match=r"(?s)tokenizer.*[Ee]xport the bundle again"):
+        Tokenizer(TokenizerSpec(spec.file, 32, 0), tmp_path)

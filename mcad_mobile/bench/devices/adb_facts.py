@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from mcad_mobile import processor
 from mcad_mobile.bench.devices.adb_shell import AdbShell
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.errors import TargetError
@@ -65,6 +66,7 @@ class Facts:
     memory_available_mib: int
     cores: tuple[Core, ...] = ()
     core_count: int = 0
+    instruction_sets: tuple[str, ...] = ()
     build: str = ""
     emulator: str = ""
 
@@ -94,6 +96,7 @@ class Facts:
             "model": self.model,
             "soc": self.soc,
             "cpu": f"{self.model} ({chip})" if self.model else chip,
+            "instruction_sets": list(self.instruction_sets),
             "cores": self.core_count,
             "core_max_mhz": {str(core.number): core.max_mhz for core in self.cores},
             "arch": self.arch,
@@ -115,6 +118,7 @@ def read_facts(shell: AdbShell) -> Facts:
     cores = _cores(told["cores"])
     common: dict[str, Any] = {
         "arch": machine,
+        "instruction_sets": tuple(processor.instruction_sets(told["cpuinfo"])),
         "kernel": told["kernel"].strip(),
         "memory_mib": int(memory.get("MemTotal", 0)) // 1024,
         "memory_available_mib": int(memory.get("MemAvailable", 0)) // 1024,

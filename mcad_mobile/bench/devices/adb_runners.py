@@ -125,7 +125,7 @@ def _python(shell: AdbShell) -> str:
 
 
 def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> None:
-    modules = {"numpy": "numpy", "PIL": "pillow", "tokenizers": "tokenizers"}
+    modules = {"numpy": "numpy", "PIL": "pillow"}
     engines = {
         "onnx": ("onnxruntime", "onnxruntime"),
         "litert": ("ai_edge_litert", "ai-edge-litert"),

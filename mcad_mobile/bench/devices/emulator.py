@@ -20,7 +20,6 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import BenchError
 
 _QEMU = "qemu-aarch64"
-_CPU = "cortex-a76"  # Armv8.2 with dot product, as in phones since 2018
 
 
 def default_root() -> Path:
@@ -31,9 +30,11 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class EmulatorDevice:
-    """`root` holds an arm64 system with Python and `site-packages`."""
+    """`root` holds an arm64 system with Python and `site-packages`; `processor` is one of qemu's,
+    by default Armv8.2 with dot product, as in phones since 2018."""
 
     root: Path = field(default_factory=default_root)
+    processor: str = "cortex-a76"
     timeout_s: float = 1800.0
 
     def measure_towers(
@@ -49,7 +50,7 @@ class EmulatorDevice:
         ladder, tools = Session(launcher, spec, progress).check()
         device = {
             "kind": "emulator",
-            "cpu": f"emulated Arm {_CPU}",
+            "cpu": f"emulated Arm {self.processor}",
             "cores": 1,
             "arch": "aarch64",
             "os": "Debian packages for arm64",
@@ -70,7 +71,7 @@ class EmulatorDevice:
         package = Path(mcad_mobile.__file__).parent.parent
         paths = os.pathsep.join([str(self.root / "site-packages"), str(package)])
         environment = ["-E", f"PYTHONPATH={paths}", "-E", f"PYTHONHOME={self.root / 'usr'}"]
-        emulated = [qemu, "-cpu", _CPU, "-L", str(self.root), *environment, str(python)]
+        emulated = [qemu, "-cpu", self.processor, "-L", str(self.root), *environment, str(python)]
         return [*emulated, "-m", "mcad_mobile.bench.runner"]
 
 

@@ -19,7 +19,7 @@ from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.versions import tool_versions
 
-TOOLS = ("numpy", "onnxruntime", "tokenizers", "pillow", "ai-edge-litert")
+TOOLS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,8 @@ def ladder_rows(document: dict[str, Any]) -> list[Row]:
         for rung in document["ladder"].get(name, []):
             passed = "used" if rung is used.get(name) else "right, not used"
             status = _STATUS.get(rung["status"], passed)
+            if document["bundle"]["towers"][name][rung["rung"]].get("low_parity"):
+                status = f"{status}, low parity"
             rows.append(
                 (
                     name,
@@ -226,6 +228,9 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
         source = document["index"].get("source", "")
         rows.append(("Index", f"{document['index']['photos']:,} photos: {source}"))
     rows.append(("Towers", _towers(document)))
+    low = low_parity(document)
+    if low:
+        rows.append(("Low parity", low))
     rows.append(("Indexing", _indexing(document)))
     for name, jobs in document.get("jobs", {}).items():
         ids = ", ".join(f"{kind} {jobs[kind]}" for kind in ("compile", "inference") if jobs[kind])
@@ -250,6 +255,8 @@ def _device(device: dict[str, Any]) -> str:
         said.append(f"up to {max(clocks.values()):,} MHz")
     if device.get("arch"):
         said.append(device["arch"])
+    if device.get("instruction_sets"):
+        said.append(f"with {', '.join(device['instruction_sets'])}")
     return ", ".join(said)
 
 
@@ -262,6 +269,17 @@ def _towers(document: dict[str, Any]) -> str:
         f"{tower} {rung['runtime']} {rung['precision']}"
         for tower, rung in document["runtime"].items()
     )
+
+
+def low_parity(document: dict[str, Any]) -> str:
+    """Rungs that quantization left so far off that they were kept at the user's word alone."""
+    found = [
+        f"{name} {rung['runtime']} {rung['precision']}"
+        for name, rungs in document["bundle"]["towers"].items()
+        for rung in rungs
+        if rung.get("low_parity")
+    ]
+    return f"{', '.join(found)}: kept with --allow-low-parity" if found else ""
 
 
 def _indexing(document: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from mcad_mobile.distill.teachers.identity import identity_of, unit_rows
 from mcad_mobile.students.image_tower import FEATURES, Head
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.text_tower import TextConfig, TextTower
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 DIM = 256
 _HIDDEN = 1024
@@ -86,7 +86,7 @@ class RegionTextTeacher:
         self.trunks = trunks
         self.arithmetic = trunks[0].arithmetic
         self.model = model.eval()
-        self.tokenizer = Tokenizer(default_config().tokenizer, minilm_directory())
+        self.tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
 
     @cached_property
     def identity(self) -> str:

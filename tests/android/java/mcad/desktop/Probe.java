@@ -145,7 +145,11 @@ final class Probe {
                 ids.add(tokens.ids()[i]);
                 masked += (int) tokens.mask()[i];
             }
-            all.add(Json.object("ids", ids, "tokens", masked, "truncated", tokens.truncated()));
+            List<Float> pooling = new ArrayList<>();
+            for (float weight : tokens.pooling()) {
+                pooling.add(weight);
+            }
+            all.add(Json.object("ids", ids, "tokens", masked, "pooling", pooling, "truncated", tokens.truncated()));
         }
         return all;
     }
@@ -183,11 +187,7 @@ final class Probe {
         Tokenizer tokenizer = Tokenizer.of(bundle(request));
         List<float[]> rows = new ArrayList<>();
         for (String text : request.list("texts", String.class)) {
-            Tokenizer.Tokens tokens = tokenizer.tokenize(text);
-            Map<String, Object> inputs = new LinkedHashMap<>();
-            inputs.put("input_ids", tokens.ids());
-            inputs.put("attention_mask", tokens.mask());
-            rows.add(climb(request, "text").tower().run(inputs));
+            rows.add(climb(request, "text").tower().run(tokenizer.inputs(tokenizer.tokenize(text))));
         }
         return write(rows, request);
     }

@@ -11,11 +11,12 @@ import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
-/** A directory with bundle.json (schema mcad-bundle/1) and all that a phone needs to search. */
+/** A directory with bundle.json (schema mcad-bundle/2) and all that a phone needs to search. */
 public final class Bundle {
-    public static final String SCHEMA = "mcad-bundle/1";
+    public static final String SCHEMA = "mcad-bundle/2";
     public static final String MANIFEST = "bundle.json";
 
     private static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
@@ -27,10 +28,10 @@ public final class Bundle {
     /** A tower's input or output: "float32" or "int32", and a shape that starts with 1. */
     public record TensorSpec(String name, String dtype, long[] shape, String layout) {}
 
-    /** One way to run a tower. The first of its files is the one that a runtime opens. Worst cosine to the float
-     * student as measured at export, or NaN. */
+    /** One way to run a tower. The first of its files is the one that a runtime opens; {@code expected} is what it
+     * says of the golden inputs [N, dim], an .npy file. */
     public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
-            List<TensorSpec> outputs, int totalNodes, double cosineMin) {
+            List<TensorSpec> outputs, int totalNodes, FileRecord expected) {
         public long bytes() {
             long sum = 0;
             for (FileRecord file : files) {
@@ -40,15 +41,22 @@ public final class Bundle {
         }
     }
 
-    /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files. */
-    public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts) {}
+    /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files; the texts that they were
+     * made from, and their tokens, or null for photos. */
+    public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts, FileRecord ids) {}
+
+    /** The token table's file: {@code tokens} rows of {@code width} numbers. */
+    public record TableRecord(FileRecord file, int tokens, int width) {}
 
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
-    /** Everything a tokenizer needs beside its file; {@code length} counts the specials. */
-    public record TokenizerSpec(String kind, FileRecord file, int length, int pad, Map<String, Integer> specials,
-            boolean lowercase) {}
+    /** Which states of a text tower become the embedding. */
+    public enum Pool { EOS, FIRST, LAST, MEAN }
+
+    /** Everything a tokenizer needs beside its file; {@code length} counts what frames a text. */
+    public record TokenizerSpec(FileRecord file, int length, int pad, boolean padLeft, boolean attendsToPadding,
+            Pool pool, int eos) {}
 
     public final Path directory;
     public final String name;
@@ -61,6 +69,7 @@ public final class Bundle {
     public final Tower text;
     public final Preprocess preprocess;
     public final TokenizerSpec tokenizer;
+    public final TableRecord tokenTable;
     public final FileRecord sample;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
@@ -75,6 +84,9 @@ public final class Bundle {
         text = tower(data.object("text"));
         preprocess = Preprocess.of(data.object("preprocess"));
         tokenizer = tokenizerSpec(data.object("tokenizer"));
+        JsonFields table = data.object("token_table");
+        tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
+            table.integer("width", 1, 1 << 14));
         sample = record(data.object("sample"));
     }
 
@@ -134,13 +146,18 @@ public final class Bundle {
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
+        found.add(tokenTable.file());
         found.add(sample);
         for (Tower tower : new Tower[] {image, text}) {
             for (Rung rung : tower.rungs()) {
                 found.addAll(rung.files());
+                found.add(rung.expected());
             }
             found.addAll(tower.golden().inputs().values());
             found.add(tower.golden().embeddings());
+            if (tower.golden().ids() != null) {
+                found.add(tower.golden().ids());
+            }
         }
         return found;
     }
@@ -217,7 +234,8 @@ public final class Bundle {
             inputs.put(input, record(named.object(input)));
         }
         return new Tower(rungs,
-            new Golden(inputs, record(golden.object("embeddings")), golden.list("texts", String.class)));
+            new Golden(inputs, record(golden.object("embeddings")), golden.list("texts", String.class),
+                golden.has("ids") ? record(golden.object("ids")) : null));
     }
 
     private static Rung rung(JsonFields data) throws McadException {
@@ -228,9 +246,8 @@ public final class Bundle {
         if (files.isEmpty()) {
             throw data.wrong("files", "there are none");
         }
-        double worst = data.has("parity") ? data.object("parity").number("cosine_min") : Double.NaN;
         return new Rung(data.string("runtime"), data.string("precision"), files, specs(data, "inputs"),
-            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), worst);
+            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), record(data.object("expected")));
     }
 
     private static List<TensorSpec> specs(JsonFields data, String key) throws McadException {
@@ -247,14 +264,15 @@ public final class Bundle {
     }
 
     private static TokenizerSpec tokenizerSpec(JsonFields data) throws McadException {
-        Map<String, Integer> specials = new LinkedHashMap<>();
-        JsonFields named = data.object("specials");
-        for (String special : named.names()) {
-            specials.put(special, named.integer(special, 0, Integer.MAX_VALUE));
+        Pool pool;
+        try {
+            pool = Pool.valueOf(data.string("pool").toUpperCase(Locale.ROOT));
+        } catch (IllegalArgumentException error) {
+            throw data.wrong("pool", data.string("pool") + " is not eos, first, last or mean");
         }
-        return new TokenizerSpec(data.string("kind"), record(data.object("record")),
-            data.integer("length", 2, 1 << 16), data.integer("pad", 0, Integer.MAX_VALUE), specials,
-            !data.has("lowercase") || data.flag("lowercase"));
+        return new TokenizerSpec(record(data.object("record")), data.integer("length", 2, 1 << 16),
+            data.integer("pad", 0, Integer.MAX_VALUE), data.flag("pad_left"), data.flag("attends_to_padding"), pool,
+            pool == Pool.EOS ? data.integer("eos", 0, Integer.MAX_VALUE) : -1);
     }
 
     private static FileRecord record(JsonFields data) throws McadException {

@@ -1,6 +1,8 @@
 package mcad.engine;
 
 import java.io.IOException;
+import java.util.Arrays;
+import java.util.Locale;
 
 /**
  * Photo to pixels [3, size, size] float32, planar: upright, over white, resized, then (value / 255 - mean) / std for
@@ -9,28 +11,31 @@ import java.io.IOException;
 public final class Preprocess {
     private static final String UPDATE = "Update the app, or export the bundle again.";
 
+    private enum Scale { SQUASH, SHORTEST, LONGEST }
+
     public final int size;
-    private final boolean squash;
+    private final Scale scale;
+    private final int resizeTo;
+    private final boolean rounds;
+    private final byte[] fill = new byte[3];
     private final Resize.Filter filter;
     private final float[][] normalized = new float[3][256];
 
-    private Preprocess(int size, boolean squash, Resize.Filter filter) {
-        this.size = size;
-        this.squash = squash;
+    private Preprocess(JsonFields data, Scale scale, Resize.Filter filter) throws McadException {
+        size = data.integer("size", 1, 4096);
+        this.scale = scale;
         this.filter = filter;
+        resizeTo = data.has("resize_to") ? data.integer("resize_to", size, 4096) : size;
+        rounds = data.has("centre") && data.string("centre").equals("round");
+        for (int channel = 0; data.has("fill") && channel < 3; channel++) {
+            fill[channel] = data.list("fill", Number.class).get(channel).byteValue();
+        }
     }
 
     static Preprocess of(JsonFields data) throws McadException {
-        String resize = data.string("resize");
-        if (!resize.equals("squash") && !resize.equals("shortest")) {
-            throw new McadException("Resize '" + resize + "' is not squash or shortest.", UPDATE);
-        }
-        String interpolation = data.string("interpolation");
-        if (!interpolation.equals("bilinear") && !interpolation.equals("bicubic")) {
-            throw new McadException("Interpolation '" + interpolation + "' is not bilinear or bicubic.", UPDATE);
-        }
-        Preprocess made = new Preprocess(data.integer("size", 1, 4096), resize.equals("squash"),
-            interpolation.equals("bilinear") ? Resize.Filter.BILINEAR : Resize.Filter.BICUBIC);
+        Scale scale = oneOf(Scale.class, data.string("resize"), "Resize");
+        Resize.Filter filter = oneOf(Resize.Filter.class, data.string("interpolation"), "Interpolation");
+        Preprocess made = new Preprocess(data, scale, filter);
         for (int channel = 0; channel < 3; channel++) {
             float mean = data.list("mean", Number.class).get(channel).floatValue();
             float std = data.list("std", Number.class).get(channel).floatValue();
@@ -41,37 +46,67 @@ public final class Preprocess {
         return made;
     }
 
+    private static <E extends Enum<E>> E oneOf(Class<E> type, String name, String what) throws McadException {
+        for (E one : type.getEnumConstants()) {
+            if (one.name().toLowerCase(Locale.ROOT).equals(name)) {
+                return one;
+            }
+        }
+        String known = Arrays.toString(type.getEnumConstants()).toLowerCase(Locale.ROOT);
+        throw new McadException(what + " '" + name + "' is none of " + known + ".", UPDATE);
+    }
+
     /** A photo file to pixels; closes what it opens. */
     public float[] pixels(PhotoDecoder decoder, PhotoDecoder.Source source) throws IOException {
-        try (Photo photo = decoder.decode(source, size)) {
+        try (Photo photo = decoder.decode(source, resizeTo)) {
             return pixels(photo);
         }
     }
 
     /** A decoded photo to pixels. */
     public float[] pixels(Photo photo) {
-        int width = size;
-        int height = size;
-        if (!squash) {
-            double scale = (double) size / Math.min(photo.width(), photo.height());
-            width = (int) Math.rint(photo.width() * scale);
-            height = (int) Math.rint(photo.height() * scale);
-        }
+        int[] scaled = scaled(photo.width(), photo.height());
         // Turned after it has shrunk: a few thousand pixels instead of millions.
-        Resize.Rgb small = upright(Resize.resize(photo, width, height, filter), photo.orientation());
-        int left = (small.width() - size) / 2;
-        int top = (small.height() - size) / 2;
+        Resize.Rgb small = upright(Resize.resize(photo, scaled[0], scaled[1], filter), photo.orientation());
+        int left = start(small.width() - size);
+        int top = start(small.height() - size);
         float[] pixels = new float[3 * size * size];
         for (int y = 0; y < size; y++) {
-            int from = ((top + y) * small.width() + left) * 3;
             for (int x = 0; x < size; x++) {
+                int column = left + x;
+                int row = top + y;
+                boolean inside = column >= 0 && column < small.width() && row >= 0 && row < small.height();
+                byte[] from = inside ? small.bytes() : fill;
+                int at = inside ? (row * small.width() + column) * 3 : 0;
                 for (int channel = 0; channel < 3; channel++) {
-                    int value = small.bytes()[from++] & 0xff;
-                    pixels[(channel * size + y) * size + x] = normalized[channel][value];
+                    pixels[(channel * size + y) * size + x] = normalized[channel][from[at + channel] & 0xff];
                 }
             }
         }
         return pixels;
+    }
+
+    /** The width and height that a photo is resized to. */
+    private int[] scaled(int width, int height) {
+        switch (scale) {
+            case SQUASH:
+                return new int[] {resizeTo, resizeTo};
+            case LONGEST:
+                double ratio = Math.max((double) height / resizeTo, (double) width / resizeTo);
+                return new int[] {Math.max(1, (int) Math.rint(width / ratio)),
+                    Math.max(1, (int) Math.rint(height / ratio))};
+            default:
+                int longer = (int) ((double) ((long) resizeTo * Math.max(width, height)) / Math.min(width, height));
+                return width <= height ? new int[] {resizeTo, longer} : new int[] {longer, resizeTo};
+        }
+    }
+
+    /** Where a square starts in what has {@code spare} pixels more; below 0 where it has less. */
+    private int start(int spare) {
+        if (spare < 0) {
+            return -(-spare / 2);
+        }
+        return rounds ? (int) Math.rint(spare / 2.0) : spare / 2;
     }
 
     /** Mirror and turn by the eight EXIF orientations. */

@@ -65,7 +65,7 @@ public final class SearchEngine implements AutoCloseable {
 
     /** Words to an embedding [dim] of unit length. */
     public float[] embedText(String query) throws IOException {
-        return embed(textTower().tower(), tokenizer().tokenize(query));
+        return embed(textTower().tower(), tokenizer(), tokenizer().tokenize(query));
     }
 
     /** Pixels as the bundle's preprocess makes them to an embedding [dim] of unit length. */
@@ -90,7 +90,7 @@ public final class SearchEngine implements AutoCloseable {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
-        float[] embedding = embed(tower, tokens);
+        float[] embedding = embed(tower, tokenizer, tokens);
         long embedded = System.nanoTime();
         Hits hits = index.search(embedding, k);
         List<Result> results = results(hits);
@@ -126,11 +126,8 @@ public final class SearchEngine implements AutoCloseable {
         return new Found(results, ms, false);
     }
 
-    private static float[] embed(Tower tower, Tokenizer.Tokens tokens) throws IOException {
-        Map<String, Object> inputs = new HashMap<>();
-        inputs.put("input_ids", tokens.ids());
-        inputs.put("attention_mask", tokens.mask());
-        return Vectors.normalized(tower.run(inputs));
+    private static float[] embed(Tower tower, Tokenizer tokenizer, Tokenizer.Tokens tokens) throws IOException {
+        return Vectors.normalized(tower.run(tokenizer.inputs(tokens)));
     }
 
     private static List<Result> results(Hits hits) {

@@ -2,60 +2,103 @@ package mcad.engine;
 
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import mcad.engine.text.Characters;
+import mcad.engine.text.Encoder;
+import mcad.engine.text.TokenTable;
 
-/** Text to token ids. */
-public interface Tokenizer {
-    /** One text: ids [length] and mask [length], 1 where a token is and 0 where padding is. */
-    record Tokens(int[] ids, float[] mask, boolean truncated) {}
+/** Text to the rows that a text tower takes. The reference is mcad_mobile/tokenize.py. */
+public final class Tokenizer {
+    /**
+     * One text: ids [length], mask [length], 1 where the tower looks and 0 where it does not, and pooling [length], the
+     * weights of the states that become the embedding.
+     */
+    public record Tokens(int[] ids, float[] mask, float[] pooling, boolean truncated) {}
+
+    private final Bundle.TokenizerSpec spec;
+    private final Encoder encoder;
+    private final TokenTable table;
+
+    private Tokenizer(Bundle.TokenizerSpec spec, Encoder encoder, TokenTable table) {
+        this.spec = spec;
+        this.encoder = encoder;
+        this.table = table;
+    }
+
+    /** The tokenizer of a bundle. McadException if its file cannot be read. */
+    public static Tokenizer of(Bundle bundle) throws IOException {
+        Bundle.TableRecord table = bundle.tokenTable;
+        return new Tokenizer(bundle.tokenizer, new Encoder(bundle.path(bundle.tokenizer.file())),
+            new TokenTable(bundle.path(table.file()), table.tokens(), table.width()));
+    }
+
+    /** What a text tower takes, by name: the tokens' rows, mask and pooling. */
+    public Map<String, Object> inputs(Tokens tokens) {
+        Map<String, Object> inputs = new HashMap<>();
+        inputs.put("token_rows", table.rows(tokens.ids()));
+        inputs.put("attention_mask", tokens.mask());
+        inputs.put("pooling", tokens.pooling());
+        return inputs;
+    }
 
     /** McadException if {@code text} holds nothing but space; a text that is too long is cut. */
-    Tokens tokenize(String text) throws McadException;
+    public Tokens tokenize(String text) throws McadException {
+        refuseEmpty(text);
+        int length = spec.length();
+        int room = length - encoder.before.length - encoder.after.length;
+        int[] found = encoder.encode(text, room);
+        int kept = Math.min(found.length, room);
+        int words = encoder.before.length + kept + encoder.after.length;
+        int start = spec.padLeft() ? length - words : 0;
+        int[] ids = new int[length];
+        Arrays.fill(ids, spec.pad());
+        System.arraycopy(encoder.before, 0, ids, start, encoder.before.length);
+        System.arraycopy(found, 0, ids, start + encoder.before.length, kept);
+        System.arraycopy(encoder.after, 0, ids, start + words - encoder.after.length, encoder.after.length);
+        float[] mask = new float[length];
+        if (spec.attendsToPadding()) {
+            Arrays.fill(mask, 1);
+        } else {
+            Arrays.fill(mask, start, start + words, 1);
+        }
+        return new Tokens(ids, mask, pooling(ids, mask), found.length > room);
+    }
 
-    /** The tokenizer of a bundle. */
-    static Tokenizer of(Bundle bundle) throws IOException {
-        Bundle.TokenizerSpec spec = bundle.tokenizer;
-        switch (spec.kind()) {
-            case "wordpiece":
-                return new WordPiece(spec, bundle.path(spec.file()));
-            case "clip_bpe":
-                return new ClipBpe(spec, bundle.path(spec.file()));
+    private float[] pooling(int[] ids, float[] mask) {
+        float[] pooling = new float[ids.length];
+        switch (spec.pool()) {
+            case FIRST:
+                pooling[0] = 1;
+                break;
+            case LAST:
+                pooling[ids.length - 1] = 1;
+                break;
+            case EOS:
+                int at = 0;
+                while (at < ids.length && ids[at] != spec.eos()) {
+                    at++;
+                }
+                pooling[at < ids.length ? at : 0] = 1;
+                break;
             default:
-                throw new McadException(
-                    "Tokenizer kind '" + spec.kind() + "' is not one that this version reads (wordpiece, clip_bpe).",
-                    "Update the app, or export the bundle again.");
+                float sum = 0;
+                for (float one : mask) {
+                    sum += one;
+                }
+                for (int i = 0; i < mask.length; i++) {
+                    pooling[i] = mask[i] / sum;
+                }
         }
+        return pooling;
     }
 
-    /** The id of a special token that a tokenizer cannot do without. */
-    static int special(Bundle.TokenizerSpec spec, String name) throws McadException {
-        Integer id = spec.specials().get(name);
-        if (id == null) {
-            throw new McadException("The tokenizer has no special token " + name + ".", "Export the bundle again.");
-        }
-        return id;
-    }
-
-    /** McadException unless something but space is in {@code text}. */
-    static void refuseEmpty(String text) throws McadException {
+    private static void refuseEmpty(String text) throws McadException {
         for (int i = 0; i < text.length(); i++) {
-            if (!Unicode.isSpace(text.charAt(i))) {
+            if (!Characters.isSpace(text.charAt(i))) {
                 return;
             }
         }
         throw new McadException("The query '" + text + "' is empty.", "Write what the photo shows.");
-    }
-
-    /** Ids between a start and an end token, cut and padded to the length of the spec. */
-    static Tokens framed(int[] ids, int count, int start, int end, Bundle.TokenizerSpec spec) {
-        int length = spec.length();
-        int kept = Math.min(count, length - 2);
-        int[] framed = new int[length];
-        float[] mask = new float[length];
-        Arrays.fill(framed, spec.pad());
-        framed[0] = start;
-        System.arraycopy(ids, 0, framed, 1, kept);
-        framed[kept + 1] = end;
-        Arrays.fill(mask, 0, kept + 2, 1);
-        return new Tokens(framed, mask, count > kept);
     }
 }

@@ -20,13 +20,16 @@ import java.util.Map;
 /** A tower in memory, run by ONNX Runtime. Not for two threads at once. */
 public final class Tower implements AutoCloseable {
     private static final String MASK = "attention_mask";
+    private static final String POOLING = "pooling";
     private static final int FEWEST_TOKENS = 2;
 
     /** What runs a tower's nodes. Those that XNNPACK has no kernel for, the CPU's own run; how many, is not told. */
     public enum Provider {
         QNN("QNN"),
         XNNPACK("XNNPACK, CPU"),
-        CPU("CPU");
+        CPU("CPU"),
+        /** Where the fast 8-bit kernels overflow: see {@link Saturation}. */
+        EXACT_CPU("CPU, exact kernels");
 
         private final String said;
 
@@ -76,7 +79,9 @@ public final class Tower implements AutoCloseable {
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
             // Slower than what it fuses: see mcad_mobile/runtimes/onnx.py.
             options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
-            if (provider == Provider.QNN) {
+            if (provider == Provider.EXACT_CPU) {
+                options.addConfigEntry("session.x64quantprecision", "1");
+            } else if (provider == Provider.QNN) {
                 Map<String, String> settings = new HashMap<>();
                 settings.put("backend_path", qnnLibrary.getPath());
                 settings.put("htp_performance_mode", "burst");
@@ -101,9 +106,12 @@ public final class Tower implements AutoCloseable {
     public float[] run(Map<String, ?> inputs) throws McadException {
         Map<String, OnnxTensor> tensors = new LinkedHashMap<>();
         try {
-            int tokens = anyLength ? tokens(inputs.get(MASK)) : 0;
+            int tokens = anyLength ? tokens(inputs) : 0;
             for (Bundle.TensorSpec spec : rung.inputs()) {
-                long[] shape = anyLength ? new long[] {1, tokens} : spec.shape();
+                long[] shape = spec.shape().clone();
+                if (anyLength) {
+                    shape[1] = tokens;
+                }
                 tensors.put(spec.name(), tensor(spec.name(), shape, inputs.get(spec.name())));
             }
             try (OrtSession.Result result = session.run(tensors)) {
@@ -122,15 +130,18 @@ public final class Tower implements AutoCloseable {
         }
     }
 
-    private static int tokens(Object mask) throws McadException {
-        if (!(mask instanceof float[] marks)) {
-            throw notGiven(MASK);
+    /** Up to the last token that the tower looks at or pools. */
+    private static int tokens(Map<String, ?> inputs) throws McadException {
+        int tokens = FEWEST_TOKENS;
+        for (String name : new String[] {MASK, POOLING}) {
+            if (!(inputs.get(name) instanceof float[] weights)) {
+                throw notGiven(name);
+            }
+            for (int i = tokens; i < weights.length; i++) {
+                tokens = weights[i] > 0 ? i + 1 : tokens;
+            }
         }
-        int tokens = 0;
-        for (float mark : marks) {
-            tokens += mark > 0 ? 1 : 0;
-        }
-        return Math.max(tokens, FEWEST_TOKENS);
+        return tokens;
     }
 
     private static McadException notGiven(String name) {

@@ -2,6 +2,8 @@ package mcad.engine;
 
 /** The little linear algebra that embeddings need. */
 public final class Vectors {
+    private static final double EXACT_STEPS = 1 << 26;
+
     private Vectors() {}
 
     /** The vector at unit length; a zero vector stays zero. */
@@ -20,6 +22,18 @@ public final class Vectors {
             sum += (double) a[i] * b[i];
         }
         return sum;
+    }
+
+    /**
+     * The product of two vectors of length 1, each rounded to multiples of 2^-26 first: no sum of theirs rounds, so every
+     * order of additions, and mcad_mobile/exact.py, gives the same.
+     */
+    public static double exactDot(float[] a, float[] b) {
+        double sum = 0;
+        for (int i = 0; i < a.length; i++) {
+            sum += Math.rint(a[i] * EXACT_STEPS) * Math.rint(b[i] * EXACT_STEPS);
+        }
+        return sum / (EXACT_STEPS * EXACT_STEPS);
     }
 
     /** Cosine of the angle between two vectors; 0 when one of them is zero. */

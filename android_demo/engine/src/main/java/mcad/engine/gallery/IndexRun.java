@@ -160,6 +160,7 @@ public final class IndexRun {
         numbers.add("decode", (decoded - started) / 1e6);
         numbers.add("image", (System.nanoTime() - decoded) / 1e6);
         writer.add(item.path(), embedding, stamp(item), content);
+        writer.filledBy(engine.imageTower().toString());
         added++;
     }
 

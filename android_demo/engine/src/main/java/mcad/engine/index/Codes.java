@@ -9,6 +9,7 @@ final class Codes {
     static final float ALONG_UNIT = 1f / 32767;
     static final float SCALE_UNIT = 1f / (1 << 24);
     private static final int LEVELS = 256;
+    private static final double SCORE_UNIT = 1.0 / (1L << 36);
 
     /** One photo: code [D/8], along in steps of 1/32767, scale in steps of 2^-24 (unsigned), magnitudes [D]. */
     static final class Row {
@@ -69,13 +70,17 @@ final class Codes {
         final float along;
         final float[] rest;
         final byte[] code;
+        /** The rest in steps so fine and so few that no sum of a score rounds, whatever its order. */
+        private final double[] steps;
 
         Query(float[] rotated, float[] axis) {
-            along = (float) Vectors.dot(rotated, axis);
+            along = (float) Vectors.exactDot(rotated, axis);
             rest = new float[rotated.length];
+            steps = new double[rotated.length];
             code = new byte[rotated.length / 8];
             for (int i = 0; i < rest.length; i++) {
                 rest[i] = rotated[i] - along * axis[i];
+                steps[i] = Math.rint(rest[i] / SCORE_UNIT) * SCORE_UNIT;
                 if (rest[i] > 0) {
                     code[i >> 3] |= (byte) (1 << (i & 7));
                 }
@@ -84,17 +89,17 @@ final class Codes {
 
         /** Pass 2: a * along + scale * sum r_i w_i. */
         float score(byte[] rowCode, byte[] magnitudes, short rowAlong, short rowScale) {
-            float sum = 0;
+            double sum = 0;
             for (int at = 0; at < rowCode.length; at++) {
                 int bits = rowCode[at];
                 int base = at << 3;
                 for (int i = base; i < base + 8; i++) {
                     int sign = ((bits & 1) << 1) - 1;
                     bits >>= 1;
-                    sum += rest[i] * (sign * (2 * (magnitudes[i] & 0xff) + 1));
+                    sum += steps[i] * (sign * (2 * (magnitudes[i] & 0xff) + 1));
                 }
             }
-            return rowAlong * (along * ALONG_UNIT) + sum * ((rowScale & 0xffff) * SCALE_UNIT);
+            return (float) (sum * ((rowScale & 0xffff) * SCALE_UNIT) + rowAlong * ((double) along * ALONG_UNIT));
         }
     }
 

@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import mcad.engine.Fsync;
 import mcad.engine.McadException;
 import mcad.engine.Vectors;
@@ -37,6 +38,7 @@ public final class IndexWriter implements Closeable {
     private final List<BitSet> deleted = new ArrayList<>();
     private final TreeMap<byte[], Pending> pending = new TreeMap<>(PathBytes::compare);
     private final FileChannel spool;
+    private final Set<String> filledBy;
     private int spooled;
     private boolean changed;
 
@@ -54,6 +56,7 @@ public final class IndexWriter implements Closeable {
             PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
             manifest = commit.manifest();
             segments = commit.segments();
+            filledBy = new TreeSet<>(manifest.filledBy());
             removeStrays(index.directory, manifest);
             Path file = Files.createTempFile(index.directory, "spool", ".tmp");
             spool = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE);
@@ -69,6 +72,11 @@ public final class IndexWriter implements Closeable {
             }
             deleted.add(rows);
         }
+    }
+
+    /** Note what has embedded the photos that are added; the commit keeps it. */
+    public void filledBy(String arithmetic) {
+        filledBy.add(arithmetic);
     }
 
     /** Add a photo with an embedding of unit length; a path that exists is replaced. Stamps: see the format. */
@@ -191,8 +199,8 @@ public final class IndexWriter implements Closeable {
                 entries.add(new Manifest.Entry(name, photos, out.finish(axisPhotos), new int[0]));
             }
         }
-        new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries)
-            .write(index.directory);
+        new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,
+            new ArrayList<>(filledBy)).write(index.directory);
     }
 
     /** The direction of the mean of all photos, or zeros when they cancel out. */

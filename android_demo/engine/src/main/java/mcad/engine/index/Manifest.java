@@ -18,8 +18,12 @@ import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.McadException;
 
-/** The one file of an index that changes: which segments make up the last commit. */
-record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments) {
+/**
+ * The one file of an index that changes: which segments make up the last commit. {@code filledBy} names what has
+ * embedded its photos, a rung and whose arithmetic ran it, sorted.
+ */
+record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
+        List<String> filledBy) {
     static final String SCHEMA = "mcad-index/2";
     static final String NAME = "manifest.json";
     private static final String TEMPORARY = "manifest.json.tmp";
@@ -71,8 +75,10 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         if (dim % 8 != 0) {
             throw data.wrong("dim", dim + " is not a multiple of 8");
         }
+        // Indexes from before it was noted lack it.
+        List<String> filledBy = data.has("filled_by") ? data.list("filled_by", String.class) : new ArrayList<>();
         return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
-            entries);
+            entries, filledBy);
     }
 
     private static Entry entry(JsonFields data) throws McadException {
@@ -107,7 +113,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
                 "deleted", deleted));
         }
         String json = Json.write(Json.object("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
-            "student", student, "student_sha256", studentSha256, "segments", entries)) + "\n";
+            "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy)) + "\n";
         byte[] raw = json.getBytes(StandardCharsets.UTF_8);
         byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
         System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);

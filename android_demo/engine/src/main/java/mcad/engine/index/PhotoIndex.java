@@ -45,7 +45,7 @@ public final class PhotoIndex implements Closeable {
 
     /** Open the index, made empty first where there is none. McadException if it is another student's. */
     public static PhotoIndex openOrCreate(Path directory, int dim, String student, String sha256) throws IOException {
-        create(directory, new Manifest(1, dim, student, sha256, Collections.emptyList()));
+        create(directory, new Manifest(1, dim, student, sha256, Collections.emptyList(), Collections.emptyList()));
         PhotoIndex index = open(directory);
         if (index.manifest.dim() != dim || !index.manifest.studentSha256().equals(sha256)) {
             index.close();

@@ -1,11 +1,13 @@
-package mcad.engine;
+package mcad.engine.text;
+
+import java.util.Locale;
 
 /** Character classes as Hugging Face's `tokenizers` draws them. */
-final class Unicode {
-    private Unicode() {}
+public final class Characters {
+    private Characters() {}
 
     /** The property White_Space. */
-    static boolean isSpace(int c) {
+    public static boolean isSpace(int c) {
         return c >= 9 && c <= 13 || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 || c >= 0x2000 && c <= 0x200A
             || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
     }
@@ -47,5 +49,43 @@ final class Unicode {
 
     static boolean isNonspacingMark(int c) {
         return Character.getType(c) == Character.NON_SPACING_MARK;
+    }
+
+    static boolean isMark(int c) {
+        int type = Character.getType(c);
+        return type == Character.NON_SPACING_MARK || type == Character.ENCLOSING_MARK
+            || type == Character.COMBINING_SPACING_MARK;
+    }
+
+    /** Marks, joiners and skin tones: what continues a grapheme cluster (UAX 29). */
+    static boolean isExtending(int c) {
+        return isMark(c) || c == 0x200C || c == 0x200D || c >= 0x1F3FB && c <= 0x1F3FF;
+    }
+
+    /** White space as Python's str.split() has it, with four separators more. */
+    static boolean isWordBreak(int c) {
+        return isSpace(c) || c >= 0x1C && c <= 0x1F;
+    }
+
+    /** One character alone: a whole word's lower case has a rule for the last sigma. */
+    static String lower(String text) {
+        if (text.indexOf('\u03a3') < 0) {
+            return text.toLowerCase(Locale.ROOT);
+        }
+        StringBuilder lower = new StringBuilder(text.length());
+        text.codePoints().forEach(c -> lower.append(new String(Character.toChars(c)).toLowerCase(Locale.ROOT)));
+        return lower.toString();
+    }
+
+    static String trimmed(String text, boolean left, boolean right) {
+        int start = 0;
+        int end = text.length();
+        while (left && start < end && isSpace(text.charAt(start))) {
+            start++;
+        }
+        while (right && end > start && isSpace(text.charAt(end - 1))) {
+            end--;
+        }
+        return text.substring(start, end);
     }
 }

@@ -1,0 +1,67 @@
+package mcad.engine;
+
+import ai.onnxruntime.OnnxJavaType;
+import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtSession;
+import java.nio.ByteBuffer;
+import java.nio.IntBuffer;
+import java.util.Arrays;
+import java.util.Base64;
+import java.util.Collections;
+
+/** Whether ONNX Runtime's 8-bit kernels overflow on this processor: see mcad_mobile/runtimes/saturation.py. */
+public final class Saturation {
+    /** A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8, the same bytes as Python's. */
+    private static final String PRODUCTS =
+        "CAgSADqSAQozCgVzaGFwZRIBYiIPQ29uc3RhbnRPZlNoYXBlKhYKBXZhbHVlKgoIARADKgF/QgF2oAEEChsKAWEKAWIS"
+            + "BHN1bXMiDU1hdE11bEludGVnZXISBHN1bXMqDwgCEAc6AkAgQgVzaGFwZVoRCgFhEgwKCggCEgYKAAoCCEBiFAoEc3Vt"
+            + "cxIMCgoIBhIGCgAKAgggQgQKABAN";
+    private static final int ROWS = 5;
+    private static final int TERMS = 64;
+    private static final int EXACT_SUM = TERMS * 255 * 127;
+
+    private static Boolean found;
+
+    private Saturation() {}
+
+    /**
+     * Whether products of 8 bits are added in 16, which overflow: x86 processors without VNNI do so, which for this
+     * engine are desktops, emulators and CI. True, and so the exact kernels, where it cannot be found out.
+     */
+    static synchronized boolean saturates() {
+        if (found == null) {
+            try {
+                found = largestSumsAreWrong();
+            } catch (OrtException unknown) {
+                found = true;
+            }
+        }
+        return found;
+    }
+
+    private static boolean largestSumsAreWrong() throws OrtException {
+        byte[] largest = new byte[ROWS * TERMS];
+        Arrays.fill(largest, (byte) 255);
+        ByteBuffer given = ByteBuffer.allocateDirect(largest.length);
+        given.put(largest).rewind();
+        OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
+            options.setIntraOpNumThreads(1);
+            options.setCPUArenaAllocator(false);
+            try (OrtSession session = environment.createSession(Base64.getDecoder().decode(PRODUCTS), options);
+                    OnnxTensor a = OnnxTensor.createTensor(
+                        environment, given, new long[] {ROWS, TERMS}, OnnxJavaType.UINT8);
+                    OrtSession.Result result = session.run(Collections.singletonMap("a", a))) {
+                IntBuffer sums = ((OnnxTensor) result.get(0)).getIntBuffer();
+                while (sums.hasRemaining()) {
+                    if (sums.get() != EXACT_SUM) {
+                        return true;
+                    }
+                }
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+package mcad.engine.text;
+
+import java.util.Collections;
+import java.util.List;
+
+/**
+ * CLIP's expression: contractions, letters, single digits, and runs of anything else but space.
+ * {@code whole} are words that it names itself; where a byte-level splitter follows ({@code apart}), they are cut once
+ * more without those. {@code anyCase}: it ignores case, for which the long s is an s and the iota that is a mark
+ * (U+0345) neither a letter nor a mark.
+ */
+final class ClipWords implements Words {
+    private static final String[] CONTRACTIONS = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    private static final int SPACE = 0;
+    private static final int LETTER = 1;
+    private static final int NUMBER = 2;
+    private static final int OTHER = 3;
+
+    private final List<String> whole;
+    private final boolean apart;
+    private final boolean anyCase;
+
+    ClipWords(List<String> whole, boolean apart, boolean anyCase) {
+        this.whole = whole;
+        this.apart = apart;
+        this.anyCase = anyCase;
+    }
+
+    @Override
+    public void split(String text, boolean first, List<String> words) {
+        for (int at = 0; at < text.length();) {
+            int end = end(text, at);
+            String word = text.substring(at, end);
+            if (apart && whole.contains(word)) {
+                new ClipWords(Collections.emptyList(), false, anyCase).split(word, first, words);
+            } else if (kind(text.codePointAt(at)) != SPACE) {
+                words.add(word);
+            }
+            at = end;
+        }
+    }
+
+    private int end(String text, int at) {
+        for (String word : whole) {
+            if (text.startsWith(word, at)) {
+                return at + word.length();
+            }
+        }
+        if (text.charAt(at) == '\'') {
+            for (String contraction : CONTRACTIONS) {
+                if (text.startsWith(contraction, at)) {
+                    return at + contraction.length();
+                }
+            }
+            if (anyCase && text.startsWith("\u017f", at + 1)) {
+                return at + 2;
+            }
+        }
+        int code = text.codePointAt(at);
+        int kind = kind(code);
+        int end = at + Character.charCount(code);
+        while (kind != NUMBER && end < text.length() && kind(text.codePointAt(end)) == kind) {
+            end += Character.charCount(text.codePointAt(end));
+        }
+        return end;
+    }
+
+    private int kind(int c) {
+        if (Characters.isSpace(c) || anyCase && c == 0x345) {
+            return SPACE;
+        }
+        switch (Character.getType(c)) {
+            case Character.UPPERCASE_LETTER:
+            case Character.LOWERCASE_LETTER:
+            case Character.TITLECASE_LETTER:
+            case Character.MODIFIER_LETTER:
+            case Character.OTHER_LETTER:
+                return LETTER;
+            case Character.DECIMAL_DIGIT_NUMBER:
+            case Character.LETTER_NUMBER:
+            case Character.OTHER_NUMBER:
+                return NUMBER;
+            default:
+                return OTHER;
+        }
+    }
+}

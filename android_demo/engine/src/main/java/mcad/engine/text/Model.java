@@ -1,0 +1,50 @@
+package mcad.engine.text;
+
+import java.nio.IntBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+
+/** One word to token ids. */
+interface Model {
+    int NONE = -1;
+
+    void encode(String word, Ids ids);
+
+    /** The model of a table; IllegalArgumentException for one that this version does not know. */
+    static Model of(Table table) {
+        Map<?, ?> model = (Map<?, ?>) table.header.get("model");
+        switch ((String) model.get("kind")) {
+            case "wordpiece":
+                return new WordPiece(model, table);
+            case "bpe":
+                return new Bpe(model, table);
+            case "unigram":
+                return new Unigram(model, table);
+            default:
+                throw new IllegalArgumentException("model " + model.get("kind"));
+        }
+    }
+
+    /** Adds the tokens of a text's bytes, and says whether the vocabulary has them all; adds none otherwise. */
+    static boolean addBytes(String text, IntBuffer byteIds, Ids ids) {
+        if (byteIds.capacity() == 0) {
+            return false;
+        }
+        int before = ids.count;
+        for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
+            int id = byteIds.get(b & 0xff);
+            if (id == NONE) {
+                ids.count = before;
+                return false;
+            }
+            ids.add(id);
+        }
+        return true;
+    }
+
+    /** An id of a header, or NONE for null. */
+    static int id(Map<?, ?> model, String key) {
+        Object id = model.get(key);
+        return id == null ? NONE : ((Long) id).intValue();
+    }
+}

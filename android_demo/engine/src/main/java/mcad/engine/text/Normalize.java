@@ -1,0 +1,134 @@
+package mcad.engine.text;
+
+import java.text.Normalizer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.IntPredicate;
+import java.util.function.UnaryOperator;
+
+/** Steps from text to text, as mcad_mobile/text/normalize.py names them. */
+final class Normalize {
+    private Normalize() {}
+
+    /** The functions of steps; IllegalArgumentException for a name that this version does not know. */
+    static List<UnaryOperator<String>> of(List<?> steps, Table table) {
+        List<UnaryOperator<String>> all = new ArrayList<>();
+        for (Object step : steps) {
+            all.add(of((List<?>) step, (String) ((List<?>) step).get(0), table));
+        }
+        return all;
+    }
+
+    static String apply(List<UnaryOperator<String>> steps, String text) {
+        String result = text;
+        for (UnaryOperator<String> step : steps) {
+            result = step.apply(result);
+        }
+        return result;
+    }
+
+    private static UnaryOperator<String> of(List<?> step, String name, Table table) {
+        switch (name) {
+            case "basic_clean":
+                return Clean::basicClean;
+            case "lower":
+                return Characters::lower;
+            case "lower_text":
+                return text -> text.toLowerCase(Locale.ROOT);
+            case "join_words":
+                return text -> joined(text, Characters::isWordBreak, " ", true);
+            case "join_spaces":
+                String space = (String) step.get(1);
+                return text -> joined(text, Characters::isSpace, space, false);
+            case "join_blanks":
+                String blank = (String) step.get(1);
+                return text -> text.replaceAll(" {2,}", blank);
+            case "strip":
+                boolean left = (Boolean) step.get(1);
+                boolean right = (Boolean) step.get(2);
+                return text -> Characters.trimmed(text, left, right);
+            case "replace":
+                String old = (String) step.get(1);
+                String with = (String) step.get(2);
+                return text -> text.replace(old, with);
+            case "trim_end":
+                String mark = (String) step.get(1);
+                return text -> withoutEnd(text, mark);
+            case "prepend":
+                String start = (String) step.get(1);
+                return text -> text.isEmpty() ? text : start + text;
+            case "remove":
+                String unwanted = (String) step.get(1);
+                return text -> kept(text, c -> unwanted.indexOf(c) < 0);
+            case "form":
+                Normalizer.Form form = Normalizer.Form.valueOf((String) step.get(1));
+                return text -> Normalizer.normalize(text, form);
+            case "strip_marks":
+                return text -> kept(Normalizer.normalize(text, Normalizer.Form.NFD),
+                    c -> !Characters.isNonspacingMark(c));
+            case "drop_marks":
+                return text -> kept(text, c -> !Characters.isMark(c));
+            case "bert_clean":
+                return Normalize::bertClean;
+            case "space_ideographs":
+                return Normalize::spaceIdeographs;
+            case "charsmap":
+                return new Charsmap(table, (String) step.get(1));
+            default:
+                throw new IllegalArgumentException("step " + name);
+        }
+    }
+
+    private static String kept(String text, IntPredicate wanted) {
+        StringBuilder out = new StringBuilder(text.length());
+        text.codePoints().filter(wanted).forEach(out::appendCodePoint);
+        return out.toString();
+    }
+
+    /** Each run of spaces replaced; with {@code trim}, none is left at the ends. */
+    private static String joined(String text, IntPredicate isSpace, String with, boolean trim) {
+        StringBuilder out = new StringBuilder(text.length());
+        boolean after = false;
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            if (isSpace.test(c)) {
+                after = true;
+                continue;
+            }
+            if (after && !(trim && out.length() == 0)) {
+                out.append(with);
+            }
+            after = false;
+            out.append(c);
+        }
+        return after && !trim ? out.append(with).toString() : out.toString();
+    }
+
+    private static String withoutEnd(String text, String mark) {
+        int end = text.length();
+        while (end > 0 && mark.indexOf(text.charAt(end - 1)) >= 0) {
+            end--;
+        }
+        return text.substring(0, end);
+    }
+
+    private static String bertClean(String text) {
+        StringBuilder out = new StringBuilder(text.length());
+        text.codePoints().filter(c -> c != 0 && c != 0xFFFD && !Characters.isControl(c)).forEach(
+            c -> out.appendCodePoint(Characters.isSpace(c) ? ' ' : c));
+        return out.toString();
+    }
+
+    private static String spaceIdeographs(String text) {
+        StringBuilder out = new StringBuilder(text.length());
+        text.codePoints().forEach(c -> {
+            if (Characters.isIdeograph(c)) {
+                out.append(' ').appendCodePoint(c).append(' ');
+            } else {
+                out.appendCodePoint(c);
+            }
+        });
+        return out.toString();
+    }
+}

@@ -1,0 +1,107 @@
+package mcad.engine.text;
+
+import java.io.EOFException;
+import java.io.IOException;
+import java.nio.Buffer;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.DoubleBuffer;
+import java.nio.IntBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import mcad.engine.Json;
+import mcad.engine.McadException;
+
+/**
+ * The tokenizer's file: a header in JSON, then arrays that are mapped and read where they lie, so that 256,000 tokens
+ * cost a phone the pages that a query touches. The layout is in mcad_mobile/text/table.py.
+ */
+final class Table {
+    private static final byte[] MAGIC = "MCADTOK1".getBytes(StandardCharsets.US_ASCII);
+    private static final int START = MAGIC.length + 4;
+    static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
+
+    final Map<?, ?> header;
+    private final Map<String, ByteBuffer> arrays = new HashMap<>();
+
+    // Of Java 8 a ByteBuffer's position and limit are Buffer's.
+    /** McadException if the file is missing or damaged. */
+    Table(Path file) throws IOException {
+        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+            ByteBuffer data = channel.map(FileChannel.MapMode.READ_ONLY, 0, channel.size()).order(
+                ByteOrder.LITTLE_ENDIAN);
+            header = header(data);
+            int base = START + data.getInt(MAGIC.length);
+            for (Map.Entry<?, ?> array : ((Map<?, ?>) header.get("arrays")).entrySet()) {
+                List<?> place = (List<?>) array.getValue();
+                long first = base + (Long) place.get(1);
+                long last = first + (Long) place.get(2) * width((String) place.get(0));
+                if (last > data.capacity()) {
+                    throw new EOFException("array " + array.getKey() + " is cut off");
+                }
+                ByteBuffer part = data.duplicate();
+                ((Buffer) part).limit((int) last);
+                ((Buffer) part).position((int) first);
+                arrays.put((String) array.getKey(), part.slice());
+            }
+        } catch (NoSuchFileException error) {
+            throw new McadException(file + " is missing.", EXPORT_AGAIN, error);
+        } catch (IOException | RuntimeException error) {
+            throw new McadException(file + " is no tokenizer of ours: " + error.getMessage() + ".", EXPORT_AGAIN, error);
+        }
+    }
+
+    private static Map<?, ?> header(ByteBuffer data) throws IOException {
+        for (int i = 0; i < MAGIC.length; i++) {
+            if (data.capacity() < START || data.get(i) != MAGIC[i]) {
+                throw new EOFException("it does not start with MCADTOK1");
+            }
+        }
+        int size = data.getInt(MAGIC.length);
+        if (size < 0 || START + (long) size > data.capacity()) {
+            throw new EOFException("its header is cut off");
+        }
+        byte[] json = new byte[size];
+        ByteBuffer from = data.duplicate();
+        ((Buffer) from).position(START);
+        from.get(json);
+        return (Map<?, ?>) Json.parse(new String(json, StandardCharsets.UTF_8));
+    }
+
+    private static int width(String type) throws IOException {
+        switch (type) {
+            case "I":
+                return 4;
+            case "d":
+                return 8;
+            case "B":
+                return 1;
+            default:
+                throw new EOFException("arrays have no type " + type);
+        }
+    }
+
+    List<?> list(String key) {
+        return (List<?>) header.get(key);
+    }
+
+    /** One array by its name; an empty one if the file has none of that name. */
+    ByteBuffer bytes(String name) {
+        ByteBuffer array = arrays.get(name);
+        return (array == null ? ByteBuffer.allocate(0) : array.duplicate()).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    IntBuffer ints(String name) {
+        return bytes(name).asIntBuffer();
+    }
+
+    DoubleBuffer doubles(String name) {
+        return bytes(name).asDoubleBuffer();
+    }
+}

@@ -1,0 +1,77 @@
+package mcad.engine.text;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Steps that cut a normalized text into the words that a model takes, as mcad_mobile/text/words.py names them. */
+interface Words {
+    /** Adds the words of {@code text}, which stands at the start of what was asked if {@code first}. */
+    void split(String text, boolean first, List<String> words);
+
+    /** The functions of steps; IllegalArgumentException for a name that this version does not know. */
+    static List<Words> of(List<?> steps) {
+        List<Words> all = new ArrayList<>();
+        for (Object step : steps) {
+            all.add(of((List<?>) step, (String) ((List<?>) step).get(0)));
+        }
+        return all;
+    }
+
+    private static Words of(List<?> step, String name) {
+        switch (name) {
+            case "bert":
+                return (text, first, words) -> cut(text, true, words);
+            case "spaces":
+                return (text, first, words) -> cut(text, false, words);
+            case "clip":
+                List<String> whole = new ArrayList<>();
+                for (Object word : (List<?>) step.get(1)) {
+                    whole.add((String) word);
+                }
+                return new ClipWords(whole, (Boolean) step.get(2), (Boolean) step.get(3));
+            case "metaspace":
+                return metaspace((String) step.get(1), (String) step.get(2), (Boolean) step.get(3));
+            default:
+                throw new IllegalArgumentException("split " + name);
+        }
+    }
+
+    /** At white space, and with {@code punctuation} at each mark of it, which is a word. */
+    private static void cut(String text, boolean punctuation, List<String> words) {
+        int start = 0;
+        for (int i = 0; i <= text.length();) {
+            int c = i < text.length() ? text.codePointAt(i) : ' ';
+            boolean space = i == text.length() || Characters.isSpace(c);
+            boolean mark = !space && punctuation && Characters.isPunctuation(c);
+            int next = i + Character.charCount(c);
+            if (space || mark) {
+                if (start < i) {
+                    words.add(text.substring(start, i));
+                }
+                if (mark) {
+                    words.add(text.substring(i, next));
+                }
+                start = next;
+            }
+            i = next;
+        }
+    }
+
+    /** SentencePiece's space, which starts a word. */
+    private static Words metaspace(String mark, String prepend, boolean split) {
+        return (text, first, words) -> {
+            String marked = text.replace(" ", mark);
+            boolean wanted = prepend.equals("always") || prepend.equals("first") && first;
+            if (wanted && !marked.startsWith(mark)) {
+                marked = mark + marked;
+            }
+            int start = 0;
+            while (start < marked.length()) {
+                int end = split ? marked.indexOf(mark, start + 1) : -1;
+                end = end < 0 ? marked.length() : end;
+                words.add(marked.substring(start, end));
+                start = end;
+            }
+        };
+    }
+}

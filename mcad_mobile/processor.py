@@ -1,0 +1,62 @@
+"""The processor, and those of its instruction sets that decide how fast towers run, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# As the kernel names them, and as people do: what 8-bit products and half-width floats depend on.
+_X86 = {
+    "sse4_1": "SSE4.1",
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX VNNI",
+    "avx512_bf16": "bf16",
+    "amx_int8": "AMX int8",
+    "amx_bf16": "AMX bf16",
+}
+_ARM = {
+    "asimd": "NEON",
+    "asimddp": "dot product",
+    "i8mm": "i8mm",
+    "bf16": "bf16",
+    "sve": "SVE",
+}
+
+
+def instruction_sets(cpuinfo: str) -> list[str]:
+    """What /proc/cpuinfo says of a processor's instruction sets, those that matter here; those that
+    all its cores have."""
+    cores = []
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            cores.append(set(value.split()))
+    common = set.intersection(*cores) if cores else set()
+    return [name for flag, name in {**_X86, **_ARM}.items() if flag in common]
+
+
+def model(cpuinfo: str) -> str:
+    """What /proc/cpuinfo calls the processor. arm64 kernels print no name, only part numbers."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Hardware", "CPU part"):
+            return value.strip()
+    return "unknown"
+
+
+def cpuinfo() -> str:
+    """/proc/cpuinfo, or nothing where there is none."""
+    try:
+        return Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def summary() -> str:
+    """This machine's processor in a line: "Intel Xeon, x86_64: SSE4.1, AVX2"."""
+    import platform  # which a measured process has no use for
+
+    told = cpuinfo()
+    name = model(told) if told else platform.processor() or "unknown"
+    return f"{name}, {platform.machine()}: {', '.join(instruction_sets(told)) or 'not told'}"

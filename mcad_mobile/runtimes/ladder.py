@@ -1,0 +1,101 @@
+"""Go down a tower's ladder to the first rung that gives the right embeddings on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcad_mobile.bundle import Bundle, Rung, TowerName
+from mcad_mobile.errors import MissingExtra, RuntimeUnavailable
+from mcad_mobile.runtimes.agreement import agreement, disagreement, golden_inputs
+from mcad_mobile.runtimes.base import LoadedTower
+from mcad_mobile.runtimes.load import load_rung, rungs_of, why_not
+
+_TRIES = 3
+_FASTER = 0.9  # of the time of the rung before it, or the better precision is kept
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A rung that passed the self-test on this machine, and its tower in memory."""
+
+    rung: Rung
+    tower: LoadedTower
+
+    def __str__(self) -> str:
+        return f"{self.rung.runtime} {self.rung.precision} by {self.tower.arithmetic}"
+
+
+def climb(
+    bundle: Bundle,
+    name: TowerName,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    fastest: bool = False,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> Climbed:
+    """The best rung of a tower that loads here and passes the self-test; of `runtime`, if it is
+    named. `warn` hears a sentence about each rung that is left out because it failed.
+
+    `fastest`: for work that goes on for hours. On a processor whose fast 8-bit kernels are wrong,
+    the exact ones may take longer than floats do, so there time decides among the rungs that pass.
+    RuntimeUnavailable, with what became of each rung, if none is left.
+    """
+    passed: list[tuple[float, Climbed]] = []
+    reasons: list[str] = []
+    for rung in rungs_of(bundle, name, runtime):
+        reason = None if runtime is not None else why_not(rung)
+        if reason is not None:
+            reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
+            continue
+        try:
+            climbed = _attempt(bundle, name, rung, threads)
+        except (RuntimeUnavailable, MissingExtra) as error:
+            if runtime is not None:
+                raise
+            reasons.append(f"{rung.runtime} {rung.precision}: {error.what}")
+            warn(f"{error.what} The tower's next rung serves instead.")
+            continue
+        if not (fastest and _fast_kernels_are_wrong()):
+            return climbed
+        passed.append((_seconds(bundle, name, climbed.tower), climbed))
+    if passed:
+        best = passed[0]
+        for other in passed[1:]:
+            best = other if other[0] < _FASTER * best[0] else best
+        return best[1]
+    raise RuntimeUnavailable(
+        f"No {name} tower of {bundle.directory} runs on this machine: {'; '.join(reasons)}",
+        "Export it again: every bundle ends in an ONNX CPU model.",
+    )
+
+
+def _attempt(bundle: Bundle, name: TowerName, rung: Rung, threads: int) -> Climbed:
+    tower = load_rung(bundle, rung, threads)
+    why = disagreement(agreement(bundle, rung, tower(golden_inputs(bundle, name))))
+    if why is not None:
+        raise RuntimeUnavailable(
+            f"The {name} tower {rung.runtime} {rung.precision} fails its self-test: {why}.",
+            "Update that runtime, or leave --runtime out: the next rung of the ladder may run.",
+        )
+    return Climbed(rung, tower)
+
+
+def _fast_kernels_are_wrong() -> bool:
+    # ONNX Runtime is loaded where it is used: a process may run LiteRT alone.
+    from mcad_mobile.runtimes.saturation import saturates
+
+    return saturates()
+
+
+def _seconds(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
+    """The shortest of a few runs over the golden inputs."""
+    inputs = golden_inputs(bundle, name)
+    taken = []
+    for _ in range(_TRIES):
+        started = time.perf_counter()
+        tower(inputs)
+        taken.append(time.perf_counter() - started)
+    return min(taken)

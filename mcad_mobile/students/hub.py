@@ -1,0 +1,96 @@
+"""Published models by name: from Hugging Face's cache, else from its hub, else an error that says
+how to get them. Never a wait for a network that is not there."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mcad_mobile.errors import StudentError, require
+
+_CONNECT_S, _ANSWER_S = 5.0, 10.0
+_FACTS = ("*.json", "*.txt", "*.model", "README.md")
+
+
+def folder_of(name: str, *needed: Sequence[str]) -> Path:
+    """The folder `name`, or the snapshot of the repository `name`. `needed`: groups of file name
+    patterns, of each of which the snapshot must hold one; the first pattern that the repository
+    has is fetched. StudentError if it is not here and cannot be had."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        raise StudentError(f"There is no folder {name}.", "Check the path, or give a hub's name.")
+    hub = require("huggingface_hub", "students")
+    cached = _cached(hub, name)
+    if cached is not None and all(_has(cached, group) for group in needed):
+        return cached
+    if hub.constants.HF_HUB_OFFLINE:
+        raise _not_here(name, "HF_HUB_OFFLINE is set")
+    _reach(hub.constants.ENDPOINT, name)
+    try:
+        # The one request with a limit: the client would wait for a silent hub as long as it takes.
+        there = [
+            file.rfilename for file in hub.HfApi().model_info(name, timeout=_ANSWER_S).siblings
+        ]
+        wanted = [
+            next((p for p in group if any(Path(f).match(p) for f in there)), group[0])
+            for group in needed
+        ]
+        return Path(hub.snapshot_download(name, allow_patterns=[*_FACTS, *wanted]))
+    # The hub's client has its own errors, and lets those of HTTP and of the disk through.
+    except Exception as error:
+        raise _not_here(name, f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def licence_in(folder: Path) -> str | None:
+    """The licence that a model card names in its front matter, if there is one."""
+    try:
+        card = (folder / "README.md").read_text("utf-8")
+    except OSError:
+        return None
+    front = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
+    found = re.search(r"^license:\s*(\S+)", front[1], re.MULTILINE) if front else None
+    return found[1] if found else None
+
+
+def _cached(hub: Any, name: str) -> Path | None:
+    try:
+        return Path(hub.snapshot_download(name, local_files_only=True))
+    except Exception:  # LocalEntryNotFoundError, or a damaged cache: fetched again if it can be
+        return None
+
+
+def _has(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(next(folder.glob(pattern), None) for pattern in patterns)
+
+
+def _reach(endpoint: str, name: str) -> None:
+    """The client would try five times, with ten seconds each."""
+    if any(
+        require("urllib.request", "students").getproxies().get(kind) for kind in ("https", "all")
+    ):
+        return
+    parts = urlsplit(endpoint)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), _CONNECT_S).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a guard against the network
+        raise _not_here(name, f"{parts.hostname} cannot be reached: {error}") from error
+
+
+def _not_here(name: str, why: str) -> StudentError:
+    return StudentError(
+        f"{name} is neither a folder nor in the cache of Hugging Face, and could not be fetched "
+        f"({why}).",
+        f"Where there is a network: hf download {name}. Then copy its folder here and give that, "
+        "or point HF_HOME to the cache.",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

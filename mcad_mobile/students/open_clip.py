@@ -1,0 +1,248 @@
+"""Students of open_clip: its own transformers and ResNets, and timm's image towers."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mcad_mobile.errors import StudentError, require
+from mcad_mobile.students.hub import folder_of, licence_in
+from mcad_mobile.students.identity import sha256_of
+from mcad_mobile.students.open_clip_checkpoint import Checkpoint, find_checkpoint
+from mcad_mobile.students.preprocess_of import open_clip_preprocess
+from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.published import PublishedStudent, ready
+from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
+from mcad_mobile.students.rewrites.spelled_attention import linear
+from mcad_mobile.students.row_tower import RowTower
+from mcad_mobile.students.tokenizer_of import tokenizer_of
+
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def load_open_clip(spec: str) -> PublishedStudent:
+    """`NAME:CHECKPOINT`, an architecture of open_clip with a published tag or a file of weights;
+    `NAME` where one checkpoint is published; `local-dir:DIR` or `hf-hub:ORG/REPO`.
+
+    StudentError if it is unknown, missing, damaged, of another architecture, or not one that a
+    phone can run; MissingExtra without open_clip.
+    """
+    open_clip = require("open_clip", "students")
+    found = find_checkpoint(open_clip, spec)
+    _refuse(spec, found.config)
+    model = _build(open_clip, found, spec)
+    tokenizer = _tokenizer(open_clip, found)
+    preprocess, said = open_clip_preprocess(
+        model.visual.preprocess_cfg, found.model, found.checkpoint
+    )
+    text_spec, table, text = _text(model, tokenizer, spec)
+    phone_tokenizer = tokenizer_of(
+        tokenizer,
+        length=text_spec.length,
+        pool=text_spec.pool,
+        attends_to_padding=text_spec.attends_to_padding,
+    )
+    config = {**found.config, "quick_gelu": found.quick_gelu}
+    facts = {"config": config, "preprocess": asdict(preprocess)}
+    identity = sha256_of(model, facts, phone_tokenizer[1])
+    return PublishedStudent(
+        name=_short_name(spec),
+        source=Source(f"open_clip:{spec}", said, licence_in(found.weights.parent)),
+        preprocess=preprocess,
+        text_spec=text_spec,
+        token_table=table.detach(),
+        image=model.visual,
+        text=text,
+        dim=ready(model.visual, text, preprocess, text_spec),
+        identity=identity,
+        tokenize=lambda texts: (_ids(tokenizer, texts), None),
+        phone_tokenizer=phone_tokenizer,
+    )
+
+
+def _refuse(spec: str, config: dict[str, Any]) -> None:
+    text = config["text_cfg"]
+    why = None
+    if "multimodal_cfg" in config or text.get("embed_cls"):
+        why = "CoCa's text tower ends in a token of its own and a decoder that looks at photos"
+    elif text.get("hf_model_name"):
+        why = f"its text tower is {text['hf_model_name']}, for which no rewrite is known"
+    elif text.get("pool_type") == "none":
+        why = "its text tower pools nothing"
+    if why:
+        raise StudentError(
+            f"open_clip:{spec} cannot be exported: {why}.", "Give a CLIP, SigLIP or MobileCLIP."
+        )
+
+
+def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
+    try:
+        with _quiet():
+            model = open_clip.create_model(
+                found.model,
+                # A folder brings its weights.
+                pretrained=None if ":" in found.model else str(found.weights),
+                precision="fp32",
+                force_quick_gelu=found.quick_gelu,
+                pretrained_text=False,
+                require_pretrained=True,
+                weights_only=True,
+            )
+            _check_positions(model, found.weights)
+    except StudentError:
+        raise
+    # No narrower: the errors of json, safetensors, pickle, torch and timm all come through.
+    except Exception as error:
+        raise StudentError(
+            f"open_clip:{spec} cannot be loaded: {_reason(error)}",
+            "Give weights of this very architecture, as safetensors or a state dict of tensors.",
+        ) from error
+    return model.eval()
+
+
+def _check_positions(model: Any, weights: Path) -> None:
+    """open_clip stretches position embeddings of another size to fit, without a word."""
+    stored = require("open_clip.factory", "students").load_state_dict(str(weights))
+    own = model.state_dict()
+    for name in ("visual.positional_embedding", "positional_embedding"):
+        for key in (name, f"text.{name}"):
+            if key in stored and key in own and stored[key].shape != own[key].shape:
+                raise StudentError(
+                    f"{weights} has {key} of {list(stored[key].shape)}, and this architecture of "
+                    f"{list(own[key].shape)}.",
+                    "Give the architecture that these weights were trained as.",
+                )
+
+
+def _text(model: Any, tokenizer: Any, spec: str) -> tuple[TextSpec, Tensor, RowTower]:
+    text = getattr(model, "text", model)
+    table: Tensor = text.token_embedding.weight
+    pool = getattr(text, "pool_type", None) or model.text_pool_type
+    causal = text.attn_mask is not None
+    eos = None
+    if pool == "argmax":
+        # CLIP pools at the largest id, which its vocabulary gives to the end of a text.
+        pool, eos = "eos", len(table) - 1
+        if _end(tokenizer) != eos:
+            raise StudentError(
+                f"open_clip:{spec} pools at the largest of {len(table)} tokens, and its tokenizer "
+                f"ends a text with {_end(tokenizer)}.",
+                "Tokenizer and weights do not belong together: give both of one checkpoint.",
+            )
+    elif pool == "eos":
+        eos = getattr(text, "eos_id", None) or model.text_eos_id
+    text_spec = TextSpec(
+        length=text.context_length,
+        width=table.shape[1],
+        pool=pool,
+        eos=eos,
+        attends_to_padding=not causal or pool == "last",
+    )
+    tower = RowTower(
+        text.positional_embedding,
+        [_Block(block) for block in text.transformer.resblocks],
+        _projection(text.text_projection),
+        hides="future" if causal else "nothing",
+        length=text_spec.length,
+        hidden_score=HIDDEN_SCORE,
+        after=text.ln_final,
+    )
+    return text_spec, table, tower
+
+
+class _Block(nn.Module):
+    """A block of open_clip, called as transformers calls its layers."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor, scores: Tensor | None) -> Tensor:
+        return self.block(x, attn_mask=scores)  # type: ignore[no-any-return]
+
+
+def _projection(projection: Any) -> nn.Module:
+    if projection is None:
+        return nn.Identity()
+    return projection if isinstance(projection, nn.Module) else linear(projection.T, None)
+
+
+def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
+    """The architecture's own. One of transformers' is looked for beside the weights first."""
+    text = found.config["text_cfg"]
+    name = text.get("hf_tokenizer_name")
+    if not name:
+        return open_clip.get_tokenizer(found.model)
+    beside = found.weights.parent
+    if not any((beside / file).is_file() for file in _TOKENIZER):
+        beside = folder_of(name, _TOKENIZER)
+    try:
+        return require("open_clip.tokenizer", "students").HFTokenizer(
+            str(beside),
+            context_length=text.get("context_length", 77),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    except Exception as error:
+        raise StudentError(
+            f"The tokenizer in {beside} cannot be loaded: {_reason(error)}",
+            f"Give one of {name}, beside the weights.",
+        ) from error
+
+
+def _ids(tokenizer: Any, texts: list[str]) -> NDArray[Any]:
+    ids: NDArray[Any] = tokenizer(texts).numpy()
+    return ids
+
+
+def _end(tokenizer: Any) -> int | None:
+    inner = getattr(tokenizer, "tokenizer", None)
+    end = tokenizer.eot_token_id if inner is None else inner.eos_token_id
+    return None if end is None else int(end)
+
+
+def _short_name(spec: str) -> str:
+    if spec.startswith(("local-dir:", "hf-hub:")):
+        return Path(spec.partition(":")[2]).resolve().name
+    return spec.partition(":")[0].replace("/", "-")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in a few lines: torch lists every key, and explains pickles at length."""
+    text = str(error)
+    if "Weights only load failed" in text or "weights_only" in text:
+        return "reading it would run code that it brings along, and that is not done."
+    found = []
+    for kind in ("Missing", "Unexpected"):
+        match = re.search(rf"{kind} key\(s\) in state_dict: (.*?)\. ?(\n|$)", text, re.DOTALL)
+        keys = re.findall(r'"([^"]+)"', match[1]) if match else []
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            found.append(f"{kind.lower()} keys {', '.join(keys[:3])}{more}")
+    sizes = re.findall(r"size mismatch for (\S+):", text)
+    if sizes:
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        found.append(f"other sizes of {', '.join(sizes[:3])}{more}")
+    if found:
+        return "; ".join(found) + "."
+    return f"{type(error).__name__}: {' '.join(text.split())[:400]}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip tells the root logger about weights that are loaded a line later."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

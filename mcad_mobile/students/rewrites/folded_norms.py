@@ -1,0 +1,128 @@
+"""Batch norms folded away: into the convolution before, or into a product and a sum where a norm
+stands alone. onnxruntime-qnn 2.7 leaves such a BatchNormalization on the CPU, and crashes on a
+depthwise convolution of 1 x 1 in its place. What is quantized is then what is run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from mcad_mobile.students.rewrites.replace import replace
+
+_Norm = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+@torch.no_grad()
+def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
+    """Rewrite `tower` in place. `example`: inputs to run it on, once, to see which norm reads what
+    a convolution wrote and nothing else reads."""
+    norms = [module for module in tower.modules() if isinstance(module, _Norm)]
+    if not norms:
+        return
+    before = _convolution_before(tower, example)
+    for norm in norms:
+        if id(norm) in before:
+            _fold(before[id(norm)], norm)
+    replace(tower, lambda module: _instead(module, id(module) in before))
+
+
+def _fold(convolution: nn.Conv2d, norm: Any) -> None:
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    convolution.weight, convolution.bias = weight, bias
+
+
+def _instead(module: Any, folded: bool) -> nn.Module | None:
+    """What takes a norm's place. timm's norms have their activation inside."""
+    if not isinstance(module, _Norm):
+        return None
+    activation = getattr(module, "act", nn.Identity())
+    if folded:
+        return activation
+    return nn.Sequential(_Scale(module), activation)
+
+
+class _Scale(nn.Module):
+    """A norm of [B, C] or [B, C, H, W] as one product and one sum."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        scale = scale if norm.weight is None else scale * norm.weight
+        shift = -norm.running_mean * scale
+        shift = shift if norm.bias is None else shift + norm.bias
+        places = (1, 1) if isinstance(norm, nn.BatchNorm2d) else ()
+        self.register_buffer("scale", scale.reshape(-1, *places))
+        self.register_buffer("shift", shift.reshape(-1, *places))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.get_buffer("scale") + self.get_buffer("shift")
+
+
+def _convolution_before(tower: nn.Module, example: tuple[Tensor, ...]) -> dict[int, nn.Conv2d]:
+    """By the id of a norm, the convolution whose output it alone reads."""
+    reads = _Reads()
+    wrote: dict[int, nn.Conv2d] = {}
+    read: dict[int, int] = {}
+    runs: Counter[int] = Counter()
+
+    def see(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        runs[id(module)] += 1
+        if isinstance(module, _Norm):
+            read[id(module)] = id(inputs[0])
+        else:
+            wrote[id(output)] = module
+            reads.kept.append(output)
+
+    hooks = [
+        module.register_forward_hook(see)
+        for module in tower.modules()
+        if isinstance(module, _Norm | nn.Conv2d)
+    ]
+    with reads:
+        tower(*example)
+    for hook in hooks:
+        hook.remove()
+    return {
+        norm: wrote[tensor]
+        for norm, tensor in read.items()
+        if tensor in wrote
+        and reads.count[tensor] == 1
+        and runs[norm] == runs[id(wrote[tensor])] == 1
+    }
+
+
+class _Reads(TorchFunctionMode):
+    """Counts the functions that read each tensor, by its id. Tensors are kept: an id is given
+    again once its owner is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[int] = Counter()
+        self.kept: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # Whoever asks for a shape or a type gives no tensor back, and reads none.
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            for leaf in tree_leaves((args, kwargs)):
+                if isinstance(leaf, Tensor):
+                    self.count[id(leaf)] += 1
+                    self.kept.append(leaf)
+        return result

@@ -1,0 +1,128 @@
+"""Attention as MatMul and Softmax, with the projections apart.
+
+nn.MultiheadAttention takes a fused path that no exporter sees through, its packed projection is
+one quantized weight for three uses (pytorch issue 135764), and timm's turns it into five
+dimensions. The scale of the scores goes into the weights of the queries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.students.rewrites.replace import is_of, replace
+
+
+class SpelledAttention(nn.Module):
+    """Queries [B, M, width], keys and values [B, N, width] -> [B, M, width]; `scores` broadcast to
+    [B, heads, M, N] are added before the softmax."""
+
+    def __init__(
+        self, query: nn.Linear, key: nn.Linear, value: nn.Linear, out: nn.Linear, heads: int
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = query, key, value, out
+        with torch.no_grad():
+            scale = (query.out_features // heads) ** -0.5
+            query.weight.mul_(scale)
+            if query.bias is not None:
+                query.bias.mul_(scale)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scores: Tensor | None) -> Tensor:
+        queries, keys = self._split(self.query(query)), self._split(self.key(key))
+        raw = queries @ keys.transpose(2, 3)
+        weights = (raw if scores is None else raw + scores).softmax(-1)
+        mixed = (weights @ self._split(self.value(value))).transpose(1, 2)
+        return self.out(mixed.reshape(len(mixed), query.shape[1], -1))  # type: ignore[no-any-return]
+
+    def _split(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        return x.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+
+class _Multihead(SpelledAttention):
+    """Called as nn.MultiheadAttention is, batch first, and gives no weights back."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        return self.attend(query, key, value, attn_mask), None
+
+
+class _Timm(SpelledAttention):
+    """Called as timm.layers.Attention is."""
+
+    def forward(
+        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        assert not is_causal, "image towers look everywhere"
+        return self.attend(x, x, x, attn_mask)
+
+
+class _TimmGrid(SpelledAttention):
+    """Called as FastViT's attention is: [B, C, H, W] -> the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.attend(tokens, tokens, tokens, None).transpose(1, 2).reshape(x.shape)
+
+
+def spell_attention(tower: nn.Module) -> None:
+    """Rewrite each attention of `tower` in place. timm's kinds with more to them (norms of queries
+    and keys, gates, rotary positions) keep their own code, without the fused kernel."""
+    for module in tower.modules():
+        if getattr(module, "fused_attn", False):
+            module.fused_attn = False  # type: ignore[assignment]
+    replace(tower, _spelled)
+
+
+def _spelled(module: Any) -> nn.Module | None:
+    if isinstance(module, nn.MultiheadAttention):
+        return _of_multihead(module)
+    if is_of(module, "timm", "Attention") and _plain(module):
+        kind = _TimmGrid if module.__class__.__module__ == "timm.models.fastvit" else _Timm
+        query, key, value = _thirds(module.qkv.weight, module.qkv.bias)
+        return kind(query, key, value, module.proj, module.num_heads)
+    return None
+
+
+def _of_multihead(module: nn.MultiheadAttention) -> nn.Module | None:
+    if not module.batch_first or module.bias_k is not None or module.add_zero_attn:
+        return None
+    if module.in_proj_weight is not None:
+        query, key, value = _thirds(module.in_proj_weight, module.in_proj_bias)
+    else:
+        biases = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        query, key, value = (linear(*pair) for pair in zip(weights, biases, strict=True))
+    return _Multihead(query, key, value, module.out_proj, module.num_heads)
+
+
+def _plain(module: Any) -> bool:
+    """Whether there is nothing to a timm attention but projections, scores and a softmax."""
+    extras = (getattr(module, name, None) for name in ("q_norm", "k_norm", "norm", "gate"))
+    known = type(module).__module__ in ("timm.layers.attention", "timm.models.fastvit")
+    return known and all(extra is None or isinstance(extra, nn.Identity) for extra in extras)
+
+
+def _thirds(weight: Tensor, bias: Tensor | None) -> list[nn.Linear]:
+    biases = (None,) * 3 if bias is None else bias.chunk(3)
+    return [linear(*pair) for pair in zip(weight.chunk(3), biases, strict=True)]
+
+
+@torch.no_grad()
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear map with copies of these weights [out, in] and bias [out]."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    made.weight.copy_(weight)
+    if bias is not None:
+        made.bias.copy_(bias)
+    return made

@@ -1,0 +1,241 @@
+"""Students of Hugging Face's transformers: CLIP, SigLIP, SigLIP 2 of a fixed size, Chinese-CLIP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mcad_mobile.errors import StudentError, require
+from mcad_mobile.students.hub import folder_of, licence_in
+from mcad_mobile.students.identity import sha256_of
+from mcad_mobile.students.preprocess_of import transformers_preprocess
+from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.published import PublishedStudent, ready
+from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
+from mcad_mobile.students.row_tower import RowTower
+from mcad_mobile.students.tokenizer_of import tokenizer_of
+
+_WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
+_MIXED = "it looks at a photo and a text together, and has no embedding of either alone"
+_REFUSED = {
+    "siglip2": "its NaFlex tower takes photos of any shape as lists of patches, and a phone's "
+    "graph has one shape. Published SigLIP 2 of a fixed size has the type siglip",
+    **dict.fromkeys(("blip", "blip-2", "vilt", "albef", "flava", "bridgetower"), _MIXED),
+}
+# Chinese-CLIP was trained on captions of up to 52 tokens (cn_clip/clip/utils.py, tokenize); its
+# BERT knows 512 positions, and a graph of that length would be slow for nothing.
+_CHINESE_LENGTH = 52
+
+
+def load_transformers(name: str) -> PublishedStudent:
+    """The model in the folder `name`, or published under that name. StudentError if it is missing,
+    damaged, or not one that a phone can run; MissingExtra without transformers."""
+    transformers = require("transformers", "students")
+    folder = folder_of(name, ["config.json"], _WEIGHTS)
+    config = _config(transformers, folder, name)
+    kind, parts_of = _KINDS[config.model_type]
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, report = getattr(transformers, kind).from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    # No narrower: the errors of json, safetensors, pickle and torch all come through.
+    except Exception as error:
+        raise StudentError(
+            f"{name} cannot be loaded as {kind}: {type(error).__name__}: {_short(error)}",
+            "Give a folder that save_pretrained() wrote, with weights, processor and tokenizer.",
+        ) from error
+    # transformers only logs these, and fills them with random numbers.
+    if missing := sorted(report["missing_keys"]):
+        raise StudentError(
+            f"{name} lacks {len(missing)} weights of {kind}: {', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}.",
+            f"Give a checkpoint that was trained as {kind}.",
+        )
+    preprocess, said = transformers_preprocess(processor)
+    spec, table, image, text = parts_of(model, tokenizer)
+    phone_tokenizer = tokenizer_of(
+        tokenizer,
+        length=spec.length,
+        pool=spec.pool,
+        attends_to_padding=spec.attends_to_padding,
+    )
+    facts = {"config": _plain(config), "preprocess": asdict(preprocess)}
+    identity = sha256_of(model, facts, phone_tokenizer[1])
+    return PublishedStudent(
+        name=folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
+        source=Source(f"hf:{name}", said, licence_in(folder)),
+        preprocess=preprocess,
+        text_spec=spec,
+        token_table=table.detach(),
+        image=image,
+        text=text,
+        dim=ready(image, text, preprocess, spec),
+        identity=identity,
+        tokenize=_tokenize(tokenizer, spec),
+        phone_tokenizer=phone_tokenizer,
+    )
+
+
+_Parts = tuple[TextSpec, Tensor, nn.Module, RowTower]
+
+
+def _clip(model: Any, tokenizer: Any) -> _Parts:
+    text, config = model.text_model, model.config.text_config
+    table = text.embeddings.token_embedding.weight
+    # The oldest checkpoints say 2, which transformers reads as: the largest id.
+    eos = len(table) - 1 if config.eos_token_id == 2 else config.eos_token_id
+    if eos != tokenizer.eos_token_id:
+        raise StudentError(
+            f"The text tower pools at token {eos}, and the tokenizer ends a text with "
+            f"{tokenizer.eos_token_id}.",
+            "Tokenizer and weights do not belong together: give both of one checkpoint.",
+        )
+    spec = TextSpec(_length(tokenizer, config), table.shape[1], "eos", eos)
+    tower = RowTower(
+        text.embeddings.position_embedding.weight,
+        text.encoder.layers,
+        model.text_projection,
+        hides="future",
+        length=spec.length,
+        hidden_score=HIDDEN_SCORE,
+        after=text.final_layer_norm,
+    )
+    return spec, table, _ImageTower(model.vision_model, model.visual_projection), tower
+
+
+def _siglip(model: Any, tokenizer: Any) -> _Parts:
+    text, config = model.text_model, model.config.text_config
+    if not model.vision_model.use_head:
+        raise StudentError(
+            "This SigLIP has no pooling head, and no embedding of a photo.",
+            "Give a checkpoint with vision_use_head.",
+        )
+    table = text.embeddings.token_embedding.weight
+    length: int = config.max_position_embeddings
+    spec = TextSpec(length, table.shape[1], "last", attends_to_padding=True)
+    tower = RowTower(
+        text.embeddings.position_embedding.weight,
+        text.encoder.layers,
+        text.head,
+        hides="nothing",
+        length=length,
+        hidden_score=HIDDEN_SCORE,
+        after=text.final_layer_norm,
+    )
+    return spec, table, _ImageTower(model.vision_model, nn.Identity()), tower
+
+
+def _chinese_clip(model: Any, tokenizer: Any) -> _Parts:
+    text = model.text_model
+    embeddings = text.embeddings
+    table = embeddings.word_embeddings.weight
+    length = min(_CHINESE_LENGTH, _length(tokenizer, model.config.text_config))
+    spec = TextSpec(length, table.shape[1], "first")
+    tower = RowTower(
+        embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0],
+        text.encoder.layer,
+        model.text_projection,
+        hides="padding",
+        length=length,
+        hidden_score=HIDDEN_SCORE,
+        before=embeddings.LayerNorm,
+    )
+    return spec, table, _ImageTower(model.vision_model, model.visual_projection), tower
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any, Any], _Parts]]] = {
+    "clip": ("CLIPModel", _clip),
+    "siglip": ("SiglipModel", _siglip),
+    "chinese_clip": ("ChineseCLIPModel", _chinese_clip),
+}
+
+
+class _ImageTower(nn.Module):
+    """Photos [B, 3, S, S] -> embeddings [B, dim]."""
+
+    def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.vision_model, self.projection = vision_model, projection
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.projection(self.vision_model(pixel_values=pixels).pooler_output)  # type: ignore[no-any-return]
+
+
+def _config(transformers: Any, folder: Path, name: str) -> Any:
+    """The model's configuration, of a kind that we can take apart."""
+    if not (folder / "config.json").is_file() and (folder / "open_clip_config.json").is_file():
+        raise StudentError(
+            f"{name} is a model of open_clip.", f"Write --student open_clip:hf-hub:{name}."
+        )
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        raise StudentError(
+            f"{name} has no configuration that transformers {transformers.__version__} reads: "
+            f"{_short(error)}",
+            "Models that bring code of their own are not run. Give a CLIP, SigLIP or Chinese-CLIP.",
+        ) from error
+    kind = config.model_type
+    if kind not in _KINDS:
+        why = _REFUSED.get(kind, "no rewrite of it for phones is known")
+        raise StudentError(
+            f"{name} is a {kind} model, which cannot be exported: {why}.",
+            f"Give a model of type {', '.join(_KINDS)}, or one of open_clip.",
+        )
+    return config
+
+
+def _length(tokenizer: Any, config: Any) -> int:
+    """Tokens that both know. Tokenizers without a limit say 10^30."""
+    return int(min(tokenizer.model_max_length, config.max_position_embeddings))
+
+
+def _tokenize(tokenizer: Any, spec: TextSpec) -> Any:
+    def tokenize(texts: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        # Some of SigLIP's tokenizers give no mask unless it is asked for.
+        found = tokenizer(
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=spec.length,
+            return_attention_mask=True,
+            return_tensors="np",
+        )
+        return found["input_ids"], found["attention_mask"]
+
+    return tokenize
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration without what does not touch the embeddings."""
+    apart = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+    data = json.loads(config.to_json_string(use_diff=False))
+    return {
+        key: {k: v for k, v in value.items() if k not in apart}
+        if isinstance(value, dict)
+        else value
+        for key, value in data.items()
+        if key not in apart
+    }
+
+
+def _short(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])[:400]

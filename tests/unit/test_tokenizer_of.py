@@ -1,0 +1,175 @@
+"""Tokenizers of libraries: a bundle's gives the ids that the library's own gives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import ftfy
+import open_clip.tokenizer
+import pytest
+from library_tokenizers import HOSTILE, VOCABULARY, libraries
+from sentencepiece import SentencePieceNormalizer
+from tokenizers import Regex, normalizers
+from tokenizers import Tokenizer as Reference
+
+from mcad_mobile.errors import StudentError
+from mcad_mobile.students.mcad import default_config
+from mcad_mobile.students.sentencepiece_model import read_sentencepiece
+from mcad_mobile.students.tokenizer_of import tokenizer_of
+from mcad_mobile.students.wordpiece import wordpiece_json
+from mcad_mobile.text.clean import basic_clean
+from mcad_mobile.text.compile import charsmap_arrays, compile_tokenizer
+from mcad_mobile.text.normalize import Charsmap
+from mcad_mobile.text.table import Table, write_table
+from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+
+NAMES = (
+    "open_clip CLIP",
+    "open_clip canonical",
+    "open_clip SigLIP",
+    "open_clip SigLIP 2",
+    "transformers CLIP",
+    "transformers SigLIP",
+    "transformers SigLIP 2",
+    "transformers Chinese-CLIP",
+)
+MOJIBAKE = "â€œschÃ¶nâ€\x9d"
+
+
+@pytest.fixture(scope="module")
+def captions(flickr8k) -> list[str]:
+    """The first 10,000 of Flickr8k."""
+    records = json.loads(next(flickr8k.glob("dataset_*.json")).read_text("utf-8"))["images"]
+    return [sentence["raw"] for record in records for sentence in record["sentences"]][:10_000]
+
+
+@pytest.fixture(scope="module")
+def given(captions, tmp_path_factory):
+    """Per library: its tokenizer, and the one that a bundle gets for it."""
+    found = libraries(tmp_path_factory.mktemp("tokenizers"), captions)
+    return {name: (library, bundled(library)) for name, library in found.items()}
+
+
+def bundled(library, **changes) -> Tokenizer:
+    spec, file = tokenizer_of(
+        library.tokenizer, length=library.length, pool="last", attends_to_padding=True
+    )
+    return Tokenizer(replace(spec, **changes), file)
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", NAMES)
+def test_captions_get_the_ids_of_the_library(given, captions, name, count):
+    library, ours = given[name]
+    texts = captions[:count]
+    assert len(texts) == count
+    wrong = [text for text in texts if ours(text).ids.tolist() != library.ids(text)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_texts_get_the_ids_of_the_library(given, name):
+    library, ours = given[name]
+    for text in HOSTILE:
+        assert ours(text).ids.tolist() == library.ids(text), text[:80]
+
+
+def test_only_a_text_that_is_too_long_says_so(given):
+    for library, ours in given.values():
+        assert ours("word " * 100).truncated
+        assert not ours("word").truncated
+        assert len(ours("word").ids) == library.length
+
+
+def test_the_end_of_text_is_the_librarys(given):
+    library, _ = given["open_clip CLIP"]
+    spec, _ = tokenizer_of(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
+    assert (spec.eos, spec.pad) == (49407, 0)
+    library, _ = given["transformers CLIP"]
+    spec, _ = tokenizer_of(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
+    assert (spec.eos, spec.pad) == (49407, 49407)
+
+
+def test_cleaning_is_open_clips_but_for_its_guess_at_encodings():
+    for text in HOSTILE[:-1]:  # lone surrogates are gone before
+        assert basic_clean(text) == open_clip.tokenizer.basic_clean(text), text[:80]
+    assert ftfy.fix_text(MOJIBAKE) != MOJIBAKE
+    assert "schÃ¶n" in basic_clean(MOJIBAKE)
+
+
+@pytest.mark.parametrize("way", ["clusters", "longest"])
+def test_sentencepieces_table_is_applied_as_each_library_does(given, way):
+    """By `tokenizers` to grapheme clusters, by sentencepiece to the longest key."""
+    model = read_sentencepiece(given["transformers SigLIP"][0].tokenizer.vocab_file)
+    table = Table(write_table({}, charsmap_arrays(model.charsmap)), "charsmap")
+    ours = Charsmap(table, way)
+    library = normalizers.Precompiled(model.charsmap).normalize_str
+    # The library trims and joins spaces besides.
+    spm = SentencePieceNormalizer(rule_name="nmt_nfkc", escape_whitespaces=False)
+    texts = [*HOSTILE[:-1], "か\u3099", "e\u0301\u0302", "\ufb01\u0301", "\r\n", "a\u200d\u0301"]
+    for text in texts:
+        if way == "clusters":
+            assert ours(text) == library(text), text[:80]
+        else:
+            assert ours(text).split() == spm.normalize(text).split(), text[:80]
+
+
+def test_a_clip_of_bert_may_have_its_separator_taken_out(given, tmp_path):
+    """As open_clip's CLIPA models do."""
+    library, _ = given["transformers Chinese-CLIP"]
+    library.tokenizer.save_pretrained(tmp_path)
+    theirs = open_clip.tokenizer.HFTokenizer(str(tmp_path), 32, strip_sep_token=True)
+    spec, file = tokenizer_of(theirs, length=32, pool="last", attends_to_padding=True)
+    for text in ("a dog", "word " * 60):
+        ids = theirs(text)[0].tolist()
+        assert 102 not in ids
+        assert Tokenizer(spec, file)(text).ids.tolist() == ids
+
+
+def test_our_own_tokenizer_json_is_read_by_the_reference_library():
+    data = wordpiece_json(default_config().tokenizer, VOCABULARY.parent)
+    reference = Reference.from_str(json.dumps(data))
+    ours = Tokenizer(TokenizerSpec("tokenizer.bin", 10_010, 0), compile_tokenizer(data))
+    for text in HOSTILE[:-1]:
+        expected = reference.encode(text).ids
+        assert ours(text).ids.tolist()[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("part", ["normalizer", "pre-tokenizer", "post-processor", "model"])
+def test_a_part_that_phones_lack_is_refused_by_name(part):
+    data = wordpiece_json(default_config().tokenizer, VOCABULARY.parent)
+    data |= {
+        "normalizer": {"normalizer": {"type": "Nmt"}},
+        "pre-tokenizer": {"pre_tokenizer": {"type": "UnicodeScripts"}},
+        "post-processor": {"post_processor": {"type": "Mystery"}},
+        "model": {"model": {"type": "WordLevel"}},
+    }[part]
+    name = {"normalizer": "Nmt", "pre-tokenizer": "UnicodeScripts", "model": "WordLevel"}
+    with pytest.raises(StudentError, match=f"{part} .*{name.get(part, 'Mystery')}"):
+        compile_tokenizer(data)
+
+
+def test_a_tokenizer_of_another_kind_is_refused_by_name():
+    with pytest.raises(StudentError, match=r"class .*Path"):
+        tokenizer_of(Path(), length=77, pool="eos", attends_to_padding=False)
+
+
+def test_an_expression_that_phones_lack_is_refused_by_name(given):
+    library, _ = given["transformers CLIP"]
+    backend = library.tokenizer.backend_tokenizer
+    before = backend.normalizer
+    backend.normalizer = normalizers.Replace(Regex("[0-9]{3}"), "#")
+    try:
+        with pytest.raises(StudentError, match=r"\[0-9\]\{3\}"):
+            tokenizer_of(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
+    finally:
+        backend.normalizer = before
+
+
+def test_a_file_that_is_no_sentencepiece_model_is_an_error_that_names_it(tmp_path):
+    for contents in (b"", b"not a model", b"\xff" * 50):
+        (tmp_path / "spiece.model").write_bytes(contents)
+        with pytest.raises(StudentError, match=r"spiece\.model is not a SentencePiece model"):
+            read_sentencepiece(str(tmp_path / "spiece.model"))
