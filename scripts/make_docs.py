@@ -76,6 +76,7 @@ def benchmarks_page() -> str:
             _made_with(towers["date"], towers["device"]["os"], towers["versions"]),
             "Re-run: `benchmarks/peers.py`.",
             "",
+            *_kernels(),
             "## The index and its peers",
             "",
             f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones "
@@ -156,6 +157,31 @@ def _loads(sizes: dict[int, list[dict[str, Any]]]) -> str:
     rows = [document["row"] for documents in sizes.values() for document in documents]
     loads = [load for row in rows for load in row["load_average"]]
     return f"{min(loads):.1f} to {max(loads):.1f}"
+
+
+def _kernels() -> list[str]:
+    """One bundle with and without VNNI, once it has been measured."""
+    import kernels
+
+    if not kernels.RESULT.is_file():
+        return []
+    result = json.loads(kernels.RESULT.read_text("utf-8"))
+    return [
+        "## Processors with and without VNNI",
+        "",
+        f"One `cpu` bundle of the default student on {result['device']['cpu']} "
+        f"({', '.join(result['device']['instruction_sets'])}),",
+        "and with instruction sets hidden from it: the kernels are those that such a processor",
+        "gets, the speed is this one's. Bold: what the engine takes there; `index` takes the",
+        "fastest way that is right where the fast 8-bit kernels are wrong. One thread; ways are",
+        "timed in turn, in one process.",
+        "",
+        kernels.as_markdown(result),
+        "",
+        _made_with(result["date"], result["device"]["os"], result["versions"]),
+        "Re-run: `benchmarks/kernels.py`.",
+        "",
+    ]
 
 
 def _java_index() -> list[str]:
