@@ -54,7 +54,6 @@ UNITS = {
     "student, training, a caption": 12 * 46 * 256,
 }
 PAIRS, TOKENS = 32, 13  # a caption of Flickr8k has 13.1 tokens
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimddp", "bf16")
 
 
 def main() -> None:
@@ -72,7 +71,6 @@ def main() -> None:
         result["mean_recall"] = recalls(arguments.data)
     result |= {
         "device": device_facts(),
-        "instructions": instructions(),
         "threads": 1,
         "versions": tool_versions(("torch", "accelerate")),
         "date": time.strftime("%Y-%m-%d"),
@@ -143,12 +141,6 @@ def recalls(data: Path) -> dict[Arithmetic, float]:
             recall = retrieval(student, photos, cache, arithmetic).mean_recall
             found[arithmetic] = round(recall, 2)
     return found
-
-
-def instructions() -> list[str]:
-    """Those of this processor that the choice may depend on."""
-    words = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").split()
-    return [name for name in INSTRUCTIONS if name in words]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mcad_mobile import processor
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.recipe import Arithmetic, AskedArithmetic
@@ -153,5 +154,5 @@ def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+        return processor.summary()
     return device.type

@@ -236,6 +236,28 @@ def test_two_runs_do_not_compute_the_same_at_once(cache):
     assert [path.suffix for path in cache.folder.iterdir()] == [".npy"]
 
 
+def test_who_waited_for_a_file_writes_one_of_its_own(tmp_path):
+    path, seen = tmp_path / "teacher", []
+
+    def write_after() -> None:
+        with Partial(path) as partial:
+            seen.append(partial.file.read())
+            partial.file.write(b"second")
+            partial.finish()
+
+    other = threading.Thread(target=write_after)
+    with Partial(path) as partial:
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        partial.file.write(b"the first")
+        partial.finish()
+    other.join(60)
+    assert seen == [b""]
+    assert path.read_bytes() == b"second"
+    assert [found.name for found in tmp_path.iterdir()] == ["teacher"]
+
+
 def test_partial_files_are_removed_but_for_those_that_someone_writes(cache):
     cut_off(cache, 1)
     (cache.folder / "of an earlier version.77.partial").write_bytes(b"rows")
