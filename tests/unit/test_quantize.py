@@ -98,7 +98,7 @@ def test_bias_correction_leaves_the_student_and_its_weights_alone(student, sampl
 
 def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, samples, tmp_path):
     inputs, output = tower_specs(student, "text")
-    export_onnx(student.text, tmp_path / "text.onnx", inputs, output)
+    export_onnx(student.tower("text"), tmp_path / "text.onnx", inputs, output)
     quantize_w8a16(tmp_path / "text.onnx", tmp_path / "q.onnx", samples[0].inputs("text"))
     graph = onnx.load(tmp_path / "q.onnx").graph
     constants = {tensor.name: tensor for tensor in graph.initializer}

@@ -72,7 +72,7 @@ def test_captions_get_the_ids_of_the_library(given, captions, name, count):
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_texts_get_the_ids_of_the_library(given, name):
     library, ours = given[name]
-    for text in HOSTILE:
+    for text in HOSTILE[:-1]:  # a lone surrogate is refused: see test_tokenize.py
         assert ours(text).ids.tolist() == library.ids(text), text[:80]
 
 
