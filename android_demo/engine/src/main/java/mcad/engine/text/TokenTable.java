@@ -9,7 +9,7 @@ import java.nio.file.StandardOpenOption;
 import mcad.engine.McadException;
 
 /**
- * A row of numbers for each token, mapped: V scales, float32 little-endian, then V rows of W int8. The text tower reads
+ * A row of numbers for each token, mapped: V scales, float32 little-endian, then V rows of W int16. The text tower reads
  * rows in place of ids; see mcad_mobile/text/rows.py.
  */
 public final class TokenTable {
@@ -22,7 +22,7 @@ public final class TokenTable {
         this.tokens = tokens;
         this.width = width;
         try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-            long needed = (long) tokens * (4 + width);
+            long needed = (long) tokens * (4 + 2 * width);
             if (channel.size() != needed) {
                 throw new McadException("The token table " + path + " has " + channel.size() + " bytes, not the "
                     + needed + " of " + tokens + " rows of " + width + ".", "Export the bundle again.");
@@ -35,14 +35,11 @@ public final class TokenTable {
     /** The rows of {@code ids}, one after another: [ids.length * width]. */
     public float[] rows(int[] ids) {
         float[] rows = new float[ids.length * width];
-        ByteBuffer own = file.duplicate();
-        byte[] row = new byte[width];
         for (int i = 0; i < ids.length; i++) {
             float scale = file.getFloat(4 * ids[i]);
-            own.position(4 * tokens + ids[i] * width);
-            own.get(row);
+            int row = 4 * tokens + 2 * ids[i] * width;
             for (int j = 0; j < width; j++) {
-                rows[i * width + j] = row[j] * scale;
+                rows[i * width + j] = file.getShort(row + 2 * j) * scale;
             }
         }
         return rows;
