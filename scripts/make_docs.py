@@ -174,7 +174,7 @@ def _kernels() -> list[str]:
         "and with instruction sets hidden from it: the kernels are those that such a processor",
         "gets, the speed is this one's. Bold: what the engine takes there; `index` takes the",
         "fastest way that is right where the fast 8-bit kernels are wrong. One thread; ways are",
-        "timed in turn, in one process. Other work ran on the machine's second core. The mR is that",
+        "timed in turn, in one process. Other work ran on the second core. The mR is that",
         "of a token table of 8 bits, which has 16 since ([targets.md](targets.md)).",
         "",
         kernels.as_markdown(result),
