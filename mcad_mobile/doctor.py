@@ -9,7 +9,6 @@ from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.errors import McadError
 from mcad_mobile.versions import version_of
 
-_SEARCH = "search, index"
 # (distribution, what it is needed for, the extra that brings it)
 _TOOLS = (
     ("numpy", "everything", ""),
@@ -60,8 +59,8 @@ def examine() -> list[Finding]:
 def examine_bundle(bundle: Bundle) -> list[Finding]:
     """The self-test of each rung of a bundle on this machine: its worst cosine to what its file
     says, or why it does not serve here."""
-    from mcad_mobile.runtimes import load_rung, why_not
-    from mcad_mobile.runtimes.agreement import agreement, disagreement, golden_inputs
+    from mcad_mobile.runtimes import why_not
+    from mcad_mobile.runtimes.ladder import load_tested
 
     found = []
     for name in TOWERS:
@@ -69,10 +68,8 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
             passed, why = None, why_not(rung)
             if why is None:
                 try:
-                    tower = load_rung(bundle, rung)
-                    worst = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
-                    why = disagreement(worst)
-                    passed = f"cosine {worst:.4f} by {tower.arithmetic}" if why is None else None
+                    tested = load_tested(bundle, name, rung)
+                    passed = f"cosine {tested.cosine:.4f} by {tested.tower.arithmetic}"
                 except McadError as error:
                     why = error.what
             tool = f"{name} tower {rung.runtime} {rung.precision}"

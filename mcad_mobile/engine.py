@@ -152,7 +152,7 @@ class SearchEngine:
         photos = [part.what for part in parts if isinstance(part.what, Path)]
         # Loaded before the clock starts.
         tokenizer = self.tokenizer if texts else None
-        _ = self.token_table
+        _ = self.token_table if texts else None
         simulated = self.text_tower.simulated if texts else False
         background = self.background
         started = time.perf_counter()

@@ -18,10 +18,12 @@ _FASTER = 0.9  # of the time of the rung before it, or the better precision is k
 
 @dataclass(frozen=True)
 class Climbed:
-    """A rung that passed the self-test on this machine, and its tower in memory."""
+    """A rung that passed the self-test on this machine, its tower in memory, and the worst cosine
+    to what its file says."""
 
     rung: Rung
     tower: LoadedTower
+    cosine: float
 
     def __str__(self) -> str:
         return f"{self.rung.runtime} {self.rung.precision} by {self.tower.arithmetic}"
@@ -51,7 +53,7 @@ def climb(
             reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
             continue
         try:
-            climbed = _attempt(bundle, name, rung, threads)
+            climbed = load_tested(bundle, name, rung, threads)
         except (RuntimeUnavailable, MissingExtra) as error:
             if runtime is not None:
                 raise
@@ -72,15 +74,18 @@ def climb(
     )
 
 
-def _attempt(bundle: Bundle, name: TowerName, rung: Rung, threads: int) -> Climbed:
+def load_tested(bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1) -> Climbed:
+    """A rung in memory. RuntimeUnavailable or MissingExtra if it cannot be run here, or fails its
+    self-test."""
     tower = load_rung(bundle, rung, threads)
-    why = disagreement(agreement(bundle, rung, tower(golden_inputs(bundle, name))))
+    cosine = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
+    why = disagreement(cosine)
     if why is not None:
         raise RuntimeUnavailable(
             f"The {name} tower {rung.runtime} {rung.precision} fails its self-test: {why}.",
             "Update that runtime, or leave --runtime out: the next rung of the ladder may run.",
         )
-    return Climbed(rung, tower)
+    return Climbed(rung, tower, cosine)
 
 
 def _fast_kernels_are_wrong() -> bool:
