@@ -16,7 +16,8 @@ from torch import nn
 from mcad_mobile.bundle import TOWERS, Bundle, TensorSpec, TowerName
 from mcad_mobile.export.litert import channels_last, convert_litert, stored_specs
 from mcad_mobile.export.onnx import export_onnx
-from mcad_mobile.export.pipeline import export, tower_specs
+from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.calibrate import load_samples
 from mcad_mobile.quantize.litert import quantize_litert
 from mcad_mobile.students.load import load_student
@@ -49,7 +50,8 @@ class Row:
 def ours(folder: Path) -> list[Row]:
     """The default student in every runtime."""
     student = load_student(None)
-    bundle = export(student, find_target("cpu"), folder / "cpu").bundle
+    (exported,) = export(student, [Order(find_target("cpu"), folder / "cpu")])
+    bundle = exported.bundle
     rows = []
     for name in TOWERS:
         inputs = folder / f"{name}.npz"

@@ -53,20 +53,20 @@ def main() -> None:
             for number, row in enumerate(rows):
                 told = f"{row.model} {row.tower} {row.runtime} {row.precision}"
                 print(f"run {run + 1}: {told}", file=sys.stderr, flush=True)
-                taken[number].append(_in_a_process(row, Path(folder)))
+                taken[number].append(in_a_process(row, Path(folder)))
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "device": device_facts(),
         "versions": tool_versions(TOOLS),
         "runs": given.runs,
         "timed": TIMED,
-        "rows": [_summary(row, runs) for row, runs in zip(rows, taken, strict=True)],
+        "rows": [summary(row, runs) for row, runs in zip(rows, taken, strict=True)],
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(table(result))
 
 
-def _in_a_process(row: Row, folder: Path) -> dict[str, Any]:
+def in_a_process(row: Row, folder: Path) -> dict[str, Any]:
     spec = folder / "row.json"
     spec.write_text(json.dumps(asdict(row)))
     limited = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -148,7 +148,7 @@ def _openvino(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 RUNTIMES = {"torch": _torch, "onnx": _onnx, "litert": _litert, "openvino": _openvino}
 
 
-def _summary(row: Row, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(row: Row, runs: list[dict[str, Any]]) -> dict[str, Any]:
     figures = ("p50", "p99", "peak_pss_mib", "peak_rss_mib")
     return {
         "model": row.model,

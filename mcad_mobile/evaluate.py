@@ -22,6 +22,20 @@ KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """Photos `images` [N, D] and their captions `texts` [M, D], float32 of unit length;
+    `photo_of_text` [M] is the photo that each caption describes."""
+
+    images: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    photo_of_text: NDArray[np.intp]
+    captions: tuple[str, ...]
+
+    def retrieval(self) -> Retrieval:
+        return evaluate_retrieval(self.images, self.texts, self.photo_of_text)
+
+
+@dataclass(frozen=True)
 class Recall:
     """Recall@1, 5 and 10 in percent."""
 
@@ -79,10 +93,11 @@ def evaluate_similarity(
     )
 
 
-def evaluate_student(
+def embed_student(
     student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
-) -> Retrieval:
-    """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
+) -> Embedded:
+    """What a float student makes of photos and captions. PhotoError for a photo that cannot be
+    decoded."""
     import torch
 
     image, text = student.tower("image"), student.tower("text")
@@ -99,16 +114,16 @@ def evaluate_student(
     def embed_text(query: str) -> NDArray[np.float32]:
         return embedding(text, *student.read([query]).inputs().values())
 
-    return evaluate(photos, embed_photo, embed_text, progress)
+    return embed(photos, embed_photo, embed_text, progress)
 
 
-def evaluate(
+def embed(
     photos: Sequence[CaptionedPhoto],
     embed_photo: Callable[[Path], NDArray[np.float32]],
     embed_text: Callable[[str], NDArray[np.float32]],
     progress: Progress,
-) -> Retrieval:
-    """Recall@K of two functions that give embeddings [D] float32 of unit length."""
+) -> Embedded:
+    """What two functions that give embeddings [D] float32 of unit length make of them."""
     captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
     total = len(photos) + len(captions)
     images = []
@@ -120,7 +135,7 @@ def evaluate(
         texts.append(embed_text(text))
         progress("captions", len(photos) + i + 1, total)
     owners = np.array([owner for owner, _ in captions])
-    return evaluate_retrieval(np.stack(images), np.stack(texts), owners)
+    return Embedded(np.stack(images), np.stack(texts), owners, tuple(text for _, text in captions))
 
 
 def _recall(ranks: NDArray[np.intp]) -> Recall:

@@ -19,8 +19,8 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import evaluate as run
-from mcad_mobile.evaluate import evaluate_student
+from mcad_mobile.evaluate import embed, embed_student
+from mcad_mobile.no_match import measure_no_match
 
 
 def evaluate(
@@ -49,15 +49,19 @@ def evaluate(
         raise typer.BadParameter("give --student or --bundle, not both")
     photos = load_captions(data, split)
     with progress_bar() as advance:
+        margin = None
         if bundle is not None:
             engine = SearchEngine(load_bundle(bundle), runtime=runtime, threads=threads, warn=warn)
-            result = run(photos, engine.embed_photo, engine.embed_text, advance)
+            embedded = embed(photos, engine.embed_photo, engine.embed_text, advance)
+            margin = measure_no_match(embedded, engine.background)
         else:
             from mcad_mobile.students.load import load_student
 
-            result = evaluate_student(load_student(student), photos, advance)
+            embedded = embed_student(load_student(student), photos, advance)
+    result = embedded.retrieval()
     if json:
-        print_json(result.to_json())
+        told = {} if margin is None else {"no_match": margin.to_json()}
+        print_json({**result.to_json(), **told})
         return
     rows = [
         [way, f"{recall.r1:.1f}", f"{recall.r5:.1f}", f"{recall.r10:.1f}"]
@@ -72,3 +76,9 @@ def evaluate(
         ["", "R@1 %", "R@5 %", "R@10 %"],
         rows,
     )
+    if margin is not None:
+        print(
+            f"No-match margin on these captions: {margin.no_match.margin:.3f} + "
+            f"{margin.no_match.per_log_n:.4f} ln N; it misses {margin.missed:.0%} of the captions "
+            f"whose photo is there, and takes {margin.false:.0%} of the others for a match."
+        )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
 from mcad_mobile.cli.output import (
     Advance,
     JsonOption,
@@ -18,24 +19,38 @@ from mcad_mobile.cli.output import (
     print_table,
     progress_bar,
 )
-from mcad_mobile.errors import require
-from mcad_mobile.targets import Target, find_target
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.engine import SearchEngine
+from mcad_mobile.errors import ExportError, require
+from mcad_mobile.evaluate import Retrieval, embed, embed_student
+from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub import CloudCompiler
 
 
 def export(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The bundle's folder, new or a bundle; of several targets, a folder of bundles.",
+        ),
+    ],
     target: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--target",
             "-t",
+            metavar="CHIP",
             help="A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
-            "snapdragon, dimensity, cpu. `mcad-mobile targets` lists them.",
+            "snapdragon, dimensity, cpu. May be repeated. `mcad-mobile targets` lists them.",
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or a bundle.")],
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="A bundle for every chip that `targets` lists.")
+    ] = False,
     student: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +69,14 @@ def export(
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Photos and captions to calibrate on.")
     ] = 32,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="DIR with dataset_*.json (Karpathy layout) and images/: measures on its test "
+            "split what the export costs in recall, and from which score on a photo matches.",
+        ),
+    ] = None,
     allow_low_parity: Annotated[
         bool,
         typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
@@ -68,45 +91,90 @@ def export(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Turn a student into a bundle for one phone chip.
+    """Turn a student into a bundle for one phone chip, or into one each for several.
 
     Each tower is exported apart, quantized with real photos and captions, compiled where the chip
     has a compiler, then read back from its file, run, and compared with the float student. Every
-    bundle ends in an ONNX CPU model that runs anywhere.
+    bundle ends in an ONNX CPU model that runs anywhere. What several bundles hold is made once.
 
     \b
       mcad-mobile export --target snapdragon --out build/sd
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
+      mcad-mobile export -t SM8650 -t dimensity -o build   # build/snapdragon-8-gen-3 and another
       mcad-mobile export --student open_clip:MobileCLIP2-S0:dfndr2b -t snapdragon -o build/s0
     """
-    chip = find_target(target)
-    if via is not None and (via.partition(":")[0] != "aihub" or chip.family != "snapdragon"):
+    chips = _chips(target or [], every)
+    if via is not None and (
+        via.partition(":")[0] != "aihub" or any(chip.family != "snapdragon" for chip in chips)
+    ):
         raise typer.BadParameter(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
-            f"for {chip.id}"
+            f"for {', '.join(chip.id for chip in chips)}"
         )
+    several = every or len(target or []) > 1
+    places = _places(out, chips, several)
+    photos = [] if data is None else load_captions(data, "test")
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
+    from mcad_mobile.export.pipeline import Order
     from mcad_mobile.export.pipeline import export as run
     from mcad_mobile.students.load import load_student
 
     with progress_bar() as advance:
+        loaded = load_student(student)
+        captioned = embed_student(loaded, photos, advance) if photos else None
+        orders = [
+            Order(chip, place, _cloud(via, chip, place, advance))
+            for chip, place in zip(chips, places, strict=True)
+        ]
         exported = run(
-            load_student(student),
-            chip,
-            out,
+            loaded,
+            orders,
             calibration=calibration,
             samples=samples,
             allow_low_parity=allow_low_parity,
-            cloud=_cloud(via, chip, out, advance),
+            captioned=captioned,
             progress=advance,
         )
-    for warning in exported.warnings:
+        bundles = [one.bundle for one in exported]
+        recalls = None
+        if captioned is not None:
+            recalls = (captioned.retrieval(), _recall(bundles[0], photos, advance))
+    for warning in dict.fromkeys(warning for one in exported for warning in one.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if json:
-        print_json(_document(exported.bundle))
-    else:
-        _print(exported.bundle)
+        documents = [_document(bundle, recalls) for bundle in bundles]
+        print_json(documents if several else documents[0])
+        return
+    for bundle in bundles:
+        _print(bundle)
+    if recalls is not None:
+        _print_recall(data, *recalls)
+
+
+def _chips(names: Sequence[str], every: bool) -> list[Target]:
+    """Each once, in the order they were named."""
+    if every == bool(names):
+        raise typer.BadParameter("give --target CHIP, once or more often, or --all")
+    chips = all_targets() if every else [find_target(name) for name in names]
+    return list({chip.id: chip for chip in chips}.values())
+
+
+def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
+    if not several:
+        return [out]
+    if (out / MANIFEST).exists():
+        raise ExportError(
+            f"{out} is a bundle, and several are to be written.",
+            "Give --out a folder for them: each gets one of its own there, called after its chip.",
+        )
+    return [out / chip.id for chip in chips]
+
+
+def _recall(bundle: Bundle, photos: list[CaptionedPhoto], advance: Advance) -> Retrieval:
+    """By the rungs that this machine runs: the same in every bundle of a student."""
+    engine = SearchEngine(bundle)
+    return embed(photos, engine.embed_photo, engine.embed_text, advance).retrieval()
 
 
 def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:
@@ -119,7 +187,7 @@ def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudC
     return replace(found, progress=lambda step: advance(step, 0, 1))
 
 
-def _document(bundle: Bundle) -> dict[str, Any]:
+def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> dict[str, Any]:
     towers = {}
     for name in TOWERS:
         rung = bundle.tower(name).rungs[0]
@@ -133,7 +201,16 @@ def _document(bundle: Bundle) -> dict[str, Any]:
             "cosine_mean": rung.parity.cosine_mean,
             "cosine_min": rung.parity.cosine_min,
         }
-    return {"bundle": str(bundle.directory), "target": bundle.target["id"], "towers": towers}
+    document = {
+        "bundle": str(bundle.directory),
+        "target": bundle.target["id"],
+        "student": bundle.student["name"],
+        "towers": towers,
+    }
+    if recalls is not None:
+        exact, exported = recalls
+        document["recall"] = {"float": exact.to_json(), "exported": exported.to_json()}
+    return document
 
 
 def _print(bundle: Bundle) -> None:
@@ -160,3 +237,22 @@ def _print(bundle: Bundle) -> None:
     )
     for note in notes:
         print(note)
+
+
+def _print_recall(data: Path | None, exact: Retrieval, exported: Retrieval) -> None:
+    rows = [
+        [name, *(f"{value:.1f}" for value in _recalls(found)), f"{found.mean_recall:.2f}"]
+        for name, found in (("float student", exact), ("CPU rungs", exported))
+    ]
+    ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
+    print_table(
+        f"{data} test: {exact.photos} photos, {exact.captions} captions", ["", *ways, "mR"], rows
+    )
+
+
+def _recalls(found: Retrieval) -> list[float]:
+    return [
+        value
+        for recall in (found.text_to_image, found.image_to_text)
+        for value in (recall.r1, recall.r5, recall.r10)
+    ]

@@ -1,57 +1,33 @@
-"""Student and target -> bundle: export, quantize, compile, reload, compare, write."""
+"""Student and targets -> bundles: export, quantize, compile, reload, compare, write."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
-
-from mcad_mobile.bundle import (
-    MANIFEST,
-    TOWERS,
-    Bundle,
-    FileRecord,
-    Golden,
-    Rung,
-    TableRecord,
-    TensorSpec,
-    Tower,
-    TowerName,
-)
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export import validate
+from mcad_mobile.evaluate import Embedded
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
-from mcad_mobile.quantize.bias_correction import corrected
-from mcad_mobile.quantize.calibrate import Samples, load_samples
-from mcad_mobile.runtimes import load_rung, normalize
-from mcad_mobile.students.protocol import TEXT_INPUTS, Student
+from mcad_mobile.export.workshop import Workshop, rung_key
+from mcad_mobile.quantize.calibrate import load_samples
+from mcad_mobile.students.protocol import Student
 from mcad_mobile.targets import Target
-from mcad_mobile.text.rows import TokenTable, write_token_table
-from mcad_mobile.versions import tool_versions
-
-GOLDEN_INPUTS = 2
-PARITY_INPUTS = 16
-TABLE = "token_table.bin"
-_TOOLS = (
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-qnn",
-    "litert-torch",
-    "ai-edge-quantizer",
-    "ai-edge-litert",
-)
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A bundle for `target`, written to `out`. With `cloud`, its QNN rungs are compiled in Qualcomm
+    AI Hub and compared on its phone."""
+
+    target: Target
+    out: Path
+    cloud: CloudCompiler | None = None
 
 
 @dataclass(frozen=True)
@@ -60,47 +36,64 @@ class Exported:
     warnings: list[str]
 
 
-# What each quantized rung says of the golden inputs, evaluated as it is written: by tower and
-# number in its ladder.
-_Written = dict[tuple[TowerName, int], NDArray[np.float32]]
-
-
 def export(
     student: Student,
-    target: Target,
-    out: Path,
+    orders: Sequence[Order],
     *,
     calibration: Path | None = None,
     samples: int = 32,
     allow_low_parity: bool = False,
-    cloud: CloudCompiler | None = None,
+    captioned: Embedded | None = None,
     progress: Progress = lambda step, done, total: None,
-) -> Exported:
-    """Write a bundle of `student` for `target` to `out`.
+) -> list[Exported]:
+    """Write a bundle of `student` for each of `orders`; what several of them hold is made once.
 
     Calibrates on `samples` inputs a tower, then reloads every tower from its file and compares
     it with the float student on 16 other inputs, the same whatever `samples` is. Nothing stands
-    at `out` unless all went well, and a bundle that stood there before stays until then. With
-    `cloud`, QNN rungs are compiled in Qualcomm AI Hub and compared on its phone. ExportError or
-    ParityError otherwise; DataError where there are no photos to calibrate on.
+    at an `out` unless all of its bundle went well, and a bundle that stood there before stays
+    until then; bundles that were done before one that fails stay. `captioned` is what the student
+    makes of captioned photos: a no-match margin is measured on it where the student brings none.
+    ExportError or ParityError otherwise; DataError where there are no photos to calibrate on.
     """
-    _check_out(out)
+    for order in orders:
+        _check_out(order.out)
     calibrate, held_out = load_samples(student, calibration, samples)
+    rungs = {
+        rung_key(name, plan, order.target)
+        for order in orders
+        for plan in order.target.ladder
+        for name in TOWERS
+    }
+    total, done = 2 * len(rungs), 0
+
+    def step(what: str) -> None:
+        nonlocal done
+        progress(what, done, total)
+        done += 1
+
+    exported = []
+    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
+        workshop = Workshop(
+            student,
+            calibrate,
+            held_out,
+            Path(scratch),
+            allow_low_parity=allow_low_parity,
+            captioned=captioned,
+        )
+        for order in orders:
+            exported.append(_write(workshop, order, step))
+    progress("done", total, total)
+    return exported
+
+
+def _write(workshop: Workshop, order: Order, step: Callable[[str], None]) -> Exported:
+    out = order.out
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        table = _write_table(student, partial)
-        written = _write(student, target, partial, calibrate, held_out, table, cloud, progress)
-        bundle, warnings = _with_parity(
-            student,
-            written,
-            held_out.first(PARITY_INPUTS),
-            table,
-            allow_low_parity,
-            cloud,
-            progress,
-        )
+        bundle, warnings = workshop.make(order.target, partial, order.cloud, step)
         bundle.save()
         Bundle.load(partial)
         _replace(out, partial)
@@ -108,189 +101,6 @@ def export(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return Exported(replace(bundle, directory=out), warnings)
-
-
-def _write_table(student: Student, directory: Path) -> TokenTable:
-    path = directory / TABLE
-    write_token_table(path, student.token_table.numpy())
-    return TokenTable(path, *student.token_table.shape)
-
-
-def _write(
-    student: Student,
-    target: Target,
-    directory: Path,
-    calibrate: Samples,
-    held_out: Samples,
-    table: TokenTable,
-    cloud: CloudCompiler | None,
-    progress: Progress,
-) -> tuple[Bundle, _Written]:
-    """All files of a bundle but bundle.json, the bundle without its parity, and what the parity of
-    this machine's kernels is to be judged by."""
-    towers: dict[TowerName, Tower] = {}
-    written: _Written = {}
-    done = 0
-    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
-        for name in TOWERS:
-            few = held_out.first(GOLDEN_INPUTS)
-            golden = _golden(student, directory, name, few, table)
-            inputs = few.read_from(table).inputs(name)
-            samples = calibrate.read_from(table)
-            exact, rounded = _jobs(student, name, directory, samples, golden, Path(scratch))
-            rungs = []
-            for number, plan in enumerate(target.ladder):
-                precision = plan.image if name == "image" else plan.text
-                progress(f"{name} tower: {plan.runtime} {precision}", done, _steps(target))
-                job = exact if precision == "fp32" else rounded
-                compile_context = None if cloud is None else cloud.compile
-                rungs.append(build_rung(job, plan.runtime, precision, target, compile_context))
-                if precision != "fp32":
-                    written[name, number] = evaluate_as_written(job, rungs[-1], inputs)
-                done += 1
-            towers[name] = Tower(tuple(rungs), golden)
-    tokenizer, file = student.tokenizer_file()
-    (directory / tokenizer.file).write_bytes(file)
-    photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
-    bundle = Bundle(
-        directory=directory,
-        name=f"{student.name}-{target.id}",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        student={
-            "name": student.name,
-            "source": student.source.weights,
-            "preprocess": student.source.preprocess,
-            "licence": student.source.licence or "not told",
-            "sha256": student.sha256(),
-        },
-        target={"id": target.id, "chip": target.chip, "npu": target.npu},
-        dim=student.dim,
-        image=towers["image"],
-        text=towers["text"],
-        preprocess=student.preprocess,
-        tokenizer=tokenizer,
-        tokenizer_file=FileRecord.of(directory, directory / tokenizer.file),
-        token_table=TableRecord(
-            FileRecord.of(directory, directory / TABLE), *student.token_table.shape
-        ),
-        no_match=student.no_match,
-        sample=_save(directory, "golden/photo_sample.npy", photos),
-        tools=tool_versions(_TOOLS),
-    )
-    return bundle, written
-
-
-def _jobs(
-    student: Student,
-    name: TowerName,
-    directory: Path,
-    calibrate: Samples,
-    golden: Golden,
-    scratch: Path,
-) -> tuple[TowerJob, TowerJob]:
-    """The tower as it is, and as it is to be quantized: weights that will be rounded to 8 bits
-    want other biases than float ones."""
-    inputs, output = tower_specs(student, name)
-    samples = calibrate.inputs(name)
-
-    def job(module: nn.Module, folder: str) -> TowerJob:
-        work = scratch / folder
-        work.mkdir()
-        any_length = name == "text" and not student.text_spec.attends_to_padding
-        return TowerJob(module, name, inputs, output, samples, golden, directory, work, any_length)
-
-    exact = job(student.tower(name), name)
-    if name == "text":
-        return exact, exact
-    rounded = corrected(student.tower("image"), torch.from_numpy(calibrate.pixels))
-    return exact, job(rounded, "corrected")
-
-
-def _with_parity(
-    student: Student,
-    written: tuple[Bundle, _Written],
-    compare: Samples,
-    table: TokenTable,
-    allow_low: bool,
-    cloud: CloudCompiler | None,
-    progress: Progress,
-) -> tuple[Bundle, list[str]]:
-    """The bundle with every rung, loaded from its file, compared with the float student and, for
-    the golden inputs, with what it says evaluated as it is written; and warnings."""
-    bundle, as_written = written
-    warnings: list[str] = []
-    compared: dict[TowerName, Tower] = {}
-    total = 2 * sum(len(bundle.tower(name).rungs) for name in TOWERS)
-    done = total // 2
-    for name in TOWERS:
-        rungs: list[Rung] = []
-        inputs = compare.read_from(table).inputs(name)
-        expected = validate.float_embeddings(student.tower(name), compare.inputs(name))
-        for number, rung in enumerate(bundle.tower(name).rungs):
-            progress(f"{name} tower: comparing {rung.runtime} with float", done, total)
-            if cloud is not None and rung.runtime == "qnn":
-                embeddings, rung = cloud.run(bundle, rung, inputs)
-            else:
-                embeddings = load_rung(bundle, rung)(inputs)
-            if (name, number) in as_written:
-                golden, said = embeddings[:GOLDEN_INPUTS], as_written[name, number]
-                validate.judge_kernels(name, rung, expected[:GOLDEN_INPUTS], said, golden)
-                rung = replace(rung, expected=_expected(bundle.directory, rung, golden))
-            found = validate.parity(expected, embeddings)
-            warning = validate.judge(name, rung.runtime, found, allow_low=allow_low)
-            warnings += [warning] if warning else []
-            rungs.append(replace(rung, parity=found))
-            done += 1
-        compared[name] = replace(bundle.tower(name), rungs=tuple(rungs))
-    progress("done", total, total)
-    return replace(bundle, image=compared["image"], text=compared["text"]), warnings
-
-
-def _steps(target: Target) -> int:
-    """Each rung of both towers is built and compared."""
-    return 2 * len(TOWERS) * len(target.ladder)
-
-
-def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
-    """Inputs and output of a float tower, for a batch of one."""
-    output = TensorSpec(f"{name}_embedding", "float32", (1, student.dim), "ND")
-    if name == "image":
-        size = student.preprocess.size
-        return (TensorSpec("pixels", "float32", (1, 3, size, size), "NCHW"),), output
-    spec = student.text_spec
-    shapes = ((1, spec.length, spec.width), (1, spec.length), (1, spec.length))
-    return tuple(
-        TensorSpec(tensor, "float32", shape, "NLW" if len(shape) == 3 else "NL")
-        for tensor, shape in zip(TEXT_INPUTS, shapes, strict=True)
-    ), output
-
-
-def _golden(
-    student: Student, directory: Path, name: TowerName, few: Samples, table: TokenTable
-) -> Golden:
-    """Inputs as a phone reads them, and what the float student makes of its own."""
-    expected = validate.float_embeddings(student.tower(name), few.inputs(name))
-    return Golden(
-        inputs={
-            key: _save(directory, f"golden/{key}.npy", value)
-            for key, value in few.read_from(table).inputs(name).items()
-        },
-        embeddings=_save(directory, f"golden/{name}_embedding.npy", expected),
-        texts=few.texts if name == "text" else (),
-        ids=_save(directory, "golden/token_ids.npy", few.ids) if name == "text" else None,
-    )
-
-
-def _expected(directory: Path, rung: Rung, embeddings: NDArray[np.float32]) -> FileRecord:
-    stem = Path(rung.files[0].path).stem
-    return _save(directory, f"golden/{stem}_expected.npy", normalize(embeddings))
-
-
-def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
-    path = directory / name
-    path.parent.mkdir(exist_ok=True)
-    np.save(path, array)
-    return FileRecord.of(directory, path)
 
 
 def _replace(out: Path, made: Path) -> None:

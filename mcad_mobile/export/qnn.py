@@ -30,12 +30,12 @@ def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path],
         left = _nodes_off_the_npu(model, target)
         if left:
             raise ExportError(
-                f"{len(left)} nodes of {model.name} cannot run on {target.npu} "
+                f"{len(left)} nodes of {out.stem} cannot run on {target.npu} "
                 f"({target.chip}): {', '.join(left)}.",
                 "Change these operators in the tower, or export for --target cpu.",
             ) from error
         raise ExportError(
-            f"{model.name} does not compile for {target.chip}: {error}.",
+            f"{out.stem} does not compile for {target.chip}: {error}.",
             "Try another chip, or export for --target cpu.",
         ) from error
     binaries = sorted(out.parent.glob(f"{out.stem}*.bin"))

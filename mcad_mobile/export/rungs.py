@@ -29,9 +29,9 @@ _MAPPED_FROM_BYTES = 1024
 @dataclass(frozen=True)
 class TowerJob:
     """A tower to export: `module` with its float inputs and output, for a batch of one, real
-    `samples` of its inputs to calibrate on, and its self-test. Files go to `directory`,
-    intermediate ones to the existing folder `work`, which is this job's own. `any_length`: its
-    texts may be cut after their last token."""
+    `samples` of its inputs to calibrate on, and its self-test. What several rungs start from is
+    made once, in the existing folder `work`, which is this job's own. `any_length`: its texts may
+    be cut after their last token."""
 
     module: nn.Module
     name: TowerName
@@ -39,13 +39,12 @@ class TowerJob:
     output: TensorSpec
     samples: Inputs
     golden: Golden
-    directory: Path
     work: Path
     any_length: bool = False
 
     @cached_property
     def float_onnx(self) -> Path:
-        """The tower as float ONNX, exported once for all rungs that start from it."""
+        """The tower as float ONNX."""
         path = self.work / "float.onnx"
         export_onnx(self.module, path, self.inputs, self.output)
         return path
@@ -60,6 +59,15 @@ class TowerJob:
         export_onnx(self.module, path, self.inputs, self.output, any_length=True)
         return path
 
+    @cached_property
+    def w8a16_onnx(self) -> Path:
+        """The tower quantized for Hexagon NPUs, which all of them compile."""
+        from mcad_mobile.quantize.qdq import quantize_w8a16
+
+        path = self.work / "w8a16.onnx"
+        quantize_w8a16(self.float_onnx, path, self.samples)
+        return path
+
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
@@ -70,31 +78,33 @@ def build_rung(
     runtime: str,
     precision: str,
     target: Target,
+    directory: Path,
     compile_context: CompileContext | None = None,
 ) -> Rung:
-    """Write the files of a rung; a QNN one by `compile_context`, on this machine unless given.
-    What is expected of it is what is expected of the float student, until it was run.
-    ExportError if it cannot be made."""
+    """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
+    unless given. What is expected of it is what is expected of the float student, until it was
+    run. ExportError if it cannot be made."""
     stem = f"{job.name}_{runtime}_{precision}"
     if runtime == "litert":
-        return _litert(job, job.directory / f"{stem}.tflite", precision)
-    out = job.directory / f"{stem}.onnx"
+        return _litert(job, directory / f"{stem}.tflite", precision)
+    out = directory / f"{stem}.onnx"
     if runtime == "qnn":
         return _qnn(job, out, precision, target, compile_context)
     return _onnx(job, out, precision)
 
 
-def evaluate_as_written(job: TowerJob, rung: Rung, inputs: Inputs) -> NDArray[np.float32]:
-    """Embeddings [N, dim] of unit length by a quantized rung of this job, by other kernels than
-    those that will run it. The job's `work` must still be there."""
-    file = rung.files[0].path
+def evaluate_as_written(
+    job: TowerJob, rung: Rung, directory: Path, inputs: Inputs
+) -> NDArray[np.float32]:
+    """Embeddings [N, dim] of unit length by a quantized rung of this job in `directory`, by other
+    kernels than those that will run it."""
+    file = directory / rung.files[0].path
     if rung.runtime == "litert":
         from mcad_mobile.runtimes.litert import LiteRTTower
 
-        path = job.directory / file
-        return normalize(LiteRTTower(path, rung.inputs, rung.outputs, xnnpack=False)(inputs))
+        return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
     # What a context binary was compiled from.
-    return evaluate_onnx((job.work if rung.runtime == "qnn" else job.directory) / file, inputs)
+    return evaluate_onnx(job.w8a16_onnx if rung.runtime == "qnn" else file, inputs)
 
 
 def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
@@ -121,7 +131,7 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
     return Rung(
         runtime="onnx",
         precision=precision,
-        files=_records(job, out, weights),
+        files=_records(out, weights),
         inputs=job.inputs,
         outputs=(job.output,),
         expected=job.golden.embeddings,
@@ -136,19 +146,15 @@ def _qnn(
     target: Target,
     compile_context: CompileContext | None,
 ) -> Rung:
-    from mcad_mobile.quantize.qdq import quantize_w8a16
-
     if compile_context is None:
         from mcad_mobile.export import qnn
 
         compile_context = qnn.compile_context
-    quantized = job.work / out.name
-    quantize_w8a16(job.float_onnx, quantized, job.samples)
-    binaries, nodes = compile_context(quantized, out, target)
+    binaries, nodes = compile_context(job.w8a16_onnx, out, target)
     return Rung(
         runtime="qnn",
         precision=precision,
-        files=_records(job, out, *binaries),
+        files=_records(out, *binaries),
         inputs=job.inputs,
         outputs=(job.output,),
         expected=job.golden.embeddings,
@@ -169,7 +175,7 @@ def _litert(job: TowerJob, out: Path, precision: str) -> Rung:
     return Rung(
         runtime="litert",
         precision=precision,
-        files=_records(job, out),
+        files=_records(out),
         inputs=inputs,
         outputs=(output,),
         expected=job.golden.embeddings,
@@ -178,5 +184,5 @@ def _litert(job: TowerJob, out: Path, precision: str) -> Rung:
     )
 
 
-def _records(job: TowerJob, *files: Path) -> tuple[FileRecord, ...]:
-    return tuple(FileRecord.of(job.directory, file) for file in files)
+def _records(*files: Path) -> tuple[FileRecord, ...]:
+    return tuple(FileRecord.of(file.parent, file) for file in files)

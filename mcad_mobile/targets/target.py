@@ -30,6 +30,9 @@ class RungPlan:
     image: Precision
     text: Precision
 
+    def precision(self, tower: Literal["image", "text"]) -> Precision:
+        return self.image if tower == "image" else self.text
+
 
 # First rung: what the chip is for. Last rung: an ONNX CPU model, which runs anywhere.
 # A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).

@@ -15,7 +15,7 @@ from tiny_students import OPEN_CLIP, write_hf, write_open_clip
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
-from mcad_mobile.export.pipeline import export
+from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
@@ -30,7 +30,8 @@ def bundle(request, tmp_path_factory) -> Bundle:
         spec = f"open_clip:local-dir:{write_open_clip(folder / 'student', request.param)}"
     else:
         spec = f"hf:{write_hf(folder / 'student', request.param)}"
-    return export(load_student(spec), find_target("cpu"), folder / "bundle", samples=4).bundle
+    order = Order(find_target("cpu"), folder / "bundle")
+    return export(load_student(spec), [order], samples=4)[0].bundle
 
 
 def test_text_and_photos_have_the_same_embeddings_in_java(probe, bundle):

@@ -16,7 +16,7 @@ from mcad_mobile.aihub.client import AiHub, CloudDevice
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import AiHubError, ExportError
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.pipeline import export
+from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.runtimes import load_rung
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
@@ -85,7 +85,7 @@ def test_failed_compilation_leaves_no_bundle(cloud: Cloud, student, tmp_path: Pa
     cloud.fail = {"compile": "Unsupported operator Foo"}
     compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
     with pytest.raises(ExportError, match="Unsupported operator Foo"):
-        export(student, ELITE, tmp_path / "sd", samples=4, cloud=compiler)
+        export(student, [Order(ELITE, tmp_path / "sd", compiler)], samples=4)
     assert not (tmp_path / "sd").exists()
 
 

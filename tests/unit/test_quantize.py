@@ -11,8 +11,8 @@ from onnx import numpy_helper
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import DataError
 from mcad_mobile.export.onnx import export_onnx
-from mcad_mobile.export.pipeline import tower_specs
 from mcad_mobile.export.validate import float_embeddings, judge, parity
+from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import load_samples
 from mcad_mobile.quantize.qdq import quantize_static_int8, quantize_w8a16

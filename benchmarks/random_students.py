@@ -1,0 +1,170 @@
+"""Published architectures with seeded random weights, saved as checkpoints that export takes.
+
+Placement, parity, bytes, time and memory are real with them; recall is not. The weights are spread
+further than an initialisation's: each of them tells in the embeddings. SigLIP's vocabularies come
+in no package: a small SentencePiece model is trained on this package's captions, and the token
+table keeps the published size.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import open_clip.tokenizer
+import sentencepiece
+import torch
+import transformers
+from safetensors.torch import save_file
+from torch import nn
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.preprocess import open_photo
+
+Write = Callable[[Path], str]
+_SEED = 0
+_PIECES = 4000
+# wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M, config.json on Hugging Face
+_TINY_VISION = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 10}
+_TINY_TEXT = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 3}
+
+
+def open_clip_student(name: str) -> Write:
+    """A file of weights for `open_clip:NAME:FILE`."""
+
+    def write(folder: Path) -> str:
+        torch.manual_seed(_SEED)
+        model = open_clip.create_model(name, pretrained=None, pretrained_text=False)
+        _spread(model)
+        size = model.visual.image_size
+        _settle(model.visual, size[0] if isinstance(size, tuple) else size)
+        tokenizer = open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name")
+        if tokenizer:
+            _sentencepiece(folder).save_pretrained(folder)
+        file = folder / "weights.safetensors"
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
+        return f"open_clip:{name}:{file}"
+
+    return write
+
+
+def clip_student(**sizes: dict[str, Any]) -> Write:
+    """A folder for `hf:` of transformers' CLIP: ViT-B/32, but for what `sizes` say."""
+
+    def write(folder: Path) -> str:
+        bpe = open_clip.tokenizer.SimpleTokenizer()
+        ends = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+        vocab = {ends.get(token, token): number for token, number in bpe.encoder.items()}
+        tokenizer = transformers.CLIPTokenizer(
+            vocab=vocab, merges=list(bpe.bpe_ranks), model_max_length=77
+        )
+        config = transformers.CLIPConfig(**sizes)
+        config.text_config.bos_token_id = tokenizer.bos_token_id
+        config.text_config.eos_token_id = tokenizer.eos_token_id
+        processor = transformers.CLIPImageProcessorPil()
+        return _save(folder, transformers.CLIPModel, config, processor, tokenizer)
+
+    return write
+
+
+def siglip_student(vocabulary: int, patch: int, size: int) -> Write:
+    """A folder for `hf:` of transformers' SigLIP, base size. Published SigLIP 2 of a fixed size is
+    of this type, with 256,000 tokens."""
+
+    def write(folder: Path) -> str:
+        config = transformers.SiglipConfig(
+            text_config={"vocab_size": vocabulary},
+            vision_config={"patch_size": patch, "image_size": size},
+        )
+        processor = transformers.SiglipImageProcessorPil(size={"height": size, "width": size})
+        return _save(folder, transformers.SiglipModel, config, processor, _sentencepiece(folder))
+
+    return write
+
+
+def chinese_clip_student(folder: Path) -> str:
+    """A folder for `hf:` of Chinese-CLIP, base size. Its vocabulary here is English BERT's."""
+    tokenizer = transformers.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
+    config = transformers.ChineseCLIPConfig()
+    processor = transformers.ChineseCLIPImageProcessorPil()
+    return _save(folder, transformers.ChineseCLIPModel, config, processor, tokenizer)
+
+
+STUDENTS: dict[str, Write] = {
+    **{
+        name: open_clip_student(name)
+        for name in (
+            "MobileCLIP2-S0",
+            "MobileCLIP2-S2",
+            "MobileCLIP-S1",
+            "MobileCLIP-B",
+            "ViT-B-32",
+            "ViT-B-16",
+            "RN50",
+            "ViT-B-16-SigLIP",
+            "ViT-B-32-SigLIP2-256",
+        )
+    },
+    "CLIP ViT-B/32, transformers": clip_student(),
+    "TinyCLIP-ViT-8M-16-Text-3M": clip_student(
+        vision_config={**_TINY_VISION, "num_attention_heads": 4, "patch_size": 16},
+        text_config={**_TINY_TEXT, "num_attention_heads": 4},
+    ),
+    "SigLIP, transformers": siglip_student(32000, 16, 224),
+    "SigLIP 2, transformers": siglip_student(256000, 16, 224),
+    "Chinese-CLIP": chinese_clip_student,
+}
+
+
+def _save(folder: Path, kind: Any, config: Any, processor: Any, tokenizer: Any) -> str:
+    torch.manual_seed(_SEED)
+    model = kind(config)
+    _spread(model)
+    for part in (model, processor, tokenizer):
+        part.save_pretrained(folder)
+    return f"hf:{folder}"
+
+
+@torch.no_grad()
+def _spread(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        size = 0.5 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.1
+        parameter.add_(size * torch.randn_like(parameter))
+
+
+@torch.no_grad()
+def _settle(image: nn.Module, size: int) -> None:
+    """Batch norms with the statistics of photos, as training leaves them."""
+    norms = [module for module in image.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean of all batches, of which there is one
+        norm.reset_running_stats()
+    if norms:
+        photos = [np.asarray(open_photo(path).resize((size, size))) for path in packaged_photos()]
+        image.train()(torch.from_numpy(np.stack(photos[:8])).permute(0, 3, 1, 2) / 255.0)
+        image.eval()
+
+
+def _sentencepiece(folder: Path) -> Any:
+    folder.mkdir(parents=True, exist_ok=True)
+    captions = resources.files("mcad_mobile.quantize").joinpath("captions.txt").read_text("utf-8")
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(captions.splitlines()),
+        model_writer=model,
+        vocab_size=_PIECES,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        bos_id=-1,
+        unk_id=2,
+        minloglevel=2,
+    )
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    return transformers.SiglipTokenizer(str(folder / "spiece.model"))

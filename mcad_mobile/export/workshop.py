@@ -1,0 +1,285 @@
+"""What the bundles of one student share, whatever their chips: each part is made and judged once.
+
+A folder of parts is laid out as a bundle: `common` holds the files of every bundle, and each rung
+has a folder of its own. A bundle is a copy of `common`, of its rungs' folders, and bundle.json.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mcad_mobile.bundle import (
+    TOWERS,
+    Bundle,
+    FileRecord,
+    Golden,
+    NoMatch,
+    Rung,
+    TableRecord,
+    TensorSpec,
+    Tower,
+    TowerName,
+)
+from mcad_mobile.evaluate import Embedded
+from mcad_mobile.export import validate
+from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
+from mcad_mobile.no_match import measure_no_match
+from mcad_mobile.quantize.bias_correction import corrected
+from mcad_mobile.quantize.calibrate import Samples
+from mcad_mobile.runtimes import load_rung, normalize
+from mcad_mobile.students.protocol import TEXT_INPUTS, Student
+from mcad_mobile.targets import RungPlan, Target
+from mcad_mobile.text.rows import TokenTable, write_token_table
+from mcad_mobile.versions import tool_versions
+
+GOLDEN_INPUTS = 2
+PARITY_INPUTS = 16
+TABLE = "token_table.bin"
+_TOOLS = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-qnn",
+    "litert-torch",
+    "ai-edge-quantizer",
+    "ai-edge-litert",
+)
+
+# What is being done, before it is done
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A rung that was built in `folder` and judged."""
+
+    rung: Rung
+    folder: Path
+    warning: str | None
+
+
+def rung_key(tower: TowerName, plan: RungPlan, target: Target) -> tuple[str, ...]:
+    """Two rungs with the same key are the same files: only QNN's are compiled for one chip."""
+    chip = target.id if plan.runtime == "qnn" else ""
+    return tower, plan.runtime, plan.precision(tower), chip
+
+
+class Workshop:
+    """Makes bundles of `student` in `folder`, which exists and is empty. `captioned`: what the
+    student makes of captioned photos, for its no-match margin where it brings none."""
+
+    def __init__(
+        self,
+        student: Student,
+        calibrate: Samples,
+        held_out: Samples,
+        folder: Path,
+        *,
+        allow_low_parity: bool,
+        captioned: Embedded | None,
+    ) -> None:
+        self._student = student
+        self._allow_low_parity = allow_low_parity
+        self._folder = folder
+        self._common = folder / "common"
+        self._common.mkdir()
+        self._parts: dict[tuple[str, ...], _Part] = {}
+        table = self._common / TABLE
+        write_token_table(table, student.token_table.numpy())
+        rows = TokenTable(table, *student.token_table.shape)
+        compared = held_out.first(PARITY_INPUTS)
+        # A phone reads rounded rows of its table; the float student reads its own.
+        self._compared = {name: compared.read_from(rows).inputs(name) for name in TOWERS}
+        self._exact = {
+            name: validate.float_embeddings(student.tower(name), compared.inputs(name))
+            for name in TOWERS
+        }
+        golden = {name: self._golden(name, compared.first(GOLDEN_INPUTS)) for name in TOWERS}
+        samples = calibrate.read_from(rows)
+        self._jobs = {name: self._tower_jobs(name, samples, golden[name]) for name in TOWERS}
+        photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
+        measured = student.no_match
+        if measured is None and captioned is not None:
+            found = measure_no_match(captioned, photos)
+            measured = None if found is None else found.no_match
+        self._base = self._without_rungs(golden, photos, measured)
+
+    def make(
+        self, target: Target, out: Path, cloud: CloudCompiler | None, step: Step
+    ) -> tuple[Bundle, list[str]]:
+        """All files of a bundle for `target` but bundle.json in the empty folder `out`; the bundle
+        and warnings. ExportError or ParityError."""
+        shutil.copytree(self._common, out, dirs_exist_ok=True)
+        towers: dict[TowerName, Tower] = {}
+        warnings = []
+        for name in TOWERS:
+            parts = [self._part(name, plan, target, cloud, step) for plan in target.ladder]
+            for part in parts:
+                shutil.copytree(part.folder, out, dirs_exist_ok=True)
+            warnings += [part.warning for part in parts if part.warning]
+            rungs = tuple(part.rung for part in parts)
+            towers[name] = replace(self._base.tower(name), rungs=rungs)
+        bundle = replace(
+            self._base,
+            directory=out,
+            name=f"{self._student.name}-{target.id}",
+            target={"id": target.id, "chip": target.chip, "npu": target.npu},
+            image=towers["image"],
+            text=towers["text"],
+        )
+        return bundle, warnings
+
+    def _part(
+        self,
+        name: TowerName,
+        plan: RungPlan,
+        target: Target,
+        cloud: CloudCompiler | None,
+        step: Step,
+    ) -> _Part:
+        key = rung_key(name, plan, target)
+        if key not in self._parts:
+            folder = self._folder / "-".join(filter(None, key))
+            folder.mkdir()
+            precision = plan.precision(name)
+            on = f" for {target.chip}" if plan.runtime == "qnn" else ""
+            exact, rounded = self._jobs[name]
+            job = exact if precision == "fp32" else rounded
+            step(f"{name} tower: {plan.runtime} {precision}{on}")
+            compile_context = None if cloud is None else cloud.compile
+            rung = build_rung(job, plan.runtime, precision, target, folder, compile_context)
+            step(f"{name} tower: comparing {plan.runtime}{on} with float")
+            self._parts[key] = self._judged(job, rung, folder, target, cloud)
+        return self._parts[key]
+
+    def _judged(
+        self,
+        job: TowerJob,
+        rung: Rung,
+        folder: Path,
+        target: Target,
+        cloud: CloudCompiler | None,
+    ) -> _Part:
+        """The rung, loaded from its file, compared with the float student and, for the golden
+        inputs, with what it says evaluated as it is written."""
+        name, inputs, exact = job.name, self._compared[job.name], self._exact[job.name]
+        bundle = replace(self._base, directory=folder, target={"id": target.id})
+        if cloud is not None and rung.runtime == "qnn":
+            embeddings, rung = cloud.run(bundle, rung, inputs)
+        else:
+            embeddings = load_rung(bundle, rung)(inputs)
+        if rung.precision != "fp32":
+            golden = {key: value[:GOLDEN_INPUTS] for key, value in inputs.items()}
+            written = evaluate_as_written(job, rung, folder, golden)
+            found = embeddings[:GOLDEN_INPUTS]
+            validate.judge_kernels(name, rung, exact[:GOLDEN_INPUTS], written, found)
+            stem = Path(rung.files[0].path).stem
+            record = _save(folder, f"golden/{stem}_expected.npy", normalize(found))
+            rung = replace(rung, expected=record)
+        parity = validate.parity(exact, embeddings)
+        warning = validate.judge(name, rung.runtime, parity, allow_low=self._allow_low_parity)
+        return _Part(replace(rung, parity=parity), folder, warning)
+
+    def _golden(self, name: TowerName, few: Samples) -> Golden:
+        """Inputs as a phone reads them, and what the float student makes of its own."""
+        inputs = {key: value[: len(few.ids)] for key, value in self._compared[name].items()}
+        return Golden(
+            inputs={
+                key: _save(self._common, f"golden/{key}.npy", value)
+                for key, value in inputs.items()
+            },
+            embeddings=_save(
+                self._common,
+                f"golden/{name}_embedding.npy",
+                self._exact[name][: len(few.ids)],
+            ),
+            texts=few.texts if name == "text" else (),
+            ids=_save(self._common, "golden/token_ids.npy", few.ids) if name == "text" else None,
+        )
+
+    def _tower_jobs(
+        self, name: TowerName, samples: Samples, golden: Golden
+    ) -> tuple[TowerJob, TowerJob]:
+        """The tower as it is, and as it is to be quantized: weights that will be rounded to 8 bits
+        want other biases than float ones."""
+        inputs, output = tower_specs(self._student, name)
+        any_length = name == "text" and not self._student.text_spec.attends_to_padding
+
+        def job(module: nn.Module, folder: str) -> TowerJob:
+            work = self._folder / folder
+            work.mkdir()
+            return TowerJob(
+                module, name, inputs, output, samples.inputs(name), golden, work, any_length
+            )
+
+        exact = job(self._student.tower(name), f"{name}-float")
+        if name == "text":
+            return exact, exact
+        rounded = corrected(self._student.tower("image"), torch.from_numpy(samples.pixels))
+        return exact, job(rounded, "image-corrected")
+
+    def _without_rungs(
+        self,
+        golden: dict[TowerName, Golden],
+        photos: NDArray[np.float32],
+        no_match: NoMatch | None,
+    ) -> Bundle:
+        student, common = self._student, self._common
+        tokenizer, file = student.tokenizer_file()
+        (common / tokenizer.file).write_bytes(file)
+        return Bundle(
+            directory=common,
+            name=student.name,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            student={
+                "name": student.name,
+                "source": student.source.weights,
+                "preprocess": student.source.preprocess,
+                "licence": student.source.licence or "not told",
+                "sha256": student.sha256(),
+            },
+            target={},
+            dim=student.dim,
+            image=Tower((), golden["image"]),
+            text=Tower((), golden["text"]),
+            preprocess=student.preprocess,
+            tokenizer=tokenizer,
+            tokenizer_file=FileRecord.of(common, common / tokenizer.file),
+            token_table=TableRecord(
+                FileRecord.of(common, common / TABLE), *student.token_table.shape
+            ),
+            no_match=no_match,
+            sample=_save(common, "golden/photo_sample.npy", photos),
+            tools=tool_versions(_TOOLS),
+        )
+
+
+def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
+    """Inputs and output of a float tower, for a batch of one."""
+    output = TensorSpec(f"{name}_embedding", "float32", (1, student.dim), "ND")
+    if name == "image":
+        size = student.preprocess.size
+        return (TensorSpec("pixels", "float32", (1, 3, size, size), "NCHW"),), output
+    spec = student.text_spec
+    shapes = ((1, spec.length, spec.width), (1, spec.length), (1, spec.length))
+    return tuple(
+        TensorSpec(tensor, "float32", shape, "NLW" if len(shape) == 3 else "NL")
+        for tensor, shape in zip(TEXT_INPUTS, shapes, strict=True)
+    ), output
+
+
+def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
+    path = directory / name
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, array)
+    return FileRecord.of(directory, path)
