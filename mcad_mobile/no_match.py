@@ -25,6 +25,7 @@ Words = frozenset[str]
 
 # Fewer absent captions than this, and a share of them says nothing.
 LEAST_ABSENT = 50
+LEAST_PHOTOS = 64
 _PARTS = (2, 4, 8)
 _GALLERIES = 8  # of each size: one alone moves a threshold by a third of a standard deviation
 
@@ -50,6 +51,8 @@ def measure_no_match(embedded: Embedded, background: F32, seed: int = 0) -> Meas
     """The margin of a student by what it makes of captioned photos. `background` [M, D] float32 of
     unit length are photos at large, the bundle's sample. None where the captions do not name enough
     things to tell: too few photos, one caption a photo, or a language that puts no spaces."""
+    if len(embedded.images) < LEAST_PHOTOS:
+        return None
     named = [frozenset(re.findall(r"\w{3,}", text.lower())) for text in embedded.captions]
     draw = np.random.default_rng(seed)
     order = draw.permutation(len(embedded.images))

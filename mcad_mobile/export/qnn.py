@@ -25,7 +25,8 @@ def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path],
     options.add_session_config_entry("ep.context_file_path", str(out))
     options.add_session_config_entry("ep.context_embed_mode", "0")
     try:
-        open_session(model, options)
+        # Its content, not its path: that would go into the names that the compiled graph bears.
+        open_session(model.read_bytes(), options)
     except Exception as error:  # onnxruntime's exceptions share no public base
         left = _nodes_off_the_npu(model, target)
         if left:

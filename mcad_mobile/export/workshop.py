@@ -158,7 +158,7 @@ class Workshop:
             step(f"{name} tower: {plan.runtime} {precision}{on}")
             compile_context = None if cloud is None else cloud.compile
             rung = build_rung(job, plan.runtime, precision, target, folder, compile_context)
-            step(f"{name} tower: comparing {plan.runtime}{on} with float")
+            step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
             self._parts[key] = self._judged(job, rung, folder, target, cloud)
         return self._parts[key]
 

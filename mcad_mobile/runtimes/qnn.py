@@ -53,10 +53,11 @@ def session_options(soc_model: int, htp_arch: int) -> ort.SessionOptions:
     return options
 
 
-def open_session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
-    """A session with `session_options`, without the greeting that Qualcomm's library prints."""
+def open_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    """A session of a model's file or content with `session_options`, without the greeting that
+    Qualcomm's library prints."""
     with muted(STDOUT):
-        return ort.InferenceSession(path, options)
+        return ort.InferenceSession(model, options)
 
 
 @functools.cache
