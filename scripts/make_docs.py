@@ -1,5 +1,5 @@
-"""Write the pages that are made from something else: docs/cli.md from `--help`, and
-docs/benchmarks.md from benchmarks/results/*.json."""
+"""Write the pages that are made from something else: docs/cli.md from `--help`, docs/benchmarks.md
+from benchmarks/results/*.json, docs/chips.md from the table of targets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from mcad_mobile.cli import app
+from mcad_mobile.targets import all_targets
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -213,9 +214,35 @@ def _made_with(date: str, machine: str, versions: dict[str, str]) -> str:
     return f"{date}, {machine}; " + ", ".join(f"{name} {v}" for name, v in versions.items()) + "."
 
 
+def chips_page() -> str:
+    chips = [target for target in all_targets() if target.family != "cpu"]
+    families = dict.fromkeys(target.family for target in chips)
+    parts = [
+        "# Chips",
+        "",
+        "Made from `mcad_mobile/targets/socs.toml` by `make docs`; a test keeps it true.",
+        "`--target` takes an id, a model or a name, however it is written, or a family: `cpu`, "
+        + ", ".join(f"`{family}`" for family in families)
+        + ".",
+        "What is proved of each: [targets.md](targets.md).",
+        "",
+    ]
+    for family in families:
+        of_family = [target for target in chips if target.family == family]
+        parts += [f"## {of_family[0].vendor}", "", "| id | model | names | NPU | VTCM, MiB |"]
+        parts += ["|---|---|---|---|---|"]
+        for target in of_family:
+            names = ", ".join(target.names)
+            vtcm = target.vtcm_mb or ""
+            parts.append(f"| `{target.id}` | {target.chip} | {names} | {target.npu} | {vtcm} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     ROOT / "docs" / "cli.md": cli_page,
     ROOT / "docs" / "benchmarks.md": benchmarks_page,
+    ROOT / "docs" / "chips.md": chips_page,
 }
 
 

@@ -25,6 +25,19 @@ def no_network():
 
 
 @pytest.fixture(scope="session")
+def qemu_x86() -> str:
+    """The emulator that runs this machine's programs on other x86 processors."""
+    found = shutil.which("qemu-x86_64")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("qemu-user is missing; scripts/setup-system.sh tests installs it")
+        pytest.skip("qemu-user is not installed")
+    if os.uname().machine != "x86_64":
+        pytest.skip("this machine's programs are not for x86-64")
+    return found
+
+
+@pytest.fixture(scope="session")
 def flickr8k() -> Path:
     """Flickr8k in the Karpathy layout. Where it is absent, tests skip; in CI they fail."""
     if not FLICKR8K.is_dir():

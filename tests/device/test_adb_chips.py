@@ -25,7 +25,8 @@ def test_chip_that_is_unknown_is_not_refused(board: Adbd, bundle: Bundle) -> Non
     ("props", "made_for", "hint"),
     [
         ({"ro.soc.model": "Tensor G4"}, "snapdragon-8-elite", "--target cpu"),
-        ({"ro.soc.model": "SM7675"}, "snapdragon-8-gen-3", "--target cpu"),
+        ({"ro.soc.model": "SM6375"}, "snapdragon-8-gen-3", "--target cpu"),
+        ({"ro.soc.model": "SM7675"}, "snapdragon-8-gen-3", "--target snapdragon-7-plus-gen-3"),
         ({"ro.soc.model": "SM8650-AC"}, "snapdragon-8-elite", "--target snapdragon-8-gen-3"),
         ({"ro.board.platform": "kalama"}, "snapdragon-8-elite", "--target snapdragon-8-gen-2"),
         ({"ro.board.platform": "zuma"}, "dimensity-9400", "--target cpu"),
@@ -49,10 +50,14 @@ def test_chip_that_is_known_to_be_another_is_refused(
     [
         ("SM8750-AC", "snapdragon-8-elite"),
         ("SM8650P", "snapdragon-8-gen-3"),
+        ("SM8635P", "snapdragon-8s-gen-3"),
+        ("SXR2250P", "snapdragon-xr2-gen-2"),
+        ("QCM6490", "qcs6490"),
         ("MT6989W", "dimensity-9300"),
         ("kalama", "snapdragon-8-gen-2"),
         ("taro", "snapdragon-8-gen-1"),
         ("taro", "snapdragon-8-plus-gen-1"),
+        ("taro", "snapdragon-7-plus-gen-2"),
     ],
 )
 def test_chip_is_known_by_every_name_that_a_system_has_for_it(

@@ -4,7 +4,6 @@ the CPU rungs of bundles that were exported on this one."""
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,18 +41,6 @@ def _quantized(tower: Tower) -> Tower:
     rungs = tuple(rung for rung in tower.rungs if rung.precision != "fp32")
     assert rungs == tower.rungs[: len(rungs)]
     return replace(tower, rungs=rungs)
-
-
-@pytest.fixture(scope="session")
-def qemu_x86() -> str:
-    found = shutil.which("qemu-x86_64")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("qemu-user is missing; scripts/setup-system.sh tests installs it")
-        pytest.skip("qemu-user is not installed")
-    if os.uname().machine != "x86_64":
-        pytest.skip("this Python is not one for x86-64")
-    return found
 
 
 def check_on_x86(qemu: str, processor: str, bundle: Bundle) -> Ladder:

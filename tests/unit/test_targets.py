@@ -22,6 +22,11 @@ from mcad_mobile.targets import all_targets, find_target
         ("Snapdragon 8 Gen 1", "snapdragon-8-gen-1"),
         ("mt6991", "dimensity-9400"),
         ("SM8550-AC", "snapdragon-8-gen-2"),
+        ("Snapdragon 7+ Gen 3", "snapdragon-7-plus-gen-3"),
+        ("Snapdragon 7 Gen 3", "snapdragon-7-gen-3"),
+        ("Snapdragon 8s Gen 3", "snapdragon-8s-gen-3"),
+        ("SXR2250P", "snapdragon-xr2-gen-2"),
+        ("qcm6490", "qcs6490"),
     ],
 )
 def test_a_chip_is_found_however_it_is_written(spelling, target):
@@ -47,6 +52,15 @@ def test_every_chip_has_a_ladder_that_ends_on_the_cpu(target):
     )
     if target.family == "snapdragon":
         assert target.soc_model and target.htp_arch and target.vtcm_mb
+
+
+def test_no_spelling_is_of_two_chips():
+    spellings = [
+        (find_target(spelling).id, target.id)
+        for target in all_targets()
+        for spelling in (target.id, target.chip, *target.names)
+    ]
+    assert [found for found, _ in spellings] == [target for _, target in spellings]
 
 
 def test_no_two_chips_share_an_id_a_model_or_a_qnn_number():
