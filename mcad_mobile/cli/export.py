@@ -132,6 +132,7 @@ def _document(bundle: Bundle) -> dict[str, Any]:
             "total_nodes": rung.total_nodes,
             "cosine_mean": rung.parity.cosine_mean,
             "cosine_min": rung.parity.cosine_min,
+            "notes": list(rung.notes),
         }
     return {"bundle": str(bundle.directory), "target": bundle.target["id"], "towers": towers}
 

@@ -29,7 +29,13 @@ from mcad_mobile.bundle import (
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
+from mcad_mobile.export.rungs import (
+    COMPILED_FROM,
+    TowerJob,
+    build_rung,
+    evaluate_as_written,
+    plans_here,
+)
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples, load_samples
 from mcad_mobile.runtimes import load_rung, normalize
@@ -49,6 +55,7 @@ _TOOLS = (
     "litert-torch",
     "ai-edge-quantizer",
     "ai-edge-litert",
+    "ai-edge-litert-sdk-mediatek",
 )
 
 Progress = Callable[[str, int, int], None]
@@ -130,7 +137,8 @@ def _write(
     this machine's kernels is to be judged by."""
     towers: dict[TowerName, Tower] = {}
     written: _Written = {}
-    done = 0
+    plans = plans_here(target)
+    done, steps = 0, 2 * len(TOWERS) * len(plans)  # each rung of both is built and compared
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
         for name in TOWERS:
             few = held_out.first(GOLDEN_INPUTS)
@@ -139,13 +147,13 @@ def _write(
             samples = calibrate.read_from(table)
             exact, rounded = _jobs(student, name, directory, samples, golden, Path(scratch))
             rungs = []
-            for number, plan in enumerate(target.ladder):
+            for number, plan in enumerate(plans):
                 precision = plan.image if name == "image" else plan.text
-                progress(f"{name} tower: {plan.runtime} {precision}", done, _steps(target))
+                progress(f"{name} tower: {plan.runtime} {precision}", done, steps)
                 job = exact if precision == "fp32" else rounded
                 compile_context = None if cloud is None else cloud.compile
                 rungs.append(build_rung(job, plan.runtime, precision, target, compile_context))
-                if precision != "fp32":
+                if precision != "fp32" and plan.runtime not in COMPILED_FROM:
                     written[name, number] = evaluate_as_written(job, rungs[-1], inputs)
                 done += 1
             towers[name] = Tower(tuple(rungs), golden)
@@ -228,6 +236,10 @@ def _with_parity(
         expected = validate.float_embeddings(student.tower(name), compare.inputs(name))
         for number, rung in enumerate(bundle.tower(name).rungs):
             progress(f"{name} tower: comparing {rung.runtime} with float", done, total)
+            done += 1
+            if rung.runtime in COMPILED_FROM:
+                rungs.append(rung)
+                continue
             if cloud is not None and rung.runtime == "qnn":
                 embeddings, rung = cloud.run(bundle, rung, inputs)
             else:
@@ -240,15 +252,22 @@ def _with_parity(
             warning = validate.judge(name, rung.runtime, found, allow_low=allow_low)
             warnings += [warning] if warning else []
             rungs.append(replace(rung, parity=found))
-            done += 1
-        compared[name] = replace(bundle.tower(name), rungs=tuple(rungs))
+        compared[name] = replace(bundle.tower(name), rungs=_with_source(rungs))
     progress("done", total, total)
     return replace(bundle, image=compared["image"], text=compared["text"]), warnings
 
 
-def _steps(target: Target) -> int:
-    """Each rung of both towers is built and compared."""
-    return 2 * len(TOWERS) * len(target.ladder)
+def _with_source(rungs: list[Rung]) -> tuple[Rung, ...]:
+    """Rungs that nothing here can run, with what was found of what they were compiled from."""
+    found = {rung.runtime: rung for rung in rungs}
+
+    def told(rung: Rung) -> Rung:
+        if rung.runtime not in COMPILED_FROM:
+            return rung
+        source = found[COMPILED_FROM[rung.runtime]]
+        return replace(rung, parity=source.parity, expected=source.expected)
+
+    return tuple(map(told, rungs))
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
