@@ -13,7 +13,7 @@ from torch import nn
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import require
 from mcad_mobile.export.integer_friendly import integer_friendly
-from mcad_mobile.export.quiet import quiet
+from mcad_mobile.runtimes.muted import quiet
 
 
 def convert_litert(tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...]) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.export.quiet import quiet
 from mcad_mobile.export.tflite import Operator, Stored, operators
+from mcad_mobile.runtimes.muted import quiet
 from mcad_mobile.targets import Target
 
 SDK = "ai_edge_litert_sdk_mediatek"
@@ -108,8 +108,8 @@ def _reason(error: ValueError) -> str:
     log = Path(told[1])
     lines = log.read_text("utf-8", "replace").splitlines()
     log.unlink()
-    errors = [line for line in lines if "ERROR" in line] or lines[-1:]
-    return " ".join(errors[-3:])
+    failed = [line for line in lines if re.match(r"(INFO|ERROR).*([Ff]ail|ERROR)", line)]
+    return " ".join(re.sub(r"^\w+: \[\S+\] ", "", line) for line in failed[-3:] or lines[-1:])
 
 
 def _is_taken(tensor: Stored) -> bool:

@@ -24,8 +24,8 @@ from mcad_mobile.targets import RungPlan, Target
 COMPILED_FROM = {"neuropilot": "litert"}
 
 _BY_THE_LIST = (
-    "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it is "
-    "not compiled for the NPU here."
+    "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it "
+    "is not compiled for the NPU here."
 )
 _OTHERWISE = "On the phone, LiteRT can compile it as the app starts, or runs it on the CPU."
 _NOT_RUN = (

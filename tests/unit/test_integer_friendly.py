@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_students import TEXTS, spread, write_hf, write_open_clip
 from timm.layers import LayerNorm2d, LayerNormAct2d
+from tiny_students import TEXTS, spread, write_hf, write_open_clip
 from torch import nn
 
 from mcad_mobile.bundle import TensorSpec

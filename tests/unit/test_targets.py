@@ -59,6 +59,7 @@ def test_no_two_chips_share_an_id_a_model_or_a_qnn_number():
     numbers = [target.soc_model for target in targets if target.soc_model is not None]
     assert len(set(numbers)) == len(numbers)
 
+
 # LiteRT compiles for these, too: chips of tablets and boards.
 NO_PHONES = {"MT8171", "MT8188", "MT8189"}
 
@@ -74,4 +75,3 @@ def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
     assert [t.chip for t in left] == ["MT6896"]
     assert "MT6896" not in set(SocModel)
     assert [plan.runtime for plan in left[0].ladder] == ["litert", "onnx"]
-
