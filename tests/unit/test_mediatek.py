@@ -98,6 +98,18 @@ def write(net, path, precision=None):
     return out
 
 
+def write_tower(student, tower, precision, folder):
+    """An integer .tflite of a student's tower, quantized on a few real inputs."""
+    inputs = student.read(TEXTS).inputs()
+    if tower == "image":
+        inputs = {"pixels": np.stack([student.preprocess(p) for p in packaged_photos()[:4]])}
+    specs = channels_last(tower_specs(student, tower)[0])
+    source, integer = folder / "float.tflite", folder / "integer.tflite"
+    convert_litert(student.tower(tower), source, specs)
+    quantize_litert(source, integer, inputs, specs, precision)
+    return integer
+
+
 # ---- the list
 
 
@@ -138,14 +150,7 @@ def test_a_students_towers_hold_nothing_that_the_compiler_refuses(pair, tower, p
         student = load_student(f"hf:{write_hf(tmp_path / 'student', kind)}")
     else:
         student = load_student(f"open_clip:local-dir:{write_open_clip(tmp_path / 'student', kind)}")
-    inputs = student.read(TEXTS).inputs()
-    if tower == "image":
-        inputs = {"pixels": np.stack([student.preprocess(p) for p in packaged_photos()[:4]])}
-    specs = channels_last(tower_specs(student, tower)[0])
-    source, integer = tmp_path / "float.tflite", tmp_path / "integer.tflite"
-    convert_litert(student.tower(tower), source, specs)
-    quantize_litert(source, integer, inputs, specs, precision)
-    found = operators(integer)
+    found = operators(write_tower(student, tower, precision, tmp_path))
     assert not refusals(found), named(refusals(found))
     kinds = {tensor.dtype for operator in found for tensor in operator.tensors}
     assert "FLOAT32" not in kinds
@@ -236,6 +241,17 @@ def test_a_model_is_compiled_for_its_chip(installed, precision, chip, tmp_path):
     assert compile_for_npu(source, out, target) == []
     assert {operator.name for operator in operators(out)} == {"DISPATCH_OP"}
     assert f"stand-in network for {target.chip.lower()}: ".encode() in out.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tower", "precision"), [("image", "w8a8"), ("text", "w8a16")])
+def test_the_default_students_towers_become_one_network_each(installed, tower, precision, tmp_path):
+    student = load_student()
+    source = write_tower(student, tower, precision, tmp_path)
+    for chip in ("dimensity-9400", "dimensity-9500"):
+        out = tmp_path / f"{chip}.tflite"
+        assert compile_for_npu(source, out, find_target(chip)) == []
+        assert [operator.name for operator in operators(out)] == ["DISPATCH_OP"]
 
 
 def test_what_the_compiler_refuses_stays_in_the_model(installed, tmp_path):
