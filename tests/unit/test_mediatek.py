@@ -3,35 +3,33 @@ all of LiteRT, and a stand-in for the one library that MediaTek gives to its cus
 
 from __future__ import annotations
 
-import sys
+import tempfile
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from neuropilot_sdk import write_sdk
+from neuropilot_sdk import PACKAGE, install, uninstall, write_sdk
 from tiny_students import HF, OPEN_CLIP, TEXTS, write_hf, write_open_clip
 from torch import nn
 from torch.nn import functional as F
 
-from mcad_mobile.bundle import TOWERS, Bundle, TensorSpec
+from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.errors import ExportError, RuntimeUnavailable
+from mcad_mobile.errors import ExportError
 from mcad_mobile.export.litert import channels_last, convert_litert
 from mcad_mobile.export.mediatek import (
-    SDK,
     compile_for_npu,
     named,
     refusal,
     refusals,
     why_not_compiled,
 )
-from mcad_mobile.export.pipeline import export, tower_specs
+from mcad_mobile.export.pipeline import tower_specs
 from mcad_mobile.export.tflite import Operator, Stored, operators
 from mcad_mobile.quantize.litert import quantize_litert
-from mcad_mobile.runtimes import climb, load_rung, why_not
 from mcad_mobile.students.load import load_student
-from mcad_mobile.targets import find_target
+from mcad_mobile.targets import all_targets, find_target
 
 QUICK = [("open_clip", "siglip"), ("hf", "clip"), ("hf", "chinese_clip")]
 ALL = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
@@ -39,6 +37,7 @@ LIBRARIES = [
     pytest.param(pair, id=" ".join(pair), marks=() if pair in QUICK else pytest.mark.slow)
     for pair in ALL
 ]
+COMPILED_FOR = [target for target in all_targets() if target.neuropilot is not None]
 PIXELS = (TensorSpec("pixels", "float32", (1, 3, 16, 16), "NCHW"),)
 
 
@@ -72,18 +71,6 @@ def sdk(tmp_path_factory):
 @pytest.fixture
 def installed(sdk, monkeypatch):
     install(monkeypatch, sdk)
-
-
-def install(monkeypatch, folder):
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, SDK, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch):
-    """Whatever a test installs, the next one does not find it imported."""
-    yield
-    sys.modules.pop(SDK, None)
 
 
 def write(net, path, precision=None):
@@ -231,14 +218,17 @@ class Many(nn.Module):
         )
 
 
-@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
-@pytest.mark.parametrize("chip", ["dimensity-9400", "dimensity-9500", "dimensity-7300"])
-def test_a_model_is_compiled_for_its_chip(installed, precision, chip, tmp_path):
+@pytest.fixture(scope="module", params=["w8a8", "w8a16"])
+def plain(request, tmp_path_factory):
+    return write(Plain(), tmp_path_factory.mktemp("plain") / "plain.tflite", request.param)
+
+
+@pytest.mark.parametrize("target", COMPILED_FOR, ids=lambda target: target.id)
+def test_a_model_is_compiled_for_every_chip_of_the_table(installed, plain, target, tmp_path):
     """By LiteRT's compiler plugin; version 9 of the SDK, for the 9500, is asked what it takes."""
-    source = write(Plain(), tmp_path / "plain.tflite", precision)
-    target, out = find_target(chip), tmp_path / "compiled.tflite"
+    out = tmp_path / "compiled.tflite"
     assert why_not_compiled(target) is None
-    assert compile_for_npu(source, out, target) == []
+    assert compile_for_npu(plain, out, target) == []
     assert {operator.name for operator in operators(out)} == {"DISPATCH_OP"}
     assert f"stand-in network for {target.chip.lower()}: ".encode() in out.read_bytes()
 
@@ -264,25 +254,27 @@ def test_what_the_compiler_refuses_stays_in_the_model(installed, tmp_path):
 def test_a_compiler_that_fails_is_an_error_with_its_words(tmp_path, monkeypatch):
     install(monkeypatch, write_sdk(tmp_path / "sdk", "-DREFUSES"))
     source = write(Plain(), tmp_path / "plain.tflite", "w8a8")
-    before = set((tmp_path.parent).glob("*"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with pytest.raises(
         ExportError, match=r"(?s)w8a8\.tflite.*MT6991.*NeuronCompilation_finish failed.*uninstall"
     ):
         compile_for_npu(source, tmp_path / "out.tflite", find_target("dimensity-9400"))
     assert not (tmp_path / "out.tflite").exists()
-    assert set((tmp_path.parent).glob("*")) == before
+    assert not list(temporary.iterdir())
 
 
 # ---- where there is no SDK
 
 
-def test_without_the_sdk_it_is_told_how_to_get_it():
+def test_without_the_sdk_it_is_told_how_to_get_it(monkeypatch):
+    uninstall(monkeypatch)
     assert "pip install ai-edge-litert-sdk-mediatek" in why_not_compiled(find_target("dimensity"))
 
 
 def test_an_sdk_whose_download_failed_is_told_from_none(tmp_path, monkeypatch):
-    package = tmp_path / SDK
+    package = tmp_path / PACKAGE
     package.mkdir()
     (package / "__init__.py").write_text("def path_to_sdk_libs(version):\n    print('no data')\n")
     install(monkeypatch, tmp_path)
@@ -290,7 +282,7 @@ def test_an_sdk_whose_download_failed_is_told_from_none(tmp_path, monkeypatch):
 
 
 def test_an_sdk_for_another_machine_says_so(tmp_path, monkeypatch):
-    package = tmp_path / SDK
+    package = tmp_path / PACKAGE
     package.mkdir()
     raises = "raise NotImplementedError('Linux x86 alone.')"
     (package / "__init__.py").write_text(f"def path_to_sdk_libs(version):\n    {raises}\n")
@@ -300,53 +292,3 @@ def test_an_sdk_for_another_machine_says_so(tmp_path, monkeypatch):
 
 def test_a_chip_that_the_compiler_does_not_know_is_told(installed):
     assert "MT6896" in why_not_compiled(find_target("dimensity-8200"))
-
-
-# ---- a bundle
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    return load_student(f"hf:{write_hf(tmp_path_factory.mktemp('hf') / 'student', 'clip')}")
-
-
-def test_a_compiled_tower_leads_the_ladder_of_its_bundle(installed, student, tmp_path):
-    steps = []
-    export(
-        student,
-        find_target("dimensity-9400"),
-        tmp_path / "bundle",
-        samples=4,
-        progress=lambda step, done, total: steps.append((done, total)),
-    )
-    assert steps == sorted(steps)
-    assert steps[-1] == (12, 12)
-    bundle = Bundle.load(tmp_path / "bundle")
-    for name in TOWERS:
-        compiled, integer, last = bundle.tower(name).rungs
-        assert (compiled.runtime, integer.runtime, last.runtime) == ("neuropilot", "litert", "onnx")
-        assert compiled.precision == integer.precision
-        assert compiled.npu_nodes == compiled.total_nodes == integer.npu_nodes > 20
-        assert b"stand-in network for mt6991" in bundle.path(compiled.files[0]).read_bytes()
-        assert (compiled.inputs, compiled.outputs) == (integer.inputs, integer.outputs)
-        # Nothing here runs it: what is told of it is what was found of its source, and it says so.
-        assert (compiled.parity, compiled.expected) == (integer.parity, integer.expected)
-        assert any("was not run here" in note for note in compiled.notes)
-        assert not any("not compiled" in note for note in integer.notes)
-        assert "that chip alone" in why_not(compiled)
-        with pytest.raises(RuntimeUnavailable, match=r"(?s)MT6991.*--runtime litert"):
-            load_rung(bundle, compiled)
-    assert climb(bundle, "image").rung == bundle.image.rungs[1]
-    assert climb(bundle, "text").rung == bundle.text.rungs[2]
-
-
-def test_without_the_sdk_a_bundle_has_the_rest_and_tells_what_is_missing(student, tmp_path):
-    made = export(student, find_target("dimensity-9400"), tmp_path / "bundle", samples=4)
-    for name in TOWERS:
-        integer, last = made.bundle.tower(name).rungs
-        assert (integer.runtime, last.runtime) == ("litert", "onnx")
-        assert integer.npu_nodes == integer.total_nodes > 20
-        (note,) = integer.notes
-        assert "by its list" in note
-        assert "not compiled" in note
-        assert "pip install ai-edge-litert-sdk-mediatek" in note
