@@ -66,8 +66,9 @@ class Parity:
 @dataclass(frozen=True)
 class Rung:
     """One way to run a tower. The first of `files` is the one a runtime opens; the others (a
-    context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU;
-    `notes` says what was left out and how to get it.
+    context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU: are compiled
+    for it, or of a .tflite that is not, are of a kind that its compiler takes. `notes` says what
+    was left out and how to get it.
 
     Two things that can be wrong with it are kept apart. `parity` is what quantization cost, a fact
     of the file. `expected` holds what this very file puts out for the golden inputs [N, dim]

@@ -200,6 +200,7 @@ def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> di
             "total_nodes": rung.total_nodes,
             "cosine_mean": rung.parity.cosine_mean,
             "cosine_min": rung.parity.cosine_min,
+            "notes": list(rung.notes),
         }
     document = {
         "bundle": str(bundle.directory),

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
+from mcad_mobile.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import ExportError
 from mcad_mobile.evaluate import Embedded
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.workshop import Workshop, rung_key
+from mcad_mobile.export.workshop import Workshop, rung_keys
 from mcad_mobile.quantize.calibrate import load_samples
 from mcad_mobile.students.protocol import Student
 from mcad_mobile.targets import Target
@@ -58,13 +58,8 @@ def export(
     for order in orders:
         _check_out(order.out)
     calibrate, held_out = load_samples(student, calibration, samples)
-    rungs = {
-        rung_key(name, plan, order.target)
-        for order in orders
-        for plan in order.target.ladder
-        for name in TOWERS
-    }
-    total, done = 2 * len(rungs), 0
+    rungs = {key for order in orders for key in rung_keys(order.target)}
+    total, done = 2 * len(rungs), 0  # each is built, and compared
 
     def step(what: str) -> None:
         nonlocal done

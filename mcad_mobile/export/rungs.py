@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +18,19 @@ from mcad_mobile.bundle import FileRecord, Golden, Rung, TensorSpec, TowerName
 from mcad_mobile.export.onnx import export_onnx, is_convolutional, node_count
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.runtimes import Inputs, normalize
-from mcad_mobile.targets import Target
+from mcad_mobile.targets import RungPlan, Target
 
-_NO_AOT = (
-    "Not compiled ahead of time for the NPU: that needs MediaTek's NeuroPilot SDK "
-    "(pip install ai-edge-litert-sdk-mediatek, on an open network). On the phone, LiteRT "
-    "delegates this integer model to the NPU at run time where the vendor's delegate is present."
+# What a rung that nothing here can run was compiled from: the same integers, in the next rung.
+COMPILED_FROM = {"neuropilot": "litert"}
+
+_BY_THE_LIST = (
+    "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it "
+    "is not compiled for the NPU here."
+)
+_OTHERWISE = "On the phone, LiteRT can compile it as the app starts, or runs it on the CPU."
+_NOT_RUN = (
+    "What is compiled for a Dimensity runs on that chip alone, and was not run here: its cosines "
+    "are those of the .tflite that it was compiled from."
 )
 _MAPPED_FROM_BYTES = 1024
 
@@ -68,9 +77,32 @@ class TowerJob:
         quantize_w8a16(self.float_onnx, path, self.samples)
         return path
 
+    def integer_litert(self, precision: str) -> Path:
+        """The tower as an integer .tflite, made once for all rungs that start from it."""
+        from mcad_mobile.export.litert import channels_last, convert_litert
+        from mcad_mobile.quantize.litert import quantize_litert
+
+        source, path = self.work / "float.tflite", self.work / f"{precision}.tflite"
+        if not path.exists():
+            specs = channels_last(self.inputs)
+            convert_litert(self.module, source, specs)
+            quantize_litert(source, path, self.samples, specs, precision)
+        return path
+
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
+
+
+def plans_here(target: Target) -> tuple[RungPlan, ...]:
+    """The target's ladder, without what the compilers that are installed here cannot make."""
+    from mcad_mobile.export.mediatek import why_not_compiled
+
+    return tuple(
+        plan
+        for plan in target.ladder
+        if plan.runtime != "neuropilot" or why_not_compiled(target) is None
+    )
 
 
 def build_rung(
@@ -85,8 +117,10 @@ def build_rung(
     unless given. What is expected of it is what is expected of the float student, until it was
     run. ExportError if it cannot be made."""
     stem = f"{job.name}_{runtime}_{precision}"
+    if runtime == "neuropilot":
+        return _neuropilot(job, directory / f"{stem}.tflite", precision, target)
     if runtime == "litert":
-        return _litert(job, directory / f"{stem}.tflite", precision)
+        return _litert(job, directory / f"{stem}.tflite", precision, target)
     out = directory / f"{stem}.onnx"
     if runtime == "qnn":
         return _qnn(job, out, precision, target, compile_context)
@@ -163,15 +197,22 @@ def _qnn(
     )
 
 
-def _litert(job: TowerJob, out: Path, precision: str) -> Rung:
-    from mcad_mobile.export.litert import channels_last, convert_litert, operators, stored_specs
-    from mcad_mobile.quantize.litert import quantize_litert
+def _litert(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
+    from mcad_mobile.export.litert import channels_last, stored_specs
+    from mcad_mobile.export.mediatek import named, refusals, why_not_compiled
+    from mcad_mobile.export.tflite import operators
 
-    source = job.work / "float.tflite"
-    specs = channels_last(job.inputs)
-    convert_litert(job.module, source, specs)
-    quantize_litert(source, out, job.samples, specs, precision)
-    inputs, output = stored_specs(out, specs, job.output)
+    shutil.copyfile(job.integer_litert(precision), out)
+    inputs, output = stored_specs(out, channels_last(job.inputs), job.output)
+    found = operators(out)
+    refused = refusals(found)
+    why_not = why_not_compiled(target)
+    notes = [] if why_not is None else [f"{_BY_THE_LIST} {why_not} {_OTHERWISE}"]
+    if refused:
+        notes.append(
+            f"MediaTek's compiler does not take {refused.total()} of {len(found)} operators of the "
+            f"{job.name} tower, by its list: {named(refused)}. They stay on the CPU."
+        )
     return Rung(
         runtime="litert",
         precision=precision,
@@ -179,8 +220,37 @@ def _litert(job: TowerJob, out: Path, precision: str) -> Rung:
         inputs=inputs,
         outputs=(output,),
         expected=job.golden.embeddings,
-        total_nodes=operators(out),
-        notes=(_NO_AOT,),
+        total_nodes=len(found),
+        npu_nodes=len(found) - refused.total(),
+        notes=tuple(notes),
+    )
+
+
+def _neuropilot(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
+    from mcad_mobile.export.litert import channels_last, stored_specs
+    from mcad_mobile.export.mediatek import compile_for_npu, named
+    from mcad_mobile.export.tflite import operators
+
+    source = job.integer_litert(precision)
+    left = compile_for_npu(source, out, target)
+    inputs, output = stored_specs(source, channels_last(job.inputs), job.output)
+    total = len(operators(source))
+    notes = [_NOT_RUN]
+    if left:
+        names = named(Counter(operator.name for operator in left))
+        notes.append(
+            f"{len(left)} of {total} operators of the {job.name} tower stay on the CPU: {names}."
+        )
+    return Rung(
+        runtime="neuropilot",
+        precision=precision,
+        files=_records(out),
+        inputs=inputs,
+        outputs=(output,),
+        expected=job.golden.embeddings,
+        total_nodes=total,
+        npu_nodes=total - len(left),
+        notes=tuple(notes),
     )
 
 

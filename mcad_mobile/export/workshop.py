@@ -32,7 +32,13 @@ from mcad_mobile.bundle import (
 from mcad_mobile.evaluate import Embedded
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
+from mcad_mobile.export.rungs import (
+    COMPILED_FROM,
+    TowerJob,
+    build_rung,
+    evaluate_as_written,
+    plans_here,
+)
 from mcad_mobile.no_match import measure_no_match
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
@@ -53,6 +59,7 @@ _TOOLS = (
     "litert-torch",
     "ai-edge-quantizer",
     "ai-edge-litert",
+    "ai-edge-litert-sdk-mediatek",
 )
 
 # What is being done, before it is done
@@ -69,9 +76,15 @@ class _Part:
 
 
 def rung_key(tower: TowerName, plan: RungPlan, target: Target) -> tuple[str, ...]:
-    """Two rungs with the same key are the same files: only QNN's are compiled for one chip."""
-    chip = target.id if plan.runtime == "qnn" else ""
-    return tower, plan.runtime, plan.precision(tower), chip
+    """Two rungs with the same key are the same, note for note: some are compiled for one chip, and
+    an uncompiled .tflite says which SDK would."""
+    compiler = {"litert": target.neuropilot, "onnx": None}.get(plan.runtime, target.id)
+    return tower, plan.runtime, plan.precision(tower), compiler or "any"
+
+
+def rung_keys(target: Target) -> list[tuple[str, ...]]:
+    """Of all rungs of a bundle for `target`."""
+    return [rung_key(name, plan, target) for name in TOWERS for plan in plans_here(target)]
 
 
 class Workshop:
@@ -123,11 +136,12 @@ class Workshop:
         towers: dict[TowerName, Tower] = {}
         warnings = []
         for name in TOWERS:
-            parts = [self._part(name, plan, target, cloud, step) for plan in target.ladder]
+            plans = plans_here(target)
+            parts = [self._part(name, plan, target, cloud, step) for plan in plans]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
             warnings += [part.warning for part in parts if part.warning]
-            rungs = tuple(part.rung for part in parts)
+            rungs = _with_source([part.rung for part in parts])
             towers[name] = replace(self._base.tower(name), rungs=rungs)
         bundle = replace(
             self._base,
@@ -149,10 +163,10 @@ class Workshop:
     ) -> _Part:
         key = rung_key(name, plan, target)
         if key not in self._parts:
-            folder = self._folder / "-".join(filter(None, key))
+            folder = self._folder / "-".join(key)
             folder.mkdir()
             precision = plan.precision(name)
-            on = f" for {target.chip}" if plan.runtime == "qnn" else ""
+            on = f" for {target.chip}" if target.id in key else ""
             exact, rounded = self._jobs[name]
             job = exact if precision == "fp32" else rounded
             step(f"{name} tower: {plan.runtime} {precision}{on}")
@@ -171,7 +185,10 @@ class Workshop:
         cloud: CloudCompiler | None,
     ) -> _Part:
         """The rung, loaded from its file, compared with the float student and, for the golden
-        inputs, with what it says evaluated as it is written."""
+        inputs, with what it says evaluated as it is written. One that nothing here can run is
+        left as it is."""
+        if rung.runtime in COMPILED_FROM:
+            return _Part(rung, folder, None)
         name, inputs, exact = job.name, self._compared[job.name], self._exact[job.name]
         bundle = replace(self._base, directory=folder, target={"id": target.id})
         if cloud is not None and rung.runtime == "qnn":
@@ -262,6 +279,19 @@ class Workshop:
             sample=_save(common, "golden/photo_sample.npy", photos),
             tools=tool_versions(_TOOLS),
         )
+
+
+def _with_source(rungs: list[Rung]) -> tuple[Rung, ...]:
+    """Rungs that nothing here can run, with what was found of what they were compiled from."""
+    found = {rung.runtime: rung for rung in rungs}
+
+    def told(rung: Rung) -> Rung:
+        if rung.runtime not in COMPILED_FROM:
+            return rung
+        source = found[COMPILED_FROM[rung.runtime]]
+        return replace(rung, parity=source.parity, expected=source.expected)
+
+    return tuple(map(told, rungs))
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:

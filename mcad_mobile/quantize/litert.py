@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 from mcad_mobile.bundle import TensorSpec
@@ -11,6 +9,7 @@ from mcad_mobile.errors import require
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
 from mcad_mobile.runtimes.litert import signature_arguments
+from mcad_mobile.runtimes.muted import quiet
 
 SIGNATURE = "serving_default"
 
@@ -29,7 +28,7 @@ def quantize_litert(
     calibrator = require("ai_edge_quantizer.calibrator", "litert")
     whole_range = require("ai_edge_quantizer.utils.qsv_utils", "litert").min_max_update
     recipes = {"w8a8": recipe.static_wi8_ai8, "w8a16": recipe.static_wi8_ai16}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         observed = calibrator.CalibrationInterpreter(
             str(model), calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, whole_range
         )

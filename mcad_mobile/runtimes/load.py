@@ -34,6 +34,8 @@ def why_not(rung: Rung) -> str | None:
         return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
         return "its chip is only simulated here, and simulated time is never a latency"
+    if rung.runtime == "neuropilot":
+        return "it is compiled for a Dimensity's NPU, and runs on that chip alone"
     if rung.runtime == "litert" and rung.precision == "w8a16":
         return "LiteRT has no fast CPU kernels for 16-bit activations: it is for the NPU"
     if rung.runtime == "litert" and importlib.util.find_spec("ai_edge_litert") is None:
@@ -59,6 +61,12 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:
         target = find_target(bundle.target["id"])
         assert target.soc_model is not None and target.htp_arch is not None
         return QnnTower(path, target.soc_model, target.htp_arch)
+    if rung.runtime == "neuropilot":
+        raise RuntimeUnavailable(
+            f"{path} is compiled for the NPU of {bundle.target['chip']}, and runs on that chip "
+            "alone.",
+            "Use --runtime litert: the .tflite that it was compiled from.",
+        )
     raise RuntimeUnavailable(
         f"{bundle.directory} names runtime {rung.runtime!r}, which this version does not know.",
         "Update mcad-mobile.",

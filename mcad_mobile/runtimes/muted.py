@@ -1,9 +1,12 @@
-"""Mute native libraries that talk past Python's streams."""
+"""Mute libraries that narrate what they do."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,9 +15,9 @@ STDOUT, STDERR = 1, 2
 
 @contextmanager
 def muted(*descriptors: int) -> Iterator[None]:
-    """Drop what is written to these file descriptors. Qualcomm's compiler greets on standard
-    output, where a reader of --json must not see it, and LiteRT's converter logs its progress;
-    both report errors as exceptions."""
+    """Drop what native code writes to these file descriptors, past Python's streams. Qualcomm's
+    compiler greets on standard output, where a reader of --json must not see it, and LiteRT's
+    converter logs its progress; both report errors as exceptions."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [(descriptor, os.dup(descriptor)) for descriptor in descriptors]
@@ -30,3 +33,16 @@ def muted(*descriptors: int) -> Iterator[None]:
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)
             os.close(copy)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings, and nothing on Python's streams nor past them."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        muted(STDOUT, STDERR),
+    ):
+        warnings.simplefilter("ignore")
+        yield

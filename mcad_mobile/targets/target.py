@@ -13,7 +13,7 @@ from typing import Any, Literal
 from mcad_mobile.errors import TargetError
 
 Family = Literal["cpu", "snapdragon", "dimensity"]
-Runtime = Literal["qnn", "litert", "onnx"]
+Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "w8a8", "w8a16"]
 
 
@@ -39,14 +39,19 @@ class RungPlan:
 _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
     "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
     "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),
-    "dimensity": (RungPlan("litert", "w8a8", "w8a16"), RungPlan("onnx", "int8", "int8")),
+    "dimensity": (
+        RungPlan("neuropilot", "w8a8", "w8a16"),
+        RungPlan("litert", "w8a8", "w8a16"),
+        RungPlan("onnx", "int8", "int8"),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Target:
     """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
-    chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only."""
+    chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only.
+    `neuropilot` is the version of MediaTek's SDK that compiles for it, None where none does."""
 
     id: str
     vendor: str
@@ -58,10 +63,16 @@ class Target:
     soc_model: int | None = None
     htp_arch: int | None = None
     vtcm_mb: int | None = None
+    neuropilot: str | None = None
 
     @property
     def ladder(self) -> tuple[RungPlan, ...]:
-        return _LADDERS[self.family]
+        """Best first. Which rungs a bundle carries depends on the compilers that are installed."""
+        return tuple(
+            plan
+            for plan in _LADDERS[self.family]
+            if plan.runtime != "neuropilot" or self.neuropilot is not None
+        )
 
     def to_json(self) -> dict[str, Any]:
         precisions = {p for rung in self.ladder for p in (rung.image, rung.text)}

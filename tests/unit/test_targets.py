@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ai_edge_litert.aot.vendors.mediatek.target import SocModel, map_soc_to_np_version
 
 from mcad_mobile.errors import TargetError
 from mcad_mobile.targets import all_targets, find_target
@@ -21,6 +22,8 @@ from mcad_mobile.targets import all_targets, find_target
         ("Snapdragon 8+ Gen 1", "snapdragon-8-plus-gen-1"),
         ("Snapdragon 8 Gen 1", "snapdragon-8-gen-1"),
         ("mt6991", "dimensity-9400"),
+        ("Dimensity 1080", "dimensity-7050"),
+        ("MT6878", "dimensity-7300"),
         ("SM8550-AC", "snapdragon-8-gen-2"),
         ("Snapdragon 7+ Gen 3", "snapdragon-7-plus-gen-3"),
         ("Snapdragon 7 Gen 3", "snapdragon-7-gen-3"),
@@ -47,9 +50,9 @@ def test_a_name_like_no_chip_is_pointed_to_the_list():
 def test_every_chip_has_a_ladder_that_ends_on_the_cpu(target):
     first, *_, last = target.ladder
     assert last.runtime == "onnx"
-    assert (
-        first.runtime == {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "litert"}[target.family]
-    )
+    npu = {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "neuropilot"}[target.family]
+    known = target.family != "dimensity" or target.neuropilot is not None
+    assert first.runtime == (npu if known else "litert")
     if target.family == "snapdragon":
         assert target.soc_model and target.htp_arch and target.vtcm_mb
 
@@ -69,3 +72,20 @@ def test_no_two_chips_share_an_id_a_model_or_a_qnn_number():
         assert len({getattr(target, key) for target in targets}) == len(targets)
     numbers = [target.soc_model for target in targets if target.soc_model is not None]
     assert len(set(numbers)) == len(numbers)
+
+
+# LiteRT compiles for these, too: chips of tablets and boards.
+NO_PHONES = {"MT8171", "MT8188", "MT8189"}
+
+
+def test_dimensity_chips_are_those_that_litert_compiles_for():
+    table = {t.chip: t.neuropilot for t in all_targets() if t.neuropilot is not None}
+    known = set(SocModel) - {SocModel.ALL, *NO_PHONES}
+    assert table == {chip.value: map_soc_to_np_version(chip) for chip in known}
+
+
+def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
+    left = [t for t in all_targets() if t.family == "dimensity" and t.neuropilot is None]
+    assert [t.chip for t in left] == ["MT6896"]
+    assert "MT6896" not in set(SocModel)
+    assert [plan.runtime for plan in left[0].ladder] == ["litert", "onnx"]

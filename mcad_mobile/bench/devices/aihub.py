@@ -135,6 +135,8 @@ class AiHubDevice:
 def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
     """Why a compiled rung is not for this device, or "". A chip that is not in our table is
     tried."""
+    if rung.runtime == "neuropilot":
+        return "it is compiled for a Dimensity, and Qualcomm's cloud has none"
     if rung.runtime != "qnn" or device.target is None:
         return ""
     made_for = find_target(bundle.target["id"])

@@ -1,0 +1,83 @@
+"""What a .tflite holds: its operators, and how their tensors are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.errors import require
+
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor: its type by the schema's name ("INT8"), how it is quantized ("none", "per tensor",
+    "per channel" or "per block"), and whether it is a constant of the file."""
+
+    dtype: str
+    quantization: str
+    constant: bool
+
+    def __str__(self) -> str:
+        return self.dtype if self.quantization == "none" else f"{self.dtype} {self.quantization}"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator by the schema's name ("CONV_2D"), or its own if it is a custom one or a
+    composite, and what it reads and writes."""
+
+    name: str
+    tensors: tuple[Stored, ...]
+
+
+def operators(path: Path) -> list[Operator]:
+    """The operators of a .tflite that compute, in their order: all but quantize and dequantize."""
+    reader = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
+    schema = require("ai_edge_litert.schema_py_generated", "litert")
+    model = reader.read_model(str(path))
+    graph = model.subgraphs[0]  # the others are bodies of operators of this one
+    stored = [_stored(schema, model, tensor) for tensor in graph.tensors]
+    found = [
+        Operator(
+            _name(schema, model, operator),
+            tuple(stored[i] for i in (*operator.inputs, *operator.outputs) if i >= 0),
+        )
+        for operator in graph.operators
+    ]
+    return [operator for operator in found if operator.name not in _CONVERSIONS]
+
+
+def _name(schema: Any, model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    # Files of before 2020 have the code in the other field, of 8 bits.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == schema.BuiltinOperator.CUSTOM:
+        return str(code.customCode.decode())
+    if number == schema.BuiltinOperator.STABLEHLO_COMPOSITE:
+        return str(operator.builtinOptions2.name.decode())
+    return _names(schema.BuiltinOperator)[number]
+
+
+def _stored(schema: Any, model: Any, tensor: Any) -> Stored:
+    data = model.buffers[tensor.buffer].data
+    return Stored(
+        _names(schema.TensorType)[tensor.type],
+        _quantization(tensor.quantization),
+        data is not None and len(data) > 0,
+    )
+
+
+def _quantization(parameters: Any) -> str:
+    if parameters is None:
+        return "none"
+    if parameters.details is not None:
+        return "per block"
+    scales = 0 if parameters.scale is None else len(parameters.scale)
+    return ("none", "per tensor", "per channel")[min(scales, 2)]
+
+
+def _names(enumeration: Any) -> dict[int, str]:
+    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}

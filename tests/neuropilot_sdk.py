@@ -1,0 +1,45 @@
+"""A stand-in for MediaTek's NeuroPilot SDK, which no package registry has: the package by which
+LiteRT finds it, and the one library of it that LiteRT's compiler plugin loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "ai_edge_litert_sdk_mediatek"
+SOURCE = Path(__file__).with_name("neuron_adapter.c")
+# In version 8 the plugin goes by its own list of operators, in version 9 it asks the library.
+VERSIONS = {"v8": "8, 0, 10", "v9": "9, 0, 3"}
+_CODE = """
+from pathlib import Path
+
+def path_to_sdk_libs(version):
+    return Path(__file__).parent / version
+"""
+
+
+def write_sdk(folder: Path, *flags: str) -> Path:
+    """Write the package into `folder`, to be imported from there; `flags` are the C compiler's."""
+    package = folder / PACKAGE
+    for version, number in VERSIONS.items():
+        library = package / version / "libneuron_adapter.so"
+        library.parent.mkdir(parents=True)
+        command = ["cc", "-shared", "-fPIC", "-O1", f"-DVERSION={number}", *flags]
+        subprocess.run([*command, "-o", library, SOURCE], check=True, timeout=120)
+    (package / "__init__.py").write_text(_CODE)
+    return folder
+
+
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """For one test, `folder` has the package that is found."""
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(sys.modules, PACKAGE, sys)  # so that what was there before comes back
+    monkeypatch.delitem(sys.modules, PACKAGE)
+
+
+def uninstall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one test, the package is not found."""
+    monkeypatch.setitem(sys.modules, PACKAGE, None)
