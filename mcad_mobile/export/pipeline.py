@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mcad_mobile import disk
 from mcad_mobile.bundle import (
-    MANIFEST,
     TOWERS,
     Bundle,
     FileRecord,
@@ -26,12 +26,13 @@ from mcad_mobile.bundle import (
     Tower,
     TowerName,
 )
-from mcad_mobile.errors import ExportError
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.place import check_place
 from mcad_mobile.export.rungs import TowerJob, build_rung, evaluate_as_written
 from mcad_mobile.quantize.bias_correction import corrected
-from mcad_mobile.quantize.calibrate import Samples, load_samples
+from mcad_mobile.quantize.calibrate import Samples, load_samples, shortfall
+from mcad_mobile.replace import replace_folder, restore
 from mcad_mobile.runtimes import load_rung, normalize
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 from mcad_mobile.targets import Target
@@ -82,9 +83,11 @@ def export(
     it with the float student on 16 other inputs, the same whatever `samples` is. Nothing stands
     at `out` unless all went well, and a bundle that stood there before stays until then. With
     `cloud`, QNN rungs are compiled in Qualcomm AI Hub and compared on its phone. ExportError or
-    ParityError otherwise; DataError where there are no photos to calibrate on.
+    ParityError otherwise; DataError where there are no photos to calibrate on; DiskError, before
+    any work, where nothing can be written or there is too little room.
     """
-    _check_out(out)
+    restore(out)
+    check_place(out, student, target)
     calibrate, held_out = load_samples(student, calibration, samples)
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -103,11 +106,14 @@ def export(
         )
         bundle.save()
         Bundle.load(partial)
-        _replace(out, partial)
-    except BaseException:
+        replace_folder(out, partial)
+    except BaseException as error:
+        disk_error = disk.trouble(out, error)  # asked before the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
+        if disk_error is not None:
+            raise disk_error from error
         raise
-    return Exported(replace(bundle, directory=out), warnings)
+    return Exported(replace(bundle, directory=out), [*shortfall(calibrate, samples), *warnings])
 
 
 def _write_table(student: Student, directory: Path) -> TokenTable:
@@ -292,20 +298,3 @@ def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
     np.save(path, array)
     return FileRecord.of(directory, path)
 
-
-def _replace(out: Path, made: Path) -> None:
-    """Put `made` where `out` is; what was there goes only once the new one stands."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    made.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise ExportError(
-            f"{out} exists and is not a bundle: it would be overwritten.",
-            "Give --out a new folder, or one that holds a bundle.",
-        )
