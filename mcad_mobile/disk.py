@@ -52,19 +52,22 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def refused(path: Path, error: OSError) -> DiskError:
+def refused(path: Path | None, error: OSError) -> DiskError:
     """`error`, met while `path` was to be written, as an error of ours."""
-    where = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
+    at = error.filename
+    where = f" ({at})" if path is not None and at not in (None, str(path)) else ""
+    what = path or at or "A file"
+    done = "read or written" if path is None else "written"
     hint = _MAKE_ROOM if error.errno in _FULL else _CHOOSE
-    return DiskError(f"{path} cannot be written: {error.strerror or error}{where}.", hint)
+    return DiskError(f"{what} cannot be {done}: {error.strerror or error}{where}.", hint)
 
 
-def trouble(path: Path, error: BaseException) -> DiskError | None:
-    """The disk's part in an `error` that ended work on `path`, or None if it has none. Libraries
-    say of a full disk what they like, so the disk itself is asked, too."""
+def trouble(path: Path | None, error: BaseException) -> DiskError | None:
+    """The disk's part in an `error` that ended work on `path` (None: it is not known what on), or
+    None if it has none. Libraries say of a full disk what they like, so it is asked itself, too."""
     if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
         return refused(path, error)
-    if not isinstance(error, Exception):
+    if path is None or not isinstance(error, Exception):
         return None
     for folder in (path.absolute().parent, Path(tempfile.gettempdir())):
         if folder.is_dir() and _free(folder) < _NONE_LEFT:

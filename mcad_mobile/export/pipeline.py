@@ -297,4 +297,3 @@ def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
     path.parent.mkdir(exist_ok=True)
     np.save(path, array)
     return FileRecord.of(directory, path)
-
