@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -45,7 +46,7 @@ app = typer.Typer(
         "standard output holds one JSON document and nothing else."
     ),
 )
-_VERBS = {
+_VERBS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "index": index.index,
     "search": search.search,

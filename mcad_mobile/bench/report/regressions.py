@@ -139,4 +139,4 @@ def _noise(document: dict[str, Any], stage: str) -> float:
     if size < 2:
         return 0.0
     blocks = [taken[start : start + size] for start in range(0, size * _BLOCKS_A_RUN * runs, size)]
-    return statistics.stdev(statistics.median(block) for block in blocks)
+    return float(statistics.stdev(statistics.median(block) for block in blocks))
