@@ -52,15 +52,15 @@ def is_still(path: Path, file: IO[Any]) -> bool:
 def alone(path: Path) -> Iterator[None]:
     """Be the only one in this block, of all processes that name the same lock file `path`; wait
     for whoever is in it. The file is there while somebody is."""
+    check_platform()
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = path.open("ab")
-        lock(file)
-        if is_still(path, file):
-            break
-        file.close()  # while this waited, another was done with it
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
+        with path.open("ab") as file:
+            lock(file)
+            if not is_still(path, file):
+                continue  # while this waited, another was done with it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
