@@ -126,7 +126,7 @@ def _memory_mib() -> int | None:
 def _load_average() -> float | None:
     try:
         return round(os.getloadavg()[0], 2)
-    except (OSError, AttributeError):  # glibc reads it from /proc
+    except (OSError, AttributeError):  # some C libraries read it from /proc, some have none
         return None
 
 
