@@ -138,3 +138,13 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
     after = CliRunner().invoke(app, [*arguments, str(tmp_path / "later" / "r.json")])
     assert isinstance(after.exception, DiskError)
     assert '"mcad-bench/1"' in after.stdout
+
+
+@pytest.mark.parametrize("option", ["--out", "--cache"])
+def test_distill_looks_at_its_folders_before_anything(tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").touch()
+    given = {"--out": "out", "--cache": "cache", option: "file"}
+    arguments = [part for name, place in given.items() for part in (name, str(tmp_path / place))]
+    done = CliRunner().invoke(app, ["distill", "--data", str(tmp_path / "no"), *arguments])
+    assert isinstance(done.exception, DiskError)
+    assert "file/file cannot be written" in str(done.exception)
