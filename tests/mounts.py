@@ -25,7 +25,7 @@ def _can_mount() -> bool:
 
 
 def run_on_disk(
-    folder: Path, options: str, *arguments: object, first: str = "true"
+    folder: Path, options: str, *arguments: object, first: str = "true", timeout_s: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with `arguments` while `folder` is a tmpfs with mount options `options`; `first`
     is a shell command that is run before that."""
@@ -39,7 +39,7 @@ def run_on_disk(
         [*mounting, sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout_s,
         check=False,
         env={**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
     )

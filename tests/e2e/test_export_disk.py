@@ -29,9 +29,8 @@ finally:
 @pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [3, 9, 20])
 def test_a_disk_that_fills_up_is_told_and_nothing_is_left(tmp_path: Path, megabytes: int) -> None:
-    done = run_on_disk(
-        tmp_path, f"size={megabytes}m", "-c", FILLS_UP, "export", "-t", "cpu", "-o", "bundle"
-    )
+    arguments = ("-c", FILLS_UP, "export", "-t", "cpu", "-o", "bundle")
+    done = run_on_disk(tmp_path, f"size={megabytes}m", *arguments, timeout_s=900)
     assert done.returncode == 1, done.stderr
     assert done.stdout == "[]\n"
     assert "error: " in done.stderr
