@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mcad_mobile.errors import BundleError
 from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.replace import restore
 from mcad_mobile.tokenize import TokenizerSpec
 
 SCHEMA = "mcad-bundle/2"
@@ -210,6 +211,8 @@ class Bundle:
         a wrong checksum, or a path that leaves the directory. `verify=False` skips the checksums
         (megabytes of reading that a process short of memory does once, not at each start)."""
         path = directory / MANIFEST
+        if not path.exists():
+            restore(directory)
         try:
             data = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:

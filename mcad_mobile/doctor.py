@@ -25,6 +25,7 @@ _TOOLS = (
     ("ai-edge-quantizer", "export --target dimensity", "litert"),
     ("ai-edge-litert", "running LiteRT towers here", "litert"),
     ("ai-edge-litert-sdk-mediatek", "ahead-of-time compilation for Dimensity NPUs", None),
+    ("jinja2", "bench reports in HTML", "report"),
     ("matplotlib", "bench reports in HTML", "report"),
     ("qai-hub", "bench --device aihub, export --via aihub", "aihub"),
     ("scikit-image", "demo and default calibration photos", "demo"),

@@ -19,6 +19,14 @@ class MissingExtra(McadError):
     """A library of an optional extra is not installed."""
 
 
+class PlatformError(McadError):
+    """This operating system lacks something that is needed."""
+
+
+class DiskError(McadError):
+    """Something cannot be written: no permission, no room, or something else in its place."""
+
+
 class StudentError(McadError):
     """A student is missing, damaged, or not one that we can read."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.errors import AiHubError, AiHubRefused, require
+from mcad_mobile.locks import alone
 
 Progress = Callable[[str], None]
 SCHEMA = "mcad-aihub-jobs/2"
@@ -50,39 +52,68 @@ class Job:
 
 class Ledger:
     """A file of what was submitted to each cloud: its URL -> key of the content -> AI Hub's id. A
-    command that was interrupted, or met a quota, goes on from it."""
+    command that was interrupted, or met a quota, goes on from it; two at once submit in turn, and
+    what one has submitted the other waits for."""
 
     def __init__(self, path: Path, api_url: str) -> None:
         self.path = path
+        self._api_url = api_url
         self._clouds: dict[str, dict[str, str]] = {}
-        if path.is_file():
-            try:
-                read = json.loads(path.read_text("utf-8"))
-                if read["schema"] != SCHEMA:
-                    raise ValueError(read["schema"])
-                self._clouds = {url: dict(ids) for url, ids in read["clouds"].items()}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise AiHubError(
-                    f"{path} is no list of AI Hub jobs that this version reads: {error}.",
-                    "Remove it; the jobs will be submitted again.",
-                ) from error
-        self._ids = self._clouds.setdefault(api_url, {})
         self._seen: set[str] = set()
+        self._is_alone = False
+        self._read()
 
     def once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
         """The id under `key`: submitted, and recorded at once, if there is none or if AI Hub no
         longer has (`has`, asked once a session) what it stood for."""
-        known = self._ids.get(key)
-        if known is None or not (key in self._seen or has(known)):
-            self._ids[key] = submit()
-            self._save()
-        self._seen.add(key)
-        return self._ids[key]
+        with self._alone():
+            known = self._ids.get(key)
+            if known is None or not (key in self._seen or has(known)):
+                submitted = submit()
+                self._ids[key] = submitted
+                self._save()
+            self._seen.add(key)
+            return self._ids[key]
 
-    def forget(self, key: str) -> None:
-        """A job that failed is submitted again next time."""
-        if self._ids.pop(key, None) is not None:
-            self._save()
+    def forget(self, key: str, failed: str) -> None:
+        """The job `failed` is submitted again next time; another run may have done so already."""
+        with self._alone():
+            if self._ids.get(key) == failed:
+                del self._ids[key]
+                self._save()
+
+    @property
+    def _ids(self) -> dict[str, str]:
+        return self._clouds.setdefault(self._api_url, {})
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With the file as it is now, and no other run at it. May be nested: submitting a job
+        submits what the job needs."""
+        if self._is_alone:
+            yield
+            return
+        with alone(self.path.with_name(f".{self.path.name}.lock")):
+            self._is_alone = True
+            try:
+                self._read()
+                yield
+            finally:
+                self._is_alone = False
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            return
+        try:
+            read = json.loads(self.path.read_text("utf-8"))
+            if read["schema"] != SCHEMA:
+                raise ValueError(read["schema"])
+            self._clouds = {url: dict(ids) for url, ids in read["clouds"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AiHubError(
+                f"{self.path} is no list of AI Hub jobs that this version reads: {error}.",
+                "Remove it; the jobs will be submitted again.",
+            ) from error
 
     def _save(self) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
@@ -205,7 +236,7 @@ class Runner:
                 if state.finished:
                     del waiting[key]
                 if state.finished and not state.success:
-                    self.ledger.forget(key)
+                    self.ledger.forget(key, job)
                     failures[key] = f"job {job} failed: {state.message or 'it does not say why'}"
             if waiting and time.monotonic() > deadline:
                 raise AiHubError(

@@ -18,6 +18,7 @@ from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.sources import android_demo
 from mcad_mobile.android.toolchain import AAPT2, JAVA, framework, run
 from mcad_mobile.bundle import MANIFEST, Bundle, Rung, Tower
+from mcad_mobile.disk import check_file
 from mcad_mobile.errors import BuildError
 
 TARGET_SDK = 36
@@ -55,11 +56,12 @@ def build_app(
     Android archives to merge (a QNN runtime). Float rungs behind quantized ones stay out unless
     `keep_float`, or the quantized one was exported with low parity: they are most of a bundle's
     bytes. Nothing stands at `out` unless all went well.
-    Raises BuildError.
+    Raises BuildError, and DiskError where nothing can be written.
     """
     if out.suffix not in (".apk", ".aab") or (out.suffix == ".aab") != aab:
         kind = ".aab" if aab else ".apk"
         raise BuildError(f"{out} does not end in {kind}.", f"Name it: --out demo{kind}.")
+    check_file(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".app-", dir=out.parent) as folder:
         work = Path(folder)

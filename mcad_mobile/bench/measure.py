@@ -88,22 +88,46 @@ def pin(threads: int) -> list[int]:
 
 def device_facts() -> dict[str, Any]:
     """What the numbers depend on, of this host: CPU and its instruction sets, cores, architecture,
-    memory (MiB), OS."""
+    memory (MiB), OS; null where a system does not tell."""
     import platform
 
     told = processor.cpuinfo()
     return {
         "kind": "host",
-        "cpu": processor.model(told),
+        "cpu": processor.model(told) if told else platform.processor() or platform.machine(),
         "instruction_sets": processor.instruction_sets(told),
         "cores": os.cpu_count() or 1,
         "arch": platform.machine(),
-        "memory_mib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20,
+        "memory_mib": _memory_mib(),
         "os": _os_name(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_average_1m": round(os.getloadavg()[0], 2),
+        "load_average_1m": _load_average(),
     }
+
+
+def waited_s() -> float | None:
+    """Seconds that this thread was ready to run and had no core, since it began; None where that
+    is not told. Source: /proc/thread-self/schedstat, second field, ns (Linux, sched-stats.rst)."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _memory_mib() -> int | None:
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    except (OSError, ValueError):
+        return None
+    return found if found > 0 else None
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):  # some C libraries read it from /proc, some have none
+        return None
 
 
 def _os_name() -> str:

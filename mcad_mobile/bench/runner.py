@@ -18,7 +18,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.bench.measure import memory, pin
+from mcad_mobile.bench.measure import memory, pin, waited_s
 from mcad_mobile.errors import BenchError, McadError
 
 if TYPE_CHECKING:
@@ -126,14 +126,23 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     steps.take(f"after {spec['memory_searches']} searches")
     announce("timing")
     asked = islice(queries, spec["searches"])
+    started, waited = time.perf_counter(), waited_s()
     timed = [engine.search(index, query, spec["k"]).ms for query in asked]
+    share = _share_waited(waited, time.perf_counter() - started)
     return {
         "photos": index.photos,
         "bytes_per_photo": index.bytes_per_photo,
         "steps": steps.taken,
         "samples_ms": {stage: [ms[stage] for ms in timed] for stage in STAGES},
+        **({} if share is None else {"waited_share": share}),
         "rung": _rung(engine, "text"),
     }
+
+
+def _share_waited(before: float | None, seconds: float) -> float | None:
+    """The share of `seconds` in which this thread had no core, though it was ready to run."""
+    now = waited_s()
+    return None if before is None or now is None else min((now - before) / seconds, 1.0)
 
 
 def measure_index(spec: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Session:
             for stage in found["samples_ms"]
         }
         document = {
-            "conditions": self._conditions(found, told),
+            "conditions": {**self._conditions(found, told), **_waiting(counted)},
             "ladder": ladder,
             "runtime": {name: self._runtime(name, rung) for name, rung in chosen.items()},
             "index": {
@@ -144,6 +144,13 @@ class Session:
             "provider": chosen["provider"],
             "nodes": chosen["nodes"],
         }
+
+
+def _waiting(counted: Sequence[Repeat]) -> dict[str, float]:
+    """The largest share of its timed searches that a run waited for a core, of runners that say."""
+    shares = [repeat.watched.document.get("waited_share") for repeat in counted]
+    told = [share for share in shares if share is not None]
+    return {"waited_share": max(told)} if told else {}
 
 
 def _add_indexing(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
-from mcad_mobile import __version__
+from mcad_mobile import __version__, disk
 from mcad_mobile.cli import (
     android_app,
     bench,
@@ -21,7 +22,9 @@ from mcad_mobile.cli import (
     search,
     targets,
 )
+from mcad_mobile.cli.interrupt import INTERRUPTED, interruptible
 from mcad_mobile.errors import McadError
+from mcad_mobile.locks import check_platform
 
 app = typer.Typer(
     name="mcad-mobile",
@@ -39,29 +42,36 @@ app = typer.Typer(
         '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
         "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
         "  mcad-mobile app    --bundle build/sd --out demo.apk\n\n"
-        "Exit codes: 0 done, 1 a clear error, 2 wrong usage. With --json, standard output holds "
-        "one JSON document and nothing else."
+        "Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted. With --json, "
+        "standard output holds one JSON document and nothing else."
     ),
 )
-app.command("export")(export.export)
-app.command("index")(index.index)
-app.command("search")(search.search)
-app.command("bench")(bench.bench)
-app.command("app")(android_app.app)
-app.command("report")(report.report)
-app.command("eval")(evaluate.evaluate)
-app.command("distill")(distill.distill)
-app.command("targets")(targets.targets)
-app.command("doctor")(doctor.doctor)
+_VERBS: dict[str, Callable[..., None]] = {
+    "export": export.export,
+    "index": index.index,
+    "search": search.search,
+    "bench": bench.bench,
+    "app": android_app.app,
+    "report": report.report,
+    "eval": evaluate.evaluate,
+    "distill": distill.distill,
+    "targets": targets.targets,
+    "doctor": doctor.doctor,
+}
+for _verb, _run in _VERBS.items():
+    app.command(_verb)(interruptible(_verb, _run))
 
 
 @app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
         print(__version__)
         raise typer.Exit
+    if context.invoked_subcommand and "--help" not in sys.argv:
+        check_platform()
 
 
 def main() -> None:
@@ -69,13 +79,31 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the locale cannot write
     try:
-        app()
+        try:
+            app()
+        finally:
+            print(end="", flush=True)  # while what goes wrong with it can still be told
     except McadError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output (head, say) has gone: not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         sys.exit(0)
+    except OSError as error:  # what no verb foresaw: a disk that fills up, say
+        told = disk.trouble(None, error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        _give_up_output()
+        sys.exit(1)
+
+
+def _give_up_output() -> None:
+    """Where standard output takes no more, the interpreter is not to complain of that again."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

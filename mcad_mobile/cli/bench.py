@@ -12,6 +12,7 @@ from rich.console import Console
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.devices.open import open_device, open_tower_device
 from mcad_mobile.bench.report import markdown
+from mcad_mobile.bench.report.rows import busy
 from mcad_mobile.bench.run import bench as run
 from mcad_mobile.bench.run import bench_towers
 from mcad_mobile.bundle import Bundle
@@ -21,14 +22,18 @@ from mcad_mobile.cli.output import (
     RuntimeOption,
     ThreadsOption,
     aihub_jobs,
+    given_options,
     load_bundle,
     print_json,
+    warn,
 )
 from mcad_mobile.cli.report import (
     BaselineOption,
+    FailOnTargetOption,
     SlowdownOption,
     check_report,
     judge_baseline,
+    judge_targets,
     read_baseline,
     write_report,
 )
@@ -44,11 +49,12 @@ class CompileTo(StrEnum):
 # Which devices an option is for, where it is not for each: it would be ignored by the others.
 _ONLY_FOR = {
     **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
-    **dict.fromkeys(("cool_down", "threads"), ("host", "adb")),
+    **dict.fromkeys(("cool_down", "threads", "fail_on_target"), ("host", "adb")),
     **dict.fromkeys(("runner", "aar"), ("adb",)),
     **dict.fromkeys(("compile_to", "jobs", "dry_run"), ("aihub",)),
     "force": ("adb", "aihub"),
 }
+_FOR_A_BASELINE = 3  # runs at least: what they differ by is noise, and no regression
 _EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
 
 
@@ -77,7 +83,11 @@ def bench(
     searches: Annotated[int, typer.Option("--searches", min=1, help="How many to time.")] = 200,
     repeats: Annotated[
         int | None,
-        typer.Option("--repeats", min=1, help="Runs of the searches. Default: host 1, adb 3."),
+        typer.Option(
+            "--repeats",
+            min=1,
+            help="Runs of the searches. Default: adb, and any with --baseline, 3; host 1.",
+        ),
     ] = None,
     cool_down: Annotated[
         float | None,
@@ -128,6 +138,7 @@ def bench(
     ] = None,
     baseline: BaselineOption = None,
     max_slowdown: SlowdownOption = 1.2,
+    fail_on_target: FailOnTargetOption = False,
     json: JsonOption = False,
 ) -> None:
     """Measure running memory and search latency, and judge them against 100 MiB and 8 ms.
@@ -171,32 +182,34 @@ def bench(
                     threads=threads,
                     searches=searches,
                     runtime=runtime,
-                    repeats=repeats,
+                    repeats=repeats or (_FOR_A_BASELINE if before else None),
                     cool_down_s=cool_down,
                     device=open_device(device, force=force, runner=runner, aars=aar or ()),
                     progress=status.update,
                 )
             ]
-    if report is not None and documents:
-        write_report(report, documents, loaded)
-    if json:
-        print_json(documents if len(documents) != 1 else documents[0])
-    elif documents:
-        print(markdown(*documents))
+    for said in filter(None, map(busy, documents)):
+        warn(said)
+    try:  # what was measured is not to be lost with a disk that fills up, wherever it goes first
+        if json:
+            print_json(documents if len(documents) != 1 else documents[0])
+        elif documents:
+            print(markdown(*documents))
+    finally:
+        if report is not None and documents:
+            write_report(report, documents, loaded)
     if failures:
         raise AiHubError(
             "\n  ".join(failures), "Run the same command again: what went well is kept."
         )
     judge_baseline(before, documents, max_slowdown)
+    if fail_on_target:
+        judge_targets(documents)
 
 
 def _check_options(context: typer.Context, kind: str) -> None:
     """Wrong usage: what was given and would be ignored."""
-    flags = {}
-    for option in context.command.params:
-        source = context.get_parameter_source(option.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            flags[option.name] = option.opts[0]
+    flags = given_options(context)
     for name, kinds in _ONLY_FOR.items():
         if name in flags and kind not in kinds:
             told = " or ".join(kinds)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
+from mcad_mobile.disk import check_writable
 from mcad_mobile.distill.recipe import AskedArithmetic, Recipe, Teaching
 from mcad_mobile.errors import require
 
@@ -107,6 +108,8 @@ def distill(
       mcad-mobile distill --data flickr8k --out models/mine \\
           --extra-photos my-photos --extra-captions captions.txt
     """
+    for folder in (out, cache):  # hours may pass before the first file is written there
+        check_writable(folder / "file")
     for module in ("torch", "safetensors", "accelerate"):
         require(module, "distill")
     for size in (0, 2):

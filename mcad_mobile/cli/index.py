@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ from mcad_mobile.engine import SearchEngine, create_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.sync import sync_folder
+from mcad_mobile.sync import Synced, sync_folder
 
 
 def index(
@@ -88,11 +88,22 @@ def index(
     }
     if json:
         print_json(document)
-        return
+    else:
+        _print(document, result)
+    seen = result.added + result.changed + result.moved + result.unchanged
+    if result.skipped and not seen:
+        raise PhotoError(
+            f"None of the {len(result.skipped)} photos in {photos} could be read; the first: "
+            f"{printable(result.skipped[0].why.splitlines()[0])}",
+            "Give a folder that holds photos; what the index held, it holds still.",
+        )
+
+
+def _print(document: dict[str, Any], result: Synced) -> None:
     print(
-        f"{directory}: {photo_index.photos} photos, {result.added} new, {result.changed} changed, "
-        f"{result.moved} moved, {result.removed} gone, "
-        f"{photo_index.bytes_per_photo:.0f} bytes each, {document['photos_per_s']} photos/s"
+        f"{document['index']}: {document['photos']} photos, {result.added} new, "
+        f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
+        f"{document['bytes_per_photo']:.0f} bytes each, {document['photos_per_s']} photos/s"
     )
     for photo in result.skipped:
         print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")

@@ -53,6 +53,16 @@ class Advance(Protocol):
     def __call__(self, step: str, done: int, total: int, left: float | None = None, /) -> None: ...
 
 
+def given_options(context: typer.Context) -> dict[str, str]:
+    """What was given on the command line: name of a parameter -> how it is written there."""
+    given = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            given[parameter.name or ""] = parameter.opts[0]
+    return given
+
+
 def warn(sentence: str) -> None:
     print(f"warning: {sentence}", file=sys.stderr)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,17 +16,23 @@ from mcad_mobile.cli.output import (
     RuntimeOption,
     ThreadsOption,
     default_index,
+    given_options,
     load_bundle,
     print_json,
     printable,
     warn,
 )
 from mcad_mobile.engine import SearchEngine, open_index
+from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.query import Part
 
+# What says which photos are alike, and where: all else would be ignored.
+_WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
+
 
 def search(
+    context: typer.Context,
     bundle: BundleOption,
     query: Annotated[str | None, typer.Argument(help="What the photo shows, in words.")] = None,
     index: IndexOption = None,
@@ -78,19 +84,21 @@ def search(
 
     A search always has a nearest photo. Whether it shows what was asked for is another question:
     for one text, results below its `threshold` are marked, and --matches leaves them out.
+    A weight stands behind the last equals sign of words that hold several: "E=mc2=1".
     """
+    parts = _parts(query, plus or [], minus or [], like or [], unlike or [])
+    _check_options(context, parts, matches)
     loaded = load_bundle(bundle)
     photos = open_index(loaded, index or default_index(bundle))
     if duplicates is not None:
         _print_duplicates(photos, duplicates, json)
         return
-    parts = [Part(query)] if query is not None else []
-    for given, sign in ((plus, 1), (minus, -1)):
-        parts += [Part(text, sign * weight) for text, weight in map(_weighted, given or [])]
-    for given, sign in ((like, 1), (unlike, -1)):
-        parts += [Part(Path(path), sign * weight) for path, weight in map(_weighted, given or [])]
-    if not parts:
-        raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
+    if matches and loaded.no_match is None:
+        raise QueryError(
+            "It was never measured from which score on a photo matches, for the student "
+            f"{loaded.student['name']}.",
+            "Leave --matches out, or choose a score: --min-score.",
+        )
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
     found = engine.search_parts(photos, parts, k, exact=exact)
     limits = [min_score, found.threshold if matches else None]
@@ -112,10 +120,80 @@ def search(
         print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
 
 
-def _weighted(given: str) -> tuple[str, float]:
-    """ "snow=0.5" -> ("snow", 0.5); 1 where there is no weight."""
-    parsed = re.fullmatch(r"(.+)=(\d+(?:\.\d+)?)", given, re.DOTALL)
-    return (parsed[1], float(parsed[2])) if parsed else (given, 1.0)
+def _parts(
+    query: str | None, plus: list[str], minus: list[str], like: list[str], unlike: list[str]
+) -> list[Part]:
+    parts = [Part(query)] if query is not None else []
+    for flag, given, sign in (("--plus", plus, 1), ("--minus", minus, -1)):
+        for text, weight in (_weighted_words(flag, one) for one in given):
+            parts.append(Part(text, sign * weight))
+    for flag, given, sign in (("--like", like, 1), ("--unlike", unlike, -1)):
+        for photo, weight in (_weighted_photo(flag, one) for one in given):
+            parts.append(Part(photo, sign * weight))
+    return parts
+
+
+def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> None:
+    """Wrong usage: nothing to search for, and what was given and would be ignored."""
+    given = given_options(context)
+    if "duplicates" in given:
+        for name, written in given.items():
+            if name not in _WITH_DUPLICATES:
+                shown = "a query" if name == "query" else written
+                raise typer.BadParameter(f"--duplicates takes no query: leave {shown} out")
+    elif not parts:
+        raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
+    elif matches and not (len(parts) == 1 and parts[0].weight > 0 and _is_text(parts[0])):
+        raise typer.BadParameter(
+            "--matches is for one text; of words and photos together it is not known from which "
+            "score on a photo matches (--min-score takes one)"
+        )
+
+
+def _is_text(part: Part) -> bool:
+    return isinstance(part.what, str)
+
+
+def _weighted_words(flag: str, given: str) -> tuple[str, float]:
+    """ "snow=0.5" -> ("snow", 0.5); 1 where there is no equals sign. Wrong usage: what stands
+    behind the last one is no weight, or nothing before it."""
+    words, equals, weight = given.rpartition("=")
+    if not equals:
+        return given, 1.0
+    if not words.strip():
+        raise typer.BadParameter(f"{flag} {given!r} has a weight and no words")
+    number = _number(weight)
+    if number is None:
+        raise typer.BadParameter(
+            f"{flag} {given!r}: {weight!r} is no weight, as in {words + '=0.5'!r}; to search for "
+            f"all of it: {given + '=1'!r}"
+        )
+    return words, _checked(flag, given, number)
+
+
+def _weighted_photo(flag: str, given: str) -> tuple[Path, float]:
+    """As _weighted_words, but names of photos may hold equals signs."""
+    path, _, weight = given.rpartition("=")
+    number = _number(weight)
+    if number is None or not path or Path(given).exists():
+        return Path(given), 1.0
+    return Path(path), _checked(flag, given, number)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _checked(flag: str, given: str, weight: float) -> float:
+    if not (math.isfinite(weight) and weight > 0):
+        other = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}.get(flag, "--like")
+        raise typer.BadParameter(
+            f"{flag} {given!r}: a weight is more than 0 (the opposite is {other})"
+        )
+    return weight
 
 
 def _print_duplicates(photos: PhotoIndex, least: float, json: bool) -> None:

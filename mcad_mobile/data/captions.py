@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mcad_mobile.errors import DataError
 
+_LAYOUT = "Give a folder in the Karpathy layout: dataset_NAME.json and images/."
+
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
@@ -17,11 +19,13 @@ class CaptionedPhoto:
 
 def load_captions(directory: Path, split: str) -> list[CaptionedPhoto]:
     """The photos of one split with their captions. DataError names what is missing or broken."""
+    if not directory.is_dir():
+        raise DataError(f"No folder at {directory}.", _LAYOUT)
     files = sorted(directory.glob("dataset_*.json"))
     if len(files) != 1:
         raise DataError(
             f"{directory} holds {len(files)} files named dataset_*.json; one is needed.",
-            "Give a folder in the Karpathy layout: dataset_NAME.json and images/.",
+            _LAYOUT,
         )
     try:
         records = json.loads(files[0].read_text("utf-8"))["images"]

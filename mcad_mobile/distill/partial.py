@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
+
+from mcad_mobile.locks import is_still, lock
 
 _SUFFIX = ".partial"
 
@@ -28,8 +29,8 @@ class Partial:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             self.file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
-            fcntl.flock(self.file, fcntl.LOCK_EX)
-            if _is_still(self.partial, self.file):
+            lock(self.file)
+            if is_still(self.partial, self.file):
                 return self
             self.file.close()  # while this waited, another finished it
 
@@ -45,7 +46,7 @@ class Partial:
         trace: TracebackType | None,
     ) -> None:
         self.file.flush()
-        if _is_still(self.partial, self.file) and not os.fstat(self.file.fileno()).st_size:
+        if is_still(self.partial, self.file) and not os.fstat(self.file.fileno()).st_size:
             self.partial.unlink()
         self.file.close()
 
@@ -54,15 +55,6 @@ def remove_partials(folder: Path) -> None:
     """Those that no process is writing: what runs left that were cut off and not called again."""
     for partial in folder.glob(f"*{_SUFFIX}"):
         # Written by another run, or, since they were listed, finished by it.
-        with suppress(BlockingIOError, FileNotFoundError), partial.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(partial, file):
+        with suppress(FileNotFoundError), partial.open("r+b") as file:
+            if lock(file, wait=False) and is_still(partial, file):
                 partial.unlink()
-
-
-def _is_still(partial: Path, file: BinaryIO) -> bool:
-    """Whether `file` is what lies at `partial`, and not one that was renamed or removed since."""
-    try:
-        return os.path.samestat(partial.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False

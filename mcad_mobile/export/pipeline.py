@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcad_mobile.bundle import MANIFEST, Bundle
-from mcad_mobile.errors import ExportError
+from mcad_mobile import disk
+from mcad_mobile.bundle import Bundle
 from mcad_mobile.evaluate import Embedded
 from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.place import check_place
 from mcad_mobile.export.workshop import Workshop, rung_keys
-from mcad_mobile.quantize.calibrate import load_samples
+from mcad_mobile.quantize.calibrate import load_samples, shortfall
+from mcad_mobile.replace import replace_folder, restore
 from mcad_mobile.students.protocol import Student
 from mcad_mobile.targets import Target
 
@@ -53,10 +55,12 @@ def export(
     at an `out` unless all of its bundle went well, and a bundle that stood there before stays
     until then; bundles that were done before one that fails stay. `captioned` is what the student
     makes of captioned photos: a no-match margin is measured on it where the student brings none.
-    ExportError or ParityError otherwise; DataError where there are no photos to calibrate on.
+    ExportError or ParityError otherwise; DataError where there are no photos to calibrate on;
+    DiskError, before any work, where nothing can be written or there is too little room.
     """
     for order in orders:
-        _check_out(order.out)
+        restore(order.out)
+        check_place(order.out, student, order.target)
     calibrate, held_out = load_samples(student, calibration, samples)
     rungs = {key for order in orders for key in rung_keys(order.target)}
     total, done = 2 * len(rungs), 0  # each is built, and compared
@@ -77,12 +81,15 @@ def export(
             captioned=captioned,
         )
         for order in orders:
-            exported.append(_write(workshop, order, step))
+            bundle, warnings = _write(workshop, order, step)
+            exported.append(Exported(bundle, [*shortfall(calibrate, samples), *warnings]))
     progress("done", total, total)
     return exported
 
 
-def _write(workshop: Workshop, order: Order, step: Callable[[str], None]) -> Exported:
+def _write(
+    workshop: Workshop, order: Order, step: Callable[[str], None]
+) -> tuple[Bundle, list[str]]:
     out = order.out
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -91,26 +98,11 @@ def _write(workshop: Workshop, order: Order, step: Callable[[str], None]) -> Exp
         bundle, warnings = workshop.make(order.target, partial, order.cloud, step)
         bundle.save()
         Bundle.load(partial)
-        _replace(out, partial)
-    except BaseException:
+        replace_folder(out, partial)
+    except BaseException as error:
+        disk_error = disk.trouble(out, error)  # asked before the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
+        if disk_error is not None:
+            raise disk_error from error
         raise
-    return Exported(replace(bundle, directory=out), warnings)
-
-
-def _replace(out: Path, made: Path) -> None:
-    """Put `made` where `out` is; what was there goes only once the new one stands."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    made.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise ExportError(
-            f"{out} exists and is not a bundle: it would be overwritten.",
-            "Give --out a new folder, or one that holds a bundle.",
-        )
+    return replace(bundle, directory=out), warnings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,6 +35,7 @@ from mcad_mobile.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.index.search import LiveSegment
+from mcad_mobile.locks import lock
 
 # Old path, new path, stamp.
 Move = tuple[str, str, tuple[int, int]]
@@ -262,16 +262,15 @@ def writing(directory: Path) -> Iterator[None]:
 def locked(directory: Path) -> Iterator[None]:
     """Hold the directory's writer lock; PhotoIndexError when another writer has it."""
     with writing(directory):
-        lock = (directory / LOCK_NAME).open("ab")
-    with lock:
+        file = (directory / LOCK_NAME).open("ab")
+    with file:
         with writing(directory):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PhotoIndexError(
-                    f"Another writer is at work on the index {directory}.",
-                    "Wait until it is done, then run this again. Searching is possible meanwhile.",
-                ) from None
+            free = lock(file, wait=False)
+        if not free:
+            raise PhotoIndexError(
+                f"Another writer is at work on the index {directory}.",
+                "Wait until it is done, then run this again. Searching is possible meanwhile.",
+            )
         yield
 
 

@@ -81,6 +81,18 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
     return both.every_other(0).first(count), both.every_other(1).first(HELD_OUT)
 
 
+def shortfall(samples: Samples, asked: int) -> list[str]:
+    """A sentence where there are fewer samples to calibrate on than were asked for."""
+    found = {"photos": len(samples.pixels), "captions": len(samples.texts)}
+    few = [f"{number} {what}" for what, number in found.items() if number < asked]
+    if not few:
+        return []
+    return [
+        f"{asked} samples were asked for; there were {' and '.join(few)} to calibrate on "
+        "(--calibration DIR takes more, in the Karpathy layout with captions)."
+    ]
+
+
 def _photos(folder: Path | None) -> list[Path]:
     if folder is not None:
         return _spread(find_photos(folder))

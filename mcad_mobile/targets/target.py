@@ -100,16 +100,19 @@ def find_target(name: str) -> Target:
     """A target by id, chip or market name, however it is written ("SM8650",
     "snapdragon 8 gen 3"), or a family's default ("snapdragon"). TargetError lists the nearest."""
     spellings: dict[str, Target] = {}
+    shown: dict[str, str] = {}  # how a hint names what is spelled so
     for target in all_targets():
         for spelling in (target.id, target.chip, *target.names):
             spellings[_plain(spelling)] = target
+            shown[_plain(spelling)] = target.id
     for family, default in _table()["defaults"].items():
         spellings[family] = spellings[_plain(default)]
+        shown[family] = family
     found = spellings.get(_plain(name))
     if found is not None:
         return found
     near = difflib.get_close_matches(_plain(name), spellings, n=12, cutoff=0.3)
-    ids = list(dict.fromkeys(spellings[spelling].id for spelling in near))[:3]
+    ids = list(dict.fromkeys(shown[spelling] for spelling in near))[:3]
     nearest = f"The nearest are: {', '.join(ids)}. " if ids else ""
     raise TargetError(f"No chip is called {name!r}.", f"{nearest}`mcad-mobile targets` lists all.")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 import traceback
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +224,39 @@ def test_damaged_list_of_jobs_is_told(cloud: Cloud, bundle: Bundle, tmp_path: Pa
     (tmp_path / "jobs.json").write_text("{}")
     with pytest.raises(AiHubError, match="no list of AI Hub jobs"):
         bench_towers(bundle, device(tmp_path))
+
+
+def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
+    """The first is still submitting when the second comes to the same job."""
+    path, submitted, ids = tmp_path / "jobs.json", [], []
+
+    def second() -> None:
+        ids.append(Ledger(path, "cloud").once("key", lambda: submit("second"), lambda _: True))
+
+    other = threading.Thread(target=second)
+
+    def submit(who: str) -> str:
+        submitted.append(who)
+        if who == "first":
+            other.start()
+            other.join(timeout=1)  # which it only could end in if it submitted, too
+        return f"job of {who}"
+
+    ledger = Ledger(path, "cloud")
+    # What a job needs is submitted with it, under the same lock.
+    needing = partial(ledger.once, "needed", lambda: submit("first"), lambda _: True)
+    ids.append(ledger.once("key", needing, lambda _: True))
+    other.join()
+    assert submitted == ["first"]
+    assert ids == ["job of first", "job of first"]
+    assert [file.name for file in tmp_path.iterdir()] == ["jobs.json"]
+
+
+def test_a_job_that_another_run_submitted_again_is_not_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.json"
+    one, other = Ledger(path, "cloud"), Ledger(path, "cloud")
+    one.once("key", lambda: "failed", lambda _: True)
+    other.forget("key", "failed")
+    assert other.once("key", lambda: "again", lambda _: True) == "again"
+    one.forget("key", "failed")
+    assert one.once("key", lambda: "third", lambda _: True) == "again"

@@ -55,13 +55,14 @@ def test_json_over_adb_is_the_document_and_nothing_else(result: Path) -> None:
 
 def test_report_checks_a_baseline_by_its_exit_code(result: Path, tmp_path: Path) -> None:
     slower = json.loads(result.read_text())
-    slower["latency_ms"]["total"]["p50"] *= 1.5
+    # A tiny bundle on a busy machine: far beyond the floor and the noise.
+    slower["latency_ms"]["total"]["p50"] += 1000.0
     (tmp_path / "slower.json").write_text(json.dumps(slower))
     run("report", result, "--baseline", result)
     failed = run("report", tmp_path / "slower.json", "--baseline", result, code=1)
     assert "whole search, median" in failed.stderr
-    assert "1.50 times the baseline" in failed.stderr
-    allowed = ("--baseline", result, "--max-slowdown", "1.6")
+    assert "times the baseline" in failed.stderr
+    allowed = ("--baseline", result, "--max-slowdown", "1e6")
     run("report", tmp_path / "slower.json", *allowed)
 
 

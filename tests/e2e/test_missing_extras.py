@@ -34,6 +34,7 @@ def run_without(missing, *arguments):
         ("torch", "export", ("eval", "--data", "FLICKR8K")),
         ("torch", "distill", ("distill", "--data", "FLICKR8K", "--out", "OUT")),
         ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
+        ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
         ("qai_hub", "aihub", ("bench", "-b", "BUNDLE", "--device", "aihub:Samsung Galaxy S25")),
         ("onnxruntime_qnn", "qnn", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
     ],

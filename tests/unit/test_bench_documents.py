@@ -94,7 +94,7 @@ def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("changed", "worse"),
+    ("other", "worse"),
     [
         ({}, []),
         ({"total": 3.0}, []),
@@ -104,12 +104,63 @@ def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: 
     ],
 )
 def test_only_what_grew_by_more_than_allowed_is_worse(
-    bundle: Bundle, changed: dict[str, float], worse: list[str]
+    bundle: Bundle, other: dict[str, float], worse: list[str]
 ) -> None:
     before = judge(bundle, measured(total=2.5, peak=64.0))
-    now = judge(bundle, measured(**{"total": 2.5, "peak": 64.0, **changed}))
+    now = judge(bundle, measured(**{"total": 2.5, "peak": 64.0, **other}))
     now["latency_ms"]["text"] = before["latency_ms"]["text"]
-    assert [found.what for found in regressions(before, now, 1.2)] == worse
+    assert counted(before, now) == worse
+
+
+def counted(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [found.what for found in regressions(before, now, 1.2) if not found.forgiven]
+
+
+def changed(document: dict[str, Any], **medians: float) -> dict[str, Any]:
+    """The same result with other medians of stages, in ms."""
+    other = copy.deepcopy(document)
+    for stage, ms in medians.items():
+        other["latency_ms"][stage]["p50"] = ms
+    return other
+
+
+def test_what_nobody_would_notice_is_no_regression(bundle: Bundle) -> None:
+    """A part that grew by a fifth of 1.5 ms failed a build whose search had become faster."""
+    before = changed(judge(bundle, measured()), total=3.0, text=1.5)
+    assert counted(before, changed(before, total=2.8, text=1.81)) == []
+    forgiven = regressions(before, changed(before, total=2.8, text=1.81), 1.2)
+    assert [(one.what, one.forgiven) for one in forgiven] == [
+        ("text tower, median", "no more than 0.5 ms")
+    ]
+    slow = changed(before, image=3.0)
+    assert counted(slow, changed(slow, image=3.49)) == []
+    assert counted(slow, changed(slow, image=3.61)) == ["image tower, median"]
+
+
+def test_a_part_counts_only_with_the_whole_search(bundle: Bundle) -> None:
+    before = changed(judge(bundle, measured()), total=5.0, text=1.5)
+    faster = changed(before, total=4.0, text=2.5)
+    assert counted(before, faster) == []
+    assert "as a whole is not worse" in regressions(before, faster, 1.2)[0].forgiven
+    assert counted(before, changed(before, total=7.0, text=2.5)) == [
+        "whole search, median",
+        "text tower, median",
+    ]
+    alone = changed(before, text=1.5)
+    del alone["latency_ms"]["total"]  # a cloud measures towers only
+    assert counted(alone, changed(alone, text=2.5)) == ["text tower, median"]
+
+
+def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> None:
+    quiet = judge(bundle, measured(total=2.5))
+    slower = changed(quiet, total=4.0)
+    assert counted(quiet, slower) == ["whole search, median"]
+    noisy = copy.deepcopy(slower)
+    runs = [[3.0] * 100, [6.0] * 100]  # two runs that do not agree
+    noisy["samples_ms"]["total"] = [ms for run in runs for ms in run]
+    assert counted(quiet, noisy) == []
+    assert "within the noise" in regressions(quiet, noisy, 1.2)[0].forgiven
+    assert counted(quiet, changed(noisy, total=9.0)) == ["whole search, median"]
 
 
 def test_regression_says_by_how_much(bundle: Bundle) -> None:
@@ -140,3 +191,10 @@ def test_results_with_nothing_in_common_do_not_pass_unnoticed(bundle: Bundle) ->
     document = judge(bundle, parity_of_an_emulator())
     with pytest.raises(BenchError, match="no time or memory"):
         regressions(document, document, 1.2)
+
+
+def test_a_file_that_names_no_schema_is_said_to_name_none(tmp_path: Path) -> None:
+    """A benchmark's summary, say."""
+    (tmp_path / "summary.json").write_text('{"search_p50_ms": {"median": 1.7}}')
+    with pytest.raises(BenchError, match=r"names no schema; this version reads 'mcad-bench/1'"):
+        load_documents([tmp_path / "summary.json"])

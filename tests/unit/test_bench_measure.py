@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mounts import run_on_disk
 
 from mcad_mobile.bench import measure
 from mcad_mobile.errors import BenchError
@@ -15,6 +18,7 @@ from mcad_mobile.versions import tool_versions
 
 ALLOCATE = """
 import sys
+from pathlib import Path
 data = bytearray(b"x") * (int(sys.argv[1]) << 20)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -105,3 +109,65 @@ def test_versions_name_only_what_is_installed() -> None:
     assert versions["numpy"] == np.__version__
     assert "mcad-mobile" in versions
     assert "no-such-package" not in versions
+
+
+def test_facts_are_told_where_there_is_no_proc() -> None:
+    """As on macOS: an empty folder is mounted over it."""
+    code = (
+        "import json; from mcad_mobile.bench import measure; "
+        "print(json.dumps([measure.device_facts(), measure.waited_s()]))"
+    )
+    done = run_on_disk(Path("/proc"), "size=64k", "-c", code)
+    facts, waited = json.loads(done.stdout)
+    assert waited is None
+    assert facts["cpu"] not in ("", "unknown")
+    assert facts["instruction_sets"] == []
+
+
+def test_a_system_that_does_not_tell_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load averages come from /proc in some C libraries, and have no place in others."""
+
+    def fails(*_: object) -> float:
+        raise OSError("Load averages are unobtainable")
+
+    monkeypatch.setattr(os, "getloadavg", fails)
+    monkeypatch.setattr(os, "sysconf", fails)
+    facts = measure.device_facts()
+    assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
+    monkeypatch.delattr(os, "getloadavg")
+    monkeypatch.setattr(os, "sysconf", lambda _: -1)
+    facts = measure.device_facts()
+    assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
+
+
+def test_waiting_for_a_core_is_seen() -> None:
+    """Two processes on one core: each waits for about half of the time."""
+    code = (
+        "import os, sys, time\n"
+        "from mcad_mobile.bench.measure import waited_s\n"
+        "os.sched_setaffinity(0, {int(sys.argv[1])})\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "started = time.perf_counter()\n"
+        "while time.process_time() < 1.0: pass\n"
+        "print(waited_s() / (time.perf_counter() - started))\n"
+    )
+    core = str(max(os.sched_getaffinity(0)))
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, core],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in pair:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in pair:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    shares = [float(process.communicate(timeout=60)[0]) for process in pair]
+    assert max(shares) > 0.2

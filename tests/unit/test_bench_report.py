@@ -14,6 +14,7 @@ from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.report import html, markdown
+from mcad_mobile.bench.report.compare import labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import Found, Result
@@ -85,7 +86,8 @@ def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
         },
         "samples_ms": {
             **{stage: [total / 4] * 200 for stage in stages},
-            "total": [total * (1 + n / 200) for n in range(200)],
+            # Each block of them spread alike: a measurement without noise.
+            "total": [total * (1 + n * 37 % 200 / 200) for n in range(200)],
         },
         "latency_ms": {
             **{stage: spread(total / 4) for stage in stages},
@@ -312,7 +314,7 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     assert "3.00 (1.50x)" in text
     assert "70.0 (1.09x)" in text
     assert "different sizes: 5,000, 100,000 photos" in text
-    assert "2. tiny" in text
+    assert "tiny, A <CPU> & more, 5,000 photos" in text
     assert "# Results side by side" in markdown(first, second)
     links = [a["href"] for t, a in Page(html(first, second)).tags if t == "a"]
     assert links == ["#result-1", "#result-2"]
@@ -346,3 +348,71 @@ def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
     assert search.startswith("Median search: tiny, A <CPU> & more 2.00 ms; tiny, Galaxy S24 not me")
     assert text.startswith("Median of the text tower: tiny, A <CPU> & more 0.50 ms")
     assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")
+
+
+def test_results_of_bundles_with_one_name_are_told_apart(bundle: Bundle) -> None:
+    """The same student exported twice for the same chip, measured on the same machine."""
+    old, new = (judge(bundle, measured()) for _ in range(2))
+    for document, day in ((old, 1), (new, 2)):
+        document["bundle"] = {**document["bundle"], "created": f"2026-11-0{day}T10:00:00+00:00"}
+    text = text_of(old, new)
+    for day in (1, 2):
+        assert f"tiny, exported 2026-11-0{day} 10:00:00" in text
+    float_rungs = copy.deepcopy(new)
+    for rung_used in float_rungs["runtime"].values():
+        rung_used["precision"] = "fp32"
+    assert labels([new, float_rungs]) == ["tiny, onnx int8", "tiny, onnx fp32"]
+    assert labels([new, new]) == ["1. tiny", "2. tiny"]
+
+
+def lines_and_texts(chart: str) -> tuple[list[list[float]], list[tuple[float, float]]]:
+    """Where the limit is drawn, as [x, y, ...] of each line, and where texts stand, [(x, y)]."""
+    lines = [
+        [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
+        for path, style in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', chart)
+        if "var(--limit)" in style
+    ]
+    texts = [
+        (float(x), float(y)) for x, y in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"', chart)
+    ]
+    return lines, texts
+
+
+def test_no_limit_is_drawn_through_a_label(bundle: Bundle) -> None:
+    """A slow machine: its limit lies where the names of the stages stand."""
+    slow = judge(bundle, measured(total=30.0))
+    charts = re.findall(r"<svg.*?</svg>", html(slow, slow), flags=re.DOTALL)
+    bars, _, _, latency, *_ = charts
+    for chart in (bars, latency):
+        lines, texts = lines_and_texts(chart)
+        assert lines and len(texts) > 2
+        for _, top, _, bottom in lines:
+            assert not [y for _, y in texts if min(top, bottom) + 1 < y < max(top, bottom)]
+
+
+def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> None:
+    for last in (99.0, 101.0, 103.0, 105.0):
+        found = measured(peak=last + 1)
+        found["memory_mib"]["steps"][-1] = {"step": "last", "pss": last, "rss": last + 5}
+        (chart, _) = re.findall(r"<svg.*?</svg>", html(judge(bundle, found)), flags=re.DOTALL)
+        ((_, limit, *_),) = lines_and_texts(chart)[0]
+        for text in (f"{last:.1f}", f"peak {last + 1:.1f}"):
+            at = re.search(rf' y="([\d.]+)"[^>]*>{re.escape(text)}<', chart)
+            assert at, text
+            baseline = float(at[1])
+            assert not baseline - 7 < limit < baseline + 0.5, (last, text)
+
+
+def test_a_busy_machine_is_told_beside_the_verdict(bundle: Bundle) -> None:
+    busy = measured(total=12.0)
+    busy["conditions"]["waited_share"] = 0.31
+    busy["device"]["load_average_1m"] = 3.2
+    for text in (text_of(judge(bundle, busy)), markdown(judge(bundle, busy))):
+        assert "Over the target for time. The machine was busy: 31 % of the time" in text
+        assert "a load average of 3.2 in the minute before" in text
+    busy["conditions"]["waited_share"] = 0.004
+    assert "busy" not in markdown(judge(bundle, busy))
+    del busy["conditions"]["waited_share"]  # a kernel or a runner that does not tell
+    assert "its load average was 3.2 on 2 cores" in markdown(judge(bundle, busy))
+    busy["device"]["load_average_1m"] = 0.3
+    assert "busy" not in markdown(judge(bundle, busy))

@@ -72,3 +72,8 @@ def test_a_folder_without_exactly_one_dataset_is_an_error(tmp_path, names):
         write(tmp_path, [], name)
     with pytest.raises(DataError, match=f"holds {len(names)} files"):
         load_captions(tmp_path, "train")
+
+
+def test_a_folder_that_is_not_there_is_not_said_to_be_empty(tmp_path):
+    with pytest.raises(DataError, match=r"^No folder at .*nothere\.\n"):
+        load_captions(tmp_path / "nothere", "train")

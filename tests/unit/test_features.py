@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from mcad_mobile.distill.features import FeatureCache, PhotoRows, photo_rows
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.partial import Partial, remove_partials
+from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.protocol import TextStates
+from mcad_mobile.distill.teachers.train import School
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.students.text_tower import TextConfig, TextTower
 
@@ -388,3 +391,31 @@ def test_photo_rows_without_extra_photos_need_none():
     rows = PhotoRows((np.eye(2, dtype=np.float16),), ())
     batch = Batch(np.array([1, 0]), np.zeros(2, np.intp), np.array([0]), 0)
     assert rows.of(batch).tolist() == [[0, 1], [1, 0]]
+
+
+def test_what_is_trained_on_other_views_is_trained_anew(cache, photos):
+    """The fusion sees as many views as its student does, which no recipe of teachers says."""
+    data = Dataset(
+        tuple(photos),
+        ("a", "b", "c"),
+        np.arange(3),
+        torch.zeros(3, 4, dtype=torch.int64),
+        torch.ones(3, 4),
+    )
+    school = School(data, TeacherRecipe(batch=2), cache, "fp32")
+
+    def train(views: int) -> int:
+        torch.manual_seed(0)
+        model, steps = torch.nn.Linear(1, 1), 0
+
+        def losses(loop, forward, batch):
+            nonlocal steps
+            steps += 1
+            return {"loss": forward(torch.from_numpy(batch.views).float()[:, None]).mean()}
+
+        order = replace(school.order(2, 0), views=Views(views, 0))
+        groups = [{"params": list(model.parameters()), "lr": 0.1}]
+        school.train("fusion", model, groups, order, 1, losses)
+        return steps
+
+    assert [train(views) for views in (6, 6, 2, 2)] == [1, 0, 1, 0]

@@ -134,3 +134,18 @@ def test_a_second_run_beside_the_first_is_refused_at_once_and_readers_are_not(
         first.kill()
     assert (first.returncode, out) == (0, "3\n")
     assert told(index(folder, bundle, "--index", str(directory)))["unchanged"] == 3
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_an_error(
+    tmp_path: Path, folder: Path, bundle: Path
+) -> None:
+    for number in range(2):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"no photo")
+    failed = index(tmp_path / "broken", bundle)
+    assert failed.returncode == 1
+    assert len(json.loads(failed.stdout)["skipped"]) == 2
+    assert f"None of the 2 photos in {tmp_path / 'broken'} could be read" in failed.stderr
+    shutil.copy(next(folder.iterdir()), tmp_path / "broken")
+    assert len(told(index(tmp_path / "broken", bundle))["skipped"]) == 2
+    assert told(index(tmp_path / "broken", bundle))["unchanged"] == 1

@@ -41,6 +41,12 @@ def test_an_unknown_chip_is_an_error_that_names_the_nearest():
         find_target("snapdragon-9-gen-3")
 
 
+def test_a_mistyped_family_is_among_the_nearest():
+    with pytest.raises(TargetError) as caught:
+        find_target("snapdragn")
+    assert caught.value.hint.startswith("The nearest are: snapdragon, snapdragon-8")
+
+
 def test_a_name_like_no_chip_is_pointed_to_the_list():
     with pytest.raises(TargetError, match="mcad-mobile targets"):
         find_target("??")

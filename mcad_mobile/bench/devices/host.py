@@ -12,7 +12,7 @@ from typing import Any
 
 import mcad_mobile
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Spec
-from mcad_mobile.bench.measure import device_facts
+from mcad_mobile.bench.measure import device_facts, memory
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
@@ -32,7 +32,9 @@ class HostDevice:
     cool_down_s: float = 0.0
 
     def check(self, bundle: Bundle) -> None:
-        """This computer is there, and a bundle's last rung runs anywhere."""
+        """This computer is there, and a bundle's last rung runs anywhere. BenchError where the
+        system does not tell the memory of a process."""
+        memory()
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """See Device.measure. The peak is that of the process that searches; indexing, which a

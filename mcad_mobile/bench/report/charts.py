@@ -34,6 +34,7 @@ _WIDTH_IN = 4.7  # at 72 units an inch: text keeps a readable size on a phone's 
 _FONT = 9.2
 _SMALL = 8.2
 _BINS = 90
+_LONGEST = 54  # characters above a bar, beside its figure
 
 
 def memory_chart(document: dict[str, Any]) -> str:
@@ -45,7 +46,9 @@ def memory_chart(document: dict[str, Any]) -> str:
     alternative = f"Memory in MiB, PSS from step to step: {told}; peak {peak:.1f}; limit {limit:g}."
     top = max(limit, peak, *rss) * 1.1
     edges = list(range(len(steps) + 1))
-    with _axes(3.4, alternative) as (axes, out):
+    height = 3.4
+    text = 1.2 * top * _FONT / (72 * height)  # how high a line of it is, in MiB
+    with _axes(height, alternative) as (axes, out):
         axes.set(xlim=(0, len(steps)), ylim=(-0.2 * top, top))
         axes.stairs(pss, edges, baseline=0, fill=True, color=_PALE)
         axes.stairs(pss, edges, baseline=0, color=_ACCENT, linewidth=1.8)
@@ -59,7 +62,7 @@ def memory_chart(document: dict[str, Any]) -> str:
             )
             axes.text(
                 middle,
-                step["pss"] - 0.02 * top,
+                _clear_below(step["pss"] - 0.02 * top, limit, text),
                 f"{step['pss']:.1f}",
                 color=_INK,
                 ha="center",
@@ -67,7 +70,8 @@ def memory_chart(document: dict[str, Any]) -> str:
             )
         axes.text(0.06, rss[0] + 0.015 * top, "RSS", color=_MUTED, fontsize=_SMALL, va="bottom")
         axes.plot([len(steps) - 0.96, len(steps)], [peak, peak], color=_INK, linewidth=2)
-        at = {"x": len(steps), "y": peak + 0.02 * top, "ha": "right", "va": "bottom"}
+        above = _clear_above(peak + 0.02 * top, (rss[-1], limit), text)
+        at = {"x": len(steps), "y": above, "ha": "right", "va": "bottom"}
         axes.text(s=f"peak {peak:.1f}", color=_INK, weight="bold", **at)
         _limit(axes, [0, len(steps)], [limit, limit])
         axes.text(0.06, limit - 0.015 * top, f"limit {limit:g} MiB", color=_LIMIT, va="top")
@@ -104,7 +108,8 @@ def latency_chart(document: dict[str, Any]) -> str:
             )
             axes.plot([tick, tick], [0, len(shown)], color=_LINE, linewidth=0.6, zorder=0)
         if limit:
-            _limit(axes, [limit, limit], [0, len(shown)])
+            for number in range(len(shown)):  # along the distributions, and not through their names
+                _limit(axes, [limit, limit], [number + 0.44, number + 1.0])
             axes.text(limit, -0.08, f"limit {limit:g} ms", color=_LIMIT, ha="center", va="bottom")
     return out[0]
 
@@ -143,15 +148,15 @@ class _Bar:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A chart of several results, with its title and what its bars are."""
+class Chart:
+    """A drawing, with its title and what its marks are."""
 
     title: str
     note: str
     svg: str
 
 
-def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Comparison]:
+def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
     """Median search (with a mark at p99) and peak memory of several results, as bars; where some
     were measured as towers alone, each tower's median, too. No chart of what none measured."""
     latencies = [document["latency_ms"] for document in documents]
@@ -167,18 +172,24 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Comparison]:
         taken = [latency.get(stage, {}) for latency in latencies]
         if any(taken):
             bars = [
-                _Bar(name, one.get("p50"), one.get("p99"), "{:.2f} ms")
+                _Bar(_shortened(name), one.get("p50"), one.get("p99"), "{:.2f} ms")
                 for name, one in zip(names, taken, strict=True)
             ]
-            charts.append(Comparison(title, "ms; mark at p99", _bars(bars, limit, "ms", title)))
+            charts.append(Chart(title, "ms; mark at p99", _bars(bars, limit, "ms", title)))
     peaks = [document["memory_mib"]["peak_pss"] for document in documents]
     if any(peaks):
         bars = [
-            _Bar(name, peak, None, "{:.1f} MiB") for name, peak in zip(names, peaks, strict=True)
+            _Bar(_shortened(name), peak, None, "{:.1f} MiB")
+            for name, peak in zip(names, peaks, strict=True)
         ]
         drawn = _bars(bars, targets["memory"]["limit_mib"], "MiB", "Peak memory")
-        charts.append(Comparison("Peak memory", "PSS, MiB", drawn))
+        charts.append(Chart("Peak memory", "PSS, MiB", drawn))
     return charts
+
+
+def _shortened(name: str) -> str:
+    """To what fits above a bar; names differ at their ends."""
+    return name if len(name) <= _LONGEST else f"\u2026{name[-_LONGEST + 1 :]}"
 
 
 def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> str:
@@ -205,10 +216,24 @@ def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> s
             if bar.mark is not None:
                 axes.plot([bar.mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
         if limit:
-            _limit(axes, [limit, limit], [0, len(bars)])
+            for number in range(len(bars)):  # along the bars, and not through their names
+                _limit(axes, [limit, limit], [number + 0.5, number + 0.9])
             told = f"limit {limit:g} {unit}"
             axes.text(limit, -0.1, told, color=_LIMIT, ha="center", va="bottom")
     return out[0]
+
+
+def _clear_below(y: float, limit: float, height: float) -> float:
+    """Where text that hangs from `y` does not cross a line at `limit`: there, or below the line."""
+    return y if not y - height <= limit <= y + 0.2 * height else limit - 0.2 * height
+
+
+def _clear_above(y: float, lines: Sequence[float], height: float) -> float:
+    """Where text that stands on `y` crosses none of the lines: there, or above one."""
+    for line in sorted(lines):
+        if y - 0.2 * height <= line <= y + height:
+            y = line + 0.2 * height
+    return y
 
 
 def _limit(axes: Any, x: Sequence[float], y: Sequence[float]) -> None:

@@ -21,14 +21,42 @@ HEAD = (
 
 
 def labels(documents: Sequence[dict[str, Any]]) -> list[str]:
-    """What to call each: the bundle's name, with the device where two are the same, or else with a
-    number."""
-    names = [document["bundle"]["name"] for document in documents]
-    devices = [f"{document['bundle']['name']}, {device_name(document)}" for document in documents]
-    for told in (names, devices):
+    """What to call each: the bundle's name and, where that is not enough, what else tells them
+    apart, in this order: device, towers, photos, when it was exported, when measured. A number
+    where nothing does."""
+    told = [str(document["bundle"]["name"]) for document in documents]
+    for tell in (device_name, _towers, _photos, _exported, _measured):
         if len(set(told)) == len(told):
             return told
-    return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
+        more = [tell(document) for document in documents]
+        if len(set(more)) > 1:
+            told = [", ".join(filter(None, pair)) for pair in zip(told, more, strict=True)]
+    if len(set(told)) == len(told):
+        return told
+    return [f"{number}. {name}" for number, name in enumerate(told, start=1)]
+
+
+def _towers(document: dict[str, Any]) -> str:
+    rungs = document["runtime"].values()
+    return " and ".join(dict.fromkeys(f"{rung['runtime']} {rung['precision']}" for rung in rungs))
+
+
+def _photos(document: dict[str, Any]) -> str:
+    photos = document["index"].get("photos")
+    return f"{photos:,} photos" if photos else ""
+
+
+def _exported(document: dict[str, Any]) -> str:
+    return f"exported {_moment(document['bundle']['created'])}"
+
+
+def _measured(document: dict[str, Any]) -> str:
+    return f"measured {_moment(document['created'])}"
+
+
+def _moment(written: str) -> str:
+    """ "2026-11-25T18:04:05+00:00" -> "2026-11-25 18:04:05"."""
+    return written[:19].replace("T", " ")
 
 
 def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:

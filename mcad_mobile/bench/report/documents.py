@@ -37,9 +37,10 @@ def load_documents(paths: Iterable[Path]) -> list[dict[str, Any]]:
 def _checked(path: Path, read: Any) -> dict[str, Any]:
     schema = read.get("schema") if isinstance(read, dict) else None
     if schema != RESULT_SCHEMA:
+        named = "names no schema" if schema is None else f"has schema {schema!r}"
         raise BenchError(
-            f"{path} has schema {schema!r}; this version reads {RESULT_SCHEMA!r}.",
-            "Give a file of `bench --json`.",
+            f"{path} {named}; this version reads {RESULT_SCHEMA!r}.",
+            "Give a file of `bench --json`; what summarizes several is none.",
         )
     missing = [name for name in _NEEDED if not isinstance(read.get(name), dict)]
     if missing:

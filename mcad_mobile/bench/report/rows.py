@@ -18,6 +18,7 @@ STAGE_NAMES = {
     "image": "Image tower",
 }
 NOT_MEASURED = "not measured"
+_BUSY_SHARE = 0.05
 _NBSP = "\u00a0"
 _STATUS = {"fail": "wrong vectors", "skip": "skipped"}
 
@@ -51,9 +52,25 @@ def judgement(document: dict[str, Any]) -> str:
     if None in verdicts.values():
         return "No verdict against the targets: a whole search was not measured here."
     failed = [name for name, passed in verdicts.items() if not passed]
-    if not failed:
-        return "Within both targets."
-    return f"Over the target for {' and '.join(failed)}."
+    said = f"Over the target for {' and '.join(failed)}." if failed else "Within both targets."
+    return f"{said} {busy(document)}".rstrip()
+
+
+def busy(document: dict[str, Any]) -> str:
+    """A sentence where something else ran beside what was timed, or "": other work on the cores
+    makes medians longer, and there is no telling by how much."""
+    waited = document["conditions"].get("waited_share")
+    if waited is not None:
+        if waited <= _BUSY_SHARE:
+            return ""
+        return (
+            f"The machine was busy: {100 * waited:.0f} % of the time went into waiting for a core, "
+            "so these times are too long."
+        )
+    load, cores = document["device"].get("load_average_1m"), document["device"].get("cores")
+    if load is None or not cores or load < cores:
+        return ""
+    return f"The machine was busy: its load average was {load:g} on {counted(cores, 'core')}."
 
 
 def circumstances(document: dict[str, Any]) -> str:
@@ -213,6 +230,9 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
         cores = ", ".join(map(str, how["pinned_cores"]))
         pinned = f"pinned to core {cores} of {device['cores']}" if cores else "not pinned to cores"
         rows.append(("Threads", f"{how['threads']}, {pinned}"))
+    load = _load(document)
+    if load:
+        rows.append(("Other work", load))
     capped = _capped(how)
     if capped:
         rows.append(("Clocks", f"held under their maximum from the start: {capped}"))
@@ -237,6 +257,15 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"AI Hub jobs, {name}", ids))
     rows.append(("Versions", ", ".join(f"{name} {v}" for name, v in document["tools"].items())))
     return rows
+
+
+def _load(document: dict[str, Any]) -> str:
+    load = document["device"].get("load_average_1m")
+    waited = document["conditions"].get("waited_share")
+    said = [] if load is None else [f"a load average of {load:g} in the minute before"]
+    if waited is not None:
+        said.append(f"{100 * waited:.1f} % of the searches' time went into waiting for a core")
+    return "; ".join(said)
 
 
 def _capped(how: dict[str, Any]) -> str:

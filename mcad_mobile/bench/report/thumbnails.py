@@ -1,13 +1,12 @@
-"""Searches and their first hits, as HTML with the photos inside it."""
+"""Searches and their first hits, with the photos as small JPEGs that a page holds itself."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.errors import MissingExtra, PhotoError
 from mcad_mobile.preprocess import open_photo
@@ -20,36 +19,38 @@ _SIDE = 220  # pixels: sharp at the 150 CSS pixels that a hit takes
 _JPEG_QUALITY = 72
 
 
-def hits_html(searches: Sequence[Found], photo_root: Path | None = None) -> str:
-    """Each query with its milliseconds and first six photos, small JPEGs as data URIs.
+def thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:
+    """Each query with its milliseconds and first six photos: names, scores, JPEGs in base64.
 
-    Relative paths are looked up below `photo_root`. A photo that cannot be read leaves its name.
+    Relative paths are looked up below `root`. A photo that cannot be read has a name alone.
     """
-    return "".join(_search(found, photo_root or Path()) for found in searches)
+    return [
+        {
+            "query": found.query,
+            "ms": f"{found.ms['total']:.1f}",
+            "hits": [
+                {
+                    "name": Path(result.path).name,
+                    "score": f"{result.score:.3f}",
+                    "jpeg": _jpeg(root / result.path),
+                }
+                for result in found.results[:_HITS]
+            ],
+        }
+        for found in searches
+    ]
 
 
-def _search(found: Found, root: Path) -> str:
-    hits = "".join(
-        f"<li>{_photo(root / result.path)}<small>{result.score:.3f}</small></li>"
-        for result in found.results[:_HITS]
-    )
-    return (
-        f'<div class="query"><h3>{escape(found.query)}<span>{found.ms["total"]:.1f} ms</span></h3>'
-        f'<ol class="hits">{hits}</ol></div>'
-    )
-
-
-def _photo(path: Path) -> str:
-    name = escape(path.name)
+def _jpeg(path: Path) -> str:
+    """In base64, or "" where there is no photo to read."""
     try:
         image = open_photo(path, at_least=_SIDE)
     except (PhotoError, MissingExtra):
-        return f'<div class="gone">{name}</div>'
+        return ""
     # Shown as a square: it is the shorter side that must have the pixels.
     scale = _SIDE / min(image.size)
     if scale < 1:
         image = image.resize((round(image.width * scale), round(image.height * scale)))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=_JPEG_QUALITY)
-    data = base64.b64encode(out.getvalue()).decode("ascii")
-    return f'<img alt="{name}" title="{name}" src="data:image/jpeg;base64,{data}">'
+    return base64.b64encode(out.getvalue()).decode("ascii")

@@ -65,7 +65,9 @@ class School:
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
             started.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        recipe = {**asdict(self.recipe), "members": None, "seed": order.seed}
+        # Of what says how a photo is drawn, the order that is trained in, and not the recipe.
+        drawn = {"seed": order.seed, "views": order.views.paired}
+        recipe = {**asdict(self.recipe), "members": None, **drawn}
         speed = [epochs, *(group["lr"] for group in groups)]
         parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -1,0 +1,66 @@
+"""Locks on files: who is writing, told by the kernel. A process that is killed holds nothing.
+
+`flock` is of Linux and macOS. Elsewhere everything can be imported, and what would need a lock is
+refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from mcad_mobile.errors import PlatformError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def check_platform() -> None:
+    """PlatformError on a system without the file locks that writers rely on."""
+    if fcntl is None:
+        raise PlatformError(
+            f"mcad-mobile runs on Linux and macOS; this is {os.name!r}, which has no flock.",
+            "On Windows, run it in WSL (the Windows Subsystem for Linux).",
+        )
+
+
+def lock(file: IO[Any], *, wait: bool = True) -> bool:
+    """Lock an open file for this process alone, until it is closed; say whether it could be: not
+    where another has it and `wait` is False. PlatformError where there are no such locks."""
+    check_platform()
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_still(path: Path, file: IO[Any]) -> bool:
+    """Whether `file` is what lies at `path`, and not one that was renamed or removed since."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Be the only one in this block, of all processes that name the same lock file `path`; wait
+    for whoever is in it. The file is there while somebody is."""
+    check_platform()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("ab") as file:
+            lock(file)
+            if not is_still(path, file):
+                continue  # while this waited, another was done with it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
