@@ -13,6 +13,7 @@ from typing import Any
 
 from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.errors import AiHubError, AiHubRefused, require
+from mcad_mobile.typed import Record, Word, decode
 
 Progress = Callable[[str], None]
 SCHEMA = "mcad-aihub-jobs/2"
@@ -48,6 +49,11 @@ class Job:
         return _digest(self.compile_key().encode(), self.data_key().encode(), b"profile")
 
 
+class _OnDisk(Record, frozen=True):
+    schema: str
+    clouds: dict[str, dict[str, Word]]
+
+
 class Ledger:
     """A file of what was submitted to each cloud: its URL -> key of the content -> AI Hub's id. A
     command that was interrupted, or met a quota, goes on from it."""
@@ -56,16 +62,10 @@ class Ledger:
         self.path = path
         self._clouds: dict[str, dict[str, str]] = {}
         if path.is_file():
-            try:
-                read = json.loads(path.read_text("utf-8"))
-                if read["schema"] != SCHEMA:
-                    raise ValueError(read["schema"])
-                self._clouds = {url: dict(ids) for url, ids in read["clouds"].items()}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise AiHubError(
-                    f"{path} is no list of AI Hub jobs that this version reads: {error}.",
-                    "Remove it; the jobs will be submitted again.",
-                ) from error
+            what = f"{path} is no list of AI Hub jobs that this version reads: it"
+            hint = "Remove it; the jobs will be submitted again."
+            read = decode(path.read_bytes(), _OnDisk, what, AiHubError, hint, schema=SCHEMA)
+            self._clouds = read.clouds
         self._ids = self._clouds.setdefault(api_url, {})
         self._seen: set[str] = set()
 

@@ -133,7 +133,7 @@ def _document(bundle: Bundle) -> dict[str, Any]:
             "cosine_mean": rung.parity.cosine_mean,
             "cosine_min": rung.parity.cosine_min,
         }
-    return {"bundle": str(bundle.directory), "target": bundle.target["id"], "towers": towers}
+    return {"bundle": str(bundle.directory), "target": bundle.target.id, "towers": towers}
 
 
 def _print(bundle: Bundle) -> None:
@@ -154,7 +154,7 @@ def _print(bundle: Bundle) -> None:
             )
             notes.update(dict.fromkeys(rung.notes))
     print_table(
-        f"{bundle.directory} for {bundle.target['id']} ({bundle.target['chip']})",
+        f"{bundle.directory} for {bundle.target['id']} ({bundle.target.chip})",
         ["tower", "runs as", "size", "nodes on NPU", "cosine to float", "worst"],
         rows,
     )

@@ -7,12 +7,12 @@ import copy
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from mcad_mobile.bundle import TensorSpec

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import nn
 
@@ -21,7 +22,9 @@ from mcad_mobile.bundle import (
     FileRecord,
     Golden,
     Rung,
+    StudentFacts,
     TableRecord,
+    TargetFacts,
     TensorSpec,
     Tower,
     TowerName,
@@ -41,6 +44,7 @@ from mcad_mobile.versions import tool_versions
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16
 TABLE = "token_table.bin"
+TOKENIZER = "tokenizer.bin"
 _TOOLS = (
     "torch",
     "onnx",
@@ -88,7 +92,12 @@ def export(
     calibrate, held_out = load_samples(student, calibration, samples)
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(
+            f"{out} cannot be made: {error}.", "Give --out a folder that you may write to."
+        ) from error
     try:
         table = _write_table(student, partial)
         written = _write(student, target, partial, calibrate, held_out, table, cloud, progress)
@@ -150,26 +159,26 @@ def _write(
                 done += 1
             towers[name] = Tower(tuple(rungs), golden)
     tokenizer, file = student.tokenizer_file()
-    (directory / tokenizer.file).write_bytes(file)
+    (directory / TOKENIZER).write_bytes(file)
     photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
     bundle = Bundle(
         directory=directory,
         name=f"{student.name}-{target.id}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        student={
-            "name": student.name,
-            "source": student.source.weights,
-            "preprocess": student.source.preprocess,
-            "licence": student.source.licence or "not told",
-            "sha256": student.sha256(),
-        },
-        target={"id": target.id, "chip": target.chip, "npu": target.npu},
+        student=StudentFacts(
+            name=student.name,
+            sha256=student.sha256(),
+            source=student.source.weights,
+            preprocess=student.source.preprocess,
+            licence=student.source.licence or "not told",
+        ),
+        target=TargetFacts(target.id, target.chip, target.npu),
         dim=student.dim,
         image=towers["image"],
         text=towers["text"],
         preprocess=student.preprocess,
         tokenizer=tokenizer,
-        tokenizer_file=FileRecord.of(directory, directory / tokenizer.file),
+        tokenizer_file=FileRecord.of(directory, directory / TOKENIZER),
         token_table=TableRecord(
             FileRecord.of(directory, directory / TABLE), *student.token_table.shape
         ),
@@ -304,6 +313,11 @@ def _replace(out: Path, made: Path) -> None:
 
 
 def _check_out(out: Path) -> None:
+    file = next((folder for folder in out.absolute().parents if folder.is_file()), None)
+    if file is not None:
+        raise ExportError(
+            f"{out} cannot be made: {file} is a file.", "Give --out a folder, new or a bundle."
+        )
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
         raise ExportError(
             f"{out} exists and is not a bundle: it would be overwritten.",

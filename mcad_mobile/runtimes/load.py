@@ -56,7 +56,7 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:
     if rung.runtime == "qnn":
         from mcad_mobile.runtimes.qnn import QnnTower
 
-        target = find_target(bundle.target["id"])
+        target = find_target(bundle.target.id)
         assert target.soc_model is not None and target.htp_arch is not None
         return QnnTower(path, target.soc_model, target.htp_arch)
     raise RuntimeUnavailable(

@@ -4,12 +4,12 @@ behind."""
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from adbd import VENV, Adbd, adbd
+from msgspec.structs import replace
 from phones import APP_PROCESS, as_board, as_phone, quick, use
 from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 

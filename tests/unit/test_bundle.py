@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import MANIFEST, Bundle

@@ -33,7 +33,7 @@ def bundle_section(bundle: Bundle) -> str:
             notes += rung.notes
     facts = [
         ("Target", " ".join(f"{value}" for value in bundle.target.values())),
-        ("Student", f"{bundle.student.get('name', '')}, {bundle.dim} dimensions"),
+        ("Student", f"{bundle.student.name}, {bundle.dim} dimensions"),
         ("Exported", f"{bundle.created}, {', '.join(f'{n} {v}' for n, v in bundle.tools.items())}"),
     ]
     listed = "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(notes))

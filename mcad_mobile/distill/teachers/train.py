@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ class School:
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
             started.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        recipe = {**asdict(self.recipe), "members": None, "seed": order.seed}
+        recipe = {**msgspec.structs.asdict(self.recipe), "members": None, "seed": order.seed}
         speed = [epochs, *(group["lr"] for group in groups)]
         parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
