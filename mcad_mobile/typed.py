@@ -119,8 +119,10 @@ def _told(message: str, document: object, kind: Any) -> str:
     there = f"has {value} in {place}" if place else f"holds {value}"
     if said.startswith("Invalid enum value"):
         return f"{there}, which this version does not know"
-    if not said.startswith("Expected ") or tail.startswith("key in"):
+    if "out of range" in said or tail.startswith("key in"):
         return f"{there}: {said}"
+    if not said.startswith("Expected "):  # what a type of ours says of its fields together
+        return f"cannot be right{f' in {place}' if place else ''}: {said}"
     wanted = said.removeprefix("Expected ").partition(", got ")[0]
     wanted = re.sub(r"`([^`]+)`", lambda kinds: _in_words(kinds[1]), wanted)
     return f"{there}, where {wanted} belongs"

@@ -278,3 +278,7 @@ class BenchDocument(Record, frozen=True):
                     )
         if self.indexing.unsupported is UNSET and self.memory_mib.indexing is UNSET:
             raise ValueError("indexing was measured, and memory_mib lacks indexing")
+        if self.conditions.pinned_cores and self.device.cores is UNSET:
+            raise ValueError("threads were pinned, and device lacks cores")
+        if self.device.memory_available_mib and self.device.memory_mib is UNSET:
+            raise ValueError("device tells memory_available_mib, and lacks memory_mib")

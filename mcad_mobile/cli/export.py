@@ -154,7 +154,7 @@ def _print(bundle: Bundle) -> None:
             )
             notes.update(dict.fromkeys(rung.notes))
     print_table(
-        f"{bundle.directory} for {bundle.target['id']} ({bundle.target.chip})",
+        f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
         ["tower", "runs as", "size", "nodes on NPU", "cosine to float", "worst"],
         rows,
     )

@@ -66,7 +66,7 @@ class Table:
     def __init__(self, data: bytes | mmap.mmap, where: str) -> None:
         self.data = data
         self.starts: dict[str, int] = {}  # where in `data` each array begins
-        self._arrays: dict[str, memoryview] = {}
+        self._arrays: dict[str, Any] = {}
         what = f"{where} is no tokenizer of ours: it"
         if data[: len(MAGIC)] != MAGIC or len(data) < _START:
             raise BundleError(f"{what} does not start with {MAGIC.decode()}.", EXPORT_AGAIN)
@@ -92,7 +92,8 @@ class Table:
 
     def array(self, name: str) -> memoryview:
         """One array by its name; an empty one if the file has none of that name."""
-        return self._arrays.get(name, memoryview(b""))
+        found: memoryview = self._arrays.get(name, memoryview(b""))
+        return found
 
 
 class Strings:

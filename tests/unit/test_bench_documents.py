@@ -53,17 +53,18 @@ def test_what_is_missing_in_a_result_is_named_with_its_file(bundle: Bundle, tmp_
         try:
             markdown(*load_documents([path]))
         except BenchError as error:
-            field = ".".join(map(str, place))
-            assert f"{path} lacks {field}" in str(error) or "schema" in str(error)
-            named.add(field)
+            field = "".join(f"[{n}]" if isinstance(n, int) else f".{n}" for n in place)[1:]
+            assert str(path) in str(error)
+            if f"{path} lacks {field}." in str(error):
+                named.add(field)
     assert {
         "device",
         "device.cpu",
         "targets.search.limit_ms",
-        "memory_mib.steps.1.pss",
+        "memory_mib.steps[1].pss",
         "latency_ms.total.p90",
-        "ladder.text.0.cosine_min",
-        "conditions.repeats.0.counted",
+        "ladder.text[0].cosine_min",
+        "conditions.repeats[0].counted",
     } <= named
 
 
@@ -86,7 +87,7 @@ def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: 
     for name, said in (
         ("other.json", "mcad-bundle/1"),
         ("broken.json", "cannot be read"),
-        ("short.json", "lacks bundle"),
+        ("short.json", "lacks created"),
         ("gone.json", "does not exist"),
     ):
         with pytest.raises(BenchError, match=said):
