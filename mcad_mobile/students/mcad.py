@@ -25,6 +25,7 @@ from mcad_mobile.students.row_tower import RowTower
 from mcad_mobile.students.text_tower import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.wordpiece import (
     WordPieceConfig,
+    vocabulary,
     wordpiece_file,
     wordpiece_tokenizer,
 )
@@ -196,6 +197,13 @@ class McadStudent(nn.Module):
                 f"The student in {directory} is damaged: {error}.",
                 f"Restore {WEIGHTS} and {config.tokenizer.file}, or train it again.",
             ) from error
+        tokens = len(vocabulary(config.tokenizer, directory))
+        if tokens > config.text.vocab:
+            raise StudentError(
+                f"The student in {directory} is damaged: {config.tokenizer.file} has {tokens} "
+                f"tokens, and the text tower {config.text.vocab}.",
+                f"Restore {config.tokenizer.file}.",
+            )
         return student.eval()
 
     def sha256(self) -> str:

@@ -40,10 +40,15 @@ def wordpiece_tokenizer(config: WordPieceConfig, directory: Path) -> Tokenizer:
     return Tokenizer(*wordpiece_file(config, directory))
 
 
-def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
-    """The same as Hugging Face's tokenizer.json; the vocabulary has one token a line."""
+def vocabulary(config: WordPieceConfig, directory: Path) -> dict[str, int]:
+    """Ids by token: the numbers of their lines."""
     lines = (directory / config.file).read_text("utf-8").split("\n")
-    vocab = {line: number for number, line in enumerate(lines) if line}
+    return {line: number for number, line in enumerate(lines) if line}
+
+
+def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
+    """The same as Hugging Face's tokenizer.json."""
+    vocab = vocabulary(config, directory)
     frame = [
         {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
         {"Sequence": {"id": "A", "type_id": 0}},

@@ -32,7 +32,12 @@ def bundle_section(bundle: Bundle) -> str:
             rows.append(f"<tr>{cells(row, numbers_from=3)}</tr>")
             notes += rung.notes
     facts = [
-        ("Target", " ".join(f"{value}" for value in (bundle.target.id, bundle.target.chip, bundle.target.npu))),
+        (
+            "Target",
+            " ".join(
+                f"{value}" for value in (bundle.target.id, bundle.target.chip, bundle.target.npu)
+            ),
+        ),
         ("Student", f"{bundle.student.name}, {bundle.dim} dimensions"),
         ("Exported", f"{bundle.created}, {', '.join(f'{n} {v}' for n, v in bundle.tools.items())}"),
     ]
