@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zlib
@@ -122,6 +121,8 @@ def read_manifest(directory: Path) -> Manifest:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
+    import json  # who only searches does not write
+
     document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
     blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
+import msgspec
+
 from mcad_mobile.errors import TargetError
+from mcad_mobile.typed import Record, Size, Word
 
 Family = Literal["cpu", "snapdragon", "dimensity"]
 Runtime = Literal["qnn", "litert", "onnx"]
@@ -40,21 +43,20 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Record, frozen=True):
     """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
     chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only."""
 
-    id: str
-    vendor: str
-    chip: str
-    names: tuple[str, ...]
-    npu: str
+    id: Word
+    vendor: Word
+    chip: Word
+    names: tuple[Word, ...]
+    npu: Word
     family: Family
-    platform: str | None = None
-    soc_model: int | None = None
-    htp_arch: int | None = None
-    vtcm_mb: int | None = None
+    platform: Word | None = None
+    soc_model: Size | None = None
+    htp_arch: Size | None = None
+    vtcm_mb: Size | None = None
 
     @property
     def ladder(self) -> tuple[RungPlan, ...]:
@@ -75,11 +77,7 @@ class Target:
 
 def all_targets() -> list[Target]:
     """Every chip of the table, in its order."""
-    return [
-        Target(id=name, **{**facts, "names": tuple(facts["names"])})
-        for name, facts in _table().items()
-        if name != "defaults"
-    ]
+    return [*_table()[0]]
 
 
 def find_target(name: str) -> Target:
@@ -89,7 +87,7 @@ def find_target(name: str) -> Target:
     for target in all_targets():
         for spelling in (target.id, target.chip, *target.names):
             spellings[_plain(spelling)] = target
-    for family, default in _table()["defaults"].items():
+    for family, default in _table()[1].items():
         spellings[family] = spellings[_plain(default)]
     found = spellings.get(_plain(name))
     if found is not None:
@@ -105,6 +103,10 @@ def _plain(name: str) -> str:
 
 
 @functools.cache
-def _table() -> dict[str, Any]:
+def _table() -> tuple[tuple[Target, ...], dict[Family, str]]:
+    """The chips, and the default of each family."""
     text = resources.files("mcad_mobile.targets").joinpath("socs.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    chips = tomllib.loads(text)
+    defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
+    targets = ({"id": name, **facts} for name, facts in chips.items())
+    return tuple(msgspec.convert(one, Target) for one in targets), defaults

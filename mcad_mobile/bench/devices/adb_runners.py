@@ -125,7 +125,7 @@ def _python(shell: AdbShell) -> str:
 
 
 def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> None:
-    modules = {"numpy": "numpy", "PIL": "pillow"}
+    modules = {"numpy": "numpy", "msgspec": "msgspec", "PIL": "pillow"}
     engines = {
         "onnx": ("onnxruntime", "onnxruntime"),
         "litert": ("ai_edge_litert", "ai-edge-litert"),
