@@ -95,7 +95,8 @@ def _check_schema(
             f"{where} has schema {found!r}, of a newer mcad-mobile; this version reads {schema!r}.",
             "Update mcad-mobile: pip install --upgrade mcad-mobile.",
         )
-    raise error(f"{where} has schema {_short(found)}; this version reads {schema!r}.", hint)
+    named = "names no schema" if found is None else f"has schema {_short(found)}"
+    raise error(f"{where} {named}; this version reads {schema!r}.", hint)
 
 
 def _told(message: str, document: object, kind: Any) -> str:

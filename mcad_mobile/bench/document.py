@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from mcad_mobile.bundle import StudentFacts, TargetFacts
 from mcad_mobile.bundle_records import Cosine, Dim
-from mcad_mobile.typed import Bytes, Count, Record, Size
+from mcad_mobile.typed import Bytes, Count, NotNegative, Record, Size
 
 # Far beyond any device; a chart has to hold it.
 Ms = Annotated[float, Meta(ge=0, le=1e9)]
@@ -56,12 +56,12 @@ class DeviceFacts(Record, frozen=True):
     core_max_mhz: dict[str, Count] | UnsetType = UNSET
     arch: str | UnsetType = UNSET
     abi: str | UnsetType = UNSET
-    memory_mib: Count | UnsetType = UNSET
+    memory_mib: Count | None | UnsetType = UNSET
     memory_available_mib: Count | UnsetType = UNSET
     kernel: str | UnsetType = UNSET
     build: str | UnsetType = UNSET
     python: str | UnsetType = UNSET
-    load_average_1m: MiB | UnsetType = UNSET
+    load_average_1m: NotNegative | None | UnsetType = UNSET
     pushed_files: Count | UnsetType = UNSET
 
 
@@ -93,6 +93,7 @@ class Conditions(Record, frozen=True):
     results_per_search: Size | UnsetType = UNSET
     page_cache: str | UnsetType = UNSET
     iterations: Iterations | UnsetType = UNSET
+    waited_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     repeats: list[RepeatFacts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -280,5 +281,5 @@ class BenchDocument(Record, frozen=True):
             raise ValueError("indexing was measured, and memory_mib lacks indexing")
         if self.conditions.pinned_cores and self.device.cores is UNSET:
             raise ValueError("threads were pinned, and device lacks cores")
-        if self.device.memory_available_mib and self.device.memory_mib is UNSET:
+        if self.device.memory_available_mib and not self.device.memory_mib:
             raise ValueError("device tells memory_available_mib, and lacks memory_mib")

@@ -87,7 +87,8 @@ def test_a_path_that_leaves_the_directory_is_refused(bundle, path):
 @pytest.mark.parametrize("schema", ["mcad-bundle/1", None, "other", 2, "mcad-bundle/x"])
 def test_an_older_or_foreign_schema_is_to_be_exported_again(bundle, schema):
     edit(bundle, lambda data: data.update(schema=schema))
-    with pytest.raises(BundleError, match=rf"schema {schema!r}; .*'mcad-bundle/2'") as caught:
+    named = "names no schema" if schema is None else f"has schema {schema!r}"
+    with pytest.raises(BundleError, match=rf"{named}; .*'mcad-bundle/2'") as caught:
         Bundle.load(bundle.directory)
     assert "mcad-mobile export" in caught.value.hint
 
