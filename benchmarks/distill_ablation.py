@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from distill_rows import ROWS, Row, exported_row, teacher_rows
+from msgspec.structs import asdict, replace
 from rich.console import Console
 from rich.table import Table
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from msgspec import structs
 
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Views, dataset
@@ -121,7 +122,7 @@ def exported_row(
     student: Path, test: list[CaptionedPhoto], out: Path, progress: Progress
 ) -> Retrieval:
     """Recall of a student's LiteRT towers with 8-bit weights and activations, on this CPU."""
-    chip = asdict(find_target("dimensity-9300"))
+    chip = structs.asdict(find_target("dimensity-9300"))
     order = Order(AllEightBits(**chip), out)
     (made,) = export(load_student(str(student)), [order], allow_low_parity=True, progress=progress)
     engine = SearchEngine(made.bundle, runtime="litert")

@@ -117,7 +117,7 @@ def described(bundle: Bundle) -> dict[str, Any]:
             "cosine_min": round(rung.parity.cosine_min, 4),
             "notes": list(rung.notes),
         }
-    return {"chip": bundle.target["chip"], "towers": towers}
+    return {"chip": bundle.target.chip, "towers": towers}
 
 
 def peak_rss_mib() -> float:

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.progress import track
 
@@ -111,7 +112,7 @@ def main() -> None:
     document = {
         "schema": "mcad-no-match/1",
         "date": time.strftime("%Y-%m-%d"),
-        "student": engine.bundle.student,
+        "student": msgspec.structs.asdict(engine.bundle.student),
         "captions_with_photo": len(texts),
         "captions_without": len(absent_texts),
         "fit": {"margin": round(float(constant), 4), "margin_per_log_n": round(float(slope), 4)},

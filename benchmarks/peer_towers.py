@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import nn
 
 from mcad_mobile.bundle import TOWERS, Bundle, TensorSpec, TowerName
@@ -90,7 +91,7 @@ def _litert(
     rows = []
     for precision, file in (("fp32", floats), ("int8", integers)):
         inputs, stored = stored_specs(file, specs, output)
-        told = [asdict(spec) for spec in (*inputs, stored)]
+        told = [structs.asdict(spec) for spec in (*inputs, stored)]
         rows.append(
             Row(runtime="litert", precision=precision, file=str(file), specs=told, **common)
         )

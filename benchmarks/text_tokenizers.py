@@ -102,7 +102,7 @@ def _loaded(way: str, path: Path) -> Any:
     if way == "ours":
         from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
 
-        return Tokenizer(TokenizerSpec(path.name, LENGTH, 0), path.parent)
+        return Tokenizer(TokenizerSpec(LENGTH, 0), path)
     from tokenizers import Tokenizer as Library
 
     if path.suffix == ".json":

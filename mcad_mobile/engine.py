@@ -21,6 +21,7 @@ from mcad_mobile.text.rows import TokenTable
 from mcad_mobile.tokenize import Tokenizer, Tokens
 
 if TYPE_CHECKING:
+    from mcad_mobile.preprocess import Preprocess
     from mcad_mobile.sync import Synced
 
 
@@ -70,9 +71,13 @@ class SearchEngine:
         self._fastest = fastest
         self._warn = warn
 
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.bundle.preprocess
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.bundle.tokenizer, self.bundle.directory)
+        return Tokenizer(self.bundle.tokenizer, self.bundle.path(self.bundle.tokenizer_file))
 
     @cached_property
     def token_table(self) -> TokenTable:
@@ -110,7 +115,7 @@ class SearchEngine:
 
     def embed_photo(self, path: Path) -> NDArray[np.float32]:
         """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
-        return self.embed_pixels(self.bundle.preprocess(path))
+        return self.embed_pixels(self.preprocess(path))
 
     def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Preprocessed pixels [3, S, S] float32 -> [dim] float32 of unit length."""
@@ -232,8 +237,8 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     return PhotoIndex.create(
         directory,
         dim=bundle.dim,
-        student=bundle.student["name"],
-        student_sha256=bundle.student["sha256"],
+        student=bundle.student.name,
+        student_sha256=bundle.student.sha256,
     )
 
 
@@ -241,5 +246,5 @@ def open_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     """An index as of its last commit. PhotoIndexError if it is missing or damaged, or was built
     by another student than the bundle's."""
     index = PhotoIndex.open(directory)
-    index.check_student(bundle.student["sha256"], bundle.dim)
+    index.check_student(bundle.student.sha256, bundle.dim)
     return index

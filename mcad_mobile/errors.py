@@ -109,11 +109,19 @@ class DeviceLost(BenchError):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise MissingExtra naming the pip command of the extra that has it."""
+    """Import `module`, or raise MissingExtra naming the pip command of the extra that has it. One
+    that is there and does not load (a library that it lacks, another version's remains) may raise
+    anything."""
+    install = f"pip install 'mcad-mobile[{extra}]'"
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            f"{module} could not be imported ({error}).",
-            f"Install it with: pip install 'mcad-mobile[{extra}]'",
+            f"{module} could not be imported ({error}).", f"Install it with: {install}"
+        ) from error
+    except Exception as error:
+        package = module.partition(".")[0]
+        raise MissingExtra(
+            f"{module} is installed and does not load ({type(error).__name__}: {error}).",
+            f"Install it anew: pip uninstall {package}, then {install}",
         ) from error

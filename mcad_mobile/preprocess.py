@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import MissingExtra, PhotoError
+from mcad_mobile.typed import Positive, Record
 
 # Pillow is imported where a photo is decoded: a process that only searches has no use for it.
 if TYPE_CHECKING:
@@ -22,9 +24,11 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
 _MOST_PIXELS = 80_000_000
 _HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 
+Side = Annotated[int, Meta(ge=1, le=4096)]  # pixels
+Level = Annotated[int, Meta(ge=0, le=255)]
 
-@dataclass(frozen=True)
-class Preprocess:
+
+class Preprocess(Record, frozen=True):
     """How a photo becomes a tower's input.
 
     `resize` is "squash" (the whole photo, both sides to `resize_to`: nothing at the edges is lost
@@ -37,27 +41,24 @@ class Preprocess:
     number of pixels is left over: "floor" as transformers does, "round" as torchvision (to even).
     """
 
-    size: int
+    size: Side
     resize: Literal["squash", "shortest", "longest"]
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resize_to: int | None = None
+    std: tuple[Positive, Positive, Positive]
+    resize_to: Side | None = None
     centre: Literal["floor", "round"] = "floor"
-    fill: tuple[int, int, int] = (0, 0, 0)
+    fill: tuple[Level, Level, Level] = (0, 0, 0)
 
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Preprocess:
-        colours: dict[str, Any] = {
-            name: tuple(data[name]) for name in ("mean", "std", "fill") if name in data
-        }
-        return Preprocess(**(data | colours))
+    def __post_init__(self) -> None:
+        if self.resize_to is not None and self.resize_to < self.size:
+            raise ValueError(f"resize_to is {self.resize_to}, less than the size, {self.size}")
 
     def to_json(self) -> dict[str, Any]:
         """Fields that are at their defaults are left out."""
         return {
             field.name: getattr(self, field.name)
-            for field in fields(self)
+            for field in msgspec.structs.fields(self)
             if getattr(self, field.name) != field.default
         }
 

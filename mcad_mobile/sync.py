@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,7 @@ from mcad_mobile.folder import (
     walk,
 )
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.preprocess import PHOTO_SUFFIXES
-
-if TYPE_CHECKING:
-    from mcad_mobile.engine import SearchEngine
+from mcad_mobile.preprocess import PHOTO_SUFFIXES, Preprocess
 
 Progress = Callable[[int, int], None]
 Stamp = tuple[int, int]
@@ -41,6 +38,25 @@ Stamp = tuple[int, int]
 _COMMIT_PHOTOS = 1000
 _COMMIT_S = 20.0
 _LOOKUP = 1024
+
+
+class Embedder(Protocol):
+    """What makes photos into embeddings: a SearchEngine."""
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+    @property
+    def threads(self) -> int:
+        """On which photos are decoded."""
+        ...
+
+    @property
+    def image_rung(self) -> Any:
+        """Loaded when it is asked for; as text, a rung and whose arithmetic runs it."""
+        ...
+
+    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
 @dataclass
@@ -57,7 +73,7 @@ class Synced:
 
 
 def sync_folder(
-    engine: SearchEngine,
+    embedder: Embedder,
     index: PhotoIndex,
     folder: Path,
     progress: Progress = lambda done, total: None,
@@ -103,14 +119,14 @@ def sync_folder(
         moved = _settle_gone(index, work, gone, result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in moved)
-        _embed_all(engine, index, todo, result, lambda done: progress(done, total))
+        _embed_all(embedder, index, todo, result, lambda done: progress(done, total))
         if drop_gone:
             result.removed += prune(index)
     return result
 
 
 def add_photos(
-    engine: SearchEngine,
+    embedder: Embedder,
     index: PhotoIndex,
     photos: Sequence[Path],
     progress: Progress = lambda done, total: None,
@@ -126,7 +142,7 @@ def add_photos(
                 result.unchanged += 1
             else:
                 todo.append((str(photo), known))
-        _embed_all(engine, index, todo, result, lambda done: progress(done, len(photos)))
+        _embed_all(embedder, index, todo, result, lambda done: progress(done, len(photos)))
     return result
 
 
@@ -208,14 +224,14 @@ class _Read:
     why: str = ""
 
 
-def _read(engine: SearchEngine, path: str, known: Stamp | None) -> _Read:
+def _read(embedder: Embedder, path: str, known: Stamp | None) -> _Read:
     held = known is not None
     try:
         stat = stat_stamp(os.stat(path))  # noqa: PTH116  a path of any bytes
         stamp = (stat, content_stamp(path))
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
             return _Read(path, held, stamp, same=True)
-        return _Read(path, held, stamp, engine.bundle.preprocess(Path(path)))
+        return _Read(path, held, stamp, embedder.preprocess(Path(path)))
     except (PhotoError, MissingExtra) as error:
         return _Read(path, held, why=str(error))
     except (OSError, ValueError) as error:
@@ -223,24 +239,24 @@ def _read(engine: SearchEngine, path: str, known: Stamp | None) -> _Read:
 
 
 def _embed_all(
-    engine: SearchEngine,
+    embedder: Embedder,
     index: PhotoIndex,
     work: Iterable[tuple[str, Stamp | None]],
     result: Synced,
     progress: Callable[[int], None],
 ) -> None:
-    """Decode on as many threads as the engine has, embed here, commit now and then."""
+    """Decode on as many threads as the embedder has, embed here, commit now and then."""
     done = result.unchanged + result.moved
     progress(done)
     batch = _Batch(index, result)
     try:
-        for read in _read_ahead(engine, work):
+        for read in _read_ahead(embedder, work):
             if read.why:
                 result.skipped.append(Skipped(read.path, read.why))
             elif read.pixels is None:
                 batch.touch(read)
             else:
-                batch.add(read, engine.embed_pixels(read.pixels), str(engine.image_rung))
+                batch.add(read, embedder.embed_pixels(read.pixels), str(embedder.image_rung))
             done += 1
             progress(done)
     finally:
@@ -248,14 +264,14 @@ def _embed_all(
         batch.commit()
 
 
-def _read_ahead(engine: SearchEngine, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Read]:
-    _ = engine.image_tower  # a runtime that is missing is an error, not a photo to skip
+def _read_ahead(embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Read]:
+    _ = embedder.image_rung  # a runtime that is missing is an error, not a photo to skip
     waiting: deque[Future[_Read]] = deque()
-    with ThreadPoolExecutor(engine.threads) as pool:
+    with ThreadPoolExecutor(embedder.threads) as pool:
         try:
             for path, known in work:
-                waiting.append(pool.submit(_read, engine, path, known))
-                if len(waiting) >= 2 * engine.threads + 1:
+                waiting.append(pool.submit(_read, embedder, path, known))
+                if len(waiting) >= 2 * embedder.threads + 1:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from mcad_mobile.errors import QueryError
+from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.text.encode import Encoder
-from mcad_mobile.text.table import Table
+from mcad_mobile.text.table import EXPORT_AGAIN, Table
+from mcad_mobile.typed import Count, Record
 
 Pool = Literal["eos", "first", "last", "mean"]
 
 
-@dataclass(frozen=True)
-class TokenizerSpec:
-    """What a tokenizer needs beside its file.
+class TokenizerSpec(Record, frozen=True):
+    """What a tokenizer needs beside its file, which is one of text/table.py.
 
-    `file` is one of text/table.py. `length` counts what frames a text. `pad_left`: padding comes
-    before the text.
+    `length` counts what frames a text. `pad_left`: padding comes before the text.
     `attends_to_padding`: the tower sees padding as it sees words, and the mask is all ones.
     `pool` tells which states become the embedding: at the first token with id `eos`, at the first
     or the last position of the row, or the mean over the mask.
     """
 
-    file: str
-    length: int
-    pad: int
+    length: Annotated[int, Meta(ge=2, le=2**16)]
+    pad: Count
     pad_left: bool = False
     attends_to_padding: bool = False
     pool: Pool = "mean"
-    eos: int | None = None
+    eos: Count | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> TokenizerSpec:
-        return TokenizerSpec(**data)
+    def __post_init__(self) -> None:
+        if self.pool == "eos" and self.eos is None:
+            raise ValueError("pool is 'eos', and there is no eos")
 
 
 @dataclass(frozen=True)
@@ -56,13 +52,19 @@ class Tokens:
 
 
 class Tokenizer:
-    """A text to a row of tokens. `file` is the folder that the spec's file lies in, or that file's
-    bytes. BundleError if it cannot be read."""
+    """A text to a row of tokens. `file` is a path, or what such a file holds. BundleError if it
+    cannot be read."""
 
     def __init__(self, spec: TokenizerSpec, file: Path | bytes) -> None:
         self.spec = spec
-        mapped = Table.open(file / spec.file) if isinstance(file, Path) else Table(file, spec.file)
+        mapped = Table.open(file) if isinstance(file, Path) else Table(file, "What was given")
         self._encode = Encoder(mapped)
+        frame = len(self._encode.before) + len(self._encode.after)
+        if spec.length < frame:
+            raise BundleError(
+                f"The tokenizer frames a text in {frame} tokens, and its length is {spec.length}.",
+                EXPORT_AGAIN,
+            )
 
     def __call__(self, text: str) -> Tokens:
         """QueryError if `text` holds nothing but space, or bytes that the locale could not decode;
@@ -76,7 +78,13 @@ class Tokenizer:
             )
         spec, encode = self.spec, self._encode
         room = spec.length - len(encode.before) - len(encode.after)
-        found = encode(text, room)
+        try:
+            found = encode(text, room)
+        except (LookupError, ArithmeticError, TypeError, ValueError) as error:
+            # Arrays are not looked through when they are opened: a query reads a few pages.
+            raise BundleError(
+                f"The tokenizer is damaged: {type(error).__name__} {error}.", EXPORT_AGAIN
+            ) from error
         row = [*encode.before, *found[:room], *encode.after]
         padding, words = [spec.pad] * (spec.length - len(row)), len(row)
         seen = [1.0] * words

@@ -22,7 +22,7 @@ for package in "$apt"/cache/archives/*.deb; do dpkg-deb --extract "$package" "$r
 rm -rf "$apt"
 
 interpreter=$(readlink "$root/usr/bin/python3")
-wheels=(numpy onnxruntime pillow ai-edge-litert)
+wheels=(numpy msgspec onnxruntime pillow ai-edge-litert)
 # The versions of this machine, where it has them, so that parity compares like with like.
 constraints=$("$python" - "${wheels[@]}" <<'END'
 import sys

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,7 +17,9 @@ from mcad_mobile.bundle import (
     NoMatch,
     Parity,
     Rung,
+    StudentFacts,
     TableRecord,
+    TargetFacts,
     TensorSpec,
     Tower,
 )
@@ -84,9 +86,9 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         specials={name: number for number, name in enumerate(SPECIALS)},
     )
     spec, table = wordpiece_file(words, directory)
-    (directory / spec.file).write_bytes(table)
+    (directory / "tokenizer.bin").write_bytes(table)
     (directory / "vocab.txt").unlink()
-    read = [Tokenizer(spec, directory)(text) for text in TEXTS]
+    read = [Tokenizer(spec, table)(text) for text in TEXTS]
     ids, mask, pooling = (
         np.stack([getattr(tokens, part) for tokens in read]) for part in ("ids", "mask", "pooling")
     )
@@ -121,8 +123,8 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         directory=directory,
         name="tiny",
         created="2025-01-01T00:00:00+00:00",
-        student={"name": "tiny", "source": "random weights", "sha256": "0" * 64},
-        target={"id": "cpu"},
+        student=StudentFacts("tiny", "0" * 64, "random weights"),
+        target=TargetFacts("cpu"),
         dim=dim,
         image=Tower(
             rungs=(
@@ -160,7 +162,7 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
             std=(0.5, 0.5, 0.5),
         ),
         tokenizer=spec,
-        tokenizer_file=FileRecord.of(directory, directory / spec.file),
+        tokenizer_file=FileRecord.of(directory, directory / "tokenizer.bin"),
         token_table=TableRecord(
             FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim
         ),

@@ -15,6 +15,7 @@ from typing import Any
 from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.errors import AiHubError, AiHubRefused, require
 from mcad_mobile.locks import alone
+from mcad_mobile.typed import Record, Word, decode
 
 Progress = Callable[[str], None]
 SCHEMA = "mcad-aihub-jobs/2"
@@ -48,6 +49,11 @@ class Job:
 
     def inference_key(self) -> str:
         return _digest(self.compile_key().encode(), self.data_key().encode(), b"profile")
+
+
+class _OnDisk(Record, frozen=True):
+    schema: str
+    clouds: dict[str, dict[str, Word]]
 
 
 class Ledger:
@@ -104,16 +110,10 @@ class Ledger:
     def _read(self) -> None:
         if not self.path.is_file():
             return
-        try:
-            read = json.loads(self.path.read_text("utf-8"))
-            if read["schema"] != SCHEMA:
-                raise ValueError(read["schema"])
-            self._clouds = {url: dict(ids) for url, ids in read["clouds"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AiHubError(
-                f"{self.path} is no list of AI Hub jobs that this version reads: {error}.",
-                "Remove it; the jobs will be submitted again.",
-            ) from error
+        what = f"{self.path} is no list of AI Hub jobs that this version reads: it"
+        hint = "Remove it; the jobs will be submitted again."
+        read = decode(self.path.read_bytes(), _OnDisk, what, AiHubError, hint, schema=SCHEMA)
+        self._clouds = read.clouds
 
     def _save(self) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from mcad_mobile import __version__
 from mcad_mobile.android.aar import Libraries, libraries
 from mcad_mobile.android.dex import MIN_SDK, build_dex
@@ -109,10 +111,10 @@ def _lean(bundle: Bundle, directory: Path, keep_float: bool) -> tuple[Bundle, li
                 f"{bundle.directory} has no {name} tower that the app can run.",
                 "Export it again: every bundle ends in an ONNX CPU model.",
             )
-        return replace(tower, rungs=tuple(kept))
+        return msgspec.structs.replace(tower, rungs=tuple(kept))
 
     image, text = lean("image", bundle.image), lean("text", bundle.text)
-    packed = replace(bundle, directory=directory, image=image, text=text)
+    packed = msgspec.structs.replace(bundle, directory=directory, image=image, text=text)
     for record in packed.files():
         copy = directory / record.path
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Progress, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.queries import QUERIES
@@ -145,8 +147,8 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
     return {
         "name": bundle.name,
         "created": bundle.created,
-        "student": bundle.student,
-        "target": bundle.target,
+        "student": msgspec.to_builtins(bundle.student),
+        "target": msgspec.to_builtins(bundle.target),
         "dim": bundle.dim,
         "tools": bundle.tools,
         "towers": {

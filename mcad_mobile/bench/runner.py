@@ -96,7 +96,7 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
 def _tokens(bundle: Bundle) -> list[list[int]]:
     from mcad_mobile.tokenize import Tokenizer
 
-    tokenizer = Tokenizer(bundle.tokenizer, bundle.directory)
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     return [tokenizer(text).ids.tolist() for text in bundle.text.golden.texts]
 
 
@@ -235,7 +235,7 @@ def _bundle(spec: dict[str, Any]) -> Bundle:
 
 def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
     """An engine whose ladder for tower `name` is the one rung that was chosen."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from mcad_mobile.engine import SearchEngine
 

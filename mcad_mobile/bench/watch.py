@@ -15,12 +15,19 @@ from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.bench.measure import Memory, memory
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, RunnerCrashed
+from mcad_mobile.typed import Record, convert
 
 # Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
 # come and go, and rarely while it is timed.
 SAMPLE_S = 0.005
 SAMPLE_TIMING_S = 0.1
 _TAIL_LINES = 12
+_OF_ONE_VERSION = "Use a runner and a mcad-mobile of one version."
+
+
+class _Told(Record, frozen=True):
+    what: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,8 @@ def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any
     except ValueError:
         found = None
     if isinstance(found, dict) and "error" in found:
-        raise BenchError(found["error"]["what"], found["error"]["hint"])
+        told = convert(found["error"], _Told, "The runner's error", BenchError, _OF_ONE_VERSION)
+        raise BenchError(told.what, told.hint)
     if returncode != 0 or not isinstance(found, dict):
         raise RunnerCrashed(returncode, _last_step(err), _tail(err))
     return found

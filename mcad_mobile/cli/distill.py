@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,8 +128,8 @@ def distill(
     }
     changed = {name: value for name, value in given.items() if value is not None}
     if seed is not None:
-        changed["teachers"] = replace(start.teachers, seed=seed)
-    wanted = replace(start, **changed)
+        changed["teachers"] = {**start.to_json()["teachers"], "seed": seed}
+    wanted = start.changed(**changed)
     material = Material(
         load_pairs(data, "train"),
         load_pairs(data[:1], "val"),

@@ -204,8 +204,8 @@ def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> di
         }
     document = {
         "bundle": str(bundle.directory),
-        "target": bundle.target["id"],
-        "student": bundle.student["name"],
+        "target": bundle.target.id,
+        "student": bundle.student.name,
         "towers": towers,
     }
     if recalls is not None:
@@ -232,7 +232,7 @@ def _print(bundle: Bundle) -> None:
             )
             notes.update(dict.fromkeys(rung.notes))
     print_table(
-        f"{bundle.directory} for {bundle.target['id']} ({bundle.target['chip']})",
+        f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
         ["tower", "runs as", "size", "nodes on NPU", "cosine to float", "worst"],
         rows,
     )

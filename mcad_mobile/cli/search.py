@@ -96,7 +96,7 @@ def search(
     if matches and loaded.no_match is None:
         raise QueryError(
             "It was never measured from which score on a photo matches, for the student "
-            f"{loaded.student['name']}.",
+            f"{loaded.student.name}.",
             "Leave --matches out, or choose a score: --min-score.",
         )
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from mcad_mobile.errors import DataError
+from mcad_mobile.typed import Word, decode
+
+# As others write it: of each, what we read, and more.
+
+
+class _Sentence(msgspec.Struct, frozen=True):
+    raw: str
+
+
+class _Image(msgspec.Struct, frozen=True):
+    filename: Word
+    split: str
+    sentences: tuple[_Sentence, ...]
+
+
+class _Karpathy(msgspec.Struct, frozen=True):
+    images: tuple[_Image, ...]
+
 
 _LAYOUT = "Give a folder in the Karpathy layout: dataset_NAME.json and images/."
 
@@ -27,26 +46,29 @@ def load_captions(directory: Path, split: str) -> list[CaptionedPhoto]:
             f"{directory} holds {len(files)} files named dataset_*.json; one is needed.",
             _LAYOUT,
         )
-    try:
-        records = json.loads(files[0].read_text("utf-8"))["images"]
-        photos = [
-            CaptionedPhoto(
-                directory / "images" / record["filename"],
-                tuple(sentence["raw"].strip() for sentence in record["sentences"]),
-            )
-            for record in records
-            if record["split"] == split
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{files[0]} is not Karpathy JSON: {type(error).__name__} {error}.",
-            "It needs images[].filename, images[].split and images[].sentences[].raw.",
-        ) from error
+    what = f"{files[0]} is not Karpathy JSON: it"
+    hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
+    records = decode(_read(files[0]), _Karpathy, what, DataError, hint).images
+    photos = [
+        CaptionedPhoto(
+            directory / "images" / record.filename,
+            tuple(sentence.raw.strip() for sentence in record.sentences),
+        )
+        for record in records
+        if record.split == split
+    ]
     if not photos:
-        known = ", ".join(sorted({record["split"] for record in records}))
+        known = ", ".join(sorted({record.split for record in records}))
         raise DataError(f"{files[0]} has no photo in split {split!r}.", f"It has: {known}.")
     _check(photos, files[0])
     return photos
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
 
 
 def _check(photos: list[CaptionedPhoto], source: Path) -> None:

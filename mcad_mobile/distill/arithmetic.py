@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from mcad_mobile.distill.recipe import Arithmetic, AskedArithmetic
 from mcad_mobile.errors import TrainingError, require
 from mcad_mobile.students.image_tower import FEATURES, Block, SameConv
 from mcad_mobile.students.text_tower import Layer, TextConfig
+from mcad_mobile.typed import Positive, Record, decode
 
 _HALVES: dict[Arithmetic, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SECONDS = 1.0
@@ -38,11 +38,10 @@ def as_multiplied(rows: Tensor) -> Tensor:
     return rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Record, frozen=True):
     arithmetic: Arithmetic
     device: str
-    ms: dict[Arithmetic, float]  # of the measured work; none where the arithmetic was asked for
+    ms: dict[Arithmetic, Positive]  # of the measured work; none where the arithmetic was asked for
 
 
 def choose(asked: AskedArithmetic, before: Arithmetic | None = None) -> Choice:
@@ -64,7 +63,10 @@ def choose(asked: AskedArithmetic, before: Arithmetic | None = None) -> Choice:
 def choices(asked: AskedArithmetic, note: Path) -> list[Choice]:
     """What the run that `note` belongs to has computed in so far and, last, what it computes in
     from now on. Notes it."""
-    known = [Choice(**one) for one in json.loads(note.read_text("utf-8"))] if note.exists() else []
+    known: list[Choice] = []
+    if note.exists():
+        hint = "Remove it: the run chooses its arithmetic again."
+        known = decode(note.read_bytes(), list[Choice], note, TrainingError, hint)
     now = choose(asked, known[-1].arithmetic if known else None)
     if not known or (now.arithmetic, now.device) != (known[-1].arithmetic, known[-1].device):
         known.append(now)
@@ -72,7 +74,7 @@ def choices(asked: AskedArithmetic, note: Path) -> list[Choice]:
     if accelerator().is_main_process:
         with Partial(note) as partial:
             partial.file.truncate()
-            partial.file.write(json.dumps([asdict(one) for one in known]).encode())
+            partial.file.write(msgspec.json.encode(known))
             partial.finish()
     return known
 

@@ -2,125 +2,94 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from mcad_mobile.errors import DataError
+from mcad_mobile.typed import Count, NotNegative, Positive, Record, Size, convert, decode
 
 Teaching = Literal["mcad", "dual", "single", "none"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 AskedArithmetic = Literal["auto", "fp32", "bf16", "fp16"]
 
 
-@dataclass(frozen=True)
-class TeacherRecipe:
+Share = Annotated[float, Meta(ge=0, le=1)]
+Dropout = Annotated[float, Meta(ge=0, lt=1)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class TeacherRecipe(Record, frozen=True):
     """Everything the reference teachers depend on beside the data."""
 
-    views: int = 6
-    members: int = 2  # dual-stream teachers, from as many seeds
-    batch: int = 128
-    epochs: int = 12
-    head_lr: float = 2e-3
-    tuned_lr: float = 2.5e-4
-    single_batch: int = 128
-    single_epochs: int = 4
-    single_lr: float = 5e-4
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _check_numbers(self, may_be_zero=("seed", "weight_decay", "warmup"))
+    views: Size = 6
+    members: Size = 2  # dual-stream teachers, from as many seeds
+    batch: Size = 128
+    epochs: Size = 12
+    head_lr: Positive = 2e-3
+    tuned_lr: Positive = 2.5e-4
+    single_batch: Size = 128
+    single_epochs: Size = 4
+    single_lr: Positive = 5e-4
+    weight_decay: NotNegative = 0.05
+    warmup: Share = 0.1
+    seed: Seed = 0
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a student is trained. Weights of zero leave a loss out. DataError: a value that no run
-    could start with."""
+class Recipe(Record, frozen=True):
+    """How a student is trained. Weights of zero leave a loss out."""
 
     teaching: Teaching = "mcad"
-    epochs: int = 12
-    batch: int = 128
-    views: int = 6
-    extra_views: int = 1
-    extra_photos: int = 64  # a step, where there are any
-    extra_captions: int = 128  # a step, where there are any
-    most_extra_captions: int = 40_000  # of those given, drawn at random; teachers read them all
-    contrastive: float = 0.1
-    distribution: float = 2.0
-    order: float = 0.0
-    feature: float = 10.0
-    temperature: float = 0.03  # of the teacher's similarities
-    candidates: int = 6
-    fusion_epochs: int = 1
+    epochs: Size = 12
+    batch: Size = 128
+    views: Size = 6
+    extra_views: Size = 1
+    extra_photos: Count = 64  # a step, where there are any
+    extra_captions: Count = 128  # a step, where there are any
+    most_extra_captions: Count = 40_000  # of those given, drawn at random; teachers read them all
+    contrastive: NotNegative = 0.1
+    distribution: NotNegative = 2.0
+    order: NotNegative = 0.0
+    feature: NotNegative = 10.0
+    temperature: Positive = 0.03  # of the teacher's similarities
+    candidates: Size = 6
+    fusion_epochs: Size = 1
     # Five times as much tells more pairs apart, by features that no student can follow.
-    fusion_lr: float = 2e-4
-    head_lr: float = 3e-3
-    tuned_lr: float = 3e-4
-    head_dropout: float = 0.05
-    text_dropout: float = 0.0
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    initial_scale: float = 20.0
-    qat_epochs: int = 0  # the last ones, with fake-quantized activations
+    fusion_lr: Positive = 2e-4
+    head_lr: Positive = 3e-3
+    tuned_lr: Positive = 3e-4
+    head_dropout: Dropout = 0.05
+    text_dropout: Dropout = 0.0
+    weight_decay: NotNegative = 0.05
+    warmup: Share = 0.1
+    initial_scale: Positive = 20.0
+    qat_epochs: Count = 0  # the last ones, with fake-quantized activations
     arithmetic: AskedArithmetic = "auto"  # of products; auto: what is fastest here, by measuring
-    seed: int = 0
-    teachers: TeacherRecipe = field(default_factory=TeacherRecipe)
+    seed: Seed = 0
+    teachers: TeacherRecipe = TeacherRecipe()
 
     def __post_init__(self) -> None:
-        for name, known in (("teaching", Teaching), ("arithmetic", AskedArithmetic)):
-            if (value := getattr(self, name)) not in get_args(known):
-                raise _refused(name, value, f"one of {', '.join(get_args(known))}")
-        _check_numbers(self, may_be_zero=_MAY_BE_ZERO)
         if self.qat_epochs > self.epochs:
-            raise _refused("qat_epochs", self.qat_epochs, f"at most epochs, {self.epochs}")
+            raise ValueError(f"qat_epochs is {self.qat_epochs}, more than epochs, {self.epochs}")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def changed(self, **options: Any) -> Recipe:
+        """Another one. DataError: a value that no run could start with."""
+        hint = "Change it in the recipe (--recipe) or by its option."
+        return convert({**self.to_json(), **options}, Recipe, "The recipe", DataError, hint)
 
     @staticmethod
     def load(path: Path) -> Recipe:
         """Read a recipe.json, or the part of one that should differ from the default. DataError
         names what is not a recipe."""
+        hint = "Start from the recipe.json that lies beside a trained student."
         try:
-            data = json.loads(path.read_text("utf-8"))
-            teachers = TeacherRecipe(**data.pop("teachers", {}))
-            return Recipe(**data, teachers=teachers)
-        except DataError as error:
-            raise DataError(f"{path} is not a recipe: {error.what}", error.hint) from error
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{path} is not a recipe: {error}.",
-                "Start from the recipe.json that lies beside a trained student.",
-            ) from error
-
-
-_MAY_BE_ZERO = (
-    *("contrastive", "distribution", "order", "feature", "head_dropout", "text_dropout"),
-    *("extra_photos", "extra_captions", "most_extra_captions", "qat_epochs"),
-    *("weight_decay", "warmup", "seed"),
-)
-
-
-def _check_numbers(recipe: Recipe | TeacherRecipe, may_be_zero: tuple[str, ...]) -> None:
-    for known in fields(recipe):
-        value = getattr(recipe, known.name)
-        if isinstance(known.default, int) and type(value) is not int:
-            raise _refused(known.name, value, "a whole number")
-        if isinstance(known.default, float) and type(value) not in (int, float):
-            raise _refused(known.name, value, "a number")
-        if not isinstance(known.default, int | float):
-            continue
-        if not math.isfinite(value) or value < 0 or (value == 0 and known.name not in may_be_zero):
-            least = "zero or more" if known.name in may_be_zero else "more than zero"
-            raise _refused(known.name, value, least)
-
-
-def _refused(name: str, value: object, wanted: str) -> DataError:
-    return DataError(
-        f"The recipe's {name} is {value!r}, and has to be {wanted}.",
-        "Change it in the recipe (--recipe) or by its option.",
-    )
+            raw = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}.", hint) from error
+        return decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)

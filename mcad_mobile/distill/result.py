@@ -5,18 +5,50 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
+from msgspec import Meta, field
 
 from mcad_mobile.distill.arithmetic import Choice
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.errors import TrainingError
 from mcad_mobile.evaluate import Retrieval
 from mcad_mobile.students.mcad import McadStudent
+from mcad_mobile.typed import Count, Record, decode
+
+Percent = Annotated[float, Meta(ge=0, le=100)]
+
+
+class _Recall(Record, frozen=True):
+    r1: Percent
+    r5: Percent
+    r10: Percent
+
+
+class _Validation(Record, frozen=True):
+    photos: Count
+    captions: Count
+    text_to_image: _Recall
+    image_to_text: _Recall
+    mean_recall: Percent
+
+
+class Training(Record, frozen=True):
+    """training.json. Students from before a run was noted in it have `val` and `torch` alone."""
+
+    val: _Validation
+    torch: str
+    photos: dict[str, Count] = field(default_factory=dict)
+    captions: dict[str, Count] = field(default_factory=dict)
+    data: str = ""
+    teachers: tuple[str, ...] = ()
+    run: str = ""
+    arithmetic: tuple[Choice, ...] = ()
 
 
 def fingerprint_of(recipe: Recipe, data: Dataset, labels: Labels | None) -> str:
@@ -39,14 +71,14 @@ def facts_of(data: Dataset, labels: Labels | None, fingerprint: str) -> dict[str
 
 
 def is_finished(out: Path, facts: dict[str, Any]) -> bool:
-    """Whether `out` holds the student of this very run."""
-    if (out / "checkpoint.pt").exists() or not (out / "training.json").exists():
+    """Whether `out` holds the student of this very run. TrainingError for a training.json that is
+    damaged: what lies there may be what hours of training made."""
+    path = out / "training.json"
+    if (out / "checkpoint.pt").exists() or not path.exists():
         return False
-    try:
-        known = json.loads((out / "training.json").read_text("utf-8"))
-        return bool(known.get("run") == facts["run"])
-    except (ValueError, AttributeError):
-        return False
+    hint = "Give another --out, or remove that file to train again."
+    known = decode(path.read_bytes(), Training, path, TrainingError, hint)
+    return bool(known.run == facts["run"])
 
 
 def save(
@@ -62,7 +94,7 @@ def save(
     (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
     training = {
         **facts,
-        "arithmetic": [asdict(choice) for choice in computed],
+        "arithmetic": msgspec.to_builtins(list(computed)),
         "val": val.to_json(),
         "torch": torch.__version__,
     }

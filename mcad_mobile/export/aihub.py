@@ -6,9 +6,10 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ class CloudCompiler:
             f"Compiled by Qualcomm AI Hub and compared on a {self.device.name} there "
             f"(job {outcome.inference})."
         )
-        return replace(
+        return msgspec.structs.replace(
             rung,
             total_nodes=len(layers) or rung.total_nodes,
             npu_nodes=sum(layer["compute_unit"] == "NPU" for layer in layers),

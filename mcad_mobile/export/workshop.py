@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import nn
 
@@ -24,7 +26,9 @@ from mcad_mobile.bundle import (
     Golden,
     NoMatch,
     Rung,
+    StudentFacts,
     TableRecord,
+    TargetFacts,
     TensorSpec,
     Tower,
     TowerName,
@@ -51,6 +55,7 @@ from mcad_mobile.versions import tool_versions
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16
 TABLE = "token_table.bin"
+TOKENIZER = "tokenizer.bin"
 _TOOLS = (
     "torch",
     "onnx",
@@ -117,15 +122,16 @@ class Workshop:
             name: validate.float_embeddings(student.tower(name), compared.inputs(name))
             for name in TOWERS
         }
-        golden = {name: self._golden(name, compared.first(GOLDEN_INPUTS)) for name in TOWERS}
+        few = compared.first(GOLDEN_INPUTS)
+        self._golden = {name: self._written_golden(name, few) for name in TOWERS}
         samples = calibrate.read_from(rows)
-        self._jobs = {name: self._tower_jobs(name, samples, golden[name]) for name in TOWERS}
+        self._jobs = {name: self._tower_jobs(name, samples) for name in TOWERS}
         photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
         measured = student.no_match
         if measured is None and captioned is not None:
             found = measure_no_match(captioned, photos)
             measured = None if found is None else found.no_match
-        self._base = self._without_rungs(golden, photos, measured)
+        self._facts = self._shared_facts(photos, measured)
 
     def make(
         self, target: Target, out: Path, cloud: CloudCompiler | None, step: Step
@@ -133,7 +139,7 @@ class Workshop:
         """All files of a bundle for `target` but bundle.json in the empty folder `out`; the bundle
         and warnings. ExportError or ParityError."""
         shutil.copytree(self._common, out, dirs_exist_ok=True)
-        towers: dict[TowerName, Tower] = {}
+        rungs: dict[TowerName, tuple[Rung, ...]] = {}
         warnings = []
         for name in TOWERS:
             plans = plans_here(target)
@@ -141,17 +147,8 @@ class Workshop:
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
             warnings += [part.warning for part in parts if part.warning]
-            rungs = _with_source([part.rung for part in parts])
-            towers[name] = replace(self._base.tower(name), rungs=rungs)
-        bundle = replace(
-            self._base,
-            directory=out,
-            name=f"{self._student.name}-{target.id}",
-            target={"id": target.id, "chip": target.chip, "npu": target.npu},
-            image=towers["image"],
-            text=towers["text"],
-        )
-        return bundle, warnings
+            rungs[name] = _with_source([part.rung for part in parts])
+        return self._bundle(out, target, rungs), warnings
 
     def _part(
         self,
@@ -190,7 +187,7 @@ class Workshop:
         if rung.runtime in COMPILED_FROM:
             return _Part(rung, folder, None)
         name, inputs, exact = job.name, self._compared[job.name], self._exact[job.name]
-        bundle = replace(self._base, directory=folder, target={"id": target.id})
+        bundle = self._bundle(folder, target, {name: (rung,)})
         if cloud is not None and rung.runtime == "qnn":
             embeddings, rung = cloud.run(bundle, rung, inputs)
         else:
@@ -207,7 +204,7 @@ class Workshop:
         warning = validate.judge(name, rung.runtime, parity, allow_low=self._allow_low_parity)
         return _Part(replace(rung, parity=parity), folder, warning)
 
-    def _golden(self, name: TowerName, few: Samples) -> Golden:
+    def _written_golden(self, name: TowerName, few: Samples) -> Golden:
         """Inputs as a phone reads them, and what the float student makes of its own."""
         inputs = {key: value[: len(few.ids)] for key, value in self._compared[name].items()}
         return Golden(
@@ -224,9 +221,7 @@ class Workshop:
             ids=_save(self._common, "golden/token_ids.npy", few.ids) if name == "text" else None,
         )
 
-    def _tower_jobs(
-        self, name: TowerName, samples: Samples, golden: Golden
-    ) -> tuple[TowerJob, TowerJob]:
+    def _tower_jobs(self, name: TowerName, samples: Samples) -> tuple[TowerJob, TowerJob]:
         """The tower as it is, and as it is to be quantized: weights that will be rounded to 8 bits
         want other biases than float ones."""
         inputs, output = tower_specs(self._student, name)
@@ -236,7 +231,14 @@ class Workshop:
             work = self._folder / folder
             work.mkdir()
             return TowerJob(
-                module, name, inputs, output, samples.inputs(name), golden, work, any_length
+                module,
+                name,
+                inputs,
+                output,
+                samples.inputs(name),
+                self._golden[name],
+                work,
+                any_length,
             )
 
         exact = job(self._student.tower(name), f"{name}-float")
@@ -245,40 +247,44 @@ class Workshop:
         rounded = corrected(self._student.tower("image"), torch.from_numpy(samples.pixels))
         return exact, job(rounded, "image-corrected")
 
-    def _without_rungs(
-        self,
-        golden: dict[TowerName, Golden],
-        photos: NDArray[np.float32],
-        no_match: NoMatch | None,
+    def _bundle(
+        self, directory: Path, target: Target, rungs: dict[TowerName, tuple[Rung, ...]]
     ) -> Bundle:
+        return Bundle(
+            directory=directory,
+            name=f"{self._student.name}-{target.id}",
+            target=TargetFacts(target.id, target.chip, target.npu),
+            image=Tower(rungs.get("image", ()), self._golden["image"]),
+            text=Tower(rungs.get("text", ()), self._golden["text"]),
+            **self._facts,
+        )
+
+    def _shared_facts(
+        self, photos: NDArray[np.float32], no_match: NoMatch | None
+    ) -> dict[str, Any]:
         student, common = self._student, self._common
         tokenizer, file = student.tokenizer_file()
-        (common / tokenizer.file).write_bytes(file)
-        return Bundle(
-            directory=common,
-            name=student.name,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            student={
-                "name": student.name,
-                "source": student.source.weights,
-                "preprocess": student.source.preprocess,
-                "licence": student.source.licence or "not told",
-                "sha256": student.sha256(),
-            },
-            target={},
-            dim=student.dim,
-            image=Tower((), golden["image"]),
-            text=Tower((), golden["text"]),
-            preprocess=student.preprocess,
-            tokenizer=tokenizer,
-            tokenizer_file=FileRecord.of(common, common / tokenizer.file),
-            token_table=TableRecord(
+        (common / TOKENIZER).write_bytes(file)
+        return {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "student": StudentFacts(
+                name=student.name,
+                sha256=student.sha256(),
+                source=student.source.weights,
+                preprocess=student.source.preprocess,
+                licence=student.source.licence or "not told",
+            ),
+            "dim": student.dim,
+            "preprocess": student.preprocess,
+            "tokenizer": tokenizer,
+            "tokenizer_file": FileRecord.of(common, common / TOKENIZER),
+            "token_table": TableRecord(
                 FileRecord.of(common, common / TABLE), *student.token_table.shape
             ),
-            no_match=no_match,
-            sample=_save(common, "golden/photo_sample.npy", photos),
-            tools=tool_versions(_TOOLS),
-        )
+            "no_match": no_match,
+            "sample": _save(common, "golden/photo_sample.npy", photos),
+            "tools": tool_versions(_TOOLS),
+        }
 
 
 def _with_source(rungs: list[Rung]) -> tuple[Rung, ...]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM
+from mcad_mobile.typed import Record, Size, decode, what_is
 
 SCHEMA = "mcad-index/2"
 NAME = "manifest.json"
@@ -23,7 +24,10 @@ TEMPORARY = "manifest.json.tmp"
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
 # The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
 _CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
-_REBUILD = "Delete the index directory and index the photos again."
+_DAMAGED = (
+    "It is damaged: restore it from a backup, or delete the index directory and index the photos "
+    "again."
+)
 
 
 Rows = npt.NDArray[np.intp]
@@ -52,6 +56,25 @@ class Manifest:
     filled_by: tuple[str, ...] = ()
 
 
+class _EntryOnDisk(Record, frozen=True):
+    file: str
+    photos: Size
+    header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    # There may be 100,000 of them.
+    deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
+
+
+class _OnDisk(Record, frozen=True):
+    crc32: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
+    schema: str
+    generation: Annotated[int, Meta(ge=1, le=2**53)]
+    dim: Annotated[int, Meta(ge=8, le=MAX_DIM, multiple_of=8)]
+    student: str
+    student_sha256: str
+    segments: tuple[_EntryOnDisk, ...]
+    filled_by: tuple[str, ...] = ()  # indexes from before it was noted lack it
+
+
 def segment_name(generation: int) -> str:
     """Name the segment that a commit writes; a commit writes one at most."""
     return f"segment-{generation:08d}.mcs"
@@ -68,34 +91,38 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         raw = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        kind = what_is(directory)
         raise PhotoIndexError(
-            f"There is no photo index at {directory} (no {NAME} in it).",
+            f"{directory} is no photo index: it is {kind}."
+            if kind
+            else f"There is no photo index at {directory} (no {NAME} in it).",
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
         ) from None
-    try:
-        document = json.loads(raw)
-        schema = document["schema"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(file, f"it is not the JSON that was written ({error!r})") from error
-    if schema != SCHEMA:
-        raise PhotoIndexError(
-            f"The index at {directory} has schema {schema!r}; this version reads {SCHEMA!r}.",
-            f"Use the mcad-mobile that wrote it, or start over: {_REBUILD}",
-        )
+    # Its own schema first: another one may have another checksum.
+    read = decode(raw, _OnDisk, f"The manifest {file}", PhotoIndexError, _DAMAGED, schema=SCHEMA)
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
     if raw[_CRC_AT] != crc.encode():
-        raise _damaged(file, f"it has CRC-32 {crc}, and says {document.get('crc32')!r}")
-    try:
-        manifest = _parse(document)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _damaged(file, f"a field is missing or of another kind ({error!r})") from error
+        raise _damaged(file, f"it has CRC-32 {crc}, and says {read.crc32!r}")
+    manifest = Manifest(
+        generation=read.generation,
+        dim=read.dim,
+        student=read.student,
+        student_sha256=read.student_sha256,
+        segments=tuple(
+            SegmentEntry(one.file, one.photos, one.header_crc32, np.array(one.deleted, np.intp))
+            for one in read.segments
+        ),
+        filled_by=read.filled_by,
+    )
     _check(manifest, file)
     return manifest
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
+    import json  # who only searches does not write
+
     document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
     blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()
@@ -119,37 +146,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _parse(document: dict[str, Any]) -> Manifest:
-    return Manifest(
-        generation=int(document["generation"]),
-        dim=int(document["dim"]),
-        student=str(document["student"]),
-        student_sha256=str(document["student_sha256"]),
-        segments=tuple(
-            SegmentEntry(
-                file=str(entry["file"]),
-                photos=int(entry["photos"]),
-                header_crc32=int(entry["header_crc32"]),
-                deleted=_rows(entry["deleted"]),
-            )
-            for entry in document["segments"]
-        ),
-        # Indexes from before it was noted lack it.
-        filled_by=tuple(str(name) for name in document.get("filled_by", [])),
-    )
-
-
-def _rows(numbers: list[int]) -> Rows:
-    # There may be 100,000 of them: one by one they would take longer than all else of opening.
-    rows = np.array(numbers) if numbers != [] else np.empty(0, np.intp)
-    if rows.dtype != np.intp or rows.ndim != 1:
-        raise ValueError(f"deleted rows of type {rows.dtype}, shape {list(rows.shape)}")
-    return rows
-
-
 def _check(manifest: Manifest, file: Path) -> None:
-    if manifest.dim % 8 or not 8 <= manifest.dim <= MAX_DIM:
-        raise _damaged(file, f"it says {manifest.dim} dimensions")
     for entry in manifest.segments:
         # Only a plain name of ours, so that no manifest can make us map a file elsewhere.
         if not _SEGMENT_NAME.fullmatch(entry.file):
@@ -164,6 +161,4 @@ def _ascend(rows: Rows) -> bool:
 
 
 def _damaged(file: Path, detail: str) -> PhotoIndexError:
-    return PhotoIndexError(
-        f"The manifest {file} is damaged: {detail}.", f"Restore it from a backup. {_REBUILD}"
-    )
+    return PhotoIndexError(f"The manifest {file} is damaged: {detail}.", _DAMAGED)

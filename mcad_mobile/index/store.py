@@ -29,13 +29,17 @@ from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
 from mcad_mobile.index.rotation import unrotate
 from mcad_mobile.index.search import Hits, LiveSegment, search_segments
 from mcad_mobile.index.writer import IndexWriter, locked, remove_strays, writing
+from mcad_mobile.typed import what_is
+
+Commit = tuple[Manifest, tuple[LiveSegment, ...]]
 
 
 class PhotoIndex:
     """An index as of one commit, read through memory maps.
 
     What others commit later is not seen; `open` again to see it. A writer of this object's own
-    moves it to the commit that the writer made. Searching from several threads is safe.
+    moves it to the commit that the writer made. Searching from several threads is safe. `close`, or
+    the end of a `with` block, lets go of its files.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class PhotoIndex:
         faiss: bool = True,
     ) -> None:
         self._directory = directory
-        self._commit = (manifest, segments)
+        self._opened: Commit | None = (manifest, segments)
         self._faiss = faiss
         # Whether `exclusive` holds the lock for the next writer.
         self._lends_lock = False
@@ -63,6 +67,11 @@ class PhotoIndex:
             raise PhotoIndexError(
                 f"An index of {dim} dimensions can't be made: not a multiple of 8 up to {MAX_DIM}.",
                 "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
+            )
+        if what_is(directory) == "a bundle":
+            raise PhotoIndexError(
+                f"{directory} is a bundle, and no place for an index.",
+                "Give --index another folder, or leave it out: an index lies beside its bundle.",
             )
         with writing(directory):
             made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
@@ -97,6 +106,25 @@ class PhotoIndex:
         saves. The results are the same.
         """
         return cls(Path(directory), *_load(Path(directory)), faiss=faiss)
+
+    def __enter__(self) -> PhotoIndex:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files. Searches that are under way in other threads end as they would;
+        whatever is asked for afterwards is a PhotoIndexError."""
+        self._opened = None  # files and maps are closed with the last who reads them
+
+    @property
+    def _commit(self) -> Commit:
+        if self._opened is None:
+            raise PhotoIndexError(
+                f"The index {self._directory} was closed.", "Open it again: PhotoIndex.open(DIR)."
+            )
+        return self._opened
 
     @property
     def dim(self) -> int:
@@ -190,7 +218,7 @@ class PhotoIndex:
         """Keep all other writers out over several of this object's, which begin with the last
         commit on disk; readers are not held up. PhotoIndexError when another writer is at work."""
         with self._locked():
-            self._commit = _load(self._directory)
+            self._opened = _load(self._directory)
             self._lends_lock = True
             try:
                 yield
@@ -199,6 +227,7 @@ class PhotoIndex:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        _ = self._commit  # a closed index is not opened by its writer
         if not self._lends_lock:
             with locked(self._directory):
                 yield
@@ -232,8 +261,8 @@ class PhotoIndex:
                 writer = IndexWriter(self._directory, manifest, segments, spool)
                 yield writer
                 writer._commit()
-            self._commit = _load(self._directory)
-            remove_strays(self._directory, self._commit[0])
+            self._opened = _load(self._directory)
+            remove_strays(self._directory, self._opened[0])
 
     def compact(self) -> None:
         """Merge all segments into one and drop the tombstones; the scores stay the same."""
@@ -269,7 +298,7 @@ class PhotoIndex:
         )
 
 
-def _load(directory: Path) -> tuple[Manifest, tuple[LiveSegment, ...]]:
+def _load(directory: Path) -> Commit:
     """Read the manifest and map its segments, again if a commit replaced them in between."""
     try:
         manifest = read_manifest(directory)

@@ -8,7 +8,6 @@ import platform
 from mcad_mobile.bundle import Bundle, Rung, TowerName
 from mcad_mobile.errors import RuntimeUnavailable
 from mcad_mobile.runtimes.base import LoadedTower
-from mcad_mobile.targets import find_target
 
 _SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has one
 
@@ -57,14 +56,14 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:
         return LiteRTTower(path, rung.inputs, rung.outputs, threads)
     if rung.runtime == "qnn":
         from mcad_mobile.runtimes.qnn import QnnTower
+        from mcad_mobile.targets import find_target  # and what reads its table, 0.9 MiB
 
-        target = find_target(bundle.target["id"])
+        target = find_target(bundle.target.id)
         assert target.soc_model is not None and target.htp_arch is not None
         return QnnTower(path, target.soc_model, target.htp_arch)
     if rung.runtime == "neuropilot":
         raise RuntimeUnavailable(
-            f"{path} is compiled for the NPU of {bundle.target['chip']}, and runs on that chip "
-            "alone.",
+            f"{path} is compiled for the NPU of {bundle.target.chip}, and runs on that chip alone.",
             "Use --runtime litert: the .tflite that it was compiled from.",
         )
     raise RuntimeUnavailable(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from mcad_mobile.bundle import NoMatch
@@ -23,37 +25,41 @@ from mcad_mobile.students.row_tower import RowTower
 from mcad_mobile.students.text_tower import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.wordpiece import (
     WordPieceConfig,
+    vocabulary,
     wordpiece_file,
     wordpiece_tokenizer,
 )
 from mcad_mobile.tokenize import TokenizerSpec
+from mcad_mobile.typed import Record, Word, decode, what_is
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
 
 
-@dataclass(frozen=True)
-class StudentConfig:
-    name: str
-    dim: int
-    image_hidden: int
+class StudentConfig(Record, frozen=True):
+    """What config.json says."""
+
+    name: Word
+    dim: Annotated[int, Meta(ge=1, le=2**12)]
+    image_hidden: Annotated[int, Meta(ge=1, le=2**14)]
     text: TextConfig
     preprocess: Preprocess
     tokenizer: WordPieceConfig
+    schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.length > self.text.length:
+            raise ValueError(
+                f"the tokenizer's length is {self.tokenizer.length}, more than the "
+                f"{self.text.length} of the text tower"
+            )
+        last = max(self.tokenizer.pad, *self.tokenizer.specials.values())
+        if last >= self.text.vocab:
+            raise ValueError(f"token {last} is none of the {self.text.vocab} of the text tower")
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **asdict(self), "preprocess": self.preprocess.to_json()}
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> StudentConfig:
-        return StudentConfig(
-            name=data["name"],
-            dim=data["dim"],
-            image_hidden=data["image_hidden"],
-            text=TextConfig(**data["text"]),
-            preprocess=Preprocess.from_json(data["preprocess"]),
-            tokenizer=WordPieceConfig(**data["tokenizer"]),
-        )
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return {"schema": SCHEMA, **plain, "preprocess": self.preprocess.to_json()}
 
 
 def default_config(name: str = "mcad-s") -> StudentConfig:
@@ -129,7 +135,11 @@ class McadStudent(nn.Module):
         """From the file that benchmarks/no_match.py is for; a student that was trained anew has
         none."""
         path = self.directory / "no_match.json"
-        return NoMatch(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return decode(
+            path.read_bytes(), NoMatch, path, StudentError, "Measure it again, or remove it."
+        )
 
     def tower(self, name: TowerName) -> nn.Module:
         if name == "image":
@@ -174,16 +184,26 @@ class McadStudent(nn.Module):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        config = _read_config(directory)
+        config = read_config(directory)
         try:
-            student = McadStudent(config, directory)
+            # Without memory of its own: sizes that are not those of the weights cost none.
+            with torch.device("meta"):
+                student = McadStudent(config, directory)
             weights = load_file(directory / WEIGHTS)
-            student.load_state_dict({name: value.float() for name, value in weights.items()})
-        except (OSError, SafetensorError, RuntimeError) as error:
+            floats = {name: value.float() for name, value in weights.items()}
+            student.load_state_dict(floats, assign=True)
+        except (OSError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
             raise StudentError(
                 f"The student in {directory} is damaged: {error}.",
                 f"Restore {WEIGHTS} and {config.tokenizer.file}, or train it again.",
             ) from error
+        tokens = len(vocabulary(config.tokenizer, directory))
+        if tokens > config.text.vocab:
+            raise StudentError(
+                f"The student in {directory} is damaged: {config.tokenizer.file} has {tokens} "
+                f"tokens, and the text tower {config.text.vocab}.",
+                f"Restore {config.tokenizer.file}.",
+            )
         return student.eval()
 
     def sha256(self) -> str:
@@ -195,21 +215,21 @@ class McadStudent(nn.Module):
         return digest.hexdigest()
 
 
-def _read_config(directory: Path) -> StudentConfig:
+def read_config(directory: Path) -> StudentConfig:
+    """config.json of a student. StudentError if it is missing, foreign or damaged."""
     path = directory / "config.json"
-    hint = "Give a student that `mcad-mobile distill` wrote, or leave --student out."
+    hint = (
+        "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named "
+        "hf:DIR or open_clip:NAME."
+    )
     if not directory.is_dir():
         raise StudentError(f"No student at {directory}: there is no such folder.", hint)
     try:
-        data = json.loads(path.read_text("utf-8"))
+        raw = path.read_bytes()
     except FileNotFoundError:
-        raise StudentError(f"No student in {directory}: config.json is missing.", hint) from None
-    except ValueError as error:
-        raise StudentError(f"{path} is not JSON: {error}.", hint) from error
-    found = data.get("schema") if isinstance(data, dict) else None
-    if found != SCHEMA:
-        raise StudentError(f"{path} has schema {found!r}, not {SCHEMA!r}: a foreign model.", hint)
-    try:
-        return StudentConfig.from_json(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StudentError(f"{path} lacks or misnames a field: {error}.", hint) from error
+        kind = what_is(directory)
+        why = f"it is {kind}" if kind else "config.json is missing"
+        raise StudentError(f"No student in {directory}: {why}.", hint) from None
+    except OSError as error:
+        raise StudentError(f"{path} cannot be read: {error}.", hint) from error
+    return decode(raw, StudentConfig, path, StudentError, hint, schema=SCHEMA)

@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 from torch import Tensor, nn
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.hub import folder_of
+from mcad_mobile.typed import decode
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+class OpenClipConfig(msgspec.Struct, frozen=True):
+    """What its open_clip_config.json says of a model: open_clip's own, and more than is read."""
+
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,20 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
     return Checkpoint(name, config, checkpoint, weights, config.get("quick_gelu", False))
 
 
-def _in_folder(folder: Path) -> Checkpoint:
+def read_config(folder: Path) -> OpenClipConfig:
+    """open_clip_config.json of a folder. StudentError if it cannot be read."""
     path = folder / "open_clip_config.json"
+    hint = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
     try:
-        data = json.loads(path.read_text("utf-8"))
-        config = data["model_cfg"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudentError(
-            f"{path} is no configuration of open_clip: {type(error).__name__}: {error}.",
-            "Give a folder that open_clip's push_to_hf_hub or a hub's download made.",
-        ) from error
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StudentError(f"{path} cannot be read: {error}.", hint) from error
+    what = f"{path} is no configuration of open_clip: it"
+    return decode(raw, OpenClipConfig, what, StudentError, hint)
+
+
+def _in_folder(folder: Path) -> Checkpoint:
+    config = read_config(folder).model_cfg
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise StudentError(
@@ -83,7 +96,7 @@ def _in_folder(folder: Path) -> Checkpoint:
         config=config,
         checkpoint="",
         weights=weights,
-        quick_gelu=config.get("quick_gelu", False),
+        quick_gelu=bool(config.get("quick_gelu", False)),
     )
 
 

@@ -6,13 +6,13 @@ open_clip falls back to OpenAI's mean and std for a checkpoint from a file, with
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.students.open_clip_checkpoint import read_config
 
 _FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 _FIXED = "Use a student whose photos are resized to one fixed square."
@@ -73,12 +73,7 @@ def _of_tag(pretrained: Any, name: str, tag: str) -> dict[str, Any]:
 
 def _of_folder(folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "open_clip_config.json"
-    try:
-        known = json.loads(path.read_text("utf-8")).get("preprocess_cfg", {})
-    except (OSError, ValueError, AttributeError) as error:
-        raise StudentError(
-            f"{path} cannot be read: {error}.", "Give the folder as it was published."
-        ) from error
+    known = read_config(folder).preprocess_cfg
     if not {"mean", "std"} <= set(known):
         raise StudentError(
             f"{path} has no mean and std in its preprocess_cfg.",

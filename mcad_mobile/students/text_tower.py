@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mcad_mobile.typed import Record
 
 # Added to the attention scores of padding. exp(-20) = 2e-9 hides a token as well as -1e9 would,
 # and costs a quantized softmax far less of its range.
 MASKED_SCORE = -20.0
 
 
-@dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Record, frozen=True):
     """Shape of the text tower. `embedding_rank` factors the token table into
     [vocab, rank] x [rank, width] (as ALBERT does, arXiv 1909.11942, section 3.1): the table is
     most of a small tower's bytes, and it is read into memory whole."""
 
-    vocab: int = 30522
-    length: int = 32
-    width: int = 384
-    heads: int = 12
-    layers: int = 3
-    mlp: int = 1536
-    embedding_rank: int = 128
+    vocab: Annotated[int, Meta(ge=1, le=2**20)] = 30522
+    length: Annotated[int, Meta(ge=2, le=2**12)] = 32
+    width: Annotated[int, Meta(ge=1, le=2**12)] = 384
+    heads: Annotated[int, Meta(ge=1, le=2**8)] = 12
+    layers: Annotated[int, Meta(ge=1, le=2**6)] = 3
+    mlp: Annotated[int, Meta(ge=1, le=2**14)] = 1536
+    embedding_rank: Annotated[int, Meta(ge=1, le=2**12)] = 128
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} is not shared by {self.heads} heads")
 
 
 class Attention(nn.Module):

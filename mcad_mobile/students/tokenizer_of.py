@@ -15,7 +15,6 @@ from mcad_mobile.text.characters import ASCII_PUNCTUATION
 from mcad_mobile.text.compile import Json, Step, compile_tokenizer, refuse
 from mcad_mobile.tokenize import Pool, TokenizerSpec
 
-FILE = "tokenizer.bin"
 _MARK = "▁"  # SentencePiece's space
 
 _CANONICAL: list[Step] = [["lower_text"], ["remove", ASCII_PUNCTUATION], ["join_words"]]
@@ -52,7 +51,6 @@ def tokenizer_of(
     """
     parts = _parts(tokenizer)
     spec = TokenizerSpec(
-        file=FILE,
         length=length,
         pad=parts.pad,
         pad_left=parts.pad_left,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 from torch import Tensor, nn
 

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from mcad_mobile.text.compile import compile_tokenizer
 from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.typed import Count, FileName, Record
+
+_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
-@dataclass(frozen=True)
-class WordPieceConfig:
+class WordPieceConfig(Record, frozen=True):
     """What config.json of a student says of it. `length` counts the specials."""
 
     kind: Literal["wordpiece"]
-    file: str
-    length: int
-    pad: int
-    specials: dict[str, int]
+    file: FileName
+    length: Annotated[int, Meta(ge=2, le=2**12)]
+    pad: Count
+    specials: dict[str, Count]
     lowercase: bool = True
+
+    def __post_init__(self) -> None:
+        if missing := [name for name in _SPECIALS if name not in self.specials]:
+            raise ValueError(f"its specials lack {', '.join(missing)}")
 
 
 def wordpiece_file(config: WordPieceConfig, directory: Path) -> tuple[TokenizerSpec, bytes]:
     """What a bundle holds for the vocabulary in `directory`: the spec, and the file."""
-    spec = TokenizerSpec(file="tokenizer.bin", length=config.length, pad=config.pad)
+    spec = TokenizerSpec(length=config.length, pad=config.pad)
     return spec, compile_tokenizer(wordpiece_json(config, directory))
 
 
@@ -33,10 +40,15 @@ def wordpiece_tokenizer(config: WordPieceConfig, directory: Path) -> Tokenizer:
     return Tokenizer(*wordpiece_file(config, directory))
 
 
-def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
-    """The same as Hugging Face's tokenizer.json; the vocabulary has one token a line."""
+def vocabulary(config: WordPieceConfig, directory: Path) -> dict[str, int]:
+    """Ids by token: the numbers of their lines."""
     lines = (directory / config.file).read_text("utf-8").split("\n")
-    vocab = {line: number for number, line in enumerate(lines) if line}
+    return {line: number for number, line in enumerate(lines) if line}
+
+
+def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
+    """The same as Hugging Face's tokenizer.json."""
+    vocab = vocabulary(config, directory)
     frame = [
         {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
         {"Sequence": {"id": "A", "type_id": 0}},

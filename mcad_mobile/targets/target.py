@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
+import msgspec
+
 from mcad_mobile.errors import TargetError
+from mcad_mobile.typed import Record, Size, Word
 
 Family = Literal["cpu", "snapdragon", "dimensity"]
 Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
@@ -47,23 +50,22 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Record, frozen=True):
     """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
     chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only.
     `neuropilot` is the version of MediaTek's SDK that compiles for it, None where none does."""
 
-    id: str
-    vendor: str
-    chip: str
-    names: tuple[str, ...]
-    npu: str
+    id: Word
+    vendor: Word
+    chip: Word
+    names: tuple[Word, ...]
+    npu: Word
     family: Family
-    platform: str | None = None
-    soc_model: int | None = None
-    htp_arch: int | None = None
-    vtcm_mb: int | None = None
-    neuropilot: str | None = None
+    platform: Word | None = None
+    soc_model: Size | None = None
+    htp_arch: Size | None = None
+    vtcm_mb: Size | None = None
+    neuropilot: Word | None = None
 
     @property
     def ladder(self) -> tuple[RungPlan, ...]:
@@ -89,11 +91,7 @@ class Target:
 
 def all_targets() -> list[Target]:
     """Every chip of the table, in its order."""
-    return [
-        Target(id=name, **{**facts, "names": tuple(facts["names"])})
-        for name, facts in _table().items()
-        if name != "defaults"
-    ]
+    return [*_table()[0]]
 
 
 def find_target(name: str) -> Target:
@@ -105,7 +103,7 @@ def find_target(name: str) -> Target:
         for spelling in (target.id, target.chip, *target.names):
             spellings[_plain(spelling)] = target
             shown[_plain(spelling)] = target.id
-    for family, default in _table()["defaults"].items():
+    for family, default in _table()[1].items():
         spellings[family] = spellings[_plain(default)]
         shown[family] = family
     found = spellings.get(_plain(name))
@@ -122,6 +120,10 @@ def _plain(name: str) -> str:
 
 
 @functools.cache
-def _table() -> dict[str, Any]:
+def _table() -> tuple[tuple[Target, ...], dict[Family, str]]:
+    """The chips, and the default of each family."""
     text = resources.files("mcad_mobile.targets").joinpath("socs.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    chips = tomllib.loads(text)
+    defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
+    targets = ({"id": name, **facts} for name, facts in chips.items())
+    return tuple(msgspec.convert(one, Target) for one in targets), defaults

@@ -13,10 +13,10 @@ from typing import Any
 
 from mcad_mobile.errors import StudentError
 from mcad_mobile.text.pieces import NONE
-from mcad_mobile.text.table import string_arrays, write_table
+from mcad_mobile.text.table import Kind, string_arrays, write_table
 
 Json = dict[str, Any]
-Arrays = dict[str, tuple[str, bytes]]
+Arrays = dict[str, tuple[Kind, bytes]]
 Step = list[Any]
 
 _CLIP = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mcad_mobile.errors import BundleError
@@ -23,13 +23,13 @@ class Encoder:
     def __init__(self, table: Table) -> None:
         header = table.header
         try:
-            self.before: list[int] = header["before"]
-            self.after: list[int] = header["after"]
-            self._prepare = [step_of(step, table) for step in header["prepare"]]
-            self._normalize = [step_of(step, table) for step in header["normalize"]]
-            self._split = [split_of(step) for step in header["split"]]
-            self._model = model_of(header["model"], table)
-            added = header["added"]
+            self.before: list[int] = header.before
+            self.after: list[int] = header.after
+            self._prepare = [step_of(step, table) for step in header.prepare]
+            self._normalize = [step_of(step, table) for step in header.normalize]
+            self._split = [split_of(step) for step in header.split]
+            self._model = model_of(header.model, table)
+            added = header.added
             self._added = Added([token for token in added if not token[2]])
             names = [[_all(self._normalize, token[0]), *token[1:]] for token in added if token[2]]
             self._added_normalized = Added(names)
@@ -79,7 +79,7 @@ class Added:
     A token is [name, id, whether it is looked for in the normalized text, and whether it takes the
     space on its left and right with it]."""
 
-    def __init__(self, tokens: list[list[Any]]) -> None:
+    def __init__(self, tokens: Sequence[Sequence[Any]]) -> None:
         names = sorted((token[0] for token in tokens if token[0]), key=len, reverse=True)
         self._tokens = {token[0]: token for token in tokens}
         self._any = re.compile("|".join(map(re.escape, names))) if names else None

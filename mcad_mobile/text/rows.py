@@ -22,7 +22,8 @@ _LARGEST = 32767
 
 
 class TokenTable:
-    """`tokens` rows of `width` numbers, mapped from a file. BundleError if it has another size."""
+    """`tokens` rows of `width` numbers, mapped from a file. BundleError if it has another size, or
+    is asked for a row that it lacks."""
 
     def __init__(self, path: Path, tokens: int, width: int) -> None:
         needed = tokens * (4 + 2 * width)
@@ -43,7 +44,14 @@ class TokenTable:
 
     def __call__(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """Token ids [..., L] -> their rows [..., L, W] float32."""
-        rows: NDArray[np.float32] = self._rows[ids].astype(np.float32)
+        try:
+            rows: NDArray[np.float32] = self._rows[ids].astype(np.float32)
+        except IndexError as error:
+            raise BundleError(
+                f"The token table has {len(self._rows)} rows, and the tokenizer asks for others: "
+                f"{error}.",
+                "Export the bundle again.",
+            ) from error
         rows *= self._scales[ids][..., None]
         return rows
 

@@ -12,25 +12,44 @@ pages that they touch are read. Little-endian throughout:
 
 from __future__ import annotations
 
-import json
 import mmap
 import struct
 import zlib
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mcad_mobile.errors import BundleError
+from mcad_mobile.typed import Bytes, Count, Record, decode
 
 MAGIC = b"MCADTOK1"
 _START = len(MAGIC) + 4
-_BYTES = {"I": 4, "d": 8, "B": 1}
+Kind = Literal["I", "d", "B"]
+_BYTES: dict[Kind, int] = {"I": 4, "d": 8, "B": 1}
 
 EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
 
-def write_table(header: dict[str, Any], arrays: dict[str, tuple[str, bytes]]) -> bytes:
+class Header(Record, frozen=True):
+    """The steps of a tokenizer (see encode.py), and where its arrays lie: name -> type, offset and
+    count. An added token: its name, its id, whether it is looked for in the normalized text, and
+    whether it takes the space on its left and right with it."""
+
+    prepare: list[list[Any]]
+    added: list[tuple[str, Count, bool, bool, bool]]
+    normalize: list[list[Any]]
+    split: list[list[Any]]
+    model: dict[str, Any]
+    before: list[Count]
+    after: list[Count]
+    arrays: dict[str, tuple[Kind, Bytes, Bytes]]
+
+
+def write_table(header: dict[str, Any], arrays: dict[str, tuple[Kind, bytes]]) -> bytes:
     """The bytes of a file. `arrays`: by name their type, "I" uint32, "d" float64 or "B" bytes, and
     what they hold."""
+    import json
+
     placed, body = {}, bytearray()
     for name, (kind, data) in arrays.items():
         body += bytes(-len(body) % 8)
@@ -47,21 +66,19 @@ class Table:
     def __init__(self, data: bytes | mmap.mmap, where: str) -> None:
         self.data = data
         self.starts: dict[str, int] = {}  # where in `data` each array begins
-        self._arrays: dict[str, memoryview] = {}
-        try:
-            if data[: len(MAGIC)] != MAGIC:
-                raise ValueError("it does not start with " + MAGIC.decode())
-            (size,) = struct.unpack_from("<I", data, len(MAGIC))
-            self.header: dict[str, Any] = json.loads(data[_START : _START + size])
-            base = _START + size
-            for name, (kind, offset, count) in self.header["arrays"].items():
-                first, last = base + offset, base + offset + count * _BYTES[kind]
-                if last > len(data):
-                    raise ValueError(f"array {name} is cut off")
-                self._arrays[name] = memoryview(data)[first:last].cast(kind)
-                self.starts[name] = first
-        except (ValueError, KeyError, TypeError, struct.error) as error:
-            raise BundleError(f"{where} is no tokenizer of ours: {error}.", EXPORT_AGAIN) from error
+        self._arrays: dict[str, Any] = {}
+        what = f"{where} is no tokenizer of ours: it"
+        if data[: len(MAGIC)] != MAGIC or len(data) < _START:
+            raise BundleError(f"{what} does not start with {MAGIC.decode()}.", EXPORT_AGAIN)
+        (size,) = struct.unpack_from("<I", data, len(MAGIC))
+        base = _START + size
+        self.header = decode(data[_START:base], Header, what, BundleError, EXPORT_AGAIN)
+        for name, (kind, offset, count) in self.header.arrays.items():
+            first, last = base + offset, base + offset + count * _BYTES[kind]
+            if last > len(data):
+                raise BundleError(f"{what} is cut off in its array {name}.", EXPORT_AGAIN)
+            self._arrays[name] = memoryview(data)[first:last].cast(kind)
+            self.starts[name] = first
 
     @staticmethod
     def open(path: Path) -> Table:
@@ -75,7 +92,8 @@ class Table:
 
     def array(self, name: str) -> memoryview:
         """One array by its name; an empty one if the file has none of that name."""
-        return self._arrays.get(name, memoryview(b""))
+        found: memoryview = self._arrays.get(name, memoryview(b""))
+        return found
 
 
 class Strings:
@@ -95,15 +113,17 @@ class Strings:
     def find(self, key: bytes) -> int:
         """The number of a string in UTF-8, or -1."""
         slots, mask, ends, start = self._slots, self._mask, self._ends, self._start
-        at = zlib.crc32(key) & mask
-        while (number := slots[at]) != 0:
+        first = zlib.crc32(key) & mask
+        for at in chain(range(first, mask + 1), range(first)):
+            number = slots[at]
+            if number == 0:
+                break
             if self._data[start + ends[number - 1] : start + ends[number]] == key:
                 return number - 1
-            at = (at + 1) & mask
         return -1
 
 
-def string_arrays(strings: list[bytes]) -> dict[str, tuple[str, bytes]]:
+def string_arrays(strings: list[bytes]) -> dict[str, tuple[Kind, bytes]]:
     """What `Strings` reads. An empty string takes a number and is not found."""
     from array import array
 

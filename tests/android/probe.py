@@ -6,11 +6,11 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from probe import EngineError, variant
 
@@ -61,7 +61,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def assert_same_ids(probe, bundle: Bundle, texts: list[str]) -> None:
-    tokenizer = Tokenizer(bundle.tokenizer, bundle.directory)
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     answers = probe.ask("tokens", bundle=bundle.directory, texts=texts)
     assert len(answers) == len(texts)
     for text, answer in zip(texts, answers, strict=True):
@@ -83,7 +83,7 @@ def test_awkward_texts_get_the_same_token_ids(probe, bundle):
 def test_every_character_gets_the_same_token_ids(probe, bundle):
     """Python knows the categories of Unicode 14 or later, a JVM those of 13 or later: marks and
     punctuation that were added since may differ, letters may not."""
-    tokenizer = Tokenizer(bundle.tokenizer, bundle.directory)
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     texts = [
         f"x{character}y"
         for character in map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x2FA20)])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from html.entities import html5
-from pathlib import Path
 
 import pytest
 from library_tokenizers import HOSTILE, Library, libraries
+from msgspec.structs import replace
 from probe import EngineError, variant
 from tiny_bundle import make_tiny_bundle
 
@@ -47,8 +46,8 @@ def given(captions, tmp_path_factory) -> dict[str, tuple[Library, Bundle]]:
         )
         directory = folder / name
         directory.mkdir()
-        (directory / spec.file).write_bytes(file)
-        record = FileRecord.of(directory, directory / spec.file)
+        (directory / "tokenizer.bin").write_bytes(file)
+        record = FileRecord.of(directory, directory / "tokenizer.bin")
         variant(tiny, directory, tokenizer=spec, tokenizer_file=record)
         found[name] = (library, Bundle.load(directory))
     return found
@@ -76,7 +75,7 @@ def test_hostile_texts_get_the_ids_of_the_library(probe, given, name):
 @pytest.mark.parametrize("name", USED)
 def test_masks_and_pooling_weights_are_pythons(probe, given, name):
     _, bundle = given[name]
-    ours = Tokenizer(bundle.tokenizer, bundle.directory)
+    ours = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     for text in ("a dog on the beach", "word " * 100):
         (answer,) = probe.ask("tokens", bundle=bundle.directory, texts=[text])
         expected = ours(text)
@@ -88,7 +87,7 @@ def test_masks_and_pooling_weights_are_pythons(probe, given, name):
 def test_every_entity_of_html_is_resolved(probe, given):
     """As Python's html.unescape does; open_clip's ftfy takes some of them for mis-encoded text."""
     _, bundle = given["open_clip CLIP"]
-    ours = Tokenizer(bundle.tokenizer, bundle.directory)
+    ours = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     texts = [f"x &{name} y&{name}" for name in html5]
     answers = probe.ask("tokens", bundle=bundle.directory, texts=texts)
     assert len(texts) > 2000
@@ -100,7 +99,7 @@ def test_every_entity_of_html_is_resolved(probe, given):
 def test_a_damaged_file_is_an_error_that_says_what_to_do(probe, given, tmp_path, damage):
     _, bundle = given["open_clip CLIP"]
     copy = Bundle.load(variant(bundle, tmp_path / "copy"))
-    path: Path = copy.directory / copy.tokenizer.file
+    path = copy.path(copy.tokenizer_file)
     data = path.read_bytes()
     if damage == "missing":
         path.unlink()

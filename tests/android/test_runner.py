@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from probe import variant
 from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 

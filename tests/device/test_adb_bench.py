@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from adbd import VENV, Adbd, adbd
+from msgspec.structs import replace
 from phones import as_board, as_phone, quick, thermal, use
 
 from mcad_mobile.bench import run
@@ -19,7 +19,7 @@ from mcad_mobile.bench.devices.adb_attached import connect
 from mcad_mobile.bench.devices.adb_facts import read_health
 from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle import Bundle, TargetFacts
 from mcad_mobile.errors import BenchError
 
 STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"}
@@ -202,7 +202,7 @@ def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle:
 def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(
     phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:
-    made_for = {"id": "snapdragon-8-gen-3", "chip": "SM8650", "npu": "Hexagon v75"}
+    made_for = TargetFacts("snapdragon-8-gen-3", "SM8650", "Hexagon v75")
     other = replace(bundle, target=made_for)
     with pytest.raises(BenchError, match="made for snapdragon-8-gen-3") as caught:
         run.bench(other, device=AdbDevice(runner=runner_folder), **quick())

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from adbd import Adbd
+from msgspec.structs import replace
 from phones import as_phone
 
 from mcad_mobile.bench.devices.adb import AdbDevice, check_chip
 from mcad_mobile.bench.devices.adb_attached import connect
 from mcad_mobile.bench.devices.adb_facts import read_facts
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle import Bundle, TargetFacts
 from mcad_mobile.errors import BenchError
 
 
 def test_chip_that_is_unknown_is_not_refused(board: Adbd, bundle: Bundle) -> None:
     facts = read_facts(connect())
     assert (facts.soc, facts.targets) == ("", [])
-    check_chip(replace(bundle, target={"id": "snapdragon-8-elite"}), facts)
+    check_chip(replace(bundle, target=TargetFacts("snapdragon-8-elite")), facts)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +35,13 @@ def test_chip_that_is_known_to_be_another_is_refused(
     phone: Adbd, bundle: Bundle, props: dict[str, str], made_for: str, hint: str
 ) -> None:
     as_phone(phone, **{"ro.soc.model": "", **props})
-    other = replace(bundle, target={"id": made_for})
+    other = replace(bundle, target=TargetFacts(made_for))
     with pytest.raises(BenchError, match=f"made for {made_for}.*has ") as caught:
         AdbDevice().check(other)
     assert hint in caught.value.hint
     assert "--force" in caught.value.hint
     AdbDevice(force=True).check(other)
-    AdbDevice().check(replace(bundle, target={"id": "cpu"}))
+    AdbDevice().check(replace(bundle, target=TargetFacts("cpu")))
 
 
 @pytest.mark.parametrize(
@@ -64,4 +63,4 @@ def test_chip_is_known_by_every_name_that_a_system_has_for_it(
     phone: Adbd, bundle: Bundle, soc: str, made_for: str
 ) -> None:
     as_phone(phone, **{"ro.soc.model": "", "ro.board.platform": soc})
-    AdbDevice().check(replace(bundle, target={"id": made_for}))
+    AdbDevice().check(replace(bundle, target=TargetFacts(made_for)))

@@ -4,12 +4,12 @@ behind."""
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from adbd import VENV, Adbd, adbd
+from msgspec.structs import replace
 from phones import APP_PROCESS, as_board, as_phone, quick, use
 from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
@@ -225,9 +225,9 @@ def test_board_with_an_old_python_or_none_says_so(board: Adbd, bundle: Bundle) -
 
 def test_board_without_libraries_names_the_pip_command(board: Adbd, bundle: Bundle) -> None:
     board.stand_in("python3", f'exec {VENV}/python -S "$@"')
-    with pytest.raises(BenchError, match="lacks numpy, pillow, onnxruntime") as caught:
+    with pytest.raises(BenchError, match="lacks numpy, msgspec, pillow, onnxruntime") as caught:
         run.bench(bundle, device=AdbDevice(), **quick())
-    assert "python3 -m pip install numpy pillow onnxruntime" in caught.value.hint
+    assert "python3 -m pip install numpy msgspec pillow onnxruntime" in caught.value.hint
 
 
 def test_runner_that_crashes_shows_its_last_lines(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aihub_cloud import S24, S25, TIMES_US, Cloud, device
+from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.run import bench_towers
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle import Bundle, TargetFacts
 from mcad_mobile.errors import AiHubError
 
 
@@ -176,7 +176,7 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
         name: replace(bundle.tower(name), rungs=(qnn, bundle.tower(name).rungs[0]))
         for name in ("image", "text")
     }
-    made_for = replace(bundle, target={"id": "snapdragon-8-elite"}, **both)
+    made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite"), **both)
     documents, _ = bench_towers(made_for, device(tmp_path, S24))
     skipped, ran = documents[0]["ladder"]["text"]
     assert skipped["status"] == "skip"
@@ -193,7 +193,7 @@ def test_phone_that_no_rung_is_for_leaves_the_others(
         )
         for name in ("image", "text")
     }
-    made_for = replace(bundle, target={"id": "snapdragon-8-elite"}, **only)
+    made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite"), **only)
     (document,), failures = bench_towers(made_for, device(tmp_path, S24, S25))
     assert document["device"]["model"] == S25
     assert len(failures) == 2

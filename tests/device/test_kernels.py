@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime as ort
 import pytest
 from exported import Exported
+from msgspec.structs import replace
 
 import mcad_mobile
 from mcad_mobile.bench.devices.base import Spec

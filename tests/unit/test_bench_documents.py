@@ -14,6 +14,7 @@ from tiny_bundle import make_tiny_bundle
 from mcad_mobile.bench.report import load_documents, markdown, regressions
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli import main
 from mcad_mobile.errors import BenchError
 
 
@@ -53,17 +54,18 @@ def test_what_is_missing_in_a_result_is_named_with_its_file(bundle: Bundle, tmp_
         try:
             markdown(*load_documents([path]))
         except BenchError as error:
-            field = ".".join(map(str, place))
-            assert f"{path} lacks {field}" in str(error) or "schema" in str(error)
-            named.add(field)
+            field = "".join(f"[{n}]" if isinstance(n, int) else f".{n}" for n in place)[1:]
+            assert str(path) in str(error)
+            if f"{path} lacks {field}." in str(error):
+                named.add(field)
     assert {
         "device",
         "device.cpu",
         "targets.search.limit_ms",
-        "memory_mib.steps.1.pss",
+        "memory_mib.steps[1].pss",
         "latency_ms.total.p90",
-        "ladder.text.0.cosine_min",
-        "conditions.repeats.0.counted",
+        "ladder.text[0].cosine_min",
+        "conditions.repeats[0].counted",
     } <= named
 
 
@@ -86,11 +88,55 @@ def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: 
     for name, said in (
         ("other.json", "mcad-bundle/1"),
         ("broken.json", "cannot be read"),
-        ("short.json", "lacks bundle"),
+        ("short.json", "lacks created"),
         ("gone.json", "does not exist"),
     ):
         with pytest.raises(BenchError, match=said):
             load_documents([tmp_path / name])
+
+
+@pytest.mark.parametrize("text", ["[]", " [ ] ", "", "null", "3", '"x"', "[[]]", "[3]", "\x00"])
+def test_a_file_without_a_result_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+) -> None:
+    path = tmp_path / "none.json"
+    path.write_text(text)
+    for more in ([], ["--json"], ["--out", str(tmp_path / "page.md")]):
+        monkeypatch.setattr("sys.argv", ["mcad-mobile", "report", str(path), *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert (ended.value.code, told.out) == (1, "")
+        assert str(path) in told.err
+    assert not (tmp_path / "page.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("device", "cores"), "4", "has '4' in device.cores, where a whole number belongs"),
+        (("device", "colour"), "red", "has device.colour, which this version does not know"),
+        (("latency_ms", "total", "p50"), -1, "-1 in latency_ms.total.p50, where a number >= 0"),
+        (("latency_ms", "thinking"), {}, "has latency_ms.thinking"),
+        (("targets", "search", "pass"), None, "a verdict without a measurement, or none with"),
+        (("ladder", "text", 0, "rung"), 1, "rung 1 of the text tower, of 1"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_with_its_value(
+    bundle: Bundle, tmp_path: Path, place: tuple[Any, ...], value: object, said: str
+) -> None:
+    document = judge(bundle, measured())
+    holder = document
+    for step in place[:-1]:
+        holder = holder[step]
+    holder[place[-1]] = value
+    (tmp_path / "wrong.json").write_text(json.dumps([document]))
+    with pytest.raises(BenchError) as caught:
+        load_documents([tmp_path / "wrong.json"])
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 from mcad_mobile.bench import run, runner, samples, watch
@@ -191,7 +191,7 @@ def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Pa
 
 
 def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    other = replace(bundle, student={**bundle.student, "sha256": "f" * 64})
+    other = replace(bundle, student=replace(bundle.student, sha256="f" * 64))
     create_index(other, tmp_path / "index")
     with pytest.raises(PhotoIndexError, match="student"):
         run.bench(bundle, index=tmp_path / "index")
@@ -299,4 +299,4 @@ def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path
     samples.synthetic_index(bundle, tmp_path / "index", 5000)
     index = PhotoIndex.open(tmp_path / "index")
     assert index.photos == 5000
-    assert index.student_sha256 == bundle.student["sha256"]
+    assert index.student_sha256 == bundle.student.sha256

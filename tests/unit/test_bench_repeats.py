@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.ladder import choose, judge_ladder

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import shutil
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
+from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import MANIFEST, Bundle
-from mcad_mobile.errors import BundleError
+from mcad_mobile.engine import SearchEngine, create_index
+from mcad_mobile.errors import BundleError, PhotoIndexError
+from mcad_mobile.index import PhotoIndex
 from mcad_mobile.runtimes import climb, normalize
+from mcad_mobile.students.load import default_directory
 
 
 @pytest.fixture
@@ -79,11 +84,101 @@ def test_a_path_that_leaves_the_directory_is_refused(bundle, path):
         Bundle.load(bundle.directory)
 
 
-@pytest.mark.parametrize("schema", ["mcad-bundle/1", None, "other"])
-def test_an_unknown_schema_is_refused(bundle, schema):
+@pytest.mark.parametrize("schema", ["mcad-bundle/1", None, "other", 2, "mcad-bundle/x"])
+def test_an_older_or_foreign_schema_is_to_be_exported_again(bundle, schema):
     edit(bundle, lambda data: data.update(schema=schema))
-    with pytest.raises(BundleError, match="schema"):
+    named = "names no schema" if schema is None else f"has schema {schema!r}"
+    with pytest.raises(BundleError, match=rf"{named}; .*'mcad-bundle/2'") as caught:
         Bundle.load(bundle.directory)
+    assert "mcad-mobile export" in caught.value.hint
+
+
+def test_a_newer_schema_asks_for_a_newer_version(bundle):
+    """Also where its fields are others than ours."""
+    edit(bundle, lambda data: (data.clear(), data.update(schema="mcad-bundle/10", towers=[])))
+    with pytest.raises(BundleError, match="'mcad-bundle/10', of a newer mcad-mobile") as caught:
+        Bundle.load(bundle.directory)
+    assert "Update mcad-mobile" in caught.value.hint
+
+
+def put(*steps, value):
+    """Put a value into a document, or take one out (...)."""
+
+    def change(data):
+        *way, last = steps
+        for step in way:
+            data = data[step]
+        if value is ...:
+            del data[last]
+        else:
+            data[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (put("tokenizer", value=...), r"lacks tokenizer\."),
+        (put("student", "sha256", value=...), r"lacks student\.sha256\."),
+        (put("text", "golden", "inputs", "pooling", "bytes", value=...), "pooling.bytes"),
+        (put("tokenizer", "length", value=0), r"has 0 in tokenizer\.length, where .* >= 2"),
+        (put("sample", "path", value=5), r"has 5 in sample\.path, where text belongs"),
+        (put("preprocess", "interpolation", value="lanczos"), r"'lanczos' in preprocess\.interp"),
+        (put("preprocess", "std", 1, value=0.0), r"has 0\.0 in preprocess\.std\[1\], where .* > 0"),
+        (put("preprocess", "mean", value=[0.5]), r"has \[0\.5\] in preprocess\.mean"),
+        (put("image", "files", value=[]), r"has \[\] in image\.files"),
+        (put("image", "files", 0, "sha256", value="A"), r"has 'A' in image\.files\[0\]\.sha256"),
+        (put("image", "speed", value=9), r"has image\.speed, which this version does not know"),
+        (put("embedding", "dim", value=True), r"has True in embedding\.dim, where a whole number"),
+        (put("tokenizer", "pool", value="eos"), "pool is 'eos', and there is no eos"),
+        (
+            put("text", "golden", "inputs", "pooling", value=[]),
+            r"\[\] in text\.golden\.inputs\.pool",
+        ),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_with_its_value(bundle, change, said):
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=rf"{MANIFEST} .*{said}") as caught:
+        Bundle.load(bundle.directory)
+    assert "mcad-mobile export" in caught.value.hint
+
+
+def test_no_other_tokenizer_is_opened_than_the_one_that_was_verified(bundle):
+    other = bundle.directory / "other.bin"
+    shutil.copy(bundle.path(bundle.tokenizer_file), other)
+    edit(bundle, put("tokenizer", "file", value="other.bin"))
+    with pytest.raises(BundleError, match=r"file is 'other\.bin'"):
+        Bundle.load(bundle.directory)
+
+
+def test_what_a_bundle_records_is_all_that_is_opened(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    for path in (*(record.path for record in bundle.files()), MANIFEST):
+        (copy / path).parent.mkdir(exist_ok=True)
+        shutil.copy(bundle.directory / path, copy / path)
+    engine = SearchEngine(Bundle.load(copy))
+    index = create_index(engine.bundle, tmp_path / "index")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    assert engine.index_photos(index, [tmp_path / "red.png"]).added == 1
+    assert len(engine.search(index, "a red car").results) == 1
+
+
+def test_what_is_given_in_place_of_a_bundle_is_called_by_its_name(bundle, tmp_path):
+    index = create_index(bundle, tmp_path / "index")
+    assert index.photos == 0
+    with pytest.raises(BundleError, match="no bundle: it is a photo index") as caught:
+        Bundle.load(tmp_path / "index")
+    assert "--index" in caught.value.hint and "xport" not in caught.value.hint
+    with pytest.raises(BundleError, match="no bundle: it is a student"):
+        Bundle.load(default_directory())
+    with pytest.raises(BundleError, match="no bundle: it is a file"):
+        Bundle.load(bundle.directory / MANIFEST)
+    for use in (PhotoIndex.open, lambda folder: create_index(bundle, folder)):
+        with pytest.raises(PhotoIndexError, match=r"bundle is (no photo index: it is )?a bundle"):
+            use(bundle.directory)
+    assert not (bundle.directory / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": "mcad-bundle/2"}'])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
@@ -41,7 +42,7 @@ def unpaired(material):
         tuple(photo.path for photo in material.val),
         tuple(f"a picture of {thing}" for thing in ("a cat", "the moon", "a cup", "a street")),
     )
-    return replace(material, extra=extra)
+    return dataclasses.replace(material, extra=extra)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +191,8 @@ def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, mo
     )  # fmt: skip
     shown = []
     photos = tuple(photo.path for photo in unpaired.train[:3])
-    material = replace(unpaired, extra=replace(unpaired.extra, photos=photos))
+    extra = dataclasses.replace(unpaired.extra, photos=photos)
+    material = dataclasses.replace(unpaired, extra=extra)
     train(material, tmp_path / "s", recipe, tmp_path / "cache", lambda *step: shown.append(step))
     (run,) = runs
     done = {part: sum(pieces.values()) for part, pieces in run._done.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 from mcad_mobile.data.packaged_photos import packaged_photos

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from exported import mcad, mcad_json
+from msgspec.structs import replace
 from tiny_students import write_open_clip
 
 from mcad_mobile.bundle import TOWERS, Bundle
@@ -58,7 +58,7 @@ def files(bundle: Bundle) -> dict[str, bytes]:
 def test_each_bundle_is_whole(several):
     for chip, bundle in several[0].items():
         loaded = Bundle.load(bundle.directory)
-        assert loaded.target["id"] == find_target(chip).id
+        assert loaded.target.id == find_target(chip).id
         assert [rung.runtime for rung in loaded.image.rungs] == [
             plan.runtime for plan in find_target(chip).ladder
         ]
@@ -140,7 +140,7 @@ def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tm
     assert [document["target"] for document in documents] == ["cpu", "dimensity-9400"]
     for document in documents:
         bundle = Bundle.load(out / document["target"])
-        assert document["student"] == bundle.student["name"]
+        assert document["student"] == bundle.student.name
         assert set(document["towers"]) == set(TOWERS)
         assert document["recall"]["float"]["photos"] == len(said["images"])
         assert 0 <= document["recall"]["exported"]["mean_recall"] <= 100

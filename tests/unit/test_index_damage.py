@@ -163,7 +163,7 @@ def test_tombstones_that_are_no_row_numbers_are_damage(tmp_path: Path, deleted: 
     document = json.loads((tmp_path / "manifest.json").read_text())
     document["segments"][0]["deleted"] = deleted
     rewrite_manifest(tmp_path, document)
-    with pytest.raises(PhotoIndexError, match=r"damaged.*another kind"):
+    with pytest.raises(PhotoIndexError, match="damaged"):
         PhotoIndex.open(tmp_path)
 
 

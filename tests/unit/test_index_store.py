@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +265,33 @@ def test_another_student_is_refused_with_both_sides_named(tmp_path: Path) -> Non
         assert part in str(other.value)
     with pytest.raises(PhotoIndexError, match=r"64 dimensions.*and 512 dimensions"):
         index.check_student(SHA, 512)
+
+
+def open_files(directory: Path) -> int:
+    """Descriptors and maps that this process has of the files of a directory."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    held = [str(link.readlink()) for link in links]
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return sum(str(directory) in one for one in (*held, *maps))
+
+
+def test_a_closed_index_holds_no_file_and_says_that_it_is_closed(tmp_path: Path) -> None:
+    filled(tmp_path)
+    gc.collect()
+    assert open_files(tmp_path) == 0
+    with PhotoIndex.open(tmp_path) as index:
+        assert index.photos == 50
+        assert open_files(tmp_path) > 0
+    assert open_files(tmp_path) == 0
+    index.close()  # twice is once
+    uses: list[Callable[[], object]] = [
+        lambda: index.photos,
+        index.paths,
+        index.compact,
+        lambda: index.search(unit(np.ones(64))),
+        lambda: index.exclusive().__enter__(),
+    ]
+    for use in uses:
+        with pytest.raises(PhotoIndexError, match="was closed"):
+            use()
+    assert PhotoIndex.open(tmp_path).photos == 50

@@ -328,7 +328,7 @@ from types import SimpleNamespace
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.sync import sync_folder
 index = PhotoIndex.open(Path(sys.argv[1]))
-engine = SimpleNamespace(threads=1, image_tower=None)
+engine = SimpleNamespace(threads=1, image_rung=None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = sync_folder(engine, index, Path(sys.argv[2]))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tokenizers import Tokenizer as Reference
 
 from mcad_mobile.distill.pretrained import minilm_directory
@@ -14,7 +14,7 @@ from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.wordpiece import wordpiece_file, wordpiece_tokenizer
 from mcad_mobile.text.table import write_table
-from mcad_mobile.tokenize import Tokenizer, TokenizerSpec
+from mcad_mobile.tokenize import Tokenizer
 
 MODEL = Path(__file__).parents[2] / "models" / "mcad-s"
 TEXTS = [
@@ -105,8 +105,8 @@ def test_padding_may_come_before_the_text():
 
 def test_a_file_that_is_mapped_gives_the_same_ids(ours, tmp_path):
     spec, file = wordpiece_file(default_config().tokenizer, MODEL)
-    (tmp_path / spec.file).write_bytes(file)
-    mapped = Tokenizer(spec, tmp_path)
+    (tmp_path / "tokenizer.bin").write_bytes(file)
+    mapped = Tokenizer(spec, tmp_path / "tokenizer.bin")
     for text in TEXTS:
         assert np.array_equal(mapped(text).ids, ours(text).ids)
 
@@ -121,7 +121,8 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path, damage):
         "cut": file[: len(file) // 2],
         "unknown step": write_table({**header, "split": [], "model": {}}, {}),
     }
+    path = tmp_path / "tokenizer.bin"
     if damage in contents:
-        (tmp_path / spec.file).write_bytes(contents[damage])
+        path.write_bytes(contents[damage])
     with pytest.raises(BundleError, match=r"(?s)tokenizer.*[Ee]xport the bundle again"):
-        Tokenizer(TokenizerSpec(spec.file, 32, 0), tmp_path)
+        Tokenizer(spec, path)

@@ -171,7 +171,7 @@ def check_chip(bundle: Bundle, facts: Facts) -> None:
     table or not. A device that does not say which chip it has, or an emulator, which has none, is
     not refused: rungs that do not load, or give wrong embeddings, are left out by the self-test
     anyway."""
-    made_for = find_target(bundle.target["id"])
+    made_for = find_target(bundle.target.id)
     there = facts.targets
     if made_for.family == "cpu" or made_for in there or facts.emulator or not facts.soc:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import shlex
 import zipfile
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from mcad_mobile.bench.devices.adb_facts import Facts
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell
 from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.errors import BenchError, MissingExtra
+from mcad_mobile.typed import decode
 
 _RUNNER = f"{ROOT}/runner"
 _JAVA_MAIN = "mcad.runner.Main"
@@ -125,7 +125,7 @@ def _python(shell: AdbShell) -> str:
 
 
 def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> None:
-    modules = {"numpy": "numpy", "PIL": "pillow"}
+    modules = {"numpy": "numpy", "msgspec": "msgspec", "PIL": "pillow"}
     engines = {
         "onnx": ("onnxruntime", "onnxruntime"),
         "litert": ("ai_edge_litert", "ai-edge-litert"),
@@ -136,7 +136,9 @@ def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> N
         f"print(json.dumps([m for m in {[*modules, *wanted]!r} if importlib.util.find_spec(m)]))"
     )
     printed = shell.run(f"{python} -c {shlex.quote(code)}")
-    there = set(json.loads(printed.splitlines()[-1]))
+    said = printed.strip().rpartition("\n")[2].encode()
+    hint = f"On the board, look at: {python} --version"
+    there = set(decode(said, list[str], f"What the board's {python} says", BenchError, hint))
     missing = [package for module, package in modules.items() if module not in there]
     if wanted and not there & set(wanted):
         missing += list(wanted.values())[:1]

@@ -139,7 +139,7 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
         return "it is compiled for a Dimensity, and Qualcomm's cloud has none"
     if rung.runtime != "qnn" or device.target is None:
         return ""
-    made_for = find_target(bundle.target["id"])
+    made_for = find_target(bundle.target.id)
     if device.target.id == made_for.id:
         return ""
     return (

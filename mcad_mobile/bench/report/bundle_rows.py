@@ -34,8 +34,8 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
     tools = ", ".join(f"{name} {version}" for name, version in bundle.tools.items())
     return {
         "facts": [
-            ("Target", " ".join(f"{value}" for value in bundle.target.values())),
-            ("Student", f"{bundle.student.get('name', '')}, {bundle.dim} dimensions"),
+            ("Target", f"{bundle.target.id} {bundle.target.chip} {bundle.target.npu}"),
+            ("Student", f"{bundle.student.name}, {bundle.dim} dimensions"),
             ("Exported", f"{bundle.created}, {tools}"),
         ],
         "head": _HEAD,

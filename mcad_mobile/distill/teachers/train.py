@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +68,7 @@ class School:
             started.update(name.encode() + value.detach().cpu().numpy().tobytes())
         # Of what says how a photo is drawn, the order that is trained in, and not the recipe.
         drawn = {"seed": order.seed, "views": order.views.paired}
-        recipe = {**asdict(self.recipe), "members": None, **drawn}
+        recipe = {**msgspec.structs.asdict(self.recipe), "members": None, **drawn}
         speed = [epochs, *(group["lr"] for group in groups)]
         parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

@@ -1,0 +1,185 @@
+"""Documents from outside, JSON in UTF-8, into frozen types.
+
+A document is a `Record`, or made of some: msgspec checks the kind, the range and the name of every
+field while it decodes, so that nothing behind this door meets a value that it did not expect. What
+is wrong is told with its place, its value and what belongs there.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from mcad_mobile.errors import McadError
+
+T = TypeVar("T")
+
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Bytes = Annotated[int, Meta(ge=0, le=2**53)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Word = Annotated[str, Meta(min_length=1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+# A file beside the document that names it, and nowhere else.
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen part of a document, all of whose fields are known."""
+
+
+class _Head(msgspec.Struct):
+    schema: Any = None
+
+
+# What msgspec calls a kind, in words.
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+# A step of a place as msgspec writes it: `.name`, `[3]`, or `[...]` for a key that it leaves out.
+_STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
+_LONGEST = 60  # characters of a value in a message
+
+
+def decode(
+    raw: bytes,
+    kind: type[T],
+    where: object,
+    error: type[McadError],
+    hint: str,
+    *,
+    schema: str = "",
+) -> T:
+    """`raw` as a `kind`. `error`, which begins with `where` and ends with `hint`, for what is no
+    JSON, of another `schema` (if one is asked for), or holds a field that is missing, unknown, of
+    another kind or out of range."""
+    try:
+        if schema:
+            _check_schema(raw, where, schema, error, hint)
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as wrong:
+        raise error(f"{where} {_told(str(wrong), raw, kind)}.", hint) from wrong
+    except (ValueError, RecursionError) as broken:
+        raise error(f"{where} cannot be read as JSON: {broken}.", hint) from broken
+
+
+def convert(data: object, kind: type[T], where: object, error: type[McadError], hint: str) -> T:
+    """As `decode`, for what was read already: TOML, options."""
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as wrong:
+        raise error(f"{where} {_told(str(wrong), data, kind)}.", hint) from wrong
+
+
+def _check_schema(
+    raw: bytes, where: object, schema: str, error: type[McadError], hint: str
+) -> None:
+    found = msgspec.json.decode(raw, type=_Head).schema
+    if found == schema:
+        return
+    family, version = schema.split("/")
+    newer = re.fullmatch(rf"{family}/(\d{{1,9}})", found) if isinstance(found, str) else None
+    if newer and int(newer[1]) > int(version):
+        raise error(
+            f"{where} has schema {found!r}, of a newer mcad-mobile; this version reads {schema!r}.",
+            "Update mcad-mobile: pip install --upgrade mcad-mobile.",
+        )
+    named = "names no schema" if found is None else f"has schema {_short(found)}"
+    raise error(f"{where} {named}; this version reads {schema!r}.", hint)
+
+
+def _told(message: str, document: object, kind: Any) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.a[0].b`" as the end of a sentence, with the
+    value that lies there."""
+    said, _, tail = message.partition(" - at `")
+    place = tail.removeprefix("key in `").rstrip("`").removeprefix("$")
+    value = "something"
+    try:
+        if isinstance(document, bytes):
+            document = msgspec.json.decode(document)
+        found, place = _found(document, place, kind, message)
+        value = _short(found)
+    except (LookupError, TypeError, ValueError, RecursionError):
+        pass  # what comes after the first error may be no JSON
+    place = place.removeprefix(".")
+    if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", said):
+        field = f"{place}.{named[2]}" if place else named[2]
+        missing = named[1] == "missing required"
+        return f"lacks {field}" if missing else f"has {field}, which this version does not know"
+    there = f"has {value} in {place}" if place else f"holds {value}"
+    if said.startswith("Invalid enum value"):
+        return f"{there}, which this version does not know"
+    if "out of range" in said or tail.startswith("key in"):
+        return f"{there}: {said}"
+    if not said.startswith("Expected "):  # what a type of ours says of its fields together
+        return f"cannot be right{f' in {place}' if place else ''}: {said}"
+    wanted = said.removeprefix("Expected ").partition(", got ")[0]
+    wanted = re.sub(r"`([^`]+)`", lambda kinds: _in_words(kinds[1]), wanted)
+    return f"{there}, where {wanted} belongs"
+
+
+def _in_words(kinds: str) -> str:
+    return " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | "))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _found(document: Any, place: str, kind: Any, message: str) -> tuple[Any, str]:
+    """The value at a place, and the place with the keys that msgspec leaves out of it."""
+    value, path = document, ""
+    for name, number in _STEP.findall(place):
+        if number == "...":
+            name = _key_at_fault(document, value, kind, message)
+        value = value[name if name else int(number)]
+        path += f".{name}" if name else f"[{number}]"
+    return value, path
+
+
+def _key_at_fault(document: Any, holder: dict[str, Any], kind: Any, message: str) -> str:
+    """The key without which the document would be another one: each is tried alone."""
+    members = dict(holder)
+    try:
+        for key, member in members.items():
+            holder.clear()
+            holder[key] = member
+            try:
+                msgspec.convert(document, kind)
+            except msgspec.ValidationError as error:
+                if str(error) == message:
+                    return key
+    finally:
+        holder.clear()
+        holder.update(members)
+    raise LookupError(message)
+
+
+# What a folder of ours is, by a file in it.
+_FOLDERS = {
+    "bundle.json": "a bundle",
+    "manifest.json": "a photo index",
+    "model.safetensors": "a student",
+}
+
+
+def what_is(path: Path) -> str:
+    """ "a bundle", "a photo index", "a student" or "a file"; "" for anything else."""
+    try:
+        if path.is_file():
+            return "a file"
+        return next((kind for name, kind in _FOLDERS.items() if (path / name).is_file()), "")
+    except OSError:  # what cannot be looked at is told by whoever tries to use it
+        return ""

@@ -1,0 +1,119 @@
+"""A student's folder: what is refused before anything is made of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mcad_mobile.cli import main
+from mcad_mobile.errors import StudentError
+from mcad_mobile.students.load import default_directory, load_student
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(default_directory(), tmp_path / "inner" / "student"))
+
+
+def edit(folder: Path, place: str, value: Any) -> None:
+    """Put a value into config.json, or take one out (...)."""
+    path = folder / "config.json"
+    document = json.loads(path.read_text())
+    *way, last = place.split(".")
+    holder = document
+    for step in way:
+        holder = holder[step]
+    if value is ...:
+        del holder[last]
+    else:
+        holder[last] = value
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["../escaped", "a/b", "/tmp/x", "..", ".", "", "vocab.txt\n", 5])
+def test_a_vocabulary_that_lies_elsewhere_is_refused_and_nothing_is_written(
+    folder: Path, name: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if isinstance(name, str) and name.startswith(".."):
+        shutil.copy(folder / "vocab.txt", folder.parent / "escaped")
+    edit(folder, "tokenizer.file", name)
+    top = folder.parent.parent
+    before = sorted(top.rglob("*"))
+    arguments = ["export", "--student", str(folder), "-t", "cpu", "-o", str(top / "out" / "bundle")]
+    monkeypatch.setattr("sys.argv", ["mcad-mobile", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "tokenizer.file" in capsys.readouterr().err
+    assert sorted(top.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("tokenizer.specials", {}, "specials lack [PAD], [UNK], [CLS], [SEP]"),
+        ("tokenizer.specials", {"[PAD]": 0}, "lack [UNK]"),
+        ("tokenizer.length", 0, "0 in tokenizer.length"),
+        ("tokenizer.length", 64, "tokenizer's length is 64, more than the 32"),
+        ("tokenizer.pad", 30522, "token 30522 is none of the 30522"),
+        ("text.heads", 7, "a width of 384 is not shared by 7 heads"),
+        ("text.vocab", 2**62, "in text.vocab"),
+        ("text.layers", "3", "'3' in text.layers, where a whole number belongs"),
+        ("text.depth", 3, "has text.depth, which this version does not know"),
+        ("preprocess.interpolation", "lanczos", "'lanczos' in preprocess.interpolation"),
+        ("preprocess", ..., "lacks preprocess"),
+        ("schema", "mcad-student/2", "of a newer mcad-mobile"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named(folder: Path, place: str, value: Any, said: str) -> None:
+    edit(folder, place, value)
+    with pytest.raises(StudentError) as caught:
+        load_student(str(folder))
+    assert said in str(caught.value)
+    assert str(folder / "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("text.vocab", 2**20), ("text.width", 4092), ("image_hidden", 2**14), ("dim", 4096)],
+)
+def test_sizes_that_are_not_those_of_the_weights_take_no_memory(
+    folder: Path, place: str, value: int
+) -> None:
+    edit(folder, place, value)
+    with pytest.raises(StudentError, match="is damaged"):
+        load_student(str(folder))
+
+
+def test_a_vocabulary_longer_than_the_token_table_is_refused(folder: Path) -> None:
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("onemoreword\n")
+    with pytest.raises(StudentError, match="30523 tokens"):
+        load_student(str(folder))
+
+
+@pytest.mark.parametrize("contents", [b"", b"a\nb\n", b"\xff\xfe"])
+def test_a_vocabulary_that_is_none_is_refused(folder: Path, contents: bytes) -> None:
+    (folder / "vocab.txt").write_bytes(contents)
+    with pytest.raises(StudentError, match="is damaged"):
+        load_student(str(folder))
+
+
+def test_a_damaged_no_match_is_named(folder: Path) -> None:
+    (folder / "no_match.json").write_text('{"margin": "wide", "per_log_n": 0.03}')
+    student = load_student(str(folder))
+    with pytest.raises(StudentError, match="'wide' in margin, where a number belongs"):
+        _ = student.no_match
+
+
+def test_what_is_loaded_can_be_trained(folder: Path) -> None:
+    student = load_student(str(folder))
+    assert isinstance(student, torch.nn.Module)
+    parameters = list(student.parameters())
+    assert all(p.requires_grad and p.device.type == "cpu" for p in parameters)
+    assert all(p.dtype == torch.float32 for p in parameters)
