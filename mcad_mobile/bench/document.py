@@ -56,12 +56,12 @@ class DeviceFacts(Record, frozen=True):
     core_max_mhz: dict[str, Count] | UnsetType = UNSET
     arch: str | UnsetType = UNSET
     abi: str | UnsetType = UNSET
-    memory_mib: Count | None | UnsetType = UNSET
+    memory_mib: Count | UnsetType | None = UNSET
     memory_available_mib: Count | UnsetType = UNSET
     kernel: str | UnsetType = UNSET
     build: str | UnsetType = UNSET
     python: str | UnsetType = UNSET
-    load_average_1m: NotNegative | None | UnsetType = UNSET
+    load_average_1m: NotNegative | UnsetType | None = UNSET
     pushed_files: Count | UnsetType = UNSET
 
 
