@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import shutil
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mcad_mobile.errors import McadError
 from mcad_mobile.index.manifest import read_manifest
 from mcad_mobile.students.mcad import read_config
 from mcad_mobile.students.open_clip_checkpoint import read_config as read_open_clip_config
+from mcad_mobile.text.table import Table
 from mcad_mobile.tokenize import Tokenizer
 
 MODEL = Path(__file__).parents[2] / "models" / "mcad-s"
@@ -254,3 +256,13 @@ def test_a_mutated_tokenizer_is_read_or_refused(tmp_path: Path) -> None:
             assert len(tokens.ids) == bundle.tokenizer.length
 
     check()
+
+
+def test_looking_for_a_word_among_strings_without_an_empty_slot_ends(tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path)
+    raw = bytearray(bundle.path(bundle.tokenizer_file).read_bytes())
+    table = Table(bytes(raw), "good")
+    start, slots = table.starts["string_slots"], len(table.array("string_slots"))
+    raw[start : start + 4 * slots] = array("I", [1]) * slots
+    tokens = Tokenizer(bundle.tokenizer, bytes(raw))("zebra")
+    assert tokens.ids.tolist()[:3] == [2, 1, 3]  # [CLS], unknown, [SEP]
