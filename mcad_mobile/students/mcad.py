@@ -228,7 +228,7 @@ def read_config(directory: Path) -> StudentConfig:
         raw = path.read_bytes()
     except FileNotFoundError:
         kind = what_is(directory)
-        why = f"it is {kind}" if kind else "config.json is missing"
+        why = f"it is {kind}" if kind not in ("", "a student") else "config.json is missing"
         raise StudentError(f"No student in {directory}: {why}.", hint) from None
     except OSError as error:
         raise StudentError(f"{path} cannot be read: {error}.", hint) from error

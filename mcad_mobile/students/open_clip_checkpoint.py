@@ -13,13 +13,14 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students.hub import folder_of
 from mcad_mobile.typed import decode
 
+_HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 class OpenClipConfig(msgspec.Struct, frozen=True):
     """What its open_clip_config.json says of a model: open_clip's own, and more than is read."""
 
-    model_cfg: dict[str, Any]
+    model_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
     preprocess_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -75,17 +76,18 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
 def read_config(folder: Path) -> OpenClipConfig:
     """open_clip_config.json of a folder. StudentError if it cannot be read."""
     path = folder / "open_clip_config.json"
-    hint = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise StudentError(f"{path} cannot be read: {error}.", hint) from error
+        raise StudentError(f"{path} cannot be read: {error}.", _HINT) from error
     what = f"{path} is no configuration of open_clip: it"
-    return decode(raw, OpenClipConfig, what, StudentError, hint)
+    return decode(raw, OpenClipConfig, what, StudentError, _HINT)
 
 
 def _in_folder(folder: Path) -> Checkpoint:
     config = read_config(folder).model_cfg
+    if not config:
+        raise StudentError(f"{folder / 'open_clip_config.json'} has no model_cfg.", _HINT)
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise StudentError(

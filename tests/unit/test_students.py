@@ -114,8 +114,8 @@ def damage(folder: Path, how: str) -> None:
     [
         ("no folder", "there is no such folder"),
         ("no config", r"config\.json is missing"),
-        ("not json", "is not JSON"),
-        ("foreign", "schema None.*foreign"),
+        ("not json", "cannot be read as JSON"),
+        ("foreign", "names no schema"),
         ("field missing", "dim"),
         ("weights cut", "damaged"),
         ("other shape", "damaged"),
