@@ -111,8 +111,8 @@ def benchmarks_page() -> str:
             f"{match['captions_without']} that name what no photo",
             "of it shows. A missed match is a caption of the first kind whose best photo scores",
             "below the threshold, a false match one of the second kind with a photo above it. The",
-            "margin of each row is fitted on half of the captions and judged on the other half;",
-            "*shipped* is what `search` uses, for any number of photos. Re-run:",
+            "margin of each row is fitted on the captions of half of the photos and judged on",
+            "those of the other half, as is *shipped*: what `search` uses for any number. Re-run:",
             "`benchmarks/no_match.py`.",
             "",
             no_match.as_markdown(match),
@@ -133,6 +133,7 @@ def benchmarks_page() -> str:
             "",
             _gain(ablation),
             "",
+            *_recipe(),
             *sorted(
                 {
                     _made_with(run["date"], run["device"]["cpu"], run["versions"])
@@ -152,6 +153,23 @@ def _gain(rows: list[dict[str, Any]]) -> str:
         if name in recall
     ]
     return "MCAD's gain over contrastive training: " + ", ".join(gains) + "."
+
+
+def _recipe() -> list[str]:
+    """The default recipe from nothing, once it has been timed."""
+    import distill_recipe
+
+    if not distill_recipe.RESULT.is_file():
+        return []
+    result = json.loads(distill_recipe.RESULT.read_text("utf-8"))
+    return [
+        "The recipe of `mcad-extra` from nothing, teachers and caches included, and what came out:",
+        "",
+        distill_recipe.as_markdown(result),
+        "",
+        "Re-run: `benchmarks/distill_recipe.py`.",
+        "",
+    ]
 
 
 def _loads(sizes: dict[int, list[dict[str, Any]]]) -> str:
