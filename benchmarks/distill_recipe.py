@@ -1,10 +1,10 @@
-"""The default recipe from nothing, timed: `mcad-mobile distill` with an empty cache, and Recall@K of
-what comes out on the test split.
+"""The default recipe from nothing, timed: `mcad-mobile distill` with an empty cache, and the recall
+of what comes out on the test split.
 
     python benchmarks/distill_recipe.py --data flickr8k --extra-photos DIR --extra-captions FILE
 
-Takes an hour or more of all cores. Writes benchmarks/results/distill_recipe.json, a row a processor:
-of another run on the same kind of processor, the older row goes.
+Takes an hour or more of all cores. Writes benchmarks/results/distill_recipe.json, a row a
+processor: of another run on the same kind, the older row goes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def record(found: dict[str, Any]) -> None:
 
 def as_markdown(result: dict[str, Any]) -> str:
     lines = [
-        "| processor | cores | arithmetic | minutes | of processor time | beside | mR, test split |",
+        "| processor | cores | arithmetic | minutes | of processor time | beside | mR, test |",
         "|---|---:|---|---:|---:|---|---:|",
     ]
     for found in result["rows"]:
