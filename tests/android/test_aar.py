@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from probe import variant
 from tiny_bundle import make_tiny_bundle
 
@@ -83,10 +84,10 @@ def test_the_app_carries_a_merged_npu_runtime_as_files(qnn_runtime, tmp_path):
     tiny = make_tiny_bundle(tmp_path / "tiny")
     rung = tiny.text.rungs[0]
     ladder = [
-        (rung.__class__(**{**rung.__dict__, "runtime": runtime, "precision": precision}))
+        replace(rung, runtime=runtime, precision=precision)
         for runtime, precision in (("qnn", "w8a16"), ("litert", "w8a8"), ("onnx", "fp32"))
     ]
-    text = tiny.text.__class__(rungs=tuple(ladder), golden=tiny.text.golden)
+    text = replace(tiny.text, rungs=tuple(ladder))
     bundle = Bundle.load(variant(tiny, tmp_path / "bundle", text=text))
     built = build_app(bundle, tmp_path / "demo.apk", aars=[qnn_runtime])
     assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
