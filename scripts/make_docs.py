@@ -41,7 +41,6 @@ def benchmarks_page() -> str:
 
     from benchmarks import index
 
-    job = json.loads((RESULTS / "main_job.json").read_text("utf-8"))
     towers = json.loads((RESULTS / "peers.json").read_text("utf-8"))
     sizes = {size: index.stored(size) for size in index.SIZES}
     first = next(documents[0] for documents in sizes.values() if documents)
@@ -56,11 +55,18 @@ def benchmarks_page() -> str:
             "",
             "## The main job",
             "",
-            main_job.table(job),
-            "",
-            _made_with(job["date"], job["device"]["os"], job["versions"]),
-            "",
-            "Peak PSS and RSS are of the process that searches. Re-run: `benchmarks/main_job.py`.",
+            *(
+                line
+                for job in reversed(main_job.stored())
+                for line in (
+                    main_job.table(job),
+                    "",
+                    _made_with(job["date"], job["device"]["os"], job["versions"]),
+                    "",
+                )
+            ),
+            "Peak PSS and RSS are of the process that searches. Each processor as it was last at",
+            "hand. Re-run: `benchmarks/main_job.py`.",
             "",
             "## The towers and their peers",
             "",
