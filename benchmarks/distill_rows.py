@@ -17,7 +17,7 @@ from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.train import reference_teachers
 from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import Retrieval, embed, evaluate_similarity
+from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_similarity
 from mcad_mobile.export.pipeline import Order, Progress, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets.target import RungPlan, Target, find_target
@@ -126,7 +126,7 @@ def exported_row(
     order = Order(AllEightBits(**chip), out)
     (made,) = export(load_student(str(student)), [order], allow_low_parity=True, progress=progress)
     engine = SearchEngine(made.bundle, runtime="litert")
-    return embed(test, engine.embed_photo, engine.embed_text, progress).retrieval()
+    return evaluate(test, engine.embed_photo, engine.embed_text, progress)
 
 
 def teacher_rows(

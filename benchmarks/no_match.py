@@ -24,7 +24,6 @@ from rich.progress import track
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
-from mcad_mobile.no_match import equal_error, margins
 
 RESULTS = Path(__file__).parent / "results/no_match.json"
 THINGS = """
@@ -38,6 +37,20 @@ SIZES = (125, 250, 500, 1000)
 
 def words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]+", text.lower()))
+
+
+def margins(queries: np.ndarray, photos: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Best score over `photos` less the mean score over `background`."""
+    best: np.ndarray = (queries @ photos.T).max(axis=1) - (queries @ background.T).mean(axis=1)
+    return best
+
+
+def equal_error(present: np.ndarray, absent: np.ndarray) -> float:
+    """The threshold at which as large a share of each is on the wrong side."""
+    steps = np.unique(np.concatenate([present, absent]))
+    missed = np.searchsorted(np.sort(present), steps) / len(present)
+    false = 1 - np.searchsorted(np.sort(absent), steps) / len(absent)
+    return float(steps[np.abs(missed - false).argmin()])
 
 
 def main() -> None:

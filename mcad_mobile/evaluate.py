@@ -22,20 +22,6 @@ KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """Photos `images` [N, D] and their captions `texts` [M, D], float32 of unit length;
-    `photo_of_text` [M] is the photo that each caption describes."""
-
-    images: NDArray[np.float32]
-    texts: NDArray[np.float32]
-    photo_of_text: NDArray[np.intp]
-    captions: tuple[str, ...]
-
-    def retrieval(self) -> Retrieval:
-        return evaluate_retrieval(self.images, self.texts, self.photo_of_text)
-
-
-@dataclass(frozen=True)
 class Recall:
     """Recall@1, 5 and 10 in percent."""
 
@@ -93,11 +79,10 @@ def evaluate_similarity(
     )
 
 
-def embed_student(
+def evaluate_student(
     student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
-) -> Embedded:
-    """What a float student makes of photos and captions. PhotoError for a photo that cannot be
-    decoded."""
+) -> Retrieval:
+    """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
     import torch
 
     image, text = student.tower("image"), student.tower("text")
@@ -114,16 +99,16 @@ def embed_student(
     def embed_text(query: str) -> NDArray[np.float32]:
         return embedding(text, *student.read([query]).inputs().values())
 
-    return embed(photos, embed_photo, embed_text, progress)
+    return evaluate(photos, embed_photo, embed_text, progress)
 
 
-def embed(
+def evaluate(
     photos: Sequence[CaptionedPhoto],
     embed_photo: Callable[[Path], NDArray[np.float32]],
     embed_text: Callable[[str], NDArray[np.float32]],
     progress: Progress,
-) -> Embedded:
-    """What two functions that give embeddings [D] float32 of unit length make of them."""
+) -> Retrieval:
+    """Recall@K of two functions that give embeddings [D] float32 of unit length."""
     captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
     total = len(photos) + len(captions)
     images = []
@@ -135,7 +120,7 @@ def embed(
         texts.append(embed_text(text))
         progress("captions", len(photos) + i + 1, total)
     owners = np.array([owner for owner, _ in captions])
-    return Embedded(np.stack(images), np.stack(texts), owners, tuple(text for _, text in captions))
+    return evaluate_retrieval(np.stack(images), np.stack(texts), owners)
 
 
 def _recall(ranks: NDArray[np.intp]) -> Recall:

@@ -19,8 +19,8 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import embed, embed_student
-from mcad_mobile.no_match import measure_no_match
+from mcad_mobile.evaluate import evaluate as run
+from mcad_mobile.evaluate import evaluate_student
 
 
 def evaluate(
@@ -49,19 +49,15 @@ def evaluate(
         raise typer.BadParameter("give --student or --bundle, not both")
     photos = load_captions(data, split)
     with progress_bar() as advance:
-        margin = None
         if bundle is not None:
             engine = SearchEngine(load_bundle(bundle), runtime=runtime, threads=threads, warn=warn)
-            embedded = embed(photos, engine.embed_photo, engine.embed_text, advance)
-            margin = measure_no_match(embedded, engine.background)
+            result = run(photos, engine.embed_photo, engine.embed_text, advance)
         else:
             from mcad_mobile.students.load import load_student
 
-            embedded = embed_student(load_student(student), photos, advance)
-    result = embedded.retrieval()
+            result = evaluate_student(load_student(student), photos, advance)
     if json:
-        told = {} if margin is None else {"no_match": margin.to_json()}
-        print_json({**result.to_json(), **told})
+        print_json(result.to_json())
         return
     rows = [
         [way, f"{recall.r1:.1f}", f"{recall.r5:.1f}", f"{recall.r10:.1f}"]
@@ -76,9 +72,3 @@ def evaluate(
         ["", "R@1 %", "R@5 %", "R@10 %"],
         rows,
     )
-    if margin is not None:
-        print(
-            f"No-match margin on these captions: {margin.no_match.margin:.3f} + "
-            f"{margin.no_match.per_log_n:.4f} ln N; it misses {margin.missed:.0%} of the captions "
-            f"whose photo is there, and takes {margin.false:.0%} of the others for a match."
-        )

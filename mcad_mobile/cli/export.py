@@ -22,7 +22,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.evaluate import Retrieval, embed, embed_student
+from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_student
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def export(
         typer.Option(
             "--data",
             help="DIR with dataset_*.json (Karpathy layout) and images/: measures on its test "
-            "split what the export costs in recall, and from which score on a photo matches.",
+            "split what the export costs in recall.",
         ),
     ] = None,
     allow_low_parity: Annotated[
@@ -122,7 +122,7 @@ def export(
 
     with progress_bar() as advance:
         loaded = load_student(student)
-        captioned = embed_student(loaded, photos, advance) if photos else None
+        exact = evaluate_student(loaded, photos, advance) if photos else None
         orders = [
             Order(chip, place, _cloud(via, chip, place, advance))
             for chip, place in zip(chips, places, strict=True)
@@ -133,13 +133,12 @@ def export(
             calibration=calibration,
             samples=samples,
             allow_low_parity=allow_low_parity,
-            captioned=captioned,
             progress=advance,
         )
         bundles = [one.bundle for one in exported]
         recalls = None
-        if captioned is not None:
-            recalls = (captioned.retrieval(), _recall(bundles[0], photos, advance))
+        if exact is not None:
+            recalls = (exact, _recall(bundles[0], photos, advance))
     for warning in dict.fromkeys(warning for one in exported for warning in one.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if json:
@@ -174,7 +173,7 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
 def _recall(bundle: Bundle, photos: list[CaptionedPhoto], advance: Advance) -> Retrieval:
     """By the rungs that this machine runs: the same in every bundle of a student."""
     engine = SearchEngine(bundle)
-    return embed(photos, engine.embed_photo, engine.embed_text, advance).retrieval()
+    return evaluate(photos, engine.embed_photo, engine.embed_text, advance)
 
 
 def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:

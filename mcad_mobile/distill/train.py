@@ -305,7 +305,7 @@ def _labels(
 def retrieval(
     student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
 ) -> Retrieval:
-    """Recall of a float student by its trunk's cached features: what embed_student gives, but
+    """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
     for the trunk's arithmetic, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
     features = trunk(student, arithmetic).rows(data, Views(1, 0), cache)

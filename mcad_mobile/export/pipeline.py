@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from mcad_mobile import disk
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.evaluate import Embedded
 from mcad_mobile.export.aihub import CloudCompiler
 from mcad_mobile.export.place import check_place
 from mcad_mobile.export.workshop import Workshop, rung_keys
@@ -47,7 +46,6 @@ def export(
     calibration: Path | None = None,
     samples: int = 32,
     allow_low_parity: bool = False,
-    captioned: Embedded | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> list[Exported]:
     """Write a bundle of `student` for each of `orders`; what several of them hold is made once.
@@ -55,10 +53,8 @@ def export(
     Calibrates on `samples` inputs a tower, then reloads every tower from its file and compares
     it with the float student on 16 other inputs, the same whatever `samples` is. Nothing stands
     at an `out` unless all of its bundle went well, and a bundle that stood there before stays
-    until then; bundles that were done before one that fails stay. `captioned` is what the student
-    makes of captioned photos: a no-match margin is measured on it where the student brings none.
-    ExportError or ParityError otherwise; DataError where there are no photos to calibrate on;
-    DiskError, before any work, where nothing can be written or there is too little room.
+    until then; bundles that were done before one that fails stay. ExportError or ParityError
+    otherwise; DataError where there are no photos to calibrate on; DiskError, before any work, where nothing can be written or there is too little room.
     """
     for order in orders:
         restore(order.out)
@@ -80,7 +76,6 @@ def export(
             held_out,
             Path(scratch),
             allow_low_parity=allow_low_parity,
-            captioned=captioned,
         )
         for order in orders:
             bundle, warnings = _write(workshop, order, step)

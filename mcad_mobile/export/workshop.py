@@ -24,7 +24,6 @@ from mcad_mobile.bundle import (
     Bundle,
     FileRecord,
     Golden,
-    NoMatch,
     Rung,
     StudentFacts,
     TableRecord,
@@ -33,7 +32,6 @@ from mcad_mobile.bundle import (
     Tower,
     TowerName,
 )
-from mcad_mobile.evaluate import Embedded
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
 from mcad_mobile.export.rungs import (
@@ -43,7 +41,6 @@ from mcad_mobile.export.rungs import (
     evaluate_as_written,
     plans_here,
 )
-from mcad_mobile.no_match import measure_no_match
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
 from mcad_mobile.runtimes import load_rung, normalize
@@ -93,8 +90,7 @@ def rung_keys(target: Target) -> list[tuple[str, ...]]:
 
 
 class Workshop:
-    """Makes bundles of `student` in `folder`, which exists and is empty. `captioned`: what the
-    student makes of captioned photos, for its no-match margin where it brings none."""
+    """Makes bundles of `student` in `folder`, which exists and is empty."""
 
     def __init__(
         self,
@@ -104,7 +100,6 @@ class Workshop:
         folder: Path,
         *,
         allow_low_parity: bool,
-        captioned: Embedded | None,
     ) -> None:
         self._student = student
         self._allow_low_parity = allow_low_parity
@@ -127,11 +122,7 @@ class Workshop:
         samples = calibrate.read_from(rows)
         self._jobs = {name: self._tower_jobs(name, samples) for name in TOWERS}
         photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
-        measured = student.no_match
-        if measured is None and captioned is not None:
-            found = measure_no_match(captioned, photos)
-            measured = None if found is None else found.no_match
-        self._facts = self._shared_facts(photos, measured)
+        self._facts = self._shared_facts(photos)
 
     def make(
         self, target: Target, out: Path, cloud: CloudCompiler | None, step: Step
@@ -259,9 +250,7 @@ class Workshop:
             **self._facts,
         )
 
-    def _shared_facts(
-        self, photos: NDArray[np.float32], no_match: NoMatch | None
-    ) -> dict[str, Any]:
+    def _shared_facts(self, photos: NDArray[np.float32]) -> dict[str, Any]:
         student, common = self._student, self._common
         tokenizer, file = student.tokenizer_file()
         (common / TOKENIZER).write_bytes(file)
@@ -281,7 +270,7 @@ class Workshop:
             "token_table": TableRecord(
                 FileRecord.of(common, common / TABLE), *student.token_table.shape
             ),
-            "no_match": no_match,
+            "no_match": student.no_match,
             "sample": _save(common, "golden/photo_sample.npy", photos),
             "tools": tool_versions(_TOOLS),
         }

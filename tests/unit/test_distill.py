@@ -18,7 +18,7 @@ from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.student import embed_grids, trunk
 from mcad_mobile.distill.train import Material, retrieval, train
 from mcad_mobile.errors import DataError, TrainingError
-from mcad_mobile.evaluate import embed_student
+from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
@@ -228,7 +228,7 @@ def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
     photos = material.train
     quick = retrieval(student, photos, FeatureCache(cache, silent), "fp32")
     # The cache's float16 may swap neighbours: 3 points are about one rank in one of six recalls.
-    exact = embed_student(student, photos, silent).retrieval()
+    exact = evaluate_student(student, photos, silent)
     assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
     assert exact.mean_recall > 50
 
