@@ -54,7 +54,8 @@ def export(
     it with the float student on 16 other inputs, the same whatever `samples` is. Nothing stands
     at an `out` unless all of its bundle went well, and a bundle that stood there before stays
     until then; bundles that were done before one that fails stay. ExportError or ParityError
-    otherwise; DataError where there are no photos to calibrate on; DiskError, before any work, where nothing can be written or there is too little room.
+    otherwise; DataError where there are no photos to calibrate on; DiskError, before any work,
+    where nothing can be written or there is too little room.
     """
     for order in orders:
         restore(order.out)
