@@ -8,6 +8,7 @@ from pathlib import Path
 from mcad_mobile.bundle import MANIFEST, TOWERS
 from mcad_mobile.disk import check_room, check_writable
 from mcad_mobile.errors import ExportError
+from mcad_mobile.export.rungs import plans_here
 from mcad_mobile.students.protocol import Student
 from mcad_mobile.targets import Target
 from mcad_mobile.targets.target import Precision
@@ -27,8 +28,9 @@ def check_place(out: Path, student: Student, target: Target) -> None:
     # The very least, so that nothing is refused that would go well: a weight takes a byte, or
     # four where a rung is float; the token table has 16 bits.
     rungs = sum(
-        weights["image"] * _bytes_each(rung.image) + weights["text"] * _bytes_each(rung.text)
-        for rung in target.ladder
+        weights[name] * _bytes_each(plan.precision(name))
+        for plan in plans_here(target)
+        for name in TOWERS
     )
     check_writable(out, rungs + 2 * student.token_table.numel())
     check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
