@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <cpuid.h>
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,14 +44,54 @@ static void mask(unsigned leaf, unsigned subleaf, unsigned *eax, unsigned *ebx, 
     }
 }
 
+static struct sigaction theirs; /* what the program itself wants of SIGSEGV */
+
+static int set_action(int number, const struct sigaction *wanted, struct sigaction *before) {
+    static int (*libc)(int, const struct sigaction *, struct sigaction *);
+    if (!libc) {
+        *(void **)&libc = dlsym(RTLD_NEXT, "sigaction");
+    }
+    return libc(number, wanted, before);
+}
+
+/* Virtual machines, crash reporters and compilers have a handler of their own: ours stays, and hands
+ * on to theirs. */
+int sigaction(int number, const struct sigaction *wanted, struct sigaction *before) {
+    if (number != SIGSEGV || !hidden) {
+        return set_action(number, wanted, before);
+    }
+    struct sigaction old = theirs;
+    if (wanted) {
+        theirs = *wanted;
+    }
+    if (before) {
+        *before = old;
+    }
+    return 0;
+}
+
+sighandler_t signal(int number, sighandler_t handler) {
+    struct sigaction wanted = {.sa_handler = handler, .sa_flags = SA_RESTART}, before;
+    return sigaction(number, &wanted, &before) ? SIG_ERR : before.sa_handler;
+}
+
+static void hand_on(int number, siginfo_t *info, void *context) {
+    if (theirs.sa_flags & SA_SIGINFO) {
+        theirs.sa_sigaction(number, info, context);
+    } else if (theirs.sa_handler == SIG_DFL || theirs.sa_handler == SIG_IGN) {
+        set_action(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    } else {
+        theirs.sa_handler(number);
+    }
+}
+
 static void on_fault(int number, siginfo_t *info, void *context) {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     const unsigned char *code = (const unsigned char *)registers[REG_RIP];
     unsigned eax, ebx, ecx, edx;
     unsigned leaf = (unsigned)registers[REG_RAX], subleaf = (unsigned)registers[REG_RCX];
-    (void)info;
-    if (code[0] != 0x0f || code[1] != 0xa2) { /* not CPUID: a fault of the program's own */
-        signal(number, SIG_DFL);
+    if (info->si_code != SI_KERNEL || code[0] != 0x0f || code[1] != 0xa2) { /* not CPUID */
+        hand_on(number, info, context);
         return;
     }
     syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1);
@@ -76,7 +117,7 @@ __attribute__((constructor)) static void start(void) {
     if (!hidden) {
         return;
     }
-    sigaction(SIGSEGV, &action, NULL);
+    set_action(SIGSEGV, &action, &theirs);
     if (syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0)) {
         _exit(3);
     }
