@@ -1,3 +1,67 @@
-"""mcad-mobile: image-text search on phones."""
+"""mcad-mobile: image-text search on phones.
+
+    import mcad_mobile as mcad
+
+    bundle = mcad.export_bundle("snapdragon", "build/sd")
+    engine = mcad.SearchEngine(bundle)
+    index = mcad.open_index(bundle, create=True)
+    engine.index_folder(index, "photos")
+    for found in engine.search(index, "a dog on the beach", k=5).results:
+        print(found.score, found.path)
+
+Each name is imported when it is first used: what searches loads no torch. docs/python.md.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mcad_mobile.bundle import Bundle
+    from mcad_mobile.engine import Found, SearchEngine, open_index
+    from mcad_mobile.errors import McadError
+    from mcad_mobile.export.pipeline import export_bundle
+    from mcad_mobile.index import PhotoIndex
+    from mcad_mobile.query import Part
+    from mcad_mobile.students.load import load_student
+    from mcad_mobile.targets import Target, all_targets
+
+__all__ = [
+    "Bundle",
+    "Found",
+    "McadError",
+    "Part",
+    "PhotoIndex",
+    "SearchEngine",
+    "Target",
+    "__version__",
+    "all_targets",
+    "export_bundle",
+    "load_student",
+    "open_index",
+]
+
+_HOMES = {
+    "Bundle": "bundle",
+    "Found": "engine",
+    "McadError": "errors",
+    "Part": "query",
+    "PhotoIndex": "index",
+    "SearchEngine": "engine",
+    "Target": "targets",
+    "all_targets": "targets",
+    "export_bundle": "export.pipeline",
+    "load_student": "students.load",
+    "open_index": "engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

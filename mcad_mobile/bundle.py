@@ -137,11 +137,12 @@ class Bundle(msgspec.Struct, frozen=True):
                 )
 
     @staticmethod
-    def load(directory: Path, *, verify: bool = True) -> Bundle:
+    def load(directory: Path | str, *, verify: bool = True) -> Bundle:
         """Read and check a bundle. BundleError for a missing folder or file, an unknown schema, a
         field that is missing, unknown or of another kind, a wrong checksum, or a path that leaves
         the directory. `verify=False` skips the checksums (megabytes of reading that a process
         short of memory does once, not at each start)."""
+        directory = Path(directory)
         path = directory / MANIFEST
         if not path.exists():
             restore(directory)

@@ -37,7 +37,8 @@ class Found:
     than the text tower takes, and its end was not read. `simulated`: the text tower ran on a
     simulator, and its milliseconds say nothing of the chip. `threshold`: the score from which a
     photo is a match for these words and not just the nearest there is; None for other queries than
-    one text, and for students for which it was not measured."""
+    one text, and for students for which it was not measured. `unknown`: words that no tower can have
+    learned, see Tokenizer.unknown_words."""
 
     query: str
     results: list[Result]
@@ -45,6 +46,7 @@ class Found:
     truncated: bool
     simulated: bool = False
     threshold: float | None = None
+    unknown: tuple[str, ...] = ()
 
 
 class SearchEngine:
@@ -113,9 +115,9 @@ class SearchEngine:
         """One text -> [dim] float32 of unit length. QueryError if it is empty."""
         return self._embed_tokens(self.tokenizer(text))
 
-    def embed_photo(self, path: Path) -> NDArray[np.float32]:
+    def embed_photo(self, path: Path | str) -> NDArray[np.float32]:
         """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
-        return self.embed_pixels(self.preprocess(path))
+        return self.embed_pixels(self.preprocess(Path(path)))
 
     def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Preprocessed pixels [3, S, S] float32 -> [dim] float32 of unit length."""
@@ -194,6 +196,7 @@ class SearchEngine:
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated,
             threshold=self._threshold(query, index) if plain else None,
+            unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
 
     def _threshold(self, query: NDArray[np.float32], index: PhotoIndex) -> float | None:
@@ -211,17 +214,31 @@ class SearchEngine:
                 return held
         return self.embed_photo(photo)
 
+    def index_folder(
+        self,
+        index: PhotoIndex,
+        folder: Path | str,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        drop_gone: bool = False,
+    ) -> Synced:
+        """Make `index` hold the photos of `folder` as they are now: see sync.sync_folder, which
+        this calls. Photos that do not decode are skipped and listed."""
+        from mcad_mobile.sync import sync_folder
+
+        return sync_folder(self, index, Path(folder), progress, drop_gone=drop_gone)
+
     def index_photos(
         self,
         index: PhotoIndex,
-        photos: Sequence[Path],
+        photos: Sequence[Path | str],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Synced:
         """Add photos that `index` does not hold as they are now. Photos that do not decode are
-        skipped and listed. See sync.py, which also has the way for a whole folder."""
+        skipped and listed."""
         from mcad_mobile.sync import add_photos
 
-        return add_photos(self, index, photos, progress)
+        return add_photos(self, index, [Path(photo) for photo in photos], progress)
 
 
 def _written(parts: Sequence[Part]) -> str:
@@ -229,6 +246,12 @@ def _written(parts: Sequence[Part]) -> str:
     if len(parts) == 1 and parts[0].weight == 1:
         return str(parts[0].what)
     return " ".join(f"{part.weight:+g} {str(part.what)!r}" for part in parts)
+
+
+def default_index(bundle: Path) -> Path:
+    """Where the index of the bundle in a folder lies if nothing else is said: beside it."""
+    bundle = bundle.resolve()
+    return bundle.with_name(f"{bundle.name}.index")
 
 
 def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
@@ -242,9 +265,15 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     )
 
 
-def open_index(bundle: Bundle, directory: Path) -> PhotoIndex:
-    """An index as of its last commit. PhotoIndexError if it is missing or damaged, or was built
-    by another student than the bundle's."""
+def open_index(
+    bundle: Bundle, directory: Path | str | None = None, *, create: bool = False
+) -> PhotoIndex:
+    """An index as of its last commit; without `directory`, the one beside the bundle. With
+    `create`, a new and empty one where there is none. PhotoIndexError if it is missing or damaged,
+    or was built by another student than the bundle's."""
+    directory = default_index(bundle.directory) if directory is None else Path(directory)
+    if create and not PhotoIndex.exists(directory):
+        return create_index(bundle, directory)
     index = PhotoIndex.open(directory)
     index.check_student(bundle.student.sha256, bundle.dim)
     return index

@@ -11,11 +11,17 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import BundleError, QueryError
+from mcad_mobile.text.characters import is_ideograph
 from mcad_mobile.text.encode import Encoder
 from mcad_mobile.text.table import EXPORT_AGAIN, Table
 from mcad_mobile.typed import Count, Record
 
 Pool = Literal["eos", "first", "last", "mean"]
+
+# Of words in a foreign script, tokenizers keep pieces of a letter or two: 1.0 to 1.2 letters a token
+# in BERT's English vocabulary for Russian, Greek, Arabic, Hebrew, Hindi; German, Polish and Turkish
+# words, in letters that it knows, have 1.7 and more.
+_LETTERS_A_TOKEN = 1.5
 
 
 class TokenizerSpec(Record, frozen=True):
@@ -92,6 +98,20 @@ class Tokenizer:
         ids = np.array([*padding, *row] if spec.pad_left else row + padding, np.int32)
         mask = np.array([*unseen, *seen] if spec.pad_left else seen + unseen, np.float32)
         return Tokens(ids, mask, self._pooling(ids, mask), len(found) > room)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of `text`, cut at space, that no tower can have learned: the tokenizer has no token
+        for a part of them, or spells them nearly letter by letter (an English one: Cyrillic). One
+        ideograph is a word, so these are not counted."""
+        return [word for word in dict.fromkeys(text.split()) if self._is_unknown(word)]
+
+    def _is_unknown(self, word: str) -> bool:
+        ids = self._encode(word, self.spec.length)
+        if self._encode.unknown in ids:
+            return True
+        letters = [character for character in word if character.isalpha()]
+        spelled = 1 < len(letters) < _LETTERS_A_TOKEN * len(ids)
+        return spelled and not word.isascii() and not any(map(is_ideograph, letters))
 
     def _pooling(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.spec.pool == "mean":

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.cli.output import BundleOption, JsonOption, load_bundle, print_json, progress_bar
+from mcad_mobile.cli.output import BundleOption, JsonOption, load_bundle, progress_bar
+from mcad_mobile.cli.results import print_json
 
 _STEPS = 6  # about as many as a build announces
 

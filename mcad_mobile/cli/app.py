@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Callable
 
@@ -23,6 +21,7 @@ from mcad_mobile.cli import (
     targets,
 )
 from mcad_mobile.cli.interrupt import INTERRUPTED, interruptible
+from mcad_mobile.cli.results import flush_results, give_up_results, reserve_standard_output
 from mcad_mobile.errors import McadError
 from mcad_mobile.locks import check_platform
 
@@ -76,13 +75,12 @@ def root(
 
 def main() -> None:
     """Entry point: errors that we know become one message and exit code 1."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the locale cannot write
+    reserve_standard_output(json_only="--json" in sys.argv)
     try:
         try:
             app()
         finally:
-            print(end="", flush=True)  # while what goes wrong with it can still be told
+            flush_results()  # while what goes wrong with it can still be told
     except McadError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -90,20 +88,12 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output (head, say) has gone: not an error of ours
-        _give_up_output()
+        give_up_results()
         sys.exit(0)
     except OSError as error:  # what no verb foresaw: a disk that fills up, say
         told = disk.trouble(None, error)
         if told is None:
             raise
         print(f"error: {told}", file=sys.stderr)
-        _give_up_output()
+        give_up_results()
         sys.exit(1)
-
-
-def _give_up_output() -> None:
-    """Where standard output takes no more, the interpreter is not to complain of that again."""
-    try:
-        print(end="", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

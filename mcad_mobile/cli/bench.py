@@ -24,7 +24,6 @@ from mcad_mobile.cli.output import (
     aihub_jobs,
     given_options,
     load_bundle,
-    print_json,
     warn,
 )
 from mcad_mobile.cli.report import (
@@ -37,6 +36,7 @@ from mcad_mobile.cli.report import (
     read_baseline,
     write_report,
 )
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.errors import AiHubError
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcad_mobile.cli.output import JsonOption, print_json, progress_bar
+from mcad_mobile.cli.output import JsonOption, progress_bar
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.disk import check_writable
 from mcad_mobile.distill.recipe import AskedArithmetic, Recipe, Teaching
 from mcad_mobile.errors import require

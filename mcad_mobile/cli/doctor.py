@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.cli.output import JsonOption, load_bundle, print_json, print_table
+from mcad_mobile.cli.output import JsonOption, load_bundle, print_table
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.doctor import examine, examine_bundle
 
 

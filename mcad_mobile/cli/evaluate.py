@@ -12,11 +12,11 @@ from mcad_mobile.cli.output import (
     RuntimeOption,
     ThreadsOption,
     load_bundle,
-    print_json,
     print_table,
     progress_bar,
     warn,
 )
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.evaluate import evaluate as run

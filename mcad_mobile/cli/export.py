@@ -15,10 +15,10 @@ from mcad_mobile.cli.output import (
     Advance,
     JsonOption,
     aihub_jobs,
-    print_json,
     print_table,
     progress_bar,
 )
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require

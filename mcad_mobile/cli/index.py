@@ -14,19 +14,18 @@ from mcad_mobile.cli.output import (
     IndexOption,
     JsonOption,
     RuntimeOption,
-    default_index,
     load_bundle,
-    print_json,
     printable,
     progress_bar,
     warn,
 )
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.cores import allowed_cores
-from mcad_mobile.engine import SearchEngine, create_index, open_index
+from mcad_mobile.engine import SearchEngine, default_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.sync import Synced, sync_folder
+from mcad_mobile.sync import Synced
 
 
 def index(
@@ -57,10 +56,9 @@ def index(
     started = time.perf_counter()
     loaded = load_bundle(bundle)
     directory = index or default_index(bundle)
-    exists = PhotoIndex.exists(directory)
-    if not exists and not has_photos(photos):
+    if not PhotoIndex.exists(directory) and not has_photos(photos):
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
-    photo_index = (open_index if exists else create_index)(loaded, directory)
+    photo_index = open_index(loaded, directory, create=True)
     engine = SearchEngine(
         loaded,
         runtime=runtime,
@@ -70,8 +68,7 @@ def index(
     )
     filler = engine.image_rung  # loaded and tested before any photo is
     with progress_bar() as advance:
-        result = sync_folder(
-            engine,
+        result = engine.index_folder(
             photo_index,
             photos,
             lambda done, total: advance("photos", done, total),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import typer
 from rich.console import Console
@@ -73,16 +72,6 @@ def load_bundle(directory: Path) -> Bundle:
     for sentence in bundle.low_parity():
         warn(sentence)
     return bundle
-
-
-def print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2))
-
-
-def default_index(bundle: Path) -> Path:
-    """Where the index of a bundle lies unless --index says otherwise: beside it."""
-    bundle = bundle.resolve()
-    return bundle.with_name(f"{bundle.name}.index")
 
 
 def aihub_jobs(bundle: Path) -> Path:

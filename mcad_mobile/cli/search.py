@@ -15,13 +15,12 @@ from mcad_mobile.cli.output import (
     JsonOption,
     RuntimeOption,
     ThreadsOption,
-    default_index,
     given_options,
     load_bundle,
-    print_json,
     printable,
     warn,
 )
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.engine import SearchEngine, open_index
 from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex
@@ -89,7 +88,7 @@ def search(
     parts = _parts(query, plus or [], minus or [], like or [], unlike or [])
     _check_options(context, parts, matches)
     loaded = load_bundle(bundle)
-    photos = open_index(loaded, index or default_index(bundle))
+    photos = open_index(loaded, index)
     if duplicates is not None:
         _print_duplicates(photos, duplicates, json)
         return
@@ -116,6 +115,8 @@ def search(
         print("Nothing matches.")
     elif found.threshold is not None and found.results[0].score < found.threshold:
         print(f"(nothing may match: scores from {found.threshold:.3f} would)")
+    if found.unknown:
+        print(f"(no words to the student: {printable(', '.join(found.unknown))})")
     if found.truncated:
         print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mcad_mobile.cli.output import JsonOption, print_json, print_table
+from mcad_mobile.cli.output import JsonOption, print_table
+from mcad_mobile.cli.results import print_json
 from mcad_mobile.targets import all_targets
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from mcad_mobile.export.place import check_place
 from mcad_mobile.export.workshop import Workshop, rung_keys
 from mcad_mobile.quantize.calibrate import load_samples, shortfall
 from mcad_mobile.replace import replace_folder, restore
+from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
-from mcad_mobile.targets import Target
+from mcad_mobile.targets import Target, find_target
 
 Progress = Callable[[str, int, int], None]
 
@@ -79,10 +81,43 @@ def export(
             allow_low_parity=allow_low_parity,
         )
         for order in orders:
-            bundle, warnings = _write(workshop, order, step)
-            exported.append(Exported(bundle, [*shortfall(calibrate, samples), *warnings]))
+            bundle, doubts = _write(workshop, order, step)
+            exported.append(Exported(bundle, [*shortfall(calibrate, samples), *doubts]))
     progress("done", total, total)
     return exported
+
+
+def export_bundle(
+    target: str | Target,
+    out: str | Path,
+    *,
+    student: str | Path | Student | None = None,
+    calibration: str | Path | None = None,
+    samples: int = 32,
+    allow_low_parity: bool = False,
+    progress: Progress = lambda step, done, total: None,
+) -> Bundle:
+    """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
+
+    `student`: as for load_student, None for the default one, or one that is loaded. What is
+    doubtful of the bundle is a warning of Python's. Raises what `export` and `load_student` do;
+    TargetError for a chip that is not in the table.
+    """
+    chip = target if isinstance(target, Target) else find_target(target)
+    if isinstance(student, Path):
+        student = str(student)
+    loaded = load_student(student) if student is None or isinstance(student, str) else student
+    (exported,) = export(
+        loaded,
+        [Order(chip, Path(out))],
+        calibration=None if calibration is None else Path(calibration),
+        samples=samples,
+        allow_low_parity=allow_low_parity,
+        progress=progress,
+    )
+    for sentence in exported.warnings:
+        warnings.warn(sentence, stacklevel=2)
+    return exported.bundle
 
 
 def _write(
@@ -93,7 +128,7 @@ def _write(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        bundle, warnings = workshop.make(order.target, partial, order.cloud, step)
+        bundle, doubts = workshop.make(order.target, partial, order.cloud, step)
         bundle.save()
         Bundle.load(partial)
         replace_folder(out, partial)
@@ -103,4 +138,4 @@ def _write(
         if disk_error is not None:
             raise disk_error from error
         raise
-    return replace(bundle, directory=out), warnings
+    return replace(bundle, directory=out), doubts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import sys
@@ -16,8 +17,8 @@ STDOUT, STDERR = 1, 2
 @contextmanager
 def muted(*descriptors: int) -> Iterator[None]:
     """Drop what native code writes to these file descriptors, past Python's streams. Qualcomm's
-    compiler greets on standard output, where a reader of --json must not see it, and LiteRT's
-    converter logs its progress; both report errors as exceptions."""
+    compiler greets on standard output, and LiteRT's converter logs its progress; both report errors
+    as exceptions. C's own buffers are flushed, or they would be written when the process ends."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [(descriptor, os.dup(descriptor)) for descriptor in descriptors]
@@ -29,6 +30,7 @@ def muted(*descriptors: int) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        ctypes.CDLL(None).fflush(None)
         os.close(nowhere)
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)

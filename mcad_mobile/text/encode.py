@@ -29,6 +29,7 @@ class Encoder:
             self._normalize = [step_of(step, table) for step in header.normalize]
             self._split = [split_of(step) for step in header.split]
             self._model = model_of(header.model, table)
+            self.unknown: int | None = header.model.get("unk")
             added = header.added
             self._added = Added([token for token in added if not token[2]])
             names = [[_all(self._normalize, token[0]), *token[1:]] for token in added if token[2]]

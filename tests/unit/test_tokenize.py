@@ -60,6 +60,21 @@ def test_a_text_that_is_too_long_is_cut_and_says_so(ours):
     assert not ours("dog " * 30).truncated
 
 
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("a dog 🐶 on the beach 🐶", ["🐶"]),
+        ("собака and a κόκκινο كلب dog", ["собака", "κόκκινο", "كلب"]),  # known, letter by letter
+        ("straße Ångström köpek", []),
+        ("the dog 狗东西 runs", ["狗东西"]),
+        ("Mädchen café naïve résumé", []),
+        ("antidisestablishmentarianism 3,000m x", []),
+    ],
+)
+def test_words_that_no_tower_can_have_learned_are_named(ours, text, unknown):
+    assert ours.unknown_words(text) == unknown
+
+
 @pytest.mark.parametrize("text", ["", "   ", "\n\t"])
 def test_an_empty_query_is_an_error(ours, text):
     with pytest.raises(QueryError, match="empty"):

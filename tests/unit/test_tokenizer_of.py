@@ -77,6 +77,11 @@ def test_hostile_texts_get_the_ids_of_the_library(given, name):
         assert ours(text).ids.tolist() == library.ids(text), text[:80]
 
 
+def test_a_tokenizer_of_bytes_has_a_token_for_everything_but_no_word_of_another_script(given):
+    _, ours = given["open_clip CLIP"]
+    assert ours.unknown_words("a dog 🐶 собака Mädchen café") == ["собака"]
+
+
 def test_only_a_text_that_is_too_long_says_so(given):
     for library, ours in given.values():
         assert ours("word " * 100).truncated
