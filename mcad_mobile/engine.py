@@ -37,8 +37,8 @@ class Found:
     than the text tower takes, and its end was not read. `simulated`: the text tower ran on a
     simulator, and its milliseconds say nothing of the chip. `threshold`: the score from which a
     photo is a match for these words and not just the nearest there is; None for other queries than
-    one text, and for students for which it was not measured. `unknown`: words that no tower can have
-    learned, see Tokenizer.unknown_words."""
+    one text, and for students for which it was not measured. `unknown`: words that no tower can
+    have learned, see Tokenizer.unknown_words."""
 
     query: str
     results: list[Result]

@@ -18,9 +18,9 @@ from mcad_mobile.typed import Count, Record
 
 Pool = Literal["eos", "first", "last", "mean"]
 
-# Of words in a foreign script, tokenizers keep pieces of a letter or two: 1.0 to 1.2 letters a token
-# in BERT's English vocabulary for Russian, Greek, Arabic, Hebrew, Hindi; German, Polish and Turkish
-# words, in letters that it knows, have 1.7 and more.
+# Of words in a foreign script, tokenizers keep pieces of a letter or two: 1.0 to 1.2 letters a
+# token in BERT's English vocabulary for Russian, Greek, Arabic, Hebrew, Hindi; German, Polish and
+# Turkish words, in letters that it knows, have 1.7 and more.
 _LETTERS_A_TOKEN = 1.5
 
 
