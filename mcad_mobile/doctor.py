@@ -35,6 +35,19 @@ _TOOLS = (
 )
 
 
+# What a verb needs beyond a bare install: extras, all of whose tools must be here.
+_VERBS = {
+    "index, search, bench": (),
+    "export --target cpu": ("export", "demo"),
+    "export --target snapdragon": ("export", "demo", "qnn"),
+    "export --target dimensity": ("export", "demo", "litert"),
+    "eval": ("export",),
+    "distill": ("export", "distill"),
+    "report, bench --report": ("report",),
+    "bench --device aihub, export --via aihub": ("aihub",),
+}
+
+
 @dataclass(frozen=True)
 class Finding:
     """A tool and its version, or None where it is missing."""
@@ -55,6 +68,19 @@ def examine() -> list[Finding]:
         ),
         *_examine_android(),
     ]
+
+
+def examine_verbs() -> list[Finding]:
+    """Which verbs work here ("works" in place of a version), and how to get the others to."""
+    missing = {extra for tool, _, extra in _TOOLS if version_of(tool) is None}
+    found = []
+    for verb, extras in _VERBS.items():
+        lacking = [extra for extra in extras if extra in missing]
+        how = f"pip install 'mcad-mobile[{','.join(lacking)}]'"
+        found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
+    lacking_tools = [finding for finding in _examine_android() if finding.version is None]
+    how = "; ".join(dict.fromkeys(finding.how_to_get for finding in lacking_tools))
+    return [*found, Finding("app", None if lacking_tools else "works", "", how)]
 
 
 def examine_bundle(bundle: Bundle) -> list[Finding]:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.cli.output import JsonOption, load_bundle, print_table
+from mcad_mobile.cli.output import JsonOption, load_bundle
 from mcad_mobile.cli.results import print_json
-from mcad_mobile.doctor import examine, examine_bundle
+from mcad_mobile.doctor import examine, examine_bundle, examine_verbs
 
 
 def doctor(
@@ -20,7 +20,7 @@ def doctor(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what is installed, what each tool is needed for, and how to get what is missing.
+    """Say which verbs work here, what is installed, and how to get what is missing.
 
     With a bundle, each of its rungs embeds the golden inputs, and is compared with what its file
     says: a rung that this processor gets wrong is named, with the reason.
@@ -29,19 +29,24 @@ def doctor(
       mcad-mobile doctor
       mcad-mobile doctor --bundle build/sd
     """
-    findings = examine()
+    verbs, findings = examine_verbs(), examine()
     if bundle is not None:
         findings += examine_bundle(load_bundle(bundle))
     if json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in [*verbs, *findings]])
         return
-    rows = [
-        [
-            finding.tool,
-            finding.version or "missing",
-            finding.needed_for,
-            "" if finding.version else finding.how_to_get,
-        ]
-        for finding in findings
-    ]
-    print_table("Tools", ["tool", "version", "needed for", "how to get it"], rows)
+    print("What works here")
+    for verb in verbs:
+        print(f"  {'yes' if verb.version else 'no ':3}  {verb.tool}")
+        if verb.how_to_get:
+            print(f"       {verb.how_to_get}")
+    print("\nWhat is installed")
+    width = max(len(finding.tool) for finding in findings)
+    for finding in findings:
+        if finding.version:
+            print(f"  {finding.tool:{width}}  {finding.version}")
+    missing = [finding for finding in findings if not finding.version]
+    if missing:
+        print("\nWhat is missing, what it is for, and how to get it")
+    for finding in missing:
+        print(f"  {finding.tool}: {finding.needed_for}\n    {finding.how_to_get}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +26,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from mcad_mobile.bundle import Bundle
@@ -81,12 +84,26 @@ def aihub_jobs(bundle: Path) -> Path:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # brackets are not markup
-    Console(highlight=False).print(table)
+    """A line a row; or, where the terminal is too narrow for one of them, a block a row. No cell is
+    ever cut or broken, so that what it says to type can be copied."""
+    print(title)
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    lines = ["  ".join(map(set_cell_size, row, widths)).rstrip() for row in (columns, *rows)]
+    if max(map(cell_len, lines)) <= terminal_width():
+        print("\n".join(lines))
+        return
+    for first, *others in rows:
+        print(first)
+        for column, cell in zip(columns[1:], others, strict=True):
+            if cell:
+                print(f"  {column}: {cell}")
+
+
+def terminal_width() -> float:
+    """Columns of the terminal that standard output is; no limit for a pipe or a file."""
+    if "COLUMNS" in os.environ or sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return math.inf
 
 
 def printable(text: str) -> str:

@@ -8,19 +8,16 @@ from mcad_mobile.targets import all_targets
 
 
 def targets(json: JsonOption = False) -> None:
-    """List the chips that a bundle can be made for."""
+    """List the chips that a bundle can be made for, with the runtimes that it holds for them."""
     documents = [target.to_json() for target in all_targets()]
     if json:
         print_json(documents)
         return
-    rows = [
-        [
-            document["id"],
-            document["chip"],
-            document["npu"],
-            " > ".join(document["runtimes"]),
-            ", ".join(document["precisions"]),
-        ]
-        for document in documents
-    ]
-    print_table("Targets", ["id", "chip", "NPU", "runtimes", "precisions"], rows)
+    ladders: dict[str, list[list[str]]] = {}
+    for document in documents:
+        ladder = f"{' > '.join(document['runtimes'])} ({', '.join(document['precisions'])})"
+        row = [document["id"], document["chip"], document["npu"]]
+        ladders.setdefault(ladder, []).append(row)
+    for ladder, rows in ladders.items():
+        print_table(ladder, ["id", "chip", "NPU"], rows)
+        print()
