@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import webbrowser
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,8 @@ from mcad_mobile.cli.output import (
     warn,
 )
 from mcad_mobile.cli.results import print_json
-from mcad_mobile.engine import SearchEngine, open_index
+from mcad_mobile.contact_sheet import write_contact_sheet
+from mcad_mobile.engine import Found, SearchEngine, open_index
 from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.query import Part
@@ -68,6 +71,12 @@ def search(
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every photo, not only the best candidates.")
     ] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show", help="Also write what was found as a page, BUNDLE.search.html, and open it."
+        ),
+    ] = False,
     runtime: RuntimeOption = None,
     threads: ThreadsOption = 1,
     json: JsonOption = False,
@@ -79,6 +88,7 @@ def search(
       mcad-mobile search "our hotel in Lisbon" --bundle build/sd -k 3 --json
       mcad-mobile search "a dog" --plus snow --minus "a ball=0.5" --bundle build/sd
       mcad-mobile search --like IMG_1234.jpg --minus people --bundle build/sd
+      mcad-mobile search "a birthday cake" -k 60 --show --bundle build/sd
       mcad-mobile search --duplicates 0.97 --bundle build/sd
 
     A search always has a nearest photo. Whether it shows what was asked for is another question:
@@ -103,6 +113,8 @@ def search(
     limits = [min_score, found.threshold if matches else None]
     least = max((limit for limit in limits if limit is not None), default=-2.0)
     found = replace(found, results=[r for r in found.results if r.score >= least])
+    if show:
+        _show(found, bundle.resolve().with_name(f"{bundle.resolve().name}.search.html"))
     if json:
         print_json(asdict(found))
         return
@@ -195,6 +207,12 @@ def _checked(flag: str, given: str, weight: float) -> float:
             f"{flag} {given!r}: a weight is more than 0 (the opposite is {other})"
         )
     return weight
+
+
+def _show(found: Found, sheet: Path) -> None:
+    write_contact_sheet(found, sheet)
+    if not (sys.stdout.isatty() and webbrowser.open(sheet.as_uri())):
+        print(f"The page is {sheet}", file=sys.stderr)
 
 
 def _print_duplicates(photos: PhotoIndex, least: float, json: bool) -> None:
