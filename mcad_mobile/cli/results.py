@@ -18,6 +18,8 @@ def reserve_standard_output(*, json_only: bool) -> None:
     is left."""
     global _results
     if sys.__stdout__ is None or sys.__stderr__ is None:  # closed by whoever called us
+        nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123  as long as the process
+        sys.stdout, sys.stderr = sys.__stdout__ or nowhere, sys.__stderr__ or nowhere
         return
     sys.stdout.flush()
     # Names that the locale cannot write are escaped.
