@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from msgspec import structs
 
-from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels

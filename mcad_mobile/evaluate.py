@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.runtimes import normalize
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ def distill(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="DIR with dataset_*.json (Karpathy layout) and images/. May be repeated: the"
+            help="A folder of photos with captions (docs/data.md). May be repeated: the"
             " first one's validation split is looked at.",
         ),
     ],

@@ -25,7 +25,7 @@ from mcad_mobile.evaluate import evaluate_student
 
 def evaluate(
     data: Annotated[
-        Path, typer.Option("--data", help="DIR with dataset_*.json (Karpathy layout) and images/.")
+        Path, typer.Option("--data", help="A folder of photos with captions: docs/data.md.")
     ],
     student: Annotated[
         str | None,

@@ -19,7 +19,8 @@ from mcad_mobile.cli.output import (
     progress_bar,
 )
 from mcad_mobile.cli.results import print_json
-from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
+from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_student
@@ -73,7 +74,7 @@ def export(
         Path | None,
         typer.Option(
             "--data",
-            help="DIR with dataset_*.json (Karpathy layout) and images/: measures on its test "
+            help="A folder of photos with captions (docs/data.md): measures on its test "
             "split what the export costs in recall.",
         ),
     ] = None,

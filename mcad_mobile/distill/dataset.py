@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
+from mcad_mobile.data.captions import load_captions
 from mcad_mobile.errors import DataError
 from mcad_mobile.preprocess import find_photos
 from mcad_mobile.tokenize import Tokenizer
@@ -97,7 +98,7 @@ def dataset(pairs: list[CaptionedPhoto], tokenizer: Tokenizer, extra: Extra) -> 
 
 
 def load_pairs(folders: list[Path], split: str) -> list[CaptionedPhoto]:
-    """The captioned photos of one split of several folders in the Karpathy layout."""
+    """The captioned photos of one split of several datasets."""
     return [photo for folder in folders for photo in load_captions(folder, split)]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.distill.arithmetic import choices
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
 from mcad_mobile.distill.device import accelerator, device_of

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.data.augment import augment
-from mcad_mobile.data.captions import load_captions
+from mcad_mobile.data.captions import has_captions, load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import DataError, PhotoError
 from mcad_mobile.preprocess import find_photos, open_photo
@@ -57,7 +57,7 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
     same whatever `count` is.
 
     Photos come from `folder` (any folder of photos), or from installed packages; few photos are
-    made more by seeded crops. Captions come from the `train` split of a Karpathy `folder`, or
+    made more by seeded crops. Captions come from the `train` split of a captioned `folder`, or
     from the list that ships with this package. DataError if there is no photo at all.
     """
     photos = _photos(folder)
@@ -89,7 +89,7 @@ def shortfall(samples: Samples, asked: int) -> list[str]:
         return []
     return [
         f"{asked} samples were asked for; there were {' and '.join(few)} to calibrate on "
-        "(--calibration DIR takes more, in the Karpathy layout with captions)."
+        "(--calibration DIR takes more; with captions, as docs/data.md says)."
     ]
 
 
@@ -106,8 +106,10 @@ def _photos(folder: Path | None) -> list[Path]:
 
 
 def _texts(folder: Path | None, count: int) -> list[str]:
-    if folder is not None and any(folder.glob("dataset_*.json")):
-        captions = [photo.captions[0] for photo in load_captions(folder, "train")]
+    if folder is not None and has_captions(folder):
+        photos = load_captions(folder, None)
+        train = [photo for photo in photos if photo.split == "train"] or photos
+        captions = [photo.captions[0] for photo in train]
     else:
         ours = resources.files("mcad_mobile.quantize").joinpath("captions.txt")
         captions = ours.read_text("utf-8").splitlines()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.distill.dataset import (
     Batch,
     Dataset,

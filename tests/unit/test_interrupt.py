@@ -87,7 +87,7 @@ def test_an_interrupted_index_keeps_what_it_says_it_keeps(tmp_path: Path) -> Non
     photos.mkdir()
     for number, path in enumerate(packaged_photos()[:3]):
         (photos / f"{number}{path.suffix}").write_bytes(path.read_bytes())
-    begins = "mcad_mobile.cli.index:sync_folder"
+    begins = "mcad_mobile.sync:sync_folder"
     done = python(INTERRUPTED, begins, "index", photos, "-b", tmp_path / "bundle")
     assert done.returncode == 130, done.stderr
     assert "interrupted: What was embedded so far is in the index" in done.stderr

@@ -94,5 +94,5 @@ def test_words_find_the_same_photos_and_print_them(locale: dict[str, str], bundl
     )
     assert [result["score"] for result in found] == [result["score"] for result in expected]
     lines = command(locale, "search", given, "-b", bundle).decode(encoding, "strict").splitlines()
-    assert len(lines) == 4
+    assert len([line for line in lines if not line.startswith("(")]) == len(NAMES)
     assert sum("latin1-" in line for line in lines) == 1

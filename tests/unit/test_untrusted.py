@@ -238,6 +238,26 @@ def test_a_mutated_document_is_read_or_refused_and_nothing_is_written(
     assert below(tmp_path) == before
 
 
+def test_a_mutated_table_of_captions_is_read_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    table = tmp_path / "captions.csv"
+    good = b'photo,caption,split\na.jpg,"one, and more",train\na.jpg,two,train\n'
+    ends = st.integers(0, len(good))
+    pieces = st.binary(max_size=6) | st.sampled_from([b'"', b"\n", b"\r", b",", b"\0", b"x" * 300])
+
+    @FUZZ
+    @given(start=ends, end=ends, put=pieces)
+    def check(start: int, end: int, put: bytes) -> None:
+        table.write_bytes(good[:start] + put + good[end:])
+        try:
+            load_captions(tmp_path, "train")
+        except McadError as error:
+            assert error.hint and str(tmp_path) in str(error)
+
+    check()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "captions.csv"]
+
+
 def test_a_mutated_tokenizer_is_read_or_refused(tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path)
     good = bundle.path(bundle.tokenizer_file).read_bytes()
