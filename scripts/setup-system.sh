@@ -1,27 +1,57 @@
 #!/usr/bin/env bash
-# System packages for Debian and Ubuntu: what pip cannot bring. Needs root, or sudo.
-# With the argument `tests`, also what only the tests need: a real adbd, a browser, emulators, locales.
+# System packages for Debian and Ubuntu: what pip cannot bring. Installs what is missing and says so; asks for sudo
+# where that is needed, and for nothing where nothing is missing.
+#   scripts/setup-system.sh demo     for the main job
+#   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
+#   scripts/setup-system.sh tests    also what only the tests need: a real adbd, a browser, emulators, locales
 set -euo pipefail
 
+wanted=${1:-app}
+case $wanted in demo | app | tests) ;; *) echo "usage: $0 [demo|app|tests]" >&2; exit 2 ;; esac
+if ! command -v apt-get >/dev/null; then
+    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 22.04 or later." >&2
+    exit 1
+fi
+
 # libatomic1 and libstdc++6 are what Qualcomm's compiler links to.
-packages=(make git ca-certificates libatomic1 libstdc++6)
-# `mcad-mobile app` and the tests of the Java engine. Another JDK from 17 on will do as well.
-packages+=(aapt apksigner android-framework-res)
-if ! command -v javac >/dev/null; then packages+=(default-jdk-headless); fi
-if ! command -v npm >/dev/null; then packages+=(npm); fi
-packages+=(adb)  # bench --device adb
-if [ "${1:-}" = tests ]; then
+packages=(make ca-certificates libatomic1 libstdc++6)
+if [ "$wanted" != demo ]; then
+    packages+=(git aapt apksigner android-framework-res adb)
+    # Another JDK from 17 on, and another npm, will do as well.
+    command -v javac >/dev/null || packages+=(default-jdk-headless)
+    command -v npm >/dev/null || packages+=(npm)
+fi
+if [ "$wanted" = tests ]; then
     packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
-python=${PYTHON:-$(command -v python3.11 || command -v python3)}
-if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    for candidate in python3.11-venv python3-venv; do
-        if apt-cache show "$candidate" >/dev/null 2>&1; then packages+=("$candidate"); break; fi
-    done
+python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
+if [ -z "$python" ]; then
+    packages+=(python3 python3-venv)
+elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    packages+=("python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv")
 fi
 
-as_root=()
-if [ "$(id -u)" -ne 0 ]; then as_root=(sudo); fi
-"${as_root[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}"
+missing=()
+for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "Installing ${missing[*]}"
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "There is no sudo here. As root: apt-get update && apt-get install ${missing[*]}" >&2
+            exit 1
+        fi
+        as_root=(sudo)
+    fi
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+
+python=${python:-$(command -v python3)}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "$("$python" --version) is too old: 3.11 or later is needed. Install one, and say where: PYTHON=/usr/bin/python3.12 $0" >&2
+    exit 1
+fi
