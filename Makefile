@@ -10,7 +10,7 @@ EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,heic,aihub,dev
 .PHONY: demo test test-slow check docs bench
 
 demo: .venv/installed-demo
-	@$(BIN)/python scripts/demo.py $(if $(PHOTOS),--photos "$(PHOTOS)")
+	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow"

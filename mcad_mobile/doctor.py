@@ -37,6 +37,7 @@ _TOOLS = (
 
 # What a verb needs beyond a bare install: extras, all of whose tools must be here.
 _VERBS = {
+    "demo": ("export", "demo", "qnn"),
     "index, search, bench": (),
     "export --target cpu": ("export", "demo"),
     "export --target snapdragon": ("export", "demo", "qnn"),

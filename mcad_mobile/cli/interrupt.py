@@ -24,6 +24,7 @@ _KEPT = {
     "distill": "Features, teachers and the last checkpoint are kept in --cache and --out. The same "
     "command goes on from there.",
     "doctor": "Nothing was changed.",
+    "demo": "What was done so far lies in --out. The same command starts again.",
 }
 
 

@@ -1,0 +1,110 @@
+"""mcad-mobile demo"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine import Found, Result
+from mcad_mobile.errors import McadError, PhotoError, require
+
+QUERIES = ("a man taking a photo with a camera", "a parked motorcycle", "a cat with green eyes")
+TIMEOUT_S = 600
+
+
+def demo(
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", help="Your own folder. Default: what Python packages ship."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where bundle, index and report are written.")
+    ] = Path("build/demo"),
+    target: Annotated[str, typer.Option("--target", "-t", help="A chip.")] = "snapdragon",
+) -> None:
+    """The main job on real photos: export, index, search, bench and a report, verb by verb.
+
+    \b
+      mcad-mobile demo
+      mcad-mobile demo --photos ~/Pictures
+    """
+    require("jinja2", "report")
+    require("matplotlib", "report")
+    from mcad_mobile.bench.report import html
+
+    bundle = out / target
+    folder = photos or collect_packaged_photos(out / "photos")
+    mcad("export", "--target", target, "--out", str(bundle))
+    shutil.rmtree(bundle.with_name(f"{bundle.name}.index"), ignore_errors=True)
+    mcad("index", str(folder), "--bundle", str(bundle))
+    searches = [search(query, bundle) for query in QUERIES]
+    report = out / "report.html"
+    document = json.loads(mcad("bench", "--bundle", str(bundle), "--synthetic", "100000", "--json"))
+    report.write_text(html(document, bundle=Bundle.load(bundle), searches=searches), "utf-8")
+    print(f"Report: {report.resolve()}")
+    print_targets(document)
+
+
+def collect_packaged_photos(folder: Path) -> Path:
+    """Photos that installed packages ship, gathered in one folder. PhotoError: none do."""
+    if not packaged_photos():
+        raise PhotoError(
+            "No installed package ships photos.",
+            "Give a folder: --photos DIR, or: pip install 'mcad-mobile[demo]'.",
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for photo in packaged_photos():
+        shutil.copyfile(photo, folder / photo.name)
+    return folder
+
+
+def search(query: str, bundle: Path) -> Found:
+    document = json.loads(mcad("search", query, "--bundle", str(bundle), "-k", "3", "--json"))
+    results = [Result(**result) for result in document["results"]]
+    hits = ", ".join(f"{Path(hit.path).name} {hit.score:.2f}" for hit in results)
+    print(f"  {hits}")
+    return Found(query, results, document["ms"], document["truncated"])
+
+
+def mcad(*arguments: str) -> str:
+    """Run one verb, echo it, and print what it says (its JSON is returned instead)."""
+    print(f"$ mcad-mobile {shlex.join(arguments)}", flush=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "mcad_mobile", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise McadError(
+            f"`mcad-mobile {arguments[0]}` ended with code {done.returncode}.",
+            "What it said stands above.",
+        )
+    if "--json" not in arguments:
+        print(done.stdout, end="")
+    return done.stdout
+
+
+def print_targets(document: dict[str, dict[str, dict[str, float]]]) -> None:
+    memory, latency = document["targets"]["memory"], document["targets"]["search"]
+    photos, device = document["index"]["photos"], document["device"]
+    print(f"\nAt {photos:,} photos, one thread, on this computer ({device['cpu']}), not a phone:")
+    print(f"{'':16}{'target':>10}{'measured':>12}")
+    rows = (
+        ("running memory", memory["limit_mib"], memory["measured_mib"], "MiB", memory["pass"]),
+        ("search, p50", latency["limit_ms"], latency["measured_ms"], "ms", latency["pass"]),
+    )
+    for name, limit, measured, unit, passed in rows:
+        verdict = "pass" if passed else "FAIL"
+        print(f"{name:16}{limit:>6} {unit:3}{measured:>8.1f} {unit:3}  {verdict}")
