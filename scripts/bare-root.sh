@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs one of the README's two commands where nothing is installed: a Debian of its own, made by debootstrap, with what is
+# committed here in it and no git, python3 or make beyond that. Needs root, debootstrap and some 15 GB.
+#   sudo scripts/bare-root.sh bookworm scripts/demo.sh
+#   sudo scripts/bare-root.sh trixie scripts/test.sh
+set -euo pipefail
+suite=${1:?usage: $0 SUITE COMMAND} command=${2:?usage: $0 SUITE COMMAND}
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+root=${BARE_ROOT:-${TMPDIR:-/tmp}/mcad-bare-$suite}
+mirror=${MIRROR:-http://deb.debian.org/debian}
+
+if [ ! -e "$root/etc/debian_version" ]; then
+    debootstrap --variant=minbase "$suite" "$root" "$mirror"
+fi
+mkdir -p "$root/home/mcad-mobile"
+git -C "$checkout" archive HEAD | tar -x -C "$root/home/mcad-mobile"
+cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
+# Where a network has a certificate of its own, pip and npm are told of it here, as its users do.
+cp /etc/ssl/certs/ca-certificates.crt "$root/etc/this-networks-certificates.crt"
+certificates=/etc/this-networks-certificates.crt
+
+mounted=()
+clean_up() { for place in "${mounted[@]}"; do umount --lazy "$place"; done; }
+trap clean_up EXIT
+for place in proc sys dev; do
+    mount --rbind --make-rslave "/$place" "$root/$place"
+    mounted=("$root/$place" "${mounted[@]}")
+done
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+    PIP_CERT=$certificates NODE_EXTRA_CA_CERTS=$certificates SSL_CERT_FILE=$certificates \
+    chroot "$root" sh -c "cd /home/mcad-mobile && exec $command" 2>&1 || { code=$?; echo "$command ended with $code"; exit "$code"; }
