@@ -64,13 +64,8 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
 
 
 def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path: Path) -> None:
-    where = run(
-        sys.executable,
-        "-c",
-        "import mcad_mobile as m; print(m.__file__)",
-        cwd=tmp_path,
-        **installed,
-    )
+    program = "import mcad_mobile; print(mcad_mobile.__file__)"
+    where = run(sys.executable, "-c", program, cwd=tmp_path, **installed)
     assert where.startswith(installed["PYTHONPATH"])
     said = run(sys.executable, "-m", "mcad_mobile", "demo", "-t", "cpu", cwd=tmp_path, **installed)
     assert (tmp_path / "build" / "demo" / "report.html").stat().st_size > 20_000
