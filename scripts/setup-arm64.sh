@@ -17,7 +17,7 @@ options=(-qq -o APT::Architecture=arm64 -o APT::Architectures=arm64
     -o Dir::State="$apt/state" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache"
     -o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=1)
 apt-get "${options[@]}" update
-# The release's default Java, alone: what else its package depends on is for certificates, smart cards, sound and images.
+# The release's default Java, alone: its package's other needs are for certificates, smart cards, sound and images.
 java=$(apt-cache "${options[@]}" depends default-jre-headless |
     sed -n 's/.*Depends: \(openjdk-[0-9]*-jre-headless\)$/\1/p')
 apt-get "${options[@]}" install --yes --download-only --no-install-recommends "${packages[@]}"
