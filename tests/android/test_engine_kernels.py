@@ -1,5 +1,5 @@
-"""One bundle, the same embeddings in Java on other x86 processors: the runner's self-test on a JVM
-by qemu-user, with the 8-bit rungs of a bundle that was exported on this one."""
+"""One bundle, the same embeddings in Java on other processors, x86 and Arm: the runner's self-test
+on a JVM by qemu-user, with the 8-bit rungs of a bundle that was exported on this one."""
 
 from __future__ import annotations
 
@@ -25,17 +25,15 @@ def bundle(cpu: Exported) -> Bundle:
     return Bundle.load(cpu.directory)
 
 
-def check_on_x86(qemu: str, processor: str, classes: Path, bundle: Bundle, folder: Path) -> Ladder:
-    """The Java runner's self-test of the first rungs on an emulated processor."""
+def check(emulated_java: list[str], classes: Path, bundle: Bundle, folder: Path) -> Ladder:
+    """The Java runner's self-test of the first rungs, by a JVM on an emulated processor."""
     places = Places(str(bundle.directory), "", (), "")
     spec = Spec(bundle, Path(), (), ()).document("check", places)
     spec["rungs"] = {name: [0] for name in TOWERS}
     (folder / "spec.json").write_text(json.dumps(spec))
-    java = str(Path(executable(JAVA)).resolve())
-    command = [qemu, "-cpu", processor, java, *QUICK]
-    command += ["-cp", f"{classes}:{fetch(ONNXRUNTIME_JVM)}", "mcad.runner.Main"]
+    command = [*emulated_java, *QUICK, "-cp", f"{classes}:{fetch(ONNXRUNTIME_JVM)}"]
     done = subprocess.run(
-        [*command, str(folder / "spec.json")],
+        [*command, "mcad.runner.Main", str(folder / "spec.json")],
         capture_output=True,
         text=True,
         timeout=600,
@@ -43,6 +41,13 @@ def check_on_x86(qemu: str, processor: str, classes: Path, bundle: Bundle, folde
     )
     assert done.returncode == 0, done.stderr
     return judge_ladder(bundle, json.loads(done.stdout))
+
+
+def assert_int8_passes(ladder: Ladder, provider: str) -> None:
+    for rungs in ladder.values():
+        (rung,) = rungs
+        assert (rung["precision"], rung["status"], rung["why"]) == ("int8", "pass", "")
+        assert rung["provider"] == provider
 
 
 @pytest.mark.parametrize(
@@ -61,8 +66,23 @@ def test_x86_processors_give_in_java_what_the_files_say(
     processor: str,
     provider: str,
 ) -> None:
-    ladder = check_on_x86(qemu_x86, processor, java_classes, bundle, tmp_path)
-    for rungs in ladder.values():
-        (rung,) = rungs
-        assert (rung["precision"], rung["status"], rung["why"]) == ("int8", "pass", "")
-        assert rung["provider"] == provider
+    java = str(Path(executable(JAVA)).resolve())
+    ladder = check([qemu_x86, "-cpu", processor, java], java_classes, bundle, tmp_path)
+    assert_int8_passes(ladder, provider)
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        # ONNX Runtime has other 8-bit kernels for each: with dot product, without it, with i8mm.
+        "cortex-a76",
+        pytest.param("cortex-a53", marks=pytest.mark.slow),
+        pytest.param("neoverse-n2", marks=pytest.mark.slow),
+    ],
+)
+def test_arm_processors_give_in_java_what_the_files_say(
+    arm64: Path, java_classes: Path, bundle: Bundle, tmp_path: Path, processor: str
+) -> None:
+    java = next((arm64 / "usr" / "lib" / "jvm").glob("java-*-openjdk-arm64/bin/java"))
+    emulated = ["qemu-aarch64", "-cpu", processor, "-L", str(arm64), str(java)]
+    assert_int8_passes(check(emulated, java_classes, bundle, tmp_path), "CPU")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,27 +18,13 @@ from pytest_socket import enable_socket, socket_allow_hosts
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench import samples
-from mcad_mobile.bench.devices.emulator import default_root
 from mcad_mobile.bundle import Bundle
-
-SETUP_ARM64 = Path(__file__).parents[2] / "scripts" / "setup-arm64.sh"
 
 
 @pytest.fixture(autouse=True)
 def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "PHOTO_SIZE", (160, 120))
     monkeypatch.setattr("mcad_mobile.bench.run._DECODED_PHOTOS", 3)
-
-
-@pytest.fixture(scope="session")
-def arm64() -> Path:
-    """An arm64 Python, from the package registries where it is not in the cache yet."""
-    root = default_root()
-    if not (root / "site-packages" / "ai_edge_litert").is_dir():
-        if shutil.which("dpkg-deb") is None and os.environ.get("CI") != "true":
-            pytest.skip("not a Debian system")
-        subprocess.run([SETUP_ARM64], check=True, timeout=900)
-    return root
 
 
 @pytest.fixture(scope="session")
