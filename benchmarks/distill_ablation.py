@@ -183,7 +183,7 @@ def _but_for_seeds(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(seven: np.ndarray[Any, Any]) -> dict[str, float]:
-    return dict(zip(_KEYS, seven.round(2).tolist(), strict=True))
+    return dict(zip(_KEYS, seven.round(4).tolist(), strict=True))
 
 
 def _seven(found: dict[str, Any]) -> list[float]:

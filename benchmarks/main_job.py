@@ -71,9 +71,13 @@ def stored() -> list[dict[str, Any]]:
     return found
 
 
-def mcad(*arguments: str) -> Any:
+def mcad(*arguments: str, environment: dict[str, str] | None = None) -> Any:
     done = subprocess.run(
-        [COMMAND, *arguments, "--json"], stdout=subprocess.PIPE, timeout=900, check=True
+        [COMMAND, *arguments, "--json"],
+        stdout=subprocess.PIPE,
+        timeout=900,
+        check=True,
+        env=environment,
     )
     return json.loads(done.stdout)
 

@@ -1,5 +1,6 @@
 """Write the pages that are made from something else: docs/cli.md from `--help`, docs/benchmarks.md
-from benchmarks/results/*.json, docs/chips.md from the table of targets."""
+from benchmarks/results/*.json, docs/chips.md from the table of targets; and stored figures into the
+sentences of other pages (scripts/sentences)."""
 
 from __future__ import annotations
 
@@ -84,6 +85,7 @@ def benchmarks_page() -> str:
             "Re-run: `benchmarks/peers.py`.",
             "",
             *_kernels(),
+            *_million(),
             "## The index and its peers",
             "",
             f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones "
@@ -118,8 +120,11 @@ def benchmarks_page() -> str:
             "of it shows. A missed match is a caption of the first kind whose best photo scores",
             "below the threshold, a false match one of the second kind with a photo above it. The",
             "margin of each row is fitted on the captions of half of the photos and judged on",
-            "those of the other half, as is *shipped*: what `search` uses for any number. Re-run:",
-            "`benchmarks/no_match.py`.",
+            f"those of the other half, over {match['draws']} draws of the photos that are indexed. "
+            "*By score alone*: with",
+            "a limit on the score that misses as many. *Shipped*: the line through the fits, which",
+            f"`search` uses for any number of photos: {match['fit']['margin']} + "
+            f"{match['fit']['margin_per_log_n']} ln N. Re-run: `benchmarks/no_match.py`.",
             "",
             no_match.as_markdown(match),
             "",
@@ -209,6 +214,30 @@ def _kernels() -> list[str]:
     ]
 
 
+def _million() -> list[str]:
+    """A whole search among a million photos, once it has been measured."""
+    import million
+
+    if not million.RESULT.is_file():
+        return []
+    result = json.loads(million.RESULT.read_text("utf-8"))
+    waited = [share for row in result["rows"] for share in row["waited_share"] if share is not None]
+    return [
+        "## A whole search among a million photos",
+        "",
+        f"The text tower and the index in one process, one thread on {result['device']['cpu']}; "
+        f"{result['runs']} runs each",
+        f"way, medians. The process waited for a core up to {max(waited, default=0):.0%} of the",
+        "time.",
+        "",
+        million.table(result),
+        "",
+        _made_with(result["date"], result["device"]["os"], result["versions"]),
+        "Re-run: `benchmarks/million.py`.",
+        "",
+    ]
+
+
 def _java_index() -> list[str]:
     """The Java engine's search, once it has been measured on a machine that does nothing else."""
     import java_index
@@ -217,14 +246,17 @@ def _java_index() -> list[str]:
         return []
     result = json.loads(java_index.RESULTS.read_text("utf-8"))
     setup = result["setup"]
+    java, limit = result["java"], setup["limit_ms"]
     return [
         "## The same index, searched by Java",
         "",
         f"{setup['photos']:,} photos of {setup['dim']} dimensions, blended from "
         f"{setup['blended_from']:,} real ones, {setup['queries']} real text queries;",
         f"one thread on {result['machine']['cpu']}. The goal is",
-        f"{setup['limit_ms']} ms for scan and re-score in {setup['heap_limit_mib']} MB of heap. A "
-        "server's JVM, not a phone.",
+        f"{limit} ms for scan and re-score in {setup['heap_limit_mib']} MB of heap. At the median "
+        f"it is {'met' if java['total']['p50'] <= limit else 'missed'}, at p99",
+        f"{'met' if java['total']['p99'] <= limit else 'missed'}. PSS is of the whole JVM, its "
+        "code and the mapped codes included. A server's JVM, not a phone.",
         "",
         java_index.table(result),
         "",
@@ -270,5 +302,9 @@ PAGES: dict[Path, Callable[[], str]] = {
 
 
 if __name__ == "__main__":
+    import check_figures
+    from sentences import sentences
+
     for page, render in PAGES.items():
         page.write_text(render(), "utf-8")
+    check_figures.renew(sentences())

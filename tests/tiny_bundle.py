@@ -166,7 +166,7 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         token_table=TableRecord(
             FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim
         ),
-        no_match=NoMatch(0.21, 0.0384),
+        no_match=NoMatch(0.242, 0.035),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -22,3 +24,21 @@ def test_links_between_pages_lead_somewhere():
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             if not link.startswith(("http://", "https://")):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_shipped_student_says_which_run_it_is():
+    student = ROOT / "models" / "mcad-s"
+    run = json.loads((student / "training.json").read_text("utf-8"))["run"]
+    recipe = (student / "recipe.json").read_bytes()
+    result = json.loads((ROOT / run.partition(" ")[0]).read_text("utf-8"))
+    assert result["recipe"] == json.loads(recipe)
+    assert hashlib.sha256(recipe).hexdigest() in run
+    assert f"of {result['date']}: seed {result['recipe']['seed']}," in run
+
+
+def test_the_no_match_margin_that_ships_is_the_fit_that_is_stored():
+    shipped = json.loads((ROOT / "models" / "mcad-s" / "no_match.json").read_text("utf-8"))
+    stored = json.loads((ROOT / "benchmarks" / "results" / "no_match.json").read_text("utf-8"))
+    fit = stored["fit"]
+    assert shipped == {"margin": fit["margin"], "per_log_n": fit["margin_per_log_n"]}
+    assert stored["shipped"] == shipped, "run benchmarks/no_match.py again with what ships"

@@ -123,11 +123,11 @@ def test_the_threshold_follows_the_query_and_the_number_of_photos() -> None:
     photos = background()
     mean = unit(photos.mean(axis=0))
     assert (
-        match_threshold(mean, photos, 1000, 0.21, 0.0384)
-        > match_threshold(-mean, photos, 1000, 0.21, 0.0384) + 0.3
+        match_threshold(mean, photos, 1000, 0.242, 0.035)
+        > match_threshold(-mean, photos, 1000, 0.242, 0.035) + 0.3
     )
-    assert match_threshold(mean, photos, 100_000, 0.21, 0.0384) > match_threshold(
-        mean, photos, 1000, 0.21, 0.0384
+    assert match_threshold(mean, photos, 100_000, 0.242, 0.035) > match_threshold(
+        mean, photos, 1000, 0.242, 0.035
     )
 
 
