@@ -1,6 +1,6 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test    all tests but the slow ones;  make test-slow  the slow ones
-# make check   format, lint, types;          make docs       made pages of docs/
+# make check   format, lint, types, figures; make docs       made pages, and figures in sentences
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -22,6 +22,7 @@ check: .venv/installed-everything
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_figures.py
 
 docs: .venv/installed-everything
 	$(BIN)/python scripts/make_docs.py

@@ -19,7 +19,8 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.locks import alone
 
 SETUP_ARM64 = Path(__file__).parents[1] / "scripts" / "setup-arm64.sh"
-FLICKR8K = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+BESIDE = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+FLICKR8K = Path(os.environ.get("FLICKR8K") or BESIDE)
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +63,10 @@ def arm64() -> Path:
 def flickr8k() -> Path:
     """Flickr8k in the Karpathy layout. Where it is absent, tests skip; in CI they fail."""
     if not FLICKR8K.is_dir():
+        how = f"no photos at {FLICKR8K}: give them by FLICKR8K=DIR (docs/development.md)"
         if os.environ.get("CI") == "true":
-            pytest.fail(f"{FLICKR8K} is missing, and under CI=true nothing may be skipped")
-        pytest.skip(f"{FLICKR8K} is not here")
+            pytest.fail(f"{how}; under CI=true nothing is skipped for want of them")
+        pytest.skip(how)
     return FLICKR8K
 
 

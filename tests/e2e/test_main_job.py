@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 from exported import mcad, mcad_json
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+RECALL = json.loads((RESULTS / "recall.json").read_text("utf-8"))
 
 # What a person would expect to come first among the packaged photos.
 EXPECTED = {
@@ -138,25 +143,48 @@ def test_bench_refuses_to_time_a_simulated_chip(indexed):
     assert "simulated" in message
 
 
-def test_eval_of_the_default_student_reaches_its_stated_recall_on_a_part(flickr8k, tmp_path):
-    """100 test photos are easier than 1000: a broken tower or tokenizer would still fall far."""
+def assert_recall(found: Any, stored: Any, points: float) -> None:
+    """Each recall is near the stored one, and their mean within `points`. One photo in 200 is half
+    a point of a photo's recalls."""
+    for way in ("text_to_image", "image_to_text"):
+        assert found[way] == pytest.approx(stored[way], abs=4 * points), way
+    assert found["mean_recall"] == pytest.approx(stored["mean_recall"], abs=points)
+
+
+@pytest.fixture(scope="module")
+def part(flickr8k, tmp_path_factory) -> Path:
+    """The photos of Flickr8k's test split that benchmarks/recall.py stores the recall of."""
+    folder = tmp_path_factory.mktemp("part")
     source = next(flickr8k.glob("dataset_*.json"))
     records = json.loads(source.read_text("utf-8"))["images"]
-    part = [record for record in records if record["split"] == "test"][:100]
-    (tmp_path / "dataset_part.json").write_text(json.dumps({"images": part}))
-    (tmp_path / "images").symlink_to(flickr8k / "images")
-    document = mcad_json("eval", "--data", tmp_path)
-    assert (document["photos"], document["captions"]) == (100, 500)
-    assert document["text_to_image"]["r1"] > 45
-    assert document["image_to_text"]["r10"] > 90
+    chosen = [record for record in records if record["split"] == "test"]
+    chosen = chosen[: RECALL["float"]["photos"]]
+    (folder / "dataset_part.json").write_text(json.dumps({"images": chosen}))
+    (folder / "images").symlink_to(flickr8k / "images")
+    return folder
+
+
+@pytest.mark.parametrize("what", ["float", "cpu"])
+def test_recall_on_a_part_of_the_test_split_is_what_is_stored(request, part, what):
+    assert_recall(evaluated(request, part, what), RECALL[what], 0.5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["float", "snapdragon", "dimensity", "cpu"])
-def test_recall_on_the_official_test_split(request, flickr8k, what):
-    arguments = ["eval", "--data", flickr8k]
-    if what != "float":
-        arguments += ["--bundle", request.getfixturevalue(what).directory]
-    document = mcad_json(*arguments)
-    assert document["text_to_image"]["r1"] >= 18
-    assert document["mean_recall"] >= 44
+@pytest.mark.parametrize("what", ["float", "cpu", "dimensity"])
+def test_recall_on_the_test_split_is_what_is_stored(request, flickr8k, what):
+    kernels = json.loads((RESULTS / "kernels.json").read_text("utf-8"))
+    found = evaluated(request, flickr8k, what)
+    if what == "dimensity":  # not stored: within what its 8 bits may cost
+        assert_recall(found, kernels["float"], 0.5)
+    else:
+        stored = kernels["float"] if what == "float" else kernels["rows"][0]["eval"]
+        assert_recall(found, stored, 0.2)
+
+
+def evaluated(request: pytest.FixtureRequest, data: Path, what: str) -> Any:
+    """What `eval --json` says of the float student, or of an exported bundle by its own runtime."""
+    if what == "float":
+        return mcad_json("eval", "--data", data)
+    runtime = {"cpu": "onnx", "dimensity": "litert"}[what]
+    bundle = request.getfixturevalue(what).directory
+    return mcad_json("eval", "--data", data, "--bundle", bundle, "--runtime", runtime)

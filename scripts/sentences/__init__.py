@@ -1,0 +1,54 @@
+"""Which sentences of hand-written pages hold which figures, and where these come from.
+
+`stored`: a place for each figure, and its value from benchmarks/results (or from a file that
+ships). `make docs` writes them into the pages. `given`: what no result can hold, with the file that
+defines or asserts it, or the address that published it. How pages are read: figures.py.
+"""
+
+from __future__ import annotations
+
+from figures import Sentence, given, stored
+
+from sentences.architecture import architecture
+from sentences.method import method
+from sentences.readme import readme
+from sentences.results import TARGET, Results
+from sentences.students import model_card, targets
+
+
+def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
+    """Sentences by page, from the results that are stored unless others are given."""
+    read = read or Results()
+    return {
+        "README.md": readme(read),
+        "docs/architecture.md": architecture(read),
+        "docs/bench.md": [
+            given("is under 0.999 is skipped", "mcad_mobile/runtimes/agreement.py"),
+            given("at least 15 seconds to cool down", "mcad_mobile/bench/devices/adb.py"),
+            given("at most 15 % slower than the fastest", "mcad_mobile/bench/repeats.py"),
+            given("`memory` (100 MiB) and `search` (8 ms)", TARGET),
+            given("more than 5 % of the time", "mcad_mobile/bench/report/rows.py"),
+            given("by more than 0.5 ms or 2 MiB", "mcad_mobile/bench/report/regressions.py"),
+        ],
+        "docs/index-format.md": [
+            given("takes a scale 3 % larger", "mcad_mobile/index/rounding.py"),
+            given("## Worked example", "tests/unit/test_index_format.py"),
+            given("half a byte of path_blocks make 300.5", "tests/unit/test_index_format.py"),
+            stored(
+                "for a million of them is {:.0f} bytes a photo, where 300 and the path would be "
+                "353",
+                read("index/1000000/ours")["row"]["bytes_per_photo"],
+            ),
+        ],
+        "docs/method.md": method(read),
+        "docs/quickstart.md": [
+            given("250 MB of tools are fetched", "mcad_mobile/android/downloads.py"),
+        ],
+        "docs/targets.md": targets(read),
+        "models/mcad-s/README.md": model_card(read),
+        "android_demo/README.md": [
+            given("(99 % of the sets at least", "tests/android/test_engine_parity.py"),
+            given("(cosine 0.99 at worst)", "tests/android/test_engine_parity.py"),
+            given("(9.9 of 10 shared on average, at least)", "tests/android/test_engine_parity.py"),
+        ],
+    }

@@ -1,0 +1,56 @@
+"""Figures in README.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from figures import Sentence, given, stored
+
+from sentences.results import TARGET, Results
+
+
+def readme(read: Results) -> list[Sentence]:
+    xeon, epyc, kernels = read.main_job("Intel"), read.main_job("AMD EPYC"), read("kernels")
+    largest, largest_numpy = (read(f"index/1000000/{way}")["row"] for way in ("ours", "ours_numpy"))
+    million = {row["way"]: row for row in read("million")["rows"]}
+    return [
+        given("photos are indexed in 300 bytes and a path each", "docs/index-format.md"),
+        stored(
+            "{:.1f} ms and {:.0f} MiB on a slow Intel Xeon of two cores (where an export "
+            "takes {:.0f} s, and we want 60); {:.2f} ms and {:.0f} MiB on an AMD EPYC",
+            xeon["search_p50_ms"]["median"],
+            xeon["peak_pss_mib"]["median"],
+            xeon["export_snapdragon_s"]["median"],
+            epyc["search_p50_ms"]["median"],
+            epyc["peak_pss_mib"]["median"],
+        ),
+        given("The targets are 8 ms and 100 MB", TARGET),
+        stored(
+            "keeps a cosine of {:.3f} (photos) and {:.3f} (texts) at w8a16",
+            xeon["towers"]["image"]["cosine_mean"],
+            xeon["towers"]["text"]["cosine_mean"],
+        ),
+        stored(
+            "(mR {:.1f} of {:.1f})",
+            kernels["rows"][0]["eval"]["mean_recall"],
+            kernels["float"]["mean_recall"],
+        ),
+        given("[300 bytes and a path a photo]", "docs/index-format.md"),
+        stored("a recall@10 of {:.3f} among a million", largest["recall_at_10"]),
+        stored(
+            "takes {:.1f} ms and {:.0f} MiB with faiss, {:.1f} ms and {:.0f} MiB without",
+            largest["p50_ms"],
+            largest["library_pss_mib"] + largest["searched_pss_mib"],
+            largest_numpy["p50_ms"],
+            largest_numpy["library_pss_mib"] + largest_numpy["searched_pss_mib"],
+        ),
+        stored(
+            "{:.1f} ms and {:.0f} MiB with it, {:.1f} ms and {:.0f} MiB without",
+            *_search(million["with faiss"]),
+            *_search(million["without faiss"]),
+        ),
+    ]
+
+
+def _search(row: Any) -> tuple[float, float]:
+    return row["search_p50_ms"]["median"], row["peak_pss_mib"]["median"]

@@ -1,0 +1,37 @@
+"""What several pages tell of: stored results, and what follows from files that ship."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TARGET = "a target"  # why there is no result
+
+TOKEN_TABLE = 30522 * (128 * 2 + 4)  # bytes: int16 rows, a float32 scale each (text/rows.py)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Documents of a folder like benchmarks/results."""
+
+    folder: Path = ROOT / "benchmarks" / "results"
+
+    def __call__(self, name: str) -> Any:
+        return json.loads((self.folder / f"{name}.json").read_text("utf-8"))
+
+    def main_job(self, cpu: str) -> Any:
+        """The main job on the processor whose name begins so."""
+        return next(job for job in self("main_job") if job["device"]["cpu"].startswith(cpu))
+
+    def mean_recall(self, row: str) -> float:
+        """mR of one run of the ablation, `ROW-SEED`."""
+        found: float = self(f"distill_ablation/{row}")["mean_recall"]
+        return found
+
+    def seeds(self, row: str) -> list[float]:
+        """mR of each seed of a row of the ablation."""
+        stored = sorted(self.folder.glob(f"distill_ablation/{row}-[0-9].json"))
+        return [self.mean_recall(path.stem) for path in stored]

@@ -1,0 +1,75 @@
+"""Figures in docs/targets.md and models/mcad-s/README.md: what the default student is, and what
+8 bits cost it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from figures import Sentence, given, stored
+
+from sentences.results import ROOT, TOKEN_TABLE, Results
+
+
+def targets(read: Results) -> list[Sentence]:
+    image, text = (read.main_job("Intel")["towers"][name] for name in ("image", "text"))
+    before = read.main_job("AMD EPYC")["towers"]["text"]
+    return [
+        stored(
+            "HTP simulator | {:.4f} / {:.4f} | {:.4f} / {:.4f} | {:.1f} | {:.1f} |",
+            *(tower[of] for tower in (image, text) for of in ("cosine_mean", "cosine_min")),
+            *(tower["bytes"] / 1e6 for tower in (image, text)),
+        ),
+        stored("its token table, {:.1f} MB of 16-bit rows", TOKEN_TABLE / 1e6),
+        stored("the Snapdragon's text tower had {:.1f} MB", before["bytes"] / 1e6),
+        stored("that of the float student, {:.1f}", read("kernels")["float"]["mean_recall"]),
+    ]
+
+
+def model_card(read: Results) -> list[Sentence]:
+    recipe, kernels = read("distill_recipe")["rows"][0], read("kernels")
+    weights = ROOT / "models" / "mcad-s" / "model.safetensors"
+    image, text = _parameters(weights)
+    return [
+        stored("| parameters | {:.1f} M | {:.1f} M |", image / 1e6, text / 1e6),
+        stored("Weights are float16, {:.1f} MB", weights.stat().st_size / 1e6),
+        stored(
+            "mR {:.1f} on the test split together, and a single-stream one (word-region "
+            "attention), {:.1f} when it re-ranks",
+            read.mean_recall("dual-teacher-0"),
+            read.mean_recall("single-teacher-0"),
+        ),
+        given("five crops of 50 to 100 % of its area", "mcad_mobile/data/augment.py"),
+        stored(
+            "that took {:.0f} minutes on two cores of an Intel Xeon, in float32, and gave an mR of "
+            "{:.1f}",
+            recipe["minutes"],
+            recipe["mean_recall"],
+        ),
+        _recall_row("| float |", kernels["float"]),
+        _recall_row("(the fallback of every bundle) |", kernels["rows"][0]["eval"]),
+    ]
+
+
+def _recall_row(beginning: str, found: Any) -> Sentence:
+    ways = (found["text_to_image"], found["image_to_text"])
+    return stored(
+        f"{beginning} {{:.1f}} / {{:.1f}} / {{:.1f}} | {{:.1f}} / {{:.1f}} / {{:.1f}} | {{:.1f}} |",
+        *(way[k] for way in ways for k in ("r1", "r5", "r10")),
+        found["mean_recall"],
+    )
+
+
+def _parameters(weights: Path) -> tuple[int, int]:
+    """Numbers of the image tower and of the text tower, from a safetensors header."""
+    with weights.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    counts = {"image": 0, "text": 0}
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            start, end = tensor["data_offsets"]
+            counts[name.partition(".")[0]] += (end - start) // 2
+    return counts["image"], counts["text"]
