@@ -31,7 +31,7 @@ _VERSION_OF = re.compile(
     r"|adbutils|arXiv)[\s(]*$"
 )
 _NOT_PROSE = re.compile(
-    r"^<!-- made\b.*?^<!-- (?:/made|end)\b[^\n]*"  # a section that is made
+    r"^<!-- \w+: made\b.*?^<!-- \w+: end\b[^\n]*"  # a section that is made
     r"|^```.*?^```"
     r"|^(?:    |\t)[^\n]*"
     r"|`[^`]*`"

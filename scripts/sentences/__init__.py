@@ -31,7 +31,7 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
             given("by more than 0.5 ms or 2 MiB", "mcad_mobile/bench/report/regressions.py"),
         ],
         "docs/index-format.md": [
-            given("takes a scale 3 % larger", "mcad_mobile/index/rounding.py"),
+            given("takes a scale 3 % larger", "mcad_mobile/index/codes.py"),
             given("## Worked example", "tests/unit/test_index_format.py"),
             given("half a byte of path_blocks make 300.5", "tests/unit/test_index_format.py"),
             stored(

@@ -108,7 +108,7 @@ def test_a_figure_that_nothing_stands_behind_is_an_error_that_says_what_to_do(pa
         "`mR 56.6`, ONNX Runtime 1.29, numpy 2.4.6, Python 3.11, https://a.example/1.5 and 7 x 7",
         "It is 56.6 (by `mcad-mobile eval --data flickr8k`).",
         "As `mcad-mobile export` prints it:\n\n| tower | cosine |\n|---|---|\n| ours | 0.9986 |",
-        "<!-- made by `make docs` -->\n\n| ours | 0.9986 |\n\n<!-- end -->",
+        "<!-- students: made by `make docs` -->\n\n| ours | 0.9986 |\n\n<!-- students: end -->",
         "256 dimensions, 40,000 photos, w8a16, page 3 of 7, 300 bytes",
     ],
 )
