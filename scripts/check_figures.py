@@ -54,6 +54,8 @@ def _stands(why: str) -> bool:
 def main() -> None:
     found = complaints(sentences())
     print("\n".join(found) or "Every figure in README, docs and the model card has its source.")
+    if found:
+        print(f"\n{figures.WHAT_TO_DO}")
     sys.exit(bool(found))
 
 

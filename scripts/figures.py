@@ -44,9 +44,10 @@ _COMMAND = re.compile(
     r"|python (?:-m benchmarks\.|benchmarks/)|make (?:bench|demo|test-slow))"
 )
 _WRITE_IT = "`make docs` writes what is stored"
-_SAY_WHERE = (
-    "comes from no stored result: add its sentence to scripts/sentences, put the command that "
-    "prints it into the sentence, or leave it out"
+_NO_SOURCE = "comes from no stored result"
+WHAT_TO_DO = (
+    "A figure without a source: add its sentence to scripts/sentences, put the command that prints "
+    "it into the sentence, or leave it out (docs/development.md, Figures)."
 )
 _NOT_THERE = "no such sentence any more: change it in scripts/sentences, or remove it there"
 
@@ -119,7 +120,7 @@ def problems(text: str, sentences: Sequence[Sentence]) -> list[Problem]:
     for span in _figures(text):
         if not _touches(span, covered) and not _touches(span, commands):
             figure = " ".join(text[slice(*span)].split())
-            found.append(Problem(span[0], f"{figure!r} {_SAY_WHERE}"))
+            found.append(Problem(span[0], f"{figure!r} {_NO_SOURCE}"))
     return sorted(found, key=lambda problem: problem.where)
 
 

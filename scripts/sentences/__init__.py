@@ -30,6 +30,10 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
             given("more than 5 % of the time", "mcad_mobile/bench/report/rows.py"),
             given("by more than 0.5 ms or 2 MiB", "mcad_mobile/bench/report/regressions.py"),
         ],
+        "docs/data.md": [
+            given("or 20 seconds, whichever comes first", "mcad_mobile/sync.py"),
+            given("## A recipe", "mcad_mobile/distill/recipe.py"),
+        ],
         "docs/index-format.md": [
             given("takes a scale 3 % larger", "mcad_mobile/index/codes.py"),
             given("## Worked example", "tests/unit/test_index_format.py"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from figures import Sentence, given, stored
 
 from sentences.results import TARGET, Results
@@ -12,7 +10,6 @@ from sentences.results import TARGET, Results
 def readme(read: Results) -> list[Sentence]:
     xeon, epyc, kernels = read.main_job("Intel"), read.main_job("AMD EPYC"), read("kernels")
     largest, largest_numpy = (read(f"index/1000000/{way}")["row"] for way in ("ours", "ours_numpy"))
-    million = {row["way"]: row for row in read("million")["rows"]}
     return [
         given("photos are indexed in 300 bytes and a path each", "docs/index-format.md"),
         stored(
@@ -44,13 +41,4 @@ def readme(read: Results) -> list[Sentence]:
             largest_numpy["p50_ms"],
             largest_numpy["library_pss_mib"] + largest_numpy["searched_pss_mib"],
         ),
-        stored(
-            "{:.1f} ms and {:.0f} MiB with it, {:.1f} ms and {:.0f} MiB without",
-            *_search(million["with faiss"]),
-            *_search(million["without faiss"]),
-        ),
     ]
-
-
-def _search(row: Any) -> tuple[float, float]:
-    return row["search_p50_ms"]["median"], row["peak_pss_mib"]["median"]
