@@ -17,12 +17,13 @@ Span = tuple[int, int]
 
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _UNIT = (
-    r"(?:ms|s|µs|(?:milli|micro)?seconds?|minutes?|hours?|[KMG]i?B|%|points?|percent"
-    r"|bytes (?:a photo|and a path)|times (?:as|that|the|more|less|faster|slower))(?!\w)"
+    r"(?:ms|s|µs|(?:milli|micro)?seconds?|min|minutes?|hours?|[kKMG]i?B|%|points?|percent"
+    r"|bytes (?:a photo|and a path)|photos (?:a|per) second"
+    r"|times (?:as|that|the|more|less|faster|slower))(?!\w)"
 )
 _WORDS = r"(?:half|two|three|four|five|six|seven|eight|nine|ten|twice|an? (?:third|quarter|tenth))"
 _FIGURE = re.compile(
-    rf"(?<![\w.,/#-])(?:{_NUMBER}(?= ?(?:to|or|and|/|±) {_NUMBER}\s?{_UNIT})"
+    rf"(?<![\w.,#])(?<![^\W\d]-)(?:{_NUMBER}(?= ?(?:to|or|and|/|±) {_NUMBER}\s?{_UNIT})"
     rf"|{_NUMBER}\s?{_UNIT}|\d[\d,]*\.\d+(?![\w.]*\d))"
     rf"|\b{_WORDS} (?:of )?(?:an? )?{_UNIT}"
 )

@@ -88,6 +88,9 @@ def test_a_changed_result_is_noticed_on_each_page_that_tells_it(pages, tmp_path)
         "Half a point, or half a point less",
         "it is 20 % slower",
         "2.5 times the memory",
+        "a range of 50-60 ms",
+        "found 7/8 MiB",
+        "it embeds 40 photos a second",
     ],
 )
 def test_a_figure_that_nothing_stands_behind_is_named_with_its_line(pages, said):
@@ -110,7 +113,7 @@ def test_a_figure_that_nothing_stands_behind_is_named_with_its_line(pages, said)
         "It is 56.6 (by `mcad-mobile eval --data flickr8k`).",
         "As `mcad-mobile export` prints it:\n\n| tower | cosine |\n|---|---|\n| ours | 0.9986 |",
         "<!-- students: made by `make docs` -->\n\n| ours | 0.9986 |\n\n<!-- students: end -->",
-        "256 dimensions, 40,000 photos, w8a16, page 3 of 7, 300 bytes",
+        "ViT-B-16 GB-1.5, 256 dimensions, 40,000 photos, w8a16, page 3 of 7, 300 bytes",
     ],
 )
 def test_code_versions_made_sections_and_what_a_command_prints_are_no_complaint(said):
