@@ -138,10 +138,10 @@ def renewed(text: str, sentences: Sequence[Sentence]) -> str:
 
 def _end(sentence: Sentence, match: re.Match[str], text: str) -> int:
     """Where what a reason is given for ends: for a heading, with its section."""
-    following = re.compile(r"^#", re.MULTILINE).search(text, match.end())
     if not sentence.text.startswith("#"):
         return match.end()
-    return following.start() if following else len(text)
+    following = text.find("\n#", match.end())
+    return len(text) if following < 0 else following
 
 
 def _figures(text: str) -> Iterator[Span]:
