@@ -1,6 +1,8 @@
 """Say which figures of hand-written pages have no source, or are not what is stored.
 
-python scripts/check_figures.py    # by file and line; a part of `make check`
+    python scripts/check_figures.py    # by file and line; a part of `make check`
+
+How pages are read: figures.py. What they say: sentences/.
 """
 
 from __future__ import annotations
