@@ -150,25 +150,26 @@ def _student(bundle: Bundle) -> Component:
     }
     if facts.source:
         component["description"] += f"; weights: {facts.source}"
-    if facts.licence:
-        component["licenses"] = _licence(facts.licence)
-    return component
+    return {**component, **_licences(bundle)}
 
 
 def _towers(bundle: Bundle) -> Iterable[Component]:
     for name in TOWERS:
         for rung in bundle.tower(name).rungs:
             called = f"{name} tower {rung.runtime} {rung.precision}"
-            component: Component = {
+            yield {
                 "type": "machine-learning-model",
                 "bom-ref": called,
                 "name": called,
                 "version": bundle.student.sha256[:12],
                 "components": [_record(file) for file in rung.files],
+                **_licences(bundle),
             }
-            if bundle.student.licence:
-                component["licenses"] = _licence(bundle.student.licence)
-            yield component
+
+
+def _licences(bundle: Bundle) -> Component:
+    told = bundle.student.licence
+    return {} if told in ("", "not told") else {"licenses": _licence(told)}
 
 
 def _others(bundle: Bundle) -> Iterable[Component]:
