@@ -69,7 +69,7 @@ def truth(images: np.ndarray, photos: int, queries: np.ndarray) -> list[set[str]
 
 
 def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
-    classpath = libraries(work, "arm64-v8a").jars
+    classpath = libraries(work, ["arm64-v8a"]).jars
     classes = compile_java(
         [main_sources("engine"), main_sources("desktop")], classpath, work / "classes"
     )

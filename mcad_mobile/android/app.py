@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from mcad_mobile import __version__
 from mcad_mobile.android.aar import Libraries, libraries
 from mcad_mobile.android.dex import MIN_SDK, build_dex
-from mcad_mobile.android.downloads import BUNDLETOOL, Progress, fetch
+from mcad_mobile.android.downloads import Progress
+from mcad_mobile.android.lean import NO_NPU, NO_QNN, lean
+from mcad_mobile.android.npu import ABI as NPU_ABI
+from mcad_mobile.android.npu import npu_archives
 from mcad_mobile.android.package import Entry, entries_of, write_package
+from mcad_mobile.android.packaged import (
+    aapt2,
+    bundletool,
+    d8_version,
+    framework,
+    packaged_aapt2,
+    prepare,
+)
+from mcad_mobile.android.sbom import app_component, sbom, tool_components
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.sources import android_demo
-from mcad_mobile.android.toolchain import AAPT2, JAVA, framework, run
-from mcad_mobile.bundle import MANIFEST, Bundle, Rung, Tower
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
 from mcad_mobile.disk import check_file
 from mcad_mobile.errors import BuildError
 
@@ -28,18 +36,32 @@ PACKAGE = "mcad.demo"
 ABI = "arm64-v8a"
 ASSETS = "assets/bundle"
 APP_MODULES = ("engine", "platform", "app")
-# The runtimes that the engine has: rungs of others would only take room on the phone.
-_RUNTIMES = ("qnn", "onnx")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of an app is taken from where: `aars` are Android archives to merge (a QNN runtime),
+    `onnxruntime` is one that takes the place of ours, `r8` a jar with D8. From a Maven `repository`
+    comes ONNX Runtime and, where the bundle has rungs for a Snapdragon's NPU and no `aars` are
+    given, what these need."""
+
+    aars: tuple[Path, ...] = ()
+    onnxruntime: Path | None = None
+    r8: Path | None = None
+    repository: str | None = None
 
 
 @dataclass(frozen=True)
 class Built:
-    """The package, and the rungs that each tower has in it, best first."""
+    """The package, and the rungs that each tower has in it, best first; why others are not in it;
+    what the user should know; and the file that lists all components."""
 
     package: Path
     bytes: int
     rungs: dict[str, list[str]]
-    left_out: list[str]
+    left_out: dict[str, str]
+    notes: tuple[str, ...]
+    sbom: Path
 
 
 def build_app(
@@ -48,31 +70,56 @@ def build_app(
     *,
     aab: bool = False,
     key: Key | None = None,
-    aars: Sequence[Path] = (),
+    abis: Sequence[str] = (ABI,),
+    parts: Parts = Parts(),
     keep_float: bool = False,
+    sbom_path: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> Built:
-    """Build the demo app with `bundle` as its assets.
+    """Build the demo app with `bundle` as its assets, for processors of `abis`.
 
-    Signed with the debug key unless `key` is given. An Android App Bundle if `aab`. `aars` are
-    Android archives to merge (a QNN runtime). Float rungs behind quantized ones stay out unless
-    `keep_float`, or the quantized one was exported with low parity: they are most of a bundle's
-    bytes. Nothing stands at `out` unless all went well.
+    Signed with the debug key unless `key` is given. An Android App Bundle if `aab`. Float rungs
+    behind quantized ones stay out unless `keep_float`, and so do rungs that nothing in the app can
+    run. A software bill of materials is written to `sbom_path`, or beside `out`. Nothing stands at
+    either place unless all went well.
     Raises BuildError, and DiskError where nothing can be written.
     """
     if out.suffix not in (".apk", ".aab") or (out.suffix == ".aab") != aab:
         kind = ".aab" if aab else ".apk"
         raise BuildError(f"{out} does not end in {kind}.", f"Name it: --out demo{kind}.")
-    check_file(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    listed = sbom_path or out.with_name(f"{out.name}.cdx.json")
+    for path in (out, listed):
+        check_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".app-", dir=out.parent) as folder:
         work = Path(folder)
-        packed, left_out = _lean(bundle, work / "bundle", keep_float)
-        found = libraries(work, ABI, aars, progress)
+        prepare(progress)
+        d8 = d8_version(parts.r8)
+        fetched = {}
+        chosen = bool(parts.aars) or parts.onnxruntime is not None
+        if parts.repository is not None and not chosen and set(abis) == {NPU_ABI}:
+            fetched = npu_archives(bundle, parts.repository, progress)
+        aars = [*parts.aars, *fetched]
+        found = libraries(
+            work,
+            abis,
+            aars,
+            onnxruntime=parts.onnxruntime,
+            repository=parts.repository,
+            progress=progress,
+        )
+        no_npu = None if found.runs_npu() else NO_QNN if chosen else NO_NPU
+        packed, left_out = lean(bundle, work / "bundle", keep_float=keep_float, no_npu=no_npu)
         progress("compiling resources")
         linked = _link(work, found, proto=aab)
-        generated = [work / "generated"]
-        dex = build_dex(APP_MODULES, found.jars, work, generated=generated, progress=progress)
+        dex = build_dex(
+            APP_MODULES,
+            found.jars,
+            work,
+            generated=[work / "generated"],
+            r8=parts.r8,
+            progress=progress,
+        )
         progress("packing and signing")
         assets = _assets(packed)
         key = key or debug_key()
@@ -83,50 +130,21 @@ def build_app(
         else:
             _write_apk(work / "unsigned.apk", linked, dex, assets, found)
             sign_apk(work / "unsigned.apk", made, key)
+        document = sbom(
+            app_component(made, out.name, PACKAGE),
+            packed,
+            found,
+            fetched,
+            dex,
+            tool_components(packaged_aapt2(), d8, parts.r8),
+        )
+        listed.write_bytes(document)
         made.replace(out)
-    rungs = {
+    rungs: dict[str, list[str]] = {
         name: [f"{rung.runtime} {rung.precision}" for rung in packed.tower(name).rungs]
-        for name in ("image", "text")
+        for name in TOWERS
     }
-    return Built(out, out.stat().st_size, rungs, left_out)
-
-
-def _lean(bundle: Bundle, directory: Path, keep_float: bool) -> tuple[Bundle, list[str]]:
-    """The bundle as the app carries it, in a folder of its own, and what was left out."""
-    left_out: list[str] = []
-
-    def lean(name: str, tower: Tower) -> Tower:
-        kept = []
-        quantized = False
-        for rung in tower.rungs:
-            drop = rung.runtime not in _RUNTIMES
-            drop |= rung.precision == "fp32" and quantized and not keep_float
-            if drop:
-                left_out.append(f"{name} {rung.runtime} {rung.precision}")
-            else:
-                kept.append(rung)
-                quantized |= rung.runtime == "onnx" and _is_enough(rung)
-        if not kept:
-            raise BuildError(
-                f"{bundle.directory} has no {name} tower that the app can run.",
-                "Export it again: every bundle ends in an ONNX CPU model.",
-            )
-        return msgspec.structs.replace(tower, rungs=tuple(kept))
-
-    image, text = lean("image", bundle.image), lean("text", bundle.text)
-    packed = msgspec.structs.replace(bundle, directory=directory, image=image, text=text)
-    for record in packed.files():
-        copy = directory / record.path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.path(record), copy)
-    packed.save()
-    packed.verify()
-    return packed, left_out
-
-
-def _is_enough(rung: Rung) -> bool:
-    """Whether a CPU rung needs no float one behind it."""
-    return rung.precision != "fp32" and not rung.low_parity
+    return Built(out, out.stat().st_size, rungs, left_out, tuple(found.notes), listed)
 
 
 def _assets(bundle: Bundle) -> list[Entry]:
@@ -138,7 +156,7 @@ def _link(work: Path, found: Libraries, *, proto: bool) -> Path:
     """Manifest and resources, compiled; R.java goes to work/generated."""
     main = android_demo() / "app" / "src" / "main"
     compiled = work / "resources.zip"
-    run(AAPT2, ["compile", "--dir", main / "res", "-o", compiled])
+    aapt2(["compile", "--dir", main / "res", "-o", compiled])
     manifest = work / "AndroidManifest.xml"
     manifest.write_text(_manifest(main / "AndroidManifest.xml", found), "utf-8")
     linked = work / "linked.apk"
@@ -147,14 +165,14 @@ def _link(work: Path, found: Libraries, *, proto: bool) -> Path:
     arguments += ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK]
     arguments += ["--version-code", _version_code(), "--version-name", __version__]
     arguments += ["--proto-format"] if proto else []
-    run(AAPT2, [*arguments, compiled])
+    aapt2([*arguments, compiled])
     return linked
 
 
 def _manifest(source: Path, found: Libraries) -> str:
     """The sources' manifest with what Gradle would add to it."""
     # An NPU's libraries are opened by the NPU's own loader, which needs them as files.
-    extract = "true" if found.supplied else "false"
+    extract = "true" if found.extracted else "false"
     added = {
         "<manifest ": f'<manifest package="{PACKAGE}" ',
         "<application\n": f'<application android:extractNativeLibs="{extract}"\n',
@@ -174,10 +192,11 @@ def _version_code() -> int:
 
 
 def _native(found: Libraries) -> list[Entry]:
-    deflated = found.supplied  # they are extracted at installation then
+    deflated = found.extracted  # at installation, that is
     return [
-        Entry(f"lib/{ABI}/{name}", data, deflated=deflated)
-        for name, data in sorted(found.native.items())
+        Entry(f"lib/{abi}/{name}", data, deflated=deflated)
+        for abi, native in sorted(found.native.items())
+        for name, data in sorted(native.items())
     ]
 
 
@@ -198,8 +217,8 @@ def _write_aab(
     module = work / "base.zip"
     entries = [*resources, Entry("dex/classes.dex", dex), *assets, *_native(found)]
     write_package(module, entries)
-    native = {"enabled": not found.supplied, "alignment": "PAGE_ALIGNMENT_16K"}
+    native = {"enabled": not found.extracted, "alignment": "PAGE_ALIGNMENT_16K"}
     config = work / "config.json"
     config.write_text(json.dumps({"optimizations": {"uncompressNativeLibraries": native}}))
     arguments = ["build-bundle", f"--modules={module}", f"--config={config}", f"--output={out}"]
-    run(JAVA, ["-jar", fetch(BUNDLETOOL), *arguments])
+    bundletool(arguments)

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mcad_mobile.android.downloads import BUNDLETOOL, Progress, cache_directory, fetch
+from mcad_mobile.android.packaged import d8
+from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import JAVA, JAVAC, compile_java, java_home, run
+from mcad_mobile.android.toolchain import JAVAC, compile_java, java_home
 
 MIN_SDK = 26
-_D8 = "com.android.tools.r8.D8"
 
 
 def compile_stubs(folder: Path) -> Path:
@@ -27,19 +28,22 @@ def build_dex(
     folder: Path,
     *,
     generated: Sequence[Path] = (),
+    r8: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> bytes:
-    """classes.dex of some modules of android_demo/, of `generated` sources, and of `jars`.
+    """classes.dex of some modules of android_demo/, of `generated` sources, and of `jars`, by
+    bundletool's D8 or that of the user's `r8`.
 
     The last one of these modules is kept in the cache: another bundle or another key needs no
     compiler.
     """
     sources = [*map(main_sources, modules), *generated]
-    fingerprint = _fingerprint([*sources, android_demo() / "stubs"], jars)
+    compiler = BUNDLETOOL.sha256 if r8 is None else sha256_of(r8)
+    fingerprint = _fingerprint(compiler, [*sources, android_demo() / "stubs"], jars)
     kept = cache_directory() / f"{'-'.join(modules)}-{fingerprint}.dex"
     if kept.is_file():
         return kept.read_bytes()
-    dex = _compile(sources, jars, folder, progress)
+    dex = _compile(sources, jars, folder, r8, progress)
     for old in cache_directory().glob(f"{'-'.join(modules)}-*.dex"):
         old.unlink(missing_ok=True)
     partial = folder / "kept.dex"
@@ -49,12 +53,17 @@ def build_dex(
 
 
 def _compile(
-    sources: Sequence[Path], jars: Sequence[Path], folder: Path, progress: Progress
+    sources: Sequence[Path],
+    jars: Sequence[Path],
+    folder: Path,
+    r8: Path | None,
+    progress: Progress,
 ) -> Path:
     progress("compiling Java")
     stubs = compile_stubs(folder)
     classes = compile_java(sources, [stubs, *jars], folder / "classes")
-    bundletool = fetch(BUNDLETOOL, progress)
+    if r8 is None:
+        fetch(BUNDLETOOL, progress)
     progress("making classes.dex")
     jar = folder / "classes.jar"
     with zipfile.ZipFile(jar, "w") as packed:
@@ -63,13 +72,13 @@ def _compile(
     out = folder / "dex"
     out.mkdir()
     options = ["--release", "--min-api", MIN_SDK, "--lib", java_home(), "--classpath", stubs]
-    run(JAVA, ["-Xmx1g", "-cp", bundletool, _D8, *options, "--output", out, jar, *jars])
+    d8([*options, "--output", out, jar, *jars], r8)
     return out / "classes.dex"
 
 
-def _fingerprint(sources: Sequence[Path], jars: Sequence[Path]) -> str:
-    """Changes with every source and jar, and with the compiler."""
-    digest = hashlib.sha256(f"{BUNDLETOOL.sha256} {JAVAC.version}".encode())
+def _fingerprint(d8_sha256: str, sources: Sequence[Path], jars: Sequence[Path]) -> str:
+    """Changes with every source and jar, and with the compilers."""
+    digest = hashlib.sha256(f"{d8_sha256} {JAVAC.version}".encode())
     for folder in sources:
         for path in sorted(folder.rglob("*.java")):
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = 16384  # Android 15 and later have devices with pages of 16 KB
+from mcad_mobile.android.elf import PAGE
+
 _WORD = 4
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # Extra field "Android alignment" (apksig, ZipUtils): id, size, alignment, then zeros.

@@ -30,19 +30,20 @@ def runner_files(
     if abi not in ABIS:
         raise BuildError(f"ABI {abi!r} is not one of {', '.join(ABIS)}.")
     with tempfile.TemporaryDirectory(prefix=".runner-", dir=_made(cache_directory())) as scratch:
-        found = libraries(Path(scratch), abi, aars, progress)
+        found = libraries(Path(scratch), [abi], aars, progress=progress)
+        native = found.native[abi]
         dex = build_dex(RUNNER_MODULES, found.jars, Path(scratch), progress=progress)
-        folder = cache_directory() / f"runner-{abi}-{_fingerprint(dex, found.native)}"
+        folder = cache_directory() / f"runner-{abi}-{_fingerprint(dex, native)}"
         if not folder.is_dir():
             made = Path(scratch) / "made"
             write_package(_made(made) / "runner.jar", [Entry("classes.dex", dex)])
-            for name, data in found.native.items():
+            for name, data in native.items():
                 (_made(made / "lib") / name).write_bytes(data)
             for old in cache_directory().glob(f"runner-{abi}-*"):
                 shutil.rmtree(old, ignore_errors=True)
             made.rename(folder)
-    native = sorted((folder / "lib").iterdir())
-    return {"runner.jar": folder / "runner.jar", **{f"lib/{path.name}": path for path in native}}
+    placed = sorted((folder / "lib").iterdir())
+    return {"runner.jar": folder / "runner.jar", **{f"lib/{path.name}": path for path in placed}}
 
 
 def _fingerprint(dex: bytes, native: dict[str, bytes]) -> str:

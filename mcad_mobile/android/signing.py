@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.downloads import cache_directory
-from mcad_mobile.android.toolchain import APKSIGNER, JARSIGNER, KEYTOOL, run
+from mcad_mobile.android.packaged import apksigner
+from mcad_mobile.android.toolchain import JARSIGNER, KEYTOOL, run
 from mcad_mobile.errors import BuildError
 
 PASSWORD_VARIABLE = "MCAD_KEYSTORE_PASSWORD"
@@ -70,7 +71,7 @@ def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
     arguments = ["sign", "--ks", key.keystore, "--ks-key-alias", key.alias]
     arguments += ["--ks-pass", f"env:{key.variable}", "--min-sdk-version", MIN_SDK]
     arguments += ["--alignment-preserved", "true", "--out", out, unsigned]
-    run(APKSIGNER, arguments, environment=key.environment)
+    apksigner(arguments, key.environment)
     out.with_name(f"{out.name}.idsig").unlink(missing_ok=True)  # for incremental installs
 
 

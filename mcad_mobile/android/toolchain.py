@@ -10,21 +10,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from mcad_mobile.errors import BuildError
 
 JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
-FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 _TIMEOUT_S = 600
 _LINES = 20
+_JDK = "a JDK of 17 or later (apt install default-jdk-headless; brew install openjdk)"
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program, the Debian package that has it, and the argument that makes it say its version."""
+    """A program of the system's, how to get it, and the argument that makes it say its version."""
 
     name: str
-    package: str
+    how_to_get: str
     needed_for: str
     version_flag: str
 
@@ -44,48 +45,36 @@ class Tool:
         return found.group() if done.returncode == 0 and found else None
 
 
-_APP = "app"
-JAVA = Tool("java", "default-jre-headless", _APP, "-version")
-JAVAC = Tool("javac", "default-jdk-headless", _APP, "-version")
-AAPT2 = Tool("aapt2", "aapt", _APP, "version")
-APKSIGNER = Tool("apksigner", "apksigner", _APP, "--version")
-KEYTOOL = Tool("keytool", "default-jre-headless", _APP, "-help")
-JARSIGNER = Tool("jarsigner", "default-jdk-headless", _APP, "-version")
-NPM = Tool("npm", "npm", "app (fetches ONNX Runtime for Android, once)", "--version")
-TOOLS = (JAVA, JAVAC, AAPT2, APKSIGNER, NPM)
+JAVA = Tool("java", _JDK, "app", "-version")
+JAVAC = Tool("javac", _JDK, "app", "-version")
+KEYTOOL = Tool("keytool", _JDK, "app", "-help")
+JARSIGNER = Tool("jarsigner", _JDK, "app --aab", "-version")
+TOOLS = (JAVA, JAVAC)
 
 
 def executable(tool: Tool) -> str:
-    """Its path. BuildError with the Debian package if it is not installed."""
+    """Its path. BuildError with the way to get it if it is not installed."""
     path = shutil.which(tool.name)
     if path is None:
         raise BuildError(
             f"{tool.name} is not installed.",
-            f"apt install {tool.package} (or scripts/setup-system.sh); `mcad-mobile doctor` lists "
-            "what else is missing.",
+            f"Install {tool.how_to_get}; `mcad-mobile doctor` lists what else is missing.",
         )
     return path
 
 
-def framework() -> Path:
-    """The framework's resources, which aapt2 links to. BuildError if they are not installed."""
-    if not FRAMEWORK.is_file():
-        raise BuildError(
-            f"{FRAMEWORK} is missing.", "apt install android-framework-res (Android's resources)."
-        )
-    return FRAMEWORK
-
-
 def run(
-    tool: Tool,
+    tool: Tool | Path,
     arguments: Iterable[object],
     *,
     timeout_s: float = _TIMEOUT_S,
     environment: dict[str, str] | None = None,
+    output: Literal["stdout", "stderr"] = "stdout",
 ) -> str:
-    """Run a tool; what it printed on standard output. BuildError with its first lines if it
-    fails."""
-    command = [executable(tool), *map(str, arguments)]
+    """Run a tool, or the program at a path; what it printed on its standard `output`. BuildError
+    with its first lines if it fails."""
+    path = str(tool) if isinstance(tool, Path) else executable(tool)
+    command = [path, *map(str, arguments)]
     try:
         done = subprocess.run(
             command,
@@ -101,12 +90,17 @@ def run(
         lines = (done.stderr + done.stdout).strip().splitlines()
         said = "\n".join(lines[:_LINES]) or "(it printed nothing)"
         raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{said}")
-    return done.stdout
+    return done.stdout if output == "stdout" else done.stderr
 
 
 def java_home() -> Path:
-    """The JDK whose classes D8 looks up."""
-    return Path(executable(JAVAC)).resolve().parents[1]
+    """The JDK whose classes D8 looks up, as its compiler says: on a Mac, /usr/bin/javac stands for
+    one that lies elsewhere."""
+    done = run(JAVAC, ["-J-XshowSettings:properties", "-version"], output="stderr")
+    found = re.search(r"^\s*java\.home = (.+)$", done, re.MULTILINE)
+    if found is None:
+        raise BuildError("javac does not say where its JDK is.", f"Install {_JDK}.")
+    return Path(found.group(1).strip())
 
 
 def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) -> Path:
@@ -130,5 +124,5 @@ def _check_javac() -> None:
     if version is not None and int(version.split(".")[0]) < JAVA_RELEASE:
         raise BuildError(
             f"javac {version} is too old: the sources are Java {JAVA_RELEASE}.",
-            f"apt install {JAVAC.package}, or put a newer JDK first on PATH.",
+            f"Install {_JDK}, and put it first on PATH.",
         )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mcad_mobile.cli.output import BundleOption, JsonOption, load_bundle, progress_bar
+from mcad_mobile.cli.output import BundleOption, JsonOption, load_bundle, progress_bar, warn
 from mcad_mobile.cli.results import print_json
 
 _STEPS = 6  # about as many as a build announces
+
+
+class Abi(StrEnum):
+    arm64 = "arm64-v8a"
+    x86_64 = "x86_64"
 
 
 def app(
@@ -21,6 +27,14 @@ def app(
     aab: Annotated[
         bool, typer.Option("--aab", help="An Android App Bundle, which Google Play takes.")
     ] = False,
+    abi: Annotated[
+        list[Abi] | None,
+        typer.Option(
+            "--abi",
+            help="Processors that it runs on: arm64-v8a (phones, the default), x86_64 (emulators, "
+            "CI). May be given more than once.",
+        ),
+    ] = None,
     aar: Annotated[
         list[Path] | None,
         typer.Option(
@@ -28,6 +42,26 @@ def app(
             help="An Android archive to merge: Qualcomm's qnn-runtime, an ONNX Runtime with QNN. "
             "May be given more than once.",
         ),
+    ] = None,
+    maven: Annotated[
+        str | None,
+        typer.Option(
+            "--maven",
+            metavar="URL",
+            help="A Maven repository, or a folder in that layout: ONNX Runtime comes from there "
+            "and, for a Snapdragon bundle, what its NPU needs. Default: the mirror of Maven "
+            "Central that ~/.m2/settings.xml names, if it does.",
+        ),
+    ] = None,
+    onnxruntime_aar: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnxruntime-aar",
+            help="Your own build of ONNX Runtime for Android, in place of ours.",
+        ),
+    ] = None,
+    r8: Annotated[
+        Path | None, typer.Option("--r8", help="Your own r8.jar, whose D8 makes the dex file.")
     ] = None,
     keystore: Annotated[
         Path | None,
@@ -44,24 +78,39 @@ def app(
         bool,
         typer.Option("--keep-float", help="Keep float rungs behind 8-bit ones: 55 MB more."),
     ] = False,
+    sbom: Annotated[
+        Path | None,
+        typer.Option(
+            "--sbom",
+            help="Where the list of all that is in the app goes, CycloneDX as JSON. Default: "
+            "beside the app, demo.apk.cdx.json.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Build the Android demo app with a bundle in it: search your own photos, offline.
 
-    No Android SDK is needed: `mcad-mobile doctor` says which packages are. The first build fetches
-    250 MB of tools, once. Android 8 and later, arm64.
+    A JDK is all that it needs, and no Android SDK. The first build fetches 250 MB of tools, once.
+    Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
 
     \b
       mcad-mobile app --bundle build/cpu --out demo.apk
       adb install demo.apk
-      mcad-mobile app --bundle build/sd --aar qnn-runtime-2.40.0.aar \\
-                      --aar onnxruntime-android-qnn-1.24.0.aar --out demo.apk
+      mcad-mobile app --bundle build/sd --maven https://repo.example.org/maven2 --out demo.apk
+      mcad-mobile app --bundle build/cpu --abi x86_64 --out emulator.apk
     """
-    from mcad_mobile.android.app import build_app
+    from mcad_mobile.android.app import ABI, Parts, build_app
+    from mcad_mobile.android.maven import mirror
     from mcad_mobile.android.signing import own_key
 
     loaded = load_bundle(bundle)
     key = None if keystore is None else own_key(keystore, key_alias)
+    parts = Parts(
+        aars=tuple(aar or ()),
+        onnxruntime=onnxruntime_aar,
+        r8=r8,
+        repository=maven or mirror(),
+    )
     done = 0
     with progress_bar() as advance:
 
@@ -75,8 +124,10 @@ def app(
             out,
             aab=aab,
             key=key,
-            aars=aar or (),
+            abis=[choice.value for choice in abi] if abi else [ABI],
+            parts=parts,
             keep_float=keep_float,
+            sbom_path=sbom,
             progress=progress,
         )
     signed_by = "debug key" if keystore is None else str(keystore)
@@ -87,6 +138,8 @@ def app(
                 "bytes": built.bytes,
                 "rungs": built.rungs,
                 "left_out": built.left_out,
+                "notes": list(built.notes),
+                "sbom": str(built.sbom),
                 "signed_by": signed_by,
             }
         )
@@ -94,5 +147,8 @@ def app(
     print(f"{built.package}: {built.bytes / 1e6:.1f} MB, signed by {signed_by}")
     for tower, rungs in built.rungs.items():
         print(f"  {tower} tower: {', then '.join(rungs)}")
-    if built.left_out:
-        print(f"  left out: {', '.join(built.left_out)}")
+    for rung, why in built.left_out.items():
+        print(f"  left out: {rung} ({why})")
+    print(f"  what is in it: {built.sbom}")
+    for note in built.notes:
+        warn(note)

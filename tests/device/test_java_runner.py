@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from adbd import Adbd
+from elf_library import elf_library
 from phones import APP_PROCESS, quick
 
 from mcad_mobile.android.aar import libraries
@@ -30,7 +31,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Engine, runner, and the desktop's decoder of photos, by javac."""
     folder = tmp_path_factory.mktemp("java")
     sources = [*map(main_sources, ("engine", "desktop", "runner"))]
-    return compile_java(sources, libraries(folder, "arm64-v8a").jars, folder / "classes")
+    return compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, folder / "classes")
 
 
 def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
@@ -38,10 +39,10 @@ def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
 ) -> None:
     """The runner as it ships, with a QNN runtime in it; app_process is a stand-in that notes its
     environment."""
-    qnn = tmp_path / "qnn-runtime.aar"
+    qnn, library = tmp_path / "qnn-runtime.aar", elf_library(b"of an NPU")
     with zipfile.ZipFile(qnn, "w") as archive:
         archive.writestr("AndroidManifest.xml", "<manifest/>")
-        archive.writestr("jni/arm64-v8a/libQnnHtp.so", b"\x7fELF of an NPU")
+        archive.writestr("jni/arm64-v8a/libQnnHtp.so", library)
     noted = tmp_path / "environment"
     phone.stand_in("app_process", f"env > {noted}\n{APP_PROCESS}")
     synthetic_index(bundle, tmp_path / "index", 300)
@@ -51,7 +52,7 @@ def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
     lib = "/data/local/tmp/mcad-mobile/runner/lib"
     assert f"ADSP_LIBRARY_PATH={lib}" in noted.read_text().splitlines()
     pushed = phone.root / "runner"
-    assert (pushed / "lib" / "libQnnHtp.so").read_bytes() == b"\x7fELF of an NPU"
+    assert (pushed / "lib" / "libQnnHtp.so").read_bytes() == library
     assert zipfile.ZipFile(pushed / "runner.jar").namelist() == ["classes.dex"]
     assert (pushed / "lib" / "libonnxruntime4j_jni.so").is_file()
     assert first["device"]["pushed_files"] > 0

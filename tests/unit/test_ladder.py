@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 from typer.testing import CliRunner
 
-from mcad_mobile.android.app import _lean
+from mcad_mobile.android.lean import lean
 from mcad_mobile.bundle import Bundle, FileRecord, Parity, Rung
 from mcad_mobile.cli import app
 from mcad_mobile.doctor import examine_bundle
@@ -154,11 +154,11 @@ def low(bundle: Bundle) -> Bundle:
 def test_an_app_keeps_the_float_rung_behind_one_of_low_parity(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    packed, _ = _lean(low(bundle), tmp_path / "packed", keep_float=False)
+    packed, _ = lean(low(bundle), tmp_path / "packed", keep_float=False, no_npu=None)
     assert [rung.precision for rung in packed.image.rungs] == ["int8", "fp32"]
     good = replace(bundle.image.rungs[0], precision="int8", parity=Parity(16, 0.99, 0.98))
     fine = replace(bundle, image=replace(bundle.image, rungs=(good, *bundle.image.rungs)))
-    packed, _ = _lean(fine, tmp_path / "lean", keep_float=False)
+    packed, _ = lean(fine, tmp_path / "lean", keep_float=False, no_npu=None)
     assert [rung.precision for rung in packed.image.rungs] == ["int8"]
 
 

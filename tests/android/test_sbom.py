@@ -1,0 +1,128 @@
+"""The list of what is in an app: by CycloneDX's own schema, and true of the app."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archives import ABI, onnxruntime_archive, qnn_archive
+from cyclonedx.model.bom import Bom
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from msgspec.structs import replace
+from probe import variant
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.android.aar import Libraries
+from mcad_mobile.android.app import Built, Parts, build_app
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
+from mcad_mobile.android.sbom import app_component, sbom
+from mcad_mobile.bundle import Bundle
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A document that CycloneDX's schema and library take."""
+    text = path.read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    document: dict[str, Any] = json.loads(text)
+    assert Bom.from_json(document) is not None  # type: ignore[attr-defined]
+    return document
+
+
+def files(components: list[dict[str, Any]]) -> dict[str, str]:
+    """Path in the app -> sha256, of all components and their parts."""
+    found = {}
+    for component in components:
+        if component["type"] == "file":
+            found[component["name"]] = component["hashes"][0]["content"]
+        found.update(files(component.get("components", [])))
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundle")
+    tiny = make_tiny_bundle(folder / "tiny")
+    student = replace(tiny.student, licence="apache-2.0", source="open_clip:tiny")
+    return Bundle.load(variant(tiny, folder / "bundle", student=student))
+
+
+@pytest.fixture(scope="module")
+def built(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build_app(bundle, tmp_path_factory.mktemp("app") / "demo.apk")
+
+
+def test_all_that_is_in_the_app_is_listed_with_its_checksum(built):
+    assert built.sbom == built.package.with_name("demo.apk.cdx.json")
+    document = read(built.sbom)
+    apk = zipfile.ZipFile(built.package)
+    listed = files(document["components"])
+    carried = {name for name in apk.namelist() if name.startswith(("lib/", "assets/", "classes"))}
+    assert carried - listed.keys() == {"assets/bundle/bundle.json"}
+    for name, sha256 in listed.items():
+        assert hashlib.sha256(apk.read(name)).hexdigest() == sha256, name
+    package = document["metadata"]["component"]
+    assert package["hashes"][0]["content"] == hashlib.sha256(built.package.read_bytes()).hexdigest()
+
+
+def test_parts_are_named_with_versions_licences_and_where_they_were_published(built, bundle):
+    document = read(built.sbom)
+    parts = {part["name"]: part for part in document["components"] if part["type"] != "file"}
+    runtime = parts["onnxruntime-android"]
+    assert runtime["version"] == "1.29.0"
+    assert runtime["purl"] == (
+        "pkg:maven/com.microsoft.onnxruntime/onnxruntime-android@1.29.0?type=aar"
+    )
+    assert runtime["hashes"] == [{"alg": "SHA-256", "content": ONNXRUNTIME_AAR.sha256}]
+    assert runtime["licenses"] == [{"license": {"id": "MIT"}}]
+    tower = parts["text tower onnx fp32"]
+    assert tower["type"] == "machine-learning-model"
+    assert tower["licenses"] == [{"license": {"id": "Apache-2.0"}}]
+    student = parts[bundle.student.name]
+    assert bundle.student.sha256 in student["description"]
+    assert "open_clip:tiny" in student["description"]
+    tools = {tool["name"] for tool in document["metadata"]["tools"]["components"]}
+    assert {"mcad-mobile", "bundletool-all-1.17.2.jar", "apksigner-37.jar"} <= tools
+    named = {part["bom-ref"] for part in document["components"]}
+    assert set(document["dependencies"][0]["dependsOn"]) == named
+
+
+def test_what_the_user_gave_is_listed_as_it_is(bundle, tmp_path):
+    own = onnxruntime_archive(tmp_path / "own.aar", b"VERS_1.30.2")
+    qnn = qnn_archive(tmp_path / "qnn.aar")
+    listed = tmp_path / "lists" / "parts.json"
+    parts = Parts(aars=(qnn,), onnxruntime=own)
+    built = build_app(bundle, tmp_path / "demo.apk", parts=parts, sbom_path=listed)
+    assert built.sbom == listed and not (tmp_path / "demo.apk.cdx.json").exists()
+    document = read(listed)
+    found = {part["name"]: part for part in document["components"] if part["type"] == "library"}
+    assert found["own"]["version"] == "1.30.2" and "purl" not in found["own"]
+    assert "version" not in found["qnn"] and "licenses" not in found["qnn"]
+    assert {part["name"] for part in found["qnn"]["components"]} == {
+        f"lib/{ABI}/libQnnHtp.so",
+        f"lib/{ABI}/libQnnHtpV79Skel.so",
+    }
+
+
+def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    package = tmp_path / "demo.apk"
+    package.write_bytes(b"an app")
+    listed = tmp_path / "listed.json"
+    serial_numbers = set()
+    for told, written in (("", None), ("not told", None), ("apple-amlr", {"name": "apple-amlr"})):
+        bundle = replace(tiny, student=replace(tiny.student, licence=told))
+        app = app_component(package, "demo.apk", "mcad.demo")
+        listed.write_bytes(sbom(app, bundle, Libraries(), {}, b"dex", []))
+        assert listed.read_bytes() == sbom(app, bundle, Libraries(), {}, b"dex", [])
+        document = read(listed)
+        serial_numbers.add(document["serialNumber"])
+        for model in document["components"]:
+            if model["type"] == "machine-learning-model":
+                licences = [found["license"] for found in model.get("licenses", [])]
+                assert licences == ([written] if written else [])
+    assert len(serial_numbers) == 2  # one for each content
