@@ -5,7 +5,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,heic,aihub,dev
+EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,dev
 
 .PHONY: demo test test-slow check docs bench
 
