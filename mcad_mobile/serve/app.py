@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
 from typing import TypeVar
@@ -30,6 +29,12 @@ Handler = Callable[[State, Request], Awaitable[Response]]
 REQUEST_BYTES = 256 << 10  # a query of 20,000 characters, each escaped, fits
 _UPLOADS_AT_ONCE = 2  # the others wait in the network's buffers
 _GONE = 404
+_KINDS = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
 
 
 class _Refused(Exception):
@@ -221,6 +226,7 @@ def create_app(state: State) -> Starlette:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
+            await asyncio.to_thread(state.close)
 
     routes = [
         Route(operation.path, _answering(state, run), methods=[operation.method])
@@ -238,7 +244,7 @@ def _page() -> dict[str, tuple[bytes, str]]:
     """The page's files, by name: read once, so that no request reaches the file system."""
     folder = resources.files("mcad_mobile.serve") / "static"
     return {
-        file.name: (file.read_bytes(), mimetypes.guess_type(file.name)[0] or "text/plain")
+        file.name: (file.read_bytes(), _KINDS[file.name.rpartition(".")[2]])
         for file in folder.iterdir()
         if file.is_file()
     }

@@ -84,10 +84,15 @@ class IndexingJob:
         index = open_index(self._bundle.bundle, self._index.directory)
         found = sync_folder(engine, index, folder, self._progress())
         self._skipped += [f"{shown(one.path)}: {one.why}" for one in found.skipped]
-        return (
-            f"{found.added:,} new, {found.changed:,} changed, {found.moved:,} moved, "
-            f"{found.removed:,} gone, {len(found.skipped):,} not readable"
-        )
+        counts = {
+            "new": found.added,
+            "changed": found.changed,
+            "moved": found.moved,
+            "gone": found.removed,
+            "not readable": len(found.skipped),
+        }
+        told = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+        return f"{shown(folder.name)}: {told or 'nothing new'}"
 
     def _progress(self) -> Callable[[int, int], None]:
         begun = False

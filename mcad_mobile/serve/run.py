@@ -108,7 +108,7 @@ def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> 
     try:
         Server(config).run(sockets=[listening])
     finally:
-        state.close()
+        state.close()  # also where it never came to answer
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
