@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from PIL import Image
+from servers import Server
 
 
 def command_line(server: Server, *arguments: object) -> list[tuple[str, float]]:

@@ -11,8 +11,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import Server
 from PIL import Image
+from servers import Server
 
 from mcad_mobile.serve.app import REQUEST_BYTES
 from mcad_mobile.serve.catalog import path_id

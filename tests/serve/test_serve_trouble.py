@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server, indexed, tiny
 from msgspec.structs import replace
+from servers import Server, indexed, tiny
 
 from mcad_mobile.bench.measure import memory
 from mcad_mobile.bundle import Bundle

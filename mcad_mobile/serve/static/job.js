@@ -50,8 +50,7 @@ function ended(job, written, note) {
   if (note) return note;
   if (written) return `Another process is indexing: ${count(written.photos, "photo")} of it so far can be found.`;
   if (!job) return "";
-  const said = { done: "Indexed", stopped: "", failed: "Indexing failed" }[job.state];
-  return said ? `${said}: ${job.told}` : job.told;
+  return { done: `Indexed ${job.told}`, failed: `Indexing failed: ${job.told}` }[job.state] ?? job.told;
 }
 
 function duration(seconds) {

@@ -16,7 +16,7 @@ export class Pane {
     this.said = said;
     this.bundle = element("select", { "aria-label": "Bundle and rung" });
     this.index = element("select", { "aria-label": "Index" });
-    this.headline = element("p", { class: "headline" });
+    this.headline = element("h2", { class: "headline" });
     this.numbers = element("div", { class: "numbers" });
     this.notes = element("p", { class: "note", hidden: true });
     const choices = element("div", { class: "choices" }, this.bundle, this.index);
@@ -24,7 +24,7 @@ export class Pane {
       element("header", { class: "summary" }, this.headline, choices, this.numbers, this.notes),
     );
     this.grid = new Grid(place, {
-      smallest: () => (this.narrow ? 104 : innerWidth < 600 ? 104 : 156),
+      smallest: () => (innerWidth < 600 ? 104 : this.narrow ? 128 : 156),
       tile: (hit, number, item) => this.tile(hit, number, item),
       need: (offset, limit) => this.page(offset, limit),
       open: (number) => open(this, number),
@@ -155,32 +155,25 @@ export class Pane {
   tile(hit, number, item) {
     const compared = this.narrow;
     const scored = hit.score !== null;
-    const said = [hit.name, scored ? `score ${hit.score.toFixed(3)}` : hit.taken];
-    let mark = "";
-    if (compared) {
-      mark = hit.only_here ? "only here" : place(hit.elsewhere, number + 1);
-      said.push(mark || "same place on the other side");
-    }
-    const caption = element(
-      "span",
-      { class: "caption" },
-      element("b", { text: scored ? hit.score.toFixed(3) : "" }),
-      element("span", { class: "name", text: scored ? hit.name : hit.taken || hit.name }),
-      compared ? element("span", { class: "mark", text: mark }) : "",
-    );
+    const mark = !compared ? "" : hit.only_here ? "only here" : place(hit.elsewhere, number + 1);
+    const caption = element("span", { class: "caption" });
+    if (scored) caption.append(element("b", { text: hit.score.toFixed(3) }), " ");
+    else if (hit.taken) caption.append(element("span", { class: "date", text: hit.taken }), " ");
+    // Said also where there is no room to show it.
+    const hidden = compared || (!scored && hit.taken);
+    caption.append(element("span", { class: hidden ? "name unseen" : "name", text: hit.name }), " ");
+    if (mark) caption.append(element("span", { class: "mark", text: mark }));
     if (item) {
       item.querySelector(".caption").replaceWith(caption);
-      item.querySelector(".photo").setAttribute("aria-label", said.join(", "));
     } else {
       const image = element("img", { alt: "", decoding: "async", draggable: "false" });
       image.addEventListener("load", () => image.classList.add("here"));
-      const photo = element("button", { type: "button", class: "photo", "aria-label": said.join(", ") });
+      const photo = element("button", { type: "button", class: "photo" });
       photo.append(element("span", { class: "frame" }, image), caption);
       const more = element("button", { type: "button", class: "like", tabindex: "-1", title: "More like this (M)", "aria-hidden": "true" }, "more like this");
       item = element("li", {}, photo, more);
       image.addEventListener("error", () => {
         item.classList.add("gone");
-        photo.setAttribute("aria-label", `${photo.getAttribute("aria-label")}, cannot be shown`);
         image.replaceWith(element("span", { class: "absent", text: "cannot be shown" }));
       });
       image.src = api.thumbnail(this.index.value, hit.id);
