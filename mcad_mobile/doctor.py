@@ -47,6 +47,7 @@ _VERBS = {
     "eval": ("export",),
     "distill": ("export", "distill"),
     "report, bench --report": ("report",),
+    "serve": ("serve",),
     "bench --device aihub, export --via aihub": ("aihub",),
 }
 

@@ -12,11 +12,11 @@ from mcad_mobile.cli.output import (
     JsonOption,
     RuntimeOption,
     ThreadsOption,
-    default_index,
     load_bundle,
-    print_json,
     warn,
 )
+from mcad_mobile.cli.results import flush_results, print_json
+from mcad_mobile.engine import default_index
 from mcad_mobile.errors import PhotoError, require
 
 PORT = 8420
@@ -86,7 +86,7 @@ def serve(
             else:
                 held = sum(index.now.index.photos for index in state.indexes.values())
                 print(f"{address}  ({held:,} photos; Ctrl-C ends it)")
-            print(end="", flush=True)
+            flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))
                 state.indexing.start(first, state.indexes_of(first)[0])

@@ -96,7 +96,8 @@ class Answer(msgspec.Struct, frozen=True):
     """`total`: how many photos could be asked for, page by page. `matches`: how many of them, the
     first ones, score at least `threshold`; both null where no threshold is known for the query.
     `ms` is by stage, and null for a rung that is `simulated`: its time means nothing.
-    `truncated`: the end of the text was not read. `generation` counts the index's commits."""
+    `truncated`: the end of the text was not read. `unknown`: words that no tower can have learned.
+    `generation` counts the index's commits."""
 
     hits: list[Hit]
     total: int
@@ -110,6 +111,7 @@ class Answer(msgspec.Struct, frozen=True):
     ms: dict[str, float] | None = None
     simulated: bool = False
     truncated: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 class Comparison(msgspec.Struct, frozen=True):

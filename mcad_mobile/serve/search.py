@@ -94,6 +94,7 @@ class Searcher:
             ms=None if found.simulated else found.ms,
             simulated=found.simulated,
             truncated=found.truncated,
+            unknown=found.unknown,
         )
 
     def _browse(

@@ -35,6 +35,11 @@ def test_words_find_what_the_command_line_finds(served: Server) -> None:
     assert command_line(served, "a dog on the beach") == told(served.search("a dog on the beach"))
 
 
+def test_words_that_no_tower_can_know_are_told(served: Server) -> None:
+    assert served.search("a dog \u72d7 \U0001f415")["unknown"] == ["\u72d7", "\U0001f415"]
+    assert served.search("a dog")["unknown"] == []
+
+
 def test_plus_and_minus_are_those_of_the_command_line(served: Server) -> None:
     answer = served.search("a dog", {"text": "snow", "weight": 0.5}, {"text": "sea", "weight": -2})
     assert command_line(served, "a dog", "--plus", "snow=0.5", "--minus", "sea=2") == told(answer)

@@ -141,9 +141,12 @@ export class Pane {
     parts.push(this.memory);
     this.numbers.replaceChildren(...parts);
     this.remember(this.status);
-    const note = answer.truncated ? "Only the beginning of the text was read: the text tower takes no more." : "";
-    this.notes.textContent = note;
-    this.notes.hidden = !note;
+    const notes = [];
+    const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
+    if (unknown.length) notes.push(`Words that the student cannot know: ${unknown.join(", ")}.`);
+    if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
+    this.notes.textContent = notes.join(" ");
+    this.notes.hidden = !notes.length;
   }
 
   remember(status) {
