@@ -31,6 +31,7 @@ bench: .venv/installed-everything
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
+	$(BIN)/python benchmarks/serve.py --bundle build/cpu
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
 	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 

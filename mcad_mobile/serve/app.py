@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.openapi import Operation, document
 from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, state_of
-from mcad_mobile.serve.state import State
+from mcad_mobile.serve.state import DECODERS, State
 from mcad_mobile.thumbnail import jpeg
 from mcad_mobile.typed import decode
 
@@ -45,12 +46,12 @@ class _Refused(Exception):
 
 
 async def status(state: State, request: Request) -> Response:
-    return _json(await state.on(state.decoders, state.status))
+    return _json(await state.on(state.quick, state.status))
 
 
 async def folders(state: State, request: Request) -> Response:
     index = state.index(request.path_params["index"])
-    return _json(await state.on(state.decoders, state.folders, index))
+    return _json(await state.on(state.quick, state.folders, index))
 
 
 async def search(state: State, request: Request) -> Response:
@@ -92,16 +93,14 @@ async def uploaded(state: State, request: Request) -> Response:
 
 
 async def thumbnail(state: State, request: Request) -> Response:
-    return await _photo(state, request, state.thumbnails.get)
+    return await _photo(state, request, state.thumbnails.make, state.thumbnails.held)
 
 
 async def view(state: State, request: Request) -> Response:
     def large(path: str, tag: str) -> bytes:
-        from pathlib import Path
-
         return jpeg(Path(path), longer=VIEW_PX)
 
-    return await _photo(state, request, large)
+    return await _photo(state, request, large, lambda path, tag: None)
 
 
 async def start_indexing(state: State, request: Request) -> Response:
@@ -116,7 +115,7 @@ async def stop_indexing(state: State, request: Request) -> Response:
     job = state.indexing.job
     if job is None:
         raise _Refused(_GONE, "Nothing was indexed since the server started.")
-    await state.on(state.decoders, job.stop, 1.0)
+    await state.on(state.quick, job.stop, 1.0)
     return _json(job.info())
 
 
@@ -218,6 +217,7 @@ def create_app(state: State) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.turn = asyncio.Lock()
+        app.state.decoding = asyncio.Semaphore(DECODERS)
         app.state.uploading = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         following = asyncio.create_task(state.follow())
         try:
@@ -279,7 +279,12 @@ _STATUS = {QueryError: 422, PhotoError: 422}
 _NOT_STORED = {"cache-control": "no-store"}
 
 
-async def _photo(state: State, request: Request, made: Callable[[str, str], bytes]) -> Response:
+async def _photo(
+    state: State,
+    request: Request,
+    make: Callable[[str, str], bytes],
+    held: Callable[[str, str], bytes | None],
+) -> Response:
     """JPEG of a photo of an index; 304 if the browser has it in this state already; 404 for a
     photo that no index holds, whose file is gone, or which cannot be shown."""
     index = state.index(request.path_params["index"])
@@ -287,16 +292,21 @@ async def _photo(state: State, request: Request, made: Callable[[str, str], byte
         path = state.photo(index, request.path_params["photo"])
     except QueryError as error:
         raise _Refused(_GONE, error.what, error.hint) from None
-    tag = await state.on(state.decoders, state_of, path)
+    tag = await state.on(state.quick, state_of, path)
     if tag is None:
         raise _Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
     headers = {"cache-control": "private, no-cache", "etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
-    try:
-        content = await state.on(state.decoders, made, path, tag)
-    except (PhotoError, MissingExtra) as error:
-        raise _Refused(_GONE, error.what, error.hint) from None
+    content = held(path, tag)
+    if content is None:
+        try:
+            async with request.app.state.decoding:
+                if await request.is_disconnected():  # scrolled on
+                    raise ClientDisconnect
+                content = await state.on(state.decoders, make, path, tag)
+        except (PhotoError, MissingExtra) as error:
+            raise _Refused(_GONE, error.what, error.hint) from None
     return Response(content, media_type="image/jpeg", headers=headers)
 
 

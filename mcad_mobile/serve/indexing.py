@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mcad_mobile.cores import allowed_cores
+from mcad_mobile.cores import allowed_cores, step_back
 from mcad_mobile.engine import SearchEngine, open_index
 from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.bundles import ServedBundle
@@ -63,6 +63,7 @@ class IndexingJob:
         )
 
     def _run(self) -> None:
+        step_back()
         try:
             told = [self._sync(folder) for folder in self._folders]
         except _Stopped:

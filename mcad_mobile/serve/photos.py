@@ -38,14 +38,16 @@ class Thumbnails:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, path: str, tag: str) -> bytes:
-        """JPEG of the photo at `path`, in the state that `tag` names. PhotoError and MissingExtra
-        as open_photo."""
+    def held(self, path: str, tag: str) -> bytes | None:
+        """The thumbnail of the photo at `path` in the state that `tag` names, if it is kept."""
         with self._lock:
             held = self._kept.get((path, tag))
             if held is not None:
                 self._kept.move_to_end((path, tag))
-                return held
+            return held
+
+    def make(self, path: str, tag: str) -> bytes:
+        """Make and keep it. PhotoError and MissingExtra as open_photo."""
         made = jpeg(Path(path), shorter=THUMBNAIL_PX)
         with self._lock:
             if (path, tag) not in self._kept:

@@ -1,5 +1,5 @@
 """What a server holds, and the threads on which it works: one for all engines, two that decode
-photos, one that looks whether files changed."""
+photos, two for what is quick, one that looks whether files changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mcad_mobile import __version__, processor
 from mcad_mobile.bench.measure import memory
-from mcad_mobile.cores import allowed_cores
+from mcad_mobile.cores import allowed_cores, step_back
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import BenchError, McadError, QueryError
 from mcad_mobile.query import Part
@@ -25,6 +25,7 @@ from mcad_mobile.serve.photos import UPLOAD_BYTES, Thumbnails, Uploads
 from mcad_mobile.serve.search import Asked, Searcher
 
 T = TypeVar("T")
+DECODERS = 2
 _FOLLOW_S = 1.0
 _LAST_COMMIT_S = 30.0
 
@@ -45,7 +46,8 @@ class State:
         self.thumbnails = Thumbnails()
         self.searcher = Searcher()
         self.engines = ThreadPoolExecutor(1, "engines")
-        self.decoders = ThreadPoolExecutor(2, "decoders")
+        self.decoders = ThreadPoolExecutor(DECODERS, "decoders", step_back)
+        self.quick = ThreadPoolExecutor(2, "quick")
         self._files = ThreadPoolExecutor(1, "files")
         self._cpu = processor.model(processor.cpuinfo())
 
@@ -73,7 +75,7 @@ class State:
         """Wait for the last commit of a job, and remove what was uploaded."""
         if self.indexing.job is not None:
             self.indexing.job.stop(_LAST_COMMIT_S)
-        for pool in (self.engines, self.decoders, self._files):
+        for pool in (self.engines, self.decoders, self.quick, self._files):
             pool.shutdown(cancel_futures=True)
         self.uploads.close()
 

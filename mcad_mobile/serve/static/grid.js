@@ -3,28 +3,32 @@
 // page is told where they are.
 
 import { element } from "./dom.js";
+import { Images } from "./images.js";
 
 const GAP = 12;
 const CAPTION = 32;
 const HEADING = 64;
-const MARGIN = 900; // pixels beyond the window that are kept ready
+const MARGIN = 600; // pixels beyond the window that are kept ready
 const PAGE = 100;
 
 export class Grid {
-  // `tile(hit, place)` makes a photo's button, `need(offset)` fetches results from there on.
-  constructor(place, { smallest, tile, need, open }) {
+  // `tile(hit, place, item)` makes a photo's item, or brings it up to date; `picture(hit)` says
+  // where its picture is; `need(offset, limit)` fetches results from there on.
+  constructor(place, { smallest, tile, picture, need, open }) {
     this.list = element("ol", { role: "list" });
     this.heading = element("div", { class: "less-sure", hidden: true }, element("h3"), element("p"));
     this.box = element("div", { class: "grid" }, this.heading, this.list);
     place.append(this.box);
     this.smallest = smallest;
     this.tile = tile;
+    this.picture = picture;
     this.need = need;
     this.open = open;
     this.hits = [];
     this.total = 0;
     this.matches = null;
-    this.shown = new Map(); // id -> {item, place}
+    this.shown = new Map(); // id -> {item, hit}
+    this.images = new Images();
     this.current = 0;
     this.asked = new Set();
     addEventListener("scroll", () => this.later(), { passive: true });
@@ -115,6 +119,8 @@ export class Grid {
       if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
       item.remove();
       this.shown.delete(id);
+      const image = item.querySelector("img");
+      if (image) this.images.drop(image);
     }
     // In the order of the ranking: who does not see the page reads them so.
     let after = this.list.firstElementChild;
@@ -123,6 +129,7 @@ export class Grid {
       if (item === after) after = after.nextElementSibling;
       else this.list.insertBefore(item, after);
     }
+    this.images.next(top + innerHeight / 2);
   }
 
   put(id, place) {
@@ -133,12 +140,13 @@ export class Grid {
       held = { item: again, hit };
       this.shown.set(id, held);
     }
+    const { top, column } = this.at(place);
     if (!held) {
       held = { item: this.tile(hit, place, null), hit };
       this.shown.set(id, held);
+      this.images.load(held.item.querySelector("img"), this.picture(hit), top);
     }
     const { item } = held;
-    const { top, column } = this.at(place);
     item.style.transform = `translate(${column * (this.side + GAP)}px, ${top}px)`;
     item.setAttribute("aria-posinset", place + 1);
     item.setAttribute("aria-setsize", this.total);

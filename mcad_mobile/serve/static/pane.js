@@ -26,6 +26,7 @@ export class Pane {
     this.grid = new Grid(place, {
       smallest: () => (innerWidth < 600 ? 104 : this.narrow ? 128 : 156),
       tile: (hit, number, item) => this.tile(hit, number, item),
+      picture: (hit) => api.thumbnail(this.index.value, hit.id),
       need: (offset, limit) => this.page(offset, limit),
       open: (number) => open(this, number),
     });
@@ -179,7 +180,6 @@ export class Pane {
         item.classList.add("gone");
         image.replaceWith(element("span", { class: "absent", text: "cannot be shown" }));
       });
-      image.src = api.thumbnail(this.index.value, hit.id);
       more.addEventListener("click", () => this.act(hit, this.index.value, 1));
     }
     item.classList.toggle("only", compared && hit.only_here);
