@@ -5,7 +5,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,heic,aihub,dev
+EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,dev
 
 .PHONY: demo test test-slow check docs bench
 
@@ -32,6 +32,7 @@ bench: .venv/installed-everything
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
+	$(BIN)/python benchmarks/serve.py --bundle build/cpu
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
 	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from importlib import resources
 from pathlib import Path
 
 from mcad_mobile.disk import refused
 from mcad_mobile.engine import Found
 from mcad_mobile.errors import MissingExtra, PhotoError, require
-from mcad_mobile.preprocess import open_photo
+from mcad_mobile.thumbnail import jpeg
 
-_JPEG_QUALITY = 76
 _SIDE = 480  # pixels: sharp at the 240 CSS pixels that a photo takes
 
 
@@ -20,15 +18,9 @@ def jpeg_thumbnail(path: Path, side: int) -> bytes:
     """A photo as a small JPEG, upright; its shorter side has at most `side` pixels. b"" where there
     is none to read."""
     try:
-        image = open_photo(path, at_least=side)
+        return jpeg(path, shorter=side)
     except (PhotoError, MissingExtra):
         return b""
-    scale = side / min(image.size)
-    if scale < 1:
-        image = image.resize((round(image.width * scale), round(image.height * scale)))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=_JPEG_QUALITY)
-    return out.getvalue()
 
 
 def contact_sheet(found: Found) -> str:

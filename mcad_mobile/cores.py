@@ -1,9 +1,11 @@
-"""How many cores this process may use, which are often fewer than the machine has."""
+"""How many cores this process may use, which are often fewer than the machine has, and who goes
+first on them."""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -24,3 +26,11 @@ def allowed_cores(quota: Path = _QUOTA) -> int:
         return min(cores, max(math.ceil(int(share) / int(period)), 1))
     except (OSError, ValueError):  # no control groups, or no limit
         return cores
+
+
+def step_back() -> None:
+    """Let other threads of this process go before this one and those that it starts. On Linux, a
+    thread has a niceness of its own (setpriority(2), C library/kernel differences); elsewhere
+    nothing is done."""
+    if sys.platform == "linux":
+        os.nice(5)

@@ -27,6 +27,8 @@ _TOOLS = (
     ("ai-edge-litert-sdk-mediatek", "ahead-of-time compilation for Dimensity NPUs", None),
     ("jinja2", "bench reports in HTML", "report"),
     ("matplotlib", "bench reports in HTML", "report"),
+    ("starlette", "serve", "serve"),
+    ("uvicorn", "serve", "serve"),
     ("qai-hub", "bench --device aihub, export --via aihub", "aihub"),
     ("scikit-image", "demo and default calibration photos", "demo"),
     ("scikit-learn", "demo and default calibration photos", "demo"),
@@ -45,6 +47,7 @@ _VERBS = {
     "eval": ("export",),
     "distill": ("export", "distill"),
     "report, bench --report": ("report",),
+    "serve": ("serve",),
     "bench --device aihub, export --via aihub": ("aihub",),
 }
 

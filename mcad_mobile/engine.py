@@ -54,8 +54,9 @@ class SearchEngine:
     tested before it is used: a rung that gives other embeddings on this machine than its file says
     is left out, and `warn` hears why.
 
-    `runtime` names one ("onnx", "litert", "qnn": simulated); without it, the best rung that this
-    machine runs natively. `fastest`: see climb(), for the image tower.
+    `runtime` names one ("onnx", "litert", "qnn": simulated), and `precision` a rung of it; without
+    them, the best rung that this machine runs natively. `fastest`: see climb(), for the image
+    tower.
     """
 
     def __init__(
@@ -63,12 +64,14 @@ class SearchEngine:
         bundle: Bundle,
         *,
         runtime: str | None = None,
+        precision: str | None = None,
         threads: int = 1,
         fastest: bool = False,
         warn: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.bundle = bundle
         self.runtime = runtime
+        self.precision = precision
         self.threads = threads
         self._fastest = fastest
         self._warn = warn
@@ -89,7 +92,12 @@ class SearchEngine:
     @cached_property
     def text_rung(self) -> Climbed:
         return climb(
-            self.bundle, "text", runtime=self.runtime, threads=self.threads, warn=self._warn
+            self.bundle,
+            "text",
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=self.threads,
+            warn=self._warn,
         )
 
     @cached_property
@@ -98,6 +106,7 @@ class SearchEngine:
             self.bundle,
             "image",
             runtime=self.runtime,
+            precision=self.precision,
             threads=self.threads,
             fastest=self._fastest,
             warn=self._warn,

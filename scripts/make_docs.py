@@ -129,6 +129,7 @@ def benchmarks_page() -> str:
             no_match.as_markdown(match),
             "",
             *_java_index(),
+            *_serve(),
             "## What MCAD adds",
             "",
             "Flickr8k, official test split (1,000 photos, 5,000 captions), percent; mean and",
@@ -261,6 +262,26 @@ def _java_index() -> list[str]:
         java_index.table(result),
         "",
         _made_with(result["date"], result["machine"]["cpu"], result["versions"]),
+        "",
+    ]
+
+
+def _serve() -> list[str]:
+    """The page of `mcad-mobile serve`, once it has been measured."""
+    import serve
+
+    if not serve.RESULT.is_file():
+        return []
+    result = json.loads(serve.RESULT.read_text("utf-8"))
+    return [
+        "## The page of `serve`",
+        "",
+        *serve.paragraph(result),
+        "",
+        serve.table(result),
+        "",
+        _made_with(result["date"], result["device"]["os"], result["versions"]),
+        "Re-run: `benchmarks/serve.py`.",
         "",
     ]
 

@@ -19,6 +19,7 @@ from mcad_mobile.cli import (
     index,
     report,
     search,
+    serve,
     targets,
 )
 from mcad_mobile.cli.interrupt import INTERRUPTED, interruptible
@@ -35,11 +36,13 @@ app = typer.Typer(
         "Image-text search on phones.\n\n"
         "A small dual-encoder becomes a bundle for one phone chip (export), photos become a "
         "compact index (index), words find photos (search), memory and latency are measured "
-        "(bench), and an Android app carries it all (app).\n\n"
+        "(bench), and an Android app carries it all (app). A page in the browser tries it on your "
+        "own photos first (serve).\n\n"
         "\b\n"
         "  mcad-mobile export --target snapdragon --out build/sd\n"
         "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
         '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
+        "  mcad-mobile serve  --bundle build/sd\n"
         "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
         "  mcad-mobile app    --bundle build/sd --out demo.apk\n\n"
         "`mcad-mobile demo` does all of it but the app, on photos that packages ship. "
@@ -52,6 +55,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "index": index.index,
     "search": search.search,
+    "serve": serve.serve,
     "bench": bench.bench,
     "app": android_app.app,
     "report": report.report,

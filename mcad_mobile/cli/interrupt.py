@@ -15,6 +15,8 @@ _KEPT = {
     "command starts again; jobs that it submitted to AI Hub are remembered.",
     "index": "What was embedded so far is in the index. The same command goes on from there.",
     "search": "Nothing was changed.",
+    "serve": "What was indexed so far is in the index. Photos that were uploaded to search by are "
+    "deleted.",
     "bench": "No measurement is kept: the same command starts again. Jobs that it submitted to "
     "AI Hub go on there, and the same command waits for those.",
     "app": "Nothing was written at --out. Tools that were fetched whole are kept; the same command "

@@ -141,6 +141,11 @@ class PhotoIndex:
         return self._commit[0].student_sha256
 
     @property
+    def generation(self) -> int:
+        """Number of the commit: it grows by one with each."""
+        return self._commit[0].generation
+
+    @property
     def filled_by(self) -> tuple[str, ...]:
         """What has embedded its photos, a rung and whose arithmetic ran it; none where the
         embeddings came from elsewhere."""

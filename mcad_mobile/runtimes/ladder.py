@@ -34,12 +34,14 @@ def climb(
     name: TowerName,
     *,
     runtime: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Climbed:
-    """The best rung of a tower that loads here and passes the self-test; of `runtime`, if it is
-    named. `warn` hears a sentence about each rung that is left out because it failed.
+    """The best rung of a tower that loads here and passes the self-test; of `runtime` and
+    `precision`, as far as they are named (see rungs_of). `warn` hears a sentence about each rung
+    that is left out because it failed.
 
     `fastest`: for work that goes on for hours. On a processor whose fast 8-bit kernels are wrong,
     the exact ones may take longer than floats do, so there time decides among the rungs that pass.
@@ -47,7 +49,7 @@ def climb(
     """
     passed: list[tuple[float, Climbed]] = []
     reasons: list[str] = []
-    for rung in rungs_of(bundle, name, runtime):
+    for rung in rungs_of(bundle, name, runtime, precision):
         reason = None if runtime is not None else why_not(rung)
         if reason is not None:
             reasons.append(f"{rung.runtime} {rung.precision}: {reason}")

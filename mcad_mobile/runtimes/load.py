@@ -12,11 +12,15 @@ from mcad_mobile.runtimes.base import LoadedTower
 _SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has one
 
 
-def rungs_of(bundle: Bundle, tower: TowerName, runtime: str | None = None) -> tuple[Rung, ...]:
-    """The rungs of a tower, best first; those of `runtime`, if it is named. RuntimeUnavailable if
+def rungs_of(
+    bundle: Bundle, tower: TowerName, runtime: str | None = None, precision: str | None = None
+) -> tuple[Rung, ...]:
+    """The rungs of a tower, best first; those of `runtime`, if it is named, and of `precision`,
+    where the tower has it: the two towers of a bundle may differ in that. RuntimeUnavailable if
     there are none."""
     rungs = bundle.tower(tower).rungs
     found = tuple(rung for rung in rungs if runtime in (None, rung.runtime))
+    found = tuple(rung for rung in found if rung.precision == precision) or found
     if not found:
         offered = ", ".join(dict.fromkeys(rung.runtime for rung in rungs))
         raise RuntimeUnavailable(

@@ -35,6 +35,8 @@ def run_without(missing, *arguments):
         ("torch", "distill", ("distill", "--data", "FLICKR8K", "--out", "OUT")),
         ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
         ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
+        ("starlette", "serve", ("serve", "-b", "BUNDLE")),
+        ("uvicorn", "serve", ("serve", "-b", "BUNDLE")),
         ("qai_hub", "aihub", ("bench", "-b", "BUNDLE", "--device", "aihub:Samsung Galaxy S25")),
         ("onnxruntime_qnn", "qnn", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
     ],

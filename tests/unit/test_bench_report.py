@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
@@ -378,16 +379,40 @@ def lines_and_texts(chart: str) -> tuple[list[list[float]], list[tuple[float, fl
     return lines, texts
 
 
-def test_no_limit_is_drawn_through_a_label(bundle: Bundle) -> None:
-    """A slow machine: its limit lies where the names of the stages stand."""
-    slow = judge(bundle, measured(total=30.0))
+@pytest.mark.parametrize("total", [4.9, 30.0])
+def test_no_limit_is_drawn_through_a_label(bundle: Bundle, total: float) -> None:
+    """A slow machine: its limit lies where the names of the stages stand; and one whose limit lies
+    just beyond the mark at p99. What begins right of a line is not crossed by it."""
+    slow = judge(bundle, measured(total=total))
     charts = re.findall(r"<svg.*?</svg>", html(slow, slow), flags=re.DOTALL)
     bars, _, _, latency, *_ = charts
     for chart in (bars, latency):
         lines, texts = lines_and_texts(chart)
         assert lines and len(texts) > 2
-        for _, top, _, bottom in lines:
-            assert not [y for _, y in texts if min(top, bottom) + 1 < y < max(top, bottom)]
+        for left, top, _, bottom in lines:
+            low, high = min(top, bottom) + 1, max(top, bottom)
+            assert not [y for x, y in texts if low < y < high and x <= left]
+
+
+def test_charts_name_what_their_marks_are(bundle: Bundle) -> None:
+    """No legend: PSS and RSS stand in the chart of memory, percentiles at their marks, and each
+    bar of a comparison has its result's name above it."""
+    one, other = (
+        judge(bundle, measured()),
+        judge(replace(bundle, name="other"), measured(total=9.0)),
+    )
+    page = html(one, other)
+    bars, peaks, memory, latency, *_ = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    written = [re.findall(r"<text[^>]*>([^<]*)</text>", c) for c in (bars, peaks, memory, latency)]
+    for chart in written[:2]:
+        assert [text.split()[0] for text in chart if text.split()[0] in ("tiny", "other")] == [
+            "tiny",
+            "other",
+        ]
+    assert written[0].count("p99") == 2
+    assert {"PSS", "RSS"} <= set(written[2])
+    assert {"p50", "p90", "p99"} <= set(written[3])
+    assert "thin line" not in page and "mark at" not in page
 
 
 def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> None:

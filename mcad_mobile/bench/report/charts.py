@@ -69,6 +69,8 @@ def memory_chart(document: dict[str, Any]) -> str:
                 va="top",
             )
         axes.text(0.06, rss[0] + 0.015 * top, "RSS", color=_MUTED, fontsize=_SMALL, va="bottom")
+        inside = {"ha": "right", "va": "bottom", "fontsize": _SMALL}
+        axes.text(len(steps) - 0.06, 0.02 * top, "PSS", color=_ACCENT, **inside)
         axes.plot([len(steps) - 0.96, len(steps)], [peak, peak], color=_INK, linewidth=2)
         above = _clear_above(peak + 0.02 * top, (rss[-1], limit), text)
         at = {"x": len(steps), "y": above, "ha": "right", "va": "bottom"}
@@ -94,14 +96,15 @@ def latency_chart(document: dict[str, Any]) -> str:
     if limit:
         alternative += f"; limit of the median {limit:g}"
     row, top = 0.56, 0.42
-    with _axes(row * len(shown) + 0.62, f"{alternative}.") as (axes, out):
-        axes.set(xlim=(0, right), ylim=(len(shown) + 0.2 / row, -top / row))
+    with _axes(row * len(shown) + 0.8, f"{alternative}.") as (axes, out):
+        axes.set(xlim=(0, right), ylim=(len(shown) + 0.38 / row, -top / row))
         for number, stage in enumerate(shown):
             _ridge(axes, number + 0.94, samples.get(stage), latency[stage], right)
             name = f"{STAGE_NAMES[stage]}  {latency[stage]['p50']:.2f} ms"
             weight = "bold" if stage == "total" else "normal"
             axes.text(0, number + 0.36, name, color=_INK, weight=weight)
-        bottom = len(shown) + 0.06
+        _named(axes, len(shown) + 0.03, latency[shown[-1]], right)
+        bottom = len(shown) + 0.36
         for tick in _ticks(right):
             axes.text(
                 tick, bottom, f"{tick:g}", color=_MUTED, fontsize=_SMALL, ha="center", va="top"
@@ -132,6 +135,17 @@ def _ridge(
     for name, width in (("p50", 1.8), ("p90", 1.0), ("p99", 1.0)):
         at = percentiles[name]
         axes.plot([at, at], [base + 0.07, base - 0.12], color=_INK, linewidth=width)
+
+
+def _named(axes: Any, y: float, percentiles: dict[str, float], right: float) -> None:
+    """What the marks of a row are, below them; the middle one where there is room."""
+    p50, p90, p99 = (percentiles[name] for name in PERCENTILES)
+    gap = 0.008 * right
+    at = [("p50", p50 + gap, "right"), ("p99", p99 - gap, "left")]
+    if min(p90 - p50, p99 - p90) > 0.05 * right:
+        at.append(("p90", p90, "center"))
+    for name, x, side in at:
+        axes.text(x, y, name, color=_MUTED, fontsize=_SMALL, ha=side, va="top")
 
 
 def _ticks(right: float) -> list[float]:
@@ -175,7 +189,7 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
                 _Bar(_shortened(name), one.get("p50"), one.get("p99"), "{:.2f} ms")
                 for name, one in zip(names, taken, strict=True)
             ]
-            charts.append(Chart(title, "ms; mark at p99", _bars(bars, limit, "ms", title)))
+            charts.append(Chart(title, "ms", _bars(bars, limit, "ms", title)))
     peaks = [document["memory_mib"]["peak_pss"] for document in documents]
     if any(peaks):
         bars = [
@@ -215,6 +229,9 @@ def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> s
                 axes.barh(middle, bar.value, height=0.3, color=_ACCENT)
             if bar.mark is not None:
                 axes.plot([bar.mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
+                if not (limit and 0 <= limit - bar.mark < 0.09 * right):  # or it would be crossed
+                    beside = {"color": _MUTED, "fontsize": _SMALL, "va": "center"}
+                    axes.text(bar.mark + 0.012 * right, middle, "p99", **beside)
         if limit:
             for number in range(len(bars)):  # along the bars, and not through their names
                 _limit(axes, [limit, limit], [number + 0.5, number + 0.9])

@@ -159,10 +159,10 @@ def _tile(row: tuple[str, str, str, str], share: float, beside: str) -> dict[str
 def _charts(document: dict[str, Any]) -> list[Chart]:
     drawn = []
     if document["memory_mib"]["steps"]:
-        note = "MiB from step to step. Filled: PSS; thin line: RSS"
+        note = "MiB from step to step"
         drawn.append(Chart("Where the memory goes", note, memory_chart(document)))
     if document["latency_ms"]:
-        note = "Distribution of each stage, ms; thick mark: median, thin marks: p90 and p99"
+        note = "Distribution of each stage, ms, and its median"
         drawn.append(Chart("Where the time goes", note, latency_chart(document)))
     return drawn
 

@@ -1,0 +1,107 @@
+"""The photos of one commit of an index, as a page needs them: by id, by folder, by date."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.errors import QueryError
+from mcad_mobile.serve.dates import DAY_S
+from mcad_mobile.serve.records import Filter
+
+Rows = NDArray[np.intp]
+_EPOCH = datetime.date(1970, 1, 1)
+
+
+def path_id(path: str) -> str:
+    """What a photo or a folder is called in addresses: 80 bits of its path's BLAKE2b. A path
+    cannot be asked for; an id is looked up among those that the index holds."""
+    return hashlib.blake2b(os.fsencode(path), digest_size=10).hexdigest()
+
+
+def shown(path: str) -> str:
+    """A path as JSON can hold it: bytes that are no text are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`rows` [N'] are the photos in it and below it."""
+
+    path: str
+    depth: int
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """N photos, sorted by path. `taken` [N] int64: wall-clock seconds, 0 where not known."""
+
+    paths: Sequence[str]
+    taken: NDArray[np.int64]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row by id."""
+        return {path_id(path): row for row, path in enumerate(self.paths)}
+
+    @cached_property
+    def newest_first(self) -> Rows:
+        return np.argsort(-self.taken, kind="stable")
+
+    @cached_property
+    def folders(self) -> dict[str, Folder]:
+        """By id, by path; none above the first that holds photos or branches."""
+        rows: dict[str, list[int]] = {}
+        for row, path in enumerate(self.paths):
+            rows.setdefault(os.path.dirname(path), []).append(row)  # noqa: PTH120  any bytes
+        if not rows:
+            return {}
+        top = os.path.commonpath(list(rows))
+        below: dict[str, list[int]] = {}
+        for folder, of_it in rows.items():
+            while True:
+                below.setdefault(folder, []).extend(of_it)
+                if folder == top:
+                    break
+                folder = os.path.dirname(folder)  # noqa: PTH120
+        base = top.rstrip(os.sep).count(os.sep)
+        return {
+            path_id(folder): Folder(
+                folder, folder.rstrip(os.sep).count(os.sep) - base, np.array(found, np.intp)
+            )
+            for folder, found in sorted(below.items())
+        }
+
+    def allowed(self, wanted: Filter) -> NDArray[np.bool_] | None:
+        """Which rows [N] pass the filter; None for all. QueryError for a folder that is not here,
+        or days that end before they begin."""
+        if wanted == Filter():
+            return None
+        kept = np.ones(len(self.paths), np.bool_)
+        if wanted.folder is not None:
+            folder = self.folders.get(wanted.folder)
+            if folder is None:
+                raise QueryError(
+                    f"The index has no folder {wanted.folder!r}.", "Ask for one that it lists."
+                )
+            kept[:] = False
+            kept[folder.rows] = True
+        if wanted.after and wanted.before and wanted.after > wanted.before:
+            raise QueryError(
+                f"No day lies after {wanted.after} and before {wanted.before}.", "Turn them round."
+            )
+        if wanted.after or wanted.before:
+            kept &= self.taken > 0
+        if wanted.after:
+            kept &= self.taken >= (wanted.after - _EPOCH).days * DAY_S
+        if wanted.before:
+            kept &= self.taken < ((wanted.before - _EPOCH).days + 1) * DAY_S
+        return kept

@@ -1,0 +1,129 @@
+"""Indexing while the page is open: sync_folder on a thread of its own, watched and stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mcad_mobile.cores import allowed_cores, step_back
+from mcad_mobile.engine import SearchEngine, open_index
+from mcad_mobile.errors import McadError, QueryError
+from mcad_mobile.serve.bundles import ServedBundle
+from mcad_mobile.serve.catalog import shown
+from mcad_mobile.serve.indexes import ServedIndex
+from mcad_mobile.serve.records import JobInfo
+from mcad_mobile.sync import sync_folder
+
+_MOST_SKIPPED = 50  # told by name
+
+
+class _Stopped(Exception):
+    """Thrown into sync_folder, which commits what it has and lets it pass."""
+
+
+class IndexingJob:
+    """One run over folders, for one index. Photos that are embedded are kept when it is stopped."""
+
+    def __init__(self, bundle: ServedBundle, index: ServedIndex, folders: Sequence[Path]) -> None:
+        self._bundle, self._index, self._folders = bundle, index, folders
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="indexing", daemon=True)
+        self._state, self._told = "running", ""
+        self._folder = folders[0]
+        self._done = self._total = self._first = 0
+        self._since = time.monotonic()
+        self._skipped: list[str] = []
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, wait_s: float = 0.0) -> None:
+        """Ask it to end, and wait that long for its last commit."""
+        self._stop.set()
+        self._thread.join(wait_s)
+
+    def info(self) -> JobInfo:
+        took = time.monotonic() - self._since
+        rate = (self._done - self._first) / took if took > 0 else 0.0
+        known = self._state == "running" and rate > 0 and took > 1
+        return JobInfo(
+            state=self._state,
+            index=self._index.id,
+            folder=shown(str(self._folder)),
+            done=self._done,
+            total=self._total,
+            photos_per_s=round(rate, 1),
+            left_s=round((self._total - self._done) / rate, 1) if known else None,
+            told=self._told,
+            skipped=self._skipped[:_MOST_SKIPPED],
+        )
+
+    def _run(self) -> None:
+        step_back()
+        try:
+            told = [self._sync(folder) for folder in self._folders]
+        except _Stopped:
+            self._state, self._told = "stopped", "Stopped. What was embedded so far is kept."
+        except McadError as error:
+            self._state, self._told = "failed", str(error)
+        except Exception as error:  # told on the page; the server goes on
+            self._state, self._told = "failed", f"{type(error).__name__}: {error}"
+        else:
+            self._state, self._told = "done", "; ".join(told)
+
+    def _sync(self, folder: Path) -> str:
+        """Its own engine and its own view of the index: searching goes on beside it."""
+        self._folder = folder
+        self._done = self._total = 0
+        # A core is left to whoever searches meanwhile.
+        threads = max(allowed_cores() - 1, 1)
+        engine = SearchEngine(self._bundle.bundle, threads=threads, fastest=True)
+        index = open_index(self._bundle.bundle, self._index.directory)
+        found = sync_folder(engine, index, folder, self._progress())
+        self._skipped += [f"{shown(one.path)}: {one.why}" for one in found.skipped]
+        counts = {
+            "new": found.added,
+            "changed": found.changed,
+            "moved": found.moved,
+            "gone": found.removed,
+            "not readable": len(found.skipped),
+        }
+        told = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+        return f"{shown(folder.name)}: {told or 'nothing new'}"
+
+    def _progress(self) -> Callable[[int, int], None]:
+        begun = False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal begun
+            if not begun:  # what was there already took no time
+                begun, self._first, self._since = True, done, time.monotonic()
+            self._done, self._total = done, total
+            if self._stop.is_set():
+                raise _Stopped
+
+        return progress
+
+
+class Indexing:
+    """At most one job at a time, over the folders that the server was started with."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = list(folders)
+        self.job: IndexingJob | None = None
+
+    def start(self, bundle: ServedBundle, index: ServedIndex) -> IndexingJob:
+        """QueryError: one is running, or the server was given no folder."""
+        if not self.folders:
+            raise QueryError(
+                "The server was started without a folder to index.",
+                "Start it with --photos DIR, or run: mcad-mobile index DIR --bundle BUNDLE",
+            )
+        if self.job is not None and self.job.running:
+            raise QueryError("Indexing is under way.", "Wait for it, or stop it first.")
+        self.job = IndexingJob(bundle, index, self.folders)
+        return self.job

@@ -1,0 +1,220 @@
+"""What the API takes and gives. Requests are checked by these types before anything looks at them,
+and the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from mcad_mobile.typed import Record
+
+MOST_RESULTS = 10_000  # of one query, page by page
+_Id = Annotated[str, Meta(min_length=1, max_length=200)]
+_Words = Annotated[str, Meta(min_length=1, max_length=20_000)]
+_Weight = Annotated[float, Meta(ge=-10, le=10)]
+_Offset = Annotated[int, Meta(ge=0, le=10_000_000)]
+_Limit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Part(Record, frozen=True):
+    """Words, a photo of an index, or a photo that was uploaded, and how much it counts: below 0,
+    the less alike the better. Exactly one of `text`, `photo` and `upload` is given."""
+
+    text: _Words | None = None
+    photo: _Id | None = None
+    upload: _Id | None = None
+    weight: _Weight = 1.0
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.text, self.photo, self.upload)) != 1:
+            raise ValueError("a part is one of text, photo and upload")
+        if self.weight == 0:
+            raise ValueError("a weight of 0 says nothing: leave the part out")
+
+
+_Parts = Annotated[tuple[Part, ...], Meta(max_length=16)]
+
+
+class Filter(Record, frozen=True):
+    """Which photos count: those below a folder (its id), taken from the day `after` to the day
+    `before`, both included. A photo's day is what its camera wrote (EXIF), else its file's."""
+
+    folder: _Id | None = None
+    after: datetime.date | None = None
+    before: datetime.date | None = None
+
+
+class Side(Record, frozen=True):
+    """What searches, and in what. Without `bundle`, the first; without `rung`, the best that runs
+    here; without `index`, the first that is of the bundle's student."""
+
+    bundle: _Id | None = None
+    rung: _Id | None = None
+    index: _Id | None = None
+
+
+class SearchRequest(Side, frozen=True, kw_only=True):
+    """Results `offset` to `offset` + `limit`, best first; without `parts`, all photos, newest
+    first. `exact`: see `mcad-mobile search --exact`."""
+
+    parts: _Parts = ()
+    filter: Filter = Filter()
+    offset: _Offset = 0
+    limit: _Limit = 100
+    exact: bool = False
+
+
+class CompareRequest(Record, frozen=True, kw_only=True):
+    """The same query, asked of two sides."""
+
+    parts: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=16)]
+    left: Side
+    right: Side
+    filter: Filter = Filter()
+    limit: Annotated[int, Meta(ge=1, le=200)] = 24
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A photo. `score` is its cosine to the query, null where there was none; `taken` its date,
+    "" where that is not known. In a comparison, `elsewhere` is its place on the other side,
+    counted from 1, or null if it is not among the first there; `only_here` says that the other
+    side does not show it."""
+
+    id: str
+    name: str
+    folder: str
+    taken: str
+    score: float | None = None
+    elsewhere: int | None = None
+    only_here: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`total`: how many photos could be asked for, page by page. `matches`: how many of them, the
+    first ones, score at least `threshold`; both null where no threshold is known for the query.
+    `ms` is by stage, and null for a rung that is `simulated`: its time means nothing.
+    `truncated`: the end of the text was not read. `unknown`: words that no tower can have learned.
+    `generation` counts the index's commits."""
+
+    hits: list[Hit]
+    total: int
+    bundle: str
+    rung: str
+    index: str
+    generation: int
+    offset: int = 0
+    matches: int | None = None
+    threshold: float | None = None
+    ms: dict[str, float] | None = None
+    simulated: bool = False
+    truncated: bool = False
+    unknown: tuple[str, ...] = ()
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """`shared`: how many photos both sides show."""
+
+    left: Answer
+    right: Answer
+    shared: int
+
+
+class RungInfo(msgspec.Struct, frozen=True):
+    """One way to run a bundle's text tower. `simulated` ones give right numbers and no time. `why`
+    it does not serve here, if it does not."""
+
+    name: str
+    best: bool
+    simulated: bool
+    why: str | None = None
+
+
+class BundleInfo(msgspec.Struct, frozen=True):
+    """`margin`: whether it is known for its student from which score on a photo matches."""
+
+    id: str
+    path: str
+    target: str
+    student: str
+    rungs: list[RungInfo]
+    indexes: list[str]
+    margin: bool
+    note: str | None = None
+
+
+class IndexInfo(msgspec.Struct, frozen=True):
+    """`filled_by`: rungs that embedded its photos. `being_written`: another process holds its
+    lock. `dates_known`: of how many photos the camera's date was looked up. `note`: why an older
+    state of it is served, if it is."""
+
+    id: str
+    path: str
+    photos: int
+    generation: int
+    bytes_per_photo: float
+    filled_by: list[str]
+    being_written: bool
+    dates_known: int
+    folders_to_index: list[str]
+    note: str | None = None
+
+
+class FolderInfo(msgspec.Struct, frozen=True):
+    """A folder with its subfolders: how many photos, how deep below the first that holds any."""
+
+    id: str
+    name: str
+    path: str
+    depth: int
+    photos: int
+
+
+class JobInfo(msgspec.Struct, frozen=True):
+    """Indexing. `state` is "running", "done", "stopped" or "failed"; `left_s` is null where it
+    cannot be told yet."""
+
+    state: str
+    index: str
+    folder: str
+    done: int
+    total: int
+    photos_per_s: float
+    left_s: float | None
+    told: str
+    skipped: list[str]
+
+
+class MachineInfo(msgspec.Struct, frozen=True):
+    """This computer and this server's process; memory in MiB, null where it is not told."""
+
+    cpu: str
+    cores: int
+    pss_mib: float | None
+    rss_mib: float | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    version: str
+    bundles: list[BundleInfo]
+    indexes: list[IndexInfo]
+    machine: MachineInfo
+    upload_limit_bytes: int
+    job: JobInfo | None = None
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A photo to search by. It is kept until others take its place, and never indexed."""
+
+    id: str
+    width: int
+    height: int
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What went wrong, with which value, and what to do next."""
+
+    error: str
+    hint: str = ""

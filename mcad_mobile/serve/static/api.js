@@ -1,0 +1,43 @@
+// The server's API, and what went wrong as one kind of error.
+
+export class Problem extends Error {
+  constructor(status, error, hint) {
+    super(hint ? `${error} ${hint}` : error);
+    this.status = status;
+  }
+}
+
+async function ask(method, path, { json, body, signal } = {}) {
+  const options = { method, signal };
+  if (json !== undefined) {
+    options.headers = { "content-type": "application/json" };
+    options.body = JSON.stringify(json);
+  } else if (body !== undefined) {
+    options.headers = { "content-type": "application/octet-stream" };
+    options.body = body;
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "The server does not answer.", "Is mcad-mobile serve still running?");
+  }
+  if (response.ok) return response.json();
+  const told = await response.json().catch(() => ({ error: response.statusText, hint: "" }));
+  throw new Problem(response.status, told.error, told.hint);
+}
+
+const indexPath = (index) => `/api/indexes/${encodeURIComponent(index)}`;
+
+export const status = () => ask("GET", "/api/status");
+export const folders = (index) => ask("GET", `${indexPath(index)}/folders`);
+export const search = (json, signal) => ask("POST", "/api/search", { json, signal });
+export const compare = (json, signal) => ask("POST", "/api/compare", { json, signal });
+export const upload = (file) => ask("POST", "/api/uploads", { body: file });
+export const startIndexing = (json) => ask("POST", "/api/indexing", { json });
+export const stopIndexing = () => ask("DELETE", "/api/indexing");
+
+export const thumbnail = (index, id) => `${indexPath(index)}/photos/${id}/thumbnail`;
+export const view = (index, id) => `${indexPath(index)}/photos/${id}/view`;
+export const uploaded = (id) => `/api/uploads/${id}/thumbnail`;

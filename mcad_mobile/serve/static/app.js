@@ -1,0 +1,242 @@
+// The page: what was asked goes to one side or to both, keys and dropped photos go to whom they
+// concern, and the server's state is looked at now and then.
+
+import * as api from "./api.js";
+import { byId, calmDown, complain, element } from "./dom.js";
+import { Job } from "./job.js";
+import { Pane } from "./pane.js";
+import { Parts } from "./parts.js";
+import { Viewer } from "./viewer.js";
+
+const COMPARED = 24;
+const SAY_AFTER = 400; // ms: a screen reader is told of results when typing rests
+const LOOK = { running: 700, idle: 2500 };
+
+const [left, right] = ["left", "right"].map(
+  (id) => new Pane(byId(id), { query: () => query(), act, open: (pane, place) => viewer.show(pane, place), said: say }),
+);
+const panes = [left, right];
+const parts = new Parts(() => search());
+const viewer = new Viewer(act);
+const job = new Job(() => look());
+let compared = false;
+let generations = "";
+let indexShown = "";
+
+function query() {
+  const filter = {};
+  if (byId("folder").value) filter.folder = byId("folder").value;
+  for (const id of ["after", "before"]) if (byId(id).value) filter[id] = byId(id).value;
+  return { parts: parts.list(), filter };
+}
+
+function search() {
+  performance.mark("asked");
+  const text = parts.query.value;
+  history.replaceState(null, "", text ? `#${new URLSearchParams({ q: text })}` : location.pathname);
+  byId("clear").hidden = !Object.keys(query().filter).length;
+  if (compared && !parts.empty) compare();
+  else {
+    left.narrow = false;
+    if (compared) right.grid.show([], 0, null);
+    left.search();
+    if (compared) byId("right").hidden = true;
+  }
+}
+
+async function compare() {
+  byId("right").hidden = false;
+  for (const pane of panes) {
+    pane.narrow = true;
+    pane.stop();
+  }
+  const { signal } = left.asking;
+  const asked = { ...query(), left: left.side, right: right.side, limit: COMPARED };
+  try {
+    const answer = await api.compare(asked, signal);
+    if (signal.aborted) return;
+    const told = { shared: answer.shared, most: COMPARED };
+    left.show(answer.left, told);
+    right.show(answer.right, told);
+    say(`Side by side: ${answer.shared} of the first ${COMPARED} photos are on both sides`);
+    calmDown();
+  } catch (problem) {
+    if (problem.name !== "AbortError") complain(problem.message);
+  }
+}
+
+function toggleCompare() {
+  compared = !compared;
+  byId("compare").setAttribute("aria-pressed", compared);
+  document.body.classList.toggle("compared", compared);
+  byId("right").hidden = !compared;
+  search();
+}
+
+function act(hit, index, weight) {
+  parts.photo(hit, index, weight);
+  scrollTo(0, 0);
+  parts.query.focus({ preventScroll: true });
+}
+
+let saying = 0;
+function say(sentence) {
+  clearTimeout(saying);
+  saying = setTimeout(() => (byId("live").textContent = sentence), SAY_AFTER);
+}
+
+// The server's state.
+
+async function look() {
+  clearTimeout(look.next);
+  if (!document.hidden) {
+    try {
+      await draw(await api.status());
+      byId("panes").classList.remove("lost");
+    } catch (problem) {
+      byId("panes").classList.add("lost");
+      complain(problem.message);
+    }
+  }
+  look.next = setTimeout(look, job.running ? LOOK.running : LOOK.idle);
+}
+
+async function draw(status) {
+  const first = !left.status;
+  parts.limit = status.upload_limit_bytes;
+  job.draw(status);
+  const offered = JSON.stringify(status.bundles);
+  if (offered !== draw.offered) {
+    draw.offered = offered;
+    const [best, other] = choices(status);
+    left.offer(status, best);
+    right.offer(status, other);
+    byId("compare").hidden = status.bundles.length < 2 && status.bundles[0].rungs.length < 2 && status.indexes.length < 2;
+    const notes = status.bundles.map((bundle) => bundle.note).filter(Boolean);
+    if (notes.length) complain(notes.join(" "));
+  }
+  for (const pane of panes) pane.remember(status);
+  const now = status.indexes.map((index) => `${index.id} ${index.generation} ${index.dates_known}`).join();
+  if (now !== generations) {
+    generations = now;
+    await offerFolders();
+    if (!first) search();
+  }
+  if (first) {
+    parts.query.value = new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
+    search();
+  }
+}
+
+// The best rung, and what it is most likely to be compared with.
+function choices(status) {
+  const all = status.bundles.flatMap((bundle) =>
+    bundle.rungs.filter((rung) => !rung.why).map((rung) => ({ ...rung, value: JSON.stringify([bundle.id, rung.name]) })),
+  );
+  const best = all.find((rung) => rung.best) ?? all[0];
+  const others = all.filter((rung) => rung.value !== best.value);
+  const other = others.find((rung) => rung.name !== best.name && !rung.simulated) ?? others[0] ?? best;
+  return [best.value, other.value];
+}
+
+async function offerFolders() {
+  indexShown = left.index.value;
+  const folders = await api.folders(indexShown);
+  const select = byId("folder");
+  const chosen = select.value;
+  const options = folders.map(({ id, name, depth, photos }) =>
+    element("option", { value: depth ? id : "", text: `${"\u2003".repeat(depth)}${depth ? name : "all"} (${photos.toLocaleString("en")})` }),
+  );
+  select.replaceChildren(...(options.length ? options : [element("option", { value: "", text: "all" })]));
+  select.value = folders.some(({ id }) => id === chosen) ? chosen : "";
+  select.disabled = folders.length < 2;
+}
+
+// Keys, files, and controls.
+
+const typing = (target) => target.closest("input, select, textarea, dialog");
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const { key, target } = event;
+  if (target === parts.query) {
+    if (key === "ArrowDown" && left.grid.focus(0)) event.preventDefault();
+    else if (key === "Escape" && !parts.empty) {
+      event.preventDefault();
+      parts.clear();
+    } else if (key === "Escape") parts.query.blur();
+    return;
+  }
+  if (typing(target)) return;
+  const photo = target.closest(".pane li[data-place]");
+  const done = { "/": () => parts.query.focus(), Escape: () => parts.query.focus(), "?": help, "+": () => parts.write(1), "-": () => parts.write(-1), c: () => byId("compare").hidden || toggleCompare() };
+  if (photo) {
+    const pane = panes.find((one) => one.place.contains(photo));
+    const hit = pane.grid.hits[Number(photo.dataset.place)];
+    done.m = () => act(hit, pane.index.value, 1);
+    done.x = () => act(hit, pane.index.value, -1);
+  }
+  const run = done[key.length === 1 ? key.toLowerCase() : key];
+  if (!run) return;
+  event.preventDefault();
+  run();
+});
+
+for (const pane of panes) {
+  pane.grid.leave = () => parts.query.focus();
+  pane.bundle.addEventListener("change", () => {
+    pane.offerIndexes();
+    pane.index.dispatchEvent(new Event("change"));
+  });
+  pane.index.addEventListener("change", async () => {
+    if (pane === left && left.index.value !== indexShown) await offerFolders();
+    search();
+  });
+}
+
+for (const id of ["folder", "after", "before"]) byId(id).addEventListener("change", search);
+byId("clear").addEventListener("click", () => {
+  for (const id of ["folder", "after", "before"]) byId(id).value = "";
+  search();
+  byId("folder").focus();
+});
+byId("compare").addEventListener("click", toggleCompare);
+byId("filters").addEventListener("click", (event) => {
+  const open = byId("controls").classList.toggle("open");
+  event.currentTarget.setAttribute("aria-expanded", open);
+});
+document.querySelector("form.search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (matchMedia("(pointer: coarse)").matches) parts.query.blur(); // the keyboard on the screen goes
+});
+
+function help() {
+  byId("keyboard").showModal();
+}
+byId("help").addEventListener("click", help);
+
+let entered = 0;
+const carriesFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+addEventListener("dragenter", (event) => {
+  if (carriesFile(event)) byId("drop").hidden = ++entered === 0;
+});
+addEventListener("dragleave", (event) => {
+  if (carriesFile(event)) byId("drop").hidden = --entered <= 0;
+});
+addEventListener("dragover", (event) => carriesFile(event) && event.preventDefault());
+addEventListener("drop", (event) => {
+  if (!carriesFile(event)) return;
+  event.preventDefault();
+  entered = 0;
+  byId("drop").hidden = true;
+  parts.upload(event.dataTransfer.files[0]);
+});
+addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+  if (!file) return;
+  event.preventDefault();
+  parts.upload(file);
+});
+addEventListener("visibilitychange", () => document.hidden || look());
+
+look();

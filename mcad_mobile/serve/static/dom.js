@@ -1,0 +1,36 @@
+// A few lines in place of a framework. Text is only ever set as text.
+
+export const byId = (id) => document.getElementById(id);
+
+export function element(name, { text, ...attributes } = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value != null) made.setAttribute(key, value);
+  }
+  if (text !== undefined) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+export function button(text, label, press, kind = "quiet") {
+  const made = element("button", { type: "button", class: kind, text, "aria-label": label });
+  made.addEventListener("click", press);
+  return made;
+}
+
+export const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+
+let hiding = 0;
+
+export function complain(sentence) {
+  const place = byId("alert");
+  place.textContent = sentence;
+  place.hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => (place.hidden = true), 8000);
+}
+
+export function calmDown() {
+  byId("alert").hidden = true;
+}

@@ -1,0 +1,231 @@
+// Photos in rows, of which only those near the window are in the document: any number scrolls
+// alike. Each is a list item with its place and the number of all, so that who does not see the
+// page is told where they are.
+
+import { element } from "./dom.js";
+import { Images } from "./images.js";
+
+const GAP = 12;
+const CAPTION = 32;
+const HEADING = 64;
+const MARGIN = 600; // pixels beyond the window that are kept ready
+const PAGE = 100;
+
+export class Grid {
+  // `tile(hit, place, item)` makes a photo's item, or brings it up to date; `picture(hit)` says
+  // where its picture is; `need(offset, limit)` fetches results from there on.
+  constructor(place, { smallest, tile, picture, need, open }) {
+    this.list = element("ol", { role: "list" });
+    this.heading = element("div", { class: "less-sure", hidden: true }, element("h3"), element("p"));
+    this.box = element("div", { class: "grid" }, this.heading, this.list);
+    place.append(this.box);
+    this.smallest = smallest;
+    this.tile = tile;
+    this.picture = picture;
+    this.need = need;
+    this.open = open;
+    this.hits = [];
+    this.total = 0;
+    this.matches = null;
+    this.shown = new Map(); // id -> {item, hit}
+    this.images = new Images();
+    this.current = 0;
+    this.asked = new Set();
+    addEventListener("scroll", () => this.later(), { passive: true });
+    new ResizeObserver(() => this.later()).observe(place);
+    this.list.addEventListener("keydown", (event) => this.key(event));
+    this.list.addEventListener("click", (event) => this.click(event));
+    this.list.addEventListener("focusin", (event) => this.focused(event));
+  }
+
+  // A new answer: `matches` of the `total` photos are sure, null where that is not known.
+  show(hits, total, matches, told) {
+    this.hits = hits.slice();
+    this.total = total;
+    this.asked.clear();
+    this.current = 0;
+    this.divide(matches, told);
+    this.draw();
+  }
+
+  // More of the same answer.
+  add(offset, hits) {
+    hits.forEach((hit, number) => (this.hits[offset + number] = hit));
+    this.draw();
+  }
+
+  divide(matches, told) {
+    this.matches = matches === null || matches >= this.total ? null : matches;
+    this.heading.hidden = this.matches === null;
+    if (this.matches === null) return;
+    this.heading.firstChild.textContent = told[0];
+    this.heading.lastChild.textContent = told[1];
+  }
+
+  measure() {
+    const width = this.box.clientWidth;
+    this.columns = Math.max(1, Math.floor((width + GAP) / (this.smallest() + GAP)));
+    this.side = (width - GAP * (this.columns - 1)) / this.columns;
+    this.step = this.side + CAPTION + GAP;
+    this.sureRows = this.matches === null ? 0 : Math.ceil(this.matches / this.columns);
+  }
+
+  // Where the photo at a place of the ranking lies: row, column, and pixels from the top.
+  at(place) {
+    const below = this.matches !== null && place >= this.matches;
+    const inside = below ? place - this.matches : place;
+    const row = Math.floor(inside / this.columns);
+    const top = (below ? this.sureRows * this.step + HEADING : 0) + row * this.step;
+    return { top, column: inside % this.columns };
+  }
+
+  range(from, to) {
+    const rows = (pixels) => Math.floor(pixels / this.step);
+    if (this.matches === null) {
+      return [rows(from) * this.columns, (rows(to) + 1) * this.columns];
+    }
+    const start = this.sureRows * this.step + HEADING;
+    const first = from < start ? rows(from) * this.columns : this.matches + rows(from - start) * this.columns;
+    const last = to < start ? (rows(to) + 1) * this.columns : this.matches + (rows(to - start) + 1) * this.columns;
+    return [from < start ? Math.min(first, this.matches) : first, last];
+  }
+
+  later() {
+    if (this.waiting) return;
+    this.waiting = requestAnimationFrame(() => {
+      this.waiting = 0;
+      this.draw();
+    });
+  }
+
+  draw() {
+    if (!this.box.clientWidth) return;
+    this.measure();
+    const end = this.total ? this.at(this.total - 1).top + this.step : 0;
+    this.box.style.height = `${Math.max(end, this.matches === null ? 0 : this.sureRows * this.step + HEADING)}px`;
+    this.box.style.setProperty("--side", `${this.side}px`);
+    this.heading.style.transform = `translateY(${this.sureRows * this.step}px)`;
+    const top = -this.box.getBoundingClientRect().top;
+    let [first, last] = this.range(Math.max(0, top - MARGIN), Math.max(0, top + innerHeight + MARGIN));
+    first = Math.max(0, first);
+    last = Math.min(last, this.total);
+    const wanted = new Map();
+    for (let place = first; place < last; place++) {
+      if (this.hits[place]) wanted.set(this.hits[place].id, place);
+      else this.ask(place);
+    }
+    const focused = document.activeElement?.closest?.("li");
+    for (const [id, { item }] of this.shown) {
+      if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
+      item.remove();
+      this.shown.delete(id);
+      const image = item.querySelector("img");
+      if (image) this.images.drop(image);
+    }
+    // In the order of the ranking: who does not see the page reads them so.
+    let after = this.list.firstElementChild;
+    for (const [id, place] of wanted) {
+      const item = this.put(id, place);
+      if (item === after) after = after.nextElementSibling;
+      else this.list.insertBefore(item, after);
+    }
+    this.images.next(top + innerHeight / 2);
+  }
+
+  put(id, place) {
+    const hit = this.hits[place];
+    let held = this.shown.get(id);
+    if (held && held.hit !== hit) {
+      const again = this.tile(hit, place, held.item);
+      held = { item: again, hit };
+      this.shown.set(id, held);
+    }
+    const { top, column } = this.at(place);
+    if (!held) {
+      held = { item: this.tile(hit, place, null), hit };
+      this.shown.set(id, held);
+      this.images.load(held.item.querySelector("img"), this.picture(hit), top);
+    }
+    const { item } = held;
+    item.style.transform = `translate(${column * (this.side + GAP)}px, ${top}px)`;
+    item.setAttribute("aria-posinset", place + 1);
+    item.setAttribute("aria-setsize", this.total);
+    item.dataset.place = place;
+    item.classList.toggle("doubtful", this.matches !== null && place >= this.matches);
+    item.firstChild.tabIndex = place === this.current ? 0 : -1;
+    return item;
+  }
+
+  ask(place) {
+    const offset = Math.floor(place / PAGE) * PAGE;
+    if (this.asked.has(offset)) return;
+    this.asked.add(offset);
+    this.need(offset, PAGE);
+  }
+
+  // The keyboard: one photo is in the order of tabs, arrows lead to the others.
+
+  focus(place) {
+    if (!this.total) return false;
+    this.current = Math.min(Math.max(place, 0), this.total - 1);
+    this.measure();
+    const { top } = this.at(this.current);
+    const box = this.box.getBoundingClientRect();
+    const bar = document.querySelector(".top").getBoundingClientRect().bottom;
+    if (box.top + top < bar + GAP) scrollBy(0, box.top + top - bar - GAP);
+    else if (box.top + top + this.step > innerHeight) scrollBy(0, box.top + top + this.step - innerHeight);
+    this.draw();
+    const held = this.shown.get(this.hits[this.current]?.id);
+    held?.item.firstChild.focus({ preventScroll: true });
+    return Boolean(held);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const rows = Math.max(1, Math.floor(innerHeight / this.step) - 1);
+    const steps = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -this.columns,
+      ArrowDown: this.columns,
+      PageUp: -rows * this.columns,
+      PageDown: rows * this.columns,
+      Home: -Infinity,
+      End: Infinity,
+    };
+    const step = steps[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    if (event.key === "ArrowUp" && this.current < this.columns) {
+      this.leave?.();
+      return;
+    }
+    this.focus(this.beside(step));
+  }
+
+  // A step up or down keeps its column, also from one part of the grid into the other.
+  beside(step) {
+    const place = this.current + step;
+    if (this.matches === null || Math.abs(step) < 2 || !Number.isFinite(step)) return place;
+    const { column } = this.at(this.current);
+    const was = this.current < this.matches;
+    const is = place < this.matches;
+    if (was && !is) return this.current >= (this.sureRows - 1) * this.columns ? this.matches + column : this.matches - 1;
+    if (!was && is) return Math.min((this.sureRows - 1) * this.columns + column, this.matches - 1);
+    return place;
+  }
+
+  click(event) {
+    const item = event.target.closest("li[data-place]");
+    if (item && event.target.closest(".photo")) this.open(Number(item.dataset.place));
+  }
+
+  focused(event) {
+    const item = event.target.closest("li[data-place]");
+    if (!item) return;
+    const before = this.shown.get(this.hits[this.current]?.id);
+    if (before) before.item.firstChild.tabIndex = -1;
+    this.current = Number(item.dataset.place);
+    item.firstChild.tabIndex = 0;
+  }
+}

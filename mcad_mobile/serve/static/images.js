@@ -1,0 +1,43 @@
+// Pictures, a few at a time. A browser has six connections to a server: were all of them waiting
+// for photos to be decoded, a search would wait, too. What is nearest to the window comes first.
+
+const AT_ONCE = 4;
+
+export class Images {
+  constructor() {
+    this.waiting = new Map(); // image -> {url, top}
+    this.loading = new Set();
+    this.middle = 0;
+  }
+
+  // `top`: where it lies in the grid, in pixels.
+  load(image, url, top) {
+    const done = () => this.loading.delete(image) && this.next();
+    image.addEventListener("load", done, { once: true });
+    image.addEventListener("error", done, { once: true });
+    this.waiting.set(image, { url, top });
+  }
+
+  // A picture that nobody needs any more: if it was on its way, its connection is free.
+  drop(image) {
+    this.waiting.delete(image);
+    if (this.loading.delete(image)) image.removeAttribute("src");
+  }
+
+  // `middle`: of the window, in the grid's pixels.
+  next(middle = this.middle) {
+    this.middle = middle;
+    while (this.loading.size < AT_ONCE && this.waiting.size) {
+      let nearest = null;
+      let least = Infinity;
+      for (const [image, { top }] of this.waiting) {
+        const away = Math.abs(top - middle);
+        if (away < least) [nearest, least] = [image, away];
+      }
+      const { url } = this.waiting.get(nearest);
+      this.waiting.delete(nearest);
+      this.loading.add(nearest);
+      nearest.src = url;
+    }
+  }
+}

@@ -1,0 +1,59 @@
+// Indexing while the page is open: how far it is, and its end.
+
+import * as api from "./api.js";
+import { byId, complain, count } from "./dom.js";
+
+export class Job {
+  constructor(again) {
+    this.again = again;
+    byId("stop").addEventListener("click", () => this.press());
+  }
+
+  draw({ job, indexes }) {
+    const place = byId("job");
+    const written = indexes.find((index) => index.being_written);
+    const folders = indexes.some((index) => index.folders_to_index.length);
+    const note = indexes.map((index) => index.note).find(Boolean);
+    this.running = job?.state === "running";
+    const told = this.running ? running(job) : ended(job, written, note);
+    place.hidden = !told && !folders;
+    byId("bar").hidden = !this.running;
+    if (this.running && job.total) byId("bar").value = job.done / job.total;
+    if (this.running && !job.total) byId("bar").removeAttribute("value");
+    byId("told").textContent = told || "Photos that came since are indexed when you ask for it.";
+    byId("stop").hidden = !this.running && !folders;
+    byId("stop").textContent = this.running ? "Stop" : "Index again";
+    place.classList.toggle("running", this.running);
+    place.classList.toggle("failed", job?.state === "failed" || Boolean(note));
+  }
+
+  async press() {
+    try {
+      if (this.running) await api.stopIndexing();
+      else await api.startIndexing({});
+    } catch (problem) {
+      complain(problem.message);
+    }
+    this.again();
+  }
+}
+
+function running(job) {
+  const folder = job.folder.split("/").filter(Boolean).pop() ?? job.folder;
+  if (!job.total) return `Looking through ${folder}\u2026`;
+  const speed = job.photos_per_s ? ` \u00b7 ${job.photos_per_s} a second` : "";
+  const left = job.left_s === null ? "" : ` \u00b7 ${duration(job.left_s)} left`;
+  return `Indexing ${folder}: ${job.done.toLocaleString("en")} of ${count(job.total, "photo")}${speed}${left}`;
+}
+
+function ended(job, written, note) {
+  if (note) return note;
+  if (written) return `Another process is indexing: ${count(written.photos, "photo")} of it so far can be found.`;
+  if (!job) return "";
+  return { done: `Indexed ${job.told}`, failed: `Indexing failed: ${job.told}` }[job.state] ?? job.told;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}

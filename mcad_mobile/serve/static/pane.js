@@ -1,0 +1,211 @@
+// One side: what searches there, its numbers, and its photos.
+
+import * as api from "./api.js";
+import { calmDown, complain, count, element } from "./dom.js";
+import { Grid } from "./grid.js";
+
+const FIRST = 100;
+const SLOW = 120; // ms: from there on a search waits until typing rests
+const STAGES = ["tokenize", "text", "scan", "rescore"];
+
+export class Pane {
+  constructor(place, { query, act, open, said }) {
+    this.place = place;
+    this.query = query; // () -> {parts, filter}
+    this.act = act; // (hit, index, weight): more or less like it
+    this.said = said;
+    this.bundle = element("select", { "aria-label": "Bundle and rung" });
+    this.index = element("select", { "aria-label": "Index" });
+    this.headline = element("h2", { class: "headline" });
+    this.numbers = element("div", { class: "numbers" });
+    this.notes = element("p", { class: "note", hidden: true });
+    const choices = element("div", { class: "choices" }, this.bundle, this.index);
+    place.append(
+      element("header", { class: "summary" }, this.headline, choices, this.numbers, this.notes),
+    );
+    this.grid = new Grid(place, {
+      smallest: () => (innerWidth < 600 ? 104 : this.narrow ? 128 : 156),
+      tile: (hit, number, item) => this.tile(hit, number, item),
+      picture: (hit) => api.thumbnail(this.index.value, hit.id),
+      need: (offset, limit) => this.page(offset, limit),
+      open: (number) => open(this, number),
+    });
+    this.turn = 0;
+    this.took = 0;
+  }
+
+  // What can be chosen, from the server's status; `choice` is what is chosen first.
+  offer(status, choice) {
+    const chosen = this.bundle.value || choice;
+    this.status = status;
+    const groups = status.bundles.map((bundle) => {
+      const rungs = bundle.rungs.map((rung) => {
+        const told = rung.why ? " (not here)" : rung.simulated ? " (simulated)" : "";
+        const value = JSON.stringify([bundle.id, rung.name]);
+        const text = status.bundles.length > 1 ? `${bundle.id}: ${rung.name}${told}` : `${rung.name}${told}`;
+        return element("option", { value, text, title: rung.why, disabled: Boolean(rung.why) });
+      });
+      return status.bundles.length > 1 ? element("optgroup", { label: bundle.id }, ...rungs) : rungs;
+    });
+    this.bundle.replaceChildren(...groups.flat());
+    this.bundle.value = chosen;
+    if (this.bundle.selectedIndex < 0) this.bundle.value = choice;
+    this.offerIndexes();
+  }
+
+  offerIndexes() {
+    const [id] = JSON.parse(this.bundle.value);
+    const held = this.status.bundles.find((bundle) => bundle.id === id).indexes;
+    const chosen = this.index.value;
+    this.index.replaceChildren(...held.map((name) => element("option", { value: name, text: name })));
+    if (held.includes(chosen)) this.index.value = chosen;
+    this.index.hidden = held.length < 2;
+  }
+
+  get side() {
+    const [bundle, rung] = JSON.parse(this.bundle.value);
+    return { bundle, rung, index: this.index.value };
+  }
+
+  // At once if answers come quickly. An answer that another query has overtaken is not shown.
+  search() {
+    clearTimeout(this.resting);
+    this.stop();
+    if (this.took < SLOW) this.run();
+    else this.resting = setTimeout(() => this.run(), SLOW);
+  }
+
+  stop() {
+    this.asking?.abort();
+    this.asking = new AbortController();
+    this.turn += 1;
+  }
+
+  async run() {
+    const { signal } = this.asking;
+    const started = performance.now();
+    try {
+      const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
+      if (signal.aborted) return;
+      this.took = performance.now() - started;
+      this.show(answer);
+      calmDown();
+    } catch (problem) {
+      if (problem.name !== "AbortError") complain(problem.message);
+    }
+  }
+
+  async page(offset, limit) {
+    const { signal } = this.asking;
+    try {
+      const answer = await api.search({ ...this.query(), ...this.side, offset, limit }, signal);
+      if (signal.aborted) return;
+      this.grid.add(offset, answer.hits);
+    } catch (problem) {
+      if (problem.name !== "AbortError") complain(problem.message);
+    }
+  }
+
+  show(answer, { shared = null, most = null } = {}) {
+    this.answer = answer;
+    const total = most === null ? answer.total : Math.min(answer.total, most);
+    const matches = most === null || answer.matches === null ? answer.matches : Math.min(answer.matches, total);
+    const least = answer.threshold?.toFixed(3);
+    const told = [
+      matches ? "Less sure" : "Nothing surely matches",
+      `Under ${least}, where a match for these words begins.`,
+    ];
+    this.grid.show(answer.hits, total, matches, told);
+    this.headline.textContent = headline(answer, shared, total);
+    this.count(answer);
+    this.said(this.headline.textContent);
+    performance.mark("shown", { detail: answer.hits[0]?.id });
+  }
+
+  // ms by stage, as a bar that needs no legend: each part has its name on it.
+  count(answer) {
+    const parts = [];
+    if (answer.ms) {
+      // With a photo from outside, it is both towers that embed.
+      const towers = this.query().parts.some((part) => part.upload) ? "towers" : "text";
+      const stages = STAGES.map((name) => [name === "text" ? towers : name, answer.ms[name]]);
+      parts.push(element("span", { class: "total", text: `${answer.ms.total.toFixed(1)} ms` }));
+      for (const [name, ms] of stages) {
+        const stage = element("span", { class: "stage-ms" }, `${name} `, element("b", { text: ms.toFixed(1) }));
+        stage.style.setProperty("--share", `${(100 * ms) / answer.ms.total}%`);
+        parts.push(stage);
+      }
+    } else if (answer.simulated) {
+      parts.push(element("span", { text: "simulated: its time means nothing" }));
+    }
+    this.memory = element("span", { class: "memory", title: "Memory of this server's process (PSS)" });
+    parts.push(this.memory);
+    this.numbers.replaceChildren(...parts);
+    this.remember(this.status);
+    const notes = [];
+    const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
+    if (unknown.length) notes.push(`Words that the student cannot know: ${unknown.join(", ")}.`);
+    if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
+    this.notes.textContent = notes.join(" ");
+    this.notes.hidden = !notes.length;
+  }
+
+  remember(status) {
+    this.status = status;
+    const { pss_mib: pss } = status.machine;
+    if (this.memory) this.memory.textContent = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
+  }
+
+  tile(hit, number, item) {
+    const compared = this.narrow;
+    const scored = hit.score !== null;
+    const mark = !compared ? "" : hit.only_here ? "only here" : place(hit.elsewhere, number + 1);
+    const caption = element("span", { class: "caption" });
+    if (scored) caption.append(element("b", { text: hit.score.toFixed(3) }), " ");
+    else if (hit.taken) caption.append(element("span", { class: "date", text: hit.taken }), " ");
+    // Said also where there is no room to show it.
+    const hidden = compared || (!scored && hit.taken);
+    caption.append(element("span", { class: hidden ? "name unseen" : "name", text: hit.name }), " ");
+    if (mark) caption.append(element("span", { class: "mark", text: mark }));
+    if (item) {
+      item.querySelector(".caption").replaceWith(caption);
+    } else {
+      const image = element("img", { alt: "", decoding: "async", draggable: "false" });
+      image.addEventListener("load", () => image.classList.add("here"));
+      const photo = element("button", { type: "button", class: "photo" });
+      photo.append(element("span", { class: "frame" }, image), caption);
+      const more = element("button", { type: "button", class: "like", tabindex: "-1", title: "More like this (M)", "aria-hidden": "true" }, "more like this");
+      item = element("li", {}, photo, more);
+      image.addEventListener("error", () => {
+        item.classList.add("gone");
+        image.replaceWith(element("span", { class: "absent", text: "cannot be shown" }));
+      });
+      more.addEventListener("click", () => this.act(hit, this.index.value, 1));
+    }
+    item.classList.toggle("only", compared && hit.only_here);
+    return item;
+  }
+}
+
+// What differs is marked, and only that.
+function place(there, here) {
+  if (there === here) return "";
+  return there < here ? `\u2191 ${ordinal(there)} there` : `\u2193 ${ordinal(there)} there`;
+}
+
+function ordinal(number) {
+  const last = number % 100;
+  const ending = last > 10 && last < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[number % 10] ?? "th";
+  return `${number}${ending}`;
+}
+
+function headline(answer, shared, total) {
+  if (shared !== null) {
+    const differ = answer.hits.filter((hit) => hit.only_here).length;
+    return differ ? `${differ} of the first ${total} only here` : `The same ${total} on both sides`;
+  }
+  if (!answer.total) return "No photos";
+  if (answer.matches === null) return answer.hits[0]?.score == null ? count(answer.total, "photo") : `${count(answer.total, "photo")}, nearest first`;
+  if (!answer.matches) return `None of ${count(answer.total, "photo")} surely matches`;
+  return `${answer.matches.toLocaleString("en")} of ${count(answer.total, "photo")} match${answer.matches === 1 ? "es" : ""}`;
+}

@@ -1,0 +1,28 @@
+"""Small JPEGs of photos, upright and without what their files say of place and time."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from mcad_mobile.preprocess import open_photo
+
+_QUALITY = 80
+
+
+def jpeg(path: Path, *, shorter: int | None = None, longer: int | None = None) -> bytes:
+    """A photo as JPEG with a `shorter` or a `longer` side of so many pixels; never enlarged.
+    PhotoError and MissingExtra as open_photo."""
+    from PIL import Image
+
+    image = open_photo(path, at_least=shorter or (longer or 0) // 2)
+    scales = [1.0]
+    scales += [shorter / min(image.size)] if shorter else []
+    scales += [longer / max(image.size)] if longer else []
+    scale = min(scales)
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue()

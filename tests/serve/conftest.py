@@ -1,0 +1,66 @@
+"""Servers as a user starts them, on photos that packages ship."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pytest_socket import enable_socket, socket_allow_hosts
+from servers import Server, indexed, tiny
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+
+
+@pytest.fixture(autouse=True)
+def this_computer_alone(no_network: None) -> None:
+    enable_socket()
+    socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Starts servers, which end with the test."""
+    started: list[Server] = []
+
+    def begin(*arguments: object) -> Server:
+        started.append(Server(*arguments))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packaged photos in two folders, one of them lying on its side, taken in May 2023."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, photo in enumerate(packaged_photos()):
+        place = folder / ("here", "there")[number % 2]
+        place.mkdir(exist_ok=True)
+        shutil.copy(photo, place)
+    lying = Image.effect_noise((64, 32), 60).convert("RGB")
+    lying.paste((255, 0, 0), (0, 0, 16, 32))  # at the left as it is stored, on top when upright
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right
+    exif.get_ifd(0x8769)[0x9003] = "2023:05:06 12:34:56"
+    lying.save(folder / "here" / "lying.jpg", exif=exif, quality=95)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[Server]:
+    """Two bundles of one student, whose text towers differ, on one index. Tests change nothing
+    of it."""
+    folder = tmp_path_factory.mktemp("served")
+    first, second = tiny(folder, "first"), tiny(folder, "second", seed=11)
+    indexed(first, photos)
+    server = Server("-b", first.directory, "-b", second.directory)
+    yield server
+    code, said = server.stop()
+    assert code == 130, said
+    assert "Traceback" not in said
