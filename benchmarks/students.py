@@ -1,7 +1,9 @@
 """Published students' text towers and whole searches, beside the towers of their libraries.
 
-    python benchmarks/students.py                   # writes benchmarks/results/students.json
-    python benchmarks/students.py --bundles DIR     # exports are kept there, and taken from there
+    python benchmarks/students.py                # all; writes benchmarks/results/students.json
+    python benchmarks/students.py --bundles DIR  # exports are kept there, and taken from there
+    python benchmarks/students.py RN50 ViT-B-16  # these, beside what is stored
+    python benchmarks/students.py --before CHECKOUT DEFAULT    # our own in two checkouts, in turn
 
 Random weights (random_students.py): time, memory, bytes and cosine to the float tower are real, and
 recall is not measured. Each row of text towers is a process of its own, a few times over, in turn,
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +35,8 @@ from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "students.json"
 MEASURED = ("TinyCLIP-ViT-8M-16-Text-3M", "MobileCLIP2-S0", "ViT-B-32", "ViT-B-32-SigLIP2-256")
+DEFAULT = "DEFAULT"
+_HERE = Path(__file__).parents[1]
 _LONGEST_S = 3600
 
 
@@ -40,29 +45,43 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--bundles", type=Path, help="where exports are, or will be")
     parser.add_argument("--only-export", action="store_true")
+    parser.add_argument("--before", type=Path, help="a checkout to compare the default student in")
     parser.add_argument("students", nargs="*", default=MEASURED)
     given = parser.parse_args()
+    result = stored()
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: (given.bundles or Path(scratch)) / name for name in given.students}
         for name, folder in folders.items():
-            if not (folder / "rows.json").exists():
-                print(f"exporting {name}", file=sys.stderr, flush=True)
-                towers = Path(__file__).with_name("student_towers.py")
-                command = [sys.executable, str(towers), name, str(folder)]
-                subprocess.run(command, stdout=sys.stderr, timeout=_LONGEST_S, check=True)
+            export(name, folder)
         if given.only_export:
             return
-        students = {name: measure(folder, given.runs) for name, folder in folders.items()}
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_facts(),
-        "versions": tool_versions((*peers.TOOLS, "transformers")),
-        "runs": given.runs,
-        "photos": PHOTOS,
-        "students": students,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        for name, folder in folders.items():
+            if name == DEFAULT:
+                result[DEFAULT] = compare(folder, given.before, given.runs)
+            else:
+                result["students"][name] = measure(folder, given.runs)
+            RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(table(result))
+
+
+def stored() -> dict[str, Any]:
+    """What was measured last: of students that are not measured now, with their dates."""
+    found: dict[str, Any] = {"students": {}}
+    return json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else found
+
+
+def export(name: str, folder: Path) -> None:
+    """In a process of its own, so that this one maps no library that a measured one does."""
+    done = "bundle/bundle.json" if name == DEFAULT else "rows.json"
+    if (folder / done).exists():
+        return
+    print(f"exporting {name}", file=sys.stderr, flush=True)
+    if name == DEFAULT:
+        mcad("export", "--target", "cpu", "--out", str(folder / "bundle"))
+        return
+    towers = Path(__file__).with_name("student_towers.py")
+    command = [sys.executable, str(towers), name, str(folder)]
+    subprocess.run(command, stdout=sys.stderr, timeout=_LONGEST_S, check=True)
 
 
 def measure(folder: Path, runs: int) -> dict[str, Any]:
@@ -75,12 +94,10 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         print(f"{folder.name}, run {run + 1} of {runs}", file=sys.stderr, flush=True)
         for number, row in enumerate(rows):
             taken[number].append(peers.in_a_process(row, folder))
-        where = str(bundle.directory)
-        benches.append(mcad("bench", "--bundle", where, "--synthetic", str(PHOTOS)))
+        benches.append(bench(bundle, _HERE))
     parities = {name: bundle.tower(name).rungs[0].parity for name in TOWERS}
     return {
-        "exported": bundle.created,
-        "tools": bundle.tools,
+        **_circumstances(bundle, runs),
         "text": [
             {**peers.summary(row, found), "bytes": size(Path(row.file))}
             for row, found in zip(rows, taken, strict=True)
@@ -88,6 +105,42 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         "token_table_bytes": bundle.token_table.file.bytes,
         "image_bytes": bundle.image.rungs[0].bytes,
         "cosine_mean": {name: found.cosine_mean for name, found in parities.items() if found},
+        **figures(benches),
+    }
+
+
+def compare(folder: Path, before: Path, runs: int) -> dict[str, Any]:
+    """The default student's whole search in the checkout `before` and in this one, in turn."""
+    bundle = Bundle.load(folder / "bundle")
+    trees = {"before": before.resolve(), "now": _HERE}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in trees}
+    for run in range(runs):
+        print(f"{folder.name}, run {run + 1} of {runs}", file=sys.stderr, flush=True)
+        for name in sorted(trees, reverse=run % 2 == 1):
+            taken[name].append(bench(bundle, trees[name]))
+    return {
+        **_circumstances(bundle, runs),
+        **{name: figures(benches) for name, benches in taken.items()},
+    }
+
+
+def bench(bundle: Bundle, checkout: Path) -> dict[str, Any]:
+    """One `mcad-mobile bench` by the code of a checkout."""
+    program = "from mcad_mobile.cli import main; main()"
+    arguments = ("bench", "--bundle", str(bundle.directory), "--synthetic", str(PHOTOS), "--json")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        stdout=subprocess.PIPE,
+        timeout=_LONGEST_S,
+        check=True,
+    )
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def figures(benches: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "search_p50_ms": summary([run["latency_ms"]["total"]["p50"] for run in benches]),
         "search_p99_ms": summary([run["latency_ms"]["total"]["p99"] for run in benches]),
         "stages_p50_ms": {
@@ -97,6 +150,17 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in benches]),
         "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
         "waited_share": max(run["conditions"].get("waited_share", 0.0) for run in benches),
+    }
+
+
+def _circumstances(bundle: Bundle, runs: int) -> dict[str, Any]:
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_facts(),
+        "versions": tool_versions((*peers.TOOLS, "transformers")),
+        "exported": bundle.created,
+        "runs": runs,
+        "photos": PHOTOS,
     }
 
 
@@ -124,7 +188,7 @@ def table(result: dict[str, Any]) -> str:
             )
     lines += [
         "",
-        f"| whole search, {result['photos']:,} photos | p50 ms | p99 ms | of it text | "
+        f"| whole search, {PHOTOS:,} photos | p50 ms | p99 ms | of it text | "
         "peak PSS MiB | peak RSS MiB | mean cosine, text | image |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
