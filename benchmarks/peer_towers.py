@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from msgspec import structs
+from peer_row import Row
 from torch import nn
 
 from mcad_mobile.bundle import TOWERS, Bundle, TensorSpec, TowerName
@@ -30,22 +30,6 @@ ARCHITECTURES = (
     ("CLIP ViT-B/32", "ViT-B-32", 224, 77),
 )
 _CALIBRATION = 32
-
-
-@dataclass(frozen=True)
-class Row:
-    """A tower to run: `file` by `runtime` ("torch", "onnx", "litert", "openvino"), on the arrays of
-    `inputs` (a .npz, batch first). `specs` are a .tflite's inputs and output. `expected` are the
-    float embeddings, where there are any to compare with."""
-
-    model: str
-    tower: str
-    runtime: str
-    precision: str
-    file: str
-    inputs: str
-    specs: list[dict[str, Any]] | None = None
-    expected: str | None = None
 
 
 def ours(folder: Path) -> list[Row]:

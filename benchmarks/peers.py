@@ -19,15 +19,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from peer_row import Row
 
 from mcad_mobile.bench.measure import device_facts, percentiles, pin
 from mcad_mobile.bench.watch import watch
 from mcad_mobile.runtimes.base import without_padding
 from mcad_mobile.versions import tool_versions
-
-if TYPE_CHECKING:
-    from peer_towers import Row
 
 RESULT = Path(__file__).parent / "results" / "peers.json"
 TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "openvino", "open-clip-torch", "numpy")

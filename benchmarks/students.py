@@ -1,6 +1,9 @@
 """Published students' text towers and whole searches, beside the towers of their libraries.
 
-    python benchmarks/students.py            # writes benchmarks/results/students.json
+    python benchmarks/students.py                # all; writes benchmarks/results/students.json
+    python benchmarks/students.py --bundles DIR  # exports are kept there, and taken from there
+    python benchmarks/students.py RN50 ViT-B-16  # these, beside what is stored
+    python benchmarks/students.py --before CHECKOUT DEFAULT    # our own in two checkouts, in turn
 
 Random weights (random_students.py): time, memory, bytes and cosine to the float tower are real, and
 recall is not measured. Each row of text towers is a process of its own, a few times over, in turn,
@@ -12,89 +15,139 @@ ONNX Runtime fp32 of open_clip's own encode_text, 77 or 64 tokens long. The whol
 from __future__ import annotations
 
 import argparse
-import copy
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peers
-import torch
 from main_job import PHOTOS, mcad, summary
-from peer_towers import Encoder, Row
-from random_students import STUDENTS
-from torch import Tensor, nn
+from peer_row import Row
 
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import Bundle, TensorSpec
-from mcad_mobile.export.onnx import export_onnx
-from mcad_mobile.export.pipeline import Order, export
-from mcad_mobile.quantize.qdq import quantize_dynamic_int8
-from mcad_mobile.students.load import load_student
-from mcad_mobile.students.protocol import Student
-from mcad_mobile.targets import find_target
+from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "students.json"
 MEASURED = ("TinyCLIP-ViT-8M-16-Text-3M", "MobileCLIP2-S0", "ViT-B-32", "ViT-B-32-SigLIP2-256")
-OURS, IN_GRAPH, PEER = "rows from a mapped table, int8", "table in the graph, int8", "library, fp32"
-_QUERIES = (
-    "a dog on the beach",
-    "two children playing football in the rain",
-    "the sea at night",
-    "a woman in a red coat waits for the bus with an umbrella",
-)
+DEFAULT = "DEFAULT"
+LIMIT_MS, LIMIT_MIB = 8, 100
+BUSY = 0.05  # as `bench` warns
+_HERE = Path(__file__).parents[1]
+_LONGEST_S = 3600
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    runs = parser.parse_args().runs
-    students = {}
+    parser.add_argument("--bundles", type=Path, help="where exports are, or will be")
+    parser.add_argument("--only-export", action="store_true")
+    parser.add_argument("--before", type=Path, help="a checkout to compare the default student in")
+    parser.add_argument("students", nargs="*", default=MEASURED)
+    given = parser.parse_args()
+    result = stored()
     with tempfile.TemporaryDirectory() as scratch:
-        for name in MEASURED:
-            print(name, file=sys.stderr, flush=True)
-            folder = Path(scratch) / name
-            folder.mkdir()
-            students[name] = measure(name, folder, runs)
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_facts(),
-        "versions": tool_versions(peers.TOOLS),
-        "runs": runs,
-        "photos": PHOTOS,
-        "students": students,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        folders = {name: (given.bundles or Path(scratch)) / name for name in given.students}
+        for name, folder in folders.items():
+            export(name, folder)
+        if given.only_export:
+            return
+        for name, folder in folders.items():
+            if name == DEFAULT:
+                result[DEFAULT] = compare(folder, given.before, given.runs)
+            else:
+                result["students"][name] = measure(folder, given.runs)
+                result["students"] = dict(sorted(result["students"].items(), key=_order))
+            RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(table(result))
 
 
-@torch.no_grad()
-def measure(name: str, folder: Path, runs: int) -> dict[str, Any]:
-    (folder / "student").mkdir()
-    spec = STUDENTS[name](folder / "student")
-    student = load_student(spec)
-    out = folder / "bundle"
-    (made,) = export(student, [Order(find_target("cpu"), out)], allow_low_parity=True)
-    rows = towers(spec, student, made.bundle, folder)
+def stored() -> dict[str, Any]:
+    """What was measured last: of students that are not measured now, with their dates."""
+    found: dict[str, Any] = {"students": {}}
+    return json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else found
+
+
+def _order(student: tuple[str, Any]) -> int:
+    return MEASURED.index(student[0]) if student[0] in MEASURED else len(MEASURED)
+
+
+def export(name: str, folder: Path) -> None:
+    """In a process of its own, so that this one maps no library that a measured one does."""
+    done = "bundle/bundle.json" if name == DEFAULT else "rows.json"
+    if (folder / done).exists():
+        return
+    print(f"exporting {name}", file=sys.stderr, flush=True)
+    if name == DEFAULT:
+        mcad("export", "--target", "cpu", "--out", str(folder / "bundle"))
+        return
+    towers = Path(__file__).with_name("student_towers.py")
+    command = [sys.executable, str(towers), name, str(folder)]
+    subprocess.run(command, stdout=sys.stderr, timeout=_LONGEST_S, check=True)
+
+
+def measure(folder: Path, runs: int) -> dict[str, Any]:
+    """Each text tower and the whole search, in turn, `runs` times over."""
+    rows = [Row(**row) for row in json.loads((folder / "rows.json").read_text())]
+    bundle = Bundle.load(folder / "bundle")
     taken: list[list[dict[str, Any]]] = [[] for _ in rows]
     benches = []
-    for _ in range(runs):
+    for run in range(runs):
+        print(f"{folder.name}, run {run + 1} of {runs}", file=sys.stderr, flush=True)
         for number, row in enumerate(rows):
             taken[number].append(peers.in_a_process(row, folder))
-        benches.append(mcad("bench", "--bundle", str(out), "--synthetic", str(PHOTOS)))
-    image = made.bundle.image.rungs[0]
+        benches.append(bench(bundle, _HERE))
+    parities = {name: bundle.tower(name).rungs[0].parity for name in TOWERS}
     return {
+        **_circumstances(bundle, runs),
         "text": [
             {**peers.summary(row, found), "bytes": size(Path(row.file))}
             for row, found in zip(rows, taken, strict=True)
         ],
-        "token_table_bytes": made.bundle.token_table.file.bytes,
-        "image_bytes": image.bytes,
+        "token_table_bytes": bundle.token_table.file.bytes,
+        "image_bytes": bundle.image.rungs[0].bytes,
+        "cosine_mean": {name: found.cosine_mean for name, found in parities.items() if found},
+        **figures(benches),
+    }
+
+
+def compare(folder: Path, before: Path, runs: int) -> dict[str, Any]:
+    """The default student's whole search in the checkout `before` and in this one, in turn."""
+    bundle = Bundle.load(folder / "bundle")
+    trees = {"before": before.resolve(), "now": _HERE}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in trees}
+    for run in range(runs):
+        print(f"{folder.name}, run {run + 1} of {runs}", file=sys.stderr, flush=True)
+        for name in sorted(trees, reverse=run % 2 == 1):
+            taken[name].append(bench(bundle, trees[name]))
+    return {
+        **_circumstances(bundle, runs),
+        **{name: figures(benches) for name, benches in taken.items()},
+    }
+
+
+def bench(bundle: Bundle, checkout: Path) -> dict[str, Any]:
+    """One `mcad-mobile bench` by the code of a checkout."""
+    program = "from mcad_mobile.cli import main; main()"
+    arguments = ("bench", "--bundle", str(bundle.directory), "--synthetic", str(PHOTOS), "--json")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        stdout=subprocess.PIPE,
+        timeout=_LONGEST_S,
+        check=True,
+    )
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def figures(benches: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "search_p50_ms": summary([run["latency_ms"]["total"]["p50"] for run in benches]),
         "search_p99_ms": summary([run["latency_ms"]["total"]["p99"] for run in benches]),
         "stages_p50_ms": {
@@ -102,85 +155,20 @@ def measure(name: str, folder: Path, runs: int) -> dict[str, Any]:
             for stage in ("tokenize", "text", "scan", "rescore", "image")
         },
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in benches]),
+        "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
+        "waited_share": max(run["conditions"].get("waited_share", 0.0) for run in benches),
     }
 
 
-def towers(spec: str, student: Student, bundle: Bundle, folder: Path) -> list[Row]:
-    """The text tower three times, on the same texts."""
-    read = student.read(list(_QUERIES))
-    whole = folder / "texts.npz"
-    np.savez(whole, **read.inputs())
-    by_id = folder / "ids.npz"
-    np.savez(by_id, ids=read.ids, attention_mask=read.mask, pooling=read.pooling)
-    only_ids = folder / "only_ids.npz"
-    np.savez(only_ids, ids=read.ids.astype(np.int64))
-    tower = student.tower("text")
-    found = tower(*(torch.from_numpy(value) for value in read.inputs().values())).numpy()
-    expected = folder / "expected.npy"
-    np.save(expected, found / np.linalg.norm(found, axis=1, keepdims=True))
-    length, dim = student.text_spec.length, student.dim
-    output = TensorSpec("text_embedding", "float32", (1, dim), "ND")
-
-    in_graph = folder / "in_graph.onnx"
-    floats = folder / "in_graph_fp32.onnx"
-    inputs = (
-        TensorSpec("ids", "int32", (1, length), "NL"),
-        TensorSpec("attention_mask", "float32", (1, length), "NL"),
-        TensorSpec("pooling", "float32", (1, length), "NL"),
-    )
-    any_length = not student.text_spec.attends_to_padding
-    module = _WithTable(student.token_table, tower)
-    export_onnx(module, floats, inputs, output, any_length=any_length)
-    quantize_dynamic_int8(floats, in_graph)
-
-    library = folder / "library.onnx"
-    ids = TensorSpec("ids", "int64", (1, length), "NL")
-    export_onnx(_library(spec), library, (ids,), output)
-    ours = bundle.path(bundle.text.rungs[0].files[0])
-    common = {"tower": "text", "runtime": "onnx", "expected": str(expected)}
-    return [
-        Row(model=OURS, precision="int8", file=str(ours), inputs=str(whole), **common),
-        Row(model=IN_GRAPH, precision="int8", file=str(in_graph), inputs=str(by_id), **common),
-        Row(model=PEER, precision="fp32", file=str(library), inputs=str(only_ids), **common),
-    ]
-
-
-class _WithTable(nn.Module):
-    """A text tower that reads ids, as graphs with their token table inside do."""
-
-    def __init__(self, token_table: Tensor, tower: nn.Module) -> None:
-        super().__init__()
-        self.table = nn.Embedding.from_pretrained(token_table)
-        self.tower = copy.deepcopy(tower)
-
-    def forward(self, ids: Tensor, mask: Tensor, pooling: Tensor) -> Tensor:
-        embedding: Tensor = self.tower(self.table(ids), mask, pooling)
-        return embedding
-
-
-def _library(spec: str) -> nn.Module:
-    """The library's own text encoder, untouched but for what it says must be done to ship it."""
-    kind, _, rest = spec.partition(":")
-    if kind == "hf":
-        from transformers import CLIPModel
-
-        return _Transformers(CLIPModel.from_pretrained(rest).eval())
-    import open_clip
-    from timm.utils import reparameterize_model
-
-    name, _, weights = rest.partition(":")
-    model = open_clip.create_model(name, pretrained=weights, pretrained_text=False)
-    return Encoder(reparameterize_model(model).eval(), "text")
-
-
-class _Transformers(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.text, self.projection = model.text_model, model.text_projection
-
-    def forward(self, ids: Tensor) -> Tensor:
-        pooled: Tensor = self.projection(self.text(input_ids=ids).pooler_output)
-        return pooled
+def _circumstances(bundle: Bundle, runs: int) -> dict[str, Any]:
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_facts(),
+        "versions": tool_versions((*peers.TOOLS, "transformers")),
+        "exported": bundle.created,
+        "runs": runs,
+        "photos": PHOTOS,
+    }
 
 
 def size(model: Path) -> int:
@@ -190,32 +178,70 @@ def size(model: Path) -> int:
 
 
 def table(result: dict[str, Any]) -> str:
+    """The text towers of each student, ours first; then the whole searches."""
     lines = [
         "| student | text tower | MB | table MB | p50 ms | time | peak PSS MiB | worst cosine |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, found in result["students"].items():
-        ours = next(row for row in found["text"] if row["model"] == OURS)
+        ours = found["text"][0]
         for row in found["text"]:
             mark = "**" if row is ours else ""
-            mapped = f"{found['token_table_bytes'] / 1e6:.1f}" if row is ours else "-"
+            beside = f"{found['token_table_bytes'] / 1e6:.1f}" if row is ours else "-"
             lines.append(
-                f"| {name} | {mark}{row['model']}{mark} | {row['bytes'] / 1e6:.1f} | {mapped} "
+                f"| {name} | {mark}{row['model']}{mark} | {row['bytes'] / 1e6:.1f} | {beside} "
                 f"| {row['p50']:.2f} | {row['p50'] / ours['p50']:.2f}x "
                 f"| {row['peak_pss_mib']:.0f} | {row['cosine_min']:.4f} |"
             )
     lines += [
         "",
-        f"| whole search, {result['photos']:,} photos | p50 ms | p99 ms | text ms | peak PSS MiB |",
-        "|---|---:|---:|---:|---:|",
+        f"| whole search, {PHOTOS:,} photos | p50 ms | p99 ms | of it text | "
+        "peak PSS MiB | peak RSS MiB | mean cosine, text | image |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, found in result["students"].items():
+        cosine = found["cosine_mean"]
         lines.append(
             f"| {name} | {found['search_p50_ms']['median']:.1f} "
             f"| {found['search_p99_ms']['median']:.1f} | {found['stages_p50_ms']['text']:.1f} "
-            f"| {found['peak_pss_mib']['median']:.0f} |"
+            f"| {found['peak_pss_mib']['median']:.0f} | {found['peak_rss_mib']['median']:.0f} "
+            f"| {cosine['text']:.4f} | {cosine['image']:.4f} |"
         )
     return "\n".join(lines)
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """Which whole searches keep to the limits, and how much of the time machines were busy."""
+    said = []
+    for name, found in result["students"].items():
+        ms, mib = found["search_p50_ms"]["median"], found["peak_pss_mib"]["median"]
+        over = [f"{ms:.1f} ms where {LIMIT_MS} is the limit"] if ms > LIMIT_MS else []
+        over += [f"{mib:.0f} MiB where {LIMIT_MIB} is the limit"] if mib > LIMIT_MIB else []
+        said.append(f"{name} {'takes ' + ' and '.join(over) if over else 'keeps to both limits'}.")
+    waited = max(found["waited_share"] for found in result["students"].values())
+    busy = f"Up to {waited:.0%} of the time went into waiting for a core: times are too long by it."
+    return " ".join([*said, busy] if waited >= BUSY else said)
+
+
+def default_table(result: dict[str, Any]) -> list[str]:
+    """The default student's whole search in two checkouts, or nothing if it was not measured."""
+    if DEFAULT not in result:
+        return []
+    found = result[DEFAULT]
+    lines = [
+        "The default student, before and with what was done for these (the same bundle, in turn):",
+        "",
+        "| | p50 ms | p99 ms | peak PSS MiB | peak RSS MiB |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for side in ("before", "now"):
+        keys = ("search_p50_ms", "search_p99_ms", "peak_pss_mib", "peak_rss_mib")
+        lines.append(f"| {side} | {' | '.join(_spread(found[side][key]) for key in keys)} |")
+    return [*lines, ""]
+
+
+def _spread(values: dict[str, float]) -> str:
+    return f"{values['median']:.1f} ({values['min']:.1f} to {values['max']:.1f})"
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ def benchmarks_page() -> str:
             _made_with(towers["date"], towers["device"]["os"], towers["versions"]),
             "Re-run: `benchmarks/peers.py`.",
             "",
+            *_students(),
             *_kernels(),
             *_million(),
             "## The index and its peers",
@@ -188,6 +189,47 @@ def _loads(sizes: dict[int, list[dict[str, Any]]]) -> str:
     rows = [document["row"] for documents in sizes.values() for document in documents]
     loads = [load for row in rows for load in row["load_average"]]
     return f"{min(loads):.1f} to {max(loads):.1f}"
+
+
+def _students() -> list[str]:
+    """Published students with random weights, once they have been measured."""
+    import students
+
+    if not students.RESULT.is_file():
+        return []
+    result = students.stored()
+    measured = result["students"].values()
+    machines = sorted({_with_instructions(found["device"]) for found in measured})
+    made = sorted(
+        {_made_with(one["date"], one["device"]["os"], one["versions"]) for one in measured}
+    )
+    return [
+        "## Published students",
+        "",
+        "Architectures of open_clip and transformers with random weights, saved as checkpoints and",
+        f"exported for `cpu`, on {'; '.join(machines)}.",
+        "Time, memory, bytes and cosine to the float tower are real with them; recall is not",
+        "measured. Text towers: four texts one at a time, one thread, each row a process of its",
+        "own; bold is what a bundle ships, and ratios are to it. *library*: the text tower as the",
+        "library exports it, always 77 tokens long (SigLIP 2: 64), in ONNX Runtime. MobileCLIP2",
+        "and SigLIP 2 were trained to see their padding, and read as many in all rows; texts of",
+        "the others are as long as they are in ours. Whole search: `bench --synthetic "
+        f"{students.PHOTOS}`.",
+        "PSS divides what other processes of the machine map too, RSS does not.",
+        "",
+        students.table(result),
+        "",
+        students.verdict(result),
+        "",
+        *students.default_table(result),
+        *made,
+        "Re-run: `benchmarks/students.py`.",
+        "",
+    ]
+
+
+def _with_instructions(device: dict[str, Any]) -> str:
+    return f"{device['cpu']} ({', '.join(device['instruction_sets'])})"
 
 
 def _kernels() -> list[str]:

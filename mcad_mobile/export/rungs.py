@@ -151,26 +151,30 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
         quantize_static_int8(job.cpu_onnx, model, job.samples)
     else:
         quantize_dynamic_int8(job.cpu_onnx, model)
-    # Weights in a file of their own are mapped by the runtime, not copied: 5 MiB less for the
-    # text tower (benchmarks/results/main_job.json).
+    return Rung(
+        runtime="onnx",
+        precision=precision,
+        files=_records(out, save_mapped(onnx.load(model), out)),
+        inputs=job.inputs,
+        outputs=(job.output,),
+        expected=job.golden.embeddings,
+        total_nodes=node_count(job.cpu_onnx),
+    )
+
+
+def save_mapped(model: onnx.ModelProto, out: Path) -> Path:
+    """Write `model` with its weights in a file beside `out`, and return that: the runtime maps it
+    and copies nothing, 5 MiB less for the text tower (benchmarks/results/main_job.json)."""
     weights = out.with_name(f"{out.name}.data")
     onnx.save(
-        onnx.load(model),
+        model,
         out,
         save_as_external_data=True,
         location=weights.name,
         size_threshold=_MAPPED_FROM_BYTES,
     )
     weights.chmod(0o644)  # onnx leaves it readable to its owner only
-    return Rung(
-        runtime="onnx",
-        precision=precision,
-        files=_records(out, weights),
-        inputs=job.inputs,
-        outputs=(job.output,),
-        expected=job.golden.embeddings,
-        total_nodes=node_count(job.cpu_onnx),
-    )
+    return weights
 
 
 def _qnn(

@@ -58,15 +58,30 @@ def _nearest_by_numpy(codes: U8, code: U8, count: int) -> Rows:
 
 
 def _row_sums(counts: U8) -> npt.NDArray[np.integer[Any]]:
-    """Sum counts [N, W], each at most 64, along rows."""
-    if counts.shape[1] != 4:
+    """Sum counts [N, W], each at most 64, along rows; W is at most 1023.
+
+    numpy is slow at sums of a few numbers: where bytes come by eights or fours they are one number,
+    whose halves are added.
+    """
+    width = counts.shape[1]
+    if width % 4:
         summed: npt.NDArray[np.integer[Any]] = counts.sum(axis=1, dtype=np.uint16)
         return summed
-    # 256 bits. numpy is slow at sums of four; four bytes are one number, whose halves are added.
-    quads = counts.view("<u4")[:, 0]
-    pairs = (quads & 0x00FF00FF) + (quads >> 8 & 0x00FF00FF)
-    sums: npt.NDArray[np.integer[Any]] = (pairs + (pairs >> 16)) & 0xFFFF
-    return sums
+    if width % 8:
+        total = _lane_sums(counts.view("<u4"), np.uint32(0x00FF00FF))
+        return (total + (total >> 16)) & 0xFFFF
+    total = _lane_sums(counts.view("<u8"), np.uint64(0x00FF00FF00FF00FF))
+    # The product's highest 16 bits are the sum of all four lanes.
+    return (total * np.uint64(0x0001000100010001)) >> 48
+
+
+def _lane_sums(words: npt.NDArray[Any], low: np.unsignedinteger[Any]) -> npt.NDArray[Any]:
+    """Sum the bytes of words [N, M] along rows, in lanes of 16 bits; `low` is a lane's low byte."""
+    lanes = [(word & low) + (word >> 8 & low) for word in words.T]
+    total = lanes[0]
+    for lane in lanes[1:]:
+        total += lane
+    return total
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,9 @@
 """The token table: a row of numbers for each token, which the text tower reads in place of ids.
 
 A query of ten words reads ten of 30,000 to 256,000 rows. In the tower's graph the whole table
-would be loaded, and NPU compilers refuse the look-up or pay for it; here the file is mapped, and
-a process holds the few pages that its queries touch.
+would be loaded, and NPU compilers refuse the look-up or pay for it. Rows are read, not mapped:
+where one page of a mapped file is touched the kernel maps its neighbours too, and all queries of a
+day would in the end count the whole file as this process's memory.
 
 The file: V scales, float32 little-endian, then V rows of W int16; a row is scale * int16. Rows of
 8 bits cost the default student's 8-bit CPU tower half a point of mR (56.1 where float rows give
@@ -11,6 +12,8 @@ The file: V scales, float32 little-endian, then V rows of W int16; a row is scal
 
 from __future__ import annotations
 
+import os
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,38 +25,55 @@ _LARGEST = 32767
 
 
 class TokenTable:
-    """`tokens` rows of `width` numbers, mapped from a file. BundleError if it has another size, or
-    is asked for a row that it lacks."""
+    """`tokens` rows of `width` numbers in a file. BundleError if it has another size, or is asked
+    for a row that it lacks."""
 
     def __init__(self, path: Path, tokens: int, width: int) -> None:
         needed = tokens * (4 + 2 * width)
+        self._path, self._width = path, width
         try:
-            self._file = np.memmap(path, np.uint8, mode="r", shape=(path.stat().st_size,))
+            self._descriptor = os.open(path, os.O_RDONLY)
+            size = os.fstat(self._descriptor).st_size
+            if size == needed:
+                self._scales = np.memmap(path, "<f4", mode="r", shape=(tokens,))
         except (OSError, ValueError) as error:
             raise BundleError(
                 f"The token table {path} cannot be read: {error}.", "Export the bundle again."
             ) from error
-        if len(self._file) != needed:
+        if size != needed:
             raise BundleError(
-                f"The token table {path} has {len(self._file)} bytes, not the {needed} of {tokens} "
-                f"rows of {width}.",
+                f"The token table {path} has {size} bytes, not the {needed} of {tokens} rows of "
+                f"{width}.",
                 "Export the bundle again.",
             )
-        self._scales = self._file[: 4 * tokens].view("<f4")
-        self._rows = self._file[4 * tokens :].view("<i2").reshape(tokens, width)
+
+    def __del__(self) -> None:
+        # Absent when os.open raised.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
     def __call__(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """Token ids [..., L] -> their rows [..., L, W] float32."""
+        different, places = np.unique(ids, return_inverse=True)  # padding is one token
         try:
-            rows: NDArray[np.float32] = self._rows[ids].astype(np.float32)
+            scales = self._scales[different]
         except IndexError as error:
             raise BundleError(
-                f"The token table has {len(self._rows)} rows, and the tokenizer asks for others: "
+                f"The token table has {len(self._scales)} rows, and the tokenizer asks for others: "
                 f"{error}.",
                 "Export the bundle again.",
             ) from error
-        rows *= self._scales[ids][..., None]
-        return rows
+        length = 2 * self._width
+        offsets = (4 * len(self._scales) + length * different.astype(np.int64)).tolist()
+        data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
+        if len(data) != length * len(different):
+            raise BundleError(
+                f"The token table {self._path} ends before a row that it had.",
+                "Export the bundle again.",
+            )
+        rows = np.frombuffer(data, "<i2").reshape(-1, self._width) * scales[:, None]
+        found: NDArray[np.float32] = rows[places.reshape(ids.shape)]
+        return found
 
 
 def write_token_table(path: Path, table: NDArray[np.float32]) -> None:

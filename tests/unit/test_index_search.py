@@ -90,7 +90,7 @@ def test_widths_that_are_not_whole_words_are_scanned_too(
 
 def test_faiss_and_numpy_find_the_same_codes(build: Build) -> None:
     random = np.random.default_rng(0)
-    for width in (1, 5, 12, 32, 64):
+    for width in (1, 5, 12, 32, 64, 96, 128, 512):
         codes = random.integers(0, 256, (5000, width), dtype=np.uint8)
         codes[17], codes[18] = ~codes[0], codes[0]
         distances = np.bitwise_count(codes ^ codes[0]).sum(axis=1, dtype=np.int64)

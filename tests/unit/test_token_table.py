@@ -30,3 +30,39 @@ def test_a_table_of_another_size_is_refused(tmp_path: Path, tokens: int, width: 
     write_token_table(tmp_path / "table", np.ones((50, 12), np.float32))
     with pytest.raises(BundleError, match=r"bytes, not the .*(?s:.)*[Ee]xport the bundle again"):
         TokenTable(tmp_path / "table", tokens, width)
+
+
+def test_rows_that_are_read_are_no_part_of_the_process(tmp_path: Path) -> None:
+    tokens, width = 20_000, 256
+    write_token_table(tmp_path / "table", np.ones((tokens, width), np.float32))
+    table = TokenTable(tmp_path / "table", tokens, width)
+    table(np.arange(0, tokens, 8, dtype=np.int32).reshape(-1, 50))
+    # Of the rows' 10 MB, a page in four was asked for, and the kernel maps pages by sixteen.
+    assert _resident(tmp_path / "table") <= 4 * tokens + 65536
+
+
+def test_a_table_that_was_cut_while_it_is_open_is_an_error(tmp_path: Path) -> None:
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32))
+    table = TokenTable(tmp_path / "table", 50, 12)
+    with (tmp_path / "table").open("r+b") as file:
+        file.truncate(4 * 50 + 2 * 12 * 20)
+    assert table(np.array([19])).shape == (1, 12)
+    with pytest.raises(BundleError, match="ends before a row"):
+        table(np.array([19, 20]))
+
+
+def test_a_token_that_the_table_lacks_is_an_error(tmp_path: Path) -> None:
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32))
+    with pytest.raises(BundleError, match="has 50 rows, and the tokenizer asks for others"):
+        TokenTable(tmp_path / "table", 50, 12)(np.array([[1, 50]]))
+
+
+def _resident(file: Path) -> int:
+    """Bytes of `file` that this process has mapped and touched."""
+    found, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.split()[0].count("-") == 1 and not line.split()[0].endswith(":"):
+            counts = line.endswith(str(file))
+        elif counts and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found

@@ -153,5 +153,13 @@ public final class SearchEngine implements AutoCloseable {
             text.tower().close();
             text = null;
         }
+        if (tokenizer != null) {
+            try {
+                tokenizer.close();
+            } catch (IOException ignored) {
+                // Nothing was written to it.
+            }
+            tokenizer = null;
+        }
     }
 }

@@ -1,5 +1,6 @@
 package mcad.engine;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -9,7 +10,7 @@ import mcad.engine.text.Encoder;
 import mcad.engine.text.TokenTable;
 
 /** Text to the rows that a text tower takes. The reference is mcad_mobile/tokenize.py. */
-public final class Tokenizer {
+public final class Tokenizer implements Closeable {
     /**
      * One text: ids [length], mask [length], 1 where the tower looks and 0 where it does not, and pooling [length], the
      * weights of the states that become the embedding.
@@ -34,7 +35,7 @@ public final class Tokenizer {
     }
 
     /** What a text tower takes, by name: the tokens' rows, mask and pooling. */
-    public Map<String, Object> inputs(Tokens tokens) {
+    public Map<String, Object> inputs(Tokens tokens) throws IOException {
         Map<String, Object> inputs = new HashMap<>();
         inputs.put("token_rows", table.rows(tokens.ids()));
         inputs.put("attention_mask", tokens.mask());
@@ -91,6 +92,11 @@ public final class Tokenizer {
                 }
         }
         return pooling;
+    }
+
+    @Override
+    public void close() throws IOException {
+        table.close();
     }
 
     private static void refuseEmpty(String text) throws McadException {

@@ -1,5 +1,6 @@
 package mcad.engine.text;
 
+import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -9,39 +10,62 @@ import java.nio.file.StandardOpenOption;
 import mcad.engine.McadException;
 
 /**
- * A row of numbers for each token, mapped: V scales, float32 little-endian, then V rows of W int16. The text tower reads
- * rows in place of ids; see mcad_mobile/text/rows.py.
+ * A row of numbers for each token, read from a file: V scales, float32 little-endian, then V rows of W int16. The text
+ * tower takes rows in place of ids. Why they are read and not mapped: see mcad_mobile/text/rows.py.
  */
-public final class TokenTable {
-    private final ByteBuffer file;
+public final class TokenTable implements Closeable {
+    private final Path path;
+    private final FileChannel channel;
     private final int tokens;
     private final int width;
 
     /** McadException if the file has another size than {@code tokens} rows of {@code width}. */
     public TokenTable(Path path, int tokens, int width) throws IOException {
+        this.path = path;
         this.tokens = tokens;
         this.width = width;
-        try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-            long needed = (long) tokens * (4 + 2 * width);
-            if (channel.size() != needed) {
-                throw new McadException("The token table " + path + " has " + channel.size() + " bytes, not the "
-                    + needed + " of " + tokens + " rows of " + width + ".", "Export the bundle again.");
-            }
-            file = channel.map(FileChannel.MapMode.READ_ONLY, 0, needed);
-            file.order(ByteOrder.LITTLE_ENDIAN);
+        channel = FileChannel.open(path, StandardOpenOption.READ);
+        long needed = (long) tokens * (4 + 2 * width);
+        long size = channel.size();
+        if (size != needed) {
+            channel.close();
+            throw new McadException("The token table " + path + " has " + size + " bytes, not the " + needed + " of "
+                + tokens + " rows of " + width + ".", "Export the bundle again.");
         }
     }
 
-    /** The rows of {@code ids}, one after another: [ids.length * width]. */
-    public float[] rows(int[] ids) {
+    /** The rows of {@code ids}, one after another: [ids.length * width]. McadException if the file ends before one. */
+    public float[] rows(int[] ids) throws IOException {
         float[] rows = new float[ids.length * width];
+        ByteBuffer scale = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer row = ByteBuffer.allocate(2 * width).order(ByteOrder.LITTLE_ENDIAN);
         for (int i = 0; i < ids.length; i++) {
-            float scale = file.getFloat(4 * ids[i]);
-            int row = 4 * tokens + 2 * ids[i] * width;
+            if (i > 0 && ids[i] == ids[i - 1]) { // padding
+                System.arraycopy(rows, (i - 1) * width, rows, i * width, width);
+                continue;
+            }
+            read(scale, 4L * ids[i]);
+            read(row, 4L * tokens + 2L * ids[i] * width);
+            float step = scale.getFloat(0);
             for (int j = 0; j < width; j++) {
-                rows[i * width + j] = file.getShort(row + 2 * j) * scale;
+                rows[i * width + j] = row.getShort(2 * j) * step;
             }
         }
         return rows;
+    }
+
+    private void read(ByteBuffer into, long offset) throws IOException {
+        into.clear();
+        while (into.hasRemaining()) {
+            if (channel.read(into, offset + into.position()) < 0) {
+                throw new McadException("The token table " + path + " ends before a row that it had.",
+                    "Export the bundle again.");
+            }
+        }
+    }
+
+    @Override
+    public void close() throws IOException {
+        channel.close();
     }
 }

@@ -1,0 +1,22 @@
+"""A tower that peers.py and students.py measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tower to run: `file` by `runtime` ("torch", "onnx", "litert", "openvino"), on the arrays of
+    `inputs` (a .npz, batch first). `specs` are a .tflite's inputs and output. `expected` are the
+    float embeddings, where there are any to compare with."""
+
+    model: str
+    tower: str
+    runtime: str
+    precision: str
+    file: str
+    inputs: str
+    specs: list[dict[str, Any]] | None = None
+    expected: str | None = None
