@@ -5,7 +5,9 @@
 
 Writes benchmarks/results/export_matrix/STUDENT.json; a student is one process, whose peak memory is
 told. Weights are random (random_students.py): recall is not measured. Nothing here ran on a phone:
-Snapdragon rungs are compiled for their chip and compared on the HTP simulator.
+Snapdragon rungs are compiled for their chip and compared on the HTP simulator, on fewer inputs than
+`export` does, since one takes up to a minute there. Wall time depends on what else runs: processor
+time and the load are told beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import re
 import resource
 import subprocess
@@ -29,23 +32,25 @@ from mcad_mobile.bundle import TOWERS, Bundle
 RESULTS = Path(__file__).parent / "results" / "export_matrix"
 SNAPDRAGONS = ("SM8550", "SM8650", "SM8750", "SM8850")
 TARGETS = (*SNAPDRAGONS, "dimensity", "cpu")
+_SIMULATED = 4
 _LONGEST_S = 4 * 3600
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("students", nargs="*")
+    parser.add_argument("--simulated", type=int, default=_SIMULATED, help="inputs of a rung")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(arguments.one)))
+        print(json.dumps(measure(arguments.one, arguments.simulated)))
         return
     from random_students import STUDENTS
 
     for name in arguments.students or STUDENTS:
         print(name, file=sys.stderr, flush=True)
         done = subprocess.run(
-            [sys.executable, __file__, "--one", name],
+            [sys.executable, __file__, "--one", name, "--simulated", str(arguments.simulated)],
             stdout=subprocess.PIPE,
             timeout=_LONGEST_S,
             check=True,
@@ -57,7 +62,7 @@ def main() -> None:
     print(table())
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, simulated: int) -> dict[str, Any]:
     """One student for all targets, in one command."""
     from random_students import STUDENTS
 
@@ -69,29 +74,40 @@ def measure(name: str) -> dict[str, Any]:
         folder = Path(scratch) / "student"
         folder.mkdir()
         spec = STUDENTS[name](folder)
-        before = peak_rss_mib()
-        started = time.perf_counter()
+        before, load_before = peak_rss_mib(), os.getloadavg()[0]
+        steps = [("load", *_clocks())]
+
+        def noted(step: str, done: int, total: int) -> None:
+            steps.append((step, *_clocks()))
+            seconds = steps[-1][1] - steps[0][1]
+            print(f"{seconds:7.0f} s  {done}/{total} {step}", file=sys.stderr, flush=True)
+
         student = load_student(spec)
         orders = [Order(find_target(target), Path(scratch) / target) for target in TARGETS]
-        steps: list[tuple[str, float]] = []
+        noted("samples, float embeddings, bias correction", 0, 0)
         exported = export(
-            student,
-            orders,
-            allow_low_parity=True,
-            progress=lambda step, done, total: steps.append((step, time.perf_counter())),
+            student, orders, allow_low_parity=True, simulated=simulated, progress=noted
         )
-        seconds = [
-            {"step": step, "seconds": round(after - at, 1)}
-            for (step, at), (_, after) in itertools.pairwise(steps)
-        ]
+        peak = peak_rss_mib()
         return {
             "student": name,
             "date": time.strftime("%Y-%m-%d"),
             "device": device_facts(),
+            "load_average": [round(load, 1) for load in (load_before, os.getloadavg()[0])],
             "versions": exported[0].bundle.tools,
-            "seconds": round(time.perf_counter() - started, 1),
-            "steps": seconds,
-            "peak_rss_mib": round(peak_rss_mib()),
+            "seconds": round(steps[-1][1] - steps[0][1], 1),
+            "processor_seconds": round(steps[-1][2] - steps[0][2], 1),
+            "steps": [
+                {
+                    "step": step,
+                    "seconds": round(wall - wall_before, 1),
+                    "processor_seconds": round(processor - processor_before, 1),
+                }
+                for (step, wall_before, processor_before), (_, wall, processor) in (
+                    itertools.pairwise(steps)
+                )
+            ],
+            "peak_rss_mib": round(peak),
             "peak_rss_before_mib": round(before),
             "warnings": sorted({text for one in exported for text in one.warnings}),
             "token_table_bytes": exported[0].bundle.token_table.file.bytes,
@@ -103,25 +119,19 @@ def measure(name: str) -> dict[str, Any]:
 
 def described(bundle: Bundle) -> dict[str, Any]:
     """The first rung of each tower."""
-    towers = {}
-    for name in TOWERS:
-        rung = bundle.tower(name).rungs[0]
-        assert rung.parity is not None
-        towers[name] = {
-            "runtime": rung.runtime,
-            "precision": rung.precision,
-            "npu_nodes": rung.npu_nodes,
-            "total_nodes": rung.total_nodes,
-            "bytes": rung.bytes,
-            "cosine_mean": round(rung.parity.cosine_mean, 4),
-            "cosine_min": round(rung.parity.cosine_min, 4),
-            "notes": list(rung.notes),
-        }
-    return {"chip": bundle.target.chip, "towers": towers}
+    return {
+        "chip": bundle.target.chip,
+        "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
+    }
 
 
 def peak_rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds on the wall, and of the processor by all threads of this process."""
+    return time.perf_counter(), time.process_time()
 
 
 def table() -> str:
