@@ -26,12 +26,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.bundle import TOWERS, Bundle, TowerName
 
 RESULTS = Path(__file__).parent / "results" / "export_matrix"
 SNAPDRAGONS = ("SM8550", "SM8650", "SM8750", "SM8850")
 TARGETS = (*SNAPDRAGONS, "dimensity", "cpu")
+WARN_BELOW = 0.99
 _SIMULATED = 4
 _LONGEST_S = 4 * 3600
 
@@ -59,7 +62,7 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}.json"
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(table())
+    print(table(stored()))
 
 
 def measure(name: str, simulated: int) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
         folder = Path(scratch) / "student"
         folder.mkdir()
         spec = STUDENTS[name](folder)
-        before, load_before = peak_rss_mib(), os.getloadavg()[0]
+        before, device = peak_rss_mib(), device_facts()
         steps = [("load", *_clocks())]
 
         def noted(step: str, done: int, total: int) -> None:
@@ -88,13 +91,13 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
         exported = export(
             student, orders, allow_low_parity=True, simulated=simulated, progress=noted
         )
-        peak = peak_rss_mib()
+        bundles = {target: one.bundle for target, one in zip(TARGETS, exported, strict=True)}
         return {
             "student": name,
             "date": time.strftime("%Y-%m-%d"),
-            "device": device_facts(),
-            "load_average": [round(load, 1) for load in (load_before, os.getloadavg()[0])],
-            "versions": exported[0].bundle.tools,
+            "device": device,
+            "load_average_1m_after": round(os.getloadavg()[0], 2),
+            "versions": bundles["cpu"].tools,
             "seconds": round(steps[-1][1] - steps[0][1], 1),
             "processor_seconds": round(steps[-1][2] - steps[0][2], 1),
             "steps": [
@@ -107,13 +110,15 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
                     itertools.pairwise(steps)
                 )
             ],
-            "peak_rss_mib": round(peak),
+            "peak_rss_mib": round(peak_rss_mib()),
             "peak_rss_before_mib": round(before),
             "warnings": sorted({text for one in exported for text in one.warnings}),
-            "token_table_bytes": exported[0].bundle.token_table.file.bytes,
-            "targets": {
-                target: described(one.bundle) for target, one in zip(TARGETS, exported, strict=True)
+            "token_table_bytes": bundles["cpu"].token_table.file.bytes,
+            "chips_differ_by": {
+                tower: chips_differ_by([bundles[chip] for chip in SNAPDRAGONS], tower)
+                for tower in TOWERS
             },
+            "targets": {target: described(bundle) for target, bundle in bundles.items()},
         }
 
 
@@ -125,6 +130,14 @@ def described(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def chips_differ_by(bundles: list[Bundle], tower: TowerName) -> float:
+    """The largest difference between two chips' numbers in embeddings of the golden inputs."""
+    found = np.stack(
+        [np.load(bundle.path(bundle.tower(tower).rungs[0].expected)) for bundle in bundles]
+    )
+    return float(np.ptp(found, axis=0).max())
+
+
 def peak_rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -134,56 +147,117 @@ def _clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def table() -> str:
+def stored() -> list[dict[str, Any]]:
+    """Results, the quickest export first."""
+    found = [json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")]
+    return sorted(found, key=lambda one: float(one["processor_seconds"]))
+
+
+def told(results: list[dict[str, Any]]) -> list[str]:
+    """The table, and what it stands on, in Markdown."""
+    first = {
+        rung["inputs"]
+        for found in results
+        for rung in found["targets"][SNAPDRAGONS[0]]["towers"].values()
+    }
+    loads = [
+        load
+        for found in results
+        for load in (found["device"]["load_average_1m"], found["load_average_1m_after"])
+    ]
+    differ = max(max(found["chips_differ_by"].values()) for found in results)
+    machines = sorted(
+        {f"{one['device']['cores']} cores of {one['device']['cpu']}" for one in results}
+    )
+    left = _left_out(results)
+    return [
+        "",
+        "Weights are random (seeded, `benchmarks/random_students.py`): placement, cosine, bytes,",
+        "time and memory are real with them, recall is not measured. Nothing here ran on a phone.",
+        "Each student is one command for six targets.",
+        "",
+        f"- Snapdragon: w8a16 for {', '.join(SNAPDRAGONS)}, compiled for each and run on the",
+        f"  HTP simulator, the first chip on {_counts(first)} inputs, the others on 2, where they",
+        f"  gave the first one's numbers but for {differ:.0e}.",
+        "- Dimensity: LiteRT, images w8a8, texts w8a16; operators that MediaTek's compiler takes,",
+        "  by its list. CPU: ONNX Runtime, int8. Both on 16 inputs.",
+        "- Cosine to the float student: mean / worst. MB: without the token table.",
+        f"- s: on the wall / of the processor; {' and '.join(machines)}, beside",
+        f"  other work (load {min(loads):.1f} to {max(loads):.1f}). The first rung of a kind makes",
+        "  what others share.",
+        "",
+        table(results),
+        "",
+        *(left or ["Every node of every tower is on the NPU, and no mean cosine is under 0.99."]),
+        "",
+        "Re-run: `benchmarks/export_matrix.py`.",
+    ]
+
+
+def _left_out(results: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each rung that is not whole on its NPU, or far from the float tower."""
+    lines = []
+    for found in results:
+        for target, said in found["targets"].items():
+            for tower, rung in said["towers"].items():
+                name = f"- {found['student']}, {tower}, {target}: "
+                if target != "cpu" and rung["npu_nodes"] < rung["total_nodes"]:
+                    lines.append(name + " ".join(rung["notes"]))
+                if rung["cosine_mean"] < WARN_BELOW:
+                    lines.append(f"{name}cosine {rung['cosine_mean']:.4f}.")
+    return lines and ["What is off the NPU, or under 0.99:", "", *lines]
+
+
+def _counts(counts: set[int]) -> str:
+    return " or ".join(map(str, sorted(counts)))
+
+
+def table(results: list[dict[str, Any]]) -> str:
     """A row a student and tower: Snapdragons share a cell where they say the same."""
     lines = [
-        "| student | tower | Snapdragon: nodes on the NPU | cosine | MB | s a chip "
+        "| student | tower | Snapdragon: nodes on the NPU | cosine | MB | s, all four "
         "| Dimensity: operators | cosine | MB | s | CPU: cosine | MB | s | peak GiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for path in sorted(RESULTS.glob("*.json")):
-        found = json.loads(path.read_text("utf-8"))
-        for name in TOWERS:
-            lines.append(_row(found, name))
+    lines += [_row(found, tower) for found in results for tower in TOWERS]
     return "\n".join(lines)
 
 
 def _row(found: dict[str, Any], tower: str) -> str:
     rungs = {target: said["towers"][tower] for target, said in found["targets"].items()}
     snapdragons = [rungs[target] for target in SNAPDRAGONS]
-    chips = [found["targets"][target]["chip"] for target in SNAPDRAGONS]
-    dimensity, cpu = rungs["dimensity"], rungs["cpu"]
-    cells = [
-        found["student"],
-        tower,
-        _same(f"{rung['npu_nodes']}/{rung['total_nodes']}" for rung in snapdragons),
-        _same(f"{rung['cosine_mean']:.4f}" for rung in snapdragons),
-        _same(f"{rung['bytes'] / 1e6:.1f}" for rung in snapdragons),
-        _same(f"{_seconds(found, tower, 'qnn', chip):.0f}" for chip in chips),
-        f"{dimensity['npu_nodes'] or '-'}/{dimensity['total_nodes']}",
-        f"{dimensity['cosine_mean']:.4f}",
-        f"{dimensity['bytes'] / 1e6:.1f}",
-        f"{_seconds(found, tower, 'litert'):.0f}",
-        f"{cpu['cosine_mean']:.4f}",
-        f"{cpu['bytes'] / 1e6:.1f}",
-        f"{_seconds(found, tower, 'onnx'):.0f}",
-        f"{found['peak_rss_mib'] / 1024:.1f}",
-    ]
+    first = tower == TOWERS[0]
+    cells = [found["student"] if first else "", tower]
+    for runtime, ladder in (
+        ("qnn", snapdragons),
+        ("litert", [rungs["dimensity"]]),
+        ("onnx", [rungs["cpu"]]),
+    ):
+        if runtime != "onnx":
+            cells.append(_same(f"{rung['npu_nodes']}/{rung['total_nodes']}" for rung in ladder))
+        cells += [
+            _same(f"{rung['cosine_mean']:.4f} / {rung['cosine_min']:.4f}" for rung in ladder),
+            _same(f"{rung['bytes'] / 1e6:.1f}" for rung in ladder),
+            _seconds(found, tower, runtime),
+        ]
+    cells.append(f"{found['peak_rss_mib'] / 1024:.1f}" if first else "")
     return f"| {' | '.join(cells)} |"
 
 
 def _same(values: Iterable[str]) -> str:
-    return " / ".join(dict.fromkeys(values))
+    return ", ".join(dict.fromkeys(values))
 
 
-def _seconds(found: dict[str, Any], tower: str, runtime: str, chip: str = "") -> float:
-    """What a rung took to make and to compare; the first of a kind makes what others share."""
-    return sum(
-        float(step["seconds"])
+def _seconds(found: dict[str, Any], tower: str, runtime: str) -> str:
+    """What rungs took to make and to compare, on the wall and of the processor; the first of a
+    kind makes what others share."""
+    steps = [
+        step
         for step in found["steps"]
-        if step["step"].startswith(f"{tower} tower")
-        and runtime in step["step"]
-        and step["step"].count(chip)
+        if step["step"].startswith(f"{tower} tower") and f" {runtime} " in step["step"]
+    ]
+    return " / ".join(
+        f"{sum(step[clock] for step in steps):.0f}" for clock in ("seconds", "processor_seconds")
     )
 
 
