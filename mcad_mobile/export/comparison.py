@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mcad_mobile.bundle import Bundle, FileRecord, Rung, TowerName
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.rungs import COMPILED_FROM, TowerJob, evaluate_as_written
+from mcad_mobile.export.rungs import COMPILED_FROM, evaluate_as_written
+from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.runtimes import Inputs, LoadedTower, load_rung, normalize
 
 GOLDEN_INPUTS = 2

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from torch import nn
 
-from mcad_mobile.bundle import FileRecord, Golden, Rung, TensorSpec, TowerName
-from mcad_mobile.export.onnx import export_onnx, is_convolutional, node_count
+from mcad_mobile.bundle import FileRecord, Rung
+from mcad_mobile.export.onnx import node_count
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.validate import WARN_BELOW
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import RungPlan, Target
@@ -32,62 +31,11 @@ _NOT_RUN = (
     "What is compiled for a Dimensity runs on that chip alone, and was not run here: its cosines "
     "are those of the .tflite that it was compiled from."
 )
+_TOO_COARSE = (
+    "The image tower has 16-bit activations on Dimensity: 8-bit ones take its cosine to the float "
+    f"student under {WARN_BELOW}."
+)
 _MAPPED_FROM_BYTES = 1024
-
-
-@dataclass(frozen=True)
-class TowerJob:
-    """A tower to export: `module` with its float inputs and output, for a batch of one, real
-    `samples` of its inputs to calibrate on, and its self-test. What several rungs start from is
-    made once, in the existing folder `work`, which is this job's own. `any_length`: its texts may
-    be cut after their last token."""
-
-    module: nn.Module
-    name: TowerName
-    inputs: tuple[TensorSpec, ...]
-    output: TensorSpec
-    samples: Inputs
-    golden: Golden
-    work: Path
-    any_length: bool = False
-
-    @cached_property
-    def float_onnx(self) -> Path:
-        """The tower as float ONNX."""
-        path = self.work / "float.onnx"
-        export_onnx(self.module, path, self.inputs, self.output)
-        return path
-
-    @cached_property
-    def cpu_onnx(self) -> Path:
-        """The same for CPUs, which can leave a text's padding out: a query of ten words takes
-        half the time (benchmarks/results/peers.json). Accelerators want fixed shapes."""
-        if not self.any_length:
-            return self.float_onnx
-        path = self.work / "any_length.onnx"
-        export_onnx(self.module, path, self.inputs, self.output, any_length=True)
-        return path
-
-    @cached_property
-    def w8a16_onnx(self) -> Path:
-        """The tower quantized for Hexagon NPUs, which all of them compile."""
-        from mcad_mobile.quantize.qdq import quantize_w8a16
-
-        path = self.work / "w8a16.onnx"
-        quantize_w8a16(self.float_onnx, path, self.samples)
-        return path
-
-    def integer_litert(self, precision: str) -> Path:
-        """The tower as an integer .tflite, made once for all rungs that start from it."""
-        from mcad_mobile.export.litert import channels_last, convert_litert
-        from mcad_mobile.quantize.litert import quantize_litert
-
-        source, path = self.work / "float.tflite", self.work / f"{precision}.tflite"
-        if not path.exists():
-            specs = channels_last(self.inputs)
-            convert_litert(self.module, source, specs)
-            quantize_litert(source, path, self.samples, specs, precision)
-        return path
 
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
@@ -116,6 +64,8 @@ def build_rung(
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
     unless given. What is expected of it is what is expected of the float student, until it was
     run. ExportError if it cannot be made."""
+    if COMPILED_FROM.get(runtime, runtime) == "litert":
+        precision = job.litert_precision(precision)
     stem = f"{job.name}_{runtime}_{precision}"
     if runtime == "neuropilot":
         return _neuropilot(job, directory / f"{stem}.tflite", precision, target)
@@ -142,15 +92,7 @@ def evaluate_as_written(
 
 
 def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
-    from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
-
-    model = job.work / out.name
-    if precision == "fp32":
-        model = job.cpu_onnx
-    elif is_convolutional(job.cpu_onnx):
-        quantize_static_int8(job.cpu_onnx, model, job.samples)
-    else:
-        quantize_dynamic_int8(job.cpu_onnx, model)
+    model = job.cpu_onnx if precision == "fp32" else job.int8_onnx
     # Weights in a file of their own are mapped by the runtime, not copied: 5 MiB less for the
     # text tower (benchmarks/results/main_job.json).
     weights = out.with_name(f"{out.name}.data")
@@ -208,6 +150,8 @@ def _litert(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
     refused = refusals(found)
     why_not = why_not_compiled(target)
     notes = [] if why_not is None else [f"{_BY_THE_LIST} {why_not} {_OTHERWISE}"]
+    if precision == "w8a16" and job.name == "image":
+        notes.append(_TOO_COARSE)
     if refused:
         notes.append(
             f"MediaTek's compiler does not take {refused.total()} of {len(found)} operators of the "

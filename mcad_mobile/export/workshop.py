@@ -35,7 +35,8 @@ from mcad_mobile.bundle import (
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
-from mcad_mobile.export.rungs import COMPILED_FROM, TowerJob, build_rung, plans_here
+from mcad_mobile.export.rungs import COMPILED_FROM, build_rung, plans_here
+from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
@@ -43,6 +44,7 @@ from mcad_mobile.targets import RungPlan, Target
 from mcad_mobile.text.rows import TokenTable, write_token_table
 from mcad_mobile.versions import tool_versions
 
+_CHOSEN_ON = 8  # of the samples, where a tower can be quantized in several ways
 TABLE = "token_table.bin"
 TOKENIZER = "tokenizer.bin"
 _TOOLS = (
@@ -185,6 +187,8 @@ class Workshop:
         want other biases than float ones."""
         inputs, output = tower_specs(self._student, name)
         any_length = name == "text" and not self._student.text_spec.attends_to_padding
+        first = {key: value[:_CHOSEN_ON] for key, value in samples.inputs(name).items()}
+        embeddings = validate.float_embeddings(self._student.tower(name), first)
 
         def job(module: nn.Module, folder: str) -> TowerJob:
             work = self._folder / folder
@@ -195,6 +199,7 @@ class Workshop:
                 inputs,
                 output,
                 samples.inputs(name),
+                embeddings,
                 self._golden[name],
                 work,
                 any_length,
