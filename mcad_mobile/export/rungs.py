@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import FileRecord, Rung
 from mcad_mobile.export.onnx import node_count
 from mcad_mobile.export.tower_job import TowerJob
-from mcad_mobile.export.validate import WARN_BELOW
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import RungPlan, Target
@@ -30,10 +30,6 @@ _OTHERWISE = "On the phone, LiteRT can compile it as the app starts, or runs it 
 _NOT_RUN = (
     "What is compiled for a Dimensity runs on that chip alone, and was not run here: its cosines "
     "are those of the .tflite that it was compiled from."
-)
-_TOO_COARSE = (
-    "The image tower has 16-bit activations on Dimensity: 8-bit ones take its cosine to the float "
-    f"student under {WARN_BELOW}."
 )
 _MAPPED_FROM_BYTES = 1024
 
@@ -64,14 +60,13 @@ def build_rung(
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
     unless given. What is expected of it is what is expected of the float student, until it was
     run. ExportError if it cannot be made."""
-    if COMPILED_FROM.get(runtime, runtime) == "litert":
-        precision = job.litert_precision(precision)
-    stem = f"{job.name}_{runtime}_{precision}"
-    if runtime == "neuropilot":
-        return _neuropilot(job, directory / f"{stem}.tflite", precision, target)
-    if runtime == "litert":
-        return _litert(job, directory / f"{stem}.tflite", precision, target)
-    out = directory / f"{stem}.onnx"
+    if runtime in ("neuropilot", "litert"):
+        precision, notes = job.litert_precision(precision)
+        build = _neuropilot if runtime == "neuropilot" else _litert
+        out = directory / f"{job.name}_{runtime}_{precision}.tflite"
+        rung = build(job, out, precision, target)
+        return replace(rung, notes=(*notes, *rung.notes))
+    out = directory / f"{job.name}_{runtime}_{precision}.onnx"
     if runtime == "qnn":
         return _qnn(job, out, precision, target, compile_context)
     return _onnx(job, out, precision)
@@ -92,7 +87,7 @@ def evaluate_as_written(
 
 
 def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
-    model = job.cpu_onnx if precision == "fp32" else job.int8_onnx
+    model, notes = (job.cpu_onnx, ()) if precision == "fp32" else job.int8_onnx
     # Weights in a file of their own are mapped by the runtime, not copied: 5 MiB less for the
     # text tower (benchmarks/results/main_job.json).
     weights = out.with_name(f"{out.name}.data")
@@ -112,6 +107,7 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
         outputs=(job.output,),
         expected=job.golden.embeddings,
         total_nodes=node_count(job.cpu_onnx),
+        notes=notes,
     )
 
 
@@ -150,8 +146,6 @@ def _litert(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
     refused = refusals(found)
     why_not = why_not_compiled(target)
     notes = [] if why_not is None else [f"{_BY_THE_LIST} {why_not} {_OTHERWISE}"]
-    if precision == "w8a16" and job.name == "image":
-        notes.append(_TOO_COARSE)
     if refused:
         notes.append(
             f"MediaTek's compiler does not take {refused.total()} of {len(found)} operators of the "

@@ -51,10 +51,10 @@ class TowerJob:
         return path
 
     @cached_property
-    def int8_onnx(self) -> Path:
-        """The tower in 8 bits for CPUs. Where 8-bit activations cost a convolutional one too much,
-        depthwise convolutions and sums, through which all that comes later goes, are left in
-        float: they are a small part of its work."""
+    def int8_onnx(self) -> tuple[Path, tuple[str, ...]]:
+        """The tower in 8 bits for CPUs, and notes on it. Where 8-bit activations cost a
+        convolutional one too much, depthwise convolutions and sums, through which all that comes
+        later goes, are left in float: they are a small part of its work."""
         from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
         from mcad_mobile.runtimes.onnx import OnnxTower
         from mcad_mobile.runtimes.saturation import saturates
@@ -62,13 +62,16 @@ class TowerJob:
         path, products = self.work / "int8.onnx", self.work / "int8_products.onnx"
         if not is_convolutional(self.cpu_onnx):
             quantize_dynamic_int8(self.cpu_onnx, path)
-            return path
+            return path, ()
         quantize_static_int8(self.cpu_onnx, path, self.samples)
         cosine = self._cosine(OnnxTower(path, exact=saturates()))
         if cosine >= WARN_BELOW:
-            return path
+            return path, ()
         quantize_static_int8(self.cpu_onnx, products, self.samples, only_products=True)
-        return products if self._cosine(OnnxTower(products, exact=saturates())) > cosine else path
+        if self._cosine(OnnxTower(products, exact=saturates())) <= cosine:
+            return path, ()
+        left = f"Depthwise convolutions and sums of the {self.name} tower are float on CPUs"
+        return products, (f"{left}: with 8 bits everywhere its cosine is {cosine:.3f}.",)
 
     @cached_property
     def w8a16_onnx(self) -> Path:
@@ -92,18 +95,21 @@ class TowerJob:
             quantize_litert(source, path, self.samples, specs, precision)
         return path
 
-    def litert_precision(self, planned: str) -> str:
-        """`planned`, or w8a16 in place of a w8a8 that costs the tower too much."""
-        return planned if planned != "w8a8" or self._w8a8_is_enough else "w8a16"
+    def litert_precision(self, planned: str) -> tuple[str, tuple[str, ...]]:
+        """`planned`, or w8a16 in place of a w8a8 that costs the tower too much, and notes on it."""
+        if planned != "w8a8" or self._w8a8_cosine >= WARN_BELOW:
+            return planned, ()
+        taken = f"The {self.name} tower has 16-bit activations on Dimensity"
+        return "w8a16", (f"{taken}: with 8-bit ones its cosine is {self._w8a8_cosine:.3f}.",)
 
     @cached_property
-    def _w8a8_is_enough(self) -> bool:
+    def _w8a8_cosine(self) -> float:
         from mcad_mobile.export.litert import channels_last, stored_specs
         from mcad_mobile.runtimes.litert import LiteRTTower
 
         path = self.integer_litert("w8a8")
         inputs, output = stored_specs(path, channels_last(self.inputs), self.output)
-        return self._cosine(LiteRTTower(path, inputs, (output,))) >= WARN_BELOW
+        return self._cosine(LiteRTTower(path, inputs, (output,)))
 
     def _cosine(self, tower: LoadedTower) -> float:
         """To the float student, on average over samples that it was calibrated on."""

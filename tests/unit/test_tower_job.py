@@ -68,21 +68,25 @@ def kinds_of_float_convolutions(path) -> set[bool]:
 def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_path):
     job = job_of(Residual(loud), tmp_path)
     quantize_static_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
-    cosine = {
-        path: parity(job.exact, OnnxTower(path, exact=saturates())(job.samples)).cosine_mean
-        for path in (tmp_path / "all.onnx", job.int8_onnx)
-    }
-    whole, chosen = cosine.values()
+    path, notes = job.int8_onnx
+    whole, chosen = (
+        parity(job.exact, OnnxTower(one, exact=saturates())(job.samples)).cosine_mean
+        for one in (tmp_path / "all.onnx", path)
+    )
     if loud == 1:
         assert whole == chosen > 0.99
-        assert not kinds_of_float_convolutions(job.int8_onnx)
+        assert not kinds_of_float_convolutions(path)
+        assert not notes
     else:
         assert chosen > 0.99 > whole
-        assert kinds_of_float_convolutions(job.int8_onnx) == {True}
+        assert kinds_of_float_convolutions(path) == {True}
+        assert f"{whole:.3f}" in notes[0]
 
 
 @pytest.mark.parametrize(("loud", "precision"), [(1.0, "w8a8"), (200.0, "w8a16")])
 def test_activations_have_16_bits_on_dimensity_where_8_cost_too_much(loud, precision, tmp_path):
     job = job_of(Residual(loud), tmp_path)
-    assert job.litert_precision("w8a8") == precision
-    assert job.litert_precision("w8a16") == "w8a16"
+    chosen, notes = job.litert_precision("w8a8")
+    assert chosen == precision
+    assert bool(notes) == (chosen != "w8a8")
+    assert job.litert_precision("w8a16") == ("w8a16", ())
