@@ -2,30 +2,23 @@
 
 Placement, parity, bytes, time and memory are real with them; recall is not. The weights are spread
 further than an initialisation's: each of them tells in the embeddings. SigLIP's vocabularies come
-in no package: a small SentencePiece model is trained on this package's captions, and the token
-table keeps the published size.
+in no package: a small one is trained, and the token table keeps the published size.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import open_clip.tokenizer
-import sentencepiece
 import torch
 import transformers
+from random_weights import sentences_tokenizer, settle, spread
 from safetensors.torch import save_file
-from torch import nn
 
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.preprocess import open_photo
 
 Write = Callable[[Path], str]
 _SEED = 0
@@ -41,12 +34,11 @@ def open_clip_student(name: str) -> Write:
     def write(folder: Path) -> str:
         torch.manual_seed(_SEED)
         model = open_clip.create_model(name, pretrained=None, pretrained_text=False)
-        _spread(model)
-        size = model.visual.image_size
-        _settle(model.visual, size[0] if isinstance(size, tuple) else size)
+        spread(model)
+        settle(model.visual, model.visual.image_size)
         tokenizer = open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name")
         if tokenizer:
-            _sentencepiece(folder).save_pretrained(folder)
+            sentences_tokenizer(folder, _PIECES).save_pretrained(folder)
         file = folder / "weights.safetensors"
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
         return f"open_clip:{name}:{file}"
@@ -83,7 +75,13 @@ def siglip_student(vocabulary: int, patch: int, size: int) -> Write:
             vision_config={"patch_size": patch, "image_size": size},
         )
         processor = transformers.SiglipImageProcessorPil(size={"height": size, "width": size})
-        return _save(folder, transformers.SiglipModel, config, processor, _sentencepiece(folder))
+        return _save(
+            folder,
+            transformers.SiglipModel,
+            config,
+            processor,
+            sentences_tokenizer(folder, _PIECES),
+        )
 
     return write
 
@@ -125,46 +123,7 @@ STUDENTS: dict[str, Write] = {
 def _save(folder: Path, kind: Any, config: Any, processor: Any, tokenizer: Any) -> str:
     torch.manual_seed(_SEED)
     model = kind(config)
-    _spread(model)
+    spread(model)
     for part in (model, processor, tokenizer):
         part.save_pretrained(folder)
     return f"hf:{folder}"
-
-
-@torch.no_grad()
-def _spread(model: nn.Module) -> None:
-    for parameter in model.parameters():
-        size = 0.5 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.1
-        parameter.add_(size * torch.randn_like(parameter))
-
-
-@torch.no_grad()
-def _settle(image: nn.Module, size: int) -> None:
-    """Batch norms with the statistics of photos, as training leaves them."""
-    norms = [module for module in image.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the mean of all batches, of which there is one
-        norm.reset_running_stats()
-    if norms:
-        photos = [np.asarray(open_photo(path).resize((size, size))) for path in packaged_photos()]
-        image.train()(torch.from_numpy(np.stack(photos[:8])).permute(0, 3, 1, 2) / 255.0)
-        image.eval()
-
-
-def _sentencepiece(folder: Path) -> Any:
-    folder.mkdir(parents=True, exist_ok=True)
-    captions = resources.files("mcad_mobile.quantize").joinpath("captions.txt").read_text("utf-8")
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(captions.splitlines()),
-        model_writer=model,
-        vocab_size=_PIECES,
-        hard_vocab_limit=False,
-        pad_id=0,
-        eos_id=1,
-        bos_id=-1,
-        unk_id=2,
-        minloglevel=2,
-    )
-    (folder / "spiece.model").write_bytes(model.getvalue())
-    return transformers.SiglipTokenizer(str(folder / "spiece.model"))

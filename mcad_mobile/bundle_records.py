@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -84,6 +84,22 @@ class Rung(Record, frozen=True):
     def low_parity(self) -> bool:
         """Whether quantization cost it so much that it was kept at the user's word alone."""
         return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
+
+    def facts(self) -> dict[str, Any]:
+        """What `export --json` and the benchmarks tell of a rung that was compared with the float
+        student, on `inputs` real inputs."""
+        assert self.parity is not None
+        return {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "bytes": self.bytes,
+            "npu_nodes": self.npu_nodes,
+            "total_nodes": self.total_nodes,
+            "cosine_mean": self.parity.cosine_mean,
+            "cosine_min": self.parity.cosine_min,
+            "inputs": self.parity.inputs,
+            "notes": list(self.notes),
+        }
 
 
 class Golden(Record, frozen=True):

@@ -1,6 +1,6 @@
 """Write the pages that are made from something else: docs/cli.md from `--help`, docs/benchmarks.md
-from benchmarks/results/*.json, docs/chips.md from the table of targets; and stored figures into the
-sentences of other pages (scripts/sentences)."""
+from benchmarks/results/*.json and the tables in docs/targets.md from the same, docs/chips.md from the
+table of targets; and stored figures into the sentences of other pages (scripts/sentences)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mcad_mobile.targets import all_targets
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 
 def cli_page() -> str:
@@ -34,7 +35,6 @@ def cli_page() -> str:
 
 
 def benchmarks_page() -> str:
-    sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
     import distill_ablation
     import main_job
     import no_match
@@ -357,10 +357,31 @@ def chips_page() -> str:
     return "\n".join(parts)
 
 
+def targets_page() -> str:
+    """The page as it is, with its made sections made again."""
+    page = (ROOT / "docs" / "targets.md").read_text("utf-8")
+    return _with_section(page, "export_matrix", _export_matrix())
+
+
+def _with_section(page: str, name: str, lines: list[str]) -> str:
+    """What stands between the two comments of this name is replaced."""
+    begin, end = (f"<!-- {name}: {what} -->" for what in ("made by `make docs`", "end"))
+    before, rest = page.split(begin)
+    return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
+
+
+def _export_matrix() -> list[str]:
+    import export_matrix
+
+    results = export_matrix.stored()
+    return export_matrix.told(results) if results else []
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     ROOT / "docs" / "cli.md": cli_page,
     ROOT / "docs" / "benchmarks.md": benchmarks_page,
     ROOT / "docs" / "chips.md": chips_page,
+    ROOT / "docs" / "targets.md": targets_page,
 }
 
 

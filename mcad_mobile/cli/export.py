@@ -188,25 +188,11 @@ def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudC
 
 
 def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> dict[str, Any]:
-    towers = {}
-    for name in TOWERS:
-        rung = bundle.tower(name).rungs[0]
-        assert rung.parity is not None
-        towers[name] = {
-            "runtime": rung.runtime,
-            "precision": rung.precision,
-            "bytes": rung.bytes,
-            "npu_nodes": rung.npu_nodes,
-            "total_nodes": rung.total_nodes,
-            "cosine_mean": rung.parity.cosine_mean,
-            "cosine_min": rung.parity.cosine_min,
-            "notes": list(rung.notes),
-        }
     document = {
         "bundle": str(bundle.directory),
         "target": bundle.target.id,
         "student": bundle.student.name,
-        "towers": towers,
+        "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
     }
     if recalls is not None:
         exact, exported = recalls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -50,10 +51,30 @@ def export_onnx(
 
 
 def is_convolutional(path: Path) -> bool:
-    """Whether convolutions are most of a model's products: a transformer has one, for its patches.
-    CPUs quantize activations by calibrated ranges for the former, at run time for the latter."""
-    kinds = [node.op_type for node in onnx.load(path, load_external_data=False).graph.node]
-    return kinds.count("Conv") > kinds.count("MatMul") + kinds.count("Gemm")
+    """Whether convolutions are most of a model's work. CPUs quantize activations by calibrated
+    ranges for those, at run time for a transformer, which has one for its patches."""
+    convolutions, products = multiply_adds(path)
+    return convolutions > products
+
+
+def multiply_adds(path: Path) -> tuple[int, int]:
+    """Of a model's convolutions, and of its matrix products, for an input of one (token)."""
+    graph = onnx.load(path, load_external_data=False).graph
+    shapes = {
+        value.name: [size.dim_value or 1 for size in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    shapes |= {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    convolutions = products = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            _, *kernel = shapes[node.input[1]]
+            convolutions += math.prod(shapes[node.output[0]]) * math.prod(kernel)
+        elif node.op_type in ("MatMul", "Gemm"):
+            transposed = any(one.name == "transA" and one.i for one in node.attribute)
+            inner = shapes[node.input[0]][-2 if transposed else -1]
+            products += math.prod(shapes[node.output[0]]) * inner
+    return convolutions, products
 
 
 def _strip(model: onnx.ModelProto) -> None:

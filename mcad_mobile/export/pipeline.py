@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from mcad_mobile import disk
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.place import check_place
 from mcad_mobile.export.workshop import Workshop, rung_keys
 from mcad_mobile.quantize.calibrate import load_samples, shortfall
@@ -48,14 +50,17 @@ def export(
     calibration: Path | None = None,
     samples: int = 32,
     allow_low_parity: bool = False,
+    simulated: int = PARITY_INPUTS,
     progress: Progress = lambda step, done, total: None,
 ) -> list[Exported]:
     """Write a bundle of `student` for each of `orders`; what several of them hold is made once.
 
     Calibrates on `samples` inputs a tower, then reloads every tower from its file and compares
-    it with the float student on 16 other inputs, the same whatever `samples` is. Nothing stands
-    at an `out` unless all of its bundle went well, and a bundle that stood there before stays
-    until then; bundles that were done before one that fails stay. ExportError or ParityError
+    it with the float student on 16 other inputs, the same whatever `samples` is. The HTP simulator
+    takes up to a minute for one: it is given the first `simulated` of them (2 at least), and what
+    is compiled for a second chip 2, where it gives for these what the first chip's did. Nothing
+    stands at an `out` unless all of its bundle went well, and a bundle that stood there before
+    stays until then; bundles that were done before one that fails stay. ExportError or ParityError
     otherwise; DataError where there are no photos to calibrate on; DiskError, before any work,
     where nothing can be written or there is too little room.
     """
@@ -79,6 +84,7 @@ def export(
             held_out,
             Path(scratch),
             allow_low_parity=allow_low_parity,
+            simulated=simulated,
         )
         for order in orders:
             bundle, doubts = _write(workshop, order, step)
@@ -126,8 +132,9 @@ def _write(
     out = order.out
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    made_for_it = [folder for folder in out.absolute().parents if not folder.exists()]
     try:
+        partial.mkdir(parents=True)
         bundle, doubts = workshop.make(order.target, partial, order.cloud, step)
         bundle.save()
         Bundle.load(partial)
@@ -135,6 +142,9 @@ def _write(
     except BaseException as error:
         disk_error = disk.trouble(out, error)  # asked before the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # one that holds other bundles stays
+            for folder in made_for_it:
+                folder.rmdir()
         if disk_error is not None:
             raise disk_error from error
         raise

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from numpy.typing import NDArray
-from torch import nn
 
-from mcad_mobile.bundle import FileRecord, Golden, Rung, TensorSpec, TowerName
-from mcad_mobile.export.onnx import export_onnx, is_convolutional, node_count
+from mcad_mobile.bundle import FileRecord, Rung
+from mcad_mobile.export.onnx import node_count
+from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import RungPlan, Target
@@ -33,61 +32,6 @@ _NOT_RUN = (
     "are those of the .tflite that it was compiled from."
 )
 _MAPPED_FROM_BYTES = 1024
-
-
-@dataclass(frozen=True)
-class TowerJob:
-    """A tower to export: `module` with its float inputs and output, for a batch of one, real
-    `samples` of its inputs to calibrate on, and its self-test. What several rungs start from is
-    made once, in the existing folder `work`, which is this job's own. `any_length`: its texts may
-    be cut after their last token."""
-
-    module: nn.Module
-    name: TowerName
-    inputs: tuple[TensorSpec, ...]
-    output: TensorSpec
-    samples: Inputs
-    golden: Golden
-    work: Path
-    any_length: bool = False
-
-    @cached_property
-    def float_onnx(self) -> Path:
-        """The tower as float ONNX."""
-        path = self.work / "float.onnx"
-        export_onnx(self.module, path, self.inputs, self.output)
-        return path
-
-    @cached_property
-    def cpu_onnx(self) -> Path:
-        """The same for CPUs, which can leave a text's padding out: a query of ten words takes
-        half the time (benchmarks/results/peers.json). Accelerators want fixed shapes."""
-        if not self.any_length:
-            return self.float_onnx
-        path = self.work / "any_length.onnx"
-        export_onnx(self.module, path, self.inputs, self.output, any_length=True)
-        return path
-
-    @cached_property
-    def w8a16_onnx(self) -> Path:
-        """The tower quantized for Hexagon NPUs, which all of them compile."""
-        from mcad_mobile.quantize.qdq import quantize_w8a16
-
-        path = self.work / "w8a16.onnx"
-        quantize_w8a16(self.float_onnx, path, self.samples)
-        return path
-
-    def integer_litert(self, precision: str) -> Path:
-        """The tower as an integer .tflite, made once for all rungs that start from it."""
-        from mcad_mobile.export.litert import channels_last, convert_litert
-        from mcad_mobile.quantize.litert import quantize_litert
-
-        source, path = self.work / "float.tflite", self.work / f"{precision}.tflite"
-        if not path.exists():
-            specs = channels_last(self.inputs)
-            convert_litert(self.module, source, specs)
-            quantize_litert(source, path, self.samples, specs, precision)
-        return path
 
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
@@ -116,12 +60,13 @@ def build_rung(
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
     unless given. What is expected of it is what is expected of the float student, until it was
     run. ExportError if it cannot be made."""
-    stem = f"{job.name}_{runtime}_{precision}"
-    if runtime == "neuropilot":
-        return _neuropilot(job, directory / f"{stem}.tflite", precision, target)
-    if runtime == "litert":
-        return _litert(job, directory / f"{stem}.tflite", precision, target)
-    out = directory / f"{stem}.onnx"
+    if runtime in ("neuropilot", "litert"):
+        precision, notes = job.litert_precision(precision)
+        build = _neuropilot if runtime == "neuropilot" else _litert
+        out = directory / f"{job.name}_{runtime}_{precision}.tflite"
+        rung = build(job, out, precision, target)
+        return replace(rung, notes=(*notes, *rung.notes))
+    out = directory / f"{job.name}_{runtime}_{precision}.onnx"
     if runtime == "qnn":
         return _qnn(job, out, precision, target, compile_context)
     return _onnx(job, out, precision)
@@ -142,15 +87,7 @@ def evaluate_as_written(
 
 
 def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
-    from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
-
-    model = job.work / out.name
-    if precision == "fp32":
-        model = job.cpu_onnx
-    elif is_convolutional(job.cpu_onnx):
-        quantize_static_int8(job.cpu_onnx, model, job.samples)
-    else:
-        quantize_dynamic_int8(job.cpu_onnx, model)
+    model, notes = (job.cpu_onnx, ()) if precision == "fp32" else job.int8_onnx
     return Rung(
         runtime="onnx",
         precision=precision,
@@ -159,6 +96,7 @@ def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
         outputs=(job.output,),
         expected=job.golden.embeddings,
         total_nodes=node_count(job.cpu_onnx),
+        notes=notes,
     )
 
 

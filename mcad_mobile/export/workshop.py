@@ -34,23 +34,17 @@ from mcad_mobile.bundle import (
 )
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.rungs import (
-    COMPILED_FROM,
-    TowerJob,
-    build_rung,
-    evaluate_as_written,
-    plans_here,
-)
+from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
+from mcad_mobile.export.rungs import COMPILED_FROM, build_rung, plans_here
+from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
-from mcad_mobile.runtimes import load_rung, normalize
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 from mcad_mobile.targets import RungPlan, Target
 from mcad_mobile.text.rows import TokenTable, write_token_table
 from mcad_mobile.versions import tool_versions
 
-GOLDEN_INPUTS = 2
-PARITY_INPUTS = 16
+_CHOSEN_ON = 8  # of the samples, where a tower can be quantized in several ways
 TABLE = "token_table.bin"
 TOKENIZER = "tokenizer.bin"
 _TOOLS = (
@@ -100,9 +94,9 @@ class Workshop:
         folder: Path,
         *,
         allow_low_parity: bool,
+        simulated: int,
     ) -> None:
         self._student = student
-        self._allow_low_parity = allow_low_parity
         self._folder = folder
         self._common = folder / "common"
         self._common.mkdir()
@@ -117,6 +111,9 @@ class Workshop:
             name: validate.float_embeddings(student.tower(name), compared.inputs(name))
             for name in TOWERS
         }
+        self._comparison = Comparison(
+            self._compared, self._exact, allow_low_parity=allow_low_parity, simulated=simulated
+        )
         few = compared.first(GOLDEN_INPUTS)
         self._golden = {name: self._written_golden(name, few) for name in TOWERS}
         samples = calibrate.read_from(rows)
@@ -161,55 +158,28 @@ class Workshop:
             compile_context = None if cloud is None else cloud.compile
             rung = build_rung(job, plan.runtime, precision, target, folder, compile_context)
             step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
-            self._parts[key] = self._judged(job, rung, folder, target, cloud)
+            bundle = self._bundle(folder, target, {name: (rung,)})
+            judged, warning = self._comparison.judged(job, rung, bundle, cloud)
+            self._parts[key] = _Part(judged, folder, warning)
         return self._parts[key]
-
-    def _judged(
-        self,
-        job: TowerJob,
-        rung: Rung,
-        folder: Path,
-        target: Target,
-        cloud: CloudCompiler | None,
-    ) -> _Part:
-        """The rung, loaded from its file, compared with the float student and, for the golden
-        inputs, with what it says evaluated as it is written. One that nothing here can run is
-        left as it is."""
-        if rung.runtime in COMPILED_FROM:
-            return _Part(rung, folder, None)
-        name, inputs, exact = job.name, self._compared[job.name], self._exact[job.name]
-        bundle = self._bundle(folder, target, {name: (rung,)})
-        if cloud is not None and rung.runtime == "qnn":
-            embeddings, rung = cloud.run(bundle, rung, inputs)
-        else:
-            embeddings = load_rung(bundle, rung)(inputs)
-        if rung.precision != "fp32":
-            golden = {key: value[:GOLDEN_INPUTS] for key, value in inputs.items()}
-            written = evaluate_as_written(job, rung, folder, golden)
-            found = embeddings[:GOLDEN_INPUTS]
-            validate.judge_kernels(name, rung, exact[:GOLDEN_INPUTS], written, found)
-            stem = Path(rung.files[0].path).stem
-            record = _save(folder, f"golden/{stem}_expected.npy", normalize(found))
-            rung = replace(rung, expected=record)
-        parity = validate.parity(exact, embeddings)
-        warning = validate.judge(name, rung.runtime, parity, allow_low=self._allow_low_parity)
-        return _Part(replace(rung, parity=parity), folder, warning)
 
     def _written_golden(self, name: TowerName, few: Samples) -> Golden:
         """Inputs as a phone reads them, and what the float student makes of its own."""
         inputs = {key: value[: len(few.ids)] for key, value in self._compared[name].items()}
         return Golden(
             inputs={
-                key: _save(self._common, f"golden/{key}.npy", value)
+                key: save_array(self._common, f"golden/{key}.npy", value)
                 for key, value in inputs.items()
             },
-            embeddings=_save(
+            embeddings=save_array(
                 self._common,
                 f"golden/{name}_embedding.npy",
                 self._exact[name][: len(few.ids)],
             ),
             texts=few.texts if name == "text" else (),
-            ids=_save(self._common, "golden/token_ids.npy", few.ids) if name == "text" else None,
+            ids=save_array(self._common, "golden/token_ids.npy", few.ids)
+            if name == "text"
+            else None,
         )
 
     def _tower_jobs(self, name: TowerName, samples: Samples) -> tuple[TowerJob, TowerJob]:
@@ -217,6 +187,8 @@ class Workshop:
         want other biases than float ones."""
         inputs, output = tower_specs(self._student, name)
         any_length = name == "text" and not self._student.text_spec.attends_to_padding
+        first = {key: value[:_CHOSEN_ON] for key, value in samples.inputs(name).items()}
+        embeddings = validate.float_embeddings(self._student.tower(name), first)
 
         def job(module: nn.Module, folder: str) -> TowerJob:
             work = self._folder / folder
@@ -227,6 +199,7 @@ class Workshop:
                 inputs,
                 output,
                 samples.inputs(name),
+                embeddings,
                 self._golden[name],
                 work,
                 any_length,
@@ -271,7 +244,7 @@ class Workshop:
                 FileRecord.of(common, common / TABLE), *student.token_table.shape
             ),
             "no_match": student.no_match,
-            "sample": _save(common, "golden/photo_sample.npy", photos),
+            "sample": save_array(common, "golden/photo_sample.npy", photos),
             "tools": tool_versions(_TOOLS),
         }
 
@@ -301,10 +274,3 @@ def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ..
         TensorSpec(tensor, "float32", shape, "NLW" if len(shape) == 3 else "NL")
         for tensor, shape in zip(TEXT_INPUTS, shapes, strict=True)
     ), output
-
-
-def _save(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
-    path = directory / name
-    path.parent.mkdir(exist_ok=True)
-    np.save(path, array)
-    return FileRecord.of(directory, path)

@@ -27,6 +27,8 @@ from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
 
+_PRODUCTS = ("Conv", "MatMul", "Gemm")
+
 
 def quantize_w8a16(model: Path, out: Path, inputs: Inputs) -> None:
     """8-bit weights, 16-bit activations with ranges from `inputs`: what the HTP compiles."""
@@ -42,8 +44,17 @@ def quantize_w8a16(model: Path, out: Path, inputs: Inputs) -> None:
         quantize(str(model), str(out), config)
 
 
-def quantize_static_int8(model: Path, out: Path, inputs: Inputs) -> None:
-    """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs."""
+def quantize_static_int8(
+    model: Path, out: Path, inputs: Inputs, *, only_products: bool = False
+) -> None:
+    """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs.
+    `only_products`: of the matrix products and of the convolutions over all channels, and floats
+    between them."""
+    settings = {}
+    if only_products:
+        nodes = onnx.load(model, load_external_data=False).graph.node
+        depthwise = [node.name for node in nodes if node.op_type == "Conv" and _groups(node) > 1]
+        settings = {"op_types_to_quantize": list(_PRODUCTS), "nodes_to_exclude": depthwise}
     with _quiet():
         quantize_static(
             str(model),
@@ -53,6 +64,7 @@ def quantize_static_int8(model: Path, out: Path, inputs: Inputs) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            **settings,
         )
 
 
@@ -60,6 +72,10 @@ def quantize_dynamic_int8(model: Path, out: Path) -> None:
     """8-bit weights, activations quantized at run time: transformer towers on CPUs."""
     with _quiet():
         quantize_dynamic(str(model), str(out), per_channel=True, weight_type=QuantType.QInt8)
+
+
+def _groups(convolution: onnx.NodeProto) -> int:
+    return next((one.i for one in convolution.attribute if one.name == "group"), 1)
 
 
 def _overrides(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from exported import mcad, mcad_json
 from msgspec.structs import replace
@@ -13,8 +14,9 @@ from tiny_students import write_open_clip
 
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export import rungs
+from mcad_mobile.export import comparison, rungs
 from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.runtimes import load_rung
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
@@ -29,6 +31,33 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def student(checkpoint):
     return load_student(f"open_clip:local-dir:{checkpoint}")
+
+
+class Watched:
+    """A simulated tower that counts what it is asked, and adds `off` to what it says."""
+
+    simulated = True
+
+    def __init__(self, tower, counts: Counter[str], chip: str, off: float) -> None:
+        self.run, self.counts, self.chip, self.off = tower, counts, chip, off
+
+    def __call__(self, inputs):
+        self.counts[self.chip] += len(next(iter(inputs.values())))
+        return self.run(inputs) + self.off
+
+
+def watch(monkeypatch, off: dict[str, float]) -> Counter[str]:
+    """How many inputs the simulator of each chip is given, from now on."""
+    counts: Counter[str] = Counter()
+
+    def load(bundle, rung):
+        tower = load_rung(bundle, rung)
+        if not tower.simulated:
+            return tower
+        return Watched(tower, counts, bundle.target.chip, off.get(bundle.target.chip, 0.0))
+
+    monkeypatch.setattr(comparison, "load_rung", load)
+    return counts
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +116,26 @@ def test_no_rung_is_made_twice(several):
     assert steps[-1] == several[1][-1][2]
 
 
+@pytest.mark.parametrize(("off", "second"), [(1e-7, 2), (1e-3, 4)])
+def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_alone(
+    student, tmp_path, monkeypatch, off, second
+):
+    counts = watch(monkeypatch, {"SM8750": off})
+    orders = [Order(find_target(chip), tmp_path / chip) for chip in CHIPS[:2]]
+    made = export(student, orders, samples=4, allow_low_parity=True, simulated=4)
+    assert counts == {"SM8650": len(TOWERS) * 4, "SM8750": len(TOWERS) * second}
+    first, other = (one.bundle for one in made)
+    for name in TOWERS:
+        rungs = first.tower(name).rungs[0], other.tower(name).rungs[0]
+        assert [rung.parity.inputs for rung in rungs] == [4, 4]
+        expected = [
+            np.load(bundle.path(rung.expected))
+            for bundle, rung in zip((first, other), rungs, strict=True)
+        ]
+        assert len(expected[1]) == 2
+        assert not np.array_equal(*expected)  # each bundle has its own chip's
+
+
 def test_a_second_export_gives_the_same_files(student, several, tmp_path):
     order = Order(find_target("SM8650"), tmp_path / "again")
     (made,) = export(student, [order], samples=4, allow_low_parity=True)
@@ -123,6 +172,18 @@ def test_a_bundle_that_is_done_stays_when_the_next_fails(student, tmp_path, monk
         export(student, orders, samples=4, allow_low_parity=True)
     Bundle.load(tmp_path / "cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
+
+
+def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise ExportError("the chip is not known", "try another")
+
+    monkeypatch.setattr(rungs, "_qnn", fails)
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "er" / "sd", tmp_path / "there" / "sd"):
+        with pytest.raises(ExportError, match="the chip is not known"):
+            export(student, [Order(find_target("SM8650"), out)], samples=4, allow_low_parity=True)
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
 
 
 def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tmp_path):

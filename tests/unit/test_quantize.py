@@ -7,10 +7,12 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import DataError
-from mcad_mobile.export.onnx import export_onnx
+from mcad_mobile.export.onnx import export_onnx, is_convolutional, multiply_adds
 from mcad_mobile.export.validate import float_embeddings, judge, parity
 from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.bias_correction import corrected
@@ -145,3 +147,44 @@ def test_integer_inputs_and_outputs_round_and_clip_as_their_spec_says():
     assert stored.dtype == np.int8
     assert stored.tolist() == [[-128, 10, 11, 127]]
     assert dequantize(stored, spec).tolist() == [[-69.0, 0.0, 0.5, 58.5]]
+
+
+class Convolution(nn.Module):
+    """A convolution that is most of the work, and more products than convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 64, 3, padding=1, groups=1)
+        self.depthwise = nn.Conv2d(64, 64, 5, padding=2, groups=64)
+        self.products = nn.Sequential(*(nn.Linear(64, 64) for _ in range(6)))
+
+    def forward(self, pixels):
+        return self.products(self.depthwise(self.convolution(pixels)).mean((2, 3)))
+
+
+class Patches(nn.Module):
+    """A transformer's shape: one convolution, and products of each patch with each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 64, 16, 16)
+        self.wide, self.narrow = nn.Linear(64, 512), nn.Linear(512, 64)
+
+    def forward(self, pixels):
+        tokens = self.patches(pixels).flatten(2).mT
+        tokens = (tokens @ tokens.mT).softmax(2) @ tokens
+        return self.narrow(self.wide(tokens)).mean(1)
+
+
+@pytest.mark.parametrize("module", [Convolution, Patches])
+def test_a_tower_is_convolutional_by_its_multiply_adds(module, tmp_path):
+    tower, pixels = module().eval(), TensorSpec("pixels", "float32", (1, 3, 64, 64), "NCHW")
+    export_onnx(tower, tmp_path / "t.onnx", (pixels,), TensorSpec("out", "float32", (1, 64), "ND"))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        tower(torch.zeros(pixels.shape))
+    counted = {
+        str(kernel): flops // 2 for kernel, flops in counter.get_flop_counts()["Global"].items()
+    }
+    convolutions = counted.pop("aten.convolution")
+    assert multiply_adds(tmp_path / "t.onnx") == (convolutions, sum(counted.values()))
+    assert is_convolutional(tmp_path / "t.onnx") == (module is Convolution)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
-from importlib import resources
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
-import sentencepiece
 import torch
 import transformers
 from safetensors.torch import save_file
 from tiny_teachers import letters_tokenizer
-from torch import nn
 
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.preprocess import open_photo
 
-CAPTIONS = resources.files("mcad_mobile.quantize").joinpath("captions.txt").read_text("utf-8")
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from random_weights import CAPTIONS, sentences_tokenizer, settle, spread
+
 TEXTS = CAPTIONS.splitlines()[:4]
+_PIECES = 500
 _TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 _SIGLIP_TEXT = _TEXT | {
     "context_length": 64,
-    "vocab_size": 500,
+    "vocab_size": _PIECES,
     "hf_tokenizer_name": "somewhere/else",
     "tokenizer_kwargs": {"clean": "canonicalize"},
     "no_causal_mask": True,
@@ -59,11 +57,11 @@ def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     write_config(folder, config)
     if config["text_cfg"].get("hf_tokenizer_name"):
-        sentences_tokenizer(folder).save_pretrained(folder)
+        sentences_tokenizer(folder, _PIECES).save_pretrained(folder)
     custom = {key: value for key, value in config.items() if key != "custom_text"}
     model = (open_clip.CustomTextCLIP if "custom_text" in config else open_clip.CLIP)(**custom)
     spread(model)
-    settle(model.visual, config["vision_cfg"]["image_size"])
+    settle(model.visual, model.visual.image_size)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     return folder
 
@@ -80,8 +78,7 @@ def write_named(folder: Path, name: str, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model = open_clip.create_model(name, pretrained=None, pretrained_text=False)
     spread(model)
-    size = model.visual.image_size
-    settle(model.visual, size[0] if isinstance(size, tuple) else size)
+    settle(model.visual, model.visual.image_size)
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     save_file(tensors, folder / "weights.safetensors")
     return folder / "weights.safetensors"
@@ -104,7 +101,7 @@ def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
         model = t.CLIPModel(config)
         processor = t.CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=square)
     elif kind == "siglip":
-        tokenizer = sentences_tokenizer(folder)
+        tokenizer = sentences_tokenizer(folder, _PIECES)
         text = tower | {"vocab_size": len(tokenizer), "projection_size": 64}
         model = t.SiglipModel(t.SiglipConfig(text_config=text, vision_config=vision))
         processor = t.SiglipImageProcessorPil(size=square)
@@ -118,43 +115,3 @@ def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
     for part in (model, processor, tokenizer):
         part.save_pretrained(folder)
     return folder
-
-
-@torch.no_grad()
-def spread(model: nn.Module) -> None:
-    """Weights and running statistics so far from an initialisation's that each of them tells."""
-    for parameter in model.parameters():
-        size = 0.5 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.1
-        parameter.add_(size * torch.randn_like(parameter))
-
-
-@torch.no_grad()
-def settle(image: nn.Module, size: int) -> None:
-    """Batch norms as training leaves them: with the statistics of photos, and none that is 0, 1."""
-    norms = [module for module in image.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the mean of all batches, of which there is one
-        norm.reset_running_stats()
-    if norms:
-        photos = [np.asarray(open_photo(path).resize((size, size))) for path in packaged_photos()]
-        image.train()(torch.from_numpy(np.stack(photos[:8])).permute(0, 3, 1, 2) / 255.0)
-        image.eval()
-
-
-def sentences_tokenizer(folder: Path, size: int = 500) -> Any:
-    """SigLIP's, of a SentencePiece model that is trained on our captions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(CAPTIONS.splitlines()),
-        model_writer=model,
-        vocab_size=size,
-        hard_vocab_limit=False,
-        pad_id=0,
-        eos_id=1,
-        bos_id=-1,
-        unk_id=2,
-        minloglevel=2,
-    )
-    (folder / "spiece.model").write_bytes(model.getvalue())
-    return transformers.SiglipTokenizer(str(folder / "spiece.model"))

@@ -1,0 +1,108 @@
+"""Rungs, read back from their files and compared with the float student; what several chips share
+is found once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from mcad_mobile.bundle import Bundle, FileRecord, Rung, TowerName
+from mcad_mobile.export import validate
+from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.rungs import COMPILED_FROM, evaluate_as_written
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.runtimes import Inputs, LoadedTower, load_rung, normalize
+
+GOLDEN_INPUTS = 2
+PARITY_INPUTS = 16
+# All architectures of the HTP compute the same integers; v81 rounds otherwise as it makes floats.
+_SAME = 1e-5
+
+
+class Comparison:
+    """Of a student's rungs, whose float towers gave `exact` [N, dim] for `inputs`, each by tower.
+    What is simulated is compared on the first `simulated` of them, at least the golden ones."""
+
+    def __init__(
+        self,
+        inputs: dict[TowerName, Inputs],
+        exact: dict[TowerName, NDArray[np.float32]],
+        *,
+        allow_low_parity: bool,
+        simulated: int,
+    ) -> None:
+        self._inputs = inputs
+        self._exact = exact
+        self._allow_low_parity = allow_low_parity
+        self._simulated = simulated
+        self._by_first_chip: dict[TowerName, NDArray[np.float32]] = {}
+        self._as_written: dict[tuple[str, ...], NDArray[np.float32]] = {}
+
+    def judged(
+        self, job: TowerJob, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None
+    ) -> tuple[Rung, str | None]:
+        """The rung of `bundle` with its parity and what its file gives for the golden inputs, and
+        a warning: compared with the float student and, for the golden inputs, with what it says
+        evaluated as it is written. One that nothing here can run is left as it is. ParityError."""
+        if rung.runtime in COMPILED_FROM:
+            return rung, None
+        name = job.name
+        if cloud is not None and rung.runtime == "qnn":
+            embeddings, rung = cloud.run(bundle, rung, self._inputs[name])
+        else:
+            tower = load_rung(bundle, rung)
+            run = self._simulate if tower.simulated else self._run
+            embeddings = run(name, tower)
+        exact = self._exact[name][: len(embeddings)]
+        if rung.precision != "fp32":
+            golden = embeddings[:GOLDEN_INPUTS]
+            written = self._written(job, rung, bundle.directory)
+            validate.judge_kernels(name, rung, exact[:GOLDEN_INPUTS], written, golden)
+            stem = Path(rung.files[0].path).stem
+            path = f"golden/{stem}_expected.npy"
+            rung = replace(rung, expected=save_array(bundle.directory, path, normalize(golden)))
+        parity = validate.parity(exact, embeddings)
+        warning = validate.judge(name, rung.runtime, parity, allow_low=self._allow_low_parity)
+        return replace(rung, parity=parity), warning
+
+    def _run(
+        self, name: TowerName, tower: LoadedTower, rows: slice = slice(None)
+    ) -> NDArray[np.float32]:
+        return tower({key: value[rows] for key, value in self._inputs[name].items()})
+
+    def _simulate(self, name: TowerName, tower: LoadedTower) -> NDArray[np.float32]:
+        """An input can take the simulator a minute. What is compiled from one graph for several
+        chips computes the same: where a chip gives what the first one gave for the golden inputs,
+        it is not asked about the others."""
+        golden = self._run(name, tower, slice(GOLDEN_INPUTS))
+        first = self._by_first_chip.get(name)
+        if first is not None and _same(golden, first[:GOLDEN_INPUTS]):
+            return np.concatenate([golden, first[GOLDEN_INPUTS:]])
+        others = range(GOLDEN_INPUTS, self._simulated)
+        found = [self._run(name, tower, slice(number, number + 1)) for number in others]
+        embeddings = np.concatenate([golden, *found])
+        self._by_first_chip.setdefault(name, embeddings)
+        return embeddings
+
+    def _written(self, job: TowerJob, rung: Rung, folder: Path) -> NDArray[np.float32]:
+        """What the rung says of the golden inputs, whatever the chip."""
+        key = job.name, rung.runtime, rung.precision
+        if key not in self._as_written:
+            inputs = {name: value[:GOLDEN_INPUTS] for name, value in self._inputs[job.name].items()}
+            self._as_written[key] = evaluate_as_written(job, rung, folder, inputs)
+        return self._as_written[key]
+
+
+def save_array(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:
+    """A .npy file of a bundle."""
+    path = directory / name
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, array)
+    return FileRecord.of(directory, path)
+
+
+def _same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    return bool(np.abs(normalize(one) - normalize(other)).max() < _SAME)

@@ -1,0 +1,92 @@
+"""How a tower is quantized is chosen by what it costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.validate import float_embeddings, parity
+from mcad_mobile.quantize.qdq import quantize_static_int8
+from mcad_mobile.runtimes.onnx import OnnxTower
+from mcad_mobile.runtimes.saturation import saturates
+
+SIDE, WIDTH = 32, 16
+
+
+class Residual(nn.Module):
+    """Blocks of a depthwise and two pointwise convolutions along a residual stream, one channel of
+    which is `loud`: what MobileCLIP's image towers are made of, and what they do."""
+
+    def __init__(self, loud: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, WIDTH, 4, 4)
+        self.depthwise = nn.ModuleList(
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH) for _ in range(4)
+        )
+        self.wide = nn.ModuleList(nn.Conv2d(WIDTH, 4 * WIDTH, 1) for _ in range(4))
+        self.narrow = nn.ModuleList(nn.Conv2d(4 * WIDTH, WIDTH, 1) for _ in range(4))
+        with torch.no_grad():
+            for layer in self.depthwise:
+                layer.weight[0] /= loud
+        self.register_buffer("scale", torch.ones(WIDTH, 1, 1))
+        self.scale[0] = loud
+
+    def forward(self, pixels):
+        stream = self.stem(pixels) * self.scale
+        for depthwise, wide, narrow in zip(self.depthwise, self.wide, self.narrow, strict=True):
+            stream = stream + narrow(nn.functional.gelu(wide(depthwise(stream))))
+        return self.depthwise[0](stream).mean((2, 3))
+
+
+def job_of(tower: nn.Module, folder) -> TowerJob:
+    pixels = np.random.default_rng(0).normal(size=(8, 3, SIDE, SIDE)).astype(np.float32)
+    samples = {"pixels": pixels}
+    inputs = (TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),)
+    output = TensorSpec("image_embedding", "float32", (1, WIDTH), "ND")
+    exact = float_embeddings(tower, samples)
+    return TowerJob(tower.eval(), "image", inputs, output, samples, exact, None, folder)
+
+
+def kinds_of_float_convolutions(path) -> set[bool]:
+    """Whether they are depthwise."""
+    graph = onnx.load(path).graph
+    dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    return {
+        any(one.name == "group" and one.i > 1 for one in node.attribute)
+        for node in graph.node
+        if node.op_type == "Conv" and node.input[0] not in dequantized
+    }
+
+
+@pytest.mark.parametrize("loud", [1.0, 200.0])
+def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_path):
+    job = job_of(Residual(loud), tmp_path)
+    quantize_static_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
+    path, notes = job.int8_onnx
+    whole, chosen = (
+        parity(job.exact, OnnxTower(one, exact=saturates())(job.samples)).cosine_mean
+        for one in (tmp_path / "all.onnx", path)
+    )
+    if loud == 1:
+        assert whole == chosen > 0.99
+        assert not kinds_of_float_convolutions(path)
+        assert not notes
+    else:
+        assert chosen > 0.99 > whole
+        assert kinds_of_float_convolutions(path) == {True}
+        assert f"{whole:.3f}" in notes[0]
+
+
+@pytest.mark.parametrize(("loud", "precision"), [(1.0, "w8a8"), (200.0, "w8a16")])
+def test_activations_have_16_bits_on_dimensity_where_8_cost_too_much(loud, precision, tmp_path):
+    job = job_of(Residual(loud), tmp_path)
+    chosen, notes = job.litert_precision("w8a8")
+    assert chosen == precision
+    assert bool(notes) == (chosen != "w8a8")
+    assert job.litert_precision("w8a16") == ("w8a16", ())
