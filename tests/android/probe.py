@@ -29,11 +29,13 @@ class EngineError(Exception):
 class Probe:
     """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed."""
 
-    def __init__(self, classes: Path, scratch: Path) -> None:
+    def __init__(self, classes: Path, scratch: Path, largest_file: int | None = None) -> None:
         self._scratch = scratch
         classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
+        # A disk without space, as far as a process can tell; its own files of counters are no matter.
+        limit = ["prlimit", f"--fsize={largest_file}"] if largest_file else []
         self._process = subprocess.Popen(
-            [executable(JAVA), *_LANGUAGE, "-Xmx512m", "-ea", "-cp", classpath, _MAIN],
+            [*limit, executable(JAVA), "-XX:-UsePerfData", *_LANGUAGE, "-Xmx512m", "-ea", "-cp", classpath, _MAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -67,6 +69,10 @@ class Probe:
     def threads(self) -> int:
         """Threads that the JVM has now, its own and native ones."""
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def kill(self) -> None:
+        """As Android kills an app: kill -9."""
+        self._process.kill()
 
     def end(self) -> None:
         """Clear up behind a JVM that has ended by itself, or end it."""
