@@ -7,6 +7,8 @@ import pytest
 from phone import CARD, OWN, App, FakePhone
 from tiny_bundle import make_tiny_bundle
 
+from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.toolchain import JAVA, run
 from mcad_mobile.bundle import Bundle
 
 HOUR_MS = 60 * 60 * 1000
@@ -157,3 +159,17 @@ def test_each_photo_is_opened_once(app, phone):
     phone.take(*NAMES)
     assert app.index()["opened"] == len(NAMES)
     assert app.index()["opened"] == 0
+
+
+def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spares(
+    java_classes, bundle, tmp_path
+):
+    def many(what: str, heap: str) -> list[int]:
+        classpath = f"{java_classes}:{fetch(ONNXRUNTIME_JVM)}"
+        main = ["-cp", classpath, "mcad.engine.gallery.ManyPhotos"]
+        arguments = [what, bundle.directory, tmp_path / "index", 100_000]
+        return [int(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
+
+    assert many("fill", "-Xmx256m") == [100_000]
+    assert many("run", "-Xmx32m")[:3] == [100_000, 0, 0]
+    assert many("find", "-Xmx32m")[:2] == [100_000, 120]

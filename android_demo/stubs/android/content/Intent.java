@@ -18,7 +18,7 @@ public class Intent {
     public native Intent addFlags(int flags);
     public native Intent putExtra(String name, String value);
     public native Intent putExtra(String name, android.os.Parcelable value);
-    public native <T extends android.os.Parcelable> T getParcelableExtra(String name);
+    public native ClipData getClipData();
     public native String getAction();
     public native String getStringExtra(String name);
 }

@@ -1,6 +1,7 @@
 package mcad.demo;
 
 import android.app.Activity;
+import android.content.ClipData;
 import android.content.Intent;
 import android.content.pm.PackageManager;
 import android.net.Uri;
@@ -50,6 +51,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private GridView grid;
     /** The photo whose like are shown, of the index or shared by another app; null while words are searched for. */
     private String like;
+    private SearchBox.Searcher likeBy;
     /** Whether the status tells of a search: the state of the index must not take its place. */
     private boolean answered;
     /** Where the grid stood before the screen was turned; -1 once it stands there again. */
@@ -84,14 +86,19 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
         row = saved == null ? -1 : saved.getInt(ROW, -1);
-        Intent asked = getIntent();
-        Uri shared = Intent.ACTION_SEND.equals(asked.getAction()) ? asked.getParcelableExtra(Intent.EXTRA_STREAM) : null;
+        Uri shared = shared(getIntent());
+        String path = getIntent().getStringExtra(LIKE);
         if (shared != null) {
-            like = shared.toString();
-            box.ask(like, uri -> search.moreLike(photos.source(shared), DemoApp.RESULTS));
-        } else {
-            showLike(asked.getStringExtra(LIKE));
+            showLike(shared.toString(), any -> search.moreLike(photos.source(shared), DemoApp.RESULTS));
+        } else if (path != null) {
+            showLike(path, of -> search.moreLike(of, DemoApp.RESULTS));
         }
+    }
+
+    /** The photo that another app shared, which Android puts here, too; else null. */
+    private static Uri shared(Intent intent) {
+        ClipData clip = Intent.ACTION_SEND.equals(intent.getAction()) ? intent.getClipData() : null;
+        return clip != null && clip.getItemCount() > 0 ? clip.getItemAt(0).getUri() : null;
     }
 
     @Override
@@ -100,12 +107,10 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         saved.putInt(ROW, grid.getFirstVisiblePosition());
     }
 
-    /** Search for photos like one; for none if it is null. */
-    private void showLike(String path) {
-        if (path != null) {
-            like = path;
-            box.ask(path, of -> search.moreLike(of, DemoApp.RESULTS));
-        }
+    private void showLike(String photo, SearchBox.Searcher by) {
+        like = photo;
+        likeBy = by;
+        box.ask(photo, by);
     }
 
     @Override
@@ -219,7 +224,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private void tryAgain() {
         findViewById(R.id.message).setVisibility(View.GONE);
         if (like != null) {
-            showLike(like);
+            showLike(like, likeBy);
         } else {
             box.submit();
         }

@@ -53,8 +53,7 @@ public final class PhotoSearch implements Closeable {
     public final Numbers numbers = new Numbers();
 
     private final Setup setup;
-    private final ExecutorService worker = Executors.newSingleThreadExecutor(
-        task -> new Thread(task, "photo-search"));
+    private final ExecutorService worker = Executors.newSingleThreadExecutor(PhotoSearch::thread);
     private final Installed installed;
     private final CurrentIndex index;
     private final Indexer indexer;
@@ -65,6 +64,13 @@ public final class PhotoSearch implements Closeable {
         installed = new Installed(setup);
         index = new CurrentIndex(installed::openIndex);
         indexer = new Indexer(setup, installed, numbers, index::committed);
+    }
+
+    /** A process that does not close it ends all the same. */
+    private static Thread thread(Runnable task) {
+        Thread thread = new Thread(task, "photo-search");
+        thread.setDaemon(true);
+        return thread;
     }
 
     /** Nothing is read or loaded before it is needed. */
