@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
+
+from mcad_mobile.android.sources import android_demo
 
 
 def home(probe, **state: object):
@@ -121,3 +125,33 @@ def test_tiles_are_decoded_as_large_as_they_are_shown(probe, width, tile, gap, s
 def test_a_path_of_the_index_tells_volume_and_uri(probe, uri, data, path, volume):
     given = {"uri": uri} if data is None else {"uri": uri, "data": data}
     assert probe.ask("media_path", **given) == {"path": path or uri, "volume": volume, "uri": uri}
+
+
+def test_the_library_s_manifest_asks_for_what_the_app_s_does():
+    """Gradle merges the one into the other, and `mcad-mobile app` takes the other as it is."""
+
+    def parts(module: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
+        file = android_demo() / module / "src" / "main" / "AndroidManifest.xml"
+        root = ElementTree.parse(file).getroot()
+        permissions = {tuple(sorted(e.attrib.values())) for e in root.iter("uses-permission")}
+        services = {tuple(sorted(e.attrib.values())) for e in root.iter("service")}
+        return permissions, services
+
+    assert parts("platform") == parts("app")
+    assert {name for names in parts("platform")[1] for name in names if name.startswith("mcad")} == {
+        "mcad.platform.IndexService",
+        "mcad.platform.IndexJob",
+    }
+
+
+def test_a_screen_reader_hears_the_answer_to_a_search_and_not_each_photo():
+    layout = ElementTree.parse(android_demo() / "app/src/main/res/layout/search.xml")
+    name = "{http://schemas.android.com/apk/res/android}"
+    live = [
+        view.get(f"{name}id") for view in layout.iter() if view.get(f"{name}accessibilityLiveRegion")
+    ]
+    assert live == ["@+id/status"]
+    screen = (android_demo() / "app/src/main/java/mcad/demo/SearchActivity.java").read_text()
+    assert "progress.setText(" in screen
+    (panel,) = [view for view in layout.iter() if view.get(f"{name}id") == "@+id/message"]
+    assert panel.tag == "ScrollView"  # it is longer than the screen in large fonts
