@@ -42,7 +42,7 @@ final class LifeProbe {
             ? Collections.singletonList(new File(request.string("libraries"))) : Collections.emptyList();
         String environment = request.has("environment") ? request.string("environment") : "app 1, firmware 1";
         search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)),
-            Paths.get(request.string("directory")), libraries, environment, phone, decoder, () -> started + now,
+            Paths.get(request.string("directory")), libraries, () -> environment, phone, decoder, () -> started + now,
             phone::heat));
         search.addListener(() -> {
             Indexing state = search.indexing();

@@ -4,6 +4,7 @@ import android.content.Context;
 import android.database.ContentObserver;
 import android.provider.MediaStore;
 import java.io.IOException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import mcad.engine.gallery.PhotoAccess;
 import mcad.engine.gallery.PhotoSearch;
 import mcad.platform.MediaPhotos;
@@ -20,6 +21,8 @@ final class Watcher {
     private final PhotoSearch search;
     private final Runnable show;
     private final Runnable listener = this::told;
+    private final Runnable later = this::show;
+    private final AtomicBoolean waiting = new AtomicBoolean();
     private final Runnable changed = () -> new Thread(this::follow, "follow").start();
     private final ContentObserver observer = new ContentObserver(DemoApp.SCREEN) {
         @Override
@@ -38,22 +41,29 @@ final class Watcher {
 
     void start() {
         search.addListener(listener);
-        context.getContentResolver().registerContentObserver(
-            MediaStore.Images.Media.EXTERNAL_CONTENT_URI, true, observer);
+        DemoApp.WORKER.execute(() -> context.getContentResolver().registerContentObserver(
+            MediaStore.Images.Media.EXTERNAL_CONTENT_URI, true, observer));
         new Thread(this::look, "look").start();
     }
 
     void stop() {
         search.removeListener(listener);
-        context.getContentResolver().unregisterContentObserver(observer);
+        DemoApp.WORKER.execute(() -> context.getContentResolver().unregisterContentObserver(observer));
         DemoApp.SCREEN.removeCallbacks(changed);
-        DemoApp.SCREEN.removeCallbacks(show);
+        DemoApp.SCREEN.removeCallbacks(later);
+        waiting.set(false);
     }
 
-    /** On any thread, photo by photo. */
+    /** On any thread, photo by photo: the screen is told now and then. */
     private void told() {
-        DemoApp.SCREEN.removeCallbacks(show);
-        DemoApp.SCREEN.postDelayed(show, SCREEN_MS);
+        if (waiting.compareAndSet(false, true)) {
+            DemoApp.SCREEN.postDelayed(later, SCREEN_MS);
+        }
+    }
+
+    private void show() {
+        waiting.set(false);
+        show.run();
     }
 
     private boolean maySee() {

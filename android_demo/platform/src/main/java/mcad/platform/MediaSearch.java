@@ -40,7 +40,7 @@ public final class MediaSearch {
             }
             instance = PhotoSearch.open(new PhotoSearch.Setup(path -> context.getAssets().open("bundle/" + path),
                 context.getNoBackupFilesDir().toPath().resolve("photo-search"),
-                Collections.singletonList(new File(libraries)), environment(context), new MediaPhotos(context),
+                Collections.singletonList(new File(libraries)), () -> environment(context), new MediaPhotos(context),
                 new BitmapDecoder(), System::currentTimeMillis, () -> heat(context)));
         }
         return instance;

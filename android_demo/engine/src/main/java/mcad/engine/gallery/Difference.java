@@ -36,8 +36,13 @@ final class Difference {
         Arrays.setAll(byPath, i -> i);
         Arrays.sort(byPath, (a, b) -> Census.order(items.get(a).path(), items.get(b).path()));
         boolean more = found.advance(library, census);
+        String before = "";
         for (int number : byPath) {
             PhotoLibrary.Item item = items.get(number);
+            if (item.path().equals(before)) {
+                continue; // listed twice
+            }
+            before = item.path();
             int order = -1;
             while (more && (order = census.compareTo(item.path())) < 0) {
                 found.unlisted.add(known(census));

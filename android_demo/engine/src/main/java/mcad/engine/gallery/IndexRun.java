@@ -9,7 +9,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.LongSupplier;
-import mcad.engine.Bundle;
 import mcad.engine.McadException;
 import mcad.engine.PhotoBytes;
 import mcad.engine.PhotoDecoder;
@@ -87,26 +86,30 @@ public final class IndexRun {
     }
 
     private Outcome run(Conditions conditions, Progress progress) throws IOException {
-        Bundle bundle = engine.bundle;
-        try (PhotoIndex index = PhotoIndex.openOrCreate(
-                directory, bundle.dim, bundle.studentName, bundle.studentSha256)) {
+        try (PhotoIndex index = open()) {
             return run(index, conditions, progress, false);
-        } catch (IOException error) {
-            if (McadException.kind(error) != McadException.Kind.DAMAGED) {
-                throw McadException.of(McadException.Kind.INDEX, error);
+        } catch (McadException error) {
+            if (error.kind != McadException.Kind.DAMAGED) {
+                throw error;
             }
         }
         return rebuild(conditions, progress);
     }
 
-    private Outcome rebuild(Conditions conditions, Progress progress) throws IOException {
-        Bundle bundle = engine.bundle;
-        try (PhotoIndex index = PhotoIndex.recreate(
-                directory, bundle.dim, bundle.studentName, bundle.studentSha256)) {
-            progress.committed(0);
-            return run(index, conditions, progress, true);
+    private PhotoIndex open() throws McadException {
+        try {
+            return PhotoIndex.openOrCreate(
+                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256);
         } catch (IOException error) {
             throw McadException.of(McadException.Kind.INDEX, error);
+        }
+    }
+
+    private Outcome rebuild(Conditions conditions, Progress progress) throws IOException {
+        try (PhotoIndex index = PhotoIndex.recreate(
+                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256)) {
+            progress.committed(0);
+            return run(index, conditions, progress, true);
         }
     }
 

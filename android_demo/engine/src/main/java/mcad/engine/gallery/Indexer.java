@@ -22,6 +22,8 @@ final class Indexer {
     private volatile Ladder.Climbed imageTower;
     private volatile Indexing state = Indexing.UNKNOWN;
     private volatile boolean damaged;
+    /** Photos of the last run. */
+    private volatile int total;
 
     /** {@code committed} is called when there may be more photos to search. */
     Indexer(PhotoSearch.Setup setup, Installed installed, Numbers numbers, Runnable committed) {
@@ -38,8 +40,25 @@ final class Indexer {
         }
         int priority = Thread.currentThread().getPriority();
         Thread.currentThread().setPriority(BACKGROUND); // and that of the runtime's threads, which are its children
+        Indexing ended = state;
+        try {
+            report(Indexing.started(), false);
+            IndexRun.Outcome outcome = run();
+            ended = state.ended(outcome, total);
+            return Optional.of(outcome);
+        } catch (IOException | RuntimeException | OutOfMemoryError error) {
+            turns.end();
+            ended = state.failed(McadException.kind(error));
+            throw error;
+        } finally {
+            Thread.currentThread().setPriority(priority);
+            report(ended, true);
+        }
+    }
+
+    /** Once over all photos, and again for whoever came meanwhile. */
+    private IndexRun.Outcome run() throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-        report(Indexing.started(), false);
         try (SearchEngine engine = installed.newEngine(threads)) {
             Watch watch = new Watch(engine);
             IndexRun.Outcome outcome;
@@ -49,14 +68,7 @@ final class Indexer {
                 outcome = run.run(damaged, watch, watch);
                 damaged = false;
             } while (turns.isAskedAgain());
-            report(state.ended(outcome, watch.total), true);
-            return Optional.of(outcome);
-        } catch (IOException | RuntimeException | OutOfMemoryError error) {
-            turns.end();
-            report(state.failed(McadException.kind(error)), true);
-            throw error;
-        } finally {
-            Thread.currentThread().setPriority(priority);
+            return outcome;
         }
     }
 
@@ -125,7 +137,6 @@ final class Indexer {
     private final class Watch implements Conditions, IndexRun.Progress {
         private final SearchEngine engine;
         private final Pace pace = new Pace();
-        private int total;
 
         Watch(SearchEngine engine) {
             this.engine = engine;

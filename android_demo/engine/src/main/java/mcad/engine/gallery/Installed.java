@@ -23,7 +23,7 @@ final class Installed {
         if (bundle == null) {
             Bundle installed = BundleInstaller.install(setup.bundle(), setup.directory().resolve("bundle"));
             quarantine = Quarantine.open(setup.directory().resolve("rungs"),
-                setup.environment() + " " + installed.studentSha256 + " " + installed.created);
+                setup.environment().get() + " " + installed.studentSha256 + " " + installed.created);
             bundle = installed;
         }
         return bundle;

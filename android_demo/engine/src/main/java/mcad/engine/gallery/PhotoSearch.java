@@ -15,6 +15,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.function.IntSupplier;
 import java.util.function.LongSupplier;
+import java.util.function.Supplier;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.Ladder;
@@ -22,6 +23,7 @@ import mcad.engine.McadException;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.Quarantine;
 import mcad.engine.SearchEngine;
+import mcad.engine.index.PhotoIndex;
 
 /**
  * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link #search}
@@ -42,7 +44,7 @@ public final class PhotoSearch implements Closeable {
      * @param clock tells ms since 1970
      * @param heat see {@link Conditions#heat}
      */
-    public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, String environment,
+    public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, Supplier<String> environment,
             PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
 
     private interface Work<T> {
@@ -169,10 +171,12 @@ public final class PhotoSearch implements Closeable {
     /** Count the photos that are not indexed, for {@link #indexing}; nothing while a run is on, which counts itself. */
     public void count() throws IOException {
         PhotoLibrary.Listing listing = setup.library.list();
-        Difference difference = call(() -> Difference.of(setup.library, listing.items(), index.get().census(),
-            item -> Stamps.ofState(item, setup.decoder.revision(item.kind()))));
         int all = listing.items().size();
-        indexer.counted(all - difference.work.size(), all);
+        try (PhotoIndex own = installed.openIndex()) { // a search need not wait for it
+            Difference difference = Difference.of(setup.library, listing.items(), own.census(),
+                item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
+            indexer.counted(all - difference.work.size(), all);
+        }
     }
 
     public boolean isIndexing() {
