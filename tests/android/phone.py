@@ -141,6 +141,10 @@ class App:
     def close(self) -> None:
         self.ask("close")
 
+    def limit_files(self, most_bytes: int) -> None:
+        assert self._probe is not None, "it is not running"
+        self._probe.limit_files(most_bytes)
+
     @property
     def index_directory(self) -> Path:
         return self.directory / f"index-{self.bundle.student.sha256[:16]}"

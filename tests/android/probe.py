@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -29,13 +30,11 @@ class EngineError(Exception):
 class Probe:
     """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed."""
 
-    def __init__(self, classes: Path, scratch: Path, largest_file: int | None = None) -> None:
+    def __init__(self, classes: Path, scratch: Path) -> None:
         self._scratch = scratch
         classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
-        # A disk without space, as far as a process can tell; its own files of counters are no matter.
-        limit = ["prlimit", f"--fsize={largest_file}"] if largest_file else []
         self._process = subprocess.Popen(
-            [*limit, executable(JAVA), "-XX:-UsePerfData", *_LANGUAGE, "-Xmx512m", "-ea", "-cp", classpath, _MAIN],
+            [executable(JAVA), *_LANGUAGE, "-Xmx512m", "-ea", "-cp", classpath, _MAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -69,6 +68,11 @@ class Probe:
     def threads(self) -> int:
         """Threads that the JVM has now, its own and native ones."""
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def limit_files(self, most_bytes: int) -> None:
+        """No file may grow over this: a disk without space, as far as a process can tell."""
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
 
     def kill(self) -> None:
         """As Android kills an app: kill -9."""

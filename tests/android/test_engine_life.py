@@ -34,8 +34,8 @@ class Lives:
         self._classes, self._scratch = classes, scratch
         self.bundle, self.phone = bundle, phone
 
-    def life(self, *, largest_file: int | None = None) -> Iterator[App]:
-        process = Probe(self._classes, self._scratch, largest_file=largest_file)
+    def life(self) -> Iterator[App]:
+        process = Probe(self._classes, self._scratch)
         yield App(process, self.bundle, self.phone)
         process.close()
 
@@ -99,12 +99,14 @@ def test_a_whole_life(java_classes, tmp_path, bundle):
         phone.change(chosen=None)
         assert app.index()["added"] == 0
     phone.take("new.png")
-    for app in lives.life(largest_file=12_000):  # no space
+    for app in lives.life():
+        app.ask("search", words="a dog", k=1)
+        app.limit_files(12_000)  # no space
         with pytest.raises(EngineError, match="could not be written"):
             app.index()
         assert app.ask("state")["failure"] == "STORAGE"
         assert len(app.ask("search", words="a dog", k=200)["paths"]) == len(NAMES) + 1
-    assert committed(app) == everything
+        assert committed(app) == everything
     phone.change(unanswered={OWN})
     for app in lives.life():  # the provider answers with nothing
         assert app.index()["photos"] == len(everything)
