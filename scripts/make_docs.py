@@ -1,6 +1,6 @@
 """Write the pages that are made from something else: docs/cli.md from `--help`, docs/benchmarks.md
-from benchmarks/results/*.json and the tables in docs/targets.md from the same, docs/chips.md from the
-table of targets; and stored figures into the sentences of other pages (scripts/sentences)."""
+and the tables of docs/targets.md from benchmarks/results, docs/chips.md from the table of targets; and
+stored figures into the sentences of other pages (scripts/sentences)."""
 
 from __future__ import annotations
 

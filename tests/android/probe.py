@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -67,6 +68,15 @@ class Probe:
     def threads(self) -> int:
         """Threads that the JVM has now, its own and native ones."""
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def limit_files(self, most_bytes: int) -> None:
+        """No file may grow over this: a disk without space, as far as a process can tell."""
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
+
+    def kill(self) -> None:
+        """As Android kills an app: kill -9."""
+        self._process.kill()
 
     def end(self) -> None:
         """Clear up behind a JVM that has ended by itself, or end it."""

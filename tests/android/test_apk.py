@@ -82,6 +82,8 @@ def test_photos_cannot_leave_the_phone(apk):
         "android.permission.READ_MEDIA_VISUAL_USER_SELECTED",
         "android.permission.POST_NOTIFICATIONS",
         "android.permission.RECEIVE_BOOT_COMPLETED",
+        "android.permission.FOREGROUND_SERVICE",
+        "android.permission.FOREGROUND_SERVICE_DATA_SYNC",
     }
     assert "E: provider" not in tree
 

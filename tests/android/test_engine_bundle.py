@@ -26,7 +26,8 @@ def tiny(tmp_path) -> Bundle:
 
 def test_a_whole_bundle_is_read(probe, tiny):
     found = probe.ask("bundle", bundle=tiny.directory)
-    assert found == {"name": "tiny", "dim": tiny.dim, "files": len(tiny.files())}
+    files = len(tiny.files())
+    assert found == {"name": "tiny", "dim": tiny.dim, "files": files, "english": True}
 
 
 def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
@@ -194,7 +195,7 @@ def test_exif_orientation_is_found(probe, tmp_path, suffix):
     exif[0x0112] = 6
     photo = tmp_path / f"turned.{suffix}"
     Image.new("RGB", (40, 30), "teal").save(photo, exif=exif)
-    assert probe.ask("orientation", photo=photo) == {"value": 6}
+    assert probe.ask("orientation", photo=photo) == {"value": 6, "read": True}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -217,7 +218,16 @@ def test_photos_without_whole_exif_are_upright(probe, tmp_path):
         photo.write_bytes(whole[:length])
         assert probe.ask("orientation", photo=photo)["value"] in (1, 6)
     Image.new("RGB", (40, 30)).save(photo)
-    assert probe.ask("orientation", photo=photo) == {"value": 1}
+    assert probe.ask("orientation", photo=photo) == {"value": 1, "read": True}
+
+
+@pytest.mark.parametrize("suffix", ["avif", "gif", "bmp", "tiff"])
+def test_what_has_its_orientation_elsewhere_is_left_to_a_decoder_that_knows(
+    probe, tmp_path, suffix
+):
+    photo = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (40, 30), "teal").save(photo)
+    assert probe.ask("orientation", photo=photo) == {"value": 1, "read": False}
 
 
 def test_json_comes_back_as_it_was(probe):

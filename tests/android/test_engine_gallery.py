@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -193,11 +194,32 @@ def test_a_death_by_chance_only_delays_a_photo(phone):
     assert not (phone.directory / "decoding.json").exists()
 
 
-def test_an_index_that_cannot_be_read_is_an_error_and_stays(phone):
-    phone.take("a.png")
+def test_an_index_that_cannot_be_read_is_built_again(phone):
+    """It is a cache: what it was made of is still there."""
+    phone.take("a.png", "b.png")
     phone.run()
     manifest = phone.directory / "manifest.json"
-    manifest.write_text("{}")
-    with pytest.raises(EngineError, match="damaged"):
-        phone.run()
-    assert manifest.read_text() == "{}"
+    for damage in ("{}", '{"crc32": "', ""):
+        manifest.write_text(damage)
+        outcome = phone.run()
+        assert (outcome["added"], outcome["photos"], outcome["finished"]) == (2, 2, True)
+        assert phone.indexed() == ["a.png", "b.png"]
+    (segment,) = phone.directory.glob("segment-*.mcs")
+    segment.write_bytes(segment.read_bytes()[:-1])
+    assert phone.run()["added"] == 2
+    segment = max(phone.directory.glob("segment-*.mcs"))
+    segment.unlink()
+    assert phone.run()["added"] == 2
+    assert phone.indexed() == ["a.png", "b.png"]
+
+
+def test_an_index_that_another_writes_is_not_built_again(phone):
+    phone.take("a.png")
+    phone.run()
+    before = (phone.directory / "manifest.json").read_bytes()
+    phone.take("b.png")
+    with (phone.directory / "lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        with pytest.raises(EngineError, match="Another writer"):
+            phone.run()
+    assert (phone.directory / "manifest.json").read_bytes() == before

@@ -7,7 +7,6 @@ public class Activity extends android.content.ContextWrapper {
     protected native void onResume();
     protected native void onPause();
     protected native void onDestroy();
-    protected native void onNewIntent(android.content.Intent intent);
     public native boolean onCreateOptionsMenu(android.view.Menu menu);
     public native boolean onOptionsItemSelected(android.view.MenuItem item);
     public native void onRequestPermissionsResult(int request, String[] permissions, int[] answers);

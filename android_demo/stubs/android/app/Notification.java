@@ -8,7 +8,6 @@ public class Notification {
         public native Builder setContentText(CharSequence text);
         public native Builder setProgress(int max, int progress, boolean indeterminate);
         public native Builder setOngoing(boolean ongoing);
-        public native Builder setTimeoutAfter(long ms);
         public native Builder setContentIntent(android.app.PendingIntent intent);
         public native Notification build();
     }

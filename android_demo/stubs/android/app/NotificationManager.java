@@ -6,5 +6,4 @@ public class NotificationManager {
     public static final int IMPORTANCE_LOW = Unset.number();
     public native void createNotificationChannel(NotificationChannel channel);
     public native void notify(int id, Notification notification);
-    public native void cancel(int id);
 }

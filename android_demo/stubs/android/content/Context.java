@@ -10,6 +10,8 @@ public abstract class Context {
     public abstract String getPackageName();
     public abstract int checkSelfPermission(String permission);
     public abstract void startActivity(Intent intent);
+    public abstract ComponentName startForegroundService(Intent intent);
+    public abstract android.content.pm.PackageManager getPackageManager();
     public final native String getString(int id);
     public final native String getString(int id, Object... arguments);
     public final native <T> T getSystemService(Class<T> type);

@@ -10,4 +10,6 @@ public class ContextWrapper extends Context {
     public native String getPackageName();
     public native int checkSelfPermission(String permission);
     public native void startActivity(Intent intent);
+    public native ComponentName startForegroundService(Intent intent);
+    public native android.content.pm.PackageManager getPackageManager();
 }

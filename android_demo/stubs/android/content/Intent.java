@@ -8,16 +8,17 @@ public class Intent {
     public static final String EXTRA_STREAM = Unset.object();
     public static final int FLAG_GRANT_READ_URI_PERMISSION = Unset.number();
     public static final int FLAG_ACTIVITY_CLEAR_TOP = Unset.number();
+    public static final int FLAG_ACTIVITY_SINGLE_TOP = Unset.number();
     public Intent(String action) {}
     public Intent(String action, android.net.Uri data) {}
     public Intent(Context context, Class<?> type) {}
     public static native Intent createChooser(Intent intent, CharSequence title);
-    public native Intent setData(android.net.Uri data);
     public native Intent setType(String type);
     public native Intent setDataAndType(android.net.Uri data, String type);
     public native Intent addFlags(int flags);
     public native Intent putExtra(String name, String value);
     public native Intent putExtra(String name, android.os.Parcelable value);
-    public native android.net.Uri getData();
+    public native ClipData getClipData();
+    public native String getAction();
     public native String getStringExtra(String name);
 }

@@ -8,6 +8,7 @@ public class BitmapFactory {
         public boolean inJustDecodeBounds;
         public boolean inPremultiplied;
         public Bitmap.Config inPreferredConfig;
+        public ColorSpace inPreferredColorSpace;
         public int inSampleSize;
         public int outWidth;
         public int outHeight;

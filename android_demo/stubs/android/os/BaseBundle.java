@@ -1,6 +1,6 @@
 package android.os;
 
 public class BaseBundle {
-    public native String getString(String key);
-    public native void putString(String key, String value);
+    public native int getInt(String key, int otherwise);
+    public native void putInt(String key, int value);
 }

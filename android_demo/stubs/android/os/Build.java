@@ -5,6 +5,7 @@ import mcad.stubs.Unset;
 public class Build {
     public static final String MANUFACTURER = Unset.object();
     public static final String MODEL = Unset.object();
+    public static final String FINGERPRINT = Unset.object();
 
     public static class VERSION {
         public static final int SDK_INT = Unset.number();
@@ -12,6 +13,7 @@ public class Build {
     }
 
     public static class VERSION_CODES {
+        public static final int P = 28;
         public static final int Q = 29;
         public static final int TIRAMISU = 33;
     }

@@ -3,6 +3,10 @@ package android.provider;
 import mcad.stubs.Unset;
 
 public class MediaStore {
+    public static native String getVersion(android.content.Context context);
+    public static native String getVersion(android.content.Context context, String volume);
+    public static native java.util.Set<String> getExternalVolumeNames(android.content.Context context);
+
     public static class Images {
         public static class Media {
             public static final android.net.Uri EXTERNAL_CONTENT_URI = Unset.object();
@@ -10,6 +14,9 @@ public class MediaStore {
             public static final String DATE_MODIFIED = Unset.object();
             public static final String SIZE = Unset.object();
             public static final String DISPLAY_NAME = Unset.object();
+            public static final String MIME_TYPE = Unset.object();
+            public static final String DATA = Unset.object();
+            public static native android.net.Uri getContentUri(String volume);
         }
     }
 }

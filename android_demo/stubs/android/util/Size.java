@@ -1,5 +1,7 @@
 package android.util;
 
-public class Size {
+public final class Size {
     public Size(int width, int height) {}
+    public native int getWidth();
+    public native int getHeight();
 }

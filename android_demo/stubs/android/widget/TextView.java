@@ -5,6 +5,7 @@ public class TextView extends android.view.View {
     public native void setOnEditorActionListener(OnEditorActionListener listener);
     public final native void setText(CharSequence text);
     public final native void setText(int text);
+    public final native void setHint(int hint);
 
     public interface OnEditorActionListener {
         boolean onEditorAction(TextView view, int action, android.view.KeyEvent event);

@@ -1,3 +1,5 @@
 package android.app.job;
 
-public class JobParameters {}
+public class JobParameters {
+    public native int getJobId();
+}

@@ -4,4 +4,9 @@ import mcad.stubs.Unset;
 
 public abstract class PackageManager {
     public static final int PERMISSION_GRANTED = Unset.number();
+    public abstract PackageInfo getPackageInfo(String name, int flags) throws NameNotFoundException;
+
+    public static class NameNotFoundException extends android.util.AndroidException {
+        private static final long serialVersionUID = 1L;
+    }
 }

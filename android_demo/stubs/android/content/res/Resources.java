@@ -2,4 +2,6 @@ package android.content.res;
 
 public class Resources {
     public native String getQuantityString(int id, int quantity, Object... arguments) throws RuntimeException;
+    public native int getDimensionPixelSize(int id) throws RuntimeException;
+    public native android.util.DisplayMetrics getDisplayMetrics();
 }

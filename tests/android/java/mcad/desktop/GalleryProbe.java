@@ -10,7 +10,9 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import mcad.engine.Bundle;
 import mcad.engine.Json;
@@ -34,14 +36,25 @@ final class GalleryProbe {
     /** A folder as a phone's photos, of which so many can be opened before access to all is taken back. */
     private record Folder(Path folder, AtomicInteger opened, int mostOpened) implements PhotoLibrary {
         @Override
-        public List<Item> list() throws IOException {
+        public Listing list() throws IOException {
             List<Item> items = new ArrayList<>();
             try (java.util.stream.Stream<Path> files = Files.list(folder)) {
                 for (Path file : (Iterable<Path>) files.sorted()::iterator) {
-                    items.add(new Item(file.toString(), Files.getLastModifiedTime(file).toMillis(), Files.size(file)));
+                    items.add(new Item(file.toString(), Files.getLastModifiedTime(file).toMillis(), Files.size(file),
+                        ""));
                 }
             }
-            return items;
+            return new Listing(items, Collections.singletonMap("", "1"), true);
+        }
+
+        @Override
+        public String volume(String path) {
+            return "";
+        }
+
+        @Override
+        public Set<String> visible(List<String> paths) {
+            return new HashSet<>(paths);
         }
 
         @Override
@@ -99,8 +112,8 @@ final class GalleryProbe {
         List<Object> commits = new ArrayList<>();
         try (SearchEngine engine = new SearchEngine(bundle, 1, Collections.emptyList())) {
             IndexRun run = new IndexRun(Paths.get(request.string("index")), engine, decoder(request), folder,
-                new Numbers());
-            IndexRun.Outcome outcome = run.run(() -> embedded.get() >= stopAfter, new IndexRun.Progress() {
+                new Numbers(), System::currentTimeMillis);
+            IndexRun.Outcome outcome = run.run(false, () -> embedded.get() >= stopAfter, new IndexRun.Progress() {
                 @Override
                 public void done(int done, int total) {
                     embedded.incrementAndGet();
@@ -177,7 +190,7 @@ final class GalleryProbe {
             if (query.equals("bug")) {
                 throw new IllegalStateException();
             }
-            return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
+            return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false, null);
         }, screen);
         for (JsonFields event : request.objects("events")) {
             if (event.has("type")) {
@@ -193,7 +206,7 @@ final class GalleryProbe {
             } else if (event.has("like")) {
                 box.ask(event.string("like"), path -> {
                     searched.add("like " + path);
-                    return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
+                    return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false, null);
                 });
             } else {
                 box.forget();

@@ -24,10 +24,12 @@ import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.MemoryProbe;
+import mcad.engine.InsideProbe;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
 import mcad.engine.Tokenizer;
+import mcad.engine.gallery.ScreenProbe;
+import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
@@ -67,7 +69,8 @@ final class Probe {
         switch (request.string("do")) {
             case "bundle":
                 Bundle bundle = Bundle.load(Paths.get(request.string("bundle")), true);
-                return Json.object("name", bundle.name, "dim", bundle.dim, "files", bundle.files().size());
+                return Json.object("name", bundle.name, "dim", bundle.dim, "files", bundle.files().size(), "english",
+                    bundle.isEnglish());
             case "install":
                 Path from = Paths.get(request.string("from"));
                 BundleInstaller.Source source = path -> Files.newInputStream(from.resolve(path));
@@ -75,7 +78,9 @@ final class Probe {
             case "json":
                 return Json.object("value", Json.parse(request.string("text")));
             case "orientation":
-                return Json.object("value", Exif.orientation(Files.newInputStream(Paths.get(request.string("photo")))));
+                Path turned = Paths.get(request.string("photo"));
+                return Json.object("value", Exif.orientation(Files.newInputStream(turned)), "read",
+                    Exif.isRead(Files.newInputStream(turned)));
             case "upright":
                 int stored = request.integer("orientation", 1, 8);
                 return Json.object("degrees", Exif.degrees(stored), "mirrored", Exif.mirrored(stored));
@@ -99,6 +104,16 @@ final class Probe {
                 return secondWriter(request);
             case "index_run":
                 return GalleryProbe.indexRun(request);
+            case "life":
+                return LifeProbe.answer(request);
+            case "home":
+                return ScreenProbe.home(request);
+            case "tiles":
+                return ScreenProbe.tiles(request);
+            case "media_path":
+                return ScreenProbe.mediaPath(request);
+            case "pace":
+                return ScreenProbe.pace(request);
             case "search_box":
                 return GalleryProbe.searchBox(request);
             case "access":
@@ -115,7 +130,9 @@ final class Probe {
                     return found(SearchEngine.moreLike(index, request.string("path"), k));
                 }
             case "memory":
-                return MemoryProbe.memory(request);
+                return InsideProbe.memory(request);
+            case "options":
+                return InsideProbe.options(request);
             case "reductions":
                 return reductions(request);
             case "numbers":
@@ -252,11 +269,11 @@ final class Probe {
             List<float[]> rows = new ArrayList<>();
             List<String> paths = new ArrayList<>();
             List<Object> stamps = new ArrayList<>();
-            for (Map.Entry<String, int[]> photo : index.stamps().entrySet()) {
-                paths.add(photo.getKey());
-                int[] pair = photo.getValue();
-                stamps.add(Arrays.asList(pair[0] & 0xffffffffL, pair[1] & 0xffffffffL));
-                rows.add(index.embedding(photo.getKey()));
+            Census photos = index.census();
+            while (photos.next()) {
+                paths.add(photos.path());
+                stamps.add(Arrays.asList(photos.stamp() & 0xffffffffL, photos.contentStamp() & 0xffffffffL));
+                rows.add(index.embedding(photos.path()));
             }
             if (!rows.isEmpty()) {
                 write(rows, request);
@@ -300,7 +317,7 @@ final class Probe {
                 deleted += writer.delete(path) ? 1 : 0;
             }
             for (String path : request.list("restamp", String.class)) {
-                writer.restamp(path, 5, 6);
+                writer.move(path, path, 5, 6);
             }
             if (!request.has("hold")) {
                 writer.commit();

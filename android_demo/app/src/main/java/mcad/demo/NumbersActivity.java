@@ -8,11 +8,14 @@ import android.view.View;
 import android.view.ViewGroup;
 import android.widget.TextView;
 import java.io.IOException;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import mcad.engine.Ladder;
 import mcad.engine.McadException;
 import mcad.engine.Memory;
 import mcad.engine.gallery.Numbers;
-import mcad.engine.index.PhotoIndex;
+import mcad.engine.gallery.PhotoSearch;
+import mcad.platform.MediaSearch;
 
 /** What this phone really took, measured while the app was used; nothing is taken from elsewhere. */
 public final class NumbersActivity extends Activity {
@@ -21,38 +24,75 @@ public final class NumbersActivity extends Activity {
         R.string.stage_tokenize, R.string.stage_text, R.string.stage_scan, R.string.stage_rescore,
         R.string.stage_total, R.string.stage_decode, R.string.stage_image};
 
-    private DemoEngine demo;
+    private PhotoSearch search;
 
     @Override
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
         setContentView(R.layout.numbers);
-        demo = DemoEngine.of(this);
-        row(R.string.device, getString(R.string.device_value, Build.MANUFACTURER, Build.MODEL, Build.VERSION.RELEASE));
-        row(R.string.memory, memory());
-        demo.worker.execute(this::measured);
+        search = MediaSearch.of(this);
+        findViewById(R.id.try_rungs).setOnClickListener(this::tryRungsAgain);
+        DemoApp.WORKER.execute(this::measure);
     }
 
-    /** On the worker, whose engine and index these are. */
-    private void measured() {
+    /** Memory alone takes tens of milliseconds: not on the screen's thread. */
+    private void measure() {
+        Map<Integer, String> rows = new LinkedHashMap<>();
+        rows.put(R.string.device,
+            getString(R.string.device_value, Build.MANUFACTURER, Build.MODEL, Build.VERSION.RELEASE));
+        rows.put(R.string.memory, memory());
+        boolean died = false;
         try {
-            PhotoIndex index = demo.index();
-            String photos = getString(R.string.photos_indexed_value, index.photos(), index.bytesPerPhoto());
-            String bundle = demo.bundle().name;
-            Ladder.Climbed text = demo.engine().textTower();
-            demo.screen.post(() -> {
-                row(R.string.photos_indexed, photos);
-                row(R.string.rung_text, rung(text));
-                row(R.string.rung_image, rung(demo.imageTower()));
-                for (int i = 0; i < STAGES.length; i++) {
-                    row(STAGE_NAMES[i], stage(STAGES[i]));
-                }
-                row(R.string.bundle, bundle);
-            });
+            rows.put(R.string.photos_indexed,
+                getString(R.string.photos_indexed_value, search.photos(), search.bytesPerPhoto()));
+            Ladder.Climbed text = search.textTower();
+            Ladder.Climbed image = search.imageTower();
+            died = died(text) || died(image);
+            rows.put(R.string.rung_text, rung(text));
+            rows.put(R.string.rung_image, rung(image));
+            for (int i = 0; i < STAGES.length; i++) {
+                rows.put(STAGE_NAMES[i], stage(STAGES[i]));
+            }
+            rows.put(R.string.bundle, search.bundle().name);
         } catch (IOException | RuntimeException error) {
-            int why = Failures.text(Failures.log(error));
-            demo.screen.post(() -> row(R.string.bundle, getString(R.string.failed, getString(why))));
+            rows.put(R.string.bundle, Words.failure(this, Words.log(error)));
         }
+        int again = died ? View.VISIBLE : View.GONE;
+        DemoApp.SCREEN.post(() -> show(rows, again));
+    }
+
+    private void show(Map<Integer, String> rows, int again) {
+        ViewGroup list = findViewById(R.id.rows);
+        list.removeAllViews();
+        for (Map.Entry<Integer, String> told : rows.entrySet()) {
+            View row = LayoutInflater.from(this).inflate(R.layout.row, list, false);
+            ((TextView) row.findViewById(R.id.name)).setText(told.getKey());
+            ((TextView) row.findViewById(R.id.value)).setText(told.getValue());
+            list.addView(row);
+        }
+        findViewById(R.id.try_rungs).setVisibility(again);
+    }
+
+    private void tryRungsAgain(View button) {
+        button.setVisibility(View.GONE);
+        DemoApp.WORKER.execute(() -> {
+            try {
+                search.tryRungsAgain();
+            } catch (IOException | RuntimeException error) {
+                Words.log(error);
+            }
+            measure();
+        });
+    }
+
+    private static boolean died(Ladder.Climbed climbed) {
+        boolean died = false;
+        if (climbed != null) {
+            for (Ladder.Skipped skipped : climbed.skipped()) {
+                died |= skipped.why() == Ladder.Why.DIED;
+            }
+        }
+        return died;
     }
 
     private String memory() {
@@ -60,13 +100,13 @@ public final class NumbersActivity extends Activity {
             Memory now = Memory.now();
             return getString(R.string.memory_value, now.pss(), now.rss());
         } catch (McadException error) {
-            Failures.log(error);
+            Words.log(error);
             return getString(R.string.stage_none);
         }
     }
 
     private String stage(String stage) {
-        Numbers numbers = demo.numbers;
+        Numbers numbers = search.numbers;
         int count = numbers.count(stage);
         return count == 0 ? getString(R.string.stage_none) : getString(R.string.stage_value,
             numbers.percentile(stage, 50), numbers.percentile(stage, 90), count);
@@ -79,17 +119,9 @@ public final class NumbersActivity extends Activity {
         StringBuilder said = new StringBuilder(getString(R.string.rung_value, climbed.tower().rung.runtime(),
             climbed.tower().rung.precision(), climbed.tower().provider.toString(), climbed.cosine()));
         for (Ladder.Skipped skipped : climbed.skipped()) {
-            String why = getString(Failures.text(skipped.why()));
+            String why = getString(Words.text(skipped.why()));
             said.append('\n').append(getString(R.string.rung_skipped, skipped.what(), why));
         }
         return said.toString();
-    }
-
-    private void row(int name, String value) {
-        ViewGroup rows = findViewById(R.id.rows);
-        View row = LayoutInflater.from(this).inflate(R.layout.row, rows, false);
-        ((TextView) row.findViewById(R.id.name)).setText(name);
-        ((TextView) row.findViewById(R.id.value)).setText(value);
-        rows.addView(row);
     }
 }

@@ -10,39 +10,45 @@ import android.view.View;
 import android.widget.ImageView;
 import android.widget.Toast;
 import java.io.IOException;
+import mcad.engine.gallery.MediaPath;
+import mcad.platform.BitmapDecoder;
+import mcad.platform.MediaPhotos;
 
 /** One photo: look, share, find more like it, open it in the phone's gallery. */
 public final class PhotoActivity extends Activity {
+    /** What the index knows the photo by. */
+    static final String PATH = "mcad.demo.PATH";
+
     private static final int SIDE = 1600;
     private static final String ANY_IMAGE = "image/*";
 
-    private DemoEngine demo;
+    private String path;
     private Uri photo;
 
     @Override
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
         setContentView(R.layout.photo);
-        demo = DemoEngine.of(this);
-        photo = getIntent().getData();
+        path = getIntent().getStringExtra(PATH);
+        photo = Uri.parse(MediaPath.uri(path));
         findViewById(R.id.share).setOnClickListener(this::share);
         findViewById(R.id.like).setOnClickListener(this::like);
         findViewById(R.id.open).setOnClickListener(this::open);
-        Thumbnails loader = new Thumbnails(this);
-        new Thread(() -> load(loader), "photo").start();
+        new Thread(this::load, "photo").start();
     }
 
-    private void load(Thumbnails loader) {
+    private void load() {
+        MediaPhotos photos = new MediaPhotos(this);
         Bitmap bitmap;
         try {
-            bitmap = loader.decode(photo.toString(), SIDE);
+            bitmap = BitmapDecoder.show(photos.open(path), SIDE);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
+            Words.log(error);
             bitmap = null;
         }
-        loader.close();
-        String name = new Gallery(this).name(photo.toString());
+        String name = photos.name(path);
         Bitmap loaded = bitmap;
-        demo.screen.post(() -> show(loaded, name));
+        DemoApp.SCREEN.post(() -> show(loaded, name));
     }
 
     private void show(Bitmap bitmap, String name) {
@@ -63,10 +69,9 @@ public final class PhotoActivity extends Activity {
         startActivity(Intent.createChooser(send, getString(R.string.share)));
     }
 
+    /** On a screen of its own: back from it leads here, and from here to what was found before. */
     private void like(View button) {
-        startActivity(new Intent(this, SearchActivity.class).addFlags(Intent.FLAG_ACTIVITY_CLEAR_TOP)
-            .putExtra(SearchActivity.LIKE, photo.toString()));
-        finish();
+        startActivity(new Intent(this, SearchActivity.class).putExtra(SearchActivity.LIKE, path));
     }
 
     private void open(View button) {

@@ -14,6 +14,7 @@ import mcad.engine.SearchEngine;
 final class ResultGrid extends BaseAdapter {
     private final Context context;
     private final Thumbnails thumbnails;
+    private List<SearchEngine.Result> all = Collections.emptyList();
     private List<SearchEngine.Result> results = Collections.emptyList();
 
     ResultGrid(Context context, Thumbnails thumbnails) {
@@ -22,8 +23,21 @@ final class ResultGrid extends BaseAdapter {
     }
 
     void show(List<SearchEngine.Result> found) {
+        all = found;
         results = found;
         notifyDataSetChanged();
+    }
+
+    /** Those that match. */
+    void show(SearchEngine.Found found) {
+        all = found.results();
+        results = all.subList(0, found.matches());
+        notifyDataSetChanged();
+    }
+
+    /** Those that do not, too. */
+    void showAll() {
+        show(all);
     }
 
     String path(int position) {

@@ -1,6 +1,7 @@
 package mcad.demo;
 
 import android.app.Activity;
+import android.content.ClipData;
 import android.content.Intent;
 import android.content.pm.PackageManager;
 import android.net.Uri;
@@ -15,7 +16,6 @@ import android.view.MenuItem;
 import android.view.View;
 import android.view.inputmethod.EditorInfo;
 import android.view.inputmethod.InputMethodManager;
-import android.widget.Button;
 import android.widget.EditText;
 import android.widget.GridView;
 import android.widget.TextView;
@@ -23,30 +23,39 @@ import java.io.IOException;
 import java.util.Collections;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.gallery.Home;
 import mcad.engine.gallery.PhotoAccess;
+import mcad.engine.gallery.PhotoSearch;
 import mcad.engine.gallery.SearchBox;
+import mcad.platform.MediaPhotos;
+import mcad.platform.MediaSearch;
 
-/** The search box and the photos that it finds. */
+/** The search box and the photos that it finds; photos like one are a screen of their own, from which back leads back. */
 public final class SearchActivity extends Activity implements SearchBox.Listener {
     /** The photo of the index whose like are asked for. */
     static final String LIKE = "mcad.demo.LIKE";
 
+    private static final String ROW = "mcad.demo.ROW";
     private static final int ACCESS = 1;
     private static final String NOTIFICATIONS = "android.permission.POST_NOTIFICATIONS";
 
-    private DemoEngine demo;
-    private Gallery gallery;
+    private PhotoSearch search;
+    private MediaPhotos photos;
     private Thumbnails thumbnails;
     private ResultGrid results;
     private SearchBox box;
+    private Watcher watcher;
     private TextView status;
-    private View message;
+    private TextView progress;
     private EditText query;
     private GridView grid;
-    /** The photo whose like are shown; null while words are searched for. */
+    /** The photo whose like are shown, of the index or shared by another app; null while words are searched for. */
     private String like;
+    private SearchBox.Searcher likeBy;
     /** Whether the status tells of a search: the state of the index must not take its place. */
     private boolean answered;
+    /** Where the grid stood before the screen was turned; -1 once it stands there again. */
+    private int row;
     private final PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
     private boolean explained;
     private boolean refused;
@@ -55,17 +64,20 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
         setContentView(R.layout.search);
-        demo = DemoEngine.of(this);
-        gallery = new Gallery(this);
+        search = MediaSearch.of(this);
+        photos = new MediaPhotos(this);
         thumbnails = new Thumbnails(this);
         results = new ResultGrid(this, thumbnails);
+        watcher = new Watcher(this, search, this::showState);
         status = findViewById(R.id.status);
-        message = findViewById(R.id.message);
+        progress = findViewById(R.id.progress);
         grid = findViewById(R.id.grid);
         grid.setAdapter(results);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> askForAccess());
-        box = new SearchBox(new HandlerScheduler(demo.screen), demo.worker, demo.screen::post, demo::search, this);
+        findViewById(R.id.more).setOnClickListener(view -> showMore());
+        box = new SearchBox(new HandlerScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
+            words -> search.search(words, DemoApp.RESULTS), this);
         query = findViewById(R.id.query);
         query.addTextChangedListener(new Typed());
         query.setOnEditorActionListener((view, action, event) -> {
@@ -73,40 +85,44 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
             getSystemService(InputMethodManager.class).hideSoftInputFromWindow(view.getWindowToken(), 0);
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
-        showLike(saved == null ? getIntent().getStringExtra(LIKE) : saved.getString(LIKE));
+        row = saved == null ? -1 : saved.getInt(ROW, -1);
+        Uri shared = shared(getIntent());
+        String path = getIntent().getStringExtra(LIKE);
+        if (shared != null) {
+            showLike(shared.toString(), any -> search.moreLike(photos.source(shared), DemoApp.RESULTS));
+        } else if (path != null) {
+            showLike(path, of -> search.moreLike(of, DemoApp.RESULTS));
+        }
+    }
+
+    /** The photo that another app shared, which Android puts here, too; else null. */
+    private static Uri shared(Intent intent) {
+        ClipData clip = Intent.ACTION_SEND.equals(intent.getAction()) ? intent.getClipData() : null;
+        return clip != null && clip.getItemCount() > 0 ? clip.getItemAt(0).getUri() : null;
     }
 
     @Override
     protected void onSaveInstanceState(Bundle saved) {
         super.onSaveInstanceState(saved);
-        saved.putString(LIKE, like);
+        saved.putInt(ROW, grid.getFirstVisiblePosition());
     }
 
-    @Override
-    protected void onNewIntent(Intent intent) {
-        super.onNewIntent(intent);
-        showLike(intent.getStringExtra(LIKE));
-    }
-
-    /** Search for photos like one; for none if it is null. */
-    private void showLike(String path) {
-        if (path != null) {
-            query.setText("");
-            like = path;
-            box.ask(path, demo::moreLike);
-        }
+    private void showLike(String photo, SearchBox.Searcher by) {
+        like = photo;
+        likeBy = by;
+        box.ask(photo, by);
     }
 
     @Override
     protected void onResume() {
         super.onResume();
-        demo.listen(this::showState);
+        watcher.start();
         showState();
     }
 
     @Override
     protected void onPause() {
-        demo.listen(null);
+        watcher.stop();
         super.onPause();
     }
 
@@ -126,7 +142,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public boolean onOptionsItemSelected(MenuItem item) {
         if (item.getItemId() == R.id.index_now) {
-            indexNow();
+            act(Home.indexNow(photos.access(), refused));
             return true;
         }
         if (item.getItemId() == R.id.show_numbers) {
@@ -139,7 +155,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
         if (request == ACCESS) {
-            boolean none = gallery.access() == PhotoAccess.State.NONE;
+            boolean none = photos.access() == PhotoAccess.State.NONE;
             // Where Android would not ask again, only the settings are left.
             refused = none && permissions.length > 0
                 && refusals.isLast(explained, shouldShowRequestPermissionRationale(permissions[0]));
@@ -152,81 +168,63 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     /** What there is to say while nothing was found yet: access, index, progress. */
     private void showState() {
-        PhotoAccess.State access = gallery.access();
-        findViewById(R.id.partial).setVisibility(access == PhotoAccess.State.SOME ? View.VISIBLE : View.GONE);
-        if (access == PhotoAccess.State.NONE) {
-            say(R.string.start_title, getString(refused ? R.string.denied : R.string.start_text),
-                refused ? R.string.settings : R.string.allow, view -> {
-                    if (refused) {
-                        openSettings();
-                    } else {
-                        askForAccess();
-                    }
-                });
-            return;
-        }
-        IndexJob.scheduleNightly(this);
-        DemoEngine.Progress progress = demo.progress();
-        if (progress.running() && !answered) {
-            status.setText(getString(R.string.indexing_progress, progress.done(), progress.total()));
-        }
-        demo.worker.execute(() -> {
+        DemoApp.WORKER.execute(() -> {
             try {
-                int photos = demo.index().photos();
-                demo.engine();
-                demo.screen.post(() -> showCount(photos, progress));
+                PhotoAccess.State access = photos.access();
+                int indexed = access == PhotoAccess.State.NONE ? 0 : search.photos();
+                boolean english = search.bundle().isEnglish();
+                Home home = Home.of(access, refused, search.indexing(), indexed);
+                DemoApp.SCREEN.post(() -> show(home, access, indexed, english));
+                search.warmUp();
             } catch (IOException | RuntimeException error) {
-                McadException.Kind kind = Failures.log(error);
-                demo.screen.post(() -> showFailure(kind));
+                McadException.Kind kind = Words.log(error);
+                DemoApp.SCREEN.post(() -> showFailure(kind));
             }
         });
     }
 
-    private void showCount(int photos, DemoEngine.Progress progress) {
-        if (progress.running()) {
-            message.setVisibility(View.GONE);
-        } else if (photos > 0) {
-            message.setVisibility(View.GONE);
-            if (!answered) {
-                String left = left(progress);
-                String indexed = getString(R.string.indexed, photos);
-                status.setText(left.isEmpty() ? indexed : indexed + "\n" + left);
-            }
-        } else if (progress.failure() != null) {
-            say(R.string.app_name, left(progress), R.string.try_again, view -> indexNow());
-        } else {
-            String why = progress.skipped() > 0 ? left(progress)
-                : getString(progress.finished() ? R.string.no_photos : R.string.not_indexed);
-            say(R.string.start_title, why, R.string.index_now, view -> indexNow());
+    private void show(Home home, PhotoAccess.State access, int indexed, boolean english) {
+        findViewById(R.id.partial).setVisibility(access == PhotoAccess.State.SOME ? View.VISIBLE : View.GONE);
+        query.setHint(english ? R.string.search_hint_english : R.string.search_hint);
+        if (home.panel() != Home.Panel.NONE) {
+            int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
+            say(title, Words.panel(this, home.panel(), search.indexing()), Words.button(home.action()),
+                view -> act(home.action()));
+            return;
         }
+        if (!answered) {
+            findViewById(R.id.message).setVisibility(View.GONE);
+        }
+        // Not a live region: a screen reader would speak of every photo.
+        progress.setText(answered && !search.isIndexing() ? ""
+            : Words.line(this, home.line(), search.indexing(), indexed));
     }
 
-    /** What the last run did not do: why it failed, or how many photos it left out; empty if it did all. */
-    private String left(DemoEngine.Progress progress) {
-        if (progress.failure() != null) {
-            return failure(progress.failure());
+    private void act(Home.Action action) {
+        switch (action) {
+            case ASK_FOR_ACCESS -> askForAccess();
+            case SETTINGS -> openSettings();
+            case INDEX, TRY_AGAIN -> indexNow();
+            case NONE -> { }
         }
-        int skipped = progress.skipped();
-        return skipped == 0 ? "" : getResources().getQuantityString(R.plurals.skipped, skipped, skipped);
-    }
-
-    private String failure(McadException.Kind kind) {
-        return getString(R.string.failed, getString(Failures.text(kind)));
     }
 
     /** The state could not be told; what was found before stays. */
     private void showFailure(McadException.Kind kind) {
+        if (kind == McadException.Kind.DAMAGED) {
+            indexNow(); // it is built again
+        }
         if (answered) {
-            status.setText(failure(kind));
+            status.setText(Words.failure(this, kind));
         } else {
-            say(R.string.app_name, failure(kind), R.string.try_again, view -> tryAgain());
+            say(R.string.app_name, Words.failure(this, kind), R.string.try_again, view -> tryAgain());
         }
     }
 
     private void tryAgain() {
-        message.setVisibility(View.GONE);
+        findViewById(R.id.message).setVisibility(View.GONE);
         if (like != null) {
-            showLike(like);
+            showLike(like, likeBy);
         } else {
             box.submit();
         }
@@ -236,13 +234,15 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private void say(int title, String text, int button, View.OnClickListener action) {
         ((TextView) findViewById(R.id.message_title)).setText(title);
         ((TextView) findViewById(R.id.message_text)).setText(text);
-        Button press = findViewById(R.id.message_button);
+        TextView press = findViewById(R.id.message_button);
         press.setText(button);
         press.setOnClickListener(action);
-        message.setVisibility(View.VISIBLE);
+        findViewById(R.id.message).setVisibility(View.VISIBLE);
+        findViewById(R.id.more).setVisibility(View.GONE);
         results.show(Collections.emptyList());
         answered = false;
         status.setText("");
+        progress.setText("");
     }
 
     private void askForAccess() {
@@ -256,9 +256,9 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
                 && checkSelfPermission(NOTIFICATIONS) != PackageManager.PERMISSION_GRANTED) {
             requestPermissions(new String[] {NOTIFICATIONS}, ACCESS + 1);
         }
-        message.setVisibility(View.GONE);
-        status.setText(R.string.preparing);
-        IndexJob.scheduleNow(this);
+        findViewById(R.id.message).setVisibility(View.GONE);
+        progress.setText(R.string.looking);
+        MediaSearch.indexNow(this);
     }
 
     private void openSettings() {
@@ -267,7 +267,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     }
 
     private void open(String path) {
-        startActivity(new Intent(this, PhotoActivity.class).setData(Uri.parse(path)));
+        startActivity(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, path));
     }
 
     @Override
@@ -275,35 +275,43 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         like = null;
         setTitle(R.string.app_name);
         results.show(Collections.emptyList());
+        findViewById(R.id.more).setVisibility(View.GONE);
         answered = false;
+        status.setText("");
         showState();
     }
 
     @Override
-    public void searching(String query) {
+    public void searching(String words) {
         setTitle(like == null ? R.string.app_name : R.string.like_title);
         answered = true;
         status.setText(R.string.searching);
     }
 
     @Override
-    public void found(String query, SearchEngine.Found found) {
-        int count = found.results().size();
-        message.setVisibility(View.GONE);
-        results.show(found.results());
-        grid.setSelection(0);
-        if (count == 0) {
-            status.setText(R.string.nothing_found);
-            return;
-        }
-        String said = getResources().getQuantityString(R.plurals.found, count, count, found.ms().get("total"));
+    public void found(String words, SearchEngine.Found found) {
+        findViewById(R.id.message).setVisibility(View.GONE);
+        results.show(found);
+        grid.setSelection(Math.max(row, 0));
+        row = -1;
+        int matches = found.matches();
+        findViewById(R.id.more).setVisibility(matches < found.results().size() ? View.VISIBLE : View.GONE);
+        String said = matches == 0 ? getString(R.string.nothing_found)
+            : getResources().getQuantityString(R.plurals.found, matches, matches, found.ms().get("total"));
         status.setText(found.truncated() ? said + "\n" + getString(R.string.truncated) : said);
+        showState();
+    }
+
+    /** Also what is nearest to the words, though it may not show what they say. */
+    private void showMore() {
+        findViewById(R.id.more).setVisibility(View.GONE);
+        results.showAll();
     }
 
     @Override
-    public void failed(String query, IOException error) {
-        String why = failure(Failures.log(error));
-        say(R.string.app_name, why, R.string.try_again, view -> tryAgain());
+    public void failed(String words, IOException error) {
+        answered = false;
+        showFailure(Words.log(error));
     }
 
     private final class Typed implements TextWatcher {

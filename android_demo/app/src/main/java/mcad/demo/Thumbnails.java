@@ -2,26 +2,21 @@ package mcad.demo;
 
 import android.content.Context;
 import android.graphics.Bitmap;
-import android.graphics.BitmapFactory;
-import android.graphics.Matrix;
 import android.net.Uri;
 import android.os.Build;
-import android.os.Handler;
-import android.os.Looper;
 import android.util.LruCache;
 import android.util.Size;
 import android.widget.ImageView;
 import java.io.IOException;
-import java.io.InputStream;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import mcad.engine.Exif;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.gallery.MediaPath;
+import mcad.engine.gallery.Tiles;
+import mcad.platform.BitmapDecoder;
+import mcad.platform.MediaPhotos;
 
 /** Thumbnails, loaded off the screen's thread and kept in an eighth of the app's memory. */
 final class Thumbnails {
-    private static final int SIDE = 256;
-
     /** What a view shows when its thumbnail is there: the bitmap, and the photo's name. */
     private record Loaded(Bitmap bitmap, String name) {}
 
@@ -31,14 +26,17 @@ final class Thumbnails {
     }
 
     private final Context context;
-    private final Gallery gallery;
+    private final MediaPhotos photos;
+    private final int side;
     private final ExecutorService loaders = Executors.newFixedThreadPool(2);
-    private final Handler screen = new Handler(Looper.getMainLooper());
     private final LruCache<String, Loaded> cache;
 
     Thumbnails(Context context) {
         this.context = context;
-        gallery = new Gallery(context);
+        photos = new MediaPhotos(context);
+        side = Tiles.side(context.getResources().getDisplayMetrics().widthPixels,
+            context.getResources().getDimensionPixelSize(R.dimen.tile),
+            context.getResources().getDimensionPixelSize(R.dimen.gap));
         cache = new LruCache<String, Loaded>((int) (Runtime.getRuntime().maxMemory() / 8)) {
             @Override
             protected int sizeOf(String path, Loaded loaded) {
@@ -64,9 +62,9 @@ final class Thumbnails {
             if (bitmap == null) {
                 return;
             }
-            Loaded loaded = new Loaded(bitmap, gallery.name(path));
+            Loaded loaded = new Loaded(bitmap, photos.name(path));
             cache.put(path, loaded);
-            screen.post(() -> {
+            DemoApp.SCREEN.post(() -> {
                 if (path.equals(view.getTag())) {
                     view.setImageBitmap(loaded.bitmap());
                     named.named(view, loaded.name());
@@ -82,40 +80,12 @@ final class Thumbnails {
     private Bitmap load(String path) {
         try {
             if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
-                return context.getContentResolver().loadThumbnail(Uri.parse(path), new Size(SIDE, SIDE), null);
+                Uri uri = Uri.parse(MediaPath.uri(path));
+                return context.getContentResolver().loadThumbnail(uri, new Size(side, side), null);
             }
-            return decode(path, SIDE);
+            return BitmapDecoder.show(photos.open(path), side);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             return null;
         }
-    }
-
-    /** A photo, its longer side {@code side} to twice that; null if it cannot be decoded. */
-    Bitmap decode(String path, int side) throws IOException {
-        PhotoDecoder.Source source = gallery.open(path);
-        BitmapFactory.Options options = new BitmapFactory.Options();
-        options.inJustDecodeBounds = true;
-        try (InputStream in = source.open()) {
-            BitmapFactory.decodeStream(in, null, options);
-        }
-        options.inJustDecodeBounds = false;
-        options.inSampleSize = PhotoDecoder.displayReduction(options.outWidth, options.outHeight, side);
-        int orientation;
-        try (InputStream in = source.open()) {
-            orientation = Exif.orientation(in);
-        }
-        try (InputStream in = source.open()) {
-            Bitmap bitmap = BitmapFactory.decodeStream(in, null, options);
-            return bitmap == null ? null : upright(bitmap, orientation);
-        }
-    }
-
-    private static Bitmap upright(Bitmap bitmap, int orientation) {
-        Matrix turn = new Matrix();
-        if (Exif.mirrored(orientation)) {
-            turn.postScale(-1, 1);
-        }
-        turn.postRotate(Exif.degrees(orientation));
-        return Bitmap.createBitmap(bitmap, 0, 0, bitmap.getWidth(), bitmap.getHeight(), turn, true);
     }
 }

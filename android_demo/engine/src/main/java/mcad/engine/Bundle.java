@@ -51,6 +51,9 @@ public final class Bundle {
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
+    /** How far the best photo of N must lie above what a query scores with photos at large: margin + perLogN * ln N. */
+    public record NoMatch(double margin, double perLogN) {}
+
     /** Which states of a text tower become the embedding. */
     public enum Pool { EOS, FIRST, LAST, MEAN }
 
@@ -71,6 +74,8 @@ public final class Bundle {
     public final TokenizerSpec tokenizer;
     public final TableRecord tokenTable;
     public final FileRecord sample;
+    /** Null where it was never measured for the student. */
+    public final NoMatch noMatch;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
         this.directory = directory;
@@ -88,6 +93,8 @@ public final class Bundle {
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
             table.integer("width", 1, 1 << 14));
         sample = record(data.object("sample"));
+        JsonFields measured = data.has("no_match") ? data.object("no_match") : null;
+        noMatch = measured == null ? null : new NoMatch(measured.number("margin"), measured.number("per_log_n"));
     }
 
     /**
@@ -132,6 +139,14 @@ public final class Bundle {
             }
         }
         return bundle;
+    }
+
+    /**
+     * Whether queries are to be in English. No bundle says it; a vocabulary of this size has room for one language (CLIP
+     * has 49,408 tokens, BERT 30,522), where those of many languages begin at 119,547 (multilingual BERT).
+     */
+    public boolean isEnglish() {
+        return tokenTable.tokens() <= 1 << 16;
     }
 
     public Path path(FileRecord file) {

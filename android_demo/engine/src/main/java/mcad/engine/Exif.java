@@ -9,24 +9,43 @@ import java.io.InputStream;
 public final class Exif {
     private static final int ORIENTATION = 0x0112;
     private static final int MAX_BLOCK = 1 << 20;
+    private static final int JPEG = 0xFFD8;
+    private static final int PNG = 0x89504E47;
+    private static final int RIFF = 0x52494646;
+    private static final int WEBP = 0x57454250;
 
     private Exif() {}
+
+    /** Whether a file is of a kind whose orientation is read here: of others, a decoder must know it. */
+    public static boolean isRead(InputStream stream) throws IOException {
+        DataInputStream in = new DataInputStream(stream);
+        try {
+            int first = in.readInt();
+            if (first == RIFF) {
+                in.readInt();
+                return in.readInt() == WEBP;
+            }
+            return first >>> 16 == JPEG || first == PNG;
+        } catch (EOFException ends) {
+            return false;
+        }
+    }
 
     /** 1 to 8; 1 where the file has none, or one that is damaged. Reads no further than it must. */
     public static int orientation(InputStream stream) throws IOException {
         DataInputStream in = new DataInputStream(stream);
         try {
             int first = in.readInt();
-            if (first >>> 16 == 0xFFD8) {
+            if (first >>> 16 == JPEG) {
                 return jpeg(in, first & 0xFFFF);
             }
-            if (first == 0x89504E47) {
+            if (first == PNG) {
                 in.readInt();
                 return png(in);
             }
-            if (first == 0x52494646) {
+            if (first == RIFF) {
                 in.readInt();
-                return in.readInt() == 0x57454250 ? webp(in) : 1;
+                return in.readInt() == WEBP ? webp(in) : 1;
             }
             return 1;
         } catch (EOFException ends) {

@@ -21,7 +21,7 @@ public final class Ladder {
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
     /** Why something was passed over. */
-    public enum Why { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST }
+    public enum Why { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST, DIED }
 
     /** What was passed over: {@code what} names it, {@code detail} is English, and for a log. */
     public record Skipped(String what, Why why, String detail) {
@@ -51,17 +51,25 @@ public final class Ladder {
     private final Bundle bundle;
     private final int threads;
     private final List<File> libraries;
+    private final Quarantine quarantine;
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public Ladder(Bundle bundle, int threads, List<File> libraries) {
+        this(bundle, threads, libraries, Quarantine.NONE);
+    }
+
+    /** The same without the rungs that {@code quarantine} holds. */
+    public Ladder(Bundle bundle, int threads, List<File> libraries, Quarantine quarantine) {
         this.bundle = bundle;
         this.threads = threads;
         this.libraries = libraries;
+        this.quarantine = quarantine;
     }
 
     /** Climb for tower "image" or "text". McadException when no rung runs, with every reason. */
     public Climbed climb(String which) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
+        Step last = last(bundle.tower(which));
         for (Bundle.Rung rung : bundle.tower(which).rungs()) {
             List<Step> steps = steps(rung);
             if (steps.isEmpty()) {
@@ -69,6 +77,11 @@ public final class Ladder {
                     rung.runtime() + " " + rung.precision(), Why.NO_RUNTIME, "this app has no such runtime"));
             }
             for (Step step : steps) {
+                // Without the last there is nothing at all: it is tried whatever happened over it.
+                if (!step.equals(last) && quarantine.holds(which, step.toString())) {
+                    skipped.add(new Skipped(step.toString(), Why.DIED, "the app died over it"));
+                    continue;
+                }
                 Climbed climbed = attempt(which, step, skipped);
                 if (climbed != null) {
                     return climbed;
@@ -84,6 +97,16 @@ public final class Ladder {
             "Export the bundle again: every bundle ends in an ONNX CPU model.", null);
     }
 
+    private static Step last(Bundle.Tower tower) {
+        Step last = null;
+        for (Bundle.Rung rung : tower.rungs()) {
+            for (Step step : steps(rung)) {
+                last = step;
+            }
+        }
+        return last;
+    }
+
     /** The step's tower if it loads and passes its self-test; else null, and why is added to {@code skipped}. */
     private Climbed attempt(String which, Step step, List<Skipped> skipped) throws IOException {
         if (step.provider() == Tower.Provider.QNN && library(QNN_LIBRARY) == null) {
@@ -91,6 +114,7 @@ public final class Ladder {
             return null;
         }
         Tower tower = null;
+        quarantine.begin(which, step.toString());
         try {
             tower = load(step);
             double cosine = selfTest(bundle, which, tower);
@@ -108,6 +132,7 @@ public final class Ladder {
             if (tower != null) {
                 tower.close();
             }
+            quarantine.end(which);
         }
         return null;
     }

@@ -16,8 +16,10 @@ public final class McadException extends IOException {
         BUNDLE,
         /** No rung of a tower runs here, or the one that ran failed. */
         TOWER,
-        /** The index is damaged, or cannot be read. */
+        /** The index cannot be read. */
         INDEX,
+        /** The index was read, and is not what was written: it is a cache, to be built again. */
+        DAMAGED,
         /** The index cannot be written: most often, the storage is full. */
         STORAGE,
         /** The photo is not indexed. */

@@ -17,6 +17,14 @@ public interface PhotoDecoder {
     Photo decode(Source source, int atLeast) throws IOException;
 
     /**
+     * Grows when files of a kind ("image/heic") come out otherwise than before, so that what was embedded of them is
+     * embedded again; 0 for kinds that never did.
+     */
+    default int revision(String kind) {
+        return 0;
+    }
+
+    /**
      * By which of 1, 2, 4, 8 a JPEG of this size may be reduced as it is decoded, so that both sides keep
      * twice {@code atLeast} pixels. The rule of Pillow's `Image.draft`, which the reference uses.
      */

@@ -5,9 +5,11 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
 
@@ -18,28 +20,50 @@ public final class SearchEngine implements AutoCloseable {
 
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
-     * tower takes, and its end was not read.
+     * tower takes, and its end was not read. {@code threshold}: the score from which a photo is a match for these words
+     * and not just the nearest there is; null for other queries than words, and for students of which it was not measured.
      */
-    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated) {}
+    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, Float threshold) {
+        /** How many of the results, the first, are matches. */
+        public int matches() {
+            int count = results.size();
+            while (threshold != null && count > 0 && results.get(count - 1).score() < threshold) {
+                count--;
+            }
+            return count;
+        }
+    }
 
     private static final double MS = 1e6;
 
     public final Bundle bundle;
     private final Ladder ladder;
+    private final Quarantine quarantine;
+    private final Set<String> used = new HashSet<>();
+    private Background background;
     private Tokenizer tokenizer;
     private Ladder.Climbed text;
     private Ladder.Climbed image;
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
+        this(bundle, threads, libraries, Quarantine.NONE);
+    }
+
+    /** The same without the rungs that {@code quarantine} holds. */
+    public SearchEngine(Bundle bundle, int threads, List<File> libraries, Quarantine quarantine) {
         this.bundle = bundle;
-        ladder = new Ladder(bundle, threads, libraries);
+        this.quarantine = quarantine;
+        ladder = new Ladder(bundle, threads, libraries, quarantine);
     }
 
     /** Load what a search needs; the first search then takes no longer than the others. */
     public void warmUp() throws IOException {
         tokenizer();
         textTower();
+        if (background == null) {
+            background = Background.of(bundle);
+        }
     }
 
     public Tokenizer tokenizer() throws IOException {
@@ -63,14 +87,21 @@ public final class SearchEngine implements AutoCloseable {
         return image;
     }
 
+    /** Null before it is loaded. */
+    public Ladder.Climbed loadedImageTower() {
+        return image;
+    }
+
     /** Words to an embedding [dim] of unit length. */
     public float[] embedText(String query) throws IOException {
-        return embed(textTower().tower(), tokenizer(), tokenizer().tokenize(query));
+        Tokenizer.Tokens tokens = tokenizer().tokenize(query);
+        return watched("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
     }
 
     /** Pixels as the bundle's preprocess makes them to an embedding [dim] of unit length. */
     public float[] embedPixels(float[] pixels) throws IOException {
-        return Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels)));
+        return watched("image", imageTower(),
+            () -> Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels))));
     }
 
     /** A photo file to an embedding [dim] of unit length. IOException if it cannot be read or decoded. */
@@ -81,12 +112,17 @@ public final class SearchEngine implements AutoCloseable {
     /** The {@code k} photos nearest to {@code query}. McadException if it is empty. */
     public Found search(PhotoIndex index, String query, int k) throws IOException {
         warmUp();
-        return search(tokenizer, text.tower(), index, query, k);
+        return watched("text", text, () -> search(tokenizer, text.tower(), background, index, query, k));
     }
 
     /** The same by a tokenizer and a text tower that were loaded before. */
     public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
             throws IOException {
+        return search(tokenizer, tower, null, index, query, k);
+    }
+
+    private static Found search(Tokenizer tokenizer, Tower tower, Background background, PhotoIndex index, String query,
+            int k) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
@@ -101,7 +137,15 @@ public final class SearchEngine implements AutoCloseable {
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
         ms.put("total", (done - started) / MS);
-        return new Found(results, ms, tokens.truncated());
+        Float threshold = background == null ? null : background.threshold(embedding, index.photos());
+        return new Found(results, ms, tokens.truncated(), threshold);
+    }
+
+    /** The {@code k} photos nearest to an embedding [dim] of unit length, of a photo that is not in the index, say. */
+    public static Found moreLike(PhotoIndex index, float[] embedding, int k) throws IOException {
+        long started = System.nanoTime();
+        Hits hits = index.search(embedding, k);
+        return new Found(results(hits), times(hits, started), false, null);
     }
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
@@ -119,11 +163,34 @@ public final class SearchEngine implements AutoCloseable {
                 results.add(result);
             }
         }
+        return new Found(results, times(hits, started), false, null);
+    }
+
+    private static Map<String, Double> times(Hits hits, long started) {
         Map<String, Double> ms = new HashMap<>();
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
         ms.put("total", (System.nanoTime() - started) / MS);
-        return new Found(results, ms, false);
+        return ms;
+    }
+
+    private interface Work<T> {
+        T run() throws IOException;
+    }
+
+    /** The first use of a tower, at which its rung may still take the process with it. */
+    private <T> T watched(String which, Ladder.Climbed climbed, Work<T> work) throws IOException {
+        if (used.contains(which)) {
+            return work.run();
+        }
+        quarantine.begin(which, climbed.toString());
+        try {
+            T done = work.run();
+            used.add(which);
+            return done;
+        } finally {
+            quarantine.end(which);
+        }
     }
 
     private static float[] embed(Tower tower, Tokenizer tokenizer, Tokenizer.Tokens tokens) throws IOException {

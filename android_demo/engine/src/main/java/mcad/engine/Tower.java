@@ -70,10 +70,24 @@ public final class Tower implements AutoCloseable {
     static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, File qnnLibrary)
             throws McadException {
         String path = bundle.path(rung.files().get(0)).toString();
-        try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
+        try (OrtSession.SessionOptions options = options(provider, threads, qnnLibrary)) {
+            return new Tower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
+        } catch (OrtException | LinkageError error) {
+            throw new McadException(
+                "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
+                "The next rung of the ladder may run.", error);
+        }
+    }
+
+    /** What a session of a provider is made with. The caller closes it. */
+    static OrtSession.SessionOptions options(Provider provider, int threads, File qnnLibrary) throws OrtException {
+        OrtSession.SessionOptions options = new OrtSession.SessionOptions();
+        try {
             // XNNPACK has threads of its own, and ONNX Runtime's would be in their way: as its documentation advises.
             options.setIntraOpNumThreads(provider == Provider.XNNPACK ? 1 : threads);
             options.setInterOpNumThreads(1);
+            // A thread that waits for work by spinning warms the phone, and gains microseconds.
+            options.addConfigEntry("session.intra_op.allow_spinning", "0");
             // Little memory before the last millisecond: no arena keeps what a run no longer needs.
             options.setCPUArenaAllocator(false);
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
@@ -88,14 +102,12 @@ public final class Tower implements AutoCloseable {
                 options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
                 options.addQnn(settings);
             } else if (provider == Provider.XNNPACK) {
-                options.addConfigEntry("session.intra_op.allow_spinning", "0");
                 options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
             }
-            return new Tower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
+            return options;
         } catch (OrtException | LinkageError error) {
-            throw new McadException(
-                "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
-                "The next rung of the ladder may run.", error);
+            options.close();
+            throw error;
         }
     }
 

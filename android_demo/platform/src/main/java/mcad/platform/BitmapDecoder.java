@@ -2,51 +2,138 @@ package mcad.platform;
 
 import android.graphics.Bitmap;
 import android.graphics.BitmapFactory;
+import android.graphics.ColorSpace;
+import android.graphics.ImageDecoder;
+import android.graphics.Matrix;
+import android.os.Build;
 import java.io.IOException;
 import java.io.InputStream;
 import mcad.engine.Exif;
 import mcad.engine.McadException;
 import mcad.engine.Photo;
+import mcad.engine.PhotoBytes;
 import mcad.engine.PhotoDecoder;
 
-/** Decodes what Android decodes: JPEG, PNG, WebP, HEIC, AVIF and more, as the version of Android has them. */
+/**
+ * Decodes what Android decodes: JPEG, PNG, WebP, HEIC, AVIF and more, as the version of Android has them.
+ *
+ * <p>JPEG, PNG and WebP by BitmapFactory, turned as {@link Exif} says: the same on every version, and as the reference has
+ * it. A HEIC or AVIF file is turned by a box of its container, which BitmapFactory ignores: from Android 9 on, all other
+ * kinds than those three are decoded by ImageDecoder, which gives them upright.
+ */
 public final class BitmapDecoder implements PhotoDecoder {
     /** 64 MiB as a bitmap. */
     private static final long MOST_PIXELS = 1L << 24;
+    private static final boolean HAS_IMAGE_DECODER = Build.VERSION.SDK_INT >= Build.VERSION_CODES.P;
 
     @Override
     public Photo decode(Source source, int atLeast) throws IOException {
-        int orientation;
-        try (InputStream in = source.open()) {
-            orientation = Exif.orientation(in);
+        if (HAS_IMAGE_DECODER && !isExif(source)) {
+            return new Decoded(upright(source, 0), 1);
         }
+        int orientation = orientation(source);
+        BitmapFactory.Options options = bounds(source);
+        // Only JPEG averages as it reduces; other decoders leave pixels out.
+        boolean jpeg = "image/jpeg".equals(options.outMimeType);
+        int reduction = jpeg ? PhotoDecoder.reduction(options.outWidth, options.outHeight, atLeast) : 1;
+        options.inSampleSize =
+            Math.max(reduction, PhotoDecoder.sampling(options.outWidth, options.outHeight, MOST_PIXELS));
+        options.inPreferredConfig = Bitmap.Config.ARGB_8888;
+        options.inPreferredColorSpace = ColorSpace.get(ColorSpace.Named.SRGB);
+        options.inPremultiplied = false;
+        return new Decoded(whole(read(source, options)), orientation);
+    }
+
+    /** HEIC and AVIF photos came out as they lie in the file, before they were decoded by ImageDecoder. */
+    @Override
+    public int revision(String kind) {
+        boolean turned = "image/heic".equals(kind) || "image/heif".equals(kind) || "image/avif".equals(kind);
+        return turned && HAS_IMAGE_DECODER ? 1 : 0;
+    }
+
+    /**
+     * A photo to be shown, upright: its longer side {@code side} to twice that. IOException, or McadException with the
+     * reason, if it cannot be decoded.
+     */
+    public static Bitmap show(Source source, int side) throws IOException {
+        if (HAS_IMAGE_DECODER && !isExif(source)) {
+            return upright(source, side);
+        }
+        int orientation = orientation(source);
+        BitmapFactory.Options options = bounds(source);
+        options.inSampleSize = PhotoDecoder.displayReduction(options.outWidth, options.outHeight, side);
+        return turned(whole(read(source, options)), orientation);
+    }
+
+    private static boolean isExif(Source source) throws IOException {
+        try (InputStream in = source.open()) {
+            return Exif.isRead(in);
+        }
+    }
+
+    private static int orientation(Source source) throws IOException {
+        try (InputStream in = source.open()) {
+            return Exif.orientation(in);
+        }
+    }
+
+    /** By ImageDecoder, in sRGB and to be read pixel by pixel; {@code side} is 0 where it is not to be shown. */
+    private static Bitmap upright(Source source, int side) throws IOException {
+        try {
+            return ImageDecoder.decodeBitmap(ImageDecoder.createSource(PhotoBytes.whole(source)), (decoder, info, from) -> {
+                int width = info.getSize().getWidth();
+                int height = info.getSize().getHeight();
+                decoder.setAllocator(ImageDecoder.ALLOCATOR_SOFTWARE);
+                decoder.setTargetColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
+                decoder.setUnpremultipliedRequired(side == 0); // no canvas draws one
+                decoder.setTargetSampleSize(side == 0 ? PhotoDecoder.sampling(width, height, MOST_PIXELS)
+                    : PhotoDecoder.displayReduction(width, height, side));
+            });
+        } catch (OutOfMemoryError error) {
+            throw tooLarge(error);
+        }
+    }
+
+    private static BitmapFactory.Options bounds(Source source) throws IOException {
         BitmapFactory.Options options = new BitmapFactory.Options();
         options.inJustDecodeBounds = true;
         read(source, options);
         if (options.outWidth <= 0 || options.outHeight <= 0) {
             throw new McadException("The photo is of a kind that this phone does not decode.", "");
         }
-        // Only JPEG averages as it reduces; other decoders leave pixels out.
-        boolean jpeg = "image/jpeg".equals(options.outMimeType);
-        int reduction = jpeg ? PhotoDecoder.reduction(options.outWidth, options.outHeight, atLeast) : 1;
-        options.inSampleSize =
-            Math.max(reduction, PhotoDecoder.sampling(options.outWidth, options.outHeight, MOST_PIXELS));
         options.inJustDecodeBounds = false;
-        options.inPreferredConfig = Bitmap.Config.ARGB_8888;
-        options.inPremultiplied = false;
-        Bitmap bitmap = read(source, options);
-        if (bitmap == null) {
-            throw new McadException("The photo is damaged: it cannot be decoded.", "");
-        }
-        return new Decoded(bitmap, orientation);
+        return options;
     }
 
     private static Bitmap read(Source source, BitmapFactory.Options options) throws IOException {
         try (InputStream in = source.open()) {
             return BitmapFactory.decodeStream(in, null, options);
         } catch (OutOfMemoryError error) {
-            throw new McadException("The photo is too large for this phone's memory.", "", error);
+            throw tooLarge(error);
         }
+    }
+
+    private static Bitmap whole(Bitmap bitmap) throws McadException {
+        if (bitmap == null) {
+            throw new McadException("The photo is damaged: it cannot be decoded.", "");
+        }
+        return bitmap;
+    }
+
+    private static McadException tooLarge(OutOfMemoryError error) {
+        return new McadException("The photo is too large for this phone's memory.", "", error);
+    }
+
+    private static Bitmap turned(Bitmap bitmap, int orientation) {
+        if (orientation <= 1) {
+            return bitmap;
+        }
+        Matrix turn = new Matrix();
+        if (Exif.mirrored(orientation)) {
+            turn.postScale(-1, 1);
+        }
+        turn.postRotate(Exif.degrees(orientation));
+        return Bitmap.createBitmap(bitmap, 0, 0, bitmap.getWidth(), bitmap.getHeight(), turn, true);
     }
 
     private record Decoded(Bitmap bitmap, int orientation) implements Photo {

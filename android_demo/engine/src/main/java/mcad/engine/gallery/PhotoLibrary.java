@@ -2,17 +2,34 @@ package mcad.engine.gallery;
 
 import java.io.IOException;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import mcad.engine.PhotoDecoder;
 
 /** The photos of a phone, or of a folder. */
 public interface PhotoLibrary {
-    /** A photo: what the index knows it by, when it changed (ms since 1970), and its bytes. */
-    record Item(String path, long modifiedMs, long bytes) {}
+    /** A photo: what the index knows it by, when it changed (ms since 1970), its bytes, its kind ("image/jpeg"). */
+    record Item(String path, long modifiedMs, long bytes, String kind) {}
 
-    /** All photos that can be seen now, in the order in which they are to be indexed. */
-    List<Item> list() throws IOException;
+    /**
+     * What can be seen now.
+     *
+     * @param items in the order in which they are to be indexed
+     * @param volumes those that are mounted, each with its version: when that changes, the phone has numbered its photos
+     *     anew, and a path may mean another photo
+     * @param whole false where the user chose which photos are seen: one that is not among them is still there
+     */
+    record Listing(List<Item> items, Map<String, String> volumes, boolean whole) {}
+
+    Listing list() throws IOException;
+
+    /** The volume of a path, of one that is no longer listed, too. */
+    String volume(String path);
 
     PhotoDecoder.Source open(String path);
+
+    /** Those of {@code paths} that can be seen now. */
+    Set<String> visible(List<String> paths) throws IOException;
 
     /** IOException when photos may no longer be seen: one that does not open then is not a broken one. */
     void checkAccess() throws IOException;

@@ -94,10 +94,12 @@ final class Suspects {
     }
 
     private static Map<String, Object> fields(PhotoLibrary.Item item) {
-        return Json.object("path", item.path(), "modified_ms", item.modifiedMs(), "bytes", item.bytes());
+        return Json.object("path", item.path(), "modified_ms", item.modifiedMs(), "bytes", item.bytes(),
+            "kind", item.kind());
     }
 
     private static PhotoLibrary.Item item(JsonFields fields) throws McadException {
-        return new PhotoLibrary.Item(fields.string("path"), fields.integer("modified_ms"), fields.integer("bytes"));
+        return new PhotoLibrary.Item(fields.string("path"), fields.integer("modified_ms"), fields.integer("bytes"),
+            fields.string("kind"));
     }
 }

@@ -95,13 +95,18 @@ public final class IndexWriter implements Closeable {
         changed = true;
     }
 
-    /** Keep the embedding of a committed photo whose file was only touched. False when there is no such photo. */
-    public boolean restamp(String path, int stamp, int contentStamp) throws IOException {
-        byte[] raw = PathBytes.of(path);
+    /**
+     * Keep the embedding of a committed photo whose file was only touched, or has another path by now; what is at that
+     * path is replaced. False when there is no such photo.
+     */
+    public boolean move(String from, String to, int stamp, int contentStamp) throws IOException {
+        byte[] old = PathBytes.of(from);
+        byte[] raw = PathBytes.of(to);
         for (int s = 0; s < segments.size(); s++) {
-            int row = segments.get(s).segment().paths.find(raw);
+            int row = segments.get(s).segment().paths.find(old);
             if (row >= 0 && !deleted.get(s).get(row)) {
                 deleted.get(s).set(row);
+                bury(raw);
                 pending.put(raw, new Pending(s, row, stamp, contentStamp));
                 changed = true;
                 return true;

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -28,6 +29,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     static final String NAME = "manifest.json";
     private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
+    private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // as many digits as a long holds
     private static final String START_OVER = "Delete the index and index the photos again.";
     // The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
     private static final String BEFORE_CRC = "{\"crc32\": \"";
@@ -55,6 +57,14 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             throw new McadException("There is no photo index at " + directory + " (no " + NAME + " in it).",
                 "Index photos first.");
         }
+        try {
+            return parse(directory, file, raw);
+        } catch (McadException error) {
+            throw McadException.of(McadException.Kind.DAMAGED, error);
+        }
+    }
+
+    private static Manifest parse(Path directory, Path file, byte[] raw) throws McadException {
         String where = "The manifest " + file + " is damaged: it";
         JsonFields data = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), where, START_OVER);
         String schema = data.string("schema");
@@ -79,6 +89,25 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         List<String> filledBy = data.has("filled_by") ? data.list("filled_by", String.class) : new ArrayList<>();
         return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
             entries, filledBy);
+    }
+
+    /** The highest generation that a file of the directory may be of: of its manifest if it can be read, or a segment. */
+    static long lastGeneration(Path directory) throws IOException {
+        long last = 0;
+        try {
+            last = read(directory).generation();
+        } catch (McadException missingOrDamaged) {
+            // The names of the segments tell, too.
+        }
+        try (DirectoryStream<Path> segments = Files.newDirectoryStream(directory, "segment-*.mcs")) {
+            for (Path segment : segments) {
+                String name = segment.getFileName().toString();
+                if (name.matches(SEGMENT_NAME) && name.length() <= LONGEST_NAME) {
+                    last = Math.max(last, Long.parseLong(name.substring(8, name.length() - 4)));
+                }
+            }
+        }
+        return last;
     }
 
     private static Entry entry(JsonFields data) throws McadException {

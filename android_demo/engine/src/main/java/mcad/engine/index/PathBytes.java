@@ -26,7 +26,9 @@ final class PathBytes {
         for (int i = 0; i < path.length(); ) {
             int c = path.codePointAt(i);
             i += Character.charCount(c);
-            if (c >= ESCAPE + 0x80 && c <= ESCAPE + 0xff) {
+            if (c < 0x80) {
+                out.write(c);
+            } else if (c >= ESCAPE + 0x80 && c <= ESCAPE + 0xff) {
                 out.write(c - ESCAPE);
             } else if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) {
                 throw new McadException("The path '" + path + "' has half a surrogate pair.", "Rename the file.");
@@ -75,6 +77,26 @@ final class PathBytes {
             return (a[shared] & 0xff) - (b[shared] & 0xff);
         }
         return a.length - b.length;
+    }
+
+    /** The same of paths as text, most of which need not become bytes for it. */
+    static int compare(String a, String b) {
+        for (int i = 0; i < Math.min(a.length(), b.length()); i++) {
+            char first = a.charAt(i);
+            char second = b.charAt(i);
+            if (first == second) {
+                continue;
+            }
+            if (Character.isSurrogate(first) || Character.isSurrogate(second)) {
+                try {
+                    return compare(of(a), of(b));
+                } catch (McadException unfit) {
+                    return first - second; // no index holds it
+                }
+            }
+            return first - second; // UTF-8 keeps the order of code points
+        }
+        return a.length() - b.length();
     }
 
     /** How many bytes two paths have in common at their start. */

@@ -7,9 +7,7 @@ import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import mcad.engine.McadException;
 import mcad.engine.Vectors;
 
@@ -67,6 +65,22 @@ public final class PhotoIndex implements Closeable {
         }
     }
 
+    /**
+     * Start over in the place of an index that is damaged: an empty one, whatever is there. Killed in between, there is
+     * the damaged one or the empty one. McadException when a writer is at work.
+     */
+    public static synchronized PhotoIndex recreate(Path directory, int dim, String student, String sha256)
+            throws IOException {
+        Files.createDirectories(directory);
+        try (WriterLock lock = new WriterLock(directory)) {
+            // No file of the old one may have the name of one that is to be written.
+            long generation = 1 + Manifest.lastGeneration(directory);
+            new Manifest(generation, dim, student, sha256, Collections.emptyList(), Collections.emptyList())
+                .write(directory);
+        }
+        return open(directory);
+    }
+
     public int dim() {
         return manifest.dim();
     }
@@ -89,19 +103,9 @@ public final class PhotoIndex implements Closeable {
         return photos() == 0 ? 0 : (double) used / photos();
     }
 
-    /** Of every photo its stamps: the CRC-32 of size and time, and that of the file's bytes. */
-    public Map<String, int[]> stamps() throws IOException {
-        Map<String, int[]> stamps = new HashMap<>();
-        for (LiveSegment live : segments) {
-            Segment segment = live.segment();
-            for (int row = 0; row < segment.photos; row++) {
-                if (!live.isDeleted(row)) {
-                    int[] pair = {segment.stamps.get(2 * row), segment.stamps.get(2 * row + 1)};
-                    stamps.put(PathBytes.toString(segment.paths.at(row)), pair);
-                }
-            }
-        }
-        return stamps;
+    /** All photos of this commit, by ascending path. */
+    public Census census() throws IOException {
+        return new Census(segments);
     }
 
     /** The {@code k} photos nearest to an embedding of unit length, best first; fewer when there are fewer. */
@@ -189,8 +193,8 @@ public final class PhotoIndex implements Closeable {
                 closeAll(segments);
                 Manifest newer = Manifest.read(directory);
                 if (newer.generation() == manifest.generation()) {
-                    throw new McadException("The index file " + gone.getFile()
-                        + " is damaged: the manifest names it, and it is gone.", SegmentFile.REBUILD);
+                    throw new McadException(McadException.Kind.DAMAGED, "The index file " + gone.getFile()
+                        + " is damaged: the manifest names it, and it is gone.", SegmentFile.REBUILD, gone);
                 }
                 manifest = newer;
             } catch (IOException | RuntimeException error) {

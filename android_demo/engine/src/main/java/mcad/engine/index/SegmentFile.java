@@ -48,7 +48,8 @@ final class SegmentFile implements Closeable {
     }
 
     McadException damaged(String detail) {
-        return new McadException("The index file " + path + " is damaged: " + detail + ".", REBUILD);
+        return new McadException(
+            McadException.Kind.DAMAGED, "The index file " + path + " is damaged: " + detail + ".", REBUILD, null);
     }
 
     @Override

@@ -1,0 +1,32 @@
+package mcad.demo;
+
+import android.app.Application;
+import android.app.Notification;
+import android.app.PendingIntent;
+import android.content.Intent;
+import android.os.Handler;
+import android.os.Looper;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import mcad.engine.gallery.Indexing;
+import mcad.platform.IndexingNotice;
+
+/** The process: the screen's thread, one thread for what takes time, and the words of the notification. */
+public final class DemoApp extends Application implements IndexingNotice {
+    /** So many results are asked for: what a screen full of tiles shows ten times over. */
+    static final int RESULTS = 120;
+
+    static final Handler SCREEN = new Handler(Looper.getMainLooper());
+    static final ExecutorService WORKER = Executors.newSingleThreadExecutor();
+
+    @Override
+    public void word(Notification.Builder notification, Indexing state) {
+        // Back to the search that is there, from whichever screen lies over it.
+        Intent open = new Intent(this, SearchActivity.class).addFlags(
+            Intent.FLAG_ACTIVITY_CLEAR_TOP | Intent.FLAG_ACTIVITY_SINGLE_TOP);
+        notification.setSmallIcon(R.drawable.ic_notification)
+            .setContentTitle(getString(R.string.indexing))
+            .setContentText(Words.progress(this, state))
+            .setContentIntent(PendingIntent.getActivity(this, 0, open, PendingIntent.FLAG_IMMUTABLE));
+    }
+}

@@ -1,0 +1,107 @@
+package mcad.demo;
+
+import android.content.Context;
+import android.util.Log;
+import mcad.engine.Ladder;
+import mcad.engine.McadException;
+import mcad.engine.gallery.Home;
+import mcad.engine.gallery.Indexing;
+
+/** What is said of errors and of a run: on the screen in the user's language, of errors to the log in full. */
+final class Words {
+    private static final String TAG = "mcad";
+
+    private Words() {}
+
+    /** Write an error to the log; its kind is for the screen. */
+    static McadException.Kind log(Throwable error) {
+        Log.w(TAG, error);
+        return McadException.kind(error);
+    }
+
+    static String failure(Context context, McadException.Kind kind) {
+        return context.getString(R.string.failed, context.getString(text(kind)));
+    }
+
+    /** The resource that says it. */
+    private static int text(McadException.Kind kind) {
+        return switch (kind) {
+            case ACCESS -> R.string.denied;
+            case PHOTOS -> R.string.error_photos;
+            case BUNDLE -> R.string.error_bundle;
+            case TOWER -> R.string.error_tower;
+            case INDEX -> R.string.error_index;
+            case DAMAGED -> R.string.error_damaged;
+            case STORAGE -> R.string.error_storage;
+            case NOT_INDEXED -> R.string.error_not_indexed;
+            case OTHER -> R.string.error_other;
+        };
+    }
+
+    static int text(Ladder.Why why) {
+        return switch (why) {
+            case NO_RUNTIME -> R.string.why_no_runtime;
+            case NO_LIBRARY -> R.string.why_no_library;
+            case FAILED -> R.string.why_failed;
+            case SELF_TEST -> R.string.why_self_test;
+            case DIED -> R.string.why_died;
+        };
+    }
+
+    /** The line above the photos. */
+    static String line(Context context, Home.Line line, Indexing state, int photos) {
+        return switch (line) {
+            case NONE -> "";
+            case LOOKING, PROGRESS, RESTING -> progress(context, state);
+            case SEARCHABLE -> searchable(context, state, photos);
+            case LEFT -> context.getString(R.string.indexed, photos) + "\n"
+                + context.getResources().getQuantityString(R.plurals.left, state.left(), state.left());
+            case FAILED -> context.getString(R.string.indexed, photos) + "\n" + failure(context, state.failure());
+        };
+    }
+
+    /** How far a run is. */
+    static String progress(Context context, Indexing state) {
+        if (!state.isCounted() || state.total() == 0) {
+            return context.getString(R.string.looking);
+        }
+        String far = context.getString(R.string.indexing_progress, state.done(), state.total());
+        if (state.resting()) {
+            return far + "\n" + context.getString(R.string.resting);
+        }
+        int minutes = state.minutesLeft();
+        return minutes == 0 ? far : far + "\n" + context.getResources().getQuantityString(
+            R.plurals.pace, minutes, Math.round(state.perMinute()), minutes);
+    }
+
+    private static String searchable(Context context, Indexing state, int photos) {
+        String indexed = context.getString(R.string.indexed, photos);
+        int skipped = state.skipped();
+        return skipped == 0 ? indexed
+            : indexed + "\n" + context.getResources().getQuantityString(R.plurals.skipped, skipped, skipped);
+    }
+
+    /** What takes the place of the photos. */
+    static String panel(Context context, Home.Panel panel, Indexing state) {
+        return switch (panel) {
+            case NONE -> "";
+            case WELCOME -> context.getString(R.string.start_text);
+            case DENIED -> context.getString(R.string.denied);
+            case NOT_INDEXED -> context.getString(R.string.not_indexed);
+            case NO_PHOTOS -> context.getString(R.string.no_photos);
+            case NONE_READABLE -> context.getResources().getQuantityString(
+                R.plurals.skipped, state.skipped(), state.skipped());
+            case FAILED -> failure(context, state.failure());
+        };
+    }
+
+    /** What the button under it says. */
+    static int button(Home.Action action) {
+        return switch (action) {
+            case NONE, INDEX -> R.string.index_now;
+            case ASK_FOR_ACCESS -> R.string.allow;
+            case SETTINGS -> R.string.settings;
+            case TRY_AGAIN -> R.string.try_again;
+        };
+    }
+}

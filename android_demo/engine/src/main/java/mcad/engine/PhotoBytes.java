@@ -1,0 +1,67 @@
+package mcad.engine;
+
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+
+/** A photo's file in memory: opened once, however often it is read for its checksum, orientation, size and pixels. */
+public final class PhotoBytes implements PhotoDecoder.Source {
+    /** Of files over it only a part is read more than once, and a phone's heap has better uses. */
+    private static final int MOST = 1 << 25;
+    private static final int LEAST = 1 << 16;
+
+    private final byte[] data;
+    private final int length;
+
+    private PhotoBytes(byte[] data, int length) {
+        this.data = data;
+        this.length = length;
+    }
+
+    /** The file of {@code source}, which should have {@code bytes}; the source itself if it is too large to be kept. */
+    public static PhotoDecoder.Source of(PhotoDecoder.Source source, long bytes) throws IOException {
+        if (bytes > MOST) {
+            return source;
+        }
+        try {
+            PhotoBytes read = read(source, (int) Math.max(LEAST, bytes + 1), MOST);
+            return read == null ? source : read; // the list told another size
+        } catch (OutOfMemoryError tooLarge) {
+            return source;
+        }
+    }
+
+    /** Null for a file of more than {@code most} bytes. */
+    private static PhotoBytes read(PhotoDecoder.Source source, int room, int most) throws IOException {
+        byte[] data = new byte[room];
+        int length = 0;
+        try (InputStream in = source.open()) {
+            for (int count = in.read(data); count >= 0; count = in.read(data, length, data.length - length)) {
+                length += count;
+                if (length == data.length) {
+                    if (length > most) {
+                        return null;
+                    }
+                    data = Arrays.copyOf(data, 2 * length);
+                }
+            }
+        }
+        return new PhotoBytes(data, length);
+    }
+
+    /** The file of a source, however large, for a decoder that takes it whole. */
+    public static ByteBuffer whole(PhotoDecoder.Source source) throws IOException {
+        PhotoBytes read = source instanceof PhotoBytes held ? held : read(source, LEAST, Integer.MAX_VALUE / 2);
+        if (read == null) {
+            throw new McadException("The photo's file is too large for this phone's memory.", "");
+        }
+        return ByteBuffer.wrap(read.data, 0, read.length).slice();
+    }
+
+    @Override
+    public InputStream open() {
+        return new ByteArrayInputStream(data, 0, length);
+    }
+}

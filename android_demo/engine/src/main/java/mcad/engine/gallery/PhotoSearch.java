@@ -1,0 +1,282 @@
+package mcad.engine.gallery;
+
+import java.io.Closeable;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.function.IntSupplier;
+import java.util.function.LongSupplier;
+import java.util.function.Supplier;
+import mcad.engine.Bundle;
+import mcad.engine.BundleInstaller;
+import mcad.engine.Ladder;
+import mcad.engine.McadException;
+import mcad.engine.PhotoDecoder;
+import mcad.engine.Quarantine;
+import mcad.engine.SearchEngine;
+import mcad.engine.index.PhotoIndex;
+
+/**
+ * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link #search}
+ * from anywhere. All methods may be called from any thread; those that throw IOException take their time, and are not for
+ * the screen's. Searches run on one thread inside, in the order in which they come; a commit of the index is seen by the
+ * next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are behind it.
+ */
+public final class PhotoSearch implements Closeable {
+    private static final int WIDER = 4;
+
+    /**
+     * What it needs to know.
+     *
+     * @param bundle where the bundle's files come from: the app's assets
+     * @param directory where bundle and index are kept; no backup should have it
+     * @param libraries folders that may hold native libraries of an NPU
+     * @param environment the app's version and the phone's firmware: see {@link Quarantine}
+     * @param clock tells ms since 1970
+     * @param heat see {@link Conditions#heat}
+     */
+    public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, Supplier<String> environment,
+            PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
+
+    private interface Work<T> {
+        T run() throws IOException;
+    }
+
+    /** What this phone really took, stage by stage. */
+    public final Numbers numbers = new Numbers();
+
+    private final Setup setup;
+    private final ExecutorService worker = Executors.newSingleThreadExecutor(PhotoSearch::thread);
+    private final Installed installed;
+    private final CurrentIndex index;
+    private final Indexer indexer;
+    private SearchEngine engine;
+
+    private PhotoSearch(Setup setup) {
+        this.setup = setup;
+        installed = new Installed(setup);
+        index = new CurrentIndex(installed::openIndex);
+        indexer = new Indexer(setup, installed, numbers, index::committed);
+    }
+
+    /** A process that does not close it ends all the same. */
+    private static Thread thread(Runnable task) {
+        Thread thread = new Thread(task, "photo-search");
+        thread.setDaemon(true);
+        return thread;
+    }
+
+    /** Nothing is read or loaded before it is needed. */
+    public static PhotoSearch open(Setup setup) {
+        return new PhotoSearch(setup);
+    }
+
+    /** The bundle, copied to where a runtime can open it when it is first asked for (megabytes). */
+    public Bundle bundle() throws IOException {
+        return installed.bundle();
+    }
+
+    /**
+     * The {@code k} photos nearest to words, of those that can be seen now. McadException if there are no words, the text
+     * tower does not run, or the index cannot be read; one of kind DAMAGED when it has to be built again by the next
+     * {@link #index}.
+     */
+    public SearchEngine.Found search(String words, int k) throws IOException {
+        return seen(count -> engine().search(index.get(), words, count), k);
+    }
+
+    /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
+    public SearchEngine.Found moreLike(String path, int k) throws IOException {
+        return seen(count -> SearchEngine.moreLike(index.get(), path, count), k);
+    }
+
+    /** The {@code k} photos most like any photo: one that the user picked, or that another app shared. */
+    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k) throws IOException {
+        float[] embedding = call(() -> {
+            SearchEngine own = engine();
+            try {
+                return own.embedPhoto(setup.decoder, photo);
+            } finally {
+                own.closeImageTower();
+            }
+        });
+        return seen(count -> SearchEngine.moreLike(index.get(), embedding, count), k);
+    }
+
+    /** Load what a search needs, so that the first takes no longer than the others. */
+    public void warmUp() throws IOException {
+        call(() -> {
+            index.get();
+            return engine();
+        });
+    }
+
+    /** How many photos can be searched. */
+    public int photos() throws IOException {
+        return call(() -> index.get().photos());
+    }
+
+    /** Bytes of all that is stored for each photo. */
+    public double bytesPerPhoto() throws IOException {
+        return call(() -> index.get().bytesPerPhoto());
+    }
+
+    /** The text tower as it was loaded, with what was passed over. */
+    public Ladder.Climbed textTower() throws IOException {
+        return call(() -> engine().textTower());
+    }
+
+    /** The image tower of the last run; null before the first. */
+    public Ladder.Climbed imageTower() {
+        return indexer.imageTower();
+    }
+
+    /** Rungs over which the process died are tried again when towers are next loaded. */
+    public void tryRungsAgain() throws IOException {
+        call(() -> {
+            installed.quarantine().clear();
+            closeEngine();
+            return null;
+        });
+    }
+
+    /**
+     * Bring the index in step with the photos, on the calling thread, until all is done or {@link #stopIndexing}. When a
+     * run is on already, that one goes over the photos once more, and nothing is returned, at once. IOException with the
+     * reason when it fails; what was committed is kept.
+     */
+    public Optional<IndexRun.Outcome> index() throws IOException {
+        return indexer.index(false);
+    }
+
+    /** The same in the place of a run that is on: it ends, with what it has. */
+    public IndexRun.Outcome indexInstead() throws IOException {
+        return indexer.index(true).orElseThrow(IllegalStateException::new);
+    }
+
+    /** End a run that is on after the photo at hand; what it has is committed. */
+    public void stopIndexing() {
+        indexer.stop();
+    }
+
+    /** Count the photos that are not indexed, for {@link #indexing}; nothing while a run is on, which counts itself. */
+    public void count() throws IOException {
+        PhotoLibrary.Listing listing = setup.library.list();
+        int all = listing.items().size();
+        try (PhotoIndex own = installed.openIndex()) { // a search need not wait for it
+            Difference difference = Difference.of(setup.library, listing.items(), own.census(),
+                item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
+            indexer.counted(all - difference.work.size(), all);
+        }
+    }
+
+    public boolean isIndexing() {
+        return indexer.isRunning();
+    }
+
+    public Indexing indexing() {
+        return indexer.state();
+    }
+
+    /** Who is told when {@link #indexing} has changed, or there are more photos to search; on any thread. */
+    public void addListener(Runnable listener) {
+        indexer.addListener(listener);
+    }
+
+    public void removeListener(Runnable listener) {
+        indexer.removeListener(listener);
+    }
+
+    /** Forget all photos: the index is deleted. */
+    public void clear() throws IOException {
+        indexer.alone(installed::recreateIndex);
+        indexer.report(Indexing.UNKNOWN, true);
+    }
+
+    /** Ends a run, and waits for it. */
+    @Override
+    public void close() throws IOException {
+        indexer.alone(() -> { });
+        call(() -> {
+            closeEngine();
+            index.close();
+            return null;
+        });
+        worker.shutdown();
+    }
+
+    /** On the worker: the engine that searches, its text tower loaded. */
+    private SearchEngine engine() throws IOException {
+        if (engine == null) {
+            SearchEngine made = installed.newEngine(1);
+            made.warmUp();
+            engine = made;
+        }
+        return engine;
+    }
+
+    private void closeEngine() {
+        if (engine != null) {
+            engine.close();
+            engine = null;
+        }
+    }
+
+    private interface Question {
+        SearchEngine.Found ask(int count) throws IOException;
+    }
+
+    /** Ask for more until {@code k} of the results can be seen, or there are no more. */
+    private SearchEngine.Found seen(Question question, int k) throws IOException {
+        return call(() -> {
+            SearchEngine.Found first = null;
+            for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
+                SearchEngine.Found found = question.ask(count);
+                first = first == null ? found : first;
+                List<String> paths = new ArrayList<>();
+                for (SearchEngine.Result result : found.results()) {
+                    paths.add(result.path());
+                }
+                Set<String> visible = paths.isEmpty() ? Collections.emptySet() : setup.library.visible(paths);
+                List<SearchEngine.Result> seen = new ArrayList<>();
+                for (SearchEngine.Result result : found.results()) {
+                    if (seen.size() < k && visible.contains(result.path())) {
+                        seen.add(result);
+                    }
+                }
+                if (seen.size() == k || found.results().size() < count) {
+                    numbers.addAll(first.ms());
+                    return new SearchEngine.Found(seen, first.ms(), first.truncated(), first.threshold());
+                }
+            }
+        });
+    }
+
+    /** Run on the worker and wait. */
+    private <T> T call(Work<T> work) throws IOException {
+        Future<T> running = worker.submit(work::run);
+        try {
+            return running.get();
+        } catch (ExecutionException error) {
+            if (error.getCause() instanceof IOException io) {
+                if (McadException.kind(io) == McadException.Kind.DAMAGED) {
+                    indexer.damaged();
+                }
+                throw io;
+            }
+            throw new IOException(error.getCause());
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+            throw new IOException(interrupted);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+package mcad.platform;
+
+import android.app.Notification;
+import android.app.NotificationChannel;
+import android.app.NotificationManager;
+import android.app.Service;
+import android.content.Intent;
+import android.content.pm.ServiceInfo;
+import android.os.Build;
+import android.os.IBinder;
+import android.os.SystemClock;
+import android.util.Log;
+import java.io.IOException;
+import java.util.concurrent.TimeUnit;
+import mcad.engine.gallery.IndexRun;
+import mcad.engine.gallery.Indexing;
+import mcad.engine.gallery.PhotoSearch;
+
+/**
+ * Indexes in the foreground, with a notification, because a job is stopped after ten minutes (Android 8 to 11) or by quota
+ * (later), and a first run takes longer. Android 15 gives a service of this type six hours a day; what is left then, or
+ * when the process is killed, is a job's.
+ */
+public final class IndexService extends Service {
+    static final String CHANNEL = "photo-search-indexing";
+
+    private static final int NOTIFICATION = 0x6d636101;
+    private static final long EVERY_MS = 1000;
+    private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
+
+    private final Runnable listener = this::showProgress;
+    private PhotoSearch search;
+    private long shownMs;
+    private int runs;
+
+    @Override
+    public void onCreate() {
+        super.onCreate();
+        search = MediaSearch.of(this);
+        NotificationManager notifications = getSystemService(NotificationManager.class);
+        notifications.createNotificationChannel(new NotificationChannel(
+            CHANNEL, getApplicationInfo().loadLabel(getPackageManager()), NotificationManager.IMPORTANCE_LOW));
+        search.addListener(listener);
+    }
+
+    @Override
+    public int onStartCommand(Intent intent, int flags, int start) {
+        try {
+            if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
+                startForeground(NOTIFICATION, notification(), ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC);
+            } else {
+                startForeground(NOTIFICATION, notification());
+            }
+        } catch (IllegalStateException notAllowed) { // the day's hours are used up, say
+            Log.w(MediaSearch.TAG, notAllowed);
+            IndexJob.scheduleSoon(this, 0);
+            stopSelf();
+            return START_NOT_STICKY;
+        }
+        boolean first;
+        synchronized (this) {
+            first = runs++ == 0;
+        }
+        new Thread(() -> run(first), "index-service").start();
+        return START_NOT_STICKY;
+    }
+
+    private void run(boolean first) {
+        IndexJob.scheduleSoon(this, LATER_MS); // if the process is killed
+        boolean finished = true; // by the run that is on
+        try {
+            if (first) {
+                finished = search.indexInstead().finished(); // of a job's, which may be stopped any time
+            } else {
+                finished = search.index().map(IndexRun.Outcome::finished).orElse(true);
+            }
+        } catch (IOException | RuntimeException | OutOfMemoryError error) {
+            Log.w(MediaSearch.TAG, error);
+        }
+        synchronized (this) {
+            if (--runs > 0) {
+                return;
+            }
+        }
+        if (finished) {
+            IndexJob.cancelSoon(this);
+        } else {
+            IndexJob.scheduleSoon(this, 0);
+        }
+        stopForeground(STOP_FOREGROUND_REMOVE);
+        stopSelf();
+    }
+
+    /** From Android 15 on: the day's hours are used up, and the service has seconds to go. */
+    @Override
+    public void onTimeout(int start, int type) {
+        search.stopIndexing();
+        stopForeground(STOP_FOREGROUND_REMOVE);
+        stopSelf();
+    }
+
+    @Override
+    public void onDestroy() {
+        search.removeListener(listener);
+        search.stopIndexing();
+        super.onDestroy();
+    }
+
+    @Override
+    public IBinder onBind(Intent intent) {
+        return null;
+    }
+
+    private void showProgress() {
+        long now = SystemClock.elapsedRealtime();
+        if (search.isIndexing() && now - shownMs >= EVERY_MS) {
+            shownMs = now;
+            getSystemService(NotificationManager.class).notify(NOTIFICATION, notification());
+        }
+    }
+
+    private Notification notification() {
+        Indexing state = search.indexing();
+        Notification.Builder builder = new Notification.Builder(this, CHANNEL)
+            .setSmallIcon(android.R.drawable.stat_notify_sync)
+            .setContentTitle(getApplicationInfo().loadLabel(getPackageManager()))
+            .setContentText(state.isCounted() ? state.done() + " / " + state.total() : null)
+            .setProgress(Math.max(state.total(), 0), Math.max(state.done(), 0), !state.isCounted())
+            .setOngoing(true);
+        if (getApplication() instanceof IndexingNotice words) {
+            words.word(builder, state);
+        }
+        return builder.build();
+    }
+}

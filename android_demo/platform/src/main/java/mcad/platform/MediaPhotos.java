@@ -1,0 +1,179 @@
+package mcad.platform;
+
+import android.content.ContentUris;
+import android.content.Context;
+import android.content.pm.PackageManager;
+import android.database.Cursor;
+import android.net.Uri;
+import android.os.Build;
+import android.os.Environment;
+import android.os.storage.StorageManager;
+import android.os.storage.StorageVolume;
+import android.provider.MediaStore;
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import mcad.engine.McadException;
+import mcad.engine.PhotoDecoder;
+import mcad.engine.gallery.MediaPath;
+import mcad.engine.gallery.PhotoAccess;
+import mcad.engine.gallery.PhotoLibrary;
+
+/** The photos that Android lets the app see; the index knows each as {@link MediaPath} says. */
+public final class MediaPhotos implements PhotoLibrary {
+    private static final boolean HAS_VOLUMES = Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q;
+    private static final Uri IMAGES = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
+    private static final String ID = MediaStore.Images.Media._ID;
+    private static final String[] COLUMNS = {ID, MediaStore.Images.Media.DATE_MODIFIED, MediaStore.Images.Media.SIZE,
+        MediaStore.Images.Media.MIME_TYPE, MediaStore.Images.Media.DATA};
+    /** SQLite takes a thousand values in a question, and the provider has some of its own. */
+    private static final int AT_ONCE = 500;
+
+    private final Context context;
+
+    public MediaPhotos(Context context) {
+        this.context = context;
+    }
+
+    public PhotoAccess.State access() {
+        return PhotoAccess.state(Build.VERSION.SDK_INT,
+            permission -> context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED);
+    }
+
+    /** Newest first: what was just taken is searched for first. */
+    @Override
+    public Listing list() throws IOException {
+        checkAccess(); // without it the list is empty
+        List<Item> items = new ArrayList<>();
+        Map<String, String> volumes = new LinkedHashMap<>();
+        try {
+            if (HAS_VOLUMES) {
+                for (String volume : MediaStore.getExternalVolumeNames(context)) {
+                    volumes.put(volume, MediaStore.getVersion(context, volume));
+                    read(MediaStore.Images.Media.getContentUri(volume), items);
+                }
+            } else {
+                for (StorageVolume volume : context.getSystemService(StorageManager.class).getStorageVolumes()) {
+                    if (Environment.MEDIA_MOUNTED.equals(volume.getState())) {
+                        String name = volume.isPrimary() ? MediaPath.PRIMARY : volume.getUuid();
+                        volumes.put(String.valueOf(name), MediaStore.getVersion(context));
+                    }
+                }
+                read(IMAGES, items);
+            }
+        } catch (RuntimeException error) { // of the provider, on the other side
+            throw new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
+        }
+        items.sort((a, b) -> Long.compare(b.modifiedMs(), a.modifiedMs()));
+        return new Listing(items, volumes, access() == PhotoAccess.State.ALL);
+    }
+
+    private void read(Uri images, List<Item> items) throws McadException {
+        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, null, null, null)) {
+            if (cursor == null) {
+                throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
+            }
+            Map<String, String> kinds = new HashMap<>(); // one text for each, not for each photo
+            while (cursor.moveToNext()) {
+                String uri = ContentUris.withAppendedId(images, cursor.getLong(0)).toString();
+                String kind = String.valueOf(cursor.getString(3));
+                kinds.putIfAbsent(kind, kind);
+                items.add(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, cursor.getString(4)),
+                    1000 * cursor.getLong(1), cursor.getLong(2), kinds.get(kind))); // it tells seconds
+            }
+        }
+    }
+
+    @Override
+    public String volume(String path) {
+        return MediaPath.volume(path);
+    }
+
+    @Override
+    public Set<String> visible(List<String> paths) throws IOException {
+        if (access() == PhotoAccess.State.NONE) {
+            return new HashSet<>();
+        }
+        Map<Uri, Map<Long, String>> asked = new HashMap<>();
+        for (String path : paths) {
+            String volume = MediaPath.volume(path);
+            if (!volume.isEmpty()) {
+                Uri images = HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(volume) : IMAGES;
+                Map<Long, String> ids = asked.computeIfAbsent(images, none -> new LinkedHashMap<>());
+                ids.put(ContentUris.parseId(Uri.parse(MediaPath.uri(path))), path);
+            }
+        }
+        Set<String> visible = new HashSet<>();
+        for (Map.Entry<Uri, Map<Long, String>> volume : asked.entrySet()) {
+            List<Long> ids = new ArrayList<>(volume.getValue().keySet());
+            for (int start = 0; start < ids.size(); start += AT_ONCE) {
+                List<Long> some = ids.subList(start, Math.min(start + AT_ONCE, ids.size()));
+                ask(volume.getKey(), some, volume.getValue(), visible);
+            }
+        }
+        return visible;
+    }
+
+    private void ask(Uri images, List<Long> ids, Map<Long, String> paths, Set<String> visible) throws McadException {
+        StringBuilder numbers = new StringBuilder();
+        for (long id : ids) {
+            numbers.append(numbers.length() == 0 ? "" : ",").append(id);
+        }
+        String where = ID + " IN (" + numbers + ")";
+        try (Cursor cursor = context.getContentResolver().query(images, new String[] {ID}, where, null, null)) {
+            while (cursor != null && cursor.moveToNext()) {
+                visible.add(paths.get(cursor.getLong(0)));
+            }
+        } catch (IllegalArgumentException notMounted) {
+            // The volume is not there: nor are its photos.
+        } catch (RuntimeException error) {
+            throw new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
+        }
+    }
+
+    @Override
+    public void checkAccess() throws McadException {
+        if (access() == PhotoAccess.State.NONE) {
+            throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "Allow access.", null);
+        }
+    }
+
+    @Override
+    public PhotoDecoder.Source open(String path) {
+        return source(Uri.parse(MediaPath.uri(path)));
+    }
+
+    /** A photo by any content URI: one that another app shared, say. */
+    public PhotoDecoder.Source source(Uri uri) {
+        return () -> {
+            InputStream in;
+            try {
+                in = context.getContentResolver().openInputStream(uri);
+            } catch (RuntimeException error) { // access was taken back meanwhile, or the provider failed
+                throw new IOException(error);
+            }
+            if (in == null) {
+                throw new FileNotFoundException(uri.toString());
+            }
+            return in;
+        };
+    }
+
+    /** A photo's file name, for a screen reader; its path where Android tells none. */
+    public String name(String path) {
+        String[] column = {MediaStore.Images.Media.DISPLAY_NAME};
+        Uri uri = Uri.parse(MediaPath.uri(path));
+        try (Cursor cursor = context.getContentResolver().query(uri, column, null, null, null)) {
+            return cursor != null && cursor.moveToFirst() && cursor.getString(0) != null ? cursor.getString(0) : path;
+        } catch (RuntimeException error) {
+            return path;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+package android;
+
+import mcad.stubs.Unset;
+
+public final class R {
+    public static final class drawable {
+        public static final int stat_notify_sync = Unset.number();
+    }
+}

@@ -1,0 +1,5 @@
+package android.app;
+
+public class Application extends android.content.ContextWrapper {
+    public Application() {}
+}

@@ -1,0 +1,10 @@
+package android.content;
+
+public class ClipData {
+    public native int getItemCount();
+    public native Item getItemAt(int position);
+
+    public static class Item {
+        public native android.net.Uri getUri();
+    }
+}

@@ -1,0 +1,6 @@
+package android.database;
+
+public abstract class ContentObserver {
+    public ContentObserver(android.os.Handler handler) {}
+    public native void onChange(boolean self);
+}

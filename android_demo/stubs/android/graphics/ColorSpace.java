@@ -1,0 +1,11 @@
+package android.graphics;
+
+import mcad.stubs.Unset;
+
+public abstract class ColorSpace {
+    public static native ColorSpace get(Named name);
+
+    public static class Named {
+        public static final Named SRGB = Unset.object();
+    }
+}

@@ -1,0 +1,107 @@
+package mcad.desktop;
+
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
+import mcad.engine.JsonFields;
+import mcad.engine.McadException;
+import mcad.engine.PhotoDecoder;
+import mcad.engine.gallery.MediaPath;
+import mcad.engine.gallery.PhotoLibrary;
+
+/**
+ * A phone's photos as a file tells them, which a test writes and this reads anew at every question: volumes with their
+ * versions, and of each the numbers that its photos have today.
+ */
+final class FakePhone implements PhotoLibrary {
+    private final Path file;
+    final AtomicInteger opened = new AtomicInteger();
+
+    FakePhone(Path file) {
+        this.file = file;
+    }
+
+    JsonFields told() throws IOException {
+        return JsonFields.parse(new String(Files.readAllBytes(file), StandardCharsets.UTF_8), file.toString(), "");
+    }
+
+    @Override
+    public Listing list() throws IOException {
+        checkAccess();
+        JsonFields told = told();
+        List<Item> items = new ArrayList<>();
+        Map<String, String> versions = new LinkedHashMap<>();
+        for (JsonFields volume : told.objects("volumes")) {
+            String name = volume.string("name");
+            versions.put(name, volume.string("version"));
+            JsonFields photos = volume.object("photos");
+            for (String id : photos.names()) {
+                Path photo = Paths.get(photos.string(id));
+                String kind = "image/" + photos.string(id).replaceAll(".*\\.", "").replace("jpg", "jpeg");
+                items.add(new Item("content://media/" + name + "/images/media/" + id,
+                    Files.getLastModifiedTime(photo).toMillis(), Files.size(photo), kind));
+            }
+        }
+        return new Listing(items, versions, told.flag("whole"));
+    }
+
+    @Override
+    public String volume(String path) {
+        return MediaPath.volume(path);
+    }
+
+    @Override
+    public PhotoDecoder.Source open(String path) {
+        return () -> {
+            opened.incrementAndGet();
+            Path log = file.resolveSibling("opened.txt");
+            if (Files.exists(log)) {
+                Files.write(log, (path + "\n").getBytes(StandardCharsets.UTF_8), StandardOpenOption.APPEND);
+            }
+            for (JsonFields volume : told().objects("volumes")) {
+                String start = "content://media/" + volume.string("name") + "/images/media/";
+                if (path.startsWith(start)) {
+                    return Files.newInputStream(Paths.get(volume.object("photos").string(
+                        path.substring(start.length()))));
+                }
+            }
+            throw new FileNotFoundException(path);
+        };
+    }
+
+    @Override
+    public Set<String> visible(List<String> paths) throws IOException {
+        Set<String> visible = new HashSet<>();
+        for (Item item : list().items()) {
+            visible.add(item.path());
+        }
+        visible.retainAll(paths);
+        return visible;
+    }
+
+    @Override
+    public void checkAccess() throws IOException {
+        if (!told().flag("access")) {
+            throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "", null);
+        }
+    }
+
+    int heat() {
+        try {
+            return told().integer("heat", 0, 6);
+        } catch (IOException error) {
+            throw new IllegalStateException(error);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+package mcad.desktop;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.Ladder;
+import mcad.engine.McadException;
+import mcad.engine.Photo;
+import mcad.engine.PhotoDecoder;
+import mcad.engine.SearchEngine;
+import mcad.engine.gallery.IndexRun;
+import mcad.engine.gallery.Indexing;
+import mcad.engine.gallery.PhotoSearch;
+
+/** The life of an app through its one door, {@link PhotoSearch}, on a {@link FakePhone}; asked from Python. */
+final class LifeProbe {
+    private static final Map<String, LifeProbe> APPS = new HashMap<>();
+
+    private final FakePhone phone;
+    private final PhotoSearch search;
+    private final List<Object> heard = new ArrayList<>();
+    private final Decoder decoder = new Decoder();
+    private final long started = System.currentTimeMillis();
+    private long now;
+
+    private LifeProbe(JsonFields request) throws IOException {
+        phone = new FakePhone(Paths.get(request.string("phone")));
+        Path bundle = Paths.get(request.string("bundle"));
+        List<File> libraries = request.has("libraries")
+            ? Collections.singletonList(new File(request.string("libraries"))) : Collections.emptyList();
+        String environment = request.has("environment") ? request.string("environment") : "app 1, firmware 1";
+        search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)),
+            Paths.get(request.string("directory")), libraries, () -> environment, phone, decoder, () -> started + now,
+            phone::heat));
+        search.addListener(() -> {
+            Indexing state = search.indexing();
+            synchronized (heard) {
+                heard.add(Json.object("running", state.running(), "resting", state.resting(), "done", state.done(),
+                    "total", state.total()));
+            }
+        });
+    }
+
+    /** Decodes as the desktop does; what is of a kind in {@code revisions} comes out otherwise than it did. */
+    private static final class Decoder implements PhotoDecoder {
+        private final PhotoDecoder real = new ImageIoDecoder();
+        private final Map<String, Integer> revisions = new HashMap<>();
+        private CountDownLatch gate;
+        private CountDownLatch reached;
+
+        @Override
+        public Photo decode(Source source, int atLeast) throws IOException {
+            if (reached != null) {
+                reached.countDown();
+                try {
+                    gate.await();
+                } catch (InterruptedException error) {
+                    throw new IOException(error);
+                }
+            }
+            return real.decode(source, atLeast);
+        }
+
+        @Override
+        public int revision(String kind) {
+            return revisions.getOrDefault(kind, 0);
+        }
+    }
+
+    static Object answer(JsonFields request) throws IOException {
+        String key = request.string("directory");
+        if (!APPS.containsKey(key)) {
+            APPS.put(key, new LifeProbe(request));
+        }
+        LifeProbe app = APPS.get(key);
+        if (request.has("ms")) {
+            app.now = request.integer("ms");
+        }
+        if (request.string("verb").equals("close")) {
+            APPS.remove(key).search.close();
+            return true;
+        }
+        return app.ask(request.string("verb"), request);
+    }
+
+    private Object ask(String what, JsonFields request) throws IOException {
+        switch (what) {
+            case "index":
+                if (request.has("revision")) {
+                    decoder.revisions.put("image/heic", request.integer("revision", 0, 9));
+                }
+                phone.opened.set(0);
+                synchronized (heard) {
+                    heard.clear();
+                }
+                return outcome(search.index());
+            case "interrupted":
+                return interrupted(request);
+            case "hot":
+                return hot(request);
+            case "search":
+                return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20)));
+            case "like":
+                return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20)));
+            case "like_file":
+                Path photo = Paths.get(request.string("photo"));
+                return found(search.moreLike(() -> Files.newInputStream(photo), request.integer("k", 1, 1 << 20)));
+            case "count":
+                search.count();
+                return state();
+            case "state":
+                return state();
+            case "heard":
+                synchronized (heard) {
+                    return new ArrayList<>(heard);
+                }
+            case "rungs":
+                return Json.object("text", rung(search.textTower()), "image", rung(search.imageTower()));
+            case "try_rungs_again":
+                search.tryRungsAgain();
+                return true;
+            case "clear":
+                search.clear();
+                return search.photos();
+            default:
+                throw new McadException("Unknown request.", "");
+        }
+    }
+
+    /** A run on a hot phone that, when it rests, is told to stop, or cools down: {@code then} is how it is by then. */
+    private Object hot(JsonFields request) throws IOException {
+        int[] rests = {0};
+        boolean cools = request.has("then");
+        Runnable listener = () -> {
+            if (!search.indexing().resting()) {
+                return;
+            }
+            rests[0]++;
+            if (!cools) {
+                search.stopIndexing();
+                return;
+            }
+            try {
+                Files.copy(Paths.get(request.string("then")), Paths.get(request.string("phone")),
+                    StandardCopyOption.REPLACE_EXISTING);
+            } catch (IOException error) {
+                throw new IllegalStateException(error);
+            }
+        };
+        search.addListener(listener);
+        try {
+            return Json.object("outcome", outcome(search.index()), "rests", rests[0]);
+        } finally {
+            search.removeListener(listener);
+        }
+    }
+
+    /** A run that is held over its first photo, while something else comes: "index" or "instead". */
+    private Object interrupted(JsonFields request) throws IOException {
+        decoder.gate = new CountDownLatch(1);
+        decoder.reached = new CountDownLatch(1);
+        List<Object> outcomes = Collections.synchronizedList(new ArrayList<>());
+        Thread first = new Thread(() -> outcomes.add(run(false)), "first");
+        first.start();
+        try {
+            decoder.reached.await();
+            Thread second = null;
+            if (request.string("by").equals("index")) {
+                outcomes.add(run(false));
+            } else {
+                second = new Thread(() -> outcomes.add(run(true)), "second");
+                second.start();
+                while (second.getState() != Thread.State.WAITING) {
+                    Thread.onSpinWait();
+                }
+            }
+            if (request.has("then")) {
+                Files.copy(Paths.get(request.string("then")), Paths.get(request.string("phone")),
+                    StandardCopyOption.REPLACE_EXISTING);
+            }
+            decoder.gate.countDown();
+            first.join();
+            if (second != null) {
+                second.join();
+            }
+        } catch (InterruptedException error) {
+            throw new IOException(error);
+        }
+        decoder.reached = null;
+        return outcomes;
+    }
+
+    private Object run(boolean instead) {
+        try {
+            return instead ? outcome(Optional.of(search.indexInstead())) : outcome(search.index());
+        } catch (IOException error) {
+            return error.toString();
+        }
+    }
+
+    private Object outcome(Optional<IndexRun.Outcome> ended) throws IOException {
+        if (!ended.isPresent()) {
+            return "joined";
+        }
+        IndexRun.Outcome outcome = ended.get();
+        return Json.object("added", outcome.added(), "moved", outcome.moved(), "deleted", outcome.deleted(), "skipped",
+            outcome.skipped(), "left", outcome.left(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
+            "opened", phone.opened.get(), "searchable", search.photos());
+    }
+
+    private Object state() {
+        Indexing state = search.indexing();
+        return Json.object("running", state.running(), "counted", state.isCounted(), "done", state.done(), "total",
+            state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
+            state.failure() == null ? null : state.failure().name());
+    }
+
+    private static Object found(SearchEngine.Found found) {
+        List<Object> paths = new ArrayList<>();
+        List<Object> scores = new ArrayList<>();
+        for (SearchEngine.Result result : found.results()) {
+            paths.add(result.path());
+            scores.add(result.score());
+        }
+        return Json.object("paths", paths, "scores", scores, "threshold", found.threshold(), "matches",
+            found.matches());
+    }
+
+    private static Object rung(Ladder.Climbed climbed) {
+        if (climbed == null) {
+            return null;
+        }
+        List<Object> skipped = new ArrayList<>();
+        for (Ladder.Skipped reason : climbed.skipped()) {
+            skipped.add(reason.why().name() + " " + reason.what());
+        }
+        return Json.object("runs", climbed.toString(), "skipped", skipped);
+    }
+}

@@ -1,0 +1,51 @@
+package mcad.engine.gallery;
+
+import java.io.IOException;
+import mcad.engine.Json;
+import mcad.engine.JsonFields;
+import mcad.engine.McadException;
+
+/** Lets the probe in at what screens are told, and at what the gallery keeps to itself. */
+public final class ScreenProbe {
+    private ScreenProbe() {}
+
+    /** What a screen says in a state. */
+    public static Object home(JsonFields request) throws IOException {
+        McadException.Kind failure =
+            request.has("failure") ? McadException.Kind.valueOf(request.string("failure")) : null;
+        Indexing indexing = new Indexing(request.flag("running"), request.flag("resting"),
+            request.integer("done", -1, 1 << 30), request.integer("total", -1, 1 << 30), request.number("per_minute"),
+            request.integer("skipped", 0, 1 << 30), false, failure);
+        PhotoAccess.State access = PhotoAccess.State.valueOf(request.string("access"));
+        boolean refused = request.flag("refused");
+        Home home = Home.of(access, refused, indexing, request.integer("photos", 0, 1 << 30));
+        return Json.object("panel", home.panel().name(), "action", home.action().name(), "line", home.line().name(),
+            "index_now", Home.indexNow(access, refused).name(), "left", indexing.left(), "minutes",
+            indexing.minutesLeft());
+    }
+
+    public static Object tiles(JsonFields request) throws IOException {
+        return Tiles.side(request.integer("width", 1, 1 << 20), request.integer("tile", 1, 1 << 20),
+            request.integer("gap", 0, 1 << 20));
+    }
+
+    /** The indexed path of a URI and a file, and what is read of it again. */
+    public static Object mediaPath(JsonFields request) throws IOException {
+        String path = request.has("data") ? MediaPath.of(request.string("uri"), request.string("data"))
+            : request.string("uri");
+        return Json.object("path", path, "volume", MediaPath.volume(path), "uri", MediaPath.uri(path));
+    }
+
+    /** Photos a minute after photos that were done at these seconds. */
+    public static Object pace(JsonFields request) throws IOException {
+        Pace pace = new Pace();
+        for (Number second : request.list("seconds", Number.class)) {
+            if (second.doubleValue() < 0) {
+                pace.rested();
+            } else {
+                pace.done((long) (second.doubleValue() * 1e9));
+            }
+        }
+        return pace.perMinute();
+    }
+}

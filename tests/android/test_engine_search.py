@@ -1,0 +1,362 @@
+"""An app's one door to the engine: what a search shows, who indexes when, and what a phone can do to
+both."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import numpy as np
+import onnx
+import pytest
+from msgspec.structs import replace
+from onnx import TensorProto, helper, numpy_helper
+from phone import App, FakePhone
+from probe import EngineError, Probe, variant
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.bundle import Bundle, FileRecord, Rung
+from mcad_mobile.engine import SearchEngine, open_index
+
+NAMES = [f"{number:03d}.png" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def phone(tmp_path) -> FakePhone:
+    return FakePhone(tmp_path)
+
+
+@pytest.fixture
+def app(probe, bundle, phone):
+    app = App(probe, bundle, phone)
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize("words", ["a dog on the beach", "nothing of the kind", "zebra"])
+def test_what_matches_is_told_as_python_tells_it(app, phone, bundle, words):
+    phone.take(*NAMES)
+    app.index()
+    found = app.ask("search", words=words, k=5)
+    expected = SearchEngine(bundle).search(open_index(bundle, app.index_directory), words, k=5)
+    assert found["threshold"] == pytest.approx(expected.threshold, abs=1e-5)
+    assert found["matches"] == sum(r.score >= expected.threshold for r in expected.results)
+
+
+def test_without_a_measured_threshold_all_results_count(probe, bundle, phone, tmp_path):
+    unmeasured = Bundle.load(variant(bundle, tmp_path / "b", no_match=None))
+    phone.take(*NAMES)
+    app = App(probe, unmeasured, phone)
+    app.index()
+    found = app.ask("search", words="a dog", k=5)
+    assert (found["threshold"], found["matches"]) == (None, 5)
+    app.close()
+
+
+def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    path = phone.path(NAMES[3])
+    like = app.ask("like", path=path, k=3)
+    assert path not in like["paths"]
+    assert (like["threshold"], len(like["paths"])) == (None, 3)
+    file = app.ask("like_file", photo=phone.folder / "external_primary" / NAMES[3], k=3)
+    assert file["paths"] == [path, *like["paths"][:2]]
+    with pytest.raises(EngineError, match="does not hold"):
+        app.ask("like", path="content://media/external_primary/images/media/999", k=3)
+
+
+def test_photos_of_a_decoder_that_has_changed_are_embedded_again(app, phone):
+    phone.take("a.heic", "b.heic", "c.png")
+    assert app.index()["added"] == 3
+    assert app.index(revision=1)["added"] == 2
+    assert app.index()["added"] == 0
+
+
+def test_a_second_run_has_the_first_go_over_the_photos_again(app, phone, tmp_path):
+    """"Choose more" while it indexes: the photos that may be seen from now on are indexed, too."""
+    phone.take(*NAMES)
+    phone.change(chosen={*NAMES[:4]})
+    before = phone.file.read_bytes()
+    phone.change(chosen=None)
+    then = tmp_path / "then.json"
+    then.write_bytes(phone.file.read_bytes())
+    phone.file.write_bytes(before)
+    joined, first = app.ask("interrupted", by="index", then=then)
+    assert joined == "joined"
+    assert (first["left"], first["photos"]) == (0, len(NAMES))
+
+
+def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="instead")
+    assert [outcome["left"] for outcome in outcomes] == [len(NAMES) - 1, 0]
+    assert [outcome["added"] for outcome in outcomes] == [1, len(NAMES) - 1]
+    assert app.ask("state")["running"] is False
+
+
+def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
+    phone.take(*NAMES)
+    phone.change(heat=3)
+    hot = phone.file.read_bytes()
+    cool = tmp_path / "cool.json"
+    phone.change(heat=0)
+    cool.write_bytes(phone.file.read_bytes())
+    phone.file.write_bytes(hot)
+    answer = app.ask("hot", then=cool)
+    assert answer["rests"] == 1  # and none before it was hot
+    assert (answer["outcome"]["left"], answer["outcome"]["added"]) == (0, len(NAMES))
+    assert [h["resting"] for h in app.ask("heard") if h["resting"]] == [True]
+
+
+def test_a_hot_phone_can_be_told_to_stop(app, phone):
+    phone.take(*NAMES)
+    phone.change(heat=5)
+    outcome = app.ask("hot")["outcome"]
+    assert (outcome["added"], outcome["left"]) == (0, len(NAMES))
+
+
+def test_what_is_left_is_told(app, phone):
+    assert app.ask("state")["counted"] is False
+    phone.take(*NAMES)
+    state = app.ask("count")
+    assert (state["counted"], state["total"], state["left"]) == (True, 12, 12)
+    app.index()
+    phone.take("new.png")
+    state = app.ask("count")
+    assert (state["done"], state["left"]) == (12, 1)
+    heard = app.ask("heard")
+    assert [h["total"] for h in heard if h["running"] and h["total"] != -1][0] == len(NAMES)
+    assert heard[0] == {"running": True, "resting": False, "done": -1, "total": -1}
+
+
+def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    app.ask("search", words="a dog", k=3)
+    app.close()
+    (segment,) = app.index_directory.glob("segment-*.mcs")
+    data = bytearray(segment.read_bytes())
+    paths = data.rindex(b"content://media/")
+    data[paths - 3 : paths] = b"\xff\xff\xff"  # a path that can't be
+    segment.write_bytes(data)
+    with pytest.raises(EngineError, match="damaged"):
+        app.ask("search", words="a dog", k=3)
+    outcome = app.index()
+    assert (outcome["added"], outcome["rebuilt"], outcome["searchable"]) == (12, True, 12)
+    assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
+    assert app.index()["rebuilt"] is False
+
+
+def test_the_index_can_be_forgotten(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    assert app.ask("clear") == 0
+    assert app.index()["added"] == len(NAMES)
+
+
+def test_access_that_is_taken_back_is_told_and_costs_nothing(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    phone.change(access=False)
+    with pytest.raises(EngineError, match="may not see photos"):
+        app.index()
+    assert app.ask("state")["failure"] == "ACCESS"
+    phone.change(access=True)
+    assert (app.index()["added"], app.ask("state")["failure"]) == (0, None)
+
+
+# A rung that ends the process. It hangs in native code until the process is killed, which is what a
+# driver that aborts does.
+
+
+def hanging_image_rung(bundle: Bundle, *, only_white: bool) -> Rung:
+    """Runs for ever: on all photos, or on those of one colour alone, which the golden ones are not."""
+    model = onnx.load(bundle.directory / "image.onnx")
+    graph = model.graph
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["still"]),
+            helper.make_node("Add", ["sum", "sum"], ["twice"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("twice", TensorProto.FLOAT, [1]),
+        ],
+    )
+    compare = ["highest", "lowest"] if only_white else ["highest", "highest"]
+    for node in graph.node:
+        for at, name in enumerate(node.output):
+            node.output[at] = "embedding" if name == "image_embedding" else name
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["pixels"], ["highest"], keepdims=0),
+            helper.make_node("ReduceMin", ["pixels"], ["lowest"], keepdims=0),
+            helper.make_node("Equal", compare, ["hangs"]),
+            helper.make_node("Cast", ["hangs"], ["once"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["once", "for_ever"], ["turns"]),
+            helper.make_node("Loop", ["turns", "", "zero"], ["nothing"], body=body),
+            helper.make_node("Add", ["embedding", "nothing"], ["image_embedding"]),
+        ]
+    )
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(2**62, np.int64), "for_ever"),
+            numpy_helper.from_array(np.array([0], np.float32), "zero"),
+        ]
+    )
+    onnx.checker.check_model(model)
+    path = bundle.directory / f"hangs-{only_white}.onnx"
+    onnx.save(model, path)
+    rung = replace(bundle.image.rungs[0], files=(FileRecord.of(bundle.directory, path),))
+    return replace(rung, precision="int8")
+
+
+@pytest.fixture(params=["test", "use"])
+def mortal(bundle, tmp_path, request) -> Bundle:
+    """What would be an NPU's rung, in front of the one that every bundle ends in."""
+    copy = Bundle.load(variant(bundle, tmp_path / "copy"))
+    rung = hanging_image_rung(copy, only_white=request.param == "use")
+    image = replace(copy.image, rungs=(rung, *copy.image.rungs))
+    return Bundle.load(variant(copy, tmp_path / "mortal", image=image))
+
+
+def die(java_classes, tmp_path, bundle, phone) -> None:
+    """A process of the app that is killed while the rung does not come back."""
+    process = Probe(java_classes, tmp_path)
+    app = App(process, bundle, phone)
+    note = app.directory / "rungs" / "trying-image.json"
+
+    def kill() -> None:
+        seen, since = None, 0.0
+        while True:
+            now = note.stat().st_mtime_ns if note.exists() else None
+            if now != seen:
+                seen, since = now, time.monotonic()
+            # A rung that comes back is tested in milliseconds.
+            if seen is not None and time.monotonic() - since > 1:
+                process.kill()
+                return
+            threading.Event().wait(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises((AssertionError, BrokenPipeError)):
+        app.index()
+    killer.join()
+    process.end()
+
+
+def test_a_rung_that_kills_the_process_is_left_out_from_then_on(
+    mortal, java_classes, tmp_path, probe, phone
+):
+    phone.paint("white.png")  # the first
+    phone.take(*NAMES)
+    die(java_classes, tmp_path, mortal, phone)
+    app = App(probe, mortal, phone)
+    assert app.index()["photos"] == len(NAMES) + 1
+    image = app.ask("rungs")["image"]
+    assert image["runs"] == "onnx fp32 by CPU"
+    assert image["skipped"][0].startswith("DIED onnx int8 by CPU")
+    assert app.ask("rungs")["text"]["runs"] == "onnx fp32 by CPU"
+    app.close()
+    app = App(probe, mortal, phone)  # as in the next process
+    phone.take("new.png")
+    app.index()
+    assert app.ask("rungs")["image"]["runs"] == "onnx fp32 by CPU"
+    app.close()
+
+
+def test_the_user_may_have_it_tried_again(mortal, java_classes, tmp_path, probe, phone):
+    phone.paint("white.png")
+    die(java_classes, tmp_path, mortal, phone)
+    app = App(probe, mortal, phone)
+    app.ask("try_rungs_again")
+    app.close()
+    die(java_classes, tmp_path, mortal, phone)  # it was tried
+
+
+def test_another_firmware_or_app_tries_it_again(bundle, tmp_path, probe, phone):
+    first = replace(bundle.image.rungs[0], precision="int8")
+    image = replace(bundle.image, rungs=(first, *bundle.image.rungs))
+    two = Bundle.load(variant(bundle, tmp_path / "two", image=image))
+    phone.take(*NAMES)
+    app = App(probe, two, phone)
+    app.index()
+    tried = app.ask("rungs")["image"]["runs"]
+    assert tried.startswith("onnx int8")
+    app.close()
+    notes = app.directory / "rungs"
+    died = {
+        "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
+        "died": [f"image {tried}"],
+    }
+    for environment, runs in (("1, firmware 1", "onnx fp32"), ("1, firmware 2", "onnx int8")):
+        (notes / "rungs.json").write_text(json.dumps(died))
+        app = App(probe, two, phone, environment=f"app {environment}")
+        phone.take(f"{environment}.png")
+        app.index()
+        assert app.ask("rungs")["image"]["runs"].startswith(runs)
+        app.close()
+
+
+def test_the_last_rung_is_tried_whatever_happened_over_it(
+    bundle, java_classes, tmp_path, probe, phone
+):
+    """A phone that is switched off over it must not cost the app."""
+    phone.take(*NAMES)
+    app = App(probe, bundle, phone)
+    notes = app.directory / "rungs"
+    notes.mkdir(parents=True)
+    environment = f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}"
+    for tower in ("image", "text"):
+        note = {"environment": environment, "rung": f"{tower} onnx fp32 by CPU"}
+        (notes / f"trying-{tower}.json").write_text(json.dumps(note))
+    assert app.index()["added"] == len(NAMES)
+    assert app.ask("rungs")["image"]["runs"] == "onnx fp32 by CPU"
+    assert json.loads((notes / "rungs.json").read_text())["died"] == [
+        "image onnx fp32 by CPU",
+        "text onnx fp32 by CPU",
+    ]
+    app.close()
+
+
+def test_a_torn_note_is_no_death(bundle, probe, phone):
+    phone.take(*NAMES)
+    app = App(probe, bundle, phone)
+    notes = app.directory / "rungs"
+    notes.mkdir(parents=True)
+    (notes / "trying-image.json").write_text('{"environment": "app')
+    (notes / "rungs.json").write_text("")
+    app.index()
+    assert not (notes / "trying-image.json").exists()
+    app.close()
+
+
+def test_an_idle_thread_of_the_runtime_does_not_spin(probe):
+    for provider in ("CPU", "EXACT_CPU"):
+        assert probe.ask("options", provider=provider)["session.intra_op.allow_spinning"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "english"), [(30_522, True), (49_408, True), (119_547, False), (250_002, False)]
+)
+def test_queries_are_english_where_the_vocabulary_has_room_for_no_more(
+    probe, bundle, tmp_path, tokens, english
+):
+    table = replace(bundle.token_table, tokens=tokens)
+    other = variant(bundle, tmp_path / "b", token_table=table)
+    assert probe.ask("bundle", bundle=other)["english"] is english
+
