@@ -99,7 +99,8 @@ class Cloud:
         listed = pb.DeviceList()
         for device, os, chip in DEVICES:
             if name in ("", device) and version in ("", os):
-                attributes = [f"chipset:{chip}", "os:android", "format:phone"]
+                plain = chip.removesuffix("-for-galaxy")
+                attributes = [f"chipset:{plain}", f"chipset:{chip}", "os:android", "format:phone"]
                 attributes += [f"framework:{f}" for f in ("onnx", "tflite", "qnn")]
                 listed.devices.add(name=device, os=os, attributes=attributes)
         return listed
@@ -235,8 +236,8 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             parts = [part for part in url.path.split("/") if part]
             if parts[0] == "files":
                 self._file(parts[1:], body)
-            elif self.headers.get("Authorization") != f"token {TOKEN}":
-                self._answer(401, b"")
+            elif (given := self.headers.get("Authorization")) != f"token {TOKEN}":
+                self._answer(401, f"Could not authenticate with '{given}'.".encode())
             else:
                 with cloud.lock:
                     self._api(self.command, parts[2:], parse_qs(url.query), body)
