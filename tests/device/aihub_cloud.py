@@ -48,7 +48,8 @@ class Cloud:
     for before it is done. `fail` is the failure of jobs of a kind ("compile", "inference");
     `wrong`: phones whose embeddings are wrong; `refused`: phones that it takes no jobs for;
     `without`: what the results of jobs from now on lack ("profile", "output"); `expired`: ids of
-    datasets. `archive`: a compiled model's file, whatever was compiled."""
+    datasets. `archive`: a compiled model's file, whatever was compiled. `locked`: it refuses all,
+    and quotes what it was sent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,6 +61,7 @@ class Cloud:
         self.without: set[str] = set()
         self.expired: set[str] = set()
         self.archive: bytes | None = None
+        self.locked = False
         self.compute_units = ["NPU"] * 7
         self.jobs: dict[str, pb.Job] = {}
         self.lacking: dict[str, set[str]] = {}
@@ -237,7 +239,9 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             if parts[0] == "files":
                 self._file(parts[1:], body)
             elif (given := self.headers.get("Authorization")) != f"token {TOKEN}":
-                self._answer(401, f"Could not authenticate with '{given}'.".encode())
+                self._answer(401, b"")
+            elif cloud.locked:
+                self._answer(403, f"The account of {given!r} is locked.".encode())
             else:
                 with cloud.lock:
                     self._api(self.command, parts[2:], parse_qs(url.query), body)

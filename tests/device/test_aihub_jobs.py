@@ -177,8 +177,16 @@ def test_bad_token_says_how_to_set_one_and_never_shows_it(
     with pytest.raises(AiHubError, match="would not list its devices") as caught:
         bench_towers(bundle, device(tmp_path))
     assert "qai-hub configure" in caught.value.hint
-    assert "Could not authenticate with 'token [token]'" in str(caught.value)
     assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_refusal_that_quotes_the_token_is_told_without_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.locked = True
+    with pytest.raises(AiHubError, match=r"The account of 'token \[token\]' is locked") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
 def test_without_a_configuration_the_error_says_how_to_make_one(
