@@ -48,7 +48,8 @@ class Cloud:
     for before it is done. `fail` is the failure of jobs of a kind ("compile", "inference");
     `wrong`: phones whose embeddings are wrong; `refused`: phones that it takes no jobs for;
     `without`: what the results of jobs from now on lack ("profile", "output"); `expired`: ids of
-    datasets. `archive`: a compiled model's file, whatever was compiled."""
+    datasets. `archive`: a compiled model's file, whatever was compiled. `locked`: it refuses all,
+    and quotes what it was sent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,6 +61,7 @@ class Cloud:
         self.without: set[str] = set()
         self.expired: set[str] = set()
         self.archive: bytes | None = None
+        self.locked = False
         self.compute_units = ["NPU"] * 7
         self.jobs: dict[str, pb.Job] = {}
         self.lacking: dict[str, set[str]] = {}
@@ -99,7 +101,8 @@ class Cloud:
         listed = pb.DeviceList()
         for device, os, chip in DEVICES:
             if name in ("", device) and version in ("", os):
-                attributes = [f"chipset:{chip}", "os:android", "format:phone"]
+                plain = chip.removesuffix("-for-galaxy")
+                attributes = [f"chipset:{plain}", f"chipset:{chip}", "os:android", "format:phone"]
                 attributes += [f"framework:{f}" for f in ("onnx", "tflite", "qnn")]
                 listed.devices.add(name=device, os=os, attributes=attributes)
         return listed
@@ -235,8 +238,10 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
             parts = [part for part in url.path.split("/") if part]
             if parts[0] == "files":
                 self._file(parts[1:], body)
-            elif self.headers.get("Authorization") != f"token {TOKEN}":
+            elif (given := self.headers.get("Authorization")) != f"token {TOKEN}":
                 self._answer(401, b"")
+            elif cloud.locked:
+                self._answer(403, f"The account of {given!r} is locked.".encode())
             else:
                 with cloud.lock:
                     self._api(self.command, parts[2:], parse_qs(url.query), body)

@@ -140,6 +140,7 @@ def test_throttled_run_is_left_out_and_told(
     document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=2))
     first, second = document["conditions"]["repeats"]
     assert first["counted"] and not second["counted"]
+    assert (second["before"]["thermal_status"], second["after"]["thermal_status"]) == (0, 2)
     assert second["why"] == "thermal status 2"
     assert len(document["samples_ms"]["total"]) == 10
 

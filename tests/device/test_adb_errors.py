@@ -209,6 +209,26 @@ def test_paths_with_spaces_and_quotes_arrive(board: Adbd, tmp_path: Path) -> Non
     assert (board.root / name).read_bytes() == b"bytes"
     assert shell.push({}) == []
     assert not (board.root / name).exists()
+    odd = "two words; and 'quotes'/photo $(id).jpg"
+    assert shell.push({odd: tmp_path / "photo"}) == [odd]
+    assert (board.root / odd).read_bytes() == b"bytes"
+    assert sorted(path.name for path in board.root.iterdir()) == [
+        "photos",
+        "two words; and 'quotes'",
+    ]
+    shell.push({})
+
+
+def test_what_arrives_with_other_bytes_is_an_error(board: Adbd, tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(b"bytes")
+    # The device's disk loses what is written to it: its own sum is of something else.
+    board.stand_in("sha256sum", "for f; do echo \"$(printf %064d 0)  $f\"; done")
+    try:
+        with pytest.raises(BenchError, match="photo.jpg arrived on the device with other bytes"):
+            connect().push({"photo.jpg": tmp_path / "photo"})
+    finally:
+        (board.bin / "sha256sum").unlink()
+        connect().push({})
 
 
 def test_board_with_an_old_python_or_none_says_so(board: Adbd, bundle: Bundle) -> None:

@@ -11,6 +11,7 @@ from aihub_cloud import S24, S25, TIMES_US, Cloud, device
 from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle
 
+from mcad_mobile.aihub.client import AiHub
 from mcad_mobile.bench.run import bench_towers
 from mcad_mobile.bundle import Bundle, TargetFacts
 from mcad_mobile.errors import AiHubError
@@ -212,6 +213,13 @@ def test_phone_is_found_by_its_chipset(cloud: Cloud, bundle: Bundle, tmp_path: P
     documents, _ = bench_towers(bundle, device(tmp_path, "snapdragon-8gen3"))
     assert documents[0]["device"]["model"] == S24
     assert documents[0]["device"]["os"] == "Android 14.1"  # the newer of two
+
+
+def test_a_chip_that_is_known_by_two_names_is_called_by_the_more_particular(
+    cloud: Cloud,
+) -> None:
+    found = AiHub().device("snapdragon-8-elite-for-galaxy")
+    assert (found.name, found.chipset) == (S25, "snapdragon-8-elite-for-galaxy")
 
 
 def test_dry_run_prints_the_jobs_and_asks_nobody(bundle: Bundle, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import traceback
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import onnx.parser
 import pytest
 from aihub_cloud import S25, TOKEN, Cloud, device
 
-from mcad_mobile.aihub.client import AiHub, Dataset
+from mcad_mobile.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.aihub.jobs import Job, Ledger, Runner
 from mcad_mobile.bench.run import bench_towers
 from mcad_mobile.bundle import Bundle
@@ -176,7 +177,16 @@ def test_bad_token_says_how_to_set_one_and_never_shows_it(
     with pytest.raises(AiHubError, match="would not list its devices") as caught:
         bench_towers(bundle, device(tmp_path))
     assert "qai-hub configure" in caught.value.hint
-    assert secret not in str(caught.value)
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_refusal_that_quotes_the_token_is_told_without_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.locked = True
+    with pytest.raises(AiHubError, match=r"The account of 'token \[token\]' is locked") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
 def test_without_a_configuration_the_error_says_how_to_make_one(
@@ -218,6 +228,57 @@ def test_token_is_in_no_result_and_no_url(
     assert TOKEN not in kept + printed.out + printed.err
     assert cloud.leaks == []
     assert printed.out == ""
+
+
+def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
+    def file(folder: str, name: str, content: bytes) -> Path:
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    model, weights = file("a", "m.onnx", b"model"), file("a", "m.data", b"weights")
+    phone = CloudDevice("Galaxy", "15")
+    ones = {"x": [np.ones((1, 2), np.float32)]}
+    job = Job("image", phone, (model, weights), ones, "--target_runtime onnx")
+    again = (file("b", "m.onnx", b"model"), file("b", "m.data", b"weights"))
+    same = replace(job, name="other", files=again, data={"x": [np.ones((1, 2), np.float32)]})
+    assert (same.compile_key(), same.inference_key()) == (job.compile_key(), job.inference_key())
+    compiled_otherwise = [
+        replace(job, device=CloudDevice("Pixel", "15")),
+        replace(job, device=CloudDevice("Galaxy", "16")),
+        replace(job, compile_options="--target_runtime tflite"),
+        replace(job, files=(model,)),
+        replace(job, files=(model, file("c", "m.data", b"Weights"))),
+        replace(job, files=(model, file("d", "n.data", b"weights"))),
+    ]
+    run_otherwise = [
+        replace(job, data={"y": ones["x"]}),
+        replace(job, data={"x": [2 * ones["x"][0]]}),
+        replace(job, data={"x": ones["x"] * 2}),
+    ]
+    compile_keys = {one.compile_key() for one in (job, *compiled_otherwise)}
+    assert len(compile_keys) == 1 + len(compiled_otherwise)
+    assert {one.compile_key() for one in run_otherwise} == {job.compile_key()}
+    every = (job, *compiled_otherwise, *run_otherwise)
+    assert len({one.inference_key() for one in every}) == len(every)
+
+
+@pytest.mark.parametrize(
+    ("chipset", "target"),
+    [
+        ("snapdragon-8-elite-for-galaxy", "snapdragon-8-elite"),
+        ("snapdragon-8gen2-leading-version", "snapdragon-8-gen-2"),
+        ("qcs6490-proxy", "qcs6490"),
+        ("google-tensor-g4", None),
+        ("", None),
+    ],
+)
+def test_chip_is_known_by_the_name_that_it_is_sold_under(
+    chipset: str, target: str | None
+) -> None:
+    found = CloudDevice("phone", "15", chipset).target
+    assert (found and found.id) == target
 
 
 def test_damaged_list_of_jobs_is_told(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:

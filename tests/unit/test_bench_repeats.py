@@ -44,6 +44,13 @@ def test_run_under_thermal_status_does_not_count_even_if_it_was_fast() -> None:
     assert why(hot, repeat(3.0)) == ["thermal status 2", ""]
 
 
+def test_run_that_began_hot_does_not_count_even_if_it_ended_cool() -> None:
+    assert why(repeat(3.0, before=Health(thermal_status=3)), repeat(3.0)) == [
+        "thermal status 3",
+        "",
+    ]
+
+
 def test_clock_that_is_lowered_in_between_does_not_count() -> None:
     lowered = repeat(3.0, after=Health(thermal_status=0, capped={"7": 2400}))
     assert why(repeat(3.0), lowered) == ["", "the clock was lowered: core 7 at 2400 MHz"]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bundle import MANIFEST, Bundle
+from mcad_mobile.bundle import MANIFEST, Bundle, FileRecord
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import BundleError, PhotoIndexError
 from mcad_mobile.index import PhotoIndex
@@ -61,6 +61,36 @@ def test_a_changed_byte_is_found_and_the_file_named(bundle):
     path.write_bytes(data)
     with pytest.raises(BundleError, match=rf"{path.name}.*sha256"):
         Bundle.load(bundle.directory)
+
+
+def test_a_changed_byte_of_any_file_is_found_also_of_rungs_that_are_only_fallen_back_on(bundle):
+    directory = bundle.directory
+    for name in ("image", "text"):
+        rung = bundle.tower(name).rungs[0]
+        for record in (*rung.files, rung.expected):
+            shutil.copy(bundle.path(record), directory / f"second-{record.path}")
+        second = replace(
+            rung,
+            precision="int8",
+            files=tuple(
+                FileRecord.of(directory, directory / f"second-{file.path}") for file in rung.files
+            ),
+            expected=FileRecord.of(directory, directory / f"second-{rung.expected.path}"),
+        )
+        tower = replace(bundle.tower(name), rungs=(rung, second))
+        bundle = replace(bundle, **{name: tower})
+    bundle.save()
+    assert Bundle.load(directory) == bundle
+    others = {path.name for path in directory.iterdir()} - {MANIFEST}
+    assert others == {record.path for record in bundle.files()}
+    for name in others:
+        path = directory / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(BundleError, match=f"{name} is damaged"):
+            Bundle.load(directory)
+        path.write_bytes(whole)
+    Bundle.load(directory)
 
 
 def test_a_missing_file_is_named(bundle):

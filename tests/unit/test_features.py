@@ -99,6 +99,14 @@ def test_another_model_other_captions_or_another_order_are_computed_anew(cache):
         assert np.array_equal(found, Counted(2.0).captions(captions))
 
 
+def test_captions_with_the_same_letters_are_not_the_same_captions(cache):
+    def lengths(captions):
+        return np.array([[len(caption)] for caption in captions], np.float16)
+
+    assert cache.of_captions(["ab", "c"], "m", "", lengths).tolist() == [[2], [1]]
+    assert cache.of_captions(["a", "bc"], "m", "", lengths).tolist() == [[1], [2]]
+
+
 def test_another_model_view_or_photo_is_computed_anew(cache, photos):
     first = cache.of_photos(photos, 0, "m", "", Counted().photos)
     assert np.array_equal(cache.of_photos(photos, 0, "m", "", refuse), first)
@@ -298,6 +306,9 @@ def test_a_second_model_on_a_firsts_features_is_kept_under_both(cache):
     assert np.array_equal(
         cache.of_features([first], "third", "", lambda some: 3 * some[0]), 3 * first
     )
+    added = cache.of_features([first, first], "sum", "", sum)
+    assert np.array_equal(added, 2 * first)
+    assert np.array_equal(cache.of_features([first, other], "sum", "", sum), first + other)
 
 
 def dataset_of(photos: int, paired: int, captions: tuple[str, ...] = ()) -> Dataset:

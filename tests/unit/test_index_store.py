@@ -114,6 +114,17 @@ def test_a_photo_moves_on_within_one_commit_also_one_that_was_just_added(tmp_pat
     assert (index.stamps()[second], index.stamps()["c"]) == ((3, 3), (4, 4))
 
 
+def test_what_takes_a_moved_photos_place_has_the_stamps_that_it_came_with(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    first, second = names(2)
+    with index.writer() as writer:
+        writer.move([(first, "moved", (1, 2))])
+        writer.add(["moved"], unit(np.ones((1, 64))), np.array([[7, 8]], np.uint32))
+        writer.move([(second, second, (3, 4))])
+        writer.add([second], unit(np.ones((1, 64))), np.array([[5, 6]], np.uint32))
+    assert (index.stamps()["moved"], index.stamps()[second]) == ((7, 8), (5, 6))
+
+
 def test_a_deleted_path_can_be_added_again(tmp_path: Path) -> None:
     index = filled(tmp_path)
     photo = unit(np.ones((1, 64)))

@@ -44,6 +44,16 @@ def test_a_photo_is_upright_whatever_its_exif_orientation(tmp_path, photo, orien
     exif[EXIF_ORIENTATION] = orientation
     STORED[orientation](photo).save(path, exif=exif)
     assert np.array_equal(np.asarray(open_photo(path)), np.asarray(photo))
+    assert np.array_equal(SQUASH(path), SQUASH.pixels(photo))
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_jpeg_that_is_decoded_small_is_upright_too(tmp_path, photo, orientation):
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    STORED[orientation](photo).save(path, exif=exif, quality=95)
+    assert np.abs(SQUASH(path) - SQUASH.pixels(photo)).mean() < 0.05
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".heic"])

@@ -157,6 +157,16 @@ def test_one_checkpoint_has_one_hash_and_other_weights_another(pair, tmp_path):
     assert first.sha256() != second.sha256()
 
 
+def test_the_same_weights_behind_another_preprocess_are_another_student(tmp_path):
+    folders = [write_open_clip(tmp_path / name, "vit") for name in ("one", "other")]
+    config = folders[1] / "open_clip_config.json"
+    told = json.loads(config.read_text())
+    told["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
+    config.write_text(json.dumps(told))
+    one, other = (load_student(f"open_clip:local-dir:{folder}").sha256() for folder in folders)
+    assert one != other
+
+
 def prefix(pair):
     return "open_clip:local-dir:" if pair.library == "open_clip" else "hf:"
 

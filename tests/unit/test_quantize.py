@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcad_mobile.bundle import TensorSpec
-from mcad_mobile.errors import DataError
+from mcad_mobile.errors import DataError, ParityError
 from mcad_mobile.export.onnx import export_onnx, is_convolutional, multiply_adds
 from mcad_mobile.export.validate import float_embeddings, judge, parity
 from mcad_mobile.export.workshop import tower_specs
@@ -130,9 +130,26 @@ def test_parity_under_0_99_is_a_warning(mean, warned):
     assert bool(warning) == warned
 
 
-def test_parity_under_0_95_is_an_error_unless_allowed():
-    from mcad_mobile.errors import ParityError
+def test_parity_is_judged_by_the_mean_and_tells_the_worst():
+    expected = np.tile(np.array([[1, 0]], np.float32), (20, 1))
+    found = expected.copy()
+    found[7] = [0.9, 0.436]
+    one_bad = parity(expected, found)
+    assert (one_bad.inputs, round(one_bad.cosine_min, 3)) == (20, 0.9)
+    assert one_bad.cosine_mean == pytest.approx(0.995, abs=1e-4)
+    assert judge("image", "qnn", one_bad, allow_low=False) is None
+    found[:10] = [0.9, 0.436]
+    found[0] = [0.8, 0.6]
+    half_bad = parity(expected, found)  # 0.945 on average
+    with pytest.raises(ParityError, match=r"0\.94\d+ on average, 0\.8000 at worst, over 20"):
+        judge("image", "qnn", half_bad, allow_low=False)
+    found[5:10] = expected[5:10]  # 0.97
+    assert "0.8000 at worst" in (
+        judge("image", "qnn", parity(expected, found), allow_low=False) or ""
+    )
 
+
+def test_parity_under_0_95_is_an_error_unless_allowed():
     expected = np.array([[1, 0]], np.float32)
     low = parity(expected, np.array([[0.9, 0.436]], np.float32))
     with pytest.raises(ParityError, match=r"(?s)0\.9.*--allow-low-parity"):

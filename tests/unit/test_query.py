@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,17 @@ def test_the_threshold_follows_the_query_and_the_number_of_photos() -> None:
     assert match_threshold(mean, photos, 100_000, 0.242, 0.035) > match_threshold(
         mean, photos, 1000, 0.242, 0.035
     )
+
+
+def test_the_threshold_lies_the_students_margin_above_what_a_query_scores_at_large() -> None:
+    photos = background()
+    query = unit(photos[0] + photos[1])
+    at_large = float((photos @ query).mean())
+    found = match_threshold(query, photos, 1, 0.21, 0.0384)
+    assert found == pytest.approx(at_large + 0.21, abs=1e-6)
+    found = match_threshold(query, photos, 1000, 0.21, 0.0384)
+    assert found == pytest.approx(at_large + 0.21 + 0.0384 * math.log(1000), abs=1e-6)
+    assert match_threshold(query, photos, 0, 0.21, 0.0384) == pytest.approx(at_large + 0.21)
 
 
 def test_a_plain_search_has_a_threshold_and_others_have_none(engine, index, photos):

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.errors import StudentError, TrainingError, require
+from mcad_mobile.students.identity import sha256_of
 from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import McadStudent, default_config
@@ -116,6 +118,40 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
     assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
+
+
+@pytest.mark.parametrize("file", ["config.json", "vocab.txt"])
+def test_another_configuration_or_vocabulary_is_another_student(tmp_path, file):
+    load_student().save(tmp_path / "one")
+    load_student().save(tmp_path / "other")
+    path = tmp_path / "other" / file
+    text = path.read_text("utf-8")
+    if file == "config.json":
+        path.write_text(text.replace('"bilinear"', '"bicubic"'), "utf-8")
+    else:
+        path.write_text(text.replace("\ndog\n", "\ndoge\n"), "utf-8")
+    assert path.read_text("utf-8") != text
+    one, other = (McadStudent.load(tmp_path / name).sha256() for name in ("one", "other"))
+    assert one != other
+
+
+def test_an_identity_covers_weights_their_names_facts_and_files():
+    def model(name: str, weights: torch.Tensor) -> nn.Module:
+        return nn.ParameterDict({name: nn.Parameter(weights, requires_grad=False)})
+
+    facts, ones = {"mean": 0.5, "std": 1}, torch.ones(2, 3)
+    same = sha256_of(model("a", ones), facts, b"tokenizer")
+    assert sha256_of(model("a", ones.clone()), {"std": 1, "mean": 0.5}, b"tokenizer") == same
+    others = (
+        sha256_of(model("a", 2 * ones), facts, b"tokenizer"),
+        sha256_of(model("b", ones), facts, b"tokenizer"),
+        sha256_of(model("a", ones.reshape(3, 2)), facts, b"tokenizer"),
+        sha256_of(model("a", ones.view(torch.int32)), facts, b"tokenizer"),
+        sha256_of(model("a", ones), facts | {"mean": 0.4}, b"tokenizer"),
+        sha256_of(model("a", ones), facts, b"tokeniser"),
+        sha256_of(model("a", ones), facts),
+    )
+    assert len({same, *others}) == 8
 
 
 def damage(folder: Path, how: str) -> None:

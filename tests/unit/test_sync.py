@@ -125,6 +125,31 @@ def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index,
     assert hits.paths == [str(moved)]
     assert hits.scores.tolist() == before.scores.tolist()
     assert index.paths() == files(folder)
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 7)
+    assert index.stamps()[str(moved)] == (stat_stamp(moved.stat()), content_stamp(str(moved)))
+
+
+def test_another_photo_of_the_same_size_and_time_is_not_taken_for_one_that_moved(
+    engine, index, folder, embedded
+):
+    for name, colour in (("red.png", "red"), ("blue.png", "blue")):
+        paint(folder / name, colour)
+    blue = (folder / "blue.png").read_bytes()
+    (folder / "blue.png").unlink()
+    sync_folder(engine, index, folder)
+    red = (folder / "red.png").stat()
+    size = max(red.st_size, len(blue))
+    (folder / "red.png").write_bytes((folder / "red.png").read_bytes().ljust(size, b"\0"))
+    os.utime(folder / "red.png", ns=(red.st_atime_ns, red.st_mtime_ns))
+    sync_folder(engine, index, folder)
+    (folder / "red.png").unlink()
+    (folder / "blue.png").write_bytes(blue.ljust(size, b"\0"))
+    os.utime(folder / "blue.png", ns=(red.st_atime_ns, red.st_mtime_ns))
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (1, 0, 0, 1, 6)
+    assert embedded == [str(folder / "blue.png")]
+    assert index.search(engine.embed_photo(folder / "blue.png"), k=1).scores[0] > 0.999
 
 
 def test_two_folders_in_one_index_leave_each_other_alone(engine, index, folder, tmp_path):

@@ -1,0 +1,422 @@
+"""Break the program a little, many times, and see whether the tests beside it notice.
+
+mutmut makes the mutants; they run here, as its own runner neither reaches what tests start as
+processes nor what stands outside functions. Each is written into a copy of the tree and tested by
+a process forked from one in which the heavy libraries are loaded. A seeded sample for each area of
+mutants.toml; the last result is kept in benchmarks/results/mutants.json, with why survivors live.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import libcst as cst
+import libcst.matchers as m
+from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
+from mutmut.mutation.file_mutation import create_mutations
+
+ROOT = Path(__file__).parents[1]
+STORED = ROOT / "benchmarks" / "results" / "mutants.json"
+BUILD = ROOT / "build" / "mutants"
+TREE = BUILD / "tree"
+PACKAGE = "mcad_mobile"
+# Imported once, not for each mutant.
+HEAVY = ("torch", "onnx", "onnxruntime", "PIL.Image", "rich.console", "typer", "msgspec", "pytest")
+# A change to a message's wording, to how long a process may take, or to a check of our own
+# invariants (zip's `strict`) is no fault that a test should look for.
+WORDS = ("print", "echo", "warn", "progress", "Skipped", "cast")
+KEYWORDS = ("timeout", "strict", "check", "stacklevel", "encoding")
+# What a mutant may take, as a multiple of what its tests take without it, and on top of that.
+SLOWER, GRACE_S = 6.0, 20.0
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`change` is its line, and what becomes of a part of it; `key` stays the same after an edit
+    elsewhere in the file."""
+
+    path: str
+    lines: range
+    change: str
+    key: str
+    code: Callable[[], str]
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.lines.start}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    areas = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"of {', '.join(areas)}; or all")
+    parser.add_argument("--samples", type=int, default=40, help="mutants of an area (40)")
+    parser.add_argument("--seed", type=int, default=14, help="which mutants are drawn (14)")
+    parser.add_argument("--survivors", action="store_true", help="only those that survived before")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
+    given = parser.parse_args()
+    if unknown := set(given.areas) - set(areas):
+        parser.error(f"no area is named {', '.join(sorted(unknown))}; there are {', '.join(areas)}")
+    deadline = time.monotonic() + given.seconds
+    copy_tree()
+    for module in HEAVY:
+        importlib.import_module(module)
+    for name in given.areas or areas:
+        if not run_area(name, areas[name], given, deadline):
+            sys.exit(f"Stopped after {given.seconds:.0f} s; the same command goes on from here.")
+
+
+def run_area(
+    name: str, area: dict[str, list[str]], given: argparse.Namespace, deadline: float
+) -> bool:
+    """Try an area's sample and store what came out; False when time ran out before its end."""
+    everything = {mutant.key: mutant for path in sources(area) for mutant in mutants_of(path)}
+    drawn = sorted(everything, key=lambda key: hashlib.sha256(f"{given.seed} {key}".encode()).hexdigest())
+    sample = [everything[key] for key in drawn[: given.samples]]
+    notes = BUILD / f"{name}-{given.seed}.json"
+    outcomes: dict[str, str] = json.loads(notes.read_text("utf-8")) if notes.exists() else {}
+    if given.survivors:
+        outcomes = {key: outcome for key, outcome in outcomes.items() if outcome != "survived"}
+    baseline = Baseline(area)
+    print(f"{name}: {len(sample)} of {len(everything)} mutants, {len(baseline.seconds)} tests")
+    for mutant in sample:
+        if mutant.key in outcomes:
+            continue
+        if time.monotonic() > deadline:
+            return False
+        outcomes[mutant.key] = baseline.judge(mutant)
+        notes.write_text(json.dumps(outcomes), "utf-8")
+        if outcomes[mutant.key] == "survived":
+            print(f"  survived  {mutant.where}  {mutant.change}", flush=True)
+    store(name, area, given.seed, len(everything), {one: outcomes[one.key] for one in sample})
+    return True
+
+
+def store(
+    name: str, area: dict[str, list[str]], seed: int, total: int, outcomes: dict[Mutant, str]
+) -> None:
+    """Write an area's result; what was said of a survivor before is kept."""
+    stored: dict[str, Any] = json.loads(STORED.read_text("utf-8")) if STORED.exists() else {}
+    before = {
+        (said["where"].split(":")[0], said["change"]): said
+        for said in stored.get("areas", {}).get(name, {}).get("survivors", [])
+    }
+    survivors = []
+    for mutant, outcome in sorted(outcomes.items(), key=lambda pair: pair[0].where):
+        if outcome == "survived":
+            said = before.get((mutant.path, mutant.change), {})
+            survivors.append(
+                {
+                    "where": mutant.where,
+                    "change": mutant.change,
+                    "equivalent": said.get("equivalent", False),
+                    "reason": said.get("reason", ""),
+                }
+            )
+    equivalent = sum(survivor["equivalent"] for survivor in survivors)
+    killed = len(outcomes) - len(survivors)
+    live = len(outcomes) - equivalent
+    stored["tool"] = f"mutmut {importlib.metadata.version('mutmut')}"
+    stored.setdefault("areas", {})[name] = {
+        "modules": area["modules"],
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": _git("rev-parse", "--short", "HEAD").strip(),
+        "seed": seed,
+        "mutants": total,
+        "sampled": len(outcomes),
+        "equivalent": equivalent,
+        "killed": killed,
+        "killed_of_live": round(killed / live, 3) if live else 1.0,
+        "survivors": survivors,
+    }
+    STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print(f"  {killed} of {live} live mutants killed, {equivalent} equivalent", flush=True)
+
+
+def sources(area: dict[str, list[str]]) -> list[str]:
+    found = []
+    for module in area["modules"]:
+        path = ROOT / PACKAGE / module
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        found += [str(file.relative_to(ROOT)) for file in files]
+    return found
+
+
+# --- mutants ------------------------------------------------------------------------------------
+
+
+def mutants_of(path: str) -> Iterator[Mutant]:
+    """mutmut's mutants of a file, but for those that change words or nothing, or would crash."""
+    code = (ROOT / path).read_text("utf-8")
+    lines = code.splitlines()
+    module, mutations, *_ = create_mutations(path, code)
+    wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
+    parents = wrapper.resolve(ParentNodeProvider)
+    positions = wrapper.resolve(PositionProvider)
+    seen: Counter[str] = Counter()
+    for mutation in mutations:
+        old, new = mutation.original_node, mutation.mutated_node
+        if any(map(_is_left_alone, _way_up(old, parents))) or _says_little(old, new):
+            continue
+        at = positions[old] if old in positions else positions[parents[old]]
+        here = lines[at.start.line - 1].strip()
+        parts = (" ".join(module.code_for_node(node).split()) for node in (old, new))
+        change = f"{here}: {' -> '.join(parts)}"
+        seen[change] += 1
+        key = hashlib.sha256(f"{path}\n{change}\n{seen[change]}".encode()).hexdigest()[:16]
+        code_of = functools.partial(_replaced, module, old, new)
+        yield Mutant(path, range(at.start.line, at.end.line + 1), change, key, code_of)
+
+
+def _replaced(module: cst.Module, old: cst.CSTNode, new: cst.CSTNode) -> str:
+    changed = module.deep_replace(old, new)
+    assert isinstance(changed, cst.Module)
+    return changed.code
+
+
+def _way_up(node: cst.CSTNode, parents: Any) -> Iterator[cst.CSTNode]:
+    current: cst.CSTNode | None = node
+    while current is not None:
+        yield current
+        current = parents.get(current)
+
+
+def _is_left_alone(node: cst.CSTNode) -> bool:
+    match node:
+        case cst.Raise():
+            return True
+        case cst.Call(func=cst.Name(value=name) | cst.Attribute(attr=cst.Name(value=name))):
+            return name in WORDS or name.endswith(("Error", "MissingExtra"))
+        case cst.Arg(keyword=cst.Name(value=name)):
+            return name.startswith(KEYWORDS)
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
+            # A time limit, or a name for a type.
+            alias = isinstance(node.value, cst.Subscript) and name[0].isupper()
+            return alias or "TIMEOUT" in name
+        case cst.Param(name=cst.Name(value=name)):
+            return "progress" in name  # by default, nobody is told
+    return False
+
+
+def _says_little(old: cst.CSTNode, new: cst.CSTNode) -> bool:
+    """Is it None in place of a value, which crashes where that is used; an argument that is left
+    out and has no default, likely; or another case of a string's letters?"""
+    match old, new:
+        case cst.SimpleString(), cst.SimpleString():
+            return old.value.lower() == new.value.lower()
+        case (cst.Assign() | cst.AnnAssign()), (cst.Assign() | cst.AnnAssign()):
+            return True
+        case cst.Call(), cst.Call() if len(new.args) == len(old.args):
+            return any(m.matches(one.value, m.Name("None")) and one is not other
+                       for one, other in zip(new.args, old.args, strict=True))
+        case cst.Call(), cst.Call():
+            left_out = next(arg for arg in old.args if arg not in new.args)
+            named = left_out.keyword
+            return named.value.startswith(KEYWORDS) if named else left_out is not old.args[-1]
+    return False
+
+
+# --- tests --------------------------------------------------------------------------------------
+
+
+class Baseline:
+    """An area's tests without a mutant: how long each takes, which lines it runs, and which start
+    processes, whose lines are not seen."""
+
+    def __init__(self, area: dict[str, list[str]]) -> None:
+        files = [f"tests/{test}" for test in area["tests"]]
+        digest = hashlib.sha256(json.dumps(area["modules"]).encode())
+        for path in sorted({*files, *sources(area)}):
+            digest.update((ROOT / path).read_bytes())
+        cached = BUILD / f"baseline-{digest.hexdigest()[:16]}.json"
+        if not cached.exists():
+            watch = _Watch(set(sources(area)), cached)
+            code = _forked(files, watch, 1800.0)
+            if code:
+                log = (BUILD / "log.txt").read_text("utf-8")[-4000:]
+                sys.exit(f"{log}\nThe tests fail without a mutant (exit {code}).")
+        known = json.loads(cached.read_text("utf-8"))
+        self.seconds: dict[str, float] = known["seconds"]
+        self._lines: dict[str, dict[str, list[str]]] = known["lines"]
+        self._starters: list[str] = known["starters"]
+
+    def judge(self, mutant: Mutant) -> str:
+        """Say whether a test notices: those that run the line first, the fast ones before the
+        slow ones, then those in the same files and those that start processes."""
+        by_line = self._lines.get(mutant.path, {})
+        first = {test for line in mutant.lines for test in by_line.get(str(line), [])}
+        if "" in first:  # it runs when the module is imported
+            first = set(self.seconds)
+        files = {test.split("::")[0] for test in first}
+        then = {test for test in self.seconds if test.split("::")[0] in files}
+        source = TREE / mutant.path
+        for tests in (first & self.seconds.keys(), (then | {*self._starters}) - first):
+            if not tests:
+                continue
+            order = sorted(tests, key=self.seconds.__getitem__)
+            limit = SLOWER * sum(self.seconds[test] for test in tests) + GRACE_S
+            before = source.read_text("utf-8")
+            try:
+                _write(source, mutant.code())
+                if _forked(sorted({t.split("::")[0] for t in order}), _Chosen(order), limit):
+                    return "killed"
+            finally:
+                _write(source, before)
+        return "survived"
+
+
+class _Watch:
+    """A pytest plugin: coverage by test, durations, and who starts processes."""
+
+    def __init__(self, paths: set[str], out: Path) -> None:
+        self._paths, self._out = paths, out
+        self._test = ""
+        self._starters: set[str] = set()
+        self._seconds: dict[str, float] = {}
+        self._coverage: Any = None
+
+    def pytest_configure(self) -> None:
+        import coverage
+
+        folder = str(TREE / PACKAGE)
+        self._coverage = coverage.Coverage(data_file=None, config_file=False, source=[folder])
+        self._coverage.start()
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, _arguments: object) -> None:
+        if event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec") and self._test:
+            self._starters.add(self._test)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._test = nodeid
+        self._coverage.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            self._seconds[report.nodeid] = 0.0
+        if report.nodeid in self._seconds:
+            self._seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        self._coverage.stop()
+        data = self._coverage.get_data()
+        lines = {
+            path: data.contexts_by_lineno(str(TREE / path))
+            for path in self._paths
+            if str(TREE / path) in data.measured_files()
+        }
+        starters = sorted(self._starters & self._seconds.keys())
+        self._out.write_text(
+            json.dumps({"seconds": self._seconds, "lines": lines, "starters": starters}), "utf-8"
+        )
+
+
+class _Chosen:
+    """A pytest plugin: these tests, in this order."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self._place = {test: place for place, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._place),
+            key=lambda item: self._place[item.nodeid],
+        )
+
+
+def _forked(files: list[str], plugin: object, limit_s: float) -> int:
+    """Run pytest in a fork of this process, on the copy of the tree; its exit code, or 124."""
+    child = os.fork()
+    if not child:
+        os.setsid()
+        code = 70
+        try:
+            code = _pytest(files, plugin)
+        finally:
+            os._exit(code)
+    end = time.monotonic() + limit_s
+    try:
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                child = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        return 124
+    finally:
+        if child:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _pytest(files: list[str], plugin: object) -> int:
+    import pytest
+
+    os.chdir(TREE)
+    log = os.open(BUILD / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.path[:] = [str(TREE), *(entry for entry in sys.path if entry not in (str(ROOT), ""))]
+    os.environ["PYTHONPATH"] = str(TREE)
+    options = ("-x", "-q", "--hypothesis-seed=0", f"--basetemp={BUILD / 'tmp'}", "-m", "not slow")
+    quiet = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    return int(pytest.main([*options, *quiet, *files], plugins=[plugin]))
+
+
+# --- the copy of the tree -----------------------------------------------------------------------
+
+
+def copy_tree() -> None:
+    """Copy what git knows of, and what it does not ignore, into build/."""
+    for path in _tracked():
+        source, target = ROOT / path, TREE / path
+        if not source.is_file():
+            target.unlink(missing_ok=True)
+        elif not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            shutil.copymode(source, target)
+    shared = TREE / "shared"
+    if (ROOT / "shared").is_dir() and not shared.exists():
+        shared.symlink_to(ROOT / "shared")
+
+
+def _tracked() -> list[str]:
+    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    return [path for path in listed.split("\0") if path]
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def _write(path: Path, code: str) -> None:
+    """Python knows a stale compiled file by the source's time in seconds: each write moves it."""
+    later = int(path.stat().st_mtime) + 1
+    path.write_text(code, "utf-8")
+    os.utime(path, (later, later))
+
+
+if __name__ == "__main__":
+    main()
