@@ -1,5 +1,5 @@
-"""Write the pages that are made from something else: docs/cli.md from `--help`, docs/benchmarks.md
-and the tables of docs/targets.md from benchmarks/results, docs/chips.md from the table of targets; and
+"""Write the pages that are made from something else: docs/cli.md from `--help`; docs/benchmarks.md
+and tables of docs/targets.md from benchmarks/results; docs/chips.md from the table of targets; and
 stored figures into the sentences of other pages (scripts/sentences)."""
 
 from __future__ import annotations

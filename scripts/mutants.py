@@ -89,7 +89,9 @@ def run_area(
 ) -> bool:
     """Try an area's sample and store what came out; False when time ran out before its end."""
     everything = {mutant.key: mutant for path in sources(area) for mutant in mutants_of(path)}
-    drawn = sorted(everything, key=lambda key: hashlib.sha256(f"{given.seed} {key}".encode()).hexdigest())
+    drawn = sorted(
+        everything, key=lambda key: hashlib.sha256(f"{given.seed} {key}".encode()).hexdigest()
+    )
     sample = [everything[key] for key in drawn[: given.samples]]
     notes = BUILD / f"{name}-{given.seed}.json"
     outcomes: dict[str, str] = json.loads(notes.read_text("utf-8")) if notes.exists() else {}
@@ -222,11 +224,13 @@ def _says_little(old: cst.CSTNode, new: cst.CSTNode) -> bool:
     match old, new:
         case cst.SimpleString(), cst.SimpleString():
             return old.value.lower() == new.value.lower()
-        case (cst.Assign() | cst.AnnAssign()), (cst.Assign() | cst.AnnAssign()):
+        case ((cst.Assign() | cst.AnnAssign()), (cst.Assign() | cst.AnnAssign())):
             return True
         case cst.Call(), cst.Call() if len(new.args) == len(old.args):
-            return any(m.matches(one.value, m.Name("None")) and one is not other
-                       for one, other in zip(new.args, old.args, strict=True))
+            return any(
+                m.matches(one.value, m.Name("None")) and one is not other
+                for one, other in zip(new.args, old.args, strict=True)
+            )
         case cst.Call(), cst.Call():
             left_out = next(arg for arg in old.args if arg not in new.args)
             named = left_out.keyword

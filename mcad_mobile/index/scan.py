@@ -64,21 +64,23 @@ def _row_sums(counts: U8) -> npt.NDArray[np.integer[Any]]:
     whose halves are added.
     """
     width = counts.shape[1]
+    summed: npt.NDArray[np.integer[Any]]
     if width % 4:
-        summed: npt.NDArray[np.integer[Any]] = counts.sum(axis=1, dtype=np.uint16)
-        return summed
-    if width % 8:
+        summed = counts.sum(axis=1, dtype=np.uint16)
+    elif width % 8:
         total = _lane_sums(counts.view("<u4"), np.uint32(0x00FF00FF))
-        return (total + (total >> 16)) & 0xFFFF
-    total = _lane_sums(counts.view("<u8"), np.uint64(0x00FF00FF00FF00FF))
-    # The product's highest 16 bits are the sum of all four lanes.
-    return (total * np.uint64(0x0001000100010001)) >> 48
+        summed = (total + (total >> 16)) & 0xFFFF
+    else:
+        total = _lane_sums(counts.view("<u8"), np.uint64(0x00FF00FF00FF00FF))
+        # The product's highest 16 bits are the sum of all four lanes.
+        summed = (total * np.uint64(0x0001000100010001)) >> 48
+    return summed
 
 
 def _lane_sums(words: npt.NDArray[Any], low: np.unsignedinteger[Any]) -> npt.NDArray[Any]:
     """Sum the bytes of words [N, M] along rows, in lanes of 16 bits; `low` is a lane's low byte."""
     lanes = [(word & low) + (word >> 8 & low) for word in words.T]
-    total = lanes[0]
+    total: npt.NDArray[Any] = lanes[0]
     for lane in lanes[1:]:
         total += lane
     return total

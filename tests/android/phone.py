@@ -118,7 +118,9 @@ class FakePhone:
 class App:
     """An app on a phone, and the index that it keeps."""
 
-    def __init__(self, probe: Probe | None, bundle: Bundle, phone: FakePhone, **options: Any) -> None:
+    def __init__(
+        self, probe: Probe | None, bundle: Bundle, phone: FakePhone, **options: Any
+    ) -> None:
         self._probe, self.bundle, self.phone = probe, bundle, phone
         self.directory = phone.folder / "app"
         self._options = options

@@ -138,7 +138,9 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
         return permissions, services
 
     assert parts("platform") == parts("app")
-    assert {name for names in parts("platform")[1] for name in names if name.startswith("mcad")} == {
+    assert {
+        name for names in parts("platform")[1] for name in names if name.startswith("mcad")
+    } == {
         "mcad.platform.IndexService",
         "mcad.platform.IndexJob",
     }
@@ -148,7 +150,9 @@ def test_a_screen_reader_hears_the_answer_to_a_search_and_not_each_photo():
     layout = ElementTree.parse(android_demo() / "app/src/main/res/layout/search.xml")
     name = "{http://schemas.android.com/apk/res/android}"
     live = [
-        view.get(f"{name}id") for view in layout.iter() if view.get(f"{name}accessibilityLiveRegion")
+        view.get(f"{name}id")
+        for view in layout.iter()
+        if view.get(f"{name}accessibilityLiveRegion")
     ]
     assert live == ["@+id/status"]
     screen = (android_demo() / "app/src/main/java/mcad/demo/SearchActivity.java").read_text()

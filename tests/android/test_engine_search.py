@@ -80,7 +80,7 @@ def test_photos_of_a_decoder_that_has_changed_are_embedded_again(app, phone):
 
 
 def test_a_second_run_has_the_first_go_over_the_photos_again(app, phone, tmp_path):
-    """"Choose more" while it indexes: the photos that may be seen from now on are indexed, too."""
+    """ "Choose more" while it indexes: the photos that may be seen from now on are indexed, too."""
     phone.take(*NAMES)
     phone.change(chosen={*NAMES[:4]})
     before = phone.file.read_bytes()
@@ -359,4 +359,3 @@ def test_queries_are_english_where_the_vocabulary_has_room_for_no_more(
     table = replace(bundle.token_table, tokens=tokens)
     other = variant(bundle, tmp_path / "b", token_table=table)
     assert probe.ask("bundle", bundle=other)["english"] is english
-

@@ -219,7 +219,18 @@ def test_the_page_names_nothing_elsewhere(served: Server) -> None:
     page = served.request("GET", "/")[2].decode()
     assert "<style" not in page and " style=" not in page and " onclick" not in page
     assert page.count("<script") == page.count('<script type="module" src="/static/') == 1
-    for name in ("app.js", "app.css", "grid.js", "pane.js", "parts.js", "viewer.js", "job.js", "images.js", "api.js", "dom.js"):
+    for name in (
+        "app.js",
+        "app.css",
+        "grid.js",
+        "pane.js",
+        "parts.js",
+        "viewer.js",
+        "job.js",
+        "images.js",
+        "api.js",
+        "dom.js",
+    ):
         status, headers, body = served.request("GET", f"/static/{name}")
         assert status == 200
         assert headers["content-type"].split(";")[0] in ("text/javascript", "text/css")
