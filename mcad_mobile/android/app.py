@@ -14,7 +14,7 @@ from mcad_mobile.android.dex import MIN_SDK, build_dex
 from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.lean import NO_NPU, NO_QNN, lean
 from mcad_mobile.android.npu import ABI as NPU_ABI
-from mcad_mobile.android.npu import npu_archives
+from mcad_mobile.android.npu import QUALCOMM, npu_archives
 from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import (
     aapt2,
@@ -35,6 +35,7 @@ TARGET_SDK = 36
 PACKAGE = "mcad.demo"
 ABI = "arm64-v8a"
 ASSETS = "assets/bundle"
+_LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
 APP_MODULES = ("engine", "platform", "app")
 
 
@@ -108,6 +109,9 @@ def build_app(
             repository=parts.repository,
             progress=progress,
         )
+        found.notes += [
+            _LICENCE.format(what) for what in fetched.values() if what.group == QUALCOMM
+        ]
         no_npu = None if found.runs_npu() else NO_QNN if chosen else NO_NPU
         packed, left_out = lean(bundle, work / "bundle", keep_float=keep_float, no_npu=no_npu)
         progress("compiling resources")

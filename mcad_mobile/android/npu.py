@@ -10,6 +10,7 @@ from mcad_mobile.android.maven import Artifact
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BuildError
 
+QUALCOMM = "com.qualcomm.qti"
 ABI = "arm64-v8a"  # the one that Qualcomm publishes for phones
 ONNXRUNTIME_QNN = Artifact(
     "com.microsoft.onnxruntime",
@@ -40,7 +41,7 @@ def qnn_runtime(bundle: Bundle) -> Artifact | None:
             "Give Qualcomm's runtime of that version by hand: --aar qnn-runtime-VERSION.aar.",
         )
     version = max(found, key=lambda text: tuple(map(int, text.split(b".")))).decode()
-    return Artifact("com.qualcomm.qti", "qnn-runtime", version)
+    return Artifact(QUALCOMM, "qnn-runtime", version)
 
 
 def npu_archives(

@@ -21,7 +21,7 @@ from mcad_mobile.android.downloads import (
 from mcad_mobile.android.maven import Artifact
 from mcad_mobile.android.npu import ONNXRUNTIME_QNN
 from mcad_mobile.android.registries import sha256_of
-from mcad_mobile.bundle import TOWERS, Bundle, FileRecord
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 
 Component = dict[str, Any]
 # SPDX's spelling of licences that model cards name; another text is passed on as it is.
@@ -49,7 +49,10 @@ def sbom(
     """
     components = [
         _engine(dex),
-        *(_archive(archive, found, _published(archive, fetched)) for archive in found.archives),
+        *(
+            {"bom-ref": f"archive {number}", **_archive(archive, found, fetched)}
+            for number, archive in enumerate(found.archives)
+        ),
         _student(bundle),
         *_towers(bundle),
         *_others(bundle),
@@ -103,7 +106,8 @@ def _engine(dex: bytes) -> Component:
     }
 
 
-def _archive(archive: Archive, found: Libraries, artifact: Artifact | None) -> Component:
+def _archive(archive: Archive, found: Libraries, fetched: Mapping[Path, Artifact]) -> Component:
+    artifact = _published(archive, fetched)
     files = []
     for called in archive.native:
         abi, _, name = called.partition("/")
@@ -111,7 +115,6 @@ def _archive(archive: Archive, found: Libraries, artifact: Artifact | None) -> C
         files.append(_file(f"lib/{called}", sha256))
     component: Component = {
         "type": "library",
-        "bom-ref": archive.path.name,
         "name": archive.path.stem if artifact is None else artifact.name,
         "hashes": _hash(archive.sha256),
         "components": files,
@@ -177,7 +180,8 @@ def _others(bundle: Bundle) -> Iterable[Component]:
         file.path for name in TOWERS for rung in bundle.tower(name).rungs for file in rung.files
     }
     others = {file.path: file for file in bundle.files() if file.path not in towers}
-    return [_record(file) for _, file in sorted(others.items())]
+    manifest = _file(f"assets/bundle/{MANIFEST}", sha256_of(bundle.directory / MANIFEST))
+    return [manifest, *(_record(file) for _, file in sorted(others.items()))]
 
 
 def _record(file: FileRecord) -> Component:

@@ -213,6 +213,10 @@ def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
     try:
         assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
         assert built.left_out == {}
+        (note,) = built.notes
+        assert note.startswith(
+            "com.qualcomm.qti:qnn-runtime:2.51.0 is under Qualcomm's own licence"
+        )
         names = zipfile.ZipFile(built.package).namelist()
         assert f"lib/{ABI}/libQnnHtp.so" in names and "assets/bundle/text_qnn.bin" in names
         emulator = build_app(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ABI, onnxruntime_archive, qnn_archive
+from archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
 from cyclonedx.model.bom import Bom
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -62,7 +62,7 @@ def test_all_that_is_in_the_app_is_listed_with_its_checksum(built):
     apk = zipfile.ZipFile(built.package)
     listed = files(document["components"])
     carried = {name for name in apk.namelist() if name.startswith(("lib/", "assets/", "classes"))}
-    assert carried - listed.keys() == {"assets/bundle/bundle.json"}
+    assert carried == listed.keys()
     for name, sha256 in listed.items():
         assert hashlib.sha256(apk.read(name)).hexdigest() == sha256, name
     package = document["metadata"]["component"]
@@ -95,11 +95,15 @@ def test_what_the_user_gave_is_listed_as_it_is(bundle, tmp_path):
     own = onnxruntime_archive(tmp_path / "own.aar", b"VERS_1.30.2")
     qnn = qnn_archive(tmp_path / "qnn.aar")
     listed = tmp_path / "lists" / "parts.json"
-    parts = Parts(aars=(qnn,), onnxruntime=own)
+    (tmp_path / "more").mkdir()
+    namesake = archive(tmp_path / "more" / "qnn.aar", {f"jni/{ABI}/libMore.so": HTP})
+    parts = Parts(aars=(qnn, namesake), onnxruntime=own)
     built = build_app(bundle, tmp_path / "demo.apk", parts=parts, sbom_path=listed)
     assert built.sbom == listed and not (tmp_path / "demo.apk.cdx.json").exists()
     document = read(listed)
-    found = {part["name"]: part for part in document["components"] if part["type"] == "library"}
+    libraries = [part for part in document["components"] if part["type"] == "library"]
+    assert [part["name"] for part in libraries] == ["mcad-engine", "qnn", "qnn", "own"]
+    found = {part["name"]: part for part in libraries if "libMore" not in str(part)}
     assert found["own"]["version"] == "1.30.2" and "purl" not in found["own"]
     assert "version" not in found["qnn"] and "licenses" not in found["qnn"]
     assert {part["name"] for part in found["qnn"]["components"]} == {
