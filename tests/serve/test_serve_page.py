@@ -95,7 +95,9 @@ def focused(page: Page) -> str:
 
 def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
     page = open_page()
-    assert len(names(page)) == served.get("/api/status")["indexes"][0]["photos"]
+    count = served.get("/api/status")["indexes"][0]["photos"]
+    expect(page.locator("#left .headline")).to_have_text(f"{count} photos")
+    assert len(names(page)) == count
     page.keyboard.press("/")
     page.keyboard.type(QUERY)
     expect(page.locator("#left .headline")).to_contain_text("match")
