@@ -1,15 +1,20 @@
-"""Chromium, and axe-core from npm."""
+"""Chromium, axe-core from npm, and what tests do on the page."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
+from servers import Server
 
 from mcad_mobile.android.downloads import Download, fetch
 
+Open = Callable[..., Page]
+QUERY = "a dog on the beach"
 WIDTHS = {"desktop": (1280, 860), "phone": (390, 844)}
 AXE = Download(
     name="axe-core-4.14.1.min.js",
@@ -43,3 +48,36 @@ def violations(page: Any) -> list[str]:
         for one in found["violations"]
         for node in one["nodes"]
     ]
+
+
+def names(page: Page, side: str = "left") -> list[str]:
+    """Photos in the order of the page, as a screen reader is told them."""
+    return list(page.locator(f"#{side} .photo .name").all_text_contents())
+
+
+def found(server: Server, *parts: object, **more: object) -> list[str]:
+    return [hit["name"] for hit in server.search(*parts, **more)["hits"]]
+
+
+def ask(page: Page, text: str = QUERY) -> None:
+    """Type, and wait for the answer."""
+    page.locator("#query").fill(text)
+    expect(page.locator("#left .numbers .total")).to_be_visible()
+    expect(page.locator("#left .headline")).to_contain_text("match")
+
+
+def focused(page: Page) -> str:
+    return str(
+        page.evaluate(
+            """() => document.activeElement.querySelector(".name")?.textContent
+            ?? document.activeElement.ariaLabel"""
+        )
+    )
+
+
+def assert_soon(page: Page, expected: list[str], side: str = "left") -> None:
+    page.wait_for_function(
+        """([side, expected]) => JSON.stringify(expected) === JSON.stringify(
+        [...document.querySelectorAll(`#${side} .photo .name`)].map((name) => name.textContent))""",
+        arg=[side, expected],
+    )
