@@ -12,20 +12,24 @@ from playwright.sync_api import Page, expect
 from servers import Server
 
 from mcad_mobile.android.downloads import Download, fetch
+from mcad_mobile.android.registries import Package
 
 Open = Callable[..., Page]
 QUERY = "a dog on the beach"
 WIDTHS = {"desktop": (1280, 860), "phone": (390, 844)}
 AXE = Download(
-    name="axe-core-4.14.1.min.js",
-    sha256="29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
-    needed_for="tests of the page's accessibility",
-    registry="npm",
-    package="axe-core",
-    version="4.14.1",
-    package_sha256="e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
-    member="package/axe.min.js",
-    megabytes=1,
+    "axe-core-4.14.1.min.js",
+    "4.14.1",
+    "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
+    "tests of the page's accessibility",
+    Package(
+        "npm",
+        "axe-core",
+        "4.14.1",
+        "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+        megabytes=1,
+    ),
+    "package/axe.min.js",
 )
 
 
