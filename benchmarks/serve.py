@@ -218,7 +218,7 @@ def paragraph(document: dict[str, Any]) -> list[str]:
         f"by key in Chromium {document['chromium']}, drawn without a GPU, on {device['cpu']}",
         f"({device['cores']} cores, which server and browser share; load average {loads[0]} before",
         f"and {loads[1]} after). The goal is {document['limit_ms']} ms from the last key to the",
-        f"frame that holds the results. Scrolling at {scroll['pixels_a_second']:,} pixels a second,",
+        f"frame that holds the results. Scrolling {scroll['pixels_a_second']:,} pixels a second,",
         f"{100 * slow:.1f} % of {scroll['frames']} frames took more than 34 ms, and",
         f"{100 * missing:.0f} % of the pictures in the window were still to come. The server's",
         f"process had {document['server_pss_mib']:.0f} MiB (PSS) in the end, thumbnails included.",

@@ -93,13 +93,14 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`total`: how many photos could be asked for, page by page. `matches`: how many of them, the
-    first ones, score at least `threshold`; both null where no threshold is known for the query.
+    """`photos` pass the filter; `total` of them can be had, page by page. The first `matches` of
+    these score at least `threshold`; both null where no threshold is known for the query.
     `ms` is by stage, and null for a rung that is `simulated`: its time means nothing.
     `truncated`: the end of the text was not read. `unknown`: words that no tower can have learned.
     `generation` counts the index's commits."""
 
     hits: list[Hit]
+    photos: int
     total: int
     bundle: str
     rung: str

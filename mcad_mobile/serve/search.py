@@ -24,7 +24,7 @@ from mcad_mobile.serve.records import (
     Hit,
 )
 
-_FIRST = 100  # results that a query is asked for until somebody scrolls beyond them
+_FIRST = 64  # results that a query is asked for until somebody scrolls beyond them
 _KEPT = 8
 
 
@@ -66,9 +66,9 @@ class Searcher:
             return self._browse(asked, allowed, offset, limit)
         own = {path_id(str(part.what)) for part in asked.parts if not isinstance(part.what, str)}
         rows_of_own = [catalog.row_of[one] for one in own if one in catalog.row_of]
-        total = len(catalog.paths) if allowed is None else int(allowed.sum())
-        total -= sum(allowed is None or bool(allowed[row]) for row in rows_of_own)
-        total = min(total, MOST_RESULTS)
+        photos = len(catalog.paths) if allowed is None else int(allowed.sum())
+        photos -= sum(allowed is None or bool(allowed[row]) for row in rows_of_own)
+        total = min(photos, MOST_RESULTS)
         found, ranked = _ranked(asked, allowed, min(_FIRST, total))
         threshold = found.threshold
         matches = _matches(ranked, threshold)
@@ -83,6 +83,7 @@ class Searcher:
         ]
         return Answer(
             hits=hits,
+            photos=photos,
             total=total,
             bundle=asked.bundle,
             rung=asked.rung,
@@ -106,6 +107,7 @@ class Searcher:
             rows = rows[allowed[rows]]
         return Answer(
             hits=[_hit(catalog, int(row)) for row in rows[offset : offset + limit]],
+            photos=len(rows),
             total=len(rows),
             bundle=asked.bundle,
             rung=asked.rung,

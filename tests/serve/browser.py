@@ -1,26 +1,35 @@
-"""Chromium, and axe-core from npm."""
+"""Chromium, axe-core from npm, and what tests do on the page."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
+from servers import Server
 
 from mcad_mobile.android.downloads import Download, fetch
+from mcad_mobile.android.registries import Package
 
+Open = Callable[..., Page]
+QUERY = "a dog on the beach"
 WIDTHS = {"desktop": (1280, 860), "phone": (390, 844)}
 AXE = Download(
-    name="axe-core-4.14.1.min.js",
-    sha256="29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
-    needed_for="tests of the page's accessibility",
-    registry="npm",
-    package="axe-core",
-    version="4.14.1",
-    package_sha256="e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
-    member="package/axe.min.js",
-    megabytes=1,
+    "axe-core-4.14.1.min.js",
+    "4.14.1",
+    "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
+    "tests of the page's accessibility",
+    Package(
+        "npm",
+        "axe-core",
+        "4.14.1",
+        "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
+        megabytes=1,
+    ),
+    "package/axe.min.js",
 )
 
 
@@ -43,3 +52,36 @@ def violations(page: Any) -> list[str]:
         for one in found["violations"]
         for node in one["nodes"]
     ]
+
+
+def names(page: Page, side: str = "left") -> list[str]:
+    """Photos in the order of the page, as a screen reader is told them."""
+    return list(page.locator(f"#{side} .photo .name").all_text_contents())
+
+
+def found(server: Server, *parts: object, **more: object) -> list[str]:
+    return [hit["name"] for hit in server.search(*parts, **more)["hits"]]
+
+
+def ask(page: Page, text: str = QUERY) -> None:
+    """Type, and wait for the answer."""
+    page.locator("#query").fill(text)
+    expect(page.locator("#left .numbers .total")).to_be_visible()
+    expect(page.locator("#left .headline")).to_contain_text("match")
+
+
+def focused(page: Page) -> str:
+    return str(
+        page.evaluate(
+            """() => document.activeElement.querySelector(".name")?.textContent
+            ?? document.activeElement.ariaLabel"""
+        )
+    )
+
+
+def assert_soon(page: Page, expected: list[str], side: str = "left") -> None:
+    page.wait_for_function(
+        """([side, expected]) => JSON.stringify(expected) === JSON.stringify(
+        [...document.querySelectorAll(`#${side} .photo .name`)].map((name) => name.textContent))""",
+        arg=[side, expected],
+    )

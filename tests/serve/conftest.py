@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browser import WIDTHS, Open, chromium
 from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_socket import enable_socket, socket_allow_hosts
 from servers import Server, indexed, tiny
 
@@ -64,3 +67,50 @@ def served(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[S
     code, said = server.stop()
     assert code == 130, said
     assert "Traceback" not in said
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, served: Server, start: Callable[..., Server]) -> Iterator[Open]:
+    """Opens pages, which are closed before servers are stopped. At the end, nothing went wrong on
+    their consoles, and nothing but the server was asked for anything."""
+    heard: list[str] = []
+    asked: list[str] = []
+    contexts = []
+
+    def begin(
+        server: Server = served, width: str = "desktop", scheme: str = "light", **more: Any
+    ) -> Page:
+        across, down = WIDTHS[width]
+        context = browser.new_context(
+            viewport={"width": across, "height": down},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            has_touch=width == "phone",
+            is_mobile=width == "phone",
+            **more,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: heard.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(server.url)
+        expect(page.locator("#left .headline")).to_contain_text("photo")
+        return page
+
+    begin.heard = heard  # type: ignore[attr-defined]
+    yield begin
+    for context in contexts:
+        context.close()
+    assert heard == []
+    assert {url.split("/")[2].split(":")[0] for url in asked} == {"127.0.0.1"}

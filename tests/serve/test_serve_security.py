@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from servers import Server
 
-from mcad_mobile.serve.app import REQUEST_BYTES
 from mcad_mobile.serve.catalog import path_id
+from mcad_mobile.serve.http import REQUEST_BYTES
 from mcad_mobile.serve.photos import UPLOAD_BYTES
 from mcad_mobile.serve.security import HEADERS
 

@@ -9,7 +9,7 @@ const GAP = 12;
 const CAPTION = 32;
 const HEADING = 64;
 const MARGIN = 600; // pixels beyond the window that are kept ready
-const PAGE = 100;
+const PAGE = 64;
 
 export class Grid {
   // `tile(hit, place, item)` makes a photo's item, or brings it up to date; `picture(hit)` says

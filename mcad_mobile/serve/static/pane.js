@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { calmDown, complain, count, element } from "./dom.js";
 import { Grid } from "./grid.js";
 
-const FIRST = 100;
+const FIRST = 64;
 const SLOW = 120; // ms: from there on a search waits until typing rests
 const STAGES = ["tokenize", "text", "scan", "rescore"];
 
@@ -204,8 +204,8 @@ function headline(answer, shared, total) {
     const differ = answer.hits.filter((hit) => hit.only_here).length;
     return differ ? `${differ} of the first ${total} only here` : `The same ${total} on both sides`;
   }
-  if (!answer.total) return "No photos";
-  if (answer.matches === null) return answer.hits[0]?.score == null ? count(answer.total, "photo") : `${count(answer.total, "photo")}, nearest first`;
-  if (!answer.matches) return `None of ${count(answer.total, "photo")} surely matches`;
-  return `${answer.matches.toLocaleString("en")} of ${count(answer.total, "photo")} match${answer.matches === 1 ? "es" : ""}`;
+  if (!answer.photos) return "No photos";
+  if (answer.matches === null) return answer.hits[0]?.score == null ? count(answer.photos, "photo") : `${count(answer.photos, "photo")}, nearest first`;
+  if (!answer.matches) return `None of ${count(answer.photos, "photo")} surely matches`;
+  return `${answer.matches.toLocaleString("en")} of ${count(answer.photos, "photo")} match${answer.matches === 1 ? "es" : ""}`;
 }

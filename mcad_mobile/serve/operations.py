@@ -1,0 +1,227 @@
+"""What each operation of the API does, in one table: routes and the OpenAPI document are made of
+it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from mcad_mobile.errors import MissingExtra, PhotoError, QueryError
+from mcad_mobile.serve import records
+from mcad_mobile.serve.http import NOT_STORED, Refused, as_json, limited, read
+from mcad_mobile.serve.openapi import Operation
+from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, state_of
+from mcad_mobile.serve.state import State
+from mcad_mobile.thumbnail import jpeg
+
+T = TypeVar("T")
+Handler = Callable[[State, Request], Awaitable[Response]]
+_GONE = 404
+
+
+async def status(state: State, request: Request) -> Response:
+    return as_json(await state.on(state.quick, state.status))
+
+
+async def folders(state: State, request: Request) -> Response:
+    index = state.index(request.path_params["index"])
+    return as_json(await state.on(state.quick, state.folders, index))
+
+
+async def search(state: State, request: Request) -> Response:
+    wanted = await read(request, records.SearchRequest)
+
+    def answer() -> records.Answer:
+        asked = state.asked(wanted, wanted.parts, wanted.filter, wanted.exact)
+        return state.searcher.answer(asked, wanted.offset, wanted.limit)
+
+    return as_json(await _in_turn(state, request, answer))
+
+
+async def compare(state: State, request: Request) -> Response:
+    wanted = await read(request, records.CompareRequest)
+
+    def answer() -> records.Comparison:
+        left, right = (
+            state.asked(side, wanted.parts, wanted.filter) for side in (wanted.left, wanted.right)
+        )
+        return state.searcher.compare(left, right, wanted.limit)
+
+    return as_json(await _in_turn(state, request, answer))
+
+
+async def upload(state: State, request: Request) -> Response:
+    async with request.app.state.uploading:
+        with state.uploads.spool() as file:
+            size = 0
+            async for chunk in limited(request, UPLOAD_BYTES):
+                file.write(chunk)
+                size += len(chunk)
+            name, taken = await state.on(state.decoders, state.uploads.take, file)
+    return as_json(records.Upload(name, taken.width, taken.height), 201)
+
+
+async def uploaded(state: State, request: Request) -> Response:
+    held = state.uploads.get(request.path_params["upload"])
+    return Response(held.thumbnail, media_type="image/jpeg", headers=NOT_STORED)
+
+
+async def thumbnail(state: State, request: Request) -> Response:
+    return await _photo(state, request, state.thumbnails.make, state.thumbnails.held)
+
+
+async def view(state: State, request: Request) -> Response:
+    def large(path: str, tag: str) -> bytes:
+        return jpeg(Path(path), longer=VIEW_PX)
+
+    return await _photo(state, request, large, lambda path, tag: None)
+
+
+async def start_indexing(state: State, request: Request) -> Response:
+    wanted = await read(request, records.Side)
+    bundle = state.bundle(wanted.bundle)
+    index = state.indexes_of(bundle)[0] if wanted.index is None else state.index(wanted.index)
+    index.now.index.check_student(*bundle.student)
+    return as_json(state.indexing.start(bundle, index).info(), 202)
+
+
+async def stop_indexing(state: State, request: Request) -> Response:
+    job = state.indexing.job
+    if job is None:
+        raise Refused(_GONE, "Nothing was indexed since the server started.")
+    await state.on(state.quick, job.stop, 1.0)
+    return as_json(job.info())
+
+
+async def _photo(
+    state: State,
+    request: Request,
+    make: Callable[[str, str], bytes],
+    held: Callable[[str, str], bytes | None],
+) -> Response:
+    """JPEG of a photo of an index; 304 if the browser has it in this state already; 404 for a
+    photo that no index holds, whose file is gone, or which cannot be shown."""
+    index = state.index(request.path_params["index"])
+    try:
+        path = state.photo(index, request.path_params["photo"])
+    except QueryError as error:
+        raise Refused(_GONE, error.what, error.hint) from None
+    tag = await state.on(state.quick, state_of, path)
+    if tag is None:
+        raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
+    headers = {"cache-control": "private, no-cache", "etag": f'"{tag}"'}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    content = held(path, tag)
+    if content is None:
+        try:
+            async with request.app.state.decoding:
+                if await request.is_disconnected():  # scrolled on
+                    raise ClientDisconnect
+                content = await state.on(state.decoders, make, path, tag)
+        except (PhotoError, MissingExtra) as error:
+            raise Refused(_GONE, error.what, error.hint) from None
+    return Response(content, media_type="image/jpeg", headers=headers)
+
+
+async def _in_turn(state: State, request: Request, answer: Callable[[], T]) -> T:
+    """One after another on the engines' thread. Who has typed on meanwhile is passed over."""
+    async with request.app.state.turn:
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return await state.on(state.engines, answer)
+
+
+OPERATIONS: tuple[tuple[Operation, Handler], ...] = (
+    (
+        Operation("GET", "/api/status", "Bundles, indexes, memory, and indexing.", records.Status),
+        status,
+    ),
+    (
+        Operation(
+            "GET",
+            "/api/indexes/{index}/folders",
+            "Folders of an index's photos, to filter by.",
+            list[records.FolderInfo],
+        ),
+        folders,
+    ),
+    (
+        Operation(
+            "POST",
+            "/api/search",
+            "Photos by words, by photos, or by both; without any, all of them.",
+            records.Answer,
+            takes=records.SearchRequest,
+        ),
+        search,
+    ),
+    (
+        Operation(
+            "POST",
+            "/api/compare",
+            "One query, two bundles, rungs or indexes, and what differs.",
+            records.Comparison,
+            takes=records.CompareRequest,
+        ),
+        compare,
+    ),
+    (
+        Operation(
+            "POST",
+            "/api/uploads",
+            f"A photo to search by: a JPEG, PNG, WebP or HEIC of up to {UPLOAD_BYTES >> 20} MiB "
+            "as the body of the request.",
+            records.Upload,
+            status=201,
+            takes=bytes,
+        ),
+        upload,
+    ),
+    (
+        Operation("GET", "/api/uploads/{upload}/thumbnail", "An uploaded photo, small.", bytes),
+        uploaded,
+    ),
+    (
+        Operation(
+            "GET",
+            "/api/indexes/{index}/photos/{photo}/thumbnail",
+            "A photo of an index, small, upright, without its metadata.",
+            bytes,
+        ),
+        thumbnail,
+    ),
+    (
+        Operation(
+            "GET",
+            "/api/indexes/{index}/photos/{photo}/view",
+            f"A photo of an index, its longer side at most {VIEW_PX} pixels.",
+            bytes,
+        ),
+        view,
+    ),
+    (
+        Operation(
+            "POST",
+            "/api/indexing",
+            "Make an index hold what the folders hold that the server was started with.",
+            records.JobInfo,
+            status=202,
+            takes=records.Side,
+        ),
+        start_indexing,
+    ),
+    (
+        Operation(
+            "DELETE",
+            "/api/indexing",
+            "Stop indexing; what was embedded is kept.",
+            records.JobInfo,
+        ),
+        stop_indexing,
+    ),
+)

@@ -1,0 +1,179 @@
+"""The page as it looks and as it is read: wide and narrow, light and dark, with many photos, with
+photos that are gone, while an index grows, and when the server has ended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import QUERY, WIDTHS, Open, ask, names, violations
+from playwright.sync_api import Page, expect
+from servers import Server, indexed, tiny
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine import create_index
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_fits_and_axe_finds_nothing(open_page: Open, width: str, scheme: str) -> None:
+    """In each of its states, for what axe-core sees of the tree that screen readers read."""
+    page = open_page(width=width, scheme=scheme, bypass_csp=True)  # axe is put in from outside
+    assert fits(page)
+    assert violations(page) == []
+    ask(page)
+    page.get_by_role("button", name="also").click()
+    page.locator("#words").fill("snow")
+    page.locator("#words").press("Enter")
+    expect(page.locator(".chip")).to_have_count(1)
+    if width == "phone":
+        page.get_by_role("button", name="Filters").click()
+    assert fits(page)
+    assert violations(page) == []
+    page.get_by_role("button", name="Remove snow").click()
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#right .numbers .total")).to_be_visible()
+    assert fits(page)
+    assert violations(page) == []
+    page.locator("#left .photo").first.click()
+    expect(page.locator("#large")).to_be_visible()
+    assert fits(page)
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("#keyboard")).to_be_visible()
+    assert violations(page) == []
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_axe_would_find_something(open_page: Open) -> None:
+    page = open_page(bypass_csp=True)
+    page.evaluate("document.querySelector('#help').removeAttribute('aria-label')")
+    page.evaluate("document.querySelector('#help').replaceChildren()")
+    page.evaluate("document.querySelector('#help').removeAttribute('title')")
+    assert any("button-name" in line for line in violations(page))
+
+
+def test_motion_is_reduced_for_whom_it_is_too_much(open_page: Open) -> None:
+    moves = "getComputedStyle(document.querySelector('.frame img')).transitionDuration"
+    assert open_page().evaluate(moves) != "0s"
+    assert open_page(reduced_motion="reduce").evaluate(moves) == "0s"
+
+
+def test_dark_is_dark_and_light_is_light(open_page: Open) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light, dark = (
+        sum(map(int, open_page(scheme=s).evaluate(paper)[4:-1].split(","))) / 3
+        for s in ("light", "dark")
+    )
+    assert light > 230
+    assert dark < 40
+
+
+def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
+    open_page: Open, start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Where the last one is reached, and by keyboard, too."""
+    many = tmp_path / "many"
+    many.mkdir()
+    first = many / "00000.jpg"
+    shutil.copy(next(path for path in packaged_photos() if path.suffix == ".jpg"), first)
+    paths = [first, *(many / f"{number:05}.jpg" for number in range(1, 10_000))]
+    for path in paths[1:]:
+        path.hardlink_to(first)
+    bundle = tiny(tmp_path, "bundle")
+    rows = np.random.default_rng(1).normal(size=(10_000, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with create_index(bundle, tmp_path / "bundle.index").writer() as writer:
+        writer.add([str(path) for path in paths], rows)
+    server = start("-b", bundle.directory)
+    page = open_page(server)
+    expect(page.locator("#left .headline")).to_contain_text("10,000 photos")
+    for text in ("", QUERY):
+        page.locator("#query").fill(text)
+        page.wait_for_timeout(500)
+        page.locator("#query").press("ArrowDown")
+        page.keyboard.press("End")
+        page.wait_for_function(
+            '() => document.querySelector(`#left li[aria-posinset="10000"]`) !== null'
+        )
+        expect(page.locator('#left li[aria-posinset="10000"]')).to_be_in_viewport()
+        assert page.locator("#left li").count() < 300
+        page.keyboard.press("Escape")
+        page.evaluate("scrollTo(0, 0)")
+    shown = page.evaluate("document.querySelectorAll('#left .frame img.here').length")
+    assert shown > 0
+
+
+def test_a_photo_that_is_gone_is_a_quiet_tile(
+    open_page: Open, start: Callable[..., Server], tmp_path: Path, photos: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    bundle = tiny(tmp_path, "bundle")
+    indexed(bundle, tmp_path / "photos")
+    (tmp_path / "photos" / "here" / "camera.png").unlink(missing_ok=True)
+    (tmp_path / "photos" / "there" / "camera.png").unlink(missing_ok=True)
+    page = open_page(start("-b", bundle.directory))
+    tile = page.locator("li.gone")
+    expect(tile).to_have_count(1)
+    expect(tile).to_contain_text("cannot be shown")
+    expect(tile.get_by_role("button", name="camera.png")).to_be_visible()
+    tile.get_by_role("button").first.click()
+    expect(page.locator("#absent")).to_be_visible()
+    assert all("404" in line for line in open_page.heard)  # type: ignore[attr-defined]
+    open_page.heard.clear()  # type: ignore[attr-defined]
+
+
+def test_a_name_that_is_markup_is_text(
+    open_page: Open, start: Callable[..., Server], tmp_path: Path, photos: Path
+) -> None:
+    evil = "<img src=x onerror=document.title='taken'>.png"
+    folder = tmp_path / "photos" / "<b>bold<b>"
+    folder.mkdir(parents=True)
+    shutil.copy(next(photos.rglob("coins.png")), folder / evil)
+    shutil.copy(next(photos.rglob("moon.png")), tmp_path / "photos")
+    bundle = tiny(tmp_path, "bundle")
+    indexed(bundle, tmp_path / "photos")
+    page = open_page(start("-b", bundle.directory))
+    ask(page)
+    assert evil in names(page)
+    page.locator("#left .photo").nth(names(page).index(evil)).click()
+    expect(page.locator("#name")).to_have_text(evil)
+    assert page.title() == "mcad-mobile"
+    assert page.locator("b b, option b").count() == 0
+
+
+def test_indexing_is_seen_and_stopped(
+    open_page: Open, start: Callable[..., Server], tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(1500):
+        (tmp_path / "photos" / f"{number}.jpg").hardlink_to(next(photos.rglob("rocket.jpg")))
+    bundle = tiny(tmp_path, "bundle")
+    page = open_page(start("-b", bundle.directory, "--photos", tmp_path / "photos"))
+    expect(page.locator("#told")).to_contain_text("of 1,500 photos")
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#told")).to_contain_text("Stopped")
+    expect(page.get_by_role("button", name="Index again")).to_be_visible()
+    page.wait_for_function("() => document.querySelectorAll('#left .photo').length > 0")
+
+
+def test_a_server_that_has_ended_is_told(
+    open_page: Open, start: Callable[..., Server], tmp_path: Path, photos: Path
+) -> None:
+    bundle = tiny(tmp_path, "bundle")
+    indexed(bundle, photos)
+    server = start("-b", bundle.directory)
+    page = open_page(server)
+    server.stop()
+    page.locator("#query").fill("a dog")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    assert page.locator("#left .photo").count() > 0
+    open_page.heard.clear()  # type: ignore[attr-defined]
