@@ -222,9 +222,9 @@ def test_paths_with_spaces_and_quotes_arrive(board: Adbd, tmp_path: Path) -> Non
 def test_what_arrives_with_other_bytes_is_an_error(board: Adbd, tmp_path: Path) -> None:
     (tmp_path / "photo").write_bytes(b"bytes")
     # The device's disk loses what is written to it: its own sum is of something else.
-    board.stand_in("sha256sum", "for f; do echo \"$(printf %064d 0)  $f\"; done")
+    board.stand_in("sha256sum", 'for f; do echo "$(printf %064d 0)  $f"; done')
     try:
-        with pytest.raises(BenchError, match="photo.jpg arrived on the device with other bytes"):
+        with pytest.raises(BenchError, match=r"photo\.jpg arrived on the device with other bytes"):
             connect().push({"photo.jpg": tmp_path / "photo"})
     finally:
         (board.bin / "sha256sum").unlink()

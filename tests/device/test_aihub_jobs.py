@@ -274,9 +274,7 @@ def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_chip_is_known_by_the_name_that_it_is_sold_under(
-    chipset: str, target: str | None
-) -> None:
+def test_chip_is_known_by_the_name_that_it_is_sold_under(chipset: str, target: str | None) -> None:
     found = CloudDevice("phone", "15", chipset).target
     assert (found and found.id) == target
 

@@ -121,7 +121,7 @@ def test_one_golden_input_that_the_kernels_get_wrong_is_enough(bundle: Bundle) -
     found = written.copy()
     judge_kernels("image", bundle.image.rungs[0], written, written, found)
     found[1] = turned(written[1:], 0.97)
-    with pytest.raises(ParityError, match="This processor's kernels.*cosine 0\\.9700"):
+    with pytest.raises(ParityError, match=r"This processor's kernels.*cosine 0\.9700"):
         judge_kernels("image", bundle.image.rungs[0], written, written, found)
 
 
