@@ -2,12 +2,14 @@
 # make test    all tests but the slow ones;  make test-slow  the slow ones
 # make check   format, lint, types, figures; make docs       made pages, and figures in sentences
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
+# make mutants break the program a little, many times, and see what the tests notice: hours
+#              (AREA="query index" for some; scripts/mutants.toml lists them)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,dev
 
-.PHONY: demo test test-slow check docs bench
+.PHONY: demo test test-slow check docs bench mutants
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -36,6 +38,9 @@ bench: .venv/installed-everything
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
 	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
+mutants: .venv/installed-mutants
+	$(BIN)/python scripts/mutants.py $(AREA)
+
 .venv/bin/pip:
 	@$(PYTHON) -m venv .venv
 
@@ -47,3 +52,7 @@ bench: .venv/installed-everything
 .venv/installed-everything: .venv/bin/pip pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING)]"
 	@touch $@ .venv/installed-demo
+
+.venv/installed-mutants: .venv/installed-everything
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),mutants]"
+	@touch $@

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -22,46 +21,21 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import libcst as cst
-import libcst.matchers as m
-from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
-from mutmut.mutation.file_mutation import create_mutations
+from mutate import Mutant, mutants_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results" / "mutants.json"
 BUILD = ROOT / "build" / "mutants"
 TREE = BUILD / "tree"
 PACKAGE = "mcad_mobile"
 # Imported once, not for each mutant.
 HEAVY = ("torch", "onnx", "onnxruntime", "PIL.Image", "rich.console", "typer", "msgspec", "pytest")
-# A change to a message's wording, to how long a process may take, or to a check of our own
-# invariants (zip's `strict`) is no fault that a test should look for.
-WORDS = ("print", "echo", "warn", "progress", "Skipped", "cast")
-KEYWORDS = ("timeout", "strict", "check", "stacklevel", "encoding")
 # What a mutant may take, as a multiple of what its tests take without it, and on top of that.
-SLOWER, GRACE_S = 6.0, 20.0
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """`change` is its line, and what becomes of a part of it; `key` stays the same after an edit
-    elsewhere in the file."""
-
-    path: str
-    lines: range
-    change: str
-    key: str
-    code: Callable[[], str]
-
-    @property
-    def where(self) -> str:
-        return f"{self.path}:{self.lines.start}"
+SLOWER, GRACE_S = 6.0, 60.0
+_NO_TESTS = 5  # pytest's exit code
 
 
 def main() -> None:
@@ -88,16 +62,20 @@ def run_area(
     name: str, area: dict[str, list[str]], given: argparse.Namespace, deadline: float
 ) -> bool:
     """Try an area's sample and store what came out; False when time ran out before its end."""
-    everything = {mutant.key: mutant for path in sources(area) for mutant in mutants_of(path)}
+    everything = {mutant.key: mutant for path in sources(area) for mutant in mutants_of(ROOT, path)}
     drawn = sorted(
         everything, key=lambda key: hashlib.sha256(f"{given.seed} {key}".encode()).hexdigest()
     )
     sample = [everything[key] for key in drawn[: given.samples]]
     notes = BUILD / f"{name}-{given.seed}.json"
-    outcomes: dict[str, str] = json.loads(notes.read_text("utf-8")) if notes.exists() else {}
-    if given.survivors:
-        outcomes = {key: outcome for key, outcome in outcomes.items() if outcome != "survived"}
     baseline = Baseline(area)
+    outcomes: dict[str, str] = {}
+    if notes.exists():
+        noted = json.loads(notes.read_text("utf-8"))
+        if given.survivors:
+            outcomes = {key: said for key, said in noted["said"].items() if said != "survived"}
+        elif noted["of"] == baseline.of:  # a run that was stopped goes on
+            outcomes = noted["said"]
     print(f"{name}: {len(sample)} of {len(everything)} mutants, {len(baseline.seconds)} tests")
     for mutant in sample:
         if mutant.key in outcomes:
@@ -105,7 +83,7 @@ def run_area(
         if time.monotonic() > deadline:
             return False
         outcomes[mutant.key] = baseline.judge(mutant)
-        notes.write_text(json.dumps(outcomes), "utf-8")
+        notes.write_text(json.dumps({"of": baseline.of, "said": outcomes}), "utf-8")
         if outcomes[mutant.key] == "survived":
             print(f"  survived  {mutant.where}  {mutant.change}", flush=True)
     store(name, area, given.seed, len(everything), {one: outcomes[one.key] for one in sample})
@@ -162,95 +140,20 @@ def sources(area: dict[str, list[str]]) -> list[str]:
     return found
 
 
-# --- mutants ------------------------------------------------------------------------------------
-
-
-def mutants_of(path: str) -> Iterator[Mutant]:
-    """mutmut's mutants of a file, but for those that change words or nothing, or would crash."""
-    code = (ROOT / path).read_text("utf-8")
-    lines = code.splitlines()
-    module, mutations, *_ = create_mutations(path, code)
-    wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
-    parents = wrapper.resolve(ParentNodeProvider)
-    positions = wrapper.resolve(PositionProvider)
-    seen: Counter[str] = Counter()
-    for mutation in mutations:
-        old, new = mutation.original_node, mutation.mutated_node
-        if any(map(_is_left_alone, _way_up(old, parents))) or _says_little(old, new):
-            continue
-        at = positions[old] if old in positions else positions[parents[old]]
-        here = lines[at.start.line - 1].strip()
-        parts = (" ".join(module.code_for_node(node).split()) for node in (old, new))
-        change = f"{here}: {' -> '.join(parts)}"
-        seen[change] += 1
-        key = hashlib.sha256(f"{path}\n{change}\n{seen[change]}".encode()).hexdigest()[:16]
-        code_of = functools.partial(_replaced, module, old, new)
-        yield Mutant(path, range(at.start.line, at.end.line + 1), change, key, code_of)
-
-
-def _replaced(module: cst.Module, old: cst.CSTNode, new: cst.CSTNode) -> str:
-    changed = module.deep_replace(old, new)
-    assert isinstance(changed, cst.Module)
-    return changed.code
-
-
-def _way_up(node: cst.CSTNode, parents: Any) -> Iterator[cst.CSTNode]:
-    current: cst.CSTNode | None = node
-    while current is not None:
-        yield current
-        current = parents.get(current)
-
-
-def _is_left_alone(node: cst.CSTNode) -> bool:
-    match node:
-        case cst.Raise():
-            return True
-        case cst.Call(func=cst.Name(value=name) | cst.Attribute(attr=cst.Name(value=name))):
-            return name in WORDS or name.endswith(("Error", "MissingExtra"))
-        case cst.Arg(keyword=cst.Name(value=name)):
-            return name.startswith(KEYWORDS)
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
-            # A time limit, or a name for a type.
-            alias = isinstance(node.value, cst.Subscript) and name[0].isupper()
-            return alias or "TIMEOUT" in name
-        case cst.Param(name=cst.Name(value=name)):
-            return "progress" in name  # by default, nobody is told
-    return False
-
-
-def _says_little(old: cst.CSTNode, new: cst.CSTNode) -> bool:
-    """Is it None in place of a value, which crashes where that is used; an argument that is left
-    out and has no default, likely; or another case of a string's letters?"""
-    match old, new:
-        case cst.SimpleString(), cst.SimpleString():
-            return old.value.lower() == new.value.lower()
-        case ((cst.Assign() | cst.AnnAssign()), (cst.Assign() | cst.AnnAssign())):
-            return True
-        case cst.Call(), cst.Call() if len(new.args) == len(old.args):
-            return any(
-                m.matches(one.value, m.Name("None")) and one is not other
-                for one, other in zip(new.args, old.args, strict=True)
-            )
-        case cst.Call(), cst.Call():
-            left_out = next(arg for arg in old.args if arg not in new.args)
-            named = left_out.keyword
-            return named.value.startswith(KEYWORDS) if named else left_out is not old.args[-1]
-    return False
-
-
 # --- tests --------------------------------------------------------------------------------------
 
 
 class Baseline:
     """An area's tests without a mutant: how long each takes, which lines it runs, and which start
-    processes, whose lines are not seen."""
+    processes, whose lines are not seen. `of` stands for these tests and modules."""
 
     def __init__(self, area: dict[str, list[str]]) -> None:
         files = [f"tests/{test}" for test in area["tests"]]
         digest = hashlib.sha256(json.dumps(area["modules"]).encode())
         for path in sorted({*files, *sources(area)}):
             digest.update((ROOT / path).read_bytes())
-        cached = BUILD / f"baseline-{digest.hexdigest()[:16]}.json"
+        self.of = digest.hexdigest()[:16]
+        cached = BUILD / f"baseline-{self.of}.json"
         if not cached.exists():
             watch = _Watch(set(sources(area)), cached)
             code = _forked(files, watch, 1800.0)
@@ -280,7 +183,10 @@ class Baseline:
             before = source.read_text("utf-8")
             try:
                 _write(source, mutant.code())
-                if _forked(sorted({t.split("::")[0] for t in order}), _Chosen(order), limit):
+                code = _forked(sorted({t.split("::")[0] for t in order}), _Chosen(order), limit)
+                if code == _NO_TESTS:
+                    sys.exit(f"None of {len(order)} tests was found for {mutant.where}.")
+                if code:
                     return "killed"
             finally:
                 _write(source, before)

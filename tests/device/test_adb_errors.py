@@ -224,7 +224,7 @@ def test_what_arrives_with_other_bytes_is_an_error(board: Adbd, tmp_path: Path) 
     # The device's disk loses what is written to it: its own sum is of something else.
     board.stand_in("sha256sum", 'for f; do echo "$(printf %064d 0)  $f"; done')
     try:
-        with pytest.raises(BenchError, match="photo.jpg arrived on the device with other bytes"):
+        with pytest.raises(BenchError, match=r"photo\.jpg arrived on the device with other bytes"):
             connect().push({"photo.jpg": tmp_path / "photo"})
     finally:
         (board.bin / "sha256sum").unlink()

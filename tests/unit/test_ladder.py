@@ -116,6 +116,15 @@ def test_kernels_may_cost_no_more_than_quantization_did(
     assert "--allow-low-parity does not help" in caught.value.hint
 
 
+def test_one_golden_input_that_the_kernels_get_wrong_is_enough(bundle: Bundle) -> None:
+    written = np.eye(3, dtype=np.float32)[:2]
+    found = written.copy()
+    judge_kernels("image", bundle.image.rungs[0], written, written, found)
+    found[1] = turned(written[1:], 0.97)
+    with pytest.raises(ParityError, match=r"This processor's kernels.*cosine 0\.9700"):
+        judge_kernels("image", bundle.image.rungs[0], written, written, found)
+
+
 def turned(rows: np.ndarray, cosine: float) -> np.ndarray:
     aside = np.zeros_like(rows)
     aside[:, 2] = np.sqrt(1 - cosine**2)

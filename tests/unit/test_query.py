@@ -176,6 +176,21 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(tmp_path: Path
     assert len(groups[0]) == max(map(len, groups)) >= 3
 
 
+def test_pairs_just_within_the_cosine_are_found_though_their_codes_differ_by_chance(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(5)
+    photos, aside = unit(random.normal(size=(2, 300, 256)))
+    aside = unit(aside - (aside * photos).sum(1, keepdims=True) * photos)
+    likes = unit(0.975 * photos + np.sqrt(1 - 0.975**2) * aside)
+    index = create(tmp_path / "index", dim=256)
+    with index.writer() as writer:
+        writer.add([*names(300), *names(300, "like")], np.concatenate([photos, likes]))
+    found = [group for group in index.near_duplicates(0.97) if len(group) == 2]
+    assert all(one[-10:] == other[-10:] for one, other in found)
+    assert len(found) >= 0.97 * 300
+
+
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pairs of codes were compared, some at a time."""

@@ -1,4 +1,4 @@
-"""What a step of training is made of: the weights and temperatures of its losses, and its chance."""
+"""What a step of training is made of: losses, their weights and temperatures, and its chance."""
 
 from __future__ import annotations
 
