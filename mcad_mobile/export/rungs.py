@@ -119,7 +119,8 @@ def _qnn(
         from mcad_mobile.export import qnn
 
         compile_context = qnn.compile_context
-    binaries, nodes = compile_context(job.w8a16_onnx, out, target)
+    assert target.htp_arch is not None
+    binaries, nodes = compile_context(job.w8a16_onnx(target.htp_arch), out, target)
     return Rung(
         runtime="qnn",
         precision=precision,
