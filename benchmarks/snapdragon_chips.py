@@ -27,13 +27,14 @@ from mcad_mobile.export.qnn import compile_context
 from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import load_samples
-from mcad_mobile.quantize.qdq import quantize_w8a16
+from mcad_mobile.quantize.qdq import quantize_w8a16, w8a16_form
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import Target, all_targets
 from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "snapdragon_chips.json"
 TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-qnn")
+FORMS = sorted({w8a16_form(chip.htp_arch) for chip in all_targets() if chip.htp_arch})
 _SAMPLES = 32
 
 
@@ -57,8 +58,8 @@ def main() -> None:
     print(verdict(result))
 
 
-def quantized(folder: Path) -> dict[str, Path]:
-    """The default student's towers, w8a16, as `export` makes them."""
+def quantized(folder: Path) -> dict[str, dict[int, Path]]:
+    """The default student's towers, w8a16, as `export` makes them; in both forms."""
     student = load_student()
     calibrate, _ = load_samples(student, None, _SAMPLES)
     modules = {
@@ -67,16 +68,19 @@ def quantized(folder: Path) -> dict[str, Path]:
     }
     models = {}
     for name in TOWERS:
-        exported, models[name] = folder / f"{name}.onnx", folder / f"{name}_w8a16.onnx"
+        exported = folder / f"{name}.onnx"
         export_onnx(modules[name], exported, *tower_specs(student, name))
-        quantize_w8a16(exported, models[name], calibrate.inputs(name))
+        models[name] = {form: folder / f"{name}_v{form}.onnx" for form in FORMS}
+        for form, path in models[name].items():
+            quantize_w8a16(exported, path, calibrate.inputs(name), form)
     return models
 
 
-def compiled(models: dict[str, Path], target: Target, folder: Path) -> dict[str, Any]:
+def compiled(models: dict[str, dict[int, Path]], target: Target, folder: Path) -> dict[str, Any]:
     """What the compiler made of each tower, or why it did not."""
     found: dict[str, Any] = {"chip": target.chip, "htp_arch": target.htp_arch}
-    for name, model in models.items():
+    for name, forms in models.items():
+        model = forms[w8a16_form(target.htp_arch or 0)]
         out = folder / target.id / f"{name}.onnx"
         out.parent.mkdir(exist_ok=True)
         found[name] = _timed(lambda model=model, out=out: _facts(model, out, target))

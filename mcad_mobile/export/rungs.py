@@ -72,18 +72,15 @@ def build_rung(
     return _onnx(job, out, precision)
 
 
-def evaluate_as_written(
-    job: TowerJob, rung: Rung, directory: Path, inputs: Inputs
-) -> NDArray[np.float32]:
-    """Embeddings [N, dim] of unit length by a quantized rung of this job in `directory`, by other
-    kernels than those that will run it."""
+def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
+    """Embeddings [N, dim] of unit length by a quantized rung in `directory`, by other kernels than
+    those that will run it. Not of a context binary: only its chip, or a simulator of that, can."""
     file = directory / rung.files[0].path
     if rung.runtime == "litert":
         from mcad_mobile.runtimes.litert import LiteRTTower
 
         return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
-    # What a context binary was compiled from.
-    return evaluate_onnx(job.w8a16_onnx if rung.runtime == "qnn" else file, inputs)
+    return evaluate_onnx(file, inputs)
 
 
 def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
@@ -126,7 +123,8 @@ def _qnn(
         from mcad_mobile.export import qnn
 
         compile_context = qnn.compile_context
-    binaries, nodes = compile_context(job.w8a16_onnx, out, target)
+    assert target.htp_arch is not None
+    binaries, nodes = compile_context(job.w8a16_onnx(target.htp_arch), out, target)
     return Rung(
         runtime="qnn",
         precision=precision,

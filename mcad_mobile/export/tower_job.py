@@ -73,13 +73,13 @@ class TowerJob:
         left = f"Depthwise convolutions and sums of the {self.name} tower are float on CPUs"
         return products, (f"{left}: with 8 bits everywhere its cosine is {cosine:.3f}.",)
 
-    @cached_property
-    def w8a16_onnx(self) -> Path:
-        """The tower quantized for Hexagon NPUs, which all of them compile."""
-        from mcad_mobile.quantize.qdq import quantize_w8a16
+    def w8a16_onnx(self, htp_arch: int) -> Path:
+        """The tower quantized for Hexagon NPUs, once for all architectures that take one form."""
+        from mcad_mobile.quantize.qdq import quantize_w8a16, w8a16_form
 
-        path = self.work / "w8a16.onnx"
-        quantize_w8a16(self.float_onnx, path, self.samples)
+        path = self.work / f"w8a16_v{w8a16_form(htp_arch)}.onnx"
+        if not path.exists():
+            quantize_w8a16(self.float_onnx, path, self.samples, htp_arch)
         return path
 
     def integer_litert(self, precision: str) -> Path:

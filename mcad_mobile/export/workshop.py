@@ -159,7 +159,7 @@ class Workshop:
             rung = build_rung(job, plan.runtime, precision, target, folder, compile_context)
             step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
             bundle = self._bundle(folder, target, {name: (rung,)})
-            judged, warning = self._comparison.judged(job, rung, bundle, cloud)
+            judged, warning = self._comparison.judged(name, rung, bundle, cloud)
             self._parts[key] = _Part(judged, folder, warning)
         return self._parts[key]
 

@@ -27,11 +27,16 @@ from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
 
+WHOLE_FACTORS_FROM = 73
+_SIGNED = {"quant_type": QuantType.QInt16, "symmetric": True}
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
-def quantize_w8a16(model: Path, out: Path, inputs: Inputs) -> None:
-    """8-bit weights, 16-bit activations with ranges from `inputs`: what the HTP compiles."""
+def quantize_w8a16(
+    model: Path, out: Path, inputs: Inputs, htp_arch: int = WHOLE_FACTORS_FROM
+) -> None:
+    """8-bit weights, 16-bit activations with ranges from `inputs`: what the HTP of this
+    architecture, or of a later one with the same form (`w8a16_form`), compiles."""
     with _quiet():
         config = get_qnn_qdq_config(
             str(model),
@@ -39,7 +44,7 @@ def quantize_w8a16(model: Path, out: Path, inputs: Inputs) -> None:
             activation_type=QuantType.QUInt16,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            init_overrides=_overrides(onnx.load(model)),
+            init_overrides=_overrides(onnx.load(model), w8a16_form(htp_arch)),
         )
         quantize(str(model), str(out), config)
 
@@ -78,17 +83,32 @@ def _groups(convolution: onnx.NodeProto) -> int:
     return next((one.i for one in convolution.attribute if one.name == "group"), 1)
 
 
-def _overrides(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
-    """What get_qnn_qdq_config leaves undone: MatMul weights [in, out] per output channel, and
-    LayerNormalization scales in the one type that the HTP takes beside 16-bit activations."""
+def w8a16_form(htp_arch: int) -> int:
+    """The first architecture that takes what this one takes: graphs of one form are the same."""
+    return WHOLE_FACTORS_FROM if htp_arch >= WHOLE_FACTORS_FROM else 68
+
+
+def _overrides(model: onnx.ModelProto, form: int) -> dict[str, list[dict[str, object]]]:
+    """What get_qnn_qdq_config leaves undone: MatMul weights [in, out] per output channel, and the
+    types that the HTP takes beside 16-bit activations.
+
+    Until v69 it takes LayerNormalization scales of uint8 alone, and rounds the second factor of
+    two activations to 8 bits. From v73 on it does so only where that is unsigned: signed ones, and
+    scales, are multiplied whole. Found by compiling and on the simulator (QAIRT 2.51).
+    """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    whole = form >= WHOLE_FACTORS_FROM
     overrides: dict[str, list[dict[str, object]]] = {}
     for node in model.graph.node:
         if node.op_type == "MatMul" and node.input[1] in constants:
             settings = {"quant_type": QuantType.QInt8, "axis": 1, "symmetric": True}
             overrides[node.input[1]] = [settings]
+        elif node.op_type == "MatMul" and whole:
+            signed = {**_SIGNED, "recv_nodes": {node.name}}
+            overrides[node.input[1]] = [{"quant_type": QuantType.QUInt16, "convert": signed}]
         elif node.op_type == "LayerNormalization":
-            overrides[node.input[1]] = [{"quant_type": QuantType.QInt16, "symmetric": True}]
+            scale = _SIGNED if whole else {"quant_type": QuantType.QUInt8}
+            overrides[node.input[1]] = [scale]
     return overrides
 
 
