@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mcad_mobile.cli.android_app import Abi
-from mcad_mobile.cli.output import JsonOption, load_bundle, print_json, progress_bar
+from mcad_mobile.cli.output import JsonOption, load_bundle, progress_bar
+from mcad_mobile.cli.results import print_json
 
 _STEPS = 3
 
