@@ -101,6 +101,12 @@ def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
     assert app.ask("state")["running"] is False
 
 
+def test_indexing_has_the_priority_of_what_runs_in_the_background(app, phone):
+    phone.take("a.png")
+    outcome = app.index()
+    assert outcome["priority"] < outcome["priority_after"] == 5  # the usual one of Java
+
+
 def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
     phone.take(*NAMES)
     phone.change(heat=3)
