@@ -57,7 +57,8 @@ def build_library(
     with tempfile.TemporaryDirectory(prefix=".library-", dir=out.parent) as folder:
         work = Path(folder)
         found = libraries(work, abis, aars, progress=progress)
-        assets, left_out = [], {}
+        assets: list[Entry] = []
+        left_out: dict[str, str] = {}
         if bundle is not None:
             no_npu = None if found.runs_npu() else NO_NPU
             packed, left_out = lean(bundle, work / "bundle", keep_float=keep_float, no_npu=no_npu)
