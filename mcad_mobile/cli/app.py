@@ -10,6 +10,7 @@ import typer
 from mcad_mobile import __version__, disk
 from mcad_mobile.cli import (
     android_app,
+    android_library,
     bench,
     demo,
     distill,
@@ -58,6 +59,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "serve": serve.serve,
     "bench": bench.bench,
     "app": android_app.app,
+    "library": android_library.library,
     "report": report.report,
     "eval": evaluate.evaluate,
     "distill": distill.distill,

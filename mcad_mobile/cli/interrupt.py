@@ -21,6 +21,8 @@ _KEPT = {
     "AI Hub go on there, and the same command waits for those.",
     "app": "Nothing was written at --out. Tools that were fetched whole are kept; the same command "
     "starts again.",
+    "library": "Nothing was written at --out. Tools that were fetched whole are kept; the same "
+    "command starts again.",
     "report": "What was not printed or written is not kept.",
     "eval": "Nothing is kept: the same command starts again.",
     "distill": "Features, teachers and the last checkpoint are kept in --cache and --out. The same "

@@ -1,5 +1,5 @@
-"""A phone as an app sees it: volumes that number their photos, access, heat; and the app's one door to
-the engine, on a JVM."""
+"""A phone as an app sees it: volumes that number their photos, access, heat; and the app's one
+door to the engine, on a JVM."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class FakePhone:
         self.write()
 
     def take(self, *names: str, volume: str = OWN, seed: int = 0) -> str:
-        """Photos of noise: small, and each another one; at a name that is there, another photo. What
-        the index is to know the last of them by."""
+        """Photos of noise: small, and each another one; at a name that is there, another photo.
+        What the index is to know the last of them by."""
         for name in names:
             file = self.folder / volume / name
             file.parent.mkdir(exist_ok=True)

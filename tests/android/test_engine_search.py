@@ -1,5 +1,5 @@
-"""An app's one door to the engine: what a search shows, who indexes when, and what a phone can do to
-both."""
+"""An app's one door to the engine: what a search shows, who indexes when, and what a phone can do
+to both."""
 
 from __future__ import annotations
 
@@ -101,6 +101,12 @@ def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
     assert app.ask("state")["running"] is False
 
 
+def test_indexing_has_the_priority_of_what_runs_in_the_background(app, phone):
+    phone.take("a.png")
+    outcome = app.index()
+    assert outcome["priority"] < outcome["priority_after"] == 5  # the usual one of Java
+
+
 def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
     phone.take(*NAMES)
     phone.change(heat=3)
@@ -132,7 +138,7 @@ def test_what_is_left_is_told(app, phone):
     state = app.ask("count")
     assert (state["done"], state["left"]) == (12, 1)
     heard = app.ask("heard")
-    assert [h["total"] for h in heard if h["running"] and h["total"] != -1][0] == len(NAMES)
+    assert {h["total"] for h in heard if h["running"]} == {-1, len(NAMES)}
     assert heard[0] == {"running": True, "resting": False, "done": -1, "total": -1}
 
 
@@ -177,7 +183,7 @@ def test_access_that_is_taken_back_is_told_and_costs_nothing(app, phone):
 
 
 def hanging_image_rung(bundle: Bundle, *, only_white: bool) -> Rung:
-    """Runs for ever: on all photos, or on those of one colour alone, which the golden ones are not."""
+    """Runs for ever: on all photos, or on those of one colour alone: no golden one is."""
     model = onnx.load(bundle.directory / "image.onnx")
     graph = model.graph
     body = helper.make_graph(

@@ -66,6 +66,11 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("mcad_mobile.cli.export:find_target", ("export", "-t", "cpu", "-o", "x"), "starts again"),
         ("mcad_mobile.cli.bench:load_bundle", ("bench", "-b", "x"), "No measurement is kept"),
         ("mcad_mobile.cli.android_app:load_bundle", ("app", "-b", "x", "-o", "x.apk"), "--out"),
+        (
+            "mcad_mobile.cli.android_library:load_bundle",
+            ("library", "-b", "x", "-o", "x.aar"),
+            "--out",
+        ),
         ("mcad_mobile.cli.report:load_documents", ("report", "x.json"), "not printed"),
         ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "starts again"),
         ("mcad_mobile.cli.distill:require", ("distill", "--data", "x", "-o", "y"), "goes on from"),

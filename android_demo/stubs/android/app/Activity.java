@@ -13,6 +13,7 @@ public class Activity extends android.content.ContextWrapper {
     public final native void requestPermissions(String[] permissions, int request);
     public native boolean shouldShowRequestPermissionRationale(String permission);
     public native void setContentView(int layout);
+    public native void setContentView(android.view.View view);
     public native <T extends android.view.View> T findViewById(int id);
     public native android.view.MenuInflater getMenuInflater();
     public native android.content.Intent getIntent();

@@ -12,6 +12,7 @@ public class View {
     public native Object getTag();
     public native android.os.IBinder getWindowToken();
     public native void setVisibility(int visibility);
+    public native boolean post(Runnable task);
 
     public interface OnClickListener {
         void onClick(View view);

@@ -1,3 +1,6 @@
 package android.widget;
 
-public class EditText extends TextView {}
+public class EditText extends TextView {
+    public EditText(android.content.Context context) {}
+    public native android.text.Editable getText();
+}

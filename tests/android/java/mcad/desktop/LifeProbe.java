@@ -57,11 +57,13 @@ final class LifeProbe {
     private static final class Decoder implements PhotoDecoder {
         private final PhotoDecoder real = new ImageIoDecoder();
         private final Map<String, Integer> revisions = new HashMap<>();
+        private volatile int priority;
         private CountDownLatch gate;
         private CountDownLatch reached;
 
         @Override
         public Photo decode(Source source, int atLeast) throws IOException {
+            priority = Thread.currentThread().getPriority();
             if (reached != null) {
                 reached.countDown();
                 try {
@@ -217,7 +219,8 @@ final class LifeProbe {
         IndexRun.Outcome outcome = ended.get();
         return Json.object("added", outcome.added(), "moved", outcome.moved(), "deleted", outcome.deleted(), "skipped",
             outcome.skipped(), "left", outcome.left(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
-            "opened", phone.opened.get(), "searchable", search.photos());
+            "opened", phone.opened.get(), "searchable", search.photos(), "priority", decoder.priority, "priority_after",
+            Thread.currentThread().getPriority());
     }
 
     private Object state() {

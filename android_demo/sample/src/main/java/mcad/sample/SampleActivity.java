@@ -1,0 +1,43 @@
+package mcad.sample;
+
+import android.app.Activity;
+import android.os.Build;
+import android.os.Bundle;
+import android.widget.EditText;
+import java.io.IOException;
+import mcad.engine.gallery.PhotoAccess;
+import mcad.engine.gallery.PhotoSearch;
+import mcad.platform.MediaSearch;
+
+/** All that an app needs to search its user's photos: the best match's path takes the place of what was typed. */
+public final class SampleActivity extends Activity {
+    @Override
+    protected void onCreate(Bundle saved) {
+        super.onCreate(saved);
+        EditText query = new EditText(this);
+        query.setOnEditorActionListener((view, action, event) -> search(query));
+        setContentView(query);
+        requestPermissions(PhotoAccess.toRequest(Build.VERSION.SDK_INT), 1);
+    }
+
+    @Override
+    public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
+        MediaSearch.indexNow(this);
+    }
+
+    private boolean search(EditText query) {
+        PhotoSearch search = MediaSearch.of(this);
+        String words = query.getText().toString();
+        new Thread(() -> {
+            String best;
+            try {
+                best = search.search(words, 1).results().toString();
+            } catch (IOException error) {
+                best = error.getMessage();
+            }
+            String said = best;
+            query.post(() -> query.setText(said));
+        }).start();
+        return true;
+    }
+}
