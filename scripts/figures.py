@@ -28,7 +28,7 @@ _FIGURE = re.compile(
     rf"|\b{_WORDS} (?:of )?(?:an? )?{_UNIT}"
 )
 _VERSION_OF = re.compile(
-    r"(?:Python|glibc|Ubuntu|Debian|QAIRT|Runtime|numpy|torch|onnxruntime(?:-qnn)?|qai-hub"
+    r"(?:Python|CycloneDX|OpenAPI|glibc|Ubuntu|Debian|QAIRT|Runtime|numpy|torch|onnxruntime(?:-qnn)?|qai-hub"
     r"|adbutils|arXiv)[\s(]*$"
 )
 _NOT_PROSE = re.compile(
