@@ -55,7 +55,7 @@ def main() -> None:
         "chips": chips,
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    print(verdict(result))
+    print("\n".join(verdict(result)))
 
 
 def quantized(folder: Path) -> dict[str, dict[int, Path]]:
@@ -112,29 +112,23 @@ def _timed(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def verdict(result: dict[str, Any]) -> str:
-    """One sentence, and one for each chip that a tower was not compiled for."""
-    chips = result["chips"]
-    towers = [chip[name] for chip in chips.values() for name in TOWERS]
-    whole = [tower for tower in towers if "error" not in tower]
-    seconds = sorted(tower["processor_seconds"] for tower in whole)
-    failed = [
-        f"{chip['chip']}, {name}: {chip[name]['error']}"
-        for chip in chips.values()
-        for name in TOWERS
-        if "error" in chip[name]
+def verdict(result: dict[str, Any]) -> list[str]:
+    """A sentence, and one for each tower that a chip's compiler did not take."""
+    chips = result["chips"].values()
+    towers = [(chip["chip"], name, chip[name]) for chip in chips for name in TOWERS]
+    made = [tower for _, _, tower in towers if "error" not in tower]
+    seconds = [tower["processor_seconds"] for tower in made]
+    return [
+        f"{len(made)} of {len(towers)} towers of the default student, two for each of {len(chips)}",
+        "chips, were compiled with every node on the NPU, not simulated, in "
+        f"{min(seconds):.1f} to {max(seconds):.1f} s of",
+        "the processor each.",
+        *(
+            f"- {chip}, {name}: {tower['error']}"
+            for chip, name, tower in towers
+            if "error" in tower
+        ),
     ]
-    nodes = " and ".join(
-        "/".join(str(n) for n in sorted({chip[name]["npu_nodes"] for chip in chips.values()}))
-        for name in TOWERS
-        if not failed
-    )
-    told = (
-        f"{len(whole)} of {len(towers)} towers of the default student were compiled for "
-        f"{len(chips)} Snapdragons, with all {nodes} nodes on the NPU: {seconds[0]:.1f} to "
-        f"{seconds[-1]:.1f} s of the processor each."
-    )
-    return "\n".join([told, *failed])
 
 
 if __name__ == "__main__":

@@ -360,7 +360,8 @@ def chips_page() -> str:
 def targets_page() -> str:
     """The page as it is, with its made sections made again."""
     page = (ROOT / "docs" / "targets.md").read_text("utf-8")
-    return _with_section(page, "export_matrix", _export_matrix())
+    page = _with_section(page, "export_matrix", _export_matrix())
+    return _with_section(page, "snapdragon_chips", _snapdragon_chips())
 
 
 def _with_section(page: str, name: str, lines: list[str]) -> str:
@@ -368,6 +369,22 @@ def _with_section(page: str, name: str, lines: list[str]) -> str:
     begin, end = (f"<!-- {name}: {what} -->" for what in ("made by `make docs`", "end"))
     before, rest = page.split(begin)
     return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
+
+
+def _snapdragon_chips() -> list[str]:
+    import snapdragon_chips
+
+    if not snapdragon_chips.RESULT.is_file():
+        return []
+    result = json.loads(snapdragon_chips.RESULT.read_text("utf-8"))
+    return [
+        "",
+        *snapdragon_chips.verdict(result),
+        "",
+        _made_with(result["date"], result["device"]["cpu"], result["versions"]),
+        "Re-run: `benchmarks/snapdragon_chips.py`.",
+        "",
+    ]
 
 
 def _export_matrix() -> list[str]:
