@@ -146,6 +146,11 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
     }
 
 
+def test_gradle_leaves_an_npu_s_libraries_as_files():
+    gradle = (android_demo() / "app" / "build.gradle").read_text("utf-8")
+    assert "useLegacyPackaging qnn != null" in gradle
+
+
 def test_a_screen_reader_hears_the_answer_to_a_search_and_not_each_photo():
     layout = ElementTree.parse(android_demo() / "app/src/main/res/layout/search.xml")
     name = "{http://schemas.android.com/apk/res/android}"

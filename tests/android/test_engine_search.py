@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 from phone import App, FakePhone
+from PIL import Image
 from probe import EngineError, Probe, variant
 from tiny_bundle import make_tiny_bundle
 
@@ -70,6 +71,28 @@ def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
     assert file["paths"] == [path, *like["paths"][:2]]
     with pytest.raises(EngineError, match="does not hold"):
         app.ask("like", path="content://media/external_primary/images/media/999", k=3)
+
+
+def test_near_duplicates_are_found_once_and_others_take_their_place(app, phone):
+    phone.take(*NAMES)
+    copies = phone.folder / "external_primary"
+    for number in range(4):  # of one photo, each with another pixel changed
+        phone.take(f"copy-{number}.png")
+        with Image.open(copies / NAMES[0]) as photo:
+            photo.putpixel((number, 0), (0, 0, 0))
+            photo.save(copies / f"copy-{number}.png")
+    app.index()
+
+    def names(**options: float) -> list[str]:
+        found = app.ask("search", words="a dog", k=12, **options)
+        assert found["scores"] == sorted(found["scores"], reverse=True)
+        return [phone.name(path) for path in found["paths"]]
+
+    alike = {NAMES[0], *(f"copy-{number}.png" for number in range(4))}
+    assert len(names()) == 12
+    distinct = names(same=0.97)
+    assert len(distinct) == len({*distinct}) == 12  # all but four of sixteen
+    assert len(alike & {*distinct}) == 1
 
 
 def test_photos_of_a_decoder_that_has_changed_are_embedded_again(app, phone):

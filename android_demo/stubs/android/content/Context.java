@@ -1,6 +1,9 @@
 package android.content;
 
+import mcad.stubs.Unset;
+
 public abstract class Context {
+    public static final int MODE_PRIVATE = Unset.number();
     public abstract Context getApplicationContext();
     public abstract android.content.pm.ApplicationInfo getApplicationInfo();
     public abstract android.content.res.AssetManager getAssets();
@@ -8,6 +11,7 @@ public abstract class Context {
     public abstract android.content.res.Resources getResources();
     public abstract java.io.File getNoBackupFilesDir();
     public abstract String getPackageName();
+    public abstract SharedPreferences getSharedPreferences(String name, int mode);
     public abstract int checkSelfPermission(String permission);
     public abstract void startActivity(Intent intent);
     public abstract ComponentName startForegroundService(Intent intent);

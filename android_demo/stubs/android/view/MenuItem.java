@@ -2,4 +2,6 @@ package android.view;
 
 public interface MenuItem {
     int getItemId();
+    boolean isChecked();
+    MenuItem setChecked(boolean checked);
 }

@@ -113,6 +113,7 @@ final class LifeProbe {
             case "hot":
                 return hot(request);
             case "search":
+                search.hideDuplicates(request.has("same") ? (float) request.number("same") : 2);
                 return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20)));
             case "like":
                 return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20)));

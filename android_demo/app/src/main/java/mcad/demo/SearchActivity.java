@@ -7,7 +7,6 @@ import android.content.pm.PackageManager;
 import android.net.Uri;
 import android.os.Build;
 import android.os.Bundle;
-import android.os.Handler;
 import android.provider.Settings;
 import android.text.Editable;
 import android.text.TextWatcher;
@@ -45,6 +44,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private ResultGrid results;
     private SearchBox box;
     private Watcher watcher;
+    private Choices choices;
     private TextView status;
     private TextView progress;
     private EditText query;
@@ -68,6 +68,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         photos = new MediaPhotos(this);
         thumbnails = new Thumbnails(this);
         results = new ResultGrid(this, thumbnails);
+        choices = new Choices(this, search);
         watcher = new Watcher(this, search, this::showState);
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
@@ -76,7 +77,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> askForAccess());
         findViewById(R.id.more).setOnClickListener(view -> showMore());
-        box = new SearchBox(new HandlerScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
+        box = new SearchBox(new ScreenScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
             words -> search.search(words, DemoApp.RESULTS), this);
         query = findViewById(R.id.query);
         query.addTextChangedListener(new Typed());
@@ -136,6 +137,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public boolean onCreateOptionsMenu(Menu menu) {
         getMenuInflater().inflate(R.menu.search, menu);
+        choices.show(menu);
         return true;
     }
 
@@ -147,6 +149,10 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         }
         if (item.getItemId() == R.id.show_numbers) {
             startActivity(new Intent(this, NumbersActivity.class));
+            return true;
+        }
+        if (choices.choose(item)) {
+            ask();
             return true;
         }
         return super.onOptionsItemSelected(item);
@@ -223,12 +229,17 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     private void tryAgain() {
         findViewById(R.id.message).setVisibility(View.GONE);
+        ask();
+        showState();
+    }
+
+    /** Ask anew for what is asked for. */
+    private void ask() {
         if (like != null) {
             showLike(like, likeBy);
         } else {
             box.submit();
         }
-        showState();
     }
 
     private void say(int title, String text, int button, View.OnClickListener action) {
@@ -327,18 +338,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
                 like = null;
             }
             box.type(text.toString());
-        }
-    }
-
-    private record HandlerScheduler(Handler handler) implements SearchBox.Scheduler {
-        @Override
-        public void after(long ms, Runnable task) {
-            handler.postDelayed(task, ms);
-        }
-
-        @Override
-        public void cancel(Runnable task) {
-            handler.removeCallbacks(task);
         }
     }
 }

@@ -85,7 +85,7 @@ final class Watcher {
     /** Not before the user wanted an index: a first run is long. */
     private void follow() {
         try {
-            if (maySee() && search.photos() > 0) {
+            if (maySee() && MediaSearch.mayFollow(context) && search.photos() > 0) {
                 search.index();
             }
         } catch (IOException | RuntimeException error) {

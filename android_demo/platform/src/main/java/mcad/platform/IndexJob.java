@@ -43,7 +43,8 @@ public final class IndexJob extends JobService {
     /** What is left, when Android lets it, from {@code ms} from now on. */
     static void scheduleSoon(Context context, long ms) {
         context.getSystemService(JobScheduler.class).schedule(
-            job(context, SOON).setMinimumLatency(ms).setPersisted(true).build());
+            job(context, SOON).setMinimumLatency(ms).setPersisted(true)
+                .setRequiresCharging(MediaSearch.isOnlyWhileCharging(context)).build());
     }
 
     static void cancelSoon(Context context) {
@@ -58,10 +59,18 @@ public final class IndexJob extends JobService {
         }
     }
 
+    /** The user has chosen when. */
+    static void rescheduleChanges(Context context) {
+        JobScheduler scheduler = context.getSystemService(JobScheduler.class);
+        scheduler.cancel(CHANGES[1]);
+        scheduler.schedule(changes(context, CHANGES[0]));
+    }
+
     private static JobInfo changes(Context context, int id) {
         return job(context, id).addTriggerContentUri(new JobInfo.TriggerContentUri(
                 MediaStore.Images.Media.EXTERNAL_CONTENT_URI, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS))
-            .setTriggerContentUpdateDelay(REST_MS).setTriggerContentMaxDelay(MOST_MS).build();
+            .setTriggerContentUpdateDelay(REST_MS).setTriggerContentMaxDelay(MOST_MS)
+            .setRequiresCharging(MediaSearch.isOnlyWhileCharging(context)).build();
     }
 
     private static JobInfo.Builder job(Context context, int id) {

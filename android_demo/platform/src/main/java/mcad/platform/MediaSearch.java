@@ -2,8 +2,10 @@ package mcad.platform;
 
 import android.content.Context;
 import android.content.Intent;
+import android.content.SharedPreferences;
 import android.content.pm.PackageInfo;
 import android.content.pm.PackageManager;
+import android.os.BatteryManager;
 import android.os.Build;
 import android.os.PowerManager;
 import android.system.ErrnoException;
@@ -22,6 +24,8 @@ public final class MediaSearch {
 
     /** Where phones have Qualcomm's half of an NPU's libraries, behind what the app brings. */
     private static final String VENDOR = ";/vendor/lib/rfsa/adsp;/vendor/dsp/cdsp;/system/lib/rfsa/adsp;/dsp";
+
+    private static final String CHARGING = "only-while-charging";
 
     private static PhotoSearch instance;
 
@@ -63,6 +67,25 @@ public final class MediaSearch {
     public static void keepUpToDate(Context context) {
         IndexJob.scheduleNightly(context);
         IndexJob.scheduleChanges(context);
+    }
+
+    /** Have jobs index only while the phone charges, from now on; {@link #indexNow} still does at once. */
+    public static void onlyWhileCharging(Context context, boolean only) {
+        choices(context).edit().putBoolean(CHARGING, only).apply();
+        IndexJob.rescheduleChanges(context);
+    }
+
+    public static boolean isOnlyWhileCharging(Context context) {
+        return choices(context).getBoolean(CHARGING, false);
+    }
+
+    /** Whether what comes and goes may be indexed now, by the user's choice. */
+    public static boolean mayFollow(Context context) {
+        return !isOnlyWhileCharging(context) || context.getSystemService(BatteryManager.class).isCharging();
+    }
+
+    private static SharedPreferences choices(Context context) {
+        return context.getSharedPreferences("photo-search", Context.MODE_PRIVATE);
     }
 
     /** A rung that ended the process may run under another version of the app, or of the phone's drivers. */

@@ -33,6 +33,7 @@ import mcad.engine.index.PhotoIndex;
  */
 public final class PhotoSearch implements Closeable {
     private static final int WIDER = 4;
+    private static final float NEVER_SAME = 2;
 
     /**
      * What it needs to know.
@@ -60,6 +61,7 @@ public final class PhotoSearch implements Closeable {
     private final CurrentIndex index;
     private final Indexer indexer;
     private SearchEngine engine;
+    private volatile float sameFrom = NEVER_SAME;
 
     private PhotoSearch(Setup setup) {
         this.setup = setup;
@@ -110,6 +112,14 @@ public final class PhotoSearch implements Closeable {
             }
         });
         return seen(count -> SearchEngine.moreLike(index.get(), embedding, count), k);
+    }
+
+    /**
+     * From which cosine on two photos are so alike that only the first is found: a burst, a copy. 0.97 is a good one; over
+     * 1, where it begins, hides none.
+     */
+    public void hideDuplicates(float cosine) {
+        sameFrom = cosine;
     }
 
     /** Load what a search needs, so that the first takes no longer than the others. */
@@ -248,8 +258,9 @@ public final class PhotoSearch implements Closeable {
                 }
                 Set<String> visible = paths.isEmpty() ? Collections.emptySet() : setup.library.visible(paths);
                 List<SearchEngine.Result> seen = new ArrayList<>();
+                Distinct distinct = new Distinct(index.get(), sameFrom);
                 for (SearchEngine.Result result : found.results()) {
-                    if (seen.size() < k && visible.contains(result.path())) {
+                    if (seen.size() < k && visible.contains(result.path()) && distinct.isNew(result.path())) {
                         seen.add(result);
                     }
                 }

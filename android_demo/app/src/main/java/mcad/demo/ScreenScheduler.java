@@ -1,0 +1,17 @@
+package mcad.demo;
+
+import android.os.Handler;
+import mcad.engine.gallery.SearchBox;
+
+/** Runs tasks later on the screen's thread. */
+record ScreenScheduler(Handler handler) implements SearchBox.Scheduler {
+    @Override
+    public void after(long ms, Runnable task) {
+        handler.postDelayed(task, ms);
+    }
+
+    @Override
+    public void cancel(Runnable task) {
+        handler.removeCallbacks(task);
+    }
+}
