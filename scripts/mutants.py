@@ -40,7 +40,7 @@ _NO_TESTS = 5  # pytest's exit code
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    areas = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    areas = every_area()
     parser.add_argument("areas", nargs="*", metavar="AREA", help=f"of {', '.join(areas)}; or all")
     parser.add_argument("--samples", type=int, default=40, help="mutants of an area (40)")
     parser.add_argument("--seed", type=int, default=14, help="which mutants are drawn (14)")
@@ -127,8 +127,13 @@ def store(
         "killed_of_live": round(killed / live, 3) if live else 1.0,
         "survivors": survivors,
     }
+    stored["not_run"] = [one for one in every_area() if one not in stored["areas"]]
     STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(f"  {killed} of {live} live mutants killed, {equivalent} equivalent", flush=True)
+
+
+def every_area() -> dict[str, dict[str, list[str]]]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
 def sources(area: dict[str, list[str]]) -> list[str]:
