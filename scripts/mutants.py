@@ -9,6 +9,7 @@ mutants.toml; the last result is kept in benchmarks/results/mutants.json, with w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import hashlib
 import importlib
@@ -31,8 +32,6 @@ STORED = ROOT / "benchmarks" / "results" / "mutants.json"
 BUILD = ROOT / "build" / "mutants"
 TREE = BUILD / "tree"
 PACKAGE = "mcad_mobile"
-# Imported once, not for each mutant.
-HEAVY = ("torch", "onnx", "onnxruntime", "PIL.Image", "rich.console", "typer", "msgspec", "pytest")
 # What a mutant may take, as a multiple of what its tests take without it, and on top of that.
 SLOWER, GRACE_S = 6.0, 60.0
 _NO_TESTS = 5  # pytest's exit code
@@ -51,8 +50,6 @@ def main() -> None:
         parser.error(f"no area is named {', '.join(sorted(unknown))}; there are {', '.join(areas)}")
     deadline = time.monotonic() + given.seconds
     copy_tree()
-    for module in HEAVY:
-        importlib.import_module(module)
     for name in given.areas or areas:
         if not run_area(name, areas[name], given, deadline):
             sys.exit(f"Stopped after {given.seconds:.0f} s; the same command goes on from here.")
@@ -61,7 +58,8 @@ def main() -> None:
 def run_area(
     name: str, area: dict[str, list[str]], given: argparse.Namespace, deadline: float
 ) -> bool:
-    """Try an area's sample and store what came out; False when time ran out before its end."""
+    """Try an area's sample and store what came out; False when time ran out before its end
+    (what is stored says how many were tried)."""
     everything = {mutant.key: mutant for path in sources(area) for mutant in mutants_of(ROOT, path)}
     drawn = sorted(
         everything, key=lambda key: hashlib.sha256(f"{given.seed} {key}".encode()).hexdigest()
@@ -81,13 +79,15 @@ def run_area(
         if mutant.key in outcomes:
             continue
         if time.monotonic() > deadline:
-            return False
+            break
         outcomes[mutant.key] = baseline.judge(mutant)
         notes.write_text(json.dumps({"of": baseline.of, "said": outcomes}), "utf-8")
         if outcomes[mutant.key] == "survived":
             print(f"  survived  {mutant.where}  {mutant.change}", flush=True)
-    store(name, area, given.seed, len(everything), {one: outcomes[one.key] for one in sample})
-    return True
+    judged = {one: outcomes[one.key] for one in sample if one.key in outcomes}
+    if judged:
+        store(name, area, given.seed, len(everything), judged)
+    return len(judged) == len(sample)
 
 
 def store(
@@ -166,6 +166,9 @@ class Baseline:
                 log = (BUILD / "log.txt").read_text("utf-8")[-4000:]
                 sys.exit(f"{log}\nThe tests fail without a mutant (exit {code}).")
         known = json.loads(cached.read_text("utf-8"))
+        for library in known["libraries"]:  # imported once, not for each mutant
+            with contextlib.suppress(Exception):
+                importlib.import_module(library)
         self.seconds: dict[str, float] = known["seconds"]
         self._lines: dict[str, dict[str, list[str]]] = known["lines"]
         self._starters: list[str] = known["starters"]
@@ -239,8 +242,22 @@ class _Watch:
             if str(TREE / path) in data.measured_files()
         }
         starters = sorted(self._starters & self._seconds.keys())
+        installed = {
+            name.partition(".")[0]
+            for name, module in sys.modules.items()
+            if "site-packages" in (getattr(module, "__file__", None) or "")
+        }
+        libraries = [name for name in sys.modules if name.partition(".")[0] in installed]
         self._out.write_text(
-            json.dumps({"seconds": self._seconds, "lines": lines, "starters": starters}), "utf-8"
+            json.dumps(
+                {
+                    "seconds": self._seconds,
+                    "lines": lines,
+                    "starters": starters,
+                    "libraries": libraries,
+                }
+            ),
+            "utf-8",
         )
 
 
