@@ -9,6 +9,7 @@ mutants.toml; the last result is kept in benchmarks/results/mutants.json, with w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import hashlib
 import importlib
@@ -31,8 +32,6 @@ STORED = ROOT / "benchmarks" / "results" / "mutants.json"
 BUILD = ROOT / "build" / "mutants"
 TREE = BUILD / "tree"
 PACKAGE = "mcad_mobile"
-# Imported once, not for each mutant.
-HEAVY = ("torch", "onnx", "onnxruntime", "PIL.Image", "rich.console", "typer", "msgspec", "pytest")
 # What a mutant may take, as a multiple of what its tests take without it, and on top of that.
 SLOWER, GRACE_S = 6.0, 60.0
 _NO_TESTS = 5  # pytest's exit code
@@ -40,7 +39,7 @@ _NO_TESTS = 5  # pytest's exit code
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    areas = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+    areas = every_area()
     parser.add_argument("areas", nargs="*", metavar="AREA", help=f"of {', '.join(areas)}; or all")
     parser.add_argument("--samples", type=int, default=40, help="mutants of an area (40)")
     parser.add_argument("--seed", type=int, default=14, help="which mutants are drawn (14)")
@@ -51,8 +50,6 @@ def main() -> None:
         parser.error(f"no area is named {', '.join(sorted(unknown))}; there are {', '.join(areas)}")
     deadline = time.monotonic() + given.seconds
     copy_tree()
-    for module in HEAVY:
-        importlib.import_module(module)
     for name in given.areas or areas:
         if not run_area(name, areas[name], given, deadline):
             sys.exit(f"Stopped after {given.seconds:.0f} s; the same command goes on from here.")
@@ -61,7 +58,8 @@ def main() -> None:
 def run_area(
     name: str, area: dict[str, list[str]], given: argparse.Namespace, deadline: float
 ) -> bool:
-    """Try an area's sample and store what came out; False when time ran out before its end."""
+    """Try an area's sample and store what came out; False when time ran out before its end
+    (what is stored says how many were tried)."""
     everything = {mutant.key: mutant for path in sources(area) for mutant in mutants_of(ROOT, path)}
     drawn = sorted(
         everything, key=lambda key: hashlib.sha256(f"{given.seed} {key}".encode()).hexdigest()
@@ -81,13 +79,15 @@ def run_area(
         if mutant.key in outcomes:
             continue
         if time.monotonic() > deadline:
-            return False
+            break
         outcomes[mutant.key] = baseline.judge(mutant)
         notes.write_text(json.dumps({"of": baseline.of, "said": outcomes}), "utf-8")
         if outcomes[mutant.key] == "survived":
             print(f"  survived  {mutant.where}  {mutant.change}", flush=True)
-    store(name, area, given.seed, len(everything), {one: outcomes[one.key] for one in sample})
-    return True
+    judged = {one: outcomes[one.key] for one in sample if one.key in outcomes}
+    if judged:
+        store(name, area, given.seed, len(everything), judged)
+    return len(judged) == len(sample)
 
 
 def store(
@@ -127,8 +127,13 @@ def store(
         "killed_of_live": round(killed / live, 3) if live else 1.0,
         "survivors": survivors,
     }
+    stored["not_run"] = [one for one in every_area() if one not in stored["areas"]]
     STORED.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(f"  {killed} of {live} live mutants killed, {equivalent} equivalent", flush=True)
+
+
+def every_area() -> dict[str, dict[str, list[str]]]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
 def sources(area: dict[str, list[str]]) -> list[str]:
@@ -161,6 +166,9 @@ class Baseline:
                 log = (BUILD / "log.txt").read_text("utf-8")[-4000:]
                 sys.exit(f"{log}\nThe tests fail without a mutant (exit {code}).")
         known = json.loads(cached.read_text("utf-8"))
+        for library in known["libraries"]:  # imported once, not for each mutant
+            with contextlib.suppress(Exception):
+                importlib.import_module(library)
         self.seconds: dict[str, float] = known["seconds"]
         self._lines: dict[str, dict[str, list[str]]] = known["lines"]
         self._starters: list[str] = known["starters"]
@@ -234,8 +242,22 @@ class _Watch:
             if str(TREE / path) in data.measured_files()
         }
         starters = sorted(self._starters & self._seconds.keys())
+        installed = {
+            name.partition(".")[0]
+            for name, module in sys.modules.items()
+            if "site-packages" in (getattr(module, "__file__", None) or "")
+        }
+        libraries = [name for name in sys.modules if name.partition(".")[0] in installed]
         self._out.write_text(
-            json.dumps({"seconds": self._seconds, "lines": lines, "starters": starters}), "utf-8"
+            json.dumps(
+                {
+                    "seconds": self._seconds,
+                    "lines": lines,
+                    "starters": starters,
+                    "libraries": libraries,
+                }
+            ),
+            "utf-8",
         )
 
 
