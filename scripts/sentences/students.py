@@ -14,14 +14,8 @@ from sentences.results import ROOT, TOKEN_TABLE, Results
 
 
 def targets(read: Results) -> list[Sentence]:
-    image, text = (read.main_job("Intel")["towers"][name] for name in ("image", "text"))
     before = read.main_job("AMD EPYC")["towers"]["text"]
     return [
-        stored(
-            "HTP simulator | {:.4f} / {:.4f} | {:.4f} / {:.4f} | {:.1f} | {:.1f} |",
-            *(tower[of] for tower in (image, text) for of in ("cosine_mean", "cosine_min")),
-            *(tower["bytes"] / 1e6 for tower in (image, text)),
-        ),
         stored("its token table, {:.1f} MB of 16-bit rows", TOKEN_TABLE / 1e6),
         stored("the Snapdragon's text tower had {:.1f} MB", before["bytes"] / 1e6),
         stored("that of the float student, {:.1f}", read("kernels")["float"]["mean_recall"]),
