@@ -179,8 +179,8 @@ def told(results: list[dict[str, Any]]) -> list[str]:
         f"- Snapdragon: w8a16 for {', '.join(SNAPDRAGONS)}, compiled for each and run on the",
         f"  HTP simulator, the first chip on {_counts(first)} inputs, the others on 2, where they",
         f"  gave the first one's numbers but for {differ:.0e}.",
-        "- Dimensity: LiteRT, images w8a8, texts w8a16; operators that MediaTek's compiler takes,",
-        "  by its list. CPU: ONNX Runtime, int8. Both on 16 inputs.",
+        "- Dimensity: LiteRT; operators that MediaTek's compiler takes, by its list. CPU: ONNX",
+        "  Runtime, int8. Both on 16 inputs.",
         "- Cosine to the float student: mean / worst. MB: without the token table.",
         f"- s: on the wall / of the processor; {' and '.join(machines)}, beside",
         f"  other work (load {min(loads):.1f} to {max(loads):.1f}). The first rung of a kind makes",
@@ -234,7 +234,8 @@ def _row(found: dict[str, Any], tower: str) -> str:
         ("onnx", [rungs["cpu"]]),
     ):
         if runtime != "onnx":
-            cells.append(_same(f"{rung['npu_nodes']}/{rung['total_nodes']}" for rung in ladder))
+            whole = _same(f"{rung['npu_nodes']}/{rung['total_nodes']}" for rung in ladder)
+            cells.append(f"{whole}, {ladder[0]['precision']}" if runtime == "litert" else whole)
         cells += [
             _same(f"{rung['cosine_mean']:.4f} / {rung['cosine_min']:.4f}" for rung in ladder),
             _same(f"{rung['bytes'] / 1e6:.1f}" for rung in ladder),
