@@ -6,14 +6,18 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from PIL import Image
-from servers import Server
+from servers import Server, tiny
+
+from mcad_mobile.engine import SearchEngine, create_index
 
 
 def command_line(server: Server, *arguments: object) -> list[tuple[str, float]]:
@@ -75,6 +79,33 @@ def test_pages_together_are_the_whole(served: Server) -> None:
     whole = served.search("a red car", limit=1000)["hits"]
     pages = [served.search("a red car", offset=n, limit=5)["hits"] for n in range(0, 20, 5)]
     assert [hit for page in pages for hit in page] == whole
+
+
+def test_pages_beyond_the_first_hold_each_photo_once(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """400 photos, of which only the index knows, the 200 that are furthest from the query in a
+    folder of their own; asked for as a page does that is scrolled, with and without a filter."""
+    bundle = tiny(tmp_path, "bundle", margin=-2.0)
+    rows = np.random.default_rng(3).normal(size=(400, 64)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows[np.argsort(rows @ SearchEngine(bundle).embed_text("a red car"))]
+    paths = [f"/nowhere/{'ab'[number >= 200]}/{number:03}.jpg" for number in range(400)]
+    with create_index(bundle, tmp_path / "bundle.index").writer() as writer:
+        writer.add(paths, rows)
+    server = start("-b", bundle.directory)
+    _, furthest, _ = server.get("/api/indexes/bundle.index/folders")
+    for kept, wanted in ((400, {}), (200, {"folder": furthest["id"]})):
+        pages = [
+            server.search("a red car", filter=wanted, offset=offset, limit=64)
+            for offset in range(0, kept, 64)
+        ]
+        scores = [hit["score"] for page in pages for hit in page["hits"]]
+        names = [hit["name"] for page in pages for hit in page["hits"]]
+        assert len(set(names)) == len(names) == kept
+        assert scores == sorted(scores, reverse=True)
+        # All of them match here, more than a first page holds.
+        assert {page["matches"] for page in pages} == {page["photos"] for page in pages} == {kept}
 
 
 def test_without_a_query_the_newest_come_first(served: Server) -> None:

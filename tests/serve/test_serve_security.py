@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import struct
@@ -192,6 +193,16 @@ def test_what_is_no_photo_is_not_taken(served: Server, kind: str, content: bytes
     assert status == 422, kind
     assert headers["content-type"] == "application/json"
     assert b"/tmp" not in body
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "EPS", "PPM"])
+def test_pictures_of_other_kinds_are_not_decoded(served: Server, kind: str) -> None:
+    """Whole ones, which Pillow would open."""
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(content, kind)
+    status, _, body = served.request("POST", "/api/uploads", content.getvalue())
+    assert status == 422
+    assert b"no JPEG, PNG, WebP or HEIC" in body
 
 
 def test_a_small_file_of_very_many_pixels_is_not_decoded(served: Server, tmp_path: Path) -> None:

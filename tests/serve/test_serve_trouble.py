@@ -293,3 +293,25 @@ def test_a_rung_that_does_not_run_here_is_told(start: Start, bundle: Bundle) -> 
     assert "NPU" in offered[0]["why"]
     answer = server.post("/api/search", {"rung": "neuropilot w8a16"}, status=409)
     assert "that chip alone" in answer["error"]
+
+
+def test_a_bundle_of_another_student_does_not_take_the_place(start: Start, bundle: Bundle) -> None:
+    server = start("-b", bundle.directory)
+    before = found(server)
+    replace(bundle, student=replace(bundle.student, name="other", sha256="1" * 64)).save()
+    told = server.wait(lambda s: s["bundles"][0]["note"])
+    assert "another student, other" in told["bundles"][0]["note"]
+    assert told["bundles"][0]["student"] == bundle.student.name
+    assert found(server) == before
+
+
+def test_an_index_of_another_student_does_not_take_the_place(
+    start: Start, bundle: Bundle, tmp_path: Path
+) -> None:
+    server = start("-b", bundle.directory)
+    before = found(server)
+    PhotoIndex.create(tmp_path / "other", dim=64, student="other", student_sha256="1" * 64)
+    replace_folder(bundle.directory.with_name("bundle.index"), tmp_path / "other")
+    told = server.wait(lambda s: s["indexes"][0]["note"])
+    assert "built by student other" in told["indexes"][0]["note"]
+    assert found(server) == before

@@ -54,7 +54,6 @@ async function compare() {
   const asked = { ...query(), left: left.side, right: right.side, limit: COMPARED };
   try {
     const answer = await api.compare(asked, signal);
-    if (signal.aborted) return;
     const told = { shared: answer.shared, most: COMPARED };
     left.show(answer.left, told);
     right.show(answer.right, told);

@@ -86,7 +86,6 @@ export class Pane {
     const started = performance.now();
     try {
       const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
-      if (signal.aborted) return;
       this.took = performance.now() - started;
       this.show(answer);
       calmDown();
@@ -99,7 +98,6 @@ export class Pane {
     const { signal } = this.asking;
     try {
       const answer = await api.search({ ...this.query(), ...this.side, offset, limit }, signal);
-      if (signal.aborted) return;
       this.grid.add(offset, answer.hits);
     } catch (problem) {
       if (problem.name !== "AbortError") complain(problem.message);
