@@ -17,6 +17,8 @@ def reserve_standard_output(*, json_only: bool) -> None:
     standard output. With `json_only` print() goes to standard error too, and print_json() alone
     is left."""
     global _results
+    if sys.stdout is not sys.__stdout__:  # taken already, by a program that we run inside of
+        return
     if sys.__stdout__ is None or sys.__stderr__ is None:  # closed by whoever called us
         nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123  as long as the process
         sys.stdout, sys.stderr = sys.__stdout__ or nowhere, sys.__stderr__ or nowhere
