@@ -35,7 +35,7 @@ class TokenTable:
             self._descriptor = os.open(path, os.O_RDONLY)
             size = os.fstat(self._descriptor).st_size
             if size == needed:
-                self._scales = np.memmap(path, "<f4", mode="r", shape=(tokens,))
+                self._scales = np.asarray(np.memmap(path, "<f4", mode="r", shape=(tokens,)))
         except (OSError, ValueError) as error:
             raise BundleError(
                 f"The token table {path} cannot be read: {error}.", "Export the bundle again."
@@ -54,26 +54,27 @@ class TokenTable:
 
     def __call__(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """Token ids [..., L] -> their rows [..., L, W] float32."""
-        different, places = np.unique(ids, return_inverse=True)  # padding is one token
+        tokens = ids.ravel().tolist()
+        places = {token: place for place, token in enumerate(dict.fromkeys(tokens))}  # one padding
         try:
-            scales = self._scales[different]
+            scales = self._scales[list(places)]
         except IndexError as error:
             raise BundleError(
                 f"The token table has {len(self._scales)} rows, and the tokenizer asks for others: "
                 f"{error}.",
                 "Export the bundle again.",
             ) from error
-        length = 2 * self._width
-        offsets = (4 * len(self._scales) + length * different.astype(np.int64)).tolist()
+        first, length = 4 * len(self._scales), 2 * self._width
+        offsets = [first + length * token for token in places]
         data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
-        if len(data) != length * len(different):
+        if len(data) != length * len(places):
             raise BundleError(
                 f"The token table {self._path} ends before a row that it had.",
                 "Export the bundle again.",
             )
-        rows = np.frombuffer(data, "<i2").reshape(-1, self._width) * scales[:, None]
-        found: NDArray[np.float32] = rows[places.reshape(ids.shape)]
-        return found
+        stored = np.frombuffer(data, "<i2").reshape(len(places), self._width)
+        rows: NDArray[np.float32] = stored * scales[:, None]
+        return rows[[places[token] for token in tokens]].reshape(*ids.shape, self._width)
 
 
 def write_token_table(path: Path, table: NDArray[np.float32]) -> None:
