@@ -17,17 +17,16 @@ def reserve_standard_output(*, json_only: bool) -> None:
     standard output. With `json_only` print() goes to standard error too, and print_json() alone
     is left."""
     global _results
-    if sys.stdout is not sys.__stdout__:  # taken already, by a program that we run inside of
+    ours = sys.__stdout__
+    if sys.stdout is not ours:  # taken already, by a program that we run inside of
         return
-    if sys.__stdout__ is None or sys.__stderr__ is None:  # closed by whoever called us
+    if ours is None or sys.__stderr__ is None:  # closed by whoever called us
         nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123  as long as the process
-        sys.stdout, sys.stderr = sys.__stdout__ or nowhere, sys.__stderr__ or nowhere
+        sys.stdout, sys.stderr = ours or nowhere, sys.__stderr__ or nowhere
         return
-    sys.stdout.flush()
+    ours.flush()
     # Names that the locale cannot write are escaped.
-    _results = os.fdopen(
-        os.dup(_STDOUT), "w", encoding=sys.stdout.encoding, errors="backslashreplace"
-    )
+    _results = os.fdopen(os.dup(_STDOUT), "w", encoding=ours.encoding, errors="backslashreplace")
     os.dup2(_STDERR, _STDOUT)
     sys.stdout = sys.stderr if json_only else _results
 

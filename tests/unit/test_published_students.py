@@ -225,7 +225,7 @@ NAMED = (*NAMED, "ViT-B-32-quickgelu", "RN50", "ViT-B-16-SigLIP", "ViT-B-32-SigL
 def test_full_size_architectures_by_name_are_the_librarys(tmp_path, name):
     weights = write_named(tmp_path, name)
     if "SigLIP" in name:
-        sentences_tokenizer(tmp_path).save_pretrained(tmp_path)
+        sentences_tokenizer(tmp_path, 300).save_pretrained(tmp_path)
     student = load_student(f"open_clip:{name}:{weights}")
     model = open_clip.create_model(name, pretrained=str(weights), weights_only=True).eval()
     photos = [student.preprocess(path) for path in packaged_photos()[:2]]

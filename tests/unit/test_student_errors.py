@@ -199,7 +199,7 @@ def test_a_model_of_open_clip_asked_for_as_transformers_is_pointed_there(vit):
 
 
 def test_towers_of_different_width_are_an_error(tmp_path):
-    tokenizer = sentences_tokenizer(tmp_path)
+    tokenizer = sentences_tokenizer(tmp_path, 300)
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
     tower |= {"num_attention_heads": 2}
     config = transformers.SiglipConfig(
