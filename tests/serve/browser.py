@@ -70,12 +70,13 @@ def ask(page: Page, text: str = QUERY) -> None:
     expect(page.locator("#left .headline")).to_contain_text("match")
 
 
-def focused(page: Page) -> str:
-    return str(
-        page.evaluate(
-            """() => document.activeElement.querySelector(".name")?.textContent
-            ?? document.activeElement.ariaLabel"""
-        )
+def assert_focused(page: Page, expected: str) -> None:
+    """Soon: where a dialog closes, the browser gives the focus back first, and the page then moves
+    it to the photo that was shown last."""
+    page.wait_for_function(
+        """expected => (document.activeElement.querySelector(".name")?.textContent
+        ?? document.activeElement.ariaLabel) === expected""",
+        arg=expected,
     )
 
 

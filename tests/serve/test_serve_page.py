@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import QUERY, WIDTHS, Open, ask, assert_soon, focused, found, names
+from browser import QUERY, WIDTHS, Open, ask, assert_focused, assert_soon, found, names
 from playwright.sync_api import expect
 from servers import Server
 
@@ -56,11 +56,11 @@ def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
         arg=expected[0],
     )
     press("ArrowDown")
-    assert focused(page) == expected[0]
+    assert_focused(page, expected[0])
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     press("End")
-    assert focused(page) == expected[-1]
+    assert_focused(page, expected[-1])
     press("Home")
     press("Enter")
     expect(page.locator("#viewer")).to_be_visible()
@@ -68,13 +68,13 @@ def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
     expect(page.locator("#name")).to_have_text(expected[1])
     press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
-    assert focused(page) == expected[1]
+    assert_focused(page, expected[1])
     press("ArrowUp")
-    assert focused(page) == "What the photo shows"
+    assert_focused(page, "What the photo shows")
     press("ArrowDown")
     press("m")
     expect(page.locator(".chip")).to_contain_text(expected[0])
-    assert focused(page) == "What the photo shows"
+    assert_focused(page, "What the photo shows")
     press("ArrowDown")
     press("-")
     page.keyboard.type("snow")
