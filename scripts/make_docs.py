@@ -264,14 +264,14 @@ def _million() -> list[str]:
     if not million.RESULT.is_file():
         return []
     result = json.loads(million.RESULT.read_text("utf-8"))
-    waited = [share for row in result["rows"] for share in row["waited_share"] if share is not None]
+    waited = [share for share in result["waited_share"] if share is not None]
     return [
         "## A whole search among a million photos",
         "",
         f"The text tower and the index in one process, one thread on {result['device']['cpu']}; "
-        f"{result['runs']} runs each",
-        f"way, medians. The process waited for a core up to {max(waited, default=0):.0%} of the",
-        "time.",
+        f"{result['runs']} runs,",
+        "medians; scanned by numpy. The process waited for a core up to "
+        f"{max(waited, default=0):.0%} of the time.",
         "",
         million.table(result),
         "",
