@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
+from mcad_mobile.errors import MissingExtra, PhotoError
 from mcad_mobile.preprocess import open_photo
 
 _QUALITY = 80
@@ -26,3 +28,11 @@ def jpeg(path: Path, *, shorter: int | None = None, longer: int | None = None) -
     out = io.BytesIO()
     image.save(out, "JPEG", quality=_QUALITY)
     return out.getvalue()
+
+
+def inline_jpeg(path: Path, shorter: int) -> str:
+    """As jpeg, in base64 for a page that holds its photos; "" where there is none to read."""
+    try:
+        return base64.b64encode(jpeg(path, shorter=shorter)).decode("ascii")
+    except (PhotoError, MissingExtra):
+        return ""

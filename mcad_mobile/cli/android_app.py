@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.cli.output import BundleOption, JsonOption, load_bundle, progress_bar, warn
+from mcad_mobile.cli.output import (
+    BundleOption,
+    JsonOption,
+    counted,
+    load_bundle,
+    progress_bar,
+    warn,
+)
 from mcad_mobile.cli.results import print_json
 
 _STEPS = 6  # about as many as a build announces
@@ -111,14 +118,7 @@ def app(
         r8=r8,
         repository=maven or mirror(),
     )
-    done = 0
     with progress_bar() as advance:
-
-        def progress(step: str) -> None:
-            nonlocal done
-            advance(step, done, max(done, _STEPS))
-            done += 1
-
         built = build_app(
             loaded,
             out,
@@ -128,7 +128,7 @@ def app(
             parts=parts,
             keep_float=keep_float,
             sbom_path=sbom,
-            progress=progress,
+            progress=counted(advance, _STEPS),
         )
     signed_by = "debug key" if keystore is None else str(keystore)
     if json:

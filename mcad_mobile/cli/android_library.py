@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mcad_mobile.cli.android_app import Abi
-from mcad_mobile.cli.output import JsonOption, load_bundle, progress_bar
+from mcad_mobile.cli.output import JsonOption, counted, load_bundle, progress_bar
 from mcad_mobile.cli.results import print_json
 
 _STEPS = 3
@@ -46,21 +46,14 @@ def library(
     from mcad_mobile.android.library import build_library
 
     loaded = None if bundle is None else load_bundle(bundle)
-    done = 0
     with progress_bar() as advance:
-
-        def progress(step: str) -> None:
-            nonlocal done
-            advance(step, done, max(done, _STEPS))
-            done += 1
-
         built = build_library(
             loaded,
             out,
             abis=[choice.value for choice in abi] if abi else ["arm64-v8a"],
             aars=tuple(aar or ()),
             keep_float=keep_float,
-            progress=progress,
+            progress=counted(advance, _STEPS),
         )
     if json:
         print_json(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -152,6 +153,17 @@ def progress_bar() -> Iterator[Advance]:
             bar.update(task, description=step, completed=done, total=total, left=left)
 
         yield advance
+
+
+def counted(advance: Advance, about: int) -> Callable[[str], None]:
+    """For work that announces its steps and not their number, `about` so many."""
+    done = itertools.count()
+
+    def progress(step: str) -> None:
+        number = next(done)
+        advance(step, number, max(number, about))
+
+    return progress
 
 
 class _Stage:

@@ -1,7 +1,7 @@
 """Give back the code that only loading a model runs.
 
 Building and optimizing a graph runs much of ONNX Runtime's library, and what was run once stays a
-part of the process. A search runs a few kernels of it: 9 MiB less of PSS, whatever the tower. The
+part of the process. A search runs a few kernels of it (benchmarks/results/tower_memory.json). The
 kernel keeps the pages in its cache, and maps them again as they are run.
 """
 

@@ -13,18 +13,12 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 from probe import EngineError, Probe, variant
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, open_index
 
 BATCH = 64
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
 class Phone:

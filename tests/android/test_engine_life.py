@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from phone import CARD, OWN, App, FakePhone
 from probe import EngineError, Probe
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.index import PhotoIndex
@@ -20,11 +19,6 @@ from mcad_mobile.index import PhotoIndex
 HOUR_MS = 60 * 60 * 1000
 NAMES = [f"{number:03d}.png" for number in range(100)]
 KILLS = 50
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
 class Lives:

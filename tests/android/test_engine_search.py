@@ -12,32 +12,14 @@ import onnx
 import pytest
 from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
-from phone import App, FakePhone
+from phone import App
 from PIL import Image
 from probe import EngineError, Probe, variant
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import Bundle, FileRecord, Rung
 from mcad_mobile.engine import SearchEngine, open_index
 
 NAMES = [f"{number:03d}.png" for number in range(12)]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture
-def phone(tmp_path) -> FakePhone:
-    return FakePhone(tmp_path)
-
-
-@pytest.fixture
-def app(probe, bundle, phone):
-    app = App(probe, bundle, phone)
-    yield app
-    app.close()
 
 
 @pytest.mark.parametrize("words", ["a dog on the beach", "nothing of the kind", "zebra"])

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from phone import CARD, OWN, App, FakePhone
-from tiny_bundle import make_tiny_bundle
+from phone import CARD, OWN
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.toolchain import JAVA, run
-from mcad_mobile.bundle import Bundle
 
 HOUR_MS = 60 * 60 * 1000
 NAMES = [f"{number:03d}.png" for number in range(40)]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture
-def phone(tmp_path) -> FakePhone:
-    return FakePhone(tmp_path)
-
-
-@pytest.fixture
-def app(probe, bundle, phone):
-    app = App(probe, bundle, phone)
-    yield app
-    app.close()
 
 
 def test_an_empty_list_deletes_nothing(app, phone):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 from servers import Server
 
@@ -31,16 +28,6 @@ AXE = Download(
     ),
     "package/axe.min.js",
 )
-
-
-def chromium() -> str:
-    """The system's. Where it is absent, tests skip; in CI they fail."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is missing, and under CI=true nothing may be skipped")
-        pytest.skip("chromium is not installed")
-    return found
 
 
 def violations(page: Any) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import WIDTHS, Open, chromium
+from browser import WIDTHS, Open
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_socket import enable_socket, socket_allow_hosts
 from servers import Server, indexed, tiny
+from system_chromium import chromium
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 

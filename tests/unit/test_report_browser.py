@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import system_chromium
 from PIL import Image
 from test_bench_report import measured, parity_of_an_emulator
 from tiny_bundle import make_tiny_bundle
@@ -22,12 +21,7 @@ WIDE, NARROW = 1100, 420
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is missing, and under CI=true nothing may be skipped")
-        pytest.skip("chromium is not installed")
-    return found
+    return system_chromium.chromium()
 
 
 def browse(chromium: str, page: Path, *arguments: str) -> tuple[str, list[str]]:

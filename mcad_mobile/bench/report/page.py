@@ -33,6 +33,7 @@ from mcad_mobile.bench.report.rows import (
 )
 from mcad_mobile.bench.report.thumbnails import thumbnails
 from mcad_mobile.errors import require
+from mcad_mobile.pages import render
 
 if TYPE_CHECKING:
     from mcad_mobile.bundle import Bundle
@@ -53,18 +54,15 @@ def html(
     relative paths are looked up below `photo_root`, and photos that are gone leave their name.
     MissingExtra if jinja2 or matplotlib is not installed.
     """
-    jinja2 = require("jinja2", "report")
-    places = resources.files("mcad_mobile.bench.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    template = environment.from_string(places.joinpath("page.html.jinja").read_text("utf-8"))
+    style = resources.files("mcad_mobile.bench.report").joinpath("style.css")
     names = labels(documents)
     results = [_result(*one) for one in zip(documents, names, strict=True)]
     only = results[0] if len(results) == 1 else None
-    page: str = template.render(
+    return render(
+        "mcad_mobile.bench.report",
+        "page.html.jinja",
         title=f"{only['label']}: {only['headline']}" if only else "Results side by side",
-        style=_markup(places.joinpath("style.css").read_text("utf-8")),
+        style=_markup(style.read_text("utf-8")),
         results=results,
         comparison=_comparison(documents) if only is None else None,
         searches=thumbnails(searches, photo_root or Path()),
@@ -72,7 +70,6 @@ def html(
         made=_made(documents),
         schema=documents[0]["schema"],
     )
-    return page
 
 
 def _markup(text: str) -> Any:

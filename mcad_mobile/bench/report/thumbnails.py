@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.contact_sheet import jpeg_thumbnail
+from mcad_mobile.thumbnail import inline_jpeg
 
 if TYPE_CHECKING:
     from mcad_mobile.engine import Found
@@ -29,7 +28,7 @@ def thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:
                 {
                     "name": Path(result.path).name,
                     "score": f"{result.score:.3f}",
-                    "jpeg": base64.b64encode(jpeg_thumbnail(root / result.path, _SIDE)).decode(),
+                    "jpeg": inline_jpeg(root / result.path, _SIDE),
                 }
                 for result in found.results[:_HITS]
             ],
