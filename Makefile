@@ -1,5 +1,5 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
-# make test    all tests but the slow ones;  make test-slow  the slow ones
+# make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
 # make check   format, lint, types, figures; make docs       made pages, and figures in sentences
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 # make mutants break the program a little, many times, and see what the tests notice: hours
@@ -7,6 +7,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+TESTS_AT_ONCE ?= 2
 EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,dev
 
 .PHONY: demo test test-slow check docs bench mutants
@@ -15,7 +16,7 @@ demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: .venv/installed-everything
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-slow: .venv/installed-everything
 	$(BIN)/pytest -m slow

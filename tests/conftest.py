@@ -87,18 +87,27 @@ def packaged_pairs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def snapdragon(tmp_path_factory) -> Exported:
-    return Exported("snapdragon", tmp_path_factory.mktemp("bundles") / "snapdragon")
+def bundles(tmp_path_factory) -> Path:
+    """A folder that all processes of a run share: pytest-xdist gives each a folder in it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bundles"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def dimensity(tmp_path_factory) -> Exported:
-    return Exported("dimensity", tmp_path_factory.mktemp("bundles") / "dimensity")
+def snapdragon(bundles) -> Exported:
+    return Exported("snapdragon", bundles)
 
 
 @pytest.fixture(scope="session")
-def cpu(tmp_path_factory) -> Exported:
-    return Exported("cpu", tmp_path_factory.mktemp("bundles") / "cpu")
+def dimensity(bundles) -> Exported:
+    return Exported("dimensity", bundles)
+
+
+@pytest.fixture(scope="session")
+def cpu(bundles) -> Exported:
+    return Exported("cpu", bundles)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.locks import alone
+
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 
 
@@ -26,8 +28,14 @@ def mcad_json(*arguments: object) -> Any:
 
 
 class Exported:
-    """A bundle's folder and what `export --json` said of it."""
+    """The default student's bundle for a target in `folder`, and what `export --json` said of it.
+    Exported by the first of the processes that share the folder; tests only read it."""
 
-    def __init__(self, target: str, directory: Path) -> None:
-        self.directory = directory
-        self.document = mcad_json("export", "--target", target, "--out", directory)
+    def __init__(self, target: str, folder: Path) -> None:
+        self.directory = folder / target
+        said = folder / f"{target}.json"
+        with alone(folder / f"{target}.lock"):
+            if not said.exists():
+                document = mcad_json("export", "--target", target, "--out", self.directory)
+                said.write_text(json.dumps(document))
+        self.document = json.loads(said.read_text())

@@ -6,8 +6,7 @@ where one page of a mapped file is touched the kernel maps its neighbours too, a
 day would in the end count the whole file as this process's memory.
 
 The file: V scales, float32 little-endian, then V rows of W int16; a row is scale * int16. Rows of
-8 bits cost the default student's 8-bit CPU tower half a point of mR (56.1 where float rows give
-56.6, Flickr8k's test split); what is not read takes no memory, so they have 16.
+8 bits would cost recall, and what is not read takes no memory: they have 16.
 """
 
 from __future__ import annotations
