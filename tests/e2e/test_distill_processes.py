@@ -56,6 +56,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
     packaged_pairs, work, tmp_path
 ):

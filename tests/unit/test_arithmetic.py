@@ -118,7 +118,13 @@ def material(packaged_pairs) -> train.Material:
     )
 
 
-@pytest.mark.parametrize(("asked", "kind"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        pytest.param("fp32", torch.float32, marks=pytest.mark.slow),
+        ("bf16", torch.bfloat16),
+    ],
+)
 def test_one_arithmetic_makes_grids_teachers_labels_and_student(
     asked, kind, material, tmp_path, monkeypatch
 ):
@@ -201,6 +207,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_begun_in_bfloat16_ends_on_a_processor_without_it(material, tmp_path, monkeypatch):
     out, steps = tmp_path / "s", []
 

@@ -174,7 +174,12 @@ def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_pat
 
 @pytest.mark.parametrize(
     ("teaching", "views"),
-    [("none", (2, 1)), ("dual", (1, 2)), ("single", (2, 1)), ("mcad", (1, 2))],
+    [
+        ("none", (2, 1)),
+        pytest.param("dual", (1, 2), marks=pytest.mark.slow),
+        pytest.param("single", (2, 1), marks=pytest.mark.slow),
+        ("mcad", (1, 2)),
+    ],
 )
 def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, monkeypatch):
     runs = []

@@ -361,6 +361,7 @@ print(json.dumps([result.unchanged, result.removed, (after - before) / 1024]))
 """
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
