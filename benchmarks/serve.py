@@ -88,7 +88,7 @@ _SCROLL = """(seconds) => new Promise((done) => {
             const box = image.getBoundingClientRect();
             if (box.bottom < 0 || box.top > innerHeight) continue;
             seen += 1;
-            blank += !image.complete;
+            blank += !(image.complete && image.naturalWidth);
         }
         scrollBy(0, 40);
         if (performance.now() - start < 1000 * seconds) requestAnimationFrame(step);

@@ -9,7 +9,7 @@ import { Parts } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
 const COMPARED = 24;
-const SAY_AFTER = 400; // ms: a screen reader is told of results when typing rests
+const REST = 400; // ms: when typing rests, a screen reader is told, and the address follows
 const LOOK = { running: 700, idle: 2500 };
 
 const [left, right] = ["left", "right"].map(
@@ -32,8 +32,8 @@ function query() {
 
 function search() {
   performance.mark("asked");
-  const text = parts.query.value;
-  history.replaceState(null, "", text ? `#${new URLSearchParams({ q: text })}` : location.pathname);
+  clearTimeout(search.rest);
+  search.rest = setTimeout(remember, REST);
   byId("clear").hidden = !Object.keys(query().filter).length;
   if (compared && !parts.empty) compare();
   else {
@@ -42,6 +42,12 @@ function search() {
     left.search();
     if (compared) byId("right").hidden = true;
   }
+}
+
+// So that a page that is loaded again asks the same.
+function remember() {
+  const text = parts.query.value;
+  history.replaceState(null, "", text ? `#${new URLSearchParams({ q: text })}` : location.pathname);
 }
 
 async function compare() {
@@ -60,7 +66,7 @@ async function compare() {
     say(`Side by side: ${answer.shared} of the first ${COMPARED} photos are on both sides`);
     calmDown();
   } catch (problem) {
-    if (problem.name !== "AbortError") complain(problem.message);
+    for (const pane of panes) pane.failed(problem);
   }
 }
 
@@ -81,7 +87,7 @@ function act(hit, index, weight) {
 let saying = 0;
 function say(sentence) {
   clearTimeout(saying);
-  saying = setTimeout(() => (byId("live").textContent = sentence), SAY_AFTER);
+  saying = setTimeout(() => (byId("live").textContent = sentence), REST);
 }
 
 // The server's state.

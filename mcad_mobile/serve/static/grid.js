@@ -1,6 +1,7 @@
 // Photos in rows, of which only those near the window are in the document: any number scrolls
 // alike. Each is a list item with its place and the number of all, so that who does not see the
-// page is told where they are.
+// page is told where they are. A new answer is drawn as far as the window shows it; the rows beyond
+// and the pictures follow when that is on screen.
 
 import { element } from "./dom.js";
 import { Images } from "./images.js";
@@ -10,6 +11,13 @@ const CAPTION = 32;
 const HEADING = 64;
 const MARGIN = 600; // pixels beyond the window that are kept ready
 const PAGE = 64;
+
+// A message that is posted in a frame's callback is handled once that frame is drawn.
+function painted(then) {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = then;
+  requestAnimationFrame(() => port2.postMessage(0));
+}
 
 export class Grid {
   // `tile(hit, place, item)` makes a photo's item, or brings it up to date; `picture(hit)` says
@@ -27,7 +35,7 @@ export class Grid {
     this.hits = [];
     this.total = 0;
     this.matches = null;
-    this.shown = new Map(); // id -> {item, hit}
+    this.shown = new Map(); // id -> {item, hit, drawn}
     this.images = new Images();
     this.current = 0;
     this.asked = new Set();
@@ -45,7 +53,13 @@ export class Grid {
     this.asked.clear();
     this.current = 0;
     this.divide(matches, told);
-    this.draw();
+    this.draw(0);
+    painted(() => this.draw());
+  }
+
+  // A new answer is on its way, and comes first.
+  hold() {
+    this.images.hold();
   }
 
   // More of the same answer.
@@ -98,15 +112,15 @@ export class Grid {
     });
   }
 
-  draw() {
+  draw(margin = MARGIN) {
     if (!this.box.clientWidth) return;
     this.measure();
-    const end = this.total ? this.at(this.total - 1).top + this.step : 0;
-    this.box.style.height = `${Math.max(end, this.matches === null ? 0 : this.sureRows * this.step + HEADING)}px`;
-    this.box.style.setProperty("--side", `${this.side}px`);
-    this.heading.style.transform = `translateY(${this.sureRows * this.step}px)`;
     const top = -this.box.getBoundingClientRect().top;
-    let [first, last] = this.range(Math.max(0, top - MARGIN), Math.max(0, top + innerHeight + MARGIN));
+    const end = this.total ? this.at(this.total - 1).top + this.step : 0;
+    this.style("height", `${Math.max(end, this.matches === null ? 0 : this.sureRows * this.step + HEADING)}px`);
+    this.style("--side", `${this.side}px`);
+    this.heading.style.top = `${this.sureRows * this.step}px`;
+    let [first, last] = this.range(Math.max(0, top - margin), Math.max(0, top + innerHeight + margin));
     first = Math.max(0, first);
     last = Math.min(last, this.total);
     const wanted = new Map();
@@ -129,29 +143,39 @@ export class Grid {
       if (item === after) after = after.nextElementSibling;
       else this.list.insertBefore(item, after);
     }
-    this.images.next(top + innerHeight / 2);
+    if (margin) this.images.next(top + innerHeight / 2);
+  }
+
+  // Written only where it changes: a browser works for all that is written.
+  style(name, value) {
+    if (this.box.style.getPropertyValue(name) !== value) this.box.style.setProperty(name, value);
   }
 
   put(id, place) {
     const hit = this.hits[place];
-    let held = this.shown.get(id);
-    if (held && held.hit !== hit) {
-      const again = this.tile(hit, place, held.item);
-      held = { item: again, hit };
-      this.shown.set(id, held);
-    }
     const { top, column } = this.at(place);
+    let held = this.shown.get(id);
     if (!held) {
       held = { item: this.tile(hit, place, null), hit };
       this.shown.set(id, held);
       this.images.load(held.item.querySelector("img"), this.picture(hit), top);
+    } else if (held.hit !== hit) {
+      this.tile(hit, place, held.item);
+      held.hit = hit;
     }
     const { item } = held;
-    item.style.transform = `translate(${column * (this.side + GAP)}px, ${top}px)`;
-    item.setAttribute("aria-posinset", place + 1);
-    item.setAttribute("aria-setsize", this.total);
-    item.dataset.place = place;
-    item.classList.toggle("doubtful", this.matches !== null && place >= this.matches);
+    const left = column * (this.side + GAP);
+    const doubtful = this.matches !== null && place >= this.matches;
+    const drawn = [place, this.total, left, top, doubtful].join();
+    if (held.drawn !== drawn) {
+      held.drawn = drawn;
+      item.style.left = `${left}px`;
+      item.style.top = `${top}px`;
+      item.setAttribute("aria-posinset", place + 1);
+      item.setAttribute("aria-setsize", this.total);
+      item.dataset.place = place;
+      item.classList.toggle("doubtful", doubtful);
+    }
     item.firstChild.tabIndex = place === this.current ? 0 : -1;
     return item;
   }

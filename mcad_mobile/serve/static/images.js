@@ -1,5 +1,6 @@
 // Pictures, a few at a time. A browser has six connections to a server: were all of them waiting
 // for photos to be decoded, a search would wait, too. What is nearest to the window comes first.
+// Where a search is under way, none is begun.
 
 const AT_ONCE = 4;
 
@@ -8,11 +9,16 @@ export class Images {
     this.waiting = new Map(); // image -> {url, top}
     this.loading = new Set();
     this.middle = 0;
+    this.held = false;
+  }
+
+  hold() {
+    this.held = true;
   }
 
   // `top`: where it lies in the grid, in pixels.
   load(image, url, top) {
-    const done = () => this.loading.delete(image) && this.next();
+    const done = () => this.loading.delete(image) && !this.held && this.next();
     image.addEventListener("load", done, { once: true });
     image.addEventListener("error", done, { once: true });
     this.waiting.set(image, { url, top });
@@ -27,6 +33,7 @@ export class Images {
   // `middle`: of the window, in the grid's pixels.
   next(middle = this.middle) {
     this.middle = middle;
+    this.held = false;
     while (this.loading.size < AT_ONCE && this.waiting.size) {
       let nearest = null;
       let least = Infinity;

@@ -5,8 +5,13 @@ import { calmDown, complain, count, element } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const FIRST = 64;
-const SLOW = 120; // ms: from there on a search waits until typing rests
 const STAGES = ["tokenize", "text", "scan", "rescore"];
+
+const TILE = element("li", {},
+  element("button", { type: "button", class: "photo" },
+    element("span", { class: "frame" }, element("img", { alt: "", decoding: "async", draggable: "false" })),
+  ),
+);
 
 export class Pane {
   constructor(place, { query, act, open, said }) {
@@ -30,8 +35,10 @@ export class Pane {
       need: (offset, limit) => this.page(offset, limit),
       open: (number) => open(this, number),
     });
-    this.turn = 0;
-    this.took = 0;
+    // One for all photos: it goes to the one that the mouse is over.
+    const like = element("button", { type: "button", class: "like", tabindex: "-1", title: "More like this (M)", "aria-hidden": "true", text: "more like this" });
+    like.addEventListener("click", () => this.act(this.grid.hits[Number(like.parentElement.dataset.place)], this.index.value, 1));
+    place.addEventListener("pointerover", (event) => event.target.closest("li[data-place]")?.append(like));
   }
 
   // What can be chosen, from the server's status; `choice` is what is chosen first.
@@ -67,31 +74,30 @@ export class Pane {
     return { bundle, rung, index: this.index.value };
   }
 
-  // At once if answers come quickly. An answer that another query has overtaken is not shown.
-  search() {
-    clearTimeout(this.resting);
+  // An answer that another query has overtaken is not shown; the server passes over what it has
+  // not begun.
+  async search() {
     this.stop();
-    if (this.took < SLOW) this.run();
-    else this.resting = setTimeout(() => this.run(), SLOW);
+    const { signal } = this.asking;
+    try {
+      const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
+      this.show(answer);
+      calmDown();
+    } catch (problem) {
+      this.failed(problem);
+    }
+  }
+
+  failed(problem) {
+    if (problem.name === "AbortError") return;
+    complain(problem.message);
+    this.grid.draw();
   }
 
   stop() {
     this.asking?.abort();
     this.asking = new AbortController();
-    this.turn += 1;
-  }
-
-  async run() {
-    const { signal } = this.asking;
-    const started = performance.now();
-    try {
-      const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
-      this.took = performance.now() - started;
-      this.show(answer);
-      calmDown();
-    } catch (problem) {
-      if (problem.name !== "AbortError") complain(problem.message);
-    }
+    this.grid.hold();
   }
 
   async page(offset, limit) {
@@ -168,17 +174,13 @@ export class Pane {
     if (item) {
       item.querySelector(".caption").replaceWith(caption);
     } else {
-      const image = element("img", { alt: "", decoding: "async", draggable: "false" });
-      image.addEventListener("load", () => image.classList.add("here"));
-      const photo = element("button", { type: "button", class: "photo" });
-      photo.append(element("span", { class: "frame" }, image), caption);
-      const more = element("button", { type: "button", class: "like", tabindex: "-1", title: "More like this (M)", "aria-hidden": "true" }, "more like this");
-      item = element("li", {}, photo, more);
+      item = TILE.cloneNode(true);
+      item.firstChild.append(caption);
+      const image = item.querySelector("img");
       image.addEventListener("error", () => {
         item.classList.add("gone");
         image.replaceWith(element("span", { class: "absent", text: "cannot be shown" }));
       });
-      more.addEventListener("click", () => this.act(hit, this.index.value, 1));
     }
     item.classList.toggle("only", compared && hit.only_here);
     return item;
