@@ -17,7 +17,8 @@ def jpeg(path: Path, *, shorter: int | None = None, longer: int | None = None) -
     PhotoError and MissingExtra as open_photo."""
     from PIL import Image
 
-    image = open_photo(path, at_least=shorter or (longer or 0) // 2)
+    # open_photo leaves twice as many pixels; a JPEG decoded so small needs no more than these.
+    image = open_photo(path, at_least=(shorter or longer or 0) // 2)
     scales = [1.0]
     scales += [shorter / min(image.size)] if shorter else []
     scales += [longer / max(image.size)] if longer else []

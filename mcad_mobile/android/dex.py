@@ -8,11 +8,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcad_mobile.android.downloads import BUNDLETOOL, Progress, cache_directory, fetch
+from mcad_mobile.android.downloads import BUNDLETOOL, Progress, fetch
 from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.android.sources import android_demo, main_sources
 from mcad_mobile.android.toolchain import JAVAC, compile_java, java_home
+from mcad_mobile.cache import cache_directory
 
 MIN_SDK = 26
 

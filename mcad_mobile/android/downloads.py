@@ -6,7 +6,6 @@ is known, is told in docs/parts.md. Every checksum is checked, at every use.
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tarfile
@@ -20,6 +19,7 @@ from typing import IO
 from mcad_mobile.android.maven import Artifact, fetch_artifact
 from mcad_mobile.android.published import restore
 from mcad_mobile.android.registries import FetchError, Package, sha256_of
+from mcad_mobile.cache import cache_directory
 from mcad_mobile.errors import BuildError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -190,12 +190,6 @@ DOWNLOADS = (
     ONNXRUNTIME_AAR,
     ONNXRUNTIME_JVM,
 )
-
-
-def cache_directory() -> Path:
-    """`mcad-mobile` in the user's cache directory (XDG_CACHE_HOME, or ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mcad-mobile"
 
 
 def fetch(

@@ -71,14 +71,14 @@ async def uploaded(state: State, request: Request) -> Response:
 
 
 async def thumbnail(state: State, request: Request) -> Response:
-    return await _photo(state, request, state.thumbnails.make, state.thumbnails.held)
+    return await _photo(state, request, state.thumbnails.held, state.thumbnails.make)
 
 
 async def view(state: State, request: Request) -> Response:
     def large(path: str, tag: str) -> bytes:
         return jpeg(Path(path), longer=VIEW_PX)
 
-    return await _photo(state, request, large, lambda path, tag: None)
+    return await _photo(state, request, lambda path, tag: None, large)
 
 
 async def start_indexing(state: State, request: Request) -> Response:
@@ -100,11 +100,12 @@ async def stop_indexing(state: State, request: Request) -> Response:
 async def _photo(
     state: State,
     request: Request,
-    make: Callable[[str, str], bytes],
     held: Callable[[str, str], bytes | None],
+    make: Callable[[str, str], bytes],
 ) -> Response:
     """JPEG of a photo of an index; 304 if the browser has it in this state already; 404 for a
-    photo that no index holds, whose file is gone, or which cannot be shown."""
+    photo that no index holds, whose file is gone, or which cannot be shown. The browser asks again
+    a minute later: what is typed on and taken back shows the same photos again."""
     index = state.index(request.path_params["index"])
     try:
         path = state.photo(index, request.path_params["photo"])
@@ -113,10 +114,10 @@ async def _photo(
     tag = await state.on(state.quick, state_of, path)
     if tag is None:
         raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
-    headers = {"cache-control": "private, no-cache", "etag": f'"{tag}"'}
+    headers = {"cache-control": "private, max-age=60", "etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
-    content = held(path, tag)
+    content = await state.on(state.quick, held, path, tag)
     if content is None:
         try:
             async with request.app.state.decoding:

@@ -1,4 +1,4 @@
-"""Bytes of photos: small ones for the page, and those that were uploaded to search by."""
+"""Photos as files: which state one is in, and those that were uploaded to search by."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from mcad_mobile.errors import PhotoError, QueryError
+from mcad_mobile.serve.thumbnails import THUMBNAIL_PX
 from mcad_mobile.thumbnail import jpeg
 
-THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels on a screen of twice as many
 VIEW_PX = 1600
 UPLOAD_BYTES = 32 << 20
-_THUMBNAILS_BYTES = 64 << 20
 _UPLOADS_BYTES = 256 << 20
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # What a photo's file begins with, and how it is to be named for whoever decodes it. All else that
@@ -28,34 +27,6 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", ".webp"),
     (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
 )
-
-
-class Thumbnails:
-    """Made when they are asked for; the last 64 MiB of them are kept. For several threads."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def held(self, path: str, tag: str) -> bytes | None:
-        """The thumbnail of the photo at `path` in the state that `tag` names, if it is kept."""
-        with self._lock:
-            held = self._kept.get((path, tag))
-            if held is not None:
-                self._kept.move_to_end((path, tag))
-            return held
-
-    def make(self, path: str, tag: str) -> bytes:
-        """Make and keep it. PhotoError and MissingExtra as open_photo."""
-        made = jpeg(Path(path), shorter=THUMBNAIL_PX)
-        with self._lock:
-            if (path, tag) not in self._kept:
-                self._kept[path, tag] = made
-                self._bytes += len(made)
-            while self._bytes > _THUMBNAILS_BYTES:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return made
 
 
 def state_of(path: str) -> str | None:

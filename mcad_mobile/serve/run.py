@@ -59,8 +59,8 @@ def open_state(
 def take_port(port: int) -> socket.socket:
     """A socket that listens at `port` of this computer alone; any free one for 0. PlatformError
     if it is taken."""
-    # The protocol is named, or asyncio does not set TCP_NODELAY: an answer's body then waits for its
-    # head to be acknowledged, which the other side may put off for 40 ms.
+    # The protocol is named, or asyncio does not set TCP_NODELAY: an answer's body would wait until
+    # its head is acknowledged, which the other side may put off for 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A server that has just ended leaves its port in TIME_WAIT for a minute.

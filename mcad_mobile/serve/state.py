@@ -21,8 +21,9 @@ from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.catalog import path_id, shown
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.indexing import Indexing
-from mcad_mobile.serve.photos import UPLOAD_BYTES, Thumbnails, Uploads
+from mcad_mobile.serve.photos import UPLOAD_BYTES, Uploads
 from mcad_mobile.serve.search import Asked, Searcher
+from mcad_mobile.serve.thumbnails import Thumbnails
 
 T = TypeVar("T")
 DECODERS = 2
@@ -58,6 +59,7 @@ class State:
 
     async def follow(self) -> None:
         """Look at the files, once a second, until cancelled."""
+        await self.on(self._files, self.thumbnails.prune)
         while True:
             more = False
             for index in self.indexes.values():
