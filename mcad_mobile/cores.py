@@ -33,4 +33,4 @@ def step_back() -> None:
     thread has a niceness of its own (setpriority(2), C library/kernel differences); elsewhere
     nothing is done."""
     if sys.platform == "linux":
-        os.nice(10)
+        os.nice(5)

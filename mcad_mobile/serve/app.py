@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
 
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from mcad_mobile.errors import McadError
 from mcad_mobile.serve.http import Refused, problem, told
-from mcad_mobile.serve.openapi import document
+from mcad_mobile.serve.openapi import Operation, document
 from mcad_mobile.serve.operations import OPERATIONS, Handler
 from mcad_mobile.serve.state import DECODERS, State
 
@@ -37,17 +38,17 @@ def create_app(state: State) -> Starlette:
         app.state.turn = asyncio.Lock()
         app.state.decoding = asyncio.Semaphore(DECODERS)
         app.state.uploading = asyncio.Semaphore(_UPLOADS_AT_ONCE)
-        following = asyncio.create_task(state.follow())
+        beside = [asyncio.create_task(one) for one in (state.follow(), state.make_ahead())]
         try:
             yield
         finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await asyncio.to_thread(state.close)
 
     routes = [
-        Route(operation.path, _answering(state, run), methods=[operation.method])
+        Route(operation.path, _answering(state, operation, run), methods=[operation.method])
         for operation, run in OPERATIONS
     ]
     described = msgspec.json.encode(document([operation for operation, _ in OPERATIONS]))
@@ -75,10 +76,14 @@ def _fixed(path: str, content: bytes, kind: str) -> Route:
     return Route(path, give, methods=["GET"])
 
 
-def _answering(state: State, run: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _answering(
+    state: State, operation: Operation, run: Handler
+) -> Callable[[Request], Awaitable[Response]]:
     """The handler, with what a user can meet told as JSON."""
 
     async def answer(request: Request) -> Response:
+        if operation.path != "/api/status":  # which an open page asks for all the time
+            state.last_request = time.monotonic()
         try:
             return await run(state, request)
         except Refused as refused:

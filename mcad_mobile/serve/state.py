@@ -4,7 +4,9 @@ photos, two for what is quick, one that looks whether files changed."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,20 +16,21 @@ from mcad_mobile import __version__, processor
 from mcad_mobile.bench.measure import memory
 from mcad_mobile.cores import allowed_cores, step_back
 from mcad_mobile.engine import SearchEngine
-from mcad_mobile.errors import BenchError, McadError, QueryError
+from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.query import Part
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.catalog import path_id, shown
-from mcad_mobile.serve.indexes import ServedIndex
+from mcad_mobile.serve.indexes import ServedIndex, Snapshot
 from mcad_mobile.serve.indexing import Indexing
-from mcad_mobile.serve.photos import UPLOAD_BYTES, Uploads
+from mcad_mobile.serve.photos import UPLOAD_BYTES, Uploads, state_of
 from mcad_mobile.serve.search import Asked, Searcher
-from mcad_mobile.serve.thumbnails import Thumbnails
+from mcad_mobile.serve.thumbnails import MOST_KEPT, Thumbnails
 
 T = TypeVar("T")
 DECODERS = 2
 _FOLLOW_S = 1.0
+_REST_S = 1.5
 _LAST_COMMIT_S = 30.0
 
 
@@ -50,6 +53,7 @@ class State:
         self.decoders = ThreadPoolExecutor(DECODERS, "decoders", step_back)
         self.quick = ThreadPoolExecutor(2, "quick")
         self._files = ThreadPoolExecutor(1, "files")
+        self.last_request = time.monotonic()
         self._cpu = processor.model(processor.cpuinfo())
 
     async def on(self, pool: ThreadPoolExecutor, call: Callable[..., T], *given: object) -> T:
@@ -72,6 +76,36 @@ class State:
                     except McadError as error:
                         bundle.note = f"The one that was loaded is served still. {error.what}"
             await asyncio.sleep(0 if more else _FOLLOW_S)
+
+    async def make_ahead(self) -> None:
+        """Thumbnails of the newest photos, as many as are kept, while nobody asks for anything,
+        until cancelled."""
+        done: dict[str, Snapshot] = {}
+        while self.thumbnails.keeps:
+            for index in self.indexes.values():
+                now = index.now
+                if done.get(index.id) is not now:
+                    newest = now.catalog.newest_first[:MOST_KEPT]
+                    for path in [now.catalog.paths[row] for row in newest]:
+                        await self._rest()
+                        await self.on(self.decoders, self._make_ahead, path)
+                    done[index.id] = now
+            await asyncio.sleep(_FOLLOW_S)
+
+    def _make_ahead(self, path: str) -> None:
+        tag = state_of(path)
+        if tag is not None and not self.thumbnails.has(path, tag):
+            with contextlib.suppress(PhotoError, MissingExtra):
+                self.thumbnails.make(path, tag)
+
+    async def _rest(self) -> None:
+        """Until nothing was asked for a while, and nothing is being indexed."""
+        while True:
+            waited = time.monotonic() - self.last_request
+            job = self.indexing.job
+            if waited >= _REST_S and (job is None or not job.running):
+                return
+            await asyncio.sleep(max(_REST_S - waited, 0.1))
 
     def close(self) -> None:
         """Wait for the last commit of a job, and remove what was uploaded."""

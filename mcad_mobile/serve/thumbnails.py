@@ -14,6 +14,7 @@ from mcad_mobile.thumbnail import jpeg
 
 THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels on a screen of twice as many
 KEPT_BYTES = 512 << 20
+MOST_KEPT = KEPT_BYTES // 25_000  # what a thumbnail takes, rather more than less
 _KEPT_S = 60 * 86_400.0
 _USED_S = 86_400.0
 
@@ -24,6 +25,9 @@ class Thumbnails:
 
     def __init__(self) -> None:
         self._folder = cache_directory() / "thumbnails"
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.keeps = os.access(self._folder, os.W_OK | os.X_OK)
 
     def held(self, path: str, tag: str) -> bytes | None:
         """The thumbnail of the photo at `path` in the state that `tag` names, if it is kept."""
@@ -36,12 +40,14 @@ class Thumbnails:
             return None
         return content
 
+    def has(self, path: str, tag: str) -> bool:
+        return self._file(path, tag).is_file()
+
     def make(self, path: str, tag: str) -> bytes:
         """Make and keep it. PhotoError and MissingExtra as open_photo."""
         made = jpeg(Path(path), shorter=THUMBNAIL_PX)
         file = self._file(path, tag)
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file.parent.mkdir(mode=0o700, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as partial:
                 try:
