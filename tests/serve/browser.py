@@ -30,20 +30,20 @@ AXE = Download(
 )
 
 
-def violations(page: Any) -> list[str]:
-    """What axe-core finds wrong, a line each: all of its rules, best practices among them."""
+def violations(page: Any, *rules: str) -> list[str]:
+    """What axe-core finds wrong, a line each: by these rules, or by all that it has, best practices
+    among them."""
     page.evaluate(fetch(AXE).read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    found = page.evaluate(
+        """rules => axe.run(document, {resultTypes: ['violations'],
+        ...(rules.length ? {runOnly: {type: 'rule', values: rules}} : {})})""",
+        list(rules),
+    )
     return [
         f"{one['id']}: {one['help']}: {node['html'][:200]}"
         for one in found["violations"]
         for node in one["nodes"]
     ]
-
-
-def names(page: Page, side: str = "left") -> list[str]:
-    """Photos in the order of the page, as a screen reader is told them."""
-    return list(page.locator(f"#{side} .photo .name").all_text_contents())
 
 
 def found(server: Server, *parts: object, **more: object) -> list[str]:
@@ -68,6 +68,7 @@ def assert_focused(page: Page, expected: str) -> None:
 
 
 def assert_soon(page: Page, expected: list[str], side: str = "left") -> None:
+    """Photos in the order of the page, as a screen reader is told them."""
     page.wait_for_function(
         """([side, expected]) => JSON.stringify(expected) === JSON.stringify(
         [...document.querySelectorAll(`#${side} .photo .name`)].map((name) => name.textContent))""",

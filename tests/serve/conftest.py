@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 from browser import WIDTHS, Open
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_socket import enable_socket, socket_allow_hosts
 from servers import Server, indexed, tiny
 from system_chromium import chromium
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+
+_PATIENCE_MS = 60_000  # a machine may have other things to do
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +28,12 @@ def this_computer_alone(no_network: None) -> None:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Server]]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Starts servers, which end with the test."""
     started: list[Server] = []
 
-    def begin(*arguments: object) -> Server:
-        started.append(Server(*arguments))
+    def begin(*arguments: object, cache: Path | None = None) -> Server:
+        started.append(Server(*arguments, cache=cache or tmp_path_factory.mktemp("cache")))
         return started[-1]
 
     yield begin
@@ -63,7 +66,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[S
     folder = tmp_path_factory.mktemp("served")
     first, second = tiny(folder, "first"), tiny(folder, "second", seed=11)
     indexed(first, photos)
-    server = Server("-b", first.directory, "-b", second.directory)
+    server = Server("-b", first.directory, "-b", second.directory, cache=folder / "cache")
     yield server
     code, said = server.stop()
     assert code == 130, said
@@ -72,6 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
@@ -80,28 +84,41 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture
-def open_page(browser: Browser, served: Server, start: Callable[..., Server]) -> Iterator[Open]:
-    """Opens pages, which are closed before servers are stopped. At the end, nothing went wrong on
-    their consoles, and nothing but the server was asked for anything."""
-    heard: list[str] = []
-    asked: list[str] = []
-    contexts = []
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Callable[..., BrowserContext]:
+    """One of each kind for all tests of a file: the page keeps nothing in it."""
 
-    def begin(
-        server: Server = served, width: str = "desktop", scheme: str = "light", **more: Any
-    ) -> Page:
+    @functools.cache
+    def begin(width: str, scheme: str, **more: Any) -> BrowserContext:
         across, down = WIDTHS[width]
-        context = browser.new_context(
+        made = browser.new_context(
             viewport={"width": across, "height": down},
             color_scheme=scheme,  # type: ignore[arg-type]
             has_touch=width == "phone",
             is_mobile=width == "phone",
             **more,
         )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
+        made.set_default_timeout(_PATIENCE_MS)
+        return made
+
+    return begin
+
+
+@pytest.fixture
+def open_page(
+    context: Callable[..., BrowserContext], served: Server, start: Callable[..., Server]
+) -> Iterator[Open]:
+    """Opens pages, which are closed before servers are stopped. At the end, nothing went wrong on
+    their consoles, and nothing but the server was asked for anything."""
+    heard: list[str] = []
+    asked: list[str] = []
+    pages: list[Page] = []
+
+    def begin(
+        server: Server = served, width: str = "desktop", scheme: str = "light", **more: Any
+    ) -> Page:
+        page = context(width, scheme, **more).new_page()
+        pages.append(page)
         page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -111,7 +128,7 @@ def open_page(browser: Browser, served: Server, start: Callable[..., Server]) ->
 
     begin.heard = heard  # type: ignore[attr-defined]
     yield begin
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert heard == []
     assert {url.split("/")[2].split(":")[0] for url in asked} == {"127.0.0.1"}

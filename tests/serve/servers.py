@@ -25,16 +25,16 @@ TIMEOUT_S = 60
 
 
 class Server:
-    """`mcad-mobile serve` in a process of its own."""
+    """`mcad-mobile serve` in a process of its own, with a user's `cache` directory of its own."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, cache: Path) -> None:
         command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0"]
         self.process = subprocess.Popen(
             [*command, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "XDG_CACHE_HOME": str(cache)},
         )
         assert self.process.stdout is not None
         lines = []

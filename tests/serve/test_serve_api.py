@@ -174,6 +174,8 @@ def test_large_photos_become_small(served: Server) -> None:
     path = f"/api/indexes/first.index/photos/{hit['id']}/thumbnail"
     status, headers, body = served.request("GET", path)
     assert min(Image.open(io.BytesIO(body)).size) == 320
+    # What is typed and taken back within a minute is not asked for again.
+    assert headers["cache-control"] == "private, max-age=60"
     again = served.request("GET", path, if_none_match=headers["etag"])
     assert (status, again[0], again[2]) == (200, 304, b"")
 

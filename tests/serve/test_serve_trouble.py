@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mcad_mobile.index import PhotoIndex
 from mcad_mobile.replace import replace_folder
 
 Start = Callable[..., Server]
+_INDEXES = ("deleted", "damaged", "swapped")
 
 
 @pytest.fixture
@@ -35,6 +36,55 @@ def bundle(tmp_path: Path, photos: Path) -> Bundle:
     return bundle
 
 
+class House:
+    """A server with several bundles of one student, several indexes of the same photos, and the
+    photos: each test breaks another of these."""
+
+    def __init__(self, folder: Path, photos: Path) -> None:
+        shutil.copytree(photos, folder / "photos")
+        first = tiny(folder, "first")
+        index = indexed(first, folder / "photos")
+        for name in _INDEXES:
+            shutil.copytree(index, folder / name)
+        names = ("replaced", "broken", "another", "elsewhere")
+        self.bundles = {"first": first, **{name: tiny(folder, name) for name in names}}
+        elsewhere = self.bundles["elsewhere"]
+        rung = replace(elsewhere.text.rungs[0], runtime="neuropilot", precision="w8a16")
+        text = replace(elsewhere.text, rungs=(rung, *elsewhere.text.rungs))
+        replace(elsewhere, text=text).save()
+        given = [f"--bundle={one.directory}" for one in self.bundles.values()]
+        given += [f"--index={one}" for one in (index, *map(folder.joinpath, _INDEXES))]
+        self.folder = folder
+        self.server = Server(*given, cache=folder / "cache")
+
+    def hit(self, name: str) -> Any:
+        """A photo by its file's name."""
+        return next(one for one in self.server.search(limit=1000)["hits"] if one["name"] == name)
+
+    def found(self, **side: str) -> list[tuple[str, float]]:
+        hits = self.server.search("a dog on the beach", **side)["hits"]
+        return [(hit["id"], hit["score"]) for hit in hits]
+
+    def status(self, kind: str, name: str, status: Any = None) -> Any:
+        """What is told of a bundle or an index."""
+        told = self.server.get("/api/status") if status is None else status
+        return next(one for one in told[kind] if one["id"] == name)
+
+    def note(self, kind: str, name: str) -> str:
+        """Once there is one."""
+        status = self.server.wait(lambda s: self.status(kind, name, s)["note"])
+        return str(self.status(kind, name, status)["note"])
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("house"), photos)
+    yield made
+    code, said = made.server.stop()
+    assert code == 130, said
+    assert "Traceback" not in said
+
+
 def refused(*arguments: object) -> str:
     command = [sys.executable, "-m", "mcad_mobile", "serve", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -44,13 +94,8 @@ def refused(*arguments: object) -> str:
     return done.stderr
 
 
-def found(server: Server) -> list[tuple[str, float]]:
-    hits = server.search("a dog on the beach")["hits"]
-    return [(hit["id"], hit["score"]) for hit in hits]
-
-
 def thumbnail(server: Server, hit: Any) -> int:
-    return server.request("GET", f"/api/indexes/bundle.index/photos/{hit['id']}/thumbnail")[0]
+    return server.request("GET", f"/api/indexes/first.index/photos/{hit['id']}/thumbnail")[0]
 
 
 def test_a_port_in_use_is_told(served: Server, bundle: Bundle) -> None:
@@ -85,81 +130,66 @@ def test_photos_that_come_and_go_are_followed(start: Start, bundle: Bundle, tmp_
     assert "camera.png" not in [hit["name"] for hit in server.search("a", limit=1000)["hits"]]
 
 
-def test_a_photo_whose_file_is_gone_is_found_and_cannot_be_shown(
-    start: Start, bundle: Bundle, tmp_path: Path
-) -> None:
-    server = start("-b", bundle.directory)
-    hit = next(h for h in server.search(limit=1000)["hits"] if h["name"] == "coffee.png")
-    assert thumbnail(server, hit) == 200
-    (tmp_path / "photos" / "here" / "coffee.png").unlink()
-    assert thumbnail(server, hit) == 404
-    assert "coffee.png" in [one["name"] for one in server.search("a", limit=1000)["hits"]]
-    assert server.search({"photo": hit["id"]})["hits"]
+def test_a_photo_whose_file_is_gone_is_found_and_cannot_be_shown(house: House) -> None:
+    hit = house.hit("coffee.png")
+    assert thumbnail(house.server, hit) == 200
+    (house.folder / "photos" / "here" / "coffee.png").unlink()
+    assert thumbnail(house.server, hit) == 404
+    hits = house.server.search("a", limit=1000)["hits"]
+    assert "coffee.png" in [one["name"] for one in hits]
+    assert house.server.search({"photo": hit["id"]})["hits"]
 
 
-def test_a_photo_that_became_a_link_to_another_file_gives_no_file(
-    start: Start, bundle: Bundle, tmp_path: Path
-) -> None:
-    server = start("-b", bundle.directory)
-    hit = next(h for h in server.search(limit=1000)["hits"] if h["name"] == "coffee.png")
-    photo = tmp_path / "photos" / "here" / "coffee.png"
+def test_a_photo_that_became_a_link_to_another_file_gives_no_file(house: House) -> None:
+    hit = house.hit("chelsea.png")
+    (photo,) = (house.folder / "photos").rglob("chelsea.png")
     photo.unlink()
     photo.symlink_to("/etc/passwd")
-    assert thumbnail(server, hit) == 404
+    assert thumbnail(house.server, hit) == 404
 
 
-def test_an_index_that_is_deleted_is_served_on(start: Start, bundle: Bundle) -> None:
-    server = start("-b", bundle.directory)
-    before = found(server)
-    shutil.rmtree(bundle.directory.with_name("bundle.index"))
-    told = server.wait(lambda s: s["indexes"][0]["note"])
-    assert "is gone" in told["indexes"][0]["note"]
-    assert found(server) == before
+def test_an_index_that_is_deleted_is_served_on(house: House) -> None:
+    before = house.found(index="deleted")
+    shutil.rmtree(house.folder / "deleted")
+    assert "is gone" in house.note("indexes", "deleted")
+    assert house.found(index="deleted") == before
 
 
-def test_an_index_that_is_damaged_is_not_changed_over_to(start: Start, bundle: Bundle) -> None:
-    server = start("-b", bundle.directory)
-    before = found(server)
-    manifest = bundle.directory.with_name("bundle.index") / "manifest.json"
+def test_an_index_that_is_damaged_is_not_changed_over_to(house: House) -> None:
+    before = house.found(index="damaged")
+    manifest = house.folder / "damaged" / "manifest.json"
     whole = manifest.read_bytes()
     manifest.with_suffix(".new").write_bytes(whole[: len(whole) // 2])
     manifest.with_suffix(".new").replace(manifest)
-    told = server.wait(lambda s: s["indexes"][0]["note"])
-    assert "An older state is served" in told["indexes"][0]["note"]
-    assert found(server) == before
+    assert "An older state is served" in house.note("indexes", "damaged")
+    assert house.found(index="damaged") == before
     manifest.write_bytes(whole)
-    server.wait(lambda s: s["indexes"][0]["note"] is None)
+    house.server.wait(lambda s: house.status("indexes", "damaged", s)["note"] is None)
 
 
-def test_a_bundle_that_is_replaced_is_changed_over_to(
-    start: Start, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_a_bundle_that_is_replaced_is_changed_over_to(house: House, tmp_path: Path) -> None:
     """By one of the same student, with other towers: results become those of the new one."""
-    server = start("-b", bundle.directory)
-    before = found(server)
-    other = tiny(tmp_path / "new", "bundle", seed=12)
-    photo_index = open_index(bundle, bundle.directory.with_name("bundle.index"))
+    before = house.found(bundle="replaced")
+    other = tiny(tmp_path, "replaced", seed=12)
+    bundle = house.bundles["replaced"]
+    photo_index = open_index(bundle, house.folder / "first.index")
     expected = [
         r.score for r in SearchEngine(other).search(photo_index, "a dog on the beach").results
     ]
     replace_folder(bundle.directory, other.directory)
-
-    def changed(_: Any) -> bool:
-        return found(server) != before
-
-    server.wait(changed)
-    assert [score for _, score in found(server)[:10]] == pytest.approx(expected, abs=1e-6)
-    assert server.get("/api/status")["bundles"][0]["note"] is None
+    house.server.wait(lambda _: house.found(bundle="replaced") != before)
+    scores = [score for _, score in house.found(bundle="replaced")[:10]]
+    assert scores == pytest.approx(expected, abs=1e-6)
+    assert house.status("bundles", "replaced")["note"] is None
 
 
-def test_a_bundle_that_is_broken_is_served_as_it_was_loaded(start: Start, bundle: Bundle) -> None:
-    server = start("-b", bundle.directory)
-    before = found(server)
-    (bundle.directory / "text.onnx").write_bytes(b"broken")
-    os.utime(bundle.directory / "bundle.json")
-    told = server.wait(lambda s: s["bundles"][0]["note"])
-    assert "is served still" in told["bundles"][0]["note"]
-    assert found(server) == before
+def test_a_bundle_that_is_broken_is_served_as_it_was_loaded(house: House) -> None:
+    before = house.found(bundle="broken")
+    directory = house.bundles["broken"].directory
+    (directory / "text.onnx").write_bytes(b"broken")
+    os.utime(directory / "bundle.json")
+    assert "is served still" in house.note("bundles", "broken")
+    assert house.found(bundle="broken") == before
 
 
 def test_a_query_of_ten_thousand_characters_is_answered(served: Server) -> None:
@@ -283,35 +313,27 @@ def test_it_ends_when_it_is_told_to_and_leaves_nothing(
     assert not list((tmp_path / "temporary").glob("mcad-*"))
 
 
-def test_a_rung_that_does_not_run_here_is_told(start: Start, bundle: Bundle) -> None:
-    rung = replace(bundle.text.rungs[0], runtime="neuropilot", precision="w8a16")
-    changed = replace(bundle, text=replace(bundle.text, rungs=(rung, *bundle.text.rungs)))
-    changed.save()
-    server = start("-b", bundle.directory)
-    offered = server.get("/api/status")["bundles"][0]["rungs"]
+def test_a_rung_that_does_not_run_here_is_told(house: House) -> None:
+    offered = house.status("bundles", "elsewhere")["rungs"]
     assert [one["best"] for one in offered] == [False, True]
     assert "NPU" in offered[0]["why"]
-    answer = server.post("/api/search", {"rung": "neuropilot w8a16"}, status=409)
+    asked = {"bundle": "elsewhere", "rung": "neuropilot w8a16"}
+    answer = house.server.post("/api/search", asked, status=409)
     assert "that chip alone" in answer["error"]
 
 
-def test_a_bundle_of_another_student_does_not_take_the_place(start: Start, bundle: Bundle) -> None:
-    server = start("-b", bundle.directory)
-    before = found(server)
+def test_a_bundle_of_another_student_does_not_take_the_place(house: House) -> None:
+    before = house.found(bundle="another")
+    bundle = house.bundles["another"]
     replace(bundle, student=replace(bundle.student, name="other", sha256="1" * 64)).save()
-    told = server.wait(lambda s: s["bundles"][0]["note"])
-    assert "another student, other" in told["bundles"][0]["note"]
-    assert told["bundles"][0]["student"] == bundle.student.name
-    assert found(server) == before
+    assert "another student, other" in house.note("bundles", "another")
+    assert house.status("bundles", "another")["student"] == bundle.student.name
+    assert house.found(bundle="another") == before
 
 
-def test_an_index_of_another_student_does_not_take_the_place(
-    start: Start, bundle: Bundle, tmp_path: Path
-) -> None:
-    server = start("-b", bundle.directory)
-    before = found(server)
+def test_an_index_of_another_student_does_not_take_the_place(house: House, tmp_path: Path) -> None:
+    before = house.found(index="swapped")
     PhotoIndex.create(tmp_path / "other", dim=64, student="other", student_sha256="1" * 64)
-    replace_folder(bundle.directory.with_name("bundle.index"), tmp_path / "other")
-    told = server.wait(lambda s: s["indexes"][0]["note"])
-    assert "built by student other" in told["indexes"][0]["note"]
-    assert found(server) == before
+    replace_folder(house.folder / "swapped", tmp_path / "other")
+    assert "built by student other" in house.note("indexes", "swapped")
+    assert house.found(index="swapped") == before

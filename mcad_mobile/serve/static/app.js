@@ -30,16 +30,17 @@ function query() {
   return { parts: parts.list(), filter };
 }
 
-function search() {
+// `anew`: what is asked has changed, so its answer is shown from the top.
+function search(anew = true) {
   performance.mark("asked");
   clearTimeout(search.rest);
   search.rest = setTimeout(remember, REST);
   byId("clear").hidden = !Object.keys(query().filter).length;
-  if (compared && !parts.empty) compare();
+  if (compared && !parts.empty) compare(anew);
   else {
     left.narrow = false;
     if (compared) right.grid.show([], 0, null);
-    left.search();
+    left.search(anew);
     if (compared) byId("right").hidden = true;
   }
 }
@@ -50,7 +51,7 @@ function remember() {
   history.replaceState(null, "", text ? `#${new URLSearchParams({ q: text })}` : location.pathname);
 }
 
-async function compare() {
+async function compare(anew) {
   byId("right").hidden = false;
   for (const pane of panes) {
     pane.narrow = true;
@@ -61,6 +62,7 @@ async function compare() {
   try {
     const answer = await api.compare(asked, signal);
     const told = { shared: answer.shared, most: COMPARED };
+    if (anew) scrollTo(0, 0);
     left.show(answer.left, told);
     right.show(answer.right, told);
     say(`Side by side: ${answer.shared} of the first ${COMPARED} photos are on both sides`);
@@ -80,7 +82,6 @@ function toggleCompare() {
 
 function act(hit, index, weight) {
   parts.photo(hit, index, weight);
-  scrollTo(0, 0);
   parts.query.focus({ preventScroll: true });
 }
 
@@ -125,7 +126,7 @@ async function draw(status) {
   if (now !== generations) {
     generations = now;
     await offerFolders();
-    if (!first) search();
+    if (!first) search(false);
   }
   if (first) {
     parts.query.value = new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
@@ -199,7 +200,7 @@ for (const pane of panes) {
   });
 }
 
-for (const id of ["folder", "after", "before"]) byId(id).addEventListener("change", search);
+for (const id of ["folder", "after", "before"]) byId(id).addEventListener("change", () => search());
 byId("clear").addEventListener("click", () => {
   for (const id of ["folder", "after", "before"]) byId(id).value = "";
   search();

@@ -38,7 +38,10 @@ export class Pane {
     // One for all photos: it goes to the one that the mouse is over.
     const like = element("button", { type: "button", class: "like", tabindex: "-1", title: "More like this (M)", "aria-hidden": "true", text: "more like this" });
     like.addEventListener("click", () => this.act(this.grid.hits[Number(like.parentElement.dataset.place)], this.index.value, 1));
-    place.addEventListener("pointerover", (event) => event.target.closest("li[data-place]")?.append(like));
+    place.addEventListener("pointerover", (event) => {
+      const item = event.target.closest("li[data-place]");
+      if (item && item !== like.parentElement) item.append(like);
+    });
   }
 
   // What can be chosen, from the server's status; `choice` is what is chosen first.
@@ -76,11 +79,12 @@ export class Pane {
 
   // An answer that another query has overtaken is not shown; the server passes over what it has
   // not begun.
-  async search() {
+  async search(anew) {
     this.stop();
     const { signal } = this.asking;
     try {
       const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
+      if (anew) scrollTo(0, 0);
       this.show(answer);
       calmDown();
     } catch (problem) {
