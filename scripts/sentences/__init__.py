@@ -55,6 +55,8 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
         ],
         "docs/serve.md": [
             given("or HEIC of up to 32 MiB", "mcad_mobile/serve/photos.py"),
+            given("Up to 512 MiB of them", "mcad_mobile/serve/thumbnails.py"),
+            given("not seen for 60 days", "mcad_mobile/serve/thumbnails.py"),
         ],
         "docs/targets.md": [
             *targets(read),

@@ -10,7 +10,7 @@ from sentences.results import TARGET, Results
 def readme(read: Results) -> list[Sentence]:
     xeon, epyc, kernels = read.main_job("Intel"), read.main_job("AMD EPYC"), read("kernels")
     largest, largest_numpy = (read(f"index/1000000/{way}")["row"] for way in ("ours", "ours_numpy"))
-    million = read("million")
+    million, page = read("million"), read("serve")
     return [
         given("photos are indexed in 300 bytes and a path each", "docs/index-format.md"),
         stored(
@@ -35,6 +35,11 @@ def readme(read: Results) -> list[Sentence]:
         ),
         given("[300 bytes and a path a photo]", "docs/index-format.md"),
         stored("a recall@10 of {:.3f} among a million", largest["recall_at_10"]),
+        stored(
+            "of {:,} photos, results are on the screen {:.0f} ms after the last key",
+            page["photos"],
+            page["shown_ms"]["p50"],
+        ),
         stored(
             "takes {:.1f} ms and {:.0f} MiB with faiss, {:.1f} ms and {:.0f} MiB without",
             largest["p50_ms"],
