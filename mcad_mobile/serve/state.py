@@ -65,6 +65,8 @@ class State:
         """Look at the files, once a second, until cancelled."""
         await self.on(self._files, self.thumbnails.prune)
         while True:
+            if self.thumbnails.grown:
+                await self.on(self._files, self.thumbnails.prune)
             more = False
             for index in self.indexes.values():
                 more |= await self.on(self._files, index.follow)

@@ -28,6 +28,7 @@ class Thumbnails:
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.keeps = os.access(self._folder, os.W_OK | os.X_OK)
+        self._added = 0  # bytes since the last pruning; what threads lose of it does not matter
 
     def held(self, path: str, tag: str) -> bytes | None:
         """The thumbnail of the photo at `path` in the state that `tag` names, if it is kept."""
@@ -54,14 +55,21 @@ class Thumbnails:
                     partial.write(made)
                     partial.flush()
                     Path(partial.name).replace(file)
+                    self._added += len(made)
                 except BaseException:
                     Path(partial.name).unlink(missing_ok=True)
                     raise
         return made
 
+    @property
+    def grown(self) -> bool:
+        """By so much that it is time to prune."""
+        return self._added > KEPT_BYTES // 8
+
     def prune(self) -> None:
         """Remove what was not used for 60 days, and of the rest what was used longest ago, until
         512 MiB are left."""
+        self._added = 0
         now, size = time.time(), 0
         for used, length, name in sorted(self._kept(), reverse=True):
             size += length

@@ -18,8 +18,10 @@ from servers import TIMEOUT_S, Server, indexed, tiny
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.serve import thumbnails
+from mcad_mobile.serve.app import create_app
+from mcad_mobile.serve.catalog import path_id
 from mcad_mobile.serve.photos import state_of
-from mcad_mobile.serve.run import take_port
+from mcad_mobile.serve.run import open_state, take_port
 from mcad_mobile.serve.thumbnails import Thumbnails
 
 Start = Callable[..., Server]
@@ -105,6 +107,35 @@ def test_what_was_used_longest_ago_goes_first(
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", made["rocket.jpg"][2] + made["coffee.png"][2])
     held.prune()
     assert left() == {"coffee.png", "rocket.jpg"}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_nobody_waits_for_any_more_is_not_decoded(
+    few: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    state = open_state([few], [tmp_path / "bundle.index"])
+    app = create_app(state)
+    photo = path_id(state.indexes["bundle.index"].now.catalog.paths[0])
+    path = f"/api/indexes/bundle.index/photos/{photo}/thumbnail"
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    said: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        if waits:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async def ask() -> None:
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert said[0]["status"] == (200 if waits else 499)
+    assert len(kept(tmp_path / "cache")) == waits
 
 
 def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:

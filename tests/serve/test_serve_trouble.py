@@ -232,7 +232,7 @@ def test_two_hundred_uploads_at_once_are_all_taken(
     start: Start, bundle: Bundle, photos: Path
 ) -> None:
     server = start("-b", bundle.directory)
-    photo = next(photos.rglob("retina.jpg"))
+    photo = next(photos.rglob("coffee.png"))
     server.upload(photo)
     before = memory(server.process.pid).pss
     with ThreadPoolExecutor(200) as pool:
