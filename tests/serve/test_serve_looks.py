@@ -89,7 +89,7 @@ def test_dark_is_dark_and_light_is_light(open_page: Open) -> None:
 def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
     open_page: Open, start: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """Where the last one is reached, and by keyboard, too."""
+    """Where the last one is reached, by keyboard, and what is asked next is shown from the top."""
     many = tmp_path / "many"
     many.mkdir()
     first = many / "00000.jpg"
@@ -108,6 +108,7 @@ def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
     for text, told in (("", "10,000 photos"), (QUERY, "match")):
         page.locator("#query").fill(text)
         expect(page.locator("#left .headline")).to_contain_text(told)
+        expect(page.locator('#left li[aria-posinset="1"]')).to_be_in_viewport()
         page.locator("#query").press("ArrowDown")
         page.keyboard.press("End")
         expect(page.locator('#left li[aria-posinset="10000"]')).to_be_in_viewport()

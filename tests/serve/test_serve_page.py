@@ -219,16 +219,6 @@ def test_every_key_asks_at_once(open_page: Open) -> None:
     wait_until(page, lambda: len(given_up) == len(QUERY) - 1)
 
 
-def test_what_is_asked_anew_is_shown_from_the_top(open_page: Open, served: Server) -> None:
-    page = open_page(width="phone")
-    expect(page.locator("#left .photo").first).to_be_in_viewport()
-    page.evaluate("scrollTo(0, 1e6)")
-    last = len(found(served, limit=1000))
-    expect(page.locator(f"#left li[aria-posinset='{last}']")).to_be_in_viewport()
-    ask(page)
-    expect(page.locator("#left li[aria-posinset='1']")).to_be_in_viewport()
-
-
 def wait_until(page: Page, true: Callable[[], bool]) -> None:
     """For what the test itself is told: playwright tells it while it waits for the page."""
     until = time.monotonic() + TIMEOUT_S
