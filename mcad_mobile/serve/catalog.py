@@ -53,6 +53,16 @@ class Catalog:
         return {path_id(path): row for row, path in enumerate(self.paths)}
 
     @cached_property
+    def ids(self) -> list[str]:
+        """Id by row."""
+        return list(self.row_of)
+
+    @cached_property
+    def row_at(self) -> dict[str, int]:
+        """Row by path."""
+        return {path: row for row, path in enumerate(self.paths)}
+
+    @cached_property
     def newest_first(self) -> Rows:
         return np.argsort(-self.taken, kind="stable")
 

@@ -111,13 +111,17 @@ async def _photo(
         path = state.photo(index, request.path_params["photo"])
     except QueryError as error:
         raise Refused(_GONE, error.what, error.hint) from None
-    tag = await state.on(state.quick, state_of, path)
+
+    def look() -> tuple[str | None, bytes | None]:
+        tag = state_of(path)
+        return tag, None if tag is None else held(path, tag)
+
+    tag, content = await state.on(state.quick, look)
     if tag is None:
         raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
     headers = {"cache-control": "private, max-age=60", "etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
-    content = await state.on(state.quick, held, path, tag)
     if content is None:
         try:
             async with request.app.state.decoding:

@@ -180,7 +180,7 @@ def _ranked(asked: Asked, allowed: NDArray[np.bool_] | None, wanted: int) -> tup
         k = max(wanted, 1)
     while True:
         found = asked.engine.search_parts(asked.snapshot.index, asked.parts, k, exact=asked.exact)
-        rows = [catalog.row_of[path_id(result.path)] for result in found.results]
+        rows = [catalog.row_at[result.path] for result in found.results]
         scores = [result.score for result in found.results]
         if allowed is not None:
             kept = [(r, s) for r, s in zip(rows, scores, strict=True) if allowed[r]]
@@ -199,4 +199,4 @@ def _matches(ranked: _Ranked, threshold: float | None) -> int | None:
 def _hit(catalog: Catalog, row: int, score: float | None = None) -> Hit:
     path = catalog.paths[row]
     folder, name = os.path.split(shown(path))
-    return Hit(path_id(path), name, folder, written(int(catalog.taken[row])), score)
+    return Hit(catalog.ids[row], name, folder, written(int(catalog.taken[row])), score)
