@@ -87,7 +87,8 @@ class ServedIndex:
         self._undated = [path for path, (_, camera) in dates.items() if camera is None]
         taken = [camera or file for file, camera in dates.values()]
         made = Catalog(paths, np.array(taken, np.int64))
-        _ = made.ids, made.row_at, made.newest_first, made.folders  # here, and not in the first search
+        # Here, and not in the first search.
+        _ = made.ids, made.row_at, made.newest_first, made.folders
         return made
 
     def _look_up_dates(self) -> bool:
