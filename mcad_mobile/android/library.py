@@ -72,8 +72,8 @@ def build_library(
         gathered = gather(bundle, parts, abis, work, keep_float=keep_float, progress=progress)
         found = gathered.found
         progress("compiling Java")
-        sources = map(main_sources, LIBRARY_MODULES)
-        classes = compile_java(sources, [compile_stubs(work), *found.jars], work / "classes")
+        sources, stubs = map(main_sources, LIBRARY_MODULES), compile_stubs(work)
+        classes = compile_java(sources, [stubs, *found.jars], work / "classes")
         progress("packing")
         jar = _jar(classes, work / "classes.jar")
         entries = [
@@ -93,7 +93,7 @@ def build_library(
         write_package(archive, entries)
         if sample is not None:
             progress("building the sample app")
-            build_sample(archive, work / "sample.apk", extracted=found.extracted, r8=parts.r8)
+            build_sample(archive, work / "sample.apk", stubs, extracted=found.extracted)
         made = made_component(archive, out.name, NAMESPACE, kind="library")
         listed.write_bytes(sbom(made, gathered, {"classes.jar": jar}, [MCAD_MOBILE]))
         archive.replace(out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mcad_mobile.android.apk import completed, link, write_apk
-from mcad_mobile.android.dex import MIN_SDK, compile_stubs
+from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.package import Entry
 from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.signing import debug_key, sign_apk
@@ -22,11 +22,11 @@ _PLACES = {"jni/": "lib/", "assets/": "assets/"}
 
 
 def build_sample(
-    archive: Path, out: Path, *, extracted: bool = False, r8: Path | None = None
+    archive: Path, out: Path, stubs: Path, *, extracted: bool = False
 ) -> None:
     """Write the sample app to `out`. It knows the library by `archive` alone: classes, manifest,
-    native libraries and assets are taken out of it. `extracted`: native libraries become files on
-    the phone; `r8` is a jar with D8, in place of bundletool. BuildError."""
+    native libraries and assets are taken out of it. `stubs` are the framework's classes to compile
+    against; `extracted`: native libraries become files on the phone. BuildError."""
     source = android_demo() / "sample" / "src" / "main" / "AndroidManifest.xml"
     with tempfile.TemporaryDirectory(prefix=".sample-", dir=out.parent) as folder:
         work = Path(folder)
@@ -48,12 +48,11 @@ def build_sample(
             ]
         text = completed(manifest, PACKAGE, extracted=extracted, source=source)
         linked = link(work, text)
-        stubs = compile_stubs(work)
         classes = compile_java([main_sources("sample")], [stubs, *jars], work / "sample")
         dex = work / "dex"
         dex.mkdir()
         options = ["--release", "--min-api", MIN_SDK, "--lib", java_home(), "--classpath", stubs]
-        d8([*options, "--output", dex, *sorted(classes.rglob("*.class")), *jars], r8)
+        d8([*options, "--output", dex, *sorted(classes.rglob("*.class")), *jars])
         unsigned = work / "unsigned.apk"
         write_apk(unsigned, linked, (dex / "classes.dex").read_bytes(), others)
         sign_apk(unsigned, out, debug_key())

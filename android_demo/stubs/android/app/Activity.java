@@ -25,4 +25,5 @@ public class Activity extends android.content.ContextWrapper {
     public native void setTitle(CharSequence title);
     public native void setTitle(int title);
     public native void finish();
+    public native boolean isDestroyed();
 }

@@ -85,9 +85,13 @@ final class Choices {
     private void loadFolders() {
         try {
             List<Album> albums = Album.of(search.folders());
-            DemoApp.SCREEN.post(() -> chooseFolders(albums));
+            DemoApp.SCREEN.post(() -> {
+                if (!screen.isDestroyed()) {
+                    chooseFolders(albums);
+                }
+            });
         } catch (IOException | RuntimeException error) {
-            Words.log(error);
+            Words.tell(screen, error);
         }
     }
 
@@ -105,7 +109,7 @@ final class Choices {
                 search.chooseFolders(folders);
                 DemoApp.SCREEN.post(listener::foldersChanged);
             } catch (IOException | RuntimeException error) {
-                Words.log(error);
+                Words.tell(screen, error);
             }
         });
     }

@@ -102,9 +102,13 @@ final class Filters {
             Map<String, Integer> folders = search.folders();
             folders.keySet().removeIf(folder -> !search.chosenFolders().takes(folder));
             List<Album> albums = Album.of(folders);
-            DemoApp.SCREEN.post(() -> chooseAlbums(albums));
+            DemoApp.SCREEN.post(() -> {
+                if (!screen.isDestroyed()) {
+                    chooseAlbums(albums);
+                }
+            });
         } catch (IOException | RuntimeException error) {
-            Words.log(error);
+            Words.tell(screen, error);
         }
     }
 

@@ -45,12 +45,15 @@ final class Facts {
         List<String> names = new ArrayList<>();
         Map<String, Integer> numbers = new HashMap<>();
         Facts facts = new Facts(items.size(), names);
-        for (int i = 0; i < facts.keys.length; i++) {
-            facts.keys[i] = RowNumbers.key(items.get(i).path());
+        long[] listed = new long[items.size()];
+        for (int i = 0; i < listed.length; i++) {
+            listed[i] = RowNumbers.key(items.get(i).path());
         }
+        System.arraycopy(listed, 0, facts.keys, 0, listed.length);
         Arrays.sort(facts.keys);
-        for (PhotoLibrary.Item item : items) {
-            int at = facts.number(RowNumbers.key(item.path()));
+        for (int i = 0; i < listed.length; i++) {
+            PhotoLibrary.Item item = items.get(i);
+            int at = facts.number(listed[i]);
             Integer folder = numbers.get(item.folder());
             if (folder == null) {
                 folder = names.size();

@@ -56,11 +56,14 @@ final class Suspects {
         } catch (IOException missingOrTorn) {
             return suspects;
         }
-        Set<File> files = new HashSet<>();
+        Set<File> still = new HashSet<>();
         for (PhotoLibrary.Item item : seen) {
-            files.add(File.of(item));
+            File file = File.of(item);
+            if (suspects.deaths.containsKey(file)) {
+                still.add(file);
+            }
         }
-        suspects.deaths.keySet().retainAll(files);
+        suspects.deaths.keySet().retainAll(still);
         suspects.write();
         suspects.decoded();
         return suspects;

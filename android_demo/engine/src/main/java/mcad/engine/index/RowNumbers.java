@@ -30,7 +30,15 @@ public final class RowNumbers {
 
     /** What stands for a path where it would be too long: that two of a million paths have one is one in 37 million. */
     public static long key(String path) throws McadException {
-        return key(PathBytes.of(path));
+        long key = OFFSET;
+        for (int i = 0; i < path.length(); i++) {
+            char next = path.charAt(i);
+            if (next >= 0x80) {
+                return key(PathBytes.of(path)); // more than a byte each
+            }
+            key = (key ^ next) * PRIME;
+        }
+        return key;
     }
 
     private static long key(byte[] path) {
