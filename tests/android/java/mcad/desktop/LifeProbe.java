@@ -62,12 +62,16 @@ final class LifeProbe {
         private final PhotoDecoder real = new ImageIoDecoder();
         private final Map<String, Integer> revisions = new HashMap<>();
         private volatile int priority;
+        private volatile boolean broken;
         private CountDownLatch gate;
         private CountDownLatch reached;
 
         @Override
         public Photo decode(Source source, int atLeast) throws IOException {
             priority = Thread.currentThread().getPriority();
+            if (broken) {
+                throw new NoClassDefFoundError("broken");
+            }
             if (reached != null) {
                 reached.countDown();
                 try {
@@ -107,6 +111,7 @@ final class LifeProbe {
                 if (request.has("revision")) {
                     decoder.revisions.put("image/heic", request.integer("revision", 0, 9));
                 }
+                decoder.broken = request.has("broken");
                 phone.opened.set(0);
                 synchronized (heard) {
                     heard.clear();
@@ -183,7 +188,7 @@ final class LifeProbe {
         }
     }
 
-    /** A run that is held over its first photo, while something else comes: "index" or "instead". */
+    /** A run that is held over its first photo, while something else comes: "index", "instead", or a "job" that waits. */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
         decoder.reached = new CountDownLatch(1);
@@ -196,7 +201,8 @@ final class LifeProbe {
             if (request.string("by").equals("index")) {
                 outcomes.add(run(false));
             } else {
-                second = new Thread(() -> outcomes.add(run(true)), "second");
+                boolean job = request.string("by").equals("job");
+                second = new Thread(() -> outcomes.add(job ? joined() : run(true)), "second");
                 second.start();
                 while (second.getState() != Thread.State.WAITING) {
                     Thread.onSpinWait();
@@ -216,6 +222,16 @@ final class LifeProbe {
         }
         decoder.reached = null;
         return outcomes;
+    }
+
+    private Object joined() {
+        Object outcome = run(false);
+        try {
+            search.awaitIndexing();
+        } catch (InterruptedException error) {
+            return error.toString();
+        }
+        return outcome + ", then " + (search.isIndexing() ? "running" : "over");
     }
 
     private Object run(boolean instead) {

@@ -1,9 +1,6 @@
 package mcad.engine.gallery;
 
-/**
- * How much a photo has to be like the words to count as a match: the threshold of the student, or so much of a cosine
- * above or below. What each misses and lets through is in docs/benchmarks.md.
- */
+/** How much a photo has to be like the words to count as a match: the student's threshold, or a cosine above or below. */
 public enum Strictness {
     LOOSE(-0.04f), USUAL(0), STRICT(0.04f);
 
