@@ -2,9 +2,9 @@
 
     python -m benchmarks.android_app --bundle build/cpu --before COMMIT
 
-Through `PhotoSearch`, as an app does, on one core: from opening it to its first results, without the
-time in which the text tower is loaded; a run over photos of which none is new, in 32 MB of heap;
-searches among some photos beside searches among all, in turn. Each figure but the last is of
+Through `PhotoSearch`, as an app does, on one core: from opening it to its first results, without
+the time in which the text tower is loaded; a run over photos of which none is new, in 32 MB of
+heap; searches among some photos beside searches among all, in turn. Each figure but the last is of
 processes that were started anew. Writes benchmarks/results/android_app.json and prints a Markdown
 table. A server's JVM, not a phone.
 """

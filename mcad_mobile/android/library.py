@@ -12,7 +12,7 @@ from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.packaged import prepare
-from mcad_mobile.android.parts import ABI, Parts, gather
+from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.sample import build_sample
 from mcad_mobile.android.sbom import MCAD_MOBILE, made_component, sbom
 from mcad_mobile.android.sources import android_demo, main_sources
@@ -45,7 +45,7 @@ def build_library(
     *,
     sample: Path | None = None,
     abis: Sequence[str] = (ABI,),
-    parts: Parts = Parts(),
+    parts: Parts = OURS,
     keep_float: bool = False,
     sbom_path: Path | None = None,
     progress: Progress = lambda step: None,

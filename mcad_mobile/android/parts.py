@@ -34,6 +34,9 @@ class Parts:
     repository: str | None = None
 
 
+OURS = Parts()
+
+
 @dataclass(frozen=True)
 class Gathered:
     """Native libraries and jars, those of their archives that came from a Maven repository, the

@@ -21,9 +21,7 @@ _ANDROID = "http://schemas.android.com/apk/res/android"
 _PLACES = {"jni/": "lib/", "assets/": "assets/"}
 
 
-def build_sample(
-    archive: Path, out: Path, stubs: Path, *, extracted: bool = False
-) -> None:
+def build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool = False) -> None:
     """Write the sample app to `out`. It knows the library by `archive` alone: classes, manifest,
     native libraries and assets are taken out of it. `stubs` are the framework's classes to compile
     against; `extracted`: native libraries become files on the phone. BuildError."""

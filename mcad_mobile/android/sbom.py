@@ -101,7 +101,7 @@ def _engine(classes: Mapping[str, bytes]) -> Component:
         "bom-ref": _ENGINE,
         "name": _ENGINE,
         "version": __version__,
-        "description": "The Java engine and what is around it; a classes.dex has ONNX Runtime's, too",
+        "description": "The Java engine and what is around it; a dex has ONNX Runtime's Java, too",
         "licenses": _licence("Apache-2.0"),
         "components": [
             _file(name, hashlib.sha256(data).hexdigest()) for name, data in classes.items()

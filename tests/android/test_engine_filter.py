@@ -1,4 +1,4 @@
-"""Searches among some photos alone: those of an album, of a time, without folders that were left out."""
+"""Searches among some photos alone: of an album, of a time, without folders that were left out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from test_engine_index import SHA, JavaIndex, names, unit
 from mcad_mobile.index import PhotoIndex
 
 PHOTOS = 24_000
+NAMES = names(PHOTOS)
 K = 10
 
 
@@ -29,9 +30,9 @@ def java(probe, embeddings, tmp_path_factory) -> JavaIndex:
     index = PhotoIndex.create(folder / "index", dim=64, student="tiny", student_sha256=SHA)
     for start, stop in ((0, 16_000), (16_000, 22_000), (22_000, PHOTOS)):
         with index.writer() as writer:
-            writer.add(names(PHOTOS)[start:stop], embeddings[start:stop])
+            writer.add(NAMES[start:stop], embeddings[start:stop])
     with index.writer() as writer:
-        writer.delete(names(PHOTOS)[::10])
+        writer.delete(NAMES[::10])
     return JavaIndex(probe, folder / "index", folder)
 
 
@@ -44,16 +45,14 @@ def test_the_nearest_of_those_that_pass_are_found(java, embeddings, share):
     given = java._scratch / "queries.f32"
     given.write_bytes(np.ascontiguousarray(queries, "<f4").tobytes())
     request = {"index": java.directory, "queries": given, "k": K, "exact": False}
-    answers = java._probe.ask(
-        "index_search", **request, among=[names(PHOTOS)[row] for row in passing]
-    )
-    allowed = {names(PHOTOS)[row] for row in live}
+    answers = java._probe.ask("index_search", **request, among=[NAMES[row] for row in passing])
+    allowed = {NAMES[row] for row in live}
     shared = []
     for query, found in zip(queries, answers, strict=True):
         assert {*found["paths"]} <= allowed
         best = live[np.argsort(-(embeddings[live] @ query))[:K]]
         assert len(found["paths"]) == min(K, len(live))
-        expected = {names(PHOTOS)[row] for row in best}
+        expected = {NAMES[row] for row in best}
         shared.append(len(expected & {*found["paths"]}) / len(expected))
     assert np.mean(shared) >= 0.99
 
