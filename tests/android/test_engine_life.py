@@ -24,13 +24,29 @@ KILLS = 50
 
 
 class Lives:
-    """An app whose process is started anew each time."""
+    """An app that is started anew each time, with nothing but its files: in the JVM of `probe`, or
+    where there is none in one of its own."""
 
-    def __init__(self, classes: Path, scratch: Path, bundle: Bundle, phone: FakePhone) -> None:
-        self._classes, self._scratch = classes, scratch
+    def __init__(
+        self,
+        classes: Path,
+        scratch: Path,
+        bundle: Bundle,
+        phone: FakePhone,
+        probe: Probe | None = None,
+    ) -> None:
+        self._classes, self._scratch, self._probe = classes, scratch, probe
         self.bundle, self.phone = bundle, phone
 
     def life(self) -> Iterator[App]:
+        if self._probe is None:
+            yield from self.process()
+            return
+        app = App(self._probe, self.bundle, self.phone)
+        yield app
+        app.close()
+
+    def process(self) -> Iterator[App]:
         process = Probe(self._classes, self._scratch)
         yield App(process, self.bundle, self.phone)
         process.close()
@@ -70,10 +86,10 @@ def two_rungs(bundle, tmp_path) -> Bundle:
     return Bundle.load(variant(bundle, tmp_path / "two", image=image))
 
 
-def test_a_whole_life(java_classes, tmp_path, two_rungs):
+def test_a_whole_life(java_classes, probe, tmp_path, two_rungs):
     bundle = two_rungs
     phone = FakePhone(tmp_path)
-    lives = Lives(java_classes, tmp_path, bundle, phone)
+    lives = Lives(java_classes, tmp_path, bundle, phone, probe)
     phone.change(access=False)
     for app in lives.life():  # installed, and not allowed to see anything
         with pytest.raises(EngineError, match="may not see photos"):
@@ -105,7 +121,7 @@ def test_a_whole_life(java_classes, tmp_path, two_rungs):
         phone.change(chosen=None)
         assert app.index()["added"] == 0
     phone.take("new.png")
-    for app in lives.life():
+    for app in lives.process():
         app.ask("search", words="a dog", k=1)
         app.limit_files(12_000)  # no space
         with pytest.raises(EngineError, match="could not be written"):
