@@ -59,11 +59,12 @@ def completed(text: str, package: str, *, extracted: bool, source: Path) -> str:
 
 
 def native_entries(native: Mapping[str, Mapping[str, bytes]], *, extracted: bool) -> list[Entry]:
-    """Native libraries by ABI and name; deflated where they are files on the phone in the end."""
+    """Native libraries by ABI; deflated where they are files on the phone in the end. The largest
+    of an ABI comes last: what comes behind one waits for the next page."""
     return [
         Entry(f"lib/{abi}/{name}", data, deflated=extracted)
         for abi, files in sorted(native.items())
-        for name, data in sorted(files.items())
+        for name, data in sorted(files.items(), key=lambda file: (len(file[1]), file[0]))
     ]
 
 

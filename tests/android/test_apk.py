@@ -136,9 +136,12 @@ def test_it_is_small_and_for_arm64_alone(apk):
     names = zipfile.ZipFile(apk).namelist()
     native = [name for name in names if name.endswith(".so")]
     assert native == [
-        "lib/arm64-v8a/libonnxruntime.so",
         "lib/arm64-v8a/libonnxruntime4j_jni.so",
+        "lib/arm64-v8a/libonnxruntime.so",
     ]
+    entries = zipfile.ZipFile(apk).infolist()
+    assert not any(info.extra for info in entries)  # the directory repeats no padding
+    assert apk.stat().st_size - sum(info.compress_size for info in entries) < 2 * PAGE + 8192
     assert len(names) == len(set(names))
 
 
