@@ -27,7 +27,12 @@ _PRIMITIVES = {
 }
 # Where a stub cannot call a member as Java does.
 _PYTHON_NAMES = {"<init>": "__init__", "from": "from_"}
-_ARRAYS = {"[I": "JavaArrayJInt", "[B": "JavaArrayJByte", "[F": "JavaArrayJFloat"}
+_ARRAYS = {
+    "[I": "JavaArrayJInt",
+    "[B": "JavaArrayJByte",
+    "[F": "JavaArrayJFloat",
+    "[Z": "JavaArrayJBoolean",
+}
 
 
 # What a stub says of a value that a method returns or a field holds.

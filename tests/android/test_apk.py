@@ -266,7 +266,7 @@ def test_texts_are_resources_and_views_have_descriptions():
     used = set()
     for file in [*main.rglob("*.java"), *main.rglob("*.xml")]:
         text = file.read_text("utf-8")
-        used |= set(re.findall(r"(?:@string/|R\.string\.|R\.plurals\.)(\w+)", text))
+        used |= set(re.findall(r"(?:@string/|(?<!android\.)R\.string\.|R\.plurals\.)(\w+)", text))
     assert used == strings
     screens = "".join(file.read_text("utf-8") for file in main.rglob("*Activity.java"))
     assert not re.search(r"\.getMessage\(|\.(what|hint|detail)\b(?!\()|\.detail\(", screens)
