@@ -3,7 +3,6 @@ it; a tiny bundle, and an app of it on a phone of files, where a test has no oth
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,11 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def java_classes(tmp_path_factory) -> Path:
+def java_classes(bundles) -> Path:
     """Engine, runner, desktop decoder and probe as class files, compiled by the first of the
-    processes that share a run (pytest-xdist gives each a folder in one). They are compiled against
-    the Android release of ONNX Runtime's Java API, and run with the older one for Linux."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "java"
+    processes of a run. They are compiled against the Android release of ONNX Runtime's Java API,
+    and run with the older one for Linux."""
+    folder = bundles.with_name("java")
     classes, done = folder / "classes", folder / "done"
     with alone(folder.with_suffix(".lock")):
         if not done.exists():
