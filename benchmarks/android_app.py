@@ -131,6 +131,22 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def measured(bundle: Path, apk: dict[str, Any]) -> dict[str, Any]:
+    """The document; this process, and the JVMs that inherit it, stay on one core from here on."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
+    load_before = os.getloadavg()[0]
+    found = times(bundle)
+    return {
+        "schema": "mcad-android-app/1",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine() | {"load": [load_before, os.getloadavg()[0]]},
+        "setup": {"photos": PHOTOS, "heap_mb": HEAP_MB, "starts": STARTS, "threads": 1},
+        "limits_ms": LIMITS_MS,
+        "times": found,
+        "apk": apk,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bundle", type=Path, required=True, help="of the default student")
@@ -138,19 +154,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     bundle = arguments.bundle.resolve()
-    apk = sizes(bundle, arguments.before)
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # JVMs inherit it
-    load_before = os.getloadavg()[0]
-    measured = times(bundle)
-    document = {
-        "schema": "mcad-android-app/1",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine() | {"load": [load_before, os.getloadavg()[0]]},
-        "setup": {"photos": PHOTOS, "heap_mb": HEAP_MB, "starts": STARTS, "threads": 1},
-        "limits_ms": LIMITS_MS,
-        "times": measured,
-        "apk": apk,
-    }
+    document = measured(bundle, sizes(bundle, arguments.before))
     arguments.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     print(table(document))
 

@@ -192,6 +192,12 @@ class Java8:
             if "8" in name.split("/", 1)[0] and name.count("/") > 2 and name.endswith(".sig")
         }
 
+    def save(self, jar: Path) -> None:
+        """The classes as an android.jar has them: to look up, with no code."""
+        with zipfile.ZipFile(jar, "w") as packed:
+            for name, entry in self._entries.items():
+                packed.writestr(f"{name}.class", self._archive.read(entry))
+
     def has(self, reference: Reference) -> bool:
         if reference.owner not in self._entries:
             return False

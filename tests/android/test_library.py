@@ -25,7 +25,7 @@ from mcad_mobile.android.parts import Parts
 from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.android.sample import merged
 from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import JAVA, compile_java, java_home, run
+from mcad_mobile.android.toolchain import JAVA, compile_java, run
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import BuildError
 
@@ -171,8 +171,9 @@ def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_
             for path in sorted(folder.rglob("*.class")):
                 packed.write(path, path.relative_to(folder).as_posix())
     out.mkdir()
+    Java8().save(tmp_path / "java.jar")
     r8 = ["-Xmx1g", "-cp", fetch(BUNDLETOOL), "com.android.tools.r8.R8", "--release"]
-    r8 += ["--min-api", MIN_SDK, "--lib", java_home(), "--lib", framework]
+    r8 += ["--min-api", MIN_SDK, "--lib", tmp_path / "java.jar", "--lib", framework]
     r8 += ["--pg-conf", unpacked / "proguard.txt", "--pg-conf", tmp_path / "manifest.pro"]
     run(JAVA, [*r8, "--output", out, whole, *jars])
     shrunk = read_dex((out / "classes.dex").read_bytes())
