@@ -15,7 +15,7 @@ final class Scan {
     /** Of rows beyond what is asked for, so that a second walk is rare. */
     private static final double SPARE = 1.5;
     /** Of so many rows one passes where going from one to the next is faster than a walk through all. */
-    private static final int SPARSE = 32;
+    private static final int SPARSE = 20;
 
     private final LiveSegment live;
     private final Segment segment;
