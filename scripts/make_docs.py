@@ -130,6 +130,7 @@ def benchmarks_page() -> str:
             no_match.as_markdown(match),
             "",
             *_java_index(),
+            *_android_app(),
             *_serve(),
             "## What MCAD adds",
             "",
@@ -277,6 +278,31 @@ def _million() -> list[str]:
         "",
         _made_with(result["date"], result["device"]["os"], result["versions"]),
         "Re-run: `benchmarks/million.py`.",
+        "",
+    ]
+
+
+def _android_app() -> list[str]:
+    """The app's logic with many photos, and its package, once they have been measured."""
+    import android_app
+
+    if not android_app.RESULTS.is_file():
+        return []
+    result = json.loads(android_app.RESULTS.read_text("utf-8"))
+    load = result["machine"]["load"]
+    return [
+        "## The app with many photos",
+        "",
+        "Through `PhotoSearch`, on a JVM, on one core of "
+        f"{result['machine']['cpu']}, with the default",
+        "student's bundle and random embeddings. Medians of "
+        f"{result['setup']['starts']} processes that were started anew,",
+        "the JVM's own start left out; searches among some photos alternate with searches among all",
+        f"in one process. The load average was {load[0]:.1f} before and {load[1]:.1f} after. A "
+        "server's JVM, not a",
+        "phone. Re-run: `python -m benchmarks.android_app`.",
+        "",
+        android_app.table(result),
         "",
     ]
 

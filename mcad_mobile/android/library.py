@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import Progress
-from mcad_mobile.android.lean import NO_NPU, lean
 from mcad_mobile.android.package import Entry, write_package
+from mcad_mobile.android.packaged import prepare
+from mcad_mobile.android.parts import ABI, OURS, Parts, gather
+from mcad_mobile.android.sample import build_sample
+from mcad_mobile.android.sbom import MCAD_MOBILE, made_component, sbom
 from mcad_mobile.android.sources import android_demo, main_sources
 from mcad_mobile.android.toolchain import compile_java
-from mcad_mobile.bundle import MANIFEST, Bundle
+from mcad_mobile.bundle import Bundle
 from mcad_mobile.disk import check_file
 from mcad_mobile.errors import BuildError
 
@@ -26,20 +28,26 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class BuiltLibrary:
-    """The archive, and why rungs of the bundle are not in it."""
+    """The archive, and the sample app if it was wanted; why rungs of the bundle are not in it, what
+    the user should know, and the file that lists all components."""
 
     archive: Path
     bytes: int
     left_out: dict[str, str]
+    notes: tuple[str, ...]
+    sbom: Path
+    sample: Path | None
 
 
 def build_library(
     bundle: Bundle | None,
     out: Path,
     *,
-    abis: Sequence[str] = ("arm64-v8a",),
-    aars: Sequence[Path] = (),
+    sample: Path | None = None,
+    abis: Sequence[str] = (ABI,),
+    parts: Parts = OURS,
     keep_float: bool = False,
+    sbom_path: Path | None = None,
     progress: Progress = lambda step: None,
 ) -> BuiltLibrary:
     """Write an Android archive (.aar) that an app adds as one file.
@@ -47,46 +55,62 @@ def build_library(
     It holds the classes of engine and platform, ONNX Runtime (classes in libs/, native libraries
     for `abis`), keep rules, the manifest with permissions, service and job, and `bundle` as
     assets/bundle, unless the app brings one itself. Compiled against the framework, of which
-    nothing goes in. Nothing stands at `out` unless all went well. BuildError; DiskError where
-    nothing can be written.
+    nothing goes in. A software bill of materials is written to `sbom_path`, or beside `out`; to
+    `sample` an app of one small class that is made of the archive, signed with the debug key.
+    Nothing stands at any of these places unless all went well. BuildError; DiskError where nothing
+    can be written.
     """
-    if out.suffix != ".aar":
-        raise BuildError(f"{out} does not end in .aar.", "Name it: --out mcad-search.aar.")
-    check_file(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _check_names(bundle, out, sample)
+    listed = sbom_path or out.with_name(f"{out.name}.cdx.json")
+    for path in (out, listed, *([] if sample is None else [sample])):
+        check_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".library-", dir=out.parent) as folder:
         work = Path(folder)
-        found = libraries(work, abis, aars, progress=progress)
-        assets: list[Entry] = []
-        left_out: dict[str, str] = {}
-        if bundle is not None:
-            no_npu = None if found.runs_npu() else NO_NPU
-            packed, left_out = lean(bundle, work / "bundle", keep_float=keep_float, no_npu=no_npu)
-            names = sorted({MANIFEST, *(record.path for record in packed.files())})
-            assets = [
-                Entry(f"assets/bundle/{name}", (packed.directory / name).read_bytes())
-                for name in names
-            ]
+        if sample is not None:
+            prepare(progress)
+        gathered = gather(bundle, parts, abis, work, keep_float=keep_float, progress=progress)
+        found = gathered.found
         progress("compiling Java")
-        sources = map(main_sources, LIBRARY_MODULES)
-        classes = compile_java(sources, [compile_stubs(work), *found.jars], work / "classes")
+        sources, stubs = map(main_sources, LIBRARY_MODULES), compile_stubs(work)
+        classes = compile_java(sources, [stubs, *found.jars], work / "classes")
         progress("packing")
+        jar = _jar(classes, work / "classes.jar")
         entries = [
             Entry("AndroidManifest.xml", _manifest().encode()),
-            Entry("classes.jar", _jar(classes, work / "classes.jar")),
+            Entry("classes.jar", jar),
             Entry("R.txt", b""),
             Entry("proguard.txt", _rules().read_bytes()),
-            *(Entry(f"libs/{jar.name}", jar.read_bytes()) for jar in found.jars),
+            *(Entry(f"libs/{lib.name}", lib.read_bytes()) for lib in found.jars),
             *(
                 Entry(f"jni/{abi}/{name}", data)
                 for abi, native in sorted(found.native.items())
                 for name, data in sorted(native.items())
             ),
-            *assets,
+            *gathered.assets(),
         ]
-        write_package(work / "made.aar", entries)
-        (work / "made.aar").replace(out)
-    return BuiltLibrary(out, out.stat().st_size, left_out)
+        archive = work / "made.aar"
+        write_package(archive, entries)
+        if sample is not None:
+            progress("building the sample app")
+            build_sample(archive, work / "sample.apk", stubs, extracted=found.extracted)
+        made = made_component(archive, out.name, NAMESPACE, kind="library")
+        listed.write_bytes(sbom(made, gathered, {"classes.jar": jar}, [MCAD_MOBILE]))
+        archive.replace(out)
+        if sample is not None:
+            (work / "sample.apk").replace(sample)
+    return BuiltLibrary(
+        out, out.stat().st_size, gathered.left_out, tuple(found.notes), listed, sample
+    )
+
+
+def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
+    if out.suffix != ".aar":
+        raise BuildError(f"{out} does not end in .aar.", "Name it: --out mcad-search.aar.")
+    if sample is not None and sample.suffix != ".apk":
+        raise BuildError(f"{sample} does not end in .apk.", "Name it: --sample sample.apk.")
+    if sample is not None and bundle is None:
+        raise BuildError("The sample app searches with a bundle.", "Give one: --bundle DIR.")
 
 
 def _rules() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _EXTRA_ID = 0xD935
 _EXTRA = struct.Struct("<HHH")
 _LOCAL_HEADER = 30
+_LEVEL = 9
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,53 @@ class Entry:
 
 
 def write_package(out: Path, entries: Iterable[Entry]) -> None:
-    """Write entries in their order, undated: the same entries give the same bytes."""
+    """Write entries in their order, undated: the same entries give the same bytes. Small ones fill
+    the room that a native library leaves before it, up to its page, and else come last."""
+    ordered = list(entries)
+    small = [entry for entry in ordered[1:] if entry.deflated and len(entry.data) < PAGE]
+    waiting = sorted(((len(_deflated(entry)), entry.name) for entry in small), reverse=True)
+    named = {entry.name: entry for entry in small}
     with zipfile.ZipFile(out, "w") as package:
-        for entry in entries:
-            info = zipfile.ZipInfo(entry.name, _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED if entry.deflated else zipfile.ZIP_STORED
-            info.external_attr = 0o644 << 16
-            if entry.alignment > 1:
-                info.extra = _padding(package.start_dir, entry)
-            package.writestr(info, entry.data, compresslevel=6)
+        for entry in ordered:
+            if entry.name in named:
+                continue
+            if entry.alignment == PAGE:
+                waiting = _fill(package, entry, waiting, named)
+            _write(package, entry)
+        for _, name in waiting:
+            _write(package, named[name])
+
+
+def _fill(
+    package: zipfile.ZipFile,
+    library: Entry,
+    waiting: list[tuple[int, str]],
+    named: dict[str, Entry],
+) -> list[tuple[int, str]]:
+    """Write what has room before a library; what is still waiting."""
+    left = []
+    for size, name in waiting:
+        if _LOCAL_HEADER + len(name.encode()) + size <= _zeros(package.start_dir, library):
+            _write(package, named[name])
+        else:
+            left.append((size, name))
+    return left
+
+
+def _write(package: zipfile.ZipFile, entry: Entry) -> None:
+    info = zipfile.ZipInfo(entry.name, _EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED if entry.deflated else zipfile.ZIP_STORED
+    info.external_attr = 0o644 << 16
+    if entry.alignment > 1:
+        zeros = _zeros(package.start_dir, entry)
+        info.extra = _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
+    package.writestr(info, entry.data, compresslevel=_LEVEL)
+    info.extra = b""  # the directory at the end needs no padding
+
+
+def _deflated(entry: Entry) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(entry.data) + packer.flush()
 
 
 def entries_of(archive: Path) -> list[Entry]:
@@ -66,7 +106,7 @@ def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
     return info.header_offset + _LOCAL_HEADER + int(name) + int(extra)
 
 
-def _padding(at: int, entry: Entry) -> bytes:
+def _zeros(at: int, entry: Entry) -> int:
+    """How many bytes of padding an entry needs whose local header begins at `at`."""
     start = at + _LOCAL_HEADER + len(entry.name.encode("utf-8")) + _EXTRA.size
-    zeros = -start % entry.alignment
-    return _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
+    return -start % entry.alignment

@@ -16,7 +16,7 @@ from mcad_mobile.android.downloads import (
     Progress,
     fetch,
 )
-from mcad_mobile.android.toolchain import JAVA, Tool, executable, run
+from mcad_mobile.android.toolchain import JAVA, SHORT_LIVED, Tool, executable, run
 from mcad_mobile.errors import BuildError
 
 _D8 = "com.android.tools.r8.D8"
@@ -55,18 +55,19 @@ def framework() -> Path:
 
 def apksigner(arguments: Iterable[object], environment: dict[str, str] | None = None) -> str:
     """Run apksigner; what it printed. BuildError."""
-    return run(JAVA, ["-jar", fetch(APKSIGNER_JAR), *arguments], environment=environment)
+    signer = [*SHORT_LIVED, "-jar", fetch(APKSIGNER_JAR)]
+    return run(JAVA, [*signer, *arguments], environment=environment)
 
 
 def bundletool(arguments: Iterable[object]) -> str:
     """Run bundletool; what it printed. BuildError."""
-    return run(JAVA, ["-jar", fetch(BUNDLETOOL), *arguments])
+    return run(JAVA, [*SHORT_LIVED, "-jar", fetch(BUNDLETOOL), *arguments])
 
 
 def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
     """Run D8: of the user's `r8` jar, or of bundletool. BuildError."""
     jar = fetch(BUNDLETOOL) if r8 is None else r8
-    return run(JAVA, ["-Xmx1g", "-cp", jar, _D8, *arguments])
+    return run(JAVA, [*SHORT_LIVED, "-Xmx1g", "-cp", jar, _D8, *arguments])
 
 
 def d8_version(r8: Path | None = None) -> str:

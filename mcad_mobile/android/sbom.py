@@ -20,6 +20,7 @@ from mcad_mobile.android.downloads import (
 )
 from mcad_mobile.android.maven import Artifact
 from mcad_mobile.android.npu import ONNXRUNTIME_QNN
+from mcad_mobile.android.parts import Gathered
 from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 
@@ -30,42 +31,39 @@ _SPDX = {
     for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-NC-4.0")
 }
 _ENGINE = "mcad-engine"
+MCAD_MOBILE: Component = {"type": "application", "name": "mcad-mobile", "version": __version__}
 
 
 def sbom(
-    app: Component,
-    bundle: Bundle,
-    found: Libraries,
-    fetched: Mapping[Path, Artifact],
-    dex: bytes,
-    tools: Sequence[Component],
+    made: Component, parts: Gathered, classes: Mapping[str, bytes], tools: Sequence[Component]
 ) -> bytes:
-    """The document, JSON in UTF-8, for an app (`app_component`) that carries `bundle`. `fetched`
-    are those of the archives that came from a Maven repository.
+    """The document, JSON in UTF-8, for an app or a library (`made_component`) of these `parts`, and
+    of the Java engine in files of `classes`.
 
     Components are the Java engine, ONNX Runtime and what else was merged, each with its native
     libraries; the student, its towers rung by rung, and the bundle's other files. The same app
     gives the same document: its serial number is made of the rest.
     """
+    found = parts.found
     components = [
-        _engine(dex),
+        _engine(classes),
         *(
-            {"bom-ref": f"archive {number}", **_archive(archive, found, fetched)}
+            {"bom-ref": f"archive {number}", **_archive(archive, found, parts.fetched)}
             for number, archive in enumerate(found.archives)
         ),
-        _student(bundle),
-        *_towers(bundle),
-        *_others(bundle),
     ]
+    if parts.bundle is not None:
+        bundle = parts.bundle
+        components += [_student(bundle), *_towers(bundle), *_others(bundle)]
     document: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"tools": {"components": list(tools)}, "component": app},
+        "metadata": {"tools": {"components": list(tools)}, "component": made},
         "components": components,
         "dependencies": [
-            {"ref": app["bom-ref"], "dependsOn": [part["bom-ref"] for part in components]}
+            {"ref": made["bom-ref"], "dependsOn": [part["bom-ref"] for part in components]}
         ],
     }
     unique = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(document, sort_keys=True))
@@ -73,10 +71,13 @@ def sbom(
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def app_component(package: Path, name: str, identifier: str) -> Component:
-    """The finished package, an APK or AAB that will be called `name`."""
+def made_component(
+    package: Path, name: str, identifier: str, *, kind: str = "application"
+) -> Component:
+    """The finished package, an APK, AAB or archive that will be called `name`; `kind` is
+    CycloneDX's word for it."""
     return {
-        "type": "application",
+        "type": kind,
         "bom-ref": name,
         "group": identifier,
         "name": name,
@@ -91,18 +92,20 @@ def tool_components(aapt2: Download | None, d8: str, r8: Path | None) -> list[Co
     made = [_file(tool.name, tool.sha256, version=tool.version) for tool in ours]
     if r8 is not None:
         made.append(_file(r8.name, sha256_of(r8), version=d8))
-    return [{"type": "application", "name": "mcad-mobile", "version": __version__}, *made]
+    return [MCAD_MOBILE, *made]
 
 
-def _engine(dex: bytes) -> Component:
+def _engine(classes: Mapping[str, bytes]) -> Component:
     return {
         "type": "library",
         "bom-ref": _ENGINE,
         "name": _ENGINE,
         "version": __version__,
-        "description": "The Java engine and the demo app; classes.dex has ONNX Runtime's Java, too",
+        "description": "The Java engine and what is around it; a dex has ONNX Runtime's Java, too",
         "licenses": _licence("Apache-2.0"),
-        "components": [_file("classes.dex", hashlib.sha256(dex).hexdigest())],
+        "components": [
+            _file(name, hashlib.sha256(data).hexdigest()) for name, data in classes.items()
+        ],
     }
 
 

@@ -70,6 +70,7 @@ def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
     """APK signature schemes 2 and 3, which all phones from Android 8 on check."""
     arguments = ["sign", "--ks", key.keystore, "--ks-key-alias", key.alias]
     arguments += ["--ks-pass", f"env:{key.variable}", "--min-sdk-version", MIN_SDK]
+    arguments += ["--v1-signing-enabled", "false"]
     arguments += ["--alignment-preserved", "true", "--out", out, unsigned]
     apksigner(arguments, key.environment)
     out.with_name(f"{out.name}.idsig").unlink(missing_ok=True)  # for incremental installs

@@ -14,6 +14,9 @@ from typing import Literal
 
 from mcad_mobile.errors import BuildError
 
+# A tool runs for seconds: the JVM's second compiler, and collectors of several threads, cost more
+# than they bring.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
 _TIMEOUT_S = 600
 _LINES = 20
@@ -108,7 +111,8 @@ def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) 
     _check_javac()
     files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
     out.mkdir(parents=True, exist_ok=True)
-    arguments = ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
+    arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
+    arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
     if classpath:
         arguments += ["-classpath", ":".join(map(str, classpath))]

@@ -106,8 +106,9 @@ def app(
       mcad-mobile app --bundle build/sd --maven https://repo.example.org/maven2 --out demo.apk
       mcad-mobile app --bundle build/cpu --abi x86_64 --out emulator.apk
     """
-    from mcad_mobile.android.app import ABI, Parts, build_app
+    from mcad_mobile.android.app import build_app
     from mcad_mobile.android.maven import mirror
+    from mcad_mobile.android.parts import ABI, Parts
     from mcad_mobile.android.signing import own_key
 
     loaded = load_bundle(bundle)

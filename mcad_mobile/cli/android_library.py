@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mcad_mobile.cli.android_app import Abi
-from mcad_mobile.cli.output import JsonOption, counted, load_bundle, progress_bar
+from mcad_mobile.cli.output import JsonOption, counted, load_bundle, progress_bar, warn
 from mcad_mobile.cli.results import print_json
 
 _STEPS = 3
@@ -30,9 +30,38 @@ def library(
         list[Path] | None,
         typer.Option("--aar", help="An Android archive to merge, as for app."),
     ] = None,
+    maven: Annotated[
+        str | None,
+        typer.Option(
+            "--maven", metavar="URL", help="A Maven repository, or such a folder, as for app."
+        ),
+    ] = None,
+    onnxruntime_aar: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnxruntime-aar",
+            help="Your own build of ONNX Runtime for Android, in place of ours.",
+        ),
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            "--sample",
+            help="Also build an app of one small class out of the archive, to see it work: "
+            "sample.apk.",
+        ),
+    ] = None,
     keep_float: Annotated[
         bool, typer.Option("--keep-float", help="Keep float rungs behind 8-bit ones.")
     ] = False,
+    sbom: Annotated[
+        Path | None,
+        typer.Option(
+            "--sbom",
+            help="Where the list of all that is in it goes, CycloneDX as JSON. Default: beside "
+            "the archive, mcad-search.aar.cdx.json.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Build the Android library that other apps add: search over their user's photos.
@@ -42,24 +71,45 @@ def library(
 
     \b
       mcad-mobile library --bundle build/cpu --out mcad-search.aar
+      mcad-mobile library --bundle build/cpu --out mcad-search.aar --sample sample.apk
     """
     from mcad_mobile.android.library import build_library
+    from mcad_mobile.android.maven import mirror
+    from mcad_mobile.android.parts import ABI, Parts
 
     loaded = None if bundle is None else load_bundle(bundle)
     with progress_bar() as advance:
         built = build_library(
             loaded,
             out,
-            abis=[choice.value for choice in abi] if abi else ["arm64-v8a"],
-            aars=tuple(aar or ()),
+            sample=sample,
+            abis=[choice.value for choice in abi] if abi else [ABI],
+            parts=Parts(
+                aars=tuple(aar or ()),
+                onnxruntime=onnxruntime_aar,
+                repository=maven or mirror(),
+            ),
             keep_float=keep_float,
+            sbom_path=sbom,
             progress=counted(advance, _STEPS),
         )
     if json:
         print_json(
-            {"archive": str(built.archive), "bytes": built.bytes, "left_out": built.left_out}
+            {
+                "archive": str(built.archive),
+                "bytes": built.bytes,
+                "left_out": built.left_out,
+                "notes": list(built.notes),
+                "sbom": str(built.sbom),
+                "sample": None if built.sample is None else str(built.sample),
+            }
         )
         return
     print(f"{built.archive}: {built.bytes / 1e6:.1f} MB")
     for rung, why in built.left_out.items():
         print(f"  left out: {rung} ({why})")
+    print(f"  what is in it: {built.sbom}")
+    if built.sample is not None:
+        print(f"{built.sample}: an app made of it, signed by debug key")
+    for note in built.notes:
+        warn(note)

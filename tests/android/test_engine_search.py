@@ -106,6 +106,21 @@ def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
     assert app.ask("state")["running"] is False
 
 
+def test_a_job_that_comes_meanwhile_holds_the_process_until_the_run_is_over(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="job")
+    assert "joined, then over" in outcomes
+    assert app.indexed() == sorted(phone.path(name) for name in NAMES)
+
+
+def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
+    phone.take(*NAMES)
+    with pytest.raises(AssertionError, match="broken"):
+        app.index(broken=True)
+    assert app.ask("state")["running"] is False
+    assert app.index()["left"] == 0
+
+
 def test_indexing_has_the_priority_of_what_runs_in_the_background(app, phone):
     phone.take("a.png")
     outcome = app.index()

@@ -144,11 +144,11 @@ def test_each_photo_is_opened_once(app, phone):
 def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spares(
     java_classes, bundle, tmp_path
 ):
-    def many(what: str, heap: str) -> list[int]:
+    def many(what: str, heap: str) -> list[float]:
         classpath = f"{java_classes}:{fetch(ONNXRUNTIME_JVM)}"
         main = ["-cp", classpath, "mcad.engine.gallery.ManyPhotos"]
-        arguments = [what, bundle.directory, tmp_path / "index", 100_000]
-        return [int(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
+        arguments = [what, bundle.directory, tmp_path / "app", 100_000]
+        return [float(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
 
     assert many("fill", "-Xmx256m") == [100_000]
     assert many("run", "-Xmx32m")[:3] == [100_000, 0, 0]

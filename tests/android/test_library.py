@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from dex_file import read_dex
-from framework import Framework
+from dex_file import Dex, read_dex
+from exported import mcad_json
+from framework import Framework, Java8
 from tiny_bundle import make_tiny_bundle
 
+from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
+from mcad_mobile.android.downloads import BUNDLETOOL, fetch
+from mcad_mobile.android.elf import PAGE
 from mcad_mobile.android.library import build_library
-from mcad_mobile.android.packaged import d8
+from mcad_mobile.android.package import data_offset
+from mcad_mobile.android.packaged import aapt2, apksigner
+from mcad_mobile.android.parts import Parts
+from mcad_mobile.android.registries import sha256_of
+from mcad_mobile.android.sample import merged
 from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import compile_java, java_home
+from mcad_mobile.android.toolchain import JAVA, compile_java, run
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import BuildError
 
 ANDROID = "{http://schemas.android.com/apk/res/android}"
+SAMPLE = android_demo() / "sample" / "src" / "main"
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
+    """By the command, with the sample app beside."""
     folder = tmp_path_factory.mktemp("library")
-    out = folder / "mcad-search.aar"
-    built = build_library(make_tiny_bundle(folder / "tiny"), out)
-    assert (built.archive, built.bytes, built.left_out) == (out, out.stat().st_size, {})
+    make_tiny_bundle(folder / "tiny")
+    out, sample = folder / "mcad-search.aar", folder / "sample.apk"
+    made = ["--bundle", folder / "tiny", "--out", out, "--sample", sample]
+    assert mcad_json("library", *made) == {
+        "archive": str(out),
+        "bytes": out.stat().st_size,
+        "left_out": {},
+        "notes": [],
+        "sbom": f"{out}.cdx.json",
+        "sample": str(sample),
+    }
     return out
+
+
+@pytest.fixture(scope="module")
+def sample(archive) -> Path:
+    return archive.with_name("sample.apk")
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +87,103 @@ def test_its_manifest_brings_permissions_service_and_job(unpacked):
     assert not [*root.iter("provider")]
 
 
-def test_the_sample_app_is_made_of_it_and_nothing_else(unpacked, tmp_path):
+def test_all_that_is_in_it_is_listed(archive, unpacked):
+    document = json.loads(Path(f"{archive}.cdx.json").read_text("utf-8"))
+    made = document["metadata"]["component"]
+    assert (made["type"], made["name"]) == ("library", archive.name)
+    assert made["hashes"] == [{"alg": "SHA-256", "content": sha256_of(archive)}]
+    listed = {
+        part["name"]: part["hashes"][0]["content"]
+        for component in document["components"]
+        for part in (component, *component.get("components", []))
+        if part["type"] == "file"
+    }
+    assert listed["classes.jar"] == sha256_of(unpacked / "classes.jar")
+    bundle = Bundle.load(unpacked / "assets" / "bundle")
+    for record in bundle.files():
+        assert record.sha256 in listed.values(), record.path
+
+
+def test_the_sample_is_an_app_that_a_phone_installs(sample):
+    assert "CN=Android Debug" in apksigner(["verify", "--print-certs", sample])
+    badging = aapt2(["dump", "badging", sample])
+    assert "package: name='mcad.sample'" in badging
+    assert "launchable-activity: name='mcad.sample.SampleActivity'" in badging
+    assert re.search(r"^native-code: 'arm64-v8a'$", badging, re.M)
+    tree = aapt2(["dump", "xmltree", "--file", "AndroidManifest.xml", sample])
+    for named in ("READ_MEDIA_IMAGES", "mcad.platform.IndexService", "mcad.platform.IndexJob"):
+        assert named in tree
+    assert "android.permission.INTERNET" not in tree and "E: provider" not in tree
+    package = zipfile.ZipFile(sample)
+    for info in package.infolist():
+        if info.filename.endswith(".so"):
+            assert info.compress_type == zipfile.ZIP_STORED
+            assert data_offset(sample, info) % PAGE == 0
+
+
+def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archive):
+    package, library = zipfile.ZipFile(sample), zipfile.ZipFile(archive)
+    carried = [name for name in package.namelist() if name.startswith(("lib/", "assets/"))]
+    assert carried
+    for name in carried:
+        assert package.read(name) == library.read(re.sub("^lib/", "jni/", name)), name
+    check(read_dex(package.read("classes.dex")))
+    (code,) = SAMPLE.rglob("*.java")
+    assert len(code.read_text("utf-8").splitlines()) < 50
+
+
+def check(dex: Dex) -> None:
+    assert {"mcad/sample/SampleActivity", "mcad/platform/IndexService"} <= dex.classes
+    assert not {name for name in dex.classes if name.startswith(("android/", "mcad/demo"))}
+    framework, java = Framework(), Java8()
+    calls = [r for r in (*dex.methods, *dex.fields) if r.owner.startswith("android/")]
+    assert [str(call) for call in calls if not framework.has(call)] == []
+    calls = [r for r in (*dex.methods, *dex.fields) if r.owner.startswith(("java/", "javax/"))]
+    assert [str(call) for call in calls if not java.has(call)] == []
+
+
+def test_a_manifest_gets_what_the_library_asks_for():
+    library = (android_demo() / "platform/src/main/AndroidManifest.xml").read_text("utf-8")
+    root = ElementTree.fromstring(merged((SAMPLE / "AndroidManifest.xml").read_text(), library))
+    other = ElementTree.fromstring(library)
+    for tag in ("uses-permission", "service", "uses-native-library"):
+        wanted = {tuple(sorted(element.attrib.items())) for element in other.iter(tag)}
+        assert {tuple(sorted(element.attrib.items())) for element in root.iter(tag)} == wanted
+    assert len([*root.iter("application")]) == len([*root.iter("activity")]) == 1
+
+
+@pytest.mark.slow
+def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_name(
+    unpacked, sample, tmp_path
+):
+    """R8 as Gradle runs it: the library's rules, and what aapt2 says of the manifest. A shrunk
+    engine searches, too: test_engine_shrunk."""
     jars = [unpacked / "classes.jar", *sorted((unpacked / "libs").glob("*.jar"))]
     stubs = compile_stubs(tmp_path)
     classes = compile_java([main_sources("sample")], [stubs, *jars], tmp_path / "sample")
-    out = tmp_path / "dex"
+    library = (unpacked / "AndroidManifest.xml").read_text("utf-8")
+    manifest = merged((SAMPLE / "AndroidManifest.xml").read_text("utf-8"), library)
+    named = manifest.replace("<manifest ", '<manifest package="mcad.sample" ', 1)
+    link(tmp_path, named, keep_rules=tmp_path / "manifest.pro")
+    whole, framework, out = tmp_path / "whole.jar", tmp_path / "stubs.jar", tmp_path / "dex"
+    for jar, folder in ((whole, classes), (framework, stubs)):
+        with zipfile.ZipFile(jar, "w") as packed:
+            for path in sorted(folder.rglob("*.class")):
+                packed.write(path, path.relative_to(folder).as_posix())
     out.mkdir()
-    options = ["--release", "--min-api", MIN_SDK, "--lib", java_home(), "--classpath", stubs]
-    d8([*options, "--output", out, *sorted(classes.rglob("*.class")), *jars])
-    dex = read_dex((out / "classes.dex").read_bytes())
-    assert {"mcad/sample/SampleActivity", "mcad/platform/IndexService"} <= dex.classes
-    framework = Framework()
-    calls = [r for r in (*dex.methods, *dex.fields) if r.owner.startswith("android/")]
-    assert [str(call) for call in calls if not framework.has(call)] == []
+    Java8().save(tmp_path / "java.jar")
+    r8 = ["-Xmx1g", "-cp", fetch(BUNDLETOOL), "com.android.tools.r8.R8", "--release"]
+    r8 += ["--min-api", MIN_SDK, "--lib", tmp_path / "java.jar", "--lib", framework]
+    r8 += ["--pg-conf", unpacked / "proguard.txt", "--pg-conf", tmp_path / "manifest.pro"]
+    run(JAVA, [*r8, "--output", out, whole, *jars])
+    shrunk = read_dex((out / "classes.dex").read_bytes())
+    check(shrunk)
+    before = read_dex(zipfile.ZipFile(sample).read("classes.dex"))
+    looked_up = {name for name in before.classes if name.startswith("ai/onnxruntime/")}
+    assert looked_up <= shrunk.classes  # by its native half
+    assert "mcad/platform/IndexJob" in shrunk.classes
+    ours = [name for name in shrunk.classes if name.startswith("mcad/")]
+    assert len(ours) < len([name for name in before.classes if name.startswith("mcad/")])
 
 
 def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_path):
@@ -84,5 +193,23 @@ def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_
     assert not [name for name in names if name.startswith("assets/")]
     for name in names:
         assert zipfile.ZipFile(bare).read(name) == zipfile.ZipFile(archive).read(name), name
-    with pytest.raises(BuildError, match=r"does not end in \.aar"):
-        build_library(None, tmp_path / "library.zip")
+    listed = json.loads(Path(f"{bare}.cdx.json").read_text("utf-8"))
+    assert [part["name"] for part in listed["components"]] == ["mcad-engine", "onnxruntime-android"]
+
+
+@pytest.mark.parametrize(
+    ("out", "sample", "complaint"),
+    [
+        ("library.zip", None, r"does not end in \.aar"),
+        ("library.aar", "sample.zip", r"does not end in \.apk"),
+        ("library.aar", "sample.apk", "searches with a bundle"),
+    ],
+)
+def test_what_cannot_be_made_leaves_nothing_behind(tmp_path, out, sample, complaint):
+    with pytest.raises(BuildError, match=complaint):
+        build_library(None, tmp_path / out, sample=None if sample is None else tmp_path / sample)
+    own = tmp_path / "own.aar"
+    own.write_bytes(b"no archive")
+    with pytest.raises(BuildError, match="cannot be read"):
+        build_library(None, tmp_path / "library.aar", parts=Parts(onnxruntime=own))
+    assert [*tmp_path.iterdir()] == [own]

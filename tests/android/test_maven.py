@@ -17,9 +17,10 @@ from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android import app as android_app
 from mcad_mobile.android import downloads, npu
-from mcad_mobile.android.app import Parts, build_app
+from mcad_mobile.android.app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch, fetch_maven
 from mcad_mobile.android.maven import Artifact, fetch_artifact, mirror
+from mcad_mobile.android.parts import Parts
 from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError

@@ -18,9 +18,10 @@ from probe import variant
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.aar import Libraries
-from mcad_mobile.android.app import Built, Parts, build_app
+from mcad_mobile.android.app import Built, build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
-from mcad_mobile.android.sbom import app_component, sbom
+from mcad_mobile.android.parts import Gathered, Parts
+from mcad_mobile.android.sbom import made_component, sbom
 from mcad_mobile.bundle import Bundle
 
 
@@ -120,9 +121,10 @@ def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):
     serial_numbers = set()
     for told, written in (("", None), ("not told", None), ("apple-amlr", {"name": "apple-amlr"})):
         bundle = replace(tiny, student=replace(tiny.student, licence=told))
-        app = app_component(package, "demo.apk", "mcad.demo")
-        listed.write_bytes(sbom(app, bundle, Libraries(), {}, b"dex", []))
-        assert listed.read_bytes() == sbom(app, bundle, Libraries(), {}, b"dex", [])
+        app = made_component(package, "demo.apk", "mcad.demo")
+        parts, classes = Gathered(Libraries(), bundle=bundle), {"classes.dex": b"dex"}
+        listed.write_bytes(sbom(app, parts, classes, []))
+        assert listed.read_bytes() == sbom(app, parts, classes, [])
         document = read(listed)
         serial_numbers.add(document["serialNumber"])
         for model in document["components"]:

@@ -3,6 +3,11 @@ package android;
 import mcad.stubs.Unset;
 
 public final class R {
+    public static final class string {
+        public static final int ok = Unset.number();
+        public static final int cancel = Unset.number();
+    }
+
     public static final class drawable {
         public static final int stat_notify_sync = Unset.number();
     }

@@ -1,6 +1,9 @@
 package android.app;
 
+import mcad.stubs.Unset;
+
 public class Activity extends android.content.ContextWrapper {
+    public static final int RESULT_OK = Unset.number();
     public Activity() {}
     protected native void onCreate(android.os.Bundle saved);
     protected native void onSaveInstanceState(android.os.Bundle saved);
@@ -12,6 +15,8 @@ public class Activity extends android.content.ContextWrapper {
     public native void onRequestPermissionsResult(int request, String[] permissions, int[] answers);
     public final native void requestPermissions(String[] permissions, int request);
     public native boolean shouldShowRequestPermissionRationale(String permission);
+    protected native void onActivityResult(int request, int result, android.content.Intent answer);
+    public native void startActivityForResult(android.content.Intent intent, int request);
     public native void setContentView(int layout);
     public native void setContentView(android.view.View view);
     public native <T extends android.view.View> T findViewById(int id);
@@ -20,4 +25,5 @@ public class Activity extends android.content.ContextWrapper {
     public native void setTitle(CharSequence title);
     public native void setTitle(int title);
     public native void finish();
+    public native boolean isDestroyed();
 }

@@ -16,4 +16,5 @@ public abstract class Service extends android.content.ContextWrapper {
     public final native void startForeground(int id, Notification notification, int type);
     public final native void stopForeground(int how);
     public final native void stopSelf();
+    public final native boolean stopSelfResult(int start);
 }

@@ -1,6 +1,7 @@
 package android.content;
 
 public class ClipData {
+    public static native ClipData newRawUri(CharSequence label, android.net.Uri uri);
     public native int getItemCount();
     public native Item getItemAt(int position);
 

@@ -4,7 +4,9 @@ import mcad.stubs.Unset;
 
 public class Intent {
     public static final String ACTION_SEND = Unset.object();
+    public static final String ACTION_GET_CONTENT = Unset.object();
     public static final String ACTION_VIEW = Unset.object();
+    public static final String CATEGORY_OPENABLE = Unset.object();
     public static final String EXTRA_STREAM = Unset.object();
     public static final int FLAG_GRANT_READ_URI_PERMISSION = Unset.number();
     public static final int FLAG_ACTIVITY_CLEAR_TOP = Unset.number();
@@ -15,6 +17,10 @@ public class Intent {
     public static native Intent createChooser(Intent intent, CharSequence title);
     public native Intent setType(String type);
     public native Intent setDataAndType(android.net.Uri data, String type);
+    public native Intent setAction(String action);
+    public native Intent addCategory(String category);
+    public native void setClipData(ClipData clip);
+    public native android.net.Uri getData();
     public native Intent addFlags(int flags);
     public native Intent putExtra(String name, String value);
     public native Intent putExtra(String name, android.os.Parcelable value);

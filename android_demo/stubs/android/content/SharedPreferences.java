@@ -2,10 +2,12 @@ package android.content;
 
 public interface SharedPreferences {
     boolean getBoolean(String name, boolean otherwise);
+    int getInt(String name, int otherwise);
     Editor edit();
 
     interface Editor {
         Editor putBoolean(String name, boolean value);
+        Editor putInt(String name, int value);
         void apply();
     }
 }

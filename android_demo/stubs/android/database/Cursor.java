@@ -5,5 +5,6 @@ public interface Cursor extends java.io.Closeable {
     boolean moveToNext();
     long getLong(int column);
     String getString(int column);
+    boolean isNull(int column);
     void close();
 }

@@ -3,4 +3,8 @@ package android.os;
 public class BaseBundle {
     public native int getInt(String key, int otherwise);
     public native void putInt(String key, int value);
+    public native long getLong(String key, long otherwise);
+    public native void putLong(String key, long value);
+    public native String[] getStringArray(String key);
+    public native void putStringArray(String key, String[] value);
 }

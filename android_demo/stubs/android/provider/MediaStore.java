@@ -3,6 +3,7 @@ package android.provider;
 import mcad.stubs.Unset;
 
 public class MediaStore {
+    public static final String ACTION_PICK_IMAGES = Unset.object();
     public static native String getVersion(android.content.Context context);
     public static native String getVersion(android.content.Context context, String volume);
     public static native java.util.Set<String> getExternalVolumeNames(android.content.Context context);
@@ -15,6 +16,8 @@ public class MediaStore {
             public static final String SIZE = Unset.object();
             public static final String DISPLAY_NAME = Unset.object();
             public static final String MIME_TYPE = Unset.object();
+            public static final String DATE_TAKEN = Unset.object();
+            public static final String RELATIVE_PATH = Unset.object();
             public static final String DATA = Unset.object();
             public static native android.net.Uri getContentUri(String volume);
         }

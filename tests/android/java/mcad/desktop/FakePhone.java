@@ -49,8 +49,11 @@ final class FakePhone implements PhotoLibrary {
             for (String id : photos.names()) {
                 Path photo = Paths.get(photos.string(id));
                 String kind = "image/" + photos.string(id).replaceAll(".*\\.", "").replace("jpg", "jpeg");
-                items.add(new Item("content://media/" + name + "/images/media/" + id,
-                    Files.getLastModifiedTime(photo).toMillis(), Files.size(photo), kind));
+                long modifiedMs = Files.getLastModifiedTime(photo).toMillis();
+                JsonFields taken = told.object("taken");
+                String folder = photos.string(id).replaceAll(".*/" + name + "/(.*?)/?[^/]*$", "$1");
+                items.add(new Item("content://media/" + name + "/images/media/" + id, modifiedMs, Files.size(photo), kind,
+                    folder, taken.has(photos.string(id)) ? taken.integer(photos.string(id)) : modifiedMs));
             }
         }
         return new Listing(items, versions, told.flag("whole"));

@@ -40,8 +40,8 @@ final class GalleryProbe {
             List<Item> items = new ArrayList<>();
             try (java.util.stream.Stream<Path> files = Files.list(folder)) {
                 for (Path file : (Iterable<Path>) files.sorted()::iterator) {
-                    items.add(new Item(file.toString(), Files.getLastModifiedTime(file).toMillis(), Files.size(file),
-                        ""));
+                    long modifiedMs = Files.getLastModifiedTime(file).toMillis();
+                    items.add(new Item(file.toString(), modifiedMs, Files.size(file), "", "", modifiedMs));
                 }
             }
             return new Listing(items, Collections.singletonMap("", "1"), true);

@@ -9,6 +9,7 @@ import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -20,9 +21,12 @@ import mcad.engine.McadException;
 import mcad.engine.Photo;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
+import mcad.engine.gallery.Filter;
+import mcad.engine.gallery.Folders;
 import mcad.engine.gallery.IndexRun;
 import mcad.engine.gallery.Indexing;
 import mcad.engine.gallery.PhotoSearch;
+import mcad.engine.gallery.Strictness;
 
 /** The life of an app through its one door, {@link PhotoSearch}, on a {@link FakePhone}; asked from Python. */
 final class LifeProbe {
@@ -58,12 +62,16 @@ final class LifeProbe {
         private final PhotoDecoder real = new ImageIoDecoder();
         private final Map<String, Integer> revisions = new HashMap<>();
         private volatile int priority;
+        private volatile boolean broken;
         private CountDownLatch gate;
         private CountDownLatch reached;
 
         @Override
         public Photo decode(Source source, int atLeast) throws IOException {
             priority = Thread.currentThread().getPriority();
+            if (broken) {
+                throw new NoClassDefFoundError("broken");
+            }
             if (reached != null) {
                 reached.countDown();
                 try {
@@ -103,6 +111,7 @@ final class LifeProbe {
                 if (request.has("revision")) {
                     decoder.revisions.put("image/heic", request.integer("revision", 0, 9));
                 }
+                decoder.broken = request.has("broken");
                 phone.opened.set(0);
                 synchronized (heard) {
                     heard.clear();
@@ -114,12 +123,21 @@ final class LifeProbe {
                 return hot(request);
             case "search":
                 search.hideDuplicates(request.has("same") ? (float) request.number("same") : 2);
-                return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20)));
+                search.strictness(
+                    request.has("strictness") ? Strictness.valueOf(request.string("strictness")) : Strictness.USUAL);
+                return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
             case "like":
-                return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20)));
+                return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20), filter(request)));
             case "like_file":
                 Path photo = Paths.get(request.string("photo"));
-                return found(search.moreLike(() -> Files.newInputStream(photo), request.integer("k", 1, 1 << 20)));
+                return found(search.moreLike(
+                    () -> Files.newInputStream(photo), request.integer("k", 1, 1 << 20), filter(request)));
+            case "folders":
+                return search.folders();
+            case "choose_folders":
+                search.chooseFolders(
+                    new Folders(request.flag("only"), new HashSet<>(request.list("names", String.class))));
+                return search.chosenFolders().takes("DCIM/Camera");
             case "count":
                 search.count();
                 return state();
@@ -170,7 +188,7 @@ final class LifeProbe {
         }
     }
 
-    /** A run that is held over its first photo, while something else comes: "index" or "instead". */
+    /** A run that is held over its first photo, while something else comes: "index", "instead", or a "job" that waits. */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
         decoder.reached = new CountDownLatch(1);
@@ -183,7 +201,8 @@ final class LifeProbe {
             if (request.string("by").equals("index")) {
                 outcomes.add(run(false));
             } else {
-                second = new Thread(() -> outcomes.add(run(true)), "second");
+                boolean job = request.string("by").equals("job");
+                second = new Thread(() -> outcomes.add(job ? joined() : run(true)), "second");
                 second.start();
                 while (second.getState() != Thread.State.WAITING) {
                     Thread.onSpinWait();
@@ -205,6 +224,16 @@ final class LifeProbe {
         return outcomes;
     }
 
+    private Object joined() {
+        Object outcome = run(false);
+        try {
+            search.awaitIndexing();
+        } catch (InterruptedException error) {
+            return error.toString();
+        }
+        return outcome + ", then " + (search.isIndexing() ? "running" : "over");
+    }
+
     private Object run(boolean instead) {
         try {
             return instead ? outcome(Optional.of(search.indexInstead())) : outcome(search.index());
@@ -222,6 +251,13 @@ final class LifeProbe {
             outcome.skipped(), "left", outcome.left(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
             "opened", phone.opened.get(), "searchable", search.photos(), "priority", decoder.priority, "priority_after",
             Thread.currentThread().getPriority());
+    }
+
+    private static Filter filter(JsonFields request) throws IOException {
+        return new Filter(
+            request.has("folders") ? new HashSet<>(request.list("folders", String.class)) : Collections.emptySet(),
+            request.has("from_ms") ? request.integer("from_ms") : Long.MIN_VALUE,
+            request.has("until_ms") ? request.integer("until_ms") : Long.MAX_VALUE);
     }
 
     private Object state() {

@@ -14,9 +14,11 @@ import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.Exif;
@@ -33,6 +35,8 @@ import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.index.RowNumbers;
+import mcad.engine.index.Rows;
 
 /**
  * The Java engine, asked from Python: one JSON request a line on standard input, one JSON answer a line on standard
@@ -100,6 +104,8 @@ final class Probe {
                 return indexSearch(request);
             case "index_change":
                 return indexChange(request);
+            case "index_old_rows":
+                return oldRows(request);
             case "index_second_writer":
                 return secondWriter(request);
             case "index_run":
@@ -112,6 +118,12 @@ final class Probe {
                 return ScreenProbe.tiles(request);
             case "media_path":
                 return ScreenProbe.mediaPath(request);
+            case "period":
+                return ScreenProbe.period(request);
+            case "albums":
+                return ScreenProbe.albums(request);
+            case "folder":
+                return ScreenProbe.folder(request);
             case "pace":
                 return ScreenProbe.pace(request);
             case "search_box":
@@ -127,7 +139,7 @@ final class Probe {
             case "more_like":
                 try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
                     int k = request.integer("k", 1, 1 << 20);
-                    return found(SearchEngine.moreLike(index, request.string("path"), k));
+                    return found(SearchEngine.moreLike(index, request.string("path"), k, null));
                 }
             case "memory":
                 return InsideProbe.memory(request);
@@ -287,8 +299,9 @@ final class Probe {
         try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
             List<Object> all = new ArrayList<>();
             int k = request.integer("k", 0, Integer.MAX_VALUE);
+            Rows rows = request.has("among") ? rows(index, request.list("among", String.class)) : null;
             for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
-                Hits hits = index.search(query, k, request.flag("exact"));
+                Hits hits = rows == null ? index.search(query, k, request.flag("exact")) : index.search(query, k, rows);
                 List<Float> scores = new ArrayList<>();
                 for (float score : hits.scores()) {
                     scores.add(score);
@@ -297,6 +310,15 @@ final class Probe {
             }
             return all;
         }
+    }
+
+    /** Those of some paths; every other photo has a number, too, that does not pass. */
+    private static Rows rows(PhotoIndex index, List<String> paths) throws IOException {
+        Set<Long> keys = new HashSet<>();
+        for (String path : paths) {
+            keys.add(RowNumbers.key(path));
+        }
+        return index.rows(new RowNumbers(key -> keys.contains(key) ? 1 : (int) (key & 1) - 1), number -> number == 1);
     }
 
     /** One commit: photos to add with their embeddings, and to delete; "hold" leaves it uncommitted. */
@@ -323,6 +345,16 @@ final class Probe {
                 writer.commit();
             }
             return Json.object("photos", index.photos(), "deleted", deleted);
+        }
+    }
+
+    /** Rows of one opened index, searched for in another. */
+    private static Object oldRows(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        try (PhotoIndex before = PhotoIndex.open(directory); PhotoIndex now = PhotoIndex.open(directory)) {
+            float[] query = new float[now.dim()];
+            query[0] = 1;
+            return now.search(query, 1, before.rows(new RowNumbers(key -> 1), number -> true)).paths().length;
         }
     }
 

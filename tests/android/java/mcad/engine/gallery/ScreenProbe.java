@@ -1,6 +1,13 @@
 package mcad.engine.gallery;
 
 import java.io.IOException;
+import java.time.LocalDate;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
 import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.McadException;
@@ -34,6 +41,34 @@ public final class ScreenProbe {
         String path = request.has("data") ? MediaPath.of(request.string("uri"), request.string("data"))
             : request.string("uri");
         return Json.object("path", path, "volume", MediaPath.volume(path), "uri", MediaPath.uri(path));
+    }
+
+    /** From and until of a period, as seen from a day in a time zone; null for no end. */
+    public static Object period(JsonFields request) throws IOException {
+        ZoneId zone = ZoneId.of(request.string("zone"));
+        Filter filter = request.has("first")
+            ? Filter.ALL.taken(LocalDate.parse(request.string("first")), LocalDate.parse(request.string("last")), zone)
+            : Period.valueOf(request.string("period")).of(Filter.ALL, LocalDate.parse(request.string("today")), zone);
+        return Arrays.asList(filter.fromMs() == Long.MIN_VALUE ? null : filter.fromMs(),
+            filter.untilMs() == Long.MAX_VALUE ? null : filter.untilMs(), filter.isTimed());
+    }
+
+    public static Object albums(JsonFields request) throws IOException {
+        JsonFields told = request.object("folders");
+        Map<String, Integer> folders = new HashMap<>();
+        for (String name : told.names()) {
+            folders.put(name, told.integer(name, 0, 1 << 30));
+        }
+        List<Object> albums = new ArrayList<>();
+        for (Album album : Album.of(folders)) {
+            albums.add(Arrays.asList(album.folder(), album.name(), album.photos()));
+        }
+        return albums;
+    }
+
+    public static Object folder(JsonFields request) throws IOException {
+        return MediaPath.folder(request.has("told") ? request.string("told") : null,
+            request.has("data") ? request.string("data") : null);
     }
 
     /** Photos a minute after photos that were done at these seconds. */

@@ -1,58 +1,138 @@
 package mcad.demo;
 
-import android.content.Context;
+import android.app.Activity;
+import android.app.AlertDialog;
 import android.content.SharedPreferences;
 import android.view.Menu;
 import android.view.MenuItem;
+import java.io.IOException;
+import java.util.List;
+import mcad.engine.gallery.Album;
+import mcad.engine.gallery.Folders;
 import mcad.engine.gallery.PhotoSearch;
+import mcad.engine.gallery.Strictness;
 import mcad.platform.MediaSearch;
 
-/** What the user may choose in the menu; it is kept. */
+/** What the user may choose in the menu for good. */
 final class Choices {
     private static final String DUPLICATES = "hide-duplicates";
+    private static final String STRICTNESS = "strictness";
     /** As `mcad-mobile search --duplicates 0.97` counts them. */
     private static final float SAME = 0.97f;
     private static final float NEVER = 2;
+    private static final int[] STRICTNESSES = {R.string.loose, R.string.usual, R.string.strict};
 
-    private final Context context;
+    /** Is told on the screen's thread what became of it. */
+    interface Listener {
+        /** Searches find something else. */
+        void changed();
+
+        /** Other photos are to be indexed. */
+        void foldersChanged();
+    }
+
+    private final Activity screen;
     private final PhotoSearch search;
+    private final Listener listener;
 
-    Choices(Context context, PhotoSearch search) {
-        this.context = context;
+    Choices(Activity screen, PhotoSearch search, Listener listener) {
+        this.screen = screen;
         this.search = search;
+        this.listener = listener;
         apply();
     }
 
     /** Tick what is chosen. */
     void show(Menu menu) {
         menu.findItem(R.id.hide_duplicates).setChecked(hidesDuplicates());
-        menu.findItem(R.id.only_charging).setChecked(MediaSearch.isOnlyWhileCharging(context));
+        menu.findItem(R.id.only_charging).setChecked(MediaSearch.isOnlyWhileCharging(screen));
     }
 
     /** The user has chosen; false for another item. */
     boolean choose(MenuItem item) {
-        boolean chosen = !item.isChecked();
-        if (item.getItemId() == R.id.hide_duplicates) {
-            kept().edit().putBoolean(DUPLICATES, chosen).apply();
-            apply();
-        } else if (item.getItemId() == R.id.only_charging) {
-            DemoApp.WORKER.execute(() -> MediaSearch.onlyWhileCharging(context, chosen));
+        int id = item.getItemId();
+        if (id == R.id.strictness) {
+            chooseStrictness();
+        } else if (id == R.id.folders) {
+            DemoApp.WORKER.execute(this::loadFolders);
+        } else if (id == R.id.hide_duplicates) {
+            item.setChecked(!item.isChecked());
+            kept().edit().putBoolean(DUPLICATES, item.isChecked()).apply();
+            applyAndTell();
+        } else if (id == R.id.only_charging) {
+            boolean only = !item.isChecked();
+            item.setChecked(only);
+            DemoApp.WORKER.execute(() -> MediaSearch.onlyWhileCharging(screen, only));
         } else {
             return false;
         }
-        item.setChecked(chosen);
         return true;
+    }
+
+    private void chooseStrictness() {
+        String[] names = new String[STRICTNESSES.length];
+        for (int i = 0; i < names.length; i++) {
+            names[i] = screen.getString(STRICTNESSES[i]);
+        }
+        new AlertDialog.Builder(screen).setTitle(R.string.strictness)
+            .setSingleChoiceItems(names, strictness().ordinal(), (dialog, which) -> {
+                kept().edit().putInt(STRICTNESS, which).apply();
+                applyAndTell();
+                dialog.dismiss();
+            }).show();
+    }
+
+    private void loadFolders() {
+        try {
+            List<Album> albums = Album.of(search.folders());
+            DemoApp.SCREEN.post(() -> {
+                if (!screen.isDestroyed()) {
+                    chooseFolders(albums);
+                }
+            });
+        } catch (IOException | RuntimeException error) {
+            Words.tell(screen, error);
+        }
+    }
+
+    private void chooseFolders(List<Album> albums) {
+        FolderList list = new FolderList(screen, albums, search.chosenFolders()::takes);
+        list.ask(R.string.folders)
+            .setPositiveButton(R.string.and_new_folders, (dialog, which) -> choose(new Folders(false, list.unticked())))
+            .setNeutralButton(R.string.only_these, (dialog, which) -> choose(new Folders(true, list.ticked())))
+            .setNegativeButton(android.R.string.cancel, null).show();
+    }
+
+    private void choose(Folders folders) {
+        DemoApp.WORKER.execute(() -> {
+            try {
+                search.chooseFolders(folders);
+                DemoApp.SCREEN.post(listener::foldersChanged);
+            } catch (IOException | RuntimeException error) {
+                Words.tell(screen, error);
+            }
+        });
+    }
+
+    private void applyAndTell() {
+        apply();
+        listener.changed();
     }
 
     private void apply() {
         search.hideDuplicates(hidesDuplicates() ? SAME : NEVER);
+        search.strictness(strictness());
     }
 
     private boolean hidesDuplicates() {
         return kept().getBoolean(DUPLICATES, false);
     }
 
+    private Strictness strictness() {
+        return Strictness.values()[kept().getInt(STRICTNESS, Strictness.USUAL.ordinal())];
+    }
+
     private SharedPreferences kept() {
-        return context.getSharedPreferences("choices", Context.MODE_PRIVATE);
+        return screen.getSharedPreferences("choices", Activity.MODE_PRIVATE);
     }
 }

@@ -1,15 +1,10 @@
 package mcad.demo;
 
 import android.app.Activity;
-import android.content.ClipData;
+import android.content.ActivityNotFoundException;
 import android.content.Intent;
-import android.content.pm.PackageManager;
 import android.net.Uri;
-import android.os.Build;
 import android.os.Bundle;
-import android.provider.Settings;
-import android.text.Editable;
-import android.text.TextWatcher;
 import android.view.Menu;
 import android.view.MenuItem;
 import android.view.View;
@@ -18,6 +13,7 @@ import android.view.inputmethod.InputMethodManager;
 import android.widget.EditText;
 import android.widget.GridView;
 import android.widget.TextView;
+import android.widget.Toast;
 import java.io.IOException;
 import java.util.Collections;
 import mcad.engine.McadException;
@@ -35,16 +31,17 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     static final String LIKE = "mcad.demo.LIKE";
 
     private static final String ROW = "mcad.demo.ROW";
-    private static final int ACCESS = 1;
-    private static final String NOTIFICATIONS = "android.permission.POST_NOTIFICATIONS";
+    private static final int PICKED = 1;
 
     private PhotoSearch search;
     private MediaPhotos photos;
+    private Access access;
     private Thumbnails thumbnails;
     private ResultGrid results;
     private SearchBox box;
     private Watcher watcher;
     private Choices choices;
+    private Filters filters;
     private TextView status;
     private TextView progress;
     private EditText query;
@@ -56,9 +53,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private boolean answered;
     /** Where the grid stood before the screen was turned; -1 once it stands there again. */
     private int row;
-    private final PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
-    private boolean explained;
-    private boolean refused;
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -66,46 +60,45 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         setContentView(R.layout.search);
         search = MediaSearch.of(this);
         photos = new MediaPhotos(this);
+        access = new Access(this, photos);
         thumbnails = new Thumbnails(this);
         results = new ResultGrid(this, thumbnails);
-        choices = new Choices(this, search);
+        choices = new Choices(this, search, new Chosen());
+        filters = new Filters(this, search, saved, this::filterChanged);
         watcher = new Watcher(this, search, this::showState);
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
         grid = findViewById(R.id.grid);
         grid.setAdapter(results);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
-        findViewById(R.id.choose_more).setOnClickListener(view -> askForAccess());
+        findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
         findViewById(R.id.more).setOnClickListener(view -> showMore());
+        findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
+        showFilter();
         box = new SearchBox(new ScreenScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
-            words -> search.search(words, DemoApp.RESULTS), this);
+            words -> search.search(words, DemoApp.RESULTS, filters.filter()), this);
         query = findViewById(R.id.query);
-        query.addTextChangedListener(new Typed());
+        query.addTextChangedListener(new AfterTyping(this::typed));
         query.setOnEditorActionListener((view, action, event) -> {
             box.submit();
             getSystemService(InputMethodManager.class).hideSoftInputFromWindow(view.getWindowToken(), 0);
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
         row = saved == null ? -1 : saved.getInt(ROW, -1);
-        Uri shared = shared(getIntent());
+        Uri shared = OtherPhoto.shared(getIntent());
         String path = getIntent().getStringExtra(LIKE);
         if (shared != null) {
-            showLike(shared.toString(), any -> search.moreLike(photos.source(shared), DemoApp.RESULTS));
+            showLike(shared.toString(), any -> search.moreLike(photos.source(shared), DemoApp.RESULTS, filters.filter()));
         } else if (path != null) {
-            showLike(path, of -> search.moreLike(of, DemoApp.RESULTS));
+            showLike(path, of -> search.moreLike(of, DemoApp.RESULTS, filters.filter()));
         }
-    }
-
-    /** The photo that another app shared, which Android puts here, too; else null. */
-    private static Uri shared(Intent intent) {
-        ClipData clip = Intent.ACTION_SEND.equals(intent.getAction()) ? intent.getClipData() : null;
-        return clip != null && clip.getItemCount() > 0 ? clip.getItemAt(0).getUri() : null;
     }
 
     @Override
     protected void onSaveInstanceState(Bundle saved) {
         super.onSaveInstanceState(saved);
         saved.putInt(ROW, grid.getFirstVisiblePosition());
+        filters.save(saved);
     }
 
     private void showLike(String photo, SearchBox.Searcher by) {
@@ -144,28 +137,53 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public boolean onOptionsItemSelected(MenuItem item) {
         if (item.getItemId() == R.id.index_now) {
-            act(Home.indexNow(photos.access(), refused));
+            act(Home.indexNow(access.state(), access.isRefused()));
             return true;
         }
         if (item.getItemId() == R.id.show_numbers) {
             startActivity(new Intent(this, NumbersActivity.class));
             return true;
         }
-        if (choices.choose(item)) {
-            ask();
+        if (item.getItemId() == R.id.pick) {
+            pick();
             return true;
         }
-        return super.onOptionsItemSelected(item);
+        return choices.choose(item) || filters.choose(item) || super.onOptionsItemSelected(item);
+    }
+
+    private void pick() {
+        try {
+            startActivityForResult(OtherPhoto.pick(), PICKED);
+        } catch (ActivityNotFoundException error) {
+            Toast.makeText(this, R.string.no_app, Toast.LENGTH_LONG).show();
+        }
+    }
+
+    @Override
+    protected void onActivityResult(int request, int result, Intent answer) {
+        Uri photo = OtherPhoto.picked(result, answer);
+        if (request == PICKED && photo != null) {
+            startActivity(OtherPhoto.search(this, photo));
+        }
+    }
+
+    private void filterChanged() {
+        showFilter();
+        ask();
+    }
+
+    /** What is searched, if it is not all; a touch ends that. */
+    private void showFilter() {
+        String said = filters.said();
+        TextView filtered = findViewById(R.id.filtered);
+        filtered.setText(said);
+        filtered.setVisibility(said.isEmpty() ? View.GONE : View.VISIBLE);
     }
 
     @Override
     public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
-        if (request == ACCESS) {
-            boolean none = photos.access() == PhotoAccess.State.NONE;
-            // Where Android would not ask again, only the settings are left.
-            refused = none && permissions.length > 0
-                && refusals.isLast(explained, shouldShowRequestPermissionRationale(permissions[0]));
-            if (!none) {
+        if (access.isAnswered(request, permissions)) {
+            if (access.state() != PhotoAccess.State.NONE) {
                 indexNow();
             }
             showState();
@@ -176,11 +194,11 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private void showState() {
         DemoApp.WORKER.execute(() -> {
             try {
-                PhotoAccess.State access = photos.access();
-                int indexed = access == PhotoAccess.State.NONE ? 0 : search.photos();
+                PhotoAccess.State seen = access.state();
+                int indexed = seen == PhotoAccess.State.NONE ? 0 : search.photos();
                 boolean english = search.bundle().isEnglish();
-                Home home = Home.of(access, refused, search.indexing(), indexed);
-                DemoApp.SCREEN.post(() -> show(home, access, indexed, english));
+                Home home = Home.of(seen, access.isRefused(), search.indexing(), indexed);
+                DemoApp.SCREEN.post(() -> show(home, seen, indexed, english));
                 search.warmUp();
             } catch (IOException | RuntimeException error) {
                 McadException.Kind kind = Words.log(error);
@@ -189,8 +207,8 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         });
     }
 
-    private void show(Home home, PhotoAccess.State access, int indexed, boolean english) {
-        findViewById(R.id.partial).setVisibility(access == PhotoAccess.State.SOME ? View.VISIBLE : View.GONE);
+    private void show(Home home, PhotoAccess.State seen, int indexed, boolean english) {
+        findViewById(R.id.partial).setVisibility(seen == PhotoAccess.State.SOME ? View.VISIBLE : View.GONE);
         query.setHint(english ? R.string.search_hint_english : R.string.search_hint);
         if (home.panel() != Home.Panel.NONE) {
             int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
@@ -208,8 +226,8 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     private void act(Home.Action action) {
         switch (action) {
-            case ASK_FOR_ACCESS -> askForAccess();
-            case SETTINGS -> openSettings();
+            case ASK_FOR_ACCESS -> access.ask();
+            case SETTINGS -> access.openSettings();
             case INDEX, TRY_AGAIN -> indexNow();
             case NONE -> { }
         }
@@ -256,25 +274,11 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         progress.setText("");
     }
 
-    private void askForAccess() {
-        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT);
-        explained = shouldShowRequestPermissionRationale(permissions[0]);
-        requestPermissions(permissions, ACCESS);
-    }
-
     private void indexNow() {
-        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU
-                && checkSelfPermission(NOTIFICATIONS) != PackageManager.PERMISSION_GRANTED) {
-            requestPermissions(new String[] {NOTIFICATIONS}, ACCESS + 1);
-        }
+        access.askForNotifications();
         findViewById(R.id.message).setVisibility(View.GONE);
         progress.setText(R.string.looking);
         MediaSearch.indexNow(this);
-    }
-
-    private void openSettings() {
-        Uri app = Uri.fromParts("package", getPackageName(), null);
-        startActivity(new Intent(Settings.ACTION_APPLICATION_DETAILS_SETTINGS, app));
     }
 
     private void open(String path) {
@@ -325,19 +329,23 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         showFailure(Words.log(error));
     }
 
-    private final class Typed implements TextWatcher {
+    private final class Chosen implements Choices.Listener {
         @Override
-        public void beforeTextChanged(CharSequence text, int start, int count, int after) {}
-
-        @Override
-        public void onTextChanged(CharSequence text, int start, int before, int count) {}
-
-        @Override
-        public void afterTextChanged(Editable text) {
-            if (!text.toString().trim().isEmpty()) {
-                like = null;
-            }
-            box.type(text.toString());
+        public void changed() {
+            ask();
         }
+
+        @Override
+        public void foldersChanged() {
+            ask();
+            act(Home.indexNow(access.state(), access.isRefused()));
+        }
+    }
+
+    private void typed(String text) {
+        if (!text.trim().isEmpty()) {
+            like = null;
+        }
+        box.type(text);
     }
 }

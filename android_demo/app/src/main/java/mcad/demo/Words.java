@@ -2,6 +2,7 @@ package mcad.demo;
 
 import android.content.Context;
 import android.util.Log;
+import android.widget.Toast;
 import mcad.engine.Ladder;
 import mcad.engine.McadException;
 import mcad.engine.gallery.Home;
@@ -17,6 +18,12 @@ final class Words {
     static McadException.Kind log(Throwable error) {
         Log.w(TAG, error);
         return McadException.kind(error);
+    }
+
+    /** The same, and shown for a while; from any thread. */
+    static void tell(Context context, Throwable error) {
+        String said = failure(context, log(error));
+        DemoApp.SCREEN.post(() -> Toast.makeText(context, said, Toast.LENGTH_LONG).show());
     }
 
     static String failure(Context context, McadException.Kind kind) {

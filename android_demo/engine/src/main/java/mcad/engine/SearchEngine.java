@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.Set;
 import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.index.Rows;
 
 /** From words to photos: a bundle's towers, each loaded when it is first needed. Not for two threads at once. */
 public final class SearchEngine implements AutoCloseable {
@@ -24,6 +25,11 @@ public final class SearchEngine implements AutoCloseable {
      * and not just the nearest there is; null for other queries than words, and for students of which it was not measured.
      */
     public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, Float threshold) {
+        /** The same with these of the results, and a threshold that is so much higher. */
+        public Found with(List<Result> some, float stricter) {
+            return new Found(some, ms, truncated, threshold == null ? null : threshold + stricter);
+        }
+
         /** How many of the results, the first, are matches. */
         public int matches() {
             int count = results.size();
@@ -111,24 +117,29 @@ public final class SearchEngine implements AutoCloseable {
 
     /** The {@code k} photos nearest to {@code query}. McadException if it is empty. */
     public Found search(PhotoIndex index, String query, int k) throws IOException {
+        return search(index, query, k, null);
+    }
+
+    /** The same among {@code rows} alone; among all where it is null. */
+    public Found search(PhotoIndex index, String query, int k, Rows rows) throws IOException {
         warmUp();
-        return watched("text", text, () -> search(tokenizer, text.tower(), background, index, query, k));
+        return watched("text", text, () -> search(tokenizer, text.tower(), background, index, query, k, rows));
     }
 
     /** The same by a tokenizer and a text tower that were loaded before. */
     public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
             throws IOException {
-        return search(tokenizer, tower, null, index, query, k);
+        return search(tokenizer, tower, null, index, query, k, null);
     }
 
     private static Found search(Tokenizer tokenizer, Tower tower, Background background, PhotoIndex index, String query,
-            int k) throws IOException {
+            int k, Rows rows) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
         float[] embedding = embed(tower, tokenizer, tokens);
         long embedded = System.nanoTime();
-        Hits hits = index.search(embedding, k);
+        Hits hits = nearest(index, embedding, k, rows);
         List<Result> results = results(hits);
         long done = System.nanoTime();
         Map<String, Double> ms = new LinkedHashMap<>();
@@ -137,26 +148,31 @@ public final class SearchEngine implements AutoCloseable {
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
         ms.put("total", (done - started) / MS);
-        Float threshold = background == null ? null : background.threshold(embedding, index.photos());
+        int photos = rows == null ? index.photos() : rows.count();
+        Float threshold = background == null ? null : background.threshold(embedding, photos);
         return new Found(results, ms, tokens.truncated(), threshold);
     }
 
+    private static Hits nearest(PhotoIndex index, float[] embedding, int k, Rows rows) throws IOException {
+        return rows == null ? index.search(embedding, k) : index.search(embedding, k, rows);
+    }
+
     /** The {@code k} photos nearest to an embedding [dim] of unit length, of a photo that is not in the index, say. */
-    public static Found moreLike(PhotoIndex index, float[] embedding, int k) throws IOException {
+    public static Found moreLike(PhotoIndex index, float[] embedding, int k, Rows rows) throws IOException {
         long started = System.nanoTime();
-        Hits hits = index.search(embedding, k);
+        Hits hits = nearest(index, embedding, k, rows);
         return new Found(results(hits), times(hits, started), false, null);
     }
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
-    public static Found moreLike(PhotoIndex index, String path, int k) throws IOException {
+    public static Found moreLike(PhotoIndex index, String path, int k, Rows rows) throws IOException {
         long started = System.nanoTime();
         float[] embedding = index.embedding(path);
         if (embedding == null) {
             throw new McadException(McadException.Kind.NOT_INDEXED, "The index does not hold " + path + ".",
                 "Wait until it is indexed.", null);
         }
-        Hits hits = index.search(Vectors.normalized(embedding), k + 1);
+        Hits hits = nearest(index, Vectors.normalized(embedding), k + 1, rows);
         List<Result> results = new ArrayList<>();
         for (Result result : results(hits)) {
             if (!result.path().equals(path) && results.size() < k) {

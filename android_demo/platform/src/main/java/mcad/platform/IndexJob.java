@@ -26,10 +26,15 @@ public final class IndexJob extends JobService {
     /** Two: to schedule a job anew while it runs ends it, and a trigger serves once. */
     private static final int[] CHANGES = {0x6d636103, 0x6d636104};
 
+    private static final int NONE = 0;
+
     private static final long NIGHT_MS = TimeUnit.HOURS.toMillis(12);
     /** Photos come in bursts. */
     private static final long REST_MS = TimeUnit.SECONDS.toMillis(10);
     private static final long MOST_MS = TimeUnit.MINUTES.toMillis(5);
+
+    /** The job whose run is on: no other ends it. */
+    private int runs = NONE;
 
     /** Charging and idle: indexing a gallery takes minutes of a warm phone. */
     static void scheduleNightly(Context context) {
@@ -59,11 +64,14 @@ public final class IndexJob extends JobService {
         }
     }
 
-    /** The user has chosen when. */
-    static void rescheduleChanges(Context context) {
+    /** The user has chosen when: what waits, waits for that. */
+    static void reschedule(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
         scheduler.cancel(CHANGES[1]);
         scheduler.schedule(changes(context, CHANGES[0]));
+        if (scheduler.getPendingJob(SOON) != null) {
+            scheduleSoon(context, 0);
+        }
     }
 
     private static JobInfo changes(Context context, int id) {
@@ -91,25 +99,42 @@ public final class IndexJob extends JobService {
             return false;
         }
         PhotoSearch search = MediaSearch.of(this);
-        new Thread(() -> jobFinished(parameters, run(search)), "index-job").start();
+        new Thread(() -> jobFinished(parameters, run(search, id)), "index-job").start();
         return true;
     }
 
     /** Whether it has to run again. */
-    private static boolean run(PhotoSearch search) {
+    private boolean run(PhotoSearch search, int id) {
         try {
+            begin(id);
             Optional<IndexRun.Outcome> outcome = search.index();
-            return outcome.isPresent() && !outcome.get().finished();
-        } catch (IOException | RuntimeException | OutOfMemoryError error) {
+            end(id);
+            if (outcome.isPresent()) {
+                return !outcome.get().finished();
+            }
+            // Another's is on, a screen's maybe, that may be left: without a job Android would freeze the process over it.
+            search.awaitIndexing();
+        } catch (IOException | RuntimeException | OutOfMemoryError | InterruptedException error) {
+            end(id);
             Log.w(MediaSearch.TAG, error);
-            return false;
         }
+        return false;
+    }
+
+    private synchronized void begin(int id) {
+        runs = runs == NONE ? id : runs;
+    }
+
+    private synchronized void end(int id) {
+        runs = runs == id ? NONE : runs;
     }
 
     /** Android takes the resources back: what is in the batch at hand is committed, the rest comes next time. */
     @Override
-    public boolean onStopJob(JobParameters parameters) {
-        MediaSearch.of(this).stopIndexing();
+    public synchronized boolean onStopJob(JobParameters parameters) {
+        if (runs == parameters.getJobId()) {
+            MediaSearch.of(this).stopIndexing();
+        }
         return true;
     }
 }

@@ -32,6 +32,9 @@ public final class IndexService extends Service {
     private PhotoSearch search;
     private long shownMs;
     private int runs;
+    /** The number of the last start: it is for Android to say whether none has come since. */
+    private int last;
+    private boolean over;
 
     @Override
     public void onCreate() {
@@ -60,6 +63,8 @@ public final class IndexService extends Service {
         boolean first;
         synchronized (this) {
             first = runs++ == 0;
+            last = start;
+            over = false;
         }
         new Thread(() -> run(first), "index-service").start();
         return START_NOT_STICKY;
@@ -77,32 +82,46 @@ public final class IndexService extends Service {
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Log.w(MediaSearch.TAG, error);
         }
+        int lastOfAll;
         synchronized (this) {
             if (--runs > 0) {
                 return;
             }
+            lastOfAll = last;
         }
         if (finished) {
             IndexJob.cancelSoon(this);
         } else {
             IndexJob.scheduleSoon(this, 0);
         }
+        if (stopSelfResult(lastOfAll)) {
+            leave();
+        }
+    }
+
+    /** No notification from here on: one that comes late would stay, with no service to take it away. */
+    private synchronized void leave() {
+        over = true;
         stopForeground(STOP_FOREGROUND_REMOVE);
-        stopSelf();
     }
 
     /** From Android 15 on: the day's hours are used up, and the service has seconds to go. */
     @Override
     public void onTimeout(int start, int type) {
         search.stopIndexing();
-        stopForeground(STOP_FOREGROUND_REMOVE);
+        leave();
         stopSelf();
     }
 
     @Override
     public void onDestroy() {
         search.removeListener(listener);
-        search.stopIndexing();
+        leave();
+        synchronized (this) {
+            if (runs > 0) {
+                search.stopIndexing();
+            }
+        }
         super.onDestroy();
     }
 
@@ -111,9 +130,9 @@ public final class IndexService extends Service {
         return null;
     }
 
-    private void showProgress() {
+    private synchronized void showProgress() {
         long now = SystemClock.elapsedRealtime();
-        if (search.isIndexing() && now - shownMs >= EVERY_MS) {
+        if (!over && search.isIndexing() && now - shownMs >= EVERY_MS) {
             shownMs = now;
             getSystemService(NotificationManager.class).notify(NOTIFICATION, notification());
         }

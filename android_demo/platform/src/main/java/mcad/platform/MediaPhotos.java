@@ -31,8 +31,10 @@ public final class MediaPhotos implements PhotoLibrary {
     private static final boolean HAS_VOLUMES = Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q;
     private static final Uri IMAGES = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
     private static final String ID = MediaStore.Images.Media._ID;
+    /** The last is the folder, or the file where Android does not know folders. */
     private static final String[] COLUMNS = {ID, MediaStore.Images.Media.DATE_MODIFIED, MediaStore.Images.Media.SIZE,
-        MediaStore.Images.Media.MIME_TYPE, MediaStore.Images.Media.DATA};
+        MediaStore.Images.Media.MIME_TYPE, MediaStore.Images.Media.DATE_TAKEN,
+        HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
     /** SQLite takes a thousand values in a question, and the provider has some of its own. */
     private static final int AT_ONCE = 500;
 
@@ -80,13 +82,17 @@ public final class MediaPhotos implements PhotoLibrary {
             if (cursor == null) {
                 throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
             }
-            Map<String, String> kinds = new HashMap<>(); // one text for each, not for each photo
+            Map<String, String> once = new HashMap<>(); // one text for each kind and folder, not for each photo
             while (cursor.moveToNext()) {
                 String uri = ContentUris.withAppendedId(images, cursor.getLong(0)).toString();
+                String place = cursor.getString(5);
                 String kind = String.valueOf(cursor.getString(3));
-                kinds.putIfAbsent(kind, kind);
-                items.add(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, cursor.getString(4)),
-                    1000 * cursor.getLong(1), cursor.getLong(2), kinds.get(kind))); // it tells seconds
+                String folder = HAS_VOLUMES ? MediaPath.folder(String.valueOf(place), null)
+                    : MediaPath.folder(null, place);
+                long modifiedMs = 1000 * cursor.getLong(1); // it tells seconds
+                long takenMs = cursor.isNull(4) ? modifiedMs : cursor.getLong(4);
+                items.add(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, place), modifiedMs, cursor.getLong(2),
+                    once.computeIfAbsent(kind, same -> same), once.computeIfAbsent(folder, same -> same), takenMs));
             }
         }
     }

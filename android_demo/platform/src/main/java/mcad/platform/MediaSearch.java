@@ -69,10 +69,13 @@ public final class MediaSearch {
         IndexJob.scheduleChanges(context);
     }
 
-    /** Have jobs index only while the phone charges, from now on; {@link #indexNow} still does at once. */
+    /**
+     * Have jobs index only while the phone charges, from now on; {@link #indexNow} still does at once. Not for the
+     * screen's thread.
+     */
     public static void onlyWhileCharging(Context context, boolean only) {
         choices(context).edit().putBoolean(CHARGING, only).apply();
-        IndexJob.rescheduleChanges(context);
+        IndexJob.reschedule(context);
     }
 
     public static boolean isOnlyWhileCharging(Context context) {

@@ -19,7 +19,7 @@ final class Difference {
     final List<PhotoLibrary.Item> work = new ArrayList<>();
     /** Of the changed ones, by path: what the index knows. */
     final Map<String, Known> changed = new HashMap<>();
-    /** Photos of the index that are not in the list. */
+    /** Photos of the index that are not in the list, and those that another photo's path has. */
     final List<Known> unlisted = new ArrayList<>();
     /** What the index knows of photos that it is no longer to hold, and that may not take another's place. */
     final List<Known> replaced = new ArrayList<>();
@@ -28,17 +28,18 @@ final class Difference {
 
     private Difference() {}
 
-    static Difference of(PhotoLibrary library, List<PhotoLibrary.Item> items, Census census,
+    static Difference of(PhotoLibrary library, PhotoLibrary.Listing listing, Census census,
             ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
         Difference found = new Difference();
         BitSet work = new BitSet();
-        Integer[] byPath = new Integer[items.size()];
+        List<PhotoLibrary.Item> items = listing.items();
+        Integer[] byPath = new Integer[items.size() + listing.leftOut().size()];
         Arrays.setAll(byPath, i -> i);
-        Arrays.sort(byPath, (a, b) -> Census.order(items.get(a).path(), items.get(b).path()));
+        Arrays.sort(byPath, (a, b) -> Census.order(item(listing, a).path(), item(listing, b).path()));
         boolean more = found.advance(library, census);
         String before = "";
         for (int number : byPath) {
-            PhotoLibrary.Item item = items.get(number);
+            PhotoLibrary.Item item = item(listing, number);
             if (item.path().equals(before)) {
                 continue; // listed twice
             }
@@ -48,11 +49,15 @@ final class Difference {
                 found.unlisted.add(known(census));
                 more = found.advance(library, census);
             }
+            boolean leftOut = number >= items.size();
             if (!more || order != 0) {
-                work.set(number);
+                work.set(number, !leftOut);
                 continue;
             }
-            if (census.stamp() != stamp.applyAsInt(item)) {
+            if (leftOut) {
+                // With another stamp it may be what the index knows of another photo, which has another path by now.
+                (census.stamp() == stamp.applyAsInt(item) ? found.replaced : found.unlisted).add(known(census));
+            } else if (census.stamp() != stamp.applyAsInt(item)) {
                 found.changed.put(item.path(), known(census));
                 work.set(number);
             }
@@ -65,6 +70,12 @@ final class Difference {
             found.work.add(items.get(i));
         }
         return found;
+    }
+
+    /** Those that are left out come behind the others. */
+    private static PhotoLibrary.Item item(PhotoLibrary.Listing listing, int number) {
+        int listed = listing.items().size();
+        return number < listed ? listing.items().get(number) : listing.leftOut().get(number - listed);
     }
 
     private boolean advance(PhotoLibrary library, Census census) throws IOException {

@@ -121,7 +121,7 @@ public final class IndexRun {
         PhotoLibrary.Listing listing = library.list();
         suspects = Suspects.open(directory, listing.items());
         LibraryNotes notes = LibraryNotes.open(directory);
-        Difference difference = Difference.of(library, listing.items(), index.census(), this::stamp);
+        Difference difference = Difference.of(library, listing, index.census(), this::stamp);
         park(index, difference, notes.renumbered(listing.volumes()));
         notes.seen(listing.volumes());
         List<PhotoLibrary.Item> work = withoutCondemned(difference);

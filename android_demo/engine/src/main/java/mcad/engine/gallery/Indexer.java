@@ -15,6 +15,7 @@ final class Indexer {
 
     private final PhotoSearch.Setup setup;
     private final Installed installed;
+    private final PhotoLibrary photos;
     private final Numbers numbers;
     private final Runnable committed;
     private final Turns turns = new Turns();
@@ -26,9 +27,10 @@ final class Indexer {
     private volatile int total;
 
     /** {@code committed} is called when there may be more photos to search. */
-    Indexer(PhotoSearch.Setup setup, Installed installed, Numbers numbers, Runnable committed) {
+    Indexer(PhotoSearch.Setup setup, Installed installed, PhotoLibrary photos, Numbers numbers, Runnable committed) {
         this.setup = setup;
         this.installed = installed;
+        this.photos = photos;
         this.numbers = numbers;
         this.committed = committed;
     }
@@ -46,8 +48,8 @@ final class Indexer {
             IndexRun.Outcome outcome = run();
             ended = state.ended(outcome, total);
             return Optional.of(outcome);
-        } catch (IOException | RuntimeException | OutOfMemoryError error) {
-            turns.end();
+        } catch (IOException | RuntimeException | Error error) {
+            turns.end(); // whatever it was: who waits for the turn would wait for ever
             ended = state.failed(McadException.kind(error));
             throw error;
         } finally {
@@ -64,7 +66,7 @@ final class Indexer {
             IndexRun.Outcome outcome;
             do {
                 IndexRun run = new IndexRun(
-                    installed.indexDirectory(), engine, setup.decoder(), setup.library(), numbers, setup.clock());
+                    installed.indexDirectory(), engine, setup.decoder(), photos, numbers, setup.clock());
                 outcome = run.run(damaged, watch, watch);
                 damaged = false;
             } while (turns.isAskedAgain());
@@ -78,6 +80,10 @@ final class Indexer {
 
     boolean isRunning() {
         return turns.isRunning();
+    }
+
+    void join() throws InterruptedException {
+        turns.join();
     }
 
     /** What is to be done while no run is on. */

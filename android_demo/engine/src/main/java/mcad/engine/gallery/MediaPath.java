@@ -31,6 +31,31 @@ public final class MediaPath {
         return mark >= 0 ? path.substring(0, mark) : path;
     }
 
+    /**
+     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code told}
+     * is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
+     */
+    public static String folder(String told, String data) {
+        if (told != null) {
+            return told.endsWith("/") ? told.substring(0, told.length() - 1) : told;
+        }
+        int end = data == null ? -1 : data.lastIndexOf('/');
+        if (end < 0) {
+            return "";
+        }
+        String folder = data.substring(0, end);
+        if (!folder.startsWith(STORAGE)) {
+            return folder.substring(1);
+        }
+        // Behind the volume: "emulated" has a folder for each user.
+        int levels = folder.startsWith(STORAGE + EMULATED + "/") ? 2 : 1;
+        int at = STORAGE.length();
+        for (int i = 0; i < levels && at > 0; i++) {
+            at = folder.indexOf('/', at) + 1;
+        }
+        return at > 0 ? folder.substring(at) : "";
+    }
+
     /** The indexed path of a content URI that does not name the volume, whose file is {@code data}. */
     public static String of(String uri, String data) {
         String volume = PRIMARY;

@@ -4,11 +4,9 @@ import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -32,9 +30,6 @@ import mcad.engine.index.PhotoIndex;
  * next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are behind it.
  */
 public final class PhotoSearch implements Closeable {
-    private static final int WIDER = 4;
-    private static final float NEVER_SAME = 2;
-
     /**
      * What it needs to know.
      *
@@ -58,16 +53,17 @@ public final class PhotoSearch implements Closeable {
     private final Setup setup;
     private final ExecutorService worker = Executors.newSingleThreadExecutor(PhotoSearch::thread);
     private final Installed installed;
-    private final CurrentIndex index;
+    private final ChosenPhotos photos;
+    private final Finder finder;
     private final Indexer indexer;
-    private SearchEngine engine;
-    private volatile float sameFrom = NEVER_SAME;
 
     private PhotoSearch(Setup setup) {
         this.setup = setup;
         installed = new Installed(setup);
-        index = new CurrentIndex(installed::openIndex);
-        indexer = new Indexer(setup, installed, numbers, index::committed);
+        photos = new ChosenPhotos(setup.library(), setup.directory());
+        CurrentIndex index = new CurrentIndex(installed::openIndex);
+        finder = new Finder(setup, installed, photos, index, numbers);
+        indexer = new Indexer(setup, installed, photos, numbers, index::committed);
     }
 
     /** A process that does not close it ends all the same. */
@@ -93,25 +89,37 @@ public final class PhotoSearch implements Closeable {
      * {@link #index}.
      */
     public SearchEngine.Found search(String words, int k) throws IOException {
-        return seen(count -> engine().search(index.get(), words, count), k);
+        return search(words, k, Filter.ALL);
+    }
+
+    /** The same among the photos of some folders, or of some time. */
+    public SearchEngine.Found search(String words, int k, Filter filter) throws IOException {
+        return find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
     }
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
     public SearchEngine.Found moreLike(String path, int k) throws IOException {
-        return seen(count -> SearchEngine.moreLike(index.get(), path, count), k);
+        return moreLike(path, k, Filter.ALL);
+    }
+
+    /** The same among the photos of some folders, or of some time, of which it need not be. */
+    public SearchEngine.Found moreLike(String path, int k, Filter filter) throws IOException {
+        return find((index, rows, count) -> SearchEngine.moreLike(index, path, count, rows), k, filter);
     }
 
     /** The {@code k} photos most like any photo: one that the user picked, or that another app shared. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k) throws IOException {
-        float[] embedding = call(() -> {
-            SearchEngine own = engine();
-            try {
-                return own.embedPhoto(setup.decoder, photo);
-            } finally {
-                own.closeImageTower();
-            }
-        });
-        return seen(count -> SearchEngine.moreLike(index.get(), embedding, count), k);
+        return moreLike(photo, k, Filter.ALL);
+    }
+
+    /** The same among the photos of some folders, or of some time. */
+    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k, Filter filter) throws IOException {
+        float[] embedding = call(() -> finder.embed(photo));
+        return find((index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
+    }
+
+    private SearchEngine.Found find(Finder.Question question, int k, Filter filter) throws IOException {
+        return call(() -> finder.find(question, k, filter));
     }
 
     /**
@@ -119,30 +127,53 @@ public final class PhotoSearch implements Closeable {
      * 1, where it begins, hides none.
      */
     public void hideDuplicates(float cosine) {
-        sameFrom = cosine;
+        finder.hideDuplicates(cosine);
+    }
+
+    /** From which score on photos count as matches, from the next search on. */
+    public void strictness(Strictness chosen) {
+        finder.strictness(chosen);
+    }
+
+    /** How many photos each folder has, those that are left out, too, as of the last look at the phone's photos. */
+    public Map<String, Integer> folders() throws IOException {
+        return photos.facts().folders();
+    }
+
+    /** Which folders are indexed and found. */
+    public Folders chosenFolders() {
+        return photos.chosen();
+    }
+
+    /**
+     * Index and find some folders alone, or all but some: kept beside the index. Photos of the others are not found from
+     * now on, and the next {@link #index} drops them.
+     */
+    public void chooseFolders(Folders folders) throws IOException {
+        photos.choose(folders);
     }
 
     /** Load what a search needs, so that the first takes no longer than the others. */
     public void warmUp() throws IOException {
         call(() -> {
-            index.get();
-            return engine();
+            finder.index();
+            return finder.engine();
         });
     }
 
     /** How many photos can be searched. */
     public int photos() throws IOException {
-        return call(() -> index.get().photos());
+        return call(() -> finder.index().photos());
     }
 
     /** Bytes of all that is stored for each photo. */
     public double bytesPerPhoto() throws IOException {
-        return call(() -> index.get().bytesPerPhoto());
+        return call(() -> finder.index().bytesPerPhoto());
     }
 
     /** The text tower as it was loaded, with what was passed over. */
     public Ladder.Climbed textTower() throws IOException {
-        return call(() -> engine().textTower());
+        return call(() -> finder.engine().textTower());
     }
 
     /** The image tower of the last run; null before the first. */
@@ -154,7 +185,7 @@ public final class PhotoSearch implements Closeable {
     public void tryRungsAgain() throws IOException {
         call(() -> {
             installed.quarantine().clear();
-            closeEngine();
+            finder.closeEngine();
             return null;
         });
     }
@@ -173,6 +204,11 @@ public final class PhotoSearch implements Closeable {
         return indexer.index(true).orElseThrow(IllegalStateException::new);
     }
 
+    /** Wait until no run is on: a job in whose name none was begun holds the process meanwhile. */
+    public void awaitIndexing() throws InterruptedException {
+        indexer.join();
+    }
+
     /** End a run that is on after the photo at hand; what it has is committed. */
     public void stopIndexing() {
         indexer.stop();
@@ -180,10 +216,10 @@ public final class PhotoSearch implements Closeable {
 
     /** Count the photos that are not indexed, for {@link #indexing}; nothing while a run is on, which counts itself. */
     public void count() throws IOException {
-        PhotoLibrary.Listing listing = setup.library.list();
+        PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
         try (PhotoIndex own = installed.openIndex()) { // a search need not wait for it
-            Difference difference = Difference.of(setup.library, listing.items(), own.census(),
+            Difference difference = Difference.of(photos, listing, own.census(),
                 item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
             indexer.counted(all - difference.work.size(), all);
         }
@@ -206,9 +242,12 @@ public final class PhotoSearch implements Closeable {
         indexer.removeListener(listener);
     }
 
-    /** Forget all photos: the index is deleted. */
+    /** Forget all photos: the index is deleted, and what is known of their folders and times. */
     public void clear() throws IOException {
-        indexer.alone(installed::recreateIndex);
+        indexer.alone(() -> {
+            installed.recreateIndex();
+            photos.forget();
+        });
         indexer.report(Indexing.UNKNOWN, true);
     }
 
@@ -217,59 +256,10 @@ public final class PhotoSearch implements Closeable {
     public void close() throws IOException {
         indexer.alone(() -> { });
         call(() -> {
-            closeEngine();
-            index.close();
+            finder.close();
             return null;
         });
         worker.shutdown();
-    }
-
-    /** On the worker: the engine that searches, its text tower loaded. */
-    private SearchEngine engine() throws IOException {
-        if (engine == null) {
-            SearchEngine made = installed.newEngine(1);
-            made.warmUp();
-            engine = made;
-        }
-        return engine;
-    }
-
-    private void closeEngine() {
-        if (engine != null) {
-            engine.close();
-            engine = null;
-        }
-    }
-
-    private interface Question {
-        SearchEngine.Found ask(int count) throws IOException;
-    }
-
-    /** Ask for more until {@code k} of the results can be seen, or there are no more. */
-    private SearchEngine.Found seen(Question question, int k) throws IOException {
-        return call(() -> {
-            SearchEngine.Found first = null;
-            for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
-                SearchEngine.Found found = question.ask(count);
-                first = first == null ? found : first;
-                List<String> paths = new ArrayList<>();
-                for (SearchEngine.Result result : found.results()) {
-                    paths.add(result.path());
-                }
-                Set<String> visible = paths.isEmpty() ? Collections.emptySet() : setup.library.visible(paths);
-                List<SearchEngine.Result> seen = new ArrayList<>();
-                Distinct distinct = new Distinct(index.get(), sameFrom);
-                for (SearchEngine.Result result : found.results()) {
-                    if (seen.size() < k && visible.contains(result.path()) && distinct.isNew(result.path())) {
-                        seen.add(result);
-                    }
-                }
-                if (seen.size() == k || found.results().size() < count) {
-                    numbers.addAll(first.ms());
-                    return new SearchEngine.Found(seen, first.ms(), first.truncated(), first.threshold());
-                }
-            }
-        });
     }
 
     /** Run on the worker and wait. */

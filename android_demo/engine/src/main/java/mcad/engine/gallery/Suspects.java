@@ -11,6 +11,7 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.McadException;
@@ -26,8 +27,15 @@ final class Suspects {
     private static final String LIST = "suspects.json";
     private static final String NOTE = "decoding.json";
 
+    /** A state of a photo's file. */
+    private record File(String path, long modifiedMs, long bytes, String kind) {
+        static File of(PhotoLibrary.Item item) {
+            return new File(item.path(), item.modifiedMs(), item.bytes(), item.kind());
+        }
+    }
+
     private final Path directory;
-    private final Map<PhotoLibrary.Item, Integer> deaths = new HashMap<>();
+    private final Map<File, Integer> deaths = new HashMap<>();
 
     private Suspects(Path directory) {
         this.directory = directory;
@@ -38,24 +46,31 @@ final class Suspects {
         Suspects suspects = new Suspects(directory);
         try {
             for (JsonFields photo : suspects.read(LIST).objects("photos")) {
-                suspects.deaths.put(item(photo), photo.integer("deaths", 1, MOST_DEATHS));
+                suspects.deaths.put(file(photo), photo.integer("deaths", 1, MOST_DEATHS));
             }
         } catch (IOException missingOrTorn) {
             suspects.deaths.clear();
         }
         try {
-            suspects.deaths.merge(item(suspects.read(NOTE)), 1, Integer::sum);
+            suspects.deaths.merge(file(suspects.read(NOTE)), 1, Integer::sum);
         } catch (IOException missingOrTorn) {
             return suspects;
         }
-        suspects.deaths.keySet().retainAll(new HashSet<>(seen));
+        Set<File> still = new HashSet<>();
+        for (PhotoLibrary.Item item : seen) {
+            File file = File.of(item);
+            if (suspects.deaths.containsKey(file)) {
+                still.add(file);
+            }
+        }
+        suspects.deaths.keySet().retainAll(still);
         suspects.write();
         suspects.decoded();
         return suspects;
     }
 
     int deaths(PhotoLibrary.Item item) {
-        Integer count = deaths.get(item);
+        Integer count = deaths.get(File.of(item));
         return count == null ? 0 : count;
     }
 
@@ -66,7 +81,7 @@ final class Suspects {
 
     /** From here to {@link #decoded}, a death of the process is this photo's. */
     void decoding(PhotoLibrary.Item item) throws IOException {
-        save(NOTE, fields(item));
+        save(NOTE, fields(File.of(item)));
     }
 
     void decoded() throws IOException {
@@ -75,7 +90,7 @@ final class Suspects {
 
     private void write() throws IOException {
         List<Object> photos = new ArrayList<>();
-        for (Map.Entry<PhotoLibrary.Item, Integer> suspect : deaths.entrySet()) {
+        for (Map.Entry<File, Integer> suspect : deaths.entrySet()) {
             Map<String, Object> fields = fields(suspect.getKey());
             fields.put("deaths", Math.min(suspect.getValue(), MOST_DEATHS));
             photos.add(fields);
@@ -93,13 +108,13 @@ final class Suspects {
         Files.write(directory.resolve(name), Json.write(fields).getBytes(StandardCharsets.UTF_8));
     }
 
-    private static Map<String, Object> fields(PhotoLibrary.Item item) {
-        return Json.object("path", item.path(), "modified_ms", item.modifiedMs(), "bytes", item.bytes(),
-            "kind", item.kind());
+    private static Map<String, Object> fields(File file) {
+        return Json.object("path", file.path(), "modified_ms", file.modifiedMs(), "bytes", file.bytes(),
+            "kind", file.kind());
     }
 
-    private static PhotoLibrary.Item item(JsonFields fields) throws McadException {
-        return new PhotoLibrary.Item(fields.string("path"), fields.integer("modified_ms"), fields.integer("bytes"),
+    private static File file(JsonFields fields) throws McadException {
+        return new File(fields.string("path"), fields.integer("modified_ms"), fields.integer("bytes"),
             fields.string("kind"));
     }
 }

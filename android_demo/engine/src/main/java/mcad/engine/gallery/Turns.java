@@ -57,6 +57,13 @@ final class Turns {
         again = false;
     }
 
+    /** Wait until no run is on. */
+    synchronized void join() throws InterruptedException {
+        while (running) {
+            wait();
+        }
+    }
+
     synchronized boolean isStopped() {
         return stopped;
     }

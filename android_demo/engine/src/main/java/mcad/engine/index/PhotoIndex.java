@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.function.IntPredicate;
 import mcad.engine.McadException;
 import mcad.engine.Vectors;
 
@@ -113,13 +114,36 @@ public final class PhotoIndex implements Closeable {
         return search(query, k, false);
     }
 
-    /** The same; {@code exact} scores all photos in place of the best candidates of the scan. */
+    /**
+     * The same among {@code rows} alone, which are taken before candidates are counted: what is found of them is what an
+     * index of them alone would find. McadException when they are of another commit.
+     */
+    public Hits search(float[] query, int k, Rows rows) throws IOException {
+        if (!rows.isOf(segments)) {
+            throw new McadException("The rows are of another commit of the index.", "Ask the index for them again.");
+        }
+        return search(query, k, false, new TwoPass(segments, dim(), rows));
+    }
+
+    /** The same among all; {@code exact} scores all photos in place of the best candidates of the scan. */
     public Hits search(float[] query, int k, boolean exact) throws IOException {
+        return search(query, k, exact, search);
+    }
+
+    private Hits search(float[] query, int k, boolean exact, TwoPass by) throws IOException {
         checkLength(query, "The query");
         if (k < 1) {
             throw new McadException(k + " results were asked for.", "Ask for 1 or more.");
         }
-        return search.search(rotation.rotate(query), k, exact);
+        return by.search(rotation.rotate(query), k, exact);
+    }
+
+    /**
+     * The photos of this commit whose number passes. {@code known} keeps the numbers of each segment from one commit to
+     * the next, of which most share most segments.
+     */
+    public Rows rows(RowNumbers known, IntPredicate passes) throws IOException {
+        return Rows.of(segments, known.of(segments), passes);
     }
 
     /** The embedding that is stored of a photo, of about unit length; null if it is not there. */
@@ -171,7 +195,7 @@ public final class PhotoIndex implements Closeable {
     private void use(Commit commit) {
         manifest = commit.manifest;
         segments = commit.segments;
-        search = new TwoPass(segments, manifest.dim());
+        search = new TwoPass(segments, manifest.dim(), null);
     }
 
     /** Read the manifest and map its segments, again if a commit replaced them in between. */

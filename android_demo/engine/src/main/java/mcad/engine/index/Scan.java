@@ -2,40 +2,52 @@ package mcad.engine.index;
 
 import java.nio.LongBuffer;
 import java.util.Arrays;
+import java.util.BitSet;
 
 /**
  * Pass 1: the rows of a segment whose codes differ from the query's in the fewest places. A sample of rows says how far
  * is near enough; then one walk through all codes, at about the speed of memory, keeps those that are. Should they be
- * too few, it walks again with a wider limit.
+ * too few, it walks again with a wider limit. Where few rows pass a filter, it goes from one to the next instead.
  */
 final class Scan {
     private static final int CHUNK_ROWS = 512;
     private static final int SAMPLE = 4096;
     /** Of rows beyond what is asked for, so that a second walk is rare. */
     private static final double SPARE = 1.5;
+    /** Of so many rows one passes where going from one to the next is faster than a walk through all. */
+    private static final int SPARSE = 20;
 
     private final LiveSegment live;
     private final Segment segment;
     private final byte[] code;
     private final int dim;
+    /** The live rows that pass a filter; null without one. */
+    private final BitSet passing;
+    private final int photos;
     private int[] rows;
     private short[] distances;
     private int kept;
 
-    Scan(LiveSegment live, byte[] code) {
+    Scan(LiveSegment live, byte[] code, BitSet passing) {
         this.live = live;
         this.code = code;
+        this.passing = passing;
+        photos = passing == null ? live.live() : passing.cardinality();
         segment = live.segment();
         dim = segment.dim;
     }
 
-    /** {@code count} live rows, at most as many as there are; ascending. */
+    /** {@code count} live rows that pass, at most as many as there are; ascending. */
     int[] nearest(int count) {
-        int limit = limit(count);
-        walk(limit, count);
-        while (kept < count) {
-            limit += Math.max(1, dim / 64);
+        if (passing != null && photos < segment.photos / SPARSE) {
+            step();
+        } else {
+            int limit = limit(count);
             walk(limit, count);
+            while (kept < count) {
+                limit += Math.max(1, dim / 64);
+                walk(limit, count);
+            }
         }
         int[] histogram = new int[dim + 1];
         for (int i = 0; i < kept; i++) {
@@ -57,28 +69,58 @@ final class Scan {
         return nearest;
     }
 
+    private boolean isIn(int row) {
+        return passing == null ? !live.isDeleted(row) : passing.get(row);
+    }
+
+    /** The first row from {@code row} on that a sample may take; -1 behind the last. */
+    private int next(int row) {
+        return passing != null ? passing.nextSetBit(row) : row < segment.photos ? row : -1;
+    }
+
     /** A distance within which, by a sample, a few more rows lie than are asked for. */
     private int limit(int count) {
         int stride = Math.max(1, segment.photos / SAMPLE);
         int[] histogram = new int[dim + 1];
-        byte[] sample = new byte[code.length];
         int sampled = 0;
-        for (int row = 0; row < segment.photos; row += stride) {
-            segment.code(row, sample);
-            int distance = 0;
-            for (int i = 0; i < code.length; i++) {
-                distance += Integer.bitCount((sample[i] ^ code[i]) & 0xff);
-            }
-            histogram[distance]++;
+        for (int row = next(0); row >= 0; row = next(row + stride)) {
+            histogram[distance(row)]++;
             sampled++;
         }
-        double wanted = SPARE * (count + live.deleted().length) / segment.photos * sampled;
+        int deleted = passing == null ? live.deleted().length : 0;
+        double wanted = SPARE * (count + deleted) / (photos + deleted) * sampled;
         int limit = 0;
         int inside = histogram[0];
         while (inside < wanted && limit < dim) {
             inside += histogram[++limit];
         }
         return limit;
+    }
+
+    private int distance(int row) {
+        int distance = 0;
+        for (int i = 0, at = row * code.length; i < code.length; i++) {
+            distance += Integer.bitCount((segment.codes.get(at + i) ^ code[i]) & 0xff);
+        }
+        return distance;
+    }
+
+    /** All rows that pass, one by one. */
+    private void step() {
+        rows = new int[photos];
+        distances = new short[photos];
+        long[] words = segment.codeWords == null ? null : words(code);
+        for (int row = passing.nextSetBit(0); row >= 0; row = passing.nextSetBit(row + 1)) {
+            keep(row, words == null ? distance(row) : distance(row, words));
+        }
+    }
+
+    private int distance(int row, long[] words) {
+        int distance = 0;
+        for (int i = 0, at = row * words.length; i < words.length; i++) {
+            distance += Long.bitCount(segment.codeWords.get(at + i) ^ words[i]);
+        }
+        return distance;
     }
 
     private void walk(int limit, int count) {
@@ -102,8 +144,8 @@ final class Scan {
             } else {
                 walkWords(chunk, words, start, some, limit);
             }
-            if (live.deleted().length > 0) {
-                dropDeleted(start);
+            if (passing != null || live.deleted().length > 0) {
+                dropOthers(start);
             }
         }
     }
@@ -140,7 +182,7 @@ final class Scan {
             for (byte bits : code) {
                 distance += Integer.bitCount((segment.codes.get(at++) ^ bits) & 0xff);
             }
-            if (distance <= limit && !live.isDeleted(row)) {
+            if (distance <= limit && isIn(row)) {
                 makeRoom();
                 keep(row, distance);
             }
@@ -159,15 +201,15 @@ final class Scan {
         }
     }
 
-    /** Take deleted rows out of what the chunk from {@code start} on has left. */
-    private void dropDeleted(int start) {
+    /** Take rows that are deleted, or do not pass, out of what the chunk from {@code start} on has left. */
+    private void dropOthers(int start) {
         int from = kept;
         while (from > 0 && rows[from - 1] >= start) {
             from--;
         }
         int to = from;
         for (int i = from; i < kept; i++) {
-            if (!live.isDeleted(rows[i])) {
+            if (isIn(rows[i])) {
                 rows[to] = rows[i];
                 distances[to++] = distances[i];
             }

@@ -2,24 +2,36 @@ package mcad.engine.index;
 
 import java.io.IOException;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.List;
 
-/** Search in two passes: the codes nearest to the query's, then the cosines of the best by their bytes. */
+/**
+ * Search in two passes: the codes nearest to the query's, then the cosines of the best by their bytes. Photos that do not
+ * pass a filter are no candidates, so that as many are scored among those that do as in an index of them alone.
+ */
 final class TwoPass {
     private static final double MS = 1e6;
 
     private final List<LiveSegment> segments;
     private final int dim;
+    /** Those that are looked at alone; null for all. */
+    private final Rows within;
     private final int total;
 
-    TwoPass(List<LiveSegment> segments, int dim) {
+    TwoPass(List<LiveSegment> segments, int dim, Rows within) {
         this.segments = segments;
         this.dim = dim;
-        int live = 0;
-        for (LiveSegment segment : segments) {
-            live += segment.live();
+        this.within = within;
+        int sum = 0;
+        for (int s = 0; s < segments.size(); s++) {
+            sum += photos(s);
         }
-        total = live;
+        total = sum;
+    }
+
+    /** How many photos of a segment there are to find. */
+    private int photos(int segment) {
+        return within == null ? segments.get(segment).live() : within.count(segment);
     }
 
     /** How many rows the first pass takes by their codes alone. Measured: see docs/index-format.md. */
@@ -50,8 +62,15 @@ final class TwoPass {
         int[][] rows = new int[segments.size()][];
         for (int s = 0; s < rows.length; s++) {
             LiveSegment live = segments.get(s);
-            rows[s] = new int[live.live()];
+            rows[s] = new int[photos(s)];
             int count = 0;
+            if (within != null) {
+                BitSet passing = within.of(s);
+                for (int row = passing.nextSetBit(0); row >= 0; row = passing.nextSetBit(row + 1)) {
+                    rows[s][count++] = row;
+                }
+                continue;
+            }
             for (int row = 0; row < live.segment().photos; row++) {
                 if (!live.isDeleted(row)) {
                     rows[s][count++] = row;
@@ -69,8 +88,9 @@ final class TwoPass {
         for (int s = 0; s < candidates.length; s++) {
             LiveSegment live = segments.get(s);
             // Each segment gives as many as if all the others were like it, but not more than it has.
-            long share = (long) scanned(k) * live.live() / total + 200 + k;
-            candidates[s] = new Scan(live, queries[s].code).nearest((int) Math.min(share, live.live()));
+            long share = (long) scanned(k) * photos(s) / total + 200 + k;
+            candidates[s] = new Scan(live, queries[s].code, within == null ? null : within.of(s))
+                .nearest((int) Math.min(share, photos(s)));
             estimates[s] = estimate(live.segment(), queries[s], candidates[s]);
             count += candidates[s].length;
         }

@@ -1,0 +1,65 @@
+package mcad.demo;
+
+import android.app.Activity;
+import android.content.Intent;
+import android.content.pm.PackageManager;
+import android.net.Uri;
+import android.os.Build;
+import android.provider.Settings;
+import mcad.engine.gallery.PhotoAccess;
+import mcad.platform.MediaPhotos;
+
+/** What a screen asks the user's leave for: photos, and the notification of a run. */
+final class Access {
+    private static final int PHOTOS = 1;
+    private static final int NOTIFICATIONS = 2;
+    private static final String POST = "android.permission.POST_NOTIFICATIONS";
+
+    private final Activity screen;
+    private final MediaPhotos photos;
+    private final PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
+    private boolean explained;
+    private boolean refused;
+
+    Access(Activity screen, MediaPhotos photos) {
+        this.screen = screen;
+        this.photos = photos;
+    }
+
+    PhotoAccess.State state() {
+        return photos.access();
+    }
+
+    /** Whether Android would not ask again, so that only the settings are left. */
+    boolean isRefused() {
+        return refused;
+    }
+
+    void ask() {
+        String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT);
+        explained = screen.shouldShowRequestPermissionRationale(permissions[0]);
+        screen.requestPermissions(permissions, PHOTOS);
+    }
+
+    /** The user has answered; whether it was asked for photos. No permissions: the dialog was put away. */
+    boolean isAnswered(int request, String[] permissions) {
+        if (request == PHOTOS) {
+            refused = state() == PhotoAccess.State.NONE && permissions.length > 0
+                && refusals.isLast(explained, screen.shouldShowRequestPermissionRationale(permissions[0]));
+        }
+        return request == PHOTOS;
+    }
+
+    /** A run goes on without it, but cannot be seen to. */
+    void askForNotifications() {
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU
+                && screen.checkSelfPermission(POST) != PackageManager.PERMISSION_GRANTED) {
+            screen.requestPermissions(new String[] {POST}, NOTIFICATIONS);
+        }
+    }
+
+    void openSettings() {
+        Uri app = Uri.fromParts("package", screen.getPackageName(), null);
+        screen.startActivity(new Intent(Settings.ACTION_APPLICATION_DETAILS_SETTINGS, app));
+    }
+}

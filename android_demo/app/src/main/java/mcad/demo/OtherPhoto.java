@@ -1,0 +1,44 @@
+package mcad.demo;
+
+import android.app.Activity;
+import android.content.ClipData;
+import android.content.Context;
+import android.content.Intent;
+import android.net.Uri;
+import android.os.Build;
+import android.provider.MediaStore;
+
+/** A photo that need not be of the index, whose like are searched: another app shared it, or the user picked it. */
+final class OtherPhoto {
+    private static final String ANY_IMAGE = "image/*";
+
+    private OtherPhoto() {}
+
+    /** The photo that another app shared, which Android puts here, too; else null. */
+    static Uri shared(Intent intent) {
+        return Intent.ACTION_SEND.equals(intent.getAction()) ? first(intent.getClipData()) : null;
+    }
+
+    /** Has the user pick a photo, by Android's own screen for it. */
+    static Intent pick() {
+        return Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU
+            ? new Intent(MediaStore.ACTION_PICK_IMAGES).setType(ANY_IMAGE)
+            : new Intent(Intent.ACTION_GET_CONTENT).addCategory(Intent.CATEGORY_OPENABLE).setType(ANY_IMAGE);
+    }
+
+    /** The photo that was picked; null if none was. */
+    static Uri picked(int result, Intent answer) {
+        return result == Activity.RESULT_OK && answer != null ? answer.getData() : null;
+    }
+
+    /** A screen of its own with photos like this one, as if it was shared: back from it leads here. */
+    static Intent search(Context context, Uri photo) {
+        Intent intent = new Intent(context, SearchActivity.class).setAction(Intent.ACTION_SEND);
+        intent.setClipData(ClipData.newRawUri(null, photo));
+        return intent;
+    }
+
+    private static Uri first(ClipData clip) {
+        return clip != null && clip.getItemCount() > 0 ? clip.getItemAt(0).getUri() : null;
+    }
+}

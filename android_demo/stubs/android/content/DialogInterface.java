@@ -1,0 +1,13 @@
+package android.content;
+
+public interface DialogInterface {
+    void dismiss();
+
+    interface OnClickListener {
+        void onClick(DialogInterface dialog, int which);
+    }
+
+    interface OnMultiChoiceClickListener {
+        void onClick(DialogInterface dialog, int which, boolean checked);
+    }
+}

@@ -1,0 +1,3 @@
+package android.widget;
+
+public class DatePicker extends android.view.View {}

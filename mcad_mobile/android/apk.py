@@ -1,0 +1,82 @@
+"""An APK of its parts: manifest and resources linked, dex, assets, native libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mcad_mobile import __version__
+from mcad_mobile.android.dex import MIN_SDK
+from mcad_mobile.android.package import Entry, entries_of, write_package
+from mcad_mobile.android.packaged import aapt2, framework
+from mcad_mobile.errors import BuildError
+
+TARGET_SDK = 36
+
+
+def link(
+    work: Path,
+    manifest: str,
+    resources: Path | None = None,
+    *,
+    proto: bool = False,
+    keep_rules: Path | None = None,
+) -> Path:
+    """A package of `manifest` and the compiled folder of `resources`; R.java goes to
+    work/generated, and to `keep_rules` what R8 has to keep for the manifest. BuildError."""
+    written = work / "AndroidManifest.xml"
+    written.write_text(manifest, "utf-8")
+    linked = work / "linked.apk"
+    arguments: list[object] = ["link", "-o", linked, "-I", framework(), "--manifest", written]
+    arguments += ["--java", work / "generated", "--auto-add-overlay"]
+    arguments += ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK]
+    arguments += ["--version-code", _version_code(), "--version-name", __version__]
+    arguments += ["--proto-format"] if proto else []
+    arguments += ["--proguard", keep_rules] if keep_rules is not None else []
+    if resources is not None:
+        compiled = work / "resources.zip"
+        aapt2(["compile", "--dir", resources, "-o", compiled])
+        arguments.append(compiled)
+    aapt2(arguments)
+    return linked
+
+
+def completed(text: str, package: str, *, extracted: bool, source: Path) -> str:
+    """A manifest with what Gradle would add to it. `extracted`: native libraries become files when
+    the app is installed. BuildError when `source`, which it is of, is not as expected."""
+    # An NPU's libraries are opened by the NPU's own loader, which needs them as files.
+    extract = "true" if extracted else "false"
+    added = {
+        "<manifest ": f'<manifest package="{package}" ',
+        "<application": f'<application android:extractNativeLibs="{extract}"',
+    }
+    for before, after in added.items():
+        if before not in text:
+            raise BuildError(f"{source} has no {before.strip()}.")
+        text = text.replace(before, after, 1)
+    return text
+
+
+def native_entries(native: Mapping[str, Mapping[str, bytes]], *, extracted: bool) -> list[Entry]:
+    """Native libraries by ABI; deflated where they are files on the phone in the end. The largest
+    of an ABI comes last: what comes behind one waits for the next page."""
+    return [
+        Entry(f"lib/{abi}/{name}", data, deflated=extracted)
+        for abi, files in sorted(native.items())
+        for name, data in sorted(files.items(), key=lambda file: (len(file[1]), file[0]))
+    ]
+
+
+def write_apk(out: Path, linked: Path, dex: bytes, others: Iterable[Entry]) -> None:
+    """Not signed yet."""
+    resources = [
+        replace(entry, deflated=entry.name != "resources.arsc") for entry in entries_of(linked)
+    ]
+    write_package(out, [*resources, Entry("classes.dex", dex), *others])
+
+
+def _version_code() -> int:
+    """1.2.3 -> 10203: grows with every release."""
+    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
+    return major * 10_000 + minor * 100 + patch

@@ -1,0 +1,71 @@
+"""build_sample(): the library's archive and one small class -> an APK, as another app would make
+one of it."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mcad_mobile.android.apk import completed, link, write_apk
+from mcad_mobile.android.dex import MIN_SDK
+from mcad_mobile.android.package import Entry
+from mcad_mobile.android.packaged import d8
+from mcad_mobile.android.signing import debug_key, sign_apk
+from mcad_mobile.android.sources import android_demo, main_sources
+from mcad_mobile.android.toolchain import compile_java, java_home
+
+PACKAGE = "mcad.sample"
+_ANDROID = "http://schemas.android.com/apk/res/android"
+_PLACES = {"jni/": "lib/", "assets/": "assets/"}
+
+
+def build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool = False) -> None:
+    """Write the sample app to `out`. It knows the library by `archive` alone: classes, manifest,
+    native libraries and assets are taken out of it. `stubs` are the framework's classes to compile
+    against; `extracted`: native libraries become files on the phone. BuildError."""
+    source = android_demo() / "sample" / "src" / "main" / "AndroidManifest.xml"
+    with tempfile.TemporaryDirectory(prefix=".sample-", dir=out.parent) as folder:
+        work = Path(folder)
+        with zipfile.ZipFile(archive) as packed:
+            jars = [
+                Path(packed.extract(name, work))
+                for name in packed.namelist()
+                if name == "classes.jar" or (name.startswith("libs/") and name.endswith(".jar"))
+            ]
+            manifest = merged(
+                source.read_text("utf-8"), packed.read("AndroidManifest.xml").decode()
+            )
+            others = [
+                Entry(place + name.removeprefix(start), packed.read(name), deflated=deflated)
+                for name in packed.namelist()
+                for start, place in _PLACES.items()
+                if name.startswith(start)
+                for deflated in (start != "jni/" or extracted,)
+            ]
+        text = completed(manifest, PACKAGE, extracted=extracted, source=source)
+        linked = link(work, text)
+        classes = compile_java([main_sources("sample")], [stubs, *jars], work / "sample")
+        dex = work / "dex"
+        dex.mkdir()
+        options = ["--release", "--min-api", MIN_SDK, "--lib", java_home(), "--classpath", stubs]
+        d8([*options, "--output", dex, *sorted(classes.rglob("*.class")), *jars])
+        unsigned = work / "unsigned.apk"
+        write_apk(unsigned, linked, (dex / "classes.dex").read_bytes(), others)
+        sign_apk(unsigned, out, debug_key())
+
+
+def merged(app: str, library: str) -> str:
+    """An app's manifest with what a library's asks for, as Gradle merges the two: permissions, and
+    what is inside <application>."""
+    ElementTree.register_namespace("android", _ANDROID)
+    root, other = ElementTree.fromstring(app), ElementTree.fromstring(library)
+    inside = root.find("application")
+    assert inside is not None  # our own sources
+    for element in other:
+        if element.tag == "application":
+            inside.extend(element)
+        elif element.tag != "uses-sdk":
+            root.insert(0, element)
+    return ElementTree.tostring(root, "unicode")
