@@ -22,7 +22,7 @@ if [ "$wanted" != demo ]; then
     [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
 fi
 if [ "$wanted" = tests ]; then
-    packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
+    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
