@@ -40,4 +40,4 @@ if [ -n "$cache" ]; then
 fi
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
     PIP_CERT=$certificates NODE_EXTRA_CA_CERTS=$certificates SSL_CERT_FILE=$certificates \
-    chroot "$root" sh -c "cd /home/mcad-mobile && exec $command" 2>&1 || { code=$?; echo "$command ended with $code"; exit "$code"; }
+    chroot "$root" sh -c "cd /home/mcad-mobile && $command" 2>&1 || { code=$?; echo "$command ended with $code"; exit "$code"; }
