@@ -9,7 +9,7 @@ set -euo pipefail
 wanted=${1:-app}
 case $wanted in demo | app | tests) ;; *) echo "usage: $0 [demo|app|tests]" >&2; exit 2 ;; esac
 if ! command -v apt-get >/dev/null; then
-    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 22.04 or later." >&2
+    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 24.04 or later." >&2
     exit 1
 fi
 
