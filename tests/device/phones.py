@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from adbd import VENV, Adbd
+from adbd import CHECKOUT, PYTHON, Adbd
 
 PHONE = {
     "ro.build.version.sdk": "35",
@@ -22,7 +22,8 @@ APP_PROCESS = f"""
 for spec; do :; done
 echo "$CLASSPATH|$LD_LIBRARY_PATH|$*" > $(dirname "$spec")/scratch/called
 unset LD_LIBRARY_PATH
-exec {VENV}/python -m mcad_mobile.bench.runner "$spec"
+export PYTHONPATH={CHECKOUT} PYTHONDONTWRITEBYTECODE=1
+exec {PYTHON} -m mcad_mobile.bench.runner "$spec"
 """
 
 
@@ -42,11 +43,6 @@ def thermal(device: Adbd, status: str) -> None:
         f"if [ $1 = battery ]; then echo '  level: 81'; echo '  temperature: 301'; else {echo}\n"
         "echo 'Temperature{mValue=34.5, mType=3, mName=skin, mStatus=0}'; fi",
     )
-
-
-def as_board(device: Adbd) -> None:
-    """A Linux board with our libraries in its Python."""
-    device.stand_in("python3", f'exec {VENV}/python "$@"')
 
 
 def use(device: Adbd, monkeypatch: pytest.MonkeyPatch) -> None:

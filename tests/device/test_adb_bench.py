@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
-from adbd import VENV, Adbd, adbd
+from adbd import PYTHON, Adbd, adbd, on_device
 from msgspec.structs import replace
-from phones import as_board, as_phone, quick, thermal, use
+from phones import as_phone, quick, thermal, use
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
@@ -79,7 +79,7 @@ def test_memory_is_sampled_from_outside_too(
     """A runner that says less of itself than /proc does is overruled."""
     board.stand_in(
         "python3",
-        f'case "$*" in *runner*spec.json) {_fake_runner()};; *) exec {VENV}/python "$@";; esac',
+        f'case "$*" in *runner*spec.json) {_fake_runner()};; *) exec {PYTHON} "$@";; esac',
     )
     document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
     assert document["memory_mib"]["steps"][0]["pss"] == 0.5
@@ -101,7 +101,7 @@ def _fake_runner() -> str:
         "runner.Steps.take=take\n"
         "sys.exit(runner.main())"
     )
-    return f'exec {VENV}/python -c "{code}" "$@"'
+    return f'exec {PYTHON} -c "{code}" "$@"'
 
 
 def test_phone_says_what_it_is_and_runs_the_java_command_line(
@@ -111,7 +111,7 @@ def test_phone_says_what_it_is_and_runs_the_java_command_line(
         "app_process",
         (phone.bin / "app_process")
         .read_text()
-        .replace("exec ", f"cp $(dirname $spec)/scratch/called {phone.folder}; exec "),
+        .replace("exec ", f"cp $(dirname $spec)/scratch/called {on_device(phone.folder)}; exec "),
     )
     document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
     device = document["device"]
@@ -129,8 +129,8 @@ def test_phone_says_what_it_is_and_runs_the_java_command_line(
 def test_throttled_run_is_left_out_and_told(
     phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:
-    counter = phone.folder / "asked"
-    counter.write_text("")
+    (phone.folder / "asked").write_text("")
+    counter = on_device(phone.folder / "asked")
     # Asked before and after each of three runs: from the fourth time on, the phone is hot.
     thermal(
         phone,
@@ -170,12 +170,11 @@ def test_android_emulator_gets_parity_only(
 
 
 def test_board_without_clocks_says_which_core_was_pinned_instead(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device_system: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cores" / "cpu0").mkdir(parents=True)
-    with adbd(tmp_path / "adbd", cores=tmp_path / "cores") as device:
+    with adbd(device_system, tmp_path / "adbd", cores=tmp_path / "cores") as device:
         use(device, monkeypatch)
-        as_board(device)
         document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
     (last,) = document["conditions"]["pinned_cores"]
     assert last == max(os.sched_getaffinity(0))
@@ -194,10 +193,7 @@ def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle:
 
     assert told() == (True, False)
     board.stand_in("cat", 'case "$*" in *smaps_rollup*) exit 1;; *) exec /bin/cat "$@";; esac')
-    try:
-        assert told() == (False, True)
-    finally:
-        (board.bin / "cat").unlink()
+    assert told() == (False, True)
 
 
 def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(

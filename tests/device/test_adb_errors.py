@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adbd import VENV, Adbd, adbd
+from adbd import PYTHON, Adbd, adbd, on_device
 from msgspec.structs import replace
-from phones import APP_PROCESS, as_board, as_phone, quick, use
+from phones import APP_PROCESS, as_phone, quick, use
 from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 from mcad_mobile.bench import run
@@ -70,8 +70,10 @@ def test_without_adb_the_error_says_how_to_get_it(
     assert "apt install adb" in caught.value.hint
 
 
-def test_no_device_and_several_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with adbd(tmp_path / "adbd") as device:
+def test_no_device_and_several_devices(
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with adbd(device_system, tmp_path / "adbd") as device:
         use(device, monkeypatch)
         first, second = device.serial, device.start()
         with pytest.raises(BenchError, match="2 devices are attached") as several:
@@ -85,15 +87,19 @@ def test_no_device_and_several_devices(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle, runner_folder: Path
+    device_system: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bundle: Bundle,
+    runner_folder: Path,
 ) -> None:
     """The phone goes away while it searches: adb itself then ends with exit code 0."""
-    with adbd(tmp_path / "adbd") as device:
+    with adbd(device_system, tmp_path / "adbd") as device:
         use(device, monkeypatch)
         as_phone(device)
         lost_at_search = (
             'case $(cat "$spec") in *\'"mode": "search"\'*) '
-            f"kill -9 $(cat {device.folder}/adbd.pid); sleep 30;; esac"
+            f"kill -9 $(cat {on_device(device.folder)}/adbd.pid); sleep 30;; esac"
         )
         device.stand_in("app_process", APP_PROCESS.replace("unset", f"{lost_at_search}\nunset", 1))
         daemon = device.daemons.pop(device.serial)
@@ -112,9 +118,9 @@ def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
 
 
 def test_device_that_is_lost_while_files_are_sent_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with adbd(tmp_path / "adbd") as device:
+    with adbd(device_system, tmp_path / "adbd") as device:
         use(device, monkeypatch)
         files = {}
         for name in ("first", "second"):
@@ -178,20 +184,19 @@ def test_process_of_others_that_took_the_number_is_left_alone(board: Adbd) -> No
 
 
 def test_full_device_is_told_before_anything_is_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
 ) -> None:
-    with adbd(tmp_path / "adbd", room="8m") as device:
+    with adbd(device_system, tmp_path / "adbd", room="8m") as device:
         use(device, monkeypatch)
-        as_board(device)
         with pytest.raises(BenchError, match=r"no room: \d+ MiB are needed") as caught:
             run.bench(bundle, device=AdbDevice(), **quick())
         assert "--synthetic" in caught.value.hint
 
 
 def test_device_that_fills_up_while_files_are_sent_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with adbd(tmp_path / "adbd", room="4m") as device:
+    with adbd(device_system, tmp_path / "adbd", room="4m") as device:
         use(device, monkeypatch)
         large = tmp_path / "large"
         large.write_bytes(os.urandom(6 << 20))
@@ -223,28 +228,22 @@ def test_what_arrives_with_other_bytes_is_an_error(board: Adbd, tmp_path: Path) 
     (tmp_path / "photo").write_bytes(b"bytes")
     # The device's disk loses what is written to it: its own sum is of something else.
     board.stand_in("sha256sum", 'for f; do echo "$(printf %064d 0)  $f"; done')
-    try:
-        with pytest.raises(BenchError, match=r"photo\.jpg arrived on the device with other bytes"):
-            connect().push({"photo.jpg": tmp_path / "photo"})
-    finally:
-        (board.bin / "sha256sum").unlink()
-        connect().push({})
+    with pytest.raises(BenchError, match=r"photo\.jpg arrived on the device with other bytes"):
+        connect().push({"photo.jpg": tmp_path / "photo"})
+    board.bare()
+    connect().push({})
 
 
 def test_board_with_an_old_python_or_none_says_so(board: Adbd, bundle: Bundle) -> None:
     board.stand_in("python3", "echo 3 9")
     for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
         board.stand_in(name, "exit 127")
-    try:
-        with pytest.raises(BenchError, match=r"no Python 3\.11 or later \(python3 is 3\.9\)"):
-            run.bench(bundle, device=AdbDevice(), **quick())
-    finally:
-        for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
-            (board.bin / name).unlink()
+    with pytest.raises(BenchError, match=r"no Python 3\.11 or later \(python3 is 3\.9\)"):
+        run.bench(bundle, device=AdbDevice(), **quick())
 
 
 def test_board_without_libraries_names_the_pip_command(board: Adbd, bundle: Bundle) -> None:
-    board.stand_in("python3", f'exec {VENV}/python -S "$@"')
+    board.stand_in("python3", f'exec {PYTHON} -S "$@"')
     with pytest.raises(BenchError, match="lacks numpy, msgspec, pillow, onnxruntime") as caught:
         run.bench(bundle, device=AdbDevice(), **quick())
     assert "python3 -m pip install numpy msgspec pillow onnxruntime" in caught.value.hint

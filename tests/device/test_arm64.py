@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from adbd import Adbd, adbd
+from adbd import Adbd, adbd, on_device
 from phones import quick, use
 
 from mcad_mobile.bench import run
@@ -19,7 +22,7 @@ from mcad_mobile.errors import BenchError
 def test_emulator_that_is_not_set_up_says_how(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="not set up") as caught:
         run.bench_towers(bundle, EmulatorDevice(root=tmp_path))
-    assert "scripts/setup-arm64.sh" in caught.value.hint
+    assert "scripts/setup-root.sh arm64" in caught.value.hint
 
 
 @pytest.mark.slow
@@ -37,17 +40,30 @@ def test_emulated_towers_give_the_same_embeddings_and_no_time(arm64: Path, bundl
     assert any("emulated time" in item for item in document["not_measured"])
 
 
+def _emulator() -> str:
+    """How the device's shell runs this computer's qemu, which Debian 12 links to its libraries."""
+    program = shutil.which("qemu-aarch64")
+    assert program is not None
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False, timeout=60)
+    loader = re.search(r"(/\S*/ld-linux\S*)", told.stdout)
+    if loader is None:
+        return str(on_device(program))
+    folders = {str(on_device(path).parent) for path in re.findall(r"=> (/\S+)", told.stdout)}
+    return f"{on_device(loader[1])} --library-path {':'.join(folders)} {on_device(program)}"
+
+
 @pytest.fixture
-def arm64_board(arm64: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Adbd]:
+def arm64_board(
+    arm64: Path, device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Adbd]:
     """A board whose python3 and uname are an arm64 system's."""
-    with adbd(tmp_path / "adbd") as device:
+    with adbd(device_system, tmp_path / "adbd") as device:
         use(device, monkeypatch)
         python = next((arm64 / "usr" / "bin").glob("python3.*[0-9]"))
         device.stand_in(
             "python3",
-            f"exec qemu-aarch64 -cpu cortex-a76 -L {arm64} "
-            f"-E PYTHONPATH={arm64}/site-packages:$PYTHONPATH -E PYTHONHOME={arm64}/usr "
-            f'{python} "$@"',
+            f"exec {_emulator()} -cpu cortex-a76 -L {on_device(arm64)} "
+            f'-E PYTHONHOME={on_device(arm64)}/usr {on_device(python)} "$@"',
         )
         device.stand_in("uname", "echo aarch64")
         yield device

@@ -1,5 +1,5 @@
-"""The real Java runner behind a real adbd: `app_process` is a JVM of this computer, everything else
-is as on a phone but the silicon."""
+"""The real Java runner behind a real adbd: `app_process` is a JVM of this computer's processor,
+everything else is as on a phone but the silicon."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from adbd import Adbd
+from adbd import Adbd, on_device
 from elf_library import elf_library
 from phones import APP_PROCESS, quick
 
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.sources import main_sources
-from mcad_mobile.android.toolchain import JAVA, compile_java, executable
+from mcad_mobile.android.toolchain import compile_java
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.base import Spec
@@ -44,7 +44,7 @@ def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
         archive.writestr("AndroidManifest.xml", "<manifest/>")
         archive.writestr("jni/arm64-v8a/libQnnHtp.so", library)
     noted = tmp_path / "environment"
-    phone.stand_in("app_process", f"env > {noted}\n{APP_PROCESS}")
+    phone.stand_in("app_process", f"env > {on_device(noted)}\n{APP_PROCESS}")
     synthetic_index(bundle, tmp_path / "index", 300)
     photos = tuple(sample_photos(bundle, tmp_path, 2))
     spec = Spec(bundle, tmp_path / "index", ("a dog",), photos, searches=1)
@@ -66,12 +66,14 @@ def test_board_takes_no_java_runner(board: Adbd, bundle: Bundle, tmp_path: Path)
 
 
 def test_java_runner_fills_the_document_over_adb(
-    phone: Adbd, bundle: Bundle, runner_folder: Path, classes: Path
+    phone: Adbd, device_system: Path, bundle: Bundle, runner_folder: Path, classes: Path
 ) -> None:
+    (java,) = device_system.glob("usr/lib/jvm/java-*-openjdk-*/bin/java")
+    path = ":".join(str(on_device(part)) for part in (classes, fetch(ONNXRUNTIME_JVM)))
     phone.stand_in(
         "app_process",
         f"unset LD_LIBRARY_PATH CLASSPATH\nwhile [ $1 != / ]; do shift; done; shift\n"
-        f'exec {executable(JAVA)} -cp {classes}:{fetch(ONNXRUNTIME_JVM)} "$@"',
+        f'exec /{java.relative_to(device_system)} -cp {path} "$@"',
     )
     document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=2))
     assert json.loads(json.dumps(document)) == document

@@ -1,14 +1,20 @@
-"""What would be uploaded: a wheel and an sdist that work outside the checkout."""
+"""What would be uploaded: a wheel and an sdist that work outside the checkout, and the wheel on
+arm64, too."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from exported import Exported
+
+from mcad_mobile.data.packaged_photos import packaged_photos
 
 CHECKOUT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -70,3 +76,52 @@ def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path:
     said = run(sys.executable, "-m", "mcad_mobile", "demo", "-t", "cpu", cwd=tmp_path, **installed)
     assert (tmp_path / "build" / "demo" / "report.html").stat().st_size > 20_000
     assert "running memory" in said and "camera.png" in said
+
+
+@pytest.fixture
+def arm64_python(arm64: Path, tmp_path: Path) -> Path:
+    """A program that runs arm64's Python, and that this Python takes for itself: it can start
+    others."""
+    (interpreter,) = (arm64 / "usr" / "bin").glob("python3.*[0-9]")
+    program = tmp_path / "python3"
+    program.write_text(
+        f'#!/bin/sh\nexec qemu-aarch64 -cpu cortex-a76 -0 "$0" -L {arm64} '
+        f'-E PYTHONHOME={arm64}/usr {interpreter} "$@"\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
+def test_a_bare_install_indexes_searches_and_benches_on_arm64(
+    uploads: Path, arm64: Path, arm64_python: Path, cpu: Exported, tmp_path: Path
+) -> None:
+    """The wheel with what it needs, as pip picks it for arm64. What it measures is emulated."""
+    (wheel,), site = uploads.glob("*.whl"), tmp_path / "site"
+    release = (arm64 / "usr" / "bin" / "python3").readlink().name.removeprefix("python")
+    glibc = [f"manylinux_2_{minor}_aarch64" for minor in (17, 26, 27, 28, 31, 34)]
+    platforms = [
+        part for name in [*glibc, "manylinux2014_aarch64"] for part in ("--platform", name)
+    ]
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    target = ["--target", site, "--only-binary=:all:", "--python-version", release, *platforms]
+    run(*pip, *target, wheel, cwd=tmp_path)
+    assert not list(site.glob("torch*"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    wanted = {"camera.png", "chelsea.png", "rocket.jpg"}
+    for photo in packaged_photos():
+        if photo.name in wanted:
+            (photos / photo.name).write_bytes(photo.read_bytes())
+
+    def mcad(*arguments: object) -> Any:
+        command = [arm64_python, "-m", "mcad_mobile", *arguments, "-b", cpu.directory, "--json"]
+        return json.loads(run(*command, cwd=tmp_path, PYTHONPATH=str(site)))
+
+    index = tmp_path / "index"
+    assert mcad("index", photos, "--index", index)["added"] == len(wanted)
+    found = mcad("search", "a cat with green eyes", "--index", index, "-k", "1")["results"]
+    assert Path(found[0]["path"]).name == "chelsea.png"
+    document = mcad("bench", "--synthetic", "500")
+    assert document["device"]["arch"] == "aarch64"
+    assert {rungs[0]["status"] for rungs in document["ladder"].values()} == {"pass"}
+    assert document["ladder"]["text"][0]["cosine_min"] > 0.999

@@ -31,8 +31,8 @@ def run_without(missing, *arguments):
         ("torch", "export", ("export", "-t", "cpu", "-o", "OUT")),
         ("onnx", "export", ("export", "-t", "cpu", "-o", "OUT")),
         ("onnxruntime_qnn", "qnn", ("export", "-t", "snapdragon", "-o", "OUT")),
-        ("torch", "export", ("eval", "--data", "FLICKR8K")),
-        ("torch", "distill", ("distill", "--data", "FLICKR8K", "--out", "OUT")),
+        ("torch", "export", ("eval", "--data", "PAIRS", "--split", "val")),
+        ("torch", "distill", ("distill", "--data", "PAIRS", "--out", "OUT")),
         ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
         ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
         ("starlette", "serve", ("serve", "-b", "BUNDLE")),
@@ -41,10 +41,12 @@ def run_without(missing, *arguments):
         ("onnxruntime_qnn", "qnn", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
     ],
 )
-def test_the_error_names_the_pip_command(snapdragon, flickr8k, tmp_path, missing, extra, arguments):
+def test_the_error_names_the_pip_command(
+    snapdragon, packaged_pairs, tmp_path, missing, extra, arguments
+):
     places = {
         "OUT": str(tmp_path / "out"),
-        "FLICKR8K": str(flickr8k),
+        "PAIRS": str(packaged_pairs),
         "BUNDLE": str(snapdragon.directory),
         "PHOTOS": str(packaged_photos()[0].parent),
     }

@@ -23,15 +23,15 @@ _QEMU = "qemu-aarch64"
 
 
 def default_root() -> Path:
-    """Where scripts/setup-arm64.sh puts an arm64 Python, unless told."""
+    """Where `scripts/setup-root.sh arm64` puts an arm64 Python, unless told."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "mcad-mobile" / "arm64"
 
 
 @dataclass(frozen=True)
 class EmulatorDevice:
-    """`root` holds an arm64 system with Python and `site-packages`; `processor` is one of qemu's,
-    by default Armv8.2 with dot product, as in phones since 2018."""
+    """`root` holds an arm64 system whose Python has our libraries; `processor` is one of qemu's, by
+    default Armv8.2 with dot product, as in phones since 2018."""
 
     root: Path = field(default_factory=default_root)
     processor: str = "cortex-a76"
@@ -66,11 +66,11 @@ class EmulatorDevice:
             missing = _QEMU if qemu is None else f"an arm64 Python in {self.root}"
             raise BenchError(
                 f"The emulator is not set up: {missing} is missing.",
-                "On Debian: apt install qemu-user, then scripts/setup-arm64.sh of the repository.",
+                "On Debian or Ubuntu: apt install qemu-user, then, in a checkout of mcad-mobile, "
+                "scripts/setup-root.sh arm64.",
             )
         package = Path(mcad_mobile.__file__).parent.parent
-        paths = os.pathsep.join([str(self.root / "site-packages"), str(package)])
-        environment = ["-E", f"PYTHONPATH={paths}", "-E", f"PYTHONHOME={self.root / 'usr'}"]
+        environment = ["-E", f"PYTHONPATH={package}", "-E", f"PYTHONHOME={self.root / 'usr'}"]
         emulated = [qemu, "-cpu", self.processor, "-L", str(self.root), *environment, str(python)]
         return [*emulated, "-m", "mcad_mobile.bench.runner"]
 

@@ -1,0 +1,72 @@
+"""Where the system is no Linux: what only Linux has is taken away, and the rest must run. It stands
+in for a Mac, and is none: other libraries, another file system and another linker are not tried."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from mounts import run_on_disk
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+
+# The names that Python gives a Mac, and without what its os module lacks there (docs.python.org,
+# "Availability: Linux").
+RUN = """
+import os, platform, sys, sysconfig, urllib.request
+for name in ("sched_getaffinity", "sched_setaffinity", "posix_fadvise", "memfd_create", "sendfile"):
+    delattr(os, name)
+# urllib asks a Mac for its proxies as it is imported, by a module that only a Mac's Python has.
+sysconfig.get_config_vars()  # a file of this interpreter's, by the system's name
+platform.system, platform.machine = "Darwin".format, "arm64".format
+platform.release = "24.6.0".format
+platform.freedesktop_os_release = lambda: open("/etc/there-is-none")
+sys.platform = "darwin"
+from mcad_mobile.cli import main
+main()
+"""
+NO_PROC = "mount -t tmpfs none /proc && mount -t tmpfs none /sys"
+
+
+def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return run_on_disk(folder / "disk", "size=64m", "-c", RUN, *arguments, first=NO_PROC)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a bundle, and an index of two photos that the command has made there."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "disk").mkdir()
+    make_tiny_bundle(folder / "bundle")
+    (folder / "photos").mkdir()
+    for photo in packaged_photos()[:2]:
+        (folder / "photos" / photo.name).write_bytes(photo.read_bytes())
+    done = run(folder, "index", folder / "photos", "-b", folder / "bundle", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["added"] == 2
+    return folder
+
+
+def test_search_finds_what_index_has_put_there(place: Path) -> None:
+    done = run(place, "search", "a dog", "-b", place / "bundle", "-k", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {Path(result["path"]).name for result in json.loads(done.stdout)["results"]}
+    assert found == {photo.name for photo in packaged_photos()[:2]}
+
+
+def test_doctor_says_what_is_made_for_linux_alone(place: Path) -> None:
+    done = run(place, "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    told = {finding["tool"]: finding for finding in json.loads(done.stdout)}
+    assert told["index, search, bench"]["version"] == "works"
+    assert "made for Linux x86_64 alone" in told["onnxruntime-qnn"]["how_to_get"]
+
+
+def test_bench_says_that_memory_is_not_told_there(place: Path) -> None:
+    done = run(place, "bench", "-b", place / "bundle", "--synthetic", "100")
+    assert done.returncode == 1
+    assert "memory cannot be measured" in done.stderr
+    assert "Traceback" not in done.stderr
