@@ -1,6 +1,6 @@
 """Write the pages that are made from something else: docs/cli.md from `--help`; docs/benchmarks.md
-and tables of docs/targets.md and README.md from benchmarks/results; docs/chips.md from the table of targets; and
-stored figures into the sentences of other pages (scripts/sentences)."""
+and tables of docs/targets.md and README.md from benchmarks/results; docs/chips.md from the table of
+targets; and stored figures into the sentences of other pages (scripts/sentences)."""
 
 from __future__ import annotations
 
@@ -297,8 +297,8 @@ def _android_app() -> list[str]:
         f"{result['machine']['cpu']}, with the default",
         "student's bundle and random embeddings. Medians of "
         f"{result['setup']['starts']} processes that were started anew,",
-        "the JVM's own start left out; searches among some photos alternate with searches among all",
-        f"in one process. The load average was {load[0]:.1f} before and {load[1]:.1f} after. A "
+        "the JVM's own start left out; searches among some photos alternate with searches among",
+        f"all in one process. The load average was {load[0]:.1f} before and {load[1]:.1f} after. A "
         "server's JVM, not a",
         "phone. Re-run: `python -m benchmarks.android_app`.",
         "",

@@ -41,7 +41,13 @@ def lines() -> list[str]:
         )
         what = ""
     cpu = peers["device"]["cpu"]
-    return ["", *table, "", f"One thread on {cpu}, a server, {peers['date']}: median, peak PSS.", ""]
+    return [
+        "",
+        *table,
+        "",
+        f"One thread on {cpu}, a server, {peers['date']}: median, peak PSS.",
+        "",
+    ]
 
 
 def _row(rows: list[dict[str, Any]], *wanted: str) -> dict[str, Any]:

@@ -79,6 +79,16 @@ def test_parts_that_cancel_out_are_an_error() -> None:
     query = unit(np.ones(64))
     with pytest.raises(QueryError, match="cancel out"):
         compose([query, query], [1.0, -1.0], background())
+    with pytest.raises(QueryError, match="cancel out"):
+        compose([query], [0.0], background())
+
+
+def test_parts_that_leave_little_of_each_other_are_a_query_of_unit_length_in_float32() -> None:
+    photos = background()
+    spread = float((photos @ photos[0]).std())
+    asked = compose([photos[0], photos[0]], [1.0, 0.1 * spread - 1.0], photos)
+    assert asked.dtype == np.float32
+    assert np.allclose(asked, photos[0], atol=1e-5)
 
 
 def test_more_like_a_photo_of_the_index_leaves_it_out_and_needs_no_decoding(engine, index, photos):
