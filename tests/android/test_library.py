@@ -127,14 +127,15 @@ def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archiv
     assert carried
     for name in carried:
         assert package.read(name) == library.read(re.sub("^lib/", "jni/", name)), name
-    check(read_dex(package.read("classes.dex")))
+    dex = read_dex(package.read("classes.dex"))
+    assert not {name for name in dex.classes if name.startswith(("android/", "mcad/demo"))}
+    check(dex)
     (code,) = SAMPLE.rglob("*.java")
     assert len(code.read_text("utf-8").splitlines()) < 50
 
 
 def check(dex: Dex) -> None:
     assert {"mcad/sample/SampleActivity", "mcad/platform/IndexService"} <= dex.classes
-    assert not {name for name in dex.classes if name.startswith(("android/", "mcad/demo"))}
     framework, java = Framework(), Java8()
     calls = [r for r in (*dex.methods, *dex.fields) if r.owner.startswith("android/")]
     assert [str(call) for call in calls if not framework.has(call)] == []
@@ -177,7 +178,7 @@ def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_
     r8 += ["--pg-conf", unpacked / "proguard.txt", "--pg-conf", tmp_path / "manifest.pro"]
     run(JAVA, [*r8, "--output", out, whole, *jars])
     shrunk = read_dex((out / "classes.dex").read_bytes())
-    check(shrunk)
+    check(shrunk)  # R8 adds empty classes for those of a newer Android, which a phone has itself
     before = read_dex(zipfile.ZipFile(sample).read("classes.dex"))
     looked_up = {name for name in before.classes if name.startswith("ai/onnxruntime/")}
     assert looked_up <= shrunk.classes  # by its native half
