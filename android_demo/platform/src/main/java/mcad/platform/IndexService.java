@@ -73,6 +73,7 @@ public final class IndexService extends Service {
     private void run(boolean first) {
         IndexJob.scheduleSoon(this, LATER_MS); // if the process is killed
         boolean finished = true; // by the run that is on
+        boolean failed = false;
         try {
             if (first) {
                 finished = search.indexInstead().finished(); // of a job's, which may be stopped any time
@@ -81,6 +82,7 @@ public final class IndexService extends Service {
             }
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Log.w(MediaSearch.TAG, error);
+            failed = true;
         }
         int lastOfAll;
         synchronized (this) {
@@ -89,10 +91,10 @@ public final class IndexService extends Service {
             }
             lastOfAll = last;
         }
-        if (finished) {
-            IndexJob.cancelSoon(this);
-        } else {
+        if (!finished) {
             IndexJob.scheduleSoon(this, 0);
+        } else if (!failed) { // else the job tries once more: MediaStore may answer by then
+            IndexJob.cancelSoon(this);
         }
         if (stopSelfResult(lastOfAll)) {
             leave();
