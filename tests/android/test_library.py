@@ -137,9 +137,10 @@ def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archiv
 def check(dex: Dex) -> None:
     assert {"mcad/sample/SampleActivity", "mcad/platform/IndexService"} <= dex.classes
     framework, java = Framework(), Java8()
-    calls = [r for r in (*dex.methods, *dex.fields) if r.owner.startswith("android/")]
+    named = [r for r in (*dex.methods, *dex.fields) if r.name != "<clinit>"]  # nobody calls it
+    calls = [r for r in named if r.owner.startswith("android/")]
     assert [str(call) for call in calls if not framework.has(call)] == []
-    calls = [r for r in (*dex.methods, *dex.fields) if r.owner.startswith(("java/", "javax/"))]
+    calls = [r for r in named if r.owner.startswith(("java/", "javax/"))]
     assert [str(call) for call in calls if not java.has(call)] == []
 
 
