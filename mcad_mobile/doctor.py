@@ -25,7 +25,6 @@ _EXTRAS = {
     "serve": "serve",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
-    "fast": "search of large indexes, faster",
 }
 
 # What a verb needs beyond a bare install: extras, all of whose tools must be here.
@@ -60,6 +59,7 @@ def examine() -> list[Finding]:
     mediatek = f"pip install {_MEDIATEK} (on an open network: it downloads the vendor's SDK)"
     return [
         _examine_processor(),
+        _examine_scan(),
         _examine_python(),
         *_examine_requirements(),
         Finding(
@@ -123,6 +123,16 @@ def _examine_processor() -> Finding:
     except ImportError:
         kernels = "8-bit kernels not tried: onnxruntime is missing"
     return Finding("processor", f"{processor.summary()}; {kernels}", "everything", "")
+
+
+def _examine_scan() -> Finding:
+    from mcad_mobile.index.kernel import kernel
+
+    built = kernel()
+    if built:
+        return Finding("search kernel", built.name, "fast searches", "")
+    how = "a C compiler (gcc, clang), then pip install again; numpy searches meanwhile, slower"
+    return Finding("search kernel", None, "fast searches", how)
 
 
 def _examine_jdk() -> list[Finding]:
