@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli.index_from import check_options, index_again, index_shards, is_an_index
+from mcad_mobile.cli.indexed import tell
 from mcad_mobile.cli.output import (
     BundleOption,
     IndexOption,
@@ -26,21 +27,30 @@ from mcad_mobile.engine import SearchEngine, default_index, open_index
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.sync import Synced
 
 
 def index(
+    context: typer.Context,
     bundle: BundleOption,
     photos: Annotated[
         Path | None, typer.Argument(help="A folder of photos; subfolders are read too.")
     ] = None,
     index: IndexOption = None,
     origin: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--from",
-            metavar="OLD.index",
-            help="No folder: embed the photos of another student's index anew, beside it.",
+            metavar="INDEX|SHARDS",
+            help="In place of a folder: another student's index, whose photos are embedded anew, "
+            "beside it; or what `embed` wrote, here or at an address, where nothing is embedded.",
+        ),
+    ] = None,
+    select: Annotated[
+        Path | None,
+        typer.Option(
+            "--select",
+            metavar="FILE",
+            help="Of shards, the photos of these keys alone, one a line.",
         ),
     ] = None,
     drop_gone: Annotated[
@@ -72,6 +82,7 @@ def index(
       mcad-mobile index ~/Pictures --bundle build/sd
       mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
       mcad-mobile index --from build/old.index --bundle build/new   # an older one's photos
+      mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
       mcad-mobile index --rebuild --bundle build/sd         # as this version writes it
     """
     if rebuild:
@@ -80,13 +91,19 @@ def index(
         _rebuild(index or default_index(bundle), json)
         return
     if origin is not None:
-        if photos is not None or drop_gone:
-            raise typer.BadParameter("--from takes the photos of an index: leave PHOTOS out")
-        engine = _engine(load_bundle(bundle), runtime, threads)
-        _embed_again(engine, origin, index or default_index(bundle), json)
+        check_options(context, origin)
+        loaded, directory = load_bundle(bundle), index or default_index(bundle)
+        if is_an_index(origin):
+            index_again(_engine(loaded, runtime, threads), Path(origin), directory, json)
+        else:
+            index_shards(origin, select, loaded, directory, json)
         return
     if photos is None:
-        raise typer.BadParameter("give the folder of photos", param_hint="PHOTOS")
+        raise typer.BadParameter(
+            "give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS"
+        )
+    if select is not None:
+        raise typer.BadParameter("--select is for --from SHARDS: a folder is indexed whole")
     started = time.perf_counter()
     loaded = load_bundle(bundle)
     directory = index or default_index(bundle)
@@ -106,18 +123,7 @@ def index(
             drop_gone=drop_gone,
         )
     seconds = time.perf_counter() - started
-    document = {
-        "index": str(directory),
-        **asdict(result),
-        "photos": photo_index.photos,
-        "filled_by": str(filler),
-        "bytes_per_photo": photo_index.bytes_per_photo,
-        "photos_per_s": round((result.added + result.changed) / seconds, 2),
-    }
-    if json:
-        print_json(document)
-    else:
-        _print(document, result)
+    tell(directory, photo_index, result, str(filler), seconds, json)
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
@@ -131,32 +137,6 @@ def _engine(bundle: Bundle, runtime: str | None, threads: int | None) -> SearchE
     return SearchEngine(
         bundle, runtime=runtime, threads=threads or allowed_cores(), fastest=True, warn=warn
     )
-
-
-def _embed_again(engine: SearchEngine, origin: Path, directory: Path, json: bool) -> None:
-    from mcad_mobile.again import embed_again
-
-    started = time.perf_counter()
-    filler = engine.image_rung
-    with progress_bar() as advance:
-        photo_index, result = embed_again(
-            engine, origin, directory, lambda done, total: advance("photos", done, total)
-        )
-    seconds = time.perf_counter() - started
-    document = {
-        "index": str(directory),
-        **asdict(result),
-        "photos": photo_index.photos,
-        "filled_by": str(filler),
-        "bytes_per_photo": photo_index.bytes_per_photo,
-        "photos_per_s": round((result.added + result.changed) / seconds, 2),
-    }
-    if json:
-        print_json(document)
-        return
-    _print(document, result)
-    for path in result.gone:
-        print(f"  gone {printable(path)}")
 
 
 def _rebuild(directory: Path, json: bool) -> None:
@@ -173,13 +153,3 @@ def _rebuild(directory: Path, json: bool) -> None:
             f"{directory}: written anew, {rebuilt.photos} photos, "
             f"{rebuilt.bytes_per_photo:.0f} bytes each"
         )
-
-
-def _print(document: dict[str, Any], result: Synced) -> None:
-    print(
-        f"{document['index']}: {document['photos']} photos, {result.added} new, "
-        f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
-        f"{document['bytes_per_photo']:.0f} bytes each, {document['photos_per_s']} photos/s"
-    )
-    for photo in result.skipped:
-        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
