@@ -28,6 +28,9 @@ certificates=/etc/this-networks-certificates.crt
 mounted=()
 clean_up() { for place in "${mounted[@]}"; do umount --lazy "$place"; done; }
 trap clean_up EXIT
+# A mount, as the root of a system is: namespaces of mounts can be made inside.
+mount --bind "$root" "$root"
+mounted=("$root")
 for place in proc sys dev; do
     mount --rbind --make-rslave "/$place" "$root/$place"
     mounted=("$root/$place" "${mounted[@]}")

@@ -68,7 +68,7 @@ def test_board_takes_no_java_runner(board: Adbd, bundle: Bundle, tmp_path: Path)
 def test_java_runner_fills_the_document_over_adb(
     phone: Adbd, device_system: Path, bundle: Bundle, runner_folder: Path, classes: Path
 ) -> None:
-    (java,) = device_system.glob("usr/lib/jvm/java-*-openjdk-*/bin/java")
+    java = next(device_system.glob("usr/lib/jvm/java-*-openjdk-*/bin/java"))
     path = ":".join(str(on_device(part)) for part in (classes, fetch(ONNXRUNTIME_JVM)))
     phone.stand_in(
         "app_process",
