@@ -146,7 +146,7 @@ def embed(
             )
             document |= _told(result, options.workers)
         if stores:
-            shards = Shards(out, warn)
+            shards = Shards(out)
             document["to"] = [
                 hand_over(shards, store, _counted(advance, f"to {store}")) for store in stores
             ]

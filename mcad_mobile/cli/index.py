@@ -145,7 +145,7 @@ def _index_shards(
     started = time.perf_counter()
     loaded = load_bundle(bundle)
     wanted = None if select is None else read_selection(select)
-    shards = Shards(address, warn)
+    shards = Shards(address)
     shards.check_student(loaded)
     photo_index = open_index(loaded, directory, create=True)
     with progress_bar() as advance:

@@ -72,7 +72,7 @@ def main() -> None:
         writer = ShardWriter(msgspec.json.decode(lines.get(), type=Setup))
     except McadError as error:
         tell(_failed(error))
-        return
+        os._exit(0)  # with a thread that reads, Python does not end
     tell(Ready())
     while True:
         task = msgspec.json.decode(lines.get(), type=Task)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mcad_mobile.errors import ClusterError, require
 
+_KNOCK_S = 10.0
 _START = "Start one (`ray start --head`), or give its address: --ray HOST:6379 or ray://HOST:10001."
 
 
@@ -19,11 +21,19 @@ def connected(address: str) -> Any:
         return ray
     where = {} if address == "local" else {"address": address}
     try:
+        _knock(address)
         ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # ConnectionError, ValueError, and what gRPC says
         said = " ".join(str(error).split())[:300]
         raise ClusterError(f"There is no Ray cluster at {address}: {said}", _START) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """OSError where nothing answers at HOST:PORT: Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 def mapped(

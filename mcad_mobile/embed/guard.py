@@ -35,6 +35,7 @@ class Guarded:
         self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._told: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._listener: threading.Thread
         self._how = ""
         self._stopped = False
 
@@ -70,6 +71,7 @@ class Guarded:
             return
         process.kill()
         self._how = f"exit code {process.wait(_STOP_S)}"
+        self._listener.join(_STOP_S)  # its pipe has ended
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -102,7 +104,10 @@ class Guarded:
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for whoever started it all
         )
-        threading.Thread(target=_listen, args=(self._process, self._told), daemon=True).start()
+        self._listener = threading.Thread(
+            target=_listen, args=(self._process, self._told), daemon=True
+        )
+        self._listener.start()
         if not self._send(self._setup):
             return False
         told = self._next()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.table import ShardFacts, ShardFile, read_left_out
+from mcad_mobile.embed.table import DamagedShard, ShardFacts, ShardFile, read_left_out
 from mcad_mobile.errors import ShardError
 from mcad_mobile.typed import Bytes, Count, Record, Sha256, Size, Word, decode
 
@@ -160,13 +160,38 @@ def file_name(run: int, piece: str) -> str:
     return f"{run:06d}-{piece}.parquet"
 
 
-def take_stock(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Stock:
+def take_stock(store: Store, manifest: Manifest) -> Stock:
     """Look what is there: shards that the manifest knows by their size, others by their footer.
-    Half-written ones are removed, and `warn` hears of each. ShardError for one of another job."""
+    ShardError for one that is half written, of another job, or named by the manifest and gone."""
+    stock, damaged = _looked(store, manifest)
+    if damaged:
+        raise damaged[0][1]
+    gone = {one.file for one in manifest.shards} - {one.file for one in stock.shards}
+    if gone:
+        raise ShardError(
+            f"{store}/{MANIFEST} names {min(gone)}, and it is gone.",
+            "Run `mcad-mobile embed` again: it makes what is missing.",
+        )
+    return stock
+
+
+def repaired_stock(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Stock:
+    """As take_stock, for who makes what is missing: what writers that were killed left, and shards
+    that are half written, are removed, and `warn` hears of those."""
     for folder in (SHARDS, LEFT_OUT):
         store.clear_partials(folder)
+    stock, damaged = _looked(store, manifest)
+    for name, error in damaged:
+        warn(f"{error.what} It is made again.")
+        store.remove(f"{SHARDS}/{name}")
+    return stock
+
+
+def _looked(store: Store, manifest: Manifest) -> tuple[Stock, list[tuple[str, ShardError]]]:
     known = {one.file: one for one in manifest.shards}
-    found, run = [], 0
+    found: list[Done] = []
+    damaged: list[tuple[str, ShardError]] = []
+    run = 0
     for name, size in store.sizes(SHARDS).items():
         if (match := _NAME.fullmatch(name)) is None:
             continue
@@ -178,11 +203,8 @@ def take_stock(store: Store, manifest: Manifest, warn: Callable[[str], None]) ->
         try:
             with open_shard(store, name) as shard:
                 facts = shard.facts
-        except ShardError as error:
-            if "half written" not in error.what:
-                raise
-            warn(f"{error.what} It is made again.")
-            store.remove(f"{SHARDS}/{name}")
+        except DamagedShard as error:
+            damaged.append((name, error))
             continue
         if facts.job != manifest.job:
             raise ShardError(
@@ -191,7 +213,7 @@ def take_stock(store: Store, manifest: Manifest, warn: Callable[[str], None]) ->
                 _ELSEWHERE,
             )
         found.append(Done.of(name, size, facts))
-    return Stock(tuple(found), run + 1)
+    return Stock(tuple(found), run + 1), damaged
 
 
 class _Opened:

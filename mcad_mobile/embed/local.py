@@ -57,5 +57,6 @@ def run_here(
                 yield message
     finally:
         stop.set()
-        for guard in guards:
+        for guard, thread in zip(guards, threads, strict=True):
             guard.stop()
+            thread.join()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mcad_mobile.bundle import Bundle
-
 from mcad_mobile.embed.job import Done, Manifest, open_shard, read_manifest, take_stock
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import Batch
@@ -17,9 +16,10 @@ from mcad_mobile.sync import Synced
 
 
 class Shards:
-    """What lies at an address, as of now. ShardError if there are none."""
+    """What lies at an address, as of now. ShardError if there is nothing, some of it is damaged, or
+    the manifest names what is gone."""
 
-    def __init__(self, address: str, warn: Callable[[str], None] = lambda sentence: None) -> None:
+    def __init__(self, address: str) -> None:
         self.store = Store(address)
         manifest = read_manifest(self.store)
         if manifest is None:
@@ -28,7 +28,7 @@ class Shards:
                 "Make them: mcad-mobile embed SOURCE --bundle BUNDLE --out SHARDS.",
             )
         self.manifest: Manifest = manifest
-        self._shards: tuple[Done, ...] = take_stock(self.store, manifest, warn).shards
+        self._shards: tuple[Done, ...] = take_stock(self.store, manifest).shards
 
     def check_student(self, bundle: Bundle) -> None:
         """ShardError, naming both sides, unless the shards are of the bundle's student."""

@@ -105,7 +105,7 @@ def rows_between(parquet: Any, columns: list[str], first: int, count: int) -> It
     for group in range(parquet.num_row_groups):
         stop = start + parquet.metadata.row_group(group).num_rows
         if start < first + count and stop > first:
-            for batch in parquet.iter_batches(64, [group], columns):
+            for batch in parquet.iter_batches(64, [group], columns, use_threads=False):
                 if start + len(batch) > first and start < first + count:
                     part = batch.slice(max(first - start, 0))
                     part = part.slice(0, first + count - max(first, start))

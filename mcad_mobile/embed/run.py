@@ -16,7 +16,7 @@ from mcad_mobile.embed.job import (
     claim,
     job_of,
     left_out_of,
-    take_stock,
+    repaired_stock,
     write_manifest,
 )
 from mcad_mobile.embed.local import run_here
@@ -78,7 +78,7 @@ def embed(
     asked = job_of(bundle, chosen.rung.runtime, chosen.rung.precision, options.photos_a_shard)
     job = claim(store, asked)
     with _writing_alone(store):
-        stock = take_stock(store, job, warn)
+        stock = repaired_stock(store, job, warn)
         if stock.shards and not options.resume:
             raise ShardError(
                 f"{store} holds {len(stock.shards)} shards already.",

@@ -181,16 +181,18 @@ class _Line:
 
 def _read(model: Model, number: int, photo: OnePhoto) -> _Read:
     stat = 0
+
+    def left_out(why: str, cause: Cause) -> _Read:
+        return _Read(number, photo.key, (stat, 0), None, LeftOut(photo.key, stat, why, cause))
+
     try:
         data, stat = photo.read()
         prepared = model.prepare(data, number, photo.key)
     except (PhotoError, MissingExtra) as error:
-        why, cause = str(error), "decode"
+        return left_out(str(error), "decode")
     except OSError as error:
-        why, cause = f"{photo.key} cannot be read: {error}.", "read"
-    else:
-        return _Read(number, photo.key, (stat, zlib.crc32(data)), prepared)
-    return _Read(number, photo.key, (stat, 0), None, LeftOut(photo.key, stat, why, cause))
+        return left_out(f"{photo.key} cannot be read: {error}.", "read")
+    return _Read(number, photo.key, (stat, zlib.crc32(data)), prepared)
 
 
 def rows_of(embedded: Embedded, shape: Sequence[int]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Where shards lie: a folder, or a bucket that fsspec opens. A file is there whole or not at all."""
+"""Where shards lie: a folder, or a bucket that fsspec opens. A file is there whole, or not."""
 
 from __future__ import annotations
 

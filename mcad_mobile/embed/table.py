@@ -21,6 +21,10 @@ _GROUP = 1000  # rows: what who wants a few of them has to read
 _REDO = "Remove the file and run `mcad-mobile embed` again: it makes what is missing."
 
 
+class DamagedShard(ShardError):
+    """A shard is cut off, or its bytes are not those that were written."""
+
+
 class ShardFacts(Record, frozen=True):
     """What a shard's footer says of it. `unread` photos of it could not be read, and may be
     another day."""
@@ -73,13 +77,17 @@ def left_out_bytes(left_out: list[LeftOut]) -> bytes:
 
 
 def read_left_out(data: bytes) -> list[LeftOut]:
-    parquet = require("pyarrow.parquet", "embed")
-    rows = parquet.read_table(io.BytesIO(data)).to_pylist()
+    arrow, parquet = require("pyarrow", "embed"), require("pyarrow.parquet", "embed")
+    rows = parquet.ParquetFile(arrow.BufferReader(data)).read(use_threads=False).to_pylist()
     return [LeftOut(**row) for row in rows if row["cause"] in get_args(Cause)]
 
 
 class ShardFile:
-    """A shard that is open. ShardError if it is no shard, is cut off or damaged."""
+    """A shard that is open. ShardError if it is no shard, is cut off or damaged.
+
+    Read on the caller's thread: one of Arrow's that still holds a file of Python's as the
+    interpreter ends aborts the process.
+    """
 
     def __init__(self, file: Any, where: str) -> None:
         self._where = where
@@ -97,9 +105,8 @@ class ShardFile:
     def stamps(self) -> Iterator[tuple[list[str], NDArray[np.uint32]]]:
         """Keys, and stamps [B, 2] uint32: embeddings are not read."""
         with self._damage():
-            for batch in self._parquet.iter_batches(
-                _GROUP, columns=["key", "stat_stamp", "content_stamp"]
-            ):
+            columns = ["key", "stat_stamp", "content_stamp"]
+            for batch in self._parquet.iter_batches(_GROUP, columns=columns, use_threads=False):
                 yield batch["key"].to_pylist(), _stamps(batch)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
@@ -107,10 +114,10 @@ class ShardFile:
         with self._damage():
             for group in range(self._parquet.num_row_groups):
                 if wanted is not None:
-                    keys = self._parquet.read_row_group(group, ["key"])["key"].to_pylist()
-                    if wanted.isdisjoint(keys):
+                    keys = self._parquet.read_row_group(group, ["key"], use_threads=False)
+                    if wanted.isdisjoint(keys["key"].to_pylist()):
                         continue
-                for batch in self._parquet.iter_batches(_GROUP, [group]):
+                for batch in self._parquet.iter_batches(_GROUP, [group], use_threads=False):
                     yield _batch(batch, wanted)
 
     def _damage(self) -> _Damage:
@@ -129,8 +136,10 @@ class _Damage:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         arrow = require("pyarrow", "embed")
         if isinstance(error, (arrow.ArrowException, OSError, KeyError, EOFError)):
-            said = " ".join(str(error).split())
-            raise ShardError(f"{self._where} is half written or damaged: {said}.", _REDO) from error
+            said = " ".join(str(error).split()).rstrip(".")
+            raise DamagedShard(
+                f"{self._where} is half written or damaged: {said}.", _REDO
+            ) from error
 
 
 def _parquet(table: Any) -> bytes:

@@ -38,9 +38,8 @@ class PgVector:
             held = self._one("SELECT obj_description(to_regclass({}::text), 'pg_class')")
             there = self._one("SELECT to_regclass({}::text)")
             if there is None:
-                self._do(
-                    f"CREATE TABLE {{}} (key text PRIMARY KEY, embedding vector({job.dim}) NOT NULL)"
-                )
+                columns = f"key text PRIMARY KEY, embedding vector({job.dim}) NOT NULL"
+                self._do(f"CREATE TABLE {{}} ({columns})")
                 literal = self._psycopg.sql.Literal(_COMMENT + job.job)
                 self._connection.execute(
                     self._psycopg.sql.SQL("COMMENT ON TABLE {} IS {}").format(self._table, literal)
@@ -79,7 +78,8 @@ class PgVector:
                 index = self._psycopg.sql.Identifier(f"{self._name}_embedding")
                 self._connection.execute(
                     self._psycopg.sql.SQL(
-                        "CREATE INDEX IF NOT EXISTS {} ON {} USING hnsw (embedding vector_cosine_ops)"
+                        "CREATE INDEX IF NOT EXISTS {} ON {} "
+                        "USING hnsw (embedding vector_cosine_ops)"
                     ).format(index, self._table)
                 )
             count = self._connection.execute(

@@ -1,0 +1,52 @@
+"""A Ray cluster of several nodes, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from embedding_runs import environment, odd_photo, run, same, vectors
+
+TIMEOUT_S = 400
+# A machine that is loaded is slow and not dead; a raylet that was killed refuses at once.
+PATIENT = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_initial_delay_ms": "60000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_TMPDIR": "/tmp",  # its sockets' names may have 107 bytes
+}
+
+
+def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bundle, photos):
+    pytest.importorskip("ray")
+    folder, go = tmp_path / "photos", tmp_path / "go"
+    shutil.copytree(photos, folder)
+    for number, path in enumerate(sorted(photos.iterdir())):
+        shutil.copy(path, folder / f"again-{number}{path.suffix}")
+    odd_photo(folder / "held.jpg", "wait", go)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    arguments = [bundle.directory, folder, tmp_path / "ray", go, *sorted(photos.iterdir())]
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("cluster_run.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env={**environment(), "TMPDIR": str(tmp_path), **PATIENT},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    document = json.loads(done.stdout.splitlines()[-1])
+    assert (document["killed"], document["nodes"]) == (1, 3)  # the head and two of three
+    assert len((tmp_path / "go.held").read_text().split()) == 2  # begun anew by another node
+    assert document["embedded"] == 17
+    assert [Path(one["key"]).name for one in document["left_out"]] == ["broken.jpg"]
+    run("embed", folder, "--bundle", bundle.directory, "--out", tmp_path / "local", "--workers", 1)
+    assert same(vectors(tmp_path / "ray"), vectors(tmp_path / "local"))
+    assert document["features"], "teachers' features differ between the cluster and one process"
