@@ -17,6 +17,7 @@ from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import DamagedShard, ShardFacts, ShardFile, read_left_out
 from mcad_mobile.errors import ShardError
+from mcad_mobile.runtimes.load import rungs_of
 from mcad_mobile.typed import Bytes, Count, Record, Sha256, Size, Word, decode
 
 SCHEMA = "mcad-embed/1"
@@ -73,19 +74,16 @@ class Manifest(Record, frozen=True):
 
 
 def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) -> Manifest:
-    """The job of a bundle's student by one rung of its image tower."""
-    rung = next(
-        rung
-        for rung in bundle.image.rungs
-        if (rung.runtime, rung.precision) == (runtime, precision)
-    )
+    """The job of a bundle's student by one rung of its image tower. RuntimeUnavailable if it has
+    none of that runtime."""
+    rung = rungs_of(bundle, "image", runtime, precision)[0]
     decides = (
         SCHEMA,
         bundle.student.sha256,
         bundle.dim,
         bundle.preprocess,
-        runtime,
-        precision,
+        rung.runtime,
+        rung.precision,
         tuple(file.sha256 for file in rung.files),
     )
     return Manifest(
@@ -95,8 +93,8 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
         student_sha256=bundle.student.sha256,
         dim=bundle.dim,
         dtype="float32",
-        runtime=runtime,
-        precision=precision,
+        runtime=rung.runtime,
+        precision=rung.precision,
         photos_a_shard=photos_a_shard,
     )
 

@@ -16,6 +16,7 @@ from mcad_mobile.embed.job import (
     claim,
     job_of,
     left_out_of,
+    read_manifest,
     repaired_stock,
     write_manifest,
 )
@@ -74,9 +75,8 @@ def embed(
     there, or `resume` is False and it is not empty; and what stores and sources raise.
     """
     store = Store(out)
-    chosen = SearchEngine(bundle, runtime=options.runtime, fastest=True, warn=warn).image_rung
-    asked = job_of(bundle, chosen.rung.runtime, chosen.rung.precision, options.photos_a_shard)
-    job = claim(store, asked)
+    rung = _rung(bundle, read_manifest(store), options, warn)
+    job = claim(store, job_of(bundle, *rung, options.photos_a_shard))
     with _writing_alone(store):
         stock = repaired_stock(store, job, warn)
         if stock.shards and not options.resume:
@@ -90,7 +90,14 @@ def embed(
             job.photos_a_shard, lambda: Known(store, stock.shards), stock.pieces, listed
         )
         missing = _spread([*pieces], options.workers)
-        setup = Setup(str(bundle.directory.resolve()), out, job, stock.run, options.threads)
+        setup = Setup(
+            str(bundle.directory.resolve()),
+            out,
+            job,
+            stock.run,
+            options.threads,
+            bool(options.gpus),
+        )
         started = time.monotonic()
         with _Kept(store, job, stock.shards) as kept:
             for done in _run(setup, missing, options, progress):
@@ -100,6 +107,23 @@ def embed(
         result.embedded = sum(one.photos for one in kept.new)
         result.left_out = [*listed, *left_out_of(store, kept.new)]
     return result
+
+
+def _rung(
+    bundle: Bundle,
+    begun: Manifest | None,
+    options: Options,
+    warn: Callable[[str], None],
+) -> tuple[str, str]:
+    """Runtime and precision that all workers run: what the job was `begun` with, wherever it goes
+    on; else the best here, as `index` chooses. On GPUs, the float rung, which this machine need not
+    be able to run."""
+    if options.gpus:
+        return "onnx", "fp32"
+    if begun is not None and options.runtime in (None, begun.runtime):
+        return begun.runtime, begun.precision
+    chosen = SearchEngine(bundle, runtime=options.runtime, fastest=True, warn=warn).image_rung
+    return chosen.rung.runtime, chosen.rung.precision
 
 
 def _spread(pieces: list[Piece], workers: int) -> list[Piece]:

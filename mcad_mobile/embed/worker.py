@@ -24,6 +24,7 @@ class Setup(msgspec.Struct, frozen=True):
     job: Manifest
     run: int
     threads: int = 1
+    gpu: bool = False
 
 
 class ShardWriter:
@@ -33,7 +34,9 @@ class ShardWriter:
         self._setup = setup
         self._store = Store(setup.out)
         job = setup.job
-        self._model = BundleModel(Path(setup.bundle), job.runtime, job.precision, setup.threads)
+        self._model = BundleModel(
+            Path(setup.bundle), job.runtime, job.precision, setup.threads, gpu=setup.gpu
+        )
 
     def __call__(
         self, piece: Piece, note: Note, without: AbstractSet[int], alone: AbstractSet[int]

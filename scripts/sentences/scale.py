@@ -46,8 +46,8 @@ def scale(read: Results) -> list[Sentence]:
         ),
         given("| a billion GETs, at 0.4 USD a million |", _BENCHMARK),
         stored(
-            "a billion photos leave {:.2f} TB of shards, {:,.0f} bytes a photo with a key of {:.0f} "
-            "bytes: {:.0f} USD a month",
+            "a billion photos leave {:.2f} TB of shards, {:,.0f} bytes a photo with a key of "
+            "{:.0f} bytes: {:.0f} USD a month",
             shard_tb,
             measured["shard_bytes_a_photo"],
             measured["key_bytes"],
