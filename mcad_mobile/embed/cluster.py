@@ -54,6 +54,7 @@ def mapped(
     ClusterError if there is no cluster, it has no room for one actor, or gives up.
     """
     ray, data = connected(address), require("ray.data", "ray")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plan of each execution
     have = ray.cluster_resources()
     for kind, number in (("CPU", float(cpus)), ("GPU", gpus)):
         if have.get(kind, 0.0) < number:

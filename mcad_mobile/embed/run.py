@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.embed.job import (
+    LEFT_OUT,
     SHARDS,
     Done,
     Known,
@@ -74,6 +75,7 @@ def embed(
     was finished stays. ShardError if `out` holds another student's shards, another run is writing
     there, or `resume` is False and it is not empty; and what stores and sources raise.
     """
+    source.check()
     store = Store(out)
     rung = _rung(bundle, read_manifest(store), options, warn)
     job = claim(store, job_of(bundle, *rung, options.photos_a_shard))
@@ -92,7 +94,7 @@ def embed(
         missing = _spread([*pieces], options.workers)
         setup = Setup(
             str(bundle.directory.resolve()),
-            out,
+            out if store.folder is None else str(store.folder.absolute()),
             job,
             stock.run,
             options.threads,
@@ -191,6 +193,7 @@ class _Kept:
         self.new.append(done)
         if before is not None and before.file != done.file:  # some of it could not be read then
             self._store.remove(f"{SHARDS}/{before.file}")
+            self._store.remove(f"{LEFT_OUT}/{before.file}")
         if time.monotonic() - self._saved > _SAVE_S:
             self._save()
 

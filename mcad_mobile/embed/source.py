@@ -13,7 +13,7 @@ from typing import Any, Literal
 from mcad_mobile.embed.job import Known
 from mcad_mobile.embed.pieces import Listed, Members, Piece, Rows, is_photo, name_of
 from mcad_mobile.embed.shard import LeftOut
-from mcad_mobile.embed.store import is_local, open_address, reaching
+from mcad_mobile.embed.store import Store, is_local, open_address, reaching
 from mcad_mobile.errors import DataError, PhotoError, StoreError, require
 from mcad_mobile.folder import Skipped, walk
 
@@ -48,6 +48,13 @@ class Source:
     kind: Kind | None = None
     photo_column: str | None = None
     key_column: str | None = None
+
+    def check(self) -> None:
+        """Raise what `pieces` would for a source that is not there, empty or of no kind: before
+        anything is written for it. Standard input is read once, and not here."""
+        if self.address != "-":
+            nothing = Known(Store("memory://"), ())
+            next(self.pieces(1, lambda: nothing, frozenset(), []), None)
 
     def pieces(
         self, at_once: int, known: Callable[[], Known], done: frozenset[str], left: list[LeftOut]

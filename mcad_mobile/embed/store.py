@@ -119,7 +119,7 @@ def reaching(where: str) -> Iterator[None]:
     """Errors of file systems and of their libraries as ours."""
     try:
         yield
-    except (McadError, FileNotFoundError):
+    except McadError:
         raise
     except Exception as error:  # each store's library has exceptions of its own
         raise of_store(where, error) from error
@@ -128,7 +128,7 @@ def reaching(where: str) -> Iterator[None]:
 def of_store(where: str, error: BaseException) -> McadError:
     """What went wrong with a store, as an error of ours."""
     local = "://" not in where or where.startswith("file://")
-    if local and isinstance(error, OSError):
+    if local and not isinstance(error, FileNotFoundError) and isinstance(error, OSError):
         path = Path(where.removeprefix("file://"))
         return trouble(path, error) or refused(path, error)
     said = " ".join(str(error).split()) or type(error).__name__

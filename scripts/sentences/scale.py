@@ -41,7 +41,8 @@ def scale(read: Results) -> list[Sentence]:
             *(tb * 1e3 / h / 3600 for tb, h in zip(read_tb, hours, strict=True)),
         ),
         stored(
-            "| cores, at 0.02 USD an hour | {:,.0f} USD | {:,.0f} USD |",
+            "| cores, at {:.2f} USD an hour | {:,.0f} USD | {:,.0f} USD |",
+            assumed["usd_a_core_hour"],
             *(h * workers * assumed["usd_a_core_hour"] for h in hours),
         ),
         given("| a billion GETs, at 0.4 USD a million |", _BENCHMARK),

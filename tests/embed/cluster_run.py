@@ -1,4 +1,4 @@
-"""A Ray cluster of a head and three nodes on this machine. While a job runs, the node that has a
+"""A Ray cluster of a head and two nodes on this machine. While a job runs, the node that has a
 photo in hand is killed; then teachers' features are computed on what is left.
 
     python cluster_run.py BUNDLE SOURCE OUT GO PHOTO...
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import ray
 from ray.cluster_utils import Cluster
 
 from mcad_mobile.bundle import Bundle
@@ -72,35 +73,31 @@ def main() -> None:
         initialize_head=True,
         head_node_args={"num_cpus": 0, "include_dashboard": False, **sizes, **ports()},
     )
-    for _ in range(3):
+    for _ in range(2):
         cluster.add_node(num_cpus=1, **sizes, **ports())
     killed: list[int] = []
     killer = threading.Thread(
         target=kill_the_node_of, args=(cluster, Path(f"{go}.held"), Path(go), killed), daemon=True
     )
     killer.start()
-    options = Options(workers=3, photos_a_shard=2, ray=cluster.address)
+    options = Options(workers=2, photos_a_shard=2, ray=cluster.address)
     result = embed(Source(source), Bundle.load(bundle), out, options)
     killer.join(DEADLINE_S)
     paths = [Path(photo) for photo in photos]
     batches = [range(0, 3), range(3, len(paths))]
-    features = [looked_at(paths, 1, thumbnails, batches, ray) for ray in (cluster.address, None)]
+    places = (cluster.address, None)
+    features = [looked_at(paths, 1, thumbnails, batches, place) for place in places]
     there, here = (np.concatenate(list(some)) for some in features)
     document = {
         "killed": len(killed),
-        "nodes": sum(node["Alive"] for node in cluster_nodes()),
+        "nodes": sum(node["Alive"] for node in ray.nodes()),
         "embedded": result.embedded,
         "left_out": [asdict(one) for one in result.left_out],
         "features": bool(np.array_equal(there, here)),
     }
     print(json.dumps(document), flush=True)
+    ray.shutdown()
     cluster.shutdown()
-
-
-def cluster_nodes():
-    import ray
-
-    return ray.nodes()
 
 
 if __name__ == "__main__":

@@ -183,6 +183,12 @@ def test_a_file_that_cannot_be_read_is_listed_and_asked_again(tmp_path, bundle, 
     assert (document["photos"], document["embedded"], document["skipped"]) == (2, 1, [])
 
 
+def test_a_source_that_is_not_there_leaves_nothing_behind(tmp_path, bundle):
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out")
+    assert "nothing at" in run("embed", tmp_path / "typo", *arguments, code=1).stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_cluster_at_an_address_is_one_error(tmp_path, bundle, photos):
     pytest.importorskip("ray")
     arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--ray", "127.0.0.1:1")
