@@ -4,18 +4,20 @@
 
 Photos are those that packages ship, scaled to two sizes and saved as JPEG of quality 90: a phone's
 12 megapixels, and the 1 megapixel that a service keeps. Rates are those between the first tenth of
-the photos and the last, so that no process's start is in them. Vectors for counts of bytes are
-random, which no compressor makes smaller.
+the photos and the last, so that no process's start is in them; the best of three. Vectors for
+counts of bytes are random.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 import tracemalloc
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from mcad_mobile.processor import summary
 
 RESULT = Path(__file__).parent / "results" / "embed_scale.json"
 SIZES = {"1": (1152, 864), "12": (4000, 3000)}  # megapixels: pixels
+REPEATS = 3
 SHARD = 10_000
 # What docs/scale.md reckons with, and a reader replaces.
 ASSUMED = {
@@ -62,11 +65,13 @@ def main() -> None:
         rates = []
         for size in SIZES:
             folder = photos_of(Path(scratch), size, arguments.photos // (1 if size == "1" else 3))
-            for workers in (1, 2):
-                rates.append(
-                    rate(folder, bundle, Path(scratch) / f"{size}-{workers}", workers, size)
-                )
-                print(rates[-1], flush=True)
+            tries: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
+            for number, workers in product(range(REPEATS), tries):
+                out = Path(scratch) / f"{size}-{workers}-{number}"
+                tries[workers].append(rate(folder, bundle, out, workers, size))
+                print(tries[workers][-1], flush=True)
+            # A neighbour can only slow it down.
+            rates += [max(some, key=lambda row: row["photos_per_s"]) for some in tries.values()]
         document = {
             "date": datetime.now(UTC).date().isoformat(),
             "version": __version__,
@@ -95,7 +100,7 @@ def photos_of(scratch: Path, size: str, count: int) -> Path:
 def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> dict[str, Any]:
     seen: list[float] = []
     options = Options(workers=workers)
-    began = time.perf_counter()
+    spent, began = children_s(), time.perf_counter()
     result = embed(
         Source(str(folder)),
         bundle,
@@ -112,7 +117,14 @@ def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> di
         "bytes_a_photo": round(sum(path.stat().st_size for path in files) / len(files)),
         "photos_per_s": round((len(seen) - 1 - first) / (seen[-1] - seen[first]), 2),
         "start_s": round(seen[0] - began, 2),
+        "processor_s_a_photo": round((children_s() - spent) / result.embedded, 4),
     }
+
+
+def children_s() -> float:
+    """Processor time of this process's children that have ended, their start included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def bytes_of(bundle: Bundle, scratch: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -52,11 +53,12 @@ Piece = Listed | Rows | Members
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo's name, and how to have its bytes and its stat stamp (0 where there is none).
-    OSError: this one cannot be read."""
+    """A photo's name, how to have its bytes and its stat stamp (0 where there is none), and its
+    stamp when it was listed. OSError: this one cannot be read."""
 
     key: str
     read: Callable[[], tuple[bytes, int]]
+    stamp: int = 0
 
 
 def name_of(piece: Piece) -> str:
@@ -75,7 +77,7 @@ def photos_of(piece: Piece) -> Iterator[Photo]:
 def _listed(piece: Listed) -> Iterator[Photo]:
     reader = _Reader()
     for key, stamp in zip(piece.keys, piece.stamps, strict=True):
-        yield Photo(key, lambda key=key, stamp=stamp: reader(key, stamp))  # type: ignore[misc]
+        yield Photo(key, partial(reader, key, stamp), stamp)
 
 
 def _rows(piece: Rows) -> Iterator[Photo]:
@@ -92,9 +94,9 @@ def _rows(piece: Rows) -> Iterator[Photo]:
                     key = photo
                 number += 1
                 if isinstance(photo, bytes):
-                    yield Photo(key, lambda photo=photo: (photo, 0))  # type: ignore[misc]
+                    yield Photo(key, partial(_held, photo))
                 elif isinstance(photo, str):
-                    yield Photo(key, lambda photo=photo: reader(photo, 0))  # type: ignore[misc]
+                    yield Photo(key, partial(reader, photo, 0))
                 else:
                     yield Photo(key, _nothing)
 
@@ -121,6 +123,10 @@ def bytes_or_path(value: Any) -> bytes | str | None:
     return value if isinstance(value, (bytes, str)) else None
 
 
+def _held(photo: bytes) -> tuple[bytes, int]:
+    return photo, 0
+
+
 def _nothing() -> tuple[bytes, int]:
     raise OSError("its cell is empty")
 
@@ -135,7 +141,7 @@ def _members(piece: Members) -> Iterator[Photo]:
                         if is_photo(member.name) and (data := tar.extractfile(member)):
                             photo = data.read()
                             key = f"{piece.file}/{member.name}"
-                            yield Photo(key, lambda photo=photo: (photo, 0))  # type: ignore[misc]
+                            yield Photo(key, partial(_held, photo))
             except tarfile.TarError as error:
                 raise DataError(
                     f"{piece.file} is no whole tar file: {error}.",

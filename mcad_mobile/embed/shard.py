@@ -16,15 +16,20 @@ from numpy.typing import NDArray
 
 from mcad_mobile.errors import MissingExtra, PhotoError
 
+_READERS = 4  # threads that wait for files and stores
 Cause = Literal["decode", "read", "killed"]
 Note = Callable[[Literal["begun", "done"], int], None]
 
 
 class OnePhoto(Protocol):
-    """A photo's name, and how to have its bytes and its stat stamp."""
+    """A photo's name, its stat stamp as it was listed (0 where nobody looked), and how to have its
+    bytes and its stamp now."""
 
     @property
     def key(self) -> str: ...
+
+    @property
+    def stamp(self) -> int: ...
 
     @property
     def read(self) -> Callable[[], tuple[bytes, int]]: ...
@@ -35,7 +40,7 @@ class Model(Protocol):
 
     @property
     def threads(self) -> int:
-        """On which photos are decoded."""
+        """On which photos are decoded; with one, that which computes does it."""
         ...
 
     @property
@@ -90,12 +95,12 @@ def embed_shard(
     in hand when it ended. Photos that cannot be read or decoded are left out.
     """
     line = _Line(model, note)
-    with ThreadPoolExecutor(model.threads) as pool:
+    with ThreadPoolExecutor(max(model.threads, _READERS)) as pool:
         line.pool = pool
         try:
             for number, photo in enumerate(photos):
                 if number in without:
-                    line.leave_out(LeftOut(photo.key, 0, _KILLED, "killed"))
+                    line.leave_out(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
                     continue
                 if number in alone:
                     line.finish()
@@ -115,9 +120,10 @@ _KILLED = "It ended the process that had it in hand, twice."
 class _Read:
     number: int
     key: str
-    stamp: tuple[int, int]
+    stamp: tuple[int, int] = (0, 0)
     prepared: Any = None
     left_out: LeftOut | None = None
+    data: bytes | None = None  # not prepared yet
 
 
 class _Line:
@@ -138,8 +144,10 @@ class _Line:
 
     def begin(self, number: int, photo: OnePhoto) -> None:
         self._note("begun", number)
-        self._waiting.append(self.pool.submit(_read, self._model, number, photo))
-        if len(self._waiting) > 2 * self._model.threads:
+        # With one processor all but the wait for a store's answer is done on this thread.
+        prepare = self._model.prepare if self._model.threads > 1 else None
+        self._waiting.append(self.pool.submit(_read, number, photo, prepare))
+        if len(self._waiting) > max(2 * self._model.threads, _READERS):
             self._take()
 
     def finish(self) -> None:
@@ -161,6 +169,8 @@ class _Line:
 
     def _take(self) -> None:
         read = self._waiting.popleft().result()
+        if read.data is not None:
+            read = _prepared(read.number, read.key, read.stamp[0], read.data, self._model.prepare)
         if read.left_out is not None:
             self.leave_out(read.left_out)
             self._note("done", read.number)
@@ -179,20 +189,26 @@ class _Line:
             self._note("done", read.number)
 
 
-def _read(model: Model, number: int, photo: OnePhoto) -> _Read:
-    stat = 0
+Prepare = Callable[[bytes, int, str], Any]
 
-    def left_out(why: str, cause: Cause) -> _Read:
-        return _Read(number, photo.key, (stat, 0), None, LeftOut(photo.key, stat, why, cause))
 
+def _read(number: int, photo: OnePhoto, prepare: Prepare | None) -> _Read:
+    """A photo's bytes; what a model prepares of them, if it is given."""
     try:
         data, stat = photo.read()
-        prepared = model.prepare(data, number, photo.key)
-    except (PhotoError, MissingExtra) as error:
-        return left_out(str(error), "decode")
     except OSError as error:
-        return left_out(f"{photo.key} cannot be read: {error}.", "read")
-    return _Read(number, photo.key, (stat, zlib.crc32(data)), prepared)
+        why = f"{photo.key} cannot be read: {error}."
+        return _Read(number, photo.key, left_out=LeftOut(photo.key, 0, why, "read"))
+    if prepare is None:
+        return _Read(number, photo.key, (stat, 0), data=data)
+    return _prepared(number, photo.key, stat, data, prepare)
+
+
+def _prepared(number: int, key: str, stat: int, data: bytes, prepare: Prepare) -> _Read:
+    try:
+        return _Read(number, key, (stat, zlib.crc32(data)), prepare(data, number, key))
+    except (PhotoError, MissingExtra) as error:
+        return _Read(number, key, left_out=LeftOut(key, stat, str(error), "decode"))
 
 
 def rows_of(embedded: Embedded, shape: Sequence[int]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 
-server = ThreadedMotoServer("127.0.0.1", port=0)
+server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
 server.start()
 url = "http://%s:%s" % server.get_host_and_port()
 keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none", "region_name": "us-east-1"}

@@ -79,11 +79,12 @@ def test_photos_that_have_no_row_are_named_with_the_reason():
     some = photos(4)
     some[1] = Photo("broken", lambda: (b"no photo", 7))
     some[2] = Photo("locked", unreadable)
+    some[3] = Photo("p4", unreadable, 9)
     hand = Hand()
     found = embed_shard(Lengths(), some, without={3}, note=hand)
     assert found.keys == ["p1"]
     told = {one.key: (one.cause, one.stamp) for one in found.left_out}
-    assert told == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 0)}
+    assert told == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)}
     assert "it is locked" in {one.key: one.why for one in found.left_out}["locked"]
     assert hand.now == set() and 3 not in hand.most
 

@@ -14,6 +14,8 @@ import pytest
 from embedding_runs import command, environment, odd_photo, run, same, told, vectors
 from mounts import run_on_disk
 
+from mcad_mobile.folder import stat_stamp
+
 DEADLINE_S = 200
 
 
@@ -58,6 +60,7 @@ def test_a_photo_that_kills_two_processes_is_left_out_and_listed_and_costs_no_ot
     assert told("embed", folder, *arguments)["embedded"] == 0
     assert len(pids(tmp_path / "deadly.held")) == 2
     (left,) = (out / "left-out").iterdir()
+    assert parquet.read_table(left)["stamp"].to_pylist() == [stat_stamp(deadly.stat())]
     assert parquet.read_table(left)["cause"].to_pylist() == ["killed"]
 
 
