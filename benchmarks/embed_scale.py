@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import tempfile
 import time
 import tracemalloc
@@ -99,14 +99,21 @@ def photos_of(scratch: Path, size: str, count: int) -> Path:
 
 def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> dict[str, Any]:
     seen: list[float] = []
-    options = Options(workers=workers)
-    spent, began = children_s(), time.perf_counter()
+    worked: list[float] = []  # processor seconds of the workers, as each photo is done
+
+    def note(done: int, total: int) -> None:
+        seen.append(time.perf_counter())
+        worked.append(workers_s())
+
+    # Shards enough for both workers to be at work until the end.
+    options = Options(workers=workers, photos_a_shard=max(1, len(list(folder.iterdir())) // 16))
+    began = time.perf_counter()
     result = embed(
         Source(str(folder)),
         bundle,
         str(out),
         options,
-        lambda done, total: seen.append(time.perf_counter()),
+        note,
     )
     first = len(seen) // 10
     files = list(folder.iterdir())
@@ -117,14 +124,18 @@ def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> di
         "bytes_a_photo": round(sum(path.stat().st_size for path in files) / len(files)),
         "photos_per_s": round((len(seen) - 1 - first) / (seen[-1] - seen[first]), 2),
         "start_s": round(seen[0] - began, 2),
-        "processor_s_a_photo": round((children_s() - spent) / result.embedded, 4),
+        "processor_s_a_photo": round((worked[-1] - worked[first]) / (len(seen) - 1 - first), 4),
     }
 
 
-def children_s() -> float:
-    """Processor time of this process's children that have ended, their start included."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def workers_s() -> float:
+    """Processor time of this process's children so far."""
+    ticks = 0
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])  # utime, stime: proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def bytes_of(bundle: Bundle, scratch: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from mcad_mobile.errors import McadError, ShardError
 from mcad_mobile.locks import lock
 
 PHOTOS_A_SHARD = 10_000
-_FEWEST = 64  # photos a shard, however many workers there are
+_FEWEST = 16  # photos a shard, however many workers there are
 _PIECES_A_WORKER = 4
 _SAVE_S = 30.0
 

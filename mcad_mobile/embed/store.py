@@ -131,7 +131,7 @@ def of_store(where: str, error: BaseException) -> McadError:
     if local and not isinstance(error, FileNotFoundError) and isinstance(error, OSError):
         path = Path(where.removeprefix("file://"))
         return trouble(path, error) or refused(path, error)
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if _is_refusal(error):
         return StoreError(f"{where} refuses: {said}.", _ALLOW)
     if isinstance(error, FileNotFoundError):

@@ -65,8 +65,8 @@ def s3(photos):
         server.stdin.close()
 
 
-def arguments(bundle, out):
-    return ("s3://photos/2025", "--bundle", bundle.directory, "--out", out, "--workers", 2)
+def arguments(bundle, out, source="s3://photos/2025"):
+    return (source, "--bundle", bundle.directory, "--out", out, "--workers", 2)
 
 
 def test_photos_of_a_bucket_become_shards_of_a_bucket_and_a_phones_index(
@@ -86,18 +86,19 @@ def test_photos_of_a_bucket_become_shards_of_a_bucket_and_a_phones_index(
     assert same(found, expected)
 
 
-def test_credentials_that_are_refused_are_one_error(tmp_path, bundle, s3):
+def test_credentials_that_are_refused_are_one_error(tmp_path, bundle, photos, s3):
     wrong = {**s3, "AWS_SECRET_ACCESS_KEY": "wrong"}
     said = run("embed", *arguments(bundle, tmp_path / "out"), code=1, **wrong).stderr
-    assert "refuses" in said and "Check the credentials" in said
-    said = run("embed", *arguments(bundle, "s3://photos/other"), code=1, **wrong).stderr
+    assert "s3://photos/2025 refuses" in said and "Check the credentials" in said
+    said = run("embed", *arguments(bundle, "s3://photos/other", photos), code=1, **wrong).stderr
     assert "s3://photos/other refuses" in said
 
 
-def test_a_store_that_is_away_is_one_error(tmp_path, bundle, s3):
+def test_a_store_that_is_away_is_one_error(tmp_path, bundle, photos, s3):
     away = {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
-    said = run("embed", *arguments(bundle, "s3://photos/other"), code=1, **away).stderr
-    assert "cannot be reached" in said and "what is done is kept" in said
+    for source, out in (("s3://photos/2025", tmp_path / "out"), (photos, "s3://photos/other")):
+        said = run("embed", *arguments(bundle, out, source), code=1, **away).stderr
+        assert "cannot be reached" in said and "what is done is kept" in said
 
 
 def test_a_bucket_that_is_not_there_is_one_error(bundle, tmp_path, s3):
