@@ -4,15 +4,14 @@
 
 Photos are those that packages ship, scaled to two sizes and saved as JPEG of quality 90: a phone's
 12 megapixels, and the 1 megapixel that a service keeps. Rates are those between the first tenth of
-the photos and the last, so that no process's start is in them; the best of three. Vectors for
-counts of bytes are random.
+the photos and the last, so that no process's start is in them; the best of three, and how long
+workers waited for a core that others had. Vectors for counts of bytes are random.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 import tracemalloc
@@ -99,11 +98,11 @@ def photos_of(scratch: Path, size: str, count: int) -> Path:
 
 def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> dict[str, Any]:
     seen: list[float] = []
-    worked: list[float] = []  # processor seconds of the workers, as each photo is done
+    spent: list[tuple[float, float]] = []
 
     def note(done: int, total: int) -> None:
         seen.append(time.perf_counter())
-        worked.append(workers_s())
+        spent.append(workers_s())
 
     # Shards enough for both workers to be at work until the end.
     options = Options(workers=workers, photos_a_shard=max(1, len(list(folder.iterdir())) // 16))
@@ -117,25 +116,30 @@ def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> di
     )
     first = len(seen) // 10
     files = list(folder.iterdir())
+    counted, wall = len(seen) - 1 - first, seen[-1] - seen[first]
+    worked, waited = (spent[-1][part] - spent[first][part] for part in (0, 1))
     return {
         "megapixels": int(size),
         "workers": workers,
         "photos": result.embedded,
         "bytes_a_photo": round(sum(path.stat().st_size for path in files) / len(files)),
-        "photos_per_s": round((len(seen) - 1 - first) / (seen[-1] - seen[first]), 2),
+        "photos_per_s": round(counted / wall, 2),
         "start_s": round(seen[0] - began, 2),
-        "processor_s_a_photo": round((worked[-1] - worked[first]) / (len(seen) - 1 - first), 4),
+        "processor_s_a_photo": round(worked / counted, 4),
+        # Of the workers' time: what neighbours on this machine took from them.
+        "waited_for_a_core": round(waited / (wall * workers), 2),
     }
 
 
-def workers_s() -> float:
-    """Processor time of this process's children so far."""
-    ticks = 0
+def workers_s() -> tuple[float, float]:
+    """Seconds that this process's children have spent on a processor, and waiting for one: of
+    their first threads, which do the work (schedstat, docs.kernel.org)."""
+    worked = waited = 0
     for task in Path("/proc/self/task").iterdir():
         for child in (task / "children").read_text().split():
-            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])  # utime, stime: proc(5)
-    return ticks / os.sysconf("SC_CLK_TCK")
+            ran, queued, _ = Path(f"/proc/{child}/schedstat").read_text().split()
+            worked, waited = worked + int(ran), waited + int(queued)
+    return worked / 1e9, waited / 1e9
 
 
 def bytes_of(bundle: Bundle, scratch: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def scale(read: Results) -> list[Sentence]:
     assumed = measured["assumed"]
     photos, workers = assumed["photos"], assumed["workers"]
     small, large = (_row(measured, megapixels, 1) for megapixels in (1, 12))
-    hours = [photos / workers / row["photos_per_s"] / 3600 for row in (small, large)]
+    hours = [photos / workers * row["processor_s_a_photo"] / 3600 for row in (small, large)]
     read_tb = [photos * row["bytes_a_photo"] / 1e12 for row in (small, large)]
     shard_tb = photos * measured["shard_bytes_a_photo"] / 1e12
     shards = photos / measured["shard_photos"]
@@ -26,8 +26,11 @@ def scale(read: Results) -> list[Sentence]:
     )
     return [
         stored(
-            "the\nrate grows by a factor of {:.1f} for photos of a megapixel and of {:.1f} for a "
-            "phone's twelve",
+            "{:.0f} photos of a megapixel a second, and {:.0f} of a phone's twelve",
+            *(1 / row["processor_s_a_photo"] for row in (small, large)),
+        ),
+        stored(
+            "With a second worker the rate was {:.1f} and {:.1f} times",
             *(
                 _row(measured, m, 2)["photos_per_s"] / _row(measured, m, 1)["photos_per_s"]
                 for m in (1, 12)
@@ -91,12 +94,14 @@ def rates_table(measured: Any) -> list[str]:
         f"{measured['processor']}, {measured['date']}; student {measured['student']}, "
         f"{measured['dim']} dimensions.",
         "",
-        "| photos | bytes each | workers | photos a second | seconds before the first |",
-        "|---|---|---|---|---|",
+        "| photos | bytes each | workers | photos a second | workers waited for a core | "
+        "processor, ms a photo | seconds before the first |",
+        "|---|---|---|---|---|---|---|",
     ]
     return lines + [
         f"| {row['megapixels']} megapixels | {row['bytes_a_photo']:,} | {row['workers']} | "
-        f"{row['photos_per_s']} | {row['start_s']} |"
+        f"{row['photos_per_s']} | {row['waited_for_a_core']:.0%} | "
+        f"{1e3 * row['processor_s_a_photo']:.1f} | {row['start_s']} |"
         for row in measured["rates"]
     ]
 

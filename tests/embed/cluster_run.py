@@ -3,7 +3,7 @@ photo in hand is killed; then teachers' features are computed on what is left.
 
     python cluster_run.py BUNDLE SOURCE OUT GO PHOTO...
 
-The last line of standard output is JSON. The photo whose decoder waits for the file GO notes who
+OUT/result.json says what came of it. The photo whose decoder waits for the file GO notes who
 has it in hand in GO.held.
 """
 
@@ -95,7 +95,7 @@ def main() -> None:
         "left_out": [asdict(one) for one in result.left_out],
         "features": bool(np.array_equal(there, here)),
     }
-    print(json.dumps(document), flush=True)
+    (Path(out) / "result.json").write_text(json.dumps(document))
     ray.shutdown()
     cluster.shutdown()
 

@@ -73,7 +73,7 @@ def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bu
         env={**environment(), "TMPDIR": str(tmp_path), **PATIENT},
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    document = json.loads(done.stdout.splitlines()[-1])
+    document = json.loads((tmp_path / "ray" / "result.json").read_text())
     assert (document["killed"], document["nodes"]) == (1, 2)  # the head, and one of two
     assert len((tmp_path / "go.held").read_text().split()) == 2  # begun anew by another node
     assert document["embedded"] == 17
