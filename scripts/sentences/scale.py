@@ -30,7 +30,7 @@ def scale(read: Results) -> list[Sentence]:
             *(1 / row["processor_s_a_photo"] for row in (small, large)),
         ),
         stored(
-            "With a second worker the rate was {:.1f} and {:.1f} times",
+            "grows with the second was {:.1f} and {:.1f} times when",
             *(
                 _row(measured, m, 2)["photos_per_s"] / _row(measured, m, 1)["photos_per_s"]
                 for m in (1, 12)
@@ -59,8 +59,8 @@ def scale(read: Results) -> list[Sentence]:
         ),
         stored("float16 would save {:.1f} TB", photos * measured["dim"] * 2 / 1e12),
         stored(
-            "of 10,000 photos is made of shards at {:,.0f} photos a second",
-            measured["index_from_photos_per_s"],
+            "of 10,000 photos is made of shards at {:,.0f} photos a second of one core",
+            measured["index_from_photos_per_processor_s"],
         ),
         given("(5 USD, and at a tenth of a second each 28 hours)", _BENCHMARK),
         stored(
@@ -79,7 +79,7 @@ def scale(read: Results) -> list[Sentence]:
             "https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html",
         ),
         stored(
-            "has a line a shard, {:.0f} bytes: {:.0f} MB for 100,000",
+            "has an entry a shard, {:.0f} bytes: {:.0f} MB for 100,000",
             measured["manifest_bytes_a_shard"],
             measured["manifest_bytes_a_shard"] * shards / 1e6,
         ),
