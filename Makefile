@@ -8,7 +8,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
-EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,dev
+EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,embed,ray,dev
 
 .PHONY: demo test test-slow check docs bench mutants
 
@@ -18,7 +18,7 @@ demo: .venv/installed-demo
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
 
-test-slow: .venv/installed-everything
+test-slow: .venv/installed-stores
 	$(BIN)/pytest -m slow
 
 check: .venv/installed-everything
@@ -36,6 +36,7 @@ bench: .venv/installed-everything
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
 	$(BIN)/python benchmarks/serve.py --bundle build/cpu
+	$(BIN)/python benchmarks/embed_scale.py --bundle build/cpu
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
 	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
@@ -53,6 +54,10 @@ mutants: .venv/installed-mutants
 .venv/installed-everything: .venv/bin/pip pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING)]"
 	@touch $@ .venv/installed-demo
+
+.venv/installed-stores: .venv/installed-everything
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),stores]"
+	@touch $@
 
 .venv/installed-mutants: .venv/installed-everything
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),mutants]"

@@ -26,6 +26,13 @@ _EXTRAS = {
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
     "fast": "search of large indexes, faster",
+    "embed": "embed, index --from",
+    "ray": "embed --ray, distill --ray",
+    "s3": "embed, index --from: s3://",
+    "gcs": "embed, index --from: gs://",
+    "lancedb": "embed --to lancedb",
+    "qdrant": "embed --to qdrant",
+    "pgvector": "embed --to pgvector",
 }
 
 # What a verb needs beyond a bare install: extras, all of whose tools must be here.
@@ -39,6 +46,8 @@ _VERBS = {
     "distill": ("distill",),
     "report, bench --report": ("report",),
     "serve": ("serve",),
+    "embed, index --from": ("embed",),
+    "embed --ray, distill --ray": ("ray",),
     "bench --device aihub, export --via aihub": ("aihub",),
 }
 # Installed by itself: it downloads a vendor's SDK.

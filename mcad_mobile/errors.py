@@ -59,6 +59,18 @@ class DataError(McadError):
     """A captioned-photo dataset or a calibration set is not as it should be."""
 
 
+class StoreError(McadError):
+    """A store of photos or shards cannot be reached, refuses, or holds something else."""
+
+
+class ShardError(McadError):
+    """Shards are damaged, of another student, or not what was asked for."""
+
+
+class ClusterError(McadError):
+    """A Ray cluster is not there, has no room, or gave up."""
+
+
 class TrainingError(McadError):
     """Training cannot start, go on, or be resumed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -73,6 +74,11 @@ class Preprocess(Record, frozen=True):
         """A photo file -> [3, size, size] float32. PhotoError if it cannot be decoded."""
         return self.pixels(open_photo(path, at_least=self.resize_to or self.size))
 
+    def decoded(self, photo: bytes, name: str) -> NDArray[np.float32]:
+        """The bytes of a photo file -> [3, size, size] float32. PhotoError, which calls it `name`,
+        if they cannot be decoded."""
+        return self.pixels(open_bytes(photo, name, at_least=self.resize_to or self.size))
+
     def _resized(self, image: Image.Image) -> Image.Image:
         from PIL import Image
 
@@ -120,12 +126,23 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
     `at_least` pixels: a 12-megapixel photo takes a fraction of the time so.
     Raises PhotoError with the reason, also for more than 80 megapixels that have to be decoded.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     if path.suffix.lower() in _HEIC_SUFFIXES:
         _register_heic()
+    return _decoded(path, str(path), at_least)
+
+
+def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
+    """As open_photo, for the bytes of a file that errors call `name`; what it is, its bytes say."""
+    if photo[4:8] == b"ftyp" and photo[8:12] != b"avif":  # ISO/IEC 14496-12, 4.3
+        _register_heic()
+    return _decoded(io.BytesIO(photo), name, at_least)
+
+
+def _decoded(source: Path | io.BytesIO, path: str, at_least: int) -> Image.Image:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
-        with _opened(path) as image:
+        with _opened(source) as image:
             width, height = image.size
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
@@ -157,14 +174,16 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
         raise PhotoError(f"{path} cannot be decoded: {error}.") from error
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(source: Path | io.BytesIO) -> Image.Image:
     from PIL import Image, JpegImagePlugin
 
     # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
     try:
-        return JpegImagePlugin.JpegImageFile(path)
+        return JpegImagePlugin.JpegImageFile(source)
     except SyntaxError:  # which is how Pillow says: no JPEG
-        return Image.open(path)
+        if not isinstance(source, Path):
+            source.seek(0)
+        return Image.open(source)
 
 
 def find_photos(folder: Path) -> list[Path]:

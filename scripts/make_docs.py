@@ -427,12 +427,23 @@ def _export_matrix() -> list[str]:
     return export_matrix.told(results) if results else []
 
 
+def scale_page() -> str:
+    """The page as it is, with what was measured."""
+    from sentences.scale import rates_table
+
+    page = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    return _with_section(
+        page, "rates", rates_table(json.loads((RESULTS / "embed_scale.json").read_text("utf-8")))
+    )
+
+
 PAGES: dict[Path, Callable[[], str]] = {
     ROOT / "README.md": readme_page,
     ROOT / "docs" / "cli.md": cli_page,
     ROOT / "docs" / "benchmarks.md": benchmarks_page,
     ROOT / "docs" / "chips.md": chips_page,
     ROOT / "docs" / "targets.md": targets_page,
+    ROOT / "docs" / "scale.md": scale_page,
 }
 
 

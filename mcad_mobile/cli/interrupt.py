@@ -14,6 +14,7 @@ _KEPT = {
     "export": "Nothing was written, and a bundle that stood at --out stands there still. The same "
     "command starts again; jobs that it submitted to AI Hub are remembered.",
     "index": "What was embedded so far is in the index. The same command goes on from there.",
+    "embed": "Shards that were finished are kept. The same command goes on from there.",
     "search": "Nothing was changed.",
     "serve": "What was indexed so far is in the index. Photos that were uploaded to search by are "
     "deleted.",

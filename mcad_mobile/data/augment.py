@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 from PIL import Image, ImageOps
-
-from mcad_mobile.preprocess import open_photo
-
-
-@dataclass(frozen=True)
-class PhotoView:
-    """One look at one photo: whoever opens it, teacher or student, sees the same crop."""
-
-    path: Path
-    view: int
-    number: int  # of the photo in its set; with `view` it seeds the crop
-
-    def open(self) -> Image.Image:
-        """RGB. PhotoError if the photo cannot be decoded."""
-        return augment(open_photo(self.path), self.view, self.number)
 
 
 def augment(image: Image.Image, view: int, photo: int) -> Image.Image:

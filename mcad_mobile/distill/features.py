@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,23 +15,27 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcad_mobile.data.augment import PhotoView
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.looks import looked_at
 from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.progress import Progress
 
 Features = NDArray[Any]  # float16, or token ids
+# Rows of each of some batches, in their order.
+Compute = Callable[[Sequence[range]], Iterator[Features]]
 _PHOTOS_AT_ONCE = 64
 _CAPTIONS_AT_ONCE = 512
 
 
 class FeatureCache:
-    """Arrays under one folder, each named by a hash of the model and of its inputs."""
+    """Arrays under one folder, each named by a hash of the model and of its inputs. `ray` is the
+    address of a cluster that looks at photos; None: this process does."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    def __init__(self, folder: Path, progress: Progress, ray: str | None = None) -> None:
         self.folder = folder
         self.progress = progress
+        self.ray = ray
 
     def of_photos(
         self,
@@ -47,12 +51,11 @@ class FeatureCache:
         the model: features of other weights are never served. `part`: of the run, for its
         progress. PhotoError for a broken photo.
         """
-        looks = [PhotoView(photo, view, number) for number, photo in enumerate(photos)]
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
         return self._stored(
             key,
-            len(looks),
-            lambda start, stop: compute([look.open() for look in looks[start:stop]]),
+            len(photos),
+            lambda batches: looked_at(photos, view, compute, batches, self.ray),
             part,
             _PHOTOS_AT_ONCE,
         )
@@ -68,7 +71,7 @@ class FeatureCache:
         return self._stored(
             _digest(identity, *captions),
             len(captions),
-            lambda start, stop: compute(list(captions[start:stop])),
+            lambda batches: (compute(list(captions[some.start : some.stop])) for some in batches),
             part,
             _CAPTIONS_AT_ONCE,
         )
@@ -85,7 +88,10 @@ class FeatureCache:
         return self._stored(
             _digest(identity, *(_name_of(source) for source in sources)),
             len(sources[0]),
-            lambda start, stop: compute([np.asarray(source[start:stop]) for source in sources]),
+            lambda batches: (
+                compute([np.asarray(source[some.start : some.stop]) for source in sources])
+                for some in batches
+            ),
             part,
             _PHOTOS_AT_ONCE,
         )
@@ -94,7 +100,7 @@ class FeatureCache:
         self,
         key: str,
         count: int,
-        compute: Callable[[int, int], Features],
+        compute: Compute,
         part: str,
         at_once: int,
     ) -> Features:
@@ -114,7 +120,7 @@ class FeatureCache:
         file: BinaryIO,
         key: str,
         count: int,
-        compute: Callable[[int, int], Features],
+        compute: Compute,
         part: str,
         at_once: int,
     ) -> None:
@@ -123,16 +129,17 @@ class FeatureCache:
         assert count, "there is nothing to compute features of"
         kept = _rows_kept(file, count, at_once)
         self.progress(part, key, kept, count)
-        for start in range(kept, count, at_once):
-            stop = min(start + at_once, count)
-            rows = compute(start, stop)
-            if start == 0:
+        batches = [
+            range(start, min(start + at_once, count)) for start in range(kept, count, at_once)
+        ]
+        for batch, rows in zip(batches, compute(batches), strict=True):
+            if batch.start == 0:
                 header = np.lib.format.header_data_from_array_1_0(rows)
                 header["shape"] = (count, *rows.shape[1:])
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(rows.tobytes())
             file.flush()
-            self.progress(part, key, stop, count)
+            self.progress(part, key, batch.stop, count)
 
 
 def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:

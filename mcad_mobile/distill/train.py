@@ -80,12 +80,14 @@ def train(
     show: Show,
     teachers: Teachers | None = None,
     record: Record | None = None,
+    ray: str | None = None,
 ) -> Retrieval:
     """Train a student and write it, its recipe.json and its training.json to `out`.
 
     A run that was cut off goes on from its last checkpoint when it is called again; one that was
     finished, with the same recipe, data and teachers, is not done again. Returns the retrieval on
-    `val`; `record` is handed each step's losses, and `val/mean_recall` where it was looked at.
+    `val`; `record` is handed each step's losses, and `val/mean_recall` where it was looked at. What
+    frozen models make of photos is computed on the Ray cluster at `ray`, if one is named.
     DataError, PhotoError: what is wrong with the data, before training; TrainingError: it cannot
     go on.
     """
@@ -98,7 +100,7 @@ def train(
     teachers = teachers or Teachers()
     parts = planned(data, len(material.val), recipe, teachers.how_many, bool(teachers.single))
     progress = WholeRun(parts, show)
-    cache = FeatureCache(cache_folder, progress)
+    cache = FeatureCache(cache_folder, progress, ray)
     note = out / "arithmetic.json"
     computed = choices(recipe.arithmetic, note)
     arithmetic = computed[-1].arithmetic

@@ -76,10 +76,12 @@ def climb(
     )
 
 
-def load_tested(bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1) -> Climbed:
+def load_tested(
+    bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
+) -> Climbed:
     """A rung in memory. RuntimeUnavailable or MissingExtra if it cannot be run here, or fails its
     self-test."""
-    tower = load_rung(bundle, rung, threads)
+    tower = load_rung(bundle, rung, threads, gpu=gpu)
     cosine = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
     why = disagreement(cosine)
     if why is not None:

@@ -46,14 +46,16 @@ def why_not(rung: Rung) -> str | None:
     return None
 
 
-def load_rung(bundle: Bundle, rung: Rung, threads: int = 1) -> LoadedTower:
-    """RuntimeUnavailable or MissingExtra if the rung cannot be run here."""
+def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
+    """RuntimeUnavailable or MissingExtra if the rung cannot be run here. `gpu`: of ONNX's rungs,
+    by CUDA."""
     path = bundle.path(rung.files[0])
     if rung.runtime == "onnx":
         from mcad_mobile.runtimes.onnx import OnnxTower
         from mcad_mobile.runtimes.saturation import saturates
 
-        return OnnxTower(path, threads, exact=rung.precision != "fp32" and saturates())
+        exact = rung.precision != "fp32" and not gpu and saturates()
+        return OnnxTower(path, threads, exact=exact, gpu=gpu)
     if rung.runtime == "litert":
         from mcad_mobile.runtimes.litert import LiteRTTower
 

@@ -1,8 +1,9 @@
-"""Towers on the CPU by ONNX Runtime."""
+"""Towers on the CPU, or a GPU, by ONNX Runtime."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -15,6 +16,7 @@ from mcad_mobile.runtimes.saturation import EXACT_KERNELS
 
 # Its kernel adds and normalizes a number at a time: the text tower takes 1.2 ms with it, 0.9 with
 # Add and LayerNormalization apart (ONNX Runtime 1.32, x86-64, one thread), and says the same.
+_CUDA = "CUDAExecutionProvider"
 _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
 
 
@@ -23,11 +25,13 @@ class OnnxTower:
     from their file's buffer once, no arena keeps what a run no longer needs, and the code that
     loaded it is given back. A text tower that takes any number of tokens is given no padding: it
     would take as long as words do. With `exact`, its 8-bit products are exact on every processor:
-    see saturation.py."""
+    see saturation.py. With `gpu`, CUDA runs it, in plain float32 (no TF32)."""
 
     simulated = False
 
-    def __init__(self, path: Path, threads: int = 1, *, exact: bool = False) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, *, exact: bool = False, gpu: bool = False
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -36,10 +40,19 @@ class OnnxTower:
         options.add_session_config_entry(*_SLOW_FUSION)
         if exact:
             options.add_session_config_entry(*EXACT_KERNELS)
-        self.arithmetic = "CPU, exact kernels" if exact else "CPU"
+        self.arithmetic = "CUDA" if gpu else "CPU, exact kernels" if exact else "CPU"
         self._path = path
+        provider: Any = (_CUDA, {"use_tf32": "0"}) if gpu else "CPUExecutionProvider"
+        if gpu and _CUDA not in ort.get_available_providers():
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {ort.__version__} has no {_CUDA} here.",
+                "Install onnxruntime-gpu in place of onnxruntime where there is a GPU, or leave "
+                "--gpus out.",
+            )
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(path, options, providers=[provider])
+            if gpu and _CUDA not in self._session.get_providers():  # it falls back in silence
+                raise RuntimeError("CUDA could not be started")
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise RuntimeUnavailable(
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",

@@ -13,6 +13,7 @@ from sentences.architecture import architecture
 from sentences.method import method
 from sentences.readme import readme
 from sentences.results import TARGET, Results
+from sentences.scale import scale
 from sentences.students import model_card, targets
 from sentences.tried import tried
 
@@ -53,6 +54,7 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
             given("than the engine needs (1.17)", "mcad_mobile/android/aar.py"),
             given("linked for pages of 16 KB", "mcad_mobile/android/elf.py"),
         ],
+        "docs/scale.md": scale(read),
         "docs/serve.md": [
             given("or HEIC of up to 32 MiB", "mcad_mobile/serve/photos.py"),
             given("Up to 512 MiB of them", "mcad_mobile/serve/thumbnails.py"),

@@ -38,6 +38,10 @@ def run_without(missing, *arguments):
         ("starlette", "serve", ("serve", "-b", "BUNDLE")),
         ("uvicorn", "serve", ("serve", "-b", "BUNDLE")),
         ("qai_hub", "aihub", ("bench", "-b", "BUNDLE", "--device", "aihub:Samsung Galaxy S25")),
+        ("pyarrow", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
+        ("fsspec", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
+        ("ray", "ray", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT", "--ray", "auto")),
+        ("pyarrow", "embed", ("index", "--from", "OUT", "-b", "BUNDLE")),
         ("onnxruntime_qnn", "qnn", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
     ],
 )

@@ -179,3 +179,14 @@ def test_verbs_say_again_what_was_accepted_at_export(bundle: Bundle, tmp_path: P
         assert done.exit_code == 0, done.output
         assert "warning: The image tower onnx int8 was exported with low parity" in done.stderr
         assert isinstance(json.loads(done.stdout), (dict, list))
+
+
+def test_a_gpu_that_is_not_there_is_one_error_and_no_cpu_in_disguise(bundle: Bundle) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is a GPU here")
+    rung = bundle.image.rungs[0]
+    with pytest.raises(RuntimeUnavailable, match="onnxruntime-gpu"):
+        ladder.load_tested(bundle, "image", rung, gpu=True)
+    assert ladder.load_tested(bundle, "image", rung).tower.arithmetic == "CPU"

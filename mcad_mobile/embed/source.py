@@ -1,0 +1,219 @@
+"""What SOURCE is, and the pieces that it falls into."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from mcad_mobile.embed.job import Known
+from mcad_mobile.embed.pieces import Listed, Members, Piece, Rows, is_photo, name_of
+from mcad_mobile.embed.shard import LeftOut
+from mcad_mobile.embed.store import Store, is_local, open_address, reaching
+from mcad_mobile.errors import DataError, PhotoError, StoreError, require
+from mcad_mobile.folder import Skipped, walk
+
+Kind = Literal["photos", "list", "parquet", "webdataset"]
+_KINDS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset", ".txt": "list"}
+_LOOKUP = 4096
+# Where Parquet files keep photos and their names, unless columns are named.
+_PHOTO_COLUMNS = ("image", "bytes", "jpg", "photo", "path", "url", "image_url", "file_name")
+_KEY_COLUMNS = ("key", "__key__", "id", "path", "url", "file_name")
+_KNOWN = "Give a folder, a list (.txt), Parquet or tar files, or an address of one; see --help."
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file at an address: its size in bytes, and a word that changes when it does."""
+
+    address: str
+    size: int
+    version: str
+
+    @property
+    def stamp(self) -> int:
+        return zlib.crc32(f"{self.size} {self.version}".encode()) if self.version else 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is embedded: photos one by one, or files of many. `photo_column` and `key_column` are of
+    Parquet files."""
+
+    address: str
+    kind: Kind | None = None
+    photo_column: str | None = None
+    key_column: str | None = None
+
+    def check(self) -> None:
+        """Raise what `pieces` would for a source that is not there, empty or of no kind: before
+        anything is written for it. Standard input is read once, and not here."""
+        if self.address != "-":
+            nothing = Known(Store("memory://"), ())
+            next(self.pieces(1, lambda: nothing, frozenset(), []), None)
+
+    def pieces(
+        self, at_once: int, known: Callable[[], Known], done: frozenset[str], left: list[LeftOut]
+    ) -> Iterator[Piece]:
+        """What is to be done, `at_once` photos a piece: no photo that is `known`, no rows of files
+        whose pieces are `done`. Files whose names are no text are `left` out. StoreError,
+        DataError or PhotoError if SOURCE cannot be read, is of no kind that we know, or empty."""
+        kind = self.kind or self._kind()
+        if kind in ("photos", "list"):
+            found = self._listed(kind, left)
+            first = next(found, None)
+            if first is None and not left:
+                raise PhotoError(f"No photos in {self.address}.", _KNOWN)
+            photos = chain([first], found) if first is not None else found
+            return _cut(_unknown(photos, known()), at_once)
+        files = self._files(".parquet" if kind == "parquet" else ".tar")
+        pieces: Iterator[Piece] = (Members(one.address, one.version) for one in files)
+        if kind == "parquet":
+            pieces = chain.from_iterable(self._rows(one, at_once) for one in files)
+        return (piece for piece in pieces if name_of(piece) not in done)
+
+    def _kind(self) -> Kind:
+        if self.address == "-":
+            return "list"
+        suffix = PurePosixPath(self.address).suffix.lower()
+        if suffix in _KINDS:
+            return _KINDS[suffix]
+        names = [PurePosixPath(one.address).suffix.lower() for one in islice(self._all(), _LOOKUP)]
+        here = {_KINDS[suffix] for suffix in names if suffix in (".parquet", ".tar")}
+        here |= {"photos"} if any(is_photo(f"a{suffix}") for suffix in names) else set()
+        if len(here) > 1:
+            raise DataError(
+                f"{self.address} holds files of several kinds: {', '.join(sorted(here))}.",
+                "Say which are meant: --kind photos, parquet or webdataset.",
+            )
+        return next(iter(here), "photos")
+
+    def _listed(self, kind: Kind, left: list[LeftOut]) -> Iterator[tuple[str, int]]:
+        """Photos and their stamps."""
+        if kind == "list":
+            return ((line, 0) for line in _lines(self.address))
+        files, root = open_address(self.address)
+        if not is_local(files):
+            return ((one.address, one.stamp) for one in self._all() if is_photo(one.address))
+        folder = Path(root).resolve()
+        if not folder.is_dir():
+            raise PhotoError(f"No folder at {self.address}.", _KNOWN)
+        return _walked(folder, left)
+
+    def _files(self, suffix: str) -> list[Found]:
+        files = sorted(
+            (one for one in self._all() if one.address.lower().endswith(suffix)),
+            key=lambda one: one.address,
+        )
+        if not files:
+            raise DataError(f"No {suffix} files at {self.address}.", _KNOWN)
+        return files
+
+    def _all(self) -> Iterator[Found]:
+        """Every file at the address: one, those below a folder, or those that a pattern names."""
+        with reaching(self.address):
+            files, root = open_address(self.address)
+            if any(sign in root for sign in "*?["):
+                found: Iterable[dict[str, Any]] = files.glob(root, detail=True).values()
+            elif files.isfile(root):
+                found = [files.info(root)]
+            elif files.isdir(root):
+                walked = files.walk(root, detail=True)
+                found = chain.from_iterable([*below.values()] for _, _, below in walked)
+            else:
+                raise StoreError(f"There is nothing at {self.address}.", _KNOWN)
+            for one in found:
+                if one["type"] == "file":
+                    name = one["name"]
+                    at = name if is_local(files) else str(files.unstrip_protocol(name))
+                    yield Found(at, int(one["size"] or 0), _version(one))
+
+    def _rows(self, file: Found, at_once: int) -> Iterator[Piece]:
+        parquet = require("pyarrow.parquet", "embed")
+        with reaching(file.address):
+            files, path = open_address(file.address)
+            with files.open(path, "rb") as opened:
+                try:
+                    read = parquet.ParquetFile(opened)
+                except Exception as error:  # of ArrowException's many
+                    raise DataError(
+                        f"{file.address} is no Parquet file: {error}.",
+                        "Copy it again, or leave it out of SOURCE.",
+                    ) from error
+                names, rows = read.schema_arrow.names, read.metadata.num_rows
+        photo = _column(file.address, names, self.photo_column, _PHOTO_COLUMNS, "--photo-column")
+        key = self.key_column or next((n for n in _KEY_COLUMNS if n in names and n != photo), "")
+        if key:
+            _column(file.address, names, key, (), "--key-column")
+        for first in range(0, rows, at_once):
+            count = min(at_once, rows - first)
+            yield Rows(file.address, file.version, first, count, photo, key)
+
+
+def _column(
+    file: str, names: list[str], asked: str | None, usual: tuple[str, ...], option: str
+) -> str:
+    found = asked if asked in names else next((name for name in usual if name in names), None)
+    if found is None or (asked is not None and asked not in names):
+        what = asked or "that looks like photos"
+        raise DataError(
+            f"{file} has no column {what}; it has: {', '.join(names)}.",
+            f"Name one: {option} COLUMN.",
+        )
+    return found
+
+
+def _version(info: dict[str, Any]) -> str:
+    for name in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created"):
+        if info.get(name):
+            return f"{info['size']} {info[name]}"
+    return ""
+
+
+def _walked(folder: Path, left: list[LeftOut]) -> Iterator[tuple[str, int]]:
+    skipped: list[Skipped] = []
+    for path, stamp in walk(folder, skipped):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            left.append(LeftOut(path, stamp, f"{path!r} is no text: rename it.", "read"))
+            continue
+        yield path, stamp
+    left += [LeftOut(one.path, 0, one.why, "read") for one in skipped]
+
+
+def _lines(address: str) -> Iterator[str]:
+    if address == "-":
+        lines: Iterable[str] = sys.stdin
+        yield from (line.rstrip("\n") for line in lines if line.strip())
+        return
+    with reaching(address):
+        files, path = open_address(address)
+        try:
+            with files.open(path, "rb") as file:
+                for line in file:
+                    if text := line.decode().strip("\r\n"):
+                        yield text
+        except FileNotFoundError:
+            raise StoreError(f"No list at {address}.", _KNOWN) from None
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{address} is no list of paths: {error}.", "Give UTF-8 text, one path a line."
+            ) from error
+
+
+def _unknown(photos: Iterable[tuple[str, int]], known: Known) -> Iterator[tuple[str, int]]:
+    photos = iter(photos)
+    while batch := list(islice(photos, _LOOKUP)):
+        have = known.has([key for key, _ in batch], [stamp for _, stamp in batch])
+        yield from (photo for photo, has in zip(batch, have, strict=True) if not has)
+
+
+def _cut(photos: Iterator[tuple[str, int]], at_once: int) -> Iterator[Piece]:
+    while batch := list(islice(photos, at_once)):
+        unique = dict(batch)
+        yield Listed(tuple(unique), tuple(unique.values()))

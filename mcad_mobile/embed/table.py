@@ -1,0 +1,176 @@
+"""Shards as Parquet: what is in them, and how they are read again (docs/embed.md, Shards)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.embed.shard import Cause, Embedded, LeftOut, rows_of
+from mcad_mobile.errors import ShardError, require
+from mcad_mobile.typed import Count, Record, Sha256, decode
+
+SCHEMA = "mcad-shard/1"
+_META = b"mcad"
+_GROUP = 1000  # rows: what who wants a few of them has to read
+_REDO = "Remove the file and run `mcad-mobile embed` again: it makes what is missing."
+
+
+class DamagedShard(ShardError):
+    """A shard is cut off, or its bytes are not those that were written."""
+
+
+class ShardFacts(Record, frozen=True):
+    """What a shard's footer says of it. `unread` photos of it could not be read, and may be
+    another day."""
+
+    schema: str
+    student: str
+    student_sha256: Sha256
+    job: str
+    piece: str
+    filled_by: str
+    photos: Count
+    left_out: Count
+    unread: Count
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a shard: embeddings [B, D] float32 of unit length, stamps [B, 2] uint32."""
+
+    keys: list[str]
+    embeddings: NDArray[np.float32]
+    stamps: NDArray[np.uint32]
+
+
+def shard_bytes(embedded: Embedded, dim: int, facts: ShardFacts) -> bytes:
+    """A shard as a Parquet file, with a checksum on each page."""
+    arrow = require("pyarrow", "embed")
+    rows = rows_of(embedded, (dim,))
+    table = arrow.table(
+        {
+            "key": arrow.array(embedded.keys, arrow.string()),
+            "embedding": arrow.FixedSizeListArray.from_arrays(rows.reshape(-1), dim),
+            "stat_stamp": arrow.array(embedded.stamps[:, 0]),
+            "content_stamp": arrow.array(embedded.stamps[:, 1]),
+        }
+    )
+    return _parquet(table.replace_schema_metadata({_META: msgspec.json.encode(facts)}))
+
+
+def left_out_bytes(left_out: list[LeftOut]) -> bytes:
+    """Photos without a row, as a Parquet file."""
+    arrow = require("pyarrow", "embed")
+    names = ("key", "stamp", "why", "cause")
+    kinds = (arrow.string(), arrow.uint32(), arrow.string(), arrow.string())
+    columns = {
+        name: arrow.array([getattr(photo, name) for photo in left_out], kind)
+        for name, kind in zip(names, kinds, strict=True)
+    }
+    return _parquet(arrow.table(columns))
+
+
+def read_left_out(data: bytes) -> list[LeftOut]:
+    arrow, parquet = require("pyarrow", "embed"), require("pyarrow.parquet", "embed")
+    rows = parquet.ParquetFile(arrow.BufferReader(data)).read(use_threads=False).to_pylist()
+    return [LeftOut(**row) for row in rows if row["cause"] in get_args(Cause)]
+
+
+class ShardFile:
+    """A shard that is open. ShardError if it is no shard, is cut off or damaged.
+
+    Read on the caller's thread: one of Arrow's that still holds a file of Python's as the
+    interpreter ends aborts the process.
+    """
+
+    def __init__(self, file: Any, where: str) -> None:
+        self._where = where
+        with self._damage():
+            parquet = require("pyarrow.parquet", "embed")
+            self._parquet = parquet.ParquetFile(file, page_checksum_verification=True)
+            raw = (self._parquet.schema_arrow.metadata or {}).get(_META)
+        if raw is None:
+            raise ShardError(
+                f"{where} is a Parquet file, and no shard of `mcad-mobile embed`.",
+                "Give the folder that `mcad-mobile embed --out` wrote.",
+            )
+        self.facts = decode(raw, ShardFacts, where, ShardError, _REDO, schema=SCHEMA)
+
+    def stamps(self) -> Iterator[tuple[list[str], NDArray[np.uint32]]]:
+        """Keys, and stamps [B, 2] uint32: embeddings are not read."""
+        with self._damage():
+            columns = ["key", "stat_stamp", "content_stamp"]
+            for batch in self._parquet.iter_batches(_GROUP, columns=columns, use_threads=False):
+                yield batch["key"].to_pylist(), _stamps(batch)
+
+    def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
+        """All rows, or those of the keys `wanted`: row groups without any are not read."""
+        with self._damage():
+            for group in range(self._parquet.num_row_groups):
+                if wanted is not None:
+                    keys = self._parquet.read_row_group(group, ["key"], use_threads=False)
+                    if wanted.isdisjoint(keys["key"].to_pylist()):
+                        continue
+                for batch in self._parquet.iter_batches(_GROUP, [group], use_threads=False):
+                    yield _batch(batch, wanted)
+
+    def _damage(self) -> _Damage:
+        return _Damage(self._where)
+
+
+class _Damage:
+    """Whatever Parquet's reader raises on broken bytes, as an error of ours."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        arrow = require("pyarrow", "embed")
+        if isinstance(error, (arrow.ArrowException, OSError, KeyError, EOFError)):
+            said = " ".join(str(error).split()).rstrip(".")
+            raise DamagedShard(
+                f"{self._where} is half written or damaged: {said}.", _REDO
+            ) from error
+
+
+def _parquet(table: Any) -> bytes:
+    parquet = require("pyarrow.parquet", "embed")
+    file = io.BytesIO()
+    parquet.write_table(
+        table,
+        file,
+        row_group_size=_GROUP,
+        compression="zstd",
+        # Floats side by side do not compress, and bytes of the same weight beside each other do.
+        use_byte_stream_split=["embedding.list.element"]
+        if "embedding" in table.schema.names
+        else False,
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+    return file.getvalue()
+
+
+def _stamps(batch: Any) -> NDArray[np.uint32]:
+    columns = [batch[name].to_numpy() for name in ("stat_stamp", "content_stamp")]
+    return np.stack(columns, 1).astype(np.uint32, copy=False)
+
+
+def _batch(batch: Any, wanted: set[str] | None) -> Batch:
+    keys = batch["key"].to_pylist()
+    flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
+    embeddings = flat.reshape(len(keys), -1).astype(np.float32, copy=False)
+    stamps = _stamps(batch)
+    if wanted is None:
+        return Batch(keys, embeddings, stamps)
+    rows = [row for row, key in enumerate(keys) if key in wanted]
+    return Batch([keys[row] for row in rows], embeddings[rows], stamps[rows])

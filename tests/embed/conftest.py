@@ -1,0 +1,35 @@
+"""Photos, a bundle and their shards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from embedding_runs import run
+from tiny_bundle import make_tiny_bundle
+
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.data.packaged_photos import packaged_photos
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("embed") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight photos. Shared: tests only read them."""
+    folder = tmp_path_factory.mktemp("photos")
+    for path in packaged_photos()[:8]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, photos: Path) -> Path:
+    """Those photos, embedded by one process. Shared: tests only read them."""
+    out = tmp_path_factory.mktemp("shards") / "shards"
+    run("embed", photos, "--bundle", bundle.directory, "--out", out, "--workers", 1, "--shard", 3)
+    return out

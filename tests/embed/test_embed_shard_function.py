@@ -1,0 +1,100 @@
+"""The one function of every job: the same rows for the same photos, whatever else happens."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from mcad_mobile.embed.pieces import Photo
+from mcad_mobile.embed.shard import embed_shard
+from mcad_mobile.errors import PhotoError
+
+
+@dataclass
+class Lengths:
+    """A model whose row is a photo's length, and that is asked for `at_once` rows at most."""
+
+    at_once: int = 3
+    threads: int = 2
+    asked: list[int] = field(default_factory=list)
+
+    def prepare(self, photo: bytes, number: int, key: str) -> bytes:
+        if photo.startswith(b"no photo"):
+            raise PhotoError(f"{key} is no photo.")
+        return photo
+
+    def rows(self, prepared):
+        self.asked.append(len(prepared))
+        return np.array([[len(photo)] for photo in prepared], np.float32)
+
+
+def unreadable():
+    raise OSError("it is locked")
+
+
+def photos(count=8):
+    return [Photo(f"p{n}", lambda n=n: (b"x" * n, 100 + n)) for n in range(1, count + 1)]
+
+
+class Hand:
+    """Which photos are in hand, and the most at once while each was."""
+
+    def __init__(self):
+        self.now, self.most = set(), {}
+
+    def __call__(self, what, number):
+        if what == "done":
+            self.now.remove(number)
+            return
+        self.now.add(number)
+        for one in self.now:
+            self.most[one] = max(self.most.get(one, 0), len(self.now))
+
+
+@pytest.mark.parametrize(("at_once", "threads"), [(1, 1), (3, 2), (64, 4)])
+def test_rows_come_in_the_order_of_the_photos_and_batches_are_no_larger_than_asked(
+    at_once, threads
+):
+    model, hand = Lengths(at_once, threads), Hand()
+    found = embed_shard(model, photos(), note=hand)
+    assert found.keys == [f"p{n}" for n in range(1, 9)]
+    assert found.rows.tolist() == [[n] for n in range(1, 9)]
+    assert found.stamps.tolist() == [[100 + n, zlib.crc32(b"x" * n)] for n in range(1, 9)]
+    assert max(model.asked) <= at_once and sum(model.asked) == 8
+    assert hand.now == set() and hand.most.keys() == set(range(8))
+
+
+def test_a_suspect_is_handled_alone_and_changes_nothing():
+    hand = Hand()
+    found = embed_shard(Lengths(), photos(), alone={2, 7}, note=hand)
+    assert found.rows.tolist() == embed_shard(Lengths(), photos()).rows.tolist()
+    assert hand.most[2] == hand.most[7] == 1
+    assert max(hand.most.values()) > 1
+
+
+def test_photos_that_have_no_row_are_named_with_the_reason():
+    some = photos(4)
+    some[1] = Photo("broken", lambda: (b"no photo", 7))
+    some[2] = Photo("locked", unreadable)
+    some[3] = Photo("p4", unreadable, 9)
+    hand = Hand()
+    found = embed_shard(Lengths(), some, without={3}, note=hand)
+    assert found.keys == ["p1"]
+    told = {one.key: (one.cause, one.stamp) for one in found.left_out}
+    assert told == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)}
+    assert "it is locked" in {one.key: one.why for one in found.left_out}["locked"]
+    assert hand.now == set() and 3 not in hand.most
+
+
+def test_no_photo_has_no_rows():
+    assert embed_shard(Lengths(), []).rows is None
+
+
+def test_an_error_of_the_model_ends_the_shard():
+    model = Lengths()
+    model.rows = lambda prepared: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        embed_shard(model, photos())
