@@ -105,18 +105,7 @@ def index(
             drop_gone=drop_gone,
         )
     seconds = time.perf_counter() - started
-    document = {
-        "index": str(directory),
-        **asdict(result),
-        "photos": photo_index.photos,
-        "filled_by": str(filler),
-        "bytes_per_photo": photo_index.bytes_per_photo,
-        "photos_per_s": round((result.added + result.changed) / seconds, 2),
-    }
-    if json:
-        print_json(document)
-    else:
-        _print(document, result)
+    _tell(directory, photo_index, result, str(filler), seconds, json)
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
@@ -153,23 +142,29 @@ def _index_shards(
             shards, photo_index, wanted, lambda done, total: advance("photos", done, total)
         )
     seconds = time.perf_counter() - started
+    _tell(directory, photo_index, result, ", ".join(shards.filled_by), seconds, json)
+    if result.skipped and not (result.added + result.changed + result.unchanged):
+        raise ShardError(
+            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
+            "Give keys as the shards have them: docs/embed.md.",
+        )
+
+
+def _tell(
+    directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
+) -> None:
     document = {
         "index": str(directory),
         **asdict(result),
-        "photos": photo_index.photos,
-        "filled_by": ", ".join(shards.filled_by),
-        "bytes_per_photo": photo_index.bytes_per_photo,
+        "photos": index.photos,
+        "filled_by": filled_by,
+        "bytes_per_photo": index.bytes_per_photo,
         "photos_per_s": round((result.added + result.changed) / seconds, 2),
     }
     if json:
         print_json(document)
     else:
         _print(document, result)
-    if result.skipped and not (result.added + result.changed + result.unchanged):
-        raise ShardError(
-            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
-            "Give keys as the shards have them: docs/embed.md.",
-        )
 
 
 def _print(document: dict[str, Any], result: Synced) -> None:
