@@ -11,6 +11,7 @@ import typer
 from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,
+    OnnxRuntimeAarOption,
     counted,
     load_bundle,
     progress_bar,
@@ -60,13 +61,7 @@ def app(
             "Central that ~/.m2/settings.xml names, if it does.",
         ),
     ] = None,
-    onnxruntime_aar: Annotated[
-        Path | None,
-        typer.Option(
-            "--onnxruntime-aar",
-            help="Your own build of ONNX Runtime for Android, in place of ours.",
-        ),
-    ] = None,
+    onnxruntime_aar: OnnxRuntimeAarOption = None,
     r8: Annotated[
         Path | None, typer.Option("--r8", help="Your own r8.jar, whose D8 makes the dex file.")
     ] = None,

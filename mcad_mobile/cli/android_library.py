@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from mcad_mobile.cli.android_app import Abi
-from mcad_mobile.cli.output import JsonOption, counted, load_bundle, progress_bar, warn
+from mcad_mobile.cli.output import (
+    JsonOption,
+    OnnxRuntimeAarOption,
+    counted,
+    load_bundle,
+    progress_bar,
+    warn,
+)
 from mcad_mobile.cli.results import print_json
 
 _STEPS = 3
@@ -36,13 +43,7 @@ def library(
             "--maven", metavar="URL", help="A Maven repository, or such a folder, as for app."
         ),
     ] = None,
-    onnxruntime_aar: Annotated[
-        Path | None,
-        typer.Option(
-            "--onnxruntime-aar",
-            help="Your own build of ONNX Runtime for Android, in place of ours.",
-        ),
-    ] = None,
+    onnxruntime_aar: OnnxRuntimeAarOption = None,
     sample: Annotated[
         Path | None,
         typer.Option(

@@ -40,6 +40,13 @@ IndexOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else.")
 ]
+OnnxRuntimeAarOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--onnxruntime-aar",
+        help="Your own build of ONNX Runtime for Android, in place of ours.",
+    ),
+]
 RuntimeOption = Annotated[
     str | None,
     typer.Option(

@@ -150,7 +150,7 @@ def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = Fals
                 one.header_crc32,
                 np.array(one.deleted, np.intp),
                 _reach(one, file, lenient),
-                one.first and First(one.first.bits, _as_reach(one.first.reach)),
+                First(one.first.bits, _as_reach(one.first.reach)) if one.first else None,
             )
             for one in read.segments
         ),

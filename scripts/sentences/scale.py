@@ -30,7 +30,7 @@ def scale(read: Results) -> list[Sentence]:
             *(1 / row["processor_s_a_photo"] for row in (small, large)),
         ),
         stored(
-            "grows with the second was {:.1f} and {:.1f} times when",
+            "two of them embed {:.1f} and {:.1f} times as many photos a second as one",
             *(
                 _row(measured, m, 2)["photos_per_s"] / _row(measured, m, 1)["photos_per_s"]
                 for m in (1, 12)

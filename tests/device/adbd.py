@@ -34,9 +34,9 @@ mount -t tmpfs none "$root/tmp"
 if [ "$room" ]; then mount -t tmpfs -o "size=$room" none "$root/data/local/tmp"
 else mount --bind "$data" "$root/data/local/tmp"; fi
 if [ "$cores" ]; then mount --bind "$cores" "$root/sys/devices/system/cpu"; fi
-echo ready
 cd "$root"
-exec chroot . sleep infinity
+# It says so from within: who enters before takes this computer's files for the device's.
+exec chroot . sh -c "echo ready; exec sleep infinity"
 """
 # Whoever is not root becomes it, in a namespace of users.
 AS_ROOT = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]

@@ -37,12 +37,12 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def result(_board: Adbd, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def result(_device: Adbd, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result over adb, measured by the command, with photos of 12 megapixels as it makes them."""
     path = tmp_path_factory.mktemp("result") / "board.json"
     quick = ("--synthetic", "300", "--searches", "5", "--repeats", "1")
-    over = ("--device", f"adb:{_board.serial}")
-    done = run("bench", "-b", bundle.directory, *over, *quick, "--json", device=_board)
+    over = ("--device", f"adb:{_device.serial}")
+    done = run("bench", "-b", bundle.directory, *over, *quick, "--json", device=_device)
     path.write_text(done.stdout)
     return path
 
@@ -86,10 +86,10 @@ def test_report_writes_one_page_of_several_results(result: Path, tmp_path: Path)
     ],
 )
 def test_device_that_is_not_there_ends_with_1(
-    _board: Adbd, bundle: Bundle, device: str, said: str
+    _device: Adbd, bundle: Bundle, device: str, said: str
 ) -> None:
     arguments = ("bench", "-b", bundle.directory, "--device", device)
-    assert said in run(*arguments, code=1, device=_board).stderr
+    assert said in run(*arguments, code=1, device=_device).stderr
 
 
 def test_phones_in_the_cloud_print_a_list_and_no_word_of_the_client(

@@ -26,7 +26,7 @@ from mcad_mobile.distill.looks import looked_at
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.source import Source
 
-DEADLINE_S = 200
+DEADLINE_S = 600
 STORE_BYTES = 80 * 2**20
 
 

@@ -19,7 +19,7 @@ from mcad_mobile.embed.pieces import Listed, Members
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import Setup
 
-TIMEOUT_S = 400
+TIMEOUT_S = 900
 # A machine that is loaded is slow and not dead; a raylet that was killed refuses at once.
 PATIENT = {
     "RAY_raylet_start_wait_time_s": "300",

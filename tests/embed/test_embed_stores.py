@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -121,21 +122,15 @@ def test_a_qdrant_server_that_is_not_there_is_one_error(shards):
 
 
 @pytest.fixture
-def postgres(tmp_path):
-    """A server of this test's own, on a socket in its folder."""
+def postgres():
+    """A server of this test's own, on a socket in its folder, which is its user's: pytest's are
+    closed to others."""
     pytest.importorskip("psycopg")
     if not POSTGRES:
         pytest.skip("no PostgreSQL with pgvector (Debian 13: scripts/setup-system.sh stores)")
     tools = POSTGRES[-1].parents[1] / "bin"
-    data = tmp_path / "data"
-    data.mkdir()
     # PostgreSQL refuses to run as root.
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if as_user:
-        for folder in (data, *list(tmp_path.parents)[:2], tmp_path):
-            folder.chmod(0o755)
-        shutil.chown(data, "postgres")
-        shutil.chown(tmp_path, "postgres")
 
     def tool(name, *arguments):
         subprocess.run(
@@ -146,11 +141,16 @@ def postgres(tmp_path):
             cwd="/",
         )
 
-    tool("initdb", "-D", data, "-A", "trust", "-U", "postgres")
-    sockets = f"-c listen_addresses='' -c unix_socket_directories={tmp_path} -c fsync=off"
-    tool("pg_ctl", "-D", data, "-w", "-t", "200", "-o", sockets, "-l", tmp_path / "log", "start")
-    yield f"postgresql:///postgres?host={tmp_path}&user=postgres"
-    tool("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+    with tempfile.TemporaryDirectory(prefix="mcad-postgres-") as folder:
+        if as_user:
+            shutil.chown(folder, "postgres")
+        data = Path(folder) / "data"
+        tool("initdb", "-D", data, "-A", "trust", "-U", "postgres")
+        sockets = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        log = Path(folder) / "log"
+        tool("pg_ctl", "-D", data, "-w", "-t", "200", "-o", sockets, "-l", log, "start")
+        yield f"postgresql:///postgres?host={folder}&user=postgres"
+        tool("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
 
 
 @pytest.mark.slow

@@ -204,7 +204,7 @@ final class LifeProbe {
                 boolean job = request.string("by").equals("job");
                 second = new Thread(() -> outcomes.add(job ? joined() : run(true)), "second");
                 second.start();
-                while (second.getState() != Thread.State.WAITING) {
+                while (second.isAlive() && second.getState() != Thread.State.WAITING) {
                     Thread.onSpinWait();
                 }
             }
