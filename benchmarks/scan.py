@@ -3,12 +3,12 @@
     git worktree add /tmp/before COMMIT
     python -m benchmarks.scan --embeddings build/embeddings --before /tmp/before
 
-For each number of photos (--photos): blends of real embeddings, 2,000 real text queries, which
-no setting was chosen on (the index takes its settings from photos alone; the constants of lens.py
-were tried on 2,000 others, which are left out). Recall@10 is against exact float32 search. One thread, each commit in a process of its own, in turns of 200 searches:
-what is stored is the median of the runs. Recall is taken by a run of its own. The bandwidth is that
-of adding up an array larger than any cache, and of one as large as what the scan reads, on the same
-core right after.
+For each number of photos (--photos): blends of real embeddings, 2,000 real text queries, which no
+setting was chosen on (the index takes its settings from photos alone; the constants of lens.py were
+tried on 2,000 others, which are left out). Recall@10 is against exact float32 search. One thread,
+each commit in a process of its own, in turns of 200 searches: what is stored is the median of the
+runs. Recall is taken by a run of its own. The bandwidth is that of adding up an array larger than
+any cache, and of one as large as what the scan reads, on the same core right after.
 
 Writes benchmarks/results/scan.json and docs/scan.png; --work keeps the indexes for another run.
 """

@@ -16,7 +16,6 @@ from mcad_mobile.cli.output import (
     IndexOption,
     JsonOption,
     RuntimeOption,
-    given_options,
     load_bundle,
     printable,
     progress_bar,
@@ -25,7 +24,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.cli.results import print_json
 from mcad_mobile.cores import allowed_cores
 from mcad_mobile.engine import SearchEngine, default_index, open_index
-from mcad_mobile.errors import PhotoError, ShardError, require
+from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
 from mcad_mobile.index import PhotoIndex
 
