@@ -103,7 +103,7 @@ def code_recalls(photos: F32, queries: F32, count: int) -> list[float]:
     columns = columns_of(turned_rest[:, : len(lens)] > 0)
     hits = []
     for query, best in zip(asked, true, strict=True):
-        words = query_words(lens, query)
+        words, _ = query_words(lens, query)
         rows, _ = nearest(columns, words, range(len(photos)), count, kernel=kernel())
         hits.append(len(set(rows.tolist()) & best) / K)
     return [*recalls, float(np.mean(hits))]

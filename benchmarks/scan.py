@@ -119,7 +119,7 @@ def walked(index: Any, queries: F32) -> dict[str, Any]:
     large = np.ones(BANDWIDTH_BYTES // 8, np.uint64)
     walks, reads, large_reads = [], [], []
     for query in queries[:50]:
-        words = query_words(live.lens, rotate(query))[:, : bits // 64]
+        words = query_words(live.lens, rotate(query))[0][:, : bits // 64]
         started = time.perf_counter()
         nearest(columns, words, range(photos), count, kernel=kernel())
         walks.append(time.perf_counter() - started)

@@ -101,12 +101,15 @@ class Settings:
     first: First | None = None
 
 
-def query_words(lens: F32 | F64, query: F32) -> Words:
-    """Return the words [3, S/64] uint64 of a rotated query [D]: see scan.nearest."""
+def query_words(lens: F32 | F64, query: F32) -> tuple[Words, float]:
+    """Return the words [3, S/64] uint64 of a rotated query [D], see scan.nearest, and what one of
+    a distance is of L q: twice that much less is the estimate of q.x with each."""
     weights = lens.astype(np.float64, copy=False) @ exact.units(query)
     signs, levels = _levels(weights[None])
     bits = np.stack([signs[0], levels[0] & 1, levels[0] >> 1]).astype(np.uint8)
-    return np.packbits(bits, axis=1, bitorder="little").view("<u8")
+    words = np.packbits(bits, axis=1, bitorder="little").view("<u8")
+    squares = np.square(levels, dtype=np.float64).sum()
+    return words, float(levels[0] @ np.abs(weights) / max(squares, 1.0)) * exact.UNIT
 
 
 def no_settings(dim: int) -> Settings:

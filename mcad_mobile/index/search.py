@@ -9,17 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.index.codes import F32, Query, score, split_query
-from mcad_mobile.index.format import Segment, damaged
+from mcad_mobile.index.codes import F32, split_query
+from mcad_mobile.index.format import Segment
 from mcad_mobile.index.kernel import Kernel
 from mcad_mobile.index.lens import query_words
 from mcad_mobile.index.passing import LiveSegment, Passing, RowFilter
 from mcad_mobile.index.paths import path_from_bytes
+from mcad_mobile.index.rescore import Candidates, kth, rescore
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.scan import Rows, distances_of, least, nearest
 
-# Photos scored at a time, in dimensions: 1 MiB as float64, so that it stays in the level 2 cache.
-_BLOCK = 1 << 17
 # Where fewer pass, their bits are gathered first: else nearly all rows near enough are looked up in
 # vain.
 _GATHERED = 1 / 16
@@ -53,36 +52,29 @@ def search_segments(
     rotated = rotate(query)
     opened = [live.segment for live in segments]
     passing = [live.passing(wanted) for live in segments]
-    if exact:
-        chosen = [some.rows for some in passing]
-    else:
-        chosen = [
-            _scan(live, some, rotated, k, kernel)
-            for live, some in zip(segments, passing, strict=True)
-        ]
+    candidates = [
+        Candidates(some.rows) if exact else _scan(live, some, rotated, k, kernel)
+        for live, some in zip(segments, passing, strict=True)
+    ]
     scanned_at = time.perf_counter()
 
-    scores = np.concatenate(
-        [
-            np.empty(0, np.float32),
-            *(
-                _score(segment, split_query(rotated, segment.axis), rows, kernel)
-                for segment, rows in zip(opened, chosen, strict=True)
-            ),
-        ]
-    )
+    queries = [split_query(rotated, segment.axis) for segment in opened]
+    scored = rescore(opened, queries, candidates, k, kernel)
+    scores = np.concatenate([np.empty(0, np.float32), *(some for _, some in scored)])
     best = top(scores, k)
-    paths = _paths(opened, chosen, best)
+    paths = _paths(opened, [rows for rows, _ in scored], best)
     finished = time.perf_counter()
     return Hits(paths, scores[best], (scanned_at - started) * 1e3, (finished - scanned_at) * 1e3)
 
 
-def _scan(live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel | None) -> Rows:
-    """Return the rows of a segment that the second pass should score, ascending."""
+def _scan(
+    live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel | None
+) -> Candidates:
+    """Return the rows of a segment that the second pass may score."""
     columns, count = live.segment.columns, live.reach.candidates(passing.count, k)
     if count >= passing.count or not len(columns):
-        return passing.rows
-    words = query_words(live.lens, rotated)
+        return Candidates(passing.rows)
+    words, step = query_words(live.lens, rotated)
     some, looked_at = len(columns), count
     if live.first is not None:
         some = live.first.bits // 64
@@ -105,38 +97,14 @@ def _scan(live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Ker
     if some < len(columns):
         others = np.take(columns[some:], rows, axis=1)
         distances = distances + distances_of(others, words[:, some:], range(len(rows)))
-        rows = rows[least(distances, count)]
-    return rows
-
-
-def _score(segment: Segment, query: Query, rows: Rows, kernel: Kernel | None) -> F32:
-    if kernel is not None:
-        found = kernel.scores(
-            segment.opened.fileno(),
-            segment.parts["records"].offset,
-            segment.record,
-            segment.columns,
-            query.steps,
-            query.along_step,
-            rows,
-        )
-        if found is None:
-            raise damaged(segment.file, "it ends before all of its records")
-        return found
-    scores = np.empty(len(rows), np.float32)
-    step = _BLOCK // len(query.steps)
-    for start in range(0, len(rows), step):
-        block = segment.encoded_rows(rows[start : start + step])
-        scores[start : start + step] = score(query, block)
-    return scores
+        kept = least(distances, count)
+        rows, distances = rows[kept], distances[kept]
+    return Candidates(rows, distances, step)
 
 
 def top(scores: F32, k: int) -> Rows:
     """Return positions of the `k` highest scores, best first; equal ones in row order."""
-    kept = np.arange(len(scores))
-    if k < len(scores):
-        floor = np.partition(scores, len(scores) - k)[len(scores) - k]
-        kept = np.flatnonzero(scores >= floor)
+    kept = np.flatnonzero(scores >= kth(scores, k))
     return kept[np.argsort(-scores[kept], kind="stable")][:k]
 
 

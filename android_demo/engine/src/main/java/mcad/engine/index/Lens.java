@@ -54,7 +54,7 @@ record Lens(float[] weights, Reach reach, First first) {
     }
 
     /** The words of a rotated query, see Scan. */
-    static long[][] words(float[] lens, float[] rotated) {
+    static QueryWords words(float[] lens, float[] rotated) {
         int dim = rotated.length;
         double[] weights = new double[lens.length / dim];
         for (int s = 0; s < weights.length; s++) {
@@ -66,12 +66,16 @@ record Lens(float[] weights, Reach reach, First first) {
         }
         int[] levels = levels(weights);
         long[][] words = new long[3][weights.length / 64];
+        double product = 0;
+        double squares = 0;
         for (int s = 0; s < weights.length; s++) {
+            product += levels[s] * Math.abs(weights[s]);
+            squares += levels[s] * levels[s];
             words[0][s >> 6] |= (weights[s] > 0 ? 1L : 0) << s;
             words[1][s >> 6] |= (levels[s] & 1L) << s;
             words[2][s >> 6] |= (levels[s] >> 1 & 1L) << s;
         }
-        return words;
+        return new QueryWords(words, product / Math.max(squares, 1) / QUERY_STEPS);
     }
 
     /** Sizes of the weights from 0 to 3, by the step for which they point most nearly where the weights do. */
@@ -304,7 +308,7 @@ record Lens(float[] weights, Reach reach, First first) {
             }
             int[] distances = new int[codes.length];
             for (int q = 0; q < count; q++) {
-                long[][] words = words(weights, queries[q]);
+                long[][] words = words(weights, queries[q]).words();
                 for (int p = 0; p < distances.length; p++) {
                     int distance = 0;
                     for (int w = 0; w < scanned / 64; w++) {

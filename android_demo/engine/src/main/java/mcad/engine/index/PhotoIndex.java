@@ -122,7 +122,7 @@ public final class PhotoIndex implements Closeable {
         if (!rows.isOf(segments)) {
             throw new McadException("The rows are of another commit of the index.", "Ask the index for them again.");
         }
-        return search(query, k, false, new TwoPass(segments, dim(), rows));
+        return search(query, k, false, new TwoPass(segments, rows));
     }
 
     /** The same among all; {@code exact} scores all photos in place of the best candidates of the scan. */
@@ -195,7 +195,7 @@ public final class PhotoIndex implements Closeable {
     private void use(Commit commit) {
         manifest = commit.manifest;
         segments = commit.segments;
-        search = new TwoPass(segments, manifest.dim(), null);
+        search = new TwoPass(segments, null);
     }
 
     /** Read the manifest and map its segments, again if a commit replaced them in between. */

@@ -17,6 +17,7 @@ final class Scan {
     private final LiveSegment live;
     private final Segment segment;
     private final long[][] query;
+    private final double step;
     private final int words;
     private final int largest;
     private final int[] sums = new int[CHUNK];
@@ -26,13 +27,11 @@ final class Scan {
     private short[] distances;
     private int kept;
 
-    /**
-     * {@code query}: signs, the bits that count 1 where they differ, those that count 2, [scanned / 64] each, of which the
-     * first {@code words} are read.
-     */
-    Scan(LiveSegment live, long[][] query, int words, BitSet passing) {
+    /** Of the words of {@code query} [scanned / 64] the first {@code words} are read. */
+    Scan(LiveSegment live, QueryWords query, int words, BitSet passing) {
         this.live = live;
-        this.query = query;
+        this.query = query.words();
+        step = query.step();
         this.passing = passing;
         segment = live.segment();
         this.words = words;
@@ -44,7 +43,7 @@ final class Scan {
     }
 
     /** All rows that pass, one by one; of these the nearest. */
-    private int[] step(int count) {
+    private Candidates each(int count) {
         int photos = passing.cardinality();
         rows = new int[photos];
         distances = new short[photos];
@@ -69,20 +68,20 @@ final class Scan {
     }
 
     /** Of the rows that are kept, whose distances a histogram counts, the {@code count} nearest. */
-    private int[] nearestOf(int[] histogram, int count) {
+    private Candidates nearestOf(int[] histogram, int count) {
         int limit = 0;
         int nearer = 0;
         while (nearer + histogram[limit] < count) {
             nearer += histogram[limit++];
         }
         compact(count, limit, nearer);
-        return Arrays.copyOf(rows, kept);
+        return kept();
     }
 
     /** {@code count} live rows that pass, at least one and at most as many as there are; ascending. Ties go to the first. */
-    int[] nearest(int count) {
+    Candidates nearest(int count) {
         if (passing != null && passing.cardinality() < segment.photos / SPARSE) {
-            return step(count);
+            return each(count);
         }
         rows = new int[count + 2 * CHUNK];
         distances = new short[rows.length];
@@ -132,23 +131,31 @@ final class Scan {
         if (inside >= count) {
             compact(count, limit, inside - histogram[limit]);
         }
-        return Arrays.copyOf(rows, kept);
+        return kept();
     }
 
     /** Of the {@code looked} nearest rows, the {@code count} nearest by all words that there are. */
-    int[] nearest(int looked, int count) {
-        int[] found = nearest(looked);
+    Candidates nearest(int looked, int count) {
+        Candidates found = nearest(looked);
         int all = query[0].length;
-        if (words == all || found.length <= count) {
+        if (words == all) {
             return found;
         }
         int[] histogram = new int[3 * 64 * all + 1];
-        for (int i = 0; i < found.length; i++) {
-            int distance = distances[i] + distance(found[i], words, all);
+        for (int i = 0; i < kept; i++) {
+            int distance = distances[i] + distance(rows[i], words, all);
             distances[i] = (short) distance;
             histogram[distance]++;
         }
-        return nearestOf(histogram, count);
+        return kept <= count ? kept() : nearestOf(histogram, count);
+    }
+
+    private Candidates kept() {
+        int[] far = new int[kept];
+        for (int i = 0; i < kept; i++) {
+            far[i] = distances[i];
+        }
+        return new Candidates(Arrays.copyOf(rows, kept), far, step);
     }
 
     private void addTwo(long[] a, long[] b, int word, int some) {

@@ -5,90 +5,102 @@ import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
 
-/** Search in two passes: the codes nearest to the query's, then the cosines of the best by their bytes. */
+/** Search in two passes: the codes nearest to the query's ({@link Scan}), then their cosines ({@link Rescore}). */
 final class TwoPass {
     private static final double MS = 1e6;
 
     private final List<LiveSegment> segments;
-    private final int dim;
     /** Those that are looked at alone; null for all. */
     private final Rows within;
 
-    TwoPass(List<LiveSegment> segments, int dim, Rows within) {
+    TwoPass(List<LiveSegment> segments, Rows within) {
         this.segments = segments;
-        this.dim = dim;
         this.within = within;
     }
 
     /** The {@code k} live photos nearest to a rotated query of length 1. {@code exact}: every photo is scored. */
     Hits search(float[] rotated, int k, boolean exact) throws IOException {
         long started = System.nanoTime();
-        Codes.Query[] queries = new Codes.Query[segments.size()];
-        for (int i = 0; i < queries.length; i++) {
-            queries[i] = new Codes.Query(rotated, segments.get(i).segment().axis);
+        Candidates[] candidates = new Candidates[segments.size()];
+        for (int s = 0; s < candidates.length; s++) {
+            candidates[s] = scan(s, rotated, k, exact);
         }
-        int[][] chosen = scan(rotated, k, exact);
         long scannedAt = System.nanoTime();
-        Hits best = rescore(queries, chosen, k);
+        Hits best = best(candidates, scores(rotated, candidates, k), k);
         double scanMs = (scannedAt - started) / MS;
         return new Hits(best.paths(), best.scores(), scanMs, (System.nanoTime() - scannedAt) / MS);
     }
 
-    /** For each segment its rows, ascending, that the second pass is to score. */
-    private int[][] scan(float[] rotated, int k, boolean exact) {
-        int[][] rows = new int[segments.size()][];
-        for (int s = 0; s < rows.length; s++) {
-            LiveSegment live = segments.get(s);
-            BitSet passing = within == null ? null : within.of(s);
-            int photos = within == null ? live.live() : within.count(s);
-            int count = live.reach().candidates(photos, k);
-            if (!exact && count < photos && live.segment().scanned > 0) {
-                rows[s] = scan(live, Lens.words(live.segment().lens, rotated), passing, photos, count, k);
-            } else {
-                rows[s] = passing == null ? live.liveRows() : passing.stream().toArray();
-            }
+    /** Which rows of a segment the second pass may score. */
+    private Candidates scan(int s, float[] rotated, int k, boolean exact) {
+        LiveSegment live = segments.get(s);
+        BitSet passing = within == null ? null : within.of(s);
+        int photos = within == null ? live.live() : within.count(s);
+        int count = live.reach().candidates(photos, k);
+        if (exact || count >= photos || live.segment().scanned == 0) {
+            return Candidates.all(passing == null ? live.liveRows() : passing.stream().toArray());
         }
-        return rows;
-    }
-
-    private static int[] scan(LiveSegment live, long[][] words, BitSet passing, int photos, int count, int k) {
+        QueryWords query = Lens.words(live.segment().lens, rotated);
         First first = live.first();
         if (first == null) {
-            return new Scan(live, words, words[0].length, passing).nearest(count);
+            return new Scan(live, query, query.words()[0].length, passing).nearest(count);
         }
         int looked = Math.max(count, first.reach().candidates(photos, k));
-        return new Scan(live, words, first.bits() / 64, passing).nearest(looked, count);
+        return new Scan(live, query, first.bits() / 64, passing).nearest(looked, count);
     }
 
-    private Hits rescore(Codes.Query[] queries, int[][] chosen, int k) throws IOException {
-        int count = 0;
-        for (int[] rows : chosen) {
-            count += rows.length;
-        }
-        float[] scores = new float[count];
-        long[] order = new long[count];
-        Codes.Row row = new Codes.Row(dim);
-        int at = 0;
-        for (int s = 0; s < chosen.length; s++) {
+    /** For each segment the scores of its candidates; NaN for those that are not among the best. */
+    private float[][] scores(float[] rotated, Candidates[] candidates, int k) throws IOException {
+        Rescore[] passes = new Rescore[candidates.length];
+        for (int s = 0; s < passes.length; s++) {
             Segment segment = segments.get(s).segment();
-            boolean dense = chosen[s].length > segment.photos / 8;
-            for (int index : chosen[s]) {
-                row.read(segment, index, dense);
-                scores[at] = queries[s].score(row);
-                order[at] = key(scores[at], at);
-                at++;
-            }
+            passes[s] = new Rescore(segment, new Codes.Query(rotated, segment.axis), candidates[s]);
+            passes[s].scoreNearest(k);
         }
-        Arrays.sort(order);
-        int found = Math.min(k, count);
+        float[][] scores = new float[passes.length][];
+        for (int s = 0; s < passes.length; s++) {
+            scores[s] = passes[s].scores();
+        }
+        long[] order = order(scores);
+        double beaten = order.length < k ? Double.NEGATIVE_INFINITY : scoreOf(order[k - 1]);
+        for (Rescore pass : passes) {
+            pass.scoreNear(beaten);
+        }
+        return scores;
+    }
+
+    private Hits best(Candidates[] candidates, float[][] scores, int k) throws IOException {
+        long[] order = order(scores);
+        int found = Math.min(k, order.length);
         String[] paths = new String[found];
         float[] best = new float[found];
         for (int i = 0; i < found; i++) {
-            int position = (int) order[i];
-            best[i] = scores[position];
-            paths[i] = pathOf(chosen, position);
+            best[i] = scoreOf(order[i]);
+            paths[i] = pathOf(candidates, (int) order[i]);
         }
         return new Hits(paths, best, 0, 0);
+    }
+
+    /** Keys of what was scored, best first. */
+    private static long[] order(float[][] scores) {
+        int count = 0;
+        for (float[] some : scores) {
+            count += some.length;
+        }
+        long[] order = new long[count];
+        int known = 0;
+        int position = 0;
+        for (float[] some : scores) {
+            for (float score : some) {
+                if (!Float.isNaN(score)) {
+                    order[known++] = key(score, position);
+                }
+                position++;
+            }
+        }
+        long[] sorted = Arrays.copyOf(order, known);
+        Arrays.sort(sorted);
+        return sorted;
     }
 
     /** Sorts by falling score, then by position. */
@@ -98,12 +110,17 @@ final class TwoPass {
         return ~(long) ascending << 32 | position;
     }
 
-    private String pathOf(int[][] chosen, int position) throws IOException {
+    private static float scoreOf(long key) {
+        int ascending = (int) (~key >> 32);
+        return Float.intBitsToFloat(ascending ^ (ascending >> 31 & Integer.MAX_VALUE));
+    }
+
+    private String pathOf(Candidates[] candidates, int position) throws IOException {
         int at = position;
         int s = 0;
-        while (at >= chosen[s].length) {
-            at -= chosen[s++].length;
+        while (at >= candidates[s].rows().length) {
+            at -= candidates[s++].rows().length;
         }
-        return PathBytes.toString(segments.get(s).segment().paths.at(chosen[s][at]));
+        return PathBytes.toString(segments.get(s).segment().paths.at(candidates[s].rows()[at]));
     }
 }
