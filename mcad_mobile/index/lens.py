@@ -64,6 +64,8 @@ _NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 800.0, 0.6
 _NS_LOOK, _NS_WORD = 40.0, 60.0
 # A first look loses some of what the second would find: it looks at more.
 _WIDER = 1.5
+# Words may be harder to place than photos, and what pass 2 leaves out (rescore.py) costs little.
+_SPARE = 2
 _WORTH = 1.05
 
 
@@ -140,12 +142,13 @@ def choose(sample: F32, codes: U8, axis: F32, photos: int) -> Settings:
         reach = _reach(lens, bits[:, :scanned], *asked, best, len(sample))
         scores = reach.candidates(photos, _K) * (_NS_PHOTO + dim * _NS_PHOTO_BYTE)
         cost = photos * scanned / 8 * _NS_BYTE + scores
-        found.append((cost, Settings(lens, reach)))
+        allowed = replace(reach, factor=round(_SPARE * reach.factor, 3))
+        found.append((cost, Settings(lens, allowed)))
         for first in firsts:
             words = (scanned - first.bits) // 64
             looks = first.reach.candidates(photos, _K) * (_NS_LOOK + words * _NS_WORD)
             cost = photos * first.bits / 8 * _NS_BYTE + looks + scores
-            found.append((cost, Settings(lens, reach, first)))
+            found.append((cost, Settings(lens, allowed, first)))
         firsts.append(First(scanned, replace(reach, factor=round(_WIDER * reach.factor, 3))))
     least = min(cost for cost, _ in found)
     return next(

@@ -2,14 +2,15 @@
 
 Bits that differ tell a cosine, up to a constant and an error. The nearest rows are scored first:
 they tell that constant, how large errors are, and which cosine is to be beaten. Of the others only
-those are read that may beat it, by `_SPREADS` standard deviations. So a query costs what it needs,
-and at most what the index allows (lens.py).
+those are read that may beat it: the more there are, the larger is the largest of their errors. So
+a query costs what it needs, and at most what the index allows (lens.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,6 @@ from mcad_mobile.index.scan import Distances, Rows, least
 _BLOCK = 1 << 17
 # Rows that are scored in any case, more for many results. The nearest err by a little less than all.
 _SURE, _SURE_A_RESULT = 128, 4
-# One in 30,000 errors is larger, if they are normal.
-_SPREADS = 4.0
 # Of errors, so that their sums do not round: exact.py.
 _UNIT = 2.0**-18
 
@@ -62,7 +61,7 @@ def rescore(
     ):
         if some.distances is not None and len(at) < len(some.rows):
             estimates = some.distances * (-2 * some.step)
-            may = estimates + _most(scores - estimates[at]) >= beaten
+            may = estimates + _most(scores - estimates[at], len(some.rows)) >= beaten
             may[at] = False
             others = np.flatnonzero(may)
             at = np.concatenate([at, others])
@@ -73,12 +72,13 @@ def rescore(
     return found
 
 
-def _most(errors: npt.NDArray[np.float64]) -> float:
-    """Return what hardly an error is above, whatever the order in which they are summed."""
+def _most(errors: npt.NDArray[np.float64], rows: int) -> float:
+    """Return what hardly one error of so many rows is above, by those of some: the largest of n
+    normal ones is about sqrt(2 ln n) standard deviations. The same whatever the order of sums."""
     whole = exact.units(errors, _UNIT)
     mean = float(whole.sum()) / len(whole)
     variance = float(np.square(whole).sum()) / len(whole) - mean * mean
-    return float((mean + _SPREADS * np.sqrt(max(variance, 0.0))) * _UNIT)
+    return (mean + sqrt(2 * log(rows) * max(variance, 0.0))) * _UNIT
 
 
 def kth(scores: F32, k: int) -> float:

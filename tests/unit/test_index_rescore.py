@@ -56,7 +56,7 @@ def test_fewer_records_are_read_and_the_same_photos_found(
     few = [index.search(query, K) for query in queries()]
     some = sum(read)
     read.clear()
-    monkeypatch.setattr(rescore, "_SPREADS", np.inf)
+    monkeypatch.setattr(rescore, "_most", lambda errors, rows: np.inf)
     every = [index.search(query, K) for query in queries()]
     allowed = sum(live.reach.candidates(live.live, K) for live in index._commit[1])
     assert sum(read) == allowed * len(queries())
@@ -70,7 +70,7 @@ def test_the_nearest_by_bits_alone_would_not_do(
 ) -> None:
     """What the spread of errors lets in counts."""
     few = [index.search(query, K) for query in queries()]
-    monkeypatch.setattr(rescore, "_SPREADS", -np.inf)
+    monkeypatch.setattr(rescore, "_most", lambda errors, rows: -np.inf)
     bare = [index.search(query, K) for query in queries()]
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(bare, few, strict=True)]
     assert np.mean(kept) < 0.99
@@ -87,9 +87,11 @@ def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
 
 def test_a_cosine_is_judged_alike_whatever_the_order_of_sums() -> None:
     errors = np.random.default_rng(1).normal(2.0, 0.03, 5000)
-    most = rescore._most(errors)
-    assert most == rescore._most(errors[::-1])
-    assert most == pytest.approx(errors.mean() + rescore._SPREADS * errors.std(), abs=1e-4)
+    most = rescore._most(errors, 20_000)
+    assert most == rescore._most(errors[::-1], 20_000)
+    largest = np.random.default_rng(2).normal(2.0, 0.03, (50, 20_000)).max(axis=1)
+    assert np.mean(most > largest) > 0.75
+    assert most < largest.max() + 0.03
 
 
 def test_one_segment_is_measured_by_the_best_of_all(tmp_path: Path, read: list[int]) -> None:

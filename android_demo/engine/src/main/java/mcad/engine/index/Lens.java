@@ -43,6 +43,8 @@ record Lens(float[] weights, Reach reach, First first) {
     private static final double NS_WORD = 60;
     private static final double WIDER = 1.5;
     private static final double WORTH = 1.05;
+    /** Words may be harder to place than photos, and what pass 2 leaves out costs little. */
+    private static final double SPARE = 2;
 
     /** Of an index whose photos are all scored. */
     static Lens none() {
@@ -136,7 +138,7 @@ record Lens(float[] weights, Reach reach, First first) {
             tried.put(lens, cost);
             for (Lens narrow : whole) {
                 int bits = narrow.weights.length / dim;
-                Reach wider = new Reach(WIDER * narrow.reach.factor(), narrow.reach.exponent(), narrow.reach.growth());
+                Reach wider = wider(WIDER, narrow.reach);
                 double look = NS_LOOK + (scanned - bits) / 64 * NS_WORD;
                 double looks = wider.candidates(photos, K) * look + photos * (bits / 8.0) * NS_BYTE;
                 tried.put(new Lens(weights, lens.reach, new First(bits, wider)), looks + scores);
@@ -153,7 +155,11 @@ record Lens(float[] weights, Reach reach, First first) {
                 chosen = one.getKey();
             }
         }
-        return chosen;
+        return new Lens(chosen.weights, wider(SPARE, chosen.reach), chosen.first);
+    }
+
+    private static Reach wider(double times, Reach reach) {
+        return new Reach(times * reach.factor(), reach.exponent(), reach.growth());
     }
 
     /** Products of bits (1 or -1) with bits, and with photos less their mean, per photo. */

@@ -6,12 +6,11 @@ import java.util.Arrays;
 /**
  * Pass 2: cosines by the bytes of what pass 1 chose, as long as one may be among the best. The nearest rows are scored
  * first: they tell how cosines follow from bits that differ, how large errors are, and which cosine is to be beaten. Of
- * the others only those are read that may beat it, by {@link #SPREADS} standard deviations.
+ * the others only those are read that may beat it.
  */
 final class Rescore {
     private static final int SURE = 128;
     private static final int SURE_A_RESULT = 4;
-    private static final double SPREADS = 4;
     /** Of errors, so that their sums do not round. */
     private static final double UNIT = 1.0 / (1 << 18);
 
@@ -84,7 +83,7 @@ final class Rescore {
         return candidates.distances()[at] * (-2 * candidates.step());
     }
 
-    /** What hardly an error is above. */
+    /** What hardly one error is above: the largest of n normal ones is about sqrt(2 ln n) standard deviations. */
     private double most() {
         double sum = 0;
         double squares = 0;
@@ -97,7 +96,7 @@ final class Rescore {
         }
         double mean = sum / scored;
         double variance = squares / scored - mean * mean;
-        return (mean + SPREADS * Math.sqrt(Math.max(variance, 0))) * UNIT;
+        return (mean + Math.sqrt(2 * Math.log(scores.length) * Math.max(variance, 0))) * UNIT;
     }
 
     private static int lowerBound(int[] sorted, int value) {
