@@ -14,14 +14,18 @@ from mcad_mobile.cli.output import given_options, printable, progress_bar
 from mcad_mobile.engine import SearchEngine, open_index
 from mcad_mobile.errors import ShardError, require
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.manifest import NAME
 
+_SHARDS = b'"mcad-embed/'
 _WITH_AN_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
 _WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
 
 
 def is_an_index(origin: str) -> bool:
-    """Whether --from names an index; else it names shards, here or at an address."""
-    return PhotoIndex.exists(Path(origin))
+    """Whether --from names an index; else it names shards, here or at an address. Both have a
+    manifest.json, and a damaged one of an index is told as such."""
+    directory = Path(origin)
+    return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
 
 
 def check_options(context: typer.Context, origin: str) -> None:

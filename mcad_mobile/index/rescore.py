@@ -23,7 +23,7 @@ from mcad_mobile.index.scan import Distances, Rows, least
 
 # Photos scored at a time, in dimensions: 1 MiB as float64, so that it stays in the level 2 cache.
 _BLOCK = 1 << 17
-# Rows that are scored in any case, more for many results. The nearest err by a little less than all.
+# Rows that are scored in any case, more for many results. The nearest err a little less than all.
 _SURE, _SURE_A_RESULT = 128, 4
 # Of errors, so that their sums do not round: exact.py.
 _UNIT = 2.0**-18
