@@ -42,7 +42,7 @@ _WHOLE = 2.0**-20  # of what is summed: exact.py
 _LARGEST = 3
 # Steps of |L q| in units of its root mean square, among which the best four levels are looked for.
 _STEPS = np.arange(0.25, 0.9, 0.05)[:, None]
-_QUERIES = 96
+_QUERIES = 192
 # Results, and as many more as tell how candidates grow with them.
 _K, _MANY = 10, 80
 # Share of the best ten that the candidates hold, in the sample.
@@ -59,7 +59,7 @@ _EVERY = 8
 # Every so many photos, and results: what is measured.
 _TRIALS = ((1, _K), (_EVERY, _K), (1, _MANY))
 # What a search costs, in ns on a server's core: a byte scanned, a photo scored and its bytes.
-_NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 800.0, 0.6
+_NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 1500.0, 0.6
 # And a photo looked at once more, and a word of it, each somewhere else.
 _NS_LOOK, _NS_WORD = 40.0, 60.0
 # A first look loses some of what the second would find: it looks at more.

@@ -37,7 +37,7 @@ record Lens(float[] weights, Reach reach, First first) {
     private static final int TELLS_FROM = 4096;
     private static final int EVERY = 8;
     private static final double NS_BYTE = 0.1;
-    private static final double NS_PHOTO = 800;
+    private static final double NS_PHOTO = 1500;
     private static final double NS_PHOTO_BYTE = 0.6;
     private static final double NS_LOOK = 40;
     private static final double NS_WORD = 60;
