@@ -26,6 +26,10 @@ final class Scan {
     private int[] rows;
     private short[] distances;
     private int kept;
+    /** How many are kept at each distance, how many of them are nearer than {@code limit}. */
+    private int[] histogram;
+    private int inside;
+    private int limit;
 
     /** Of the words of {@code query} [scanned / 64] the first {@code words} are read. */
     Scan(LiveSegment live, QueryWords query, int words, BitSet passing) {
@@ -86,10 +90,9 @@ final class Scan {
         rows = new int[count + 2 * CHUNK];
         distances = new short[rows.length];
         kept = 0;
-        int[] histogram = new int[largest + 1];
-        int inside = 0;
-        int limit = largest + 1;
-        boolean others = passing != null || live.deleted().length > 0;
+        histogram = new int[largest + 1];
+        inside = 0;
+        limit = largest + 1;
         LongBuffer columns = segment.columns.duplicate();
         // Chunk by chunk out of the map: arrays are what a JVM reads fast.
         long[] one = new long[CHUNK];
@@ -102,27 +105,15 @@ final class Scan {
                 columns.get(one, 0, some);
                 columns.position((word + 1) * segment.photos + start);
                 columns.get(two, 0, some);
-                addTwo(one, two, word, some);
+                addTwo(sums, one, two, word, some);
             }
             if (words % 2 == 1) {
                 columns.position((words - 1) * segment.photos + start);
                 columns.get(one, 0, some);
-                addOne(one, words - 1, some);
+                addOne(sums, one, words - 1, some);
             }
-            for (int i = 0; i < some; i++) {
-                int distance = sums[i];
-                if (distance >= limit || others && !isIn(start + i)) {
-                    continue;
-                }
-                rows[kept] = start + i;
-                distances[kept++] = (short) distance;
-                histogram[distance]++;
-                if (++inside >= count) {
-                    limit = Math.min(limit, largest);
-                    while (inside - histogram[limit] >= count) {
-                        inside -= histogram[limit--];
-                    }
-                }
+            for (int i = next(sums, 0, some, limit); i < some; i = next(sums, i + 1, some, limit)) {
+                keep(start + i, sums[i], count);
             }
             if (kept > count + CHUNK / 2 && inside >= count) {
                 compact(count, limit, inside - histogram[limit]);
@@ -132,6 +123,30 @@ final class Scan {
             compact(count, limit, inside - histogram[limit]);
         }
         return kept();
+    }
+
+    /** The first position from {@code i} on at less than {@code limit}; {@code some} where there is none. */
+    private static int next(int[] sums, int i, int some, int limit) {
+        int at = i;
+        while (at < some && sums[at] >= limit) {
+            at++;
+        }
+        return at;
+    }
+
+    private void keep(int row, int distance, int count) {
+        if ((passing != null || live.deleted().length > 0) && !isIn(row)) {
+            return;
+        }
+        rows[kept] = row;
+        distances[kept++] = (short) distance;
+        histogram[distance]++;
+        if (++inside >= count) {
+            limit = Math.min(limit, largest);
+            while (inside - histogram[limit] >= count) {
+                inside -= histogram[limit--];
+            }
+        }
     }
 
     /** Of the {@code looked} nearest rows, the {@code count} nearest by all words that there are. */
@@ -158,7 +173,7 @@ final class Scan {
         return new Candidates(Arrays.copyOf(rows, kept), far, step);
     }
 
-    private void addTwo(long[] a, long[] b, int word, int some) {
+    private void addTwo(int[] sums, long[] a, long[] b, int word, int some) {
         long signA = query[0][word];
         long oneA = query[1][word];
         long twoA = query[2][word];
@@ -173,7 +188,7 @@ final class Scan {
         }
     }
 
-    private void addOne(long[] a, int word, int some) {
+    private void addOne(int[] sums, long[] a, int word, int some) {
         long sign = query[0][word];
         long one = query[1][word];
         long two = query[2][word];
