@@ -84,7 +84,6 @@ def architecture(read: Results) -> list[Sentence]:
             -process["import of the engine"]["grown"]["cpu_ms"],
         ),
         given("no difference of 5 ms either way", TARGET),
-        given("9.7 of 10 results are the exact ones", "tests/android/test_engine_index.py"),
         given("pages of 16 KB", "tests/android/test_apk.py"),
         given("lie at 16 KB", "tests/android/test_apk.py"),
         stored("image tower: cosine {:.7f} at least", exports["16 threads"]["cosine_min"]),
