@@ -2,29 +2,42 @@
 
     python -m benchmarks.index_codes --embeddings build/embeddings
 
-Prints the tables at the end of docs/index-format.md. Photos are real ones, or blends of them, as
-they are or bent on purpose: *gap*, a random unit vector added to all photos and another to all
-queries; *clip*, two large and nearly constant coordinates, as OpenAI's CLIP has; *white*, all
-coordinates scaled to equal variance, so that noise weighs as much as what the student knows.
+Prints the tables at the end of docs/index-format.md, and writes the last one, what the index itself
+chooses and finds, to benchmarks/results/index_students.json. Photos are real ones, or blends of
+them, as they are or bent on purpose: *gap*, a random unit vector added to all photos and another to
+all queries; *clip*, two large and nearly constant coordinates, as OpenAI's CLIP has; *white*, all
+coordinates scaled to equal variance, so that noise weighs as much as what the student knows. Wider
+ones are random: *strong*, 96 strong directions and noise in the others, photos in a cone, queries
+in another; *white*, even on the sphere.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.index import load_embeddings
-from benchmarks.index_engines import F32, K
-from mcad_mobile.index.codes import decode, encode, estimate, split_query
+from benchmarks.index import load_embeddings, machine
+from benchmarks.index_engines import F32, K, camera_path
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.codes import decode, encode
+from mcad_mobile.index.kernel import kernel
+from mcad_mobile.index.lens import choose, query_words, sample_size
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
-from mcad_mobile.index.scan import nearest_codes
+from mcad_mobile.index.scan import nearest
 from mcad_mobile.index.synthetic import blend
 
-CODES = ("sign(x)", "sign(x - mean)", "sign(rest)", "rotated, sign(rest)", "then by estimate")
+RESULT = Path(__file__).parent / "results/index_students.json"
+CODES = ("sign(x)", "sign(x - mean)", "sign(rest)", "rotated, sign(rest)", "then through the lens")
 BYTES = ("int8 of x", "sign + 8 bits of the rest", "the same, rotated", "rotated, with feedback")
+# Dimensions that are strong, and the size of the others beside them.
+STRONG, WEAK = 96, 0.15
 
 
 def unit(rows: F32) -> F32:
@@ -74,17 +87,31 @@ def code_recalls(photos: F32, queries: F32, count: int) -> list[float]:
         (turned_rest > 0, asked - (asked @ turned_axis)[:, None] * turned_axis > 0),
     ]
     recalls = []
+    every = np.full((2, photos.shape[1] // 8), 255, np.uint8)
+    every[1] = 0
     for bits, query_bits in ways:
-        codes = np.packbits(bits, axis=1, bitorder="little")
-        wanted = np.packbits(query_bits, axis=1, bitorder="little")
-        found = [set(nearest_codes(codes, q, count).tolist()) for q in wanted]
+        columns = columns_of(bits)
+        found = []
+        for wanted in np.packbits(query_bits, axis=1, bitorder="little"):
+            words = np.concatenate([wanted[None], every]).view("<u8")
+            rows, _ = nearest(columns, words, range(len(photos)), count, kernel=kernel())
+            found.append(set(rows.tolist()))
         recalls.append(float(np.mean([len(f & t) / K for f, t in zip(found, true, strict=True)])))
-    encoded = encode(turned, turned_axis)
+    codes = np.packbits(turned_rest > 0, axis=1, bitorder="little")
+    step = -(-len(turned) // sample_size(turned.shape[1]))
+    lens = choose(turned[::step], codes[::step], turned_axis, len(turned)).lens
+    columns = columns_of(turned_rest[:, : len(lens)] > 0)
     hits = []
     for query, best in zip(asked, true, strict=True):
-        scores = estimate(split_query(query, turned_axis), encoded.codes, encoded.along)
-        hits.append(len(set(np.argpartition(-scores, count)[:count].tolist()) & best) / K)
+        words, _ = query_words(lens, query)
+        rows, _ = nearest(columns, words, range(len(photos)), count, kernel=kernel())
+        hits.append(len(set(rows.tolist()) & best) / K)
     return [*recalls, float(np.mean(hits))]
+
+
+def columns_of(bits: Any) -> Any:
+    """Bits [N, D] as columns [D/64, N] uint64."""
+    return np.ascontiguousarray(np.packbits(bits, axis=1, bitorder="little").view("<u8").T)
 
 
 def byte_recalls(photos: F32, queries: F32) -> list[float]:
@@ -107,12 +134,55 @@ def byte_recalls(photos: F32, queries: F32) -> list[float]:
     ]
 
 
+def random_set(kind: str, dim: int, photos: int, queries: int) -> tuple[F32, F32]:
+    random = np.random.default_rng(dim)
+    if kind == "white":
+        rows = random.standard_normal((photos + queries, dim), dtype=np.float32)
+        return unit(rows[:photos]), unit(rows[photos:])
+    basis = np.linalg.qr(random.normal(size=(dim, dim)))[0].astype(np.float32)
+    sizes = np.where(np.arange(dim) < STRONG, 1, WEAK).astype(np.float32)
+    sizes /= np.linalg.norm(sizes)
+    sets = []
+    for count, cone in zip((photos, queries), unit(random.normal(size=(2, dim))), strict=True):
+        rows = random.standard_normal((count, dim), dtype=np.float32) * sizes
+        sets.append(unit(rows @ basis.T + cone.astype(np.float32)))
+    return sets[0], sets[1]
+
+
+def chosen_by_index(name: str, photos: F32, queries: F32) -> dict[str, Any]:
+    """What an index of `photos` chooses, and how that searches."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = PhotoIndex.create(
+            Path(folder) / "index", dim=photos.shape[1], student_sha256="0" * 64, student="bench"
+        )
+        with index.writer() as writer:
+            writer.add([camera_path(i) for i in range(len(photos))], photos)
+        (live,) = index._commit[1]
+        hits, times = 0, []
+        for query, best in zip(queries, neighbours(photos, queries), strict=True):
+            started = time.perf_counter()
+            paths = index.search(query, K).paths
+            times.append((time.perf_counter() - started) * 1e3)
+            hits += len({int(path[-12:-4]) for path in paths} & best)
+        return {
+            "vectors": name,
+            "dim": photos.shape[1],
+            "bits": len(live.segment.lens),
+            "first_bits": live.first.bits if live.first else len(live.segment.lens),
+            **vars(live.reach),
+            "candidates": live.reach.candidates(len(photos), K),
+            "recall_at_10": hits / (len(queries) * K),
+            "p50_ms": float(np.median(times)),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--embeddings", type=Path, required=True)
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--only-chosen", action="store_true", help="only what the index chooses")
     args = parser.parse_args()
     images = load_embeddings(args.embeddings / "images.npy")
     texts = load_embeddings(args.embeddings / "texts.npy")
@@ -120,9 +190,36 @@ def main() -> None:
     blended = blend(images, args.photos)
     sets = {"real": (images, queries)}
     sets |= {kind: bent(kind, blended, queries) for kind in ("blend", "gap", "clip", "white")}
-    columns = {name: code_recalls(*pair, args.count) for name, pair in sets.items()}
-    print_table(f"pass 1, C = {args.count}", CODES, columns)
-    print_table("pass 2", BYTES, {name: byte_recalls(*pair) for name, pair in sets.items()})
+    if not args.only_chosen:
+        columns = {name: code_recalls(*pair, args.count) for name, pair in sets.items()}
+        print_table(f"pass 1, C = {args.count}", CODES, columns)
+        print_table("pass 2", BYTES, {name: byte_recalls(*pair) for name, pair in sets.items()})
+    rows = [chosen_by_index(name, *pair) for name, pair in sets.items()]
+    for kind in ("strong", "white"):
+        for dim in (512, 768):
+            pair = random_set(kind, dim, args.photos, args.queries)
+            rows.append(chosen_by_index(kind, *pair))
+    document = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "photos": args.photos,
+        "queries": args.queries,
+        "rows": rows,
+    }
+    RESULT.write_text(json.dumps(document, indent=1) + "\n")
+    print_chosen(rows)
+
+
+def print_chosen(rows: list[dict[str, Any]]) -> None:
+    print(
+        "\n| vectors | dimensions | bits | scanned first | candidates | recall@10 | ms |\n|---|"
+        + "---:|" * 6
+    )
+    for row in rows:
+        print(
+            f"| {row['vectors']} | {row['dim']} | {row['bits']} | {row['first_bits']} "
+            f"| {row['candidates']:,} | {row['recall_at_10']:.4f} | {row['p50_ms']:.2f} |"
+        )
 
 
 def print_table(title: str, rows: tuple[str, ...], columns: dict[str, list[float]]) -> None:

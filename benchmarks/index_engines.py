@@ -42,10 +42,10 @@ def camera_path(number: int) -> str:
     return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
 
 
-def ours(label: str, *, exact: bool = False, without_faiss: bool = False) -> Engine:
+def ours(label: str, *, exact: bool = False, kernel: bool = True) -> Engine:
     def index_at(folder: Path) -> Any:
         photo_index = importlib.import_module("mcad_mobile.index").PhotoIndex
-        return photo_index.open(folder / "index", faiss=not without_faiss)
+        return photo_index.open(folder / "index", kernel=kernel)
 
     def build(photos: F32, folder: Path) -> None:
         index = importlib.import_module("mcad_mobile.index").PhotoIndex.create(
@@ -63,8 +63,7 @@ def ours(label: str, *, exact: bool = False, without_faiss: bool = False) -> Eng
         with index.writer() as writer:
             writer.add([camera_path(90_000_000 + i) for i in range(len(rows))], rows)
 
-    libraries = ("mcad_mobile.index",) + (() if without_faiss else ("faiss",))
-    return Engine(f"mcad-mobile, {label}", build, index_at, search, add, libraries)
+    return Engine(f"mcad-mobile, {label}", build, index_at, search, add, ("mcad_mobile.index",))
 
 
 def plain_numpy() -> Engine:
@@ -235,7 +234,7 @@ def lists(photos: int) -> int:
 
 ENGINES: dict[str, Engine] = {
     "ours": ours("two passes"),
-    "ours_numpy": ours("two passes, without faiss", without_faiss=True),
+    "ours_numpy": ours("two passes, without the kernel", kernel=False),
     "ours_exact": ours("exact", exact=True),
     "numpy": plain_numpy(),
     "faiss_flat": with_faiss("Flat", lambda n: "Flat"),

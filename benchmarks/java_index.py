@@ -5,7 +5,9 @@
 `images.npy` [M, D] and `texts.npy` [Q, D] are float32, L2-normalized, real embeddings of one
 student (benchmarks/embed.py); photos are blended up to --photos. The index is written by Python
 and searched by Java, pinned to one core, beside Python's own search of the same files in the same
-run. Writes benchmarks/results/java_index.json and prints a Markdown table.
+run. `--index` takes one that benchmarks/scan.py has left; `--before CHECKOUT --before-index DIR`
+runs the engine of a commit before on its own index, too. Writes benchmarks/results/java_index.json
+and prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -68,11 +70,14 @@ def truth(images: np.ndarray, photos: int, queries: np.ndarray) -> list[set[str]
     return [{camera(row) for row in found} for found in rows.tolist()]
 
 
-def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
+def run_java(
+    index: Path, queries: np.ndarray, work: Path, before: Path | None = None
+) -> dict[str, Any]:
     classpath = libraries(work, ["arm64-v8a"]).jars
-    classes = compile_java(
-        [main_sources("engine"), main_sources("desktop")], classpath, work / "classes"
-    )
+    sources = [main_sources("engine"), main_sources("desktop")]
+    if before is not None:
+        sources = [before / "android_demo" / m / "src/main/java" for m in ("engine", "desktop")]
+    classes = compile_java(sources, classpath, work / ("before" if before else "classes"))
     given = work / "queries.f32"
     queries.astype("<f4").tofile(given)
     command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-cp", str(classes)]
@@ -97,6 +102,16 @@ def run_python(index: PhotoIndex, queries: np.ndarray) -> tuple[list[float], lis
 
 def recall(found: list[list[str]], expected: list[set[str]]) -> float:
     return float(np.mean([len(set(a) & b) / K for a, b in zip(found, expected, strict=True)]))
+
+
+def _summary(java: dict[str, Any], expected: list[set[str]]) -> dict[str, Any]:
+    return {
+        **{stage: percentiles(java[stage]) for stage in STAGES},
+        "recall_at_10": recall(java["found"], expected),
+        "heap_mib": java["heap_mib"],
+        "pss_mib": java["pss_mib"],
+        "open_ms": java["open_ms"],
+    }
 
 
 def table(document: dict[str, Any]) -> str:
@@ -124,6 +139,9 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--index", type=Path, help="one of these photos that is there already")
+    parser.add_argument("--before", type=Path, help="checkout of a commit before")
+    parser.add_argument("--before-index", type=Path, help="its index of these photos")
     arguments = parser.parse_args()
     images, texts = load_embeddings(arguments.images), load_embeddings(arguments.texts)
     chosen = np.random.default_rng(0).choice(len(texts), arguments.queries, replace=False)
@@ -131,9 +149,14 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # the JVM inherits it
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        index = build(images, arguments.photos, work / "index")
+        at = arguments.index or work / "index"
+        index = PhotoIndex.open(at) if arguments.index else build(images, arguments.photos, at)
         expected = truth(images, arguments.photos, queries)
-        java = run_java(work / "index", queries, work)
+        java = run_java(at, queries, work)
+        before: dict[str, Any] = {}
+        if arguments.before:
+            found_before = run_java(arguments.before_index, queries, work, arguments.before)
+            before = {"before": _summary(found_before, expected)}
         times, found = run_python(index, queries)
     document = {
         "schema": "mcad-java-index/1",
@@ -149,13 +172,8 @@ def main() -> None:
             "heap_limit_mib": HEAP_MIB,
             "limit_ms": LIMIT_MS,
         },
-        "java": {
-            **{stage: percentiles(java[stage]) for stage in STAGES},
-            "recall_at_10": recall(java["found"], expected),
-            "heap_mib": java["heap_mib"],
-            "pss_mib": java["pss_mib"],
-            "open_ms": java["open_ms"],
-        },
+        "java": _summary(java, expected),
+        **before,
         "python": {"total": percentiles(times), "recall_at_10": recall(found, expected)},
     }
     arguments.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")

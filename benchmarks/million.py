@@ -2,8 +2,7 @@
 
     python benchmarks/million.py --bundle build/cpu    # writes benchmarks/results/million.json
 
-`mcad-mobile bench` of one index, a few times. It scans with numpy, as phones have no faiss. This
-machine is no phone.
+`mcad-mobile bench` of one index, a few times. This machine is no phone.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.index import PhotoIndex
 engine = SearchEngine(Bundle.load(Path({bundle!r}), verify=False))
-index = PhotoIndex.open(Path({index!r}), faiss=False)
+index = PhotoIndex.open(Path({index!r}))
 for query in ["a dog on the beach", "two children", "a red car"] * 5:
     engine.search(index, query)
 end()

@@ -25,11 +25,11 @@ _EXTRAS = {
     "serve": "serve",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
-    "fast": "search of large indexes, faster",
-    "embed": "embed, index --from",
+    "embed": "embed, index --from SHARDS",
     "ray": "embed --ray, distill --ray",
     "s3": "embed, index --from: s3://",
     "gcs": "embed, index --from: gs://",
+    "faiss": "embed --to faiss",
     "lancedb": "embed --to lancedb",
     "qdrant": "embed --to qdrant",
     "pgvector": "embed --to pgvector",
@@ -69,6 +69,7 @@ def examine() -> list[Finding]:
     mediatek = f"pip install {_MEDIATEK} (on an open network: it downloads the vendor's SDK)"
     return [
         _examine_processor(),
+        _examine_scan(),
         _examine_python(),
         *_examine_requirements(),
         Finding(
@@ -132,6 +133,16 @@ def _examine_processor() -> Finding:
     except ImportError:
         kernels = "8-bit kernels not tried: onnxruntime is missing"
     return Finding("processor", f"{processor.summary()}; {kernels}", "everything", "")
+
+
+def _examine_scan() -> Finding:
+    from mcad_mobile.index.kernel import kernel
+
+    built = kernel()
+    if built:
+        return Finding("search kernel", built.name, "fast searches", "")
+    how = "a C compiler (gcc, clang), then pip install again; numpy searches meanwhile, slower"
+    return Finding("search kernel", None, "fast searches", how)
 
 
 def _examine_jdk() -> list[Finding]:

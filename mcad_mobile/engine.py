@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.errors import QueryError
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.query import Part, compose, match_threshold
 from mcad_mobile.runtimes import Climbed, LoadedTower, climb, normalize
 from mcad_mobile.text.rows import TokenTable
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from mcad_mobile.sync import Synced
 
 
+ALL_ROWS = RowFilter()
+
+
 @dataclass(frozen=True)
 class Result:
+    """A photo; `gone`: its file no longer exists (only the command line looks)."""
+
     path: str
     score: float
+    gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,14 +155,30 @@ class SearchEngine:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows
 
-    def search(self, index: PhotoIndex, query: str, k: int = 10, *, exact: bool = False) -> Found:
-        """The `k` photos of `index` nearest to `query`. QueryError if it is empty."""
-        return self.search_parts(index, [Part(query)], k, exact=exact)
+    def search(
+        self,
+        index: PhotoIndex,
+        query: str,
+        k: int = 10,
+        *,
+        rows: RowFilter = ALL_ROWS,
+        exact: bool = False,
+    ) -> Found:
+        """The `k` photos of `index` nearest to `query`, of those that `rows` lets pass. QueryError
+        if it is empty."""
+        return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact)
 
     def search_parts(
-        self, index: PhotoIndex, parts: Sequence[Part], k: int = 10, *, exact: bool = False
+        self,
+        index: PhotoIndex,
+        parts: Sequence[Part],
+        k: int = 10,
+        *,
+        rows: RowFilter = ALL_ROWS,
+        exact: bool = False,
     ) -> Found:
-        """The `k` photos of `index` nearest to words and photos together, each with its weight.
+        """The `k` photos of `index` nearest to words and photos together, each with its weight, of
+        those that `rows` lets pass.
 
         A photo is found by its path in the index, or else decoded; it is not among its own results.
         QueryError: there is no part, a text is empty, or the parts cancel out. PhotoError: a photo
@@ -183,11 +205,7 @@ class SearchEngine:
         query = compose(embeddings, [part.weight for part in parts], background)
         embedded_at = time.perf_counter()
         own = {str(path) for photo in photos for path in (photo, photo.resolve())}
-        hits = (
-            index.search(query, k + len(own), exact=exact)
-            if own
-            else index.search(query, k, exact=exact)
-        )
+        hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
         pairs = zip(hits.paths, hits.scores, strict=True)
         results = [Result(path, float(score)) for path, score in pairs if path not in own]
@@ -204,17 +222,15 @@ class SearchEngine:
             },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated,
-            threshold=self._threshold(query, index) if plain else None,
+            threshold=self._threshold(query, index.count(rows)) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
 
-    def _threshold(self, query: NDArray[np.float32], index: PhotoIndex) -> float | None:
+    def _threshold(self, query: NDArray[np.float32], photos: int) -> float | None:
         measured = self.bundle.no_match
         if measured is None:
             return None
-        return match_threshold(
-            query, self.background, index.photos, measured.margin, measured.per_log_n
-        )
+        return match_threshold(query, self.background, photos, measured.margin, measured.per_log_n)
 
     def _embedding_of(self, index: PhotoIndex, photo: Path) -> NDArray[np.float32]:
         for path in (photo, photo.resolve()):

@@ -17,10 +17,10 @@ import numpy.typing as npt
 F64 = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
 
-_UNIT = 2.0**-26
+UNIT = 2.0**-26
 
 
-def units(values: Floats, unit: float = _UNIT) -> F64:
+def units(values: Floats, unit: float = UNIT) -> F64:
     """Return `values` in whole numbers of `unit`, a power of two."""
     return np.rint(np.multiply(values, 1 / unit, dtype=np.float64))
 
@@ -28,7 +28,7 @@ def units(values: Floats, unit: float = _UNIT) -> F64:
 def dot(a: Floats, b: Floats) -> F64:
     """Return the products [...] of vectors [..., D], broadcast, whose lengths multiply to 2 or less
     (of longer ones the last bits may depend on the processor)."""
-    return np.asarray(np.einsum("...d,...d->...", units(a), units(b)) * _UNIT**2)
+    return np.asarray(np.einsum("...d,...d->...", units(a), units(b)) * UNIT**2)
 
 
 def lengths(rows: Floats) -> F64:

@@ -29,7 +29,9 @@ from mcad_mobile.folder import (
     walk,
 )
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.census import Census, Known
 from mcad_mobile.preprocess import PHOTO_SUFFIXES, Preprocess
+from mcad_mobile.taken import taken
 
 Progress = Callable[[int, int], None]
 Stamp = tuple[int, int]
@@ -99,10 +101,10 @@ def sync_folder(
         while batch := list(islice(photos, _LOOKUP)):
             stamps = census.find([path for path, _ in batch])
             for (path, stat), known in zip(batch, stamps, strict=True):
-                if known is not None and known[0] == stat and known != (0, 0):
+                if _as_known(known, stat):
                     result.unchanged += 1
                 else:
-                    work.put(path, known)
+                    work.put(path, stat, known.stamp if known else None)
         if not work.count and not result.unchanged and not drop_gone:
             kinds = ", ".join(sorted(PHOTO_SUFFIXES))
             raise PhotoError(
@@ -111,12 +113,13 @@ def sync_folder(
             )
         unseen = {skip.path for skip in result.skipped}
         closed = tuple(f"{path}{os.sep}" for path in unseen)
+        inside = f"{str(folder).rstrip(os.sep)}{os.sep}"
         gone = {
             path: stamp
-            for path, stamp in census.missing(f"{str(folder).rstrip(os.sep)}{os.sep}")
+            for path, stamp in census.missing(inside)
             if path not in unseen and not path.startswith(closed)
         }
-        moved = _settle_gone(index, work, gone, result)
+        moved = _settle_gone(index, work, gone, _elsewhere(census, work, inside), result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in moved)
         _embed_all(embedder, index, todo, result, lambda done: progress(done, total))
@@ -138,12 +141,17 @@ def add_photos(
         census = index.census()
         todo: list[tuple[str, Stamp | None]] = []
         for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
-            if known is not None and known != (0, 0) and known[0] == stat_or_none(photo):
+            if _as_known(known, stat_or_none(photo)):
                 result.unchanged += 1
             else:
-                todo.append((str(photo), known))
+                todo.append((str(photo), known.stamp if known else None))
         _embed_all(embedder, index, todo, result, lambda done: progress(done, len(photos)))
     return result
+
+
+def _as_known(known: Known | None, stat: int | None) -> bool:
+    """Say whether a photo need not be read. One whose time is not known is read once more."""
+    return known is not None and known.timed and known.stamp != (0, 0) and known.stamp[0] == stat
 
 
 def prune(index: PhotoIndex) -> int:
@@ -158,31 +166,64 @@ def prune(index: PhotoIndex) -> int:
 class _Worklist:
     """Photos to embed, with the stamps that the index knows of them, in a file."""
 
-    _HEAD = struct.Struct("<?IIH")
+    _HEAD = struct.Struct("<?IIIH")
 
     def __init__(self, file: IO[bytes]) -> None:
         self.count = 0
         self._file = file
 
-    def put(self, path: str, known: Stamp | None) -> None:
+    def put(self, path: str, stat: int, known: Stamp | None) -> None:
         raw = os.fsencode(path)
-        self._file.write(self._HEAD.pack(known is not None, *(known or (0, 0)), len(raw)) + raw)
+        head = self._HEAD.pack(known is not None, stat, *(known or (0, 0)), len(raw))
+        self._file.write(head + raw)
         self.count += 1
 
     def items(self) -> Iterator[tuple[str, Stamp | None]]:
+        for path, _, known in self._all():
+            yield path, known
+
+    def new_stamps(self) -> NDArray[np.uint32]:
+        """Sorted stat stamps of the photos that the index lacks."""
+        new = (stat for _, stat, known in self._all() if known is None)
+        return np.unique(np.fromiter(new, np.uint32))
+
+    def _all(self) -> Iterator[tuple[str, int, Stamp | None]]:
         self._file.seek(0)
         for _ in range(self.count):
-            held, first, second, length = self._HEAD.unpack(self._file.read(self._HEAD.size))
-            yield os.fsdecode(self._file.read(length)), (first, second) if held else None
+            held, stat, first, second, length = self._HEAD.unpack(self._file.read(self._HEAD.size))
+            path = os.fsdecode(self._file.read(length))
+            yield path, stat, (first, second) if held else None
+
+
+def _elsewhere(census: Census, work: _Worklist, inside: str) -> dict[str, Stamp]:
+    """Return photos of other folders whose files are gone and whose stat stamps new photos have:
+    their folder may have been renamed."""
+    new = work.new_stamps()
+    if not len(new):
+        return {}
+    return {
+        path: stamp
+        for path, stamp in census.missing("")
+        if new[min(int(np.searchsorted(new, stamp[0])), len(new) - 1)] == stamp[0]
+        and not path.startswith(inside)
+        and is_gone(path)
+    }
 
 
 def _settle_gone(
-    index: PhotoIndex, work: _Worklist, gone: dict[str, Stamp], result: Synced
+    index: PhotoIndex,
+    work: _Worklist,
+    gone: dict[str, Stamp],
+    elsewhere: dict[str, Stamp],
+    result: Synced,
 ) -> set[str]:
-    """Move what is new and equal to a gone photo, drop the others; return the new paths moved."""
-    if not gone:
+    """Move what is new and equal to a gone photo, here or `elsewhere`, drop the others that are
+    gone here; return the new paths moved."""
+    if not gone and not elsewhere:
         return set()
-    moves = _moves(work, gone)
+    moves = _moves(work, elsewhere | gone)
+    if not gone and not moves:
+        return set()
     with index.writer() as writer:
         writer.move([(old, new, stamp) for new, (old, stamp) in moves.items()])
         result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
@@ -219,6 +260,7 @@ class _Read:
     path: str
     known: bool
     stamp: Stamp = (0, 0)
+    minutes: int = 0
     pixels: NDArray[np.float32] | None = None
     same: bool = False
     why: str = ""
@@ -227,11 +269,14 @@ class _Read:
 def _read(embedder: Embedder, path: str, known: Stamp | None) -> _Read:
     held = known is not None
     try:
-        stat = stat_stamp(os.stat(path))  # noqa: PTH116  a path of any bytes
-        stamp = (stat, content_stamp(path))
+        stat = os.stat(path)  # noqa: PTH116  a path of any bytes
+        minutes = taken(path, stat)
+        if known is not None and known != (0, 0) and known[0] == stat_stamp(stat):
+            return _Read(path, held, known, minutes, same=True)
+        stamp = (stat_stamp(stat), content_stamp(path))
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
-            return _Read(path, held, stamp, same=True)
-        return _Read(path, held, stamp, embedder.preprocess(Path(path)))
+            return _Read(path, held, stamp, minutes, same=True)
+        return _Read(path, held, stamp, minutes, embedder.preprocess(Path(path)))
     except (PhotoError, MissingExtra) as error:
         return _Read(path, held, why=str(error))
     except (OSError, ValueError) as error:
@@ -314,9 +359,11 @@ class _Batch:
                         [read.path for read, _ in added],
                         np.stack([embedding for _, embedding in added]),
                         np.array([read.stamp for read, _ in added], np.uint32),
+                        np.array([read.minutes for read, _ in added], np.int32),
                     )
                     writer.filled_by(self._arithmetic)
                 writer.move([(read.path, read.path, read.stamp) for read in touched])
+                writer.retake({read.path: read.minutes for read in touched})
             self._result.added += sum(not read.known for read, _ in added)
             self._result.changed += sum(read.known for read, _ in added)
             self._result.unchanged += len(touched)

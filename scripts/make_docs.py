@@ -87,7 +87,12 @@ def benchmarks_page() -> str:
             *_students(),
             *_kernels(),
             *_million(),
+            *_scan(),
+            *_index_students(),
             "## The index and its peers",
+            "",
+            "Rows of ours are of the format before, scanned with faiss or numpy: the tables above",
+            "are of the one of today, which was not measured beside its peers yet.",
             "",
             f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones "
             "(of Flickr8k",
@@ -271,7 +276,7 @@ def _million() -> list[str]:
         "",
         f"The text tower and the index in one process, one thread on {result['device']['cpu']}; "
         f"{result['runs']} runs,",
-        "medians; scanned by numpy. The process waited for a core up to "
+        f"medians; scanned by {result.get('scan', 'numpy')}. The process waited for a core up to "
         f"{max(waited, default=0):.0%} of the time.",
         "",
         million.table(result),
@@ -303,6 +308,60 @@ def _android_app() -> list[str]:
         "phone. Re-run: `python -m benchmarks.android_app`.",
         "",
         android_app.table(result),
+        "",
+    ]
+
+
+def _scan() -> list[str]:
+    """Scan and re-score of two commits."""
+    from benchmarks import scan
+
+    if not scan.RESULT.is_file():
+        return []
+    result = json.loads(scan.RESULT.read_text("utf-8"))
+    return [
+        "## Scan and re-score, before and after",
+        "",
+        f"Blends of real embeddings, {result['queries']:,} real text queries that no setting was",
+        f"chosen on, one thread on {result['machine']['cpu']} ({result['machine']['cores']} cores, "
+        f"load {result['load_average']}); medians of {result['runs']} runs of both",
+        "commits in turns. Before: the last format, scanned by numpy. Share: of what that took.",
+        f"The scan is by {result['rows'][-1]['after']['scan']}; its bytes a second beside those of",
+        "adding up an array larger than any cache.",
+        "",
+        scan.table(result["rows"]),
+        "",
+        "![ms a search by number of photos](scan.png)",
+        "",
+        f"{result['date']}. Re-run: `python -m benchmarks.scan`.",
+        "",
+    ]
+
+
+def _index_students() -> list[str]:
+    """What an index chooses for other students' vectors."""
+    import contextlib
+    import io
+
+    from benchmarks import index_codes
+
+    if not index_codes.RESULT.is_file():
+        return []
+    result = json.loads(index_codes.RESULT.read_text("utf-8"))
+    table = io.StringIO()
+    with contextlib.redirect_stdout(table):
+        index_codes.print_chosen(result["rows"])
+    return [
+        "## Other students' vectors",
+        "",
+        f"What an index of {result['photos']:,} photos chooses, and what it then finds of",
+        f"the true ten, by {result['queries']} queries; vectors as in "
+        "[index-format.md](index-format.md).",
+        f"Strong: {index_codes.STRONG} strong directions in a cone, queries in another. ms: a",
+        f"machine with other work beside ({result['machine']['cpu']}).",
+        table.getvalue().rstrip(),
+        "",
+        f"{result['date']}. Re-run: `python -m benchmarks.index_codes`.",
         "",
     ]
 

@@ -84,7 +84,7 @@ def bench(
         )
         measured = device.measure(spec, progress)
     measured["index"]["source"] = (
-        "real photo embeddings, blended two or three at a time" if index is None else str(index)
+        "vectors that lie and spread as real photo embeddings do" if index is None else str(index)
     )
     measured["indexing"]["source"] = (
         "photos of the index"

@@ -118,7 +118,7 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     _ = engine.tokenizer
     refuse_simulated(engine.text_tower.simulated)
     steps.take("text tower loaded")
-    index = PhotoIndex.open(Path(spec["index"]), faiss=False)
+    index = PhotoIndex.open(Path(spec["index"]))
     steps.take("index opened")
     queries = cycle(spec["queries"])
     for query in islice(queries, spec["memory_searches"]):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import create_index, open_index
-from mcad_mobile.index.synthetic import blend_batches
+from mcad_mobile.index.synthetic import cloud_batches
 
 PHOTO_SIZE = (4032, 3024)  # 12 megapixels, what most phones save
 _JPEG_QUALITY = 92
@@ -24,12 +24,12 @@ def real_embeddings(bundle: Bundle) -> NDArray[np.float32]:
 
 
 def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
-    """Write an index of `photos` blends of the bundle's real photo embeddings."""
+    """Write an index of `photos` vectors as the bundle's real photo embeddings are."""
     real = real_embeddings(bundle)
     index = create_index(bundle, directory)
     done = 0
     with index.writer() as writer:
-        for batch in blend_batches(real, photos):
+        for batch in cloud_batches(real, photos):
             writer.add([_camera_path(done + i) for i in range(len(batch))], batch)
             done += len(batch)
 

@@ -74,7 +74,8 @@ def bench(
         typer.Option(
             "--synthetic",
             min=1,
-            help="Measure at N photos, with an index of real embeddings, blended. Default: 100000.",
+            help="Measure at N photos, with an index of vectors that spread as photos do. "
+            "Default: 100000.",
         ),
     ] = None,
     index: Annotated[

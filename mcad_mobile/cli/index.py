@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli.index_from import check_options, index_again, index_shards, is_an_index
+from mcad_mobile.cli.indexed import tell
 from mcad_mobile.cli.output import (
     BundleOption,
     IndexOption,
     JsonOption,
     RuntimeOption,
-    given_options,
     load_bundle,
     printable,
     progress_bar,
@@ -23,10 +24,9 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.cli.results import print_json
 from mcad_mobile.cores import allowed_cores
 from mcad_mobile.engine import SearchEngine, default_index, open_index
-from mcad_mobile.errors import PhotoError, ShardError, require
+from mcad_mobile.errors import PhotoError
 from mcad_mobile.folder import has_photos
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.sync import Synced
 
 
 def index(
@@ -36,13 +36,13 @@ def index(
         Path | None, typer.Argument(help="A folder of photos; subfolders are read too.")
     ] = None,
     index: IndexOption = None,
-    shards: Annotated[
+    origin: Annotated[
         str | None,
         typer.Option(
             "--from",
-            metavar="SHARDS",
-            help="In place of a folder: what `embed` wrote, here or at an address. Nothing is"
-            " embedded.",
+            metavar="INDEX|SHARDS",
+            help="In place of a folder: another student's index, whose photos are embedded anew, "
+            "beside it; or what `embed` wrote, here or at an address, where nothing is embedded.",
         ),
     ] = None,
     select: Annotated[
@@ -50,12 +50,20 @@ def index(
         typer.Option(
             "--select",
             metavar="FILE",
-            help="Of --from, the photos of these keys alone, one a line.",
+            help="Of shards, the photos of these keys alone, one a line.",
         ),
     ] = None,
     drop_gone: Annotated[
         bool,
         typer.Option("--prune", help="Also drop photos outside this folder whose files are gone."),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="No photos: write the index anew, as this version would, embedding none. Converts "
+            "indexes of the version before.",
+        ),
     ] = False,
     runtime: RuntimeOption = None,
     threads: Annotated[
@@ -73,29 +81,39 @@ def index(
     \b
       mcad-mobile index ~/Pictures --bundle build/sd
       mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
+      mcad-mobile index --from build/old.index --bundle build/new   # an older one's photos
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
+      mcad-mobile index --rebuild --bundle build/sd         # as this version writes it
     """
-    if shards is not None:
-        _check_options(context)
-        _index_shards(shards, select, bundle, index or default_index(bundle), json)
+    if rebuild:
+        if photos is not None:
+            raise typer.BadParameter("--rebuild takes no photos: it embeds none")
+        _rebuild(index or default_index(bundle), json)
+        return
+    if origin is not None:
+        check_options(context, origin)
+        loaded, directory = load_bundle(bundle), index or default_index(bundle)
+        if is_an_index(origin):
+            index_again(_engine(loaded, runtime, threads), Path(origin), directory, json)
+        else:
+            index_shards(origin, select, loaded, directory, json)
         return
     if photos is None:
-        raise typer.BadParameter("give a folder of photos, or --from SHARDS", param_hint="PHOTOS")
+        raise typer.BadParameter(
+            "give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS"
+        )
     if select is not None:
-        raise typer.BadParameter("--select is for --from: a folder is indexed whole")
+        raise typer.BadParameter("--select is for --from SHARDS: a folder is indexed whole")
     started = time.perf_counter()
     loaded = load_bundle(bundle)
     directory = index or default_index(bundle)
+    if PhotoIndex.is_previous(directory):
+        warn(f"{directory} is of the version before and is converted first.")
+        PhotoIndex.rebuild(directory)
     if not PhotoIndex.exists(directory) and not has_photos(photos):
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
     photo_index = open_index(loaded, directory, create=True)
-    engine = SearchEngine(
-        loaded,
-        runtime=runtime,
-        threads=threads or allowed_cores(),
-        fastest=True,
-        warn=warn,
-    )
+    engine = _engine(loaded, runtime, threads)
     filler = engine.image_rung  # loaded and tested before any photo is
     with progress_bar() as advance:
         result = engine.index_folder(
@@ -105,7 +123,7 @@ def index(
             drop_gone=drop_gone,
         )
     seconds = time.perf_counter() - started
-    _tell(directory, photo_index, result, str(filler), seconds, json)
+    tell(directory, photo_index, result, str(filler), seconds, json)
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
@@ -115,63 +133,23 @@ def index(
         )
 
 
-_WITH_SHARDS = ("shards", "select", "bundle", "index", "json")
+def _engine(bundle: Bundle, runtime: str | None, threads: int | None) -> SearchEngine:
+    return SearchEngine(
+        bundle, runtime=runtime, threads=threads or allowed_cores(), fastest=True, warn=warn
+    )
 
 
-def _check_options(context: typer.Context) -> None:
-    for name, written in given_options(context).items():
-        if name not in _WITH_SHARDS:
-            shown = "PHOTOS" if name == "photos" else written
-            raise typer.BadParameter(f"--from embeds nothing: leave {shown} out")
-
-
-def _index_shards(
-    address: str, select: Path | None, bundle: Path, directory: Path, json: bool
-) -> None:
-    require("pyarrow", "embed")
-    from mcad_mobile.embed.phone import Shards, index_shards, read_selection
-
-    started = time.perf_counter()
-    loaded = load_bundle(bundle)
-    wanted = None if select is None else read_selection(select)
-    shards = Shards(address)
-    shards.check_student(loaded)
-    photo_index = open_index(loaded, directory, create=True)
-    with progress_bar() as advance:
-        result = index_shards(
-            shards, photo_index, wanted, lambda done, total: advance("photos", done, total)
-        )
-    seconds = time.perf_counter() - started
-    _tell(directory, photo_index, result, ", ".join(shards.filled_by), seconds, json)
-    if result.skipped and not (result.added + result.changed + result.unchanged):
-        raise ShardError(
-            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
-            "Give keys as the shards have them: docs/embed.md.",
-        )
-
-
-def _tell(
-    directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
-) -> None:
+def _rebuild(directory: Path, json: bool) -> None:
+    rebuilt = PhotoIndex.rebuild(directory)
     document = {
         "index": str(directory),
-        **asdict(result),
-        "photos": index.photos,
-        "filled_by": filled_by,
-        "bytes_per_photo": index.bytes_per_photo,
-        "photos_per_s": round((result.added + result.changed) / seconds, 2),
+        "photos": rebuilt.photos,
+        "bytes_per_photo": rebuilt.bytes_per_photo,
     }
     if json:
         print_json(document)
     else:
-        _print(document, result)
-
-
-def _print(document: dict[str, Any], result: Synced) -> None:
-    print(
-        f"{document['index']}: {document['photos']} photos, {result.added} new, "
-        f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
-        f"{document['bytes_per_photo']:.0f} bytes each, {document['photos_per_s']} photos/s"
-    )
-    for photo in result.skipped:
-        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
+        print(
+            f"{directory}: written anew, {rebuilt.photos} photos, "
+            f"{rebuilt.bytes_per_photo:.0f} bytes each"
+        )

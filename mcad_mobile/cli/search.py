@@ -26,8 +26,10 @@ from mcad_mobile.cli.results import print_json
 from mcad_mobile.contact_sheet import write_contact_sheet
 from mcad_mobile.engine import Found, SearchEngine, open_index
 from mcad_mobile.errors import QueryError
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.folder import is_gone
+from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.query import Part
+from mcad_mobile.taken import moment
 
 # What says which photos are alike, and where: all else would be ignored.
 _WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
@@ -60,6 +62,20 @@ def search(
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Only photos with this score or more.")
     ] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--in", metavar="DIR", help="Only photos in this folder or below; repeatable."
+        ),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="DAY", help="Only photos taken on this day or later."),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="DAY", help="Only photos taken before this day."),
+    ] = None,
     duplicates: Annotated[
         float | None,
         typer.Option(
@@ -88,11 +104,15 @@ def search(
       mcad-mobile search "our hotel in Lisbon" --bundle build/sd -k 3 --json
       mcad-mobile search "a dog" --plus snow --minus "a ball=0.5" --bundle build/sd
       mcad-mobile search --like IMG_1234.jpg --minus people --bundle build/sd
+      mcad-mobile search "a dog" --in ~/Pictures/2024 --after 2024-05-01 --before 2024-06-01 \\
+          --bundle build/sd
       mcad-mobile search "a birthday cake" -k 60 --show --bundle build/sd
       mcad-mobile search --duplicates 0.97 --bundle build/sd
 
     A search always has a nearest photo. Whether it shows what was asked for is another question:
     for one text, results below its `threshold` are marked, and --matches leaves them out.
+    A day is one of this machine's time zone and begins at midnight; 2024-05-01T18:30 is possible,
+    too. A photo was taken when its camera says, or else when its file last changed.
     A weight stands behind the last equals sign of words that hold several: "E=mc2=1".
     """
     parts = _parts(query, plus or [], minus or [], like or [], unlike or [])
@@ -109,10 +129,12 @@ def search(
             "Leave --matches out, or choose a score: --min-score.",
         )
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
-    found = engine.search_parts(photos, parts, k, exact=exact)
+    rows = _rows(folders or [], after, before)
+    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact)
     limits = [min_score, found.threshold if matches else None]
     least = max((limit for limit in limits if limit is not None), default=-2.0)
-    found = replace(found, results=[r for r in found.results if r.score >= least])
+    kept = [r for r in found.results if r.score >= least]
+    found = replace(found, results=[replace(r, gone=is_gone(r.path)) for r in kept])
     if show:
         _show(found, bundle.resolve().with_name(f"{bundle.resolve().name}.search.html"))
     if json:
@@ -120,9 +142,17 @@ def search(
         return
     for result in found.results:
         doubtful = found.threshold is not None and result.score < found.threshold
-        print(f"{result.score:.3f}  {printable(result.path)}{'  ?' if doubtful else ''}")
+        marks = f"{'  ?' if doubtful else ''}{'  (gone)' if result.gone else ''}"
+        print(f"{result.score:.3f}  {printable(result.path)}{marks}")
+    if gone := sum(result.gone for result in found.results):
+        print(
+            f"({gone} of these files {'is' if gone == 1 else 'are'} gone; to drop such photos: "
+            "mcad-mobile index PHOTOS --prune --bundle BUNDLE)"
+        )
     if not photos.photos:
         print("The index holds no photos.")
+    elif not photos.count(rows):
+        print("The index holds no photos of that folder and time.")
     elif not found.results:
         print("Nothing matches.")
     elif found.threshold is not None and found.results[0].score < found.threshold:
@@ -131,6 +161,17 @@ def search(
         print(f"(no words to the student: {printable(', '.join(found.unknown))})")
     if found.truncated:
         print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
+
+
+def _rows(folders: list[Path], after: str | None, before: str | None) -> RowFilter:
+    rows = RowFilter(
+        tuple(str(folder.expanduser().resolve()) for folder in folders),
+        None if after is None else moment(after),
+        None if before is None else moment(before),
+    )
+    if rows.after is not None and rows.before is not None and rows.after >= rows.before:
+        raise QueryError(f"No photo was taken after {after} and before {before}.", "Swap the days.")
+    return rows
 
 
 def _parts(

@@ -83,7 +83,7 @@ def index_shards(
                     continue
                 if known is None:
                     result.added += 1
-                elif known == stamp:
+                elif known.stamp == stamp:
                     result.unchanged += 1
                     continue
                 else:

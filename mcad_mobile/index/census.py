@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from mcad_mobile.index.format import NO_TIME
 from mcad_mobile.index.merge import segment_items
+from mcad_mobile.index.passing import LiveSegment
 from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
-from mcad_mobile.index.search import LiveSegment
 
 Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the index knows of a photo: its stamps, and whether also when it was taken."""
+
+    stamp: Stamp
+    timed: bool
 
 
 class Census:
@@ -21,16 +31,18 @@ class Census:
         self._found = [np.zeros(live.segment.photos, np.bool_) for live in segments]
         self._dead = [set(live.deleted.tolist()) for live in segments]
 
-    def find(self, paths: Sequence[str]) -> list[Stamp | None]:
-        """Return the stamps of photos, None for those that the index lacks, and tick them off."""
+    def find(self, paths: Sequence[str]) -> list[Known | None]:
+        """Return what is known of photos, None for those that the index lacks, and tick them
+        off."""
         raw = [path_to_bytes(path) for path in paths]
-        stamps: list[Stamp | None] = [None] * len(raw)
+        stamps: list[Known | None] = [None] * len(raw)
         for live, found, dead in zip(self._segments, self._found, self._dead, strict=True):
             for position, row in live.segment.paths.find(raw):
                 if row not in dead:
                     found[row] = True
                     first, second = live.segment.stamps(np.array([row]))[0].tolist()
-                    stamps[position] = (first, second)
+                    timed = bool(live.segment.taken[row] != NO_TIME)
+                    stamps[position] = Known((first, second), timed)
         return stamps
 
     def missing(self, folder: str) -> Iterator[tuple[str, Stamp]]:

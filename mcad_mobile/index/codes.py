@@ -5,15 +5,14 @@ so a photo x is split: `along` = x.axis, where axis is the direction of the phot
 z = x - along * axis, which averages to zero. A query q is split alike into a = q.axis and r;
 q.x = a * along + r.z.
 
-z is stored twice. Pass 1 reads its signs, one bit per dimension. Pass 2 reads one byte per
-dimension. The sign is in the code already, so all eight bits hold magnitude: w_i = sign *
-(2 * byte + 1), an odd integer in [-511, 511], with half the rounding error of plain int8.
+z is stored as its signs, of which pass 1 reads some (lens.py), and one byte per dimension, which
+pass 2 reads with all signs. All eight bits hold magnitude: w_i = sign * (2 * byte + 1), an odd
+integer in [-511, 511], with half the rounding error of plain int8.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -58,11 +57,16 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Query:
-    """A rotated query split by an axis: a = `along`, r = `rest` [D] float32 and its sign bits."""
+    """A rotated query split by an axis: a = `along`, r in whole numbers of 2^-36 as `steps` [D]
+    float64."""
 
     along: np.float32
-    rest: F32
-    code: U8
+    steps: npt.NDArray[np.float64]
+
+    @property
+    def along_step(self) -> float:
+        """What a step of a photo's `along` adds to its score."""
+        return float(self.along) * float(ALONG_UNIT)
 
 
 def split(rows: F32, axis: F32) -> tuple[F32, F32]:
@@ -100,37 +104,16 @@ def decode(encoded: Encoded, axis: F32) -> F32:
 def split_query(query: F32, axis: F32) -> Query:
     """Split a rotated query [D] float32: a = query.axis and r = query - a * axis."""
     along, rest = split(query, axis)
-    return Query(np.float32(along), rest, np.packbits(rest > 0, bitorder="little"))
+    return Query(np.float32(along), exact.units(rest, _SCORE_UNIT) * _SCORE_UNIT)
 
 
 def score(query: Query, photos: Encoded) -> F32:
     """Pass 2: cosines [B] float32: a * along + scale * sum_i r_i * w_i."""
     levels = _signed_levels(photos.codes, photos.magnitudes).astype(np.float64)
-    scores = levels @ (exact.units(query.rest, _SCORE_UNIT) * _SCORE_UNIT)
+    scores = levels @ query.steps
     scores *= photos.scales * SCALE_UNIT
-    scores += photos.along * (float(query.along) * float(ALONG_UNIT))
+    scores += photos.along * query.along_step
     return scores.astype(np.float32)
-
-
-def estimate(query: Query, codes: U8, along: npt.NDArray[np.int16]) -> F32:
-    """Estimate cosines [B] float32 from codes [B, D/8] and along [B]: what chooses for pass 2.
-
-    a * along + sqrt(pi / 2D) * |z| * sum_i r_i * sign(z_i), where |z|^2 = 1 - along^2 and the root
-    is what a rotated z of length 1 has on average for (sum z_i^2) / (sum |z_i|).
-    """
-    dim = len(query.rest)
-    # What each byte of a code adds to the sum, [D/8 * 256].
-    # As for scores, but in float32: |r_i| are less than sqrt(D) and a bit.
-    unit = 2.0 ** (isqrt(dim).bit_length() - 24)
-    rest = (exact.units(query.rest, unit) * unit).astype(np.float32)
-    table = (rest.reshape(-1, 8) @ _BYTE_SIGNS.T.astype(np.float32)).ravel()
-    bytes_at = np.arange(0, len(table), 256, dtype=np.uint32)
-    # No index is out of bounds; "clip" is numpy's way not to check.
-    sums = table.take(codes + bytes_at, mode="clip") @ np.ones(dim // 8, np.float32)
-    shares = along * ALONG_UNIT
-    lengths = np.sqrt(np.maximum(1 - shares * shares, 0))
-    estimates: F32 = query.along * shares + np.float32(np.sqrt(np.pi / 2 / dim)) * lengths * sums
-    return estimates
 
 
 def _signed_levels(codes: U8, magnitudes: U8) -> npt.NDArray[np.int16]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from mcad_mobile import exact
 from mcad_mobile.index.codes import F32, U8, decode, encode
 from mcad_mobile.index.merge import BATCH
-from mcad_mobile.index.search import LiveSegment
+from mcad_mobile.index.passing import LiveSegment
 
 Rows = npt.NDArray[np.intp]
 
@@ -63,12 +63,12 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
     parts = []
     for live in segments:
         rows, segment = live.live_rows(), live.segment
-        if np.array_equal(segment.axis, axis):
-            parts.append(segment.codes[rows])
-            continue
+        same = np.array_equal(segment.axis, axis)
         for start in range(0, len(rows), BATCH):
             photos = segment.encoded_rows(rows[start : start + BATCH])
-            parts.append(encode(decode(photos, segment.axis), axis).codes)
+            if not same:
+                photos = encode(decode(photos, segment.axis), axis)
+            parts.append(photos.codes)
     return np.concatenate(parts)
 
 

@@ -22,14 +22,17 @@ from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import F32, MAX_DIM, U8, Encoded
 from mcad_mobile.index.paths import BLOCK, PathPacker, PathTable
 
-MAGIC = b"MCADSEG2"
+MAGIC = b"MCADSEG3"
 ALIGNMENT = 4096
-PARTS = ("axis", "codes", "along", "scales", "magnitudes", "stamps", "path_blocks", "paths")
+PARTS = ("axis", "lens", "columns", "records", "taken", "stamps", "path_blocks", "paths")
+# Of a photo that nobody has told the time of.
+NO_TIME = -(2**31)
 
 _CHUNK = 1 << 20
-# The parts that are fields of Encoded.
-_NUMBERS = PARTS[1:5]
 _HEAD = struct.Struct("<8sIIQQ")
+# Bits a photo that a scan reads: behind the table of parts.
+_SCANNED = struct.Struct("<I")
+_SCANNED_AT = _HEAD.size + len(PARTS) * 24
 _PART = struct.Struct("<QQII")
 _CRC = struct.Struct("<I")
 _REBUILD = (
@@ -37,14 +40,17 @@ _REBUILD = (
 )
 
 Stamps = npt.NDArray[np.uint32]
+Taken = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B photos on their way into a segment, by ascending path; stamps [B, 2] uint32."""
+    """B photos on their way into a segment, by ascending path; stamps [B, 2] uint32, taken [B]
+    int32, minutes since 1970 or NO_TIME."""
 
     encoded: Encoded
     stamps: Stamps
+    taken: Taken
     paths: Sequence[bytes]
 
 
@@ -91,21 +97,21 @@ class Part:
 class Segment:
     """One open segment of N photos by ascending path; the arrays are read-only memory maps.
 
-    axis [D] float32, taken over `axis_photos` photos; codes [N, D/8] uint8; along [N] int16;
-    scales [N] uint16.
+    axis [D] float32, taken over `axis_photos` photos; lens [S, D] float32; columns [S/64, N]
+    uint64, the first S bits of all codes; taken [N] int32.
 
     All else is read by position instead. A search wants few of them, from all over
     the file, and a page fault maps 16 pages at once (fault_around_bytes of Linux): through the map
-    nearly all magnitudes, 25 MB at 100,000 photos, would count as memory of the process.
+    nearly all records, 27 MB at 100,000 photos, would count as memory of the process.
     """
 
     file: Path
     header_crc32: int
     axis_photos: int
     axis: F32
-    codes: U8
-    along: npt.NDArray[np.int16]
-    scales: npt.NDArray[np.uint16]
+    lens: F32
+    columns: npt.NDArray[np.uint64]
+    taken: Taken
     paths: PathTable
     parts: dict[str, Part]
     opened: PositionedFile
@@ -113,22 +119,22 @@ class Segment:
     @property
     def photos(self) -> int:
         """Rows of this segment, deleted ones included."""
-        return len(self.codes)
+        return len(self.taken)
+
+    @property
+    def record(self) -> int:
+        """Bytes of a record."""
+        return record_bytes(len(self.axis), len(self.lens))
 
     def encoded_rows(self, rows: npt.NDArray[np.intp]) -> Encoded:
         """Copy the numbers of `rows`, ascending and at least one, out of the file."""
-        dim, base = len(self.axis), self.parts["magnitudes"].offset
+        base, size = self.parts["records"].offset, self.record
         first, count = int(rows[0]), len(rows)
         if int(rows[-1]) - first == count - 1:
-            raw = self.opened.read(base + first * dim, count * dim)
+            raw = self.opened.read(base + first * size, count * size)
         else:
-            raw = self.opened.read_each((base + rows * dim).tolist(), dim)
-        return Encoded(
-            codes=self.codes.take(rows, axis=0),
-            along=self.along.take(rows),
-            scales=self.scales.take(rows),
-            magnitudes=np.frombuffer(raw, np.uint8).reshape(count, dim),
-        )
+            raw = self.opened.read_each((base + rows * size).tolist(), size)
+        return unpacked(np.frombuffer(raw, np.uint8).reshape(count, size), self.columns[:, rows])
 
     def stamps(self, rows: npt.NDArray[np.intp]) -> Stamps:
         """Copy the stamps [B, 2] uint32 of `rows`, ascending and at least one."""
@@ -138,6 +144,40 @@ class Segment:
         )
         return np.frombuffer(raw, "<u4").reshape(-1, 2)[rows - first]
 
+    def verify(self) -> None:
+        """See verify_segment."""
+        verify_segment(self)
+
+
+def record_bytes(dim: int, scanned: int) -> int:
+    """Magnitudes, the bits of the code that no column holds, along and scale."""
+    return dim + (dim - scanned) // 8 + 4
+
+
+def packed(encoded: Encoded, scanned: int) -> tuple[U8, npt.NDArray[np.uint64]]:
+    """Return records [B, R] uint8 and columns [S/64, B] uint64 of B photos, S = `scanned`."""
+    head, tail = encoded.codes[:, : scanned // 8], encoded.codes[:, scanned // 8 :]
+    numbers = [
+        part.astype(kind).view(np.uint8).reshape(-1, 2)
+        for part, kind in ((encoded.along, "<i2"), (encoded.scales, "<u2"))
+    ]
+    records = np.concatenate([encoded.magnitudes, tail, *numbers], axis=1)
+    return records, np.ascontiguousarray(head).view("<u8").T
+
+
+def unpacked(records: U8, columns: npt.NDArray[np.uint64]) -> Encoded:
+    """Inverse of `packed`."""
+    head = np.ascontiguousarray(columns.T).view(np.uint8).reshape(len(records), -1)
+    rest = records.shape[1] - 4
+    dim = (rest + head.shape[1]) * 8 // 9
+    numbers = records[:, rest:].copy()
+    return Encoded(
+        codes=np.concatenate([head, records[:, dim:rest]], axis=1),
+        along=numbers[:, :2].view("<i2")[:, 0],
+        scales=numbers[:, 2:].copy().view("<u2")[:, 0],
+        magnitudes=records[:, :dim],
+    )
+
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
     """Make the error for a file whose bytes are not what was written."""
@@ -145,20 +185,26 @@ def damaged(file: Path, detail: str) -> PhotoIndexError:
 
 
 def write_segment(
-    file: Path, *, axis: F32, axis_photos: int, photos: int, batches: Iterable[Batch]
+    file: Path,
+    *,
+    axis: F32,
+    lens: F32,
+    axis_photos: int,
+    photos: int,
+    batches: Iterable[Batch],
 ) -> int:
     """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
 
     Only where blocks of paths start (half a byte a photo) is held in memory; all else streams
     through.
     """
-    dim = len(axis)
-    offsets = _offsets(dim, photos)
+    dim, scanned = len(axis), len(lens)
+    offsets = _offsets(dim, scanned, photos)
     crcs = dict.fromkeys(PARTS, 0)
     written = dict.fromkeys(PARTS, 0)
     packer = PathPacker()
 
-    with file.open("xb") as out:
+    with file.open("x+b") as out:
 
         def put(part: str, data: bytes | npt.NDArray[Any]) -> None:
             raw = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
@@ -168,16 +214,29 @@ def write_segment(
             written[part] += len(raw)
 
         put("axis", axis.astype("<f4"))
+        put("lens", lens.astype("<f4"))
+        row = 0
         for batch in batches:
-            for part in _NUMBERS:
-                put(part, getattr(batch.encoded, part))
+            records, columns = packed(batch.encoded, scanned)
+            put("records", records)
+            for number, column in enumerate(columns):
+                out.seek(offsets["columns"] + 8 * (number * photos + row))
+                out.write(column.tobytes())
+            put("taken", batch.taken.astype("<i4"))
             put("stamps", batch.stamps.astype("<u4"))
             put("paths", packer.pack(batch.paths))
+            row += len(records)
         put("path_blocks", np.array(packer.starts, "<u8"))
+        # Columns grow side by side, and a checksum from front to back.
+        written["columns"] = photos * scanned // 8
+        out.seek(offsets["columns"])
+        for start in range(0, written["columns"], _CHUNK):
+            chunk = out.read(min(_CHUNK, written["columns"] - start))
+            crcs["columns"] = zlib.crc32(chunk, crcs["columns"])
 
         head = _HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos)
         table = b"".join(_PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
-        header = (head + table).ljust(ALIGNMENT - _CRC.size, b"\0")
+        header = (head + table + _SCANNED.pack(scanned)).ljust(ALIGNMENT - _CRC.size, b"\0")
         crc = zlib.crc32(header)
         out.seek(0)
         out.write(header + _CRC.pack(crc))
@@ -196,9 +255,10 @@ def open_segment(file: Path) -> Segment:
     size = os.fstat(opened.fileno()).st_size
     header = _checked_header(opened.read(0, min(size, ALIGNMENT)), file)
     _, dim, _, photos, axis_photos = _HEAD.unpack_from(header)
+    (scanned,) = _SCANNED.unpack_from(header, _SCANNED_AT)
     parts = {}
     end = ALIGNMENT
-    for i, (name, length) in enumerate(_lengths(dim, photos).items()):
+    for i, (name, length) in enumerate(_lengths(dim, scanned, photos).items()):
         offset, found, crc, _ = _PART.unpack_from(header, _HEAD.size + i * _PART.size)
         if name != "paths" and found != length:
             raise damaged(file, f"its {name} are {found} bytes, not {length}")
@@ -220,9 +280,9 @@ def open_segment(file: Path) -> Segment:
         header_crc32=_CRC.unpack_from(header, ALIGNMENT - _CRC.size)[0],
         axis_photos=axis_photos,
         axis=view("axis", "<f4", dim),
-        codes=view("codes", "u1", photos, dim // 8),
-        along=view("along", "<i2", photos),
-        scales=view("scales", "<u2", photos),
+        lens=view("lens", "<f4", scanned, dim),
+        columns=view("columns", "<u8", scanned // 64, photos),
+        taken=view("taken", "<i4", photos),
         paths=PathTable(
             count=photos,
             size=parts["paths"].length,
@@ -233,6 +293,15 @@ def open_segment(file: Path) -> Segment:
         parts=parts,
         opened=opened,
     )
+
+
+def checksum(opened: PositionedFile, part: Part) -> int:
+    """Read a part whole and return its CRC-32."""
+    crc = 0
+    for start in range(0, part.length, _CHUNK):
+        length = min(_CHUNK, part.length - start)
+        crc = zlib.crc32(opened.read(part.offset + start, length), crc)
+    return crc
 
 
 def verify_segment(segment: Segment) -> None:
@@ -246,10 +315,7 @@ def verify_segment(segment: Segment) -> None:
         if gap.strip(b"\0"):
             raise damaged(segment.file, f"there is something before its {name}")
         end = part.offset + part.length
-        crc = 0
-        for start in range(0, part.length, _CHUNK):
-            length = min(_CHUNK, part.length - start)
-            crc = zlib.crc32(segment.opened.read(part.offset + start, length), crc)
+        crc = checksum(segment.opened, part)
         if crc != part.crc32:
             detail = f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}"
             raise damaged(segment.file, detail)
@@ -269,6 +335,9 @@ def _checked_header(header: bytes, file: Path) -> bytes:
     _, dim, parts, photos, _ = _HEAD.unpack_from(header)
     if dim % 8 or not 8 <= dim <= MAX_DIM or parts != len(PARTS) or photos < 1:
         raise damaged(file, f"its header says {dim} dimensions, {parts} parts, {photos} photos")
+    (scanned,) = _SCANNED.unpack_from(header, _SCANNED_AT)
+    if scanned % 64 or scanned > dim:
+        raise damaged(file, f"its header says {scanned} of {dim} bits to scan")
     return header
 
 
@@ -276,22 +345,22 @@ def _blocks(photos: int) -> int:
     return -(-photos // BLOCK)
 
 
-def _lengths(dim: int, photos: int) -> dict[str, int]:
+def _lengths(dim: int, scanned: int, photos: int) -> dict[str, int]:
     return {
         "axis": dim * 4,
-        "codes": photos * dim // 8,
-        "along": photos * 2,
-        "scales": photos * 2,
-        "magnitudes": photos * dim,
+        "lens": scanned * dim * 4,
+        "columns": photos * scanned // 8,
+        "records": photos * record_bytes(dim, scanned),
+        "taken": photos * 4,
         "stamps": photos * 8,
         "path_blocks": _blocks(photos) * 8,
         "paths": 0,
     }
 
 
-def _offsets(dim: int, photos: int) -> dict[str, int]:
+def _offsets(dim: int, scanned: int, photos: int) -> dict[str, int]:
     """Place each part at the next multiple of 4096 after the one before it; paths come last."""
-    lengths = _lengths(dim, photos)
+    lengths = _lengths(dim, scanned, photos)
     offsets = {PARTS[0]: ALIGNMENT}
     for before, part in pairwise(PARTS):
         offsets[part] = _aligned(offsets[before] + lengths[before])

@@ -15,15 +15,18 @@ from msgspec import Meta
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM
+from mcad_mobile.index.lens import First, Reach
 from mcad_mobile.typed import Record, Size, decode, what_is
 
-SCHEMA = "mcad-index/2"
+SCHEMA = "mcad-index/3"
+PREVIOUS = "mcad-index/2"
 NAME = "manifest.json"
 TEMPORARY = "manifest.json.tmp"
 
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
 # The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
 _CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
+_SCHEMA_WITHIN = 64
 _DAMAGED = (
     "It is damaged: restore it from a backup, or delete the index directory and index the photos "
     "again."
@@ -35,12 +38,15 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class SegmentEntry:
-    """A segment of the commit, and the rows of it that were deleted (ascending)."""
+    """A segment of the commit, the rows of it that were deleted (ascending), and how far a search
+    of it looks."""
 
     file: str
     photos: int
     header_crc32: int
     deleted: Rows
+    reach: Reach
+    first: First | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,25 @@ class Manifest:
     filled_by: tuple[str, ...] = ()
 
 
+class _ReachOnDisk(Record, frozen=True):
+    factor: Annotated[float, Meta(ge=0, le=1e6)]
+    exponent: Annotated[float, Meta(ge=0, le=1)]
+    growth: Annotated[float, Meta(ge=0, le=1)]
+
+
+class _FirstOnDisk(Record, frozen=True):
+    bits: Annotated[int, Meta(ge=64, le=MAX_DIM, multiple_of=64)]
+    reach: _ReachOnDisk
+
+
 class _EntryOnDisk(Record, frozen=True):
     file: str
     photos: Size
     header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     # There may be 100,000 of them.
     deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
+    reach: _ReachOnDisk | None = None  # PREVIOUS has none
+    first: _FirstOnDisk | None = None
 
 
 class _OnDisk(Record, frozen=True):
@@ -85,8 +104,18 @@ def is_disposable(name: str) -> bool:
     return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """Read and check the manifest; PhotoIndexError when missing, damaged or of another schema."""
+def is_previous(directory: Path) -> bool:
+    """Say whether there is an index of the format before this one."""
+    try:
+        with (directory / NAME).open("rb") as file:
+            return _says_previous(file.read(_SCHEMA_WITHIN))
+    except OSError:
+        return False
+
+
+def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = False) -> Manifest:
+    """Read and check the manifest; PhotoIndexError when missing, damaged, of another schema or,
+    unless `lenient`, without settings."""
     file = directory / NAME
     try:
         raw = file.read_bytes()
@@ -99,7 +128,12 @@ def read_manifest(directory: Path) -> Manifest:
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
         ) from None
     # Its own schema first: another one may have another checksum.
-    read = decode(raw, _OnDisk, f"The manifest {file}", PhotoIndexError, _DAMAGED, schema=SCHEMA)
+    if schema == SCHEMA and _says_previous(raw):
+        raise PhotoIndexError(
+            f"The index {directory} is of the format before this version's ({PREVIOUS}).",
+            f"Convert it: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
+        )
+    read = decode(raw, _OnDisk, f"The manifest {file}", PhotoIndexError, _DAMAGED, schema=schema)
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
     if raw[_CRC_AT] != crc.encode():
@@ -110,7 +144,14 @@ def read_manifest(directory: Path) -> Manifest:
         student=read.student,
         student_sha256=read.student_sha256,
         segments=tuple(
-            SegmentEntry(one.file, one.photos, one.header_crc32, np.array(one.deleted, np.intp))
+            SegmentEntry(
+                one.file,
+                one.photos,
+                one.header_crc32,
+                np.array(one.deleted, np.intp),
+                _reach(one, file, lenient),
+                First(one.first.bits, _as_reach(one.first.reach)) if one.first else None,
+            )
             for one in read.segments
         ),
         filled_by=read.filled_by,
@@ -144,6 +185,24 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _says_previous(raw: bytes) -> bool:
+    return f'"schema": "{PREVIOUS}"'.encode() in raw[:_SCHEMA_WITHIN]
+
+
+def _reach(entry: _EntryOnDisk, file: Path, lenient: bool) -> Reach:
+    found = entry.reach
+    if found is None and not lenient:
+        raise PhotoIndexError(
+            f"The manifest {file} does not say how far a search of {entry.file} looks.",
+            f"Measure it: mcad-mobile index --rebuild --bundle BUNDLE --index {file.parent}",
+        )
+    return _as_reach(found) if found else Reach(1.0, 1.0, 1.0)
+
+
+def _as_reach(found: _ReachOnDisk) -> Reach:
+    return Reach(found.factor, found.exponent, found.growth)
 
 
 def _check(manifest: Manifest, file: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.codes import F32, Encoded, decode, encode
-from mcad_mobile.index.format import Batch, Segment, Stamps
-from mcad_mobile.index.search import LiveSegment
+from mcad_mobile.index.format import NO_TIME, Batch, Segment, Stamps, Taken
+from mcad_mobile.index.passing import LiveSegment
 
 Rows = npt.NDArray[np.intp]
 # A photo to write: its path, the number of its source, its row there.
@@ -69,15 +69,17 @@ class Spool:
         self._file = file
         self._dim = dim
         self._stamps: list[Stamps] = []
+        self._taken: list[Taken] = []
 
-    def append(self, rows: F32, stamps: Stamps) -> None:
-        """Add rows [B, D] float32 and stamps [B, 2] uint32."""
+    def append(self, rows: F32, stamps: Stamps, taken: Taken) -> None:
+        """Add rows [B, D] float32, stamps [B, 2] uint32 and taken [B] int32."""
         self._file.seek(self.count * self._dim * 4)
         # Unbuffered, so that a full disk is noticed here, and not again when the file is closed.
         left = memoryview(rows.tobytes())
         while left:
             left = left[self._file.write(left) or 0 :]
         self._stamps.append(stamps)
+        self._taken.append(taken)
         self.count += len(rows)
 
     def rows(self, rows: Rows) -> F32:
@@ -90,6 +92,13 @@ class Spool:
         if len(self._stamps) > 1:
             self._stamps = [np.concatenate(self._stamps)]
         return self._stamps[0][rows]
+
+    @property
+    def taken(self) -> Taken:
+        """All [N] int32."""
+        if len(self._taken) != 1:
+            self._taken = [np.concatenate([np.empty(0, np.int32), *self._taken])]
+        return self._taken[0]
 
 
 def embeddings_of(source: Segment | Spool, rows: Rows) -> F32:
@@ -122,11 +131,13 @@ def merged(
     sources: Sequence[Segment | Spool],
     streams: Sequence[Iterable[Item]],
     restamped: dict[bytes, tuple[int, int]],
+    retaken: dict[bytes, int],
     axis: F32,
     feedback: F32 | None,
 ) -> Iterator[Batch]:
     """Merge streams of items, each by ascending path, into batches around `axis`, rounded with
-    `feedback`. `restamped` are the paths whose stamps are not those of their source.
+    `feedback`. `restamped` and `retaken` are the paths whose stamps and times are not those of
+    their source.
     """
     ordered = heapq.merge(*streams)
     while items := list(islice(ordered, BATCH)):
@@ -140,6 +151,7 @@ def merged(
             magnitudes=np.empty((count, len(axis)), np.uint8),
         )
         stamps = np.empty((count, 2), np.uint32)
+        taken = np.full(count, NO_TIME, np.int32)
         for number in np.unique(chosen).tolist():
             at = np.flatnonzero(chosen == number)
             at = at[np.argsort(rows[at])]
@@ -148,8 +160,10 @@ def merged(
             encoded.codes[at], encoded.along[at] = part.codes, part.along
             encoded.scales[at], encoded.magnitudes[at] = part.scales, part.magnitudes
             stamps[at] = source.stamps(rows[at])
+            taken[at] = source.taken[rows[at]]
         paths = [item[0] for item in items]
-        if restamped:
+        if restamped or retaken:
             for i, path in enumerate(paths):
                 stamps[i] = restamped.get(path, stamps[i])
-        yield Batch(encoded, stamps, paths)
+                taken[i] = retaken.get(path, taken[i])
+        yield Batch(encoded, stamps, taken, paths)

@@ -1,98 +1,81 @@
-"""Pass 1: which codes differ from the query's in the fewest bits."""
+"""Pass 1: which photos differ from the query in the fewest bits, weighed by what each bit says."""
 
 from __future__ import annotations
-
-import importlib
-import warnings
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.codes import U8
+from mcad_mobile.index.kernel import Kernel
 
 Rows = npt.NDArray[np.intp]
+Words = npt.NDArray[np.uint64]
+Distances = npt.NDArray[np.uint16]
 
-_BLOCK_BYTES = 1 << 18
+_BLOCK = 1 << 14
 
 
-def nearest_codes(codes: U8, code: U8, count: int, *, faiss: bool = True) -> Rows:
-    """Return the `count` rows of codes [N, B] at the least Hamming distance from `code` [B].
+def nearest(
+    columns: Words,
+    query: Words,
+    rows: range,
+    wanted: int,
+    *,
+    allowed: U8 | None = None,
+    kernel: Kernel | None = None,
+) -> tuple[Rows, Distances]:
+    """Return the `wanted` of `rows` at the least distance from the query, ascending, and their
+    distances.
 
-    In no order; of rows at the same distance, the first. faiss reads the codes where they are
-    mapped, at the speed of memory; without it, or where it is not wanted, numpy counts bits, which
-    takes several times as long.
+    columns [W, N] uint64 hold the bits of N photos, bit i of word w says dimension 64 w + i.
+    query [3, W] uint64: its bits, and those that count 1 and 2 where they differ: up to 3 a bit.
+    `allowed` has a bit a photo, least significant first: only those set are looked at. Of photos at
+    the same distance the first are taken. Fewer where there are fewer. `kernel` is faster, and
+    finds the same.
     """
-    if count >= len(codes):
-        return np.arange(len(codes))
-    if count <= 0:  # asked for none, faiss writes beyond what it has allocated
-        return np.empty(0, np.intp)
-    library = _faiss() if faiss else None
-    if library is None:
-        return _nearest_by_numpy(codes, code, count)
-    # One query is one thread's work: others would only be waited for.
-    threads = library.omp_get_max_threads()
-    library.omp_set_num_threads(1)
-    # "mc" keeps a list for each distance, and so takes no longer for ten thousand than for ten.
-    _, rows = library.knn_hamming(code[None], codes, count, variant="mc")
-    library.omp_set_num_threads(threads)
-    found: Rows = rows[0]
-    return found
+    wanted = min(wanted, len(rows))
+    if wanted <= 0:
+        return np.empty(0, np.intp), np.empty(0, np.uint16)
+    if kernel is not None:
+        return kernel.nearest(columns, np.ascontiguousarray(query), rows, allowed, wanted)
+    within = np.arange(rows.start, rows.stop)
+    distances = distances_of(columns, query, rows)
+    if allowed is not None:
+        passing = np.flatnonzero(bits_of(allowed, rows))
+        within, distances = within[passing], distances[passing]
+    kept = least(distances, wanted)
+    return within[kept], distances[kept]
 
 
-def _nearest_by_numpy(codes: U8, code: U8, count: int) -> Rows:
-    word = next(w for w in (8, 4, 2, 1) if codes.shape[1] % w == 0)
-    words, target = codes.view(f"<u{word}"), code.view(f"<u{word}")
-    distances = np.empty(len(codes), np.uint16)
-    step = max(_BLOCK_BYTES // codes.shape[1], 1)
-    for start in range(0, len(codes), step):
-        counts = np.bitwise_count(words[start : start + step] ^ target)
-        distances[start : start + step] = _row_sums(counts)
-    # The count-th least distance, from a histogram: a partition of all rows would take longer.
-    totals = np.cumsum(np.bincount(distances))
-    limit = int(np.searchsorted(totals, count))
-    nearer = np.flatnonzero(distances < limit)
-    at_limit = np.flatnonzero(distances == limit)
-    return np.concatenate([nearer, at_limit[: count - len(nearer)]])
+def least(distances: Distances, wanted: int) -> Rows:
+    """Return the positions of the `wanted` least distances, ascending; of equal ones the first."""
+    if len(distances) <= wanted:
+        return np.arange(len(distances))
+    # The distance of the last one wanted, from a histogram: a partition would take longer.
+    limit = int(np.searchsorted(np.cumsum(np.bincount(distances)), wanted))
+    nearer = np.flatnonzero(distances <= limit)
+    at_limit = np.flatnonzero(distances[nearer] == limit)
+    spare = len(nearer) - wanted
+    return np.delete(nearer, at_limit[len(at_limit) - spare :])
 
 
-def _row_sums(counts: U8) -> npt.NDArray[np.integer[Any]]:
-    """Sum counts [N, W], each at most 64, along rows; W is at most 1023.
-
-    numpy is slow at sums of a few numbers: where bytes come by eights or fours they are one number,
-    whose halves are added.
-    """
-    width = counts.shape[1]
-    summed: npt.NDArray[np.integer[Any]]
-    if width % 4:
-        summed = counts.sum(axis=1, dtype=np.uint16)
-    elif width % 8:
-        total = _lane_sums(counts.view("<u4"), np.uint32(0x00FF00FF))
-        summed = (total + (total >> 16)) & 0xFFFF
-    else:
-        total = _lane_sums(counts.view("<u8"), np.uint64(0x00FF00FF00FF00FF))
-        # The product's highest 16 bits are the sum of all four lanes.
-        summed = (total * np.uint64(0x0001000100010001)) >> 48
-    return summed
+def bits_of(allowed: U8, rows: range) -> npt.NDArray[np.bool_]:
+    """Unpack the bits of a range of rows."""
+    first = rows.start // 8
+    part = np.unpackbits(allowed[first : -(-rows.stop // 8)], bitorder="little")
+    return part[rows.start - 8 * first :][: len(rows)].astype(np.bool_)
 
 
-def _lane_sums(words: npt.NDArray[Any], low: np.unsignedinteger[Any]) -> npt.NDArray[Any]:
-    """Sum the bytes of words [N, M] along rows, in lanes of 16 bits; `low` is a lane's low byte."""
-    lanes = [(word & low) + (word >> 8 & low) for word in words.T]
-    total: npt.NDArray[Any] = lanes[0]
-    for lane in lanes[1:]:
-        total += lane
-    return total
-
-
-@lru_cache(maxsize=1)
-def _faiss() -> Any:
-    """Import faiss, or return None where it is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SWIG's types warn on import
-        try:
-            faiss = importlib.import_module("faiss")
-        except ImportError:
-            return None
-    return faiss
+def distances_of(columns: Words, query: Words, rows: range) -> Distances:
+    """Return the distances of a range of rows."""
+    signs, ones, twos = query
+    distances = np.empty(len(rows), np.uint16)
+    for start in range(rows.start, rows.stop, _BLOCK):
+        stop = min(start + _BLOCK, rows.stop)
+        total = np.zeros(stop - start, np.uint16)
+        for column, sign, one, two in zip(columns, signs, ones, twos, strict=True):
+            differ = column[start:stop] ^ sign
+            total += np.bitwise_count(differ & one)
+            total += 2 * np.bitwise_count(differ & two)
+        distances[start - rows.start : stop - rows.start] = total
+    return distances

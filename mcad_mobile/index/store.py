@@ -16,22 +16,32 @@ from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.census import Census
 from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE, decode
 from mcad_mobile.index.duplicates import duplicate_groups
-from mcad_mobile.index.format import damaged, open_segment, verify_segment
+from mcad_mobile.index.format import damaged, open_segment
+from mcad_mobile.index.kernel import kernel as built_kernel
 from mcad_mobile.index.manifest import (
     NAME,
+    PREVIOUS,
+    SCHEMA,
     Manifest,
+    is_previous,
     read_manifest,
     sync_directory,
     write_manifest,
 )
 from mcad_mobile.index.merge import segment_items
+from mcad_mobile.index.passing import LiveSegment, RowFilter
 from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
+from mcad_mobile.index.previous import open_previous
 from mcad_mobile.index.rotation import unrotate
-from mcad_mobile.index.search import Hits, LiveSegment, search_segments
+from mcad_mobile.index.search import Hits, search_segments
 from mcad_mobile.index.writer import IndexWriter, locked, remove_strays, writing
 from mcad_mobile.typed import what_is
 
 Commit = tuple[Manifest, tuple[LiveSegment, ...]]
+
+ALL_ROWS = RowFilter()
+# A commit measures settings anew when the photos have grown eightfold.
+_MOST_GROWTH = 16
 
 
 class PhotoIndex:
@@ -48,11 +58,11 @@ class PhotoIndex:
         manifest: Manifest,
         segments: tuple[LiveSegment, ...],
         *,
-        faiss: bool = True,
+        kernel: bool = True,
     ) -> None:
         self._directory = directory
         self._opened: Commit | None = (manifest, segments)
-        self._faiss = faiss
+        self._kernel = built_kernel() if kernel else None
         # Whether `exclusive` holds the lock for the next writer.
         self._lends_lock = False
 
@@ -98,14 +108,14 @@ class PhotoIndex:
             return False
 
     @classmethod
-    def open(cls, directory: Path | str, *, faiss: bool = True) -> PhotoIndex:
+    def open(cls, directory: Path | str, *, kernel: bool = True) -> PhotoIndex:
         """Open the last commit. PhotoIndexError: missing, unreadable, damaged, or of an unknown
         schema.
 
-        Scans with faiss where that is installed; importing it takes 13 MiB, which `faiss=False`
-        saves. The results are the same.
+        Scans with the kernel in C where that was built, else, or where it is not wanted, with
+        numpy. The results are the same.
         """
-        return cls(Path(directory), *_load(Path(directory)), faiss=faiss)
+        return cls(Path(directory), *_load(Path(directory)), kernel=kernel)
 
     def __enter__(self) -> PhotoIndex:
         return self
@@ -269,6 +279,32 @@ class PhotoIndex:
             self._opened = _load(self._directory)
             remove_strays(self._directory, self._opened[0])
 
+    @staticmethod
+    def is_previous(directory: Path) -> bool:
+        """Say whether there is an index of the format before this one, which `convert` converts."""
+        return is_previous(directory)
+
+    @classmethod
+    def rebuild(cls, directory: Path) -> PhotoIndex:
+        """Write an index anew, in one commit and one segment, coded around the photos as they are
+        now and with settings measured on them. One of the format before this one is converted, and
+        keeps its numbers and so its scores. PhotoIndexError: missing, damaged, of another format,
+        or another writer is at work."""
+        previous = is_previous(directory)
+        with locked(directory):
+            with writing(directory):
+                sync_directory(directory)
+            manifest = read_manifest(directory, PREVIOUS if previous else SCHEMA, lenient=True)
+            live = tuple((_previous if previous else _open_all)(directory, manifest))
+            with ExitStack() as files:
+                with writing(directory):
+                    spool = files.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
+                writer = IndexWriter(directory, manifest, live, spool)
+                writer.rebuild(keep_axis=previous)
+                writer._commit()
+            remove_strays(directory, read_manifest(directory))
+        return cls.open(directory)
+
     def compact(self) -> None:
         """Merge all segments into one and drop the tombstones; the scores stay the same."""
         with self.writer() as writer:
@@ -277,10 +313,27 @@ class PhotoIndex:
     def verify(self) -> None:
         """Read the last commit on disk whole; PhotoIndexError names the file that is damaged."""
         for live in _load(self._directory)[1]:
-            verify_segment(live.segment)
+            live.segment.verify()
 
-    def search(self, query: npt.NDArray[np.float32], k: int = 10, *, exact: bool = False) -> Hits:
-        """Return the `k` photos nearest to `query` [D] float32, L2-normalized, best first.
+    def count(self, rows: RowFilter) -> int:
+        """Return how many photos pass."""
+        return sum(live.passing(rows).count for live in self._commit[1])
+
+    @property
+    def scan(self) -> str:
+        """What searches it: "numpy", or the kernel and its instructions."""
+        return self._kernel.name if self._kernel else "numpy"
+
+    def search(
+        self,
+        query: npt.NDArray[np.float32],
+        k: int = 10,
+        *,
+        rows: RowFilter = ALL_ROWS,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` photos nearest to `query` [D] float32, L2-normalized, best first, of those
+        that `rows` lets pass.
 
         Fewer when there are fewer photos. `exact` scores all photos in place of the best
         candidates of the scan. PhotoIndexError when the query does not fit or `k` is below 1.
@@ -299,7 +352,12 @@ class PhotoIndex:
         if k < 1:
             raise PhotoIndexError(f"{k} results were asked for.", "Ask for 1 or more.")
         return search_segments(
-            self._commit[1], query.astype(np.float32), k, exact=exact, faiss=self._faiss
+            self._commit[1],
+            query.astype(np.float32),
+            k,
+            wanted=rows,
+            exact=exact,
+            kernel=self._kernel,
         )
 
 
@@ -309,7 +367,7 @@ def _load(directory: Path) -> Commit:
         manifest = read_manifest(directory)
         while True:
             try:
-                return manifest, tuple(_open_all(directory, manifest))
+                return manifest, _fitting(directory, tuple(_open_all(directory, manifest)))
             except FileNotFoundError as error:
                 newer = read_manifest(directory)
                 if newer.generation == manifest.generation:
@@ -324,10 +382,38 @@ def _load(directory: Path) -> Commit:
         ) from error
 
 
+def _fitting(directory: Path, segments: tuple[LiveSegment, ...]) -> tuple[LiveSegment, ...]:
+    """Refuse settings that were measured on a small part of what is there: no writer of ours leaves
+    those, and no search would be as good as it says."""
+    total = sum(live.live for live in segments)
+    for live in segments:
+        if live.first and live.first.bits >= max(len(live.segment.lens), 1):
+            raise damaged(live.segment.file, f"it has not the {live.first.bits} bits to scan first")
+        if len(live.segment.lens) and total > _MOST_GROWTH * live.segment.axis_photos:
+            raise PhotoIndexError(
+                f"The index {directory} holds {total} photos, and is searched as one of "
+                f"{live.segment.axis_photos} was.",
+                f"Measure it anew: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
+            )
+    return segments
+
+
+def _previous(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
+    for entry in manifest.segments:
+        try:
+            segment = open_previous(directory / entry.file)
+        except OSError as error:
+            raise damaged(directory / entry.file, f"the manifest names it, and {error}") from None
+        found = (segment.photos, len(segment.axis), segment.header_crc32)
+        if found != (entry.photos, manifest.dim, entry.header_crc32):
+            raise damaged(segment.file, "it is not the segment that the manifest names")
+        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first)
+
+
 def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
     for entry in manifest.segments:
         segment = open_segment(directory / entry.file)
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, entry.deleted)
+        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first)

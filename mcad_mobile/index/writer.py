@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import RawIOBase
 from pathlib import Path
 
@@ -14,7 +14,14 @@ import numpy.typing as npt
 from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import F32, NORM_TOLERANCE, split
-from mcad_mobile.index.format import Segment, Stamps, verify_segment, write_segment
+from mcad_mobile.index.format import (
+    NO_TIME,
+    Segment,
+    Stamps,
+    Taken,
+    write_segment,
+)
+from mcad_mobile.index.lens import LEAST, Settings, choose, no_settings, sample_size
 from mcad_mobile.index.manifest import (
     Manifest,
     SegmentEntry,
@@ -31,10 +38,10 @@ from mcad_mobile.index.merge import (
     plan_merge,
     segment_items,
 )
+from mcad_mobile.index.passing import LiveSegment, Rows
 from mcad_mobile.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
-from mcad_mobile.index.search import LiveSegment
 from mcad_mobile.locks import lock
 
 # Old path, new path, stamp.
@@ -45,6 +52,15 @@ LOCK_NAME = "lock"
 _FEEDBACK_FROM = 256
 _FEEDBACK_SAMPLE = 4096
 _FEEDBACK_DIM = 1024
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What the photos of a segment are coded around, and how they are scanned."""
+
+    axis: F32
+    axis_photos: int
+    settings: Settings
 
 
 class IndexWriter:
@@ -68,20 +84,24 @@ class IndexWriter:
         # Photos to write: number of the source (the spool comes after the segments) and row.
         self._pending: dict[bytes, tuple[int, int]] = {}
         self._restamped: dict[bytes, tuple[int, int]] = {}
+        self._retaken: dict[bytes, int] = {}
         self._deleted = [set(live.deleted.tolist()) for live in segments]
         self._filled_by = set(manifest.filled_by)
         self._changed = False
         self._merge_all = False
+        self._new_frame = self._keep_axis = False
 
     def add(
         self,
         paths: Sequence[str],
         embeddings: npt.NDArray[np.float32],
         stamps: Stamps | None = None,
+        taken: Taken | None = None,
     ) -> None:
         """Add photos with embeddings [N, D] float32, L2-normalized; a path that exists is replaced.
 
         `stamps` [N, 2] uint32 say what the files were when they were embedded (folder.py); zeros
+        unless given. `taken` [N] int32 says when they were taken, minutes since 1970 (UTC); NO_TIME
         unless given. Of a path given twice the last embedding counts. PhotoIndexError when the
         shapes don't match, a path is empty or longer than 65535 bytes, or an embedding is not
         finite or not of length 1 (within 0.01).
@@ -90,9 +110,15 @@ class IndexWriter:
         rows = _checked_rows(paths, embeddings, self._manifest.dim)
         if stamps is None:
             stamps = np.zeros((len(raw), 2), np.uint32)
+        if taken is None:
+            taken = np.full(len(raw), NO_TIME, np.int32)
         first = self._spool.count
         with writing(self._directory):
-            self._spool.append(rotate(rows), stamps.astype(np.uint32).reshape(len(raw), 2))
+            self._spool.append(
+                rotate(rows),
+                stamps.astype(np.uint32).reshape(len(raw), 2),
+                taken.astype(np.int32).reshape(len(raw)),
+            )
         self._take(raw)
         for row, path in enumerate(raw, start=first):
             self._pending[path] = (len(self._segments), row)
@@ -120,6 +146,12 @@ class IndexWriter:
             self._restamped[new] = stamp
         return len(placed)
 
+    def retake(self, times: dict[str, int]) -> None:
+        """Give photos that this writer has added or moved other times, in minutes since 1970."""
+        for path, minutes in times.items():
+            if (raw := path_to_bytes(path)) in self._pending:
+                self._retaken[raw] = minutes
+
     def delete(self, paths: Sequence[str]) -> int:
         """Delete photos and return how many there were; unknown paths are passed over."""
         return len(self._take([path_to_bytes(path) for path in paths]))
@@ -131,6 +163,12 @@ class IndexWriter:
     def merge_all(self) -> None:
         """Have the commit leave one segment without tombstones."""
         self._merge_all = True
+
+    def rebuild(self, *, keep_axis: bool) -> None:
+        """The same, with settings measured anew, and around the photos as they are now, unless
+        `keep_axis`: then no photo is rounded a second time."""
+        self._merge_all = self._new_frame = self._changed = True
+        self._keep_axis = keep_axis
 
     def _commit(self) -> None:
         """Write one segment and the manifest that names it; without changes, do nothing."""
@@ -144,8 +182,10 @@ class IndexWriter:
         live = [
             s.segment.photos - len(d) for s, d in zip(self._segments, self._deleted, strict=True)
         ]
-        axis, axis_photos = self._axis_in_use(live)
-        plan = plan_merge(live, [len(d) for d in self._deleted], len(self._pending), axis_photos)
+        frame = self._frame_in_use(live)
+        plan = plan_merge(
+            live, [len(d) for d in self._deleted], len(self._pending), frame.axis_photos
+        )
         absorbed = tuple(range(len(live))) if self._merge_all else plan.absorbed
         entries = [
             replace(entry, deleted=self._current(i).deleted)
@@ -158,24 +198,32 @@ class IndexWriter:
             pending: list[Item] = sorted((path, *at) for path, at in self._pending.items())
             for i in {*absorbed, *(item[1] for item in pending)} - {len(self._segments)}:
                 # Copying unread bytes would give damage a checksum that says it is fine.
-                verify_segment(self._segments[i].segment)
-            if plan.new_axis:
-                axis, axis_photos = self._new_axis(absorbed, pending), photos
+                self._segments[i].segment.verify()
+            if plan.new_axis or (self._new_frame and photos >= LEAST):
+                kept = frame.axis if self._keep_axis else None
+                frame = self._frame_of(absorbed, pending, photos, kept)
+            settings = frame.settings
             name = segment_name(generation)
             crc = write_segment(
                 self._directory / name,
-                axis=axis,
-                axis_photos=axis_photos,
+                axis=frame.axis,
+                lens=settings.lens,
+                axis_photos=frame.axis_photos,
                 photos=photos,
                 batches=merged(
                     self._sources(),
                     [*(segment_items(self._current(i), i) for i in absorbed), pending],
                     self._restamped,
-                    axis,
-                    self._feedback(axis, live, pending),
+                    self._retaken,
+                    frame.axis,
+                    self._feedback(frame.axis, live, pending),
                 ),
             )
-            entries.append(SegmentEntry(name, photos, crc, np.empty(0, np.intp)))
+            entries.append(
+                SegmentEntry(
+                    name, photos, crc, np.empty(0, np.intp), settings.reach, settings.first
+                )
+            )
         write_manifest(
             self._directory,
             replace(
@@ -191,21 +239,42 @@ class IndexWriter:
 
     def _current(self, i: int) -> LiveSegment:
         """Return a segment with what this writer has deleted of it."""
-        return LiveSegment(self._segments[i].segment, np.array(sorted(self._deleted[i]), np.intp))
+        return replace(
+            self._segments[i], deleted=np.array(sorted(self._deleted[i]), np.intp), _known={}
+        )
 
-    def _axis_in_use(self, live: Sequence[int]) -> tuple[F32, int]:
-        """Return the axis of the largest segment, or zeros for an index that has none."""
+    def _frame_in_use(self, live: Sequence[int]) -> _Frame:
+        """Return the frame of the largest segment, or an empty one for an index that has none."""
         if not any(live):
-            return np.zeros(self._manifest.dim, np.float32), 0
-        segment = self._segments[int(np.argmax(live))].segment
-        return segment.axis, segment.axis_photos
+            dim = self._manifest.dim
+            return _Frame(np.zeros(dim, np.float32), 0, no_settings(dim))
+        largest = self._segments[int(np.argmax(live))]
+        segment = largest.segment
+        settings = Settings(segment.lens, largest.reach, largest.first)
+        return _Frame(segment.axis, segment.axis_photos, settings)
 
-    def _new_axis(self, absorbed: Sequence[int], pending: Sequence[Item]) -> F32:
-        """Return the direction of the mean of all photos, or zeros when they cancel out."""
-        total = np.zeros(self._manifest.dim, np.float64)
+    def _frame_of(
+        self,
+        absorbed: Sequence[int],
+        pending: Sequence[Item],
+        photos: int,
+        axis: F32 | None = None,
+    ) -> _Frame:
+        """Take the axis, unless given the direction of the mean of all photos, or zeros when they
+        cancel out, and choose settings with a sample of them."""
+        dim = self._manifest.dim
         wanted = [(i, self._current(i).live_rows()) for i in absorbed]
         for i in {item[1] for item in pending}:
             wanted.append((i, np.sort(np.array([row for _, s, row in pending if s == i], np.intp))))
+        axis = self._axis_of(wanted) if axis is None else axis
+        step = -(-photos // sample_size(dim))
+        sources = self._sources()
+        sample = np.concatenate([embeddings_of(sources[i], r[::step]) for i, r in wanted if len(r)])
+        codes = np.packbits(split(sample, axis)[1] > 0, axis=1, bitorder="little")
+        return _Frame(axis, photos, choose(sample, codes, axis, photos))
+
+    def _axis_of(self, wanted: Sequence[tuple[int, Rows]]) -> F32:
+        total = np.zeros(self._manifest.dim, np.float64)
         sources = self._sources()
         for i, rows in wanted:
             for start in range(0, len(rows), BATCH):
@@ -239,6 +308,7 @@ class IndexWriter:
                     taken[raw[position]] = (number, row)
         for path in raw:
             self._restamped.pop(path, None)
+            self._retaken.pop(path, None)
             if path in self._pending:
                 taken[path] = self._pending.pop(path)
         self._changed = self._changed or bool(taken)

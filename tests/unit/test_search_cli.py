@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.app import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
+from mcad_mobile.errors import QueryError
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +122,81 @@ def test_matches_of_a_student_that_was_not_measured_are_refused(
     done = CliRunner().invoke(app, arguments)
     assert "never measured" in str(done.exception)
     assert search(other, "a dog")["results"]
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> tuple[Bundle, Path]:
+    """Four photos in two folders, of May 2023 and May 2024."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    for number, photo in enumerate(packaged_photos()[:4]):
+        folder = tmp_path / "photos" / ("sea" if number % 2 else "city")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, folder / f"{number}.jpg")
+        day = datetime(2023 + number // 2, 5, 10 + number).timestamp()
+        os.utime(folder / f"{number}.jpg", (day, day))
+    index = create_index(bundle, tmp_path / "bundle.index")
+    SearchEngine(bundle).index_folder(index, tmp_path / "photos")
+    return bundle, tmp_path / "photos"
+
+
+def found(bundle: Bundle, *arguments: str) -> list[str]:
+    results = search(bundle, "a dog", *arguments)["results"]
+    return sorted(Path(result["path"]).name for result in results)
+
+
+def test_only_photos_of_a_folder_and_of_a_time_are_found(gallery: tuple[Bundle, Path]) -> None:
+    bundle, photos = gallery
+    assert found(bundle, "--in", str(photos / "sea")) == ["1.jpg", "3.jpg"]
+    assert found(bundle, "--in", str(photos / "sea"), "--in", str(photos)) == [
+        f"{number}.jpg" for number in range(4)
+    ]
+    assert found(bundle, "--after", "2024-05-01") == ["2.jpg", "3.jpg"]
+    assert found(bundle, "--before", "2023-05-11") == ["0.jpg"]
+    assert found(bundle, "--after", "2023-05-11", "--before", "2024-05-13") == ["1.jpg", "2.jpg"]
+    assert found(bundle, "--in", str(photos / "city"), "--after", "2024-01-01") == ["2.jpg"]
+    done = CliRunner().invoke(
+        app, ["search", "a dog", "-b", str(bundle.directory), "--in", str(photos / "hills")]
+    )
+    assert "no photos of that folder and time" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--after", "May"), "2024-05-01"),
+        (("--after", "2024-05-02", "--before", "2024-05-02"), "Swap the days"),
+    ],
+)
+def test_days_that_are_none_or_the_wrong_way_round_are_an_error(
+    gallery: tuple[Bundle, Path], arguments: tuple[str, ...], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["search", "a dog", "-b", str(gallery[0].directory), *arguments])
+    assert done.exit_code == 1 or isinstance(done.exception, QueryError)
+    assert said in f"{done.output} {done.exception}"
+
+
+def test_photos_whose_files_are_gone_are_marked_with_a_way_to_drop_them(
+    gallery: tuple[Bundle, Path],
+) -> None:
+    bundle, photos = gallery
+    (photos / "sea" / "3.jpg").unlink()
+    results = search(bundle, "a dog")["results"]
+    assert [Path(r["path"]).name for r in results if r["gone"]] == ["3.jpg"]
+    lines = CliRunner().invoke(app, ["search", "a dog", "-b", str(bundle.directory)]).output
+    (marked,) = [line for line in lines.splitlines() if "(gone)" in line]
+    assert "3.jpg" in marked
+    assert "--prune" in lines
+
+
+def test_an_index_of_the_version_before_is_converted_by_the_command_it_names(
+    tmp_path: Path,
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    shutil.copytree(Path(__file__).parents[1] / "golden/index_2", tmp_path / "bundle.index")
+    command = ["-b", str(bundle.directory)]
+    done = CliRunner().invoke(app, ["search", "a dog", *command])
+    assert "index --rebuild" in f"{done.output} {done.exception}"
+    done = CliRunner().invoke(app, ["index", "--rebuild", *command, "--json"])
+    assert json.loads(done.stdout)["photos"] == 277
+    done = CliRunner().invoke(app, ["index", str(tmp_path), "--rebuild", *command])
+    assert done.exit_code == 2

@@ -19,7 +19,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError
 from mcad_mobile.folder import content_stamp, stat_stamp
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.sync import prune, sync_folder
 
 
@@ -128,6 +128,49 @@ def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index,
     embedded.clear()
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 7)
     assert index.stamps()[str(moved)] == (stat_stamp(moved.stat()), content_stamp(str(moved)))
+
+
+def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, embedded, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    paint(other / "a.png", "red")
+    sync_folder(engine, index, folder)
+    sync_folder(engine, index, other)
+    before = {Path(path).name: index.embedding(path).tolist() for path in files(folder)}
+    renamed = folder.rename(tmp_path / "pictures")
+    (renamed / "beach").rename(renamed / "sea")
+    paint(renamed / "new.png", "blue")
+    embedded.clear()
+    assert counts(sync_folder(engine, index, renamed)) == (1, 0, 6, 0, 0)
+    assert embedded == [str(renamed / "new.png")]
+    assert index.paths() == sorted([*files(other), *files(renamed)])
+    after = {Path(path).name: index.embedding(path).tolist() for path in files(renamed)}
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_copied_folder_takes_nothing_from_the_one_it_was_copied_from(
+    engine, index, folder, tmp_path
+):
+    sync_folder(engine, index, folder)
+    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert counts(sync_folder(engine, index, copied)) == (6, 0, 0, 0, 0)
+    assert index.paths() == sorted([*files(folder), *files(copied)])
+
+
+def test_photos_from_before_times_were_kept_get_theirs_and_are_not_embedded(
+    engine, index, folder, embedded
+):
+    sync_folder(engine, index, folder)
+    stamps, day = index.stamps(), RowFilter(after=0)
+    assert index.count(day) == 6
+    with index.writer() as writer:
+        paths = index.paths()
+        rows = np.stack([index.embedding(path) for path in paths])
+        writer.add(paths, rows, np.array([stamps[path] for path in paths], np.uint32))
+    assert index.count(day) == 0
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 6)
+    assert (index.count(day), embedded, index.stamps()) == (6, [], stamps)
 
 
 def test_another_photo_of_the_same_size_and_time_is_not_taken_for_one_that_moved(
@@ -350,7 +393,7 @@ LISTING = """
 import json, resource, sys
 from pathlib import Path
 from types import SimpleNamespace
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.sync import sync_folder
 index = PhotoIndex.open(Path(sys.argv[1]))
 engine = SimpleNamespace(threads=1, image_rung=None)
@@ -377,6 +420,7 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
             [*names, f"{folder}/gone.jpg"],
             embeddings,
             np.tile(np.array(stamp, np.uint32), (len(embeddings), 1)),
+            np.zeros(len(embeddings), np.int32),
         )
     for number in range(0, len(names), 50_000):  # as many links as any file system allows
         target = tmp_path / f"{number}.jpg"

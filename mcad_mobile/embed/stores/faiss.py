@@ -24,7 +24,7 @@ class Faiss:
     faiss.index_factory), made anew from all shards; row N's key is row N of `path`.keys.parquet."""
 
     def __init__(self, path: str, factory: str) -> None:
-        self._faiss = require("faiss", "fast")
+        self._faiss = require("faiss", "faiss")
         self._path = Path(path)
         self._factory = factory
         self._keys_path = self._path.with_name(f"{self._path.name}.keys.parquet")

@@ -17,18 +17,35 @@ final class Codes {
         final byte[] magnitudes;
         short along;
         short scale;
+        private byte[] record = {};
 
         Row(int dim) {
             code = new byte[dim / 8];
             magnitudes = new byte[dim];
         }
 
-        /** Copy a row of a segment; rows come in ascending order. */
-        void read(Segment segment, int row) throws IOException {
-            segment.code(row, code);
-            segment.magnitudesInOrder(row, magnitudes);
-            along = segment.along.get(row);
-            scale = segment.scales.get(row);
+        /** Copy a row of a segment; {@code dense}: many rows come in ascending order. */
+        void read(Segment segment, int row, boolean dense) throws IOException {
+            if (record.length != segment.record) {
+                record = new byte[segment.record];
+            }
+            if (dense) {
+                segment.recordInOrder(row, record);
+            } else {
+                segment.record(row, record);
+            }
+            System.arraycopy(record, 0, magnitudes, 0, magnitudes.length);
+            int head = segment.scanned / 8;
+            for (int i = 0; i < head; i += 8) {
+                long word = segment.columns.get(i / 8 * segment.photos + row);
+                for (int j = 0; j < 8; j++) {
+                    code[i + j] = (byte) (word >> 8 * j);
+                }
+            }
+            int rest = record.length - 4;
+            System.arraycopy(record, magnitudes.length, code, head, rest - magnitudes.length);
+            along = (short) (record[rest] & 0xff | record[rest + 1] << 8);
+            scale = (short) (record[rest + 2] & 0xff | record[rest + 3] << 8);
         }
 
         /** Encode a rotated embedding of length 1 around an axis of length 1 or 0. */
@@ -65,33 +82,27 @@ final class Codes {
         }
     }
 
-    /** A rotated query split by an axis: a, and r with its sign bits. */
+    /** A rotated query split by an axis: a, and r. */
     static final class Query {
         final float along;
-        final float[] rest;
-        final byte[] code;
         /** The rest in steps so fine and so few that no sum of a score rounds, whatever its order. */
         private final double[] steps;
 
         Query(float[] rotated, float[] axis) {
             along = (float) Vectors.exactDot(rotated, axis);
-            rest = new float[rotated.length];
             steps = new double[rotated.length];
-            code = new byte[rotated.length / 8];
-            for (int i = 0; i < rest.length; i++) {
-                rest[i] = rotated[i] - along * axis[i];
-                steps[i] = Math.rint(rest[i] / SCORE_UNIT) * SCORE_UNIT;
-                if (rest[i] > 0) {
-                    code[i >> 3] |= (byte) (1 << (i & 7));
-                }
+            for (int i = 0; i < steps.length; i++) {
+                float rest = rotated[i] - along * axis[i];
+                steps[i] = Math.rint(rest / SCORE_UNIT) * SCORE_UNIT;
             }
         }
 
         /** Pass 2: a * along + scale * sum r_i w_i. */
-        float score(byte[] rowCode, byte[] magnitudes, short rowAlong, short rowScale) {
+        float score(Row row) {
+            byte[] magnitudes = row.magnitudes;
             double sum = 0;
-            for (int at = 0; at < rowCode.length; at++) {
-                int bits = rowCode[at];
+            for (int at = 0; at < row.code.length; at++) {
+                int bits = row.code[at];
                 int base = at << 3;
                 for (int i = base; i < base + 8; i++) {
                     int sign = ((bits & 1) << 1) - 1;
@@ -99,7 +110,7 @@ final class Codes {
                     sum += steps[i] * (sign * (2 * (magnitudes[i] & 0xff) + 1));
                 }
             }
-            return (float) (sum * ((rowScale & 0xffff) * SCALE_UNIT) + rowAlong * ((double) along * ALONG_UNIT));
+            return (float) (sum * ((row.scale & 0xffff) * SCALE_UNIT) + row.along * ((double) along * ALONG_UNIT));
         }
     }
 

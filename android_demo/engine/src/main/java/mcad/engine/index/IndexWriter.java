@@ -42,8 +42,8 @@ public final class IndexWriter implements Closeable {
     private int spooled;
     private boolean changed;
 
-    /** A photo to write: the number of its segment, or SPOOL, its row there, and its stamps. */
-    private record Pending(int source, int row, int stamp, int contentStamp) {}
+    /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps, and its time. */
+    private record Pending(int source, int row, int stamp, int contentStamp, int taken) {}
 
     IndexWriter(PhotoIndex index, Rotation rotation) throws IOException {
         this.index = index;
@@ -79,8 +79,16 @@ public final class IndexWriter implements Closeable {
         filledBy.add(arithmetic);
     }
 
-    /** Add a photo with an embedding of unit length; a path that exists is replaced. Stamps: see the format. */
+    /** The same for a photo that was taken nobody knows when. */
     public void add(String path, float[] embedding, int stamp, int contentStamp) throws IOException {
+        add(path, embedding, stamp, contentStamp, Segment.NO_TIME);
+    }
+
+    /**
+     * Add a photo with an embedding of unit length; a path that exists is replaced. Stamps, and {@code taken}, minutes
+     * since 1970: see the format.
+     */
+    public void add(String path, float[] embedding, int stamp, int contentStamp, int taken) throws IOException {
         byte[] raw = PathBytes.of(path);
         index.checkLength(embedding, "The embedding of " + path);
         float[] rotated = rotation.rotate(Vectors.normalized(embedding));
@@ -91,7 +99,7 @@ public final class IndexWriter implements Closeable {
             at += spool.write(bytes, at);
         }
         bury(raw);
-        pending.put(raw, new Pending(SPOOL, spooled++, stamp, contentStamp));
+        pending.put(raw, new Pending(SPOOL, spooled++, stamp, contentStamp, taken));
         changed = true;
     }
 
@@ -107,7 +115,8 @@ public final class IndexWriter implements Closeable {
             if (row >= 0 && !deleted.get(s).get(row)) {
                 deleted.get(s).set(row);
                 bury(raw);
-                pending.put(raw, new Pending(s, row, stamp, contentStamp));
+                int taken = segments.get(s).segment().taken.get(row);
+                pending.put(raw, new Pending(s, row, stamp, contentStamp, taken));
                 changed = true;
                 return true;
             }
@@ -170,6 +179,9 @@ public final class IndexWriter implements Closeable {
         }
         float[] axis = largest < 0 ? new float[manifest.dim()] : segments.get(largest).segment().axis;
         long axisPhotos = largest < 0 ? 0 : segments.get(largest).segment().axisPhotos;
+        Lens lens = largest < 0 ? Lens.none()
+            : new Lens(segments.get(largest).segment().lens, segments.get(largest).reach(),
+                segments.get(largest).first());
         MergePlan plan = MergePlan.of(live, dead, pending.size(), axisPhotos);
         int photos = pending.size();
         List<Manifest.Entry> entries = new ArrayList<>();
@@ -181,7 +193,7 @@ public final class IndexWriter implements Closeable {
             } else {
                 Manifest.Entry old = manifest.segments().get(s);
                 int[] rows = deleted.get(s).stream().toArray();
-                entries.add(new Manifest.Entry(old.file(), old.photos(), old.headerCrc(), rows));
+                entries.add(new Manifest.Entry(old.file(), old.photos(), old.headerCrc(), rows, old.reach(), old.first()));
             }
         }
         for (Pending item : pending.values()) {
@@ -197,11 +209,12 @@ public final class IndexWriter implements Closeable {
             if (plan.newAxis()) {
                 axis = newAxis();
                 axisPhotos = photos;
+                lens = Lens.choose(sample(photos), axis, photos);
             }
             String name = Manifest.segmentName(generation);
-            try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, photos)) {
+            try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, lens.weights(), photos)) {
                 merge(plan.absorbed(), axis, out);
-                entries.add(new Manifest.Entry(name, photos, out.finish(axisPhotos), new int[0]));
+                entries.add(new Manifest.Entry(name, photos, out.finish(axisPhotos), new int[0], lens.reach(), lens.first()));
             }
         }
         new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,
@@ -216,7 +229,7 @@ public final class IndexWriter implements Closeable {
             Segment segment = segments.get(s).segment();
             for (int row = deleted.get(s).nextClearBit(0); row < segment.photos;
                     row = deleted.get(s).nextClearBit(row + 1)) {
-                numbers.read(segment, row);
+                numbers.read(segment, row, true);
                 addTo(total, numbers.decode(segment.axis));
             }
         }
@@ -234,6 +247,30 @@ public final class IndexWriter implements Closeable {
         return axis;
     }
 
+    /** Rotated embeddings of a sample of all photos, of {@code photos} every so many. */
+    private List<float[]> sample(int photos) throws IOException {
+        int step = Math.max(1, -Math.floorDiv(-photos, Lens.sampleSize(manifest.dim())));
+        List<float[]> sample = new ArrayList<>();
+        Codes.Row numbers = new Codes.Row(manifest.dim());
+        int seen = 0;
+        for (int s = 0; s < segments.size(); s++) {
+            Segment segment = segments.get(s).segment();
+            for (int row = deleted.get(s).nextClearBit(0); row < segment.photos;
+                    row = deleted.get(s).nextClearBit(row + 1)) {
+                if (seen++ % step == 0) {
+                    numbers.read(segment, row, false);
+                    sample.add(numbers.decode(segment.axis));
+                }
+            }
+        }
+        for (Pending item : pending.values()) {
+            if (seen++ % step == 0) {
+                sample.add(embedding(item, numbers));
+            }
+        }
+        return sample;
+    }
+
     private static void addTo(double[] total, float[] row) {
         for (int i = 0; i < total.length; i++) {
             total[i] += row[i];
@@ -243,7 +280,7 @@ public final class IndexWriter implements Closeable {
     private float[] embedding(Pending item, Codes.Row numbers) throws IOException {
         if (item.source != SPOOL) {
             Segment segment = segments.get(item.source).segment();
-            numbers.read(segment, item.row);
+            numbers.read(segment, item.row, true);
             return numbers.decode(segment.axis);
         }
         ByteBuffer bytes = ByteBuffer.allocate(4 * manifest.dim()).order(ByteOrder.LITTLE_ENDIAN);
@@ -281,12 +318,13 @@ public final class IndexWriter implements Closeable {
             if (first == null || next != null && PathBytes.compare(next.getKey(), first.path) < 0) {
                 Pending item = next.getValue();
                 encode(item, axis, numbers);
-                out.add(next.getKey(), numbers, item.stamp, item.contentStamp);
+                out.add(next.getKey(), numbers, item.taken, item.stamp, item.contentStamp);
                 next = fresh.hasNext() ? fresh.next() : null;
             } else {
                 Segment segment = segments.get(first.segment).segment();
-                encode(new Pending(first.segment, first.row, 0, 0), axis, numbers);
-                out.add(first.path, numbers, segment.stamps.get(2 * first.row), segment.stamps.get(2 * first.row + 1));
+                encode(new Pending(first.segment, first.row, 0, 0, 0), axis, numbers);
+                out.add(first.path, numbers, segment.taken.get(first.row), segment.stamps.get(2 * first.row),
+                    segment.stamps.get(2 * first.row + 1));
                 first.advance();
             }
         }
@@ -295,7 +333,7 @@ public final class IndexWriter implements Closeable {
     /** A row of a segment with the same axis is copied: no photo is rounded twice. */
     private void encode(Pending item, float[] axis, Codes.Row numbers) throws IOException {
         if (item.source != SPOOL && Arrays.equals(segments.get(item.source).segment().axis, axis)) {
-            numbers.read(segments.get(item.source).segment(), item.row);
+            numbers.read(segments.get(item.source).segment(), item.row, true);
         } else {
             numbers.encode(embedding(item, numbers), axis);
         }

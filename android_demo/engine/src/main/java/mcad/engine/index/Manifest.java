@@ -25,7 +25,7 @@ import mcad.engine.McadException;
  */
 record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
         List<String> filledBy) {
-    static final String SCHEMA = "mcad-index/2";
+    static final String SCHEMA = "mcad-index/3";
     static final String NAME = "manifest.json";
     private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
@@ -35,8 +35,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static final String BEFORE_CRC = "{\"crc32\": \"";
     private static final String NO_CRC = "00000000";
 
-    /** A segment of the commit, and the rows of it that were deleted (ascending). */
-    record Entry(String file, int photos, long headerCrc, int[] deleted) {}
+    /** A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks. */
+    record Entry(String file, int photos, long headerCrc, int[] deleted, Reach reach, First first) {}
 
     static String segmentName(long generation) {
         return String.format(Locale.ROOT, "segment-%08d.mcs", generation);
@@ -127,7 +127,27 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             before = row;
             deleted[i] = (int) row;
         }
-        return new Entry(file, photos, data.integer("header_crc32"), deleted);
+        // A JSON null counts as missing.
+        JsonFields first = data.has("first") ? data.object("first") : null;
+        return new Entry(file, photos, data.integer("header_crc32"), deleted, reach(data),
+            first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first)));
+    }
+
+    private static Reach reach(JsonFields data) throws McadException {
+        JsonFields reach = data.object("reach");
+        return new Reach(within(reach, "factor", 1e6), within(reach, "exponent", 1), within(reach, "growth", 1));
+    }
+
+    private static Object json(Reach reach) {
+        return Json.object("factor", reach.factor(), "exponent", reach.exponent(), "growth", reach.growth());
+    }
+
+    private static double within(JsonFields data, String key, double most) throws McadException {
+        double value = data.number(key);
+        if (!(value >= 0 && value <= most)) {
+            throw data.wrong(key, value + " is not from 0 to " + most);
+        }
+        return value;
     }
 
     /** Make this the last commit: write, fsync, fsync of the directory, rename, and again. */
@@ -139,7 +159,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
                 deleted.add(row);
             }
             entries.add(Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
-                "deleted", deleted));
+                "deleted", deleted, "reach", json(entry.reach()), "first", entry.first() == null ? null
+                    : Json.object("bits", entry.first().bits(), "reach", json(entry.first().reach()))));
         }
         String json = Json.write(Json.object("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
             "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy)) + "\n";

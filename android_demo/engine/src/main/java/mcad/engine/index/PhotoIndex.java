@@ -122,7 +122,7 @@ public final class PhotoIndex implements Closeable {
         if (!rows.isOf(segments)) {
             throw new McadException("The rows are of another commit of the index.", "Ask the index for them again.");
         }
-        return search(query, k, false, new TwoPass(segments, dim(), rows));
+        return search(query, k, false, new TwoPass(segments, rows));
     }
 
     /** The same among all; {@code exact} scores all photos in place of the best candidates of the scan. */
@@ -153,7 +153,7 @@ public final class PhotoIndex implements Closeable {
             int row = live.segment().paths.find(raw);
             if (row >= 0 && !live.isDeleted(row)) {
                 Codes.Row numbers = new Codes.Row(dim());
-                numbers.read(live.segment(), row);
+                numbers.read(live.segment(), row, false);
                 return rotation.unrotate(numbers.decode(live.segment().axis));
             }
         }
@@ -195,7 +195,7 @@ public final class PhotoIndex implements Closeable {
     private void use(Commit commit) {
         manifest = commit.manifest;
         segments = commit.segments;
-        search = new TwoPass(segments, manifest.dim(), null);
+        search = new TwoPass(segments, null);
     }
 
     /** Read the manifest and map its segments, again if a commit replaced them in between. */
@@ -206,7 +206,11 @@ public final class PhotoIndex implements Closeable {
             try {
                 for (Manifest.Entry entry : manifest.segments()) {
                     Segment segment = Segment.open(directory.resolve(entry.file()));
-                    segments.add(new LiveSegment(segment, entry.deleted()));
+                    segments.add(new LiveSegment(segment, entry.deleted(), entry.reach(), entry.first()));
+                    First first = entry.first();
+                    if (first != null && (first.bits() % 64 != 0 || first.bits() >= segment.scanned)) {
+                        throw segment.file.damaged("it has not the " + first.bits() + " bits to scan first");
+                    }
                     if (segment.photos != entry.photos() || segment.dim != manifest.dim()
                             || segment.headerCrc != entry.headerCrc()) {
                         throw segment.file.damaged("it is not the segment that the manifest names");

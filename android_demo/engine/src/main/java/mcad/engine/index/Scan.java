@@ -5,224 +5,210 @@ import java.util.Arrays;
 import java.util.BitSet;
 
 /**
- * Pass 1: the rows of a segment whose codes differ from the query's in the fewest places. A sample of rows says how far
- * is near enough; then one walk through all codes, at about the speed of memory, keeps those that are. Should they be
- * too few, it walks again with a wider limit. Where few rows pass a filter, it goes from one to the next instead.
+ * Pass 1: the rows of a segment at the least distance from a query's words. One walk through the columns, at about the
+ * speed of memory, keeps what is near enough; as soon as enough are, only nearer ones are of interest. Where few rows pass
+ * a filter, it goes from one to the next instead.
  */
 final class Scan {
-    private static final int CHUNK_ROWS = 512;
-    private static final int SAMPLE = 4096;
-    /** Of rows beyond what is asked for, so that a second walk is rare. */
-    private static final double SPARE = 1.5;
+    private static final int CHUNK = 2048;
     /** Of so many rows one passes where going from one to the next is faster than a walk through all. */
     private static final int SPARSE = 20;
 
     private final LiveSegment live;
     private final Segment segment;
-    private final byte[] code;
-    private final int dim;
+    private final long[][] query;
+    private final double step;
+    private final int words;
+    private final int largest;
+    private final int[] sums = new int[CHUNK];
     /** The live rows that pass a filter; null without one. */
     private final BitSet passing;
-    private final int photos;
     private int[] rows;
     private short[] distances;
     private int kept;
+    /** How many are kept at each distance, how many of them are nearer than {@code limit}. */
+    private int[] histogram;
+    private int inside;
+    private int limit;
 
-    Scan(LiveSegment live, byte[] code, BitSet passing) {
+    /** Of the words of {@code query} [scanned / 64] the first {@code words} are read. */
+    Scan(LiveSegment live, QueryWords query, int words, BitSet passing) {
         this.live = live;
-        this.code = code;
+        this.query = query.words();
+        step = query.step();
         this.passing = passing;
-        photos = passing == null ? live.live() : passing.cardinality();
         segment = live.segment();
-        dim = segment.dim;
-    }
-
-    /** {@code count} live rows that pass, at most as many as there are; ascending. */
-    int[] nearest(int count) {
-        if (passing != null && photos < segment.photos / SPARSE) {
-            step();
-        } else {
-            int limit = limit(count);
-            walk(limit, count);
-            while (kept < count) {
-                limit += Math.max(1, dim / 64);
-                walk(limit, count);
-            }
-        }
-        int[] histogram = new int[dim + 1];
-        for (int i = 0; i < kept; i++) {
-            histogram[distances[i]]++;
-        }
-        int last = 0;
-        int nearer = 0;
-        while (nearer + histogram[last] < count) {
-            nearer += histogram[last++];
-        }
-        int ties = count - nearer;
-        int[] nearest = new int[count];
-        int found = 0;
-        for (int i = 0; i < kept && found < count; i++) {
-            if (distances[i] < last || distances[i] == last && ties-- > 0) {
-                nearest[found++] = rows[i];
-            }
-        }
-        return nearest;
+        this.words = words;
+        largest = 3 * 64 * words;
     }
 
     private boolean isIn(int row) {
         return passing == null ? !live.isDeleted(row) : passing.get(row);
     }
 
-    /** The first row from {@code row} on that a sample may take; -1 behind the last. */
-    private int next(int row) {
-        return passing != null ? passing.nextSetBit(row) : row < segment.photos ? row : -1;
-    }
-
-    /** A distance within which, by a sample, a few more rows lie than are asked for. */
-    private int limit(int count) {
-        int stride = Math.max(1, segment.photos / SAMPLE);
-        int[] histogram = new int[dim + 1];
-        int sampled = 0;
-        for (int row = next(0); row >= 0; row = next(row + stride)) {
-            histogram[distance(row)]++;
-            sampled++;
-        }
-        int deleted = passing == null ? live.deleted().length : 0;
-        double wanted = SPARE * (count + deleted) / (photos + deleted) * sampled;
-        int limit = 0;
-        int inside = histogram[0];
-        while (inside < wanted && limit < dim) {
-            inside += histogram[++limit];
-        }
-        return limit;
-    }
-
-    private int distance(int row) {
-        int distance = 0;
-        for (int i = 0, at = row * code.length; i < code.length; i++) {
-            distance += Integer.bitCount((segment.codes.get(at + i) ^ code[i]) & 0xff);
-        }
-        return distance;
-    }
-
-    /** All rows that pass, one by one. */
-    private void step() {
+    /** All rows that pass, one by one; of these the nearest. */
+    private Candidates each(int count) {
+        int photos = passing.cardinality();
         rows = new int[photos];
         distances = new short[photos];
-        long[] words = segment.codeWords == null ? null : words(code);
+        kept = 0;
+        int[] histogram = new int[largest + 1];
         for (int row = passing.nextSetBit(0); row >= 0; row = passing.nextSetBit(row + 1)) {
-            keep(row, words == null ? distance(row) : distance(row, words));
+            int distance = distance(row, 0, words);
+            rows[kept] = row;
+            distances[kept++] = (short) distance;
+            histogram[distance]++;
         }
+        return nearestOf(histogram, count);
     }
 
-    private int distance(int row, long[] words) {
+    private int distance(int row, int from, int until) {
         int distance = 0;
-        for (int i = 0, at = row * words.length; i < words.length; i++) {
-            distance += Long.bitCount(segment.codeWords.get(at + i) ^ words[i]);
+        for (int word = from; word < until; word++) {
+            long differ = segment.columns.get(word * segment.photos + row) ^ query[0][word];
+            distance += Long.bitCount(differ & query[1][word]) + 2 * Long.bitCount(differ & query[2][word]);
         }
         return distance;
     }
 
-    private void walk(int limit, int count) {
-        rows = new int[2 * count + CHUNK_ROWS];
+    /** Of the rows that are kept, whose distances a histogram counts, the {@code count} nearest. */
+    private Candidates nearestOf(int[] histogram, int count) {
+        int limit = 0;
+        int nearer = 0;
+        while (nearer + histogram[limit] < count) {
+            nearer += histogram[limit++];
+        }
+        compact(count, limit, nearer);
+        return kept();
+    }
+
+    /** {@code count} live rows that pass, at least one and at most as many as there are; ascending. Ties go to the first. */
+    Candidates nearest(int count) {
+        if (passing != null && passing.cardinality() < segment.photos / SPARSE) {
+            return each(count);
+        }
+        rows = new int[count + 2 * CHUNK];
         distances = new short[rows.length];
         kept = 0;
-        if (segment.codeWords == null) {
-            walkBytes(limit);
+        histogram = new int[largest + 1];
+        inside = 0;
+        limit = largest + 1;
+        LongBuffer columns = segment.columns.duplicate();
+        // Chunk by chunk out of the map: arrays are what a JVM reads fast.
+        long[] one = new long[CHUNK];
+        long[] two = new long[CHUNK];
+        for (int start = 0; start < segment.photos; start += CHUNK) {
+            int some = Math.min(CHUNK, segment.photos - start);
+            Arrays.fill(sums, 0);
+            for (int word = 0; word + 1 < words; word += 2) {
+                columns.position(word * segment.photos + start);
+                columns.get(one, 0, some);
+                columns.position((word + 1) * segment.photos + start);
+                columns.get(two, 0, some);
+                addTwo(sums, one, two, word, some);
+            }
+            if (words % 2 == 1) {
+                columns.position((words - 1) * segment.photos + start);
+                columns.get(one, 0, some);
+                addOne(sums, one, words - 1, some);
+            }
+            for (int i = next(sums, 0, some, limit); i < some; i = next(sums, i + 1, some, limit)) {
+                keep(start + i, sums[i], count);
+            }
+            if (kept > count + CHUNK / 2 && inside >= count) {
+                compact(count, limit, inside - histogram[limit]);
+            }
+        }
+        if (inside >= count) {
+            compact(count, limit, inside - histogram[limit]);
+        }
+        return kept();
+    }
+
+    /** The first position from {@code i} on at less than {@code limit}; {@code some} where there is none. */
+    private static int next(int[] sums, int i, int some, int limit) {
+        int at = i;
+        while (at < some && sums[at] >= limit) {
+            at++;
+        }
+        return at;
+    }
+
+    private void keep(int row, int distance, int count) {
+        if ((passing != null || live.deleted().length > 0) && !isIn(row)) {
             return;
         }
-        long[] words = words(code);
-        LongBuffer codes = segment.codeWords.duplicate();
-        // Chunk by chunk out of the map: arrays are what a JVM reads fast.
-        long[] chunk = new long[CHUNK_ROWS * words.length];
-        for (int start = 0; start < segment.photos; start += CHUNK_ROWS) {
-            int some = Math.min(CHUNK_ROWS, segment.photos - start);
-            codes.get(chunk, 0, some * words.length);
-            makeRoom();
-            if (words.length == 4) {
-                walkFour(chunk, words, start, some, limit);
-            } else {
-                walkWords(chunk, words, start, some, limit);
-            }
-            if (passing != null || live.deleted().length > 0) {
-                dropOthers(start);
-            }
-        }
-    }
-
-    private void walkFour(long[] chunk, long[] words, int start, int some, int limit) {
-        long a = words[0];
-        long b = words[1];
-        long c = words[2];
-        long d = words[3];
-        for (int row = 0; row < some; row++) {
-            int distance = Long.bitCount(chunk[4 * row] ^ a) + Long.bitCount(chunk[4 * row + 1] ^ b)
-                + Long.bitCount(chunk[4 * row + 2] ^ c) + Long.bitCount(chunk[4 * row + 3] ^ d);
-            if (distance <= limit) {
-                keep(start + row, distance);
-            }
-        }
-    }
-
-    private void walkWords(long[] chunk, long[] words, int start, int some, int limit) {
-        for (int row = 0, at = 0; row < some; row++) {
-            int distance = 0;
-            for (long word : words) {
-                distance += Long.bitCount(chunk[at++] ^ word);
-            }
-            if (distance <= limit) {
-                keep(start + row, distance);
-            }
-        }
-    }
-
-    private void walkBytes(int limit) {
-        for (int row = 0, at = 0; row < segment.photos; row++) {
-            int distance = 0;
-            for (byte bits : code) {
-                distance += Integer.bitCount((segment.codes.get(at++) ^ bits) & 0xff);
-            }
-            if (distance <= limit && isIn(row)) {
-                makeRoom();
-                keep(row, distance);
-            }
-        }
-    }
-
-    private void keep(int row, int distance) {
         rows[kept] = row;
         distances[kept++] = (short) distance;
-    }
-
-    private void makeRoom() {
-        if (rows.length - kept < CHUNK_ROWS) {
-            rows = Arrays.copyOf(rows, 2 * rows.length);
-            distances = Arrays.copyOf(distances, rows.length);
+        histogram[distance]++;
+        if (++inside >= count) {
+            limit = Math.min(limit, largest);
+            while (inside - histogram[limit] >= count) {
+                inside -= histogram[limit--];
+            }
         }
     }
 
-    /** Take rows that are deleted, or do not pass, out of what the chunk from {@code start} on has left. */
-    private void dropOthers(int start) {
-        int from = kept;
-        while (from > 0 && rows[from - 1] >= start) {
-            from--;
+    /** Of the {@code looked} nearest rows, the {@code count} nearest by all words that there are. */
+    Candidates nearest(int looked, int count) {
+        Candidates found = nearest(looked);
+        int all = query[0].length;
+        if (words == all) {
+            return found;
         }
-        int to = from;
-        for (int i = from; i < kept; i++) {
-            if (isIn(rows[i])) {
+        int[] histogram = new int[3 * 64 * all + 1];
+        for (int i = 0; i < kept; i++) {
+            int distance = distances[i] + distance(rows[i], words, all);
+            distances[i] = (short) distance;
+            histogram[distance]++;
+        }
+        return kept <= count ? kept() : nearestOf(histogram, count);
+    }
+
+    private Candidates kept() {
+        int[] far = new int[kept];
+        for (int i = 0; i < kept; i++) {
+            far[i] = distances[i];
+        }
+        return new Candidates(Arrays.copyOf(rows, kept), far, step);
+    }
+
+    private void addTwo(int[] sums, long[] a, long[] b, int word, int some) {
+        long signA = query[0][word];
+        long oneA = query[1][word];
+        long twoA = query[2][word];
+        long signB = query[0][word + 1];
+        long oneB = query[1][word + 1];
+        long twoB = query[2][word + 1];
+        for (int i = 0; i < some; i++) {
+            long x = a[i] ^ signA;
+            long y = b[i] ^ signB;
+            sums[i] += Long.bitCount(x & oneA) + Long.bitCount(y & oneB)
+                + 2 * (Long.bitCount(x & twoA) + Long.bitCount(y & twoB));
+        }
+    }
+
+    private void addOne(int[] sums, long[] a, int word, int some) {
+        long sign = query[0][word];
+        long one = query[1][word];
+        long two = query[2][word];
+        for (int i = 0; i < some; i++) {
+            long x = a[i] ^ sign;
+            sums[i] += Long.bitCount(x & one) + 2 * Long.bitCount(x & two);
+        }
+    }
+
+    /** Keep what is nearer than {@code limit}, and of those at it the first, {@code count} in all. */
+    private void compact(int count, int limit, int nearer) {
+        int ties = count - nearer;
+        int to = 0;
+        for (int i = 0; i < kept; i++) {
+            int distance = distances[i];
+            if (distance < limit || distance == limit && ties-- > 0) {
                 rows[to] = rows[i];
                 distances[to++] = distances[i];
             }
         }
         kept = to;
-    }
-
-    /** A code [D/8] as words of 64 bits, as they lie in the file. */
-    private static long[] words(byte[] code) {
-        long[] words = new long[code.length / 8];
-        for (int i = 0; i < code.length; i++) {
-            words[i >> 3] |= (code[i] & 0xffL) << 8 * (i & 7);
-        }
-        return words;
     }
 }

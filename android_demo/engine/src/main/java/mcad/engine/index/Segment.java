@@ -6,31 +6,33 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.IntBuffer;
 import java.nio.LongBuffer;
-import java.nio.ShortBuffer;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.zip.CRC32;
 
 /**
- * One open segment of N photos by ascending path (docs/index-format.md). Codes and what a scan reads with them are
- * mapped; magnitudes and paths are read by position, because a map of what is read here and there would in the end
+ * One open segment of N photos by ascending path (docs/index-format.md). Columns, which a scan reads, are
+ * mapped; records and paths are read by position, because a map of what is read here and there would in the end
  * count the whole file as memory of this process.
  */
 final class Segment implements Closeable {
-    static final byte[] MAGIC = {'M', 'C', 'A', 'D', 'S', 'E', 'G', '2'};
+    static final byte[] MAGIC = {'M', 'C', 'A', 'D', 'S', 'E', 'G', '3'};
     static final int ALIGNMENT = 4096;
     static final String[] PARTS = {
-        "axis", "codes", "along", "scales", "magnitudes", "stamps", "path_blocks", "paths"};
+        "axis", "lens", "columns", "records", "taken", "stamps", "path_blocks", "paths"};
     static final int AXIS = 0;
-    static final int CODES = 1;
-    static final int ALONG = 2;
-    static final int SCALES = 3;
-    static final int MAGNITUDES = 4;
+    static final int LENS = 1;
+    static final int COLUMNS = 2;
+    static final int RECORDS = 3;
+    static final int TAKEN = 4;
     static final int STAMPS = 5;
     static final int PATH_BLOCKS = 6;
     static final int PATHS = 7;
     static final int PART_TABLE = 32;
     static final int PART_SIZE = 24;
+    static final int SCANNED = PART_TABLE + PART_SIZE * 8;
+    /** Of a photo that nobody has told the time of. */
+    static final int NO_TIME = Integer.MIN_VALUE;
     static final int CRC_AT = ALIGNMENT - 4;
     static final int LARGEST_DIM = 4096;
     private static final int CHUNK = 1 << 18;
@@ -42,16 +44,20 @@ final class Segment implements Closeable {
     final long axisPhotos;
     final long headerCrc;
     final float[] axis;
-    final LongBuffer codeWords;
-    final ByteBuffer codes;
-    final ShortBuffer along;
-    final ShortBuffer scales;
+    /** Bits of a code that a scan reads, a multiple of 64; 0 where all photos are scored. */
+    final int scanned;
+    /** What those bits say of a photo, [scanned][dim] one after the other. */
+    final float[] lens;
+    /** [scanned / 64][photos] one after the other. */
+    final LongBuffer columns;
+    final IntBuffer taken;
     final IntBuffer stamps;
+    /** Bytes of a record. */
+    final int record;
     final PathTable paths;
     private final long[] offsets = new long[PARTS.length];
     private final long[] lengths = new long[PARTS.length];
     private final long[] crcs = new long[PARTS.length];
-    private final ByteBuffer codeReader;
     private final ByteBuffer row;
     private final byte[] window;
     private int windowStart = -1;
@@ -75,7 +81,9 @@ final class Segment implements Closeable {
         photos = (int) header.getLong(16);
         axisPhotos = header.getLong(24);
         headerCrc = header.getInt(CRC_AT) & 0xffffffffL;
-        long[] expected = partLengths(dim, photos);
+        scanned = header.getInt(SCANNED);
+        record = recordBytes(dim, scanned);
+        long[] expected = partLengths(dim, scanned, photos);
         long end = ALIGNMENT;
         for (int part = 0; part < PARTS.length; part++) {
             int at = PART_TABLE + part * PART_SIZE;
@@ -96,15 +104,14 @@ final class Segment implements Closeable {
         }
         axis = new float[dim];
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
-        codes = map(CODES);
-        codeReader = codes.duplicate();
-        codeWords = dim % 64 == 0 ? codes.asLongBuffer() : null;
-        along = map(ALONG).asShortBuffer();
-        scales = map(SCALES).asShortBuffer();
+        lens = new float[scanned * dim];
+        file.read(offsets[LENS], 4 * lens.length).asFloatBuffer().get(lens);
+        columns = map(COLUMNS).asLongBuffer();
+        taken = map(TAKEN).asIntBuffer();
         stamps = map(STAMPS).asIntBuffer();
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
-        row = ByteBuffer.allocateDirect(dim).order(ByteOrder.LITTLE_ENDIAN);
-        window = new byte[WINDOW * dim];
+        row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
+        window = new byte[WINDOW * record];
     }
 
     /** The first multiple of 4096 from {@code offset} on. */
@@ -120,7 +127,7 @@ final class Segment implements Closeable {
         ByteBuffer header = file.read(0, (int) Math.min(file.size, ALIGNMENT));
         for (int i = 0; i < MAGIC.length; i++) {
             if (i >= header.limit() || header.get(i) != MAGIC[i]) {
-                throw file.damaged("it does not start with MCADSEG2");
+                throw file.damaged("it does not start with MCADSEG3");
             }
         }
         if (header.limit() < ALIGNMENT) {
@@ -133,21 +140,27 @@ final class Segment implements Closeable {
         }
         int dim = header.getInt(8);
         long photos = header.getLong(16);
-        // A part that is mapped must fit into a buffer: magnitudes are not mapped.
+        int scanned = header.getInt(SCANNED);
+        // A part that is mapped must fit into a buffer: records are not mapped.
         long most = Integer.MAX_VALUE / Math.max(dim / 8, 8);
         if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != PARTS.length || photos < 1
-                || photos > most) {
+                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim) {
             throw file.damaged("its header says " + dim + " dimensions, " + header.getInt(12) + " parts, " + photos
-                + " photos");
+                + " photos, " + scanned + " bits to scan");
         }
         return header;
     }
 
     /** Length in bytes of each part; 0 for the paths, which nothing else tells. */
-    static long[] partLengths(int dim, long photos) {
+    static long[] partLengths(int dim, int scanned, long photos) {
         return new long[] {
-            4L * dim, photos * dim / 8, 2 * photos, 2 * photos, photos * dim, 8 * photos,
-            8 * ((photos + PathTable.BLOCK - 1) / PathTable.BLOCK), 0};
+            4L * dim, 4L * scanned * dim, photos * scanned / 8, photos * recordBytes(dim, scanned), 4 * photos,
+            8 * photos, 8 * ((photos + PathTable.BLOCK - 1) / PathTable.BLOCK), 0};
+    }
+
+    /** Magnitudes, the bits of the code that no column holds, along and scale. */
+    static int recordBytes(int dim, int scanned) {
+        return dim + (dim - scanned) / 8 + 4;
     }
 
     long usedBytes() {
@@ -158,28 +171,22 @@ final class Segment implements Closeable {
         return sum;
     }
 
-    /** The magnitudes of one row, into {@code out} [D]. */
-    void magnitudes(int index, byte[] out) throws IOException {
+    /** The record of one row, into {@code out}. */
+    void record(int index, byte[] out) throws IOException {
         row.clear();
-        file.readInto(row, offsets[MAGNITUDES] + (long) index * dim);
+        file.readInto(row, offsets[RECORDS] + (long) index * record);
         row.get(out);
     }
 
     /** The same for rows that are asked for in ascending order: many are read at once. */
-    void magnitudesInOrder(int index, byte[] out) throws IOException {
+    void recordInOrder(int index, byte[] out) throws IOException {
         if (index < windowStart || index >= windowStart + windowRows || windowStart < 0) {
             windowStart = index;
             windowRows = Math.min(WINDOW, photos - index);
-            ByteBuffer read = file.read(offsets[MAGNITUDES] + (long) index * dim, windowRows * dim);
-            read.get(window, 0, windowRows * dim);
+            ByteBuffer read = file.read(offsets[RECORDS] + (long) index * record, windowRows * record);
+            read.get(window, 0, windowRows * record);
         }
-        System.arraycopy(window, (index - windowStart) * dim, out, 0, dim);
-    }
-
-    /** The code of one row, into {@code out} [D/8]. */
-    void code(int index, byte[] out) {
-        codeReader.position(index * out.length);
-        codeReader.get(out);
+        System.arraycopy(window, (index - windowStart) * record, out, 0, record);
     }
 
     /** Read the whole file: header and parts against their checksums, zeros between them, the order of the paths. */

@@ -44,6 +44,9 @@ final class SegmentFile implements Closeable {
     }
 
     ByteBuffer map(long offset, long length) throws IOException {
+        if (length == 0) {
+            return ByteBuffer.allocate(0);
+        }
         return channel.map(FileChannel.MapMode.READ_ONLY, offset, length).order(ByteOrder.LITTLE_ENDIAN);
     }
 

@@ -15,35 +15,50 @@ final class SegmentWriter implements Closeable {
 
     private final FileChannel channel;
     private final int dim;
+    private final int scanned;
     private final long photos;
+    /** A column for each word that is scanned: they grow side by side. */
+    private final Part[] columns;
     private final Part[] parts = new Part[Segment.PARTS.length];
     private byte[] lastPath = new byte[0];
     private int rows;
 
-    SegmentWriter(Path file, float[] axis, int photos) throws IOException {
+    SegmentWriter(Path file, float[] axis, float[] lens, int photos) throws IOException {
         dim = axis.length;
+        scanned = lens.length / dim;
         this.photos = photos;
-        channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
-        long[] lengths = Segment.partLengths(dim, photos);
+        channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        long[] lengths = Segment.partLengths(dim, scanned, photos);
         long offset = Segment.ALIGNMENT;
         for (int part = 0; part < parts.length; part++) {
             parts[part] = new Part(offset);
             offset = Segment.aligned(offset + lengths[part]);
         }
+        columns = new Part[scanned / 64];
+        for (int word = 0; word < columns.length; word++) {
+            columns[word] = new Part(parts[Segment.COLUMNS].offset + 8L * photos * word);
+        }
         for (float value : axis) {
             parts[Segment.AXIS].room(4).putFloat(value);
         }
+        for (float value : lens) {
+            parts[Segment.LENS].room(4).putFloat(value);
+        }
     }
 
-    void add(byte[] path, Codes.Row row, int stamp, int contentStamp) throws IOException {
+    void add(byte[] path, Codes.Row row, int taken, int stamp, int contentStamp) throws IOException {
         if (PathBytes.compare(lastPath, path) >= 0) {
             throw new IllegalArgumentException(
                 PathBytes.toString(path) + " does not come after " + PathBytes.toString(lastPath));
         }
-        parts[Segment.CODES].write(row.code, 0, row.code.length);
-        parts[Segment.ALONG].room(2).putShort(row.along);
-        parts[Segment.SCALES].room(2).putShort(row.scale);
-        parts[Segment.MAGNITUDES].write(row.magnitudes, 0, row.magnitudes.length);
+        for (int word = 0; word < columns.length; word++) {
+            columns[word].write(row.code, 8 * word, 8);
+        }
+        Part records = parts[Segment.RECORDS];
+        records.write(row.magnitudes, 0, dim);
+        records.write(row.code, scanned / 8, (dim - scanned) / 8);
+        records.room(4).putShort(row.along).putShort(row.scale);
+        parts[Segment.TAKEN].room(4).putInt(taken);
         parts[Segment.STAMPS].room(8).putInt(stamp).putInt(contentStamp);
         int shared = 0;
         if (rows % PathTable.BLOCK == 0) {
@@ -64,10 +79,15 @@ final class SegmentWriter implements Closeable {
         }
         ByteBuffer header = ByteBuffer.allocate(Segment.ALIGNMENT).order(ByteOrder.LITTLE_ENDIAN);
         header.put(Segment.MAGIC).putInt(dim).putInt(parts.length).putLong(photos).putLong(axisPhotos);
+        for (Part column : columns) {
+            column.flush();
+        }
+        parts[Segment.COLUMNS].readBack(photos * scanned / 8);
         for (Part part : parts) {
             part.flush();
             header.putLong(part.offset).putLong(part.length).putInt((int) part.crc.getValue()).putInt(0);
         }
+        header.putInt(scanned);
         CRC32 crc = new CRC32();
         crc.update(header.array(), 0, Segment.CRC_AT);
         header.putInt(Segment.CRC_AT, (int) crc.getValue());
@@ -117,6 +137,19 @@ final class SegmentWriter implements Closeable {
                 buffer.put(data, at, some);
                 at += some;
             }
+        }
+
+        /** Take in what others have written: its checksum goes from front to back. */
+        void readBack(long bytes) throws IOException {
+            while (length < bytes) {
+                buffer.clear().limit((int) Math.min(BUFFER, bytes - length));
+                while (buffer.hasRemaining()) {
+                    channel.read(buffer, offset + length + buffer.position());
+                }
+                crc.update(buffer.array(), 0, buffer.limit());
+                length += buffer.limit();
+            }
+            buffer.clear();
         }
 
         void flush() throws IOException {

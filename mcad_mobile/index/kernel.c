@@ -1,0 +1,188 @@
+/* The two loops of a search, in plain C: scan.py and codes.py hold the same in numpy, for where this
+ * is not built, and give the same results bit by bit. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK 2048
+#define GROUP 32
+#define READ 65536
+#define AHEAD 4
+
+#if defined(__x86_64__)
+#define FOR(features) static __attribute__((target(features), noinline))
+#endif
+#define BODY static inline __attribute__((always_inline))
+
+typedef struct {
+    const uint64_t *columns; /* [words][stride] */
+    size_t stride, first, count;
+    const uint64_t *query; /* [3][words]: signs, weight 1, weight 2 */
+    const uint8_t *allowed; /* a bit a row of the segment, or NULL */
+    size_t words, wanted;
+    uint32_t *rows;      /* [wanted + 2 * BLOCK] */
+    uint16_t *distances; /* the same */
+    uint32_t *histogram; /* [3 * 64 * words + 1], zeros */
+} Scan;
+
+/* Keep what is nearer than `limit`, and of those at it the first, `wanted` in all. */
+static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
+    size_t ties = s->wanted - nearer, out = 0;
+    for (size_t i = 0; i < kept; i++) {
+        size_t d = s->distances[i];
+        if (d > limit || (d == limit && ties == 0)) continue;
+        ties -= d == limit;
+        s->rows[out] = s->rows[i];
+        s->distances[out++] = (uint16_t)d;
+    }
+    return out;
+}
+
+BODY size_t scan(const Scan *s) {
+    size_t kept = 0, inside = 0, limit = 3 * 64 * s->words + 1;
+    for (size_t start = 0; start < s->count; start += BLOCK) {
+        size_t some = s->count - start < BLOCK ? s->count - start : BLOCK;
+        uint64_t sums[BLOCK];
+        uint16_t near[BLOCK];
+        memset(sums, 0, sizeof sums);
+        for (size_t w = 0; w < s->words; w++) {
+            const uint64_t *column = s->columns + w * s->stride + s->first + start;
+            uint64_t signs = s->query[w], one = s->query[s->words + w];
+            uint64_t two = s->query[2 * s->words + w];
+            for (size_t i = 0; i < some; i++) {
+                uint64_t differ = column[i] ^ signs;
+                sums[i] += (uint64_t)__builtin_popcountll(differ & one)
+                    + 2 * (uint64_t)__builtin_popcountll(differ & two);
+            }
+        }
+        for (size_t i = 0; i < BLOCK; i++) near[i] = i < some ? (uint16_t)sums[i] : UINT16_MAX;
+        for (size_t group = 0; group < some; group += GROUP) {
+            uint16_t within = (uint16_t)limit;
+            int any = 0;
+            for (size_t i = group; i < group + GROUP; i++) any |= near[i] < within;
+            if (!any) continue;
+            for (size_t i = group; i < group + GROUP; i++) {
+                size_t row = s->first + start + i;
+                if (near[i] >= limit) continue;
+                if (s->allowed && !(s->allowed[row >> 3] >> (row & 7) & 1)) continue;
+                s->rows[kept] = (uint32_t)row;
+                s->distances[kept++] = near[i];
+                s->histogram[near[i]]++;
+                inside++;
+                /* As soon as enough are within reach, only nearer ones are of interest. */
+                if (inside >= s->wanted) {
+                    if (limit > 3 * 64 * s->words) limit--;
+                    while (inside - s->histogram[limit] >= s->wanted) inside -= s->histogram[limit--];
+                }
+            }
+        }
+        if (kept > s->wanted + BLOCK / 2 && inside >= s->wanted)
+            kept = compact(s, kept, limit, inside - s->histogram[limit]);
+    }
+    return inside >= s->wanted ? compact(s, kept, limit, inside - s->histogram[limit]) : kept;
+}
+
+typedef struct {
+    int file;
+    int64_t offset;      /* of the records in the file */
+    size_t size;         /* of a record: magnitudes, the rest of the signs, along, scale */
+    size_t dim, words, stride;
+    const uint64_t *columns;
+    const double *steps; /* [dim] */
+    double along;        /* what a step of along adds to a score */
+    const uint32_t *rows;
+    size_t count;
+    float *scores;
+} Score;
+
+typedef uint8_t Bytes __attribute__((vector_size(8)));
+typedef int32_t Ints __attribute__((vector_size(32)));
+typedef double Doubles __attribute__((vector_size(64)));
+
+/* A sum of products that does not round, whatever its order. */
+BODY double products(const double *steps, const uint8_t *magnitudes, const uint8_t *signs, size_t dim) {
+    const Ints bits = {1, 2, 4, 8, 16, 32, 64, 128};
+    Doubles sums = {0};
+    for (size_t i = 0; i < dim; i += 8) {
+        Bytes bytes;
+        Doubles step;
+        memcpy(&bytes, magnitudes + i, 8);
+        memcpy(&step, steps + i, 64);
+        Ints levels = 2 * __builtin_convertvector(bytes, Ints) + 1;
+        Ints minus = (Ints)((bits & (int32_t)signs[i >> 3]) == 0); /* -1 where the bit is 0 */
+        levels = (levels ^ minus) - minus;
+        sums += step * __builtin_convertvector(levels, Doubles);
+    }
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+BODY int score(const Score *s) {
+    uint8_t buffer[READ], signs[512];
+    size_t most = READ / s->size;
+    for (size_t at = 0, run; at < s->count; at += run) {
+        /* Words of rows far apart come from as many places: asked for some rows ahead. */
+        if (at + AHEAD < s->count)
+            for (size_t w = 0; w < s->words; w++)
+                __builtin_prefetch(s->columns + w * s->stride + s->rows[at + AHEAD]);
+        for (run = 1; run < most && at + run < s->count && s->rows[at + run] == s->rows[at] + run;) run++;
+        ssize_t wanted = (ssize_t)(run * s->size);
+        if (pread(s->file, buffer, wanted, s->offset + (int64_t)s->rows[at] * (int64_t)s->size) != wanted)
+            return -1;
+        for (size_t i = 0; i < run; i++) {
+            const uint8_t *record = buffer + i * s->size, *tail = record + s->dim;
+            for (size_t w = 0; w < s->words; w++)
+                memcpy(signs + 8 * w, s->columns + w * s->stride + s->rows[at + i], 8);
+            size_t left = s->dim / 8 - 8 * s->words;
+            memcpy(signs + 8 * s->words, tail, left);
+            int16_t along;
+            uint16_t scale;
+            memcpy(&along, tail + left, 2);
+            memcpy(&scale, tail + left + 2, 2);
+            double sum = products(s->steps, record, signs, s->dim);
+            s->scores[at + i] = (float)(sum * (double)(scale * 0x1p-24f) + along * s->along);
+        }
+    }
+    return 0;
+}
+
+#if defined(__x86_64__)
+#define WIDE "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,popcnt"
+FOR(WIDE) size_t scan_avx512(const Scan *s) { return scan(s); }
+FOR(WIDE) int score_avx512(const Score *s) { return score(s); }
+FOR("avx2,popcnt") size_t scan_avx2(const Scan *s) { return scan(s); }
+FOR("avx2,popcnt") int score_avx2(const Score *s) { return score(s); }
+#endif
+static size_t scan_plain(const Scan *s) { return scan(s); }
+static int score_plain(const Score *s) { return score(s); }
+
+/* Of the layout of Scan and Score: kernel.py leaves a library of another one alone. */
+int mcad_layout(void) { return 1; }
+
+/* 2: AVX-512 with VPOPCNTDQ, 1: AVX2, 0: what the compiler takes by itself (NEON on Arm). */
+int mcad_level(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) return 1;
+#endif
+    return 0;
+}
+
+size_t mcad_scan(const Scan *s, int level) {
+#if defined(__x86_64__)
+    if (level == 2) return scan_avx512(s);
+    if (level == 1) return scan_avx2(s);
+#endif
+    (void)level;
+    return scan_plain(s);
+}
+
+int mcad_score(const Score *s, int level) {
+#if defined(__x86_64__)
+    if (level == 2) return score_avx512(s);
+    if (level == 1) return score_avx2(s);
+#endif
+    (void)level;
+    return score_plain(s);
+}

@@ -1,0 +1,108 @@
+"""Which rows of a segment a search looks at: those not deleted, of a folder, of a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.index.codes import U8
+from mcad_mobile.index.format import NO_TIME, Segment
+from mcad_mobile.index.lens import First, Reach
+from mcad_mobile.index.paths import path_to_bytes
+
+Rows = npt.NDArray[np.intp]
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Photos in one of `folders` or below (any where there are none), taken from minute `after` on
+    and before minute `before` since 1970 (UTC). A photo whose time is not known is of no time."""
+
+    folders: tuple[str, ...] = ()
+    after: int | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True)
+class Passing:
+    """Of rows in `span`, those whose bit is set in `allowed` [ceil(N / 8)] uint8, least significant
+    first; None: all of the span."""
+
+    span: range
+    allowed: U8 | None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """All of them, ascending."""
+        if self.allowed is None:
+            return np.arange(self.span.start, self.span.stop)
+        part = np.unpackbits(self.allowed, bitorder="little")[: self.span.stop]
+        part[: self.span.start] = 0
+        return np.flatnonzero(part)
+
+    @cached_property
+    def count(self) -> int:
+        return len(self.span) if self.allowed is None else len(self.rows)
+
+
+@dataclass(frozen=True)
+class LiveSegment:
+    """A segment as of one commit: `deleted` are its tombstones, ascending row numbers; `reach` says
+    how many of its photos a search scores, `first` how many it looks at before."""
+
+    segment: Segment
+    deleted: Rows
+    reach: Reach
+    first: First | None = None
+    _known: dict[RowFilter, Passing] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def lens(self) -> npt.NDArray[np.float64]:
+        """That of the segment, as it is multiplied."""
+        return self.segment.lens.astype(np.float64)
+
+    @property
+    def live(self) -> int:
+        return self.segment.photos - len(self.deleted)
+
+    def live_rows(self) -> Rows:
+        """Return the rows that are not deleted, ascending."""
+        return self.passing(RowFilter()).rows
+
+    def passing(self, wanted: RowFilter) -> Passing:
+        """Return the live rows that pass; the last few filters are remembered."""
+        known = self._known.get(wanted)
+        if known is None:
+            known = self._look(wanted)
+            while len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[wanted] = known
+        return known
+
+    def _look(self, wanted: RowFilter) -> Passing:
+        photos = self.segment.photos
+        ranges = [range(photos)]
+        if wanted.folders:
+            ends = [path_to_bytes(folder.rstrip(os.sep) + os.sep) for folder in wanted.folders]
+            ranges = [self.segment.paths.below(folder) for folder in ends]
+        span = range(min(r.start for r in ranges), max(r.stop for r in ranges))
+        timed = wanted.after is not None or wanted.before is not None
+        if len(ranges) == 1 and not timed and not len(self.deleted):
+            return Passing(span, None)
+        kept = np.zeros(photos, np.bool_)
+        for some in ranges:
+            kept[some.start : some.stop] = True
+        if timed:
+            taken = self.segment.taken
+            kept &= taken != NO_TIME
+            if wanted.after is not None:
+                kept &= taken >= wanted.after
+            if wanted.before is not None:
+                kept &= taken < wanted.before
+        kept[self.deleted] = False
+        return Passing(span, np.packbits(kept, bitorder="little"))
