@@ -79,7 +79,7 @@ final class Finder implements Closeable {
 
     /** From now on photos are found by this app's student. */
     void changeOver() throws IOException {
-        if (installed.before() != null) {
+        if (installed.searched() != installed.own()) {
             close();
             index = newIndex();
             installed.changeOver();
