@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -169,6 +171,50 @@ def test_what_is_out_is_not_given_up_at_once(apps, old, new, phone):
     app.index(ms=HOUR_MS)
     assert not app.ask("state")["changing"]
     assert len(search(app)) == 9
+
+
+def test_photos_that_cannot_be_read_for_a_while_are_not_given_up(apps, old, new, phone):
+    app = apps(new)
+    photos = [*(phone.folder / OWN / "DCIM").iterdir()]
+    whole = {photo: (photo.read_bytes(), photo.stat().st_mtime) for photo in photos}
+    for photo in photos:
+        photo.write_bytes(b"broken")
+    assert app.index()["skipped"] == 70
+    assert app.ask("state")["changing"]
+    for photo, (content, modified) in whole.items():
+        photo.write_bytes(content)
+        os.utime(photo, (modified, modified))
+    assert search(app) == old
+    assert app.index()["added"] == 70
+    assert not app.ask("state")["changing"]
+
+
+def test_folders_that_are_left_out_since_are_no_loss(apps, old, new, phone):
+    phone.take("Camera/1.png")
+    app = apps(new)
+    app.ask("choose_folders", only=False, names=["DCIM"])
+    assert app.index()["added"] == 1
+    assert not app.ask("state")["changing"]
+
+
+def test_an_update_that_is_torn_off_is_gone_on_with(apps, old, bundle, new):
+    app = apps(new)
+    assert search(app) == old
+    apps(new)
+    # Between the one folder and the other: as a kill leaves it.
+    shutil.rmtree(app.directory / "bundle")
+    (app.directory / "bundle.gone").mkdir()
+    app = apps(new)
+    assert search(app) == old
+    assert not (app.directory / "bundle.gone").exists()
+    app.index()
+    apps(new)
+    # While what was of the old student is deleted.
+    shutil.copytree(new.directory, app.directory / "bundle.gone")
+    (app.directory / f"index-{bundle.student.sha256[:16]}").mkdir()
+    app = apps(new)
+    assert search(app).keys() == old.keys()
+    assert kept(app) == after_it(new)
 
 
 def test_two_updates_in_a_row_and_back(apps, old, bundle, new, newest):

@@ -65,7 +65,7 @@ final class Indexer {
     private IndexRun.Outcome run() throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
         try (SearchEngine engine = installed.own().newEngine(threads, setup)) {
-            Changeover changeover = new Changeover(installed, photos, this::stamp, setup.clock());
+            Changeover changeover = new Changeover(installed, setup.clock());
             Watch watch = new Watch(engine, changeover);
             IndexRun.Outcome outcome;
             do {
@@ -79,11 +79,6 @@ final class Indexer {
             } while (turns.isAskedAgain());
             return outcome;
         }
-    }
-
-    /** What an index would have of a photo today. */
-    int stamp(PhotoLibrary.Item item) {
-        return Stamps.ofState(item, setup.decoder().revision(item.kind()));
     }
 
     void stop() {

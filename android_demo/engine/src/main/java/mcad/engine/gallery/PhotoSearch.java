@@ -221,7 +221,8 @@ public final class PhotoSearch implements Closeable {
         PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
         try (PhotoIndex own = installed.own().openIndex()) { // a search need not wait for it
-            Difference difference = Difference.of(photos, listing, own.census(), indexer::stamp);
+            Difference difference = Difference.of(photos, listing, own.census(),
+                item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
             indexer.counted(all - difference.work.size(), all);
         }
     }
