@@ -72,16 +72,21 @@ def test_settings_are_measured_as_a_commit_measures_them(java, probe, tmp_path):
     photos, queries = unit(PHOTOS, 128), unit(20, 128, seed=1)
     java.change(names(PHOTOS), photos, dim=128)
     measured = json.loads((java.directory / "manifest.json").read_text())["segments"][0]
-    before = java.search(queries, k=10)
+    before = java.search(queries, k=10, exact=True)
     rewrite_as_previous(java.directory)
-    assert java.search(queries, k=10, exact=True) == before
+    assert java.search(queries, k=10) == before  # no search of it is short
     java.change(dim=128)
     converted = json.loads((java.directory / "manifest.json").read_text())["segments"][0]
     # By what is stored in place of the embeddings.
     assert converted["reach"]["factor"] == pytest.approx(measured["reach"]["factor"], rel=0.1)
     (live,) = PhotoIndex.open(java.directory)._commit[1]
     assert len(live.segment.lens) >= 64
-    assert java.search(queries, k=10) == before
+    assert java.search(queries, k=10, exact=True) == before
+    shared = [
+        len({*found["paths"]} & {*expected["paths"]})
+        for found, expected in zip(java.search(queries, k=10), before, strict=True)
+    ]
+    assert np.mean(shared) > 9.8
 
 
 def test_a_damaged_index_is_not_converted(golden):
