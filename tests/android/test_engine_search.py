@@ -159,7 +159,14 @@ def test_what_is_left_is_told(app, phone):
     assert (state["done"], state["left"]) == (12, 1)
     heard = app.ask("heard")
     assert {h["total"] for h in heard if h["running"]} == {-1, len(NAMES)}
-    assert heard[0] == {"running": True, "resting": False, "done": -1, "total": -1}
+    assert heard[0] == {
+        "running": True,
+        "resting": False,
+        "converting": False,
+        "changing": False,
+        "done": -1,
+        "total": -1,
+    }
 
 
 def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):

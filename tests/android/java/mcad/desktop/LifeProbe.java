@@ -51,8 +51,8 @@ final class LifeProbe {
         search.addListener(() -> {
             Indexing state = search.indexing();
             synchronized (heard) {
-                heard.add(Json.object("running", state.running(), "resting", state.resting(), "done", state.done(),
-                    "total", state.total()));
+                heard.add(Json.object("running", state.running(), "resting", state.resting(), "converting",
+                    state.converting(), "changing", state.changing(), "done", state.done(), "total", state.total()));
             }
         });
     }
@@ -152,6 +152,10 @@ final class LifeProbe {
             case "try_rungs_again":
                 search.tryRungsAgain();
                 return true;
+            case "bundle":
+                return search.bundle().studentSha256;
+            case "index_some":
+                return stopped(request.integer("photos", 1, 1 << 20));
             case "clear":
                 search.clear();
                 return search.photos();
@@ -183,6 +187,24 @@ final class LifeProbe {
         search.addListener(listener);
         try {
             return Json.object("outcome", outcome(search.index()), "rests", rests[0]);
+        } finally {
+            search.removeListener(listener);
+        }
+    }
+
+    /** A run that is told to stop after so many photos. */
+    private Object stopped(int photos) throws IOException {
+        int[] before = {-1};
+        Runnable listener = () -> {
+            Indexing state = search.indexing();
+            before[0] = before[0] < 0 ? state.done() : before[0];
+            if (state.running() && before[0] >= 0 && state.done() - before[0] >= photos) {
+                search.stopIndexing();
+            }
+        };
+        search.addListener(listener);
+        try {
+            return outcome(search.index());
         } finally {
             search.removeListener(listener);
         }
@@ -262,7 +284,7 @@ final class LifeProbe {
 
     private Object state() {
         Indexing state = search.indexing();
-        return Json.object("running", state.running(), "counted", state.isCounted(), "done", state.done(), "total",
+        return Json.object("running", state.running(), "changing", state.changing(), "counted", state.isCounted(), "done", state.done(), "total",
             state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
             state.failure() == null ? null : state.failure().name());
     }

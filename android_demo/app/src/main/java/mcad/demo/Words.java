@@ -57,8 +57,14 @@ final class Words {
 
     /** The line above the photos. */
     static String line(Context context, Home.Line line, Indexing state, int photos) {
+        String said = said(context, line, state, photos);
+        return state.changing() && !said.isEmpty() ? said + "\n" + context.getString(R.string.changing) : said;
+    }
+
+    private static String said(Context context, Home.Line line, Indexing state, int photos) {
         return switch (line) {
             case NONE -> "";
+            case CONVERTING -> context.getString(R.string.converting);
             case LOOKING, PROGRESS, RESTING -> progress(context, state);
             case SEARCHABLE -> searchable(context, state, photos);
             case LEFT -> context.getString(R.string.indexed, photos) + "\n"

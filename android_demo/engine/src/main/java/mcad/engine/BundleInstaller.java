@@ -20,6 +20,12 @@ public final class BundleInstaller {
         InputStream open(String path) throws IOException;
     }
 
+    /** Hears of a bundle that is there, and is to make room for another. */
+    public interface Replaced {
+        /** Delete what is at {@code directory}, or move it away. */
+        void by(Bundle other, Path directory) throws IOException;
+    }
+
     private static final int CHUNK = 1 << 16;
 
     private BundleInstaller() {}
@@ -31,14 +37,19 @@ public final class BundleInstaller {
      * <p>Checksums are compared when it is copied, not at every start. McadException when it cannot be copied.
      */
     public static Bundle install(Source source, Path directory) throws McadException {
+        return install(source, directory, (other, old) -> deleteTree(old));
+    }
+
+    /** The same; what it takes the place of is {@code replaced}'s. */
+    public static Bundle install(Source source, Path directory, Replaced replaced) throws McadException {
         try {
-            return installed(source, directory);
+            return installed(source, directory, replaced);
         } catch (IOException error) {
             throw McadException.of(McadException.Kind.BUNDLE, error);
         }
     }
 
-    private static Bundle installed(Source source, Path directory) throws IOException {
+    private static Bundle installed(Source source, Path directory, Replaced replaced) throws IOException {
         byte[] manifest;
         try (InputStream in = source.open(Bundle.MANIFEST)) {
             manifest = readAll(in);
@@ -57,9 +68,11 @@ public final class BundleInstaller {
         try {
             Files.write(partial.resolve(Bundle.MANIFEST), manifest);
             copyFiles(source, manifest, partial);
-            Bundle.load(partial, true);
+            Bundle made = Bundle.load(partial, true);
             syncTree(partial);
-            deleteTree(directory);
+            if (Files.exists(directory)) {
+                replaced.by(made, directory);
+            }
             Files.move(partial, directory, StandardCopyOption.ATOMIC_MOVE);
             Fsync.directory(directory.toAbsolutePath().getParent());
         } catch (IOException | RuntimeException error) {

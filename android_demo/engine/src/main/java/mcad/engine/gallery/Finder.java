@@ -4,8 +4,10 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
+import mcad.engine.McadException;
 import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.PhotoIndex;
@@ -16,12 +18,15 @@ import mcad.engine.index.Rows;
 final class Finder implements Closeable {
     private static final int WIDER = 4;
     private static final float NEVER_SAME = 2;
+    /** Of a bundle and an index that cannot be used, whatever is asked. */
+    private static final Set<McadException.Kind> BROKEN = EnumSet.of(McadException.Kind.BUNDLE,
+        McadException.Kind.TOWER, McadException.Kind.INDEX, McadException.Kind.DAMAGED);
 
     private final PhotoSearch.Setup setup;
     private final Installed installed;
     private final ChosenPhotos photos;
-    private final CurrentIndex index;
     private final Numbers numbers;
+    private volatile CurrentIndex index;
     private SearchEngine engine;
     private Facts numbered;
     private RowNumbers rowNumbers;
@@ -37,12 +42,48 @@ final class Finder implements Closeable {
         SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
     }
 
-    Finder(PhotoSearch.Setup setup, Installed installed, ChosenPhotos photos, CurrentIndex index, Numbers numbers) {
+    /** What is asked of it on its thread. */
+    interface Work<T> {
+        T run() throws IOException;
+    }
+
+    Finder(PhotoSearch.Setup setup, Installed installed, ChosenPhotos photos, Numbers numbers) {
         this.setup = setup;
         this.installed = installed;
         this.photos = photos;
-        this.index = index;
         this.numbers = numbers;
+        index = newIndex();
+    }
+
+    private CurrentIndex newIndex() {
+        return new CurrentIndex(() -> installed.searched().openIndex());
+    }
+
+    /** From any thread: there is a new commit. */
+    void committed() {
+        index.committed();
+    }
+
+    /** By the student of before an update, as long as that can be used; then by this app's. */
+    <T> T withEither(Work<T> work) throws IOException {
+        try {
+            return work.run();
+        } catch (McadException error) {
+            if (installed.before() == null || !BROKEN.contains(error.kind)) {
+                throw error;
+            }
+            changeOver();
+            return work.run();
+        }
+    }
+
+    /** From now on photos are found by this app's student. */
+    void changeOver() throws IOException {
+        if (installed.searched() != installed.own()) {
+            close();
+            index = newIndex();
+            installed.changeOver();
+        }
     }
 
     /** See {@link PhotoSearch#hideDuplicates}; from any thread. */
@@ -62,8 +103,13 @@ final class Finder implements Closeable {
     /** The engine, its text tower loaded. */
     SearchEngine engine() throws IOException {
         if (engine == null) {
-            SearchEngine made = installed.newEngine(1);
-            made.warmUp();
+            SearchEngine made = installed.searched().newEngine(1, setup);
+            try {
+                made.warmUp();
+            } catch (IOException error) {
+                made.close();
+                throw McadException.of(McadException.Kind.TOWER, error);
+            }
             engine = made;
         }
         return engine;

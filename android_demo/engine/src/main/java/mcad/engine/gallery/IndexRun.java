@@ -36,6 +36,12 @@ public final class IndexRun {
 
         void committed(int photos);
 
+        /** An index of the format before is written as one of this; or that is done. */
+        default void converting(boolean now) {}
+
+        /** What the phone's list tells, before anything is done. */
+        default void listed(PhotoLibrary.Listing listing) throws IOException {}
+
         /** The phone is too hot, and the run waits; or it goes on. */
         default void resting(boolean hot) {}
     }
@@ -118,7 +124,14 @@ public final class IndexRun {
         added = 0;
         moved = 0;
         skipped = 0;
+        if (index.isPrevious()) {
+            progress.converting(true);
+            index.convert();
+            progress.converting(false);
+            progress.committed(index.photos());
+        }
         PhotoLibrary.Listing listing = library.list();
+        progress.listed(listing);
         suspects = Suspects.open(directory, listing.items());
         LibraryNotes notes = LibraryNotes.open(directory);
         Difference difference = Difference.of(library, listing, index.census(), this::stamp);

@@ -18,6 +18,7 @@ final class Indexer {
     private final PhotoLibrary photos;
     private final Numbers numbers;
     private final Runnable committed;
+    private final Task changeOver;
     private final Turns turns = new Turns();
     private final List<Runnable> listeners = new CopyOnWriteArrayList<>();
     private volatile Ladder.Climbed imageTower;
@@ -26,13 +27,15 @@ final class Indexer {
     /** Photos of the last run. */
     private volatile int total;
 
-    /** {@code committed} is called when there may be more photos to search. */
-    Indexer(PhotoSearch.Setup setup, Installed installed, PhotoLibrary photos, Numbers numbers, Runnable committed) {
+    /** {@code committed} is called when there may be more photos to search, {@code changeOver} as {@link Changeover} says. */
+    Indexer(PhotoSearch.Setup setup, Installed installed, PhotoLibrary photos, Numbers numbers, Runnable committed,
+            Task changeOver) {
         this.setup = setup;
         this.installed = installed;
         this.photos = photos;
         this.numbers = numbers;
         this.committed = committed;
+        this.changeOver = changeOver;
     }
 
     /** See {@link PhotoSearch#index}. */
@@ -61,14 +64,18 @@ final class Indexer {
     /** Once over all photos, and again for whoever came meanwhile. */
     private IndexRun.Outcome run() throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-        try (SearchEngine engine = installed.newEngine(threads)) {
-            Watch watch = new Watch(engine);
+        try (SearchEngine engine = installed.own().newEngine(threads, setup)) {
+            Changeover changeover = new Changeover(installed, setup.clock());
+            Watch watch = new Watch(engine, changeover);
             IndexRun.Outcome outcome;
             do {
                 IndexRun run = new IndexRun(
-                    installed.indexDirectory(), engine, setup.decoder(), photos, numbers, setup.clock());
+                    installed.own().index(), engine, setup.decoder(), photos, numbers, setup.clock());
                 outcome = run.run(damaged, watch, watch);
                 damaged = false;
+                if (outcome.finished() && changeover.isComplete()) {
+                    changeOver.run();
+                }
             } while (turns.isAskedAgain());
             return outcome;
         }
@@ -142,10 +149,12 @@ final class Indexer {
     /** What a run asks and tells. */
     private final class Watch implements Conditions, IndexRun.Progress {
         private final SearchEngine engine;
+        private final Changeover changeover;
         private final Pace pace = new Pace();
 
-        Watch(SearchEngine engine) {
+        Watch(SearchEngine engine, Changeover changeover) {
             this.engine = engine;
+            this.changeover = changeover;
         }
 
         @Override
@@ -169,6 +178,18 @@ final class Indexer {
         @Override
         public void committed(int photos) {
             report(state, true);
+        }
+
+        @Override
+        public void converting(boolean now) {
+            report(state.converting(now), false);
+        }
+
+        @Override
+        public void listed(PhotoLibrary.Listing listing) throws IOException {
+            if (changeover.isStale(listing)) {
+                changeOver.run();
+            }
         }
 
         @Override

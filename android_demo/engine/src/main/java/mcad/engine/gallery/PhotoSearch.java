@@ -43,10 +43,6 @@ public final class PhotoSearch implements Closeable {
     public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, Supplier<String> environment,
             PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
 
-    private interface Work<T> {
-        T run() throws IOException;
-    }
-
     /** What this phone really took, stage by stage. */
     public final Numbers numbers = new Numbers();
 
@@ -61,9 +57,8 @@ public final class PhotoSearch implements Closeable {
         this.setup = setup;
         installed = new Installed(setup);
         photos = new ChosenPhotos(setup.library(), setup.directory());
-        CurrentIndex index = new CurrentIndex(installed::openIndex);
-        finder = new Finder(setup, installed, photos, index, numbers);
-        indexer = new Indexer(setup, installed, photos, numbers, index::committed);
+        finder = new Finder(setup, installed, photos, numbers);
+        indexer = new Indexer(setup, installed, photos, numbers, finder::committed, this::changeOver);
     }
 
     /** A process that does not close it ends all the same. */
@@ -78,9 +73,12 @@ public final class PhotoSearch implements Closeable {
         return new PhotoSearch(setup);
     }
 
-    /** The bundle, copied to where a runtime can open it when it is first asked for (megabytes). */
+    /**
+     * The bundle by which photos are found, copied to where a runtime can open it when it is first asked for (megabytes).
+     * After an update with another student it is that of before until all photos are embedded anew.
+     */
     public Bundle bundle() throws IOException {
-        return installed.bundle();
+        return installed.searched().bundle();
     }
 
     /**
@@ -114,8 +112,11 @@ public final class PhotoSearch implements Closeable {
 
     /** The same among the photos of some folders, or of some time. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k, Filter filter) throws IOException {
-        float[] embedding = call(() -> finder.embed(photo));
-        return find((index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
+        return call(() -> {
+            float[] embedding = finder.embed(photo);
+            return finder.find(
+                (index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
+        });
     }
 
     private SearchEngine.Found find(Finder.Question question, int k, Filter filter) throws IOException {
@@ -184,7 +185,8 @@ public final class PhotoSearch implements Closeable {
     /** Rungs over which the process died are tried again when towers are next loaded. */
     public void tryRungsAgain() throws IOException {
         call(() -> {
-            installed.quarantine().clear();
+            installed.own().quarantine().clear();
+            installed.searched().quarantine().clear();
             finder.closeEngine();
             return null;
         });
@@ -218,7 +220,7 @@ public final class PhotoSearch implements Closeable {
     public void count() throws IOException {
         PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
-        try (PhotoIndex own = installed.openIndex()) { // a search need not wait for it
+        try (PhotoIndex own = installed.own().openIndex()) { // a search need not wait for it
             Difference difference = Difference.of(photos, listing, own.census(),
                 item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
             indexer.counted(all - difference.work.size(), all);
@@ -230,7 +232,7 @@ public final class PhotoSearch implements Closeable {
     }
 
     public Indexing indexing() {
-        return indexer.state();
+        return indexer.state().changing(installed.before() != null);
     }
 
     /** Who is told when {@link #indexing} has changed, or there are more photos to search; on any thread. */
@@ -245,7 +247,8 @@ public final class PhotoSearch implements Closeable {
     /** Forget all photos: the index is deleted, and what is known of their folders and times. */
     public void clear() throws IOException {
         indexer.alone(() -> {
-            installed.recreateIndex();
+            changeOver();
+            installed.own().recreateIndex();
             photos.forget();
         });
         indexer.report(Indexing.UNKNOWN, true);
@@ -262,9 +265,16 @@ public final class PhotoSearch implements Closeable {
         worker.shutdown();
     }
 
+    private void changeOver() throws IOException {
+        call(() -> {
+            finder.changeOver();
+            return null;
+        });
+    }
+
     /** Run on the worker and wait. */
-    private <T> T call(Work<T> work) throws IOException {
-        Future<T> running = worker.submit(work::run);
+    private <T> T call(Finder.Work<T> work) throws IOException {
+        Future<T> running = worker.submit(() -> finder.withEither(work));
         try {
             return running.get();
         } catch (ExecutionException error) {

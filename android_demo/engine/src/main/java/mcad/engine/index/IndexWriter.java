@@ -41,6 +41,7 @@ public final class IndexWriter implements Closeable {
     private final Set<String> filledBy;
     private int spooled;
     private boolean changed;
+    private boolean converting;
 
     /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps, and its time. */
     private record Pending(int source, int row, int stamp, int contentStamp, int taken) {}
@@ -146,6 +147,17 @@ public final class IndexWriter implements Closeable {
         return found;
     }
 
+    /** Write all as today's format does, in a commit of its own. */
+    void convert() throws IOException {
+        converting = manifest.layout() == Layout.PREVIOUS; // or another writer was first
+        changed = converting;
+        commit();
+        if (!converting) {
+            index.reload();
+        }
+        converting = false;
+    }
+
     /** Write one segment and the manifest that names it; without changes, do nothing. */
     public void commit() throws IOException {
         if (!changed) {
@@ -182,7 +194,7 @@ public final class IndexWriter implements Closeable {
         Lens lens = largest < 0 ? Lens.none()
             : new Lens(segments.get(largest).segment().lens, segments.get(largest).reach(),
                 segments.get(largest).first());
-        MergePlan plan = MergePlan.of(live, dead, pending.size(), axisPhotos);
+        MergePlan plan = converting ? MergePlan.all(live.length) : MergePlan.of(live, dead, pending.size(), axisPhotos);
         int photos = pending.size();
         List<Manifest.Entry> entries = new ArrayList<>();
         Set<Integer> sources = new HashSet<>();
@@ -209,6 +221,8 @@ public final class IndexWriter implements Closeable {
             if (plan.newAxis()) {
                 axis = newAxis();
                 axisPhotos = photos;
+            }
+            if (plan.newAxis() || converting) {
                 lens = Lens.choose(sample(photos), axis, photos);
             }
             String name = Manifest.segmentName(generation);

@@ -21,11 +21,14 @@ import mcad.engine.McadException;
 
 /**
  * The one file of an index that changes: which segments make up the last commit. {@code filledBy} names what has
- * embedded its photos, a rung and whose arithmetic ran it, sorted.
+ * embedded its photos, a rung and whose arithmetic ran it, sorted. {@code layout}: whose format it was read in; it is
+ * written as today's.
  */
-record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
+record Manifest(Layout layout, long generation, int dim, String student, String studentSha256, List<Entry> segments,
         List<String> filledBy) {
-    static final String SCHEMA = "mcad-index/3";
+    private static final String SCHEMA = "mcad-index/3";
+    private static final String PREVIOUS = "mcad-index/2";
+    private static final Reach ALL = new Reach(1, 1, 1);
     static final String NAME = "manifest.json";
     private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
@@ -37,6 +40,11 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
 
     /** A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks. */
     record Entry(String file, int photos, long headerCrc, int[] deleted, Reach reach, First first) {}
+
+    Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
+            List<String> filledBy) {
+        this(Layout.NOW, generation, dim, student, studentSha256, segments, filledBy);
+    }
 
     static String segmentName(long generation) {
         return String.format(Locale.ROOT, "segment-%08d.mcs", generation);
@@ -68,7 +76,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         String where = "The manifest " + file + " is damaged: it";
         JsonFields data = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), where, START_OVER);
         String schema = data.string("schema");
-        if (!schema.equals(SCHEMA)) {
+        Layout layout = schema.equals(PREVIOUS) ? Layout.PREVIOUS : Layout.NOW;
+        if (layout == Layout.NOW && !schema.equals(SCHEMA)) {
             throw new McadException("The index at " + directory + " has schema '" + schema + "'; this version reads '"
                 + SCHEMA + "'.", "Use the version that wrote it, or start over: " + START_OVER);
         }
@@ -79,7 +88,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         }
         List<Entry> entries = new ArrayList<>();
         for (JsonFields entry : data.objects("segments")) {
-            entries.add(entry(entry));
+            entries.add(entry(entry, layout));
         }
         int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
         if (dim % 8 != 0) {
@@ -87,7 +96,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         }
         // Indexes from before it was noted lack it.
         List<String> filledBy = data.has("filled_by") ? data.list("filled_by", String.class) : new ArrayList<>();
-        return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
+        return new Manifest(layout, data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
             entries, filledBy);
     }
 
@@ -110,7 +119,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         return last;
     }
 
-    private static Entry entry(JsonFields data) throws McadException {
+    private static Entry entry(JsonFields data, Layout layout) throws McadException {
         String file = data.string("file");
         if (!file.matches(SEGMENT_NAME)) {
             throw data.wrong("file", "'" + file + "' is not the name of a segment");
@@ -129,7 +138,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         }
         // A JSON null counts as missing.
         JsonFields first = data.has("first") ? data.object("first") : null;
-        return new Entry(file, photos, data.integer("header_crc32"), deleted, reach(data),
+        return new Entry(file, photos, data.integer("header_crc32"), deleted, layout == Layout.NOW ? reach(data) : ALL,
             first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first)));
     }
 

@@ -6,7 +6,9 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.IntBuffer;
 import java.nio.LongBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Locale;
 import java.util.zip.CRC32;
 
@@ -15,11 +17,8 @@ import java.util.zip.CRC32;
  * mapped; records and paths are read by position, because a map of what is read here and there would in the end
  * count the whole file as memory of this process.
  */
-final class Segment implements Closeable {
-    static final byte[] MAGIC = {'M', 'C', 'A', 'D', 'S', 'E', 'G', '3'};
+class Segment implements Closeable {
     static final int ALIGNMENT = 4096;
-    static final String[] PARTS = {
-        "axis", "lens", "columns", "records", "taken", "stamps", "path_blocks", "paths"};
     static final int AXIS = 0;
     static final int LENS = 1;
     static final int COLUMNS = 2;
@@ -55,9 +54,10 @@ final class Segment implements Closeable {
     /** Bytes of a record. */
     final int record;
     final PathTable paths;
-    private final long[] offsets = new long[PARTS.length];
-    private final long[] lengths = new long[PARTS.length];
-    private final long[] crcs = new long[PARTS.length];
+    private final Layout layout;
+    private final long[] offsets;
+    private final long[] lengths;
+    private final long[] crcs;
     private final ByteBuffer row;
     private final byte[] window;
     private int windowStart = -1;
@@ -67,35 +67,40 @@ final class Segment implements Closeable {
     static Segment open(Path path) throws IOException {
         SegmentFile file = new SegmentFile(path);
         try {
-            return new Segment(file);
+            return new Segment(file, Layout.NOW);
         } catch (IOException | RuntimeException error) {
             file.close();
             throw error;
         }
     }
 
-    private Segment(SegmentFile file) throws IOException {
+    Segment(SegmentFile file, Layout layout) throws IOException {
         this.file = file;
-        ByteBuffer header = checkedHeader(file);
+        this.layout = layout;
+        String[] parts = layout.parts;
+        offsets = new long[parts.length];
+        lengths = new long[parts.length];
+        crcs = new long[parts.length];
+        ByteBuffer header = checkedHeader();
         dim = header.getInt(8);
         photos = (int) header.getLong(16);
         axisPhotos = header.getLong(24);
         headerCrc = header.getInt(CRC_AT) & 0xffffffffL;
-        scanned = header.getInt(SCANNED);
+        scanned = header.getInt(SCANNED); // zero in the format before
         record = recordBytes(dim, scanned);
-        long[] expected = partLengths(dim, scanned, photos);
+        long[] expected = layout.lengths(dim, scanned, photos);
         long end = ALIGNMENT;
-        for (int part = 0; part < PARTS.length; part++) {
+        for (int part = 0; part < parts.length; part++) {
             int at = PART_TABLE + part * PART_SIZE;
             offsets[part] = header.getLong(at);
             lengths[part] = header.getLong(at + 8);
             crcs[part] = header.getInt(at + 16) & 0xffffffffL;
             if (part != PATHS && lengths[part] != expected[part]) {
                 throw file.damaged(
-                    "its " + PARTS[part] + " are " + lengths[part] + " bytes, not " + expected[part]);
+                    "its " + parts[part] + " are " + lengths[part] + " bytes, not " + expected[part]);
             }
             if (offsets[part] != aligned(end) || lengths[part] < 0 || lengths[part] > file.size - offsets[part]) {
-                throw file.damaged("its " + PARTS[part] + " are not where they should be in " + file.size + " bytes");
+                throw file.damaged("its " + parts[part] + " are not where they should be in " + file.size + " bytes");
             }
             end = offsets[part] + lengths[part];
         }
@@ -106,8 +111,8 @@ final class Segment implements Closeable {
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
         lens = new float[scanned * dim];
         file.read(offsets[LENS], 4 * lens.length).asFloatBuffer().get(lens);
-        columns = map(COLUMNS).asLongBuffer();
-        taken = map(TAKEN).asIntBuffer();
+        columns = scanned == 0 ? LongBuffer.allocate(0) : map(COLUMNS).asLongBuffer();
+        taken = layout == Layout.NOW ? map(TAKEN).asIntBuffer() : noTimes(photos);
         stamps = map(STAMPS).asIntBuffer();
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
         row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
@@ -123,15 +128,19 @@ final class Segment implements Closeable {
         return file.map(offsets[part], lengths[part]);
     }
 
-    private static ByteBuffer checkedHeader(SegmentFile file) throws IOException {
+    private static IntBuffer noTimes(int photos) {
+        int[] times = new int[photos];
+        Arrays.fill(times, NO_TIME);
+        return IntBuffer.wrap(times);
+    }
+
+    private ByteBuffer checkedHeader() throws IOException {
         ByteBuffer header = file.read(0, (int) Math.min(file.size, ALIGNMENT));
-        for (int i = 0; i < MAGIC.length; i++) {
-            if (i >= header.limit() || header.get(i) != MAGIC[i]) {
-                throw file.damaged("it does not start with MCADSEG3");
-            }
-        }
         if (header.limit() < ALIGNMENT) {
             throw file.damaged("it ends at byte " + header.limit() + ", inside its header");
+        }
+        if (!new String(header.array(), 0, 8, StandardCharsets.ISO_8859_1).equals(layout.magic)) {
+            throw file.damaged("it does not start with " + layout.magic);
         }
         CRC32 crc = new CRC32();
         crc.update(header.array(), 0, CRC_AT);
@@ -143,19 +152,12 @@ final class Segment implements Closeable {
         int scanned = header.getInt(SCANNED);
         // A part that is mapped must fit into a buffer: records are not mapped.
         long most = Integer.MAX_VALUE / Math.max(dim / 8, 8);
-        if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != PARTS.length || photos < 1
-                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim) {
+        if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != layout.parts.length || photos < 1
+                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || scanned > 0 && layout != Layout.NOW) {
             throw file.damaged("its header says " + dim + " dimensions, " + header.getInt(12) + " parts, " + photos
                 + " photos, " + scanned + " bits to scan");
         }
         return header;
-    }
-
-    /** Length in bytes of each part; 0 for the paths, which nothing else tells. */
-    static long[] partLengths(int dim, int scanned, long photos) {
-        return new long[] {
-            4L * dim, 4L * scanned * dim, photos * scanned / 8, photos * recordBytes(dim, scanned), 4 * photos,
-            8 * photos, 8 * ((photos + PathTable.BLOCK - 1) / PathTable.BLOCK), 0};
     }
 
     /** Magnitudes, the bits of the code that no column holds, along and scale. */
@@ -183,20 +185,29 @@ final class Segment implements Closeable {
         if (index < windowStart || index >= windowStart + windowRows || windowStart < 0) {
             windowStart = index;
             windowRows = Math.min(WINDOW, photos - index);
-            ByteBuffer read = file.read(offsets[RECORDS] + (long) index * record, windowRows * record);
-            read.get(window, 0, windowRows * record);
+            records(index, windowRows, window);
         }
         System.arraycopy(window, (index - windowStart) * record, out, 0, record);
     }
 
+    /** The records of some rows from one on, one after the other. */
+    void records(int index, int count, byte[] out) throws IOException {
+        rows(RECORDS, record, index, count).get(out, 0, count * record);
+    }
+
+    /** What a part of {@code width} bytes a photo has of some rows from one on. */
+    ByteBuffer rows(int part, int width, int index, int count) throws IOException {
+        return file.read(offsets[part] + (long) index * width, count * width);
+    }
+
     /** Read the whole file: header and parts against their checksums, zeros between them, the order of the paths. */
     void verify() throws IOException {
-        checkedHeader(file);
+        checkedHeader();
         long end = ALIGNMENT;
-        for (int part = 0; part < PARTS.length; part++) {
+        for (int part = 0; part < layout.parts.length; part++) {
             for (byte gap : file.read(end, (int) (offsets[part] - end)).array()) {
                 if (gap != 0) {
-                    throw file.damaged("there is something before its " + PARTS[part]);
+                    throw file.damaged("there is something before its " + layout.parts[part]);
                 }
             }
             end = offsets[part] + lengths[part];
@@ -207,7 +218,7 @@ final class Segment implements Closeable {
             }
             if (crc.getValue() != crcs[part]) {
                 throw file.damaged(String.format(
-                    Locale.ROOT, "its %s have CRC-32 %08x, not %08x", PARTS[part], crc.getValue(), crcs[part]));
+                    Locale.ROOT, "its %s have CRC-32 %08x, not %08x", layout.parts[part], crc.getValue(), crcs[part]));
             }
         }
         byte[] before = new byte[0];

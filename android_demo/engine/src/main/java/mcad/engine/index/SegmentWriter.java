@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.zip.CRC32;
@@ -19,7 +20,7 @@ final class SegmentWriter implements Closeable {
     private final long photos;
     /** A column for each word that is scanned: they grow side by side. */
     private final Part[] columns;
-    private final Part[] parts = new Part[Segment.PARTS.length];
+    private final Part[] parts = new Part[Layout.NOW.parts.length];
     private byte[] lastPath = new byte[0];
     private int rows;
 
@@ -28,7 +29,7 @@ final class SegmentWriter implements Closeable {
         scanned = lens.length / dim;
         this.photos = photos;
         channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        long[] lengths = Segment.partLengths(dim, scanned, photos);
+        long[] lengths = Layout.NOW.lengths(dim, scanned, photos);
         long offset = Segment.ALIGNMENT;
         for (int part = 0; part < parts.length; part++) {
             parts[part] = new Part(offset);
@@ -78,7 +79,7 @@ final class SegmentWriter implements Closeable {
             throw new IllegalStateException(rows + " rows were written, not " + photos);
         }
         ByteBuffer header = ByteBuffer.allocate(Segment.ALIGNMENT).order(ByteOrder.LITTLE_ENDIAN);
-        header.put(Segment.MAGIC).putInt(dim).putInt(parts.length).putLong(photos).putLong(axisPhotos);
+        header.put(Layout.NOW.magic.getBytes(StandardCharsets.ISO_8859_1)).putInt(dim).putInt(parts.length).putLong(photos).putLong(axisPhotos);
         for (Part column : columns) {
             column.flush();
         }
