@@ -159,8 +159,8 @@ def draw(result: dict[str, Any]) -> None:
         bound = kind["bound_photos_per_s"]
         right.hlines(bound, row - 0.4, row + 0.4, "k", "--", label="bound" if row == 0 else None)
     right.set(title="Photos a second, all cores", yscale="log")
-    right.set_xticks(range(len(kinds)), names)
-    right.legend(fontsize="small")
+    right.set_xticks(range(len(kinds)), [name.replace(" ", "\n") for name in names])
+    right.legend(fontsize="small", bbox_to_anchor=(1, 1))
     figure.savefig(PICTURE, dpi=90)
 
 
