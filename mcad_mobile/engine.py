@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle import Bundle, TowerName
 from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.query import Part, compose, match_threshold
@@ -61,8 +61,8 @@ class SearchEngine:
     is left out, and `warn` hears why.
 
     `runtime` names one ("onnx", "litert", "qnn": simulated), and `precision` a rung of it; without
-    them, the best rung that this machine runs natively. `fastest`: see climb(), for the image
-    tower.
+    them, the best rung that this machine runs natively. `threads` run one text or photo; of a
+    folder, each takes a photo of its own. `fastest`: see climb(), for the image tower.
     """
 
     def __init__(
@@ -97,24 +97,28 @@ class SearchEngine:
 
     @cached_property
     def text_rung(self) -> Climbed:
-        return climb(
-            self.bundle,
-            "text",
-            runtime=self.runtime,
-            precision=self.precision,
-            threads=self.threads,
-            warn=self._warn,
-        )
+        return self._climb("text", self.threads)
 
     @cached_property
     def image_rung(self) -> Climbed:
+        return self._climb("image", self.threads, fastest=self._fastest)
+
+    @cached_property
+    def folder_rung(self) -> Climbed:
+        """The image tower for folders, where photos are embedded beside each other: on one thread
+        each, none waits for another."""
+        if self.threads == 1:
+            return self.image_rung
+        return self._climb("image", 1, fastest=self._fastest)
+
+    def _climb(self, tower: TowerName, threads: int, *, fastest: bool = False) -> Climbed:
         return climb(
             self.bundle,
-            "image",
+            tower,
             runtime=self.runtime,
             precision=self.precision,
-            threads=self.threads,
-            fastest=self._fastest,
+            threads=threads,
+            fastest=fastest,
             warn=self._warn,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,19 +12,19 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from mcad_mobile.errors import MissingExtra, PhotoError
+from mcad_mobile.errors import McadError, MissingExtra, PhotoError
+from mcad_mobile.kinds import FORMATS, HEIC_SUFFIXES, USUAL
 from mcad_mobile.typed import Positive, Record
 
 # Pillow is imported where a photo is decoded: a process that only searches has no use for it.
 if TYPE_CHECKING:
     from PIL import Image
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"})
 # What a photo may have once it is decoded, at up to 16 bytes each for a moment, on every thread.
 # Phones' HEIC of 48 megapixels and panoramas of 64 have less; their photos of 108 and 200 are
 # baseline JPEGs, which are decoded small. Pillow warns from 89 on.
 _MOST_PIXELS = 80_000_000
-_HEIC_SUFFIXES = frozenset({".heic", ".heif"})
+_AVIF_BRANDS = (b"avif", b"avis")
 
 Side = Annotated[int, Meta(ge=1, le=4096)]  # pixels
 Level = Annotated[int, Meta(ge=0, le=255)]
@@ -65,10 +66,11 @@ class Preprocess(Record, frozen=True):
 
     def pixels(self, image: Image.Image) -> NDArray[np.float32]:
         """An opened image, upright and RGB -> [3, size, size] float32."""
-        image = self._resized(image)
-        scaled = np.asarray(image, np.float32) / np.float32(255)
-        normalized = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normalized.transpose(2, 0, 1), np.float32)
+        samples = np.asarray(self._resized(image))
+        pixels = np.empty((3, self.size, self.size), np.float32)
+        for channel, table in enumerate(_normalized(self.mean, self.std)):
+            np.take(table, samples[..., channel], out=pixels[channel], mode="clip")
+        return pixels
 
     def __call__(self, path: Path) -> NDArray[np.float32]:
         """A photo file -> [3, size, size] float32. PhotoError if it cannot be decoded."""
@@ -98,6 +100,17 @@ class Preprocess(Record, frozen=True):
         return square
 
 
+@functools.cache
+def _normalized(
+    mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """[3, 256]: what each value of each channel becomes."""
+    scaled = np.arange(256, dtype=np.float32) / np.float32(255)
+    centred = scaled - np.array(mean, np.float32)[:, None]
+    normalized: NDArray[np.float32] = centred / np.array(std, np.float32)[:, None]
+    return normalized
+
+
 def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:
     """Width and height that a photo is resized to: torchvision's (`_compute_resized_output_size`),
     and open_clip's for "longest" (`ResizeKeepRatio`)."""
@@ -120,29 +133,26 @@ def _start(spare: int, centre: str) -> int:
 
 
 def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
-    """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white.
+    """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white; of a
+    file that holds several, as GIF and TIFF may, the first.
 
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
     `at_least` pixels: a 12-megapixel photo takes a fraction of the time so.
     Raises PhotoError with the reason, also for more than 80 megapixels that have to be decoded.
     """
-    if path.suffix.lower() in _HEIC_SUFFIXES:
-        _register_heic()
     return _decoded(path, str(path), at_least)
 
 
 def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
     """As open_photo, for the bytes of a file that errors call `name`; what it is, its bytes say."""
-    if photo[4:8] == b"ftyp" and photo[8:12] != b"avif":  # ISO/IEC 14496-12, 4.3
-        _register_heic()
-    return _decoded(io.BytesIO(photo), name, at_least)
+    return _decoded(photo, name, at_least)
 
 
-def _decoded(source: Path | io.BytesIO, path: str, at_least: int) -> Image.Image:
+def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with _opened(source) as image:
+        with opened(photo) as image:
             width, height = image.size
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
@@ -164,7 +174,7 @@ def _decoded(source: Path | io.BytesIO, path: str, at_least: int) -> Image.Image
                 white = Image.new("RGBA", upright.size, "white")
                 upright = Image.alpha_composite(white, upright)
             return upright.convert("RGB")
-    except PhotoError:
+    except McadError:
         raise
     except FileNotFoundError:
         raise PhotoError(f"No photo at {path}.", "Check the path.") from None
@@ -174,31 +184,39 @@ def _decoded(source: Path | io.BytesIO, path: str, at_least: int) -> Image.Image
         raise PhotoError(f"{path} cannot be decoded: {error}.") from error
 
 
-def _opened(source: Path | io.BytesIO) -> Image.Image:
+def opened(photo: Path | bytes) -> Image.Image:
+    """A photo whose head is read, not its pixels. MissingExtra for HEIC without its extra; what
+    Pillow raises for what it cannot read."""
     from PIL import Image, JpegImagePlugin
 
+    if isinstance(photo, bytes):
+        heic = photo[4:8] == b"ftyp" and photo[8:12] not in _AVIF_BRANDS  # ISO/IEC 14496-12, 4.3
+    else:
+        heic = photo.suffix.lower() in HEIC_SUFFIXES
+    if heic:
+        _register_heic()
+    source = io.BytesIO(photo) if isinstance(photo, bytes) else photo
     # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
     try:
         return JpegImagePlugin.JpegImageFile(source)
     except SyntaxError:  # which is how Pillow says: no JPEG
-        if not isinstance(source, Path):
+        if isinstance(source, io.BytesIO):
             source.seek(0)
-        return Image.open(source)
+        Image.init()
+        return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """All photos below `folder`, sorted. PhotoError if the folder is missing or holds none."""
+    """All photos below `folder`, as folder.walk finds them, sorted. PhotoError if the folder is
+    missing or holds none."""
+    from mcad_mobile.folder import walk  # of which a process that searches has no use either
+
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
-    photos = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()
-    )
+    photos = sorted(Path(path) for path, _ in walk(folder, []))
     if not photos:
-        kinds = ", ".join(sorted(PHOTO_SUFFIXES))
         raise PhotoError(
-            f"No photos in {folder} (looked for {kinds}, subfolders too).",
+            f"No photos in {folder} (looked for {USUAL}, subfolders too).",
             "Give a folder that holds photos.",
         )
     return photos

@@ -14,13 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import MissingExtra, PhotoError
 from mcad_mobile.folder import (
+    Leftovers,
     Skipped,
     content_stamp,
     is_gone,
@@ -30,7 +31,10 @@ from mcad_mobile.folder import (
 )
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.census import Census, Known
-from mcad_mobile.preprocess import PHOTO_SUFFIXES, Preprocess
+from mcad_mobile.kinds import USUAL
+from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.reading import read_photo
+from mcad_mobile.runtimes import LoadedTower, normalize
 from mcad_mobile.taken import taken
 
 Progress = Callable[[int, int], None]
@@ -40,6 +44,14 @@ Stamp = tuple[int, int]
 _COMMIT_PHOTOS = 1000
 _COMMIT_S = 20.0
 _LOOKUP = 1024
+_AHEAD = 16  # photos of each thread that may be embedded while one commits
+
+
+class Rung(Protocol):
+    """As text, a rung and whose arithmetic runs it."""
+
+    @property
+    def tower(self) -> LoadedTower: ...
 
 
 class Embedder(Protocol):
@@ -50,21 +62,19 @@ class Embedder(Protocol):
 
     @property
     def threads(self) -> int:
-        """On which photos are decoded."""
+        """On which photos are read, decoded and embedded."""
         ...
 
     @property
-    def image_rung(self) -> Any:
-        """Loaded when it is asked for; as text, a rung and whose arithmetic runs it."""
+    def folder_rung(self) -> Rung:
+        """An image tower of one thread, loaded when it is asked for."""
         ...
-
-    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
 @dataclass
 class Synced:
-    """What a run did, in photos. `skipped` could not be read or decoded; what the index held of
-    them, it holds still."""
+    """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, is no
+    photo or not looked into (folder.walk). What the index held of either, it holds still."""
 
     added: int = 0
     changed: int = 0
@@ -72,6 +82,7 @@ class Synced:
     removed: int = 0
     unchanged: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    left_out: Leftovers = field(default_factory=dict)
 
 
 def sync_folder(
@@ -85,10 +96,11 @@ def sync_folder(
     """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone,
     unless `drop_gone`, which drops those whose files are gone.
 
-    Subfolders are read, links to folders are not followed. A subfolder that cannot be listed loses
-    no photo. Memory does not grow with the number of files. PhotoError when the folder is missing
-    or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop what the
-    index has of it. PhotoIndexError, before anything is done, when another writer is at work.
+    Subfolders are read, hidden ones and links to folders are not (folder.walk): of those, and of a
+    subfolder that cannot be listed, the index keeps what it has. Memory does not grow with the
+    number of files. PhotoError when the folder is missing or, without `drop_gone`, holds no photo:
+    an empty mount point is no reason to drop what the index has of it. PhotoIndexError, before
+    anything is done, when another writer is at work.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -97,7 +109,7 @@ def sync_folder(
     with index.exclusive(), tempfile.TemporaryFile() as file:
         work = _Worklist(file)
         census = index.census()
-        photos = walk(folder, result.skipped)
+        photos = walk(folder, result.skipped, result.left_out)
         while batch := list(islice(photos, _LOOKUP)):
             stamps = census.find([path for path, _ in batch])
             for (path, stat), known in zip(batch, stamps, strict=True):
@@ -106,18 +118,20 @@ def sync_folder(
                 else:
                     work.put(path, stat, known.stamp if known else None)
         if not work.count and not result.unchanged and not drop_gone:
-            kinds = ", ".join(sorted(PHOTO_SUFFIXES))
             raise PhotoError(
-                f"No photos in {folder} (looked for {kinds}, subfolders too).",
+                f"No photos in {folder} (looked for {USUAL}, subfolders too).",
                 "Give a folder that holds photos; --prune drops those whose files are gone.",
             )
         unseen = {skip.path for skip in result.skipped}
         closed = tuple(f"{path}{os.sep}" for path in unseen)
         inside = f"{str(folder).rstrip(os.sep)}{os.sep}"
+        hidden = f"{os.sep}."  # indexed by a run over its own folder
         gone = {
             path: stamp
             for path, stamp in census.missing(inside)
-            if path not in unseen and not path.startswith(closed)
+            if path not in unseen
+            and not path.startswith(closed)
+            and hidden not in path[len(inside) - 1 :]
         }
         moved = _settle_gone(index, work, gone, _elsewhere(census, work, inside), result)
         total = result.unchanged + work.count
@@ -253,34 +267,37 @@ def _moves(work: _Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stam
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A photo file that was read: pixels, or the reason why there are none; `same` when its bytes
-    are those that the index knows."""
+class _Done:
+    """A photo file that was read: its embedding, or the reason why there is none; `same` when its
+    bytes are those that the index knows."""
 
     path: str
     known: bool
     stamp: Stamp = (0, 0)
     minutes: int = 0
-    pixels: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float32] | None = None
     same: bool = False
     why: str = ""
 
 
-def _read(embedder: Embedder, path: str, known: Stamp | None) -> _Read:
+def _embed(embedder: Embedder, path: str, known: Stamp | None) -> _Done:
     held = known is not None
     try:
         stat = os.stat(path)  # noqa: PTH116  a path of any bytes
-        minutes = taken(path, stat)
         if known is not None and known != (0, 0) and known[0] == stat_stamp(stat):
-            return _Read(path, held, known, minutes, same=True)
-        stamp = (stat_stamp(stat), content_stamp(path))
+            return _Done(path, held, known, taken(path, stat), same=True)
+        file = read_photo(path)
+        stamp = (file.stat_stamp(), file.content_stamp())
+        minutes = taken(file.data or path, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
-            return _Read(path, held, stamp, minutes, same=True)
-        return _Read(path, held, stamp, minutes, embedder.preprocess(Path(path)))
+            return _Done(path, held, stamp, minutes, same=True)
+        pixels = file.pixels(embedder.preprocess)
     except (PhotoError, MissingExtra) as error:
-        return _Read(path, held, why=str(error))
+        return _Done(path, held, why=str(error))
     except (OSError, ValueError) as error:
-        return _Read(path, held, why=f"{path} cannot be read: {error}.")
+        return _Done(path, held, why=f"{path} cannot be read: {error}.")
+    embedding = normalize(embedder.folder_rung.tower({"pixels": pixels[None]}))[0]
+    return _Done(path, held, stamp, minutes, embedding)
 
 
 def _embed_all(
@@ -290,18 +307,16 @@ def _embed_all(
     result: Synced,
     progress: Callable[[int], None],
 ) -> None:
-    """Decode on as many threads as the embedder has, embed here, commit now and then."""
+    """Embed on as many threads as the embedder has, commit here now and then."""
     done = result.unchanged + result.moved
     progress(done)
-    batch = _Batch(index, result)
+    batch = _Batch(index, result, str(embedder.folder_rung))
     try:
-        for read in _read_ahead(embedder, work):
-            if read.why:
-                result.skipped.append(Skipped(read.path, read.why))
-            elif read.pixels is None:
-                batch.touch(read)
+        for photo in _on_threads(embedder, work):
+            if photo.why:
+                result.skipped.append(Skipped(photo.path, photo.why))
             else:
-                batch.add(read, embedder.embed_pixels(read.pixels), str(embedder.image_rung))
+                batch.add(photo)
             done += 1
             progress(done)
     finally:
@@ -309,14 +324,15 @@ def _embed_all(
         batch.commit()
 
 
-def _read_ahead(embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Read]:
-    _ = embedder.image_rung  # a runtime that is missing is an error, not a photo to skip
-    waiting: deque[Future[_Read]] = deque()
+def _on_threads(embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Done]:
+    """Photos in the order of `work`. Each thread takes one from its file to its embedding: no
+    pixels wait, no thread waits for another's stage, and all cores are busy whatever the kind."""
+    waiting: deque[Future[_Done]] = deque()
     with ThreadPoolExecutor(embedder.threads) as pool:
         try:
             for path, known in work:
-                waiting.append(pool.submit(_read, embedder, path, known))
-                if len(waiting) >= 2 * embedder.threads + 1:
+                waiting.append(pool.submit(_embed, embedder, path, known))
+                if len(waiting) > _AHEAD * embedder.threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -328,45 +344,37 @@ def _read_ahead(embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]) ->
 class _Batch:
     """Photos that are embedded and not yet committed."""
 
-    def __init__(self, index: PhotoIndex, result: Synced) -> None:
+    def __init__(self, index: PhotoIndex, result: Synced, arithmetic: str) -> None:
         self._index = index
         self._result = result
-        self._since = time.monotonic()
-        self._added: list[tuple[_Read, NDArray[np.float32]]] = []
-        self._touched: list[_Read] = []
-        self._arithmetic = ""
-
-    def add(self, read: _Read, embedding: NDArray[np.float32], arithmetic: str) -> None:
-        self._added.append((read, embedding))
         self._arithmetic = arithmetic
-        self._commit_if_due()
+        self._since = time.monotonic()
+        self._photos: list[_Done] = []
 
-    def touch(self, read: _Read) -> None:
-        self._touched.append(read)
-        self._commit_if_due()
-
-    def _commit_if_due(self) -> None:
-        held = len(self._added) + len(self._touched)
-        if held >= _COMMIT_PHOTOS or time.monotonic() - self._since >= _COMMIT_S:
+    def add(self, photo: _Done) -> None:
+        self._photos.append(photo)
+        if len(self._photos) >= _COMMIT_PHOTOS or time.monotonic() - self._since >= _COMMIT_S:
             self.commit()
 
     def commit(self) -> None:
-        added, touched = self._added, self._touched
-        if added or touched:
+        added = [photo for photo in self._photos if photo.embedding is not None]
+        embeddings = [photo.embedding for photo in added if photo.embedding is not None]
+        touched = [photo for photo in self._photos if photo.same]
+        if self._photos:
             with self._index.writer() as writer:
                 if added:
                     writer.add(
-                        [read.path for read, _ in added],
-                        np.stack([embedding for _, embedding in added]),
-                        np.array([read.stamp for read, _ in added], np.uint32),
-                        np.array([read.minutes for read, _ in added], np.int32),
+                        [photo.path for photo in added],
+                        np.stack(embeddings),
+                        np.array([photo.stamp for photo in added], np.uint32),
+                        np.array([photo.minutes for photo in added], np.int32),
                     )
                     writer.filled_by(self._arithmetic)
-                writer.move([(read.path, read.path, read.stamp) for read in touched])
-                writer.retake({read.path: read.minutes for read in touched})
-            self._result.added += sum(not read.known for read, _ in added)
-            self._result.changed += sum(read.known for read, _ in added)
+                writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
+                writer.retake({photo.path: photo.minutes for photo in touched})
+            self._result.added += sum(not photo.known for photo in added)
+            self._result.changed += sum(photo.known for photo in added)
             self._result.unchanged += len(touched)
             # Not before: what an interrupt kept from being committed is committed at the end.
-            self._added, self._touched = [], []
+            self._photos = []
         self._since = time.monotonic()

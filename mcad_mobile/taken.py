@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 from mcad_mobile.errors import QueryError
+from mcad_mobile.preprocess import opened
 
 # EXIF 2.32, section 4.6: DateTimeOriginal, and its offset from UTC, which cameras add since 2016.
 _EXIF, _ORIGINAL, _OFFSET = 0x8769, 0x9003, 0x9011
@@ -17,10 +19,10 @@ _MINUTE_S = 60
 _MOST = 2**31 - 1
 
 
-def taken(path: str, stat: os.stat_result) -> int:
-    """Return minutes since 1970 (UTC), rounded down. A camera's time without an offset is one of
-    this machine's time zone."""
-    minutes = _by_camera(path)
+def taken(photo: str | bytes, stat: os.stat_result) -> int:
+    """Return minutes since 1970 (UTC), rounded down, of a photo's path or its file's bytes. A
+    camera's time without an offset is one of this machine's time zone."""
+    minutes = _by_camera(photo)
     if minutes is None:
         minutes = int(stat.st_mtime // _MINUTE_S)
     return max(-_MOST, min(minutes, _MOST))
@@ -37,11 +39,9 @@ def moment(text: str) -> int:
         ) from None
 
 
-def _by_camera(path: str) -> int | None:
-    from PIL import Image
-
+def _by_camera(photo: str | bytes) -> int | None:
     try:
-        with Image.open(os.fsencode(path)) as image:
+        with opened(Path(photo) if isinstance(photo, str) else photo) as image:
             exif = image.getexif().get_ifd(_EXIF)
         found = _WRITTEN.match(exif[_ORIGINAL])
         zone = _ZONE.match(exif.get(_OFFSET) or "")

@@ -134,6 +134,7 @@ def benchmarks_page() -> str:
             "",
             no_match.as_markdown(match),
             "",
+            *_indexing(),
             *_java_index(),
             *_android_app(),
             *_serve(),
@@ -285,6 +286,14 @@ def _million() -> list[str]:
         "Re-run: `benchmarks/million.py`.",
         "",
     ]
+
+
+def _indexing() -> list[str]:
+    """Photos a second, once they have been measured."""
+    import indexing_told
+
+    result = indexing_told.stored()
+    return indexing_told.told(result) if result else []
 
 
 def _android_app() -> list[str]:

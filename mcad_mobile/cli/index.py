@@ -78,6 +78,10 @@ def index(
     moved, and drop what is gone; a run that was stopped goes on where it was. Photos of other
     folders in the same index are left alone. Photos that do not decode are skipped and listed.
 
+    Left out, and counted by kind, are files that are no photos, hidden files and folders (their
+    names start with a dot; name such a folder itself to have it indexed) and links to folders.
+    Links to photos are photos. --json names up to 1,000 of each kind.
+
     \b
       mcad-mobile index ~/Pictures --bundle build/sd
       mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
@@ -114,7 +118,7 @@ def index(
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
     photo_index = open_index(loaded, directory, create=True)
     engine = _engine(loaded, runtime, threads)
-    filler = engine.image_rung  # loaded and tested before any photo is
+    filler = engine.folder_rung  # loaded and tested before any photo is
     with progress_bar() as advance:
         result = engine.index_folder(
             photo_index,

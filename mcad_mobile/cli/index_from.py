@@ -42,7 +42,7 @@ def check_options(context: typer.Context, origin: str) -> None:
 def index_again(engine: SearchEngine, origin: Path, directory: Path, json: bool) -> None:
     """Embed the photos of the index `origin` by `engine`'s student, into one at `directory`."""
     started = time.perf_counter()
-    filler = engine.image_rung  # loaded and tested before any photo is
+    filler = engine.folder_rung  # loaded and tested before any photo is
     with progress_bar() as advance:
         index, result = embed_again(
             engine, origin, directory, lambda done, total: advance("photos", done, total)

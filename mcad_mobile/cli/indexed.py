@@ -35,3 +35,7 @@ def tell(
     )
     for photo in result.skipped:
         print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
+    by_count = sorted(result.left_out.items(), key=lambda item: -item[1].count)
+    for kind, left_out in by_count:
+        more = ", ..." if left_out.count > 1 else ""
+        print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")

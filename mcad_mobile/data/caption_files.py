@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.errors import DataError
-from mcad_mobile.preprocess import PHOTO_SUFFIXES
+from mcad_mobile.kinds import PHOTO_SUFFIXES
 
 _SPLITS = ("train", "val", "test")
 

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from mcad_mobile.embed.store import is_local, open_address, reaching
 from mcad_mobile.errors import DataError, require
 from mcad_mobile.folder import stat_stamp
-from mcad_mobile.preprocess import PHOTO_SUFFIXES
+from mcad_mobile.kinds import PHOTO_SUFFIXES, suffix_of
 
 _IN_A_ROW = 20  # photos that cannot be read until it is the store that is at fault
 
@@ -150,7 +150,7 @@ def _members(piece: Members) -> Iterator[Photo]:
 
 
 def is_photo(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES
+    return suffix_of(name) in PHOTO_SUFFIXES
 
 
 class _Reader:

@@ -12,8 +12,9 @@ FEWEST_TOKENS = 2  # a start and an end
 
 
 class LoadedTower(Protocol):
-    """A tower in memory. `simulated` is true where another machine's chip is imitated: the
-    numbers are right, the time it takes means nothing. `arithmetic` says whose kernels run."""
+    """A tower in memory, which may be called from several threads at once. `simulated` is true
+    where another machine's chip is imitated: the numbers are right, the time it takes means
+    nothing. `arithmetic` says whose kernels run."""
 
     simulated: bool
     arithmetic: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from mcad_mobile.runtimes.base import Inputs, one_by_one
 
 
 class LiteRTTower:
-    """A .tflite model. Its integer inputs and outputs are quantized and dequantized here, with
+    """A .tflite model. An interpreter takes one photo at a time, so there are as many as were ever
+    called at once. Its integer inputs and outputs are quantized and dequantized here, with
     the scales that the bundle states. Image inputs are channels-last, as LiteRT likes them."""
 
     simulated = False
@@ -34,15 +37,22 @@ class LiteRTTower:
         kernels = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self.arithmetic = "XNNPACK" if xnnpack else "LiteRT's own kernels"
         self._path, self._inputs, self._output = path, inputs, outputs[0]
+        self._new: Callable[[], Any] = partial(
+            interpreter.Interpreter,
+            str(path),
+            num_threads=threads,
+            experimental_op_resolver_type=kernels,
+        )
+        self._idle = [self._loaded()]
+
+    def _loaded(self) -> Any:
         try:
-            self._interpreter: Any = interpreter.Interpreter(
-                str(path), num_threads=threads, experimental_op_resolver_type=kernels
-            )
-            self._interpreter.allocate_tensors()
-            self._run = self._interpreter.get_signature_runner()
+            interpreter = self._new()
+            interpreter.allocate_tensors()
+            return interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise RuntimeUnavailable(
-                f"LiteRT cannot load {path}: {error}.", "Export the bundle again."
+                f"LiteRT cannot load {self._path}: {error}.", "Export the bundle again."
             ) from error
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
@@ -50,11 +60,16 @@ class LiteRTTower:
 
     def _one(self, inputs: Inputs) -> NDArray[np.float32]:
         try:
-            (output,) = self._run(**signature_arguments(inputs, self._inputs)).values()
+            run = self._idle.pop()
+        except IndexError:  # all are at work
+            run = self._loaded()
+        try:
+            (output,) = run(**signature_arguments(inputs, self._inputs)).values()
         except (ValueError, RuntimeError) as error:
             raise RuntimeUnavailable(
                 f"LiteRT cannot run {self._path}: {error}.", "Export the bundle again."
             ) from error
+        self._idle.append(run)
         return dequantize(output, self._output)
 
 

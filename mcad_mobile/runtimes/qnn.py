@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class QnnTower:
 
     def __init__(self, path: Path, soc_model: int, htp_arch: int) -> None:
         options = session_options(soc_model, htp_arch)
+        self._lock = threading.Lock()  # Qualcomm says nothing of runs beside each other
         try:
             self._session = open_session(path, options)
         except Exception as error:  # onnxruntime's exceptions share no public base
@@ -34,7 +36,8 @@ class QnnTower:
             ) from error
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        outputs = [self._session.run(None, single)[0] for single in one_by_one(inputs)]
+        with self._lock:
+            outputs = [self._session.run(None, single)[0] for single in one_by_one(inputs)]
         return np.concatenate(outputs).astype(np.float32, copy=False)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,16 @@ def test_a_norm_goes_over_the_axes_of_the_librarys_class(norms, photos, tmp_path
     convert_litert(norms, tmp_path / "norms.tflite", specs)
     found = LiteRTTower(tmp_path / "norms.tflite", specs, (OUTPUT,))({"pixels": photos})
     assert_same(found, float_of(norms, {"pixels": photos}))
+
+
+def test_a_litert_tower_may_be_called_from_several_threads_at_once(norms, photos, tmp_path):
+    specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
+    convert_litert(norms, tmp_path / "norms.tflite", specs)
+    tower = LiteRTTower(tmp_path / "norms.tflite", specs, (OUTPUT,))
+    each = [{"pixels": photos[number % 4][None]} for number in range(400)]
+    with ThreadPoolExecutor(4) as pool:
+        found = np.concatenate(list(pool.map(tower, each)))
+    assert np.array_equal(found, np.tile(tower({"pixels": photos}), (100, 1)))
 
 
 def test_every_norm_that_is_known_is_spelled_out(norms, photos, tmp_path):

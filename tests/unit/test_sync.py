@@ -20,6 +20,7 @@ from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError
 from mcad_mobile.folder import content_stamp, stat_stamp
 from mcad_mobile.index import PhotoIndex, RowFilter
+from mcad_mobile.reading import PhotoFile
 from mcad_mobile.sync import prune, sync_folder
 
 
@@ -46,14 +47,14 @@ def folder(tmp_path):
 def embedded(engine, monkeypatch):
     """The photos that were decoded, in order: what a run really did."""
     seen = []
-    decode = type(engine.bundle.preprocess).__call__
+    decode = PhotoFile.pixels
 
-    def note(preprocess, path):
-        pixels = decode(preprocess, path)
-        seen.append(str(path))
+    def note(file, preprocess):
+        pixels = decode(file, preprocess)
+        seen.append(file.path)
         return pixels
 
-    monkeypatch.setattr(type(engine.bundle.preprocess), "__call__", note)
+    monkeypatch.setattr(PhotoFile, "pixels", note)
     return seen
 
 
@@ -396,7 +397,7 @@ from types import SimpleNamespace
 from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.sync import sync_folder
 index = PhotoIndex.open(Path(sys.argv[1]))
-engine = SimpleNamespace(threads=1, image_rung=None)
+engine = SimpleNamespace(threads=1, folder_rung=None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = sync_folder(engine, index, Path(sys.argv[2]))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

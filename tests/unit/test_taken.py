@@ -79,3 +79,12 @@ def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
 def test_what_is_no_day_is_an_error_that_shows_one(text: str) -> None:
     with pytest.raises(QueryError, match="2024-05-01"):
         moment(text)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "HEIF"])
+def test_the_bytes_of_a_photo_tell_what_its_file_does(tmp_path: Path, kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    file = tmp_path / ("a.heic" if kind == "HEIF" else "a.jpg")
+    told = photo(file, "2024:07:01 12:30:59", "+05:30", kind)
+    assert told == taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)

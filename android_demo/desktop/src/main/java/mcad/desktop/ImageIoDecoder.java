@@ -2,6 +2,7 @@ package mcad.desktop;
 
 import java.awt.color.ColorSpace;
 import java.awt.image.BufferedImage;
+import java.awt.image.DataBufferByte;
 import java.awt.image.Raster;
 import java.io.IOException;
 import java.io.InputStream;
@@ -44,6 +45,13 @@ public final class ImageIoDecoder implements PhotoDecoder {
 
         @Override
         public void readRow(int y, int[] argb) {
+            if (image.getType() == BufferedImage.TYPE_3BYTE_BGR) { // getRGB takes ten times as long
+                byte[] bgr = ((DataBufferByte) image.getRaster().getDataBuffer()).getData();
+                for (int x = 0, at = 3 * y * width(); x < width(); x++, at += 3) {
+                    argb[x] = 0xFF000000 | (bgr[at + 2] & 0xFF) << 16 | (bgr[at + 1] & 0xFF) << 8 | bgr[at] & 0xFF;
+                }
+                return;
+            }
             boolean grey = image.getColorModel().getColorSpace().getType() == ColorSpace.TYPE_GRAY;
             if (!grey) {
                 image.getRGB(0, y, width(), 1, argb, 0, width());

@@ -35,6 +35,15 @@ public final class Numbers {
         return kept == null ? 0 : kept.size();
     }
 
+    /** All kept durations of a stage together. */
+    public synchronized double sum(String stage) {
+        double sum = 0;
+        for (double ms : stages.getOrDefault(stage, new ArrayDeque<>())) {
+            sum += ms;
+        }
+        return sum;
+    }
+
     /** A percentile, interpolated linearly between ranks as the bench does; NaN where nothing was measured. */
     public synchronized double percentile(String stage, double percent) {
         ArrayDeque<Double> kept = stages.get(stage);

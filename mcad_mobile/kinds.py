@@ -1,0 +1,67 @@
+"""Which files are photos, by their names: every kind that Pillow turns into pixels by itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from types import MappingProxyType
+
+# Pillow's name of a format, and what its files are called. HEIF is pillow-heif's. What Pillow opens
+# and is not here makes no pixels (BUFR, GRIB, HDF5, IPTC, MPEG), runs another program on the file
+# (EPS), draws on Windows alone (WMF), is measurements (FITS), goes with Pillow 15 (IM), or has no
+# name of its own.
+FORMATS = MappingProxyType(
+    {
+        "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+        "MPO": (".mpo",),
+        "PNG": (".png", ".apng"),
+        "WEBP": (".webp",),
+        "HEIF": (".heic", ".heif", ".heics", ".heifs", ".hif"),
+        "AVIF": (".avif", ".avifs"),
+        "GIF": (".gif",),
+        "TIFF": (".tif", ".tiff"),
+        "BMP": (".bmp",),
+        "DIB": (".dib",),
+        "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+        "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+        "PSD": (".psd",),
+        "TGA": (".tga", ".icb", ".vda", ".vst"),
+        "QOI": (".qoi",),
+        "PCX": (".pcx",),
+        "DCX": (".dcx",),
+        "PCD": (".pcd",),
+        "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
+        "SUN": (".ras",),
+        "DDS": (".dds",),
+        "FTEX": (".ftc", ".ftu"),
+        "BLP": (".blp",),
+        "ICNS": (".icns",),
+        "ICO": (".ico",),
+        "CUR": (".cur",),
+        "FLI": (".fli", ".flc"),
+        "GBR": (".gbr",),
+        "MSP": (".msp",),
+        "PIXAR": (".pxr",),
+        "XBM": (".xbm",),
+        "XPM": (".xpm",),
+    }
+)
+PHOTO_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+HEIC_SUFFIXES = frozenset(FORMATS["HEIF"])
+USUAL = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP and what else Pillow reads"
+
+_A_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+
+def suffix_of(name: str) -> str:
+    """The end of a file's name, in small letters: ".jpg"; "" where there is none."""
+    return PurePosixPath(name).suffix.lower()
+
+
+def kind_of(name: str) -> str:
+    """What a file that is no photo is counted as: ".mp4", "no suffix" or, for ends that are no
+    names of kinds, "other suffixes"."""
+    suffix = suffix_of(name)
+    if not suffix:
+        return "no suffix"
+    return suffix if _A_SUFFIX.fullmatch(suffix) else "other suffixes"
