@@ -88,13 +88,16 @@ def pin(threads: int) -> list[int]:
 
 def device_facts() -> dict[str, Any]:
     """What the numbers depend on, of this host: CPU and its instruction sets, cores, architecture,
-    memory (MiB), OS; null where a system does not tell."""
+    memory (MiB), OS; null where a system does not tell. `emulator`, where one plays the processor:
+    what /proc/cpuinfo tells then may be another's."""
     import platform
 
-    told = processor.cpuinfo()
+    emulator = processor.emulator()
+    told = "" if emulator else processor.cpuinfo()
     return {
         "kind": "host",
         "cpu": processor.model(told) if told else platform.processor() or platform.machine(),
+        **({"emulator": emulator} if emulator else {}),
         "instruction_sets": processor.instruction_sets(told),
         "cores": os.cpu_count() or 1,
         "arch": platform.machine(),

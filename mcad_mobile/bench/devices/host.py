@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import mcad_mobile
+from mcad_mobile import processor
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Spec
 from mcad_mobile.bench.measure import device_facts, memory
+from mcad_mobile.bench.parity import parity_only
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import BenchError
 from mcad_mobile.versions import tool_versions
 
 TOOLS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
@@ -33,8 +36,13 @@ class HostDevice:
 
     def check(self, bundle: Bundle) -> None:
         """This computer is there, and a bundle's last rung runs anywhere. BenchError where the
-        system does not tell the memory of a process."""
+        system does not tell the memory of a process, or a program plays the processor."""
         memory()
+        if by := processor.emulator():
+            raise BenchError(
+                f"This computer's processor is emulated by {by}, and emulated time is no device's.",
+                "bench_towers(bundle, EmulatedHost()) compares embeddings alone.",
+            )
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """See Device.measure. The peak is that of the process that searches; indexing, which a
@@ -58,6 +66,26 @@ class HostDevice:
                 *NEVER_MEASURED,
             ],
         }
+
+
+@dataclass(frozen=True)
+class EmulatedHost:
+    """This machine where its processor is emulated: right embeddings, no time and no memory."""
+
+    timeout_s: float = 1800.0
+
+    def measure_towers(
+        self,
+        bundle: Bundle,
+        runtime: str | None = None,
+        progress: Progress = lambda step: None,
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
+        spec = Spec(bundle, Path(), (), (), runtime=runtime)
+        launcher = HostLauncher(spec, Path(), self.timeout_s)
+        ladder, tools = Session(launcher, spec, progress).check()
+        about = {"device": device_facts(), "tools": tools}
+        return [parity_only(spec, about, ladder, emulator=processor.emulator())], []
 
 
 MEASURED = (
