@@ -13,7 +13,7 @@ from typing import Any
 import mcad_mobile
 from mcad_mobile import processor
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Spec
-from mcad_mobile.bench.measure import device_facts, memory
+from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.parity import parity_only
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
@@ -35,9 +35,8 @@ class HostDevice:
     cool_down_s: float = 0.0
 
     def check(self, bundle: Bundle) -> None:
-        """This computer is there, and a bundle's last rung runs anywhere. BenchError where the
-        system does not tell the memory of a process, or a program plays the processor."""
-        memory()
+        """This computer is there, and a bundle's last rung runs anywhere. BenchError where a
+        program plays the processor."""
         if by := processor.emulator():
             raise BenchError(
                 f"This computer's processor is emulated by {by}, and emulated time is no device's.",
@@ -52,17 +51,19 @@ class HostDevice:
             session = Session(HostLauncher(spec, Path(scratch), self.timeout_s), spec, progress)
             ladder, _ = session.check()
             measured = session.measure(ladder)
+        memory_told = measured["memory_mib"]["peak_pss"] is not None
         return {
             "device": device,
             "tools": tool_versions(TOOLS),
             **measured,
             "measured": [
-                *MEASURED,
+                *([MEASURED] if memory_told else []),
                 *counts(spec, measured),
             ],
             "not_measured": [
                 "A phone: these are this machine's numbers, on its CPU",
                 "NPU latency: there is no NPU here, and simulated time is never a latency",
+                *([] if memory_told else [_NO_MEMORY]),
                 *NEVER_MEASURED,
             ],
         }
@@ -90,8 +91,9 @@ class EmulatedHost:
 
 MEASURED = (
     "Memory of a process that only searches, at each step. PSS divides a page among the "
-    "processes that map it, the bench itself among them; RSS counts it whole",
+    "processes that map it, the bench itself among them; RSS counts it whole"
 )
+_NO_MEMORY = "Memory: this system does not tell that of a process, as Linux does in /proc"
 NEVER_MEASURED = (
     "The first search after a restart, which reads the index from storage",
     "Energy",
