@@ -95,6 +95,10 @@ class BenchError(McadError):
     """A measurement could not be taken."""
 
 
+class MemoryNotTold(BenchError):
+    """The system does not say how much memory a process has."""
+
+
 class RunnerCrashed(BenchError):
     """A measured process ended in a way that it did not foresee: `code` is its exit code, `step`
     the last one that it announced ("" if none)."""

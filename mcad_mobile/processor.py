@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 
 # As the kernel names them, and as people do: what 8-bit products and half-width floats depend on.
 _X86 = {
@@ -53,10 +54,45 @@ def cpuinfo() -> str:
         return ""
 
 
-def summary() -> str:
-    """This machine's processor in a line: "Intel Xeon, x86_64: SSE4.1, AVX2"."""
+def emulator() -> str:
+    """The program that plays this process's processor ("qemu-aarch64"), or "".
+
+    qemu-user shows a program itself as /proc/self/exe. A name relative to the folder is passed on
+    to the kernel as it is (linux-user/syscall.c, readlinkat), which tells what it runs.
+    """
+    try:
+        folder = os.open("/proc/self", os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return emulator_among(os.readlink("exe", dir_fd=folder))
+    except OSError:
+        return ""
+    finally:
+        os.close(folder)
+
+
+def emulator_among(program: str) -> str:
+    """The name of the program at this path where it is an emulator of processors, or ""."""
+    name = PurePath(program).name
+    return name if name.startswith("qemu-") else ""
+
+
+def name() -> str:
+    """What this machine's processor is called, or that a program plays it."""
     import platform  # which a measured process has no use for
 
+    if by := emulator():
+        return f"{platform.machine()}, emulated by {by}"
     told = cpuinfo()
-    name = model(told) if told else platform.processor() or "unknown"
-    return f"{name}, {platform.machine()}: {', '.join(instruction_sets(told)) or 'not told'}"
+    return model(told) if told else platform.processor() or "unknown"
+
+
+def summary() -> str:
+    """This machine's processor in a line: "Intel Xeon, x86_64: SSE4.1, AVX2"."""
+    import platform
+
+    if emulator():
+        return name()
+    sets = ", ".join(instruction_sets(cpuinfo())) or "not told"
+    return f"{name()}, {platform.machine()}: {sets}"

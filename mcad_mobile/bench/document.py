@@ -146,8 +146,8 @@ class Step(Record, frozen=True):
 
 
 class IndexingMemory(Record, frozen=True):
-    peak_pss: MiB
-    peak_rss: MiB
+    peak_pss: MiB | None
+    peak_rss: MiB | None
     steps: list[Step]
 
 

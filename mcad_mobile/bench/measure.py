@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile import processor
-from mcad_mobile.errors import BenchError
+from mcad_mobile.errors import BenchError, MemoryNotTold
 
 PERCENTILES = (50, 90, 99)
 _KIB_PER_MIB = 1024
@@ -30,8 +30,8 @@ class Memory:
 def memory(pid: int | None = None) -> Memory:
     """Memory of a process now; of this one without `pid`.
 
-    Source: /proc/PID/smaps_rollup (Linux 4.14 and later; Android 10 and later). Raises BenchError
-    if there is no such file, ProcessLookupError if the process has ended.
+    Source: /proc/PID/smaps_rollup (Linux 4.14 and later; Android 10 and later). MemoryNotTold
+    where the system has no such file, ProcessLookupError if the process has ended.
     """
     path = Path("/proc") / ("self" if pid is None else str(pid)) / "smaps_rollup"
     try:
@@ -39,9 +39,9 @@ def memory(pid: int | None = None) -> Memory:
     except FileNotFoundError as error:
         if pid is not None and Path("/proc/self/smaps_rollup").exists():
             raise ProcessLookupError(f"process {pid} has ended") from error
-        raise BenchError(
+        raise MemoryNotTold(
             f"{path} does not exist, so memory cannot be measured.",
-            "Run the bench on Linux, or on a phone with --device adb.",
+            "Measure it on Linux, or on a phone with --device adb.",
         ) from error
 
 
@@ -73,14 +73,17 @@ def _at(ordered: Sequence[float], percent: int) -> float:
 
 def pin(threads: int) -> list[int]:
     """Pin this process to its `threads` last allowed cores and return them: the last ones are
-    the fast ones of a phone, and seldom take the interrupts of a server. BenchError if there are
-    fewer."""
-    allowed = sorted(os.sched_getaffinity(0))
+    the fast ones of a phone, and seldom take the interrupts of a server. Where a system pins none
+    (macOS), return none. BenchError if there are fewer."""
+    pins = hasattr(os, "sched_setaffinity")
+    allowed = sorted(os.sched_getaffinity(0)) if pins else list(range(os.cpu_count() or 1))
     if not 1 <= threads <= len(allowed):
         raise BenchError(
             f"{threads} threads were asked for; this process may use {len(allowed)} cores.",
             f"Use --threads 1 to {len(allowed)}.",
         )
+    if not pins:
+        return []
     cores = allowed[-threads:]
     os.sched_setaffinity(0, cores)
     return cores
@@ -88,13 +91,16 @@ def pin(threads: int) -> list[int]:
 
 def device_facts() -> dict[str, Any]:
     """What the numbers depend on, of this host: CPU and its instruction sets, cores, architecture,
-    memory (MiB), OS; null where a system does not tell."""
+    memory (MiB), OS; null where a system does not tell. `emulator`, where one plays the processor:
+    what /proc/cpuinfo tells then may be another's."""
     import platform
 
-    told = processor.cpuinfo()
+    emulator = processor.emulator()
+    told = "" if emulator else processor.cpuinfo()
     return {
         "kind": "host",
         "cpu": processor.model(told) if told else platform.processor() or platform.machine(),
+        **({"emulator": emulator} if emulator else {}),
         "instruction_sets": processor.instruction_sets(told),
         "cores": os.cpu_count() or 1,
         "arch": platform.machine(),

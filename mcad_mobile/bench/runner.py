@@ -9,6 +9,7 @@ not loaded the image tower.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.bench.measure import memory, pin, waited_s
-from mcad_mobile.errors import BenchError, McadError
+from mcad_mobile.errors import BenchError, McadError, MemoryNotTold
 
 if TYPE_CHECKING:
     from mcad_mobile.bundle import Bundle, Rung, TowerName
@@ -33,14 +34,15 @@ FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss", "tokenizers")
 
 
 class Steps:
-    """Memory at each step, in MiB, in the order they were taken."""
+    """Memory at each step, in MiB, in the order they were taken; none where it is not told."""
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
 
     def take(self, name: str) -> None:
-        now = memory()
-        self.taken.append({"step": name, "pss": now.pss, "rss": now.rss})
+        with contextlib.suppress(MemoryNotTold):
+            now = memory()
+            self.taken.append({"step": name, "pss": now.pss, "rss": now.rss})
         announce(name)
 
 

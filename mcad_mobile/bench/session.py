@@ -169,8 +169,10 @@ def _add_indexing(
     document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": found["steps"]}
 
 
-def _peak(runs: Sequence[Watched]) -> dict[str, float]:
-    """A step can lie above every sample, since samples are apart in time."""
+def _peak(runs: Sequence[Watched]) -> dict[str, float | None]:
+    """A step can lie above every sample, since samples are apart in time. None without any."""
+    if not any(run.samples or run.document["steps"] for run in runs):
+        return {"peak_pss": None, "peak_rss": None}
     return {
         f"peak_{kind}": max(
             max(getattr(run.peak, kind), *(step[kind] for step in run.document["steps"]))

@@ -14,7 +14,7 @@ from typing import IO, Any
 from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.bench.measure import Memory, memory
 from mcad_mobile.bench.runner import STEP
-from mcad_mobile.errors import BenchError, RunnerCrashed
+from mcad_mobile.errors import BenchError, MemoryNotTold, RunnerCrashed
 from mcad_mobile.typed import Record, convert
 
 # Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
@@ -49,7 +49,7 @@ def watch(
     environment: Mapping[str, str] | None = None,
 ) -> Watched:
     """Run `command` with `document` on its standard input; `sample` is asked for its memory by
-    its process id and raises ProcessLookupError while there is none to see.
+    its process id, and raises ProcessLookupError while there is none to see or MemoryNotTold.
 
     Lines of its standard error that announce a step go to `progress`. BenchError: it fails (with
     its own reason), or runs longer than `timeout_s`; RunnerCrashed: it ends without a document.
@@ -87,7 +87,7 @@ def _sample(
     while process.poll() is None:
         try:
             now = sample(process.pid)
-        except ProcessLookupError:
+        except (ProcessLookupError, MemoryNotTold):
             pass
         else:
             pss, rss, samples = max(pss, now.pss), max(rss, now.rss), samples + 1

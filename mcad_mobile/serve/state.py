@@ -54,7 +54,7 @@ class State:
         self.quick = ThreadPoolExecutor(2, "quick")
         self._files = ThreadPoolExecutor(1, "files")
         self.last_request = time.monotonic()
-        self._cpu = processor.model(processor.cpuinfo())
+        self._cpu = processor.name()
 
     async def on(self, pool: ThreadPoolExecutor, call: Callable[..., T], *given: object) -> T:
         """The result of a call on a thread of `pool`."""

@@ -73,6 +73,7 @@ class Cloud:
         self.leaks: list[str] = []
         self.numbers = itertools.count()
         self.lock = threading.RLock()
+        self.compiler = threading.Lock()  # torch.export keeps what it does in the process
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
@@ -126,11 +127,9 @@ class Cloud:
             return 400, b"This model is not supported on this device."
         if kind in self.fail:
             job.job_state, job.failure_reason = FAILED, self.fail[kind]
-        elif kind == "compile":
-            self.compile(job)
         else:
             job.job_state = RUNNING
-            worker = threading.Thread(target=self.try_to_infer, args=(job_id, job))
+            worker = threading.Thread(target=self.try_to_run, args=(kind, job_id, job))
             worker.start()
             worker.join(_ANSWERS_WITHIN_S)
         self.jobs[job_id] = asked
@@ -151,9 +150,13 @@ class Cloud:
         self.models[model_id] = made
         job.target_model.CopyFrom(made)
 
-    def try_to_infer(self, job_id: str, job: pb.InferenceJob) -> None:
+    def try_to_run(self, kind: str, job_id: str, job: Any) -> None:
         try:
-            self.infer(job_id, job)
+            if kind == "compile":
+                with self.compiler:
+                    self.compile(job)
+            else:
+                self.infer(job_id, job)
         except Exception as error:  # whatever the runtime says of a model
             job.failure_reason = str(error)
             job.job_state = FAILED

@@ -1,22 +1,88 @@
-"""The arm64 build of ONNX Runtime under qemu-user: the same embeddings, and never a time."""
+"""Processors that qemu-user plays: the same embeddings as here, and never a time."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from adbd import Adbd, adbd, on_device
 from phones import quick, use
+from typer.testing import CliRunner
 
+from mcad_mobile import processor
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.emulator import EmulatorDevice
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.cli.app import app
 from mcad_mobile.errors import BenchError
+
+REPOSITORY = Path(__file__).parents[2]
+FACTS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from mcad_mobile import processor
+from mcad_mobile.bench.measure import device_facts
+print(json.dumps({**device_facts(), "summary": processor.summary()}))
+"""
+
+
+def facts(python: Sequence[object]) -> dict[str, Any]:
+    """What this project sees of the machine when `python` runs it."""
+    command = [*map(str, python), "-c", FACTS, str(REPOSITORY)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_emulated_arm64_is_known_as_one(arm64: Path) -> None:
+    python = next((arm64 / "usr" / "bin").glob("python3.*[0-9]"))
+    at = ("-L", arm64, "-E", f"PYTHONHOME={arm64}/usr")
+    told = facts(["qemu-aarch64", "-cpu", "cortex-a76", *at, python])
+    assert told["arch"] == told["cpu"] == "aarch64"  # and not this computer's processor
+    assert told["emulator"] == "qemu-aarch64"
+    assert told["summary"] == "aarch64, emulated by qemu-aarch64"
+    assert told["instruction_sets"] == []
+
+
+def test_emulated_processor_of_this_kind_is_known_as_one(qemu_x86: str) -> None:
+    told = facts([qemu_x86, "-cpu", "Nehalem", Path(sys.executable).resolve()])
+    assert told["emulator"] == "qemu-x86_64"
+
+
+def test_real_processor_is_no_emulated_one() -> None:
+    assert "emulator" not in facts([sys.executable])
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "emulator", lambda: "qemu-aarch64")
+
+
+@pytest.mark.usefixtures("emulated")
+def test_bench_on_an_emulated_computer_is_of_embeddings_alone(bundle: Bundle) -> None:
+    shown = CliRunner().invoke(app, ["bench", "-b", str(bundle.directory), "--json"])
+    assert shown.exit_code == 0, shown.output
+    document = json.loads(shown.stdout)
+    assert document["device"]["emulator"] == "qemu-aarch64"
+    assert {document["ladder"][name][0]["status"] for name in ("image", "text")} == {"pass"}
+    assert document["latency_ms"] == document["samples_ms"] == {}
+    assert document["memory_mib"]["peak_pss"] is None
+    assert document["targets"]["search"]["pass"] is None
+    assert any("emulated time" in item for item in document["not_measured"])
+
+
+@pytest.mark.usefixtures("emulated")
+def test_emulated_computer_is_not_timed_from_python_either(bundle: Bundle) -> None:
+    with pytest.raises(BenchError, match="emulated by qemu-aarch64"):
+        run.bench(bundle, synthetic=100)
 
 
 def test_emulator_that_is_not_set_up_says_how(bundle: Bundle, tmp_path: Path) -> None:

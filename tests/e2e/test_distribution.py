@@ -95,7 +95,8 @@ def arm64_python(arm64: Path, tmp_path: Path) -> Path:
 def test_a_bare_install_indexes_searches_and_benches_on_arm64(
     uploads: Path, arm64: Path, arm64_python: Path, cpu: Exported, tmp_path: Path
 ) -> None:
-    """The wheel with what it needs, as pip picks it for arm64. What it measures is emulated."""
+    """The wheel with what it needs, as pip picks it for arm64. `bench` sees that it is emulated,
+    and compares embeddings alone."""
     (wheel,), site = uploads.glob("*.whl"), tmp_path / "site"
     release = (arm64 / "usr" / "bin" / "python3").readlink().name.removeprefix("python")
     glibc = [f"manylinux_2_{minor}_aarch64" for minor in (17, 26, 27, 28, 31, 34)]
@@ -123,5 +124,7 @@ def test_a_bare_install_indexes_searches_and_benches_on_arm64(
     assert Path(found[0]["path"]).name == "chelsea.png"
     document = mcad("bench", "--synthetic", "500")
     assert document["device"]["arch"] == "aarch64"
+    assert document["device"]["emulator"] == "qemu-aarch64"
+    assert document["latency_ms"] == document["samples_ms"] == {}
     assert {rungs[0]["status"] for rungs in document["ladder"].values()} == {"pass"}
     assert document["ladder"]["text"][0]["cosine_min"] > 0.999

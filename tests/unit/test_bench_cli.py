@@ -12,7 +12,6 @@ from test_bench_report import measured
 from tiny_bundle import make_tiny_bundle
 from typer.testing import CliRunner
 
-from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli import bench as verb
@@ -98,15 +97,3 @@ def test_a_part_alone_is_told_and_fails_nobody(bench: Any, bundle: Bundle, tmp_p
     done = bench(now, "--baseline", before)
     assert done.exit_code == 0
     assert "Not counted: text tower, median: 1.81 ms" in done.stderr
-
-
-def test_a_host_that_tells_no_memory_is_refused_before_anything_is_made(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nothing() -> None:
-        raise BenchError("/proc/self/smaps_rollup does not exist")
-
-    monkeypatch.setattr(host, "memory", nothing)
-    monkeypatch.setattr("mcad_mobile.bench.run.synthetic_index", lambda *_: pytest.fail("made"))
-    done = CliRunner().invoke(app, ["bench", "-b", str(bundle.directory)])
-    assert "smaps_rollup does not exist" in str(done.exception)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from mcad_mobile.bench.devices.adb_attached import connect
@@ -21,6 +21,7 @@ from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BenchError, DeviceLost
+from mcad_mobile.processor import emulator_among
 from mcad_mobile.targets import find_target
 
 
@@ -158,9 +159,7 @@ class AdbLauncher:
                     raise
                 raise self.shell.broken(f"did not finish `{document['mode']}`") from error
             finally:
-                program = PurePath(probe.program).name
-                if program.startswith("qemu-"):
-                    self.emulator = program
+                self.emulator = emulator_among(probe.program) or self.emulator
 
     def health(self) -> Health:
         return read_health(self.shell)

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import mcad_mobile
+from mcad_mobile import processor
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Spec
-from mcad_mobile.bench.measure import device_facts, memory
+from mcad_mobile.bench.measure import device_facts
+from mcad_mobile.bench.parity import parity_only
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.errors import BenchError
 from mcad_mobile.versions import tool_versions
 
 TOOLS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
@@ -32,9 +35,13 @@ class HostDevice:
     cool_down_s: float = 0.0
 
     def check(self, bundle: Bundle) -> None:
-        """This computer is there, and a bundle's last rung runs anywhere. BenchError where the
-        system does not tell the memory of a process."""
-        memory()
+        """This computer is there, and a bundle's last rung runs anywhere. BenchError where a
+        program plays the processor."""
+        if by := processor.emulator():
+            raise BenchError(
+                f"This computer's processor is emulated by {by}, and emulated time is no device's.",
+                "bench_towers(bundle, EmulatedHost()) compares embeddings alone.",
+            )
 
     def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
         """See Device.measure. The peak is that of the process that searches; indexing, which a
@@ -44,26 +51,49 @@ class HostDevice:
             session = Session(HostLauncher(spec, Path(scratch), self.timeout_s), spec, progress)
             ladder, _ = session.check()
             measured = session.measure(ladder)
+        memory_told = measured["memory_mib"]["peak_pss"] is not None
         return {
             "device": device,
             "tools": tool_versions(TOOLS),
             **measured,
             "measured": [
-                *MEASURED,
+                *([MEASURED] if memory_told else []),
                 *counts(spec, measured),
             ],
             "not_measured": [
                 "A phone: these are this machine's numbers, on its CPU",
                 "NPU latency: there is no NPU here, and simulated time is never a latency",
+                *([] if memory_told else [_NO_MEMORY]),
                 *NEVER_MEASURED,
             ],
         }
 
 
+@dataclass(frozen=True)
+class EmulatedHost:
+    """This machine where its processor is emulated: right embeddings, no time and no memory."""
+
+    timeout_s: float = 1800.0
+
+    def measure_towers(
+        self,
+        bundle: Bundle,
+        runtime: str | None = None,
+        progress: Progress = lambda step: None,
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
+        spec = Spec(bundle, Path(), (), (), runtime=runtime)
+        launcher = HostLauncher(spec, Path(), self.timeout_s)
+        ladder, tools = Session(launcher, spec, progress).check()
+        about = {"device": device_facts(), "tools": tools}
+        return [parity_only(spec, about, ladder, emulator=processor.emulator())], []
+
+
 MEASURED = (
     "Memory of a process that only searches, at each step. PSS divides a page among the "
-    "processes that map it, the bench itself among them; RSS counts it whole",
+    "processes that map it, the bench itself among them; RSS counts it whole"
 )
+_NO_MEMORY = "Memory: this system does not tell that of a process, as Linux does in /proc"
 NEVER_MEASURED = (
     "The first search after a restart, which reads the index from storage",
     "Energy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mcad_mobile import processor
 from mcad_mobile.bench.devices.base import Device, TowerDevice
 from mcad_mobile.errors import BenchError
 
@@ -32,9 +33,14 @@ def open_device(
 def open_tower_device(
     name: str, *, ledger: Path, compile_to: str | None = None, force: bool = False
 ) -> TowerDevice | None:
-    """ "emulator", or "aihub:PHONE" (several with commas between); None for any other name, which
-    is a whole device's. The other arguments are for AI Hub: see AiHubDevice."""
+    """ "emulator", "aihub:PHONE" (several with commas between), or "host" where the processor is
+    emulated; None for any other name, which is a whole device's. The other arguments are for AI
+    Hub: see AiHubDevice."""
     kind, _, which = name.partition(":")
+    if name == "host" and processor.emulator():
+        from mcad_mobile.bench.devices.host import EmulatedHost
+
+        return EmulatedHost()
     if name == "emulator":
         from mcad_mobile.bench.devices.emulator import EmulatorDevice
 

@@ -318,7 +318,8 @@ def _indexing(document: dict[str, Any]) -> str:
     peak = document["memory_mib"]["indexing"]["peak_pss"]
     return (
         f"{indexing['photos_per_s']:.1f} photos a second, decoding included "
-        f"({indexing['photos']} photos: {indexing['source']}); peak {peak:.0f} MiB"
+        f"({indexing['photos']} photos: {indexing['source']}); "
+        f"peak {_told(peak, '.0f', ' MiB')}"
     )
 
 
