@@ -12,6 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageFile
 
+from mcad_mobile import kinds
+
 MARK = b"ODDPHOTO"
 
 
@@ -34,3 +36,5 @@ class OddPhoto(ImageFile.ImageFile):
 
 
 Image.register_open("ODD", OddPhoto, lambda prefix: prefix.startswith(MARK))
+# Files are opened as what Pillow is known to read, and as nothing else.
+kinds.FORMATS = {**kinds.FORMATS, "ODD": ()}
