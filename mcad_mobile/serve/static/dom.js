@@ -34,3 +34,10 @@ export function complain(sentence) {
 export function calmDown() {
   byId("alert").hidden = true;
 }
+
+// Only where it is not there: a browser lays out what has changed before it scrolls.
+let down = false;
+addEventListener("scroll", () => (down = scrollY > 0), { passive: true });
+export function scrollToTop() {
+  if (down) scrollTo(0, 0);
+}

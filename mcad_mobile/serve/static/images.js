@@ -3,11 +3,12 @@
 // Where a search is under way, none is begun.
 
 const AT_ONCE = 4;
+const QUICK = 150; // ms: what takes longer waits for a photo to be decoded
 
 export class Images {
   constructor() {
     this.waiting = new Map(); // image -> {url, top}
-    this.loading = new Set();
+    this.loading = new Map(); // image -> when it was asked for
     this.middle = 0;
     this.held = false;
   }
@@ -24,10 +25,14 @@ export class Images {
     this.waiting.set(image, { url, top });
   }
 
-  // A picture that nobody needs any more: if it was on its way, its connection is free.
+  // A picture that nobody needs any more. One that is long on its way is given up, and with it its
+  // connection; another is soon there, and leaves its connection to the next request.
   drop(image) {
     this.waiting.delete(image);
-    if (this.loading.delete(image)) image.removeAttribute("src");
+    if (performance.now() - this.loading.get(image) > QUICK) {
+      this.loading.delete(image);
+      image.removeAttribute("src");
+    }
   }
 
   // `middle`: of the window, in the grid's pixels.
@@ -43,7 +48,7 @@ export class Images {
       }
       const { url } = this.waiting.get(nearest);
       this.waiting.delete(nearest);
-      this.loading.add(nearest);
+      this.loading.set(nearest, performance.now());
       nearest.src = url;
     }
   }

@@ -1,7 +1,7 @@
 // One side: what searches there, its numbers, and its photos.
 
 import * as api from "./api.js";
-import { calmDown, complain, count, element } from "./dom.js";
+import { calmDown, complain, count, element, scrollToTop } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const FIRST = 64;
@@ -12,6 +12,12 @@ const TILE = element("li", {},
     element("span", { class: "frame" }, element("img", { alt: "", decoding: "async", draggable: "false" })),
   ),
 );
+// Copied whole: that is less work than making each of its parts.
+const CAPTIONS = {
+  scored: element("span", { class: "caption" }, element("b", { text: "0" }), " ", element("span", { class: "name", text: "0" }), " "),
+  dated: element("span", { class: "caption" }, element("span", { class: "date", text: "0" }), " ", element("span", { class: "name unseen", text: "0" }), " "),
+  named: element("span", { class: "caption" }, element("span", { class: "name", text: "0" }), " "),
+};
 
 export class Pane {
   constructor(place, { query, act, open, said }) {
@@ -84,8 +90,8 @@ export class Pane {
     const { signal } = this.asking;
     try {
       const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
-      if (anew) scrollTo(0, 0);
-      this.show(answer);
+      if (anew) scrollToTop();
+      this.show(answer, anew);
       calmDown();
     } catch (problem) {
       this.failed(problem);
@@ -114,7 +120,8 @@ export class Pane {
     }
   }
 
-  show(answer, { shared = null, most = null } = {}) {
+  // `anew`: from the top.
+  show(answer, anew, { shared = null, most = null } = {}) {
     this.answer = answer;
     const total = most === null ? answer.total : Math.min(answer.total, most);
     const matches = most === null || answer.matches === null ? answer.matches : Math.min(answer.matches, total);
@@ -123,7 +130,7 @@ export class Pane {
       matches ? "Less sure" : "Nothing surely matches",
       `Under ${least}, where a match for these words begins.`,
     ];
-    this.grid.show(answer.hits, total, matches, told);
+    this.grid.show(answer.hits, total, matches, told, anew);
     this.headline.textContent = headline(answer, shared, total);
     this.count(answer);
     this.said(this.headline.textContent);
@@ -168,15 +175,14 @@ export class Pane {
     const compared = this.narrow;
     const scored = hit.score !== null;
     const mark = !compared ? "" : hit.only_here ? "only here" : place(hit.elsewhere, number + 1);
-    const caption = element("span", { class: "caption" });
-    if (scored) caption.append(element("b", { text: hit.score.toFixed(3) }), " ");
-    else if (hit.taken) caption.append(element("span", { class: "date", text: hit.taken }), " ");
-    // Said also where there is no room to show it.
-    const hidden = compared || (!scored && hit.taken);
-    caption.append(element("span", { class: hidden ? "name unseen" : "name", text: hit.name }), " ");
+    const caption = CAPTIONS[scored ? "scored" : hit.taken ? "dated" : "named"].cloneNode(true);
+    if (scored || hit.taken) caption.firstChild.firstChild.data = scored ? hit.score.toFixed(3) : hit.taken;
+    const name = caption.childNodes[scored || hit.taken ? 2 : 0];
+    name.firstChild.data = hit.name;
+    if (compared) name.classList.add("unseen"); // said also where there is no room to show it
     if (mark) caption.append(element("span", { class: "mark", text: mark }));
     if (item) {
-      item.querySelector(".caption").replaceWith(caption);
+      item.firstChild.lastChild.replaceWith(caption);
     } else {
       item = TILE.cloneNode(true);
       item.firstChild.append(caption);
