@@ -74,17 +74,9 @@ class PositionedFile:
         return self._whole(os.pread(self._descriptor, length, offset), offset, length)
 
     def read_each(self, offsets: Sequence[int], length: int) -> bytes:
-        """Read `length` bytes at each of the offsets, ascending, joined; errors as `read`.
-
-        Where they lie closer together than pages do, what is between them is read along: so many
-        calls would take longer, and each lets another thread of Python in.
-        """
-        first, last = offsets[0], offsets[-1]
-        if last + length - first > len(offsets) * mmap.PAGESIZE:
-            data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
-            return self._whole(data, last, length * len(offsets))
-        data = self.read(first, last + length - first)
-        return b"".join(data[at - first : at - first + length] for at in offsets)
+        """Read `length` bytes at each of the offsets, joined; errors as `read`."""
+        data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
+        return self._whole(data, max(offsets), length * len(offsets))
 
     def _whole(self, data: bytes, last: int, wanted: int) -> bytes:
         if len(data) != wanted:

@@ -3,7 +3,7 @@
 // Where a search is under way, none is begun.
 
 const AT_ONCE = 4;
-const QUICK = 150; // ms: what takes longer waits for a photo to be decoded
+const QUICK = 80; // ms: what takes longer waits for a photo to be decoded
 
 export class Images {
   constructor() {
