@@ -19,6 +19,11 @@ export function button(text, label, press, kind = "quiet") {
   return made;
 }
 
+// Written only where it changes: a browser works for all that is written.
+export function hide(place, is) {
+  if (place.hidden !== is) place.hidden = is;
+}
+
 export const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
 
 let hiding = 0;

@@ -36,7 +36,7 @@ export class Grid {
     this.hits = [];
     this.total = 0;
     this.matches = null;
-    this.shown = new Map(); // id -> {item, hit, drawn}
+    this.shown = new Map(); // id -> {item, image, hit, drawn}
     this.images = new Images();
     this.current = 0;
     this.asked = new Set();
@@ -154,21 +154,40 @@ export class Grid {
       if (this.hits[place]) wanted.set(this.hits[place].id, place);
       else this.ask(place);
     }
-    const focused = document.activeElement?.closest?.("li");
-    for (const [id, { item }] of this.shown) {
-      if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
-      item.remove();
-      this.shown.delete(id);
-      const image = item.querySelector("img");
-      if (image) this.images.drop(image);
-    }
-    // In the order of the ranking: who does not see the page reads them so.
+    const spare = this.takeOut(wanted);
+    // In the order of the ranking: who does not see the page reads them so. What stands where a new
+    // photo comes in becomes its own: less is to be made and laid out.
     let after = this.list.firstElementChild;
     for (const [id, place] of wanted) {
+      if (this.shown.has(id)) {
+        while (spare.has(after)) after = after.nextElementSibling;
+      } else if (spare.has(after)) {
+        const held = spare.get(after);
+        spare.delete(after);
+        this.shown.set(id, held);
+        held.image.removeAttribute("src");
+        this.images.load(held.image, this.picture(this.hits[place]), this.at(place).top);
+      }
       const item = this.put(id, place);
       if (item === after) after = after.nextElementSibling;
       else this.list.insertBefore(item, after);
     }
+    for (const item of spare.keys()) item.remove();
+  }
+
+  // Photos that are not wanted any more. Items whose picture is not on its way may serve another.
+  takeOut(wanted) {
+    const spare = new Map();
+    const focused = document.activeElement?.closest?.("li");
+    for (const [id, held] of this.shown) {
+      const { item, image } = held;
+      if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
+      this.shown.delete(id);
+      this.images.drop(image);
+      if (item === focused || !image.isConnected || this.images.loading.has(image)) item.remove();
+      else spare.set(item, held);
+    }
+    return spare;
   }
 
   // Written only where it changes: a browser works for all that is written.
@@ -181,9 +200,10 @@ export class Grid {
     const { top, column } = this.at(place);
     let held = this.shown.get(id);
     if (!held) {
-      held = { item: this.tile(hit, place, null), hit };
+      const made = this.tile(hit, place, null);
+      held = { item: made, image: made.querySelector("img"), hit };
       this.shown.set(id, held);
-      this.images.load(held.item.querySelector("img"), this.picture(hit), top);
+      this.images.load(held.image, this.picture(hit), top);
     } else if (held.hit !== hit) {
       this.tile(hit, place, held.item);
       held.hit = hit;

@@ -9,6 +9,7 @@ export class Images {
   constructor() {
     this.waiting = new Map(); // image -> {url, top}
     this.loading = new Map(); // image -> when it was asked for
+    this.known = new WeakSet();
     this.middle = 0;
     this.held = false;
   }
@@ -19,10 +20,12 @@ export class Images {
 
   // `top`: where it lies in the grid, in pixels.
   load(image, url, top) {
-    const done = () => this.loading.delete(image) && !this.held && this.next();
-    image.addEventListener("load", done, { once: true });
-    image.addEventListener("error", done, { once: true });
     this.waiting.set(image, { url, top });
+    if (this.known.has(image)) return;
+    this.known.add(image);
+    const done = () => this.loading.delete(image) && !this.held && this.next();
+    image.addEventListener("load", done);
+    image.addEventListener("error", done);
   }
 
   // A picture that nobody needs any more. One that is long on its way is given up, and with it its

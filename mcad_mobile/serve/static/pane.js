@@ -1,7 +1,7 @@
 // One side: what searches there, its numbers, and its photos.
 
 import * as api from "./api.js";
-import { calmDown, complain, count, element, scrollToTop } from "./dom.js";
+import { calmDown, complain, count, element, hide, scrollToTop } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const FIRST = 64;
@@ -28,7 +28,11 @@ export class Pane {
     this.bundle = element("select", { "aria-label": "Bundle and rung" });
     this.index = element("select", { "aria-label": "Index" });
     this.headline = element("h2", { class: "headline" });
-    this.numbers = element("div", { class: "numbers" });
+    this.total = element("span", { class: "total", hidden: true });
+    this.stages = new Map(STAGES.map((name) => [name, element("span", { class: "stage-ms", hidden: true }, `${name} `, element("b"))]));
+    this.simulated = element("span", { text: "simulated: its time means nothing", hidden: true });
+    this.memory = element("span", { class: "memory", title: "Memory of this server's process (PSS)" });
+    this.numbers = element("div", { class: "numbers" }, this.total, ...this.stages.values(), this.simulated, this.memory);
     this.notes = element("p", { class: "note", hidden: true });
     const choices = element("div", { class: "choices" }, this.bundle, this.index);
     place.append(
@@ -139,36 +143,33 @@ export class Pane {
 
   // ms by stage, as a bar that needs no legend: each part has its name on it.
   count(answer) {
-    const parts = [];
-    if (answer.ms) {
-      // With a photo from outside, it is both towers that embed.
-      const towers = this.query().parts.some((part) => part.upload) ? "towers" : "text";
-      const stages = STAGES.map((name) => [name === "text" ? towers : name, answer.ms[name]]);
-      parts.push(element("span", { class: "total", text: `${answer.ms.total.toFixed(1)} ms` }));
-      for (const [name, ms] of stages) {
-        const stage = element("span", { class: "stage-ms" }, `${name} `, element("b", { text: ms.toFixed(1) }));
-        stage.style.setProperty("--share", `${(100 * ms) / answer.ms.total}%`);
-        parts.push(stage);
+    const { ms } = answer;
+    for (const part of [this.total, ...this.stages.values()]) hide(part, !ms);
+    hide(this.simulated, Boolean(ms) || !answer.simulated);
+    if (ms) {
+      this.total.textContent = `${ms.total.toFixed(1)} ms`;
+      for (const [name, stage] of this.stages) {
+        stage.lastChild.textContent = ms[name].toFixed(1);
+        stage.style.setProperty("--share", `${(100 * ms[name]) / ms.total}%`);
       }
-    } else if (answer.simulated) {
-      parts.push(element("span", { text: "simulated: its time means nothing" }));
+      // With a photo from outside, it is both towers that embed.
+      const towers = this.query().parts.some((part) => part.upload) ? "towers " : "text ";
+      this.stages.get("text").firstChild.data = towers;
     }
-    this.memory = element("span", { class: "memory", title: "Memory of this server's process (PSS)" });
-    parts.push(this.memory);
-    this.numbers.replaceChildren(...parts);
     this.remember(this.status);
     const notes = [];
     const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
     if (unknown.length) notes.push(`Words that the student cannot know: ${unknown.join(", ")}.`);
     if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
     this.notes.textContent = notes.join(" ");
-    this.notes.hidden = !notes.length;
+    hide(this.notes, !notes.length);
   }
 
   remember(status) {
     this.status = status;
     const { pss_mib: pss } = status.machine;
-    if (this.memory) this.memory.textContent = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
+    const told = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
+    if (this.memory.textContent !== told) this.memory.textContent = told;
   }
 
   tile(hit, number, item) {
