@@ -35,6 +35,7 @@ from mcad_mobile.bench.measure import device_facts, memory, percentiles
 from mcad_mobile.bench.samples import real_embeddings, sample_photos
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import create_index
+from mcad_mobile.index import kernel
 from mcad_mobile.index.synthetic import blend_batches
 from mcad_mobile.serve.photos import state_of
 from mcad_mobile.serve.thumbnails import Thumbnails
@@ -100,6 +101,8 @@ def checked_out(commit: str, work: Path) -> Path:
         command = ["git", "archive", "-o", str(archive), commit, "mcad_mobile", "pyproject.toml"]
         subprocess.run(command, cwd=ROOT, timeout=60, check=True)
         subprocess.run(["tar", "xf", archive, "-C", tree], timeout=60, check=True)
+        if kernel.LIBRARY.is_file():  # is built where a checkout is installed
+            shutil.copy(kernel.LIBRARY, tree / kernel.LIBRARY.relative_to(ROOT))
     return tree
 
 
