@@ -4,7 +4,7 @@
     python benchmarks/serve.py --bundle build/cpu --before COMMIT --add    # more runs to these
 
 10,000 photos of 12 megapixels, as phones take them: the bundle's golden photos, enlarged, each
-under many names, with blended embeddings. Queries are typed key by key, each a first time and then
+under many names, with embeddings that spread as photos do. Queries are typed key by key, each a first time and then
 again; serve_page.py says what is measured. A run has a server, a browser and a cache of its own;
 of each figure the result is the median of all runs, which are stored with it. `--before`: the page
 of another commit in turn with this one, so that both have the same machine. Then how the list
@@ -36,7 +36,7 @@ from mcad_mobile.bench.samples import real_embeddings, sample_photos
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import create_index
 from mcad_mobile.index import kernel
-from mcad_mobile.index.synthetic import blend_batches
+from mcad_mobile.index.synthetic import cloud_batches
 from mcad_mobile.serve.photos import state_of
 from mcad_mobile.serve.thumbnails import Thumbnails
 from mcad_mobile.versions import tool_versions
@@ -113,7 +113,7 @@ def made_index(bundle: Bundle, folder: Path) -> Path:
     seeds = sample_photos(bundle, folder / "seeds", _SEEDS)
     with create_index(bundle, folder / "index").writer() as writer:
         done = 0
-        for batch in blend_batches(real_embeddings(bundle), PHOTOS):
+        for batch in cloud_batches(real_embeddings(bundle), PHOTOS):
             paths = []
             for number in range(done, done + len(batch)):
                 path = folder / "photos" / f"IMG_{number:05}.jpg"
