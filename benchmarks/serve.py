@@ -1,18 +1,20 @@
 """How quick the page of `mcad-mobile serve` is, in Chromium on this machine.
 
-python benchmarks/serve.py --bundle build/cpu
+    python benchmarks/serve.py --bundle build/cpu --before COMMIT
+    python benchmarks/serve.py --bundle build/cpu --before COMMIT --add    # more runs to these
 
 10,000 photos of 12 megapixels, as phones take them: the bundle's golden photos, enlarged, each
-under many names, with blended embeddings. Queries are typed key by key. Measured inside the page,
-by the browser's own clock: from the timestamp of the last key's event to when the best result's
-score was put on the screen (Element Timing's renderTime; the results are laid out in one frame),
-with the steps between; pictures follow, to the last of those in the window. Then, frame by frame,
-how the list scrolls, before its thumbnails were made and after. Chromium draws without a GPU here.
+under many names, with embeddings that spread as photos do. Queries are typed key by key, each a first time and then
+again; serve_page.py says what is measured. A run has a server, a browser and a cache of its own;
+of each figure the result is the median of all runs, which are stored with it. `--before`: the page
+of another commit in turn with this one, so that both have the same machine. Then how the list
+scrolls, before its thumbnails were made and after. Chromium draws without a GPU here.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -23,145 +25,85 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from serve_page import QUERIES, STEPS, scroll, type_query, watch
 
 from mcad_mobile.bench.measure import device_facts, memory, percentiles
 from mcad_mobile.bench.samples import real_embeddings, sample_photos
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import create_index
-from mcad_mobile.index.synthetic import blend_batches
+from mcad_mobile.index import kernel
+from mcad_mobile.index.synthetic import cloud_batches
 from mcad_mobile.serve.photos import state_of
 from mcad_mobile.serve.thumbnails import Thumbnails
 from mcad_mobile.versions import tool_versions
 
+ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "serve.json"
 PHOTOS = 10_000
 LIMIT_MS = 50
 WINDOW = (1280, 860)
-QUERIES = (
-    "a dog on the beach",
-    "two children playing football",
-    "a red car in front of a house",
-    "sunset over the sea",
-    "a man with a camera",
-    "a cake with candles",
-    "people on a bridge",
-    "a bicycle against a wall",
-    "snow on the mountains",
-    "a woman in a yellow dress",
-)
 _SEEDS = 16
-_KEY_MS = 110  # between keys: a quick typist's
 _HEARD_MS = 3000  # the page looks at the server's state every 2.5 s
-_SCROLL_S = 10
 _SCROLLED = 1000  # photos, no fewer than pass in that time
-_WATCH = """() => {
-    let entry = null;
-    window.found = [];
-    const since = () => performance.now() - entry.key;
-    addEventListener("keydown", (event) => (entry = { key: event.timeStamp }), true);
-    new PerformanceObserver((list) => {
-        for (const { identifier, renderTime } of list.getEntries()) {
-            const one = window.found[Number(identifier)];
-            if (one) one.shown = renderTime - one.key;
-        }
-    }).observe({ type: "element" });
-    const pictures = () => {
-        const one = window.found.at(-1);
-        if (!one?.begun || one.pictures) return;
-        const seen = [...document.querySelectorAll("#left .frame img")].filter(
-            (image) => image.getBoundingClientRect().top < innerHeight);
-        if (seen.every((image) => image.complete && image.naturalWidth))
-            one.pictures = performance.now() - one.key;
-    };
-    document.addEventListener("load", pictures, true);
-    const mark = performance.mark.bind(performance);
-    performance.mark = (name, options) => {
-        if (name === "asked" && entry) entry.asked = since();
-        if (name === "shown" && entry?.asked && !entry.built) {
-            const one = entry;
-            one.built = since();
-            const resource = performance.getEntriesByType("resource").filter(
-                ({ name }) => name.endsWith("/api/search")).at(-1);
-            one.sent = resource.requestStart - one.key;
-            one.answered = resource.responseEnd - one.key;
-            performance.clearResourceTimings();
-            const score = document.querySelector("#left .caption b");
-            score?.setAttribute("elementtiming", window.found.push(one) - 1);
-            // A message that is posted in a frame's callback is handled once that frame is drawn.
-            requestAnimationFrame(() => {
-                one.begun = performance.now() - one.key;
-                const { port1, port2 } = new MessageChannel();
-                port1.onmessage = pictures;
-                port2.postMessage(0);
-            });
-        }
-        return mark(name, options);
-    };
-}"""
-_SCROLL = """(seconds) => new Promise((done) => {
-    const frames = [];
-    let last = 0, blank = 0, seen = 0;
-    const start = performance.now();
-    const step = (now) => {
-        if (last) frames.push(now - last);
-        last = now;
-        for (const image of document.querySelectorAll("#left .frame img")) {
-            const box = image.getBoundingClientRect();
-            if (box.bottom < 0 || box.top > innerHeight) continue;
-            seen += 1;
-            blank += !(image.complete && image.naturalWidth);
-        }
-        scrollBy(0, 40);
-        if (performance.now() - start < 1000 * seconds) requestAnimationFrame(step);
-        else done({ frames, blank: blank / Math.max(seen, 1) });
-    };
-    requestAnimationFrame(step);
-})"""
-_STEPS = ("asked", "sent", "answered", "built", "begun", "shown")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each query is typed")
-    arguments = parser.parse_args()
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--before", help="a commit whose page is measured in turn with this one")
+    parser.add_argument("--add", action="store_true", help="to the runs that are stored")
+    given = parser.parse_args()
+    bundle = given.bundle.resolve()
+    document: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if given.add else fresh()
+    if given.before and (document["before"] or {}).get("commit") != given.before:
+        if document["before"]:
+            parser.error(f"what is stored was compared with {document['before']['commit']}")
+        document["before"] = {"commit": given.before, "runs": []}
     with tempfile.TemporaryDirectory(prefix="serve-") as scratch:
-        index = made_index(Bundle.load(arguments.bundle), Path(scratch))
-        command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0"]
-        command += ["--bundle", str(arguments.bundle), "--index", str(index)]
-        os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")  # no thumbnails yet
-        load = [os.getloadavg()[0]]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                measured = measure(server, arguments.rounds)
-            finally:
-                server.terminate()
-        load.append(os.getloadavg()[0])
-    document = {
+        work = Path(scratch)
+        index = made_index(Bundle.load(bundle), work)
+        serving = ["--bundle", str(bundle), "--index", str(index)]
+        for number in range(given.runs):
+            if given.before:
+                tree = checked_out(given.before, work)
+                document["before"]["runs"].append(typed(tree, serving, work / f"before-{number}"))
+            document["runs"].append(typed(ROOT, serving, work / f"cache-{number}"))
+        if not given.add:
+            document |= scrolled(serving, work / "scrolled")
+    RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    print("\n".join([*paragraph(document), "", table(document)]))
+
+
+def fresh() -> dict[str, Any]:
+    return {
         "date": datetime.date.today().isoformat(),
         "photos": PHOTOS,
         "limit_ms": LIMIT_MS,
         "window": WINDOW,
-        "load_average": [round(one, 2) for one in load],
-        **measured,
         "device": device_facts(),
         "versions": tool_versions(("numpy", "onnxruntime", "pillow", "starlette", "uvicorn")),
+        "runs": [],
+        "before": None,
     }
-    document = quickest(document, json.loads(RESULT.read_text("utf-8")))
-    RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    print(table(document))
 
 
-def quickest(document: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Of a day's runs on one machine, whose other work can only slow them: the quickest, which
-    names the medians of the others."""
-    if (before["date"], before["device"]["cpu"]) != (document["date"], document["device"]["cpu"]):
-        return {**document, "other_runs_p50_ms": []}
-    best, other = sorted((document, before), key=lambda one: one["shown_ms"]["p50"])
-    others = [*before.get("other_runs_p50_ms", []), round(other["shown_ms"]["p50"], 1)]
-    return {**best, "other_runs_p50_ms": others}
+def checked_out(commit: str, work: Path) -> Path:
+    """A commit's files."""
+    tree = work / commit
+    if not tree.is_dir():
+        tree.mkdir()
+        archive = work / "commit.tar"
+        command = ["git", "archive", "-o", str(archive), commit, "mcad_mobile", "pyproject.toml"]
+        subprocess.run(command, cwd=ROOT, timeout=60, check=True)
+        subprocess.run(["tar", "xf", archive, "-C", tree], timeout=60, check=True)
+        if kernel.LIBRARY.is_file():  # is built where a checkout is installed
+            shutil.copy(kernel.LIBRARY, tree / kernel.LIBRARY.relative_to(ROOT))
+    return tree
 
 
 def made_index(bundle: Bundle, folder: Path) -> Path:
@@ -171,7 +113,7 @@ def made_index(bundle: Bundle, folder: Path) -> Path:
     seeds = sample_photos(bundle, folder / "seeds", _SEEDS)
     with create_index(bundle, folder / "index").writer() as writer:
         done = 0
-        for batch in blend_batches(real_embeddings(bundle), PHOTOS):
+        for batch in cloud_batches(real_embeddings(bundle), PHOTOS):
             paths = []
             for number in range(done, done + len(batch)):
                 path = folder / "photos" / f"IMG_{number:05}.jpg"
@@ -182,81 +124,84 @@ def made_index(bundle: Bundle, folder: Path) -> Path:
     return folder / "index"
 
 
-def measure(server: subprocess.Popen[str], rounds: int) -> dict[str, Any]:
+@contextlib.contextmanager
+def opened(tree: Path, serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
+    """The page of the server of a tree, in a browser that has just been started; its address, and
+    the server's process. Dates of cameras are looked up first, which takes a few seconds once,
+    beside the user; the page hears of it, and asks again."""
     from playwright.sync_api import sync_playwright
 
-    assert server.stdout is not None
-    lines = []
-    while (line := server.stdout.readline()) and line != "}\n":
-        lines.append(line)
-    url = json.loads("".join([*lines, "}"]))["url"]
-    with sync_playwright() as playwright:
-        found = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WINDOW[0], "height": WINDOW[1]})
-        page.goto(url)
-        page.wait_for_selector("#left .photo")
-        # Dates of cameras are looked up first: that is a few seconds once, beside the user. The
-        # page hears of it, and asks again.
-        until = "s => s.indexes[0].dates_known === s.indexes[0].photos"
-        page.wait_for_function(f"async () => ({until})(await (await fetch('/api/status')).json())")
-        page.wait_for_timeout(_HEARD_MS)
-        scrolled = page.evaluate(_SCROLL, _SCROLL_S)
-        page.evaluate(_WATCH)
-        cold = [type_query(page, query) for query in QUERIES]
-        warm = [type_query(page, query) for _ in range(rounds) for query in QUERIES]
-        page.fill("#query", "")
-        page.evaluate("() => scrollTo(0, 0)")
-        wait_for_thumbnails(url)
-        again = page.evaluate(_SCROLL, _SCROLL_S)
-        version = browser.version
-        browser.close()
-    used = memory(server.pid)
-    last = [entries[-1] for entries in warm]
-    every = [entry["shown"] for entries in warm for entry in entries if "shown" in entry]
-    keys = rounds * sum(map(len, QUERIES))
+    command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0", *serving]
+    told = {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(tree)}
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=tree, env={**os.environ, **told}
+        ) as server,
+        sync_playwright() as playwright,
+    ):
+        try:
+            assert server.stdout is not None
+            lines = []
+            while (line := server.stdout.readline()) and line != "}\n":
+                lines.append(line)
+            url = json.loads("".join([*lines, line]))["url"]
+            found = shutil.which("chromium") or shutil.which("chromium-browser")
+            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": WINDOW[0], "height": WINDOW[1]})
+            page.goto(url)
+            page.wait_for_selector("#left .photo")
+            known = "s => s.indexes[0].dates_known === s.indexes[0].photos"
+            page.wait_for_function(
+                f"async () => ({known})(await (await fetch('/api/status')).json())"
+            )
+            page.wait_for_timeout(_HEARD_MS)
+            yield page, url, server.pid
+            browser.close()
+        finally:
+            server.terminate()
+
+
+def typed(tree: Path, serving: list[str], cache: Path) -> dict[str, Any]:
+    """A run: each query typed a first time, when no thumbnail is made yet, and once more."""
+    load = [os.getloadavg()[0]]
+    with opened(tree, serving, cache) as (page, _, server):
+        watch(page)
+        first = [type_query(page, query)[-1] for query in QUERIES]
+        keys = [type_query(page, query) for query in QUERIES]
+        used = memory(server)
+    load.append(os.getloadavg()[0])
+    last = [one[-1] for one in keys]
+    every = [key["shown"] for one in keys for key in one if "shown" in key]
     return {
-        "chromium": version,
+        "at": datetime.datetime.now().isoformat(timespec="seconds"),
+        "load_average": [round(one, 2) for one in load],
         "shown_ms": percentiles([one["shown"] for one in last]),
-        "shown_cold_ms": percentiles([entries[-1]["shown"] for entries in cold]),
+        "shown_cold_ms": percentiles([one["shown"] for one in first]),
         "pictures_ms": percentiles([one["pictures"] for one in last]),
-        "pictures_cold_ms": percentiles([entries[-1]["pictures"] for entries in cold]),
+        "pictures_cold_ms": percentiles([one["pictures"] for one in first]),
         "every_key_ms": percentiles(every),
-        "keys_answered": len(every) / keys,
-        "keys": keys,
-        "steps_ms": {step: round(statistics.median(o[step] for o in last), 1) for step in _STEPS},
+        "keys": sum(map(len, QUERIES)),
+        "keys_answered": len(every),
+        "steps_ms": {step: round(statistics.median(o[step] for o in last), 1) for step in STEPS},
         "searches": len(last),
-        "scroll_cold": frames_of(scrolled),
-        "scroll": frames_of(again),
         "server_pss_mib": round(used.pss, 1),
     }
 
 
-def frames_of(scrolled: dict[str, Any]) -> dict[str, Any]:
-    frames = scrolled["frames"]
-    return {
-        "frame_ms": percentiles(frames),
-        "frames": len(frames),
-        "over_two_frames": sum(one > 34 for one in frames) / len(frames),
-        "pictures_missing": scrolled["blank"],
-        "pixels_a_second": round(40 * 1000 / statistics.mean(frames)),
-    }
+def scrolled(serving: list[str], cache: Path) -> dict[str, Any]:
+    """How the list scrolls before its thumbnails are made, and after."""
+    with opened(ROOT, serving, cache) as (page, url, _):
+        cold = scroll(page)
+        page.evaluate("() => scrollTo(0, 0)")
+        wait_for_thumbnails(url, cache)
+        return {
+            "scroll_cold": cold,
+            "scroll": scroll(page),
+            "chromium": page.context.browser.version,
+        }
 
 
-def type_query(page: Any, query: str) -> list[dict[str, float]]:
-    """What was timed of each key whose results were shown, in ms from the key."""
-    page.fill("#query", "")
-    page.wait_for_timeout(300)
-    page.focus("#query")
-    page.evaluate("() => void (window.found = [])")
-    page.keyboard.type(query, delay=_KEY_MS)
-    page.wait_for_timeout(400)
-    page.wait_for_function("() => window.found.at(-1)?.pictures && window.found.at(-1).shown")
-    found: list[dict[str, float]] = page.evaluate("() => window.found")
-    return found
-
-
-def wait_for_thumbnails(url: str) -> None:
+def wait_for_thumbnails(url: str, cache: Path) -> None:
     """Until those that are scrolled over are made, which the server does when it is at rest."""
     request = urllib.request.Request(
         f"{url}api/search",
@@ -265,6 +210,7 @@ def wait_for_thumbnails(url: str) -> None:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         hits = json.load(answer)["hits"]
+    os.environ["XDG_CACHE_HOME"] = str(cache)
     thumbnails = Thumbnails()
     until = time.monotonic() + 600
     for path in [f"{hit['folder']}/{hit['name']}" for hit in hits]:
@@ -274,24 +220,34 @@ def wait_for_thumbnails(url: str) -> None:
             time.sleep(0.2)
 
 
+def median(runs: list[dict[str, Any]], name: str, key: str) -> float:
+    """Of a figure, over runs."""
+    return statistics.median(run[name][key] for run in runs)
+
+
 def paragraph(document: dict[str, Any]) -> list[str]:
     """What the table's figures are of, and how the list scrolls."""
-    device, loads, steps = document["device"], document["load_average"], document["steps_ms"]
+    device, runs = document["device"], document["runs"]
     first, again = document["scroll_cold"], document["scroll"]
+    steps = {step: f"{median(runs, 'steps_ms', step):.0f}" for step in STEPS}
+    loads = [load for run in runs for load in run["load_average"]]
+    answered, keys = (sum(run[name] for run in runs) for name in ("keys_answered", "keys"))
     return [
-        f"{document['photos']:,} photos of 12 megapixels, {document['searches']} queries typed key",
-        f"by key in Chromium {document['chromium']}, drawn without a GPU, on {device['cpu']}",
-        f"({device['cores']} cores, which server and browser share; load average {loads[0]} before",
-        f"and {loads[1]} after). The goal is {document['limit_ms']} ms from the last key to the",
-        "results, with names and scores, on the screen, as the browser itself tells it (Element",
-        "Timing); pictures follow. Medians of the steps between, in ms from the key: the server is",
-        f"asked at {steps['sent']:.0f}, has answered at {steps['answered']:.0f}, the elements are",
-        f"built at {steps['built']:.0f}, the frame that lays them out begins at",
-        f"{steps['begun']:.0f}, and they are on the screen at {steps['shown']:.0f}. Of",
-        f"{document['keys']} keys,",
-        f"{100 * document['keys_answered']:.0f} % had their results on the screen before the next",
-        "key's took their place.",
-        *among(document["other_runs_p50_ms"]),
+        f"{document['photos']:,} photos of 12 megapixels, {len(QUERIES)} queries typed key by key,",
+        f"each a first time and then again, in Chromium {document['chromium']}, drawn without a",
+        f"GPU, on {device['cpu']} ({device['cores']} cores, which server and browser share). Of",
+        f"each figure the median of {len(runs)} runs, each with a new server and browser (load",
+        f"average {min(loads):.1f} to {max(loads):.1f}). The goal is {document['limit_ms']} ms",
+        "from the last key to the results, with names and scores, on the screen, as the browser",
+        "itself tells it (Element Timing); pictures follow. The steps between, in ms from the",
+        f"key: the server is asked at {steps['sent']}, has answered at {steps['answered']}, the",
+        f"elements are built at {steps['built']}, the frame that lays them out begins at",
+        f"{steps['begun']}, and they are on the screen at {steps['shown']}. Of {keys:,} keys,",
+        f"{100 * answered / keys:.0f} % had their results on the screen before the next key's took",
+        "their place.",
+        "",
+        f"The runs' medians from the last key to the results: {told(runs)} ms.",
+        *beside(document["before"], runs),
         "",
         f"Scrolling {again['pixels_a_second']:,} pixels a second,",
         f"{100 * again['over_two_frames']:.1f} % of {again['frames']} frames took more than 34 ms,",
@@ -299,34 +255,44 @@ def paragraph(document: dict[str, Any]) -> list[str]:
         "come. That is with thumbnails that the server made while it was at rest; before, it was",
         f"{100 * first['over_two_frames']:.1f} % of the frames and",
         f"{100 * first['pictures_missing']:.0f} % of the pictures: so many files a second are not",
-        f"decoded here. The server's process had {document['server_pss_mib']:.0f} MiB (PSS) in the",
-        "end.",
+        "decoded here. The server's process had",
+        f"{statistics.median(run['server_pss_mib'] for run in runs):.0f} MiB (PSS) in the end.",
     ]
 
 
-def among(others: list[float]) -> list[str]:
-    if not others:
+def told(runs: list[dict[str, Any]]) -> str:
+    """Each run's median, as they came."""
+    return ", ".join(f"{run['shown_ms']['p50']:.0f}" for run in runs)
+
+
+def beside(before: dict[str, Any] | None, runs: list[dict[str, Any]]) -> list[str]:
+    if not before:
         return []
-    told = ", ".join(f"{one:.0f}" for one in sorted(others))
+    was, now = (median(some, "shown_ms", "p50") for some in (before["runs"], runs))
     return [
-        f"It is the quickest of {len(others) + 1} runs that day; medians of the others: {told}."
+        f"In turn with them ran the page of {before['commit']}: {told(before['runs'])} ms, at the",
+        f"median {was:.0f}, of which {now:.0f} is {now / was:.2f}.",
     ]
 
 
 def table(document: dict[str, Any]) -> str:
+    runs = document["runs"]
     rows = ["| | p50, ms | p90, ms | p99, ms |", "|---|---:|---:|---:|"]
-    for name, found in (
-        ("last key to results on screen", document["shown_ms"]),
-        ("the same, each query for the first time", document["shown_cold_ms"]),
-        ("every key to its results on screen", document["every_key_ms"]),
-        ("last key to all pictures in the window", document["pictures_ms"]),
-        ("the same, 12-megapixel files read for the first time", document["pictures_cold_ms"]),
-        ("a frame while scrolling", document["scroll"]["frame_ms"]),
-        ("a frame while scrolling, no thumbnails made yet", document["scroll_cold"]["frame_ms"]),
+    for name, key in (
+        ("last key to results on screen", "shown_ms"),
+        ("the same, each query for the first time", "shown_cold_ms"),
+        ("every key to its results on screen", "every_key_ms"),
+        ("last key to all pictures in the window", "pictures_ms"),
+        ("the same, 12-megapixel files read for the first time", "pictures_cold_ms"),
     ):
-        digits = 1 if "frame" in name else 0
-        figures = " | ".join(f"{found[p]:.{digits}f}" for p in ("p50", "p90", "p99"))
+        figures = " | ".join(f"{median(runs, key, p):.0f}" for p in ("p50", "p90", "p99"))
         rows.append(f"| {name} | {figures} |")
+    for name, key in (
+        ("a frame while scrolling", "scroll"),
+        ("a frame while scrolling, no thumbnails made yet", "scroll_cold"),
+    ):
+        found = document[key]["frame_ms"]
+        rows.append(f"| {name} | {found['p50']:.1f} | {found['p90']:.1f} | {found['p99']:.1f} |")
     return "\n".join(rows)
 
 

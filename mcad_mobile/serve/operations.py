@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -134,9 +135,12 @@ async def _photo(
 
 
 async def _in_turn(state: State, request: Request, answer: Callable[[], T]) -> T:
-    """One after another on the engines' thread. Who has typed on meanwhile is passed over."""
-    async with request.app.state.turn:
-        if await request.is_disconnected():
+    """One after another on the engines' thread. Who had to wait, and has typed on meanwhile, is
+    passed over."""
+    turn: asyncio.Lock = request.app.state.turn
+    waited = turn.locked()
+    async with turn:
+        if waited and await request.is_disconnected():
             raise ClientDisconnect
         return await state.on(state.engines, answer)
 

@@ -33,7 +33,8 @@ AXE = Download(
 def violations(page: Any, *rules: str) -> list[str]:
     """What axe-core finds wrong, a line each: by these rules, or by all that it has, best practices
     among them."""
-    page.evaluate(fetch(AXE).read_text("utf-8"))
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(fetch(AXE).read_text("utf-8"))
     found = page.evaluate(
         """rules => axe.run(document, {resultTypes: ['violations'],
         ...(rules.length ? {runOnly: {type: 'rule', values: rules}} : {})})""",

@@ -109,6 +109,11 @@ def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
         page.locator("#query").fill(text)
         expect(page.locator("#left .headline")).to_contain_text(told)
         expect(page.locator('#left li[aria-posinset="1"]')).to_be_in_viewport()
+        # Rows beyond the window are kept ready once typing rests.
+        page.wait_for_function(
+            """() => [...document.querySelectorAll('#left li')].some(
+            (one) => one.getBoundingClientRect().top > innerHeight)"""
+        )
         page.locator("#query").press("ArrowDown")
         page.keyboard.press("End")
         expect(page.locator('#left li[aria-posinset="10000"]')).to_be_in_viewport()

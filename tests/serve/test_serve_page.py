@@ -219,6 +219,51 @@ def test_every_key_asks_at_once(open_page: Open) -> None:
     wait_until(page, lambda: len(given_up) == len(QUERY) - 1)
 
 
+def test_a_picture_never_stands_over_anothers_name(open_page: Open, served: Server) -> None:
+    """Also where new ones are long in coming, and an item that showed a photo shows another."""
+    page = open_page()
+    names = {hit["id"]: hit["name"] for hit in served.search(limit=1000)["hits"]}
+    folders = [folder_id(served, name) for name in ("here", "there")]
+    page.locator("#folder").select_option(folders[0])
+    assert_soon(page, found(served, filter={"folder": folders[0]}, limit=1000))
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#left img')].every((one) => one.naturalWidth)"
+    )
+    page.route("**/thumbnail", lambda route: None)
+    page.locator("#folder").select_option(folders[1])
+    assert_soon(page, found(served, filter={"folder": folders[1]}, limit=1000))
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll("#left li:has(img[src])")].map((one) => [
+        one.querySelector("img").src.split("/").at(-2), one.querySelector(".name").textContent])"""
+    )
+    assert [names[photo] for photo, _ in shown] == [name for _, name in shown]
+
+
+@pytest.mark.parametrize("ms", [0, 1000])
+def test_a_picture_is_given_up_only_where_it_is_long_in_coming(
+    open_page: Open, served: Server, ms: int
+) -> None:
+    """And with it its connection, which others could use."""
+    page = open_page()
+    held: list[Any] = []
+    given_up: list[str] = []
+    page.add_init_script("performance.now = () => window.ms ?? 0")
+    page.route("**/thumbnail", lambda route: held.append(route))
+    page.on("requestfailed", lambda request: given_up.append(request.url))
+    page.reload()
+    wait_until(page, lambda: len(held) == 4)
+    names = {hit["id"]: Path(hit["folder"]).name for hit in served.search(limit=1000)["hits"]}
+    folders = [names[route.request.url.split("/")[-2]] for route in held]
+    other = "there" if folders[0] == "here" else "here"
+    page.evaluate("ms => void (window.ms = ms)", ms)
+    page.locator("#folder").select_option(folder_id(served, other))
+    assert_soon(page, found(served, filter={"folder": folder_id(served, other)}, limit=1000))
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    if ms:
+        wait_until(page, lambda: len(given_up) == folders.count(folders[0]))
+    assert bool(given_up) == bool(ms)
+
+
 def wait_until(page: Page, true: Callable[[], bool]) -> None:
     """For what the test itself is told: playwright tells it while it waits for the page."""
     until = time.monotonic() + TIMEOUT_S

@@ -2,7 +2,7 @@
 // concern, and the server's state is looked at now and then.
 
 import * as api from "./api.js";
-import { byId, calmDown, complain, element } from "./dom.js";
+import { byId, calmDown, complain, element, hide, scrollToTop } from "./dom.js";
 import { Job } from "./job.js";
 import { Pane } from "./pane.js";
 import { Parts } from "./parts.js";
@@ -35,7 +35,7 @@ function search(anew = true) {
   performance.mark("asked");
   clearTimeout(search.rest);
   search.rest = setTimeout(remember, REST);
-  byId("clear").hidden = !Object.keys(query().filter).length;
+  hide(byId("clear"), !Object.keys(query().filter).length);
   if (compared && !parts.empty) compare(anew);
   else {
     left.narrow = false;
@@ -62,9 +62,9 @@ async function compare(anew) {
   try {
     const answer = await api.compare(asked, signal);
     const told = { shared: answer.shared, most: COMPARED };
-    if (anew) scrollTo(0, 0);
-    left.show(answer.left, told);
-    right.show(answer.right, told);
+    if (anew) scrollToTop();
+    left.show(answer.left, anew, told);
+    right.show(answer.right, anew, told);
     say(`Side by side: ${answer.shared} of the first ${COMPARED} photos are on both sides`);
     calmDown();
   } catch (problem) {

@@ -19,6 +19,11 @@ export function button(text, label, press, kind = "quiet") {
   return made;
 }
 
+// Written only where it changes: a browser works for all that is written.
+export function hide(place, is) {
+  if (place.hidden !== is) place.hidden = is;
+}
+
 export const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
 
 let hiding = 0;
@@ -33,4 +38,11 @@ export function complain(sentence) {
 
 export function calmDown() {
   byId("alert").hidden = true;
+}
+
+// Only where it is not there: a browser lays out what has changed before it scrolls.
+let down = false;
+addEventListener("scroll", () => (down = scrollY > 0), { passive: true });
+export function scrollToTop() {
+  if (down) scrollTo(0, 0);
 }

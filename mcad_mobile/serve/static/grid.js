@@ -1,7 +1,7 @@
 // Photos in rows, of which only those near the window are in the document: any number scrolls
 // alike. Each is a list item with its place and the number of all, so that who does not see the
-// page is told where they are. A new answer is drawn as far as the window shows it; the rows beyond
-// and the pictures follow when that is on screen.
+// page is told where they are. A new answer is drawn as far as the window shows it; the pictures
+// follow when that is on screen, and the rows beyond when no other answer has taken its place.
 
 import { element } from "./dom.js";
 import { Images } from "./images.js";
@@ -11,6 +11,7 @@ const CAPTION = 32;
 const HEADING = 64;
 const MARGIN = 600; // pixels beyond the window that are kept ready
 const PAGE = 64;
+const REST = 250; // ms: who types on has no use for rows beyond the window
 
 // A message that is posted in a frame's callback is handled once that frame is drawn.
 function painted(then) {
@@ -35,26 +36,36 @@ export class Grid {
     this.hits = [];
     this.total = 0;
     this.matches = null;
-    this.shown = new Map(); // id -> {item, hit, drawn}
+    this.shown = new Map(); // id -> {item, image, hit, drawn}
     this.images = new Images();
     this.current = 0;
     this.asked = new Set();
+    this.width = 0;
+    this.above = 0; // from the document's top to the grid's, in pixels
     addEventListener("scroll", () => this.later(), { passive: true });
-    new ResizeObserver(() => this.later()).observe(place);
+    new ResizeObserver(([{ contentRect }]) => {
+      if (contentRect.width !== this.width) this.later();
+    }).observe(place);
     this.list.addEventListener("keydown", (event) => this.key(event));
     this.list.addEventListener("click", (event) => this.click(event));
     this.list.addEventListener("focusin", (event) => this.focused(event));
   }
 
-  // A new answer: `matches` of the `total` photos are sure, null where that is not known.
-  show(hits, total, matches, told) {
+  // A new answer: `matches` of the `total` photos are sure, null where that is not known. `top`:
+  // the window is at the document's top, so that where the grid lies is known, and what is about to
+  // go need not be laid out once more.
+  show(hits, total, matches, told, top) {
     this.hits = hits.slice();
     this.total = total;
     this.asked.clear();
     this.current = 0;
     this.divide(matches, told);
-    this.draw(0);
-    painted(() => this.draw());
+    if (top && this.width) this.top = -this.above;
+    else this.look();
+    this.fill(0);
+    painted(() => this.images.next(this.top + innerHeight / 2));
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.draw(), REST);
   }
 
   // A new answer is on its way, and comes first.
@@ -76,10 +87,17 @@ export class Grid {
     this.heading.lastChild.textContent = told[1];
   }
 
+  // Where the grid lies.
+  look() {
+    const { width, top } = this.box.getBoundingClientRect();
+    this.width = width;
+    this.top = -top; // the window's in the grid
+    this.above = top + scrollY;
+  }
+
   measure() {
-    const width = this.box.clientWidth;
-    this.columns = Math.max(1, Math.floor((width + GAP) / (this.smallest() + GAP)));
-    this.side = (width - GAP * (this.columns - 1)) / this.columns;
+    this.columns = Math.max(1, Math.floor((this.width + GAP) / (this.smallest() + GAP)));
+    this.side = (this.width - GAP * (this.columns - 1)) / this.columns;
     this.step = this.side + CAPTION + GAP;
     this.sureRows = this.matches === null ? 0 : Math.ceil(this.matches / this.columns);
   }
@@ -112,14 +130,22 @@ export class Grid {
     });
   }
 
-  draw(margin = MARGIN) {
-    if (!this.box.clientWidth) return;
+  draw() {
+    clearTimeout(this.resting);
+    this.look();
+    this.fill(MARGIN);
+    this.images.next(this.top + innerHeight / 2);
+  }
+
+  fill(margin) {
+    if (!this.width) return;
     this.measure();
-    const top = -this.box.getBoundingClientRect().top;
+    const { top } = this;
     const end = this.total ? this.at(this.total - 1).top + this.step : 0;
     this.style("height", `${Math.max(end, this.matches === null ? 0 : this.sureRows * this.step + HEADING)}px`);
     this.style("--side", `${this.side}px`);
-    this.heading.style.top = `${this.sureRows * this.step}px`;
+    const below = `${this.sureRows * this.step}px`;
+    if (this.heading.style.top !== below) this.heading.style.top = below;
     let [first, last] = this.range(Math.max(0, top - margin), Math.max(0, top + innerHeight + margin));
     first = Math.max(0, first);
     last = Math.min(last, this.total);
@@ -128,22 +154,40 @@ export class Grid {
       if (this.hits[place]) wanted.set(this.hits[place].id, place);
       else this.ask(place);
     }
-    const focused = document.activeElement?.closest?.("li");
-    for (const [id, { item }] of this.shown) {
-      if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
-      item.remove();
-      this.shown.delete(id);
-      const image = item.querySelector("img");
-      if (image) this.images.drop(image);
-    }
-    // In the order of the ranking: who does not see the page reads them so.
+    const spare = this.takeOut(wanted);
+    // In the order of the ranking: who does not see the page reads them so. What stands where a new
+    // photo comes in becomes its own: less is to be made and laid out.
     let after = this.list.firstElementChild;
     for (const [id, place] of wanted) {
+      if (this.shown.has(id)) {
+        while (spare.has(after)) after = after.nextElementSibling;
+      } else if (spare.has(after)) {
+        const held = spare.get(after);
+        spare.delete(after);
+        this.shown.set(id, held);
+        held.image.removeAttribute("src");
+        this.images.load(held.image, this.picture(this.hits[place]), this.at(place).top);
+      }
       const item = this.put(id, place);
       if (item === after) after = after.nextElementSibling;
       else this.list.insertBefore(item, after);
     }
-    if (margin) this.images.next(top + innerHeight / 2);
+    for (const item of spare.keys()) item.remove();
+  }
+
+  // Photos that are not wanted any more. Items whose picture is not on its way may serve another.
+  takeOut(wanted) {
+    const spare = new Map();
+    const focused = document.activeElement?.closest?.("li");
+    for (const [id, held] of this.shown) {
+      const { item, image } = held;
+      if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
+      this.shown.delete(id);
+      this.images.drop(image);
+      if (item === focused || !image.isConnected || this.images.loading.has(image)) item.remove();
+      else spare.set(item, held);
+    }
+    return spare;
   }
 
   // Written only where it changes: a browser works for all that is written.
@@ -156,9 +200,10 @@ export class Grid {
     const { top, column } = this.at(place);
     let held = this.shown.get(id);
     if (!held) {
-      held = { item: this.tile(hit, place, null), hit };
+      const made = this.tile(hit, place, null);
+      held = { item: made, image: made.querySelector("img"), hit };
       this.shown.set(id, held);
-      this.images.load(held.item.querySelector("img"), this.picture(hit), top);
+      this.images.load(held.image, this.picture(hit), top);
     } else if (held.hit !== hit) {
       this.tile(hit, place, held.item);
       held.hit = hit;
@@ -176,7 +221,8 @@ export class Grid {
       item.dataset.place = place;
       item.classList.toggle("doubtful", doubtful);
     }
-    item.firstChild.tabIndex = place === this.current ? 0 : -1;
+    const tab = place === this.current ? 0 : -1;
+    if (item.firstChild.tabIndex !== tab) item.firstChild.tabIndex = tab;
     return item;
   }
 
@@ -192,6 +238,7 @@ export class Grid {
   focus(place) {
     if (!this.total) return false;
     this.current = Math.min(Math.max(place, 0), this.total - 1);
+    this.look();
     this.measure();
     const { top } = this.at(this.current);
     const box = this.box.getBoundingClientRect();

@@ -3,11 +3,13 @@
 // Where a search is under way, none is begun.
 
 const AT_ONCE = 4;
+const QUICK = 80; // ms: what takes longer waits for a photo to be decoded
 
 export class Images {
   constructor() {
     this.waiting = new Map(); // image -> {url, top}
-    this.loading = new Set();
+    this.loading = new Map(); // image -> when it was asked for
+    this.known = new WeakSet();
     this.middle = 0;
     this.held = false;
   }
@@ -18,16 +20,22 @@ export class Images {
 
   // `top`: where it lies in the grid, in pixels.
   load(image, url, top) {
-    const done = () => this.loading.delete(image) && !this.held && this.next();
-    image.addEventListener("load", done, { once: true });
-    image.addEventListener("error", done, { once: true });
     this.waiting.set(image, { url, top });
+    if (this.known.has(image)) return;
+    this.known.add(image);
+    const done = () => this.loading.delete(image) && !this.held && this.next();
+    image.addEventListener("load", done);
+    image.addEventListener("error", done);
   }
 
-  // A picture that nobody needs any more: if it was on its way, its connection is free.
+  // A picture that nobody needs any more. One that is long on its way is given up, and with it its
+  // connection; another is soon there, and leaves its connection to the next request.
   drop(image) {
     this.waiting.delete(image);
-    if (this.loading.delete(image)) image.removeAttribute("src");
+    if (performance.now() - this.loading.get(image) > QUICK) {
+      this.loading.delete(image);
+      image.removeAttribute("src");
+    }
   }
 
   // `middle`: of the window, in the grid's pixels.
@@ -43,7 +51,7 @@ export class Images {
       }
       const { url } = this.waiting.get(nearest);
       this.waiting.delete(nearest);
-      this.loading.add(nearest);
+      this.loading.set(nearest, performance.now());
       nearest.src = url;
     }
   }

@@ -1,7 +1,7 @@
 // One side: what searches there, its numbers, and its photos.
 
 import * as api from "./api.js";
-import { calmDown, complain, count, element } from "./dom.js";
+import { calmDown, complain, count, element, hide, scrollToTop } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const FIRST = 64;
@@ -12,6 +12,12 @@ const TILE = element("li", {},
     element("span", { class: "frame" }, element("img", { alt: "", decoding: "async", draggable: "false" })),
   ),
 );
+// Copied whole: that is less work than making each of its parts.
+const CAPTIONS = {
+  scored: element("span", { class: "caption" }, element("b", { text: "0" }), " ", element("span", { class: "name", text: "0" }), " "),
+  dated: element("span", { class: "caption" }, element("span", { class: "date", text: "0" }), " ", element("span", { class: "name unseen", text: "0" }), " "),
+  named: element("span", { class: "caption" }, element("span", { class: "name", text: "0" }), " "),
+};
 
 export class Pane {
   constructor(place, { query, act, open, said }) {
@@ -22,7 +28,11 @@ export class Pane {
     this.bundle = element("select", { "aria-label": "Bundle and rung" });
     this.index = element("select", { "aria-label": "Index" });
     this.headline = element("h2", { class: "headline" });
-    this.numbers = element("div", { class: "numbers" });
+    this.total = element("span", { class: "total", hidden: true });
+    this.stages = new Map(STAGES.map((name) => [name, element("span", { class: "stage-ms", hidden: true }, `${name} `, element("b"))]));
+    this.simulated = element("span", { text: "simulated: its time means nothing", hidden: true });
+    this.memory = element("span", { class: "memory", title: "Memory of this server's process (PSS)" });
+    this.numbers = element("div", { class: "numbers" }, this.total, ...this.stages.values(), this.simulated, this.memory);
     this.notes = element("p", { class: "note", hidden: true });
     const choices = element("div", { class: "choices" }, this.bundle, this.index);
     place.append(
@@ -84,8 +94,8 @@ export class Pane {
     const { signal } = this.asking;
     try {
       const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
-      if (anew) scrollTo(0, 0);
-      this.show(answer);
+      if (anew) scrollToTop();
+      this.show(answer, anew);
       calmDown();
     } catch (problem) {
       this.failed(problem);
@@ -114,7 +124,8 @@ export class Pane {
     }
   }
 
-  show(answer, { shared = null, most = null } = {}) {
+  // `anew`: from the top.
+  show(answer, anew, { shared = null, most = null } = {}) {
     this.answer = answer;
     const total = most === null ? answer.total : Math.min(answer.total, most);
     const matches = most === null || answer.matches === null ? answer.matches : Math.min(answer.matches, total);
@@ -123,7 +134,7 @@ export class Pane {
       matches ? "Less sure" : "Nothing surely matches",
       `Under ${least}, where a match for these words begins.`,
     ];
-    this.grid.show(answer.hits, total, matches, told);
+    this.grid.show(answer.hits, total, matches, told, anew);
     this.headline.textContent = headline(answer, shared, total);
     this.count(answer);
     this.said(this.headline.textContent);
@@ -132,51 +143,47 @@ export class Pane {
 
   // ms by stage, as a bar that needs no legend: each part has its name on it.
   count(answer) {
-    const parts = [];
-    if (answer.ms) {
-      // With a photo from outside, it is both towers that embed.
-      const towers = this.query().parts.some((part) => part.upload) ? "towers" : "text";
-      const stages = STAGES.map((name) => [name === "text" ? towers : name, answer.ms[name]]);
-      parts.push(element("span", { class: "total", text: `${answer.ms.total.toFixed(1)} ms` }));
-      for (const [name, ms] of stages) {
-        const stage = element("span", { class: "stage-ms" }, `${name} `, element("b", { text: ms.toFixed(1) }));
-        stage.style.setProperty("--share", `${(100 * ms) / answer.ms.total}%`);
-        parts.push(stage);
+    const { ms } = answer;
+    for (const part of [this.total, ...this.stages.values()]) hide(part, !ms);
+    hide(this.simulated, Boolean(ms) || !answer.simulated);
+    if (ms) {
+      this.total.textContent = `${ms.total.toFixed(1)} ms`;
+      for (const [name, stage] of this.stages) {
+        stage.lastChild.textContent = ms[name].toFixed(1);
+        stage.style.setProperty("--share", `${(100 * ms[name]) / ms.total}%`);
       }
-    } else if (answer.simulated) {
-      parts.push(element("span", { text: "simulated: its time means nothing" }));
+      // With a photo from outside, it is both towers that embed.
+      const towers = this.query().parts.some((part) => part.upload) ? "towers " : "text ";
+      this.stages.get("text").firstChild.data = towers;
     }
-    this.memory = element("span", { class: "memory", title: "Memory of this server's process (PSS)" });
-    parts.push(this.memory);
-    this.numbers.replaceChildren(...parts);
     this.remember(this.status);
     const notes = [];
     const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
     if (unknown.length) notes.push(`Words that the student cannot know: ${unknown.join(", ")}.`);
     if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
     this.notes.textContent = notes.join(" ");
-    this.notes.hidden = !notes.length;
+    hide(this.notes, !notes.length);
   }
 
   remember(status) {
     this.status = status;
     const { pss_mib: pss } = status.machine;
-    if (this.memory) this.memory.textContent = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
+    const told = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
+    if (this.memory.textContent !== told) this.memory.textContent = told;
   }
 
   tile(hit, number, item) {
     const compared = this.narrow;
     const scored = hit.score !== null;
     const mark = !compared ? "" : hit.only_here ? "only here" : place(hit.elsewhere, number + 1);
-    const caption = element("span", { class: "caption" });
-    if (scored) caption.append(element("b", { text: hit.score.toFixed(3) }), " ");
-    else if (hit.taken) caption.append(element("span", { class: "date", text: hit.taken }), " ");
-    // Said also where there is no room to show it.
-    const hidden = compared || (!scored && hit.taken);
-    caption.append(element("span", { class: hidden ? "name unseen" : "name", text: hit.name }), " ");
+    const caption = CAPTIONS[scored ? "scored" : hit.taken ? "dated" : "named"].cloneNode(true);
+    if (scored || hit.taken) caption.firstChild.firstChild.data = scored ? hit.score.toFixed(3) : hit.taken;
+    const name = caption.childNodes[scored || hit.taken ? 2 : 0];
+    name.firstChild.data = hit.name;
+    if (compared) name.classList.add("unseen"); // said also where there is no room to show it
     if (mark) caption.append(element("span", { class: "mark", text: mark }));
     if (item) {
-      item.querySelector(".caption").replaceWith(caption);
+      item.firstChild.lastChild.replaceWith(caption);
     } else {
       item = TILE.cloneNode(true);
       item.firstChild.append(caption);
