@@ -274,7 +274,6 @@ def open_segment(file: Path) -> Segment:
         part = parts[name]
         return np.frombuffer(buffer[part.offset : part.offset + part.length], dtype).reshape(shape)
 
-    paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
     return Segment(
         file=file,
         header_crc32=_CRC.unpack_from(header, ALIGNMENT - _CRC.size)[0],
@@ -283,16 +282,31 @@ def open_segment(file: Path) -> Segment:
         lens=view("lens", "<f4", scanned, dim),
         columns=view("columns", "<u8", scanned // 64, photos),
         taken=view("taken", "<i4", photos),
-        paths=PathTable(
-            count=photos,
-            size=parts["paths"].length,
-            read=lambda offset, length: opened.read(paths_at + offset, length),
-            read_starts=lambda offset, length: opened.read(blocks_at + offset, length),
-            damaged=lambda detail: damaged(file, detail),
-        ),
+        paths=path_table(file, opened, parts, photos),
         parts=parts,
         opened=opened,
     )
+
+
+def path_table(
+    file: Path, opened: PositionedFile, parts: dict[str, Part], photos: int
+) -> PathTable:
+    """Return what reads the paths of a segment, of this format or the one before."""
+    paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
+    return PathTable(
+        count=photos,
+        size=parts["paths"].length,
+        read=lambda offset, length: opened.read(paths_at + offset, length),
+        read_starts=lambda offset, length: opened.read(blocks_at + offset, length),
+        damaged=lambda detail: damaged(file, detail),
+    )
+
+
+def check_order(segment: Segment) -> None:
+    """PhotoIndexError when the paths of a segment do not ascend."""
+    for before, path in pairwise(segment.paths.slice(0, segment.photos)):
+        if before >= path:
+            raise damaged(segment.file, f"its path {path!r} comes after {before!r}")
 
 
 def checksum(opened: PositionedFile, part: Part) -> int:
@@ -319,9 +333,7 @@ def verify_segment(segment: Segment) -> None:
         if crc != part.crc32:
             detail = f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}"
             raise damaged(segment.file, detail)
-    for before, path in pairwise(segment.paths.slice(0, segment.photos)):
-        if before >= path:
-            raise damaged(segment.file, f"its path {path!r} comes after {before!r}")
+    check_order(segment)
 
 
 def _checked_header(header: bytes, file: Path) -> bytes:

@@ -10,7 +10,6 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ from mcad_mobile.index.format import (
     Part,
     PositionedFile,
     Segment,
+    check_order,
     checksum,
     damaged,
+    path_table,
 )
-from mcad_mobile.index.paths import PathTable
 
 _MAGIC = b"MCADSEG2"
 _PARTS = ("axis", "codes", "along", "scales", "magnitudes", "stamps", "path_blocks", "paths")
@@ -61,9 +61,7 @@ class PreviousSegment(Segment):
         for name, part in self.parts.items():
             if checksum(self.opened, part) != part.crc32:
                 raise damaged(self.file, f"its {name} have another CRC-32 than it says")
-        for before, path in pairwise(self.paths.slice(0, self.photos)):
-            if before >= path:
-                raise damaged(self.file, f"its path {path!r} comes after {before!r}")
+        check_order(self)
 
 
 def open_previous(file: Path) -> PreviousSegment:
@@ -87,7 +85,6 @@ def open_previous(file: Path) -> PreviousSegment:
         if offset + length > size or (name != "paths" and length != lengths[i]):
             raise damaged(file, f"its {name} are {length} bytes from {offset} on")
         parts[name] = Part(offset, length, part_crc)
-    paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
     return PreviousSegment(
         file=file,
         header_crc32=crc,
@@ -96,13 +93,7 @@ def open_previous(file: Path) -> PreviousSegment:
         lens=np.empty((0, dim), np.float32),
         columns=np.empty((0, photos), np.uint64),
         taken=np.full(photos, NO_TIME, np.int32),
-        paths=PathTable(
-            count=photos,
-            size=parts["paths"].length,
-            read=lambda offset, length: opened.read(paths_at + offset, length),
-            read_starts=lambda offset, length: opened.read(blocks_at + offset, length),
-            damaged=lambda detail: damaged(file, detail),
-        ),
+        paths=path_table(file, opened, parts, photos),
         parts=parts,
         opened=opened,
     )
