@@ -95,9 +95,10 @@ def index(
         _rebuild(index or default_index(bundle), json)
         return
     if origin is not None:
-        check_options(context, origin)
+        again = is_an_index(origin)
+        check_options(context, again=again)
         loaded, directory = load_bundle(bundle), index or default_index(bundle)
-        if is_an_index(origin):
+        if again:
             index_again(_engine(loaded, runtime, threads), Path(origin), directory, json)
         else:
             index_shards(origin, select, loaded, directory, json)

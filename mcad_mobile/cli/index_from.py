@@ -28,9 +28,8 @@ def is_an_index(origin: str) -> bool:
     return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
 
 
-def check_options(context: typer.Context, origin: str) -> None:
-    """BadParameter for an option that has no meaning beside --from."""
-    again = is_an_index(origin)
+def check_options(context: typer.Context, *, again: bool) -> None:
+    """BadParameter for an option that has no meaning beside --from, of an index if `again`."""
     taken = _WITH_AN_INDEX if again else _WITH_SHARDS
     for name, written in given_options(context).items():
         if name not in taken:

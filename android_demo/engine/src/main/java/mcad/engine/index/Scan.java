@@ -52,14 +52,14 @@ final class Scan {
         rows = new int[photos];
         distances = new short[photos];
         kept = 0;
-        int[] histogram = new int[largest + 1];
+        histogram = new int[largest + 1];
         for (int row = passing.nextSetBit(0); row >= 0; row = passing.nextSetBit(row + 1)) {
             int distance = distance(row, 0, words);
             rows[kept] = row;
             distances[kept++] = (short) distance;
             histogram[distance]++;
         }
-        return nearestOf(histogram, count);
+        return nearestOf(count);
     }
 
     private int distance(int row, int from, int until) {
@@ -71,8 +71,8 @@ final class Scan {
         return distance;
     }
 
-    /** Of the rows that are kept, whose distances a histogram counts, the {@code count} nearest. */
-    private Candidates nearestOf(int[] histogram, int count) {
+    /** Of the rows that are kept the {@code count} nearest. */
+    private Candidates nearestOf(int count) {
         int limit = 0;
         int nearer = 0;
         while (nearer + histogram[limit] < count) {
@@ -156,13 +156,13 @@ final class Scan {
         if (words == all) {
             return found;
         }
-        int[] histogram = new int[3 * 64 * all + 1];
+        histogram = new int[3 * 64 * all + 1];
         for (int i = 0; i < kept; i++) {
             int distance = distances[i] + distance(rows[i], words, all);
             distances[i] = (short) distance;
             histogram[distance]++;
         }
-        return kept <= count ? kept() : nearestOf(histogram, count);
+        return kept <= count ? kept() : nearestOf(count);
     }
 
     private Candidates kept() {
