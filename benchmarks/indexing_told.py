@@ -132,7 +132,7 @@ def draw(result: dict[str, Any]) -> None:
 
     kinds = result["kinds"]
     names = [kind["kind"] for kind in kinds]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), layout="constrained")
     for row, kind in enumerate(kinds):
         ms = kind["stages_ms"]
         start, whole = 0.0, sum(ms.values())
@@ -149,7 +149,7 @@ def draw(result: dict[str, Any]) -> None:
     left.invert_yaxis()
     handles, labels = left.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    left.legend(once.values(), once.keys(), ncols=6, loc="upper center", bbox_to_anchor=(0.4, -0.1))
+    left.legend(once.values(), once.keys(), ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     shown = ("ours", *PEERS)
     for number, name in enumerate(shown):
         rates = [kind["systems"].get(name, {}).get("photos_per_s") or 0 for kind in kinds]
@@ -159,7 +159,8 @@ def draw(result: dict[str, Any]) -> None:
         bound = kind["bound_photos_per_s"]
         right.hlines(bound, row - 0.4, row + 0.4, "k", "--", label="bound" if row == 0 else None)
     right.set(title="Photos a second, all cores", yscale="log")
-    right.set_xticks(range(len(kinds)), [name.replace(" ", "\n") for name in names])
+    wrapped = [name.replace("-", "-\n").replace(" ", "\n") for name in names]
+    right.set_xticks(range(len(kinds)), wrapped)
     right.legend(fontsize="small", bbox_to_anchor=(1, 1))
     figure.savefig(PICTURE, dpi=90)
 

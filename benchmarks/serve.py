@@ -4,11 +4,12 @@
     python benchmarks/serve.py --bundle build/cpu --before COMMIT --add    # more runs to these
 
 10,000 photos of 12 megapixels, as phones take them: the bundle's golden photos, enlarged, each
-under many names, with embeddings that spread as photos do. Queries are typed key by key, each a first time and then
-again; serve_page.py says what is measured. A run has a server, a browser and a cache of its own;
-of each figure the result is the median of all runs, which are stored with it. `--before`: the page
-of another commit in turn with this one, so that both have the same machine. Then how the list
-scrolls, before its thumbnails were made and after. Chromium draws without a GPU here.
+under many names, with embeddings that spread as photos do. Queries are typed key by key, each a
+first time and then again; serve_page.py says what is measured. A run has a server, a browser and a
+cache of its own; of each figure the result is the median of all runs, which are stored with it.
+`--before`: the page of another commit in turn with this one, so that both have the same machine.
+Then how the list scrolls, before its thumbnails were made and after. Chromium draws without a GPU
+here.
 """
 
 from __future__ import annotations
