@@ -5,7 +5,6 @@ stopped."""
 from __future__ import annotations
 
 import os
-import struct
 import tempfile
 import time
 from collections import deque
@@ -14,31 +13,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import MissingExtra, PhotoError
-from mcad_mobile.folder import (
-    Leftovers,
-    Skipped,
-    content_stamp,
-    is_gone,
-    stat_or_none,
-    stat_stamp,
-    walk,
-)
+from mcad_mobile.folder import Leftovers, Skipped, is_gone, stat_or_none, stat_stamp, walk
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.census import Census, Known
+from mcad_mobile.index.census import Known
 from mcad_mobile.kinds import USUAL
+from mcad_mobile.moves import Stamp, Worklist, moved, renamed_elsewhere
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.reading import read_photo
 from mcad_mobile.runtimes import LoadedTower, normalize
 from mcad_mobile.taken import taken
 
 Progress = Callable[[int, int], None]
-Stamp = tuple[int, int]
 
 # What a crash can cost (an interrupt costs nothing), and a segment worth having.
 _COMMIT_PHOTOS = 1000
@@ -107,7 +98,7 @@ def sync_folder(
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
     result = Synced()
     with index.exclusive(), tempfile.TemporaryFile() as file:
-        work = _Worklist(file)
+        work = Worklist(file)
         census = index.census()
         photos = walk(folder, result.skipped, result.left_out)
         while batch := list(islice(photos, _LOOKUP)):
@@ -133,9 +124,10 @@ def sync_folder(
             and not path.startswith(closed)
             and hidden not in path[len(inside) - 1 :]
         }
-        moved = _settle_gone(index, work, gone, _elsewhere(census, work, inside), result)
+        elsewhere = renamed_elsewhere(census, work, inside)
+        known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
-        todo = ((path, known) for path, known in work.items() if path not in moved)
+        todo = ((path, known) for path, known in work.items() if path not in known_again)
         _embed_all(embedder, index, todo, result, lambda done: progress(done, total))
         if drop_gone:
             result.removed += prune(index)
@@ -177,56 +169,9 @@ def prune(index: PhotoIndex) -> int:
         return writer.delete(gone)
 
 
-class _Worklist:
-    """Photos to embed, with the stamps that the index knows of them, in a file."""
-
-    _HEAD = struct.Struct("<?IIIH")
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.count = 0
-        self._file = file
-
-    def put(self, path: str, stat: int, known: Stamp | None) -> None:
-        raw = os.fsencode(path)
-        head = self._HEAD.pack(known is not None, stat, *(known or (0, 0)), len(raw))
-        self._file.write(head + raw)
-        self.count += 1
-
-    def items(self) -> Iterator[tuple[str, Stamp | None]]:
-        for path, _, known in self._all():
-            yield path, known
-
-    def new_stamps(self) -> NDArray[np.uint32]:
-        """Sorted stat stamps of the photos that the index lacks."""
-        new = (stat for _, stat, known in self._all() if known is None)
-        return np.unique(np.fromiter(new, np.uint32))
-
-    def _all(self) -> Iterator[tuple[str, int, Stamp | None]]:
-        self._file.seek(0)
-        for _ in range(self.count):
-            held, stat, first, second, length = self._HEAD.unpack(self._file.read(self._HEAD.size))
-            path = os.fsdecode(self._file.read(length))
-            yield path, stat, (first, second) if held else None
-
-
-def _elsewhere(census: Census, work: _Worklist, inside: str) -> dict[str, Stamp]:
-    """Return photos of other folders whose files are gone and whose stat stamps new photos have:
-    their folder may have been renamed."""
-    new = work.new_stamps()
-    if not len(new):
-        return {}
-    return {
-        path: stamp
-        for path, stamp in census.missing("")
-        if new[min(int(np.searchsorted(new, stamp[0])), len(new) - 1)] == stamp[0]
-        and not path.startswith(inside)
-        and is_gone(path)
-    }
-
-
 def _settle_gone(
     index: PhotoIndex,
-    work: _Worklist,
+    work: Worklist,
     gone: dict[str, Stamp],
     elsewhere: dict[str, Stamp],
     result: Synced,
@@ -235,7 +180,7 @@ def _settle_gone(
     gone here; return the new paths moved."""
     if not gone and not elsewhere:
         return set()
-    moves = _moves(work, elsewhere | gone)
+    moves = moved(work, elsewhere | gone)
     if not gone and not moves:
         return set()
     with index.writer() as writer:
@@ -243,27 +188,6 @@ def _settle_gone(
         result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
     result.moved = len(moves)
     return set(moves)
-
-
-def _moves(work: _Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]]:
-    """Return new path -> (gone path, stamp) of photos that only changed their place."""
-    by_stamp: dict[Stamp, str] = {stamp: path for path, stamp in gone.items() if stamp != (0, 0)}
-    first_stamps = {stamp[0] for stamp in by_stamp}
-    moves = {}
-    for path, known in work.items():
-        if known is not None or not by_stamp:
-            continue
-        stat = stat_or_none(Path(path))
-        if stat is None or stat not in first_stamps:
-            continue
-        try:
-            stamp = (stat, content_stamp(path))
-        except OSError:
-            continue
-        old = by_stamp.pop(stamp, None)
-        if old is not None:
-            moves[path] = (old, stamp)
-    return moves
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, repeat
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import F32, MAX_DIM, U8, Encoded
-from mcad_mobile.index.paths import BLOCK, PathPacker, PathTable
+from mcad_mobile.index.paths import BLOCK, PathTable
 
 MAGIC = b"MCADSEG3"
 ALIGNMENT = 4096
@@ -28,30 +28,19 @@ PARTS = ("axis", "lens", "columns", "records", "taken", "stamps", "path_blocks",
 # Of a photo that nobody has told the time of.
 NO_TIME = -(2**31)
 
-_CHUNK = 1 << 20
-_HEAD = struct.Struct("<8sIIQQ")
+CHUNK = 1 << 20
+HEAD = struct.Struct("<8sIIQQ")
 # Bits a photo that a scan reads: behind the table of parts.
-_SCANNED = struct.Struct("<I")
-_SCANNED_AT = _HEAD.size + len(PARTS) * 24
-_PART = struct.Struct("<QQII")
-_CRC = struct.Struct("<I")
+SCANNED = struct.Struct("<I")
+SCANNED_AT = HEAD.size + len(PARTS) * 24
+PART = struct.Struct("<QQII")
+CRC = struct.Struct("<I")
 _REBUILD = (
     "Restore the file from a backup, or delete the index directory and index the photos again."
 )
 
 Stamps = npt.NDArray[np.uint32]
 Taken = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B photos on their way into a segment, by ascending path; stamps [B, 2] uint32, taken [B]
-    int32, minutes since 1970 or NO_TIME."""
-
-    encoded: Encoded
-    stamps: Stamps
-    taken: Taken
-    paths: Sequence[bytes]
 
 
 class PositionedFile:
@@ -184,67 +173,6 @@ def damaged(file: Path, detail: str) -> PhotoIndexError:
     return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REBUILD)
 
 
-def write_segment(
-    file: Path,
-    *,
-    axis: F32,
-    lens: F32,
-    axis_photos: int,
-    photos: int,
-    batches: Iterable[Batch],
-) -> int:
-    """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
-
-    Only where blocks of paths start (half a byte a photo) is held in memory; all else streams
-    through.
-    """
-    dim, scanned = len(axis), len(lens)
-    offsets = _offsets(dim, scanned, photos)
-    crcs = dict.fromkeys(PARTS, 0)
-    written = dict.fromkeys(PARTS, 0)
-    packer = PathPacker()
-
-    with file.open("x+b") as out:
-
-        def put(part: str, data: bytes | npt.NDArray[Any]) -> None:
-            raw = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
-            out.seek(offsets[part] + written[part])
-            out.write(raw)
-            crcs[part] = zlib.crc32(raw, crcs[part])
-            written[part] += len(raw)
-
-        put("axis", axis.astype("<f4"))
-        put("lens", lens.astype("<f4"))
-        row = 0
-        for batch in batches:
-            records, columns = packed(batch.encoded, scanned)
-            put("records", records)
-            for number, column in enumerate(columns):
-                out.seek(offsets["columns"] + 8 * (number * photos + row))
-                out.write(column.tobytes())
-            put("taken", batch.taken.astype("<i4"))
-            put("stamps", batch.stamps.astype("<u4"))
-            put("paths", packer.pack(batch.paths))
-            row += len(records)
-        put("path_blocks", np.array(packer.starts, "<u8"))
-        # Columns grow side by side, and a checksum from front to back.
-        written["columns"] = photos * scanned // 8
-        out.seek(offsets["columns"])
-        for start in range(0, written["columns"], _CHUNK):
-            chunk = out.read(min(_CHUNK, written["columns"] - start))
-            crcs["columns"] = zlib.crc32(chunk, crcs["columns"])
-
-        head = _HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos)
-        table = b"".join(_PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
-        header = (head + table + _SCANNED.pack(scanned)).ljust(ALIGNMENT - _CRC.size, b"\0")
-        crc = zlib.crc32(header)
-        out.seek(0)
-        out.write(header + _CRC.pack(crc))
-        out.flush()
-        os.fsync(out.fileno())
-    return crc
-
-
 def open_segment(file: Path) -> Segment:
     """Map a segment and check its header; the parts are checked by `verify_segment` only.
 
@@ -254,15 +182,15 @@ def open_segment(file: Path) -> Segment:
     opened = PositionedFile(file)
     size = os.fstat(opened.fileno()).st_size
     header = _checked_header(opened.read(0, min(size, ALIGNMENT)), file)
-    _, dim, _, photos, axis_photos = _HEAD.unpack_from(header)
-    (scanned,) = _SCANNED.unpack_from(header, _SCANNED_AT)
+    _, dim, _, photos, axis_photos = HEAD.unpack_from(header)
+    (scanned,) = SCANNED.unpack_from(header, SCANNED_AT)
     parts = {}
     end = ALIGNMENT
-    for i, (name, length) in enumerate(_lengths(dim, scanned, photos).items()):
-        offset, found, crc, _ = _PART.unpack_from(header, _HEAD.size + i * _PART.size)
+    for i, (name, length) in enumerate(part_lengths(dim, scanned, photos).items()):
+        offset, found, crc, _ = PART.unpack_from(header, HEAD.size + i * PART.size)
         if name != "paths" and found != length:
             raise damaged(file, f"its {name} are {found} bytes, not {length}")
-        if offset != _aligned(end) or offset + found > size:
+        if offset != aligned(end) or offset + found > size:
             raise damaged(file, f"its {name} are at bytes {offset} to {offset + found} of {size}")
         parts[name] = Part(offset, found, crc)
         end = offset + found
@@ -276,7 +204,7 @@ def open_segment(file: Path) -> Segment:
 
     return Segment(
         file=file,
-        header_crc32=_CRC.unpack_from(header, ALIGNMENT - _CRC.size)[0],
+        header_crc32=CRC.unpack_from(header, ALIGNMENT - CRC.size)[0],
         axis_photos=axis_photos,
         axis=view("axis", "<f4", dim),
         lens=view("lens", "<f4", scanned, dim),
@@ -312,8 +240,8 @@ def check_order(segment: Segment) -> None:
 def checksum(opened: PositionedFile, part: Part) -> int:
     """Read a part whole and return its CRC-32."""
     crc = 0
-    for start in range(0, part.length, _CHUNK):
-        length = min(_CHUNK, part.length - start)
+    for start in range(0, part.length, CHUNK):
+        length = min(CHUNK, part.length - start)
         crc = zlib.crc32(opened.read(part.offset + start, length), crc)
     return crc
 
@@ -341,23 +269,20 @@ def _checked_header(header: bytes, file: Path) -> bytes:
         raise damaged(file, f"it starts with {header[:8]!r}, not with {MAGIC!r}")
     if len(header) < ALIGNMENT:
         raise damaged(file, f"it ends at byte {len(header)}, inside its header")
-    crc = zlib.crc32(header[: -_CRC.size])
-    if crc != _CRC.unpack(header[-_CRC.size :])[0]:
+    crc = zlib.crc32(header[: -CRC.size])
+    if crc != CRC.unpack(header[-CRC.size :])[0]:
         raise damaged(file, f"its header has CRC-32 {crc:08x}, another one than it says")
-    _, dim, parts, photos, _ = _HEAD.unpack_from(header)
+    _, dim, parts, photos, _ = HEAD.unpack_from(header)
     if dim % 8 or not 8 <= dim <= MAX_DIM or parts != len(PARTS) or photos < 1:
         raise damaged(file, f"its header says {dim} dimensions, {parts} parts, {photos} photos")
-    (scanned,) = _SCANNED.unpack_from(header, _SCANNED_AT)
+    (scanned,) = SCANNED.unpack_from(header, SCANNED_AT)
     if scanned % 64 or scanned > dim:
         raise damaged(file, f"its header says {scanned} of {dim} bits to scan")
     return header
 
 
-def _blocks(photos: int) -> int:
-    return -(-photos // BLOCK)
-
-
-def _lengths(dim: int, scanned: int, photos: int) -> dict[str, int]:
+def part_lengths(dim: int, scanned: int, photos: int) -> dict[str, int]:
+    """Bytes of each part, in their order; paths, which come last, have any length."""
     return {
         "axis": dim * 4,
         "lens": scanned * dim * 4,
@@ -365,19 +290,11 @@ def _lengths(dim: int, scanned: int, photos: int) -> dict[str, int]:
         "records": photos * record_bytes(dim, scanned),
         "taken": photos * 4,
         "stamps": photos * 8,
-        "path_blocks": _blocks(photos) * 8,
+        "path_blocks": -(-photos // BLOCK) * 8,
         "paths": 0,
     }
 
 
-def _offsets(dim: int, scanned: int, photos: int) -> dict[str, int]:
-    """Place each part at the next multiple of 4096 after the one before it; paths come last."""
-    lengths = _lengths(dim, scanned, photos)
-    offsets = {PARTS[0]: ALIGNMENT}
-    for before, part in pairwise(PARTS):
-        offsets[part] = _aligned(offsets[before] + lengths[before])
-    return offsets
-
-
-def _aligned(offset: int) -> int:
+def aligned(offset: int) -> int:
+    """Return the next place where a part may start."""
     return -(-offset // ALIGNMENT) * ALIGNMENT

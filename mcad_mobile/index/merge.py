@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.codes import F32, Encoded, decode, encode
-from mcad_mobile.index.format import NO_TIME, Batch, Segment, Stamps, Taken
+from mcad_mobile.index.format import NO_TIME, Segment, Stamps, Taken
 from mcad_mobile.index.passing import LiveSegment
+from mcad_mobile.index.segment_writer import Batch
 
 Rows = npt.NDArray[np.intp]
 # A photo to write: its path, the number of its source, its row there.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import heapq
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,19 @@ from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.census import Census
 from mcad_mobile.index.codes import MAX_DIM, NORM_TOLERANCE, decode
+from mcad_mobile.index.commit import (
+    Commit,
+    load_commit,
+    locked,
+    remove_strays,
+    spool_file,
+    to_rebuild,
+    writing,
+)
 from mcad_mobile.index.duplicates import duplicate_groups
-from mcad_mobile.index.format import damaged, open_segment
 from mcad_mobile.index.kernel import kernel as built_kernel
 from mcad_mobile.index.manifest import (
     NAME,
-    PREVIOUS,
-    SCHEMA,
     Manifest,
     is_previous,
     read_manifest,
@@ -31,17 +36,12 @@ from mcad_mobile.index.manifest import (
 from mcad_mobile.index.merge import segment_items
 from mcad_mobile.index.passing import LiveSegment, RowFilter
 from mcad_mobile.index.paths import path_from_bytes, path_to_bytes
-from mcad_mobile.index.previous import open_previous
 from mcad_mobile.index.rotation import unrotate
 from mcad_mobile.index.search import Hits, search_segments
-from mcad_mobile.index.writer import IndexWriter, locked, remove_strays, writing
+from mcad_mobile.index.writer import IndexWriter
 from mcad_mobile.typed import what_is
 
-Commit = tuple[Manifest, tuple[LiveSegment, ...]]
-
 ALL_ROWS = RowFilter()
-# A commit measures settings anew when the photos have grown eightfold.
-_MOST_GROWTH = 16
 
 
 class PhotoIndex:
@@ -115,7 +115,7 @@ class PhotoIndex:
         Scans with the kernel in C where that was built, else, or where it is not wanted, with
         numpy. The results are the same.
         """
-        return cls(Path(directory), *_load(Path(directory)), kernel=kernel)
+        return cls(Path(directory), *load_commit(Path(directory)), kernel=kernel)
 
     def __enter__(self) -> PhotoIndex:
         return self
@@ -233,7 +233,7 @@ class PhotoIndex:
         """Keep all other writers out over several of this object's, which begin with the last
         commit on disk; readers are not held up. PhotoIndexError when another writer is at work."""
         with self._locked():
-            self._opened = _load(self._directory)
+            self._opened = load_commit(self._directory)
             self._lends_lock = True
             try:
                 yield
@@ -266,17 +266,13 @@ class PhotoIndex:
             # the commit before it names are deleted.
             with writing(self._directory):
                 sync_directory(self._directory)
-            manifest, segments = _load(self._directory)
+            manifest, segments = load_commit(self._directory)
             remove_strays(self._directory, manifest)
-            with ExitStack() as files:
-                with writing(self._directory):
-                    spool = files.enter_context(
-                        tempfile.TemporaryFile(dir=self._directory, buffering=0)
-                    )
+            with spool_file(self._directory) as spool:
                 writer = IndexWriter(self._directory, manifest, segments, spool)
                 yield writer
                 writer._commit()
-            self._opened = _load(self._directory)
+            self._opened = load_commit(self._directory)
             remove_strays(self._directory, self._opened[0])
 
     @staticmethod
@@ -290,17 +286,14 @@ class PhotoIndex:
         now and with settings measured on them. One of the format before this one is converted, and
         keeps its numbers and so its scores. PhotoIndexError: missing, damaged, of another format,
         or another writer is at work."""
-        previous = is_previous(directory)
         with locked(directory):
             with writing(directory):
                 sync_directory(directory)
-            manifest = read_manifest(directory, PREVIOUS if previous else SCHEMA, lenient=True)
-            live = tuple((_previous if previous else _open_all)(directory, manifest))
-            with ExitStack() as files:
-                with writing(directory):
-                    spool = files.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
-                writer = IndexWriter(directory, manifest, live, spool)
-                writer.rebuild(keep_axis=previous)
+            keep_axis = is_previous(directory)
+            manifest, segments = to_rebuild(directory)
+            with spool_file(directory) as spool:
+                writer = IndexWriter(directory, manifest, segments, spool)
+                writer.rebuild(keep_axis=keep_axis)
                 writer._commit()
             remove_strays(directory, read_manifest(directory))
         return cls.open(directory)
@@ -312,7 +305,7 @@ class PhotoIndex:
 
     def verify(self) -> None:
         """Read the last commit on disk whole; PhotoIndexError names the file that is damaged."""
-        for live in _load(self._directory)[1]:
+        for live in load_commit(self._directory)[1]:
             live.segment.verify()
 
     def count(self, rows: RowFilter) -> int:
@@ -359,61 +352,3 @@ class PhotoIndex:
             exact=exact,
             kernel=self._kernel,
         )
-
-
-def _load(directory: Path) -> Commit:
-    """Read the manifest and map its segments, again if a commit replaced them in between."""
-    try:
-        manifest = read_manifest(directory)
-        while True:
-            try:
-                return manifest, _fitting(directory, tuple(_open_all(directory, manifest)))
-            except FileNotFoundError as error:
-                newer = read_manifest(directory)
-                if newer.generation == manifest.generation:
-                    raise damaged(
-                        Path(error.filename), "the manifest names it, and it is gone"
-                    ) from None
-                manifest = newer
-    except OSError as error:
-        raise PhotoIndexError(
-            f"The index {directory} could not be read: {error}.",
-            "Check permissions and the limit of open files, then run it again.",
-        ) from error
-
-
-def _fitting(directory: Path, segments: tuple[LiveSegment, ...]) -> tuple[LiveSegment, ...]:
-    """Refuse settings that were measured on a small part of what is there: no writer of ours leaves
-    those, and no search would be as good as it says."""
-    total = sum(live.live for live in segments)
-    for live in segments:
-        if live.first and live.first.bits >= max(len(live.segment.lens), 1):
-            raise damaged(live.segment.file, f"it has not the {live.first.bits} bits to scan first")
-        if len(live.segment.lens) and total > _MOST_GROWTH * live.segment.axis_photos:
-            raise PhotoIndexError(
-                f"The index {directory} holds {total} photos, and is searched as one of "
-                f"{live.segment.axis_photos} was.",
-                f"Measure it anew: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
-            )
-    return segments
-
-
-def _previous(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
-    for entry in manifest.segments:
-        try:
-            segment = open_previous(directory / entry.file)
-        except OSError as error:
-            raise damaged(directory / entry.file, f"the manifest names it, and {error}") from None
-        found = (segment.photos, len(segment.axis), segment.header_crc32)
-        if found != (entry.photos, manifest.dim, entry.header_crc32):
-            raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first)
-
-
-def _open_all(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
-    for entry in manifest.segments:
-        segment = open_segment(directory / entry.file)
-        found = (segment.photos, len(segment.axis), segment.header_crc32)
-        if found != (entry.photos, manifest.dim, entry.header_crc32):
-            raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first)

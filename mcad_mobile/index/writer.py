@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import RawIOBase
 from pathlib import Path
@@ -14,18 +13,12 @@ import numpy.typing as npt
 from mcad_mobile import exact
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import F32, NORM_TOLERANCE, split
-from mcad_mobile.index.format import (
-    NO_TIME,
-    Segment,
-    Stamps,
-    Taken,
-    write_segment,
-)
+from mcad_mobile.index.commit import writing
+from mcad_mobile.index.format import NO_TIME, Segment, Stamps, Taken
 from mcad_mobile.index.lens import LEAST, Settings, choose, no_settings, sample_size
 from mcad_mobile.index.manifest import (
     Manifest,
     SegmentEntry,
-    is_disposable,
     segment_name,
     write_manifest,
 )
@@ -42,12 +35,11 @@ from mcad_mobile.index.passing import LiveSegment, Rows
 from mcad_mobile.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
-from mcad_mobile.locks import lock
+from mcad_mobile.index.segment_writer import write_segment
 
 # Old path, new path, stamp.
 Move = tuple[str, str, tuple[int, int]]
 
-LOCK_NAME = "lock"
 # Photos that a covariance is taken from, and the width up to which it is worth its time.
 _FEEDBACK_FROM = 256
 _FEEDBACK_SAMPLE = 4096
@@ -313,44 +305,6 @@ class IndexWriter:
                 taken[path] = self._pending.pop(path)
         self._changed = self._changed or bool(taken)
         return taken
-
-
-@contextmanager
-def writing(directory: Path) -> Iterator[None]:
-    """Turn the errors of a disk that refuses to write into PhotoIndexError."""
-    try:
-        yield
-    except OSError as error:
-        raise PhotoIndexError(
-            f"The index {directory} could not be written: {error}.",
-            "Check free space, permissions and the limit of open files, then run it again; no "
-            "photo that was indexed is lost.",
-        ) from error
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's writer lock; PhotoIndexError when another writer has it."""
-    with writing(directory):
-        file = (directory / LOCK_NAME).open("ab")
-    with file:
-        with writing(directory):
-            free = lock(file, wait=False)
-        if not free:
-            raise PhotoIndexError(
-                f"Another writer is at work on the index {directory}.",
-                "Wait until it is done, then run this again. Searching is possible meanwhile.",
-            )
-        yield
-
-
-def remove_strays(directory: Path, manifest: Manifest) -> None:
-    """Delete segments and temporary files that `manifest`, the last commit, does not name."""
-    named = {entry.file for entry in manifest.segments}
-    with writing(directory):
-        for file in directory.iterdir():
-            if is_disposable(file.name) and file.name not in named:
-                file.unlink(missing_ok=True)
 
 
 def _checked_paths(paths: Sequence[str]) -> list[bytes]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from mcad_mobile.errors import McadError
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.commit import LOCK_NAME
 from mcad_mobile.index.manifest import NAME
-from mcad_mobile.index.writer import LOCK_NAME
 from mcad_mobile.locks import held_by_someone
 from mcad_mobile.serve.catalog import Catalog
 from mcad_mobile.serve.dates import camera_date, file_date

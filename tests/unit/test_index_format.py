@@ -16,9 +16,10 @@ from index_embeddings import names, photos_and_queries
 
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.codes import Encoded, decode, encode, score, split_query
-from mcad_mobile.index.format import NO_TIME, Batch, open_segment, write_segment
+from mcad_mobile.index.format import NO_TIME, open_segment
 from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.rotation import rotate, unrotate
+from mcad_mobile.index.segment_writer import Batch, write_segment
 
 DOC = Path(__file__).parents[2] / "docs/index-format.md"
 GOLDEN = Path(__file__).parents[1] / "golden/index"

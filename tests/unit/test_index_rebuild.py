@@ -117,3 +117,13 @@ def test_a_rebuilt_index_is_coded_around_the_photos_it_holds_now(tmp_path: Path)
 
     assert float(live.segment.axis @ rotate(mean / np.linalg.norm(mean))) > 0.999
     assert live.segment.axis_photos == rebuilt.photos == 600
+
+
+def test_a_lost_segment_is_named_when_an_index_is_rebuilt(tmp_path: Path) -> None:
+    photos, _ = photos_and_queries(20, 1)
+    with create(tmp_path).writer() as writer:
+        writer.add(names(20), photos)
+    (segment,) = tmp_path.glob("*.mcs")
+    segment.unlink()
+    with pytest.raises(PhotoIndexError, match=f"{segment.name} is damaged: .*names it"):
+        PhotoIndex.rebuild(tmp_path)

@@ -2,13 +2,6 @@ package mcad.engine.index;
 
 import java.io.Closeable;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.channels.FileChannel;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -37,9 +30,8 @@ public final class IndexWriter implements Closeable {
     private final List<LiveSegment> segments;
     private final List<BitSet> deleted = new ArrayList<>();
     private final TreeMap<byte[], Pending> pending = new TreeMap<>(PathBytes::compare);
-    private final FileChannel spool;
+    private final Spool spool;
     private final Set<String> filledBy;
-    private int spooled;
     private boolean changed;
     private boolean converting;
 
@@ -58,10 +50,8 @@ public final class IndexWriter implements Closeable {
             manifest = commit.manifest();
             segments = commit.segments();
             filledBy = new TreeSet<>(manifest.filledBy());
-            removeStrays(index.directory, manifest);
-            Path file = Files.createTempFile(index.directory, "spool", ".tmp");
-            spool = FileChannel.open(file, StandardOpenOption.READ, StandardOpenOption.WRITE);
-            Files.delete(file); // it lives on until it is closed, and no crash leaves it behind
+            manifest.removeStrays(index.directory);
+            spool = new Spool(index.directory, manifest.dim());
         } catch (IOException | RuntimeException error) {
             lock.close();
             throw error;
@@ -93,14 +83,9 @@ public final class IndexWriter implements Closeable {
         byte[] raw = PathBytes.of(path);
         index.checkLength(embedding, "The embedding of " + path);
         float[] rotated = rotation.rotate(Vectors.normalized(embedding));
-        ByteBuffer bytes = ByteBuffer.allocate(4 * rotated.length).order(ByteOrder.LITTLE_ENDIAN);
-        bytes.asFloatBuffer().put(rotated);
-        long at = (long) spooled * bytes.capacity();
-        while (bytes.hasRemaining()) {
-            at += spool.write(bytes, at);
-        }
+        int row = spool.append(rotated);
         bury(raw);
-        pending.put(raw, new Pending(SPOOL, spooled++, stamp, contentStamp, taken));
+        pending.put(raw, new Pending(SPOOL, row, stamp, contentStamp, taken));
         changed = true;
     }
 
@@ -175,7 +160,7 @@ public final class IndexWriter implements Closeable {
         pending.clear();
         changed = false;
         index.reload();
-        removeStrays(index.directory, Manifest.read(index.directory));
+        Manifest.read(index.directory).removeStrays(index.directory);
     }
 
     private void write() throws IOException {
@@ -297,15 +282,7 @@ public final class IndexWriter implements Closeable {
             numbers.read(segment, item.row, true);
             return numbers.decode(segment.axis);
         }
-        ByteBuffer bytes = ByteBuffer.allocate(4 * manifest.dim()).order(ByteOrder.LITTLE_ENDIAN);
-        long at = (long) item.row * bytes.capacity();
-        while (bytes.hasRemaining() && spool.read(bytes, at + bytes.position()) >= 0) {
-            // until it is full
-        }
-        bytes.flip();
-        float[] row = new float[manifest.dim()];
-        bytes.asFloatBuffer().get(row);
-        return row;
+        return spool.read(item.row);
     }
 
     /** Rows of the absorbed segments and pending ones, by ascending path. */
@@ -368,22 +345,6 @@ public final class IndexWriter implements Closeable {
             row = deleted.get(segment).nextClearBit(row + 1);
             Segment rows = segments.get(segment).segment();
             path = row < rows.photos ? rows.paths.at(row) : null;
-        }
-    }
-
-    /** Delete segments and temporary files that the last commit does not name. */
-    private static void removeStrays(Path directory, Manifest manifest) throws IOException {
-        Set<String> named = new HashSet<>();
-        for (Manifest.Entry entry : manifest.segments()) {
-            named.add(entry.file());
-        }
-        try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
-            for (Path file : files) {
-                String name = file.getFileName().toString();
-                if (Manifest.isDisposable(name) && !named.contains(name)) {
-                    Files.deleteIfExists(file);
-                }
-            }
         }
     }
 

@@ -11,8 +11,10 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.zip.CRC32;
 import mcad.engine.Fsync;
 import mcad.engine.Json;
@@ -199,5 +201,21 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         CRC32 crc = new CRC32();
         crc.update(blank, 0, blank.length);
         return String.format(Locale.ROOT, "%08x", crc.getValue());
+    }
+
+    /** Delete segments and temporary files that this commit, the last, does not name. */
+    void removeStrays(Path directory) throws IOException {
+        Set<String> named = new HashSet<>();
+        for (Entry entry : segments) {
+            named.add(entry.file());
+        }
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
+            for (Path file : files) {
+                String name = file.getFileName().toString();
+                if (isDisposable(name) && !named.contains(name)) {
+                    Files.deleteIfExists(file);
+                }
+            }
+        }
     }
 }

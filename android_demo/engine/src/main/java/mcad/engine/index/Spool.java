@@ -1,0 +1,52 @@
+package mcad.engine.index;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+
+/** Rotated embeddings that wait for a commit, in a file without a name. */
+final class Spool implements Closeable {
+    private final FileChannel file;
+    private final ByteBuffer bytes;
+    private int rows;
+
+    Spool(Path directory, int dim) throws IOException {
+        Path path = Files.createTempFile(directory, "spool", ".tmp");
+        file = FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE);
+        Files.delete(path); // it lives on until it is closed, and no crash leaves it behind
+        bytes = ByteBuffer.allocate(4 * dim).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    /** Returns the row's number. */
+    int append(float[] row) throws IOException {
+        bytes.clear();
+        bytes.asFloatBuffer().put(row);
+        long at = (long) rows * bytes.capacity();
+        while (bytes.hasRemaining()) {
+            at += file.write(bytes, at);
+        }
+        return rows++;
+    }
+
+    float[] read(int row) throws IOException {
+        bytes.clear();
+        long at = (long) row * bytes.capacity();
+        while (bytes.hasRemaining() && file.read(bytes, at + bytes.position()) >= 0) {
+            // until it is full
+        }
+        bytes.flip();
+        float[] numbers = new float[bytes.capacity() / 4];
+        bytes.asFloatBuffer().get(numbers);
+        return numbers;
+    }
+
+    @Override
+    public void close() throws IOException {
+        file.close();
+    }
+}

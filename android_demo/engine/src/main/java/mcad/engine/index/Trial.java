@@ -1,0 +1,149 @@
+package mcad.engine.index;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import mcad.engine.Vectors;
+
+/** Photos of the sample as queries, their best, and at which rank each estimate puts those. */
+final class Trial {
+    static final int K = 10;
+    private static final int QUERIES = 48;
+    private static final int MANY = 80;
+    private static final double HELD = 0.997;
+    private static final double EXPONENT = 0.5;
+    private static final double LEAST_EXPONENT = 0.45;
+    private static final double STEEPER = 0.05;
+    private static final double LEAST_GROWTH = 0.5;
+    private static final double[] TYPICAL = {0.9, 0.95, 0.98};
+    private static final int TELLS_FROM = 4096;
+    private static final int EVERY = 8;
+
+    private final long[][] codes;
+    private final float[][] queries = new float[2 * QUERIES][];
+    private final int[] own = new int[2 * QUERIES];
+    /** The ten best of all photos, of every eighth, and the eighty best of all. */
+    private final int[][][] best = new int[3][2 * QUERIES][];
+    private int count;
+
+    Trial(List<float[]> sample, float[] axis, long[][] codes) {
+        this.codes = codes;
+        int step = -Math.floorDiv(-sample.size(), QUERIES);
+        Random random = new Random(1);
+        for (int p = 0; p < sample.size(); p += step) {
+            add(p, sample.get(p));
+            add(p, turned(sample.get(p), axis, random));
+        }
+        float[] scores = new float[sample.size()];
+        for (int q = 0; q < count; q++) {
+            for (int p = 0; p < scores.length; p++) {
+                scores[p] = p == own[q] ? -2 : (float) Vectors.dot(sample.get(p), queries[q]);
+            }
+            best[0][q] = best(scores, 1, K);
+            best[1][q] = best(scores, EVERY, K);
+            best[2][q] = best(scores, 1, MANY);
+        }
+    }
+
+    private void add(int row, float[] query) {
+        own[count] = row;
+        queries[count++] = query;
+    }
+
+    private static float[] turned(float[] photo, float[] axis, Random random) {
+        double along = Vectors.dot(photo, axis);
+        double size = Math.sqrt(Math.max(0, 1 - along * along) / photo.length);
+        float[] turned = photo.clone();
+        for (int i = 0; i < turned.length; i++) {
+            turned[i] += (float) (random.nextBoolean() ? size : -size);
+        }
+        return Vectors.normalized(turned);
+    }
+
+    private static int[] best(float[] scores, int step, int k) {
+        long[] order = new long[-Math.floorDiv(-scores.length, step)];
+        for (int at = 0; at < order.length; at++) {
+            int bits = Float.floatToIntBits(scores[at * step]);
+            order[at] = ~(long) (bits ^ (bits >> 31 & Integer.MAX_VALUE)) << 32 | at * step;
+        }
+        Arrays.sort(order);
+        int[] best = new int[Math.min(k, order.length - 1)];
+        for (int i = 0; i < best.length; i++) {
+            best[i] = (int) order[i];
+        }
+        return best;
+    }
+
+    Reach reach(float[] weights, int scanned) {
+        int[][] ranks = new int[3][];
+        for (int some = 0; some < 3; some++) {
+            ranks[some] = new int[count * best[some][0].length];
+        }
+        int[] distances = new int[codes.length];
+        for (int q = 0; q < count; q++) {
+            long[][] words = Lens.words(weights, queries[q]).words();
+            for (int p = 0; p < distances.length; p++) {
+                int distance = 0;
+                for (int w = 0; w < scanned / 64; w++) {
+                    long differ = codes[p][w] ^ words[0][w];
+                    distance += Long.bitCount(differ & words[1][w]) + 2 * Long.bitCount(differ & words[2][w]);
+                }
+                distances[p] = p == own[q] ? Integer.MAX_VALUE : distance;
+            }
+            for (int some = 0; some < 3; some++) {
+                int step = some == 1 ? EVERY : 1;
+                int[] sorted = new int[-Math.floorDiv(-distances.length, step)];
+                for (int at = 0; at < sorted.length; at++) {
+                    sorted[at] = distances[at * step];
+                }
+                Arrays.sort(sorted);
+                int k = best[some][q].length;
+                for (int i = 0; i < k; i++) {
+                    ranks[some][q * k + i] = upTo(sorted, distances[best[some][q][i]]);
+                }
+            }
+        }
+        for (int[] some : ranks) {
+            Arrays.sort(some);
+        }
+        double whole = at(ranks[0], HELD);
+        double exponent = EXPONENT;
+        if (codes.length >= TELLS_FROM) {
+            exponent = slope(ranks[1], ranks[0], EVERY) + STEEPER;
+            exponent = Math.min(Math.max(exponent, LEAST_EXPONENT), 1);
+        }
+        double growth = slope(ranks[0], ranks[2], (double) MANY / K);
+        growth = Math.min(Math.max(growth, LEAST_GROWTH), 1);
+        double factor = whole / (Math.pow(codes.length, exponent) * Math.pow(K, growth));
+        return new Reach(factor, exponent, growth);
+    }
+
+    /** The rank up to which a share of sorted ranks is. */
+    private static int at(int[] ranks, double share) {
+        return ranks[(int) Math.ceil(share * ranks.length) - 1];
+    }
+
+    /** The e where ranks grow as {@code times} ^ e, on average. */
+    private static double slope(int[] small, int[] large, double times) {
+        double sum = 0;
+        for (double share : TYPICAL) {
+            sum += Math.log((double) at(large, share) / at(small, share));
+        }
+        return sum / (TYPICAL.length * Math.log(times));
+    }
+
+    /** How many of the sorted numbers are {@code most} or less. */
+    private static int upTo(int[] sorted, int most) {
+        int low = 0;
+        int high = sorted.length;
+        while (low < high) {
+            int middle = (low + high) >>> 1;
+            if (sorted[middle] <= most) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        return low;
+    }
+}
