@@ -88,6 +88,7 @@ def benchmarks_page() -> str:
             *_kernels(),
             *_million(),
             *_scan(),
+            *_filters(),
             *_index_students(),
             "## The index and its peers",
             "",
@@ -343,6 +344,30 @@ def _scan() -> list[str]:
         "![ms a search by number of photos](scan.png)",
         "",
         f"{result['date']}. Re-run: `python -m benchmarks.scan`.",
+        "",
+    ]
+
+
+def _filters() -> list[str]:
+    """Searches among the photos of a folder or a time."""
+    from benchmarks import filters
+
+    if not filters.RESULT.is_file():
+        return []
+    result = json.loads(filters.RESULT.read_text("utf-8"))
+    load = result["load_average"]
+    return [
+        "## Among the photos of a folder or a time",
+        "",
+        f"Scan and re-score with and without a filter, {result['queries']} real text queries, each",
+        f"filter in turn, one thread on {result['machine']['cpu']} (load {load[0]:.1f} to "
+        f"{load[1]:.1f}). First: the",
+        "search that looks for the rows that pass; those after it know them. Recall@10 is against",
+        "exact float32 search among the photos that pass.",
+        "",
+        filters.table(result),
+        "",
+        f"{result['date']}. Re-run: `python -m benchmarks.filters`.",
         "",
     ]
 
