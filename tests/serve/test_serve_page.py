@@ -187,6 +187,23 @@ def test_two_sides_are_marked_where_they_differ(
                 expect(item.locator(".mark")).to_contain_text(str(hit["elsewhere"]))
 
 
+def test_without_words_there_is_one_side_and_it_says_so(open_page: Open, served: Server) -> None:
+    page = open_page(width="desktop")
+    first = page.locator("#left li[aria-posinset='1']")
+    expect(first).to_be_visible()
+    whole = page.locator("#left").bounding_box()
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#left .note")).to_have_text("Side by side begins with your first words.")
+    expect(page.locator("#right")).to_be_hidden()
+    assert whole and page.locator("#left").bounding_box()["width"] == whole["width"]
+    page.locator("#query").fill(QUERY)
+    expect(page.locator("#right .headline")).to_contain_text("on both sides")
+    expect(page.locator("#left .note")).to_be_hidden()
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#right")).to_be_hidden()
+    expect(page.locator("#left .note")).to_be_hidden()
+
+
 def test_an_answer_that_was_overtaken_is_not_shown(open_page: Open, served: Server) -> None:
     page = open_page()
     held: list[Any] = []

@@ -36,12 +36,15 @@ function search(anew = true) {
   clearTimeout(search.rest);
   search.rest = setTimeout(remember, REST);
   hide(byId("clear"), !Object.keys(query().filter).length);
-  if (compared && !parts.empty) compare(anew);
+  const both = compared && !parts.empty;
+  document.body.classList.toggle("compared", both);
+  left.hint = compared && !both ? "Side by side begins with your first words." : "";
+  if (both) compare(anew);
   else {
     left.narrow = false;
-    if (compared) right.grid.show([], 0, null);
+    if (!byId("right").hidden) right.grid.show([], 0, null);
+    byId("right").hidden = true;
     left.search(anew);
-    if (compared) byId("right").hidden = true;
   }
 }
 
@@ -75,8 +78,6 @@ async function compare(anew) {
 function toggleCompare() {
   compared = !compared;
   byId("compare").setAttribute("aria-pressed", compared);
-  document.body.classList.toggle("compared", compared);
-  byId("right").hidden = !compared;
   search();
 }
 

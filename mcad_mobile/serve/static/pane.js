@@ -25,6 +25,7 @@ export class Pane {
     this.query = query; // () -> {parts, filter}
     this.act = act; // (hit, index, weight): more or less like it
     this.said = said;
+    this.hint = ""; // shown with the next answer
     this.bundle = element("select", { "aria-label": "Bundle and rung" });
     this.index = element("select", { "aria-label": "Index" });
     this.headline = element("h2", { class: "headline" });
@@ -157,7 +158,7 @@ export class Pane {
       this.stages.get("text").firstChild.data = towers;
     }
     this.remember(this.status);
-    const notes = [];
+    const notes = this.hint ? [this.hint] : [];
     const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
     if (unknown.length) notes.push(`Words that the student cannot know: ${unknown.join(", ")}.`);
     if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
