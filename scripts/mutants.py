@@ -178,7 +178,7 @@ class Baseline:
         slow ones, then those in the same files and those that start processes."""
         by_line = self._lines.get(mutant.path, {})
         first = {test for line in mutant.lines for test in by_line.get(str(line), [])}
-        if "" in first:  # it runs when the module is imported
+        if "" in first or not first:  # it runs when the module is imported, or nobody saw it run
             first = set(self.seconds)
         files = {test.split("::")[0] for test in first}
         then = {test for test in self.seconds if test.split("::")[0] in files}
@@ -211,7 +211,8 @@ class _Watch:
         self._seconds: dict[str, float] = {}
         self._coverage: Any = None
 
-    def pytest_configure(self) -> None:
+    def pytest_cmdline_parse(self) -> None:
+        """Before any conftest is imported, and with it what is tested."""
         import coverage
 
         folder = str(TREE / PACKAGE)

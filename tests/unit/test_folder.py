@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.folder import (
+    Leftovers,
     Skipped,
     content_stamp,
     has_photos,
@@ -98,3 +99,12 @@ def test_a_file_is_gone_only_if_it_is_known_to_be(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "stat", refuse)
     assert not is_gone(str(path))
+
+
+def test_a_link_that_leads_to_itself_is_told_as_what_it_is_named_like(tmp_path):
+    (tmp_path / "round.jpg").symlink_to(tmp_path / "round.jpg")
+    left_out: Leftovers = {}
+    skipped: list[Skipped] = []
+    assert list(walk(tmp_path, skipped, left_out)) == []
+    assert [Path(one.path).name for one in skipped] == ["round.jpg"]
+    assert left_out == {}

@@ -207,6 +207,15 @@ def test_what_is_told_by_name_does_not_grow_with_the_folder(tmp_path, monkeypatc
     assert left_out[".txt" if ".txt" in left_out else "other suffixes"].count >= 6
 
 
+def test_fifty_kinds_are_told_apart_and_the_others_together(tmp_path):
+    for number in range(60):
+        (tmp_path / f"a.x{number}").write_bytes(b"")
+    left_out: folders.Leftovers = {}
+    assert list(folders.walk(tmp_path, [], left_out)) == []
+    assert len(left_out) == 51
+    assert left_out["other suffixes"].count == 10
+
+
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what was read is told by Linux")
 def test_each_file_is_read_once(engine, index, tmp_path):
     folder = tmp_path / "photos"
