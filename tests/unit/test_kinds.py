@@ -105,14 +105,15 @@ def test_a_photo_of_each_kind_is_indexed_under_each_of_its_names(kind, engine, i
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-def test_avif_needs_no_extra(engine, index, tmp_path, monkeypatch):
+def test_what_is_not_heic_needs_no_extra(engine, index, tmp_path, monkeypatch):
     def without() -> None:
         raise MissingExtra("pillow-heif is not installed", "install it")
 
     monkeypatch.setattr(preprocess, "_register_heic", without)
     (tmp_path / "photos").mkdir()
     written(tmp_path / "photos/a.avif", "AVIF")
-    assert sync_folder(engine, index, tmp_path / "photos").added == 1
+    written(tmp_path / "photos/a.webp", "WEBP")
+    assert sync_folder(engine, index, tmp_path / "photos").added == 2
     moving = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     moving[0].save(tmp_path / "photos/b.avif", save_all=True, append_images=moving[1:])
     assert (tmp_path / "photos/b.avif").read_bytes()[8:12] == b"avis"
