@@ -189,3 +189,12 @@ def test_a_folder_without_photos_is_an_error_that_names_it(tmp_path: Path, folde
     (tmp_path / "empty").mkdir()
     with pytest.raises(PhotoError, match=folder):
         find_photos(tmp_path / folder)
+
+
+@pytest.mark.parametrize("size", [(3000, 500), (500, 3000), (3000, 3000)])
+def test_a_jpeg_is_decoded_small_but_no_side_below_twice_what_is_wanted(size, tmp_path):
+    Image.new("RGB", size, "green").save(tmp_path / "photo.jpg")
+    whole, small = (open_photo(tmp_path / "photo.jpg", at_least=least).size for least in (0, 120))
+    assert whole == size
+    assert min(small) >= 240
+    assert min(small) < 480
