@@ -82,9 +82,9 @@ def _is_left_alone(node: cst.CSTNode) -> bool:
         case cst.Arg(keyword=cst.Name(value=name)):
             return name.startswith(KEYWORDS)
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
-            # A time limit, or a name for a type.
+            # A time limit, a name for a type, or what mypy looks after.
             alias = isinstance(node.value, cst.Subscript) and name[0].isupper()
-            return alias or "TIMEOUT" in name
+            return alias or "TIMEOUT" in name or name == "__all__"
         case cst.Param(name=cst.Name(value=name)):
             return "progress" in name  # by default, nobody is told
     return False

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bundle import MANIFEST, Bundle, FileRecord
+from mcad_mobile.bundle import MANIFEST, Bundle, FileRecord, StudentFacts
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import BundleError, PhotoIndexError
 from mcad_mobile.index import PhotoIndex
@@ -44,6 +44,29 @@ def test_bundle_json_has_the_fields_of_the_contract(bundle):
             data[tower]
         )
         assert set(data["parity"][tower]) == {"inputs", "cosine_mean", "cosine_min"}
+
+
+def test_a_rung_tells_the_facts_of_the_contract(bundle):
+    rung = bundle.image.rungs[0]
+    assert rung.facts() == {
+        "runtime": rung.runtime,
+        "precision": rung.precision,
+        "bytes": sum(bundle.path(file).stat().st_size for file in rung.files),
+        "npu_nodes": rung.npu_nodes,
+        "total_nodes": rung.total_nodes,
+        "cosine_mean": rung.parity.cosine_mean,
+        "cosine_min": rung.parity.cosine_min,
+        "inputs": rung.parity.inputs,
+        "notes": [],
+    }
+
+
+def test_what_is_not_told_of_a_student_is_empty(bundle):
+    bare = StudentFacts(name="one", sha256="0" * 64)
+    assert (bare.source, bare.preprocess, bare.licence) == ("", "", "")
+    edit(bundle, lambda data: [data["student"].pop(key, 0) for key in ("source", "licence")])
+    student = Bundle.load(bundle.directory).student
+    assert (student.source, student.licence) == ("", "")
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])
