@@ -327,9 +327,10 @@ def copy_tree() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             shutil.copymode(source, target)
-    shared = TREE / "shared"
-    if (ROOT / "shared").is_dir() and not shared.exists():
-        shared.symlink_to(ROOT / "shared")
+    # Beside the copy, too, lie the photos that tests look for there.
+    shared = TREE.parent / "shared"
+    if (ROOT.parent / "shared").is_dir() and not shared.exists():
+        shared.symlink_to(ROOT.parent / "shared")
 
 
 def _tracked() -> list[str]:
