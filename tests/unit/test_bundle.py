@@ -59,6 +59,7 @@ def test_a_rung_tells_the_facts_of_the_contract(bundle):
         "inputs": rung.parity.inputs,
         "notes": [],
     }
+    assert rung.npu_nodes == 0  # of a CPU's, which its bundle.json need not say
 
 
 def test_what_is_not_told_of_a_student_is_empty(bundle):

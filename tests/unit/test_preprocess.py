@@ -114,6 +114,9 @@ def test_a_large_jpeg_decoded_small_gives_the_pixels_of_one_decoded_whole(tmp_pa
     photo.resize((3600, 2400)).save(path, quality=95)
     whole = SQUASH.pixels(Image.open(path).convert("RGB"))
     assert np.abs(SQUASH(path) - whole).mean() < 0.01
+    assert not np.array_equal(SQUASH(path), whole)
+    # Of bytes the same: a photo has one embedding, however it came.
+    assert np.array_equal(SQUASH.decoded(path.read_bytes(), "large.jpg"), SQUASH(path))
 
 
 def test_a_jpeg_of_more_pixels_than_pillow_opens_is_decoded_small(tmp_path, photo, monkeypatch):
@@ -152,6 +155,29 @@ def test_every_colour_mode_becomes_three_channels(tmp_path, photo, mode):
     pixels = SQUASH(path)
     assert pixels.shape == (3, 32, 32)
     assert np.corrcoef(pixels.mean(0).ravel(), SQUASH.pixels(photo).mean(0).ravel())[0, 1] > 0.9
+
+
+def test_a_palette_with_a_transparent_colour_shows_white(tmp_path):
+    image = Image.new("P", (16, 16), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.paste(0, (0, 0, 8, 16))
+    image.save(tmp_path / "a.png", transparency=0)
+    shown = np.asarray(open_photo(tmp_path / "a.png"))
+    assert shown[4, 2].tolist() == [255, 255, 255]
+    assert shown[4, 12].tolist() == [0, 255, 0]
+
+
+def test_of_a_line_of_pixels_one_is_left():
+    line = Image.new("RGB", (6400, 10), "white")
+    pixels = Preprocess(32, "longest", "bilinear", HALF, HALF).pixels(line)
+    assert (pixels[0] == 1).any(axis=1).sum() == 1
+
+
+def test_the_rest_of_the_square_is_black_unless_told():
+    white = Image.new("RGB", (64, 32), "white")
+    pixels = Preprocess(32, "longest", "bilinear", HALF, HALF).pixels(white)
+    assert (pixels[:, 0] == -1).all()
+    assert (pixels[:, 16] == 1).all()
 
 
 def test_transparency_shows_white(tmp_path):
