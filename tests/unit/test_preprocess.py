@@ -180,9 +180,15 @@ def test_the_rest_of_the_square_is_black_unless_told():
     assert (pixels[:, 16] == 1).all()
 
 
-def test_transparency_shows_white(tmp_path):
-    path = tmp_path / "clear.png"
-    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(path)
+@pytest.mark.parametrize(("mode", "suffix"), [("RGBA", "png"), ("LA", "png"), ("PA", "tif")])
+def test_transparency_shows_white(mode, suffix, tmp_path):
+    path = tmp_path / f"clear.{suffix}"
+    clear = Image.new(mode, (40, 40))
+    if mode == "PA":
+        clear.putpalette([0] * 768)
+    clear.save(path)
+    with Image.open(path) as stored:
+        assert stored.mode == mode
     assert np.allclose(SQUASH(path), 1.0)
 
 
