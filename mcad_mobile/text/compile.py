@@ -167,10 +167,10 @@ def _frame(data: Json | None) -> tuple[list[int], list[int]]:
     if data is None or kind == "ByteLevel":
         return [], []
     if kind == "Sequence":
-        frames = [_frame(part) for part in data["processors"]]
-        # The later one goes around the earlier.
-        before = [number for frame in reversed(frames) for number in frame[0]]
-        return before, [number for frame in frames for number in frame[1]]
+        frames = [frame for frame in map(_frame, data["processors"]) if any(frame)]
+        if len(frames) > 1:
+            raise refuse("post-processor", "Sequence of several that add tokens")
+        return frames[0] if frames else ([], [])
     if kind in ("RobertaProcessing", "BertProcessing"):
         return [data["cls"][1]], [data["sep"][1]]
     if kind != "TemplateProcessing":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -165,6 +167,34 @@ def test_a_palette_with_a_transparent_colour_shows_white(tmp_path):
     shown = np.asarray(open_photo(tmp_path / "a.png"))
     assert shown[4, 2].tolist() == [255, 255, 255]
     assert shown[4, 12].tolist() == [0, 255, 0]
+
+
+def test_sixteen_bits_become_the_upper_eight(tmp_path):
+    Image.fromarray(np.full((8, 8), 0x8123, np.uint16)).save(tmp_path / "a.png")
+    assert np.asarray(open_photo(tmp_path / "a.png"))[4, 4].tolist() == [0x81] * 3
+
+
+def test_eighty_megapixels_are_opened_and_not_one_more(tmp_path):
+    """By what the head of a file says: there is no picture behind it."""
+    for width, why in ((26_666_667, "26666667 x 3 pixels"), (26_666_666, "cannot be decoded")):
+        head = struct.pack(">4sIIBBBBB", b"IHDR", width, 3, 1, 0, 0, 0, 0)
+        parts = [struct.pack(">I", 13), head, struct.pack(">I", zlib.crc32(head))]
+        end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + end)
+        with pytest.raises(PhotoError, match=why):
+            open_photo(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", [(192, 64), (64, 192)])
+def test_shortest_scales_the_short_side_and_takes_the_middle(size, photo):
+    image = photo.resize(size)
+    across = image.resize((size[0] // 2, size[1]), Image.Resampling.BILINEAR)
+    scaled = across.resize((size[0] // 2, size[1] // 2), Image.Resampling.BILINEAR)
+    left, top = ((side - 32) // 2 for side in scaled.size)
+    middle = scaled.crop((left, top, left + 32, top + 32))
+    shortest = Preprocess(32, "shortest", "bilinear", HALF, HALF)
+    squash = Preprocess(32, "squash", "bilinear", HALF, HALF)
+    assert np.array_equal(shortest.pixels(image), squash.pixels(middle))
 
 
 def test_of_a_line_of_pixels_one_is_left():

@@ -126,14 +126,18 @@ def test_a_file_that_is_mapped_gives_the_same_ids(ours, tmp_path):
         assert np.array_equal(mapped(text).ids, ours(text).ids)
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "cut", "unknown step"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "foreign", "of another kind", "cut", "short", "unknown step"]
+)
 def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path, damage):
     spec, file = wordpiece_file(default_config().tokenizer, MODEL)
     header = {"before": [], "after": [], "prepare": [["rot13"]], "normalize": [], "added": []}
     contents = {
         "empty": b"",
         "foreign": b'{"version": "1.0", "truncation": null}',
+        "of another kind": b"MCADROWS" + file[8:],
         "cut": file[: len(file) // 2],
+        "short": file[:10],
         "unknown step": write_table({**header, "split": [], "model": {}}, {}),
     }
     path = tmp_path / "tokenizer.bin"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import ftfy
+import numpy as np
 import open_clip.tokenizer
 import pytest
 from library_tokenizers import HOSTILE, VOCABULARY, libraries
 from msgspec.structs import replace
 from sentencepiece import SentencePieceNormalizer
-from tokenizers import Regex, normalizers
+from tokenizers import AddedToken, Regex, normalizers, processors
 from tokenizers import Tokenizer as Reference
 
 from mcad_mobile.errors import StudentError
@@ -124,6 +126,20 @@ def test_sentencepieces_table_is_applied_as_each_library_does(given, way):
             assert ours(text).split() == spm.normalize(text).split(), text[:80]
 
 
+def test_a_text_of_the_table_without_an_end_is_read_to_where_the_table_ends():
+    """A double array of one key, by hand: the byte 1 stands for the text at 0."""
+    trie = np.zeros(512, np.uint32)
+    trie[0] = 256 << 10  # children from 256 on
+    trie[256 ^ 1] = 2 << 10 | 1 << 8 | 1  # the key's byte, a value two further
+    trie[256 ^ 1 ^ 2] = 1 << 31
+    header: dict[str, Any] = {name: [] for name in ("prepare", "added", "normalize", "split")}
+    header |= {"before": [], "after": [], "model": {}}
+    for text in (b"end", b"end\0"):
+        blob = struct.pack("<I", trie.nbytes) + trie.tobytes() + text
+        table = Table(write_table(header, charsmap_arrays(blob)), "charsmap")
+        assert Charsmap(table, "longest")("a\x01b") == "aendb"
+
+
 def test_a_clip_of_bert_may_have_its_separator_taken_out(given, tmp_path):
     """As open_clip's CLIPA models do."""
     library, _ = given["transformers Chinese-CLIP"]
@@ -143,6 +159,54 @@ def test_our_own_tokenizer_json_is_read_by_the_reference_library():
     for text in HOSTILE[:-1]:
         expected = reference.encode(text).ids
         assert ours(text).ids.tolist()[: len(expected)] == expected
+
+
+def test_added_tokens_are_found_as_the_reference_library_finds_them():
+    """One as it is written, one in the normalized text, one that takes its spaces with it."""
+    data = wordpiece_json(default_config().tokenizer, VOCABULARY.parent)
+    reference = Reference.from_str(json.dumps(data))
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    tokens = [
+        AddedToken("[Ä]", **plain),
+        AddedToken("Ärger Über", **plain | {"normalized": True}),
+        AddedToken("<mask>", **plain | {"lstrip": True, "rstrip": True}),
+    ]
+    reference.add_tokens(tokens)
+    ours = Tokenizer(TokenizerSpec(64, 0), compile_tokenizer(json.loads(reference.to_str())))
+    for text in ("[Ä] dog", "[ä] dog", "an ÄRGER über all", "ärger  über", "a <mask> b<mask>  c"):
+        expected = reference.encode(text).ids
+        assert ours(text).ids.tolist()[: len(expected)] == expected, text
+
+
+def test_what_frames_a_text_may_be_one_of_several_steps(given):
+    """As newer files tell it: bytes first, then a template. Of two that add tokens the library
+    makes something that nobody wants."""
+    library, _ = given["transformers CLIP"]
+    reference = Reference.from_str(library.tokenizer.backend_tokenizer.to_str())
+    frame = processors.TemplateProcessing("# $A !", special_tokens=[("#", 2), ("!", 0)])
+    steps = [processors.ByteLevel(trim_offsets=False), frame]
+    reference.post_processor = processors.Sequence(steps)
+    file = compile_tokenizer(json.loads(reference.to_str()))
+    expected = reference.encode("a dog").ids
+    assert (expected[0], expected[-1]) == (2, 0)
+    assert Tokenizer(TokenizerSpec(16, 0), file)("a dog").ids.tolist()[:4] == expected
+    reference.post_processor = processors.Sequence([*steps, frame])
+    with pytest.raises(StudentError, match="several that add tokens"):
+        compile_tokenizer(json.loads(reference.to_str()))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"dropout": 0.1}, {"continuing_subword_prefix": "##"}, {"ignore_merges": True}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_a_phone_does_not_do_with_byte_pairs_is_refused_by_name(given, changed):
+    library, _ = given["transformers CLIP"]
+    data = json.loads(library.tokenizer.backend_tokenizer.to_str())
+    compile_tokenizer(data)
+    data["model"] |= changed
+    with pytest.raises(StudentError, match=next(iter(changed))):
+        compile_tokenizer(data)
 
 
 @pytest.mark.parametrize("part", ["normalizer", "pre-tokenizer", "post-processor", "model"])
