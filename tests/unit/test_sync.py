@@ -131,6 +131,20 @@ def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index,
     assert index.stamps()[str(moved)] == (stat_stamp(moved.stat()), content_stamp(str(moved)))
 
 
+def test_a_photo_moved_over_another_changes_it_and_hides_no_other_move(
+    engine, index, folder, embedded
+):
+    sync_folder(engine, index, folder)
+    first, second, third, *_ = files(folder)
+    shutil.move(first, second)
+    (folder / "2024").mkdir()
+    shutil.move(third, folder / "2024/renamed.jpg")
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 1, 1, 1, 3)
+    assert embedded == [second]
+    assert index.paths() == files(folder)
+
+
 def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, embedded, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -349,6 +363,11 @@ def test_long_runs_commit_now_and_then(engine, index, folder, monkeypatch):
         lambda done, total: held.append(PhotoIndex.open(index._directory).photos),
     )
     assert held == [0, 0, 2, 2, 4, 4, 6]
+
+
+def test_a_run_commits_as_often_as_its_page_says():
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
+    assert f"every {sync._COMMIT_PHOTOS:,} photos or {sync._COMMIT_S:.0f} seconds" in page
 
 
 def test_a_run_beside_a_writer_is_refused_before_it_reads_a_photo(engine, index, folder, embedded):
