@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.frozen_trunk import embed_grids, retrieval, trunk
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.student import embed_grids, trunk
-from mcad_mobile.distill.train import Material, retrieval, train
+from mcad_mobile.distill.train import Material, train
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.students.load import load_student
