@@ -78,6 +78,7 @@ class EndToEnd:
         self.name = name
         self.identity = student.as_exported.identity
         self.dim = student.dim
+        self.has_a_space = not student.new
         self._student = student
 
     def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:

@@ -44,7 +44,10 @@ class FrozenTrunk:
     """A Trainee. What trains is the image tower's last block, last convolution and head, and the
     text tower."""
 
-    def __init__(self, student: McadStudent, name: str, identity: str) -> None:
+    def __init__(
+        self, student: McadStudent, name: str, identity: str, *, has_a_space: bool = True
+    ) -> None:
+        self.has_a_space = has_a_space
         self.module: nn.Module = student
         self.name = name
         self.identity = identity
@@ -58,7 +61,7 @@ class FrozenTrunk:
         student = McadStudent(default_config(name), minilm_directory())
         load_imagenet(student.image)
         load_minilm(student.text, token_counts)
-        return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh")
+        return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh", has_a_space=False)
 
     def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
         paired = data.paired_photos

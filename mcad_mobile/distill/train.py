@@ -33,6 +33,7 @@ from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.progress import Show, WholeRun, planned
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.result import facts_of, fingerprint_of, finished, save
+from mcad_mobile.distill.space import space_for
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
@@ -160,7 +161,7 @@ def _train(
     checkpoint = out / "checkpoint.pt"
     loop = Loop(learner, learner.groups, schedule, checkpoint, fingerprint, "student", arithmetic)
 
-    space = labels.dual.principal(trainee.dim).to(device) if labels else None
+    space = space_for(trainee, labels.dual, reader, data).to(device) if labels else None
     quantized_from = (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
 
     def losses(forward: Forward, step: int) -> Losses:

@@ -56,6 +56,11 @@ class Trainee(Protocol):
     @property
     def dim(self) -> int: ...
 
+    @property
+    def has_a_space(self) -> bool:
+        """Whether what it starts from embeds photos and captions already."""
+        ...
+
     def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
         """The parts that it has in a run, by the names that their progress is told under.
         `held_out`: photos that are only looked at."""
@@ -115,24 +120,32 @@ class Learner(nn.Module):
         return out
 
 
-@torch.no_grad()
 def retrieval_of(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
     """Recall of a float trainee as it is now, among the pairs of `data`, whose photos the reader
     gives as they are."""
+    photos, captions = np.arange(data.paired_photos), np.arange(len(data.owner))
+    images, texts = embedded(trainee, reader, photos, captions)
+    return evaluate_retrieval(images.numpy(), texts.numpy(), data.owner)
+
+
+@torch.no_grad()
+def embedded(
+    trainee: Trainee, reader: Reader, photos: Rows, captions: Rows
+) -> tuple[Tensor, Tensor]:
+    """What a trainee makes now of photos, as they are, and of captions, by their row numbers:
+    [I, dim] and [T, dim] float32 of unit length, on the CPU."""
     trainee.module.eval()
     device = device_of(trainee.module)
-    chosen = np.arange(data.paired_photos)
     images = [
-        trainee.embed_photos(reader.photos(_photos(rows)).to(device)).cpu()
-        for rows in np.array_split(chosen, max(len(chosen) // _PHOTOS_AT_ONCE, 1))
+        trainee.embed_photos(reader.photos(_as_they_are(rows)).to(device)).cpu()
+        for rows in np.array_split(photos, max(len(photos) // _PHOTOS_AT_ONCE, 1))
     ]
     texts = []
-    for start in range(0, len(data.owner), _CAPTIONS_AT_ONCE):
-        rows = np.arange(start, min(start + _CAPTIONS_AT_ONCE, len(data.owner)))
-        ids, mask = (tensor.to(device) for tensor in reader.captions(rows))
-        texts.append(trainee.embed_captions(ids, mask).cpu())
-    return evaluate_retrieval(torch.cat(images).numpy(), torch.cat(texts).numpy(), data.owner)
+    for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
+        ids, mask = reader.captions(captions[start : start + _CAPTIONS_AT_ONCE])
+        texts.append(trainee.embed_captions(ids.to(device), mask.to(device)).cpu())
+    return torch.cat(images), torch.cat(texts)
 
 
-def _photos(rows: Rows) -> Batch:
+def _as_they_are(rows: Rows) -> Batch:
     return Batch(rows, np.zeros_like(rows), rows[:0], 0)
