@@ -65,5 +65,10 @@ def _trainable(asked: AskedStudent, recipe: Recipe) -> Trainable:
     from mcad_mobile.students.towers import trainable_folder, trainable_towers
 
     if Path(rest).is_dir():
+        if asked.from_scratch:
+            raise StudentError(
+                f"{rest} holds weights, and --from-scratch starts from none.",
+                "Name its towers, as in its training.json, or leave --from-scratch out.",
+            )
         return trainable_folder(Path(rest))
     return trainable_towers(rest, asked.from_scratch, recipe.projection)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from mcad_mobile.students.protocol import Student
 
 DEFAULT_NAME = "mcad-s"
+KINDS = ("open_clip", "hf", "towers")  # what `--student` begins with, if it is no folder
 
 
 def load_student(spec: str | None = None) -> Student:
@@ -52,9 +55,16 @@ def kind_of(spec: str | None) -> tuple[str, str]:
     """Which file of this package reads `spec`: open_clip, hf, towers or mcad; and what that makes
     its student from."""
     kind, _, rest = (spec or "").partition(":")
-    if rest and kind in ("open_clip", "hf", "towers"):
+    if rest and kind in KINDS:
         return kind, rest
     folder = default_directory() if spec is None else Path(spec)
+    if rest and re.fullmatch(r"[\w-]{2,}", kind) and not folder.exists():
+        near = difflib.get_close_matches(kind, KINDS, 1, 0.4)
+        raise StudentError(
+            f"{spec!r} is no student: there is neither a kind {kind!r} nor such a folder.",
+            (f"Nearest: {near[0]}. " if near else "") + "Write open_clip:NAME[:CHECKPOINT], "
+            "hf:NAME_OR_FOLDER, or the folder of a student.",
+        )
     if (folder / "open_clip_config.json").is_file():
         return "open_clip", f"local-dir:{folder}"
     head = _head(folder / "config.json")

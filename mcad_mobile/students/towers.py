@@ -45,8 +45,9 @@ _HINT = "Give a folder that `mcad-mobile distill --student towers:...` wrote."
 # Captions have some twenty tokens; a BERT knows 512 positions, which no phone should compute.
 _LONGEST = 64
 _TIMM_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-# Text towers whose layers take states and scores. RoBERTa's first position is behind its padding.
-_TEXT = {"bert": "BertModel", "roberta": "RobertaModel", "xlm-roberta": "XLMRobertaModel"}
+# Text towers whose layers take states and scores, and whose tokenizers phones read (RoBERTa's, in
+# bytes, they do not). XLM-RoBERTa's first position is behind its padding.
+_TEXT = {"bert": "BertModel", "xlm-roberta": "XLMRobertaModel"}
 
 
 class TowersConfig(Record, frozen=True):
@@ -208,7 +209,8 @@ def _width(module: nn.Module, preprocess: Preprocess) -> int:
 
 def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
     transformers = require("transformers", "students")
-    folder = folder_of(name, ["config.json"], *(() if from_scratch else (WEIGHTS,)))
+    needed = () if from_scratch else (WEIGHTS,)
+    folder = folder_of(name, ["config.json"], *needed)
     with loading(name, "a text tower"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -289,7 +289,9 @@ def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
     assert Recipe.load(tmp_path / "recipe.json", start) == expected
 
 
-def test_a_student_of_ours_is_trained_further_from_where_it_was(material, distilled, cache, tmp_path):
+def test_a_student_of_ours_is_trained_further_from_where_it_was(
+    material, distilled, cache, tmp_path
+):
     still = replace(RECIPE, teaching="none", epochs=1, head_lr=1e-12, tuned_lr=1e-12)
     student = AskedStudent(str(distilled[0]))
     train(material, tmp_path / "more", still, cache, silent, student=student)

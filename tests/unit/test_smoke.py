@@ -41,7 +41,12 @@ def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
 def test_a_smoke_run_is_one_pass_of_all_that_trains():
     recipe = Recipe(qat_epochs=3)
     small = recipe.changed(**smallest(recipe))
-    passes = (small.epochs, small.fusion_epochs, small.teachers.epochs, small.teachers.single_epochs)
+    passes = (
+        small.epochs,
+        small.fusion_epochs,
+        small.teachers.epochs,
+        small.teachers.single_epochs,
+    )
     assert passes == (1, 1, 1, 1)
 
 
