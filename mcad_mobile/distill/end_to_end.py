@@ -26,7 +26,7 @@ from mcad_mobile.preprocess import Preprocess, open_photo
 from mcad_mobile.students.trainable import Trainable, freeze_unread
 
 # Peak learning rates, where the recipe says none: WiSE-FT's for a CLIP that is trained further
-# (arXiv 2109.01903, appendix F) and CLIP's own from nothing (arXiv 2103.00020, table 20).
+# (arXiv 2109.01903) and CLIP's own from nothing (arXiv 2103.00020, table 20).
 TUNED_LR, NEW_LR = 3e-5, 5e-4
 _LOOKED_AT = "photos looked at"
 _LOOK_MS, _PAIR_MS = 3.0, 100.0

@@ -116,7 +116,8 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
     if not (spec.startswith("timm/") and timm_name and plus and hf_name):
         raise StudentError(
             f"towers:{spec} does not name two towers.",
-            f"Write {SPELLED}, as in towers:timm/mobilenetv4_conv_small+hf/prajjwal1/bert-tiny.",
+            f"Write {SPELLED}, as in "
+            "towers:timm/mobilenetv4_conv_small+hf/sentence-transformers/all-MiniLM-L6-v2.",
         )
     image = _image(timm_name, from_scratch)
     text, tokenizer = _text(hf_name, from_scratch)
