@@ -74,11 +74,13 @@ class EndToEnd:
                 "Give a recipe with a larger batch (--recipe), or more photos.",
             )
         freeze_unread(student)
+        new = {id(parameter) for parameter in student.new}
         self.module = student.module
         self.name = name
         self.identity = student.as_exported.identity
         self.dim = student.dim
         self.has_a_space = not student.new
+        self._from_scratch = all(id(one) in new for one in student.module.parameters())
         self._student = student
 
     def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
@@ -120,6 +122,10 @@ class EndToEnd:
 
     def save(self, directory: Path) -> None:
         self._student.write(directory)
+        licence = self._student.as_exported.source.licence
+        if licence and not self._from_scratch:
+            card = f"---\nlicense: {licence}\n---\nTrained by mcad-mobile from {self.name}.\n"
+            (directory / "README.md").write_text(card, "utf-8")
 
 
 def photos_each(recipe: Recipe, data: Dataset) -> int:

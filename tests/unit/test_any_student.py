@@ -143,6 +143,18 @@ def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tm
     assert load_student(str(tmp_path / "t")).sha256() != load_student(str(tmp_path / "s")).sha256()
 
 
+def test_what_starts_from_weights_keeps_their_licence(material, tmp_path):
+    folder = write_hf(tmp_path / "start", "clip")
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA model.\n")
+    for asked, licence in (
+        (AskedStudent(f"hf:{folder}"), "cc-by-4.0"),
+        (AskedStudent(f"hf:{folder}", from_scratch=True), None),
+    ):
+        out = tmp_path / str(licence)
+        train(material, out, replace(RECIPE, epochs=1), tmp_path, silent, student=asked)
+        assert load_student(str(out)).source.licence == licence
+
+
 def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path):
     def kill(step, values):
         if step == 4:
