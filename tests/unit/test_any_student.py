@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -15,7 +16,11 @@ from safetensors.torch import load_file
 from tiny_students import TEXTS, register_open_clip, write_hf, write_open_clip, write_text_tower
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.dataset import Extra, load_pairs
+from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset, load_pairs
+from mcad_mobile.distill.end_to_end import EndToEnd
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.looks import looked_at
+from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.teachers.load import load_duals
 from mcad_mobile.distill.train import Material, Teachers, train
@@ -24,8 +29,10 @@ from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingE
 from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.preprocess import open_photo
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.preprocess_of import timm_preprocess
 from mcad_mobile.students.towers import trainable_towers
+from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 RECIPE = Recipe(
     teaching="none",
@@ -51,6 +58,10 @@ def material(packaged_pairs) -> Material:
 @pytest.fixture(scope="module")
 def text_tower(tmp_path_factory) -> Path:
     return write_text_tower(tmp_path_factory.mktemp("text") / "bert")
+
+
+def wordpiece():
+    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
 
 
 def start(kind: str, folder: Path) -> AskedStudent:
@@ -225,6 +236,45 @@ def test_photos_are_prepared_as_timm_prepares_them(name):
         assert np.abs(ours.pixels(photo) - theirs(photo).numpy()).max() < 0.04  # 1 of 255, by std
 
 
+def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_path):
+    extra = Extra(tuple(photo.path for photo in material.val), ())
+    data = dataset(material.train, wordpiece(), extra)
+    student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    cache = FeatureCache(tmp_path, silent)
+    trainee = EndToEnd(student, "towers", 4)
+    reader = trainee.reader(data, Views(3, 3), cache, "fp32")
+    rows, views = np.array([3, 5, len(material.train) + 1]), np.array([0, 2, 1])
+    found = reader.photos(Batch(rows, views, rows[:0], 0)).numpy()
+    for mine, row, view in zip(found, rows, views, strict=True):
+        # What a frozen trunk or a teacher is handed of the same view, by looks.py.
+        few = data.photos[: data.paired_photos] if row < data.paired_photos else extra.photos
+        place = int(row) if row < data.paired_photos else int(row) - data.paired_photos
+        seen = []
+
+        def keep(photos, seen=seen):
+            seen.extend(student.preprocess.pixels(photo) for photo in photos)
+            return np.zeros((len(photos), 1), np.float16)
+
+        list(looked_at(few, int(view), keep, [range(place, place + 1)], None))
+        # A JPEG may be decoded smaller here.
+        assert np.abs(mine - seen[0]).mean() < 0.1
+
+
+def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
+    student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    maps = (*student.module.image_map.parameters(), *student.module.text_map.parameters())
+    recipe = replace(RECIPE, head_lr=0.5, tuned_lr=0.25, weight_decay=0.125)
+    groups = EndToEnd(dataclasses.replace(student, new=maps), "towers", 4).groups(recipe)
+    told = {
+        id(one): (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]
+    }
+    assert len(told) == sum(one.requires_grad for one in student.module.parameters())
+    assert {told[id(one)] for one in maps} == {(0.5, 0.125)}
+    assert told[id(student.module.image.norm.weight)] == (0.25, 0.0)
+    assert told[id(student.module.image.patch_embed.proj.weight)] == (0.25, 0.125)
+    assert not any(one.requires_grad for one in student.module.text.pooler.parameters())
+
+
 # --- what cannot be
 
 
@@ -276,8 +326,9 @@ def test_a_photo_that_does_not_decode_is_named_before_training(material, tmp_pat
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(packaged_photos()[-1].read_bytes()[:2000])
     more = Material(material.train, material.val, Extra((broken,), ()))
+    recipe = replace(RECIPE, extra_photos=0)  # no step would ever ask for it
     with pytest.raises(PhotoError, match=r"broken\.jpg"):
-        train(more, tmp_path / "out", RECIPE, tmp_path, silent, student=start("hf", tmp_path / "s"))
+        train(more, tmp_path / "out", recipe, tmp_path, silent, student=start("hf", tmp_path / "s"))
     assert not (tmp_path / "out").exists()
 
 
