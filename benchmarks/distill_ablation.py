@@ -29,9 +29,10 @@ from mcad_mobile.distill.arithmetic import choose
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
 from mcad_mobile.distill.device import keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.frozen_trunk import retrieval
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.train import Material, retrieval, train
+from mcad_mobile.distill.train import Material, train
 from mcad_mobile.students.load import load_student
 from mcad_mobile.versions import tool_versions
 

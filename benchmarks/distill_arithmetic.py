@@ -29,12 +29,12 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.arithmetic import autocast, measure
 from mcad_mobile.distill.device import keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.frozen_trunk import FrozenTrunk, retrieval
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.student import Learner
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.train import retrieval
+from mcad_mobile.distill.trainee import Learner
 from mcad_mobile.preprocess import open_photo
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import McadStudent
@@ -86,7 +86,7 @@ def parts() -> dict[str, dict[Arithmetic, float]]:
     captions = [" ".join(["word"] * (TOKENS - 2))] * 64
     student = load_student()
     assert isinstance(student, McadStudent)
-    learner = Learner(student, Recipe(), taught=True)
+    learner = Learner(FrozenTrunk(student, "", ""), Recipe(), taught=True)
     teacher = RegionText([352, 320])
     ids, mask = torch.randint(1000, 20000, (PAIRS, TOKENS)), torch.ones(PAIRS, TOKENS)
     for arithmetic in ARITHMETICS:

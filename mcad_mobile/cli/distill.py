@@ -9,27 +9,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcad_mobile.cli.output import JsonOption, progress_bar
+from mcad_mobile.cli.output import JsonOption, note, progress_bar
 from mcad_mobile.cli.results import print_json
 from mcad_mobile.disk import check_writable
 from mcad_mobile.distill.recipe import AskedArithmetic, Recipe, Teaching
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
-    from mcad_mobile.distill.train import Record
+    from mcad_mobile.distill.train import Material, Record
 
 
 def distill(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the student is written.")],
     data: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--data",
             metavar="DIR",
             help="A folder of photos with captions (docs/data.md). May be repeated: the"
             " first one's validation split is looked at.",
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the student is written.")],
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            "--student",
+            help="open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained"
+            " end to end; or a folder that distill wrote, trained further.  [default: ours, anew]",
+        ),
+    ] = None,
+    from_scratch: Annotated[
+        bool,
+        typer.Option("--from-scratch", help="With random weights in place of published ones."),
+    ] = False,
     extra_photos: Annotated[
         list[Path] | None,
         typer.Option(
@@ -66,7 +78,12 @@ def distill(
         typer.Option("--recipe", help="A recipe.json to start from; options override it."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Passes over the captioned photos.")
+        int | None,
+        typer.Option(
+            "--epochs",
+            min=1,
+            help="Passes over the captioned photos; teachers and their fusion take no more.",
+        ),
     ] = None,
     qat_epochs: Annotated[
         int | None,
@@ -83,6 +100,14 @@ def distill(
             " for a second.  [default: auto]",
         ),
     ] = None,
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Only to see that all of it works here: the first 200 photos of --data (without"
+            " --data, the few that packages ship), one look, one pass. The student is no good.",
+        ),
+    ] = False,
     cache: Annotated[
         Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
     ] = Path("build/distill"),
@@ -116,7 +141,11 @@ def distill(
       mcad-mobile distill --data flickr8k --out models/mine
       mcad-mobile distill --data flickr8k --out models/mine \\
           --extra-photos my-photos --extra-captions captions.txt
+      mcad-mobile distill --data mine --student open_clip:MobileCLIP2-S0:dfndr2b --out models/clip
+      mcad-mobile distill --smoke --out build/smoke
     """
+    if not data and not smoke:
+        raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
     for folder in (out, cache):  # hours may pass before the first file is written there
         check_writable(folder / "file")
     for module in ("torch", "safetensors", "accelerate"):
@@ -127,28 +156,30 @@ def distill(
         from mcad_mobile.embed.cluster import connected
 
         connected(ray)  # or an error, before hours of work
-    from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
+    from mcad_mobile.distill.smoke import smallest
     from mcad_mobile.distill.teachers.load import load_duals, load_single
-    from mcad_mobile.distill.train import Material, Teachers, train
+    from mcad_mobile.distill.train import Teachers, train
+    from mcad_mobile.distill.trainees import AskedStudent
 
-    start = Recipe.load(recipe) if recipe else Recipe()
+    asked = AskedStudent(student, from_scratch)
+    own = asked.recipe()
+    start = Recipe.load(recipe, own) if recipe else own
+    if smoke:
+        start = start.changed(**smallest(start))
     given: dict[str, Any] = {
         "teaching": teaching,
-        "epochs": epochs,
         "qat_epochs": qat_epochs,
         "arithmetic": arithmetic,
         "seed": seed,
     }
     changed = {name: value for name, value in given.items() if value is not None}
+    if epochs is not None:
+        changed |= start.at_most(epochs)
     if seed is not None:
-        changed["teachers"] = {**start.to_json()["teachers"], "seed": seed}
+        changed["teachers"] = {**changed.get("teachers", start.to_json()["teachers"]), "seed": seed}
     wanted = start.changed(**changed)
-    material = Material(
-        load_pairs(data, "train"),
-        load_pairs(data[:1], "val"),
-        load_extra(extra_photos or [], extra_captions or []),
-    )
+    material = _material(data or [], extra_photos or [], extra_captions or [], smoke)
     keep_freed_memory()
     here = accelerator()
     device = str(here.device)
@@ -156,14 +187,31 @@ def distill(
         load_duals(dual_teacher or ["reference"], device), load_single(single_teacher, device)
     )
     logs = tensorboard if here.is_main_process else None
+    say = note if here.is_main_process else lambda line: None
+    if smoke:
+        say(f"--smoke: {len(material.train)} photos, one pass: it works, and finds nothing")
     with progress_bar() as advance, _tensorboard(logs) as record:
-        result = train(material, out, wanted, cache, advance, teachers, record, ray)
+        result = train(material, out, wanted, cache, advance, teachers, record, ray, asked, say)
     if not here.is_main_process:
         return
     if json:
         print_json({"student": str(out), "val": result.to_json()})
         return
     print(f"{out}: mR {result.mean_recall:.1f} on the validation split")
+
+
+def _material(
+    data: list[Path], extra_photos: list[Path], extra_captions: list[Path], smoke: bool
+) -> Material:
+    from mcad_mobile.distill.dataset import load_extra, load_pairs
+    from mcad_mobile.distill.smoke import first_of, packaged_pairs
+    from mcad_mobile.distill.train import Material
+
+    extra = load_extra(extra_photos, extra_captions)
+    if not data:
+        return Material(*packaged_pairs(), extra)
+    train, val = load_pairs(data, "train"), load_pairs(data[:1], "val")
+    return first_of(Material(train, val, extra)) if smoke else Material(train, val, extra)
 
 
 @contextmanager

@@ -77,6 +77,10 @@ def warn(sentence: str) -> None:
     print(f"warning: {sentence}", file=sys.stderr)
 
 
+def note(sentence: str) -> None:
+    print(f"note: {sentence}", file=sys.stderr)
+
+
 def load_bundle(directory: Path) -> Bundle:
     """A bundle, its files checked. What was accepted at its export is said again."""
     bundle = Bundle.load(directory)

@@ -75,6 +75,12 @@ class Dataset:
             self.mask[:paired],
         )
 
+    def token_counts(self, vocab: int) -> Tensor:
+        """How often each token occurs in the captions of pairs, [vocab] float32."""
+        paired = len(self.owner)
+        tokens = self.ids[:paired][self.mask[:paired] > 0]
+        return torch.bincount(tokens.long(), minlength=vocab).float()
+
     @property
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.owner.astype("<i8").tobytes())

@@ -16,6 +16,7 @@ from mcad_mobile.distill.dataset import Dataset, Views
 from mcad_mobile.distill.device import accelerator, device_of
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
 from mcad_mobile.distill.pretrained import load_imagenet
+from mcad_mobile.distill.progress import grids_of
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.preprocess import Preprocess
@@ -91,7 +92,7 @@ class GridTrunk:
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
         if not self.resumed:
-            return cache.of_photos(photos, view, self.identity, f"grids of {self.name}", self.grids)
+            return cache.of_photos(photos, view, self.identity, grids_of(self.name), self.grids)
         deeper = self.without + self.resumed
         before = GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
         sources = [before.cached(cache, photos, view)]

@@ -75,23 +75,31 @@ class WholeRun:
 
 
 # ms a row or, of training, a pair: float32, one thread of an Intel Xeon with AVX-512.
-_GRIDS = {"EfficientNet-Lite0": 20.0, "EfficientNet-Lite2": 30.0}
+GRIDS_MS = {"EfficientNet-Lite0": 20.0, "EfficientNet-Lite2": 30.0}
 _LAST_BLOCK = 3.0
 _DUAL_PHOTO, _SINGLE_PHOTO, _CAPTION = 2.0, 5.0, 3.0
-_PAIR = 10.0
+PAIR_MS = 10.0
 _FUSED_PAIR = 2.0
 
 
+def grids_of(trunk: str) -> str:
+    """The part of a run that computes a frozen trunk's grids."""
+    return f"grids of {trunk}"
+
+
 def planned(
-    data: Dataset, held_out: int, recipe: Recipe, given_duals: int | None, given_single: bool
+    data: Dataset,
+    recipe: Recipe,
+    given_duals: int | None,
+    given_single: bool,
+    trainee: Mapping[str, Part],
 ) -> dict[str, Part]:
-    """The parts of a run from nothing, by the names that their progress is told under. `held_out`:
-    photos that are looked at only; given_duals: None for the reference teachers."""
+    """The parts of a run from nothing, by the names that their progress is told under: those of
+    the `trainee`, and the teachers'. given_duals: None for the reference teachers."""
     teachers, paired = recipe.teachers, data.paired_photos
     extra = (len(data.photos) - paired) * recipe.extra_views
     looks, captions = paired * recipe.views + extra, len(data.captions)
-    lite0, lite2 = (f"grids of {name}" for name in _GRIDS)
-    parts = {lite0: Part(looks + held_out, _GRIDS["EfficientNet-Lite0"])}
+    parts = dict(trainee)
 
     def trains(part: str, epochs: int, batch: int, cost: float) -> None:
         parts[part] = Part(epochs * (paired // batch), batch * cost)
@@ -99,20 +107,20 @@ def planned(
     if recipe.teaching != "none":
         if given_duals is None:
             more = paired * max(teachers.views - recipe.views, 0)
-            parts[lite0] = Part(looks + held_out + more, _GRIDS["EfficientNet-Lite0"])
-            parts[lite2] = Part(looks + more, _GRIDS["EfficientNet-Lite2"])
+            for name, cost in GRIDS_MS.items():
+                before = trainee.get(grids_of(name), Part(looks, cost))
+                parts[grids_of(name)] = Part(before.units + more, cost)
             parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
             epochs = teachers.members * teachers.epochs
-            trains("dual-stream teacher", epochs, teachers.batch, _PAIR)
+            trains("dual-stream teacher", epochs, teachers.batch, PAIR_MS)
         duals = given_duals or teachers.members
         parts["dual-stream teachers on photos"] = Part(duals * looks, _DUAL_PHOTO)
         parts["dual-stream teachers on captions"] = Part(duals * captions, _CAPTION)
     if recipe.teaching in ("mcad", "single"):
         if not given_single:
-            trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, _PAIR)
+            trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, PAIR_MS)
         parts["single-stream teacher on photos"] = Part(looks, _SINGLE_PHOTO)
         parts["single-stream teacher on captions"] = Part(captions, 2 * _CAPTION)
     if recipe.teaching == "mcad":
         trains("fusion", recipe.fusion_epochs, teachers.batch, _FUSED_PAIR)
-    trains("student", recipe.epochs, recipe.batch, _PAIR)
     return parts

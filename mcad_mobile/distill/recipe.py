@@ -67,6 +67,7 @@ class Recipe(Record, frozen=True):
     initial_scale: Positive = 20.0
     qat_epochs: Count = 0  # the last ones, with fake-quantized activations
     arithmetic: AskedArithmetic = "auto"  # of products; auto: what is fastest here, by measuring
+    projection: Count = 256  # of `towers:`, what both are mapped to; 0: nothing
     seed: Seed = 0
     teachers: TeacherRecipe = TeacherRecipe()
 
@@ -83,13 +84,32 @@ class Recipe(Record, frozen=True):
         hint = "Change it in the recipe (--recipe) or by its option."
         return convert({**self.to_json(), **options}, Recipe, "The recipe", DataError, hint)
 
+    def at_most(self, epochs: int) -> dict[str, Any]:
+        """Changes after which the student takes `epochs` passes, and nothing that teaches it
+        more."""
+        teachers = self.teachers
+        passes = {
+            "epochs": min(teachers.epochs, epochs),
+            "single_epochs": min(teachers.single_epochs, epochs),
+        }
+        return {
+            "epochs": epochs,
+            "fusion_epochs": min(self.fusion_epochs, epochs),
+            "teachers": msgspec.to_builtins(msgspec.structs.replace(teachers, **passes)),
+        }
+
     @staticmethod
-    def load(path: Path) -> Recipe:
-        """Read a recipe.json, or the part of one that should differ from the default. DataError
-        names what is not a recipe."""
+    def load(path: Path, start: Recipe | None = None) -> Recipe:
+        """Read a recipe.json, or the part of one that should differ from `start`, which is the
+        default if it is not given. DataError names what is not a recipe."""
         hint = "Start from the recipe.json that lies beside a trained student."
         try:
             raw = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}.", hint) from error
-        return decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)
+        found = decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)
+        if start is None:
+            return found
+        said = msgspec.json.decode(raw)
+        teachers = {**msgspec.to_builtins(start.teachers), **said.pop("teachers", {})}
+        return start.changed(**said, teachers=teachers)

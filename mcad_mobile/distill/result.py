@@ -16,9 +16,9 @@ from mcad_mobile.distill.arithmetic import Choice
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.trainee import Trainee
 from mcad_mobile.errors import TrainingError
-from mcad_mobile.evaluate import Retrieval
-from mcad_mobile.students.mcad import McadStudent
+from mcad_mobile.evaluate import Recall, Retrieval
 from mcad_mobile.typed import Count, Record, decode
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -45,44 +45,62 @@ class Training(Record, frozen=True):
     torch: str
     photos: dict[str, Count] = field(default_factory=dict)
     captions: dict[str, Count] = field(default_factory=dict)
+    batches: dict[str, Count] = field(default_factory=dict)
+    student: str = ""
     data: str = ""
     teachers: tuple[str, ...] = ()
     run: str = ""
     arithmetic: tuple[Choice, ...] = ()
 
 
-def fingerprint_of(recipe: Recipe, data: Dataset, labels: Labels | None) -> str:
+def fingerprint_of(recipe: Recipe, data: Dataset, labels: Labels | None, trainee: Trainee) -> str:
     """What makes a run this run: not its arithmetic, which may change where it goes on."""
     asked = recipe.to_json()
     del asked["arithmetic"]
-    return json.dumps([asked, data.fingerprint, labels.identity if labels else ()])
+    taught_by = labels.identity if labels else ()
+    return json.dumps([asked, data.fingerprint, taught_by, trainee.identity])
 
 
-def facts_of(data: Dataset, labels: Labels | None, fingerprint: str) -> dict[str, Any]:
-    """What a student was made of, beside its recipe; `run` stands for all of it."""
-    paired = data.paired_photos
+def facts_of(
+    recipe: Recipe, data: Dataset, labels: Labels | None, trainee: Trainee, fingerprint: str
+) -> dict[str, Any]:
+    """What a student was made of, and in which batches; `run` stands for all of it."""
+    paired, teachers = data.paired_photos, recipe.teachers
     return {
+        "student": trainee.name,
         "photos": {"captioned": paired, "extra": len(data.photos) - paired},
         "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
+        "batches": {
+            "batch": recipe.batch,
+            "teachers.batch": teachers.batch,
+            "teachers.single_batch": teachers.single_batch,
+        },
         "data": data.fingerprint,
         "teachers": list(labels.names) if labels else [],
         "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],
     }
 
 
-def is_finished(out: Path, facts: dict[str, Any]) -> bool:
-    """Whether `out` holds the student of this very run. TrainingError for a training.json that is
-    damaged: what lies there may be what hours of training made."""
+def finished(out: Path, facts: dict[str, Any]) -> Retrieval | None:
+    """What the student of this very run, if `out` holds it, scored on the validation split.
+    TrainingError for a training.json that is damaged: what lies there may be what hours of training
+    made."""
     path = out / "training.json"
     if (out / "checkpoint.pt").exists() or not path.exists():
-        return False
+        return None
     hint = "Give another --out, or remove that file to train again."
     known = decode(path.read_bytes(), Training, path, TrainingError, hint)
-    return bool(known.run == facts["run"])
+    if known.run != facts["run"]:
+        return None
+    to_image, to_text = (
+        Recall(found.r1, found.r5, found.r10)
+        for found in (known.val.text_to_image, known.val.image_to_text)
+    )
+    return Retrieval(known.val.photos, known.val.captions, to_image, to_text)
 
 
 def save(
-    student: McadStudent,
+    trainee: Trainee,
     out: Path,
     recipe: Recipe,
     facts: dict[str, Any],
@@ -90,7 +108,7 @@ def save(
     val: Retrieval,
 ) -> None:
     """`computed`: the arithmetics of the run, in the order it went through them."""
-    student.save(out)
+    trainee.save(out)
     (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
     training = {
         **facts,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
+from mcad_mobile.distill.ahead import Ahead
 from mcad_mobile.distill.arithmetic import choices
+from mcad_mobile.distill.batches import fitted, what_changed
 from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
-from mcad_mobile.distill.device import accelerator, device_of
-from mcad_mobile.distill.features import FeatureCache, PhotoRows
+from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
@@ -26,25 +28,21 @@ from mcad_mobile.distill.losses import (
     feature_loss,
     order_loss,
 )
-from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.partial import remove_partials
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.progress import Show, WholeRun, planned
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.result import facts_of, fingerprint_of, is_finished, save
-from mcad_mobile.distill.student import (
-    Learner,
-    embed_grids,
-    fresh_student,
-    trunk,
-)
+from mcad_mobile.distill.result import facts_of, fingerprint_of, finished, save
+from mcad_mobile.distill.space import space_for
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
-from mcad_mobile.errors import TeacherError, TrainingError
-from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
-from mcad_mobile.students.mcad import McadStudent, default_config
+from mcad_mobile.distill.trainee import Learner, retrieval_of
+from mcad_mobile.distill.trainees import AskedStudent, trainee_of
+from mcad_mobile.errors import McadError, TeacherError
+from mcad_mobile.evaluate import Retrieval
+from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.wordpiece import wordpiece_tokenizer
 
 Record = Callable[[int, dict[str, float]], None]
@@ -81,6 +79,8 @@ def train(
     teachers: Teachers | None = None,
     record: Record | None = None,
     ray: str | None = None,
+    student: AskedStudent | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Retrieval:
     """Train a student and write it, its recipe.json and its training.json to `out`.
 
@@ -88,37 +88,68 @@ def train(
     finished, with the same recipe, data and teachers, is not done again. Returns the retrieval on
     `val`; `record` is handed each step's losses, and `val/mean_recall` where it was looked at. What
     frozen models make of photos is computed on the Ray cluster at `ray`, if one is named.
-    DataError, PhotoError: what is wrong with the data, before training; TrainingError: it cannot
-    go on.
+    `student`: which one, None for the default. `say` is told, in a line, what differs from the
+    recipe: batches that the data do not fill are made smaller.
+    DataError, PhotoError: what is wrong with the data, StudentError: with the student, before
+    training; TrainingError: it cannot go on. A run that ends so before its first checkpoint leaves
+    nothing at `out`.
     """
-    config = default_config(out.name)
-    tokenizer = wordpiece_tokenizer(config.tokenizer, minilm_directory())
-    extra = material.extra.limited(recipe.most_extra_captions)
-    data = dataset(material.train, tokenizer, extra)
+    with _nothing_left(out):
+        return _train(
+            material,
+            out,
+            recipe,
+            cache_folder,
+            show,
+            teachers or Teachers(),
+            record,
+            ray,
+            student or AskedStudent(),
+            say,
+        )
+
+
+def _train(
+    material: Material,
+    out: Path,
+    asked: Recipe,
+    cache_folder: Path,
+    show: Show,
+    teachers: Teachers,
+    record: Record | None,
+    ray: str | None,
+    student: AskedStudent,
+    say: Callable[[str], None],
+) -> Retrieval:
+    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+    data = dataset(material.train, tokenizer, material.extra.limited(asked.most_extra_captions))
     held_out = dataset(material.val, tokenizer, Extra())
-    _check_batch(data, recipe)
-    teachers = teachers or Teachers()
-    parts = planned(data, len(material.val), recipe, teachers.how_many, bool(teachers.single))
+    recipe = fitted(asked, data.paired_photos, accelerator().num_processes)
+    if line := what_changed(asked, recipe, data.paired_photos):
+        say(line)
+    torch.manual_seed(recipe.seed)
+    trainee = trainee_of(student, out.name, data, recipe)
+    device = accelerator().device
+    trainee.module.to(device)
+    own = trainee.planned(data, len(material.val), recipe)
+    parts = planned(data, recipe, teachers.how_many, bool(teachers.single), own)
     progress = WholeRun(parts, show)
     cache = FeatureCache(cache_folder, progress, ray)
     note = out / "arithmetic.json"
     computed = choices(recipe.arithmetic, note)
     arithmetic = computed[-1].arithmetic
-    torch.manual_seed(recipe.seed)
-    device = accelerator().device
-    student = fresh_student(config, _token_counts(data, config.text.vocab)).to(device)
     views = Views(recipe.views, recipe.extra_views)
-    features = trunk(student, arithmetic).rows(data, views, cache)
-    validation = trunk(student, arithmetic).rows(held_out, Views(1, 0), cache)
+    reader = trainee.reader(data, views, cache, arithmetic)
+    validation = trainee.reader(held_out, Views(1, 0), cache, arithmetic)
     labels = _labels(data, views, recipe, teachers, cache, arithmetic)
-    fingerprint = fingerprint_of(recipe, data, labels)
-    facts = facts_of(data, labels, fingerprint)
-    if is_finished(out, facts):
+    fingerprint = fingerprint_of(recipe, data, labels, trainee)
+    facts = facts_of(recipe, data, labels, trainee, fingerprint)
+    if known := finished(out, facts):
         _remove(note)
-        return _retrieval(McadStudent.load(out).to(device), validation, held_out)
+        return known
 
     torch.manual_seed(recipe.seed + 1)
-    learner = Learner(student, recipe, taught=labels is not None)
+    learner = Learner(trainee, recipe, taught=labels is not None)
     order = Order(
         data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed
     )
@@ -128,10 +159,9 @@ def train(
         recipe.epochs, order.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
     )
     checkpoint = out / "checkpoint.pt"
-    groups = learner.groups(recipe)
-    loop = Loop(learner, groups, schedule, checkpoint, fingerprint, "student", arithmetic)
+    loop = Loop(learner, learner.groups, schedule, checkpoint, fingerprint, "student", arithmetic)
 
-    space = labels.dual.principal(config.dim).to(device) if labels else None
+    space = space_for(trainee, labels.dual, reader, data).to(device) if labels else None
     quantized_from = (recipe.epochs - recipe.qat_epochs) * order.steps_per_epoch
 
     def losses(forward: Forward, step: int) -> Losses:
@@ -139,11 +169,8 @@ def train(
             learner.quantization.on = True
         batch = order.at(step)
         mine, photos, texts = loop.share(batch)
-        made = forward(
-            features.of(mine).to(device),
-            data.ids[mine.captions].to(device),
-            data.mask[mine.captions].to(device),
-        )
+        ids, mask = reader.captions(mine.captions)
+        made = forward(photos_at(step).to(device), ids.to(device), mask.to(device))
         made = {
             name: gather(value)[photos if "image" in name else texts] if value.ndim else value
             for name, value in made.items()
@@ -160,21 +187,40 @@ def train(
     def validate(epoch: int) -> str:
         if epoch % looks_apart and epoch < recipe.epochs:
             return "saved"
-        result[:] = [_retrieval(student, validation, held_out)]
+        result[:] = [retrieval_of(trainee, validation, held_out)]
         if record:
             record(loop.step, {"val/mean_recall": result[0].mean_recall})
         return f"val mR {result[0].mean_recall:.1f}"
 
-    loop.run(losses, progress, validate, record)
+    def mine_at(step: int) -> Tensor:
+        return reader.photos(loop.share(order.at(step))[0])
+
+    with Ahead(mine_at, schedule.steps) as photos_at:
+        loop.run(losses, progress, validate, record)
     # Empty where a run was cut off after its last epoch.
-    final = result[0] if result else _retrieval(student, validation, held_out)
+    final = result[0] if result else retrieval_of(trainee, validation, held_out)
     if loop.accelerator.is_main_process:
-        save(student, out, recipe, facts, computed, final)
+        save(trainee, out, recipe, facts, computed, final)
     loop.finish()
     _remove(note)
     if loop.accelerator.is_main_process:
         remove_partials(cache_folder)
     return final
+
+
+@contextmanager
+def _nothing_left(out: Path) -> Iterator[None]:
+    """What an error of ours leaves at `out` before there is a checkpoint, is taken away."""
+    there = out.exists()
+    try:
+        yield
+    except McadError:
+        if accelerator().is_main_process and not (out / "checkpoint.pt").exists():
+            (out / "arithmetic.json").unlink(missing_ok=True)
+            if not there:
+                with suppress(OSError):  # it was not made, or holds something
+                    out.rmdir()
+        raise
 
 
 def _paired_losses(made: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Losses:
@@ -212,36 +258,6 @@ def _compared(logits: Tensor, taught: Modified, recipe: Recipe) -> Losses:
     return parts
 
 
-def _token_counts(data: Dataset, vocab: int) -> Tensor:
-    """How often each token occurs in the captions of pairs, [vocab] float32."""
-    paired = len(data.owner)
-    tokens = data.ids[:paired][data.mask[:paired] > 0]
-    return torch.bincount(tokens.long(), minlength=vocab).float()
-
-
-def _check_batch(data: Dataset, recipe: Recipe) -> None:
-    smallest = max(recipe.batch, recipe.teachers.batch, recipe.teachers.single_batch)
-    if data.paired_photos < smallest:
-        raise TrainingError(
-            f"{data.paired_photos} captioned photos do not fill one batch of {smallest}.",
-            "Give more, or a recipe with smaller batches (--recipe).",
-        )
-    world = accelerator().num_processes
-    sizes = {
-        "batch": recipe.batch,
-        "teachers.batch": recipe.teachers.batch,
-        "teachers.single_batch": recipe.teachers.single_batch,
-        "extra_photos": recipe.extra_photos,
-        "extra_captions": recipe.extra_captions,
-    }
-    for name, size in sizes.items():
-        if size % world:
-            raise TrainingError(
-                f"The recipe's {name} is {size}, which {world} processes cannot share evenly.",
-                f"Give a recipe in which {name} is a multiple of {world} (--recipe).",
-            )
-
-
 def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
@@ -256,7 +272,7 @@ def reference_teachers(
 def _school(
     data: Dataset, recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
 ) -> tuple[School, Tensor]:
-    counts = _token_counts(data, default_config().text.vocab)
+    counts = data.token_counts(default_config().text.vocab)
     return School(data.pairs, recipe.teachers, cache, arithmetic), counts
 
 
@@ -301,33 +317,6 @@ def _labels(
     if recipe.teaching == "single":
         return labels
     return replace(labels, fusion=train_fusion(school, labels, recipe))
-
-
-@torch.no_grad()
-def retrieval(
-    student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
-) -> Retrieval:
-    """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
-    for the trunk's arithmetic, in seconds."""
-    data = dataset(photos, student.tokenizer, Extra())
-    features = trunk(student, arithmetic).rows(data, Views(1, 0), cache)
-    return _retrieval(student, features, data)
-
-
-@torch.no_grad()
-def _retrieval(student: McadStudent, features: PhotoRows, data: Dataset) -> Retrieval:
-    student.eval()
-    device = device_of(student)
-    images = [
-        embed_grids(student.image, torch.from_numpy(rows.astype(np.float32)).to(device)).cpu()
-        for rows in np.array_split(features.paired[0], max(len(data.photos) // 256, 1))
-    ]
-    texts = [
-        by_length(student.text, ids.to(device), mask.to(device))
-        for ids, mask in zip(torch.split(data.ids, 512), torch.split(data.mask, 512), strict=True)
-    ]
-    text = F.normalize(torch.cat(texts), dim=1).cpu().numpy()
-    return evaluate_retrieval(torch.cat(images).numpy(), text, data.owner)
 
 
 def _remove(note: Path) -> None:

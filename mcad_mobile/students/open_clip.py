@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
+from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.hub import folder_of, licence_in
 from mcad_mobile.students.identity import sha256_of
-from mcad_mobile.students.open_clip_checkpoint import Checkpoint, find_checkpoint
+from mcad_mobile.students.open_clip_checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    write_open_clip,
+)
 from mcad_mobile.students.preprocess_of import open_clip_preprocess
 from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import PublishedStudent, ready
@@ -24,8 +31,21 @@ from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
 from mcad_mobile.students.rewrites.spelled_attention import linear
 from mcad_mobile.students.row_tower import RowTower
 from mcad_mobile.students.tokenizer_of import tokenizer_of
+from mcad_mobile.students.trainable import Trainable
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A model as open_clip makes it, and what belongs to it."""
+
+    spec: str
+    found: Checkpoint
+    model: Any
+    tokenizer: Any
+    preprocess: Preprocess
+    preprocess_from: str
 
 
 def load_open_clip(spec: str) -> PublishedStudent:
@@ -35,35 +55,66 @@ def load_open_clip(spec: str) -> PublishedStudent:
     StudentError if it is unknown, missing, damaged, of another architecture, or not one that a
     phone can run; MissingExtra without open_clip.
     """
+    return as_student(read(spec))
+
+
+def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
+    """The same, to be trained: from its weights, or `from_scratch`, from an architecture's random
+    ones, which needs no checkpoint. Raises what `load_open_clip` does."""
+    found = read(spec, from_scratch)
+    model = found.model
+    config = {**found.found.config, "quick_gelu": found.found.quick_gelu}
+
+    def write(directory: Path) -> None:
+        write_open_clip(directory, model, found.tokenizer, config, found.preprocess)
+
+    return Trainable(
+        as_exported=as_student(replace(found, model=copy.deepcopy(model))),
+        module=model,
+        image=model.encode_image,
+        text=lambda ids, mask: model.encode_text(ids),
+        write=write,
+        new=tuple(model.parameters()) if from_scratch else (),
+    )
+
+
+def read(spec: str, from_scratch: bool = False) -> Read:
     open_clip = require("open_clip", "students")
-    found = find_checkpoint(open_clip, spec)
+    found = find_checkpoint(open_clip, spec, from_scratch)
     _refuse(spec, found.config)
     model = _build(open_clip, found, spec)
     tokenizer = _tokenizer(open_clip, found)
     preprocess, said = open_clip_preprocess(
-        model.visual.preprocess_cfg, found.model, found.checkpoint
+        model.visual.preprocess_cfg, found.model, found.checkpoint, from_scratch
     )
-    text_spec, table, text = _text(model, tokenizer, spec)
+    return Read(spec, found, model, tokenizer, preprocess, said)
+
+
+def as_student(given: Read) -> PublishedStudent:
+    """Rewrites the model in place."""
+    spec, found, model = given.spec, given.found, given.model
+    text_spec, table, text = _text(model, given.tokenizer, spec)
     phone_tokenizer = tokenizer_of(
-        tokenizer,
+        given.tokenizer,
         length=text_spec.length,
         pool=text_spec.pool,
         attends_to_padding=text_spec.attends_to_padding,
     )
     config = {**found.config, "quick_gelu": found.quick_gelu}
-    facts = {"config": config, "preprocess": asdict(preprocess)}
+    facts = {"config": config, "preprocess": asdict(given.preprocess)}
     identity = sha256_of(model, facts, phone_tokenizer[1])
+    licence = licence_in(found.weights.parent) if found.weights else None
     return PublishedStudent(
         name=_short_name(spec),
-        source=Source(f"open_clip:{spec}", said, licence_in(found.weights.parent)),
-        preprocess=preprocess,
+        source=Source(f"open_clip:{spec}", given.preprocess_from, licence),
+        preprocess=given.preprocess,
         text_spec=text_spec,
         token_table=table.detach(),
         image=model.visual,
         text=text,
-        dim=ready(model.visual, text, preprocess, text_spec),
+        dim=ready(model.visual, text, given.preprocess, text_spec),
         identity=identity,
-        tokenize=lambda texts: (_ids(tokenizer, texts), None),
+        tokenize=lambda texts: (_ids(given.tokenizer, texts), None),
         phone_tokenizer=phone_tokenizer,
     )
 
@@ -89,14 +140,16 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
             model = open_clip.create_model(
                 found.model,
                 # A folder brings its weights.
-                pretrained=None if ":" in found.model else str(found.weights),
+                pretrained=None if ":" in found.model or not found.weights else str(found.weights),
+                load_weights=found.weights is not None,
                 precision="fp32",
                 force_quick_gelu=found.quick_gelu,
                 pretrained_text=False,
-                require_pretrained=True,
+                require_pretrained=found.weights is not None,
                 weights_only=True,
             )
-            _check_positions(model, found.weights)
+            if found.weights:
+                _check_positions(model, found.weights)
     except StudentError:
         raise
     # No narrower: the errors of json, safetensors, pickle, torch and timm all come through.
@@ -181,7 +234,7 @@ def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
     name = text.get("hf_tokenizer_name")
     if not name:
         return open_clip.get_tokenizer(found.model)
-    beside = found.weights.parent
+    beside = found.folder or Path()
     if not any((beside / file).is_file() for file in _TOKENIZER):
         beside = folder_of(name, _TOKENIZER)
     try:

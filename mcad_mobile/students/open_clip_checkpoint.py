@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from mcad_mobile.errors import StudentError
+from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.hub import folder_of
 from mcad_mobile.typed import decode
 
@@ -31,17 +33,19 @@ class Checkpoint:
     model: str  # as open_clip's factory names it
     config: dict[str, Any]
     checkpoint: str  # the tag of what is published, or the file
-    weights: Path
+    weights: Path | None  # None: random ones
+    folder: Path | None  # where its tokenizer may lie
     quick_gelu: bool
 
 
-def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
+def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Checkpoint:
     """What `spec`, without its `open_clip:`, stands for. Weights that are published are fetched
-    where they are not in the cache. StudentError where there is none."""
+    where they are not in the cache; `from_scratch` takes none. StudentError where there is none."""
     if spec.startswith("hf-hub:"):
-        return _in_folder(folder_of(spec[7:], ["open_clip_config.json"], _WEIGHTS))
+        needed = () if from_scratch else (_WEIGHTS,)
+        return _in_folder(folder_of(spec[7:], ["open_clip_config.json"], *needed), from_scratch)
     if spec.startswith("local-dir:"):
-        return _in_folder(Path(spec[10:]).expanduser())
+        return _in_folder(Path(spec[10:]).expanduser(), from_scratch)
     name, _, checkpoint = spec.partition(":")
     name = name.replace("/", "-")
     config = open_clip.get_model_config(name)
@@ -53,13 +57,20 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
             "print(open_clip.list_models())'.",
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
+    if from_scratch:
+        if checkpoint:
+            raise StudentError(
+                f"open_clip:{spec} names weights, and --from-scratch starts from none.",
+                f"Give open_clip:{name}, or leave --from-scratch out.",
+            )
+        return Checkpoint(name, config, "", None, None, config.get("quick_gelu", False))
     if not checkpoint and len(tags) == 1:
         checkpoint = tags[0]
     if checkpoint in tags:
         published = open_clip.get_pretrained_cfg(name, checkpoint)
         weights = _published_weights(open_clip, published)
         quick_gelu = published.get("quick_gelu", config.get("quick_gelu", False))
-        return Checkpoint(name, config, checkpoint, weights, quick_gelu)
+        return Checkpoint(name, config, checkpoint, weights, weights.parent, quick_gelu)
     weights = Path(checkpoint).expanduser()
     if not checkpoint or not weights.is_file():
         near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) if checkpoint else tags
@@ -70,7 +81,8 @@ def find_checkpoint(open_clip: Any, spec: str) -> Checkpoint:
             f"Write open_clip:{name}:CHECKPOINT, a file of weights"
             + (f" or one of: {', '.join(near)}." if near else "; none are published."),
         )
-    return Checkpoint(name, config, checkpoint, weights, config.get("quick_gelu", False))
+    quick_gelu = config.get("quick_gelu", False)
+    return Checkpoint(name, config, checkpoint, weights, weights.parent, quick_gelu)
 
 
 def read_config(folder: Path) -> OpenClipConfig:
@@ -84,12 +96,39 @@ def read_config(folder: Path) -> OpenClipConfig:
     return decode(raw, OpenClipConfig, what, StudentError, _HINT)
 
 
-def _in_folder(folder: Path) -> Checkpoint:
+def write_open_clip(
+    folder: Path, model: Any, tokenizer: Any, config: dict[str, Any], preprocess: Preprocess
+) -> None:
+    """A folder for `open_clip:local-dir:`, as open_clip's own push_to_hf_hub writes it."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / _WEIGHTS[0])
+    (folder / _WEIGHTS[0]).chmod(0o644)  # safetensors leaves it readable to its owner only
+    said = {
+        "size": preprocess.size,
+        "mean": preprocess.mean,
+        "std": preprocess.std,
+        "interpolation": preprocess.interpolation,
+        "resize_mode": preprocess.resize,
+        "fill_color": preprocess.fill[0],
+    }
+    data = json.dumps({"model_cfg": config, "preprocess_cfg": said}, indent=2)
+    (folder / "open_clip_config.json").write_text(data + "\n", "utf-8")
+    inner = getattr(tokenizer, "tokenizer", None)  # of transformers, where it is not open_clip's
+    if inner is not None:
+        inner.save_pretrained(folder)
+
+
+def _in_folder(folder: Path, from_scratch: bool = False) -> Checkpoint:
     config = read_config(folder).model_cfg
     if not config:
         raise StudentError(f"{folder / 'open_clip_config.json'} has no model_cfg.", _HINT)
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if weights is None:
+    if from_scratch:
+        weights = None
+    elif weights is None:
         raise StudentError(
             f"{folder} holds no weights of open_clip.", f"It needs {' or '.join(_WEIGHTS)}."
         )
@@ -98,6 +137,7 @@ def _in_folder(folder: Path) -> Checkpoint:
         config=config,
         checkpoint="",
         weights=weights,
+        folder=folder,
         quick_gelu=bool(config.get("quick_gelu", False)),
     )
 

@@ -6,6 +6,7 @@ open_clip falls back to OpenAI's mean and std for a checkpoint from a file, with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,27 @@ _PILLOW = {2: "bilinear", 3: "bicubic"}
 
 
 def open_clip_preprocess(
-    config: Mapping[str, Any], name: str, checkpoint: str
+    config: Mapping[str, Any], name: str, checkpoint: str, from_scratch: bool = False
 ) -> tuple[Preprocess, str]:
     """`config` is `model.visual.preprocess_cfg` (or `asdict` of a PreprocessCfg), whose size is the
     model's; `name` and `checkpoint` are what the model was created from: one of open_clip's names
-    with a tag or the path of a file, or "local-dir:FOLDER".
+    with a tag or the path of a file, or "local-dir:FOLDER". A name that is trained
+    `from_scratch` takes the library's default.
 
     Returns the preprocess and where its numbers come from. StudentError where nobody knows.
     """
+    if from_scratch and not name.startswith("local-dir:"):
+        return _made(config, {}), "open_clip's default"
     known, source = _known(name, checkpoint)
+    return _made(config, known), source
+
+
+def _made(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
     found = {**{key: config[key] for key in _FIELDS if key in config}, **known}
     size = _side(config["size"], "size")
     fill = found.get("fill_color") or 0
     interpolation = found.get("interpolation") or "bicubic"
-    made = Preprocess(
+    return Preprocess(
         size=size,
         resize=_one_of(found.get("resize_mode") or "shortest", "shortest", "longest", "squash"),
         # open_clip's "random" is for training: it resizes bicubically otherwise.
@@ -43,7 +51,6 @@ def open_clip_preprocess(
         centre="round",
         fill=(fill, fill, fill) if isinstance(fill, int) else tuple(fill),
     )
-    return made, source
 
 
 def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:
@@ -127,6 +134,27 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
         resize_to=None if resize_to == cropped else resize_to,
     )
     return made, f"{kind} of the student's preprocessor_config.json"
+
+
+def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
+    """`config` is timm's `resolve_model_data_config(model)`. StudentError names what a phone does
+    not do."""
+    size = _side(config["input_size"][1:], "input_size")
+    mode = config.get("crop_mode") or "center"
+    resize_to = math.floor(size / config["crop_pct"])
+    if resize_to < size or mode == "border":
+        raise StudentError(
+            f"The image tower's photos are cropped by {mode!r} at {config['crop_pct']}.", _FIXED
+        )
+    return Preprocess(
+        size=size,
+        resize="squash" if mode == "squash" else "shortest",
+        interpolation=_one_of(config["interpolation"], "bilinear", "bicubic"),
+        mean=_three(config["mean"], "mean"),
+        std=_three(config["std"], "std"),
+        resize_to=None if resize_to == size else resize_to,
+        centre="round",
+    )
 
 
 class _Fields:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,13 @@ from mcad_mobile.students.hub import folder_of, licence_in
 from mcad_mobile.students.identity import sha256_of
 from mcad_mobile.students.preprocess_of import transformers_preprocess
 from mcad_mobile.students.protocol import Source, TextSpec
-from mcad_mobile.students.published import PublishedStudent, ready
+from mcad_mobile.students.published import PublishedStudent, Tokenize, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
 from mcad_mobile.students.row_tower import RowTower
 from mcad_mobile.students.tokenizer_of import tokenizer_of
+from mcad_mobile.students.trainable import Trainable
 
-_WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
+WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
 _MIXED = "it looks at a photo and a text together, and has no embedding of either alone"
 _REFUSED = {
     "siglip2": "its NaFlex tower takes photos of any shape as lists of patches, and a phone's "
@@ -34,15 +38,86 @@ _REFUSED = {
 _CHINESE_LENGTH = 52
 
 
+@dataclass(frozen=True)
+class Read:
+    """A model as transformers makes it, and what belongs to it."""
+
+    name: str
+    folder: Path
+    config: Any
+    model: Any
+    processor: Any
+    tokenizer: Any
+
+
 def load_transformers(name: str) -> PublishedStudent:
     """The model in the folder `name`, or published under that name. StudentError if it is missing,
     damaged, or not one that a phone can run; MissingExtra without transformers."""
+    return as_student(read(name))
+
+
+def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
+    """The same, to be trained: from its weights, or `from_scratch`, with random ones in their
+    place. Raises what `load_transformers` does."""
+    found = read(name, from_scratch)
+    model = found.model
+    masked = model.config.model_type != "siglip"  # which was trained to see its padding
+
+    def text(ids: Tensor, mask: Tensor) -> Tensor:
+        if not masked:
+            return _pooled(model.get_text_features(input_ids=ids))
+        longest = int(mask.sum(1).max())
+        kept = {"input_ids": ids[:, :longest], "attention_mask": mask[:, :longest].long()}
+        return _pooled(model.get_text_features(**kept))
+
+    def write(directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for part in (model, found.processor, found.tokenizer):
+            part.save_pretrained(directory)
+
+    return Trainable(
+        as_exported=as_student(replace(found, model=copy.deepcopy(model))),
+        module=model,
+        image=lambda pixels: _pooled(model.get_image_features(pixel_values=pixels)),
+        text=text,
+        write=write,
+        new=tuple(model.parameters()) if from_scratch else (),
+    )
+
+
+def read(name: str, from_scratch: bool = False) -> Read:
     transformers = require("transformers", "students")
-    folder = folder_of(name, ["config.json"], _WEIGHTS)
+    needed = () if from_scratch else (WEIGHTS,)
+    folder = folder_of(name, ["config.json"], *needed)
     config = _config(transformers, folder, name)
-    kind, parts_of = _KINDS[config.model_type]
+    kind, _ = _KINDS[config.model_type]
+    model = model_of(transformers, kind, folder, config, name, from_scratch)
+    with loading(name, kind):
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return Read(name, folder, config, model, processor, tokenizer)
+
+
+def model_of(
+    transformers: Any,
+    kind: str,
+    folder: Path,
+    config: Any,
+    name: str,
+    from_scratch: bool,
+    optional: tuple[str, ...] = (),
+) -> Any:
+    """A `kind` of transformers in eval mode, float32. StudentError, which calls it `name`, if its
+    weights are damaged or lack more than what begins as one of `optional`."""
     transformers.utils.logging.disable_progress_bar()
-    try:
+    with loading(name, kind):
+        if from_scratch:
+            made = getattr(transformers, kind)._from_config(
+                config, dtype=torch.float32, attn_implementation="eager"
+            )
+            return made.eval()
         model, report = getattr(transformers, kind).from_pretrained(
             folder,
             config=config,
@@ -51,33 +126,43 @@ def load_transformers(name: str) -> PublishedStudent:
             trust_remote_code=False,
             output_loading_info=True,
         )
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            folder, backend="pil", trust_remote_code=False
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    # No narrower: the errors of json, safetensors, pickle and torch all come through.
-    except Exception as error:
-        raise StudentError(
-            f"{name} cannot be loaded as {kind}: {type(error).__name__}: {_short(error)}",
-            "Give a folder that save_pretrained() wrote, with weights, processor and tokenizer.",
-        ) from error
     # transformers only logs these, and fills them with random numbers.
-    if missing := sorted(report["missing_keys"]):
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
+    if missing:
         raise StudentError(
             f"{name} lacks {len(missing)} weights of {kind}: {', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}.",
             f"Give a checkpoint that was trained as {kind}.",
         )
-    preprocess, said = transformers_preprocess(processor)
-    spec, table, image, text = parts_of(model, tokenizer)
+    return model
+
+
+@contextmanager
+def loading(name: str, kind: str) -> Iterator[None]:
+    try:
+        yield
+    # No narrower: the errors of json, safetensors, pickle and torch all come through.
+    except Exception as error:
+        raise StudentError(
+            f"{name} cannot be loaded as {kind}: {type(error).__name__}: {short(error)}",
+            "Give a folder that save_pretrained() wrote, with weights, processor and tokenizer.",
+        ) from error
+
+
+def as_student(given: Read) -> PublishedStudent:
+    """Rewrites the model in place."""
+    name, folder, config = given.name, given.folder, given.config
+    _, parts_of = _KINDS[config.model_type]
+    preprocess, said = transformers_preprocess(given.processor)
+    spec, table, image, text = parts_of(given.model, given.tokenizer)
     phone_tokenizer = tokenizer_of(
-        tokenizer,
+        given.tokenizer,
         length=spec.length,
         pool=spec.pool,
         attends_to_padding=spec.attends_to_padding,
     )
-    facts = {"config": _plain(config), "preprocess": asdict(preprocess)}
-    identity = sha256_of(model, facts, phone_tokenizer[1])
+    facts = {"config": plain(config), "preprocess": asdict(preprocess)}
+    identity = sha256_of(given.model, facts, phone_tokenizer[1])
     return PublishedStudent(
         name=folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
         source=Source(f"hf:{name}", said, licence_in(folder)),
@@ -88,9 +173,15 @@ def load_transformers(name: str) -> PublishedStudent:
         text=text,
         dim=ready(image, text, preprocess, spec),
         identity=identity,
-        tokenize=_tokenize(tokenizer, spec),
+        tokenize=tokenize_by(given.tokenizer, spec),
         phone_tokenizer=phone_tokenizer,
     )
+
+
+def _pooled(output: Any) -> Tensor:
+    """transformers 4 returns the projected vectors, transformers 5 an output that holds them."""
+    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return features
 
 
 _Parts = tuple[TextSpec, Tensor, nn.Module, RowTower]
@@ -107,7 +198,7 @@ def _clip(model: Any, tokenizer: Any) -> _Parts:
             f"{tokenizer.eos_token_id}.",
             "Tokenizer and weights do not belong together: give both of one checkpoint.",
         )
-    spec = TextSpec(_length(tokenizer, config), table.shape[1], "eos", eos)
+    spec = TextSpec(known_length(tokenizer, config), table.shape[1], "eos", eos)
     tower = RowTower(
         text.embeddings.position_embedding.weight,
         text.encoder.layers,
@@ -146,7 +237,7 @@ def _chinese_clip(model: Any, tokenizer: Any) -> _Parts:
     text = model.text_model
     embeddings = text.embeddings
     table = embeddings.word_embeddings.weight
-    length = min(_CHINESE_LENGTH, _length(tokenizer, model.config.text_config))
+    length = min(_CHINESE_LENGTH, known_length(tokenizer, model.config.text_config))
     spec = TextSpec(length, table.shape[1], "first")
     tower = RowTower(
         embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0],
@@ -189,7 +280,7 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
     except Exception as error:
         raise StudentError(
             f"{name} has no configuration that transformers {transformers.__version__} reads: "
-            f"{_short(error)}",
+            f"{short(error)}",
             "Models that bring code of their own are not run. Give a CLIP, SigLIP or Chinese-CLIP.",
         ) from error
     kind = config.model_type
@@ -202,12 +293,12 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
     return config
 
 
-def _length(tokenizer: Any, config: Any) -> int:
+def known_length(tokenizer: Any, config: Any) -> int:
     """Tokens that both know. Tokenizers without a limit say 10^30."""
     return int(min(tokenizer.model_max_length, config.max_position_embeddings))
 
 
-def _tokenize(tokenizer: Any, spec: TextSpec) -> Any:
+def tokenize_by(tokenizer: Any, spec: TextSpec) -> Tokenize:
     def tokenize(texts: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         # Some of SigLIP's tokenizers give no mask unless it is asked for.
         found = tokenizer(
@@ -223,7 +314,7 @@ def _tokenize(tokenizer: Any, spec: TextSpec) -> Any:
     return tokenize
 
 
-def _plain(config: Any) -> dict[str, Any]:
+def plain(config: Any) -> dict[str, Any]:
     """A configuration without what does not touch the embeddings."""
     apart = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
     data = json.loads(config.to_json_string(use_diff=False))
@@ -236,6 +327,6 @@ def _plain(config: Any) -> dict[str, Any]:
     }
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:3])[:400]

@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.frozen_trunk import embed_grids, retrieval, trunk
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.student import embed_grids, trunk
-from mcad_mobile.distill.train import Material, retrieval, train
-from mcad_mobile.errors import DataError, TrainingError
+from mcad_mobile.distill.train import Material, train
+from mcad_mobile.distill.trainees import AskedStudent
+from mcad_mobile.errors import DataError, PhotoError, StudentError, TrainingError
 from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.students.load import load_student
 
@@ -248,9 +249,62 @@ def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
     assert torch.cosine_similarity(quick, exact).min() > 0.99
 
 
-def test_too_few_photos_for_a_batch_are_named_before_training(material, cache, tmp_path):
-    with pytest.raises(TrainingError, match="12 captioned photos do not fill one batch of 256"):
-        train(material, tmp_path / "small", replace(RECIPE, batch=256), cache, silent)
+def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(
+    material, cache, tmp_path
+):
+    told, recipe = [], replace(RECIPE, teaching="none", batch=256, epochs=1)
+    out = tmp_path / "small"
+    train(material, out, recipe, cache, silent, say=told.append)
+    (line,) = told
+    assert "12 captioned photos" in line and "batch is 8, not 256" in line
+    assert json.loads((out / "training.json").read_text())["batches"]["batch"] == 8
+    assert Recipe.load(out / "recipe.json") == replace(recipe, batch=8)
+
+
+def test_a_photo_that_does_not_decode_leaves_nothing_behind(material, cache, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    extra = Extra((broken,), ("a cat",))
+    for out in (tmp_path / "new", tmp_path / "there"):
+        if out.name == "there":
+            out.mkdir()
+        with pytest.raises(PhotoError, match=r"broken\.jpg"):
+            train(dataclasses.replace(material, extra=extra), out, RECIPE, cache, silent)
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_one_epoch_is_one_of_all_that_trains():
+    once = Recipe().changed(**Recipe(fusion_epochs=3).at_most(1))
+    assert (once.epochs, once.fusion_epochs) == (1, 1)
+    assert (once.teachers.epochs, once.teachers.single_epochs) == (1, 1)
+    more = Recipe().changed(**Recipe().at_most(30))
+    assert more == replace(Recipe(), epochs=30)  # longer for the student alone
+
+
+def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"epochs": 3, "teachers": {"views": 2}}')
+    start = Recipe(head_lr=5e-4, teachers=TeacherRecipe(members=1))
+    expected = replace(start, epochs=3, teachers=replace(start.teachers, views=2))
+    assert Recipe.load(tmp_path / "recipe.json", start) == expected
+
+
+def test_a_student_of_ours_is_trained_further_from_where_it_was(
+    material, distilled, cache, tmp_path
+):
+    still = replace(RECIPE, teaching="none", epochs=1, head_lr=1e-12, tuned_lr=1e-12)
+    student = AskedStudent(str(distilled[0]))
+    train(material, tmp_path / "more", still, cache, silent, student=student)
+    before, after = weights(distilled[0]), weights(tmp_path / "more")
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+@pytest.mark.parametrize("spec", [None, "student"])
+def test_ours_is_not_trained_from_nothing(spec, material, distilled, cache, tmp_path):
+    asked = AskedStudent(spec and str(distilled[0]), from_scratch=True)
+    with pytest.raises(StudentError, match="trunk is frozen"):
+        train(material, tmp_path / "small", RECIPE, cache, silent, student=asked)
+    assert not (tmp_path / "small").exists()
 
 
 def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tmp_path):

@@ -163,7 +163,7 @@ def damage(folder: Path, how: str) -> None:
     elif how == "not json":
         config.write_text("{")
     elif how == "foreign":
-        config.write_text(json.dumps({"model_type": "clip"}))
+        config.write_text(json.dumps({"architecture": "clip"}))
     elif how == "field missing":
         data = json.loads(config.read_text())
         del data["dim"]

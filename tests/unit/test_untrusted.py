@@ -24,7 +24,7 @@ from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.result import is_finished
+from mcad_mobile.distill.result import finished
 from mcad_mobile.errors import McadError
 from mcad_mobile.index.manifest import read_manifest
 from mcad_mobile.students.mcad import read_config
@@ -141,12 +141,14 @@ def training_reader(folder: Path) -> Reader:
         "captions": {"paired": 60, "extra": 4},
         "data": "0" * 24,
         "teachers": ["region-text 0"],
+        "student": "open_clip:ViT-B-32",
+        "batches": {"batch": 8},
         "run": "1" * 24,
         "arithmetic": [{"arithmetic": "fp32", "device": "a CPU", "ms": {"fp32": 1.5}}],
         **val,
     }
     (folder / "training.json").write_text(json.dumps(whole))
-    return Reader(folder / "training.json", lambda: is_finished(folder, {"run": "1" * 24}))
+    return Reader(folder / "training.json", lambda: finished(folder, {"run": "1" * 24}))
 
 
 def bench_reader(folder: Path) -> Reader:

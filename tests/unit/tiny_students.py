@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tiny_teachers import letters_tokenizer
 
 from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.students.sentencepiece_model import read_sentencepiece
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -113,5 +114,36 @@ def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
         processor = t.ChineseCLIPImageProcessorPil(size=square, do_center_crop=False)
     spread(model)
     for part in (model, processor, tokenizer):
+        part.save_pretrained(folder)
+    return folder
+
+
+def register_open_clip(folder: Path, name: str, kind: str = "vit") -> str:
+    """An architecture of one of OPEN_CLIP that open_clip knows by `name` from then on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 48, **OPEN_CLIP[kind]}))
+    open_clip.add_model_config(folder)
+    return name
+
+
+def write_text_tower(folder: Path, kind: str = "bert", width: int = 32, seed: int = 0) -> Path:
+    """A folder for the `hf/` of `towers:`."""
+    torch.manual_seed(seed)
+    t = transformers
+    tower = {"hidden_size": width, "intermediate_size": 64}
+    tower |= {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 40}
+    if kind == "bert":
+        tokenizer: Any = t.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
+        model = t.BertModel(t.BertConfig(vocab_size=len(tokenizer), **tower))
+    else:
+        sentences_tokenizer(folder, _PIECES)
+        pieces = read_sentencepiece(folder / "spiece.model").pieces
+        specials = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+        vocab = [*specials, *pieces[3:], ("<mask>", 0.0)]
+        tokenizer = t.XLMRobertaTokenizer(vocab=vocab)
+        config = t.XLMRobertaConfig(vocab_size=len(tokenizer), **tower)
+        model = t.XLMRobertaModel(config)
+    spread(model)
+    for part in (model, tokenizer):
         part.save_pretrained(folder)
     return folder

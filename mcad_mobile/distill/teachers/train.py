@@ -18,6 +18,7 @@ from mcad_mobile.distill.arithmetic import autocast
 from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.frozen_trunk import TRAINED_BLOCKS
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels
@@ -25,7 +26,6 @@ from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
-from mcad_mobile.distill.student import TRAINED_BLOCKS
 from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see

@@ -1,0 +1,70 @@
+"""Batches of a recipe, and the data and processes at hand."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.errors import TrainingError
+
+_STEPS = 4  # an epoch, where there are too few photos for a batch of the recipe
+_LEAST = 8  # pairs that are still worth telling apart
+
+
+def fitted(recipe: Recipe, photos: int, world: int) -> Recipe:
+    """`recipe` with batches that `photos` captioned photos fill: one that is larger becomes a
+    quarter of them, so that an epoch has steps to take, but 8 where that would be fewer.
+
+    TrainingError if `world` processes cannot share what the recipe asks for evenly, or if they are
+    more than the photos.
+    """
+    teachers = recipe.teachers
+    asked = {
+        "batch": recipe.batch,
+        "teachers.batch": teachers.batch,
+        "teachers.single_batch": teachers.single_batch,
+        "extra_photos": recipe.extra_photos,
+        "extra_captions": recipe.extra_captions,
+    }
+    for name, size in asked.items():
+        if size % world:
+            raise TrainingError(
+                f"The recipe's {name} is {size}, which {world} processes cannot share evenly.",
+                f"Give a recipe in which {name} is a multiple of {world} (--recipe).",
+            )
+    if photos < world:
+        raise TrainingError(
+            f"{world} processes are more than the captioned photos, {photos}.",
+            "Give more photos, or take fewer processes.",
+        )
+    return replace(
+        recipe,
+        batch=_fit(recipe.batch, photos, world),
+        teachers=replace(
+            teachers,
+            batch=_fit(teachers.batch, photos, world),
+            single_batch=_fit(teachers.single_batch, photos, world),
+        ),
+    )
+
+
+def what_changed(asked: Recipe, used: Recipe, photos: int) -> str:
+    """A line for people; "" where nothing did."""
+    pairs = {
+        "batch": (asked.batch, used.batch),
+        "teachers.batch": (asked.teachers.batch, used.teachers.batch),
+        "teachers.single_batch": (asked.teachers.single_batch, used.teachers.single_batch),
+    }
+    changed = [
+        f"{name} is {now}, not {before}" for name, (before, now) in pairs.items() if now != before
+    ]
+    if not changed:
+        return ""
+    return f"there are {photos} captioned photos, too few for the recipe: {', '.join(changed)}"
+
+
+def _fit(asked: int, photos: int, world: int) -> int:
+    if asked <= photos:
+        return asked
+    few = max(photos // _STEPS, min(photos, _LEAST))
+    return max(few - few % world, world)

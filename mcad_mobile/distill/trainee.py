@@ -1,0 +1,151 @@
+"""What is trained, whoever made it: the one thing that the training of students knows of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.device import device_of
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.losses import capped
+from mcad_mobile.distill.progress import Part
+from mcad_mobile.distill.qat import FakeQuantization
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
+
+_PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
+
+
+class Reader(Protocol):
+    """A dataset's photos and captions as a trainee's towers take them."""
+
+    def photos(self, batch: Batch) -> Tensor:
+        """[I, ...] float32 on the CPU, in the order of the batch."""
+        ...
+
+    def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, [T, L] each, of captions by their row numbers."""
+        ...
+
+
+class Trainee(Protocol):
+    """A student as it is trained."""
+
+    @property
+    def module(self) -> nn.Module:
+        """All of its weights. Those that train require a gradient, and every loss reaches each of
+        them: several processes would wait for the gradient of one that none reads."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is, and what it starts from."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A hash of what it starts from: a run that is gone on with has the same."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def has_a_space(self) -> bool:
+        """Whether what it starts from embeds photos and captions already."""
+        ...
+
+    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+        """The parts that it has in a run, by the names that their progress is told under.
+        `held_out`: photos that are only looked at."""
+        ...
+
+    def reader(
+        self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
+    ) -> Reader:
+        """PhotoError for a photo that cannot be decoded."""
+        ...
+
+    def embed_photos(self, photos: Tensor) -> Tensor:
+        """What a reader gives of photos -> [I, dim] float32 of unit length."""
+        ...
+
+    def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What a reader gives of captions -> [T, dim] float32 of unit length."""
+        ...
+
+    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """AdamW's parameter groups, each with its peak `lr`. Called once, before training: what is
+        frozen, and how much is dropped, is set here."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write what `load_student` reads."""
+        ...
+
+
+class Learner(nn.Module):
+    """A trainee with the temperatures, which are thrown away afterwards, and with fake
+    quantization where the recipe asks for it."""
+
+    def __init__(self, trainee: Trainee, recipe: Recipe, *, taught: bool) -> None:
+        super().__init__()
+        self._trainee = trainee
+        self.groups = trainee.groups(recipe)
+        self.student = trainee.module
+        start = math.log(recipe.initial_scale)
+        self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
+        compared = taught and (recipe.distribution or recipe.order)
+        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
+        self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
+        scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
+        self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
+
+    def forward(self, photos: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """What a reader gives of I photos and T captions -> image [I, D] and text [T, D] of unit
+        length; scale and soft_scale [], where a loss needs them."""
+        # Text first, as ever: what dropout draws for it does not depend on the image tower.
+        text = self._trainee.embed_captions(ids, mask)
+        out = {"image": self._trainee.embed_photos(photos), "text": text}
+        if self.log_scale is not None:
+            out["scale"] = capped(self.log_scale)
+        if self.log_soft_scale is not None:
+            out["soft_scale"] = capped(self.log_soft_scale)
+        return out
+
+
+def retrieval_of(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
+    """Recall of a float trainee as it is now, among the pairs of `data`, whose photos the reader
+    gives as they are."""
+    photos, captions = np.arange(data.paired_photos), np.arange(len(data.owner))
+    images, texts = embedded(trainee, reader, photos, captions)
+    return evaluate_retrieval(images.numpy(), texts.numpy(), data.owner)
+
+
+@torch.no_grad()
+def embedded(
+    trainee: Trainee, reader: Reader, photos: Rows, captions: Rows
+) -> tuple[Tensor, Tensor]:
+    """What a trainee makes now of photos, as they are, and of captions, by their row numbers:
+    [I, dim] and [T, dim] float32 of unit length, on the CPU."""
+    trainee.module.eval()
+    device = device_of(trainee.module)
+    images = [
+        trainee.embed_photos(reader.photos(_as_they_are(rows)).to(device)).cpu()
+        for rows in np.array_split(photos, max(len(photos) // _PHOTOS_AT_ONCE, 1))
+    ]
+    texts = []
+    for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
+        ids, mask = reader.captions(captions[start : start + _CAPTIONS_AT_ONCE])
+        texts.append(trainee.embed_captions(ids.to(device), mask.to(device)).cpu())
+    return torch.cat(images), torch.cat(texts)
+
+
+def _as_they_are(rows: Rows) -> Batch:
+    return Batch(rows, np.zeros_like(rows), rows[:0], 0)

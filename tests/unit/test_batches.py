@@ -1,0 +1,52 @@
+"""Batches of a recipe where there are few photos, or many processes."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.distill.batches import fitted, what_changed
+from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.errors import TrainingError
+
+RECIPE = Recipe(teachers=TeacherRecipe(single_batch=32))
+
+
+def sizes(recipe: Recipe) -> tuple[int, int, int]:
+    return recipe.batch, recipe.teachers.batch, recipe.teachers.single_batch
+
+
+@pytest.mark.parametrize(
+    ("photos", "world", "expected"),
+    [
+        (128, 1, (128, 128, 32)),  # one step, as the recipe says
+        (127, 1, (31, 31, 32)),
+        (120, 1, (30, 30, 32)),
+        (120, 4, (28, 28, 32)),
+        (31, 1, (8, 8, 8)),  # not 7: of eight pairs a caption has seven others to be told from
+        (5, 1, (5, 5, 5)),
+        (5, 2, (4, 4, 4)),
+        (2, 2, (2, 2, 2)),
+    ],
+)
+def test_a_batch_that_photos_do_not_fill_is_a_quarter_of_them(photos, world, expected):
+    used = fitted(RECIPE, photos, world)
+    assert sizes(used) == expected
+    back = replace(used, batch=128, teachers=RECIPE.teachers)
+    assert back == RECIPE
+    assert all(size % world == 0 and size <= photos for size in sizes(used))
+
+
+def test_what_was_made_smaller_is_said_in_one_line():
+    said = what_changed(RECIPE, fitted(RECIPE, 120, 1), 120)
+    assert "120 captioned photos" in said and "\n" not in said
+    assert "batch is 30, not 128" in said and "teachers.batch is 30, not 128" in said
+    assert "single_batch" not in said
+    assert what_changed(RECIPE, fitted(RECIPE, 6000, 1), 6000) == ""
+
+
+def test_what_processes_cannot_share_is_named():
+    with pytest.raises(TrainingError, match="batch is 128, which 3 processes cannot share"):
+        fitted(RECIPE, 6000, 3)
+    with pytest.raises(TrainingError, match="2 processes are more than the captioned photos, 1"):
+        fitted(RECIPE, 1, 2)
