@@ -146,14 +146,17 @@ def test_it_is_small_and_for_arm64_alone(apk):
 
 
 def test_native_libraries_can_be_mapped_with_pages_of_16_kb(apk):
+    raw = apk.read_bytes()
     libraries = [info for info in zipfile.ZipFile(apk).infolist() if info.filename.endswith(".so")]
     for info in libraries:
         assert info.compress_type == zipfile.ZIP_STORED
         assert data_offset(apk, info) % PAGE == 0
+        assert raw[data_offset(apk, info) :][:4] == b"\x7fELF"  # it does begin there
         assert _least_segment_alignment(zipfile.ZipFile(apk).read(info)) >= PAGE
     resources = zipfile.ZipFile(apk).getinfo("resources.arsc")
     assert resources.compress_type == zipfile.ZIP_STORED
     assert data_offset(apk, resources) % 4 == 0
+    assert raw[data_offset(apk, resources) :][:4] == b"\x02\0\x0c\0"  # RES_TABLE_TYPE, its header
 
 
 def _least_segment_alignment(elf: bytes) -> int:
