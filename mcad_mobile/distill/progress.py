@@ -80,6 +80,7 @@ _LAST_BLOCK = 3.0
 _DUAL_PHOTO, _SINGLE_PHOTO, _CAPTION = 2.0, 5.0, 3.0
 PAIR_MS = 10.0
 _FUSED_PAIR = 2.0
+_CLASSIFIED = 1.3
 
 
 def grids_of(trunk: str) -> str:
@@ -116,6 +117,8 @@ def planned(
         duals = given_duals or teachers.members
         parts["dual-stream teachers on photos"] = Part(duals * looks, _DUAL_PHOTO)
         parts["dual-stream teachers on captions"] = Part(duals * captions, _CAPTION)
+        if recipe.classifier:
+            parts["classifier on photos"] = Part(looks, _CLASSIFIED)
     if recipe.teaching in ("mcad", "single"):
         if not given_single:
             trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, PAIR_MS)

@@ -24,8 +24,12 @@ from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
 RECIPE = Recipe(
-    epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, teachers=TEACHERS
-)
+    epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, names=8,
+    last_photos=8, teachers=TEACHERS,
+)  # fmt: skip
+
+
+NAMED = ("naming", "showing", "called")  # what a classifier teaches
 
 
 def silent(*step):
@@ -72,7 +76,9 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
     out, parts = distilled
     assert load_student(str(out)).config.name == "small"
     assert Recipe.load(out / "recipe.json") == RECIPE
-    assert {"loss/contrastive", "loss/distribution", "loss/feature"} == set(parts[0])
+    assert {f"loss/{name}" for name in ("contrastive", "distribution", "feature", *NAMED)} == set(
+        parts[0]
+    )
     assert not (out / "checkpoint.pt").exists()
 
 
@@ -83,6 +89,7 @@ def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
     assert [name.split()[0] for name in training["teachers"]] == [
         *["region-text"] * 2,
         "word-region",
+        "ImageNet",
     ]
 
 
@@ -114,8 +121,8 @@ def test_each_way_of_teaching_moves_the_student_somewhere_else(
     parts = []
     out = tmp_path / "small"
     train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
-    expected = {"loss/contrastive"} | (set() if teaching == "none" else {"loss/distribution"})
-    assert set(parts[0]) == expected
+    taught = set() if teaching == "none" else {"distribution", *NAMED}
+    assert set(parts[0]) == {f"loss/{name}" for name in ("contrastive", *taught)}
     assert not same_weights(out, distilled[0])
 
 
