@@ -95,20 +95,21 @@ class Namer:
         self.seed = seed
 
     def at(self, step: int) -> Named:
-        places = np.arange(step * self.number, (step + 1) * self.number)
-        rounds, turns = np.divmod(places, len(self.names))
-        orders = {turn: self._order(turn) for turn in np.unique(rounds)}
-        classes = np.array([orders[turn][place] for turn, place in zip(rounds, turns, strict=True)])
+        numbers = np.arange(step * self.number, (step + 1) * self.number)
+        rounds, places = np.divmod(numbers, len(self.names))
+        orders = {some: self._order(some) for some in np.unique(rounds)}
+        pairs = zip(rounds, places, strict=True)
+        classes = np.array([orders[some][place] for some, place in pairs])
         random = np.random.default_rng((self.seed, step))
         return Named(classes, [self._text(random, int(number)) for number in classes])
 
-    def _order(self, turn: int) -> Rows:
-        return np.random.default_rng((self.seed, int(turn), 1)).permutation(len(self.names))
+    def _order(self, some: int) -> Rows:
+        return np.random.default_rng((self.seed, int(some), 1)).permutation(len(self.names))
 
     def _text(self, random: np.random.Generator, number: int) -> str:
         names = self.names[number]
         best = random.random() < _BEST_NAME
-        name = names[0 if best else random.integers(len(names))]
+        name = names[0 if best else int(random.integers(len(names)))]
         return in_words(TEMPLATES[random.integers(len(TEMPLATES))], name)
 
 
