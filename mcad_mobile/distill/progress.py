@@ -93,10 +93,12 @@ def planned(
     recipe: Recipe,
     given_duals: int | None,
     given_single: bool,
+    given_classifier: bool,
     trainee: Mapping[str, Part],
 ) -> dict[str, Part]:
     """The parts of a run from nothing, by the names that their progress is told under: those of
     the `trainee`, and the teachers'. given_duals: None for the reference teachers."""
+    by_classifier = recipe.teaching != "none" and recipe.classifier > 0
     teachers, paired = recipe.teachers, data.paired_photos
     extra = (len(data.photos) - paired) * recipe.extra_views
     looks, captions = paired * recipe.views + extra, len(data.captions)
@@ -105,20 +107,22 @@ def planned(
     def trains(part: str, epochs: int, batch: int, cost: float) -> None:
         parts[part] = Part(epochs * (paired // batch), batch * cost)
 
+    trained = recipe.teaching != "none" and given_duals is None
+    if trained or (by_classifier and not given_classifier):
+        more = paired * max(teachers.views - recipe.views, 0) if trained else 0
+        for name, cost in GRIDS_MS.items():
+            before = trainee.get(grids_of(name), Part(looks, cost))
+            parts[grids_of(name)] = Part(before.units + more, cost)
+        parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
+    if by_classifier:
+        parts["classifier on photos"] = Part(looks, _CLASSIFIED)
     if recipe.teaching != "none":
-        if given_duals is None:
-            more = paired * max(teachers.views - recipe.views, 0)
-            for name, cost in GRIDS_MS.items():
-                before = trainee.get(grids_of(name), Part(looks, cost))
-                parts[grids_of(name)] = Part(before.units + more, cost)
-            parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
+        if trained:
             epochs = teachers.members * teachers.epochs
             trains("dual-stream teacher", epochs, teachers.batch, PAIR_MS)
         duals = given_duals or teachers.members
         parts["dual-stream teachers on photos"] = Part(duals * looks, _DUAL_PHOTO)
         parts["dual-stream teachers on captions"] = Part(duals * captions, _CAPTION)
-        if recipe.classifier:
-            parts["classifier on photos"] = Part(looks, _CLASSIFIED)
     if recipe.teaching in ("mcad", "single"):
         if not given_single:
             trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, PAIR_MS)

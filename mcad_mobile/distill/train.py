@@ -146,7 +146,14 @@ def _train(
     device = accelerator().device
     trainee.module.to(device)
     own = trainee.planned(data, len(material.val), recipe)
-    parts = planned(data, recipe, teachers.how_many, bool(teachers.single), own)
+    parts = planned(
+        data,
+        recipe,
+        teachers.how_many,
+        bool(teachers.single),
+        bool(teachers.classifier),
+        own,
+    )
     progress = WholeRun(parts, show)
     cache = FeatureCache(cache_folder, progress, ray)
     note = out / "arithmetic.json"

@@ -119,11 +119,12 @@ class Learner(nn.Module):
         self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
 
     def forward(
-        self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int
+        self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
     ) -> dict[str, Tensor]:
-        """What a reader gives of I photos and T texts, of which the first `captions` are captions
-        and the others name classes -> image [I, D], text and names [T, D] of unit length; scale
-        and soft_scale [], where a loss needs them; and what Classes gives."""
+        """What a reader gives of I photos and T texts, of which the first `captions` (all, if it
+        is not said) are captions and the others name classes -> image [I, D], text and names
+        [T, D] of unit length; scale and soft_scale [], where a loss needs them; and what Classes
+        gives."""
         # Text first, as ever: what dropout draws for it does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
         out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
