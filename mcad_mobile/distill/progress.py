@@ -57,6 +57,12 @@ class WholeRun:
             self._show(f"{part}, {said}" if said else part, self._so_far(part), total, self._left())
         self._last = now
 
+    @property
+    def minutes(self) -> dict[str, float]:
+        """What each part that was at work has taken, in this run. A run that goes on from an
+        earlier one's files knows nothing of what they took."""
+        return {part: round(seconds / 60, 2) for part, (seconds, _) in self._worked.items()}
+
     def _so_far(self, part: str) -> int:
         return sum(self._done.get(part, {}).values())
 

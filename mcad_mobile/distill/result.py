@@ -20,7 +20,7 @@ from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.trainee import Trainee
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.evaluate import Recall, Retrieval
-from mcad_mobile.typed import Count, Record, decode
+from mcad_mobile.typed import Count, NotNegative, Record, decode
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
@@ -52,6 +52,7 @@ class Training(Record, frozen=True):
     teachers: tuple[str, ...] = ()
     run: str = ""
     arithmetic: tuple[Choice, ...] = ()
+    minutes: dict[str, NotNegative] = field(default_factory=dict)
 
 
 def fingerprint_of(
@@ -120,14 +121,17 @@ def save(
     recipe: Recipe,
     facts: dict[str, Any],
     computed: Sequence[Choice],
+    minutes: dict[str, float],
     val: Retrieval,
 ) -> None:
-    """`computed`: the arithmetics of the run, in the order it went through them."""
+    """`computed`: the arithmetics of the run, in the order it went through them; `minutes`: what
+    its parts took, as far as it was not cut off."""
     trainee.save(out)
     (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
     training = {
         **facts,
         "arithmetic": msgspec.to_builtins(list(computed)),
+        "minutes": minutes,
         "val": val.to_json(),
         "torch": torch.__version__,
     }

@@ -240,7 +240,7 @@ def _train(
     # Empty where a run was cut off after its last epoch.
     final = result[0] if result else retrieval_of(trainee, validation, held_out)
     if loop.accelerator.is_main_process:
-        save(trainee, out, recipe, facts, computed, final)
+        save(trainee, out, recipe, facts, computed, progress.minutes, final)
     loop.finish()
     _remove(note)
     if loop.accelerator.is_main_process:
