@@ -1,6 +1,6 @@
 """What each part of MCAD adds: the same student trained in every way, on the official test split.
 
-python benchmarks/distill_ablation.py --data flickr8k \\
+python benchmarks/distill_ablation.py --data flickr8k --things objects \\
     --extra-photos coco_nocaption/images coco_more/images --extra-captions captions.txt
 
 Each (row, seed) is a file under benchmarks/results/distill_ablation/, written as soon as it is
@@ -43,6 +43,7 @@ COLUMNS = ("t2i R@1", "R@5", "R@10", "i2t R@1", "R@5", "R@10", "mR")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Karpathy layout, all splits")
+    parser.add_argument("--things", type=Path, help="photos of kinds of things, a test split")
     parser.add_argument("--extra-photos", type=Path, nargs="*", default=[])
     parser.add_argument("--extra-captions", type=Path, nargs="*", default=[])
     parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2])
@@ -54,6 +55,8 @@ def main() -> None:
 
     keep_freed_memory()
     pairs = {split: load_pairs([arguments.data], split) for split in ("train", "val", "test")}
+    if arguments.things:
+        pairs["things"] = load_pairs([arguments.things], "test")
     extra = load_extra(arguments.extra_photos, arguments.extra_captions)
     for row in ROWS:
         for kind in trained(row).extra if row.name in arguments.row else ():
@@ -74,15 +77,20 @@ def run(
     Nothing is done where that is stored already."""
     student = trained(row)
     seeded = replace(start, seed=seed, teachers=replace(start.teachers, seed=seed))
-    recipe = replace(seeded, **student.changes)
+    recipe = replace(seeded, **student.differs)
     depends = asdict(recipe.teachers) if row.teacher else recipe.to_json()
     depends.pop("arithmetic", None)
     given = Extra(**{kind: getattr(extra, kind) for kind in student.extra})
     counts = {"photos": len(given.photos), "captions": len(given.captions)}
     what = {"recipe": depends, "extra": counts if student.extra else None}
     path = RESULTS / f"{row.name}-{seed}.json"
-    if path.exists() and what.items() <= json.loads(path.read_text("utf-8")).items():
-        return
+    student_alone = not (row.teacher or row.exported)
+    looks_at = {"things"} if "things" in pairs and student_alone else set()
+    if path.exists():
+        stored = json.loads(path.read_text("utf-8"))
+        if what.items() <= stored.items() and looks_at <= stored.keys():
+            return
+    things: dict[str, Any] = {}
     before = time.monotonic()
     arithmetic = choose(recipe.arithmetic).arithmetic
     with progress_bar() as advance:
@@ -100,8 +108,11 @@ def run(
             else:
                 student = load_student(str(out))
                 found = retrieval(student, pairs["test"], cache, arithmetic)
+                if "things" in pairs:
+                    things = retrieval(student, pairs["things"], cache, arithmetic).to_json()
     result = {
         **found.to_json(),
+        **({"things": things} if things else {}),
         "seconds": round(time.monotonic() - before),
         **what,
         "device": device_facts(),
@@ -136,6 +147,7 @@ def stored_rows() -> list[dict[str, Any]]:
             if _but_for_seeds(run) != _but_for_seeds(runs[0]):
                 raise SystemExit(f"{file} and {files[0]} are of different recipes: run one again")
         values = np.array([_seven(run) for run in runs])
+        named = [_seven(run["things"]) for run in runs if "things" in run]
         spread = _named(values.std(0, ddof=1)) if len(values) > 1 else None
         rows.append(
             {
@@ -144,6 +156,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 "mean": _named(values.mean(0)),
                 "spread": spread,
                 "seeds": len(values),
+                **({"things": _named(np.array(named).mean(0))} if named else {}),
             }
         )
     return rows
@@ -165,6 +178,12 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
         cells = _cells(row)
         both = " | ".join([" / ".join(cells[:3]), " / ".join(cells[3:6])])
         lines.append(f"| {row['row']} | {both} | {cells[6]} | {row['seeds']} |")
+    if named := [row for row in rows if "things" in row]:
+        lines += ["", "Photos of kinds of things, by name:", "", *lines[:2]]
+        for row in named:
+            means = [f"{row['things'][key]:.1f}" for key in _KEYS]
+            both = " | ".join([" / ".join(means[:3]), " / ".join(means[3:6])])
+            lines.append(f"| {row['row']} | {both} | {means[6]} | {row['seeds']} |")
     return "\n".join(lines)
 
 

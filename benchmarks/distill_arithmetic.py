@@ -44,14 +44,15 @@ RESULTS = Path(__file__).parent / "results" / "distill_arithmetic.json"
 ARITHMETICS: tuple[Arithmetic, ...] = ("fp32", "bf16")
 CPU = torch.device("cpu")
 # Of the default recipe, with 6,000 captioned photos (five captions each), 1,000 that are looked at,
-# 6,318 without captions and 40,000 captions without photos. Two dual-stream teachers read captions
-# twice, for themselves and for the single-stream teacher. A step of the student has 192 photos.
+# 6,318 without captions and 32,000 captions without photos. Two dual-stream teachers read captions
+# twice, for themselves and for the single-stream teacher. A step of the student has 192 photos, and
+# 128 names of classes, of 7 tokens.
 UNITS = {
-    "grids of EfficientNet-Lite0, a photo": 6 * 6000 + 6318 + 1000,
-    "grids of EfficientNet-Lite2, a photo": 6 * 6000 + 6318,
-    "dual-stream teacher, a caption": 2 * 2 * 70_000,
+    "grids of EfficientNet-Lite0, a photo": 5 * 6000 + 6318 + 1000,
+    "grids of EfficientNet-Lite2, a photo": 5 * 6000 + 6318,
+    "dual-stream teacher, a caption": 2 * 2 * 62_000,
     "dual-stream teacher, training, a pair": 2 * 12 * 46 * 128,
-    "student, training, a caption": 12 * 46 * 256,
+    "student, training, a caption": 12 * 46 * (256 + 128 * 7 // 13),
 }
 PAIRS, TOKENS = 32, 13  # a caption of Flickr8k has 13.1 tokens
 

@@ -67,6 +67,7 @@ def row(student: Path, data: Path, wall_s: float, cpu_s: float, beside: str = ""
         "arithmetic": ", ".join(one["arithmetic"] for one in training["arithmetic"]),
         "minutes": round(wall_s / 60, 1),
         "processor_minutes": round(cpu_s / 60, 1),
+        "minutes_of_parts": training["minutes"],
         "beside": beside,
         "mean_recall": json.loads(done.stdout)["mean_recall"],
     }

@@ -25,6 +25,8 @@ from mcad_mobile.targets.target import RungPlan, Target, find_target
 RERANKED = 32
 # Labels alone overfit sooner than teachers do: without these the contrastive row is lower.
 REGULARIZED = {"head_dropout": 0.2, "text_dropout": 0.1}
+# The rows that compare parts of MCAD with each other are of one width and without a classifier.
+PLAIN = {"classifier": 0.0, "narrow": 0.0}
 Teacher = Literal["dual", "single", "both"]
 Unpaired = Literal["photos", "captions"]
 BOTH: tuple[Unpaired, ...] = ("photos", "captions")
@@ -39,6 +41,12 @@ class Row:
     extra: tuple[Unpaired, ...] = ()
     every_seed: bool = True  # or only the first: a side question
     exported: str = ""  # the w8a8 export of another row's student
+    classifier: bool = False  # as in the default recipe, with its narrower widths
+
+    @property
+    def differs(self) -> dict[str, Any]:
+        """What of the default recipe is otherwise in this row."""
+        return self.changes if self.classifier else {**PLAIN, **self.changes}
 
 
 ROWS = (
@@ -98,6 +106,19 @@ ROWS = (
         changes={"qat_epochs": 3},
         extra=BOTH,
         every_seed=False,
+    ),
+    Row(
+        "mcad-classifier",
+        "student, MCAD, both, unpaired data and a classifier too (the default)",
+        extra=BOTH,
+        classifier=True,
+    ),
+    Row(
+        "dual-classifier",
+        "the same without the single-stream teacher",
+        changes={"teaching": "dual"},
+        extra=BOTH,
+        classifier=True,
     ),
     Row("w8a8", "the same without QAT, exported to w8a8", exported="mcad-extra", every_seed=False),
     Row(

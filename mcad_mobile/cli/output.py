@@ -54,6 +54,14 @@ RuntimeOption = Annotated[
         help="onnx, litert, or qnn (simulated). Default: the best that this machine runs itself.",
     ),
 ]
+DimOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dim",
+        help="Only the first DIM numbers of embeddings: an index takes as much less. For students"
+        " that were trained for it (docs/method.md), 128 and 64.",
+    ),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 
 

@@ -25,6 +25,7 @@ def fitted(recipe: Recipe, photos: int, world: int) -> Recipe:
         "teachers.single_batch": teachers.single_batch,
         "extra_photos": recipe.extra_photos,
         "extra_captions": recipe.extra_captions,
+        "names": recipe.names,
     }
     for name, size in asked.items():
         if size % world:

@@ -98,6 +98,9 @@ class EndToEnd:
         _look_at(data.photos, data.fingerprint, cache.progress)
         return PixelReader(data, self._student.preprocess, *self._student.tokens([*data.captions]))
 
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        return self._student.tokens(texts)
+
     def embed_photos(self, photos: Tensor) -> Tensor:
         """Pixels [I, 3, S, S]."""
         return F.normalize(self._student.image(photos).float(), dim=-1)

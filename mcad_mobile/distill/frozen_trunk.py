@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,6 +77,10 @@ class FrozenTrunk:
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> GridReader:
         return GridReader(trunk(self._student, arithmetic).rows(data, views, cache), data)
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        ids, mask = self._student.tokenizer.batch(texts)
+        return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def embed_photos(self, photos: Tensor) -> Tensor:
         """Grids [I, 7, 7, 192]."""

@@ -69,12 +69,13 @@ class DualLabels:
         return side_by_side([torch.from_numpy(row) for row in rows])
 
     def principal(self, dim: int) -> Tensor:
-        """The `dim` directions that carry most of the photos and captions: [D, dim] float32,
-        orthonormal columns, zeros beyond D. Not centred: cosines are what has to stay."""
+        """The `dim` directions that carry most of the photos and captions, the heaviest first:
+        [D, dim] float32, orthonormal columns, zeros beyond D. Not centred: cosines are what has
+        to stay. The first k of them are what k directions could carry at best."""
         second = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         for rows in (self.view("paired").double(), self.all_texts().double()):
             second += rows.T @ rows / len(rows)
-        kept = torch.linalg.eigh(second).eigenvectors[:, -dim:].float()
+        kept = torch.linalg.eigh(second).eigenvectors[:, -dim:].flip(1).float()
         return torch.nn.functional.pad(kept, (0, dim - kept.shape[1]))
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -131,6 +132,11 @@ class Loop:
             back_in_order(len(batch.photos), world),
             back_in_order(len(batch.captions), world),
         )
+
+    def share_rows(self, rows: int) -> tuple[Rows, Rows]:
+        """Which of so many rows this process embeds, and how to put the gathered ones back."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return np.arange(rows)[rank::world], back_in_order(rows, world)
 
     def finish(self) -> None:
         """Once what was trained is saved: take the checkpoint away."""

@@ -112,3 +112,34 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
       L = 1/B sum_i ||s_i - t_i||^2
     """
     return (student - teacher).square().sum(1).mean()
+
+
+def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """What a photo is called: the student's distribution over names drawn to a classifier's.
+
+    student: [I, C] float32 logits of I photos and C names; teacher: [I, C] float32, the logarithms
+    of the classifier's probabilities, of which a row need not hold all (C may be a choice of its
+    classes). With m_i = sum_j p_ij, what the row does hold, returns [] float32:
+      L = sum_i m_i KL(p_i. / m_i || softmax_j s_ij) / sum_i m_i
+    so that a photo of none of these classes says nothing.
+    """
+    mass = teacher.logsumexp(1).exp()
+    return (mass * _row_divergence(student, teacher)).sum() / mass.sum().clamp(min=1e-6)
+
+
+def showing_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Which photos a name means: for each name, the student's distribution over photos drawn to
+    the classifier's. By naming_loss alone a few photos draw all names.
+
+    student: [I, C] float32 logits; teacher: [I, C] float32 logarithms of probabilities. Returns
+    [] float32, with p(i | j) = softmax_i (log p_ij / temperature):
+      L = 1/C sum_j KL(p(. | j) || softmax_i s_ij)
+    A class that no photo shows has a distribution, too: over those that look most like it.
+    """
+    return _row_divergence(student.T, teacher.T / temperature).mean()
+
+
+def _row_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """KL(softmax_j t_ij || softmax_j s_ij) of each row -> [I]."""
+    log_p = F.log_softmax(teacher.detach(), 1)
+    return (log_p.exp() * (log_p - F.log_softmax(student, 1))).sum(1)

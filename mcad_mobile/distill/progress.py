@@ -57,6 +57,12 @@ class WholeRun:
             self._show(f"{part}, {said}" if said else part, self._so_far(part), total, self._left())
         self._last = now
 
+    @property
+    def minutes(self) -> dict[str, float]:
+        """What each part that was at work has taken, in this run. A run that goes on from an
+        earlier one's files knows nothing of what they took."""
+        return {part: round(seconds / 60, 2) for part, (seconds, _) in self._worked.items()}
+
     def _so_far(self, part: str) -> int:
         return sum(self._done.get(part, {}).values())
 
@@ -80,6 +86,7 @@ _LAST_BLOCK = 3.0
 _DUAL_PHOTO, _SINGLE_PHOTO, _CAPTION = 2.0, 5.0, 3.0
 PAIR_MS = 10.0
 _FUSED_PAIR = 2.0
+_CLASSIFIED = 1.3
 
 
 def grids_of(trunk: str) -> str:
@@ -92,10 +99,12 @@ def planned(
     recipe: Recipe,
     given_duals: int | None,
     given_single: bool,
+    given_classifier: bool,
     trainee: Mapping[str, Part],
 ) -> dict[str, Part]:
     """The parts of a run from nothing, by the names that their progress is told under: those of
     the `trainee`, and the teachers'. given_duals: None for the reference teachers."""
+    by_classifier = recipe.teaching != "none" and recipe.classifier > 0
     teachers, paired = recipe.teachers, data.paired_photos
     extra = (len(data.photos) - paired) * recipe.extra_views
     looks, captions = paired * recipe.views + extra, len(data.captions)
@@ -104,13 +113,17 @@ def planned(
     def trains(part: str, epochs: int, batch: int, cost: float) -> None:
         parts[part] = Part(epochs * (paired // batch), batch * cost)
 
+    trained = recipe.teaching != "none" and given_duals is None
+    if trained or (by_classifier and not given_classifier):
+        more = paired * max(teachers.views - recipe.views, 0) if trained else 0
+        for name, cost in GRIDS_MS.items():
+            before = trainee.get(grids_of(name), Part(looks, cost))
+            parts[grids_of(name)] = Part(before.units + more, cost)
+        parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
+    if by_classifier:
+        parts["classifier on photos"] = Part(looks, _CLASSIFIED)
     if recipe.teaching != "none":
-        if given_duals is None:
-            more = paired * max(teachers.views - recipe.views, 0)
-            for name, cost in GRIDS_MS.items():
-                before = trainee.get(grids_of(name), Part(looks, cost))
-                parts[grids_of(name)] = Part(before.units + more, cost)
-            parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
+        if trained:
             epochs = teachers.members * teachers.epochs
             trains("dual-stream teacher", epochs, teachers.batch, PAIR_MS)
         duals = given_duals or teachers.members

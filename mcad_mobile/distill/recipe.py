@@ -24,14 +24,14 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 class TeacherRecipe(Record, frozen=True):
     """Everything the reference teachers depend on beside the data."""
 
-    views: Size = 6
+    views: Size = 5
     members: Size = 2  # dual-stream teachers, from as many seeds
     batch: Size = 128
     epochs: Size = 12
     head_lr: Positive = 2e-3
     tuned_lr: Positive = 2.5e-4
     single_batch: Size = 128
-    single_epochs: Size = 4
+    single_epochs: Size = 3
     single_lr: Positive = 5e-4
     weight_decay: NotNegative = 0.05
     warmup: Share = 0.1
@@ -44,16 +44,22 @@ class Recipe(Record, frozen=True):
     teaching: Teaching = "mcad"
     epochs: Size = 12
     batch: Size = 128
-    views: Size = 6
+    views: Size = 5
     extra_views: Size = 1
     extra_photos: Count = 64  # a step, where there are any
     extra_captions: Count = 128  # a step, where there are any
-    most_extra_captions: Count = 40_000  # of those given, drawn at random; teachers read them all
+    most_extra_captions: Count = 32_000  # of those given, drawn at random; teachers read them all
     contrastive: NotNegative = 0.1
     distribution: NotNegative = 2.0
     order: NotNegative = 0.0
     feature: NotNegative = 10.0
     temperature: Positive = 0.03  # of the teacher's similarities
+    classifier: NotNegative = 2.0  # both directions between photos and classes
+    called: NotNegative = 5.0  # names drawn to their classes, times `classifier`
+    names: Size = 128  # of classes, that are read a step
+    last_photos: Size = 3072  # of the steps before, among which a class finds its own
+    widths: tuple[Size, ...] = (128, 64)  # narrower ones that the student can be cut to
+    narrow: NotNegative = 0.25  # weight of the losses at each of them
     candidates: Size = 6
     fusion_epochs: Size = 1
     # Five times as much tells more pairs apart, by features that no student can follow.

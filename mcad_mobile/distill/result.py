@@ -15,11 +15,12 @@ from msgspec import Meta, field
 from mcad_mobile.distill.arithmetic import Choice
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
+from mcad_mobile.distill.naming import ClassLabels
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.trainee import Trainee
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.evaluate import Recall, Retrieval
-from mcad_mobile.typed import Count, Record, decode
+from mcad_mobile.typed import Count, NotNegative, Record, decode
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
@@ -51,18 +52,33 @@ class Training(Record, frozen=True):
     teachers: tuple[str, ...] = ()
     run: str = ""
     arithmetic: tuple[Choice, ...] = ()
+    minutes: dict[str, NotNegative] = field(default_factory=dict)
 
 
-def fingerprint_of(recipe: Recipe, data: Dataset, labels: Labels | None, trainee: Trainee) -> str:
+def fingerprint_of(
+    recipe: Recipe,
+    data: Dataset,
+    labels: Labels | None,
+    classes: ClassLabels | None,
+    trainee: Trainee,
+) -> str:
     """What makes a run this run: not its arithmetic, which may change where it goes on."""
     asked = recipe.to_json()
     del asked["arithmetic"]
-    taught_by = labels.identity if labels else ()
+    taught_by = [*(labels.identity if labels else ())]
+    if classes:
+        # Its names, too: another list of them makes another student of the same labels.
+        taught_by += [classes.identity, *("; ".join(names) for names in classes.names)]
     return json.dumps([asked, data.fingerprint, taught_by, trainee.identity])
 
 
 def facts_of(
-    recipe: Recipe, data: Dataset, labels: Labels | None, trainee: Trainee, fingerprint: str
+    recipe: Recipe,
+    data: Dataset,
+    labels: Labels | None,
+    classes: ClassLabels | None,
+    trainee: Trainee,
+    fingerprint: str,
 ) -> dict[str, Any]:
     """What a student was made of, and in which batches; `run` stands for all of it."""
     paired, teachers = data.paired_photos, recipe.teachers
@@ -76,7 +92,7 @@ def facts_of(
             "teachers.single_batch": teachers.single_batch,
         },
         "data": data.fingerprint,
-        "teachers": list(labels.names) if labels else [],
+        "teachers": [*(labels.names if labels else ()), *([classes.name] if classes else ())],
         "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],
     }
 
@@ -105,14 +121,17 @@ def save(
     recipe: Recipe,
     facts: dict[str, Any],
     computed: Sequence[Choice],
+    minutes: dict[str, float],
     val: Retrieval,
 ) -> None:
-    """`computed`: the arithmetics of the run, in the order it went through them."""
+    """`computed`: the arithmetics of the run, in the order it went through them; `minutes`: what
+    its parts took, as far as it was not cut off."""
     trainee.save(out)
     (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
     training = {
         **facts,
         "arithmetic": msgspec.to_builtins(list(computed)),
+        "minutes": minutes,
         "val": val.to_json(),
         "torch": torch.__version__,
     }

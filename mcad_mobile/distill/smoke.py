@@ -26,6 +26,8 @@ def smallest(recipe: Recipe) -> dict[str, object]:
         "extra_views": 1,
         "batch": min(recipe.batch, 32),
         "candidates": min(recipe.candidates, 2),
+        "names": min(recipe.names, 16),
+        "last_photos": min(recipe.last_photos, 64),
         "qat_epochs": 0,
         "teachers": teachers,
     }

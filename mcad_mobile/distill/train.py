@@ -28,18 +28,31 @@ from mcad_mobile.distill.losses import (
     feature_loss,
     order_loss,
 )
+from mcad_mobile.distill.naming import ClassLabels, Naming, class_labels, named_losses
 from mcad_mobile.distill.partial import remove_partials
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.progress import Show, WholeRun, planned
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.result import facts_of, fingerprint_of, finished, save
 from mcad_mobile.distill.space import space_for
-from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
+from mcad_mobile.distill.teachers.lite_classifier import LiteClassifier
+from mcad_mobile.distill.teachers.protocol import (
+    ClassifierTeacher,
+    DualStreamTeacher,
+    SingleStreamTeacher,
+)
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
-from mcad_mobile.distill.teachers.train import School, train_duals, train_fusion, train_single
+from mcad_mobile.distill.teachers.train import (
+    School,
+    reference_trunks,
+    train_duals,
+    train_fusion,
+    train_single,
+)
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.distill.trainee import Learner, retrieval_of
 from mcad_mobile.distill.trainees import AskedStudent, trainee_of
+from mcad_mobile.distill.widths import at_widths
 from mcad_mobile.errors import McadError, TeacherError
 from mcad_mobile.evaluate import Retrieval
 from mcad_mobile.students.mcad import default_config
@@ -64,6 +77,7 @@ class Teachers:
 
     dual: Sequence[DualStreamTeacher] | None = None
     single: SingleStreamTeacher | None = None
+    classifier: ClassifierTeacher | None = None
 
     @property
     def how_many(self) -> int | None:
@@ -132,7 +146,14 @@ def _train(
     device = accelerator().device
     trainee.module.to(device)
     own = trainee.planned(data, len(material.val), recipe)
-    parts = planned(data, recipe, teachers.how_many, bool(teachers.single), own)
+    parts = planned(
+        data,
+        recipe,
+        teachers.how_many,
+        bool(teachers.single),
+        bool(teachers.classifier),
+        own,
+    )
     progress = WholeRun(parts, show)
     cache = FeatureCache(cache_folder, progress, ray)
     note = out / "arithmetic.json"
@@ -142,14 +163,16 @@ def _train(
     reader = trainee.reader(data, views, cache, arithmetic)
     validation = trainee.reader(held_out, Views(1, 0), cache, arithmetic)
     labels = _labels(data, views, recipe, teachers, cache, arithmetic)
-    fingerprint = fingerprint_of(recipe, data, labels, trainee)
-    facts = facts_of(recipe, data, labels, trainee, fingerprint)
+    classes = _class_labels(data, views, recipe, teachers, cache, arithmetic)
+    fingerprint = fingerprint_of(recipe, data, labels, classes, trainee)
+    facts = facts_of(recipe, data, labels, classes, trainee, fingerprint)
     if known := finished(out, facts):
         _remove(note)
         return known
 
     torch.manual_seed(recipe.seed + 1)
-    learner = Learner(trainee, recipe, taught=labels is not None)
+    naming = Naming.of(classes, recipe, trainee.dim) if classes else None
+    learner = Learner(trainee, recipe, taught=labels is not None, naming=naming)
     order = Order(
         data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed
     )
@@ -169,16 +192,33 @@ def _train(
             learner.quantization.on = True
         batch = order.at(step)
         mine, photos, texts = loop.share(batch)
+        order_of = {"image": photos, "text": texts}
         ids, mask = reader.captions(mine.captions)
-        made = forward(photos_at(step).to(device), ids.to(device), mask.to(device))
+        if naming:
+            some, order_of["names"] = loop.share_rows(recipe.names)
+            names = trainee.tokens(naming.texts(step, some))
+            ids, mask = torch.cat([ids, names[0]]), torch.cat([mask, names[1]])
+        made = forward(
+            photos_at(step).to(device), ids.to(device), mask.to(device), len(mine.captions)
+        )
         made = {
-            name: gather(value)[photos if "image" in name else texts] if value.ndim else value
+            name: gather(value)[order_of[name]] if name in order_of else value
             for name, value in made.items()
         }
-        parts = _paired_losses(made, batch, recipe)
-        if labels and space is not None:
-            taught = labels.of(batch, recipe.teaching).to(device)
-            parts |= _taught_losses(made, taught, space, recipe)
+        taught = labels.of(batch, recipe.teaching).to(device) if labels else None
+        shown = naming.shown(batch, step, device) if naming else None
+
+        def at(made: dict[str, Tensor], width: int) -> Losses:
+            parts = _paired_losses(made, batch, recipe)
+            if taught and space is not None:
+                parts |= _taught_losses(made, taught, space[:, :width], recipe)
+            if shown:
+                parts |= named_losses(made, shown, recipe)
+            return parts
+
+        parts = at_widths(at, made, trainee.dim, recipe)
+        if naming and shown:
+            naming.classes.last.keep(made["image"], shown.said)
         return parts
 
     looks_apart = math.ceil(recipe.epochs / _LOOKS)
@@ -200,7 +240,7 @@ def _train(
     # Empty where a run was cut off after its last epoch.
     final = result[0] if result else retrieval_of(trainee, validation, held_out)
     if loop.accelerator.is_main_process:
-        save(trainee, out, recipe, facts, computed, final)
+        save(trainee, out, recipe, facts, computed, progress.minutes, final)
     loop.finish()
     _remove(note)
     if loop.accelerator.is_main_process:
@@ -221,6 +261,20 @@ def _nothing_left(out: Path) -> Iterator[None]:
                 with suppress(OSError):  # it was not made, or holds something
                     out.rmdir()
         raise
+
+
+def _class_labels(
+    data: Dataset,
+    views: Views,
+    recipe: Recipe,
+    teachers: Teachers,
+    cache: FeatureCache,
+    arithmetic: Arithmetic,
+) -> ClassLabels | None:
+    if recipe.teaching == "none" or not recipe.classifier:
+        return None
+    classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
+    return class_labels(classifier, data, views, cache)
 
 
 def _paired_losses(made: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Losses:

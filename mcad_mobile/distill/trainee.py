@@ -14,6 +14,7 @@ from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import capped
+from mcad_mobile.distill.naming import Naming
 from mcad_mobile.distill.progress import Part
 from mcad_mobile.distill.qat import FakeQuantization
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
@@ -72,6 +73,10 @@ class Trainee(Protocol):
         """PhotoError for a photo that cannot be decoded."""
         ...
 
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask [T, L], as a reader gives them of captions."""
+        ...
+
     def embed_photos(self, photos: Tensor) -> Tensor:
         """What a reader gives of photos -> [I, dim] float32 of unit length."""
         ...
@@ -91,10 +96,12 @@ class Trainee(Protocol):
 
 
 class Learner(nn.Module):
-    """A trainee with the temperatures, which are thrown away afterwards, and with fake
-    quantization where the recipe asks for it."""
+    """A trainee with what is thrown away afterwards: the temperatures, the classes of a classifier,
+    and fake quantization, where the recipe asks for them."""
 
-    def __init__(self, trainee: Trainee, recipe: Recipe, *, taught: bool) -> None:
+    def __init__(
+        self, trainee: Trainee, recipe: Recipe, *, taught: bool, naming: Naming | None = None
+    ) -> None:
         super().__init__()
         self._trainee = trainee
         self.groups = trainee.groups(recipe)
@@ -104,15 +111,25 @@ class Learner(nn.Module):
         compared = taught and (recipe.distribution or recipe.order)
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
+        self.classes = naming.classes if naming else None
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
+        if self.classes is not None:
+            # Vectors that are brought to unit length: to shrink them would only quicken them.
+            scales += self.classes.parameters()
         self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
 
-    def forward(self, photos: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """What a reader gives of I photos and T captions -> image [I, D] and text [T, D] of unit
-        length; scale and soft_scale [], where a loss needs them."""
+    def forward(
+        self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
+    ) -> dict[str, Tensor]:
+        """What a reader gives of I photos and T texts, of which the first `captions` (all, if it
+        is not said) are captions and the others name classes -> image [I, D], text and names
+        [T, D] of unit length; scale and soft_scale [], where a loss needs them; and what Classes
+        gives."""
         # Text first, as ever: what dropout draws for it does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
-        out = {"image": self._trainee.embed_photos(photos), "text": text}
+        out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
+        if self.classes is not None:
+            out |= {"names": text[captions:], **self.classes()}
         if self.log_scale is not None:
             out["scale"] = capped(self.log_scale)
         if self.log_soft_scale is not None:

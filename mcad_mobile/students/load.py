@@ -18,7 +18,23 @@ DEFAULT_NAME = "mcad-s"
 KINDS = ("open_clip", "hf", "towers")  # what `--student` begins with, if it is no folder
 
 
-def load_student(spec: str | None = None) -> Student:
+def load_student(spec: str | None = None, dim: int | None = None) -> Student:
+    """`loaded(spec)`, cut to the first `dim` numbers of its embeddings where a width is given.
+    StudentError as there, and for a student that cannot be cut so."""
+    student = loaded(spec)
+    if dim is None or dim == student.dim:
+        return student
+    cut = getattr(student, "cut", None)
+    if cut is None:
+        raise StudentError(
+            f"{student.name} has {student.dim} dimensions, and was not made to be cut to {dim}.",
+            "Leave --dim out, or give a student that `mcad-mobile distill` trained.",
+        )
+    narrow: Student = cut(dim)
+    return narrow
+
+
+def loaded(spec: str | None = None) -> Student:
     """The student in the folder `spec`, which `distill` or a library wrote;
     `open_clip:NAME:CHECKPOINT`, a tag or a file of weights, or `open_clip:NAME` where one
     checkpoint is published; `hf:NAME_OR_FOLDER`; or, for None, the default student.

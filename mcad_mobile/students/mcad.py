@@ -34,6 +34,7 @@ from mcad_mobile.typed import Record, Word, decode, what_is
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
+SMALLEST = 64  # dimensions: an index scans as many bits
 
 
 class StudentConfig(Record, frozen=True):
@@ -96,6 +97,7 @@ class McadStudent(nn.Module):
         super().__init__()
         self.config = config
         self.directory = directory
+        self._was_cut = False
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
         self.tokenizer = wordpiece_tokenizer(config.tokenizer, directory)
@@ -135,7 +137,7 @@ class McadStudent(nn.Module):
         """From the file that benchmarks/no_match.py is for; a student that was trained anew has
         none."""
         path = self.directory / "no_match.json"
-        if not path.is_file():
+        if not path.is_file() or self._was_cut:
             return None
         return decode(
             path.read_bytes(), NoMatch, path, StudentError, "Measure it again, or remove it."
@@ -163,6 +165,26 @@ class McadStudent(nn.Module):
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         return wordpiece_file(self.config.tokenizer, self.directory)
+
+    def cut(self, dim: int) -> McadStudent:
+        """The student whose embeddings are the first `dim` numbers of this one's, with the same
+        `directory`. `distill` trains for some such widths (`widths` in the recipe). A no-match
+        margin was measured at the whole width, so that it has none. StudentError where that is no
+        width of an index, or more than there is."""
+        if not SMALLEST <= dim <= self.dim or dim % 8:
+            raise StudentError(
+                f"{self.name} cannot be cut to {dim} dimensions.",
+                f"Give a multiple of 8, from {SMALLEST} to {self.dim}.",
+            )
+        config = msgspec.structs.replace(self.config, dim=dim)
+        with torch.device("meta"):
+            narrow = McadStudent(config, self.directory)
+        kept = {}
+        for name, value in narrow.state_dict().items():  # the heads' last maps are narrower
+            kept[name] = self.state_dict()[name][: len(value)] if value.ndim else value
+        narrow.load_state_dict(kept, assign=True)
+        narrow._was_cut = True
+        return narrow.eval()
 
     def save(self, directory: Path) -> None:
         """Write config.json, model.safetensors (float16) and the vocabulary."""
@@ -209,7 +231,7 @@ class McadStudent(nn.Module):
     def sha256(self) -> str:
         """One hash over configuration, weights and vocabulary: two students with the same hash
         give the same embeddings."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"{self.dim}".encode() if self._was_cut else b"")
         for name in ("config.json", WEIGHTS, self.config.tokenizer.file):
             digest.update(hashlib.sha256((self.directory / name).read_bytes()).digest())
         return digest.hexdigest()

@@ -199,14 +199,15 @@ def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, t
     teachers = TeacherRecipe(views=1, members=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
     recipe = replace(
         RECIPE, teaching="mcad", epochs=1, batch=4, extra_photos=2, extra_captions=2,
-        candidates=2, projection=width, teachers=teachers, qat_epochs=1,
+        candidates=2, names=8, projection=width, teachers=teachers, qat_epochs=1,
     )  # fmt: skip
     parts = []
     train(
         Material(material.train, material.val, extra), tmp_path / "s", recipe, tmp_path / "cache",
         silent, record=lambda step, values: parts.append(values), student=start("towers", tmp_path),
     )  # fmt: skip
-    assert set(parts[0]) == {"loss/contrastive", "loss/distribution", "loss/feature"}
+    pairs, named = ("contrastive", "distribution", "feature"), ("naming", "showing", "called")
+    assert set(parts[0]) == {f"loss/{name}" for name in (*pairs, *named)}
     assert load_student(str(tmp_path / "s")).dim == width
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mcad_mobile.distill.dataset import Extra, load_pairs
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.frozen_trunk import embed_grids, retrieval, trunk
+from mcad_mobile.distill.losses import showing_loss
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.train import Material, train
@@ -24,8 +25,12 @@ from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
 RECIPE = Recipe(
-    epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, teachers=TEACHERS
-)
+    epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, names=8,
+    last_photos=8, teachers=TEACHERS,
+)  # fmt: skip
+
+
+NAMED = ("naming", "showing", "called")  # what a classifier teaches
 
 
 def silent(*step):
@@ -72,7 +77,9 @@ def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
     out, parts = distilled
     assert load_student(str(out)).config.name == "small"
     assert Recipe.load(out / "recipe.json") == RECIPE
-    assert {"loss/contrastive", "loss/distribution", "loss/feature"} == set(parts[0])
+    assert {f"loss/{name}" for name in ("contrastive", "distribution", "feature", *NAMED)} == set(
+        parts[0]
+    )
     assert not (out / "checkpoint.pt").exists()
 
 
@@ -80,9 +87,12 @@ def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
     training = json.loads((distilled[0] / "training.json").read_text())
     assert training["photos"] == {"captioned": 12, "extra": len(unpaired.extra.photos)}
     assert training["captions"]["extra"] == 4
+    assert {"student", "dual-stream teacher", "classifier on photos"} <= training["minutes"].keys()
+    assert all(minutes >= 0 for minutes in training["minutes"].values())
     assert [name.split()[0] for name in training["teachers"]] == [
         *["region-text"] * 2,
         "word-region",
+        "ImageNet",
     ]
 
 
@@ -114,9 +124,36 @@ def test_each_way_of_teaching_moves_the_student_somewhere_else(
     parts = []
     out = tmp_path / "small"
     train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
-    expected = {"loss/contrastive"} | (set() if teaching == "none" else {"loss/distribution"})
-    assert set(parts[0]) == expected
+    taught = set() if teaching == "none" else {"distribution", *NAMED}
+    assert set(parts[0]) == {f"loss/{name}" for name in ("contrastive", *taught)}
     assert not same_weights(out, distilled[0])
+
+
+def test_a_class_finds_its_photos_among_those_of_the_steps_before_at_every_width(
+    unpaired, cache, tmp_path, monkeypatch
+):
+    seen = []
+
+    def showing(student, teacher, temperature=1.0):
+        seen.append(tuple(student.shape))
+        return showing_loss(student, teacher, temperature)
+
+    monkeypatch.setattr("mcad_mobile.distill.naming.showing_loss", showing)
+    train(unpaired, tmp_path / "small", replace(RECIPE, epochs=1), cache, silent)
+    # Four captioned photos and two others a step, and the last eight of those before.
+    assert seen == [(photos, 1000) for photos in (6, 12, 14) for _ in ("256", "128", "64")]
+
+
+def test_a_classifier_of_no_weight_is_not_asked(unpaired, cache, tmp_path):
+    parts, steps = [], []
+    recipe = replace(RECIPE, classifier=0.0, epochs=1)
+    train(
+        unpaired, tmp_path / "small", recipe, tmp_path / "cache",
+        lambda step, *_: steps.append(step), record=lambda step, values: parts.append(values),
+    )  # fmt: skip
+    assert not {f"loss/{name}" for name in NAMED} & set(parts[0])
+    assert not [step for step in steps if "classifier" in step]
+    assert len(json.loads((tmp_path / "small" / "training.json").read_text())["teachers"]) == 3
 
 
 class Killed(Exception):

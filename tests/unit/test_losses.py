@@ -15,7 +15,9 @@ from mcad_mobile.distill.losses import (
     distribution_loss,
     feature_loss,
     matching_loss,
+    naming_loss,
     order_loss,
+    showing_loss,
 )
 
 # Rows with four candidates, with two, with one and with none; columns with one to three.
@@ -215,3 +217,51 @@ def test_feature_loss_is_the_mean_squared_distance_of_rows():
     assert math.isclose(loss.item(), total / 5, rel_tol=1e-9)
     assert torch.allclose(loss, (2 - 2 * F.cosine_similarity(student, teacher)).mean())
     assert gradcheck(feature_loss, (student.requires_grad_(), teacher))
+
+
+def test_naming_is_the_divergence_of_each_photo_weighted_by_what_its_classes_hold():
+    student, teacher = logits(0), logits(1)
+    teacher = teacher.log_softmax(1)[:, :4]  # of six classes, four are asked about
+    student = student[:, :4]
+    mass = [sum(math.exp(float(said)) for said in row) for row in teacher]
+    expected = sum(
+        held * divergence([float(s) for s in mine], [float(t) for t in theirs])
+        for held, mine, theirs in zip(mass, student, teacher, strict=True)
+    ) / sum(mass)
+    assert float(naming_loss(student, teacher)) == pytest.approx(expected)
+
+
+def test_a_photo_of_none_of_the_classes_says_nothing():
+    student, teacher = logits(0), logits(1).log_softmax(1)
+    teacher[2] = -50.0
+    others = [row for row in range(len(teacher)) if row != 2]
+    expected = naming_loss(student[others], teacher[others])
+    assert float(naming_loss(student, teacher)) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_showing_is_the_divergence_of_each_class_over_photos(temperature):
+    student, teacher = logits(0), logits(1).log_softmax(1)
+    expected = [
+        divergence([float(s) for s in mine], [float(t) / temperature for t in theirs])
+        for mine, theirs in zip(student.T, teacher.T, strict=True)
+    ]
+    found = float(showing_loss(student, teacher, temperature))
+    assert found == pytest.approx(sum(expected) / len(expected))
+
+
+def test_a_photo_that_draws_all_names_costs_showing_and_not_naming():
+    sure = torch.eye(3).clamp(min=1e-6).log()
+    # One photo is near all names, but each photo's own name is still its nearest.
+    student = 20 * torch.tensor([[1.0, 0.9, 0.9], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]])
+    fair = 20 * torch.eye(3)
+    assert float(naming_loss(student, sure)) < 0.2
+    assert float(showing_loss(student, sure)) > 2
+    assert float(showing_loss(fair, sure)) < 0.01
+
+
+@pytest.mark.parametrize("loss", [naming_loss, showing_loss])
+def test_what_a_classifier_teaches_has_the_gradient_of_its_values(loss):
+    teacher = logits(1).log_softmax(1)
+    assert gradcheck(lambda student: loss(student, teacher), logits(0).requires_grad_())
+    assert loss(teacher, teacher) == pytest.approx(0, abs=1e-9)

@@ -23,7 +23,7 @@ def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tm
     assert "12 captioned photos, too few for the recipe: batch is 8, not 32" in done.stderr
     assert json.loads(done.stdout)["val"]["photos"] == 4
     training = json.loads((out / "training.json").read_text())
-    assert len(training["teachers"]) == 2
+    assert len(training["teachers"]) == 3
     recipe = Recipe.load(out / "recipe.json")
     assert (recipe.epochs, recipe.seed, recipe.teachers.seed) == (5, 3, 3)
     assert (recipe.teachers.epochs, recipe.teachers.members, recipe.views) == (1, 1, 1)

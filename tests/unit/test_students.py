@@ -120,6 +120,42 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
     assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
 
 
+@torch.no_grad()
+def test_a_cut_student_gives_the_first_numbers_of_what_it_gave():
+    whole, narrow = load_student(), load_student(dim=64)
+    ids, mask = (torch.from_numpy(array) for array in whole.tokenizer.batch(["a red car", "cat"]))
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert narrow.dim == narrow.config.dim == 64
+    assert torch.allclose(narrow.text(ids, mask), whole.text(ids, mask)[:, :64], atol=1e-5)
+    assert torch.allclose(narrow.image(pixels), whole.image(pixels)[:, :64], atol=1e-5)
+    # What was measured on the whole student does not hold of it, and it is not taken for it.
+    assert whole.no_match is not None
+    assert narrow.no_match is None
+    assert len({whole.sha256(), narrow.sha256(), load_student(dim=128).sha256()}) == 3
+    assert load_student(dim=256).sha256() == whole.sha256()
+
+
+def test_a_cut_student_is_saved_as_a_narrow_one(tmp_path):
+    load_student(dim=64).save(tmp_path / "narrow")
+    again = load_student(str(tmp_path / "narrow"))
+    assert again.dim == 64
+    assert again.state_dict()["text.head.weight"].shape[0] == 64
+
+
+@pytest.mark.parametrize("dim", [0, 32, 100, 264])
+def test_a_width_that_a_student_cannot_be_cut_to_is_an_error_that_names_it(dim):
+    with pytest.raises(StudentError, match=rf"cannot be cut to {dim} dim(?s:.)*multiple of 8"):
+        load_student(dim=dim)
+
+
+def test_a_student_of_a_library_is_not_cut(monkeypatch):
+    foreign = SimpleNamespace(name="CLIP", dim=512)
+    monkeypatch.setattr("mcad_mobile.students.load.loaded", lambda spec: foreign)
+    assert load_student("open_clip:CLIP", 512) is foreign
+    with pytest.raises(StudentError, match="CLIP has 512 dimensions, and was not made to be cut"):
+        load_student("open_clip:CLIP", 64)
+
+
 @pytest.mark.parametrize("file", ["config.json", "vocab.txt"])
 def test_another_configuration_or_vocabulary_is_another_student(tmp_path, file):
     load_student().save(tmp_path / "one")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, SingleStreamTeacher
+from mcad_mobile.distill.teachers.protocol import (
+    ClassifierTeacher,
+    DualStreamTeacher,
+    SingleStreamTeacher,
+)
 from mcad_mobile.errors import TeacherError
 
 
@@ -54,3 +59,31 @@ def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
     if model_type(name) == "vilt":
         return ViltTeacher.load(name, device)
     return BlipTeacher.load(name, device)
+
+
+def load_classifier(spec: str, class_names: Path | None, device: str) -> ClassifierTeacher | None:
+    """`reference` (None: the heads of the packaged EfficientNets), or `timm:NAME`,
+    `timm:NAME:FILE`, `torchvision:NAME` and `torchvision:NAME:FILE`, whose classes `class_names`
+    may name. TeacherError for anything else."""
+    kind, _, name = spec.partition(":")
+    if spec == "reference":
+        if class_names is not None:
+            raise TeacherError(
+                f"{class_names} names the classes of the reference classifier, which has names.",
+                "Give a --classifier too, or no --class-names.",
+            )
+        return None
+    if kind not in ("timm", "torchvision") or not name:
+        raise TeacherError(
+            f"{spec!r} is not a classifier.",
+            "Write reference, timm:NAME, timm:NAME:FILE, torchvision:NAME or"
+            " torchvision:NAME:FILE.",
+        )
+    from mcad_mobile.distill.teachers.classifiers import load_timm, load_torchvision
+
+    # local-dir:DIR and hf-hub:ORG/REPO are names with a colon of their own.
+    if kind == "timm" and name.startswith(("local-dir:", "hf-hub:")):
+        return load_timm(name, None, class_names, device)
+    architecture, _, file = name.partition(":")
+    load = load_timm if kind == "timm" else load_torchvision
+    return load(architecture, Path(file) if file else None, class_names, device)

@@ -1,4 +1,4 @@
-"""What a teacher is: two small protocols, and nothing about how a teacher was made."""
+"""What a teacher is: three small protocols, and nothing about how a teacher was made."""
 
 from __future__ import annotations
 
@@ -90,4 +90,27 @@ class SingleStreamTeacher(Protocol):
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
         """Look at P pairs. photos [B, R, C] and texts [M, ...] as prepared above; pairs [P, 2]
         int64: rows of photos and of texts. Gradients do not flow."""
+        ...
+
+
+class ClassifierTeacher(Protocol):
+    """A photo's probabilities over classes that have names: no texts are asked, and every photo
+    has them, captioned or not."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str:
+        """A hash of weights and preprocessing. Names are no part of it: they change no
+        probability."""
+        ...
+
+    @property
+    def names(self) -> Sequence[Sequence[str]]:
+        """Of each class, what it is called: one name or more, the best first."""
+        ...
+
+    def classify(self, photos: Sequence[Image.Image]) -> Tensor:
+        """RGB photos -> [B, C] float32 on the CPU: probabilities, rows that sum to one."""
         ...

@@ -97,15 +97,19 @@ class School:
         loop.finish()
 
 
+def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
+    """What the reference teachers see photos with, by size."""
+    # The student's trunk is Lite0, too, and its grids are in the cache already.
+    return {
+        2: GridTrunk.pretrained(2, arithmetic),
+        0: GridTrunk.pretrained(0, arithmetic, resumed=TRAINED_BLOCKS),
+    }
+
+
 def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
     """As many as the recipe has members, from its seed and those after it: the committees of two
     neighbouring seeds share all members but one. token_counts: [vocab]."""
-    recipe = school.recipe
-    # The student's trunk is Lite0, too, and its grids are in the cache already.
-    trunks = [
-        GridTrunk.pretrained(2, school.arithmetic),
-        GridTrunk.pretrained(0, school.arithmetic, resumed=TRAINED_BLOCKS),
-    ]
+    recipe, trunks = school.recipe, list(reference_trunks(school.arithmetic).values())
     seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
 
