@@ -15,7 +15,7 @@ from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.train import reference_teachers
+from mcad_mobile.distill.schooling import reference_teachers
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_similarity
 from mcad_mobile.export.pipeline import Order, Progress, export

@@ -175,9 +175,10 @@ def distill(
 
         connected(ray)  # or an error, before hours of work
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
+    from mcad_mobile.distill.schooling import Teachers
     from mcad_mobile.distill.smoke import smallest
     from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
-    from mcad_mobile.distill.train import Teachers, train
+    from mcad_mobile.distill.train import train
     from mcad_mobile.distill.trainees import AskedStudent
 
     asked = AskedStudent(student, from_scratch)

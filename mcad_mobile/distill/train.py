@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,10 @@ from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.distill.ahead import Ahead
 from mcad_mobile.distill.arithmetic import choices
 from mcad_mobile.distill.batches import fitted, what_changed
-from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
+from mcad_mobile.distill.dataset import Batch, Extra, Order, Views, dataset
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Modified
-from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import (
     contrastive_loss,
@@ -28,32 +27,18 @@ from mcad_mobile.distill.losses import (
     feature_loss,
     order_loss,
 )
-from mcad_mobile.distill.naming import ClassLabels, Naming, class_labels, named_losses
+from mcad_mobile.distill.naming import Naming, named_losses
 from mcad_mobile.distill.partial import remove_partials
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.progress import Show, WholeRun, planned
-from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.result import facts_of, fingerprint_of, finished, save
+from mcad_mobile.distill.schooling import Teachers, class_labels_of, labels_of
 from mcad_mobile.distill.space import space_for
-from mcad_mobile.distill.teachers.lite_classifier import LiteClassifier
-from mcad_mobile.distill.teachers.protocol import (
-    ClassifierTeacher,
-    DualStreamTeacher,
-    SingleStreamTeacher,
-)
-from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
-from mcad_mobile.distill.teachers.train import (
-    School,
-    reference_trunks,
-    train_duals,
-    train_fusion,
-    train_single,
-)
-from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.distill.trainee import Learner, retrieval_of
 from mcad_mobile.distill.trainees import AskedStudent, trainee_of
 from mcad_mobile.distill.widths import at_widths
-from mcad_mobile.errors import McadError, TeacherError
+from mcad_mobile.errors import McadError
 from mcad_mobile.evaluate import Retrieval
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.wordpiece import wordpiece_tokenizer
@@ -69,19 +54,6 @@ class Material:
     train: list[CaptionedPhoto]
     val: list[CaptionedPhoto]
     extra: Extra = field(default_factory=Extra)
-
-
-@dataclass(frozen=True)
-class Teachers:
-    """None stands for the reference teachers, trained on the pairs at hand."""
-
-    dual: Sequence[DualStreamTeacher] | None = None
-    single: SingleStreamTeacher | None = None
-    classifier: ClassifierTeacher | None = None
-
-    @property
-    def how_many(self) -> int | None:
-        return len(self.dual) if self.dual else None
 
 
 def train(
@@ -162,8 +134,8 @@ def _train(
     views = Views(recipe.views, recipe.extra_views)
     reader = trainee.reader(data, views, cache, arithmetic)
     validation = trainee.reader(held_out, Views(1, 0), cache, arithmetic)
-    labels = _labels(data, views, recipe, teachers, cache, arithmetic)
-    classes = _class_labels(data, views, recipe, teachers, cache, arithmetic)
+    labels = labels_of(data, views, recipe, teachers, cache, arithmetic)
+    classes = class_labels_of(data, views, recipe, teachers, cache, arithmetic)
     fingerprint = fingerprint_of(recipe, data, labels, classes, trainee)
     facts = facts_of(recipe, data, labels, classes, trainee, fingerprint)
     if known := finished(out, facts):
@@ -263,20 +235,6 @@ def _nothing_left(out: Path) -> Iterator[None]:
         raise
 
 
-def _class_labels(
-    data: Dataset,
-    views: Views,
-    recipe: Recipe,
-    teachers: Teachers,
-    cache: FeatureCache,
-    arithmetic: Arithmetic,
-) -> ClassLabels | None:
-    if recipe.teaching == "none" or not recipe.classifier:
-        return None
-    classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
-    return class_labels(classifier, data, views, cache)
-
-
 def _paired_losses(made: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Losses:
     if not recipe.contrastive:
         return {}
@@ -310,67 +268,6 @@ def _compared(logits: Tensor, taught: Modified, recipe: Recipe) -> Losses:
     if recipe.order:
         parts["order"] = recipe.order * order_loss(logits, taught.similarity, taught.candidates)
     return parts
-
-
-def reference_teachers(
-    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
-) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
-    """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
-    data = dataset(photos, tokenizer, Extra())
-    school, counts = _school(data, recipe, cache, arithmetic)
-    duals = train_duals(school, counts)
-    return duals, train_single(school, duals)
-
-
-def _school(
-    data: Dataset, recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
-) -> tuple[School, Tensor]:
-    counts = data.token_counts(default_config().text.vocab)
-    return School(data.pairs, recipe.teachers, cache, arithmetic), counts
-
-
-def _labels(
-    data: Dataset,
-    views: Views,
-    recipe: Recipe,
-    teachers: Teachers,
-    cache: FeatureCache,
-    arithmetic: Arithmetic,
-) -> Labels | None:
-    """What the teachers that the recipe asks for say, trained first where they are not given."""
-    if recipe.teaching == "none":
-        return None
-    school, counts = _school(data, recipe, cache, arithmetic)
-    duals = teachers.dual or train_duals(school, counts)
-    dual_said = dual_labels(duals, data, views, cache)
-    identity = tuple(teacher.identity for teacher in duals)
-    names = tuple(teacher.name for teacher in duals)
-    if recipe.teaching == "dual":
-        return Labels(dual_said, identity=identity, names=names)
-    single = teachers.single
-    if single is None:
-        reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
-        if foreign := [dual.name for dual in duals if dual not in reference]:
-            raise TeacherError(
-                f"The reference single-stream teacher starts from reference dual-stream ones, "
-                f"not from {foreign[0]}.",
-                "Give a --single-teacher too, or neither.",
-            )
-        single = train_single(school, reference)
-    single_said = single_labels(single, data, views, cache)
-    labels = Labels(
-        dual_said,
-        single_said,
-        candidates=recipe.candidates,
-        identity=(*identity, single.identity),
-        names=(*names, single.name),
-    )
-    if not single.cosines:
-        labels = labels.calibrated(replace(school.order(recipe.batch, recipe.seed), views=views))
-    if recipe.teaching == "single":
-        return labels
-    return replace(labels, fusion=train_fusion(school, labels, recipe))
 
 
 def _remove(note: Path) -> None:

@@ -22,8 +22,9 @@ from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.looks import looked_at
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.schooling import Teachers
 from mcad_mobile.distill.teachers.load import load_duals
-from mcad_mobile.distill.train import Material, Teachers, train
+from mcad_mobile.distill.train import Material, train
 from mcad_mobile.distill.trainees import AskedStudent
 from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingError
 from mcad_mobile.evaluate import evaluate_student

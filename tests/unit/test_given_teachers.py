@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from mcad_mobile.cli.app import app
 from mcad_mobile.distill.dataset import load_pairs
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.schooling import Teachers
 from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import Fused
-from mcad_mobile.distill.train import Material, Teachers, train
+from mcad_mobile.distill.train import Material, train
 
 # More views than the student's: of photos that teachers are not trained on, none are kept.
 TEACHERS = TeacherRecipe(views=3, batch=4, single_batch=4)
