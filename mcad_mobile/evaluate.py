@@ -62,6 +62,34 @@ def evaluate_similarity(
 ) -> Retrieval:
     """Two matrices [M, N] of texts by photos: the first ranks photos for each text, the second
     texts for each photo. They differ where candidates were re-ranked in each direction."""
+    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
+    return Retrieval(
+        photos=of_images.shape[1],
+        captions=len(of_texts),
+        text_to_image=_recall(text_ranks),
+        image_to_text=_recall(image_ranks),
+    )
+
+
+def recall_by_photo(
+    images: NDArray[np.float32], texts: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """[N]: what each photo, with its captions, gives to mR, in percent; their mean is mR. Arguments
+    as of `evaluate_retrieval`."""
+    similarity = texts @ images.T
+    text_ranks, image_ranks = _ranks(similarity, similarity, photo_of_text)
+    photos, captions = len(images), len(texts)
+    found = np.zeros(photos)
+    for k in KS:
+        found += image_ranks < k
+        np.add.at(found, photo_of_text, (text_ranks < k) * (photos / captions))
+    return found * 100 / (2 * len(KS))
+
+
+def _ranks(
+    of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """[M] and [N]: how many stand before each text's photo, and before each photo's best text."""
     rows = np.arange(len(photo_of_text))
     own = of_texts[rows, photo_of_text]
     # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
@@ -71,12 +99,7 @@ def evaluate_similarity(
     others = of_images.copy()
     others[rows, photo_of_text] = -np.inf
     image_ranks = (others >= best_own[None, :]).sum(0)
-    return Retrieval(
-        photos=of_images.shape[1],
-        captions=len(of_texts),
-        text_to_image=_recall(text_ranks),
-        image_to_text=_recall(image_ranks),
-    )
+    return text_ranks, image_ranks
 
 
 def evaluate_student(
