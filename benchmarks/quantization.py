@@ -251,16 +251,18 @@ def _status(field: str) -> int:
 
 def _result(work: Path) -> dict[str, Any]:
     from mcad_mobile.enough_data import drop
-    from mcad_mobile.evaluate import evaluate_retrieval, recall_by_photo
+    from mcad_mobile.evaluate import evaluate_retrieval
 
     owners = np.load(work / "owners.npy")
     exact = {name: np.load(work / f"{name}_float.npy") for name in TOWERS}
-    floats = recall_by_photo(exact["image"], exact["text"], owners)
+    floats = evaluate_retrieval(exact["image"], exact["text"], owners)
 
     def recalls(image: NDArray[np.float32], text: NDArray[np.float32]) -> dict[str, Any]:
-        lost = drop(floats, recall_by_photo(image, text, owners))
+        found = evaluate_retrieval(image, text, owners)
+        assert floats.by_photo is not None and found.by_photo is not None
+        lost = drop(floats.by_photo, found.by_photo)
         return {
-            **evaluate_retrieval(image, text, owners).to_json(),
+            **found.to_json(),
             "drop": round(lost.points, 2),
             "margin": round(lost.margin, 2),
             "photos_to_tell_half_a_point": lost.photos_to_tell(0.5),
@@ -282,7 +284,7 @@ def _result(work: Path) -> dict[str, Any]:
         "versions": tool_versions(TOOLS),
         "student": "mcad-s",
         "data": "Flickr8k, test",
-        "float": evaluate_retrieval(exact["image"], exact["text"], owners).to_json(),
+        "float": floats.to_json(),
         "towers": towers,
         "both": both,
     }

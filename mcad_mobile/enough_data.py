@@ -27,7 +27,7 @@ class Drop:
 
 
 def drop(exact: NDArray[np.float64], exported: NDArray[np.float64]) -> Drop:
-    """Of `recall_by_photo` [N] of float and exported towers, on the same photos.
+    """Of `Retrieval.by_photo` [N] of float and exported towers, on the same photos.
 
     Paired: most photos are found alike by both, and what is the same in both adds no doubt. Photos
     are independent of each other here; that each is a distractor of all others is left out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,13 @@ class Recall:
 
 @dataclass(frozen=True)
 class Retrieval:
+    """`by_photo` [N]: what each photo, with its captions, gives to mR, in percent."""
+
     photos: int
     captions: int
     text_to_image: Recall
     image_to_text: Recall
+    by_photo: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     @property
     def mean_recall(self) -> float:
@@ -44,7 +47,13 @@ class Retrieval:
         return float(np.mean(six))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "mean_recall": round(self.mean_recall, 2)}
+        return {
+            "photos": self.photos,
+            "captions": self.captions,
+            "text_to_image": asdict(self.text_to_image),
+            "image_to_text": asdict(self.image_to_text),
+            "mean_recall": round(self.mean_recall, 2),
+        }
 
 
 def evaluate_retrieval(
@@ -68,17 +77,15 @@ def evaluate_similarity(
         captions=len(of_texts),
         text_to_image=_recall(text_ranks),
         image_to_text=_recall(image_ranks),
+        by_photo=_by_photo(text_ranks, image_ranks, photo_of_text),
     )
 
 
-def recall_by_photo(
-    images: NDArray[np.float32], texts: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+def _by_photo(
+    text_ranks: NDArray[np.intp], image_ranks: NDArray[np.intp], photo_of_text: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """[N]: what each photo, with its captions, gives to mR, in percent; their mean is mR. Arguments
-    as of `evaluate_retrieval`."""
-    similarity = texts @ images.T
-    text_ranks, image_ranks = _ranks(similarity, similarity, photo_of_text)
-    photos, captions = len(images), len(texts)
+    """[N], of which mR is the mean."""
+    photos, captions = len(image_ranks), len(text_ranks)
     found = np.zeros(photos)
     for k in KS:
         found += image_ranks < k

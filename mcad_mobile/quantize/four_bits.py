@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -164,7 +165,7 @@ _CONSTANTS: dict[str, NDArray[np.generic]] = {
 def _unpacking(packed: str, name: str) -> list[onnx.NodeProto]:
     """Operators of opset 18 and before: the first half of the weights lies in the low bits."""
 
-    def node(kind: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(kind, inputs, [output], name=f"{output}/node", **attributes)
 
     step = f"{packed}/"
@@ -212,7 +213,7 @@ def _as_stored(
 
 def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each output, the scale with the least squared error, weighed by its inputs' moments."""
-    largest = np.maximum(np.abs(weight).max(1), 1e-12)
+    largest: NDArray[np.float64] = np.maximum(np.abs(weight).max(1), 1e-12)
     least = np.full(len(weight), np.inf)
     found = largest / TOP
     for share in _CLIPPED:
