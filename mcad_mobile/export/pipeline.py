@@ -107,7 +107,7 @@ def export(
                 budget, lambda what: progress(what, done, total), progress
             )
             orders = [dataclasses.replace(order, first=first) for order in orders]
-            doubts = [*doubts, *_too_little(record)]
+            doubts = [*doubts, *too_little(record)]
         for order in orders:
             bundle, warned = _write(workshop, order, step)
             exported.append(Exported(bundle, [*doubts, *warned]))
@@ -117,7 +117,8 @@ def export(
     return exported
 
 
-def _too_little(record: PrecisionRecord) -> list[str]:
+def too_little(record: PrecisionRecord) -> list[str]:
+    """A sentence where the data cannot tell a drop of the whole budget from none."""
     if record.photos_to_tell <= record.data.photos:
         return []
     return [

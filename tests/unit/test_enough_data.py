@@ -15,7 +15,9 @@ def two_towers(photos: int, noise: float, seed: int = 0):
     random = np.random.default_rng(seed)
     images = normalize(random.normal(size=(photos, 24)).astype(np.float32))
     owners = np.repeat(np.arange(photos), 3)
-    texts = normalize(images[owners] + random.normal(size=(3 * photos, 24)).astype(np.float32) * 0.3)
+    texts = normalize(
+        images[owners] + random.normal(size=(3 * photos, 24)).astype(np.float32) * 0.3
+    )
     other = normalize(texts + random.normal(size=texts.shape).astype(np.float32) * noise)
     return [evaluate_retrieval(images, one, owners) for one in (texts, other)]
 

@@ -148,7 +148,7 @@ def test_weights_that_need_8_bits_keep_them(tower, tmp_path):
     path, inputs, quantize = tower
     name, weight = next(iter(in_four_bits(onnx.load(path), inputs).items()))
     quantize(tmp_path / "one.onnx", {name: weight})
-    stored = [t for t in onnx.load(tmp_path / "one.onnx").graph.initializer]
+    stored = list(onnx.load(tmp_path / "one.onnx").graph.initializer)
     assert sum(t.name.endswith("/packed") for t in stored) == 1
     assert any(t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1 for t in stored)
     assert pack(onnx.load(tmp_path / "one.onnx")) == 0
@@ -171,6 +171,4 @@ def _content(numbers) -> list[int]:
 
 
 def _weight_bytes(path) -> int:
-    return sum(
-        numpy_helper.to_array(t).nbytes for t in onnx.load(path).graph.initializer if t.dims
-    )
+    return sum(numpy_helper.to_array(t).nbytes for t in onnx.load(path).graph.initializer if t.dims)
