@@ -21,7 +21,7 @@ from mcad_mobile.bundle_precision import PrecisionRecord, StepRecord, WeightReco
 from mcad_mobile.enough_data import Drop
 from mcad_mobile.export.recall_judge import RecallJudge
 from mcad_mobile.export.tower_job import TowerJob
-from mcad_mobile.quantize.four_bits import with_weights
+from mcad_mobile.quantize.four_bits import layers, with_weights
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates
@@ -133,6 +133,11 @@ class Search:
             weight: 32 if weight[0] in chosen.floats else 4 if weight in chosen.four else 8
             for weight in order
         }
+        named = {
+            (tower, name): layer
+            for tower, job in self.jobs.items()
+            for name, layer in layers(onnx.load(job.cpu_onnx)).items()
+        }
         return PrecisionRecord(
             data=self.judge.data,
             max_recall_drop=self.budget,
@@ -140,9 +145,9 @@ class Search:
             weights=tuple(
                 WeightRecord(
                     tower=tower,
-                    name=name,
+                    name=named[tower, name],
                     numbers=self._numbers((tower, name)),
-                    loss=losses[tower, name],
+                    loss=round(losses[tower, name], 6),
                     bits=bits[tower, name],
                 )
                 for tower, name in order

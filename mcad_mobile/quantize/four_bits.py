@@ -73,6 +73,24 @@ def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     }
 
 
+def layers(model: onnx.ModelProto) -> dict[str, str]:
+    """The layer of each such weight, as its student calls it. Where an exporter gave the weight a
+    number, the bias that is added to its product has the name."""
+    weights = products(model)
+    biases = {
+        name: other.removesuffix(".bias")
+        for node in model.graph.node
+        if node.op_type == "Add"
+        for other in node.input
+        if other.endswith(".bias")
+        for name in node.input
+    }
+    return {
+        name: biases.get(node.output[0], name.removesuffix(".weight"))
+        for name, node in weights.items()
+    }
+
+
 def in_four_bits(model: onnx.ModelProto, samples: Inputs) -> dict[str, FourBits]:
     """All weights of a float model that can have 4 bits, rounded for what `samples` give their
     products as inputs."""
