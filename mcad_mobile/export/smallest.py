@@ -147,7 +147,7 @@ class Search:
                     tower=tower,
                     name=named[tower, name],
                     numbers=self._numbers((tower, name)),
-                    loss=round(losses[tower, name], 6),
+                    loss=losses[tower, name],
                     bits=bits[tower, name],
                 )
                 for tower, name in order

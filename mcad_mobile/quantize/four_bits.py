@@ -29,6 +29,7 @@ _DAMPING = 0.01  # of the mean second moment (the paper's)
 _CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its scale
 _BLOCK = 64  # inputs that are made up for at once
 _FEWEST = 1024  # smaller weights are not worth it
+_ZERO = 8
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
         name: readers[name][0]
         for name, tensor in constants.items()
         if len(readers.get(name, ())) == 1
-        and np.prod(tensor.dims) >= _FEWEST
-        and np.prod(tensor.dims) % 2 == 0
+        and _halves(tuple(tensor.dims))
         and _multiplies(readers[name][0], name, tuple(tensor.dims))
     }
 
@@ -148,61 +148,65 @@ def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.M
 
 def pack(model: onnx.ModelProto) -> int:
     """Store each 8-bit weight of a quantized model that has no number beyond 7 in 4 bits, in
-    place. The number of weights that were."""
+    place. The number of weights that were.
+
+    Unpacked they are 1 to 15, and their zero points 8: a subtraction would want integers of 32
+    bits, which take four times the weights' memory while a model is loaded.
+    """
     graph = model.graph
-    kept, unpacked = [], []
-    for tensor in graph.initializer:
-        if not _fits(tensor):
-            kept.append(tensor)
-            continue
-        numbers = numpy_helper.to_array(tensor)
-        low, high = (numbers.reshape(2, -1) + TOP + 1).astype(np.uint8)
-        name = f"{tensor.name}/packed"
-        kept.append(numpy_helper.from_array(low | high << 4, name))
-        kept.append(numpy_helper.from_array(np.array(numbers.shape), f"{name}/shape"))
-        unpacked += _unpacking(name, tensor.name)
-    if not unpacked:
-        return 0
-    kept += [
-        numpy_helper.from_array(value, f"four_bits/{name}") for name, value in _CONSTANTS.items()
-    ]
-    nodes = [*unpacked, *graph.node]
-    del graph.initializer[:], graph.node[:]
-    graph.initializer.extend(kept)
-    graph.node.extend(nodes)
-    return len(unpacked) // len(_unpacking("", ""))
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    zero_points = {
+        node.input[place]: node.input[zero]
+        for node in graph.node
+        for kind, place, zero in (("MatMulInteger", 1, 3), ("DequantizeLinear", 0, 2))
+        if node.op_type == kind and len(node.input) > zero
+    }
+    packed = [name for name in zero_points if name in tensors and _fits(tensors[name])]
+    unpacking = []
+    for name in packed:
+        numbers = numpy_helper.to_array(tensors[name])
+        low, high = np.split((numbers + _ZERO).astype(np.uint8), 2)
+        zeros = tensors[zero_points[name]]
+        shifted = numpy_helper.to_array(zeros) + np.int8(_ZERO)
+        zeros.CopyFrom(numpy_helper.from_array(shifted, zeros.name))
+        graph.initializer.remove(tensors[name])
+        graph.initializer.append(numpy_helper.from_array(low | high << 4, f"{name}/packed"))
+        unpacking += _unpacking(name)
+    if packed:
+        constants = {"low": np.array(15, np.uint8), "places": np.array(4, np.uint8)}
+        graph.initializer.extend(
+            numpy_helper.from_array(value, f"four_bits/{name}") for name, value in constants.items()
+        )
+        nodes = [*unpacking, *graph.node]
+        del graph.node[:]
+        graph.node.extend(nodes)
+    return len(packed)
 
 
-_CONSTANTS: dict[str, NDArray[np.generic]] = {
-    "low": np.array(15, np.uint8),
-    "places": np.array(4, np.uint8),
-    "zero": np.array(TOP + 1, np.int32),
-}
-
-
-def _unpacking(packed: str, name: str) -> list[onnx.NodeProto]:
-    """Operators of opset 18 and before: the first half of the weights lies in the low bits."""
+def _unpacking(name: str) -> list[onnx.NodeProto]:
+    """Operators of opset 18 and before: the first half of a weight lies in the low bits."""
 
     def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(kind, inputs, [output], name=f"{output}/node", **attributes)
 
-    step = f"{packed}/"
+    packed, low, high, both = (f"{name}/{step}" for step in ("packed", "low", "high", "both"))
     return [
-        node("BitwiseAnd", [packed, "four_bits/low"], f"{step}low"),
-        node("BitShift", [packed, "four_bits/places"], f"{step}high", direction="RIGHT"),
-        node("Concat", [f"{step}low", f"{step}high"], f"{step}both", axis=0),
-        node("Cast", [f"{step}both"], f"{step}wide", to=TensorProto.INT32),
-        node("Sub", [f"{step}wide", "four_bits/zero"], f"{step}signed"),
-        node("Cast", [f"{step}signed"], f"{step}narrow", to=TensorProto.INT8),
-        node("Reshape", [f"{step}narrow", f"{packed}/shape"], name),
+        node("BitwiseAnd", [packed, "four_bits/low"], low),
+        node("BitShift", [packed, "four_bits/places"], high, direction="RIGHT"),
+        node("Concat", [low, high], both, axis=0),
+        node("Cast", [both], name, to=TensorProto.INT8),
     ]
 
 
 def _fits(tensor: onnx.TensorProto) -> bool:
-    size = int(np.prod(tensor.dims))
-    if tensor.data_type != TensorProto.INT8 or len(tensor.dims) < 2 or size < _FEWEST or size % 2:
+    if tensor.data_type != TensorProto.INT8 or not _halves(tuple(tensor.dims)):
         return False
     return bool(np.abs(numpy_helper.to_array(tensor)).max() <= TOP)
+
+
+def _halves(shape: tuple[int, ...]) -> bool:
+    """Whether a weight is large enough, and can be cut in two along its first axis."""
+    return len(shape) > 1 and shape[0] % 2 == 0 and int(np.prod(shape)) >= _FEWEST
 
 
 def _multiplies(node: onnx.NodeProto, name: str, shape: tuple[int, ...]) -> bool:

@@ -121,6 +121,7 @@ def test_a_file_holds_the_numbers_that_were_rounded_two_to_a_byte(tower, tmp_pat
     packed = {name: value for name, value in packed.items() if name.endswith("/packed")}
     assert len(packed) == len(four)
     halves = [np.concatenate([one & 15, one >> 4]).astype(int) - 8 for one in packed.values()]
+    assert {one.dtype for one in packed.values()} == {np.dtype(np.uint8)}
     numbers = [weight.numbers for weight in four.values()]
     assert sorted(map(_content, halves)) == sorted(map(_content, numbers))
     saved = sum(weight.numbers.size for weight in four.values()) // 2
