@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--auto", type=Path, help="a bundle of `--precision auto`, else exported")
+    parser.add_argument("--without-auto", action="store_true", help="leave the search out")
     parser.add_argument("--work", type=Path, default=Path("build/quantization"))
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -59,7 +60,10 @@ def main() -> None:
         return
     given.work.mkdir(parents=True, exist_ok=True)
     _prepare(given.work, given.data)
+    auto = None
     for precision in PRECISIONS:
+        if precision == "auto" and given.without_auto:
+            continue
         if precision == "auto":
             auto = _auto(given.work, given.data, given.auto)
         for tower in TOWERS:
@@ -314,6 +318,8 @@ def _result(work: Path, auto: Any) -> dict[str, Any]:
 
     towers, both = [], []
     for precision in PRECISIONS:
+        if not all((work / f"{name}_{precision}.json").exists() for name in TOWERS):
+            continue  # --without-auto
         found = {name: np.load(work / f"{name}_{precision}.npy") for name in TOWERS}
         for name in TOWERS:
             row = json.loads((work / f"{name}_{precision}.json").read_text())
@@ -376,7 +382,10 @@ def told(result: dict[str, Any]) -> list[str]:
             f"| {found['image']} | {ways[0]} | {ways[1]} | {found['mean_recall']:.2f} | "
             f"{found['drop']:.2f} ± {found['margin']:.2f} | {size:.1f} |"
         )
-    lines += ["", *(f"- {name}: {words}." for name, words in PRECISIONS.items())]
+    lines += [
+        "",
+        *(f"- {name}: {PRECISIONS[name]}." for name in (row["image"] for row in result["both"])),
+    ]
     if result["auto"] is not None:
         lines += ["", *_search(result["auto"])]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
