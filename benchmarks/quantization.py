@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -332,6 +333,7 @@ def _result(work: Path, auto: Any) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "device": device_facts(),
         "versions": tool_versions(TOOLS),
+        "load": round(os.getloadavg()[2], 1),
         "student": "mcad-s",
         "data": "Flickr8k, test",
         "float": floats.to_json(),
@@ -350,9 +352,10 @@ def told(result: dict[str, Any]) -> list[str]:
         f"float student {floats['mean_recall']}. Each tower is the file that was written, by ONNX "
         "Runtime on one thread of",
         f"{result['device']['cpu']}; nothing here ran on a phone. Time is the processor's, as a "
-        "ratio to fp32 in the same run:",
-        "16-bit activations have no fast kernels on CPUs, and are for NPUs. Peak: what a process "
-        "grows by as it loads the tower and runs it.",
+        "ratio to fp32 in the same run,",
+        f"beside other work (load {result['load']} at the end): a few percent mean nothing. 16-bit "
+        "activations have no fast kernels on CPUs,",
+        "and are for NPUs. Peak: what a process grows by as it loads the tower and runs it.",
         "Drop: what the exported tower beside the other one in float takes off mR, in points.",
         "",
         "| tower | precision | cosine mean / min | MB | time | peak MiB | drop alone |",

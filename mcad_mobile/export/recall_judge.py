@@ -28,7 +28,7 @@ from mcad_mobile.students.protocol import Student
 from mcad_mobile.text.rows import TokenTable
 
 Progress = Callable[[str, int, int], None]
-_TEXTS_AT_ONCE = 64
+_PHOTOS_AT_ONCE, _TEXTS_AT_ONCE = 16, 64
 
 
 def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
@@ -136,9 +136,10 @@ class RecallJudge:
         self, embed: Callable[[NDArray[np.float32]], NDArray[np.float32]], what: str
     ) -> NDArray[np.float32]:
         found = []
-        for number, photo in enumerate(self.photos):
-            found.append(embed(self.student.preprocess(photo.path)[None]))
-            self.progress(f"recall, {what}: photos", number + 1, len(self.photos))
+        for start in range(0, len(self.photos), _PHOTOS_AT_ONCE):
+            few = self.photos[start : start + _PHOTOS_AT_ONCE]
+            found.append(embed(np.stack([self.student.preprocess(one.path) for one in few])))
+            self.progress(f"recall, {what}: photos", start + len(few), len(self.photos))
         return np.concatenate(found)
 
     def _of_texts(
