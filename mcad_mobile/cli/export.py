@@ -21,6 +21,7 @@ from mcad_mobile.cli.output import (
     print_table,
     progress_bar,
 )
+from mcad_mobile.cli.precision import first_rung, splits
 from mcad_mobile.cli.results import print_json
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.data.captions import load_captions
@@ -28,7 +29,6 @@ from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_student
 from mcad_mobile.targets import Target, all_targets, find_target
-from mcad_mobile.targets.target import Precision
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub import CloudCompiler
@@ -138,11 +138,11 @@ def export(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
             f"for {', '.join(chip.id for chip in chips)}"
         )
-    first = _first_rung(precision, chips, data)
+    first = first_rung(precision, chips, data)
     several = every or len(target or []) > 1
     places = _places(out, chips, several)
     photos = [] if data is None else load_captions(data, "test")
-    judged_on, calibrate_on = ([], []) if precision != "auto" else _splits(data)
+    judged_on, calibrate_on = ([], []) if precision != "auto" else splits(data)
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
     from mcad_mobile.export.budget import budget_on
@@ -203,39 +203,6 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
             "Give --out a folder for them: each gets one of its own there, called after its chip.",
         )
     return [out / chip.id for chip in chips]
-
-
-def _first_rung(
-    name: str | None, chips: Sequence[Target], data: Path | None
-) -> dict[TowerName, Precision] | None:
-    """The precisions that `--precision` names; None where the target or a search tells them."""
-    families = {chip.family for chip in chips}
-    if name is None:
-        return None
-    if name == "auto" and data is None:
-        raise typer.BadParameter("--precision auto measures recall: give --data DIR")
-    if name == "auto" and families != {"cpu"}:
-        raise typer.BadParameter(
-            "--precision auto chooses for --target cpu; an NPU's rungs are not searched yet"
-        )
-    if name == "auto":
-        return None
-    if name not in ("w8a8", "w8a16") or families != {"snapdragon"}:
-        raise typer.BadParameter(
-            f"--precision takes auto for --target cpu, and w8a8 or w8a16 for Snapdragon chips; not "
-            f"{name!r} for {', '.join(chip.id for chip in chips)}"
-        )
-    precision: Precision = "w8a8" if name == "w8a8" else "w8a16"
-    return {"image": precision, "text": precision}
-
-
-def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
-    """What a search judges by, and what it calibrates on. Where there is no `val`, `test` is
-    judged by, and the recall that is told at the end is that of the choice."""
-    assert data is not None
-    photos = load_captions(data, None)
-    found = {split: [one for one in photos if one.split == split] for split in ("train", "val")}
-    return found["val"] or load_captions(data, "test"), found["train"]
 
 
 def _with_recall(
