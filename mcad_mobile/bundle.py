@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
 from mcad_mobile.bundle_records import (
     LEAST_PARITY,
     Embedding,
@@ -69,7 +70,8 @@ class Bundle(msgspec.Struct, frozen=True):
     """What bundle.json says; `directory` is where it was read from or written to.
 
     `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `no_match` is None for
-    a student for which nobody has measured from which score on a photo matches.
+    a student for which nobody has measured from which score on a photo matches; `recall` where the
+    export measured none, `precision` where it did not choose by it.
     """
 
     directory: Path
@@ -87,6 +89,8 @@ class Bundle(msgspec.Struct, frozen=True):
     sample: FileRecord
     tools: dict[str, str]
     no_match: NoMatch | None = None
+    recall: RecallRecord | None = None
+    precision: PrecisionRecord | None = None
 
     def tower(self, name: TowerName) -> Tower:
         return self.image if name == "image" else self.text
@@ -209,7 +213,13 @@ def _to_json(bundle: Bundle) -> dict[str, Any]:
         "sample": plain(bundle.sample),
         "parity": {name: plain(bundle.tower(name).rungs[0].parity) for name in TOWERS},
         "tools": bundle.tools,
+        **{name: plain(told) for name, told in _measured(bundle).items() if told is not None},
     }
+
+
+def _measured(bundle: Bundle) -> dict[str, RecallRecord | PrecisionRecord | None]:
+    """What a bundle that was exported without captioned photos does not have."""
+    return {"recall": bundle.recall, "precision": bundle.precision}
 
 
 def _tower_to_json(tower: Tower) -> dict[str, Any]:
@@ -234,6 +244,8 @@ class _OnDisk(Record, frozen=True):
     sample: FileRecord
     parity: Parities
     tools: dict[str, str]
+    recall: RecallRecord | None = None
+    precision: PrecisionRecord | None = None
 
     def bundle(self, directory: Path) -> Bundle:
         return Bundle(
@@ -252,4 +264,6 @@ class _OnDisk(Record, frozen=True):
             sample=self.sample,
             tools=self.tools,
             no_match=self.no_match,
+            recall=self.recall,
+            precision=self.precision,
         )

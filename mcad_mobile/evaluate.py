@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,13 @@ class Recall:
 
 @dataclass(frozen=True)
 class Retrieval:
+    """`by_photo` [N]: what each photo, with its captions, gives to mR, in percent."""
+
     photos: int
     captions: int
     text_to_image: Recall
     image_to_text: Recall
+    by_photo: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     @property
     def mean_recall(self) -> float:
@@ -44,7 +47,13 @@ class Retrieval:
         return float(np.mean(six))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "mean_recall": round(self.mean_recall, 2)}
+        return {
+            "photos": self.photos,
+            "captions": self.captions,
+            "text_to_image": asdict(self.text_to_image),
+            "image_to_text": asdict(self.image_to_text),
+            "mean_recall": round(self.mean_recall, 2),
+        }
 
 
 def evaluate_retrieval(
@@ -62,6 +71,32 @@ def evaluate_similarity(
 ) -> Retrieval:
     """Two matrices [M, N] of texts by photos: the first ranks photos for each text, the second
     texts for each photo. They differ where candidates were re-ranked in each direction."""
+    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
+    return Retrieval(
+        photos=of_images.shape[1],
+        captions=len(of_texts),
+        text_to_image=_recall(text_ranks),
+        image_to_text=_recall(image_ranks),
+        by_photo=_by_photo(text_ranks, image_ranks, photo_of_text),
+    )
+
+
+def _by_photo(
+    text_ranks: NDArray[np.intp], image_ranks: NDArray[np.intp], photo_of_text: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """[N], of which mR is the mean."""
+    photos, captions = len(image_ranks), len(text_ranks)
+    found = np.zeros(photos)
+    for k in KS:
+        found += image_ranks < k
+        np.add.at(found, photo_of_text, (text_ranks < k) * (photos / captions))
+    return found * 100 / (2 * len(KS))
+
+
+def _ranks(
+    of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """[M] and [N]: how many stand before each text's photo, and before each photo's best text."""
     rows = np.arange(len(photo_of_text))
     own = of_texts[rows, photo_of_text]
     # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
@@ -71,12 +106,7 @@ def evaluate_similarity(
     others = of_images.copy()
     others[rows, photo_of_text] = -np.inf
     image_ranks = (others >= best_own[None, :]).sum(0)
-    return Retrieval(
-        photos=of_images.shape[1],
-        captions=len(of_texts),
-        text_to_image=_recall(text_ranks),
-        image_to_text=_recall(image_ranks),
-    )
+    return text_ranks, image_ranks
 
 
 def evaluate_student(

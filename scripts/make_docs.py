@@ -480,6 +480,7 @@ def targets_page() -> str:
     """The page as it is, with its made sections made again."""
     page = (ROOT / "docs" / "targets.md").read_text("utf-8")
     page = _with_section(page, "export_matrix", _export_matrix())
+    page = _with_section(page, "quantization", _quantization())
     return _with_section(page, "snapdragon_chips", _snapdragon_chips())
 
 
@@ -495,6 +496,14 @@ def _with_section(page: str, name: str, lines: list[str]) -> str:
     begin, end = (f"<!-- {name}: {what} -->" for what in ("made by `make docs`", "end"))
     before, rest = page.split(begin)
     return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
+
+
+def _quantization() -> list[str]:
+    import quantization
+
+    if not quantization.RESULT.is_file():
+        return []
+    return ["", *quantization.told(json.loads(quantization.RESULT.read_text("utf-8"))), ""]
 
 
 def _snapdragon_chips() -> list[str]:

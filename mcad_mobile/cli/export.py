@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import replace as replace_fields
 
-from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, Rung, TowerName
+from mcad_mobile.bundle_precision import PrecisionRecord
 from mcad_mobile.cli.output import (
     Advance,
     DimOption,
@@ -19,6 +21,7 @@ from mcad_mobile.cli.output import (
     print_table,
     progress_bar,
 )
+from mcad_mobile.cli.precision import first_rung, splits
 from mcad_mobile.cli.results import print_json
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.data.captions import load_captions
@@ -80,6 +83,26 @@ def export(
             "split what the export costs in recall.",
         ),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="NAME",
+            help="auto: the smallest towers whose recall on --data stays within --max-recall-drop "
+            "(--target cpu). w8a8 or w8a16: of a Snapdragon's NPU. Default: what the target has "
+            "(docs/targets.md).",
+        ),
+    ] = None,
+    max_recall_drop: Annotated[
+        float,
+        typer.Option(
+            "--max-recall-drop",
+            metavar="POINTS",
+            min=0.01,
+            max=100,
+            help="How much of the mean recall (mR) --precision auto may spend.",
+        ),
+    ] = 0.5,
     allow_low_parity: Annotated[
         bool,
         typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
@@ -105,6 +128,7 @@ def export(
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
       mcad-mobile export -t SM8650 -t dimensity -o build   # build/snapdragon-8-gen-3 and another
       mcad-mobile export --student open_clip:MobileCLIP2-S0:dfndr2b -t snapdragon -o build/s0
+      mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
     chips = _chips(target or [], every)
     if via is not None and (
@@ -114,11 +138,14 @@ def export(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
             f"for {', '.join(chip.id for chip in chips)}"
         )
+    first = first_rung(precision, chips, data)
     several = every or len(target or []) > 1
     places = _places(out, chips, several)
     photos = [] if data is None else load_captions(data, "test")
+    judged_on, calibrate_on = ([], []) if precision != "auto" else splits(data)
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
+    from mcad_mobile.export.budget import budget_on
     from mcad_mobile.export.pipeline import Order
     from mcad_mobile.export.pipeline import export as run
     from mcad_mobile.students.load import load_student
@@ -127,7 +154,7 @@ def export(
         loaded = load_student(student, dim)
         exact = evaluate_student(loaded, photos, advance) if photos else None
         orders = [
-            Order(chip, place, _cloud(via, chip, place, advance))
+            Order(chip, place, _cloud(via, chip, place, advance), first)
             for chip, place in zip(chips, places, strict=True)
         ]
         exported = run(
@@ -136,12 +163,17 @@ def export(
             calibration=calibration,
             samples=samples,
             allow_low_parity=allow_low_parity,
+            budget=budget_on(loaded, data, judged_on, max_recall_drop)
+            if data is not None and judged_on
+            else None,
+            calibrate_on=calibrate_on if calibration is None else (),
             progress=advance,
         )
         bundles = [one.bundle for one in exported]
         recalls = None
-        if exact is not None:
+        if data is not None and exact is not None:
             recalls = (exact, _recall(bundles[0], photos, advance))
+            bundles = _with_recall(bundles, data, photos, *recalls)
     for warning in dict.fromkeys(warning for one in exported for warning in one.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if json:
@@ -173,6 +205,31 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
     return [out / chip.id for chip in chips]
 
 
+def _with_recall(
+    bundles: Sequence[Bundle],
+    data: Path,
+    photos: list[CaptionedPhoto],
+    exact: Retrieval,
+    exported: Retrieval,
+) -> list[Bundle]:
+    """The bundles, of which those that hold the rungs that were measured tell it from now on."""
+    from mcad_mobile.export.recall_judge import data_facts, recall_record
+
+    engine = SearchEngine(bundles[0])
+    rungs: dict[TowerName, Rung] = {
+        "image": engine.image_rung.rung,
+        "text": engine.text_rung.rung,
+    }
+    record = recall_record(data_facts(data, photos), exact, exported, rungs)
+    told = []
+    for bundle in bundles:
+        if all(rungs[name] in bundle.tower(name).rungs for name in TOWERS):
+            bundle = replace_fields(bundle, recall=record)
+            bundle.save()
+        told.append(bundle)
+    return told
+
+
 def _recall(bundle: Bundle, photos: list[CaptionedPhoto], advance: Advance) -> Retrieval:
     """By the rungs that this machine runs: the same in every bundle of a student."""
     engine = SearchEngine(bundle)
@@ -199,6 +256,8 @@ def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> di
     if recalls is not None:
         exact, exported = recalls
         document["recall"] = {"float": exact.to_json(), "exported": exported.to_json()}
+    if bundle.precision is not None:
+        document["precision"] = bundle.precision.to_json()
     return document
 
 
@@ -226,6 +285,30 @@ def _print(bundle: Bundle) -> None:
     )
     for note in notes:
         print(note)
+    if bundle.precision is not None:
+        _print_search(bundle.precision)
+
+
+def _print_search(record: PrecisionRecord) -> None:
+    data = record.data
+    rows = [
+        [
+            one.image,
+            one.text,
+            f"{one.bytes / 1e6:.1f} MB",
+            f"{one.mean_recall:.2f}",
+            f"{one.drop:.2f} ± {one.margin:.2f}",
+            "within" if one.within else "over",
+        ]
+        for one in record.steps
+    ]
+    print_table(
+        f"Tried on {data.name} {data.split}: {data.photos} photos, {data.captions} captions; float "
+        f"mR {record.float_mean_recall:.2f}, budget {record.max_recall_drop:g} points",
+        ["image", "text", "size", "mR", "drop", ""],
+        rows,
+    )
+    print(record.why)
 
 
 def _print_recall(data: Path | None, exact: Retrieval, exported: Retrieval) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +14,35 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from mcad_mobile import disk
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle import Bundle, TowerName
+from mcad_mobile.bundle_precision import PrecisionRecord
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.budget import Budget
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.place import check_place
 from mcad_mobile.export.workshop import Workshop, rung_keys
-from mcad_mobile.quantize.calibrate import load_samples, shortfall
+from mcad_mobile.quantize.calibrate import captioned_samples, load_samples, shortfall
 from mcad_mobile.replace import replace_folder, restore
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
 from mcad_mobile.targets import Target, find_target
+from mcad_mobile.targets.target import Precision
 
 Progress = Callable[[str, int, int], None]
+_TEXTS = 8  # captions to calibrate on for each photo: they have far fewer tokens than it has places
 
 
 @dataclass(frozen=True)
 class Order:
     """A bundle for `target`, written to `out`. With `cloud`, its QNN rungs are compiled in Qualcomm
-    AI Hub and compared on its phone."""
+    AI Hub and compared on its phone. `first`: the precisions of its first rung, where they are not
+    the target's own."""
 
     target: Target
     out: Path
     cloud: CloudCompiler | None = None
+    first: Mapping[TowerName, Precision] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ def export(
     samples: int = 32,
     allow_low_parity: bool = False,
     simulated: int = PARITY_INPUTS,
+    budget: Budget | None = None,
+    calibrate_on: Sequence[CaptionedPhoto] = (),
     progress: Progress = lambda step, done, total: None,
 ) -> list[Exported]:
     """Write a bundle of `student` for each of `orders`; what several of them hold is made once.
@@ -58,7 +68,9 @@ def export(
     Calibrates on `samples` inputs a tower, then reloads every tower from its file and compares
     it with the float student on 16 other inputs, the same whatever `samples` is. The HTP simulator
     takes up to a minute for one: it is given the first `simulated` of them (2 at least), and what
-    is compiled for a second chip 2, where it gives for these what the first chip's did. Nothing
+    is compiled for a second chip 2, where it gives for these what the first chip's did. With
+    `budget` the first rung gets the fewest bits that it allows, and towers are calibrated on
+    `calibrate_on`, if there are any: a split of captioned photos that is not measured on. Nothing
     stands at an `out` unless all of its bundle went well, and a bundle that stood there before
     stays until then; bundles that were done before one that fails stay. ExportError or ParityError
     otherwise; DataError where there are no photos to calibrate on; DiskError, before any work,
@@ -66,9 +78,13 @@ def export(
     """
     for order in orders:
         restore(order.out)
-        check_place(order.out, student, order.target)
+        check_place(order.out, student, order.target, order.first)
     calibrate, held_out = load_samples(student, calibration, samples)
-    rungs = {key for order in orders for key in rung_keys(order.target)}
+    doubts = shortfall(calibrate, samples)
+    if calibrate_on:
+        doubts = []
+        calibrate = captioned_samples(student, calibrate_on, photos=samples, texts=_TEXTS * samples)
+    rungs = {key for order in orders for key in rung_keys(order.target, order.first)}
     total, done = 2 * len(rungs), 0  # each is built, and compared
 
     def step(what: str) -> None:
@@ -86,11 +102,29 @@ def export(
             allow_low_parity=allow_low_parity,
             simulated=simulated,
         )
+        if budget is not None:
+            first, record = workshop.choose(
+                budget, lambda what: progress(what, done, total), progress
+            )
+            orders = [dataclasses.replace(order, first=first) for order in orders]
+            doubts = [*doubts, *too_little(record)]
         for order in orders:
-            bundle, doubts = _write(workshop, order, step)
-            exported.append(Exported(bundle, [*shortfall(calibrate, samples), *doubts]))
+            bundle, warned = _write(workshop, order, step)
+            exported.append(Exported(bundle, [*doubts, *warned]))
+    if budget is not None:
+        shutil.rmtree(budget.kept, ignore_errors=True)  # it went to its end
     progress("done", total, total)
     return exported
+
+
+def too_little(record: PrecisionRecord) -> list[str]:
+    """A sentence where the data cannot tell a drop of the whole budget from none."""
+    if record.photos_to_tell <= record.data.photos:
+        return []
+    return [
+        f"{record.data.photos} photos of split {record.data.split!r} are too few to tell a drop of "
+        f"{record.max_recall_drop:g} points from none: {record.photos_to_tell} would do."
+    ]
 
 
 def export_bundle(
@@ -135,7 +169,7 @@ def _write(
     made_for_it = [folder for folder in out.absolute().parents if not folder.exists()]
     try:
         partial.mkdir(parents=True)
-        bundle, doubts = workshop.make(order.target, partial, order.cloud, step)
+        bundle, doubts = workshop.make(order.target, partial, order.cloud, step, order.first)
         bundle.save()
         Bundle.load(partial)
         replace_folder(out, partial)

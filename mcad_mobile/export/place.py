@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from mcad_mobile.bundle import MANIFEST, TOWERS
+from mcad_mobile.bundle import MANIFEST, TOWERS, TowerName
 from mcad_mobile.disk import check_room, check_writable
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.rungs import plans_here
@@ -14,7 +15,12 @@ from mcad_mobile.targets import Target
 from mcad_mobile.targets.target import Precision
 
 
-def check_place(out: Path, student: Student, target: Target) -> None:
+def check_place(
+    out: Path,
+    student: Student,
+    target: Target,
+    first: Mapping[TowerName, Precision] | None = None,
+) -> None:
     """ExportError if something that is no bundle would be overwritten at `out`; DiskError if no
     bundle can be written there, or not even its weights would find room."""
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
@@ -29,7 +35,7 @@ def check_place(out: Path, student: Student, target: Target) -> None:
     # four where a rung is float; the token table has 16 bits.
     rungs = sum(
         weights[name] * _bytes_each(plan.precision(name))
-        for plan in plans_here(target)
+        for plan in plans_here(target, first)
         for name in TOWERS
     )
     check_writable(out, rungs + 2 * student.token_table.numel())

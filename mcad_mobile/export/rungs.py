@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import onnx
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import FileRecord, Rung
+from mcad_mobile.bundle import FileRecord, Rung, TowerName
 from mcad_mobile.export.onnx import node_count
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import RungPlan, Target
+from mcad_mobile.targets.target import Precision
 
 # What a rung that nothing here can run was compiled from: the same integers, in the next rung.
 COMPILED_FROM = {"neuropilot": "litert"}
@@ -38,15 +40,21 @@ _MAPPED_FROM_BYTES = 1024
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
 
 
-def plans_here(target: Target) -> tuple[RungPlan, ...]:
-    """The target's ladder, without what the compilers that are installed here cannot make."""
+def plans_here(
+    target: Target, first: Mapping[TowerName, Precision] | None = None
+) -> tuple[RungPlan, ...]:
+    """The target's ladder, without what the compilers that are installed here cannot make; its
+    first rung with the precisions `first`, if they are given."""
     from mcad_mobile.export.mediatek import why_not_compiled
 
-    return tuple(
+    plans = [
         plan
         for plan in target.ladder
         if plan.runtime != "neuropilot" or why_not_compiled(target) is None
-    )
+    ]
+    if first is not None:
+        plans[0] = dataclasses.replace(plans[0], image=first["image"], text=first["text"])
+    return tuple(plans)
 
 
 def build_rung(
@@ -56,10 +64,11 @@ def build_rung(
     target: Target,
     directory: Path,
     compile_context: CompileContext | None = None,
+    four: frozenset[str] = frozenset(),
 ) -> Rung:
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
-    unless given. What is expected of it is what is expected of the float student, until it was
-    run. ExportError if it cannot be made."""
+    unless given; a mixed one with the weights `four` in 4 bits. What is expected of it is what is
+    expected of the float student, until it was run. ExportError if it cannot be made."""
     if runtime in ("neuropilot", "litert"):
         precision, notes = job.litert_precision(precision)
         build = _neuropilot if runtime == "neuropilot" else _litert
@@ -69,7 +78,7 @@ def build_rung(
     out = directory / f"{job.name}_{runtime}_{precision}.onnx"
     if runtime == "qnn":
         return _qnn(job, out, precision, target, compile_context)
-    return _onnx(job, out, precision)
+    return _onnx(job, out, precision, four)
 
 
 def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
@@ -83,8 +92,10 @@ def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[
     return evaluate_onnx(file, inputs)
 
 
-def _onnx(job: TowerJob, out: Path, precision: str) -> Rung:
+def _onnx(job: TowerJob, out: Path, precision: str, four: frozenset[str]) -> Rung:
     model, notes = (job.cpu_onnx, ()) if precision == "fp32" else job.int8_onnx
+    if precision == "mixed":
+        model = job.mixed_onnx(four)
     return Rung(
         runtime="onnx",
         precision=precision,
@@ -124,7 +135,7 @@ def _qnn(
 
         compile_context = qnn.compile_context
     assert target.htp_arch is not None
-    binaries, nodes = compile_context(job.w8a16_onnx(target.htp_arch), out, target)
+    binaries, nodes = compile_context(job.npu_onnx(precision, target.htp_arch), out, target)
     return Rung(
         runtime="qnn",
         precision=precision,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from torch import nn
 
@@ -14,6 +17,11 @@ from mcad_mobile.bundle import Golden, TensorSpec, TowerName
 from mcad_mobile.export.onnx import export_onnx, is_convolutional
 from mcad_mobile.export.validate import WARN_BELOW, parity
 from mcad_mobile.runtimes import Inputs, LoadedTower
+
+if TYPE_CHECKING:
+    from mcad_mobile.quantize.four_bits import FourBits
+
+_PRODUCTS = "int8_products.onnx"
 
 
 @dataclass(frozen=True)
@@ -55,31 +63,62 @@ class TowerJob:
         """The tower in 8 bits for CPUs, and notes on it. Where 8-bit activations cost a
         convolutional one too much, depthwise convolutions and sums, through which all that comes
         later goes, are left in float: they are a small part of its work."""
-        from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
         from mcad_mobile.runtimes.onnx import OnnxTower
         from mcad_mobile.runtimes.saturation import saturates
 
-        path, products = self.work / "int8.onnx", self.work / "int8_products.onnx"
+        path, products = self.work / "int8.onnx", self.work / _PRODUCTS
+        self._quantize(path)
         if not is_convolutional(self.cpu_onnx):
-            quantize_dynamic_int8(self.cpu_onnx, path)
             return path, ()
-        quantize_static_int8(self.cpu_onnx, path, self.samples)
         cosine = self._cosine(OnnxTower(path, exact=saturates()))
         if cosine >= WARN_BELOW:
             return path, ()
-        quantize_static_int8(self.cpu_onnx, products, self.samples, only_products=True)
+        self._quantize(products, only_products=True)
         if self._cosine(OnnxTower(products, exact=saturates())) <= cosine:
             return path, ()
         left = f"Depthwise convolutions and sums of the {self.name} tower are float on CPUs"
         return products, (f"{left}: with 8 bits everywhere its cosine is {cosine:.3f}.",)
 
-    def w8a16_onnx(self, htp_arch: int) -> Path:
-        """The tower quantized for Hexagon NPUs, once for all architectures that take one form."""
-        from mcad_mobile.quantize.qdq import quantize_w8a16, w8a16_form
+    @cached_property
+    def four_bits(self) -> dict[str, FourBits]:
+        """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`."""
+        from mcad_mobile.quantize.four_bits import in_four_bits
 
-        path = self.work / f"w8a16_v{w8a16_form(htp_arch)}.onnx"
+        return in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+
+    def mixed_onnx(self, names: frozenset[str]) -> Path:
+        """`int8_onnx` with these weights in 4 bits."""
+        path, _ = self.int8_onnx
+        if not names:
+            return path
+        told = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+        mixed = self.work / f"mixed-{told}.onnx"
+        if not mixed.exists():
+            four = {name: self.four_bits[name] for name in sorted(names)}
+            self._quantize(mixed, only_products=path.name == _PRODUCTS, four=four)
+        return mixed
+
+    def _quantize(
+        self, out: Path, *, only_products: bool = False, four: dict[str, FourBits] | None = None
+    ) -> None:
+        from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
+
+        if not is_convolutional(self.cpu_onnx):
+            quantize_dynamic_int8(self.cpu_onnx, out, four=four)
+            return
+        quantize_static_int8(
+            self.cpu_onnx, out, self.samples, only_products=only_products, four=four
+        )
+
+    def npu_onnx(self, precision: str, htp_arch: int) -> Path:
+        """The tower quantized for Hexagon NPUs, `precision` w8a8 or w8a16, once for all
+        architectures that take one form."""
+        from mcad_mobile.quantize.qdq import quantize_w8a8, quantize_w8a16, w8a16_form
+
+        path = self.work / f"{precision}_v{w8a16_form(htp_arch)}.onnx"
         if not path.exists():
-            quantize_w8a16(self.float_onnx, path, self.samples, htp_arch)
+            write = {"w8a8": quantize_w8a8, "w8a16": quantize_w8a16}[precision]
+            write(self.float_onnx, path, self.samples, htp_arch)
         return path
 
     def integer_litert(self, precision: str) -> Path:

@@ -7,7 +7,7 @@ has a folder of its own. A bundle is a copy of `common`, of its rungs' folders, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,15 +32,20 @@ from mcad_mobile.bundle import (
     Tower,
     TowerName,
 )
+from mcad_mobile.bundle_precision import PrecisionRecord
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.budget import Budget
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
+from mcad_mobile.export.recall_judge import Progress, RecallJudge
 from mcad_mobile.export.rungs import COMPILED_FROM, build_rung, plans_here
+from mcad_mobile.export.smallest import Pair, Search
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 from mcad_mobile.targets import RungPlan, Target
+from mcad_mobile.targets.target import Precision
 from mcad_mobile.text.rows import TokenTable, write_token_table
 from mcad_mobile.versions import tool_versions
 
@@ -78,9 +83,11 @@ def rung_key(tower: TowerName, plan: RungPlan, target: Target) -> tuple[str, ...
     return tower, plan.runtime, plan.precision(tower), compiler or "any"
 
 
-def rung_keys(target: Target) -> list[tuple[str, ...]]:
-    """Of all rungs of a bundle for `target`."""
-    return [rung_key(name, plan, target) for name in TOWERS for plan in plans_here(target)]
+def rung_keys(
+    target: Target, first: Mapping[TowerName, Precision] | None = None
+) -> list[tuple[str, ...]]:
+    """Of all rungs of a bundle for `target`, its first rung with the precisions `first`."""
+    return [rung_key(name, plan, target) for name in TOWERS for plan in plans_here(target, first)]
 
 
 class Workshop:
@@ -120,18 +127,44 @@ class Workshop:
         self._jobs = {name: self._tower_jobs(name, samples) for name in TOWERS}
         photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
         self._facts = self._shared_facts(photos)
+        self._chosen = Pair()
+
+    def choose(
+        self, budget: Budget, step: Step, progress: Progress
+    ) -> tuple[dict[TowerName, Precision], PrecisionRecord]:
+        """The precisions of the smallest towers that lose no more recall than `budget` allows, and
+        how they were found; bundles that are made afterwards tell it."""
+        judge = RecallJudge(
+            self._student,
+            budget.photos,
+            budget.data,
+            TokenTable(self._common / TABLE, *self._student.token_table.shape),
+            budget.kept,
+            progress,
+        )
+        rounded = {name: jobs[1] for name, jobs in self._jobs.items()}
+        self._chosen, record = Search(rounded, judge, budget.points, step).run()
+        self._facts["precision"] = record
+        return {name: self._chosen.precision(name) for name in TOWERS}, record
 
     def make(
-        self, target: Target, out: Path, cloud: CloudCompiler | None, step: Step
+        self,
+        target: Target,
+        out: Path,
+        cloud: CloudCompiler | None,
+        step: Step,
+        first: Mapping[TowerName, Precision] | None = None,
     ) -> tuple[Bundle, list[str]]:
         """All files of a bundle for `target` but bundle.json in the empty folder `out`; the bundle
-        and warnings. ExportError or ParityError."""
+        and warnings. `first`: the precisions of its first rung, where they are not the target's
+        own. ExportError or ParityError."""
         shutil.copytree(self._common, out, dirs_exist_ok=True)
         rungs: dict[TowerName, tuple[Rung, ...]] = {}
         warnings = []
         for name in TOWERS:
-            plans = plans_here(target)
-            parts = [self._part(name, plan, target, cloud, step) for plan in plans]
+            # A tower that is float at first has no other float rung behind it.
+            plans = {rung_key(name, plan, target): plan for plan in plans_here(target, first)}
+            parts = [self._part(name, plan, target, cloud, step) for plan in plans.values()]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
             warnings += [part.warning for part in parts if part.warning]
@@ -156,7 +189,8 @@ class Workshop:
             job = exact if precision == "fp32" else rounded
             step(f"{name} tower: {plan.runtime} {precision}{on}")
             compile_context = None if cloud is None else cloud.compile
-            rung = build_rung(job, plan.runtime, precision, target, folder, compile_context)
+            four = self._chosen.of(name)
+            rung = build_rung(job, plan.runtime, precision, target, folder, compile_context, four)
             step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
             bundle = self._bundle(folder, target, {name: (rung,)})
             judged, warning = self._comparison.judged(name, rung, bundle, cloud)

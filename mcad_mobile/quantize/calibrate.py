@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.data.augment import augment
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.data.captions import has_captions, load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import DataError, PhotoError
@@ -79,6 +81,17 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
     read = student.read(texts)
     both = Samples(np.stack(images), read.ids, dict(read.inputs()), tuple(texts))
     return both.every_other(0).first(count), both.every_other(1).first(HELD_OUT)
+
+
+def captioned_samples(
+    student: Student, captioned: Sequence[CaptionedPhoto], *, photos: int, texts: int
+) -> Samples:
+    """So many photos and captions of a split, a caption of each photo, always the same."""
+    spread = _spread(list(captioned))
+    pixels = np.stack([student.preprocess(photo.path) for photo in spread[:photos]])
+    captions = [photo.captions[0] for photo in spread[:texts]]
+    read = student.read(captions)
+    return Samples(pixels, read.ids, dict(read.inputs()), tuple(captions))
 
 
 def shortfall(samples: Samples, asked: int) -> list[str]:

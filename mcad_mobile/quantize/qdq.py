@@ -7,7 +7,7 @@ channels lose everything per tensor (measured: docs/targets.md).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,18 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
+from mcad_mobile.quantize.four_bits import FourBits, pack, with_weights
+from mcad_mobile.quantize.residual_stream import even_channels, find_stream, readers
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
 
+# By tensor, as onnxruntime's quantizer takes them
+Overrides = dict[str, list[dict[str, object]]]
+
 WHOLE_FACTORS_FROM = 73
 _SIGNED = {"quant_type": QuantType.QInt16, "symmetric": True}
+_WIDE: dict[str, object] = {"quant_type": QuantType.QUInt16}
+_NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
@@ -40,7 +47,7 @@ def quantize_w8a16(
     with _quiet():
         config = get_qnn_qdq_config(
             str(model),
-            _Reader(inputs),
+            Reader(inputs),
             activation_type=QuantType.QUInt16,
             weight_type=QuantType.QInt8,
             per_channel=True,
@@ -49,34 +56,118 @@ def quantize_w8a16(
         quantize(str(model), str(out), config)
 
 
+def quantize_w8a8(
+    model: Path, out: Path, inputs: Inputs, htp_arch: int = WHOLE_FACTORS_FROM
+) -> None:
+    """8-bit weights, and 8-bit activations in every product, with ranges from `inputs`, for the
+    HTP; a transformer's residual stream has 16 bits, and what joins it even channels."""
+    with _quiet():
+        even = even_channels(onnx.load(model), inputs)
+        config = get_qnn_qdq_config(
+            even,
+            Reader(inputs),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            init_overrides={
+                **weights_per_channel(even),
+                **_stream_overrides(even, w8a16_form(htp_arch)),
+            },
+            # All conversions are named: the tool's own would give the products 16 bits, too.
+            add_qtype_converts=False,
+        )
+        quantize(even, str(out), config)
+
+
+def quantize_w4a16(
+    model: Path,
+    out: Path,
+    inputs: Inputs,
+    four: Mapping[str, FourBits],
+    htp_arch: int = WHOLE_FACTORS_FROM,
+) -> None:
+    """As `quantize_w8a16`, with the weights `four` in 4 bits."""
+    with _quiet():
+        floats = with_weights(onnx.load(model), four)
+        config = get_qnn_qdq_config(
+            floats,
+            Reader(inputs),
+            activation_type=QuantType.QUInt16,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            init_overrides={
+                **_overrides(floats, w8a16_form(htp_arch)),
+                **{name: weight.overrides(QuantType.QInt4) for name, weight in four.items()},
+            },
+        )
+        quantize(floats, str(out), config)
+
+
 def quantize_static_int8(
-    model: Path, out: Path, inputs: Inputs, *, only_products: bool = False
+    model: Path,
+    out: Path,
+    inputs: Inputs,
+    *,
+    only_products: bool = False,
+    four: Mapping[str, FourBits] | None = None,
 ) -> None:
     """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs.
     `only_products`: of the matrix products and of the convolutions over all channels, and floats
-    between them."""
-    settings = {}
+    between them. The weights `four` have 4 bits."""
+    settings: dict[str, object] = {}
     if only_products:
         nodes = onnx.load(model, load_external_data=False).graph.node
         depthwise = [node.name for node in nodes if node.op_type == "Conv" and _groups(node) > 1]
         settings = {"op_types_to_quantize": list(_PRODUCTS), "nodes_to_exclude": depthwise}
     with _quiet():
         quantize_static(
-            str(model),
+            _source(model, four),
             str(out),
-            _Reader(inputs),
+            Reader(inputs),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            extra_options=_given_scales(four),
             **settings,
         )
+    if four:
+        _pack_file(out)
 
 
-def quantize_dynamic_int8(model: Path, out: Path) -> None:
-    """8-bit weights, activations quantized at run time: transformer towers on CPUs."""
+def quantize_dynamic_int8(
+    model: Path, out: Path, *, four: Mapping[str, FourBits] | None = None
+) -> None:
+    """8-bit weights, activations quantized at run time: transformer towers on CPUs. The weights
+    `four` have 4 bits."""
     with _quiet():
-        quantize_dynamic(str(model), str(out), per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            _source(model, four),
+            str(out),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options=_given_scales(four),
+        )
+    if four:
+        _pack_file(out)
+
+
+def _source(model: Path, four: Mapping[str, FourBits] | None) -> str | onnx.ModelProto:
+    return with_weights(onnx.load(model), four) if four else str(model)
+
+
+def _given_scales(four: Mapping[str, FourBits] | None) -> dict[str, object] | None:
+    """The scales that the weights were rounded for: the quantizer would take others."""
+    if not four:
+        return None
+    overrides = {name: weight.overrides(QuantType.QInt8) for name, weight in four.items()}
+    return {"TensorQuantOverrides": overrides}
+
+
+def _pack_file(path: Path) -> None:
+    model = onnx.load(path)
+    pack(model)
+    onnx.save(model, path)
 
 
 def _groups(convolution: onnx.NodeProto) -> int:
@@ -88,7 +179,7 @@ def w8a16_form(htp_arch: int) -> int:
     return WHOLE_FACTORS_FROM if htp_arch >= WHOLE_FACTORS_FROM else 68
 
 
-def _overrides(model: onnx.ModelProto, form: int) -> dict[str, list[dict[str, object]]]:
+def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
     """What get_qnn_qdq_config leaves undone: MatMul weights [in, out] per output channel, and the
     types that the HTP takes beside 16-bit activations.
 
@@ -98,21 +189,62 @@ def _overrides(model: onnx.ModelProto, form: int) -> dict[str, list[dict[str, ob
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     whole = form >= WHOLE_FACTORS_FROM
-    overrides: dict[str, list[dict[str, object]]] = {}
+    overrides = weights_per_channel(model)
     for node in model.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in constants:
-            settings = {"quant_type": QuantType.QInt8, "axis": 1, "symmetric": True}
-            overrides[node.input[1]] = [settings]
-        elif node.op_type == "MatMul" and whole:
+        if node.op_type == "MatMul" and node.input[1] not in constants and whole:
             signed = {**_SIGNED, "recv_nodes": {node.name}}
             overrides[node.input[1]] = [{"quant_type": QuantType.QUInt16, "convert": signed}]
         elif node.op_type == "LayerNormalization":
-            scale = _SIGNED if whole else {"quant_type": QuantType.QUInt8}
-            overrides[node.input[1]] = [scale]
+            overrides[node.input[1]] = [_norm_scale(form)]
     return overrides
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+def weights_per_channel(model: onnx.ModelProto) -> Overrides:
+    """Of each MatMul with a constant [in, out]: per output channel."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    settings = {"quant_type": QuantType.QInt8, "axis": 1, "symmetric": True}
+    return {
+        node.input[1]: [dict(settings)]
+        for node in model.graph.node
+        if node.op_type == "MatMul" and node.input[1] in constants
+    }
+
+
+def _norm_scale(form: int) -> dict[str, object]:
+    return _SIGNED if form >= WHOLE_FACTORS_FROM else {"quant_type": QuantType.QUInt8}
+
+
+def _stream_overrides(model: onnx.ModelProto, form: int) -> Overrides:
+    """16 bits along the residual stream, and conversions where it is read, and where it is fed."""
+    stream, read_by = find_stream(model), readers(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    overrides: Overrides = {}
+    for tensor in stream.tensors:
+        overrides[tensor] = [_converted(_WIDE, _NARROW, read_by[tensor] - stream.nodes)]
+    for node in model.graph.node:
+        if node.name not in stream.nodes:
+            continue
+        if node.op_type == "LayerNormalization":
+            overrides[node.input[1]] = [_norm_scale(form)]
+        taken = node.input[:1] if node.op_type == "LayerNormalization" else node.input
+        for name in taken:
+            if name in constants:
+                overrides[name] = [dict(_WIDE)]
+            elif name not in stream.tensors:
+                overrides[name] = [_converted(_NARROW, _WIDE, read_by[name] & stream.nodes)]
+    return overrides
+
+
+def _converted(
+    kind: dict[str, object], other: dict[str, object], for_nodes: frozenset[str] | set[str]
+) -> dict[str, object]:
+    """A tensor of one kind, which some nodes read as another."""
+    return {**kind, "convert": {**other, "recv_nodes": set(for_nodes)}} if for_nodes else {**kind}
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Inputs, one by one, as onnxruntime's calibration asks for them."""
+
     def __init__(self, inputs: Inputs) -> None:
         self._left: Iterator[Inputs] = iter(one_by_one(inputs))
 

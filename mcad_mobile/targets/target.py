@@ -17,7 +17,7 @@ from mcad_mobile.typed import Record, Size, Word
 
 Family = Literal["cpu", "snapdragon", "dimensity"]
 Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
-Precision = Literal["fp32", "int8", "w8a8", "w8a16"]
+Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class RungPlan:
     """One way to run both towers: `image` and `text` are the precisions of each.
 
     fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
-    ranges from calibration, the text tower's at run time. w8a8, w8a16: 8-bit weights, 8- or
+    ranges from calibration, the text tower's at run time. mixed: the same with some weights in 4
+    bits, chosen by recall. w8a8, w8a16: 8-bit weights, 8- or
     16-bit activations, all integer, for NPUs.
     """
 

@@ -18,6 +18,15 @@ from mcad_mobile.bench.report import html, markdown
 from mcad_mobile.bench.report.compare import labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle_precision import (
+    DataFacts,
+    PrecisionRecord,
+    RecallAt,
+    RecallRecord,
+    Recalls,
+    StepRecord,
+    WeightRecord,
+)
 from mcad_mobile.engine import Found, Result
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
@@ -161,6 +170,31 @@ def test_judging_leaves_what_was_measured_as_it_was(bundle: Bundle) -> None:
     before = copy.deepcopy(found)
     judge(bundle, found)
     assert found == before
+
+
+def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bundle: Bundle) -> None:
+    data = DataFacts("photos", "val", 120, 600, "0" * 64)
+    weights = (
+        WeightRecord("image", "blocks.3.expand", 9216, 0.0042, 8),
+        WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
+    )
+    steps = (StepRecord("int8", "2 of 9 weights in 4 bits", 9 << 20, 55.25, 0.75, 0.4, False),)
+    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
+    told = replace(
+        bundle,
+        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
+        precision=PrecisionRecord(data, 0.5, 56.0, weights, steps, 300, "Because of this."),
+    )
+    text = html(judge(told, measured()), bundle=told)
+    for said in ("How precisions were chosen", "2 of 9 weights in 4 bits", "0.75 ± 0.40", "over"):
+        assert said in text
+    assert "Because of this." in text
+    assert "0.33 ± 0.21" in text
+    assert "blocks.3.expand 0.0042 (8 bits)" in text
+    assert "layers.1.up 0.0007 (4 bits)" in text
+    plain = html(judge(bundle, measured()), bundle=bundle)
+    assert "How precisions" not in plain
+    assert "<h2>Recall</h2>" not in plain
 
 
 def test_page_is_well_formed_and_loads_nothing(bundle: Bundle) -> None:

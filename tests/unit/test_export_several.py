@@ -215,3 +215,16 @@ def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tm
 def test_a_target_or_all_of_them_is_asked_for(wrong, tmp_path):
     message = mcad("export", *wrong, "--out", tmp_path / "out", code=2)
     assert "--target CHIP" in message
+
+
+@pytest.mark.slow
+def test_a_snapdragon_takes_8_bit_activations_where_they_are_asked_for(student, tmp_path):
+    order = Order(find_target("SM8750"), tmp_path / "b", first={"image": "w8a8", "text": "w8a8"})
+    (exported,) = export(student, [order], samples=4, allow_low_parity=True, simulated=2)
+    for name in TOWERS:
+        first, second = exported.bundle.tower(name).rungs
+        assert (first.runtime, first.precision) == ("qnn", "w8a8")
+        assert first.npu_nodes == first.total_nodes > 0
+        assert first.parity is not None
+        assert first.parity.cosine_mean > 0.97
+        assert (second.runtime, second.precision) == ("onnx", "int8")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mcad_mobile.bench.report.charts import sensitivity_chart
 from mcad_mobile.bundle import TOWERS
 
 if TYPE_CHECKING:
     from mcad_mobile.bundle import Bundle
+    from mcad_mobile.bundle_precision import DataFacts, PrecisionRecord, RecallRecord
 
 _HEAD = ("Tower", "Runtime", "Precision", "Size, MiB", "NPU nodes", "Cosine mean", "min")
 
 
 def bundle_section(bundle: Bundle) -> dict[str, Any]:
-    """Facts (name, value), a table of rungs (head, rows), and notes."""
+    """Facts (name, value), a table of rungs (head, rows), notes, and what was measured of recall
+    and of precisions, if it was."""
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
     for name in TOWERS:
@@ -41,4 +44,54 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
         "head": _HEAD,
         "rows": rows,
         "notes": list(dict.fromkeys(notes)),
+        "recall": None if bundle.recall is None else _recall_rows(bundle.recall),
+        "precision": None if bundle.precision is None else _precision_rows(bundle.precision),
     }
+
+
+def _recall_rows(record: RecallRecord) -> dict[str, Any]:
+    """Recall of the float student and of the bundle's rungs: a head, rows, and a sentence."""
+    rows = [
+        (
+            name,
+            *(f"{getattr(way, k):.1f}" for way in ways for k in ("r1", "r5", "r10")),
+            f"{found.mean_recall:.2f}",
+        )
+        for name, found in (("float", record.exact), ("exported", record.exported))
+        for ways in ((found.text_to_image, found.image_to_text),)
+    ]
+    ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
+    return {
+        "head": ("Towers", *ways, "mR"),
+        "rows": rows,
+        "note": f"{_data(record.data)}. Image: {record.image}; text: {record.text}. mR falls by "
+        f"{record.drop:.2f} ± {record.margin:.2f} points (95 %).",
+    }
+
+
+def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
+    """Steps of a search for precisions: a head, rows, a sentence, and charts."""
+    rows = [
+        (
+            one.image,
+            one.text,
+            f"{one.bytes / 2**20:.1f}",
+            f"{one.mean_recall:.2f}",
+            f"{one.drop:.2f} ± {one.margin:.2f}",
+            "within" if one.within else "over",
+        )
+        for one in record.steps
+    ]
+    towers = dict.fromkeys(weight.tower for weight in record.weights)
+    return {
+        "head": ("Image", "Text", "Size, MiB", "mR", "Drop", "Budget"),
+        "rows": rows,
+        "note": f"{record.why} Tried on {_data(record.data)}; float mR "
+        f"{record.float_mean_recall:.2f}. {record.photos_to_tell} photos tell a drop of "
+        f"{record.max_recall_drop:g} points from none.",
+        "charts": [sensitivity_chart(record, tower) for tower in sorted(towers)],
+    }
+
+
+def _data(data: DataFacts) -> str:
+    return f"{data.name} {data.split}, {data.photos} photos with {data.captions} captions"

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcad_mobile.bench.report.compare import labels
 from mcad_mobile.bench.report.rows import PERCENTILES, STAGE_NAMES
 from mcad_mobile.errors import require
+
+if TYPE_CHECKING:
+    from mcad_mobile.bundle_precision import PrecisionRecord
 
 # Colours that no chart would use by accident: each becomes a CSS variable of the page, so that
 # one drawing serves light and dark.
@@ -35,6 +38,8 @@ _FONT = 9.2
 _SMALL = 8.2
 _BINS = 90
 _LONGEST = 54  # characters above a bar, beside its figure
+_ROW_IN = 0.19  # of one of many bars
+_MOST_WEIGHTS = 40
 
 
 def memory_chart(document: dict[str, Any]) -> str:
@@ -199,6 +204,34 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
         drawn = _bars(bars, targets["memory"]["limit_mib"], "MiB", "Peak memory")
         charts.append(Chart("Peak memory", "PSS, MiB", drawn))
     return charts
+
+
+def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
+    """What 4 bits for each weight alone take off a tower's cosine to float, the dearest first: full
+    bars have 4 bits, pale ones kept more."""
+    weights = [weight for weight in record.weights if weight.tower == tower]
+    weights = sorted(weights, key=lambda weight: -weight.loss)[:_MOST_WEIGHTS]
+    told = ", ".join(f"{one.name} {one.loss:.4f} ({one.bits} bits)" for one in weights)
+    alternative = f"Cosine that the {tower} tower loses with one weight in 4 bits: {told}."
+    right = max(max(weight.loss for weight in weights), 1e-6) * 1.25
+    with _axes((len(weights) + 1) * _ROW_IN, alternative) as (axes, out):
+        axes.set(xlim=(-1.1 * right, right), ylim=(len(weights), -0.5))
+        for row, weight in enumerate(weights):
+            colour = _ACCENT if weight.bits == 4 else _PALE
+            axes.barh(row, max(weight.loss, 0), height=0.62, color=colour)
+            name = _shortened(f"{weight.name}, {weight.numbers:,}")
+            axes.text(
+                -0.02 * right, row, name, color=_INK, fontsize=_SMALL, ha="right", va="center"
+            )
+            figure = f"{weight.loss:.4f}"
+            at = max(weight.loss, 0) + 0.02 * right
+            axes.text(at, row, figure, color=_MUTED, fontsize=_SMALL, va="center")
+        axes.plot([0, 0], [-0.5, len(weights) - 0.5], color=_LINE, linewidth=0.8)
+    return Chart(
+        f"What 4 bits cost the {tower} tower",
+        "Cosine to float that one weight alone takes, with the numbers that it has; full: chosen",
+        out[0],
+    )
 
 
 def _shortened(name: str) -> str:

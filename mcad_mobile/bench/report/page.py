@@ -66,10 +66,18 @@ def html(
         results=results,
         comparison=_comparison(documents) if only is None else None,
         searches=thumbnails(searches, photo_root or Path()),
-        bundle=None if bundle is None else bundle_section(bundle),
+        bundle=None if bundle is None else _bundle(bundle),
         made=_made(documents),
         schema=documents[0]["schema"],
     )
+
+
+def _bundle(bundle: Bundle) -> dict[str, Any]:
+    section = bundle_section(bundle)
+    if section["precision"] is not None:
+        charts = [_figure(chart) for chart in section["precision"]["charts"]]
+        section["precision"] = {**section["precision"], "charts": charts}
+    return section
 
 
 def _markup(text: str) -> Any:

@@ -1,0 +1,47 @@
+"""What `export --precision` may name, and which splits of its data a search reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from mcad_mobile.bundle import TowerName
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.targets import Target
+from mcad_mobile.targets.target import Precision
+
+
+def first_rung(
+    name: str | None, chips: Sequence[Target], data: Path | None
+) -> dict[TowerName, Precision] | None:
+    """The precisions that `--precision` names; None where the target or a search tells them."""
+    families = {chip.family for chip in chips}
+    if name is None:
+        return None
+    if name == "auto" and data is None:
+        raise typer.BadParameter("--precision auto measures recall: give --data DIR")
+    if name == "auto" and families != {"cpu"}:
+        raise typer.BadParameter(
+            "--precision auto chooses for --target cpu; an NPU's rungs are not searched yet"
+        )
+    if name == "auto":
+        return None
+    if name not in ("w8a8", "w8a16") or families != {"snapdragon"}:
+        raise typer.BadParameter(
+            f"--precision takes auto for --target cpu, and w8a8 or w8a16 for Snapdragon chips; not "
+            f"{name!r} for {', '.join(chip.id for chip in chips)}"
+        )
+    precision: Precision = "w8a8" if name == "w8a8" else "w8a16"
+    return {"image": precision, "text": precision}
+
+
+def splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
+    """What a search judges by, and what it calibrates on. Where there is no `val`, `test` is
+    judged by, and the recall that is told at the end is that of the choice."""
+    assert data is not None
+    photos = load_captions(data, None)
+    found = {split: [one for one in photos if one.split == split] for split in ("train", "val")}
+    return found["val"] or load_captions(data, "test"), found["train"]

@@ -1,0 +1,174 @@
+"""Recall of towers as they were written: each file is read back by its runtime and given a split
+of captioned photos. What a file gave is kept, so that a search that was cut goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.bundle import TOWERS, Rung, TowerName
+from mcad_mobile.bundle_precision import DataFacts, RecallAt, RecallRecord, Recalls
+from mcad_mobile.bundle_records import sha256_of
+from mcad_mobile.data.captioned_photo import CaptionedPhoto
+from mcad_mobile.enough_data import Drop, drop
+from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
+from mcad_mobile.export.validate import float_embeddings
+from mcad_mobile.runtimes import LoadedTower, normalize
+from mcad_mobile.runtimes.onnx import OnnxTower
+from mcad_mobile.runtimes.saturation import saturates
+from mcad_mobile.students.protocol import Student
+from mcad_mobile.text.rows import TokenTable
+
+Progress = Callable[[str, int, int], None]
+_PHOTOS_AT_ONCE, _TEXTS_AT_ONCE = 16, 64
+
+
+def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
+    """Of one split of the dataset in `folder`."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        told = [photo.path.name, sha256_of(photo.path), *photo.captions]
+        digest.update(json.dumps(told).encode())
+    return DataFacts(
+        name=folder.resolve().name,
+        split=photos[0].split,
+        photos=len(photos),
+        captions=sum(len(photo.captions) for photo in photos),
+        sha256=digest.hexdigest(),
+    )
+
+
+def recall_record(
+    data: DataFacts, exact: Retrieval, exported: Retrieval, rungs: Mapping[TowerName, Rung]
+) -> RecallRecord:
+    """What a bundle tells of the recall of these rungs."""
+    lost = drop(by_photo(exact), by_photo(exported))
+    told = {name: f"{rung.runtime} {rung.precision}" for name, rung in rungs.items()}
+    return RecallRecord(
+        **told,
+        data=data,
+        exact=_recalls(exact),
+        exported=_recalls(exported),
+        drop=round(lost.points, 3),
+        margin=round(lost.margin, 3),
+    )
+
+
+def _recalls(found: Retrieval) -> Recalls:
+    ways = {name: getattr(found, name) for name in ("text_to_image", "image_to_text")}
+    return Recalls(
+        **{name: RecallAt(**asdict(recall)) for name, recall in ways.items()},
+        mean_recall=round(found.mean_recall, 3),
+    )
+
+
+def by_photo(found: Retrieval) -> NDArray[np.float64]:
+    assert found.by_photo is not None
+    return found.by_photo
+
+
+@dataclass(frozen=True)
+class RecallJudge:
+    """Of `student` on `photos`, whose facts are `data`; a phone reads its token rows from `table`.
+    What was computed lies in `kept`, which is made when it is needed."""
+
+    student: Student
+    photos: Sequence[CaptionedPhoto]
+    data: DataFacts
+    table: TokenTable
+    kept: Path
+    progress: Progress
+
+    def drop(self, towers: Mapping[TowerName, Path | None]) -> Drop:
+        """What these ONNX files lose against the float student; None is the float tower itself."""
+        found = {
+            name: self._exact[name] if path is None else self._embeddings(name, path)
+            for name, path in towers.items()
+        }
+        return drop(self.exact_by_photo, self._by_photo(found))
+
+    @cached_property
+    def exact_by_photo(self) -> NDArray[np.float64]:
+        """What each photo gives to the float student's mR."""
+        return self._by_photo(self._exact)
+
+    def _by_photo(self, found: Mapping[TowerName, NDArray[np.float32]]) -> NDArray[np.float64]:
+        return by_photo(evaluate_retrieval(found["image"], found["text"], self._owners))
+
+    @cached_property
+    def _owners(self) -> NDArray[np.intp]:
+        return np.repeat(np.arange(len(self.photos)), [len(one.captions) for one in self.photos])
+
+    @cached_property
+    def _exact(self) -> dict[TowerName, NDArray[np.float32]]:
+        return {name: self._exact_of(name) for name in TOWERS}
+
+    def _exact_of(self, name: TowerName) -> NDArray[np.float32]:
+        tower = self.student.tower(name)
+
+        def embed() -> NDArray[np.float32]:
+            if name == "image":
+                return self._of_photos(
+                    lambda pixels: float_embeddings(tower, {"pixels": pixels}), "float"
+                )
+            return self._of_texts(lambda rows: float_embeddings(tower, rows), "float", table=None)
+
+        return self._once(f"{self.student.sha256()}-{name}", embed)
+
+    def _embeddings(self, name: TowerName, path: Path) -> NDArray[np.float32]:
+        def embed() -> NDArray[np.float32]:
+            tower: LoadedTower = OnnxTower(path, exact=saturates())
+            if name == "image":
+                return normalize(self._of_photos(lambda pixels: tower({"pixels": pixels}), name))
+            return normalize(self._of_texts(tower, name, table=self.table))
+
+        return self._once(f"{sha256_of(path)}-{name}", embed)
+
+    def _of_photos(
+        self, embed: Callable[[NDArray[np.float32]], NDArray[np.float32]], what: str
+    ) -> NDArray[np.float32]:
+        found = []
+        for start in range(0, len(self.photos), _PHOTOS_AT_ONCE):
+            few = self.photos[start : start + _PHOTOS_AT_ONCE]
+            found.append(embed(np.stack([self.student.preprocess(one.path) for one in few])))
+            self.progress(f"recall, {what}: photos", start + len(few), len(self.photos))
+        return np.concatenate(found)
+
+    def _of_texts(
+        self,
+        embed: Callable[[dict[str, NDArray[np.float32]]], NDArray[np.float32]],
+        what: str,
+        *,
+        table: TokenTable | None,
+    ) -> NDArray[np.float32]:
+        texts = [text for photo in self.photos for text in photo.captions]
+        found = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            read = self.student.read(texts[start : start + _TEXTS_AT_ONCE])
+            inputs = read.inputs()
+            if table is not None:
+                inputs["token_rows"] = table(read.ids)
+            found.append(embed(inputs))
+            self.progress(f"recall, {what}: captions", start + len(read.ids), len(texts))
+        return np.concatenate(found)
+
+    def _once(self, key: str, embed: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """What `embed` gave for this key before, or gives now."""
+        path = self.kept / f"{key}.npy"
+        if path.is_file():
+            found: NDArray[np.float32] = np.load(path)
+            return found
+        found = embed()
+        self.kept.mkdir(parents=True, exist_ok=True)
+        partial = self.kept / f".{key}.{os.getpid()}.npy"
+        np.save(partial, found)
+        partial.replace(path)
+        return found

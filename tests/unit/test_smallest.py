@@ -1,0 +1,249 @@
+"""Precisions that are chosen by recall: the choice, what is told of it, and that it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from msgspec import to_builtins
+from msgspec.structs import replace as replace_fields
+from tiny_students import write_open_clip
+from typer.testing import CliRunner
+
+from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.cli import app
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.engine import SearchEngine
+from mcad_mobile.evaluate import Recall, evaluate
+from mcad_mobile.export.budget import budget_on
+from mcad_mobile.export.pipeline import Order, export, too_little
+from mcad_mobile.export.recall_judge import RecallJudge, data_facts
+from mcad_mobile.export.smallest import largest_within
+from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
+
+BUDGET, EACH = 1.0, 0.1
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_open_clip(tmp_path_factory.mktemp("smallest") / "student")
+
+
+@pytest.fixture(scope="module")
+def student(checkpoint):
+    return load_student(f"open_clip:local-dir:{checkpoint}")
+
+
+@pytest.fixture(scope="module")
+def make(student, packaged_pairs, tmp_path_factory):
+    """Exports for a budget of so many points, where each weight of 4 bits that the files hold costs
+    EACH more than it does: towers of random weights lose nothing."""
+    folder = tmp_path_factory.mktemp("exported")
+    photos = load_captions(packaged_pairs, None)
+    split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
+    real = RecallJudge.drop
+
+    def dearer(self, towers):
+        found = real(self, towers)
+        count = sum(len(packed(path)) for path in towers.values() if path is not None)
+        return replace(found, points=found.points + EACH * count)
+
+    def run(points: float, out: str) -> Bundle:
+        budget = budget_on(student, packaged_pairs, split["val"], points)
+        (exported,) = export(
+            student,
+            [Order(find_target("cpu"), folder / out)],
+            samples=4,
+            allow_low_parity=True,
+            budget=replace(budget, kept=folder / "kept"),
+            calibrate_on=split["train"],
+        )
+        assert not (folder / "kept").exists()
+        return exported.bundle
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecallJudge, "drop", dearer)
+        yield run
+
+
+def packed(path: Path) -> list[str]:
+    """Weights that a file holds in 4 bits."""
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    return [tensor.name for tensor in tensors if tensor.name.endswith("/packed")]
+
+
+@pytest.fixture(scope="module")
+def chosen(make):
+    return make(BUDGET, "chosen")
+
+
+@pytest.mark.parametrize("last", [0, 1, 5, 11, 12])
+def test_the_largest_that_is_within_is_found_by_halves(last):
+    asked = []
+
+    def within(number):
+        asked.append(number)
+        return number <= last
+
+    assert largest_within(13, within) == last
+    assert len(asked) <= 5
+    assert 0 not in asked
+
+
+def test_the_largest_choice_that_was_measured_within_is_what_is_written(chosen):
+    record = chosen.precision
+    last = [one for one in record.steps if one.within][-1]
+    assert all(one.within == (one.drop <= BUDGET) for one in record.steps)
+    assert all(one.bytes >= last.bytes for one in record.steps if one.within)
+    assert any(not one.within for one in record.steps)
+    count = 0
+    for name in TOWERS:
+        rung = chosen.tower(name).rungs[0]
+        found = packed(chosen.path(rung.files[0]))
+        assert len(found) == sum(w.tower == name and w.bits == 4 for w in record.weights)
+        told = getattr(last, name)
+        assert told.startswith(f"{len(found)} of") if found else told == rung.precision
+        count += len(found)
+    assert 0 < count < len(record.weights)
+    assert last.image in record.why
+    assert f"{last.drop:.2f}" in record.why
+
+
+def test_weights_whose_bytes_cost_least_come_first(chosen):
+    weights = chosen.precision.weights
+    each = [weight.loss / weight.numbers for weight in weights]
+    assert each == sorted(each)
+    bits = [weight.bits for weight in weights]
+    assert bits == sorted(bits)
+    assert {weight.tower for weight in weights} == set(TOWERS)
+
+
+def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
+    photos = load_captions(packaged_pairs, "val")
+    engine = SearchEngine(chosen, runtime="onnx")
+    found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
+    last = [one for one in chosen.precision.steps if one.within][-1]
+    four = sum(weight.bits == 4 for weight in chosen.precision.weights)
+    assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
+    assert chosen.precision.data.photos == len(photos)
+
+
+@pytest.mark.slow
+def test_where_even_8_bits_cost_too_much_towers_stay_float(make, monkeypatch):
+    real = RecallJudge._once
+
+    def spoiled(self, key, embed):
+        found = real(self, key, embed)
+        return found if key.startswith(self.student.sha256()) else np.zeros_like(found)
+
+    monkeypatch.setattr(RecallJudge, "_once", spoiled)
+    bundle = make(BUDGET, "float")
+    for name in TOWERS:
+        assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
+    assert bundle.precision.steps[-1].drop == 0
+    assert {weight.bits for weight in bundle.precision.weights} == {32}
+
+
+@pytest.mark.slow
+def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkeypatch):
+    whole = chosen
+    embedded = []
+    real = RecallJudge._embeddings
+
+    def cut(self, name, path):
+        if len(embedded) == 2:
+            raise KeyboardInterrupt
+        embedded.append(name)
+        return real(self, name, path)
+
+    monkeypatch.setattr(RecallJudge, "_embeddings", cut)
+    with pytest.raises(KeyboardInterrupt):
+        make(BUDGET, "again")
+    monkeypatch.setattr(RecallJudge, "_embeddings", real)
+    computed = []
+    once = RecallJudge._of_photos
+    monkeypatch.setattr(
+        RecallJudge,
+        "_of_photos",
+        lambda self, embed, what: computed.append(what) or once(self, embed, what),
+    )
+    again = make(BUDGET, "again")
+    towers = {one.image for one in whole.precision.steps}
+    assert "float" not in computed
+    assert len(computed) < len(towers)  # what came before the cut was kept
+    assert again.precision == whole.precision
+    for name in TOWERS:
+        files = [bundle.tower(name).rungs[0].files for bundle in (whole, again)]
+        assert files[0] == files[1]
+
+
+def test_a_bundle_without_data_tells_of_none(cpu):
+    said = json.loads((cpu.directory / "bundle.json").read_text())
+    assert not {"recall", "precision"} & set(said)
+    assert Bundle.load(cpu.directory).precision is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--target", "cpu", "--precision", "auto"], "--data"),
+        (["--target", "snapdragon", "--precision", "auto", "--data", "DATA"], "--target cpu"),
+        (["--target", "cpu", "--precision", "w8a8"], "Snapdragon"),
+        (["--target", "snapdragon", "--precision", "w4"], "w4"),
+    ],
+)
+def test_what_cannot_be_chosen_is_wrong_usage(given, told, packaged_pairs, tmp_path):
+    given = [str(packaged_pairs) if one == "DATA" else one for one in given]
+    result = CliRunner().invoke(app, ["export", *given, "--out", str(tmp_path / "b")])
+    assert result.exit_code == 2
+    assert told in result.output.replace("│", " ").replace("\n", " ")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_data_set_is_told_by_what_is_in_it(packaged_pairs):
+    photos = load_captions(packaged_pairs, "val")
+    facts = data_facts(packaged_pairs, photos)
+    assert (facts.photos, facts.captions, facts.split) == (len(photos), 2 * len(photos), "val")
+    assert data_facts(packaged_pairs, photos) == facts
+    assert data_facts(packaged_pairs, photos[1:]).sha256 != facts.sha256
+    other = [dataclasses.replace(photos[0], captions=("a dog", "dogs")), *photos[1:]]
+    assert data_facts(packaged_pairs, other).sha256 != facts.sha256
+
+
+def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
+    record = replace_fields(chosen.precision, photos_to_tell=10**6)
+    (sentence,) = too_little(record)
+    assert str(record.data.photos) in sentence
+    assert "1000000 would do" in sentence
+    assert too_little(replace_fields(record, photos_to_tell=record.data.photos)) == []
+
+
+def test_recall_float_and_exported_is_kept_with_the_bundle(checkpoint, packaged_pairs, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(packaged_pairs, data)
+    file = data / "dataset_packaged.json"
+    file.write_text(file.read_text().replace('"val"', '"test"'))
+    student = f"open_clip:local-dir:{checkpoint}"
+    given = ["--student", student, "--data", str(data), "--samples", "4", "--allow-low-parity"]
+    out = tmp_path / "bundle"
+    result = CliRunner().invoke(
+        app, ["export", "--target", "cpu", "--out", str(out), "--json", *given]
+    )
+    assert result.exit_code == 0, result.output
+    said, recall = json.loads(result.stdout)["recall"], Bundle.load(out).recall
+    for way in ("text_to_image", "image_to_text"):
+        assert dataclasses.asdict(Recall(**said["float"][way])) == to_builtins(
+            getattr(recall.exact, way)
+        )
+        assert said["exported"][way] == to_builtins(getattr(recall.exported, way))
+    lost = said["float"]["mean_recall"] - said["exported"]["mean_recall"]
+    assert recall.drop == pytest.approx(lost, abs=0.02)
+    assert (recall.image, recall.text) == ("onnx int8", "onnx int8")
+    assert recall.data == data_facts(data, load_captions(data, "test"))
