@@ -130,7 +130,7 @@ def test_one_arithmetic_makes_grids_teachers_labels_and_student(
 ):
     # Looking at the validation split is always float32.
     found = evaluate_retrieval(np.eye(4), np.eye(4), np.arange(4))
-    monkeypatch.setattr(train, "_retrieval", lambda *_: found)
+    monkeypatch.setattr(train, "retrieval_of", lambda *_: found)
     with watched_products() as seen:
         train.train(
             material,

@@ -165,7 +165,7 @@ def test_folders_called_train_and_test_are_splits(tmp_path):
 def test_every_key_of_a_recipe_is_told_with_its_default():
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
     told = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) \|", page, re.M))
-    recipe = Recipe().to_json()
+    recipe = json.loads(json.dumps(Recipe().to_json()))
     recipe |= {f"teachers.{key}": value for key, value in recipe.pop("teachers").items()}
     assert told.pop("teachers") == ""
     assert {key: json.loads(value.strip("`")) for key, value in told.items()} == recipe

@@ -54,5 +54,6 @@ class LiteClassifier:
             grid = torch.from_numpy(some.astype(np.float32)).to(device).permute(0, 3, 1, 2)
             with autocast(self.arithmetic, device):
                 pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
-            said.append(head(pooled).softmax(1))
+                logits = head(pooled)
+            said.append(logits.float().softmax(1))
         return torch.stack(said).mean(0).cpu()
