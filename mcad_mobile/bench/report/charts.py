@@ -229,7 +229,7 @@ def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
         axes.plot([0, 0], [-0.5, len(weights) - 0.5], color=_LINE, linewidth=0.8)
     return Chart(
         f"What 4 bits cost the {tower} tower",
-        "Cosine to float that one weight alone takes, with the numbers that it has; full: chosen",
+        "Cosine that 4 bits in one weight alone take off, beside its size; dark: has 4 bits now",
         out[0],
     )
 
