@@ -12,6 +12,15 @@ from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import MANIFEST, Bundle, FileRecord, StudentFacts
+from mcad_mobile.bundle_precision import (
+    DataFacts,
+    PrecisionRecord,
+    RecallAt,
+    RecallRecord,
+    Recalls,
+    StepRecord,
+    WeightRecord,
+)
 from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import BundleError, PhotoIndexError
 from mcad_mobile.index import PhotoIndex
@@ -33,6 +42,22 @@ def edit(bundle: Bundle, change) -> None:
 
 def test_a_bundle_is_read_back_as_it_was_written(bundle):
     assert Bundle.load(bundle.directory) == bundle
+
+
+def test_what_recall_chose_is_read_back_as_it_was_written(bundle):
+    data = DataFacts("photos", "val", 120, 600, "0" * 64)
+    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
+    step = StepRecord("int8", "int8", 9 << 20, 55.25, 0.75, 0.4, True)
+    weight = WeightRecord("image", "stem", 9216, 0.0042, 8)
+    told = replace(
+        bundle,
+        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
+        precision=PrecisionRecord(data, 0.5, 56.0, (weight,), (step,), 300, "Because."),
+    )
+    told.save()
+    read = Bundle.load(bundle.directory)
+    assert (read.recall, read.precision) == (told.recall, told.precision)
+    assert read == told
 
 
 def test_bundle_json_has_the_fields_of_the_contract(bundle):
