@@ -165,3 +165,19 @@ def test_gradients_reach_the_projections_from_their_start_and_the_temperature_af
         assert fusion.score_weight.grad.abs() > 1e-3
     assert later.log_sharpness.grad.isfinite()
     assert later.log_sharpness.grad.abs() > 1e-3
+
+
+def test_what_was_modified_moves_whole_to_a_device(sides):
+    image, text = sides
+    seen = candidates(image, text, 2)
+    made = trained()(image, text, seen, look_at(seen))
+    moved = made.to(torch.device("cpu"))
+    for one, other in zip(vars(made).values(), vars(moved).values(), strict=True):
+        assert torch.equal(one, other)
+    assert moved.to(torch.device("meta")).candidates.device.type == "meta"
+
+
+def test_a_fusion_starts_with_a_sharpness_of_twenty_and_equal_words():
+    fusion = Fusion(DIM, FUSED)
+    assert fusion.log_sharpness.exp().item() == pytest.approx(20)
+    assert fusion.score_weight.item() == 1

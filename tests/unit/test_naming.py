@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
 from mcad_mobile.distill.naming import (
+    TEMPLATES,
     LastPhotos,
     Namer,
     Shown,
@@ -204,3 +207,9 @@ def test_a_classifiers_losses_are_taken_at_narrower_widths_too(made):
     expected = named_losses(made, lesson, recipe)
     for name, part in named_losses(narrow, short, recipe).items():
         assert float(both[name]) == pytest.approx(float(expected[name] + part), rel=1e-5)
+
+
+def test_templates_are_plain_words_around_a_name():
+    plain = re.compile(r"[a-z -]*\{(a|name)\}[a-z -]*")
+    assert [template for template in TEMPLATES if not plain.fullmatch(template)] == []
+    assert in_words("a photo of {a}", "orange cat") == "a photo of an orange cat"
