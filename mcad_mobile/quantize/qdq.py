@@ -45,15 +45,8 @@ def quantize_w8a16(
     """8-bit weights, 16-bit activations with ranges from `inputs`: what the HTP of this
     architecture, or of a later one with the same form (`w8a16_form`), compiles."""
     with _quiet():
-        config = get_qnn_qdq_config(
-            str(model),
-            Reader(inputs),
-            activation_type=QuantType.QUInt16,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            init_overrides=_overrides(onnx.load(model), w8a16_form(htp_arch)),
-        )
-        quantize(str(model), str(out), config)
+        overrides = _overrides(onnx.load(model), w8a16_form(htp_arch))
+        _quantize_for_htp(str(model), out, inputs, QuantType.QUInt16, overrides)
 
 
 def quantize_w8a8(
@@ -63,20 +56,12 @@ def quantize_w8a8(
     HTP; a transformer's residual stream has 16 bits, and what joins it even channels."""
     with _quiet():
         even = even_channels(onnx.load(model), inputs)
-        config = get_qnn_qdq_config(
-            even,
-            Reader(inputs),
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            init_overrides={
-                **weights_per_channel(even),
-                **_stream_overrides(even, w8a16_form(htp_arch)),
-            },
-            # All conversions are named: the tool's own would give the products 16 bits, too.
-            add_qtype_converts=False,
-        )
-        quantize(even, str(out), config)
+        overrides = {
+            **weights_per_channel(even),
+            **_stream_overrides(even, w8a16_form(htp_arch)),
+        }
+        # All conversions are named: the tool's own would give the products 16 bits, too.
+        _quantize_for_htp(even, out, inputs, QuantType.QUInt8, overrides, converts=False)
 
 
 def quantize_w4a16(
@@ -89,18 +74,32 @@ def quantize_w4a16(
     """As `quantize_w8a16`, with the weights `four` in 4 bits."""
     with _quiet():
         floats = with_weights(onnx.load(model), four)
-        config = get_qnn_qdq_config(
-            floats,
-            Reader(inputs),
-            activation_type=QuantType.QUInt16,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            init_overrides={
-                **_overrides(floats, w8a16_form(htp_arch)),
-                **{name: weight.overrides(QuantType.QInt4) for name, weight in four.items()},
-            },
-        )
-        quantize(floats, str(out), config)
+        overrides = {
+            **_overrides(floats, w8a16_form(htp_arch)),
+            **{name: weight.overrides(QuantType.QInt4) for name, weight in four.items()},
+        }
+        _quantize_for_htp(floats, out, inputs, QuantType.QUInt16, overrides)
+
+
+def _quantize_for_htp(
+    model: str | onnx.ModelProto,
+    out: Path,
+    inputs: Inputs,
+    activations: QuantType,
+    overrides: Overrides,
+    *,
+    converts: bool = True,
+) -> None:
+    config = get_qnn_qdq_config(
+        model,
+        Reader(inputs),
+        activation_type=activations,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        init_overrides=overrides,
+        add_qtype_converts=converts,
+    )
+    quantize(model, str(out), config)
 
 
 def quantize_static_int8(
