@@ -185,12 +185,15 @@ def no_match() -> list[str]:
         "",
         f"{match['captions_with_photo']:,} captions whose photo is in the index, and "
         f"{match['captions_without']} that name what no photo",
-        "of it shows. A missed match is a caption of the first kind whose best photo scores",
-        "below the threshold, a false match one of the second kind with a photo above it. The",
-        "margin of each row is fitted on the captions of half of the photos and judged on",
-        f"those of the other half, over {match['draws']} draws of the photos that are indexed. "
-        "*By score alone*: with",
-        "a limit on the score that misses as many. *Shipped*: the line through the fits, which",
+        f"of it shows; and the names of {match['names']} things: photos of some are a tenth of the "
+        "index, the others",
+        "are left out. A missed match: no photo scores above the threshold, though one shows what",
+        "is asked for; a false one: it scores above it where none does. Many things that are left",
+        "out look like one that is there (another breed of dog), and the photo that is found then",
+        "counts as false. The margin of a row is fitted on the words for half of the photos, both",
+        f"kinds weighing the same, and judged on those for the other half, over {match['draws']} "
+        "draws of the",
+        "photos that are indexed. *Shipped*: the line through the fits, which",
         f"`search` uses for any number of photos: {match['fit']['margin']} + "
         f"{match['fit']['margin_per_log_n']} ln N. Re-run: `benchmarks/no_match.py`.",
         "",

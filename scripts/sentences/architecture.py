@@ -44,8 +44,8 @@ def architecture(read: Results) -> list[Sentence]:
         stored(
             "lets through {:.1f} % of what should match nothing, where the score alone, missing as "
             "many, lets through {:.1f} %",
-            100 * thousand["false_matches"],
-            100 * thousand["false_matches_by_score"],
+            100 * thousand["captions_false"],
+            100 * thousand["captions_false_by_score"],
         ),
         given(
             "Under 0.99 mean cosine is a warning, under 0.95 an error",
