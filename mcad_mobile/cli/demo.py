@@ -17,7 +17,13 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import Found, Result
 from mcad_mobile.errors import McadError, PhotoError, require
 
-QUERIES = ("a man taking a photo with a camera", "a parked motorcycle", "a cat with green eyes")
+QUERIES = (
+    "a man taking a photo with a camera",
+    "a parked motorcycle",
+    "a cat with green eyes",
+    "a cup of coffee",
+    "a rocket",
+)
 TIMEOUT_S = 3600  # a verb, on a slow and busy machine
 
 

@@ -23,6 +23,8 @@ EXPECTED = {
     "a cat with green eyes": "chelsea.png",
     "a large orange flower": "flower.jpg",
     "a Chinese temple": "china.jpg",
+    "a cup of coffee": "coffee.png",
+    "a rocket": "rocket.jpg",
 }
 
 
