@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bench.measure import device_facts, pin
+from mcad_mobile.sizes import megabytes
 from mcad_mobile.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -364,7 +365,7 @@ def told(result: dict[str, Any]) -> list[str]:
     for row in sorted(result["towers"], key=lambda row: row["tower"]):
         lines.append(
             f"| {row['tower']} | {row['precision']} | {row['cosine_mean']:.4f} / "
-            f"{row['cosine_min']:.4f} | {row['bytes'] / 1e6:.1f} | {row['time_to_fp32']:.2f} | "
+            f"{row['cosine_min']:.4f} | {megabytes(row['bytes'])} | {row['time_to_fp32']:.2f} | "
             f"{row['peak_mib']:.0f} | {row['alone']['drop']:.2f} |"
         )
     lines += [
@@ -380,10 +381,10 @@ def told(result: dict[str, Any]) -> list[str]:
             " / ".join(f"{found[way][k]:.1f}" for k in ("r1", "r5", "r10"))
             for way in ("text_to_image", "image_to_text")
         ]
-        size = sum(sizes[name, found[name]] for name in TOWERS) / 1e6
+        size = megabytes(sum(sizes[name, found[name]] for name in TOWERS))
         lines.append(
             f"| {found['image']} | {ways[0]} | {ways[1]} | {found['mean_recall']:.2f} | "
-            f"{found['drop']:.2f} ± {found['margin']:.2f} | {size:.1f} |"
+            f"{found['drop']:.2f} ± {found['margin']:.2f} | {size} |"
         )
     lines += [
         "",
@@ -400,17 +401,27 @@ def _search(auto: dict[str, Any]) -> list[str]:
     data = auto["data"]
     lines = [
         f"auto: `--precision auto --max-recall-drop {auto['max_recall_drop']:g}`, which tried, on "
-        f"split {data['split']} ({data['photos']:,} photos):",
+        f"split {data['split']} ({data['photos']:,} photos), each tower alone:",
         "",
-        "| image | text | MB | mR | drop | |",
-        "|---|---|---:|---:|---:|---|",
+        "| tower | precision | MB | drop alone |",
+        "|---|---|---:|---:|",
+        *(
+            f"| {one['tower']} | {one['precision']} | {megabytes(one['bytes'])} | "
+            f"{one['drop']:.2f} ± {one['margin']:.2f} |"
+            for one in auto["alone"]
+        ),
+        "",
+        f"and {len(auto['steps'])} pairs; of those that are within, the smallest first:",
+        "",
+        "| image | text | MB | mR | drop |",
+        "|---|---|---:|---:|---:|",
+        *(
+            f"| {step['image']} | {step['text']} | {megabytes(step['bytes'])} | "
+            f"{step['mean_recall']:.2f} | {step['drop']:.2f} ± {step['margin']:.2f} |"
+            for step in auto["steps"]
+            if step["within"]
+        ),
     ]
-    for step in auto["steps"]:
-        lines.append(
-            f"| {step['image']} | {step['text']} | {step['bytes'] / 1e6:.1f} | "
-            f"{step['mean_recall']:.2f} | {step['drop']:.2f} ± {step['margin']:.2f} | "
-            f"{'within' if step['within'] else 'over'} |"
-        )
     return [
         *lines,
         "",

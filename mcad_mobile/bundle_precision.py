@@ -65,6 +65,17 @@ class WeightRecord(Record, frozen=True):
     bits: Annotated[int, Meta(ge=4, le=32)]
 
 
+class AloneRecord(Record, frozen=True):
+    """A tower that was written and measured beside the other one in float. `precision` in words;
+    `drop` as in RecallRecord."""
+
+    tower: Word
+    precision: Word
+    bytes: Bytes
+    drop: Points
+    margin: NotNegative
+
+
 class StepRecord(Record, frozen=True):
     """A pair of towers that was written, read back and measured. `image` and `text` tell their
     precisions in words; `drop` as in RecallRecord."""
@@ -80,13 +91,15 @@ class StepRecord(Record, frozen=True):
 
 class PrecisionRecord(Record, frozen=True):
     """How precisions were chosen: on `data`, for at most `max_recall_drop` points of mR; all
-    weights that could have fewer bits, the steps in their order, and why the last choice fell as
-    it did. `photos_to_tell`: how many photos would tell a drop of the budget from none."""
+    weights that could have fewer bits, each tower `alone`, the pairs that were measured, the
+    smallest first, and why the choice fell as it did. `photos_to_tell`: how many photos would tell
+    a drop of the budget from none."""
 
     data: DataFacts
     max_recall_drop: NotNegative
     float_mean_recall: Percent
     weights: tuple[WeightRecord, ...]
+    alone: tuple[AloneRecord, ...]
     steps: tuple[StepRecord, ...]
     photos_to_tell: Count
     why: str

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec.structs import replace as replace_fields
 
+from mcad_mobile.bench.report.precision_rows import (
+    ALONE_HEAD,
+    PAIRS_HEAD,
+    alone_rows,
+    pair_rows,
+)
 from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, Rung, TowerName
 from mcad_mobile.bundle_precision import PrecisionRecord
 from mcad_mobile.cli.output import (
@@ -28,6 +34,7 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_student
+from mcad_mobile.sizes import megabytes
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
@@ -271,7 +278,7 @@ def _print(bundle: Bundle) -> None:
                 [
                     name if number == 0 else "  fallback",
                     f"{rung.runtime} {rung.precision}",
-                    f"{rung.bytes / 1e6:.1f} MB",
+                    f"{megabytes(rung.bytes)} MB",
                     f"{rung.npu_nodes}/{rung.total_nodes}" if rung.npu_nodes else "-",
                     f"{rung.parity.cosine_mean:.4f}",
                     f"{rung.parity.cosine_min:.4f}",
@@ -291,22 +298,16 @@ def _print(bundle: Bundle) -> None:
 
 def _print_search(record: PrecisionRecord) -> None:
     data = record.data
-    rows = [
-        [
-            one.image,
-            one.text,
-            f"{one.bytes / 1e6:.1f} MB",
-            f"{one.mean_recall:.2f}",
-            f"{one.drop:.2f} ± {one.margin:.2f}",
-            "within" if one.within else "over",
-        ]
-        for one in record.steps
-    ]
     print_table(
         f"Tried on {data.name} {data.split}: {data.photos} photos, {data.captions} captions; float "
         f"mR {record.float_mean_recall:.2f}, budget {record.max_recall_drop:g} points",
-        ["image", "text", "size", "mR", "drop", ""],
-        rows,
+        list(ALONE_HEAD),
+        [list(row) for row in alone_rows(record)],
+    )
+    print_table(
+        f"{len(record.steps)} pairs were measured, the smallest first:",
+        list(PAIRS_HEAD),
+        [list(row) for row in pair_rows(record)],
     )
     print(record.why)
 

@@ -103,9 +103,7 @@ def export(
             simulated=simulated,
         )
         if budget is not None:
-            first, record = workshop.choose(
-                budget, lambda what: progress(what, done, total), progress
-            )
+            first, record = workshop.choose(budget, progress)
             orders = [dataclasses.replace(order, first=first) for order in orders]
             doubts = [*doubts, *too_little(record)]
         for order in orders:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,18 @@ from tiny_students import write_open_clip
 from typer.testing import CliRunner
 
 from mcad_mobile.bundle import TOWERS, Bundle
+from mcad_mobile.bundle_precision import DataFacts
 from mcad_mobile.cli import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
+from mcad_mobile.enough_data import Drop
 from mcad_mobile.evaluate import Recall, evaluate
 from mcad_mobile.export.budget import budget_on
+from mcad_mobile.export.candidate import Candidate, Pair, size
+from mcad_mobile.export.candidates import mixes
 from mcad_mobile.export.pipeline import Order, export, too_little
 from mcad_mobile.export.recall_judge import RecallJudge, data_facts
-from mcad_mobile.export.smallest import largest_within
+from mcad_mobile.export.smallest import Search
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
@@ -52,7 +57,7 @@ def make(student, packaged_pairs, tmp_path_factory):
 
     def dearer(self, towers):
         found = real(self, towers)
-        count = sum(len(packed(path)) for path in towers.values() if path is not None)
+        count = sum(len(packed(one.path)) for one in towers.values())
         return replace(found, points=found.points + EACH * count)
 
     def run(points: float, out: str) -> Bundle:
@@ -84,52 +89,157 @@ def chosen(make):
     return make(BUDGET, "chosen")
 
 
-@pytest.mark.parametrize("last", [0, 1, 5, 11, 12])
-def test_the_largest_that_is_within_is_found_by_halves(last):
-    asked = []
+class Table:
+    """A judge whose towers lose what a table says: alone, and more or less beside each other."""
 
-    def within(number):
-        asked.append(number)
-        return number <= last
+    def __init__(self, alone: dict[Candidate, float], together: dict[Pair, float]) -> None:
+        self.alone, self.together = alone, together
+        self.embedded: list[Candidate] = []
+        self.data = DataFacts("photos", "val", 100, 500, "0" * 64)
+        self.exact_by_photo = np.full(100, 60.0)
 
-    assert largest_within(13, within) == last
-    assert len(asked) <= 5
-    assert 0 not in asked
+    def embed(self, candidates):
+        self.embedded += candidates
+
+    def drop(self, towers):
+        assert set(towers.values()) <= set(self.embedded)
+        found = sum(self.alone[one] for one in towers.values())
+        return Drop(found + self.together.get(tuple(towers.values()), 0.0), 0.3, 100)
+
+    def progress(self, step, done, total):
+        assert done < total
 
 
-def test_the_largest_choice_that_was_measured_within_is_what_is_written(chosen):
+def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
+    """Float, 8 bits, three mixes and 4 bits of towers of unlike sizes, which lose more or less by
+    chance, mixes sometimes more than 4 bits do."""
+    rng = np.random.default_rng(seed)
+    candidates, alone = {}, {}
+    for name in TOWERS:
+        whole = int(rng.integers(10, 30)) * 10**6
+        shares = {"fp32": 1, "int8": 1 / 4, "a": 1 / 5, "b": 1 / 6, "c": 1 / 7, "w4": 1 / 8}
+        candidates[name] = [
+            Candidate(
+                name,
+                "fp32" if told == "fp32" else "mixed",
+                told,
+                round(whole * share),
+                Path(told),
+                None,
+                mixed=len(told) == 1,
+            )
+            for told, share in shares.items()
+        ]
+        alone |= {one: max(0.0, rng.normal(0.3, 0.4)) for one in candidates[name][1:]}
+        alone[candidates[name][0]] = 0.0
+    pairs = product(candidates["image"], candidates["text"])
+    together = {pair: rng.normal(0, 0.1) for pair in pairs if "fp32" not in {o.told for o in pair}}
+    return candidates, Table(alone, together)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("budget", [0.05, 0.5])
+def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
+    candidates, judge = table_of_recipes(seed)
+    chosen = Search(candidates, judge, budget).run()
+
+    def lost(pair):
+        return judge.drop(dict(zip(TOWERS, pair, strict=True))).points
+
+    pairs = product(candidates["image"], candidates["text"])
+    assert lost(chosen) <= budget
+    assert size(chosen) == min(size(pair) for pair in pairs if lost(pair) <= budget)
+
+
+def test_pairs_of_whole_recipes_are_measured_whatever_is_chosen():
+    candidates, judge = table_of_recipes(1)
+    search = Search(candidates, judge, 0.5)
+    record = search.record(search.run(), {name: [] for name in TOWERS})
+    told = {(one.image, one.text) for one in record.steps}
+    assert set(product(("fp32", "int8", "w4"), repeat=2)) <= told
+    assert len(told) < 36  # mixes that are larger than the choice tell nothing
+    assert [one.bytes for one in record.steps] == sorted(one.bytes for one in record.steps)
+    alone = {(one.tower, one.precision): one.drop for one in record.alone}
+    assert alone == {(one.tower, one.told): round(judge.alone[one], 3) for one in judge.alone}
+
+
+def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first():
+    def tower(name, told, lost):
+        return Candidate(name, "mixed", told, 10, Path(told), None), lost
+
+    rows = [tower("image", "dear", 0.4), tower("image", "cheap", 0.1), tower("text", "text", 0.0)]
+    judge = Table(dict(rows), {})
+    ones = [one for one, _ in rows]
+    chosen = Search({"image": ones[:2], "text": ones[2:]}, judge, 0.5).run()
+    assert chosen[0].told == "cheap"
+
+
+def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_given():
+    candidates, judge = table_of_recipes(1)
+    search = Search(candidates, judge, 0.5)
+    chosen = search.run()
+    record = search.record(chosen, {name: [] for name in TOWERS})
+    number = next(i for i, one in enumerate(record.steps) if one.within)
+    least = min(record.steps[:number], key=lambda one: one.drop)
+    whole = next(
+        one
+        for one in record.steps
+        if one.within and {one.image, one.text} <= {"fp32", "int8", "w4"}
+    )
+    assert whole.bytes > size(chosen)
+    for said in (
+        f"{size(chosen) / 1e6:.1f} MB",
+        f"Of {number} smaller pairs none",
+        f"image {least.image}, text {least.text} loses least, {least.drop:.2f}",
+        f"image {whole.image}, text {whole.text}, has {whole.bytes / 1e6:.1f} MB",
+    ):
+        assert said in record.why
+
+
+def test_mixes_take_each_sixth_of_the_numbers_or_less():
+    assert mixes([1] * 12) == [0, 2, 4, 6, 8, 10, 12]
+    assert mixes([5, 1]) == [0, 1, 2]
+    assert mixes([1, 5]) == [0, 1, 2]
+    assert mixes([]) == [0]
+
+
+def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
     record = chosen.precision
-    last = [one for one in record.steps if one.within][-1]
+    found = next(one for one in record.steps if one.within)
     assert all(one.within == (one.drop <= BUDGET) for one in record.steps)
-    assert all(one.bytes >= last.bytes for one in record.steps if one.within)
     assert any(not one.within for one in record.steps)
-    count = 0
+    assert all(one.bytes >= found.bytes for one in record.steps if one.within)
+    total, count = 0, 0
     for name in TOWERS:
         rung = chosen.tower(name).rungs[0]
-        found = packed(chosen.path(rung.files[0]))
-        assert len(found) == sum(w.tower == name and w.bits == 4 for w in record.weights)
-        told = getattr(last, name)
-        assert told.startswith(f"{len(found)} of") if found else told == rung.precision
-        count += len(found)
+        four = packed(chosen.path(rung.files[0]))
+        assert len(four) == sum(w.tower == name and w.bits == 4 for w in record.weights)
+        told = getattr(found, name)
+        assert told.startswith(f"{len(four)} of") if four else told == rung.precision
+        alone = next(one for one in record.alone if (one.tower, one.precision) == (name, told))
+        total += alone.bytes
+        count += len(four)
+    assert total == found.bytes
     assert 0 < count < len(record.weights)
-    assert last.image in record.why
-    assert f"{last.drop:.2f}" in record.why
+    assert found.image in record.why
+    assert f"{found.drop:.2f}" in record.why
 
 
-def test_weights_whose_bytes_cost_least_come_first(chosen):
-    weights = chosen.precision.weights
+@pytest.mark.parametrize("name", TOWERS)
+def test_weights_whose_bytes_cost_least_come_first(chosen, name):
+    weights = [one for one in chosen.precision.weights if one.tower == name]
     each = [weight.loss / weight.numbers for weight in weights]
+    assert weights
     assert each == sorted(each)
     bits = [weight.bits for weight in weights]
     assert bits == sorted(bits)
-    assert {weight.tower for weight in weights} == set(TOWERS)
 
 
 def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
     found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
-    last = [one for one in chosen.precision.steps if one.within][-1]
+    last = next(one for one in chosen.precision.steps if one.within)
     four = sum(weight.bits == 4 for weight in chosen.precision.weights)
     assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
     assert chosen.precision.data.photos == len(photos)
@@ -147,7 +257,7 @@ def test_where_even_8_bits_cost_too_much_towers_stay_float(make, monkeypatch):
     bundle = make(BUDGET, "float")
     for name in TOWERS:
         assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
-    assert bundle.precision.steps[-1].drop == 0
+    assert next(one for one in bundle.precision.steps if one.within).drop == 0
     assert {weight.bits for weight in bundle.precision.weights} == {32}
 
 
@@ -157,11 +267,11 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
     embedded = []
     real = RecallJudge._embeddings
 
-    def cut(self, name, path):
-        if len(embedded) == 2:
+    def cut(self, one, told):
+        if len(embedded) == 4:
             raise KeyboardInterrupt
-        embedded.append(name)
-        return real(self, name, path)
+        embedded.append(one.told)
+        return real(self, one, told)
 
     monkeypatch.setattr(RecallJudge, "_embeddings", cut)
     with pytest.raises(KeyboardInterrupt):
@@ -172,12 +282,12 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
     monkeypatch.setattr(
         RecallJudge,
         "_of_photos",
-        lambda self, embed, what: computed.append(what) or once(self, embed, what),
+        lambda self, embed, told: computed.append(told) or once(self, embed, told),
     )
     again = make(BUDGET, "again")
-    towers = {one.image for one in whole.precision.steps}
-    assert "float" not in computed
-    assert len(computed) < len(towers)  # what came before the cut was kept
+    towers = {one.precision for one in whole.precision.alone if one.tower == "image"}
+    assert embedded[:2] == ["fp32", "int8"]
+    assert len(computed) == len(towers) - len(embedded)  # what came before the cut was kept
     assert again.precision == whole.precision
     for name in TOWERS:
         files = [bundle.tower(name).rungs[0].files for bundle in (whole, again)]

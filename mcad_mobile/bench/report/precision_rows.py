@@ -1,0 +1,44 @@
+"""How a search for precisions is told, in the terminal and on the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcad_mobile.sizes import megabytes
+
+if TYPE_CHECKING:
+    from mcad_mobile.bundle_precision import PrecisionRecord
+
+ALONE_HEAD = ("Tower", "Precision", "MB", "Drop alone")
+PAIRS_HEAD = ("Image", "Text", "MB", "mR", "Drop", "Budget")
+_SMALLER = 5  # pairs than the one that was chosen
+
+
+def alone_rows(record: PrecisionRecord) -> list[tuple[str, ...]]:
+    """Each tower's candidates, and what they lose beside the other tower in float."""
+    return [
+        (one.tower, one.precision, megabytes(one.bytes), _drop(one.drop, one.margin))
+        for one in record.alone
+    ]
+
+
+def pair_rows(record: PrecisionRecord) -> list[tuple[str, ...]]:
+    """The pair that was chosen, which is the smallest that stays within the budget, the last few
+    that are smaller, and all that are larger."""
+    chosen = next(number for number, one in enumerate(record.steps) if one.within)
+    return [
+        (
+            one.image,
+            one.text,
+            megabytes(one.bytes),
+            f"{one.mean_recall:.2f}",
+            _drop(one.drop, one.margin),
+            "chosen" if number == chosen else "within" if one.within else "over",
+        )
+        for number, one in enumerate(record.steps)
+        if number >= chosen - _SMALLER
+    ]
+
+
+def _drop(points: float, margin: float) -> str:
+    return f"{points:.2f} ± {margin:.2f}"

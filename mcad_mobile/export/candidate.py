@@ -1,0 +1,34 @@
+"""One way in which a tower can be written, for a search among several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcad_mobile.bundle import TowerName
+from mcad_mobile.runtimes import LoadedTower
+from mcad_mobile.targets.target import Precision
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A tower in one precision, which `told` says in words, with `bytes` of what a bundle holds of
+    it. `path` was written, and recall is judged by what `load` makes of it. `four` are the weights
+    in 4 bits; with `mixed`, other weights of the tower have more."""
+
+    tower: TowerName
+    precision: Precision
+    told: str
+    bytes: int
+    path: Path
+    load: Callable[[Path], LoadedTower]
+    four: frozenset[str] = frozenset()
+    mixed: bool = False
+
+
+Pair = tuple[Candidate, Candidate]  # of the image tower and of the text tower
+
+
+def size(pair: Pair) -> int:
+    return sum(one.bytes for one in pair)
