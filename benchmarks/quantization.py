@@ -155,7 +155,7 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     from mcad_mobile.quantize import qdq
-    from mcad_mobile.quantize.four_bits import in_four_bits
+    from mcad_mobile.quantize.four_bits import in_four_bits, renamed
 
     cpu, npu = work / "cpu.onnx", work / "npu.onnx"
     fp32 = onnx.load(work / f"{tower}_fp32.onnx")
@@ -174,10 +174,7 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
         qdq.quantize_dynamic_int8(cpu, at("w4"), four=four)
     qdq.quantize_w8a8(npu, at("w8a8"), calibrate)
     qdq.quantize_w8a16(npu, at("w8a16"), calibrate)
-    # The exporter numbers a weight otherwise where texts have one length.
-    names = {tensor.raw_data: tensor.name for tensor in onnx.load(npu).graph.initializer}
-    own = {tensor.name: tensor.raw_data for tensor in onnx.load(cpu).graph.initializer}
-    same = {names[own[name]]: weight for name, weight in four.items()}
+    same = renamed(four, onnx.load(cpu), onnx.load(npu))
     qdq.quantize_w4a16(npu, at("w4a16"), calibrate, same)
     config = get_qnn_qdq_config(
         str(npu),

@@ -90,12 +90,13 @@ class StepRecord(Record, frozen=True):
 
 
 class PrecisionRecord(Record, frozen=True):
-    """How precisions were chosen: on `data`, for at most `max_recall_drop` points of mR; all
-    weights that could have fewer bits, each tower `alone`, the pairs that were measured, the
-    smallest first, and why the choice fell as it did. `photos_to_tell`: how many photos would tell
-    a drop of the budget from none."""
+    """How precisions were chosen: on `data`, `judged_by` what it says in words, for at most
+    `max_recall_drop` points of mR; all weights that could have fewer bits, each tower `alone`, the
+    pairs that were measured, the smallest first, and why the choice fell as it did.
+    `photos_to_tell`: how many photos would tell a drop of the budget from none."""
 
     data: DataFacts
+    judged_by: Word
     max_recall_drop: NotNegative
     float_mean_recall: Percent
     weights: tuple[WeightRecord, ...]

@@ -95,8 +95,8 @@ def export(
         typer.Option(
             "--precision",
             metavar="NAME",
-            help="auto: the smallest towers whose recall on --data stays within --max-recall-drop "
-            "(--target cpu). w8a8 or w8a16: of a Snapdragon's NPU. Default: what the target has "
+            help="auto: the smallest towers whose recall on --data stays within --max-recall-drop."
+            " w8a8 or w8a16: of a Snapdragon's NPU. Default: what the target has "
             "(docs/targets.md).",
         ),
     ] = None,
@@ -145,6 +145,8 @@ def export(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
             f"for {', '.join(chip.id for chip in chips)}"
         )
+    if via is not None and precision == "auto":
+        raise typer.BadParameter("precisions are chosen here: give --precision auto or --via")
     first = first_rung(precision, chips, data)
     several = every or len(target or []) > 1
     places = _places(out, chips, several)
@@ -309,7 +311,7 @@ def _print_search(record: PrecisionRecord) -> None:
         list(PAIRS_HEAD),
         [list(row) for row in pair_rows(record)],
     )
-    print(record.why)
+    print(f"{record.why} Judged by {record.judged_by}.")
 
 
 def _print_recall(data: Path | None, exact: Retrieval, exported: Retrieval) -> None:

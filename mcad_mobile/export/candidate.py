@@ -14,17 +14,20 @@ from mcad_mobile.targets.target import Precision
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A tower in one precision, which `told` says in words, with `bytes` of what a bundle holds of
-    it. `path` was written, and recall is judged by what `load` makes of it. `four` are the weights
-    in 4 bits; with `mixed`, other weights of the tower have more."""
+    it, of which so many are `weights`. `path` was written, and recall is judged by what `load`
+    makes of it. `four` are the weights in 4 bits; with `mixed`, other weights of the tower have
+    more. `activations`: their bits on an NPU, which decide between weights of one size."""
 
     tower: TowerName
     precision: Precision
     told: str
     bytes: int
+    weights: int
     path: Path
     load: Callable[[Path], LoadedTower]
     four: frozenset[str] = frozenset()
     mixed: bool = False
+    activations: int = 0
 
 
 Pair = tuple[Candidate, Candidate]  # of the image tower and of the text tower

@@ -10,6 +10,7 @@ student and data give the same choice: nothing is drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -17,6 +18,7 @@ from itertools import product
 from mcad_mobile.bundle import TOWERS, TowerName
 from mcad_mobile.bundle_precision import AloneRecord, PrecisionRecord, StepRecord, WeightRecord
 from mcad_mobile.enough_data import Drop
+from mcad_mobile.errors import ExportError
 from mcad_mobile.export.candidate import Candidate, Pair, size
 from mcad_mobile.export.recall_judge import RecallJudge
 from mcad_mobile.export.sensitivity import Sensitivity
@@ -25,8 +27,7 @@ from mcad_mobile.sizes import megabytes
 
 @dataclass
 class Search:
-    """For the smallest pair of `candidates` that loses at most `budget` points of mR; a float one
-    is among those of each tower."""
+    """For the smallest pair of `candidates` that loses at most `budget` points of mR."""
 
     candidates: Mapping[TowerName, Sequence[Candidate]]
     judge: RecallJudge
@@ -48,22 +49,30 @@ class Search:
                 self._drops[pair] = self.judge.drop(dict(zip(TOWERS, pair, strict=True)))
                 if chosen is None and self._within(pair):
                     chosen = pair
-        assert chosen is not None  # both in float lose nothing
+        if chosen is None:
+            best = min(pairs, key=lambda pair: self._drops[pair].points)
+            raise ExportError(
+                f"No pair of precisions loses {self.budget:g} points of mR or less: image "
+                f"{best[0].told}, text {best[1].told} loses least, {self._drops[best].points:.2f}.",
+                f"Give --max-recall-drop {math.ceil(self._drops[best].points * 100) / 100:g}, or "
+                "calibrate on photos like your users' (--calibration DIR).",
+            )
         return chosen
 
     def record(
-        self, chosen: Pair, ranked: Mapping[TowerName, Sequence[Sensitivity]]
+        self, chosen: Pair, ranked: Mapping[TowerName, Sequence[Sensitivity]], judged_by: str
     ) -> PrecisionRecord:
-        """What was tried, and why the choice fell as it did."""
+        """What was tried, `judged_by` what that says, and why the choice fell as it did."""
         measured = list(self._drops)  # the smallest first
         return PrecisionRecord(
             data=self.judge.data,
+            judged_by=judged_by,
             max_recall_drop=self.budget,
             float_mean_recall=round(self._exact, 3),
             weights=tuple(
                 WeightRecord(one.tower, weight.layer, weight.numbers, weight.loss, bits)
                 for one in chosen
-                for weight in ranked[one.tower]
+                for weight in ranked.get(one.tower, ())
                 for bits in [32 if one.precision == "fp32" else 4 if weight.name in one.four else 8]
             ),
             alone=tuple(
@@ -80,9 +89,11 @@ class Search:
     def _within(self, pair: Pair) -> bool:
         return self._drops[pair].points <= self.budget
 
-    def _rank(self, pair: Pair) -> tuple[int, float]:
-        """By size; of equal ones, what costs less alone comes first."""
-        return size(pair), sum(self._alone[one].points for one in pair)
+    def _rank(self, pair: Pair) -> tuple[float, ...]:
+        """By weights, since a format adds a little more here than there; of equal ones, what has
+        fewer bits in activations, then what costs less alone."""
+        lost = sum(self._alone[one].points for one in pair)
+        return sum(one.weights for one in pair), sum(one.activations for one in pair), lost
 
     @property
     def _exact(self) -> float:

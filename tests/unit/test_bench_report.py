@@ -188,7 +188,9 @@ def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bund
     told = replace(
         bundle,
         recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
-        precision=PrecisionRecord(data, 0.5, 56.0, weights, alone, steps, 300, "Because of this."),
+        precision=PrecisionRecord(
+            data, "the files", 0.5, 56.0, weights, alone, steps, 300, "Because of this."
+        ),
     )
     text = html(judge(told, measured()), bundle=told)
     for said in (

@@ -54,7 +54,9 @@ def test_what_recall_chose_is_read_back_as_it_was_written(bundle):
     told = replace(
         bundle,
         recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
-        precision=PrecisionRecord(data, 0.5, 56.0, (weight,), (alone,), (step,), 300, "Because."),
+        precision=PrecisionRecord(
+            data, "the files", 0.5, 56.0, (weight,), (alone,), (step,), 300, "Because."
+        ),
     )
     told.save()
     read = Bundle.load(bundle.directory)

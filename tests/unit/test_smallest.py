@@ -124,6 +124,7 @@ def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
                 "fp32" if told == "fp32" else "mixed",
                 told,
                 round(whole * share),
+                round(whole * share),
                 Path(told),
                 None,
                 mixed=len(told) == 1,
@@ -154,7 +155,7 @@ def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
 def test_pairs_of_whole_recipes_are_measured_whatever_is_chosen():
     candidates, judge = table_of_recipes(1)
     search = Search(candidates, judge, 0.5)
-    record = search.record(search.run(), {name: [] for name in TOWERS})
+    record = search.record(search.run(), {}, "a table")
     told = {(one.image, one.text) for one in record.steps}
     assert set(product(("fp32", "int8", "w4"), repeat=2)) <= told
     assert len(told) < 36  # mixes that are larger than the choice tell nothing
@@ -165,7 +166,7 @@ def test_pairs_of_whole_recipes_are_measured_whatever_is_chosen():
 
 def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first():
     def tower(name, told, lost):
-        return Candidate(name, "mixed", told, 10, Path(told), None), lost
+        return Candidate(name, "mixed", told, 10, 10, Path(told), None), lost
 
     rows = [tower("image", "dear", 0.4), tower("image", "cheap", 0.1), tower("text", "text", 0.0)]
     judge = Table(dict(rows), {})
@@ -178,7 +179,7 @@ def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_give
     candidates, judge = table_of_recipes(1)
     search = Search(candidates, judge, 0.5)
     chosen = search.run()
-    record = search.record(chosen, {name: [] for name in TOWERS})
+    record = search.record(chosen, {}, "a table")
     number = next(i for i, one in enumerate(record.steps) if one.within)
     least = min(record.steps[:number], key=lambda one: one.drop)
     whole = next(
@@ -304,7 +305,18 @@ def test_a_bundle_without_data_tells_of_none(cpu):
     ("given", "told"),
     [
         (["--target", "cpu", "--precision", "auto"], "--data"),
-        (["--target", "snapdragon", "--precision", "auto", "--data", "DATA"], "--target cpu"),
+        (
+            ["--target", "snapdragon", "--target", "cpu", "--precision", "auto", "--data", "DATA"],
+            "family",
+        ),
+        (
+            ["--target", "SM8350", "--target", "SM8750", "--precision", "auto", "--data", "DATA"],
+            "v73",
+        ),
+        (
+            ["--target", "snapdragon", "--via", "aihub", "--precision", "auto", "--data", "DATA"],
+            "chosen",
+        ),
         (["--target", "cpu", "--precision", "w8a8"], "Snapdragon"),
         (["--target", "snapdragon", "--precision", "w4"], "w4"),
     ],

@@ -82,8 +82,8 @@ def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
     return {
         "alone": {"head": ALONE_HEAD, "rows": alone_rows(record)},
         "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
-        "note": f"{record.why} Tried on {_data(record.data)}; float mR "
-        f"{record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
+        "note": f"{record.why} Tried on {_data(record.data)}, judged by {record.judged_by}; float "
+        f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
         f"shown is smaller, and in bundle.json. {record.photos_to_tell} photos tell a drop of "
         f"{record.max_recall_drop:g} points from none.",
         "charts": [sensitivity_chart(record, tower) for tower in sorted(towers)],
