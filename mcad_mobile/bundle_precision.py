@@ -40,10 +40,21 @@ class Recalls(Record, frozen=True):
     mean_recall: Percent
 
 
+class PairRecall(Record, frozen=True):
+    """mR of photos embedded by `image` and texts by `text`: rungs, or the float student. `drop` as
+    in RecallRecord."""
+
+    image: Word
+    text: Word
+    mean_recall: Percent
+    drop: Points
+    margin: NotNegative
+
+
 class RecallRecord(Record, frozen=True):
     """The float student's recall, and that of the bundle's own files, read back by their runtimes:
     of the rungs `image` and `text`. `drop` of mR in points, and the half width of its 95 %
-    interval."""
+    interval. `pairs`: every rung that ran where it was exported, beside every other."""
 
     image: Word
     text: Word
@@ -52,6 +63,7 @@ class RecallRecord(Record, frozen=True):
     exported: Recalls
     drop: Points
     margin: NotNegative
+    pairs: tuple[PairRecall, ...] = ()
 
 
 class WeightRecord(Record, frozen=True):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from msgspec.structs import replace as replace_fields
 
@@ -15,10 +15,12 @@ from mcad_mobile.bench.report.precision_rows import (
     ALONE_HEAD,
     PAIRS_HEAD,
     alone_rows,
+    matrix_head,
+    matrix_rows,
     pair_rows,
 )
-from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, Rung, TowerName
-from mcad_mobile.bundle_precision import PrecisionRecord
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
+from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
 from mcad_mobile.cli.output import (
     Advance,
     DimOption,
@@ -26,19 +28,19 @@ from mcad_mobile.cli.output import (
     aihub_jobs,
     print_table,
     progress_bar,
+    warn,
 )
 from mcad_mobile.cli.precision import first_rung, splits
 from mcad_mobile.cli.results import print_json
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_student
+from mcad_mobile.evaluate import Retrieval, embed_by_student
 from mcad_mobile.sizes import megabytes
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub import CloudCompiler
+    from mcad_mobile.export.rung_recalls import RungRecalls
 
 
 def export(
@@ -107,7 +109,8 @@ def export(
             metavar="POINTS",
             min=0.01,
             max=100,
-            help="How much of the mean recall (mR) --precision auto may spend.",
+            help="How much of the mean recall (mR) --precision auto may spend, and photos of one "
+            "rung searched by another may lose without a warning.",
         ),
     ] = 0.5,
     allow_low_parity: Annotated[
@@ -157,11 +160,13 @@ def export(
     from mcad_mobile.export.budget import budget_on
     from mcad_mobile.export.pipeline import Order
     from mcad_mobile.export.pipeline import export as run
+    from mcad_mobile.export.recall_judge import data_facts
+    from mcad_mobile.export.rung_recalls import rung_recalls, too_far
     from mcad_mobile.students.load import load_student
 
     with progress_bar() as advance:
         loaded = load_student(student, dim)
-        exact = evaluate_student(loaded, photos, advance) if photos else None
+        exact = embed_by_student(loaded, photos, advance) if photos else None
         orders = [
             Order(chip, place, _cloud(via, chip, place, advance), first)
             for chip, place in zip(chips, places, strict=True)
@@ -179,12 +184,16 @@ def export(
             progress=advance,
         )
         bundles = [one.bundle for one in exported]
-        recalls = None
+        recalls: RungRecalls | None = None
+        doubts: list[str] = []
         if data is not None and exact is not None:
-            recalls = (exact, _recall(bundles[0], photos, advance))
-            bundles = _with_recall(bundles, data, photos, *recalls)
-    for warning in dict.fromkeys(warning for one in exported for warning in one.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
+            recalls = rung_recalls(bundles[0], photos, exact, advance)
+            record = recalls.record(data_facts(data, photos))
+            bundles = [_with_recall(bundle, record, bundles[0]) for bundle in bundles]
+            doubts += too_far(record, max_recall_drop)
+    doubts = [*(warning for one in exported for warning in one.warnings), *doubts]
+    for warning in dict.fromkeys(doubts):
+        warn(warning)
     if json:
         documents = [_document(bundle, recalls) for bundle in bundles]
         print_json(documents if several else documents[0])
@@ -192,7 +201,7 @@ def export(
     for bundle in bundles:
         _print(bundle)
     if recalls is not None:
-        _print_recall(data, *recalls)
+        _print_recall(data, recalls, record)
 
 
 def _chips(names: Sequence[str], every: bool) -> list[Target]:
@@ -214,35 +223,13 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
     return [out / chip.id for chip in chips]
 
 
-def _with_recall(
-    bundles: Sequence[Bundle],
-    data: Path,
-    photos: list[CaptionedPhoto],
-    exact: Retrieval,
-    exported: Retrieval,
-) -> list[Bundle]:
-    """The bundles, of which those that hold the rungs that were measured tell it from now on."""
-    from mcad_mobile.export.recall_judge import data_facts, recall_record
+def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bundle:
+    """A bundle that tells from now on what was measured of rungs of its own."""
+    from mcad_mobile.export.rung_recalls import shared
 
-    engine = SearchEngine(bundles[0])
-    rungs: dict[TowerName, Rung] = {
-        "image": engine.image_rung.rung,
-        "text": engine.text_rung.rung,
-    }
-    record = recall_record(data_facts(data, photos), exact, exported, rungs)
-    told = []
-    for bundle in bundles:
-        if all(rungs[name] in bundle.tower(name).rungs for name in TOWERS):
-            bundle = replace_fields(bundle, recall=record)
-            bundle.save()
-        told.append(bundle)
-    return told
-
-
-def _recall(bundle: Bundle, photos: list[CaptionedPhoto], advance: Advance) -> Retrieval:
-    """By the rungs that this machine runs: the same in every bundle of a student."""
-    engine = SearchEngine(bundle)
-    return evaluate(photos, engine.embed_photo, engine.embed_text, advance)
+    bundle = replace_fields(bundle, recall=shared(record, bundle, measured))
+    bundle.save()
+    return bundle
 
 
 def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:
@@ -255,7 +242,7 @@ def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudC
     return replace(found, progress=lambda step: advance(step, 0, 1))
 
 
-def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> dict[str, Any]:
+def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
     document = {
         "bundle": str(bundle.directory),
         "target": bundle.target.id,
@@ -263,8 +250,11 @@ def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> di
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
     }
     if recalls is not None:
-        exact, exported = recalls
-        document["recall"] = {"float": exact.to_json(), "exported": exported.to_json()}
+        document["recall"] = {
+            "float": recalls.exact.to_json(),
+            "exported": recalls.exported.to_json(),
+            "pairs": [] if bundle.recall is None else msgspec.to_builtins(bundle.recall.pairs),
+        }
     if bundle.precision is not None:
         document["precision"] = bundle.precision.to_json()
     return document
@@ -314,14 +304,20 @@ def _print_search(record: PrecisionRecord) -> None:
     print(f"{record.why} Judged by {record.judged_by}.")
 
 
-def _print_recall(data: Path | None, exact: Retrieval, exported: Retrieval) -> None:
+def _print_recall(data: Path | None, recalls: RungRecalls, record: RecallRecord) -> None:
+    exact = recalls.exact
     rows = [
         [name, *(f"{value:.1f}" for value in _recalls(found)), f"{found.mean_recall:.2f}"]
-        for name, found in (("float student", exact), ("CPU rungs", exported))
+        for name, found in (("float student", exact), ("CPU rungs", recalls.exported))
     ]
     ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
     print_table(
         f"{data} test: {exact.photos} photos, {exact.captions} captions", ["", *ways, "mR"], rows
+    )
+    print_table(
+        "mR of photos embedded by one and texts by another",
+        list(matrix_head(record)),
+        [list(row) for row in matrix_rows(record)],
     )
 
 

@@ -15,8 +15,8 @@ from mcad_mobile.targets.target import Precision
 class Candidate:
     """A tower in one precision, which `told` says in words, with `bytes` of what a bundle holds of
     it, of which so many are `weights`. `path` was written, and recall is judged by what `load`
-    makes of it. `four` are the weights in 4 bits; with `mixed`, other weights of the tower have
-    more. `activations`: their bits on an NPU, which decide between weights of one size."""
+    makes of it. `four` are the weights in 4 bits; a `whole` recipe treats all weights alike.
+    `activations`: their bits on an NPU, which decide between weights of one size."""
 
     tower: TowerName
     precision: Precision
@@ -26,7 +26,7 @@ class Candidate:
     path: Path
     load: Callable[[Path], LoadedTower]
     four: frozenset[str] = frozenset()
-    mixed: bool = False
+    whole: bool = True
     activations: int = 0
 
 

@@ -53,7 +53,7 @@ def _cpu(job: TowerJob, ranked: Sequence[Sensitivity], progress: Progress) -> li
         precision: Precision = "mixed" if four else "int8"
         told = f"{count} of {len(ranked)} weights in 4 bits" if four else precision
         one = _on_cpu(job, precision, told, job.mixed_onnx(four))
-        found.append(replace(one, four=four, mixed=0 < count < len(ranked)))
+        found.append(replace(one, four=four, whole=count in (0, len(ranked))))
     return found
 
 

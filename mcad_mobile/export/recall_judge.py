@@ -7,15 +7,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import TOWERS, Rung, TowerName
-from mcad_mobile.bundle_precision import DataFacts, RecallAt, RecallRecord, Recalls
+from mcad_mobile.bundle import TOWERS, TowerName
+from mcad_mobile.bundle_precision import DataFacts
 from mcad_mobile.bundle_records import sha256_of
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.enough_data import Drop, drop
@@ -43,30 +43,6 @@ def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
         photos=len(photos),
         captions=sum(len(photo.captions) for photo in photos),
         sha256=digest.hexdigest(),
-    )
-
-
-def recall_record(
-    data: DataFacts, exact: Retrieval, exported: Retrieval, rungs: Mapping[TowerName, Rung]
-) -> RecallRecord:
-    """What a bundle tells of the recall of these rungs."""
-    lost = drop(by_photo(exact), by_photo(exported))
-    told = {name: f"{rung.runtime} {rung.precision}" for name, rung in rungs.items()}
-    return RecallRecord(
-        **told,
-        data=data,
-        exact=_recalls(exact),
-        exported=_recalls(exported),
-        drop=round(lost.points, 3),
-        margin=round(lost.margin, 3),
-    )
-
-
-def _recalls(found: Retrieval) -> Recalls:
-    ways = {name: getattr(found, name) for name in ("text_to_image", "image_to_text")}
-    return Recalls(
-        **{name: RecallAt(**asdict(recall)) for name, recall in ways.items()},
-        mean_recall=round(found.mean_recall, 3),
     )
 
 

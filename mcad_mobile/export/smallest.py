@@ -44,7 +44,7 @@ class Search:
         pairs = sorted(product(self.candidates["image"], self.candidates["text"]), key=self._rank)
         chosen: Pair | None = None
         for number, pair in enumerate(pairs):
-            if chosen is None or not _mixed(pair):
+            if chosen is None or _whole(pair):
                 self.judge.progress("recall of pairs of towers", number, len(pairs))
                 self._drops[pair] = self.judge.drop(dict(zip(TOWERS, pair, strict=True)))
                 if chosen is None and self._within(pair):
@@ -124,7 +124,7 @@ class Search:
             f"Of {len(smaller)} smaller pairs none stays within that; image {best[0].told}, text "
             f"{best[1].told} loses least, {self._drops[best].points:.2f}."
         )
-        whole = [pair for pair in measured if self._within(pair) and not _mixed(pair)]
+        whole = [pair for pair in measured if self._within(pair) and _whole(pair)]
         if whole and whole[0] != chosen:
             sentences.append(
                 f"The smallest without mixed weights, image {whole[0][0].told}, text "
@@ -133,8 +133,8 @@ class Search:
         return " ".join(sentences)
 
 
-def _mixed(pair: Pair) -> bool:
-    return any(one.mixed for one in pair)
+def _whole(pair: Pair) -> bool:
+    return all(one.whole for one in pair)
 
 
 def _points(value: float) -> float:

@@ -21,6 +21,7 @@ from mcad_mobile.bundle import Bundle
 from mcad_mobile.bundle_precision import (
     AloneRecord,
     DataFacts,
+    PairRecall,
     PrecisionRecord,
     RecallAt,
     RecallRecord,
@@ -185,9 +186,13 @@ def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bund
     )
     alone = (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),)
     recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
+    pairs = tuple(
+        PairRecall(image, text, 45 - lost, lost, 0.1)
+        for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
+    )
     told = replace(
         bundle,
-        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
+        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
         precision=PrecisionRecord(
             data, "the files", 0.5, 56.0, weights, alone, steps, 300, "Because of this."
         ),
@@ -206,6 +211,8 @@ def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bund
         assert said in text
     assert "Because of this." in text
     assert "0.33 ± 0.21" in text
+    for said in ("texts by float", ">onnx mixed<", "43.75 (1.25 ± 0.10)"):
+        assert said in text
     assert "blocks.3.expand 0.0042 (8 bits)" in text
     assert "layers.1.up 0.0007 (4 bits)" in text
     plain = html(judge(bundle, measured()), bundle=bundle)

@@ -9,6 +9,8 @@ from mcad_mobile.bench.report.precision_rows import (
     ALONE_HEAD,
     PAIRS_HEAD,
     alone_rows,
+    matrix_head,
+    matrix_rows,
     pair_rows,
 )
 from mcad_mobile.bundle import TOWERS
@@ -73,6 +75,7 @@ def _recall_rows(record: RecallRecord) -> dict[str, Any]:
         "rows": rows,
         "note": f"{_data(record.data)}. Image: {record.image}; text: {record.text}. mR falls by "
         f"{record.drop:.2f} ± {record.margin:.2f} points (95 %).",
+        "matrix": {"head": matrix_head(record), "rows": matrix_rows(record)},
     }
 
 

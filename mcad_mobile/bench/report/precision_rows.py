@@ -1,4 +1,4 @@
-"""How a search for precisions is told, in the terminal and on the page."""
+"""How recalls of rungs and a search for precisions are told, in the terminal and on the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcad_mobile.sizes import megabytes
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle_precision import PrecisionRecord
+    from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
 
 ALONE_HEAD = ("Tower", "Precision", "MB", "Drop alone")
 PAIRS_HEAD = ("Image", "Text", "MB", "mR", "Drop", "Budget")
@@ -38,6 +38,30 @@ def pair_rows(record: PrecisionRecord) -> list[tuple[str, ...]]:
         for number, one in enumerate(record.steps)
         if number >= chosen - _SMALLER
     ]
+
+
+def matrix_head(record: RecallRecord) -> tuple[str, ...]:
+    return ("Photos by", *(f"texts by {text}" for text in _texts(record)))
+
+
+def matrix_rows(record: RecallRecord) -> list[tuple[str, ...]]:
+    """mR of each rung's photos by each rung's texts, and what it loses."""
+    found = {(one.image, one.text): one for one in record.pairs}
+    images = dict.fromkeys(one.image for one in record.pairs)
+    return [
+        (
+            image,
+            *(
+                f"{one.mean_recall:.2f} ({_drop(one.drop, one.margin)})"
+                for one in (found[image, text] for text in _texts(record))
+            ),
+        )
+        for image in images
+    ]
+
+
+def _texts(record: RecallRecord) -> list[str]:
+    return list(dict.fromkeys(one.text for one in record.pairs))
 
 
 def _drop(points: float, margin: float) -> str:
