@@ -74,7 +74,7 @@ def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
     for number, precision in enumerate(precisions):
         progress(f"{job.name} tower: writing it", number, len(precisions))
         path = job.npu_onnx(precision, target.htp_arch)
-        context = job.work / f"{precision}_{target.id}.onnx"
+        context = job.work / f"{job.name}_qnn_{precision}.onnx"  # a bundle's name for it is in it
         binaries, _ = compile_context(path, context, target)
         found.append(
             Candidate(
