@@ -396,19 +396,14 @@ def told(result: dict[str, Any]) -> list[str]:
 def _search(auto: dict[str, Any]) -> list[str]:
     """What `--precision auto` tried for the last row."""
     data = auto["data"]
+    alone = [
+        f"| {one['tower']} | {one['precision']} | {megabytes(one['bytes'])} | "
+        f"{one['drop']:.2f} ± {one['margin']:.2f} |"
+        for one in auto.get("alone", ())  # none where both towers were searched in one order
+    ]
     lines = [
         f"auto: `--precision auto --max-recall-drop {auto['max_recall_drop']:g}`, which tried, on "
-        f"split {data['split']} ({data['photos']:,} photos), each tower alone:",
-        "",
-        "| tower | precision | MB | drop alone |",
-        "|---|---|---:|---:|",
-        *(
-            f"| {one['tower']} | {one['precision']} | {megabytes(one['bytes'])} | "
-            f"{one['drop']:.2f} ± {one['margin']:.2f} |"
-            for one in auto["alone"]
-        ),
-        "",
-        f"and {len(auto['steps'])} pairs; of those that are within, the smallest first:",
+        f"split {data['split']} ({data['photos']:,} photos), {len(auto['steps'])} pairs. Within:",
         "",
         "| image | text | MB | mR | drop |",
         "|---|---|---:|---:|---:|",
@@ -419,6 +414,9 @@ def _search(auto: dict[str, Any]) -> list[str]:
             if step["within"]
         ),
     ]
+    if alone:
+        head = ["| tower | precision | MB | drop alone |", "|---|---|---:|---:|"]
+        lines += ["", "Each tower beside the other one in float:", "", *head, *alone]
     return [
         *lines,
         "",
