@@ -14,6 +14,8 @@ from mcad_mobile.errors import require
 from mcad_mobile.targets import Target
 from mcad_mobile.targets.target import Precision
 
+_OF_SNAPDRAGONS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
+
 
 def first_rung(
     name: str | None, chips: Sequence[Target], data: Path | None
@@ -31,12 +33,12 @@ def first_rung(
         )
     if name == "auto":
         return None
-    if name not in ("w8a8", "w8a16") or families != {"snapdragon"}:
+    precision = next((one for one in _OF_SNAPDRAGONS if one == name), None)
+    if precision is None or families != {"snapdragon"}:
         raise typer.BadParameter(
-            f"--precision takes auto, and w8a8 or w8a16 for Snapdragon chips; not "
-            f"{name!r} for {', '.join(chip.id for chip in chips)}"
+            f"--precision takes auto, and {', '.join(_OF_SNAPDRAGONS)} for Snapdragon chips; "
+            f"not {name!r} for {', '.join(chip.id for chip in chips)}"
         )
-    precision: Precision = "w8a8" if name == "w8a8" else "w8a16"
     return {"image": precision, "text": precision}
 
 
