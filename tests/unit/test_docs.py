@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import json
 import re
 from pathlib import Path
@@ -11,10 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_made_pages_are_what_they_are_made_from():
-    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
-    make_docs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_docs)
+def test_made_pages_are_what_they_are_made_from(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    make_docs = importlib.import_module("make_docs")
     for page, render in make_docs.PAGES.items():
         assert page.read_text("utf-8") == render(), f"{page.name}: run `make docs`"
 

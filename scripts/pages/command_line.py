@@ -1,0 +1,21 @@
+"""docs/cli.md, from `--help`."""
+
+from __future__ import annotations
+
+import typer.main
+from typer.testing import CliRunner
+
+from mcad_mobile.cli import app
+
+
+def cli_page() -> str:
+    verbs = list(typer.main.get_group(app).commands)
+    parts = ["# Command line\n\nMade from `--help` by `make docs`; a test keeps it true.\n"]
+    for arguments in [[], *[[verb] for verb in verbs]]:
+        name = " ".join(["mcad-mobile", *arguments])
+        shown = CliRunner().invoke(
+            app, [*arguments, "--help"], prog_name="mcad-mobile", terminal_width=96
+        )
+        text = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
+        parts.append(f"## {name}\n\n```\n{text}\n```\n")
+    return "\n".join(parts)
