@@ -101,11 +101,23 @@ class StepRecord(Record, frozen=True):
     within: bool
 
 
+class SimulatedRecord(Record, frozen=True):
+    """The chosen pair in its chip's simulator, on the first photos of the split: `drop` as in
+    RecallRecord, and that of the same photos by what the search was judged by."""
+
+    photos: Size
+    captions: Size
+    drop: Points
+    margin: NotNegative
+    judged_drop: Points
+
+
 class PrecisionRecord(Record, frozen=True):
     """How precisions were chosen: on `data`, `judged_by` what it says in words, for at most
     `max_recall_drop` points of mR; all weights that could have fewer bits, each tower `alone`, the
     pairs that were measured, the smallest first, and why the choice fell as it did.
-    `photos_to_tell`: how many photos would tell a drop of the budget from none."""
+    `photos_to_tell`: how many photos would tell a drop of the budget from none. `simulated`: where
+    a simulator was asked, too."""
 
     data: DataFacts
     judged_by: Word
@@ -116,6 +128,7 @@ class PrecisionRecord(Record, frozen=True):
     steps: tuple[StepRecord, ...]
     photos_to_tell: Count
     why: str
+    simulated: SimulatedRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = msgspec.to_builtins(self)

@@ -18,6 +18,7 @@ from mcad_mobile.bench.report.precision_rows import (
     matrix_head,
     matrix_rows,
     pair_rows,
+    told_judge,
 )
 from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
 from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
@@ -113,6 +114,16 @@ def export(
             "rung searched by another may lose without a warning.",
         ),
     ] = 0.5,
+    simulated: Annotated[
+        int,
+        typer.Option(
+            "--simulated",
+            metavar="PHOTOS",
+            min=0,
+            help="So many photos of --precision auto, with their captions, are given to a "
+            "Snapdragon's simulator, too: seconds for each, up to a minute for large towers.",
+        ),
+    ] = 0,
     allow_low_parity: Annotated[
         bool,
         typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
@@ -177,7 +188,7 @@ def export(
             calibration=calibration,
             samples=samples,
             allow_low_parity=allow_low_parity,
-            budget=budget_on(loaded, data, judged_on, max_recall_drop)
+            budget=budget_on(loaded, data, judged_on, max_recall_drop, simulated)
             if data is not None and judged_on
             else None,
             calibrate_on=calibrate_on if calibration is None else (),
@@ -301,7 +312,7 @@ def _print_search(record: PrecisionRecord) -> None:
         list(PAIRS_HEAD),
         [list(row) for row in pair_rows(record)],
     )
-    print(f"{record.why} Judged by {record.judged_by}.")
+    print(f"{record.why} {told_judge(record)}")
 
 
 def _print_recall(data: Path | None, recalls: RungRecalls, record: RecallRecord) -> None:

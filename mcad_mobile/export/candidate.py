@@ -16,7 +16,8 @@ class Candidate:
     """A tower in one precision, which `told` says in words, with `bytes` of what a bundle holds of
     it, of which so many are `weights`. `path` was written, and recall is judged by what `load`
     makes of it. `four` are the weights in 4 bits; a `whole` recipe treats all weights alike.
-    `activations`: their bits on an NPU, which decide between weights of one size."""
+    `activations`: their bits on an NPU, which decide between weights of one size. `simulated`: the
+    same in its chip's simulator, if it has one."""
 
     tower: TowerName
     precision: Precision
@@ -27,6 +28,7 @@ class Candidate:
     load: Callable[[Path], LoadedTower]
     four: frozenset[str] = frozenset()
     whole: bool = True
+    simulated: Candidate | None = None
     activations: int = 0
 
 

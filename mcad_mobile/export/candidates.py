@@ -66,28 +66,30 @@ def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
     """What the HTP of `target` can run, compiled for its size. Recall is judged by the graph that
     was compiled, by ONNX Runtime on this processor: the HTP's simulator takes too long."""
     from mcad_mobile.export.qnn import compile_context
+    from mcad_mobile.runtimes.qnn import QnnTower
 
-    assert target.htp_arch is not None
+    assert target.soc_model is not None and target.htp_arch is not None
     precisions: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
     numbers, four = _numbers(job), sum(one.numbers.size for one in job.four_bits.values())
+    simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
     found = []
     for number, precision in enumerate(precisions):
         progress(f"{job.name} tower: writing it", number, len(precisions))
         path = job.npu_onnx(precision, target.htp_arch)
         context = job.work / f"{job.name}_qnn_{precision}.onnx"  # a bundle's name for it is in it
         binaries, _ = compile_context(path, context, target)
-        found.append(
-            Candidate(
-                job.name,
-                precision,
-                precision,
-                sum(file.stat().st_size for file in (context, *binaries)),
-                numbers - (four // 2 if precision == "w4a16" else 0),
-                path,
-                _by_onnxruntime,
-                activations=_ACTIVATIONS[precision],
-            )
+        one = Candidate(
+            job.name,
+            precision,
+            precision,
+            sum(file.stat().st_size for file in (context, *binaries)),
+            numbers - (four // 2 if precision == "w4a16" else 0),
+            path,
+            _by_onnxruntime,
+            activations=_ACTIVATIONS[precision],
         )
+        simulated = replace(one, told=f"{precision}, simulated", path=context, load=simulator)
+        found.append(replace(one, simulated=simulated))
     return found
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import TOWERS, TowerName
-from mcad_mobile.bundle_precision import DataFacts
+from mcad_mobile.bundle_precision import DataFacts, SimulatedRecord
 from mcad_mobile.bundle_records import sha256_of
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.enough_data import Drop, drop
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
-from mcad_mobile.export.candidate import Candidate
+from mcad_mobile.export.candidate import Candidate, Pair
 from mcad_mobile.export.validate import float_embeddings
 from mcad_mobile.runtimes import normalize
 from mcad_mobile.students.protocol import Student
@@ -78,6 +78,26 @@ class RecallJudge:
         not named is float."""
         found = {**self._exact, **{name: self._found[one] for name, one in towers.items()}}
         return drop(self.exact_by_photo, self._by_photo(found))
+
+    def simulated(self, chosen: Pair, photos: int) -> SimulatedRecord:
+        """What the simulator of the chip of a pair loses on the first `photos`, and what the pair
+        itself, as it is judged here, loses on them."""
+        few = replace(
+            self, photos=self.photos[:photos], kept=self.kept / f"first-{photos}", _found={}
+        )
+        lost = []
+        for pair in (chosen, [one.simulated for one in chosen]):
+            towers = {one.tower: one for one in pair if one is not None}
+            for one in towers.values():
+                few.embed([one])
+            lost.append(few.drop(towers))
+        return SimulatedRecord(
+            photos=len(few.photos),
+            captions=len(few._texts),
+            drop=round(lost[1].points, 3),
+            margin=round(lost[1].margin, 3),
+            judged_drop=round(lost[0].points, 3),
+        )
 
     @cached_property
     def exact_by_photo(self) -> NDArray[np.float64]:

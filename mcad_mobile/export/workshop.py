@@ -158,6 +158,8 @@ class Workshop:
         chosen = search.run()
         self._chosen = {one.tower: one for one in chosen}
         record = search.record(chosen, ranked, JUDGED_BY[target.family])
+        if budget.simulated and target.family == "snapdragon":
+            record = replace(record, simulated=judge.simulated(chosen, budget.simulated))
         self._facts["precision"] = record
         return {one.tower: one.precision for one in chosen}, record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -16,12 +17,13 @@ from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.export.recall_judge import RecallJudge
 from mcad_mobile.export.rungs import plans_here
 from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.runtimes.qnn import QnnTower
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
 # Points of mR that a tower in this precision costs here: towers of random weights lose nothing.
 COSTS = {"w4a16": 2.0, "w8a8": 0.3, "w8a16": 0.0}
-SIMULATED = 2
+SIMULATED, FIRST = 2, 3
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     def dearer(self, towers):
         cost = sum(COSTS[one.precision] for one in towers.values())
         found = real(self, towers)
-        assert abs(found.points) < 10  # what the files find is near what float ones do
+        # What the files find is near what float ones do, where there are photos enough to tell.
+        assert len(self.photos) == FIRST or abs(found.points) < 10
         return replace(found, points=cost)
 
     monkeypatch.setattr(RecallJudge, "drop", dearer)
@@ -52,7 +55,7 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
             samples=4,
             simulated=SIMULATED,
             allow_low_parity=True,
-            budget=replace(budget, kept=tmp_path / "kept"),
+            budget=replace(budget, kept=tmp_path / "kept", simulated=FIRST),
             calibrate_on=split["train"],
         )
         return exported.bundle
@@ -60,7 +63,15 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     return run
 
 
-def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make):
+def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypatch):
+    simulated: Counter[str] = Counter()
+    run = QnnTower.__call__
+
+    def counted(self, inputs):
+        simulated["image" if "pixels" in inputs else "text"] += len(next(iter(inputs.values())))
+        return run(self, inputs)
+
+    monkeypatch.setattr(QnnTower, "__call__", counted)
     bundle = make("snapdragon", 0.7)
     record = bundle.precision
     for name in TOWERS:
@@ -74,6 +85,10 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make):
         assert f"On {SIMULATED} real inputs the HTP simulator's embeddings" in note
         assert float(note.split("cosine of ")[1].split()[0]) > 0.99
     assert "not on an HTP" in record.judged_by
+    # Parity's inputs, and the first photos of the split with two captions each.
+    assert simulated == {"image": SIMULATED + FIRST, "text": SIMULATED + 2 * FIRST}
+    assert (record.simulated.photos, record.simulated.captions) == (FIRST, 2 * FIRST)
+    assert record.simulated.drop == record.simulated.judged_drop == 0.6
     tried = [(one.image, one.text) for one in record.steps]
     assert ("w4a16", "w4a16") in tried
     assert tried.index(("w8a8", "w8a8")) < tried.index(("w8a16", "w8a16"))

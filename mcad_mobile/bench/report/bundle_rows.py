@@ -12,6 +12,7 @@ from mcad_mobile.bench.report.precision_rows import (
     matrix_head,
     matrix_rows,
     pair_rows,
+    told_judge,
 )
 from mcad_mobile.bundle import TOWERS
 from mcad_mobile.sizes import megabytes
@@ -85,7 +86,7 @@ def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
     return {
         "alone": {"head": ALONE_HEAD, "rows": alone_rows(record)},
         "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
-        "note": f"{record.why} Tried on {_data(record.data)}, judged by {record.judged_by}; float "
+        "note": f"{record.why} {told_judge(record)} Tried on {_data(record.data)}; float "
         f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
         f"shown is smaller, and in bundle.json. {record.photos_to_tell} photos tell a drop of "
         f"{record.max_recall_drop:g} points from none.",

@@ -64,5 +64,18 @@ def _texts(record: RecallRecord) -> list[str]:
     return list(dict.fromkeys(one.text for one in record.pairs))
 
 
+def told_judge(record: PrecisionRecord) -> str:
+    """By what recall was judged, and what a simulator says of it."""
+    sentence = f"Judged by {record.judged_by}."
+    if record.simulated is None:
+        return sentence
+    found = record.simulated
+    return (
+        f"{sentence} On the first {found.photos} photos, with {found.captions} captions, the "
+        f"chip's simulator loses {_drop(found.drop, found.margin)}; these files, as judged, "
+        f"{found.judged_drop:.2f}."
+    )
+
+
 def _drop(points: float, margin: float) -> str:
     return f"{points:.2f} ± {margin:.2f}"
