@@ -32,13 +32,15 @@ class Sensitivity:
 
 def sensitivities(job: TowerJob, progress: Progress) -> list[Sensitivity]:
     """Of all weights that can have 4 bits on CPUs: the cheapest for its bytes comes first."""
+    progress(f"{job.name} tower: rounding weights to 4 bits", 0, 1)
+    four = job.four_bits
     model = onnx.load(job.cpu_onnx)
     named = layers(model)
     samples = {key: value[:_SAMPLES] for key, value in job.samples.items()}
     exact = _run(model, job.work / "ranked.onnx", samples)
     found = []
-    for number, (name, weight) in enumerate(job.four_bits.items()):
-        progress(f"{job.name} tower: 4 bits in one weight", number, len(job.four_bits))
+    for number, (name, weight) in enumerate(four.items()):
+        progress(f"{job.name} tower: 4 bits in one weight", number, len(four))
         narrow = with_weights(model, {name: weight})
         cosines = (exact * _run(narrow, job.work / "ranked.onnx", samples)).sum(1)
         loss = 1 - float(cosines.mean())
