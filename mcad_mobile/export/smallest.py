@@ -87,7 +87,7 @@ class Search:
         )
 
     def _within(self, pair: Pair) -> bool:
-        return self._drops[pair].points <= self.budget
+        return _points(self._drops[pair].points) <= self.budget  # as it is told
 
     def _rank(self, pair: Pair) -> tuple[float, ...]:
         """By weights, since a format adds a little more here than there; of equal ones, what has

@@ -72,7 +72,7 @@ def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
     chosen = Search(candidates, judge, budget).run()
 
     def lost(pair):
-        return judge.drop(dict(zip(TOWERS, pair, strict=True))).points
+        return round(judge.drop(dict(zip(TOWERS, pair, strict=True))).points, 3)  # as it is told
 
     pairs = product(candidates["image"], candidates["text"])
     assert lost(chosen) <= budget
@@ -122,6 +122,14 @@ def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_give
         f"image {whole.image}, text {whole.text}, has {whole.bytes / 1e6:.1f} MB",
     ):
         assert said in record.why
+
+
+def test_a_drop_of_the_budget_to_the_digits_that_are_told_is_within():
+    ones = [Candidate(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
+    judge = Table(dict(zip(ones, (0.1, 0.2), strict=True)), {})  # 0.1 + 0.2 is more than 0.3
+    search = Search({one.tower: [one] for one in ones}, judge, 0.3)
+    (step,) = search.record(search.run(), {}, "a table").steps
+    assert (step.drop, step.within) == (0.3, True)
 
 
 def test_mixes_take_each_sixth_of_the_numbers_or_less():
