@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bench.measure import device_facts, pin
+from mcad_mobile.sizes import megabytes
 from mcad_mobile.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     from mcad_mobile.quantize import qdq
-    from mcad_mobile.quantize.four_bits import in_four_bits
+    from mcad_mobile.quantize.four_bits import in_four_bits, renamed
 
     cpu, npu = work / "cpu.onnx", work / "npu.onnx"
     fp32 = onnx.load(work / f"{tower}_fp32.onnx")
@@ -173,10 +174,7 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
         qdq.quantize_dynamic_int8(cpu, at("w4"), four=four)
     qdq.quantize_w8a8(npu, at("w8a8"), calibrate)
     qdq.quantize_w8a16(npu, at("w8a16"), calibrate)
-    # The exporter numbers a weight otherwise where texts have one length.
-    names = {tensor.raw_data: tensor.name for tensor in onnx.load(npu).graph.initializer}
-    own = {tensor.name: tensor.raw_data for tensor in onnx.load(cpu).graph.initializer}
-    same = {names[own[name]]: weight for name, weight in four.items()}
+    same = renamed(four, onnx.load(cpu), onnx.load(npu))
     qdq.quantize_w4a16(npu, at("w4a16"), calibrate, same)
     config = get_qnn_qdq_config(
         str(npu),
@@ -364,7 +362,7 @@ def told(result: dict[str, Any]) -> list[str]:
     for row in sorted(result["towers"], key=lambda row: row["tower"]):
         lines.append(
             f"| {row['tower']} | {row['precision']} | {row['cosine_mean']:.4f} / "
-            f"{row['cosine_min']:.4f} | {row['bytes'] / 1e6:.1f} | {row['time_to_fp32']:.2f} | "
+            f"{row['cosine_min']:.4f} | {megabytes(row['bytes'])} | {row['time_to_fp32']:.2f} | "
             f"{row['peak_mib']:.0f} | {row['alone']['drop']:.2f} |"
         )
     lines += [
@@ -380,10 +378,10 @@ def told(result: dict[str, Any]) -> list[str]:
             " / ".join(f"{found[way][k]:.1f}" for k in ("r1", "r5", "r10"))
             for way in ("text_to_image", "image_to_text")
         ]
-        size = sum(sizes[name, found[name]] for name in TOWERS) / 1e6
+        size = megabytes(sum(sizes[name, found[name]] for name in TOWERS))
         lines.append(
             f"| {found['image']} | {ways[0]} | {ways[1]} | {found['mean_recall']:.2f} | "
-            f"{found['drop']:.2f} ± {found['margin']:.2f} | {size:.1f} |"
+            f"{found['drop']:.2f} ± {found['margin']:.2f} | {size} |"
         )
     lines += [
         "",
@@ -398,19 +396,27 @@ def told(result: dict[str, Any]) -> list[str]:
 def _search(auto: dict[str, Any]) -> list[str]:
     """What `--precision auto` tried for the last row."""
     data = auto["data"]
+    alone = [
+        f"| {one['tower']} | {one['precision']} | {megabytes(one['bytes'])} | "
+        f"{one['drop']:.2f} ± {one['margin']:.2f} |"
+        for one in auto.get("alone", ())  # none where both towers were searched in one order
+    ]
     lines = [
         f"auto: `--precision auto --max-recall-drop {auto['max_recall_drop']:g}`, which tried, on "
-        f"split {data['split']} ({data['photos']:,} photos):",
+        f"split {data['split']} ({data['photos']:,} photos), {len(auto['steps'])} pairs. Within:",
         "",
-        "| image | text | MB | mR | drop | |",
-        "|---|---|---:|---:|---:|---|",
+        "| image | text | MB | mR | drop |",
+        "|---|---|---:|---:|---:|",
+        *(
+            f"| {step['image']} | {step['text']} | {megabytes(step['bytes'])} | "
+            f"{step['mean_recall']:.2f} | {step['drop']:.2f} ± {step['margin']:.2f} |"
+            for step in auto["steps"]
+            if step["within"]
+        ),
     ]
-    for step in auto["steps"]:
-        lines.append(
-            f"| {step['image']} | {step['text']} | {step['bytes'] / 1e6:.1f} | "
-            f"{step['mean_recall']:.2f} | {step['drop']:.2f} ± {step['margin']:.2f} | "
-            f"{'within' if step['within'] else 'over'} |"
-        )
+    if alone:
+        head = ["| tower | precision | MB | drop alone |", "|---|---|---:|---:|"]
+        lines += ["", "Each tower beside the other one in float:", "", *head, *alone]
     return [
         *lines,
         "",

@@ -40,10 +40,21 @@ class Recalls(Record, frozen=True):
     mean_recall: Percent
 
 
+class PairRecall(Record, frozen=True):
+    """mR of photos embedded by `image` and texts by `text`: rungs, or the float student. `drop` as
+    in RecallRecord."""
+
+    image: Word
+    text: Word
+    mean_recall: Percent
+    drop: Points
+    margin: NotNegative
+
+
 class RecallRecord(Record, frozen=True):
     """The float student's recall, and that of the bundle's own files, read back by their runtimes:
     of the rungs `image` and `text`. `drop` of mR in points, and the half width of its 95 %
-    interval."""
+    interval. `pairs`: every rung that ran where it was exported, beside every other."""
 
     image: Word
     text: Word
@@ -52,6 +63,7 @@ class RecallRecord(Record, frozen=True):
     exported: Recalls
     drop: Points
     margin: NotNegative
+    pairs: tuple[PairRecall, ...] = ()
 
 
 class WeightRecord(Record, frozen=True):
@@ -63,6 +75,17 @@ class WeightRecord(Record, frozen=True):
     numbers: Size
     loss: float
     bits: Annotated[int, Meta(ge=4, le=32)]
+
+
+class AloneRecord(Record, frozen=True):
+    """A tower that was written and measured beside the other one in float. `precision` in words;
+    `drop` as in RecallRecord."""
+
+    tower: Word
+    precision: Word
+    bytes: Bytes
+    drop: Points
+    margin: NotNegative
 
 
 class StepRecord(Record, frozen=True):
@@ -78,18 +101,34 @@ class StepRecord(Record, frozen=True):
     within: bool
 
 
+class SimulatedRecord(Record, frozen=True):
+    """The chosen pair in its chip's simulator, on the first photos of the split: `drop` as in
+    RecallRecord, and that of the same photos by what the search was judged by."""
+
+    photos: Size
+    captions: Size
+    drop: Points
+    margin: NotNegative
+    judged_drop: Points
+
+
 class PrecisionRecord(Record, frozen=True):
-    """How precisions were chosen: on `data`, for at most `max_recall_drop` points of mR; all
-    weights that could have fewer bits, the steps in their order, and why the last choice fell as
-    it did. `photos_to_tell`: how many photos would tell a drop of the budget from none."""
+    """How precisions were chosen: on `data`, `judged_by` what it says in words, for at most
+    `max_recall_drop` points of mR; all weights that could have fewer bits, each tower `alone`, the
+    pairs that were measured, the smallest first, and why the choice fell as it did.
+    `photos_to_tell`: how many photos would tell a drop of the budget from none. `simulated`: where
+    a simulator was asked, too."""
 
     data: DataFacts
+    judged_by: Word
     max_recall_drop: NotNegative
     float_mean_recall: Percent
     weights: tuple[WeightRecord, ...]
+    alone: tuple[AloneRecord, ...]
     steps: tuple[StepRecord, ...]
     photos_to_tell: Count
     why: str
+    simulated: SimulatedRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = msgspec.to_builtins(self)

@@ -109,10 +109,30 @@ def _ranks(
     return text_ranks, image_ranks
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A split of captioned photos: embeddings of N `images` [N, D] and M `texts` [M, D], float32 of
+    unit length, and the photo that each text describes, `owners` [M]."""
+
+    images: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    owners: NDArray[np.intp]
+
+    def retrieval(self) -> Retrieval:
+        return evaluate_retrieval(self.images, self.texts, self.owners)
+
+
 def evaluate_student(
     student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
 ) -> Retrieval:
     """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
+    return embed_by_student(student, photos, progress).retrieval()
+
+
+def embed_by_student(
+    student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
+) -> Embedded:
+    """By a float student. PhotoError for a photo that cannot be decoded."""
     import torch
 
     image, text = student.tower("image"), student.tower("text")
@@ -129,7 +149,7 @@ def evaluate_student(
     def embed_text(query: str) -> NDArray[np.float32]:
         return embedding(text, *student.read([query]).inputs().values())
 
-    return evaluate(photos, embed_photo, embed_text, progress)
+    return embed(photos, embed_photo, embed_text, progress)
 
 
 def evaluate(
@@ -139,6 +159,16 @@ def evaluate(
     progress: Progress,
 ) -> Retrieval:
     """Recall@K of two functions that give embeddings [D] float32 of unit length."""
+    return embed(photos, embed_photo, embed_text, progress).retrieval()
+
+
+def embed(
+    photos: Sequence[CaptionedPhoto],
+    embed_photo: Callable[[Path], NDArray[np.float32]],
+    embed_text: Callable[[str], NDArray[np.float32]],
+    progress: Progress,
+) -> Embedded:
+    """By two functions that give embeddings [D] float32 of unit length."""
     captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
     total = len(photos) + len(captions)
     images = []
@@ -150,7 +180,7 @@ def evaluate(
         texts.append(embed_text(text))
         progress("captions", len(photos) + i + 1, total)
     owners = np.array([owner for owner, _ in captions])
-    return evaluate_retrieval(np.stack(images), np.stack(texts), owners)
+    return Embedded(np.stack(images), np.stack(texts), owners)
 
 
 def _recall(ranks: NDArray[np.intp]) -> Recall:

@@ -18,6 +18,7 @@ from mcad_mobile.cli.output import (
     warn,
 )
 from mcad_mobile.cli.results import print_json
+from mcad_mobile.sizes import megabytes
 
 _STEPS = 6  # about as many as a build announces
 
@@ -140,7 +141,7 @@ def app(
             }
         )
         return
-    print(f"{built.package}: {built.bytes / 1e6:.1f} MB, signed by {signed_by}")
+    print(f"{built.package}: {megabytes(built.bytes)} MB, signed by {signed_by}")
     for tower, rungs in built.rungs.items():
         print(f"  {tower} tower: {', then '.join(rungs)}")
     for rung, why in built.left_out.items():

@@ -17,6 +17,7 @@ from mcad_mobile.cli.output import (
     warn,
 )
 from mcad_mobile.cli.results import print_json
+from mcad_mobile.sizes import megabytes
 
 _STEPS = 3
 
@@ -106,7 +107,7 @@ def library(
             }
         )
         return
-    print(f"{built.archive}: {built.bytes / 1e6:.1f} MB")
+    print(f"{built.archive}: {megabytes(built.bytes)} MB")
     for rung, why in built.left_out.items():
         print(f"  left out: {rung} ({why})")
     print(f"  what is in it: {built.sbom}")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from msgspec.structs import replace as replace_fields
 
-from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, Rung, TowerName
-from mcad_mobile.bundle_precision import PrecisionRecord
+from mcad_mobile.bench.report.precision_rows import (
+    ALONE_HEAD,
+    PAIRS_HEAD,
+    alone_rows,
+    matrix_head,
+    matrix_rows,
+    pair_rows,
+    told_judge,
+)
+from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
+from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
 from mcad_mobile.cli.output import (
     Advance,
     DimOption,
@@ -20,18 +29,19 @@ from mcad_mobile.cli.output import (
     aihub_jobs,
     print_table,
     progress_bar,
+    warn,
 )
 from mcad_mobile.cli.precision import first_rung, splits
 from mcad_mobile.cli.results import print_json
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_student
+from mcad_mobile.evaluate import Retrieval, embed_by_student
+from mcad_mobile.sizes import megabytes
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub import CloudCompiler
+    from mcad_mobile.export.rung_recalls import RungRecalls
 
 
 def export(
@@ -88,8 +98,8 @@ def export(
         typer.Option(
             "--precision",
             metavar="NAME",
-            help="auto: the smallest towers whose recall on --data stays within --max-recall-drop "
-            "(--target cpu). w8a8 or w8a16: of a Snapdragon's NPU. Default: what the target has "
+            help="auto: the smallest towers whose recall on --data stays within --max-recall-drop."
+            " w8a8, w8a16 or w4a16: of a Snapdragon's NPU. Default: what the target has "
             "(docs/targets.md).",
         ),
     ] = None,
@@ -100,9 +110,20 @@ def export(
             metavar="POINTS",
             min=0.01,
             max=100,
-            help="How much of the mean recall (mR) --precision auto may spend.",
+            help="How much of the mean recall (mR) --precision auto may spend, and photos of one "
+            "rung searched by another may lose without a warning.",
         ),
     ] = 0.5,
+    simulated: Annotated[
+        int,
+        typer.Option(
+            "--simulated",
+            metavar="PHOTOS",
+            min=0,
+            help="So many photos of --precision auto, with their captions, are given to a "
+            "Snapdragon's simulator, too: seconds for each, up to a minute for large towers.",
+        ),
+    ] = 0,
     allow_low_parity: Annotated[
         bool,
         typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
@@ -138,6 +159,8 @@ def export(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
             f"for {', '.join(chip.id for chip in chips)}"
         )
+    if via is not None and precision == "auto":
+        raise typer.BadParameter("precisions are chosen here: give --precision auto or --via")
     first = first_rung(precision, chips, data)
     several = every or len(target or []) > 1
     places = _places(out, chips, several)
@@ -148,11 +171,13 @@ def export(
     from mcad_mobile.export.budget import budget_on
     from mcad_mobile.export.pipeline import Order
     from mcad_mobile.export.pipeline import export as run
+    from mcad_mobile.export.recall_judge import data_facts
+    from mcad_mobile.export.rung_recalls import rung_recalls, too_far
     from mcad_mobile.students.load import load_student
 
     with progress_bar() as advance:
         loaded = load_student(student, dim)
-        exact = evaluate_student(loaded, photos, advance) if photos else None
+        exact = embed_by_student(loaded, photos, advance) if photos else None
         orders = [
             Order(chip, place, _cloud(via, chip, place, advance), first)
             for chip, place in zip(chips, places, strict=True)
@@ -163,19 +188,23 @@ def export(
             calibration=calibration,
             samples=samples,
             allow_low_parity=allow_low_parity,
-            budget=budget_on(loaded, data, judged_on, max_recall_drop)
+            budget=budget_on(loaded, data, judged_on, max_recall_drop, simulated)
             if data is not None and judged_on
             else None,
             calibrate_on=calibrate_on if calibration is None else (),
             progress=advance,
         )
         bundles = [one.bundle for one in exported]
-        recalls = None
+        recalls: RungRecalls | None = None
+        doubts: list[str] = []
         if data is not None and exact is not None:
-            recalls = (exact, _recall(bundles[0], photos, advance))
-            bundles = _with_recall(bundles, data, photos, *recalls)
-    for warning in dict.fromkeys(warning for one in exported for warning in one.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
+            recalls = rung_recalls(bundles[0], photos, exact, advance)
+            record = recalls.record(data_facts(data, photos))
+            bundles = [_with_recall(bundle, record, bundles[0]) for bundle in bundles]
+            doubts += too_far(record, max_recall_drop)
+    doubts = [*(warning for one in exported for warning in one.warnings), *doubts]
+    for warning in dict.fromkeys(doubts):
+        warn(warning)
     if json:
         documents = [_document(bundle, recalls) for bundle in bundles]
         print_json(documents if several else documents[0])
@@ -183,7 +212,7 @@ def export(
     for bundle in bundles:
         _print(bundle)
     if recalls is not None:
-        _print_recall(data, *recalls)
+        _print_recall(data, recalls, record)
 
 
 def _chips(names: Sequence[str], every: bool) -> list[Target]:
@@ -205,35 +234,13 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
     return [out / chip.id for chip in chips]
 
 
-def _with_recall(
-    bundles: Sequence[Bundle],
-    data: Path,
-    photos: list[CaptionedPhoto],
-    exact: Retrieval,
-    exported: Retrieval,
-) -> list[Bundle]:
-    """The bundles, of which those that hold the rungs that were measured tell it from now on."""
-    from mcad_mobile.export.recall_judge import data_facts, recall_record
+def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bundle:
+    """A bundle that tells from now on what was measured of rungs of its own."""
+    from mcad_mobile.export.rung_recalls import shared
 
-    engine = SearchEngine(bundles[0])
-    rungs: dict[TowerName, Rung] = {
-        "image": engine.image_rung.rung,
-        "text": engine.text_rung.rung,
-    }
-    record = recall_record(data_facts(data, photos), exact, exported, rungs)
-    told = []
-    for bundle in bundles:
-        if all(rungs[name] in bundle.tower(name).rungs for name in TOWERS):
-            bundle = replace_fields(bundle, recall=record)
-            bundle.save()
-        told.append(bundle)
-    return told
-
-
-def _recall(bundle: Bundle, photos: list[CaptionedPhoto], advance: Advance) -> Retrieval:
-    """By the rungs that this machine runs: the same in every bundle of a student."""
-    engine = SearchEngine(bundle)
-    return evaluate(photos, engine.embed_photo, engine.embed_text, advance)
+    bundle = replace_fields(bundle, recall=shared(record, bundle, measured))
+    bundle.save()
+    return bundle
 
 
 def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:
@@ -246,7 +253,7 @@ def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudC
     return replace(found, progress=lambda step: advance(step, 0, 1))
 
 
-def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> dict[str, Any]:
+def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
     document = {
         "bundle": str(bundle.directory),
         "target": bundle.target.id,
@@ -254,8 +261,11 @@ def _document(bundle: Bundle, recalls: tuple[Retrieval, Retrieval] | None) -> di
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
     }
     if recalls is not None:
-        exact, exported = recalls
-        document["recall"] = {"float": exact.to_json(), "exported": exported.to_json()}
+        document["recall"] = {
+            "float": recalls.exact.to_json(),
+            "exported": recalls.exported.to_json(),
+            "pairs": [] if bundle.recall is None else msgspec.to_builtins(bundle.recall.pairs),
+        }
     if bundle.precision is not None:
         document["precision"] = bundle.precision.to_json()
     return document
@@ -271,7 +281,7 @@ def _print(bundle: Bundle) -> None:
                 [
                     name if number == 0 else "  fallback",
                     f"{rung.runtime} {rung.precision}",
-                    f"{rung.bytes / 1e6:.1f} MB",
+                    f"{megabytes(rung.bytes)} MB",
                     f"{rung.npu_nodes}/{rung.total_nodes}" if rung.npu_nodes else "-",
                     f"{rung.parity.cosine_mean:.4f}",
                     f"{rung.parity.cosine_min:.4f}",
@@ -291,34 +301,34 @@ def _print(bundle: Bundle) -> None:
 
 def _print_search(record: PrecisionRecord) -> None:
     data = record.data
-    rows = [
-        [
-            one.image,
-            one.text,
-            f"{one.bytes / 1e6:.1f} MB",
-            f"{one.mean_recall:.2f}",
-            f"{one.drop:.2f} ± {one.margin:.2f}",
-            "within" if one.within else "over",
-        ]
-        for one in record.steps
-    ]
     print_table(
         f"Tried on {data.name} {data.split}: {data.photos} photos, {data.captions} captions; float "
         f"mR {record.float_mean_recall:.2f}, budget {record.max_recall_drop:g} points",
-        ["image", "text", "size", "mR", "drop", ""],
-        rows,
+        list(ALONE_HEAD),
+        [list(row) for row in alone_rows(record)],
     )
-    print(record.why)
+    print_table(
+        f"{len(record.steps)} pairs were measured, the smallest first:",
+        list(PAIRS_HEAD),
+        [list(row) for row in pair_rows(record)],
+    )
+    print(f"{record.why} {told_judge(record)}")
 
 
-def _print_recall(data: Path | None, exact: Retrieval, exported: Retrieval) -> None:
+def _print_recall(data: Path | None, recalls: RungRecalls, record: RecallRecord) -> None:
+    exact = recalls.exact
     rows = [
         [name, *(f"{value:.1f}" for value in _recalls(found)), f"{found.mean_recall:.2f}"]
-        for name, found in (("float student", exact), ("CPU rungs", exported))
+        for name, found in (("float student", exact), ("CPU rungs", recalls.exported))
     ]
     ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
     print_table(
         f"{data} test: {exact.photos} photos, {exact.captions} captions", ["", *ways, "mR"], rows
+    )
+    print_table(
+        "mR of photos embedded by one and texts by another",
+        list(matrix_head(record)),
+        [list(row) for row in matrix_rows(record)],
     )
 
 

@@ -10,8 +10,11 @@ import typer
 from mcad_mobile.bundle import TowerName
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.data.captions import load_captions
+from mcad_mobile.errors import require
 from mcad_mobile.targets import Target
 from mcad_mobile.targets.target import Precision
+
+_OF_SNAPDRAGONS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
 
 
 def first_rung(
@@ -23,19 +26,27 @@ def first_rung(
         return None
     if name == "auto" and data is None:
         raise typer.BadParameter("--precision auto measures recall: give --data DIR")
-    if name == "auto" and families != {"cpu"}:
+    if name == "auto" and len({_form(chip) for chip in chips}) > 1:
         raise typer.BadParameter(
-            "--precision auto chooses for --target cpu; an NPU's rungs are not searched yet"
+            "--precision auto chooses for chips that take the same files: one family, and "
+            f"Snapdragons before Hexagon v73 apart; not {', '.join(chip.id for chip in chips)}"
         )
     if name == "auto":
         return None
-    if name not in ("w8a8", "w8a16") or families != {"snapdragon"}:
+    precision = next((one for one in _OF_SNAPDRAGONS if one == name), None)
+    if precision is None or families != {"snapdragon"}:
         raise typer.BadParameter(
-            f"--precision takes auto for --target cpu, and w8a8 or w8a16 for Snapdragon chips; not "
-            f"{name!r} for {', '.join(chip.id for chip in chips)}"
+            f"--precision takes auto, and {', '.join(_OF_SNAPDRAGONS)} for Snapdragon chips; "
+            f"not {name!r} for {', '.join(chip.id for chip in chips)}"
         )
-    precision: Precision = "w8a8" if name == "w8a8" else "w8a16"
     return {"image": precision, "text": precision}
+
+
+def _form(chip: Target) -> tuple[str, int]:
+    require("onnxruntime", "export")
+    from mcad_mobile.quantize.qdq import w8a16_form
+
+    return chip.family, 0 if chip.htp_arch is None else w8a16_form(chip.htp_arch)
 
 
 def splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:

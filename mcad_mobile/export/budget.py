@@ -16,18 +16,24 @@ from mcad_mobile.students.protocol import Student
 @dataclass(frozen=True)
 class Budget:
     """At most so many `points` of mR may be lost on `photos`, whose facts are `data`. What was
-    measured lies in the folder `kept`, for a search that is begun again."""
+    measured lies in the folder `kept`, for a search that is begun again. Where the chip has a
+    simulator, that is given the first `simulated` photos and their captions, too."""
 
     points: float
     photos: Sequence[CaptionedPhoto]
     data: DataFacts
     kept: Path
+    simulated: int = 0
 
 
 def budget_on(
-    student: Student, folder: Path, photos: Sequence[CaptionedPhoto], points: float
+    student: Student,
+    folder: Path,
+    photos: Sequence[CaptionedPhoto],
+    points: float,
+    simulated: int = 0,
 ) -> Budget:
     """Of `student`, on a split of the dataset in `folder`; kept in the user's cache."""
     data = data_facts(folder, photos)
     name = f"{student.sha256()[:16]}-{data.sha256[:16]}"
-    return Budget(points, photos, data, cache_directory() / "precision" / name)
+    return Budget(points, photos, data, cache_directory() / "precision" / name, simulated)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mcad_mobile.bundle import Bundle, FileRecord, Rung, TowerName
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
+from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.rungs import COMPILED_FROM, evaluate_as_written
 from mcad_mobile.runtimes import Inputs, LoadedTower, load_rung, normalize
 
@@ -67,6 +68,17 @@ class Comparison:
         parity = validate.parity(exact, embeddings)
         warning = validate.judge(name, rung.runtime, parity, allow_low=self._allow_low_parity)
         return replace(rung, parity=parity), warning
+
+    def told_agreement(self, name: TowerName, chosen: Candidate) -> str:
+        """How near the simulator is to the graph by which recall was judged."""
+        simulated = self._by_simulator[name][-1]
+        inputs = {key: value[: len(simulated)] for key, value in self._inputs[name].items()}
+        found = validate.parity(normalize(chosen.load(chosen.path)(inputs)), simulated)
+        return (
+            f"Recall of the {name} tower was judged by ONNX Runtime on this processor. On "
+            f"{found.inputs} real inputs the HTP simulator's embeddings have a cosine of "
+            f"{found.cosine_mean:.4f} to its own, {found.cosine_min:.4f} at worst."
+        )
 
     def _run(
         self, name: TowerName, tower: LoadedTower, rows: slice = slice(None)

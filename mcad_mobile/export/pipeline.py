@@ -69,7 +69,8 @@ def export(
     it with the float student on 16 other inputs, the same whatever `samples` is. The HTP simulator
     takes up to a minute for one: it is given the first `simulated` of them (2 at least), and what
     is compiled for a second chip 2, where it gives for these what the first chip's did. With
-    `budget` the first rung gets the fewest bits that it allows, and towers are calibrated on
+    `budget` the first rung gets the fewest bits that it allows, chosen for the first order's chip,
+    and towers are calibrated on
     `calibrate_on`, if there are any: a split of captioned photos that is not measured on. Nothing
     stands at an `out` unless all of its bundle went well, and a bundle that stood there before
     stays until then; bundles that were done before one that fails stay. ExportError or ParityError
@@ -103,9 +104,7 @@ def export(
             simulated=simulated,
         )
         if budget is not None:
-            first, record = workshop.choose(
-                budget, lambda what: progress(what, done, total), progress
-            )
+            first, record = workshop.choose(budget, orders[0].target, progress)
             orders = [dataclasses.replace(order, first=first) for order in orders]
             doubts = [*doubts, *too_little(record)]
         for order in orders:

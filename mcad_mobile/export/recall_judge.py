@@ -7,27 +7,27 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import TOWERS, Rung, TowerName
-from mcad_mobile.bundle_precision import DataFacts, RecallAt, RecallRecord, Recalls
+from mcad_mobile.bundle import TOWERS, TowerName
+from mcad_mobile.bundle_precision import DataFacts, SimulatedRecord
 from mcad_mobile.bundle_records import sha256_of
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.enough_data import Drop, drop
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval
+from mcad_mobile.export.candidate import Candidate, Pair
 from mcad_mobile.export.validate import float_embeddings
-from mcad_mobile.runtimes import LoadedTower, normalize
-from mcad_mobile.runtimes.onnx import OnnxTower
-from mcad_mobile.runtimes.saturation import saturates
+from mcad_mobile.runtimes import normalize
 from mcad_mobile.students.protocol import Student
 from mcad_mobile.text.rows import TokenTable
 
 Progress = Callable[[str, int, int], None]
+Told = Callable[[int], None]
 _PHOTOS_AT_ONCE, _TEXTS_AT_ONCE = 16, 64
 
 
@@ -43,30 +43,6 @@ def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
         photos=len(photos),
         captions=sum(len(photo.captions) for photo in photos),
         sha256=digest.hexdigest(),
-    )
-
-
-def recall_record(
-    data: DataFacts, exact: Retrieval, exported: Retrieval, rungs: Mapping[TowerName, Rung]
-) -> RecallRecord:
-    """What a bundle tells of the recall of these rungs."""
-    lost = drop(by_photo(exact), by_photo(exported))
-    told = {name: f"{rung.runtime} {rung.precision}" for name, rung in rungs.items()}
-    return RecallRecord(
-        **told,
-        data=data,
-        exact=_recalls(exact),
-        exported=_recalls(exported),
-        drop=round(lost.points, 3),
-        margin=round(lost.margin, 3),
-    )
-
-
-def _recalls(found: Retrieval) -> Recalls:
-    ways = {name: getattr(found, name) for name in ("text_to_image", "image_to_text")}
-    return Recalls(
-        **{name: RecallAt(**asdict(recall)) for name, recall in ways.items()},
-        mean_recall=round(found.mean_recall, 3),
     )
 
 
@@ -86,14 +62,42 @@ class RecallJudge:
     table: TokenTable
     kept: Path
     progress: Progress
+    _found: dict[Candidate, NDArray[np.float32]] = field(default_factory=dict)
 
-    def drop(self, towers: Mapping[TowerName, Path | None]) -> Drop:
-        """What these ONNX files lose against the float student; None is the float tower itself."""
-        found = {
-            name: self._exact[name] if path is None else self._embeddings(name, path)
-            for name, path in towers.items()
-        }
+    def embed(self, candidates: Sequence[Candidate]) -> None:
+        """The split by all these candidates of one tower, as one piece of work."""
+        rows = self._rows(candidates[0].tower)
+        for number, one in enumerate(candidates):
+            what, before = f"recall of {one.tower}, {one.told}", number * rows
+            self._found[one] = self._embeddings(
+                one, self._telling(what, before, len(candidates) * rows)
+            )
+
+    def drop(self, towers: Mapping[TowerName, Candidate]) -> Drop:
+        """What these towers, which were embedded, lose against the float student; a tower that is
+        not named is float."""
+        found = {**self._exact, **{name: self._found[one] for name, one in towers.items()}}
         return drop(self.exact_by_photo, self._by_photo(found))
+
+    def simulated(self, chosen: Pair, photos: int) -> SimulatedRecord:
+        """What the simulator of the chip of a pair loses on the first `photos`, and what the pair
+        itself, as it is judged here, loses on them."""
+        few = replace(
+            self, photos=self.photos[:photos], kept=self.kept / f"first-{photos}", _found={}
+        )
+        lost = []
+        for pair in (chosen, [one.simulated for one in chosen]):
+            towers = {one.tower: one for one in pair if one is not None}
+            for one in towers.values():
+                few.embed([one])
+            lost.append(few.drop(towers))
+        return SimulatedRecord(
+            photos=len(few.photos),
+            captions=len(few._texts),
+            drop=round(lost[1].points, 3),
+            margin=round(lost[1].margin, 3),
+            judged_drop=round(lost[0].points, 3),
+        )
 
     @cached_property
     def exact_by_photo(self) -> NDArray[np.float64]:
@@ -107,57 +111,70 @@ class RecallJudge:
     def _owners(self) -> NDArray[np.intp]:
         return np.repeat(np.arange(len(self.photos)), [len(one.captions) for one in self.photos])
 
+    def _rows(self, name: TowerName) -> int:
+        return len(self.photos if name == "image" else self._texts)
+
+    def _telling(self, what: str, before: int, total: int) -> Told:
+        return lambda done: self.progress(what, before + done, total)
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [text for photo in self.photos for text in photo.captions]
+
     @cached_property
     def _exact(self) -> dict[TowerName, NDArray[np.float32]]:
         return {name: self._exact_of(name) for name in TOWERS}
 
     def _exact_of(self, name: TowerName) -> NDArray[np.float32]:
         tower = self.student.tower(name)
+        told = self._telling(f"recall of {name}, float", 0, self._rows(name))
 
         def embed() -> NDArray[np.float32]:
             if name == "image":
                 return self._of_photos(
-                    lambda pixels: float_embeddings(tower, {"pixels": pixels}), "float"
+                    lambda pixels: float_embeddings(tower, {"pixels": pixels}), told
                 )
-            return self._of_texts(lambda rows: float_embeddings(tower, rows), "float", table=None)
+            return self._of_texts(lambda rows: float_embeddings(tower, rows), told, table=None)
 
         return self._once(f"{self.student.sha256()}-{name}", embed)
 
-    def _embeddings(self, name: TowerName, path: Path) -> NDArray[np.float32]:
-        def embed() -> NDArray[np.float32]:
-            tower: LoadedTower = OnnxTower(path, exact=saturates())
-            if name == "image":
-                return normalize(self._of_photos(lambda pixels: tower({"pixels": pixels}), name))
-            return normalize(self._of_texts(tower, name, table=self.table))
+    def _embeddings(self, one: Candidate, told: Told) -> NDArray[np.float32]:
+        if one.precision == "fp32":
+            return self._exact[one.tower]
 
-        return self._once(f"{sha256_of(path)}-{name}", embed)
+        def embed() -> NDArray[np.float32]:
+            tower = one.load(one.path)
+            if one.tower == "image":
+                return normalize(self._of_photos(lambda pixels: tower({"pixels": pixels}), told))
+            return normalize(self._of_texts(tower, told, table=self.table))
+
+        return self._once(f"{sha256_of(one.path)}-{one.tower}", embed)
 
     def _of_photos(
-        self, embed: Callable[[NDArray[np.float32]], NDArray[np.float32]], what: str
+        self, embed: Callable[[NDArray[np.float32]], NDArray[np.float32]], told: Told
     ) -> NDArray[np.float32]:
         found = []
         for start in range(0, len(self.photos), _PHOTOS_AT_ONCE):
             few = self.photos[start : start + _PHOTOS_AT_ONCE]
             found.append(embed(np.stack([self.student.preprocess(one.path) for one in few])))
-            self.progress(f"recall, {what}: photos", start + len(few), len(self.photos))
+            told(start + len(few))
         return np.concatenate(found)
 
     def _of_texts(
         self,
         embed: Callable[[dict[str, NDArray[np.float32]]], NDArray[np.float32]],
-        what: str,
+        told: Told,
         *,
         table: TokenTable | None,
     ) -> NDArray[np.float32]:
-        texts = [text for photo in self.photos for text in photo.captions]
         found = []
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            read = self.student.read(texts[start : start + _TEXTS_AT_ONCE])
+        for start in range(0, len(self._texts), _TEXTS_AT_ONCE):
+            read = self.student.read(self._texts[start : start + _TEXTS_AT_ONCE])
             inputs = read.inputs()
             if table is not None:
                 inputs["token_rows"] = table(read.ids)
             found.append(embed(inputs))
-            self.progress(f"recall, {what}: captions", start + len(read.ids), len(texts))
+            told(start + len(read.ids))
         return np.concatenate(found)
 
     def _once(self, key: str, embed: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import FileRecord, Rung, TowerName
+from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.onnx import node_count
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.written import evaluate_onnx
@@ -44,7 +45,7 @@ def plans_here(
     target: Target, first: Mapping[TowerName, Precision] | None = None
 ) -> tuple[RungPlan, ...]:
     """The target's ladder, without what the compilers that are installed here cannot make; its
-    first rung with the precisions `first`, if they are given."""
+    first rung, and what that is compiled from, with the precisions `first`, if they are given."""
     from mcad_mobile.export.mediatek import why_not_compiled
 
     plans = [
@@ -53,7 +54,13 @@ def plans_here(
         if plan.runtime != "neuropilot" or why_not_compiled(target) is None
     ]
     if first is not None:
-        plans[0] = dataclasses.replace(plans[0], image=first["image"], text=first["text"])
+        source = COMPILED_FROM.get(plans[0].runtime)
+        plans = [
+            dataclasses.replace(plan, image=first["image"], text=first["text"])
+            if number == 0 or plan.runtime == source
+            else plan
+            for number, plan in enumerate(plans)
+        ]
     return tuple(plans)
 
 
@@ -64,13 +71,13 @@ def build_rung(
     target: Target,
     directory: Path,
     compile_context: CompileContext | None = None,
-    four: frozenset[str] = frozenset(),
+    chosen: Candidate | None = None,
 ) -> Rung:
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
-    unless given; a mixed one with the weights `four` in 4 bits. What is expected of it is what is
+    unless given; as a search has `chosen` it, if one has. What is expected of it is what is
     expected of the float student, until it was run. ExportError if it cannot be made."""
     if runtime in ("neuropilot", "litert"):
-        precision, notes = job.litert_precision(precision)
+        precision, notes = (precision, ()) if chosen else job.litert_precision(precision)
         build = _neuropilot if runtime == "neuropilot" else _litert
         out = directory / f"{job.name}_{runtime}_{precision}.tflite"
         rung = build(job, out, precision, target)
@@ -78,7 +85,7 @@ def build_rung(
     out = directory / f"{job.name}_{runtime}_{precision}.onnx"
     if runtime == "qnn":
         return _qnn(job, out, precision, target, compile_context)
-    return _onnx(job, out, precision, four)
+    return _onnx(job, out, precision, chosen.four if chosen else frozenset())
 
 
 def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:

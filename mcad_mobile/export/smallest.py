@@ -1,192 +1,141 @@
-"""The smallest towers that find as much as a user asks for: 4 bits where they cost least.
+"""The smallest towers that find as much as a user asks for.
 
-A weight's cost is what 4 bits for it alone take off its tower's cosine to float, on samples: a
-proxy, which ranks. Weights of both towers are put into one order, cheapest byte first, and recall
-decides how many of them are taken, measured by the files that are written. Where 8 bits alone cost
-too much, a tower stays float. The same student and data give the same choice: nothing is drawn.
+Each tower has candidates. Each of them is measured beside the other tower in float, which tells
+what it costs alone; then pairs are measured from the smallest up, until one stays within the
+budget. What counts is the recall of both, of the files that were written. Embeddings are computed
+once a file, so that a pair costs one product of matrices. Pairs of whole recipes are measured in
+any case: no pair of these that stays within the budget is smaller than what is chosen. The same
+student and data give the same choice: nothing is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import numpy as np
-import onnx
-from numpy.typing import NDArray
+from itertools import product
 
 from mcad_mobile.bundle import TOWERS, TowerName
-from mcad_mobile.bundle_precision import PrecisionRecord, StepRecord, WeightRecord
+from mcad_mobile.bundle_precision import AloneRecord, PrecisionRecord, StepRecord, WeightRecord
 from mcad_mobile.enough_data import Drop
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export.candidate import Candidate, Pair, size
 from mcad_mobile.export.recall_judge import RecallJudge
-from mcad_mobile.export.tower_job import TowerJob
-from mcad_mobile.quantize.four_bits import layers, with_weights
-from mcad_mobile.runtimes import Inputs, normalize
-from mcad_mobile.runtimes.onnx import OnnxTower
-from mcad_mobile.runtimes.saturation import saturates
-from mcad_mobile.targets.target import Precision
-
-_RANKED_ON = 16  # samples of each tower
-Weight = tuple[TowerName, str]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Both towers' precisions: the weights that have 4 bits, and the towers that stay float."""
-
-    four: frozenset[Weight] = frozenset()
-    floats: frozenset[TowerName] = frozenset()
-
-    def of(self, tower: TowerName) -> frozenset[str]:
-        return frozenset(name for owner, name in self.four if owner == tower)
-
-    def precision(self, tower: TowerName) -> Precision:
-        if tower in self.floats:
-            return "fp32"
-        return "mixed" if self.of(tower) else "int8"
+from mcad_mobile.export.sensitivity import Sensitivity
+from mcad_mobile.sizes import megabytes
 
 
 @dataclass
 class Search:
-    """For the smallest pair of towers that loses at most `budget` points of mR. `jobs` are the
-    towers as they are to be quantized; `step` hears what is done next."""
+    """For the smallest pair of `candidates` that loses at most `budget` points of mR."""
 
-    jobs: Mapping[TowerName, TowerJob]
+    candidates: Mapping[TowerName, Sequence[Candidate]]
     judge: RecallJudge
     budget: float
-    step: Callable[[str], None]
-    _steps: dict[Pair, StepRecord] = field(default_factory=dict)
+    _alone: dict[Candidate, Drop] = field(default_factory=dict)
     _drops: dict[Pair, Drop] = field(default_factory=dict)
 
-    def run(self) -> tuple[Pair, PrecisionRecord]:
-        losses = self._losses()
-        order = sorted(losses, key=lambda weight: (losses[weight] / self._numbers(weight), weight))
-        worse = max(TOWERS, key=lambda name: self._loss_of_eight(name))
-        pairs = [
-            Pair(floats=frozenset(TOWERS)),
-            Pair(floats=frozenset({worse})),
-            *(Pair(four=frozenset(order[:count])) for count in range(len(order) + 1)),
-        ]
-        chosen = pairs[largest_within(len(pairs), lambda number: self._within(pairs[number]))]
-        if chosen not in self._steps:  # both towers float, which nobody asked about
-            self._within(chosen)
-        return chosen, self._record(chosen, losses, order)
+    def run(self) -> Pair:
+        for name in TOWERS:
+            self.judge.embed(self.candidates[name])
+        self._alone = {
+            one: self.judge.drop({name: one}) for name in TOWERS for one in self.candidates[name]
+        }
+        pairs = sorted(product(self.candidates["image"], self.candidates["text"]), key=self._rank)
+        chosen: Pair | None = None
+        for number, pair in enumerate(pairs):
+            if chosen is None or _whole(pair):
+                self.judge.progress("recall of pairs of towers", number, len(pairs))
+                self._drops[pair] = self.judge.drop(dict(zip(TOWERS, pair, strict=True)))
+                if chosen is None and self._within(pair):
+                    chosen = pair
+        if chosen is None:
+            best = min(pairs, key=lambda pair: self._drops[pair].points)
+            raise ExportError(
+                f"No pair of precisions loses {self.budget:g} points of mR or less: image "
+                f"{best[0].told}, text {best[1].told} loses least, {self._drops[best].points:.2f}.",
+                f"Give --max-recall-drop {math.ceil(self._drops[best].points * 100) / 100:g}, or "
+                "calibrate on photos like your users' (--calibration DIR).",
+            )
+        return chosen
 
-    def _losses(self) -> dict[Weight, float]:
-        found: dict[Weight, float] = {}
-        for tower, job in self.jobs.items():
-            model = onnx.load(job.cpu_onnx)
-            samples = {key: value[:_RANKED_ON] for key, value in job.samples.items()}
-            exact = _run(model, job.work / "ranked.onnx", samples)
-            for number, (name, weight) in enumerate(job.four_bits.items()):
-                self.step(f"{tower} tower: weight {number + 1} of {len(job.four_bits)} in 4 bits")
-                narrow = with_weights(model, {name: weight})
-                cosines = (exact * _run(narrow, job.work / "ranked.onnx", samples)).sum(1)
-                found[tower, name] = 1 - float(cosines.mean())
-        return found
-
-    def _loss_of_eight(self, tower: TowerName) -> float:
-        job = self.jobs[tower]
-        inputs = {key: value[: len(job.exact)] for key, value in job.samples.items()}
-        found = normalize(OnnxTower(job.int8_onnx[0], exact=saturates())(inputs))
-        return 1 - float((job.exact * found).sum(1).mean())
-
-    def _within(self, pair: Pair) -> bool:
-        paths = {name: self._path(pair, name) for name in TOWERS}
-        told = {name: self._told(pair, name) for name in TOWERS}
-        self.step(f"recall of image {told['image']}, text {told['text']}")
-        lost = self.judge.drop(paths)
-        size = sum(
-            (path or self.jobs[name].cpu_onnx).stat().st_size for name, path in paths.items()
-        )
-        within = lost.points <= self.budget
-        self._drops[pair] = lost
-        self._steps[pair] = StepRecord(
-            **told,
-            bytes=size,
-            mean_recall=round(float(self.judge.exact_by_photo.mean()) - lost.points, 3),
-            drop=round(lost.points, 3),
-            margin=round(lost.margin, 3),
-            within=within,
-        )
-        return within
-
-    def _path(self, pair: Pair, tower: TowerName) -> Path | None:
-        if tower in pair.floats:
-            return None
-        return self.jobs[tower].mixed_onnx(pair.of(tower))
-
-    def _told(self, pair: Pair, tower: TowerName) -> str:
-        if pair.precision(tower) != "mixed":
-            return pair.precision(tower)
-        return f"{len(pair.of(tower))} of {len(self.jobs[tower].four_bits)} weights in 4 bits"
-
-    def _numbers(self, weight: Weight) -> int:
-        tower, name = weight
-        return int(self.jobs[tower].four_bits[name].numbers.size)
-
-    def _record(
-        self, chosen: Pair, losses: Mapping[Weight, float], order: Sequence[Weight]
+    def record(
+        self, chosen: Pair, ranked: Mapping[TowerName, Sequence[Sensitivity]], judged_by: str
     ) -> PrecisionRecord:
-        bits = {
-            weight: 32 if weight[0] in chosen.floats else 4 if weight in chosen.four else 8
-            for weight in order
-        }
-        named = {
-            (tower, name): layer
-            for tower, job in self.jobs.items()
-            for name, layer in layers(onnx.load(job.cpu_onnx)).items()
-        }
+        """What was tried, `judged_by` what that says, and why the choice fell as it did."""
+        measured = list(self._drops)  # the smallest first
         return PrecisionRecord(
             data=self.judge.data,
+            judged_by=judged_by,
             max_recall_drop=self.budget,
-            float_mean_recall=round(float(self.judge.exact_by_photo.mean()), 3),
+            float_mean_recall=round(self._exact, 3),
             weights=tuple(
-                WeightRecord(
-                    tower=tower,
-                    name=named[tower, name],
-                    numbers=self._numbers((tower, name)),
-                    loss=losses[tower, name],
-                    bits=bits[tower, name],
-                )
-                for tower, name in order
+                WeightRecord(one.tower, weight.layer, weight.numbers, weight.loss, bits)
+                for one in chosen
+                for weight in ranked.get(one.tower, ())
+                for bits in [32 if one.precision == "fp32" else 4 if weight.name in one.four else 8]
             ),
-            steps=tuple(self._steps.values()),
+            alone=tuple(
+                AloneRecord(
+                    one.tower, one.told, one.bytes, _points(lost.points), _points(lost.margin)
+                )
+                for one, lost in self._alone.items()
+            ),
+            steps=tuple(self._step(pair) for pair in measured),
             photos_to_tell=self._drops[chosen].photos_to_tell(self.budget),
-            why=self._why(chosen, len(order)),
+            why=self._why(chosen, measured),
         )
 
-    def _why(self, chosen: Pair, count: int) -> str:
-        told = {name: self._told(chosen, name) for name in TOWERS}
-        step = self._steps[chosen]
-        sentence = (
-            f"The image tower has {told['image']}, the text tower {told['text']}: mR falls by "
-            f"{step.drop:.2f} points of {self.budget:g}"
+    def _within(self, pair: Pair) -> bool:
+        return _points(self._drops[pair].points) <= self.budget  # as it is told
+
+    def _rank(self, pair: Pair) -> tuple[float, ...]:
+        """By weights, since a format adds a little more here than there; of equal ones, what has
+        fewer bits in activations, then what costs less alone."""
+        lost = sum(self._alone[one].points for one in pair)
+        return sum(one.weights for one in pair), sum(one.activations for one in pair), lost
+
+    @property
+    def _exact(self) -> float:
+        return float(self.judge.exact_by_photo.mean())
+
+    def _step(self, pair: Pair) -> StepRecord:
+        lost = self._drops[pair]
+        return StepRecord(
+            **{one.tower: one.told for one in pair},
+            bytes=size(pair),
+            mean_recall=_points(self._exact - lost.points),
+            drop=_points(lost.points),
+            margin=_points(lost.margin),
+            within=self._within(pair),
         )
-        over = [one for one in self._steps.values() if not one.within]
-        if not over:
-            return f"{sentence}, and there is nothing smaller."
-        smaller = max(over, key=lambda one: one.bytes)
-        return (
-            f"{sentence}. The next smaller pair that was measured, image {smaller.image}, text "
-            f"{smaller.text}, loses {smaller.drop:.2f}."
+
+    def _why(self, chosen: Pair, measured: Sequence[Pair]) -> str:
+        sentences = [
+            f"The image tower has {chosen[0].told}, the text tower {chosen[1].told}: "
+            f"{megabytes(size(chosen))} MB, and mR falls by {self._drops[chosen].points:.2f} points"
+            f" of {self.budget:g}."
+        ]
+        smaller = measured[: measured.index(chosen)]
+        if not smaller:
+            return f"{sentences[0]} There is nothing smaller."
+        best = min(smaller, key=lambda pair: self._drops[pair].points)
+        sentences.append(
+            f"Of {len(smaller)} smaller pairs none stays within that; image {best[0].told}, text "
+            f"{best[1].told} loses least, {self._drops[best].points:.2f}."
         )
+        whole = [pair for pair in measured if self._within(pair) and _whole(pair)]
+        if whole and whole[0] != chosen:
+            sentences.append(
+                f"The smallest without mixed weights, image {whole[0][0].told}, text "
+                f"{whole[0][1].told}, has {megabytes(size(whole[0]))} MB."
+            )
+        return " ".join(sentences)
 
 
-def largest_within(count: int, within: Callable[[int], bool]) -> int:
-    """The largest of 0 to count - 1 that is within, taking 0 for granted: the last is asked first,
-    then halves. Recall wavers by less than its data can tell, so that another one may be within,
-    too; the one that is given was asked."""
-    low, high = 0, count - 1
-    if within(high):
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if within(middle) else (low, middle)
-    return low
+def _whole(pair: Pair) -> bool:
+    return all(one.whole for one in pair)
 
 
-def _run(model: onnx.ModelProto, path: Path, inputs: Inputs) -> NDArray[np.float32]:
-    onnx.save(model, path)
-    return normalize(OnnxTower(path)(inputs))
+def _points(value: float) -> float:
+    return round(value, 3)

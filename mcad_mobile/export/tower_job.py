@@ -111,13 +111,20 @@ class TowerJob:
         )
 
     def npu_onnx(self, precision: str, htp_arch: int) -> Path:
-        """The tower quantized for Hexagon NPUs, `precision` w8a8 or w8a16, once for all
+        """The tower quantized for Hexagon NPUs, `precision` w8a8, w8a16 or w4a16, once for all
         architectures that take one form."""
-        from mcad_mobile.quantize.qdq import quantize_w8a8, quantize_w8a16, w8a16_form
+        from mcad_mobile.quantize import qdq
+        from mcad_mobile.quantize.four_bits import renamed
 
-        path = self.work / f"{precision}_v{w8a16_form(htp_arch)}.onnx"
-        if not path.exists():
-            write = {"w8a8": quantize_w8a8, "w8a16": quantize_w8a16}[precision]
+        path = self.work / f"{precision}_v{qdq.w8a16_form(htp_arch)}.onnx"
+        if path.exists():
+            return path
+        if precision == "w4a16":
+            models = (onnx.load(one) for one in (self.cpu_onnx, self.float_onnx))
+            four = renamed(self.four_bits, *models)
+            qdq.quantize_w4a16(self.float_onnx, path, self.samples, four, htp_arch)
+        else:
+            write = {"w8a8": qdq.quantize_w8a8, "w8a16": qdq.quantize_w8a16}[precision]
             write(self.float_onnx, path, self.samples, htp_arch)
         return path
 

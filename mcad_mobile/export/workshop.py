@@ -36,10 +36,13 @@ from mcad_mobile.bundle_precision import PrecisionRecord
 from mcad_mobile.export import validate
 from mcad_mobile.export.aihub import CloudCompiler
 from mcad_mobile.export.budget import Budget
+from mcad_mobile.export.candidate import Candidate
+from mcad_mobile.export.candidates import JUDGED_BY, candidates_for
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
 from mcad_mobile.export.recall_judge import Progress, RecallJudge
 from mcad_mobile.export.rungs import COMPILED_FROM, build_rung, plans_here
-from mcad_mobile.export.smallest import Pair, Search
+from mcad_mobile.export.sensitivity import sensitivities
+from mcad_mobile.export.smallest import Search
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
@@ -127,13 +130,14 @@ class Workshop:
         self._jobs = {name: self._tower_jobs(name, samples) for name in TOWERS}
         photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
         self._facts = self._shared_facts(photos)
-        self._chosen = Pair()
+        self._chosen: dict[TowerName, Candidate] = {}
 
     def choose(
-        self, budget: Budget, step: Step, progress: Progress
+        self, budget: Budget, target: Target, progress: Progress
     ) -> tuple[dict[TowerName, Precision], PrecisionRecord]:
-        """The precisions of the smallest towers that lose no more recall than `budget` allows, and
-        how they were found; bundles that are made afterwards tell it."""
+        """The precisions of the smallest towers for `target` that lose no more recall than `budget`
+        allows, and how they were found; bundles that are made afterwards tell it. ExportError
+        where all lose more."""
         judge = RecallJudge(
             self._student,
             budget.photos,
@@ -142,10 +146,22 @@ class Workshop:
             budget.kept,
             progress,
         )
-        rounded = {name: jobs[1] for name, jobs in self._jobs.items()}
-        self._chosen, record = Search(rounded, judge, budget.points, step).run()
+        jobs = {name: rounded for name, (_, rounded) in self._jobs.items()}
+        ranked = {}
+        if target.family == "cpu":
+            ranked = {name: sensitivities(job, progress) for name, job in jobs.items()}
+        candidates = {
+            name: candidates_for(job, target, ranked.get(name, ()), progress)
+            for name, job in jobs.items()
+        }
+        search = Search(candidates, judge, budget.points)
+        chosen = search.run()
+        self._chosen = {one.tower: one for one in chosen}
+        record = search.record(chosen, ranked, JUDGED_BY[target.family])
+        if budget.simulated and target.family == "snapdragon":
+            record = replace(record, simulated=judge.simulated(chosen, budget.simulated))
         self._facts["precision"] = record
-        return {name: self._chosen.precision(name) for name in TOWERS}, record
+        return {one.tower: one.precision for one in chosen}, record
 
     def make(
         self,
@@ -189,11 +205,14 @@ class Workshop:
             job = exact if precision == "fp32" else rounded
             step(f"{name} tower: {plan.runtime} {precision}{on}")
             compile_context = None if cloud is None else cloud.compile
-            four = self._chosen.of(name)
-            rung = build_rung(job, plan.runtime, precision, target, folder, compile_context, four)
+            chosen = self._chosen.get(name)
+            rung = build_rung(job, plan.runtime, precision, target, folder, compile_context, chosen)
             step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
             bundle = self._bundle(folder, target, {name: (rung,)})
             judged, warning = self._comparison.judged(name, rung, bundle, cloud)
+            if chosen and plan.runtime == "qnn":
+                note = self._comparison.told_agreement(name, chosen)
+                judged = replace(judged, notes=(*judged.notes, note))
             self._parts[key] = _Part(judged, folder, warning)
         return self._parts[key]
 

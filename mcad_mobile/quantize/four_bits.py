@@ -146,6 +146,16 @@ def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.M
     return copy
 
 
+def renamed(
+    four: Mapping[str, FourBits], model: onnx.ModelProto, other: onnx.ModelProto
+) -> dict[str, FourBits]:
+    """Weights of `model` by their names in `other`, which holds the same: an exporter numbers them
+    otherwise where texts have one length."""
+    own = {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
+    names = {tensor.raw_data: tensor.name for tensor in other.graph.initializer}
+    return {names[own[name]]: weight for name, weight in four.items()}
+
+
 def pack(model: onnx.ModelProto) -> int:
     """Store each 8-bit weight of a quantized model that has no number beyond 7 in 4 bits, in
     place. The number of weights that were.

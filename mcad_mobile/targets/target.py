@@ -17,7 +17,7 @@ from mcad_mobile.typed import Record, Size, Word
 
 Family = Literal["cpu", "snapdragon", "dimensity"]
 Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
-Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16"]
+Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class RungPlan:
 
     fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
     ranges from calibration, the text tower's at run time. mixed: the same with some weights in 4
-    bits, chosen by recall. w8a8, w8a16: 8-bit weights, 8- or
-    16-bit activations, all integer, for NPUs.
+    bits, chosen by recall. w8a8, w8a16: 8-bit weights, 8- or 16-bit activations, all integer, for
+    NPUs. w4a16: the same with 4 bits for all weights of matrices, where recall chose it.
     """
 
     runtime: Runtime

@@ -19,7 +19,9 @@ from mcad_mobile.bench.report.compare import labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.bundle_precision import (
+    AloneRecord,
     DataFacts,
+    PairRecall,
     PrecisionRecord,
     RecallAt,
     RecallRecord,
@@ -178,18 +180,39 @@ def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bund
         WeightRecord("image", "blocks.3.expand", 9216, 0.0042, 8),
         WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
     )
-    steps = (StepRecord("int8", "2 of 9 weights in 4 bits", 9 << 20, 55.25, 0.75, 0.4, False),)
+    steps = (
+        StepRecord("int8", "2 of 9 weights in 4 bits", 9_040_000, 55.25, 0.75, 0.4, False),
+        StepRecord("int8", "int8", 9_600_000, 55.75, 0.25, 0.3, True),
+    )
+    alone = (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),)
     recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
+    pairs = tuple(
+        PairRecall(image, text, 45 - lost, lost, 0.1)
+        for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
+    )
     told = replace(
         bundle,
-        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
-        precision=PrecisionRecord(data, 0.5, 56.0, weights, steps, 300, "Because of this."),
+        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
+        precision=PrecisionRecord(
+            data, "the files", 0.5, 56.0, weights, alone, steps, 300, "Because of this."
+        ),
     )
     text = html(judge(told, measured()), bundle=told)
-    for said in ("How precisions were chosen", "2 of 9 weights in 4 bits", "0.75 ± 0.40", "over"):
+    for said in (
+        "How precisions were chosen",
+        "2 of 9 weights in 4 bits",
+        ">9.0<",
+        ">4.1<",
+        "0.75 ± 0.40",
+        "0.55 ± 0.20",
+        ">over<",
+        ">chosen<",
+    ):
         assert said in text
     assert "Because of this." in text
     assert "0.33 ± 0.21" in text
+    for said in ("texts by float", ">onnx mixed<", "43.75 (1.25 ± 0.10)"):
+        assert said in text
     assert "blocks.3.expand 0.0042 (8 bits)" in text
     assert "layers.1.up 0.0007 (4 bits)" in text
     plain = html(judge(bundle, measured()), bundle=bundle)

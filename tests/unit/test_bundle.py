@@ -13,6 +13,7 @@ from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bundle import MANIFEST, Bundle, FileRecord, StudentFacts
 from mcad_mobile.bundle_precision import (
+    AloneRecord,
     DataFacts,
     PrecisionRecord,
     RecallAt,
@@ -48,11 +49,14 @@ def test_what_recall_chose_is_read_back_as_it_was_written(bundle):
     data = DataFacts("photos", "val", 120, 600, "0" * 64)
     recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
     step = StepRecord("int8", "int8", 9 << 20, 55.25, 0.75, 0.4, True)
+    alone = AloneRecord("text", "int8", 4 << 20, 0.5, 0.2)
     weight = WeightRecord("image", "stem", 9216, 0.0042, 8)
     told = replace(
         bundle,
         recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21),
-        precision=PrecisionRecord(data, 0.5, 56.0, (weight,), (step,), 300, "Because."),
+        precision=PrecisionRecord(
+            data, "the files", 0.5, 56.0, (weight,), (alone,), (step,), 300, "Because."
+        ),
     )
     told.save()
     read = Bundle.load(bundle.directory)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from msgspec import to_builtins
 from msgspec.structs import replace as replace_fields
 from tiny_students import write_open_clip
 from typer.testing import CliRunner
@@ -20,11 +18,10 @@ from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.cli import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import Recall, evaluate
+from mcad_mobile.evaluate import evaluate
 from mcad_mobile.export.budget import budget_on
 from mcad_mobile.export.pipeline import Order, export, too_little
 from mcad_mobile.export.recall_judge import RecallJudge, data_facts
-from mcad_mobile.export.smallest import largest_within
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
@@ -52,7 +49,7 @@ def make(student, packaged_pairs, tmp_path_factory):
 
     def dearer(self, towers):
         found = real(self, towers)
-        count = sum(len(packed(path)) for path in towers.values() if path is not None)
+        count = sum(len(packed(one.path)) for one in towers.values())
         return replace(found, points=found.points + EACH * count)
 
     def run(points: float, out: str) -> Bundle:
@@ -84,52 +81,43 @@ def chosen(make):
     return make(BUDGET, "chosen")
 
 
-@pytest.mark.parametrize("last", [0, 1, 5, 11, 12])
-def test_the_largest_that_is_within_is_found_by_halves(last):
-    asked = []
-
-    def within(number):
-        asked.append(number)
-        return number <= last
-
-    assert largest_within(13, within) == last
-    assert len(asked) <= 5
-    assert 0 not in asked
-
-
-def test_the_largest_choice_that_was_measured_within_is_what_is_written(chosen):
+def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
     record = chosen.precision
-    last = [one for one in record.steps if one.within][-1]
+    found = next(one for one in record.steps if one.within)
     assert all(one.within == (one.drop <= BUDGET) for one in record.steps)
-    assert all(one.bytes >= last.bytes for one in record.steps if one.within)
     assert any(not one.within for one in record.steps)
-    count = 0
+    assert all(one.bytes >= found.bytes for one in record.steps if one.within)
+    total, count = 0, 0
     for name in TOWERS:
         rung = chosen.tower(name).rungs[0]
-        found = packed(chosen.path(rung.files[0]))
-        assert len(found) == sum(w.tower == name and w.bits == 4 for w in record.weights)
-        told = getattr(last, name)
-        assert told.startswith(f"{len(found)} of") if found else told == rung.precision
-        count += len(found)
+        four = packed(chosen.path(rung.files[0]))
+        assert len(four) == sum(w.tower == name and w.bits == 4 for w in record.weights)
+        told = getattr(found, name)
+        assert told.startswith(f"{len(four)} of") if four else told == rung.precision
+        alone = next(one for one in record.alone if (one.tower, one.precision) == (name, told))
+        total += alone.bytes
+        count += len(four)
+    assert total == found.bytes
     assert 0 < count < len(record.weights)
-    assert last.image in record.why
-    assert f"{last.drop:.2f}" in record.why
+    assert found.image in record.why
+    assert f"{found.drop:.2f}" in record.why
 
 
-def test_weights_whose_bytes_cost_least_come_first(chosen):
-    weights = chosen.precision.weights
+@pytest.mark.parametrize("name", TOWERS)
+def test_weights_whose_bytes_cost_least_come_first(chosen, name):
+    weights = [one for one in chosen.precision.weights if one.tower == name]
     each = [weight.loss / weight.numbers for weight in weights]
+    assert weights
     assert each == sorted(each)
     bits = [weight.bits for weight in weights]
     assert bits == sorted(bits)
-    assert {weight.tower for weight in weights} == set(TOWERS)
 
 
 def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
     found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
-    last = [one for one in chosen.precision.steps if one.within][-1]
+    last = next(one for one in chosen.precision.steps if one.within)
     four = sum(weight.bits == 4 for weight in chosen.precision.weights)
     assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
     assert chosen.precision.data.photos == len(photos)
@@ -147,7 +135,7 @@ def test_where_even_8_bits_cost_too_much_towers_stay_float(make, monkeypatch):
     bundle = make(BUDGET, "float")
     for name in TOWERS:
         assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
-    assert bundle.precision.steps[-1].drop == 0
+    assert next(one for one in bundle.precision.steps if one.within).drop == 0
     assert {weight.bits for weight in bundle.precision.weights} == {32}
 
 
@@ -157,11 +145,11 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
     embedded = []
     real = RecallJudge._embeddings
 
-    def cut(self, name, path):
-        if len(embedded) == 2:
+    def cut(self, one, told):
+        if len(embedded) == 4:
             raise KeyboardInterrupt
-        embedded.append(name)
-        return real(self, name, path)
+        embedded.append(one.told)
+        return real(self, one, told)
 
     monkeypatch.setattr(RecallJudge, "_embeddings", cut)
     with pytest.raises(KeyboardInterrupt):
@@ -172,12 +160,12 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
     monkeypatch.setattr(
         RecallJudge,
         "_of_photos",
-        lambda self, embed, what: computed.append(what) or once(self, embed, what),
+        lambda self, embed, told: computed.append(told) or once(self, embed, told),
     )
     again = make(BUDGET, "again")
-    towers = {one.image for one in whole.precision.steps}
-    assert "float" not in computed
-    assert len(computed) < len(towers)  # what came before the cut was kept
+    towers = {one.precision for one in whole.precision.alone if one.tower == "image"}
+    assert embedded[:2] == ["fp32", "int8"]
+    assert len(computed) == len(towers) - len(embedded)  # what came before the cut was kept
     assert again.precision == whole.precision
     for name in TOWERS:
         files = [bundle.tower(name).rungs[0].files for bundle in (whole, again)]
@@ -194,7 +182,18 @@ def test_a_bundle_without_data_tells_of_none(cpu):
     ("given", "told"),
     [
         (["--target", "cpu", "--precision", "auto"], "--data"),
-        (["--target", "snapdragon", "--precision", "auto", "--data", "DATA"], "--target cpu"),
+        (
+            ["--target", "snapdragon", "--target", "cpu", "--precision", "auto", "--data", "DATA"],
+            "family",
+        ),
+        (
+            ["--target", "SM8350", "--target", "SM8750", "--precision", "auto", "--data", "DATA"],
+            "v73",
+        ),
+        (
+            ["--target", "snapdragon", "--via", "aihub", "--precision", "auto", "--data", "DATA"],
+            "chosen",
+        ),
         (["--target", "cpu", "--precision", "w8a8"], "Snapdragon"),
         (["--target", "snapdragon", "--precision", "w4"], "w4"),
     ],
@@ -223,27 +222,3 @@ def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
     assert str(record.data.photos) in sentence
     assert "1000000 would do" in sentence
     assert too_little(replace_fields(record, photos_to_tell=record.data.photos)) == []
-
-
-def test_recall_float_and_exported_is_kept_with_the_bundle(checkpoint, packaged_pairs, tmp_path):
-    data = tmp_path / "data"
-    shutil.copytree(packaged_pairs, data)
-    file = data / "dataset_packaged.json"
-    file.write_text(file.read_text().replace('"val"', '"test"'))
-    student = f"open_clip:local-dir:{checkpoint}"
-    given = ["--student", student, "--data", str(data), "--samples", "4", "--allow-low-parity"]
-    out = tmp_path / "bundle"
-    result = CliRunner().invoke(
-        app, ["export", "--target", "cpu", "--out", str(out), "--json", *given]
-    )
-    assert result.exit_code == 0, result.output
-    said, recall = json.loads(result.stdout)["recall"], Bundle.load(out).recall
-    for way in ("text_to_image", "image_to_text"):
-        assert dataclasses.asdict(Recall(**said["float"][way])) == to_builtins(
-            getattr(recall.exact, way)
-        )
-        assert said["exported"][way] == to_builtins(getattr(recall.exported, way))
-    lost = said["float"]["mean_recall"] - said["exported"]["mean_recall"]
-    assert recall.drop == pytest.approx(lost, abs=0.02)
-    assert (recall.image, recall.text) == ("onnx int8", "onnx int8")
-    assert recall.data == data_facts(data, load_captions(data, "test"))

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.bench.report.charts import sensitivity_chart
+from mcad_mobile.bench.report.precision_rows import (
+    ALONE_HEAD,
+    PAIRS_HEAD,
+    alone_rows,
+    matrix_head,
+    matrix_rows,
+    pair_rows,
+    told_judge,
+)
 from mcad_mobile.bundle import TOWERS
+from mcad_mobile.sizes import megabytes
 
 if TYPE_CHECKING:
     from mcad_mobile.bundle import Bundle
     from mcad_mobile.bundle_precision import DataFacts, PrecisionRecord, RecallRecord
 
-_HEAD = ("Tower", "Runtime", "Precision", "Size, MiB", "NPU nodes", "Cosine mean", "min")
+_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "NPU nodes", "Cosine mean", "min")
 
 
 def bundle_section(bundle: Bundle) -> dict[str, Any]:
@@ -27,7 +37,7 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
                     name,
                     rung.runtime,
                     rung.precision,
-                    f"{rung.bytes / 2**20:.1f}",
+                    megabytes(rung.bytes),
                     f"{rung.npu_nodes} of {rung.total_nodes}",
                     "not measured" if parity is None else f"{parity.cosine_mean:.4f}",
                     "" if parity is None else f"{parity.cosine_min:.4f}",
@@ -66,28 +76,19 @@ def _recall_rows(record: RecallRecord) -> dict[str, Any]:
         "rows": rows,
         "note": f"{_data(record.data)}. Image: {record.image}; text: {record.text}. mR falls by "
         f"{record.drop:.2f} ± {record.margin:.2f} points (95 %).",
+        "matrix": {"head": matrix_head(record), "rows": matrix_rows(record)},
     }
 
 
 def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
-    """Steps of a search for precisions: a head, rows, a sentence, and charts."""
-    rows = [
-        (
-            one.image,
-            one.text,
-            f"{one.bytes / 2**20:.1f}",
-            f"{one.mean_recall:.2f}",
-            f"{one.drop:.2f} ± {one.margin:.2f}",
-            "within" if one.within else "over",
-        )
-        for one in record.steps
-    ]
+    """A search for precisions: towers alone and pairs (head, rows), a sentence, and charts."""
     towers = dict.fromkeys(weight.tower for weight in record.weights)
     return {
-        "head": ("Image", "Text", "Size, MiB", "mR", "Drop", "Budget"),
-        "rows": rows,
-        "note": f"{record.why} Tried on {_data(record.data)}; float mR "
-        f"{record.float_mean_recall:.2f}. {record.photos_to_tell} photos tell a drop of "
+        "alone": {"head": ALONE_HEAD, "rows": alone_rows(record)},
+        "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
+        "note": f"{record.why} {told_judge(record)} Tried on {_data(record.data)}; float "
+        f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
+        f"shown is smaller, and in bundle.json. {record.photos_to_tell} photos tell a drop of "
         f"{record.max_recall_drop:g} points from none.",
         "charts": [sensitivity_chart(record, tower) for tower in sorted(towers)],
     }

@@ -1,0 +1,139 @@
+"""The candidates of a search for precisions: whole recipes, and mixes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from mcad_mobile.export.candidate import Candidate
+from mcad_mobile.export.sensitivity import Sensitivity
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.runtimes.onnx import OnnxTower
+from mcad_mobile.runtimes.saturation import saturates
+from mcad_mobile.targets import Target
+from mcad_mobile.targets.target import Family, Precision
+
+Progress = Callable[[str, int, int], None]
+# Of what 4 bits can save. Finer steps differ by less recall than a thousand photos can tell.
+_SHARES = 6
+# What recall is judged by, for who reads the result.
+JUDGED_BY: dict[Family, str] = {
+    "cpu": "the files that were written, by ONNX Runtime",
+    "snapdragon": "the graphs that were compiled, by ONNX Runtime on this processor and not on an "
+    "HTP",
+    "dimensity": "the .tflite files, by LiteRT on this processor and not on an NPU",
+}
+_ACTIVATIONS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
+
+
+def candidates_for(
+    job: TowerJob, target: Target, ranked: Sequence[Sensitivity], progress: Progress
+) -> list[Candidate]:
+    """All ways to write a tower for the first rung of `target`."""
+    if target.family == "snapdragon":
+        return _htp(job, target, progress)
+    if target.family == "dimensity":
+        return _litert(job, progress)
+    return _cpu(job, ranked, progress)
+
+
+def _cpu(job: TowerJob, ranked: Sequence[Sensitivity], progress: Progress) -> list[Candidate]:
+    """Float, 8 bits, and more and more of the weights `ranked` in 4 bits, up to all of them."""
+    counts = mixes([weight.numbers for weight in ranked])
+    found = [_on_cpu(job, "fp32", "fp32", job.cpu_onnx)]
+    for number, count in enumerate(counts):
+        progress(f"{job.name} tower: writing it", number, len(counts))
+        four = frozenset(weight.name for weight in ranked[:count])
+        precision: Precision = "mixed" if four else "int8"
+        told = f"{count} of {len(ranked)} weights in 4 bits" if four else precision
+        one = _on_cpu(job, precision, told, job.mixed_onnx(four))
+        found.append(replace(one, four=four, whole=count in (0, len(ranked))))
+    return found
+
+
+def _on_cpu(job: TowerJob, precision: Precision, told: str, path: Path) -> Candidate:
+    count = path.stat().st_size
+    return Candidate(job.name, precision, told, count, count, path, _by_onnxruntime)
+
+
+def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
+    """What the HTP of `target` can run, compiled for its size. Recall is judged by the graph that
+    was compiled, by ONNX Runtime on this processor: the HTP's simulator takes too long."""
+    from mcad_mobile.export.qnn import compile_context
+    from mcad_mobile.runtimes.qnn import QnnTower
+
+    assert target.soc_model is not None and target.htp_arch is not None
+    precisions: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
+    numbers, four = _numbers(job), sum(one.numbers.size for one in job.four_bits.values())
+    simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
+    found = []
+    for number, precision in enumerate(precisions):
+        progress(f"{job.name} tower: writing it", number, len(precisions))
+        path = job.npu_onnx(precision, target.htp_arch)
+        context = job.work / f"{job.name}_qnn_{precision}.onnx"  # a bundle's name for it is in it
+        binaries, _ = compile_context(path, context, target)
+        one = Candidate(
+            job.name,
+            precision,
+            precision,
+            sum(file.stat().st_size for file in (context, *binaries)),
+            numbers - (four // 2 if precision == "w4a16" else 0),
+            path,
+            _by_onnxruntime,
+            activations=_ACTIVATIONS[precision],
+        )
+        simulated = replace(one, told=f"{precision}, simulated", path=context, load=simulator)
+        found.append(replace(one, simulated=simulated))
+    return found
+
+
+def _litert(job: TowerJob, progress: Progress) -> list[Candidate]:
+    """What LiteRT gives a Dimensity's NPU. Recall is judged by LiteRT on this processor."""
+    from mcad_mobile.export.litert import channels_last, stored_specs
+    from mcad_mobile.runtimes.litert import LiteRTTower
+
+    precisions: tuple[Precision, ...] = ("w8a8", "w8a16")
+    found = []
+    for number, precision in enumerate(precisions):
+        progress(f"{job.name} tower: writing it", number, len(precisions))
+        path = job.integer_litert(precision)
+        inputs, output = stored_specs(path, channels_last(job.inputs), job.output)
+        load = partial(LiteRTTower, inputs=inputs, outputs=(output,))
+        bits = _ACTIVATIONS[precision]
+        found.append(
+            Candidate(
+                job.name,
+                precision,
+                precision,
+                path.stat().st_size,
+                _numbers(job),
+                path,
+                load,
+                activations=bits,
+            )
+        )
+    return found
+
+
+def _numbers(job: TowerJob) -> int:
+    """How many the tower's weights are."""
+    tensors = onnx.load(job.float_onnx).graph.initializer
+    return sum(math.prod(tensor.dims) for tensor in tensors)
+
+
+def _by_onnxruntime(path: Path) -> OnnxTower:
+    return OnnxTower(path, exact=saturates())
+
+
+def mixes(numbers: Sequence[int]) -> list[int]:
+    """How many of the first weights, of so many numbers each, are taken: none, all, and as many as
+    make up each sixth of all numbers, or less than it."""
+    ends = np.cumsum(numbers)
+    shares = np.arange(_SHARES + 1) / _SHARES
+    return sorted({int(np.searchsorted(ends, share * sum(numbers), "right")) for share in shares})

@@ -1,0 +1,135 @@
+"""Precisions that are chosen by recall for NPUs: by what it was judged, and what is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from tiny_students import write_open_clip
+
+from mcad_mobile.bundle import TOWERS
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export import mediatek
+from mcad_mobile.export.budget import budget_on
+from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.recall_judge import RecallJudge
+from mcad_mobile.export.rungs import plans_here
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.runtimes.qnn import QnnTower
+from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
+
+# Points of mR that a tower in this precision costs here: towers of random weights lose nothing.
+COSTS = {"w4a16": 2.0, "w8a8": 0.3, "w8a16": 0.0}
+SIMULATED, FIRST = 2, 3
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    folder = write_open_clip(tmp_path_factory.mktemp("npu") / "student")
+    return load_student(f"open_clip:local-dir:{folder}")
+
+
+@pytest.fixture
+def make(student, packaged_pairs, tmp_path, monkeypatch):
+    photos = load_captions(packaged_pairs, None)
+    split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
+    real = RecallJudge.drop
+
+    def dearer(self, towers):
+        cost = sum(COSTS[one.precision] for one in towers.values())
+        found = real(self, towers)
+        # What the files find is near what float ones do, where there are photos enough to tell.
+        assert len(self.photos) == FIRST or abs(found.points) < 10
+        return replace(found, points=cost)
+
+    monkeypatch.setattr(RecallJudge, "drop", dearer)
+
+    def run(chip: str, points: float):
+        budget = budget_on(student, packaged_pairs, split["val"], points)
+        (exported,) = export(
+            student,
+            [Order(find_target(chip), tmp_path / "bundle")],
+            samples=4,
+            simulated=SIMULATED,
+            allow_low_parity=True,
+            budget=replace(budget, kept=tmp_path / "kept", simulated=FIRST),
+            calibrate_on=split["train"],
+        )
+        return exported.bundle
+
+    return run
+
+
+def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypatch):
+    simulated: Counter[str] = Counter()
+    run = QnnTower.__call__
+
+    def counted(self, inputs):
+        simulated["image" if "pixels" in inputs else "text"] += len(next(iter(inputs.values())))
+        return run(self, inputs)
+
+    monkeypatch.setattr(QnnTower, "__call__", counted)
+    bundle = make("snapdragon", 0.7)
+    record = bundle.precision
+    for name in TOWERS:
+        qnn, cpu = bundle.tower(name).rungs
+        assert (qnn.precision, cpu.precision) == ("w8a8", "int8")
+        alone = {one.precision: one for one in record.alone if one.tower == name}
+        assert set(alone) == set(COSTS)
+        assert alone["w8a8"].bytes == sum(file.bytes for file in qnn.files)
+        assert alone["w4a16"].bytes < alone["w8a8"].bytes
+        (note,) = [one for one in qnn.notes if "judged by ONNX Runtime" in one]
+        assert f"On {SIMULATED} real inputs the HTP simulator's embeddings" in note
+        assert float(note.split("cosine of ")[1].split()[0]) > 0.99
+    assert "not on an HTP" in record.judged_by
+    # Parity's inputs, and the first photos of the split with two captions each.
+    assert simulated == {"image": SIMULATED + FIRST, "text": SIMULATED + 2 * FIRST}
+    assert (record.simulated.photos, record.simulated.captions) == (FIRST, 2 * FIRST)
+    assert record.simulated.drop == record.simulated.judged_drop == 0.6
+    tried = [(one.image, one.text) for one in record.steps]
+    assert ("w4a16", "w4a16") in tried
+    assert tried.index(("w8a8", "w8a8")) < tried.index(("w8a16", "w8a16"))
+
+
+def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
+    bundle = make("snapdragon", 5)
+    for name in TOWERS:
+        rung = bundle.tower(name).rungs[0]
+        assert (rung.runtime, rung.precision) == ("qnn", "w4a16")
+        assert rung.npu_nodes == rung.total_nodes
+
+
+def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monkeypatch, tmp_path):
+    monkeypatch.setitem(COSTS, "w8a16", 0.255)
+    with pytest.raises(ExportError, match=r"image w8a16, text w8a16 loses least, 0\.51") as raised:
+        make("snapdragon", 0.5)
+    assert "--max-recall-drop 0.51" in raised.value.hint
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatch):
+    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)  # without recall, w8a16 would be taken
+    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: "no SDK.")
+    bundle = make("dimensity", 0.7)
+    for name in TOWERS:
+        rung, cpu = bundle.tower(name).rungs
+        assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
+        alone = {one.precision: one for one in bundle.precision.alone if one.tower == name}
+        assert set(alone) == {"w8a8", "w8a16"}
+        assert alone["w8a8"].bytes == rung.files[0].bytes
+        assert not any("16-bit activations" in note for note in rung.notes)
+    assert "by LiteRT" in bundle.precision.judged_by
+
+
+def test_what_a_chosen_rung_is_compiled_from_has_its_precisions(monkeypatch):
+    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
+    first, source, last = plans_here(find_target("dimensity"), {"image": "w8a16", "text": "w8a8"})
+    assert (first.runtime, source.runtime) == ("neuropilot", "litert")
+    for plan in (first, source):
+        assert (plan.image, plan.text) == ("w8a16", "w8a8")
+    assert (last.image, last.text) == ("int8", "int8")
+    cpu = plans_here(find_target("cpu"), {"image": "mixed", "text": "int8"})
+    assert [(plan.image, plan.text) for plan in cpu] == [("mixed", "int8"), ("fp32", "fp32")]
