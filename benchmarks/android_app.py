@@ -5,7 +5,8 @@
 Through `PhotoSearch`, as an app does, on one core: from opening it to its first results, without
 the time in which the text tower is loaded; a run over photos of which none is new, in 32 MB of
 heap; searches among some photos beside searches among all, in turn. Each figure but the last is of
-processes that were started anew. Writes benchmarks/results/android_app.json and prints a Markdown
+processes that were started anew. The index is of embeddings that lie as real ones do, made of the
+bundle's sample as `mcad-mobile bench` makes them. Writes benchmarks/results/android_app.json and prints a Markdown
 table. A server's JVM, not a phone.
 """
 
@@ -28,6 +29,9 @@ from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable
+from mcad_mobile.bench.samples import real_embeddings
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.index.synthetic import cloud_batches
 
 PHOTOS = 100_000
 STARTS = 5
@@ -42,11 +46,15 @@ class ManyPhotos:
     """mcad.engine.gallery.ManyPhotos, whose index lies in `work`."""
 
     def __init__(self, bundle: Path, work: Path) -> None:
+        embeddings = work / "embeddings.f32"
+        with embeddings.open("wb") as out:
+            for batch in cloud_batches(real_embeddings(Bundle.load(bundle)), PHOTOS):
+                out.write(batch.astype("<f4").tobytes())
         jars = libraries(work, ["arm64-v8a"]).jars
         sources = map(main_sources, ("engine", "desktop"))
         classes = compile_java(sources, jars, work / "classes")
         self._classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
-        self._arguments = [str(bundle), str(work / "app"), str(PHOTOS)]
+        self._arguments = [str(bundle), str(work / "app"), str(PHOTOS), str(embeddings)]
 
     def ask(self, verb: str, heap_mb: int = HEAP_MB) -> list[list[float]]:
         """The numbers of each line that it prints."""
