@@ -6,8 +6,8 @@ Through `PhotoSearch`, as an app does, on one core: from opening it to its first
 the time in which the text tower is loaded; a run over photos of which none is new, in 32 MB of
 heap; searches among some photos beside searches among all, in turn. Each figure but the last is of
 processes that were started anew. The index is of embeddings that lie as real ones do, made of the
-bundle's sample as `mcad-mobile bench` makes them. Writes benchmarks/results/android_app.json and prints a Markdown
-table. A server's JVM, not a phone.
+bundle's sample as `mcad-mobile bench` makes them. Writes benchmarks/results/android_app.json and
+prints a Markdown table. A server's JVM, not a phone.
 """
 
 from __future__ import annotations
@@ -148,7 +148,13 @@ def measured(bundle: Path, apk: dict[str, Any]) -> dict[str, Any]:
         "schema": "mcad-android-app/1",
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine() | {"load": [load_before, os.getloadavg()[0]]},
-        "setup": {"photos": PHOTOS, "heap_mb": HEAP_MB, "starts": STARTS, "threads": 1},
+        "setup": {
+            "photos": PHOTOS,
+            "embeddings": "sample-like",
+            "heap_mb": HEAP_MB,
+            "starts": STARTS,
+            "threads": 1,
+        },
         "limits_ms": LIMITS_MS,
         "times": found,
         "apk": apk,

@@ -84,6 +84,7 @@ def test_photos_cannot_leave_the_phone(apk):
         "android.permission.RECEIVE_BOOT_COMPLETED",
         "android.permission.FOREGROUND_SERVICE",
         "android.permission.FOREGROUND_SERVICE_DATA_SYNC",
+        "android.permission.WAKE_LOCK",
     }
     assert "E: provider" not in tree
 

@@ -113,6 +113,13 @@ def test_a_job_that_comes_meanwhile_holds_the_process_until_the_run_is_over(app,
     assert app.indexed() == sorted(phone.path(name) for name in NAMES)
 
 
+def test_a_job_that_came_meanwhile_runs_again_for_what_a_stopped_run_has_left(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="job", stop=True)
+    assert "joined, then over, not done" in outcomes
+    assert app.index()["added"] == len(NAMES) - 1
+
+
 def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
     phone.take(*NAMES)
     with pytest.raises(AssertionError, match="broken"):

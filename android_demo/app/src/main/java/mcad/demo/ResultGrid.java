@@ -1,43 +1,69 @@
 package mcad.demo;
 
 import android.content.Context;
+import android.os.Bundle;
 import android.view.LayoutInflater;
 import android.view.View;
 import android.view.ViewGroup;
 import android.widget.BaseAdapter;
+import android.widget.GridView;
 import android.widget.ImageView;
 import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
 
-/** The tiles of the grid. */
+/** The tiles of the grid; where it stands, and whether the less likely are shown, outlives a screen that is turned. */
 final class ResultGrid extends BaseAdapter {
+    private static final String ROW = "mcad.demo.ROW";
+    private static final String ALL = "mcad.demo.ALL";
+
     private final Context context;
     private final Thumbnails thumbnails;
+    private final GridView grid;
+    /** Where the grid stood before the screen was turned; -1 once it stands there again. */
+    private int row;
+    private boolean showsAll;
     private List<SearchEngine.Result> all = Collections.emptyList();
     private List<SearchEngine.Result> results = Collections.emptyList();
 
-    ResultGrid(Context context, Thumbnails thumbnails) {
+    ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
         this.context = context;
+        this.grid = grid;
         this.thumbnails = thumbnails;
+        row = saved == null ? -1 : saved.getInt(ROW, -1);
+        showsAll = saved != null && saved.getBoolean(ALL, false);
+        grid.setAdapter(this);
     }
 
-    void show(List<SearchEngine.Result> found) {
-        all = found;
-        results = found;
-        notifyDataSetChanged();
+    void save(Bundle saved) {
+        saved.putInt(ROW, row < 0 ? grid.getFirstVisiblePosition() : row);
+        saved.putBoolean(ALL, showsAll);
     }
 
-    /** Those that match. */
-    void show(SearchEngine.Found found) {
-        all = found.results();
-        results = all.subList(0, found.matches());
-        notifyDataSetChanged();
+    void clear() {
+        show(Collections.emptyList(), 0);
     }
 
-    /** Those that do not, too. */
+    /** Those that match; after the screen was turned what it showed before. Whether there are less likely ones behind. */
+    boolean show(SearchEngine.Found found) {
+        boolean turned = row >= 0;
+        showsAll &= turned;
+        show(found.results(), showsAll ? found.results().size() : found.matches());
+        grid.setSelection(Math.max(row, 0));
+        row = -1;
+        return results.size() < all.size();
+    }
+
+    /** Those that do not match, too. */
     void showAll() {
-        show(all);
+        showsAll = true;
+        show(all, all.size());
+    }
+
+    private void show(List<SearchEngine.Result> found, int count) {
+        all = found;
+        results = found.subList(0, count);
+        notifyDataSetChanged();
     }
 
     String path(int position) {
