@@ -114,8 +114,8 @@ def test_gradle_builds_what_the_command_builds(apk):
         for part in ("Code", "Name")
     )
     assert code is not None and name is not None
-    assert f"versionCode {code.group(1)}\n" in gradle
-    assert f"versionName '{name.group(1)}'\n" in gradle
+    assert f"versionCode = {code.group(1)}\n" in gradle
+    assert f"versionName = '{name.group(1)}'\n" in gradle
     release = (android_demo() / "build.gradle").read_text("utf-8")
     assert f"onnxruntime = '{ONNXRUNTIME_AAR.name.split('-')[2].removesuffix('.aar')}'" in release
     overlay = "manifest.srcFile 'src/gradle/AndroidManifest.xml'"

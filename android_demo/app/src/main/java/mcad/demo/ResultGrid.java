@@ -11,8 +11,9 @@ import android.widget.ImageView;
 import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
+import mcad.engine.gallery.Shown;
 
-/** The tiles of the grid; where it stands, and whether the less likely are shown, outlives a screen that is turned. */
+/** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
     private static final String ROW = "mcad.demo.ROW";
     private static final String ALL = "mcad.demo.ALL";
@@ -20,49 +21,43 @@ final class ResultGrid extends BaseAdapter {
     private final Context context;
     private final Thumbnails thumbnails;
     private final GridView grid;
-    /** Where the grid stood before the screen was turned; -1 once it stands there again. */
-    private int row;
-    private boolean showsAll;
-    private List<SearchEngine.Result> all = Collections.emptyList();
+    private final Shown shown;
     private List<SearchEngine.Result> results = Collections.emptyList();
 
     ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
         this.context = context;
         this.grid = grid;
         this.thumbnails = thumbnails;
-        row = saved == null ? -1 : saved.getInt(ROW, -1);
-        showsAll = saved != null && saved.getBoolean(ALL, false);
+        shown = saved == null ? new Shown() : new Shown(saved.getInt(ROW, 0), saved.getBoolean(ALL, false));
         grid.setAdapter(this);
     }
 
     void save(Bundle saved) {
-        saved.putInt(ROW, row < 0 ? grid.getFirstVisiblePosition() : row);
-        saved.putBoolean(ALL, showsAll);
+        saved.putInt(ROW, shown.row(grid.getFirstVisiblePosition()));
+        saved.putBoolean(ALL, shown.isAll());
     }
 
     void clear() {
-        show(Collections.emptyList(), 0);
+        shown.clear();
+        changed();
     }
 
-    /** Those that match; after the screen was turned what it showed before. Whether there are less likely ones behind. */
+    /** Whether there are less likely ones behind those that are shown. */
     boolean show(SearchEngine.Found found) {
-        boolean turned = row >= 0;
-        showsAll &= turned;
-        show(found.results(), showsAll ? found.results().size() : found.matches());
-        grid.setSelection(Math.max(row, 0));
-        row = -1;
-        return results.size() < all.size();
+        int row = shown.show(found);
+        changed();
+        grid.setSelection(row);
+        return shown.hasMore();
     }
 
     /** Those that do not match, too. */
     void showAll() {
-        showsAll = true;
-        show(all, all.size());
+        shown.showAll();
+        changed();
     }
 
-    private void show(List<SearchEngine.Result> found, int count) {
-        all = found;
-        results = found.subList(0, count);
+    private void changed() {
+        results = shown.results();
         notifyDataSetChanged();
     }
 
