@@ -139,13 +139,20 @@ def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
     phone.change(heat=3)
     hot = phone.file.read_bytes()
     cool = tmp_path / "cool.json"
-    phone.change(heat=0)
+    phone.change(heat=1)
     cool.write_bytes(phone.file.read_bytes())
     phone.file.write_bytes(hot)
     answer = app.ask("hot", then=cool)
     assert answer["rests"] == 1  # and none before it was hot
     assert (answer["outcome"]["left"], answer["outcome"]["added"]) == (0, len(NAMES))
     assert [h["resting"] for h in app.ask("heard") if h["resting"]] == [True]
+
+
+def test_a_warm_phone_does_not_rest(app, phone):
+    phone.take(*NAMES)
+    phone.change(heat=2)
+    answer = app.ask("hot")
+    assert (answer["rests"], answer["outcome"]["left"]) == (0, 0)
 
 
 def test_a_hot_phone_can_be_told_to_stop(app, phone):
