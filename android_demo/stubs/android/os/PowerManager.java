@@ -7,7 +7,7 @@ public final class PowerManager {
     public native int getCurrentThermalStatus();
     public native WakeLock newWakeLock(int levelAndFlags, String tag);
 
-    public final class WakeLock {
+    public static final class WakeLock {
         public native void setReferenceCounted(boolean counted);
         public native void acquire(long timeout);
         public native void release();
