@@ -1,6 +1,6 @@
 """Time an app with 100,000 photos on a JVM, and weigh the APK, by parts, beside an older one.
 
-    python -m benchmarks.android_app --bundle build/cpu --before COMMIT
+    python -m benchmarks.android_app --bundle build/cpu [--before COMMIT]
 
 Through `PhotoSearch`, as an app does, on one core: from opening it to its first results, without
 the time in which the text tower is loaded; a run over photos of which none is new, in 32 MB of
@@ -103,9 +103,13 @@ def weigh(source: Path, bundle: Path, work: Path) -> dict[str, int]:
     return {"all": out.stat().st_size, **named}
 
 
-def sizes(bundle: Path, before: str) -> dict[str, Any]:
+def sizes(bundle: Path, before: str | None) -> dict[str, Any]:
+    """Of the commit `before`, or as it was stored last, and now."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        now = {"bytes": weigh(ROOT, bundle, work)}
+        if before is None:
+            return {"before": json.loads(RESULTS.read_text("utf-8"))["apk"]["before"], "now": now}
         source = work / "before"
         source.mkdir()
         archive = work / "before.tar"
@@ -113,7 +117,7 @@ def sizes(bundle: Path, before: str) -> dict[str, Any]:
         subprocess.run(["tar", "xf", archive, "-C", source], timeout=60, check=True)
         return {
             "before": {"commit": before, "bytes": weigh(source, bundle, work)},
-            "now": {"bytes": weigh(ROOT, bundle, work)},
+            "now": now,
         }
 
 
@@ -164,7 +168,7 @@ def measured(bundle: Path, apk: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bundle", type=Path, required=True, help="of the default student")
-    parser.add_argument("--before", required=True, help="the commit whose APK is weighed, too")
+    parser.add_argument("--before", help="the commit to weigh beside; else the stored weight stays")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     bundle = arguments.bundle.resolve()
