@@ -1,12 +1,13 @@
 """Time an app with 100,000 photos on a JVM, and weigh the APK, by parts, beside an older one.
 
-    python -m benchmarks.android_app --bundle build/cpu --before COMMIT
+    python -m benchmarks.android_app --bundle build/cpu [--before COMMIT]
 
 Through `PhotoSearch`, as an app does, on one core: from opening it to its first results, without
 the time in which the text tower is loaded; a run over photos of which none is new, in 32 MB of
 heap; searches among some photos beside searches among all, in turn. Each figure but the last is of
-processes that were started anew. Writes benchmarks/results/android_app.json and prints a Markdown
-table. A server's JVM, not a phone.
+processes that were started anew. The index is of embeddings that lie as real ones do, made of the
+bundle's sample as `mcad-mobile bench` makes them. Writes benchmarks/results/android_app.json and
+prints a Markdown table. A server's JVM, not a phone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable
+from mcad_mobile.bench.samples import real_embeddings
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.index.synthetic import cloud_batches
 
 PHOTOS = 100_000
 STARTS = 5
@@ -42,11 +46,15 @@ class ManyPhotos:
     """mcad.engine.gallery.ManyPhotos, whose index lies in `work`."""
 
     def __init__(self, bundle: Path, work: Path) -> None:
+        embeddings = work / "embeddings.f32"
+        with embeddings.open("wb") as out:
+            for batch in cloud_batches(real_embeddings(Bundle.load(bundle)), PHOTOS):
+                out.write(batch.astype("<f4").tobytes())
         jars = libraries(work, ["arm64-v8a"]).jars
         sources = map(main_sources, ("engine", "desktop"))
         classes = compile_java(sources, jars, work / "classes")
         self._classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
-        self._arguments = [str(bundle), str(work / "app"), str(PHOTOS)]
+        self._arguments = [str(bundle), str(work / "app"), str(PHOTOS), str(embeddings)]
 
     def ask(self, verb: str, heap_mb: int = HEAP_MB) -> list[list[float]]:
         """The numbers of each line that it prints."""
@@ -95,9 +103,13 @@ def weigh(source: Path, bundle: Path, work: Path) -> dict[str, int]:
     return {"all": out.stat().st_size, **named}
 
 
-def sizes(bundle: Path, before: str) -> dict[str, Any]:
+def sizes(bundle: Path, before: str | None) -> dict[str, Any]:
+    """Of the commit `before`, or as it was stored last, and now."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        now = {"bytes": weigh(ROOT, bundle, work)}
+        if before is None:
+            return {"before": json.loads(RESULTS.read_text("utf-8"))["apk"]["before"], "now": now}
         source = work / "before"
         source.mkdir()
         archive = work / "before.tar"
@@ -105,7 +117,7 @@ def sizes(bundle: Path, before: str) -> dict[str, Any]:
         subprocess.run(["tar", "xf", archive, "-C", source], timeout=60, check=True)
         return {
             "before": {"commit": before, "bytes": weigh(source, bundle, work)},
-            "now": {"bytes": weigh(ROOT, bundle, work)},
+            "now": now,
         }
 
 
@@ -140,7 +152,13 @@ def measured(bundle: Path, apk: dict[str, Any]) -> dict[str, Any]:
         "schema": "mcad-android-app/1",
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine() | {"load": [load_before, os.getloadavg()[0]]},
-        "setup": {"photos": PHOTOS, "heap_mb": HEAP_MB, "starts": STARTS, "threads": 1},
+        "setup": {
+            "photos": PHOTOS,
+            "embeddings": "sample-like",
+            "heap_mb": HEAP_MB,
+            "starts": STARTS,
+            "threads": 1,
+        },
         "limits_ms": LIMITS_MS,
         "times": found,
         "apk": apk,
@@ -150,7 +168,7 @@ def measured(bundle: Path, apk: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bundle", type=Path, required=True, help="of the default student")
-    parser.add_argument("--before", required=True, help="the commit whose APK is weighed, too")
+    parser.add_argument("--before", help="the commit to weigh beside; else the stored weight stays")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     bundle = arguments.bundle.resolve()

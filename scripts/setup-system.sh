@@ -4,7 +4,7 @@
 #   scripts/setup-system.sh demo     for the main job
 #   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
 #   scripts/setup-system.sh tests    also what only the tests need: a real adbd, a browser, emulators, locales
-#   scripts/setup-system.sh stores   also what slow tests fill: PostgreSQL with pgvector (Debian 13)
+#   scripts/setup-system.sh stores   also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle
 set -euo pipefail
 
 wanted=${1:-app}
@@ -26,7 +26,7 @@ if [ "$wanted" = tests ] || [ "$wanted" = stores ]; then
     packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
 if [ "$wanted" = stores ]; then
-    packages+=(postgresql-17-pgvector)
+    packages+=(postgresql-17-pgvector gradle)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mcad_mobile.android.elf import PAGE
@@ -17,7 +18,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _EXTRA_ID = 0xD935
 _EXTRA = struct.Struct("<HHH")
 _LOCAL_HEADER = 30
-_LEVEL = 9
+# zlib's memory level and strategy: which packs best depends on the file, weights or text.
+_WAYS = ((8, zlib.Z_DEFAULT_STRATEGY), (9, zlib.Z_DEFAULT_STRATEGY), (9, zlib.Z_FILTERED))
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Entry:
     name: str
     data: bytes
     deflated: bool = True
+
+    @cached_property
+    def packed(self) -> bytes:
+        """What lies in the package: the smallest that zlib makes of a deflated one."""
+        if not self.deflated:
+            return self.data
+        return min((_deflated(self.data, *way) for way in _WAYS), key=len)
 
     @property
     def alignment(self) -> int:
@@ -41,7 +50,7 @@ def write_package(out: Path, entries: Iterable[Entry]) -> None:
     the room that a native library leaves before it, up to its page, and else come last."""
     ordered = list(entries)
     small = [entry for entry in ordered[1:] if entry.deflated and len(entry.data) < PAGE]
-    waiting = sorted(((len(_deflated(entry)), entry.name) for entry in small), reverse=True)
+    waiting = sorted(((len(entry.packed), entry.name) for entry in small), reverse=True)
     named = {entry.name: entry for entry in small}
     with zipfile.ZipFile(out, "w") as package:
         for entry in ordered:
@@ -72,18 +81,30 @@ def _fill(
 
 def _write(package: zipfile.ZipFile, entry: Entry) -> None:
     info = zipfile.ZipInfo(entry.name, _EPOCH)
-    info.compress_type = zipfile.ZIP_DEFLATED if entry.deflated else zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     if entry.alignment > 1:
         zeros = _zeros(package.start_dir, entry)
         info.extra = _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
-    package.writestr(info, entry.data, compresslevel=_LEVEL)
+    package.writestr(info, entry.packed)
+    if entry.deflated:
+        _say_deflated(package, info, entry.data)
     info.extra = b""  # the directory at the end needs no padding
 
 
-def _deflated(entry: Entry) -> bytes:
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return packer.compress(entry.data) + packer.flush()
+def _say_deflated(package: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
+    """Of what was written last: zipfile itself deflates in one way alone."""
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.file_size, info.CRC = len(data), zlib.crc32(data)
+    out = package.fp
+    assert out is not None  # it is open
+    out.seek(info.header_offset)
+    out.write(info.FileHeader())
+    out.seek(package.start_dir)
+
+
+def _deflated(data: bytes, memory: int, strategy: int) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, memory, strategy)
+    return packer.compress(data) + packer.flush()
 
 
 def entries_of(archive: Path) -> list[Entry]:

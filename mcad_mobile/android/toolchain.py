@@ -113,6 +113,8 @@ def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) 
     out.mkdir(parents=True, exist_ok=True)
     arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
     arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
+    # As D8 makes them, too: else a JVM links each concatenation when it first comes to it.
+    arguments += ["-XDstringConcat=inline"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
     if classpath:
         arguments += ["-classpath", ":".join(map(str, classpath))]

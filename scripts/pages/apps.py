@@ -28,7 +28,7 @@ def android_app() -> list[str]:
         "",
         "Through `PhotoSearch`, on a JVM, on one core of "
         f"{result['machine']['cpu']}, with the default",
-        "student's bundle and random embeddings. Medians of "
+        f"student's bundle and {result['setup']['embeddings']} embeddings. Medians of "
         f"{result['setup']['starts']} processes that were started anew,",
         "the JVM's own start left out; searches among some photos alternate with searches among",
         f"all in one process. The load average was {load[0]:.1f} before and {load[1]:.1f} after. A "

@@ -25,7 +25,7 @@ from mcad_mobile.android.toolchain import KEYTOOL, run
 from mcad_mobile.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
 
-MOST_BYTES = 60_000_000
+MOST_BYTES = 50_183_002  # as before the app became a library
 OURS = "mcad/"
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 TOOLS = "{http://schemas.android.com/tools}"
@@ -84,6 +84,7 @@ def test_photos_cannot_leave_the_phone(apk):
         "android.permission.RECEIVE_BOOT_COMPLETED",
         "android.permission.FOREGROUND_SERVICE",
         "android.permission.FOREGROUND_SERVICE_DATA_SYNC",
+        "android.permission.WAKE_LOCK",
     }
     assert "E: provider" not in tree
 
@@ -113,8 +114,8 @@ def test_gradle_builds_what_the_command_builds(apk):
         for part in ("Code", "Name")
     )
     assert code is not None and name is not None
-    assert f"versionCode {code.group(1)}\n" in gradle
-    assert f"versionName '{name.group(1)}'\n" in gradle
+    assert f"versionCode = {code.group(1)}\n" in gradle
+    assert f"versionName = '{name.group(1)}'\n" in gradle
     release = (android_demo() / "build.gradle").read_text("utf-8")
     assert f"onnxruntime = '{ONNXRUNTIME_AAR.name.split('-')[2].removesuffix('.aar')}'" in release
     overlay = "manifest.srcFile 'src/gradle/AndroidManifest.xml'"

@@ -150,7 +150,7 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
 
 def test_gradle_leaves_an_npu_s_libraries_as_files():
     gradle = (android_demo() / "app" / "build.gradle").read_text("utf-8")
-    assert "useLegacyPackaging qnn != null" in gradle
+    assert "useLegacyPackaging = qnn != null" in gradle
 
 
 def test_a_screen_reader_hears_the_answer_to_a_search_and_not_each_photo():

@@ -113,6 +113,13 @@ def test_a_job_that_comes_meanwhile_holds_the_process_until_the_run_is_over(app,
     assert app.indexed() == sorted(phone.path(name) for name in NAMES)
 
 
+def test_a_job_that_came_meanwhile_runs_again_for_what_a_stopped_run_has_left(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="job", stop=True)
+    assert "joined, then over, not done" in outcomes
+    assert app.index()["added"] == len(NAMES) - 1
+
+
 def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
     phone.take(*NAMES)
     with pytest.raises(AssertionError, match="broken"):
@@ -132,13 +139,20 @@ def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
     phone.change(heat=3)
     hot = phone.file.read_bytes()
     cool = tmp_path / "cool.json"
-    phone.change(heat=0)
+    phone.change(heat=1)
     cool.write_bytes(phone.file.read_bytes())
     phone.file.write_bytes(hot)
     answer = app.ask("hot", then=cool)
     assert answer["rests"] == 1  # and none before it was hot
     assert (answer["outcome"]["left"], answer["outcome"]["added"]) == (0, len(NAMES))
     assert [h["resting"] for h in app.ask("heard") if h["resting"]] == [True]
+
+
+def test_a_warm_phone_does_not_rest(app, phone):
+    phone.take(*NAMES)
+    phone.change(heat=2)
+    answer = app.ask("hot")
+    assert (answer["rests"], answer["outcome"]["left"]) == (0, 0)
 
 
 def test_a_hot_phone_can_be_told_to_stop(app, phone):

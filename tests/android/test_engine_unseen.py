@@ -144,10 +144,15 @@ def test_each_photo_is_opened_once(app, phone):
 def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spares(
     java_classes, bundle, tmp_path
 ):
+    embeddings = tmp_path / "embeddings.f32"
+    vectors = np.random.default_rng(1).normal(size=(100_000, bundle.dim))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    embeddings.write_bytes(vectors.astype("<f4").tobytes())
+
     def many(what: str, heap: str) -> list[float]:
         classpath = f"{java_classes}:{fetch(ONNXRUNTIME_JVM)}"
         main = ["-cp", classpath, "mcad.engine.gallery.ManyPhotos"]
-        arguments = [what, bundle.directory, tmp_path / "app", 100_000]
+        arguments = [what, bundle.directory, tmp_path / "app", 100_000, embeddings]
         return [float(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
 
     assert many("fill", "-Xmx256m") == [100_000]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from archives import HTP
 
@@ -189,6 +191,23 @@ def test_stored_files_begin_where_they_can_be_mapped(tmp_path):
     first = out.read_bytes()
     write_package(out, entries)
     assert out.read_bytes() == first
+
+
+def test_what_is_deflated_is_as_small_as_zlib_makes_it(tmp_path):
+    out = tmp_path / "x.apk"
+    weights = np.clip(np.random.default_rng(0).normal(0, 20, 200_000), -127, 127).astype(np.int8)
+    data = {"weights.bin": weights.tobytes(), "words.txt": b"a dog on the beach, " * 2000}
+    write_package(out, [Entry(name, some) for name, some in data.items()])
+    archive = zipfile.ZipFile(out)
+    assert archive.testzip() is None
+    for name, some in data.items():
+        assert archive.read(name) == some
+        assert archive.getinfo(name).compress_type == zipfile.ZIP_DEFLATED
+        usual = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        least = len(usual.compress(some) + usual.flush())
+        size = archive.getinfo(name).compress_size
+        assert size <= least
+        assert size < least or name == "words.txt"
 
 
 def test_the_cache_lies_where_the_user_has_it(monkeypatch, tmp_path):

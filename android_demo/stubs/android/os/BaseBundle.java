@@ -1,6 +1,8 @@
 package android.os;
 
 public class BaseBundle {
+    public native boolean getBoolean(String key, boolean otherwise);
+    public native void putBoolean(String key, boolean value);
     public native int getInt(String key, int otherwise);
     public native void putInt(String key, int value);
     public native long getLong(String key, long otherwise);

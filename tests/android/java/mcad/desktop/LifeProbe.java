@@ -234,6 +234,9 @@ final class LifeProbe {
                 Files.copy(Paths.get(request.string("then")), Paths.get(request.string("phone")),
                     StandardCopyOption.REPLACE_EXISTING);
             }
+            if (request.has("stop")) {
+                search.stopIndexing();
+            }
             decoder.gate.countDown();
             first.join();
             if (second != null) {
@@ -249,11 +252,11 @@ final class LifeProbe {
     private Object joined() {
         Object outcome = run(false);
         try {
-            search.awaitIndexing();
+            boolean left = search.awaitIndexing();
+            return outcome + ", then " + (search.isIndexing() ? "running" : "over") + (left ? ", not done" : "");
         } catch (InterruptedException error) {
             return error.toString();
         }
-        return outcome + ", then " + (search.isIndexing() ? "running" : "over");
     }
 
     private Object run(boolean instead) {

@@ -114,6 +114,8 @@ final class Probe {
                 return LifeProbe.answer(request);
             case "home":
                 return ScreenProbe.home(request);
+            case "shown":
+                return ScreenProbe.shown(request);
             case "tiles":
                 return ScreenProbe.tiles(request);
             case "media_path":

@@ -11,6 +11,7 @@ import java.util.Map;
 import mcad.engine.Json;
 import mcad.engine.JsonFields;
 import mcad.engine.McadException;
+import mcad.engine.SearchEngine;
 
 /** Lets the probe in at what screens are told, and at what the gallery keeps to itself. */
 public final class ScreenProbe {
@@ -29,6 +30,32 @@ public final class ScreenProbe {
         return Json.object("panel", home.panel().name(), "action", home.action().name(), "line", home.line().name(),
             "index_now", Home.indexNow(access, refused).name(), "left", indexing.left(), "minutes",
             indexing.minutesLeft());
+    }
+
+    /** A grid after each event: "found" with so many photos and matches, "all", "turned" at a row, "clear". */
+    public static Object shown(JsonFields request) throws IOException {
+        Shown shown = new Shown();
+        List<Object> states = new ArrayList<>();
+        for (JsonFields event : request.objects("events")) {
+            int at = -1;
+            if (event.has("found")) {
+                int photos = event.integer("found", 0, 1 << 20);
+                List<SearchEngine.Result> results = new ArrayList<>();
+                for (int i = 0; i < photos; i++) {
+                    results.add(new SearchEngine.Result("p" + i, 1 - i / (float) photos));
+                }
+                float least = 1 - (event.integer("matches", 0, photos) - 0.5f) / photos;
+                at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false, least));
+            } else if (event.has("turned")) {
+                shown = new Shown(shown.row(event.integer("turned", 0, 1 << 20)), shown.isAll());
+            } else if (event.has("all")) {
+                shown.showAll();
+            } else {
+                shown.clear();
+            }
+            states.add(Arrays.asList(shown.results().size(), at, shown.hasMore()));
+        }
+        return states;
     }
 
     public static Object tiles(JsonFields request) throws IOException {

@@ -1,43 +1,64 @@
 package mcad.demo;
 
 import android.content.Context;
+import android.os.Bundle;
 import android.view.LayoutInflater;
 import android.view.View;
 import android.view.ViewGroup;
 import android.widget.BaseAdapter;
+import android.widget.GridView;
 import android.widget.ImageView;
 import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
+import mcad.engine.gallery.Shown;
 
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
+    private static final String ROW = "mcad.demo.ROW";
+    private static final String ALL = "mcad.demo.ALL";
+
     private final Context context;
     private final Thumbnails thumbnails;
-    private List<SearchEngine.Result> all = Collections.emptyList();
+    private final GridView grid;
+    private final Shown shown;
     private List<SearchEngine.Result> results = Collections.emptyList();
 
-    ResultGrid(Context context, Thumbnails thumbnails) {
+    ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
         this.context = context;
+        this.grid = grid;
         this.thumbnails = thumbnails;
+        shown = saved == null ? new Shown() : new Shown(saved.getInt(ROW, 0), saved.getBoolean(ALL, false));
+        grid.setAdapter(this);
     }
 
-    void show(List<SearchEngine.Result> found) {
-        all = found;
-        results = found;
-        notifyDataSetChanged();
+    void save(Bundle saved) {
+        saved.putInt(ROW, shown.row(grid.getFirstVisiblePosition()));
+        saved.putBoolean(ALL, shown.isAll());
     }
 
-    /** Those that match. */
-    void show(SearchEngine.Found found) {
-        all = found.results();
-        results = all.subList(0, found.matches());
-        notifyDataSetChanged();
+    void clear() {
+        shown.clear();
+        changed();
     }
 
-    /** Those that do not, too. */
+    /** Whether there are less likely ones behind those that are shown. */
+    boolean show(SearchEngine.Found found) {
+        int row = shown.show(found);
+        changed();
+        grid.setSelection(row);
+        return shown.hasMore();
+    }
+
+    /** Those that do not match, too. */
     void showAll() {
-        show(all);
+        shown.showAll();
+        changed();
+    }
+
+    private void changed() {
+        results = shown.results();
+        notifyDataSetChanged();
     }
 
     String path(int position) {

@@ -15,7 +15,6 @@ import android.widget.GridView;
 import android.widget.TextView;
 import android.widget.Toast;
 import java.io.IOException;
-import java.util.Collections;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.gallery.Home;
@@ -30,7 +29,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     /** The photo of the index whose like are asked for. */
     static final String LIKE = "mcad.demo.LIKE";
 
-    private static final String ROW = "mcad.demo.ROW";
     private static final int PICKED = 1;
 
     private PhotoSearch search;
@@ -45,14 +43,11 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private TextView status;
     private TextView progress;
     private EditText query;
-    private GridView grid;
     /** The photo whose like are shown, of the index or shared by another app; null while words are searched for. */
     private String like;
     private SearchBox.Searcher likeBy;
     /** Whether the status tells of a search: the state of the index must not take its place. */
     private boolean answered;
-    /** Where the grid stood before the screen was turned; -1 once it stands there again. */
-    private int row;
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -62,14 +57,13 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         photos = new MediaPhotos(this);
         access = new Access(this, photos);
         thumbnails = new Thumbnails(this);
-        results = new ResultGrid(this, thumbnails);
+        GridView grid = findViewById(R.id.grid);
+        results = new ResultGrid(this, grid, thumbnails, saved);
         choices = new Choices(this, search, new Chosen());
         filters = new Filters(this, search, saved, this::filterChanged);
         watcher = new Watcher(this, search, this::showState);
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
-        grid = findViewById(R.id.grid);
-        grid.setAdapter(results);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
         findViewById(R.id.more).setOnClickListener(view -> showMore());
@@ -84,7 +78,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
             getSystemService(InputMethodManager.class).hideSoftInputFromWindow(view.getWindowToken(), 0);
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
-        row = saved == null ? -1 : saved.getInt(ROW, -1);
         Uri shared = OtherPhoto.shared(getIntent());
         String path = getIntent().getStringExtra(LIKE);
         if (shared != null) {
@@ -97,7 +90,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     protected void onSaveInstanceState(Bundle saved) {
         super.onSaveInstanceState(saved);
-        saved.putInt(ROW, grid.getFirstVisiblePosition());
+        results.save(saved);
         filters.save(saved);
     }
 
@@ -268,7 +261,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         press.setOnClickListener(action);
         findViewById(R.id.message).setVisibility(View.VISIBLE);
         findViewById(R.id.more).setVisibility(View.GONE);
-        results.show(Collections.emptyList());
+        results.clear();
         answered = false;
         status.setText("");
         progress.setText("");
@@ -289,7 +282,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     public void cleared() {
         like = null;
         setTitle(R.string.app_name);
-        results.show(Collections.emptyList());
+        results.clear();
         findViewById(R.id.more).setVisibility(View.GONE);
         answered = false;
         status.setText("");
@@ -306,11 +299,9 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public void found(String words, SearchEngine.Found found) {
         findViewById(R.id.message).setVisibility(View.GONE);
-        results.show(found);
-        grid.setSelection(Math.max(row, 0));
-        row = -1;
+        boolean more = results.show(found);
+        findViewById(R.id.more).setVisibility(more ? View.VISIBLE : View.GONE);
         int matches = found.matches();
-        findViewById(R.id.more).setVisibility(matches < found.results().size() ? View.VISIBLE : View.GONE);
         String said = matches == 0 ? getString(R.string.nothing_found)
             : getResources().getQuantityString(R.plurals.found, matches, matches, found.ms().get("total"));
         status.setText(found.truncated() ? said + "\n" + getString(R.string.truncated) : said);

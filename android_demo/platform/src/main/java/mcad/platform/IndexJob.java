@@ -113,7 +113,7 @@ public final class IndexJob extends JobService {
                 return !outcome.get().finished();
             }
             // Another's is on, a screen's maybe, that may be left: without a job Android would freeze the process over it.
-            search.awaitIndexing();
+            return search.awaitIndexing();
         } catch (IOException | RuntimeException | OutOfMemoryError | InterruptedException error) {
             end(id);
             Log.w(MediaSearch.TAG, error);

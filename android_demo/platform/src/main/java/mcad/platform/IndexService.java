@@ -8,6 +8,7 @@ import android.content.Intent;
 import android.content.pm.ServiceInfo;
 import android.os.Build;
 import android.os.IBinder;
+import android.os.PowerManager;
 import android.os.SystemClock;
 import android.util.Log;
 import java.io.IOException;
@@ -27,9 +28,13 @@ public final class IndexService extends Service {
     private static final int NOTIFICATION = 0x6d636101;
     private static final long EVERY_MS = 1000;
     private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
+    /** So long a service of this type may run in a day. */
+    private static final long MOST_MS = TimeUnit.HOURS.toMillis(6);
 
     private final Runnable listener = this::showProgress;
     private PhotoSearch search;
+    /** A job has one of Android's; under a service alone the processor sleeps with the screen. */
+    private PowerManager.WakeLock awake;
     private long shownMs;
     private int runs;
     /** The number of the last start: it is for Android to say whether none has come since. */
@@ -44,6 +49,9 @@ public final class IndexService extends Service {
         notifications.createNotificationChannel(new NotificationChannel(
             CHANNEL, getApplicationInfo().loadLabel(getPackageManager()), NotificationManager.IMPORTANCE_LOW));
         search.addListener(listener);
+        awake = getSystemService(PowerManager.class).newWakeLock(PowerManager.PARTIAL_WAKE_LOCK, "mcad:indexing");
+        awake.setReferenceCounted(false);
+        awake.acquire(MOST_MS);
     }
 
     @Override
@@ -119,6 +127,7 @@ public final class IndexService extends Service {
     public void onDestroy() {
         search.removeListener(listener);
         leave();
+        awake.release();
         synchronized (this) {
             if (runs > 0) {
                 search.stopIndexing();

@@ -1,6 +1,10 @@
 package mcad.engine.gallery;
 
+import java.io.BufferedInputStream;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -21,10 +25,10 @@ import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
 
 /**
- * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N" makes it, "run BUNDLE FOLDER N"
- * brings it in step with a list in which nothing is new, "find BUNDLE FOLDER N" opens the app and searches once. Prints
- * what came of it, and ms: of a run; of the app's opening and its first search together, and of the text tower's loading
- * between the two. "filter BUNDLE FOLDER N" prints medians of searches among all and among some, in turn, a line for each
+ * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N EMBEDDINGS.f32" makes it, of the
+ * first N of a file; "run BUNDLE FOLDER N" brings it in step with a list in which nothing is new, "find BUNDLE FOLDER N"
+ * opens the app and searches once. Prints what came of it, and ms: of a run; of the app's opening and its first search
+ * together, and of the text tower's loading between the two. "filter BUNDLE FOLDER N" prints medians of searches among all and among some, in turn, a line for each
  * share that passes.
  */
 public final class ManyPhotos {
@@ -91,9 +95,9 @@ public final class ManyPhotos {
         PhotoSearch app = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)), folder,
             Collections.emptyList(), () -> "1", new Many(count), new ImageIoDecoder(), System::currentTimeMillis, () -> 0));
         switch (arguments[0]) {
-            case "fill" -> fill(app.bundle(), folder, count);
+            case "fill" -> fill(app.bundle(), folder, count, Paths.get(arguments[4]));
             case "run" -> run(app);
-            case "filter" -> filter(app.bundle(), directory(app.bundle(), folder));
+            case "filter" -> filter(directory(app.bundle(), folder));
             default -> find(app, started);
         }
     }
@@ -102,20 +106,17 @@ public final class ManyPhotos {
         return folder.resolve("index-" + bundle.studentSha256.substring(0, 16));
     }
 
-    private static float[] vector(Random random, int dim) {
-        float[] vector = new float[dim];
-        for (int i = 0; i < dim; i++) {
-            vector[i] = (float) random.nextGaussian();
-        }
-        return Vectors.normalized(vector);
-    }
-
-    private static void fill(Bundle bundle, Path folder, int count) throws IOException {
-        Random random = new Random(1);
-        try (PhotoIndex index = PhotoIndex.openOrCreate(
+    private static void fill(Bundle bundle, Path folder, int count, Path embeddings) throws IOException {
+        float[] embedding = new float[bundle.dim];
+        ByteBuffer row = ByteBuffer.allocate(Float.BYTES * bundle.dim).order(ByteOrder.LITTLE_ENDIAN);
+        try (InputStream in = new BufferedInputStream(Files.newInputStream(embeddings)); PhotoIndex index = PhotoIndex.openOrCreate(
                 directory(bundle, folder), bundle.dim, bundle.studentName, bundle.studentSha256); IndexWriter writer = index.writer()) {
             for (int i = 0; i < count; i++) {
-                writer.add(item(i).path(), vector(random, bundle.dim), Stamps.ofState(item(i), 0), i + 1);
+                if (in.readNBytes(row.array(), 0, row.capacity()) < row.capacity()) {
+                    throw new IOException(embeddings + " ends before " + count + " embeddings.");
+                }
+                row.asFloatBuffer().get(embedding);
+                writer.add(item(i).path(), embedding, Stamps.ofState(item(i), 0), i + 1);
             }
             writer.commit();
             System.out.println(index.photos());
@@ -140,7 +141,8 @@ public final class ManyPhotos {
         System.out.println(photos + " " + found + " " + (opened + since(searching)) + " " + loaded);
     }
 
-    private static void filter(Bundle bundle, Path directory) throws IOException {
+    /** Searches for photos like one of the index. */
+    private static void filter(Path directory) throws IOException {
         Random random = new Random(2);
         try (PhotoIndex index = PhotoIndex.open(directory)) {
             RowNumbers numbers = new RowNumbers(key -> (int) (key >>> 33));
@@ -149,7 +151,8 @@ public final class ManyPhotos {
                 double[] all = new double[SEARCHES];
                 double[] some = new double[SEARCHES];
                 for (int i = -WARM_UP; i < SEARCHES; i++) {
-                    float[] query = vector(random, bundle.dim);
+                    String photo = item(random.nextInt(index.photos())).path();
+                    float[] query = Vectors.normalized(index.embedding(photo));
                     long started = System.nanoTime();
                     index.search(query, K);
                     double first = since(started);

@@ -26,6 +26,10 @@ public record Filter(Set<String> folders, long fromMs, long untilMs) {
             last == null ? Long.MAX_VALUE : start(last.plusDays(1), zone));
     }
 
+    boolean isAll() {
+        return folders.isEmpty() && !isTimed();
+    }
+
     public boolean isTimed() {
         return fromMs != Long.MIN_VALUE || untilMs != Long.MAX_VALUE;
     }

@@ -161,7 +161,7 @@ final class Finder implements Closeable {
     /** Where to look; null for everywhere. Kept until the index, the phone's list or the question is another. */
     private Rows rows(PhotoIndex open, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
-        if (filter.equals(Filter.ALL) && chosen.equals(Folders.ALL)) {
+        if (filter.isAll() && chosen.areAll()) {
             return null;
         }
         Facts facts = photos.facts();

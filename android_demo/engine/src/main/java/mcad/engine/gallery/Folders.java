@@ -27,6 +27,10 @@ public record Folders(boolean only, Set<String> names) {
         return names.contains(folder) == only;
     }
 
+    boolean areAll() {
+        return !only && names.isEmpty();
+    }
+
     /** As it was saved; ALL where nothing was, or what was is torn. */
     static Folders open(Path directory) {
         try {

@@ -206,9 +206,13 @@ public final class PhotoSearch implements Closeable {
         return indexer.index(true).orElseThrow(IllegalStateException::new);
     }
 
-    /** Wait until no run is on: a job in whose name none was begun holds the process meanwhile. */
-    public void awaitIndexing() throws InterruptedException {
+    /**
+     * Wait until no run is on: a job in whose name none was begun holds the process meanwhile. Whether photos are left:
+     * that run may have been stopped, or have failed.
+     */
+    public boolean awaitIndexing() throws InterruptedException {
         indexer.join();
+        return indexer.state().left() > 0;
     }
 
     /** End a run that is on after the photo at hand; what it has is committed. */

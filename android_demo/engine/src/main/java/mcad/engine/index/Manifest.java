@@ -200,7 +200,7 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         }
         CRC32 crc = new CRC32();
         crc.update(blank, 0, blank.length);
-        return String.format(Locale.ROOT, "%08x", crc.getValue());
+        return Long.toHexString(1L << 32 | crc.getValue()).substring(1); // eight digits
     }
 
     /** Delete segments and temporary files that this commit, the last, does not name. */

@@ -1,10 +1,20 @@
 package mcad.engine.text;
 
+import java.text.Normalizer;
 import java.util.Locale;
 
 /** Character classes as Hugging Face's `tokenizers` draws them. */
 public final class Characters {
     private Characters() {}
+
+    /** In a Unicode form. ASCII is in each: for most queries the tables of the others need not be loaded. */
+    static String normalized(String text, Normalizer.Form form) {
+        int at = 0;
+        while (at < text.length() && text.charAt(at) < 128) {
+            at++;
+        }
+        return at == text.length() ? text : Normalizer.normalize(text, form);
+    }
 
     /** The property White_Space. */
     public static boolean isSpace(int c) {

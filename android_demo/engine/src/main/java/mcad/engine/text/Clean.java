@@ -66,7 +66,7 @@ final class Clean {
             line.codePoints().forEach(c -> narrow.append(narrow(c)));
             line = LINE_ENDS.matcher(narrow).replaceAll("\n");
             line = CONTROLS.matcher(TERMINAL.matcher(line).replaceAll("")).replaceAll("");
-            line = Normalizer.normalize(line, Normalizer.Form.NFC);
+            line = Characters.normalized(line, Normalizer.Form.NFC);
             if (line.equals(before)) {
                 return line;
             }

@@ -63,9 +63,9 @@ final class Normalize {
                 return text -> kept(text, c -> unwanted.indexOf(c) < 0);
             case "form":
                 Normalizer.Form form = Normalizer.Form.valueOf((String) step.get(1));
-                return text -> Normalizer.normalize(text, form);
+                return text -> Characters.normalized(text, form);
             case "strip_marks":
-                return text -> kept(Normalizer.normalize(text, Normalizer.Form.NFD),
+                return text -> kept(Characters.normalized(text, Normalizer.Form.NFD),
                     c -> !Characters.isNonspacingMark(c));
             case "drop_marks":
                 return text -> kept(text, c -> !Characters.isMark(c));
