@@ -88,8 +88,7 @@ class Search:
 
     def _loss_of_eight(self, tower: TowerName) -> float:
         job = self.jobs[tower]
-        inputs = {key: value[: len(job.exact)] for key, value in job.samples.items()}
-        found = normalize(OnnxTower(job.int8_onnx[0], exact=saturates())(inputs))
+        found = normalize(OnnxTower(job.int8_onnx[0], exact=saturates())(job.judged))
         return 1 - float((job.exact * found).sum(1).mean())
 
     def _within(self, pair: Pair) -> bool:

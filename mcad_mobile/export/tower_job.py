@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -21,21 +22,54 @@ from mcad_mobile.runtimes import Inputs, LoadedTower
 if TYPE_CHECKING:
     from mcad_mobile.quantize.four_bits import FourBits
 
-_PRODUCTS = "int8_products.onnx"
+
+@dataclass(frozen=True)
+class _Way:
+    """To give a convolutional tower 8 bits for CPUs: the file that it is written to, arguments of
+    `quantize_static_int8`, and what is told of it."""
+
+    file: str
+    settings: Mapping[str, Any]
+    told: str
+
+
+# From the fewest floats to the most. Sums and depthwise convolutions are a small part of the work,
+# and all that comes later goes through them.
+_WAYS = (
+    _Way("int8.onnx", {}, ""),
+    _Way(
+        "int8_products.onnx",
+        {"operators": ("Conv", "MatMul", "Gemm")},
+        "Depthwise convolutions and sums of the {} tower are float on CPUs",
+    ),
+    _Way(
+        "int8_usual.onnx",
+        {"usual_ranges": True},
+        "Rare large activations of the {} tower are cut on CPUs",
+    ),
+    _Way(
+        "int8_usual_convolutions.onnx",
+        {"operators": ("Conv",), "usual_ranges": True},
+        "All of the {} tower but its full convolutions is float on CPUs, and rare large "
+        "activations are cut",
+    ),
+)
 
 
 @dataclass(frozen=True)
 class TowerJob:
     """A tower to export: `module` with its float inputs and output, for a batch of one, real
-    `samples` of its inputs to calibrate on, what the float student makes of the first of them
-    (`exact` [N, dim], of unit length), and its self-test. What is made lies in the existing folder
-    `work`, which is this job's own. `any_length`: its texts may be cut after their last token."""
+    `samples` of its inputs to calibrate on, others to choose by where it can be quantized in
+    several ways (`judged`, and what the float student makes of them: `exact` [N, dim], of unit
+    length), and its self-test. What is made lies in the existing folder `work`, which is this
+    job's own. `any_length`: its texts may be cut after their last token."""
 
     module: nn.Module
     name: TowerName
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     samples: Inputs
+    judged: Inputs
     exact: NDArray[np.float32]
     golden: Golden
     work: Path
@@ -60,24 +94,31 @@ class TowerJob:
 
     @cached_property
     def int8_onnx(self) -> tuple[Path, tuple[str, ...]]:
-        """The tower in 8 bits for CPUs, and notes on it. Where 8-bit activations cost a
-        convolutional one too much, depthwise convolutions and sums, through which all that comes
-        later goes, are left in float: they are a small part of its work."""
+        """The tower in 8 bits for CPUs, and notes on it."""
+        if not is_convolutional(self.cpu_onnx):
+            path = self.work / "int8.onnx"
+            self._quantize(path)
+            return path, ()
+        way, notes = self._way
+        return self.work / way.file, notes
+
+    @cached_property
+    def _way(self) -> tuple[_Way, tuple[str, ...]]:
+        """The first of `_WAYS` that costs little enough, or that which costs least, and notes."""
         from mcad_mobile.runtimes.onnx import OnnxTower
         from mcad_mobile.runtimes.saturation import saturates
 
-        path, products = self.work / "int8.onnx", self.work / _PRODUCTS
-        self._quantize(path)
-        if not is_convolutional(self.cpu_onnx):
-            return path, ()
-        cosine = self._cosine(OnnxTower(path, exact=saturates()))
-        if cosine >= WARN_BELOW:
-            return path, ()
-        self._quantize(products, only_products=True)
-        if self._cosine(OnnxTower(products, exact=saturates())) <= cosine:
-            return path, ()
-        left = f"Depthwise convolutions and sums of the {self.name} tower are float on CPUs"
-        return products, (f"{left}: with 8 bits everywhere its cosine is {cosine:.3f}.",)
+        cosines: list[float] = []
+        for way in _WAYS:
+            self._quantize(self.work / way.file, way)
+            cosines.append(self._cosine(OnnxTower(self.work / way.file, exact=saturates())))
+            if cosines[-1] >= WARN_BELOW:
+                break
+        best = int(np.argmax(cosines))
+        if best == 0:
+            return _WAYS[0], ()
+        told = _WAYS[best].told.format(self.name)
+        return _WAYS[best], (f"{told}: with 8 bits for all of it its cosine is {cosines[0]:.3f}.",)
 
     @cached_property
     def four_bits(self) -> dict[str, FourBits]:
@@ -95,20 +136,20 @@ class TowerJob:
         mixed = self.work / f"mixed-{told}.onnx"
         if not mixed.exists():
             four = {name: self.four_bits[name] for name in sorted(names)}
-            self._quantize(mixed, only_products=path.name == _PRODUCTS, four=four)
+            way = self._way[0] if is_convolutional(self.cpu_onnx) else None
+            self._quantize(mixed, way, four)
         return mixed
 
     def _quantize(
-        self, out: Path, *, only_products: bool = False, four: dict[str, FourBits] | None = None
+        self, out: Path, way: _Way | None = None, four: dict[str, FourBits] | None = None
     ) -> None:
+        """A convolutional tower in a way, any other as it has but one."""
         from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
 
-        if not is_convolutional(self.cpu_onnx):
+        if way is None:
             quantize_dynamic_int8(self.cpu_onnx, out, four=four)
-            return
-        quantize_static_int8(
-            self.cpu_onnx, out, self.samples, only_products=only_products, four=four
-        )
+        else:
+            quantize_static_int8(self.cpu_onnx, out, self.samples, four=four, **way.settings)
 
     def npu_onnx(self, precision: str, htp_arch: int) -> Path:
         """The tower quantized for Hexagon NPUs, `precision` w8a8 or w8a16, once for all
@@ -151,6 +192,5 @@ class TowerJob:
         return self._cosine(LiteRTTower(path, inputs, (output,)))
 
     def _cosine(self, tower: LoadedTower) -> float:
-        """To the float student, on average over samples that it was calibrated on."""
-        inputs = {name: value[: len(self.exact)] for name, value in self.samples.items()}
-        return parity(self.exact, tower(inputs)).cosine_mean
+        """To the float student, on average over inputs that it was not calibrated on."""
+        return parity(self.exact, tower(self.judged)).cosine_mean

@@ -7,7 +7,7 @@ channels lose everything per tensor (measured: docs/targets.md).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,6 @@ WHOLE_FACTORS_FROM = 73
 _SIGNED = {"quant_type": QuantType.QInt16, "symmetric": True}
 _WIDE: dict[str, object] = {"quant_type": QuantType.QUInt16}
 _NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
-_PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
 def quantize_w8a16(
@@ -107,17 +106,19 @@ def quantize_static_int8(
     out: Path,
     inputs: Inputs,
     *,
-    only_products: bool = False,
+    operators: Sequence[str] = (),
+    usual_ranges: bool = False,
     four: Mapping[str, FourBits] | None = None,
 ) -> None:
     """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs.
-    `only_products`: of the matrix products and of the convolutions over all channels, and floats
-    between them. The weights `four` have 4 bits."""
+    `operators`: of these alone, of convolutions those over all channels, and floats between them.
+    `usual_ranges`: activations range from the least to the largest value of an input on average,
+    and what lies beyond is cut; else to those of all inputs. The weights `four` have 4 bits."""
     settings: dict[str, object] = {}
-    if only_products:
+    if operators:
         nodes = onnx.load(model, load_external_data=False).graph.node
         depthwise = [node.name for node in nodes if node.op_type == "Conv" and _groups(node) > 1]
-        settings = {"op_types_to_quantize": list(_PRODUCTS), "nodes_to_exclude": depthwise}
+        settings = {"op_types_to_quantize": list(operators), "nodes_to_exclude": depthwise}
     with _quiet():
         quantize_static(
             _source(model, four),
@@ -127,7 +128,7 @@ def quantize_static_int8(
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options=_given_scales(four),
+            extra_options={"CalibMovingAverage": usual_ranges, **_given_scales(four)},
             **settings,
         )
     if four:
@@ -155,10 +156,10 @@ def _source(model: Path, four: Mapping[str, FourBits] | None) -> str | onnx.Mode
     return with_weights(onnx.load(model), four) if four else str(model)
 
 
-def _given_scales(four: Mapping[str, FourBits] | None) -> dict[str, object] | None:
+def _given_scales(four: Mapping[str, FourBits] | None) -> dict[str, object]:
     """The scales that the weights were rounded for: the quantizer would take others."""
     if not four:
-        return None
+        return {}
     overrides = {name: weight.overrides(QuantType.QInt8) for name, weight in four.items()}
     return {"TensorQuantOverrides": overrides}
 
