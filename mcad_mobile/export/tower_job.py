@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -22,38 +21,14 @@ from mcad_mobile.runtimes import Inputs, LoadedTower
 if TYPE_CHECKING:
     from mcad_mobile.quantize.four_bits import FourBits
 
-
-@dataclass(frozen=True)
-class _Way:
-    """To give a convolutional tower 8 bits for CPUs: the file that it is written to, arguments of
-    `quantize_static_int8`, and what is told of it."""
-
-    file: str
-    settings: Mapping[str, Any]
-    told: str
-
-
-# From the fewest floats to the most. Sums and depthwise convolutions are a small part of the work,
-# and all that comes later goes through them.
-_WAYS = (
-    _Way("int8.onnx", {}, ""),
-    _Way(
-        "int8_products.onnx",
-        {"operators": ("Conv", "MatMul", "Gemm")},
-        "Depthwise convolutions and sums of the {} tower are float on CPUs",
-    ),
-    _Way(
-        "int8_usual.onnx",
-        {"usual_ranges": True},
-        "Rare large activations of the {} tower are cut on CPUs",
-    ),
-    _Way(
-        "int8_usual_convolutions.onnx",
-        {"operators": ("Conv",), "usual_ranges": True},
-        "All of the {} tower but its full convolutions is float on CPUs, and rare large "
-        "activations are cut",
-    ),
-)
+# To give a convolutional tower 8 bits on CPUs, from the fewest floats to the most, and what is told
+# of it. All that comes later goes through what is left in float.
+_WAYS = {
+    "everywhere": "",
+    "products": "Depthwise convolutions and sums of the {} tower are float on CPUs",
+    "inner_convolutions": "Depthwise convolutions of the {} tower, sums and the convolutions "
+    "before them are float on CPUs, and rare large activations are cut",
+}
 
 
 @dataclass(frozen=True)
@@ -100,32 +75,36 @@ class TowerJob:
             self._quantize(path)
             return path, ()
         way, notes = self._way
-        return self.work / way.file, notes
+        return self.work / f"int8_{way}.onnx", notes
 
     @cached_property
-    def _way(self) -> tuple[_Way, tuple[str, ...]]:
+    def _way(self) -> tuple[str, tuple[str, ...]]:
         """The first of `_WAYS` that costs little enough, or that which costs least, and notes."""
         from mcad_mobile.runtimes.onnx import OnnxTower
         from mcad_mobile.runtimes.saturation import saturates
 
-        cosines: list[float] = []
+        cosines: dict[str, float] = {}
         for way in _WAYS:
-            self._quantize(self.work / way.file, way)
-            cosines.append(self._cosine(OnnxTower(self.work / way.file, exact=saturates())))
-            if cosines[-1] >= WARN_BELOW:
+            path = self.work / f"int8_{way}.onnx"
+            self._quantize(path, way)
+            cosines[way] = self._cosine(OnnxTower(path, exact=saturates()))
+            if cosines[way] >= WARN_BELOW:
                 break
-        best = int(np.argmax(cosines))
-        if best == 0:
-            return _WAYS[0], ()
-        told = _WAYS[best].told.format(self.name)
-        return _WAYS[best], (f"{told}: with 8 bits for all of it its cosine is {cosines[0]:.3f}.",)
+        best = max(cosines, key=cosines.__getitem__)
+        if not _WAYS[best]:
+            return best, ()
+        told = _WAYS[best].format(self.name)
+        return best, (f"{told}: with 8 bits everywhere its cosine is {cosines['everywhere']:.3f}.",)
 
     @cached_property
     def four_bits(self) -> dict[str, FourBits]:
-        """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`."""
+        """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: of those that
+        have 8 in `int8_onnx`."""
         from mcad_mobile.quantize.four_bits import in_four_bits
 
-        return in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+        held = {tensor.name for tensor in onnx.load(self.int8_onnx[0]).graph.initializer}
+        found = in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+        return {name: four for name, four in found.items() if f"{name}_quantized" in held}
 
     def mixed_onnx(self, names: frozenset[str]) -> Path:
         """`int8_onnx` with these weights in 4 bits."""
@@ -141,15 +120,20 @@ class TowerJob:
         return mixed
 
     def _quantize(
-        self, out: Path, way: _Way | None = None, four: dict[str, FourBits] | None = None
+        self, out: Path, way: str | None = None, four: dict[str, FourBits] | None = None
     ) -> None:
-        """A convolutional tower in a way, any other as it has but one."""
-        from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
+        """A convolutional tower by one of `_WAYS`, any other as it has but one."""
+        from mcad_mobile.quantize import qdq
 
         if way is None:
-            quantize_dynamic_int8(self.cpu_onnx, out, four=four)
+            qdq.quantize_dynamic_int8(self.cpu_onnx, out, four=four)
+        elif way == "inner_convolutions":
+            qdq.quantize_inner_convolutions(self.cpu_onnx, out, self.samples, four=four)
         else:
-            quantize_static_int8(self.cpu_onnx, out, self.samples, four=four, **way.settings)
+            only = way == "products"
+            qdq.quantize_static_int8(
+                self.cpu_onnx, out, self.samples, only_products=only, four=four
+            )
 
     def npu_onnx(self, precision: str, htp_arch: int) -> Path:
         """The tower quantized for Hexagon NPUs, `precision` w8a8 or w8a16, once for all

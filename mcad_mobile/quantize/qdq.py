@@ -36,6 +36,7 @@ WHOLE_FACTORS_FROM = 73
 _SIGNED = {"quant_type": QuantType.QInt16, "symmetric": True}
 _WIDE: dict[str, object] = {"quant_type": QuantType.QUInt16}
 _NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
+_PRODUCTS = ("Conv", "MatMul", "Gemm")
 
 
 def quantize_w8a16(
@@ -106,33 +107,70 @@ def quantize_static_int8(
     out: Path,
     inputs: Inputs,
     *,
-    operators: Sequence[str] = (),
-    usual_ranges: bool = False,
+    only_products: bool = False,
     four: Mapping[str, FourBits] | None = None,
 ) -> None:
     """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs.
-    `operators`: of these alone, of convolutions those over all channels, and floats between them.
-    `usual_ranges`: activations range from the least to the largest value of an input on average,
-    and what lies beyond is cut; else to those of all inputs. The weights `four` have 4 bits."""
-    settings: dict[str, object] = {}
-    if operators:
-        nodes = onnx.load(model, load_external_data=False).graph.node
-        depthwise = [node.name for node in nodes if node.op_type == "Conv" and _groups(node) > 1]
-        settings = {"op_types_to_quantize": list(operators), "nodes_to_exclude": depthwise}
+    `only_products`: of the matrix products and of the convolutions over all channels, and floats
+    between them. The weights `four` have 4 bits."""
+    graph = onnx.load(model, load_external_data=False).graph
+    operators = _PRODUCTS if only_products else ()
     with _quiet():
-        quantize_static(
-            _source(model, four),
+        _static(model, out, inputs, operators, _depthwise(graph) if only_products else [], four)
+    if four:
+        _pack_file(out)
+
+
+def quantize_inner_convolutions(
+    model: Path, out: Path, inputs: Inputs, *, four: Mapping[str, FourBits] | None = None
+) -> None:
+    """8 bits for convolutional towers on CPUs that lose too much by `quantize_static_int8`: for
+    convolutions over all channels but those that a sum follows. All else is float, but matrix
+    products, whose activations are quantized at run time. A range is from the least to the largest
+    value of one of `inputs` on average, and what lies beyond is cut: the extremes of all of them
+    are rare, and leave others few steps. The weights `four` have 4 bits."""
+    graph = onnx.load(model, load_external_data=False).graph
+    summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
+    joins = [
+        node.name for node in graph.node if node.op_type == "Conv" and node.output[0] in summed
+    ]
+    left = [*_depthwise(graph), *joins]
+    with _quiet():
+        _static(model, out, inputs, ("Conv",), left, four, {"CalibMovingAverage": True})
+        quantize_dynamic(
             str(out),
-            Reader(inputs),
-            quant_format=QuantFormat.QDQ,
+            str(out),
+            op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
-            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"CalibMovingAverage": usual_ranges, **_given_scales(four)},
-            **settings,
+            extra_options=_given_scales(four),
         )
     if four:
         _pack_file(out)
+
+
+def _static(
+    model: Path,
+    out: Path,
+    inputs: Inputs,
+    operators: Sequence[str],
+    left: list[str],
+    four: Mapping[str, FourBits] | None,
+    options: Mapping[str, object] | None = None,
+) -> None:
+    """Of all `operators`, or of these, but the nodes `left`."""
+    quantize_static(
+        _source(model, four),
+        str(out),
+        Reader(inputs),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(operators),
+        nodes_to_exclude=left,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={**_given_scales(four), **(options or {})},
+    )
 
 
 def quantize_dynamic_int8(
@@ -170,8 +208,14 @@ def _pack_file(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _groups(convolution: onnx.NodeProto) -> int:
-    return next((one.i for one in convolution.attribute if one.name == "group"), 1)
+def _depthwise(graph: onnx.GraphProto) -> list[str]:
+    """Nodes of convolutions over some channels."""
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv"
+        and any(one.name == "group" and one.i > 1 for one in node.attribute)
+    ]
 
 
 def w8a16_form(htp_arch: int) -> int:
