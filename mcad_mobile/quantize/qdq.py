@@ -137,13 +137,16 @@ def quantize_inner_convolutions(
     left = [*_depthwise(graph), *joins]
     with _quiet():
         _static(model, out, inputs, ("Conv",), left, four, {"CalibMovingAverage": True})
+        floats = {tensor.name for tensor in onnx.load(out).graph.initializer}
         quantize_dynamic(
             str(out),
             str(out),
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
             weight_type=QuantType.QInt8,
-            extra_options=_given_scales(four),
+            extra_options=_given_scales(
+                {name: weight for name, weight in (four or {}).items() if name in floats}
+            ),
         )
     if four:
         _pack_file(out)
