@@ -21,21 +21,30 @@ from mcad_mobile.runtimes import Inputs, LoadedTower
 if TYPE_CHECKING:
     from mcad_mobile.quantize.four_bits import FourBits
 
-_PRODUCTS = "int8_products.onnx"
+# To give a convolutional tower 8 bits on CPUs, from the fewest floats to the most, and what is told
+# of it. All that comes later goes through what is left in float.
+_WAYS = {
+    "everywhere": "",
+    "products": "Depthwise convolutions and sums of the {} tower are float on CPUs",
+    "inner_convolutions": "Depthwise convolutions of the {} tower, sums and the convolutions "
+    "before them are float on CPUs, and rare large activations are cut",
+}
 
 
 @dataclass(frozen=True)
 class TowerJob:
     """A tower to export: `module` with its float inputs and output, for a batch of one, real
-    `samples` of its inputs to calibrate on, what the float student makes of the first of them
-    (`exact` [N, dim], of unit length), and its self-test. What is made lies in the existing folder
-    `work`, which is this job's own. `any_length`: its texts may be cut after their last token."""
+    `samples` of its inputs to calibrate on, others to choose by where it can be quantized in
+    several ways (`judged`, and what the float student makes of them: `exact` [N, dim], of unit
+    length), and its self-test. What is made lies in the existing folder `work`, which is this
+    job's own. `any_length`: its texts may be cut after their last token."""
 
     module: nn.Module
     name: TowerName
     inputs: tuple[TensorSpec, ...]
     output: TensorSpec
     samples: Inputs
+    judged: Inputs
     exact: NDArray[np.float32]
     golden: Golden
     work: Path
@@ -60,31 +69,42 @@ class TowerJob:
 
     @cached_property
     def int8_onnx(self) -> tuple[Path, tuple[str, ...]]:
-        """The tower in 8 bits for CPUs, and notes on it. Where 8-bit activations cost a
-        convolutional one too much, depthwise convolutions and sums, through which all that comes
-        later goes, are left in float: they are a small part of its work."""
+        """The tower in 8 bits for CPUs, and notes on it."""
+        if not is_convolutional(self.cpu_onnx):
+            path = self.work / "int8.onnx"
+            self._quantize(path)
+            return path, ()
+        way, notes = self._way
+        return self.work / f"int8_{way}.onnx", notes
+
+    @cached_property
+    def _way(self) -> tuple[str, tuple[str, ...]]:
+        """The first of `_WAYS` that costs little enough, or that which costs least, and notes."""
         from mcad_mobile.runtimes.onnx import OnnxTower
         from mcad_mobile.runtimes.saturation import saturates
 
-        path, products = self.work / "int8.onnx", self.work / _PRODUCTS
-        self._quantize(path)
-        if not is_convolutional(self.cpu_onnx):
-            return path, ()
-        cosine = self._cosine(OnnxTower(path, exact=saturates()))
-        if cosine >= WARN_BELOW:
-            return path, ()
-        self._quantize(products, only_products=True)
-        if self._cosine(OnnxTower(products, exact=saturates())) <= cosine:
-            return path, ()
-        left = f"Depthwise convolutions and sums of the {self.name} tower are float on CPUs"
-        return products, (f"{left}: with 8 bits everywhere its cosine is {cosine:.3f}.",)
+        cosines: dict[str, float] = {}
+        for way in _WAYS:
+            path = self.work / f"int8_{way}.onnx"
+            self._quantize(path, way)
+            cosines[way] = self._cosine(OnnxTower(path, exact=saturates()))
+            if cosines[way] >= WARN_BELOW:
+                break
+        best = max(cosines, key=cosines.__getitem__)
+        if not _WAYS[best]:
+            return best, ()
+        told = _WAYS[best].format(self.name)
+        return best, (f"{told}: with 8 bits everywhere its cosine is {cosines['everywhere']:.3f}.",)
 
     @cached_property
     def four_bits(self) -> dict[str, FourBits]:
-        """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`."""
+        """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: of those that
+        have 8 in `int8_onnx`."""
         from mcad_mobile.quantize.four_bits import in_four_bits
 
-        return in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+        held = {tensor.name for tensor in onnx.load(self.int8_onnx[0]).graph.initializer}
+        found = in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+        return {name: four for name, four in found.items() if f"{name}_quantized" in held}
 
     def mixed_onnx(self, names: frozenset[str]) -> Path:
         """`int8_onnx` with these weights in 4 bits."""
@@ -95,20 +115,25 @@ class TowerJob:
         mixed = self.work / f"mixed-{told}.onnx"
         if not mixed.exists():
             four = {name: self.four_bits[name] for name in sorted(names)}
-            self._quantize(mixed, only_products=path.name == _PRODUCTS, four=four)
+            way = self._way[0] if is_convolutional(self.cpu_onnx) else None
+            self._quantize(mixed, way, four)
         return mixed
 
     def _quantize(
-        self, out: Path, *, only_products: bool = False, four: dict[str, FourBits] | None = None
+        self, out: Path, way: str | None = None, four: dict[str, FourBits] | None = None
     ) -> None:
-        from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
+        """A convolutional tower by one of `_WAYS`, any other as it has but one."""
+        from mcad_mobile.quantize import qdq
 
-        if not is_convolutional(self.cpu_onnx):
-            quantize_dynamic_int8(self.cpu_onnx, out, four=four)
-            return
-        quantize_static_int8(
-            self.cpu_onnx, out, self.samples, only_products=only_products, four=four
-        )
+        if way is None:
+            qdq.quantize_dynamic_int8(self.cpu_onnx, out, four=four)
+        elif way == "inner_convolutions":
+            qdq.quantize_inner_convolutions(self.cpu_onnx, out, self.samples, four=four)
+        else:
+            only = way == "products"
+            qdq.quantize_static_int8(
+                self.cpu_onnx, out, self.samples, only_products=only, four=four
+            )
 
     def npu_onnx(self, precision: str, htp_arch: int) -> Path:
         """The tower quantized for Hexagon NPUs, `precision` w8a8, w8a16 or w4a16, once for all
@@ -158,6 +183,5 @@ class TowerJob:
         return self._cosine(LiteRTTower(path, inputs, (output,)))
 
     def _cosine(self, tower: LoadedTower) -> float:
-        """To the float student, on average over samples that it was calibrated on."""
-        inputs = {name: value[: len(self.exact)] for name, value in self.samples.items()}
-        return parity(self.exact, tower(inputs)).cosine_mean
+        """To the float student, on average over inputs that it was not calibrated on."""
+        return parity(self.exact, tower(self.judged)).cosine_mean

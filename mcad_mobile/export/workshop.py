@@ -46,13 +46,13 @@ from mcad_mobile.export.smallest import Search
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
+from mcad_mobile.runtimes import Inputs
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 from mcad_mobile.targets import RungPlan, Target
 from mcad_mobile.targets.target import Precision
 from mcad_mobile.text.rows import TokenTable, write_token_table
 from mcad_mobile.versions import tool_versions
 
-_CHOSEN_ON = 8  # of the samples, where a tower can be quantized in several ways
 TABLE = "token_table.bin"
 TOKENIZER = "tokenizer.bin"
 _TOOLS = (
@@ -126,8 +126,14 @@ class Workshop:
         )
         few = compared.first(GOLDEN_INPUTS)
         self._golden = {name: self._written_golden(name, few) for name in TOWERS}
-        samples = calibrate.read_from(rows)
-        self._jobs = {name: self._tower_jobs(name, samples) for name in TOWERS}
+        samples, rest = calibrate.read_from(rows), held_out.after(PARITY_INPUTS)
+        self._jobs = {}
+        for name in TOWERS:
+            # The choice of a way to quantize is made on what is neither calibrated on nor told.
+            judged = rest if rest.count(name) else calibrate
+            exact = validate.float_embeddings(student.tower(name), judged.inputs(name))
+            read = judged.read_from(rows).inputs(name)
+            self._jobs[name] = self._tower_jobs(name, samples, read, exact)
         photos = validate.float_embeddings(student.tower("image"), held_out.inputs("image"))
         self._facts = self._shared_facts(photos)
         self._chosen: dict[TowerName, Candidate] = {}
@@ -235,13 +241,13 @@ class Workshop:
             else None,
         )
 
-    def _tower_jobs(self, name: TowerName, samples: Samples) -> tuple[TowerJob, TowerJob]:
+    def _tower_jobs(
+        self, name: TowerName, samples: Samples, judged: Inputs, exact: NDArray[np.float32]
+    ) -> tuple[TowerJob, TowerJob]:
         """The tower as it is, and as it is to be quantized: weights that will be rounded to 8 bits
         want other biases than float ones."""
         inputs, output = tower_specs(self._student, name)
         any_length = name == "text" and not self._student.text_spec.attends_to_padding
-        first = {key: value[:_CHOSEN_ON] for key, value in samples.inputs(name).items()}
-        embeddings = validate.float_embeddings(self._student.tower(name), first)
 
         def job(module: nn.Module, folder: str) -> TowerJob:
             work = self._folder / folder
@@ -252,17 +258,18 @@ class Workshop:
                 inputs,
                 output,
                 samples.inputs(name),
-                embeddings,
+                judged,
+                exact,
                 self._golden[name],
                 work,
                 any_length,
             )
 
-        exact = job(self._student.tower(name), f"{name}-float")
+        as_it_is = job(self._student.tower(name), f"{name}-float")
         if name == "text":
-            return exact, exact
+            return as_it_is, as_it_is
         rounded = corrected(self._student.tower("image"), torch.from_numpy(samples.pixels))
-        return exact, job(rounded, "image-corrected")
+        return as_it_is, job(rounded, "image-corrected")
 
     def _bundle(
         self, directory: Path, target: Target, rungs: dict[TowerName, tuple[Rung, ...]]

@@ -39,8 +39,14 @@ class Samples:
     def inputs(self, tower: str) -> Inputs:
         return {"pixels": self.pixels} if tower == "image" else self.text_inputs
 
+    def count(self, tower: str) -> int:
+        return len(self.pixels if tower == "image" else self.ids)
+
     def first(self, count: int) -> Samples:
         return self._at(slice(count))
+
+    def after(self, count: int) -> Samples:
+        return self._at(slice(count, None))
 
     def every_other(self, first: int) -> Samples:
         return self._at(slice(first, None, 2))
@@ -55,8 +61,8 @@ class Samples:
 
 
 def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Samples, Samples]:
-    """`count` inputs a tower to calibrate on, and 32 others to measure parity on, which are the
-    same whatever `count` is.
+    """`count` inputs a tower to calibrate on, and 32 others to measure parity on and to choose
+    between ways to quantize, which are the same whatever `count` is.
 
     Photos come from `folder` (any folder of photos), or from installed packages; few photos are
     made more by seeded crops. Captions come from the `train` split of a captioned `folder`, or

@@ -7,7 +7,7 @@ channels lose everything per tensor (measured: docs/targets.md).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,25 +113,67 @@ def quantize_static_int8(
     """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs.
     `only_products`: of the matrix products and of the convolutions over all channels, and floats
     between them. The weights `four` have 4 bits."""
-    settings: dict[str, object] = {}
-    if only_products:
-        nodes = onnx.load(model, load_external_data=False).graph.node
-        depthwise = [node.name for node in nodes if node.op_type == "Conv" and _groups(node) > 1]
-        settings = {"op_types_to_quantize": list(_PRODUCTS), "nodes_to_exclude": depthwise}
+    graph = onnx.load(model, load_external_data=False).graph
+    operators = _PRODUCTS if only_products else ()
     with _quiet():
-        quantize_static(
-            _source(model, four),
+        _static(model, out, inputs, operators, _depthwise(graph) if only_products else [], four)
+    if four:
+        _pack_file(out)
+
+
+def quantize_inner_convolutions(
+    model: Path, out: Path, inputs: Inputs, *, four: Mapping[str, FourBits] | None = None
+) -> None:
+    """8 bits for convolutional towers on CPUs that lose too much by `quantize_static_int8`: for
+    convolutions over all channels but those that a sum follows. All else is float, but matrix
+    products, whose activations are quantized at run time. A range is from the least to the largest
+    value of one of `inputs` on average, and what lies beyond is cut: the extremes of all of them
+    are rare, and leave others few steps. The weights `four` have 4 bits."""
+    graph = onnx.load(model, load_external_data=False).graph
+    summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
+    joins = [
+        node.name for node in graph.node if node.op_type == "Conv" and node.output[0] in summed
+    ]
+    left = [*_depthwise(graph), *joins]
+    with _quiet():
+        _static(model, out, inputs, ("Conv",), left, four, {"CalibMovingAverage": True})
+        floats = {tensor.name for tensor in onnx.load(out).graph.initializer}
+        quantize_dynamic(
             str(out),
-            Reader(inputs),
-            quant_format=QuantFormat.QDQ,
+            str(out),
+            op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
-            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options=_given_scales(four),
-            **settings,
+            extra_options=_given_scales(
+                {name: weight for name, weight in (four or {}).items() if name in floats}
+            ),
         )
     if four:
         _pack_file(out)
+
+
+def _static(
+    model: Path,
+    out: Path,
+    inputs: Inputs,
+    operators: Sequence[str],
+    left: list[str],
+    four: Mapping[str, FourBits] | None,
+    options: Mapping[str, object] | None = None,
+) -> None:
+    """Of all `operators`, or of these, but the nodes `left`."""
+    quantize_static(
+        _source(model, four),
+        str(out),
+        Reader(inputs),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(operators),
+        nodes_to_exclude=left,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={**_given_scales(four), **(options or {})},
+    )
 
 
 def quantize_dynamic_int8(
@@ -155,10 +197,10 @@ def _source(model: Path, four: Mapping[str, FourBits] | None) -> str | onnx.Mode
     return with_weights(onnx.load(model), four) if four else str(model)
 
 
-def _given_scales(four: Mapping[str, FourBits] | None) -> dict[str, object] | None:
+def _given_scales(four: Mapping[str, FourBits] | None) -> dict[str, object]:
     """The scales that the weights were rounded for: the quantizer would take others."""
     if not four:
-        return None
+        return {}
     overrides = {name: weight.overrides(QuantType.QInt8) for name, weight in four.items()}
     return {"TensorQuantOverrides": overrides}
 
@@ -169,8 +211,14 @@ def _pack_file(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _groups(convolution: onnx.NodeProto) -> int:
-    return next((one.i for one in convolution.attribute if one.name == "group"), 1)
+def _depthwise(graph: onnx.GraphProto) -> list[str]:
+    """Nodes of convolutions over some channels."""
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv"
+        and any(one.name == "group" and one.i > 1 for one in node.attribute)
+    ]
 
 
 def w8a16_form(htp_arch: int) -> int:

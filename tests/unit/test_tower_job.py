@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.export import tower_job
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.validate import float_embeddings, parity
 from mcad_mobile.quantize.qdq import quantize_static_int8
@@ -44,13 +45,20 @@ class Residual(nn.Module):
         return self.depthwise[0](stream).mean((2, 3))
 
 
-def job_of(tower: nn.Module, folder) -> TowerJob:
-    pixels = np.random.default_rng(0).normal(size=(8, 3, SIDE, SIDE)).astype(np.float32)
-    samples = {"pixels": pixels}
+def job_of(tower: nn.Module, folder, *, rare: float = 1, judged: float = 1) -> TowerJob:
+    """The first sample is `rare` times as large as others, the inputs to choose by are `judged`
+    times so."""
+    pixels = np.random.default_rng(0).normal(size=(40, 3, SIDE, SIDE)).astype(np.float32)
+    pixels[0] *= rare
+    samples, others = {"pixels": pixels[:32]}, {"pixels": judged * pixels[32:]}
     inputs = (TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),)
     output = TensorSpec("image_embedding", "float32", (1, WIDTH), "ND")
-    exact = float_embeddings(tower, samples)
-    return TowerJob(tower.eval(), "image", inputs, output, samples, exact, None, folder)
+    exact = float_embeddings(tower, others)
+    return TowerJob(tower.eval(), "image", inputs, output, samples, others, exact, None, folder)
+
+
+def cosine_of(job: TowerJob, path) -> float:
+    return parity(job.exact, OnnxTower(path, exact=saturates())(job.judged)).cosine_mean
 
 
 def kinds_of_float_convolutions(path) -> set[bool]:
@@ -69,10 +77,7 @@ def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_
     job = job_of(Residual(loud), tmp_path)
     quantize_static_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
     path, notes = job.int8_onnx
-    whole, chosen = (
-        parity(job.exact, OnnxTower(one, exact=saturates())(job.samples)).cosine_mean
-        for one in (tmp_path / "all.onnx", path)
-    )
+    whole, chosen = cosine_of(job, tmp_path / "all.onnx"), cosine_of(job, path)
     if loud == 1:
         assert whole == chosen > 0.99
         assert not kinds_of_float_convolutions(path)
@@ -90,3 +95,51 @@ def test_activations_have_16_bits_on_dimensity_where_8_cost_too_much(loud, preci
     assert chosen == precision
     assert bool(notes) == (chosen != "w8a8")
     assert job.litert_precision("w8a16") == ("w8a16", ())
+
+
+def test_rare_large_activations_are_cut_where_floats_for_sums_do_not_help(tmp_path):
+    job = job_of(Residual(1), tmp_path, rare=150)
+    quantize_static_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
+    path, notes = job.int8_onnx
+    whole = cosine_of(job, tmp_path / "all.onnx")
+    assert cosine_of(job, path) > 0.99 > whole
+    assert "rare large activations are cut" in notes[0]
+    assert f"{whole:.3f}" in notes[0]
+
+
+def test_the_best_way_is_taken_where_none_costs_little(tmp_path, monkeypatch):
+    monkeypatch.setattr(tower_job, "WARN_BELOW", 1.1)
+    job = job_of(Residual(200), tmp_path)
+    path, _ = job.int8_onnx
+    tried = {one: cosine_of(job, one) for one in tmp_path.glob("int8*.onnx")}
+    assert len(tried) == 3
+    assert tried[path] == max(tried.values()) > min(tried.values())
+
+
+def test_weights_of_4_bits_are_in_a_tower_of_the_way_that_was_chosen(tmp_path):
+    job = job_of(Residual(200), tmp_path)
+    path, _ = job.int8_onnx
+    assert kinds_of_float_convolutions(path) == {True}
+    mixed = job.mixed_onnx(frozenset(list(job.four_bits)[:1]))
+    assert kinds_of_float_convolutions(mixed) == {True}
+
+
+def test_weights_that_stay_float_get_no_4_bits(tmp_path):
+    job = job_of(Residual(1), tmp_path, rare=150)
+    assert job.int8_onnx[0].name == "int8_inner_convolutions.onnx"
+    names = set(job.four_bits)
+    assert {f"wide.{i}.weight" for i in range(4)} <= names
+    assert not {f"narrow.{i}.weight" for i in range(4)} & names
+    mixed = onnx.load(job.mixed_onnx(frozenset(names))).graph
+    assert {f"{name}_quantized/packed" for name in names} <= {t.name for t in mixed.initializer}
+    assert cosine_of(job, job.mixed_onnx(frozenset(names))) > 0.9
+
+
+def test_a_way_is_chosen_by_inputs_that_no_range_came_from(tmp_path):
+    job = job_of(Residual(1), tmp_path, judged=8)
+    (tmp_path / "seen").mkdir()
+    seen = job_of(Residual(1), tmp_path / "seen")
+    assert job.samples["pixels"].tolist() == seen.samples["pixels"].tolist()
+    assert (seen.int8_onnx[1], seen.litert_precision("w8a8")[0]) == ((), "w8a8")
+    assert job.int8_onnx[1]
+    assert job.litert_precision("w8a8")[0] == "w8a16"

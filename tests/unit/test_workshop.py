@@ -1,0 +1,66 @@
+"""What towers are calibrated on, chosen by and compared on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_students import write_open_clip
+
+from mcad_mobile.bundle import TOWERS
+from mcad_mobile.export import workshop
+from mcad_mobile.export.comparison import PARITY_INPUTS
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.validate import float_embeddings
+from mcad_mobile.quantize.calibrate import load_samples
+from mcad_mobile.students.load import load_student
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    folder = write_open_clip(tmp_path_factory.mktemp("workshop") / "student")
+    return load_student(f"open_clip:local-dir:{folder}")
+
+
+@pytest.fixture(scope="module")
+def samples(student):
+    return load_samples(student, None, 4)
+
+
+def jobs_of(student, calibrate, held_out, folder, monkeypatch) -> dict[str, TowerJob]:
+    """By tower; those that will be quantized."""
+    made: dict[str, TowerJob] = {}
+
+    def noted(module, name, *rest):
+        made[name] = TowerJob(module, name, *rest)
+        return made[name]
+
+    monkeypatch.setattr(workshop, "TowerJob", noted)
+    workshop.Workshop(
+        student, calibrate, held_out, folder, allow_low_parity=True, simulated=PARITY_INPUTS
+    )
+    return made
+
+
+def test_a_way_to_quantize_is_chosen_on_what_is_neither_calibrated_on_nor_told(
+    student, samples, tmp_path, monkeypatch
+):
+    calibrate, held_out = samples
+    jobs = jobs_of(student, calibrate, held_out, tmp_path, monkeypatch)
+    pixels = held_out.pixels[PARITY_INPUTS:]
+    assert np.array_equal(jobs["image"].judged["pixels"], pixels)
+    mask = held_out.text_inputs["attention_mask"][PARITY_INPUTS:]
+    assert np.array_equal(jobs["text"].judged["attention_mask"], mask)
+    for name in TOWERS:
+        inputs = {key: value[PARITY_INPUTS:] for key, value in held_out.inputs(name).items()}
+        assert np.array_equal(jobs[name].exact, float_embeddings(student.tower(name), inputs))
+        assert len(jobs[name].exact) == len(pixels) == len(mask) > 0
+
+
+def test_what_calibrates_also_chooses_where_too_little_is_held_out(
+    student, samples, tmp_path, monkeypatch
+):
+    calibrate, held_out = samples
+    few = held_out.first(PARITY_INPUTS)
+    jobs = jobs_of(student, calibrate, few, tmp_path, monkeypatch)
+    assert np.array_equal(jobs["image"].judged["pixels"], calibrate.pixels)
+    assert len(jobs["text"].exact) == len(calibrate.ids)
