@@ -5,11 +5,11 @@ models/mcad-s/no_match.json holds.
     python benchmarks/no_match.py --data flickr8k --others coco_more --things objects200 \\
         --bundle build/cpu
 
-Two kinds of words, which weigh the same. Captions: those of the test split have their photo in the
-index; those of another dataset have none when they name something (of COCO's categories) that no
-caption of the test split names: of pizzas, say, or of clocks. Names: of photos of kinds of things.
-Some are a tenth of the index, the others are left out; of these many look like one that is there
-(another breed of dog), so that they count as false too often. Writes
+Captions of the test split have their photo in the index. Captions of another dataset have none when
+they name something (of COCO's categories) that no caption of the test split names: of pizzas, say,
+or of clocks. The same threshold is judged on names of things, too: photos of some are a tenth of
+the index, the others are left out, and of these many look like one that is there (another breed of
+dog), so that they count as false too often. Nothing is fitted on names. Writes
 benchmarks/results/no_match.json.
 """
 
@@ -73,9 +73,9 @@ class Words:
         present, absent = self.fits
         return self.present[present == fitting], self.absent[absent == fitting]
 
-    def fitted_on(self) -> tuple[np.ndarray, np.ndarray]:
+    def fitted(self) -> float:
         present, absent = self.half(True)
-        return margins(present), margins(absent)
+        return equal_error(margins(present), margins(absent))
 
     def wrong(self, threshold: float) -> tuple[float, float, float]:
         """Shares, of the words that nothing was fitted on: missed matches, false ones, and false
@@ -87,15 +87,12 @@ class Words:
         return missed, false, float(np.mean(absent[:, 0] >= limit))
 
 
-def equal_error(kinds: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The threshold at which as many are missed as are found falsely, on the mean over kinds of
-    words (present [P], absent [A])."""
-    steps = np.unique(np.concatenate([rows for kind in kinds for rows in kind]))
-    difference = np.zeros(len(steps))
-    for present, absent in kinds:
-        difference += np.searchsorted(np.sort(present), steps) / len(present)
-        difference -= 1 - np.searchsorted(np.sort(absent), steps) / len(absent)
-    return float(steps[np.abs(difference).argmin()])
+def equal_error(present: np.ndarray, absent: np.ndarray) -> float:
+    """The threshold at which as large a share of each is on the wrong side."""
+    steps = np.unique(np.concatenate([present, absent]))
+    missed = np.searchsorted(np.sort(present), steps) / len(present)
+    false = 1 - np.searchsorted(np.sort(absent), steps) / len(absent)
+    return float(steps[np.abs(missed - false).argmin()])
 
 
 @dataclass(frozen=True)
@@ -170,10 +167,7 @@ def main() -> None:
 
     draws = {size: [drawn(size) for _ in range(DRAWS)] for size in SIZES}
     fits = {
-        size: float(
-            np.mean([equal_error([kind.fitted_on() for kind in one.values()]) for one in of])
-        )
-        for size, of in draws.items()
+        size: float(np.mean([one["captions"].fitted() for one in of])) for size, of in draws.items()
     }
     slope, constant = np.polyfit(np.log(SIZES), list(fits.values()), 1)
 

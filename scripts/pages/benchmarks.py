@@ -29,5 +29,6 @@ def benchmarks_page() -> str:
             *apps.android_app(),
             *apps.serve(),
             *training.ablation(),
+            *training.widths(),
         ]
     )

@@ -190,10 +190,10 @@ def no_match() -> list[str]:
         "are left out. A missed match: no photo scores above the threshold, though one shows what",
         "is asked for; a false one: it scores above it where none does. Many things that are left",
         "out look like one that is there (another breed of dog), and the photo that is found then",
-        "counts as false. The margin of a row is fitted on the words for half of the photos, both",
-        f"kinds weighing the same, and judged on those for the other half, over {match['draws']} "
-        "draws of the",
-        "photos that are indexed. *Shipped*: the line through the fits, which",
+        "counts as false. The margin of a row is fitted on the captions of half of the photos and",
+        f"judged on those of the other half, and on names, over {match['draws']} draws of the",
+        "photos that are indexed. Names score lower than captions do, and most right photos of",
+        "theirs are marked as doubtful. *Shipped*: the line through the fits, which",
         f"`search` uses for any number of photos: {match['fit']['margin']} + "
         f"{match['fit']['margin_per_log_n']} ln N. Re-run: `benchmarks/no_match.py`.",
         "",

@@ -62,7 +62,7 @@ def kernels() -> list[str]:
         "and with instruction sets hidden from it: the kernels are those that such a processor",
         "gets, the speed is this one's. Bold: what the engine takes there; `index` takes the",
         "fastest way that is right where the fast 8-bit kernels are wrong. One thread; ways are",
-        "timed in turn, in one process.",
+        "timed in turn, in one process. mR is of the student before the one that ships.",
         "",
         kernels_result.as_markdown(result),
         "",

@@ -7,6 +7,7 @@ from typing import Any
 
 import distill_ablation
 import distill_recipe
+import widths as widths_result
 
 from pages.results import made_with
 
@@ -62,5 +63,22 @@ def ablation() -> list[str]:
                 for run in distill_ablation.stored_runs()
             }
         ),
+        "",
+    ]
+
+
+def widths() -> list[str]:
+    """The default student, cut to its first numbers."""
+    result = json.loads(widths_result.RESULT.read_text("utf-8"))
+    return [
+        "## Narrower embeddings",
+        "",
+        "The default student in float, by how many of an embedding's first numbers are kept: on",
+        "Flickr8k's test split, and among photos of 200 kinds of things, each asked for by name.",
+        "",
+        widths_result.as_markdown(result),
+        "",
+        made_with(result["date"], result["device"]["cpu"], result["versions"]),
+        "Re-run: `benchmarks/widths.py`.",
         "",
     ]

@@ -174,13 +174,11 @@ def test_recall_on_a_part_of_the_test_split_is_what_is_stored(request, part, wha
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["float", "cpu", "dimensity"])
 def test_recall_on_the_test_split_is_what_is_stored(request, flickr8k, what):
-    kernels = json.loads((RESULTS / "kernels.json").read_text("utf-8"))
-    found = evaluated(request, flickr8k, what)
+    found, stored = evaluated(request, flickr8k, what), RECALL["whole"]
     if what == "dimensity":  # not stored: within what its 8 bits may cost
-        assert_recall(found, kernels["float"], 0.5)
+        assert_recall(found, stored["float"], 0.5)
     else:
-        stored = kernels["float"] if what == "float" else kernels["rows"][0]["eval"]
-        assert_recall(found, stored, 0.2)
+        assert_recall(found, stored[what], 0.2)
 
 
 def evaluated(request: pytest.FixtureRequest, data: Path, what: str) -> Any:

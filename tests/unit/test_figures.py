@@ -66,10 +66,10 @@ def test_a_changed_figure_is_named_with_its_line_and_made_right_again(pages):
 def test_a_changed_result_is_noticed_on_each_page_that_tells_it(pages, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(RESULTS, results)
-    kernels = json.loads((results / "kernels.json").read_text("utf-8"))
-    changed = kernels["float"]["mean_recall"] + 1
-    kernels["float"]["mean_recall"] = changed
-    (results / "kernels.json").write_text(json.dumps(kernels), "utf-8")
+    recall = json.loads((results / "recall.json").read_text("utf-8"))
+    changed = recall["whole"]["float"]["mean_recall"] + 1
+    recall["whole"]["float"]["mean_recall"] = changed
+    (results / "recall.json").write_text(json.dumps(recall), "utf-8")
     found = complaints(sentences(Results(results)), pages)
     assert {complaint.partition(":")[0] for complaint in found} == {
         "README.md",
