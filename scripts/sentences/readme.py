@@ -28,11 +28,6 @@ def readme(read: Results) -> list[Sentence]:
         ),
         given("The targets are 8 ms and 100 MB", TARGET),
         stored(
-            "keeps a cosine of {:.3f} (photos) and {:.3f} (texts) at w8a16",
-            xeon["towers"]["image"]["cosine_mean"],
-            xeon["towers"]["text"]["cosine_mean"],
-        ),
-        stored(
             "(mR {:.1f} of {:.1f})",
             recall["cpu"]["mean_recall"],
             recall["float"]["mean_recall"],
