@@ -17,8 +17,9 @@ from typing import Any
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.evaluate import evaluate_student
+from mcad_mobile.evaluate import Embedded, embed_by_student
 from mcad_mobile.index.format import record_bytes
+from mcad_mobile.runtimes import normalize
 from mcad_mobile.students.load import load_student
 from mcad_mobile.versions import tool_versions
 
@@ -34,25 +35,35 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     sets = {name: load_captions(getattr(given, name), "test") for name in ("data", "things")}
-    rows = []
-    for width in WIDTHS:
-        student = load_student(given.student, width)
-        with progress_bar() as advance:
-            found = {
-                name: evaluate_student(student, photos, advance).to_json()
-                for name, photos in sets.items()
-            }
-        # All of a vector: what no column of sign bits holds lies in the photo's record.
-        rows.append({"width": width, "bytes_per_photo": record_bytes(width, 0), **found})
+    student = load_student(given.student)
+    with progress_bar() as advance:
+        embedded = {
+            name: embed_by_student(student, photos, advance) for name, photos in sets.items()
+        }
+    rows = [
+        {
+            "width": width,
+            # All of a vector: what no column of sign bits holds lies in the photo's record.
+            "bytes_per_photo": record_bytes(width, 0),
+            **{name: cut(found, width).retrieval().to_json() for name, found in embedded.items()},
+        }
+        for width in WIDTHS
+    ]
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "device": device_facts(),
         "versions": tool_versions(("numpy", "torch")),
-        "student": load_student(given.student).sha256(),
+        "student": student.sha256(),
         "rows": rows,
     }
     given.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(as_markdown(result))
+
+
+def cut(found: Embedded, width: int) -> Embedded:
+    """As `--dim` cuts a student: the first numbers, of unit length."""
+    images, texts = (normalize(rows[:, :width]) for rows in (found.images, found.texts))
+    return Embedded(images, texts, found.owners)
 
 
 def as_markdown(result: dict[str, Any]) -> str:
