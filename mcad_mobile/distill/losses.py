@@ -127,6 +127,22 @@ def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (mass * _row_divergence(student, teacher)).sum() / mass.sum().clamp(min=1e-6)
 
 
+def nearness_loss(classes: Tensor, image: Tensor, teacher: Tensor) -> Tensor:
+    """How far a class lies from its photos: distributions tell classes apart, and say nothing of
+    how alike a photo and its name are, which is what a search goes by.
+
+    classes: [C, D] and image: [I, D] float32 of unit length; teacher: [I, C] float32 logarithms of
+    probabilities. Over the photos S that show a class c(i) with a probability of at least 1/2,
+    which are held, returns [] float32:
+      L = 1/|S| sum_{i in S} ||c_{c(i)} - v_i||^2,  0 where S is empty
+    """
+    best, shown = teacher.max(1)
+    sure = best.exp() >= 0.5
+    if not sure.any():
+        return classes.sum() * 0.0
+    return feature_loss(classes[shown[sure]], image[sure].detach())
+
+
 def showing_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Which photos a name means: for each name, the student's distribution over photos drawn to
     the classifier's. By naming_loss alone a few photos draw all names.

@@ -15,7 +15,13 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
-from mcad_mobile.distill.losses import capped, feature_loss, naming_loss, showing_loss
+from mcad_mobile.distill.losses import (
+    capped,
+    feature_loss,
+    naming_loss,
+    nearness_loss,
+    showing_loss,
+)
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.teachers.lite_classifier import LiteClassifier
 from mcad_mobile.distill.teachers.protocol import ClassifierTeacher
@@ -215,6 +221,7 @@ def named_losses(made: dict[str, Tensor], shown: Shown, recipe: Recipe) -> dict[
     parts = {
         "naming": naming_loss(made["name_scale"] * image @ classes.T, shown.said),
         "showing": showing_loss(made["show_scale"] * photos @ classes.T, said),
+        "near": recipe.near * nearness_loss(classes, photos, said),
         "called": recipe.called * feature_loss(made["names"], classes[shown.named]),
     }
     return {name: recipe.classifier * part for name, part in parts.items()}

@@ -42,7 +42,7 @@ class Recipe(Record, frozen=True):
     """How a student is trained. Weights of zero leave a loss out."""
 
     teaching: Teaching = "mcad"
-    epochs: Size = 12
+    epochs: Size = 16
     batch: Size = 128
     views: Size = 5
     extra_views: Size = 1
@@ -55,7 +55,8 @@ class Recipe(Record, frozen=True):
     feature: NotNegative = 10.0
     temperature: Positive = 0.03  # of the teacher's similarities
     classifier: NotNegative = 2.0  # both directions between photos and classes
-    called: NotNegative = 5.0  # names drawn to their classes, times `classifier`
+    near: NotNegative = 2.0  # classes drawn to their photos, times `classifier`
+    called: NotNegative = 3.0  # names drawn to their classes, times `classifier`
     names: Size = 128  # of classes, that are read a step
     last_photos: Size = 3072  # of the steps before, among which a class finds its own
     widths: tuple[Size, ...] = (128, 64)  # narrower ones that the student can be cut to

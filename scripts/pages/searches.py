@@ -192,9 +192,9 @@ def no_match() -> list[str]:
         "out look like one that is there (another breed of dog), and the photo that is found then",
         "counts as false. The margin of a row is fitted on the captions of half of the photos and",
         f"judged on those of the other half, and on names, over {match['draws']} draws of the",
-        "photos that are indexed. Names score lower than captions do, and most right photos of",
-        "theirs are marked as doubtful. *Shipped*: the line through the fits, which",
-        f"`search` uses for any number of photos: {match['fit']['margin']} + "
+        "photos that are indexed. Names score lower than captions do, and more than half of the",
+        "right photos of theirs are marked as doubtful. *Shipped*: the line through the fits,",
+        f"which `search` uses for any number of photos: {match['fit']['margin']} + "
         f"{match['fit']['margin_per_log_n']} ln N. Re-run: `benchmarks/no_match.py`.",
         "",
         no_match_result.as_markdown(match),

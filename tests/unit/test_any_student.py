@@ -207,7 +207,10 @@ def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, t
         Material(material.train, material.val, extra), tmp_path / "s", recipe, tmp_path / "cache",
         silent, record=lambda step, values: parts.append(values), student=start("towers", tmp_path),
     )  # fmt: skip
-    pairs, named = ("contrastive", "distribution", "feature"), ("naming", "showing", "called")
+    pairs, named = (
+        ("contrastive", "distribution", "feature"),
+        ("naming", "showing", "near", "called"),
+    )
     assert set(parts[0]) == {f"loss/{name}" for name in (*pairs, *named)}
     assert load_student(str(tmp_path / "s")).dim == width
 

@@ -30,7 +30,7 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-NAMED = ("naming", "showing", "called")  # what a classifier teaches
+NAMED = ("naming", "showing", "near", "called")  # what a classifier teaches
 
 
 def silent(*step):

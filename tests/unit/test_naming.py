@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
+from mcad_mobile.distill.losses import feature_loss, naming_loss, nearness_loss, showing_loss
 from mcad_mobile.distill.naming import (
     TEMPLATES,
     LastPhotos,
@@ -161,7 +161,7 @@ def shown(seed: int = 5) -> Shown:
 
 def test_a_classifiers_losses_are_of_the_photos_the_classes_and_the_names_that_it_names(made):
     lesson = shown()
-    parts = named_losses(made, lesson, Recipe(classifier=3.0, called=2.0))
+    parts = named_losses(made, lesson, Recipe(classifier=3.0, near=0.5, called=2.0))
     image, classes = made["image"], made["classes"]
     photos = torch.cat([image, lesson.before])
     said = torch.cat([lesson.said, lesson.said_before])
@@ -169,6 +169,7 @@ def test_a_classifiers_losses_are_of_the_photos_the_classes_and_the_names_that_i
         {
             "naming": 3 * float(naming_loss(9.0 * image @ classes.T, lesson.said)),
             "showing": 3 * float(showing_loss(4.0 * photos @ classes.T, said)),
+            "near": 1.5 * float(nearness_loss(classes, photos, said)),
             "called": 6 * float(feature_loss(made["names"], classes[[4, 0]])),
         }
     )
