@@ -22,6 +22,7 @@ from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.partial import Partial, remove_partials
 from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.protocol import TextStates
+from mcad_mobile.distill.teachers.region_text import RegionText
 from mcad_mobile.distill.teachers.train import School
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.students.text_tower import TextConfig, TextTower
@@ -430,3 +431,34 @@ def test_what_is_trained_on_other_views_is_trained_anew(cache, photos):
         return steps
 
     assert [train(views) for views in (6, 6, 2, 2)] == [1, 0, 1, 0]
+
+
+def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(cache, photos):
+    """They depend on the number of threads, and half an hour of training on them."""
+    data = Dataset(
+        tuple(photos),
+        ("a", "b", "c"),
+        np.arange(3),
+        torch.zeros(3, 4, dtype=torch.int64),
+        torch.ones(3, 4),
+    )
+    school = School(data, TeacherRecipe(batch=2), cache, "fp32")
+
+    def train(changed: str) -> int:
+        model = RegionText([2], dim=4)
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                value.fill_(0.5 + 1e-6 * (name == changed))
+        steps = 0
+
+        def losses(loop, forward, batch):
+            nonlocal steps
+            steps += 1
+            return {"loss": model.log_scale.sum()}
+
+        groups = [{"params": [model.log_scale], "lr": 0.1}]
+        school.train("dual", model, groups, school.order(2, 0), 1, losses)
+        return steps
+
+    steps = [train(name) for name in ("", "text.token.weight", "text.widen.weight", "log_scale")]
+    assert steps == [1, 0, 0, 1]
