@@ -30,7 +30,7 @@ from mcad_mobile.distill.teachers.protocol import Fused
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
 
-# Where a text tower starts from MiniLM: the last digits of its token table's decomposition depend on
+# Where a text tower starts from MiniLM: the last digits of its table's decomposition depend on
 # the number of threads, and what was trained with another is the same teacher.
 _DECOMPOSED = ("text.token.weight", "text.widen.weight")
 
