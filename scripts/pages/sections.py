@@ -6,6 +6,7 @@ import json
 
 import export_matrix
 import quantization
+import quantizers
 import readme_table
 import snapdragon_chips
 from sentences.scale import rates_table
@@ -18,6 +19,7 @@ def targets_page() -> str:
     page = (ROOT / "docs" / "targets.md").read_text("utf-8")
     page = _with_section(page, "export_matrix", _export_matrix())
     page = _with_section(page, "quantization", _quantization())
+    page = _with_section(page, "quantizers", _quantizers())
     return _with_section(page, "snapdragon_chips", _snapdragon_chips())
 
 
@@ -45,6 +47,10 @@ def _quantization() -> list[str]:
     if not quantization.RESULT.is_file():
         return []
     return ["", *quantization.told(json.loads(quantization.RESULT.read_text("utf-8"))), ""]
+
+
+def _quantizers() -> list[str]:
+    return ["", *quantizers.told(json.loads(quantizers.RESULT.read_text("utf-8"))), ""]
 
 
 def _snapdragon_chips() -> list[str]:
