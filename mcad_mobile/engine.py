@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile import processor
 from mcad_mobile.bundle import Bundle, TowerName
 from mcad_mobile.errors import QueryError
 from mcad_mobile.index import PhotoIndex, RowFilter
@@ -40,8 +41,9 @@ class Result:
 @dataclass(frozen=True)
 class Found:
     """Results, best first, and the milliseconds of each stage. `truncated`: the query was longer
-    than the text tower takes, and its end was not read. `simulated`: the text tower ran on a
-    simulator, and its milliseconds say nothing of the chip. `threshold`: the score from which a
+    than the text tower takes, and its end was not read. `simulated`: a
+    simulator ran the text tower, or an emulator plays this processor, and the milliseconds are of
+    no device. `threshold`: the score from which a
     photo is a match for these words and not just the nearest there is; None for other queries than
     one text, and for students for which it was not measured. `unknown`: words that no tower can
     have learned, see Tokenizer.unknown_words."""
@@ -195,7 +197,7 @@ class SearchEngine:
         # Loaded before the clock starts.
         tokenizer = self.tokenizer if texts else None
         _ = self.token_table if texts else None
-        simulated = self.text_tower.simulated if texts else False
+        simulated = bool(texts) and self.text_tower.simulated
         background = self.background
         started = time.perf_counter()
         tokens = {text: tokenizer(text) for text in texts} if tokenizer else {}
@@ -225,7 +227,7 @@ class SearchEngine:
                 "total": (done - started) * 1e3,
             },
             truncated=any(token.truncated for token in tokens.values()),
-            simulated=simulated,
+            simulated=simulated or bool(processor.emulator()),
             threshold=self._threshold(query, index.count(rows)) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )

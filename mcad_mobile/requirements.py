@@ -13,12 +13,13 @@ _PACKAGE = "mcad-mobile"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRAS = re.compile(r"\[([^\]]*)\]")
 _CONDITION = re.compile(r"(\w+) == [\"']([^\"']+)[\"']")
+_BEFORE = re.compile(r"python_version < [\"']3\.(\d+)[\"']")
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A distribution that an extra brings ("" is a bare install); `only_on` names the platform that
-    it is made for, where that is not this one."""
+    """A distribution that an extra brings ("" is a bare install); `only_on` names the platform or
+    the Pythons that it is made for, where that is none of these."""
 
     name: str
     extra: str
@@ -67,4 +68,7 @@ def _read(line: str) -> Requirement:
     wanted = {key: value for key, value in conditions.items() if key in here}
     foreign = any(here[key] != value for key, value in wanted.items())
     only_on = " ".join(wanted.values()) if foreign else None
+    before = _BEFORE.search(marker)
+    if before and int(platform.python_version_tuple()[1]) >= int(before[1]):
+        only_on = f"Python before 3.{before[1]}"
     return Requirement(name[0], conditions.get("extra", ""), only_on)

@@ -3,7 +3,7 @@
 # where that is needed, and for nothing where nothing is missing.
 #   scripts/setup-system.sh demo     for the main job
 #   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
-#   scripts/setup-system.sh tests    also what only the tests need: a real adbd, a browser, emulators, locales
+#   scripts/setup-system.sh tests    also what only the tests need: a browser, emulators, locales, a C compiler
 #   scripts/setup-system.sh stores   also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle
 set -euo pipefail
 
@@ -23,7 +23,7 @@ if [ "$wanted" != demo ]; then
     [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
 fi
 if [ "$wanted" = tests ] || [ "$wanted" = stores ]; then
-    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
+    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales gcc libc6-dev)
 fi
 if [ "$wanted" = stores ]; then
     packages+=(postgresql-17-pgvector gradle)

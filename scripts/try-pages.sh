@@ -15,15 +15,16 @@ fi
 
 why_not() {
     case "$1" in
+    *"--from-scratch"*) ;;
     *"--student open_clip:"*) echo "downloads weights" ;;
     "adb install"* | "adb shell"* | *"--device adb"*) echo "wants a phone" ;;
     "mcad-mobile serve"*) echo "runs until it is stopped" ;;
     esac
 }
 
-# Photos, and captioned ones, as a reader would have them.
+# Photos, and captioned ones in splits, as a reader would have them.
 prepare() {
-    mkdir -p "$HOME/Pictures" build/captioned
+    mkdir -p "$HOME/Pictures" build/captioned/{train,val,test}
     .venv/bin/python - <<'PYTHON'
 import shutil
 from pathlib import Path
@@ -31,7 +32,8 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 
 for number, photo in enumerate(packaged_photos()):
     shutil.copy(photo, Path.home() / "Pictures")
-    copy = Path("build/captioned") / f"{number:02}{photo.suffix}"
+    split = ("train", "train", "val", "test")[number % 4]
+    copy = Path("build/captioned") / split / f"{number:02}{photo.suffix}"
     shutil.copy(photo, copy)
     copy.with_suffix(".txt").write_text(f"a photo of {photo.stem.replace('_', ' ')}\n", "utf-8")
 PYTHON

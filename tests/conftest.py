@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from exported import Exported
 from pytest_socket import disable_socket, enable_socket
+from pythons import LITERT, WHY
 from unpacked import unpacked_system
 
 from mcad_mobile.data.packaged_photos import packaged_photos
@@ -91,6 +92,8 @@ def snapdragon(bundles) -> Exported:
 
 @pytest.fixture(scope="session")
 def dimensity(bundles) -> Exported:
+    if not LITERT:
+        pytest.skip(WHY)
     return Exported("dimensity", bundles)
 
 

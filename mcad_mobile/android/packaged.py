@@ -23,7 +23,7 @@ _D8 = "com.android.tools.r8.D8"
 # Where no packaged one runs: Linux on other processors than x86-64.
 AAPT2 = Tool(
     "aapt2",
-    "aapt2 of Android 12 or later (Debian 13, Ubuntu 24.04: apt install aapt)",
+    "apt install aapt  # of Debian 13 or Ubuntu 24.04: aapt2 of Android 12 or later",
     "app",
     "version",
 )

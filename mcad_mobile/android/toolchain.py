@@ -20,12 +20,13 @@ SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
 _TIMEOUT_S = 600
 _LINES = 20
-_JDK = "a JDK of 17 or later (apt install default-jdk-headless; brew install openjdk)"
+_JDK = "apt install default-jdk-headless  # or another JDK from 17 on; macOS: brew install openjdk"
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program of the system's, how to get it, and the argument that makes it say its version."""
+    """A program of the system's, the command that gets it, and the argument that makes it say its
+    version."""
 
     name: str
     how_to_get: str
@@ -61,7 +62,7 @@ def executable(tool: Tool) -> str:
     if path is None:
         raise BuildError(
             f"{tool.name} is not installed.",
-            f"Install {tool.how_to_get}; `mcad-mobile doctor` lists what else is missing.",
+            f"`mcad-mobile doctor` lists what else is missing. To get it: {tool.how_to_get}",
         )
     return path
 

@@ -12,8 +12,10 @@ from mcad_mobile.cli.output import (
     JsonOption,
     RuntimeOption,
     load_bundle,
+    per_second,
     printable,
     progress_bar,
+    told_speed,
     warn,
 )
 from mcad_mobile.cli.results import print_json
@@ -182,7 +184,7 @@ def _told(result: Embedded, workers: int) -> dict[str, Any]:
         "photos": result.manifest.photos,
         "embedded": result.embedded,
         "skipped": [{"path": photo.key, "why": photo.why} for photo in result.left_out],
-        "photos_per_s": round(result.embedded / max(result.seconds, 1e-9), 2),
+        "photos_per_s": per_second(result.embedded, result.seconds),
         "workers": workers,
     }
 
@@ -191,7 +193,7 @@ def _print(document: dict[str, Any]) -> None:
     if "photos" in document:
         print(
             f"{document['shards']}: {document['photos']} photos in {document['files']} shards, "
-            f"{document['embedded']} embedded now, {document['photos_per_s']} photos/s, "
+            f"{document['embedded']} embedded now, {told_speed(document['photos_per_s'])}, "
             f"{document['workers']} workers"
         )
         for photo in document["skipped"][:_SHOWN]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from mcad_mobile.cli.output import printable
+from mcad_mobile.cli.output import per_second, printable, told_speed
 from mcad_mobile.cli.results import print_json
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.sync import Synced
@@ -15,7 +15,7 @@ def tell(
     directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
 ) -> None:
     """Print what was done to the index at `directory` in `seconds`, as a document or in words."""
-    per_s = round((result.added + result.changed) / seconds, 2)
+    per_s = per_second(result.added + result.changed, seconds)
     if json:
         print_json(
             {
@@ -31,7 +31,7 @@ def tell(
     print(
         f"{directory}: {index.photos} photos, {result.added} new, "
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
-        f"{index.bytes_per_photo:.0f} bytes each, {per_s} photos/s"
+        f"{index.bytes_per_photo:.0f} bytes each, {told_speed(per_s)}"
     )
     for photo in result.skipped:
         print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")

@@ -29,6 +29,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mcad_mobile import processor
 from mcad_mobile.bundle import Bundle
 
 BundleOption = Annotated[
@@ -124,6 +125,17 @@ def terminal_width() -> float:
     if "COLUMNS" in os.environ or sys.stdout.isatty():
         return shutil.get_terminal_size().columns
     return math.inf
+
+
+def per_second(photos: int, seconds: float) -> float | None:
+    """None where a program plays the processor: its time is no device's."""
+    return None if processor.emulator() else round(photos / max(seconds, 1e-9), 2)
+
+
+def told_speed(photos_per_s: float | None) -> str:
+    if photos_per_s is None:
+        return f"no speed told: this processor is emulated by {processor.emulator()}"
+    return f"{photos_per_s} photos/s"
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aihub_cloud import S24, S25, TIMES_US, Cloud, device
 from msgspec.structs import replace
+from pythons import needs_litert
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.aihub.client import AiHub
@@ -62,7 +63,11 @@ def test_no_verdict_on_a_search_that_was_not_measured(
 
 @pytest.mark.parametrize(
     ("runtime", "theirs"),
-    [("onnx", "onnx"), ("litert", "tflite"), ("qnn", "precompiled_qnn_onnx")],
+    [
+        ("onnx", "onnx"),
+        pytest.param("litert", "tflite", marks=needs_litert),
+        ("qnn", "precompiled_qnn_onnx"),
+    ],
 )
 def test_float_model_is_compiled_there_for_each_phone(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, runtime: str, theirs: str

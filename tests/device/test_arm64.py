@@ -22,6 +22,7 @@ from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.emulator import EmulatorDevice
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.app import app
+from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import BenchError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -83,6 +84,20 @@ def test_bench_on_an_emulated_computer_is_of_embeddings_alone(bundle: Bundle) ->
 def test_emulated_computer_is_not_timed_from_python_either(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="emulated by qemu-aarch64"):
         run.bench(bundle, synthetic=100)
+
+
+@pytest.mark.usefixtures("emulated")
+def test_index_and_search_on_an_emulated_computer_tell_no_time_as_real(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    at = ["-b", str(bundle.directory), "--index", str(tmp_path / "index")]
+    photos = str(packaged_photos()[0].parent)
+    told = CliRunner().invoke(app, ["index", photos, *at]).stdout
+    assert "emulated by qemu-aarch64" in told and "photos/s" not in told
+    again = CliRunner().invoke(app, ["index", photos, *at, "--json"])
+    assert json.loads(again.stdout)["photos_per_s"] is None
+    found = CliRunner().invoke(app, ["search", "a cat", *at, "--json"])
+    assert json.loads(found.stdout)["simulated"] is True
 
 
 def test_emulator_that_is_not_set_up_says_how(bundle: Bundle, tmp_path: Path) -> None:

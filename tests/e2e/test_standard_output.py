@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from exported import Exported
 
+from mcad_mobile.cli.app import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 
 # A verb, and a library that speaks as it loads and as it is left: by Python, by the descriptor, and
@@ -49,14 +53,21 @@ def run_alone(*command: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture(scope="module")
-def places(cpu: Exported, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A bundle, an index of packaged photos, and a result of `bench`."""
+def places(
+    cpu: Exported, packaged_pairs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """A bundle, an index of packaged photos, a result of `bench`, captioned photos, and where to
+    write."""
     folder = tmp_path_factory.mktemp("places")
     found = {
         "BUNDLE": str(cpu.directory),
         "INDEX": str(folder / "index"),
         "PHOTOS": str(packaged_photos()[0].parent),
         "RESULT": str(folder / "result.json"),
+        "PAIRS": str(packaged_pairs),
+        "LIBRARY": str(folder / "search.aar"),
+        "APP": str(folder / "demo.apk"),
+        **{name: str(folder / name) for name in ("SHARDS", "EXPORTED", "STUDENT", "CACHE")},
     }
     run_verb("index PHOTOS --bundle BUNDLE --index INDEX", found)
     run_verb("bench --bundle BUNDLE --synthetic 1000 --searches 20 --report RESULT", found)
@@ -72,18 +83,29 @@ def run_verb(
     return done
 
 
+_VERBS = [
+    "targets",
+    "doctor",
+    "doctor --bundle BUNDLE",
+    "index PHOTOS --bundle BUNDLE --index INDEX",
+    "search cat --bundle BUNDLE --index INDEX",
+    "search --duplicates 0.97 --bundle BUNDLE --index INDEX",
+    "eval --data PAIRS --split val --bundle BUNDLE",
+    "embed PHOTOS --bundle BUNDLE --out SHARDS",
+    "bench --bundle BUNDLE --synthetic 1000 --searches 20",
+    "report RESULT",
+    "library --bundle BUNDLE --out LIBRARY",
+]
+_SLOW_VERBS = [
+    "app --bundle BUNDLE --out APP",
+    "export --target cpu --out EXPORTED",
+    "distill --smoke --out STUDENT --cache CACHE",
+]
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [
-        "targets",
-        "doctor",
-        "doctor --bundle BUNDLE",
-        "index PHOTOS --bundle BUNDLE --index INDEX",
-        "search cat --bundle BUNDLE --index INDEX",
-        "search --duplicates 0.97 --bundle BUNDLE --index INDEX",
-        "bench --bundle BUNDLE --synthetic 1000 --searches 20",
-        "report RESULT",
-    ],
+    [*_VERBS, *(pytest.param(verb, marks=pytest.mark.slow) for verb in _SLOW_VERBS)],
 )
 def test_a_library_that_talks_leaves_the_document_alone(
     arguments: str, places: dict[str, str]
@@ -91,6 +113,28 @@ def test_a_library_that_talks_leaves_the_document_alone(
     done = run_verb(f"{arguments} --json", places, ("-c", _TALKATIVE))
     assert json.loads(done.stdout)
     assert done.stderr.count("a greeting") == 6
+
+
+def test_a_library_that_talks_leaves_the_address_of_serve_alone(places: dict[str, str]) -> None:
+    given = ["--bundle", places["BUNDLE"], "--index", places["INDEX"], "--port", "0", "--json"]
+    command = [sys.executable, "-c", _TALKATIVE, "serve", *given]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        lines = list(itertools.takewhile(lambda line: line != "}\n", server.stdout))
+        server.send_signal(signal.SIGINT)
+        rest, said = server.communicate(timeout=60)
+    assert json.loads("".join([*lines, "}"]))["url"], said
+    assert rest == ""
+    assert said.count("a greeting") == 6
+
+
+def test_every_verb_that_takes_json_is_among_them() -> None:
+    tested = {verb.split()[0] for verb in [*_VERBS, *_SLOW_VERBS]} | {"serve"}
+    verbs = typer.main.get_group(app).commands
+    takes = {name for name, verb in verbs.items() if any(p.name == "json" for p in verb.params)}
+    assert takes == tested
 
 
 def test_what_people_read_is_on_standard_output_without_json(places: dict[str, str]) -> None:

@@ -49,6 +49,10 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_simulated_time_is_not_shown() -> None:
+    assert "4.2" not in contact_sheet(found(simulated=True))
+
+
 def test_photos_are_inside_the_page_upright_and_link_to_their_files(photo: Path) -> None:
     text = contact_sheet(found(Result(str(photo), 0.31)))
     page = Page(text)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from exported import mcad, mcad_json
 from msgspec.structs import replace
+from pythons import needs_litert
 from tiny_students import write_open_clip
 
 from mcad_mobile.bundle import TOWERS, Bundle
@@ -186,6 +187,7 @@ def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
 
 
+@needs_litert
 def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tmp_path):
     data = tmp_path / "data"
     data.mkdir()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from pythons import needs_litert
 from timm.layers import LayerNorm2d, LayerNormAct2d
 from tiny_students import TEXTS, spread, write_hf, write_open_clip
 from torch import nn
@@ -20,6 +21,7 @@ from mcad_mobile.preprocess import open_photo
 from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.students.load import load_student
 
+pytestmark = needs_litert
 SIDE = 16
 OUTPUT = TensorSpec("embedding", "float32", (1, 8), "ND")
 

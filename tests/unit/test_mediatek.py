@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from neuropilot_sdk import PACKAGE, install, uninstall, write_sdk
+from pythons import needs_litert
 from tiny_students import HF, OPEN_CLIP, TEXTS, write_hf, write_open_clip
 from torch import nn
 from torch.nn import functional as F
@@ -31,6 +32,7 @@ from mcad_mobile.quantize.litert import quantize_litert
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import all_targets, find_target
 
+pytestmark = needs_litert
 QUICK = [("open_clip", "siglip"), ("hf", "clip"), ("hf", "chinese_clip")]
 ALL = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
 LIBRARIES = [

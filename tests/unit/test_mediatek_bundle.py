@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from neuropilot_sdk import install, uninstall, write_sdk
+from pythons import needs_litert
 from tiny_students import write_hf
 
 from mcad_mobile.bundle import TOWERS, Bundle
@@ -12,6 +13,8 @@ from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.runtimes import climb, load_rung, why_not
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
+
+pytestmark = needs_litert
 
 
 @pytest.fixture(scope="module")

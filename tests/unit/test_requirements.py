@@ -32,8 +32,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.metadata, "requires", lambda name: lines())
 
 
-def told(system: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    platform = SimpleNamespace(system=lambda: system, machine=lambda: machine)
+def told(
+    system: str, machine: str, monkeypatch: pytest.MonkeyPatch, python: str = "3.13.5"
+) -> dict[str, Any]:
+    platform = SimpleNamespace(
+        system=lambda: system,
+        machine=lambda: machine,
+        python_version_tuple=lambda: tuple(python.split(".")),
+    )
     monkeypatch.setattr(requirements, "platform", platform)
     monkeypatch.setattr(doctor, "version_of", lambda name: None)
     return {finding.tool: finding for finding in [*doctor.examine_verbs(), *doctor.examine()]}
@@ -42,7 +48,8 @@ def told(system: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> dict[str
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_what_pyproject_says(extra: str) -> None:
-    environment = {"extra": extra, "platform_system": "Linux", "platform_machine": "x86_64"}
+    linux = {"platform_system": "Linux", "platform_machine": "x86_64", "python_version": "3.11"}
+    environment = {"extra": extra, **linux}
     read = [Read(line) for line in lines()]
     wanted = {r.name for r in read if r.marker and r.marker.evaluate(environment)}
     found = {r.name for r in requirements.requirements() if r.extra == extra}
@@ -72,6 +79,15 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
     assert here["onnxruntime-qnn"].how_to_get == "pip install 'mcad-mobile[qnn]'"
     assert here["demo"].how_to_get == "pip install 'mcad-mobile[export,demo,qnn]'"
     assert here["distill"].how_to_get == "pip install 'mcad-mobile[distill]'"
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = told("Linux", "x86_64", monkeypatch, python="3.14.0")
+    only = "not to be had here: it is made for Python before 3.14 alone"
+    assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
+    here = told("Linux", "x86_64", monkeypatch)
+    assert here["litert-torch"].how_to_get == "pip install 'mcad-mobile[litert]'"
 
 
 def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

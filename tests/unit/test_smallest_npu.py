@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from pythons import needs_litert
 from tiny_students import write_open_clip
 
 from mcad_mobile.bundle import TOWERS
@@ -110,6 +111,7 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
     assert not (tmp_path / "bundle").exists()
 
 
+@needs_litert
 def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatch):
     monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)  # without recall, w8a16 would be taken
     monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: "no SDK.")

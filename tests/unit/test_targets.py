@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ai_edge_litert.aot.vendors.mediatek.target import SocModel, map_soc_to_np_version
+from pythons import needs_litert
 
 from mcad_mobile.errors import TargetError
 from mcad_mobile.targets import all_targets, find_target
@@ -84,13 +84,19 @@ def test_no_two_chips_share_an_id_a_model_or_a_qnn_number():
 NO_PHONES = {"MT8171", "MT8188", "MT8189"}
 
 
+@needs_litert
 def test_dimensity_chips_are_those_that_litert_compiles_for():
+    from ai_edge_litert.aot.vendors.mediatek.target import SocModel, map_soc_to_np_version
+
     table = {t.chip: t.neuropilot for t in all_targets() if t.neuropilot is not None}
     known = set(SocModel) - {SocModel.ALL, *NO_PHONES}
     assert table == {chip.value: map_soc_to_np_version(chip) for chip in known}
 
 
+@needs_litert
 def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
+    from ai_edge_litert.aot.vendors.mediatek.target import SocModel
+
     left = [t for t in all_targets() if t.family == "dimensity" and t.neuropilot is None]
     assert [t.chip for t in left] == ["MT6896"]
     assert "MT6896" not in set(SocModel)

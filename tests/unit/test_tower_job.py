@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from pythons import needs_litert
 from torch import nn
 
 from mcad_mobile.bundle import TensorSpec
@@ -88,6 +89,7 @@ def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_
         assert f"{whole:.3f}" in notes[0]
 
 
+@needs_litert
 @pytest.mark.parametrize(("loud", "precision"), [(1.0, "w8a8"), (200.0, "w8a16")])
 def test_activations_have_16_bits_on_dimensity_where_8_cost_too_much(loud, precision, tmp_path):
     job = job_of(Residual(loud), tmp_path)
@@ -135,6 +137,7 @@ def test_weights_that_stay_float_get_no_4_bits(tmp_path):
     assert cosine_of(job, job.mixed_onnx(frozenset(names))) > 0.9
 
 
+@needs_litert
 def test_a_way_is_chosen_by_inputs_that_no_range_came_from(tmp_path):
     job = job_of(Residual(1), tmp_path, judged=8)
     (tmp_path / "seen").mkdir()
