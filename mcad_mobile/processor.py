@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path, PurePath
 
@@ -54,6 +55,7 @@ def cpuinfo() -> str:
         return ""
 
 
+@functools.cache  # every search asks
 def emulator() -> str:
     """The program that plays this process's processor ("qemu-aarch64"), or "".
 
