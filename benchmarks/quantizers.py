@@ -152,7 +152,7 @@ def _aimet(
         onnx.load(model),
         param_type=aimet_onnx.int4 if four_bits else aimet_onnx.int8,
         activation_type=aimet_onnx.int16 if four_bits else aimet_onnx.int8,
-        config_file=_HEXAGON,  # its default has one scale for all channels of a weight
+        config_file=_HEXAGON,
     )
     if four_bits:
         aimet_onnx.apply_seq_mse(sim, calibration[:_SEQUENTIAL])

@@ -18,22 +18,18 @@ from pages.results import RESULTS, made_with
 
 
 def million() -> list[str]:
-    """A whole search among a million photos, once it has been measured."""
-    if not million_result.RESULT.is_file():
-        return []
-    result = json.loads(million_result.RESULT.read_text("utf-8"))
-    waited = [share for share in result["waited_share"] if share is not None]
+    """A whole search among a million photos."""
+    results = million_result.stored()
+    latest = results[-1]
     return [
         "## A whole search among a million photos",
         "",
-        f"The text tower and the index in one process, one thread on {result['device']['cpu']}; "
-        f"{result['runs']} runs,",
-        f"medians; scanned by {result.get('scan', 'numpy')}. The process waited for a core up to "
-        f"{max(waited, default=0):.0%} of the time.",
+        f"The text tower and the index in one process, one thread; medians of {latest['runs']} "
+        "runs.",
         "",
-        million_result.table(result),
+        million_result.table(results),
         "",
-        made_with(result["date"], result["device"]["os"], result["versions"]),
+        made_with(latest["date"], latest["device"]["os"], latest["versions"]),
         "Re-run: `benchmarks/million.py`.",
         "",
     ]

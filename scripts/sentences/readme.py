@@ -13,7 +13,8 @@ def readme(read: Results) -> list[Sentence]:
     xeon, epyc = read.main_job("Intel"), read.main_job("AMD EPYC")
     recall = read("recall")["whole"]
     largest = next(row for row in read("scan")["rows"] if row["photos"] == 1_000_000)
-    page, million = read("serve"), read("million")
+    page = read("serve")
+    slow, quick = (read.million(cpu) for cpu in ("Intel", "AMD EPYC"))
     shown = [run["shown_ms"]["p50"] for run in page["runs"]]
     return [
         given("photos are indexed in 305 bytes and a path each", "docs/index-format.md"),
@@ -48,9 +49,14 @@ def readme(read: Results) -> list[Sentence]:
             largest["after"]["p50_ms"] / largest["before"]["p50_ms"],
         ),
         stored(
-            "A whole search among a million takes {:.1f} ms and {:.0f} MiB on the slow Xeon",
-            million["search_p50_ms"]["median"],
-            million["peak_pss_mib"]["median"],
+            "A whole search among a million takes {:.1f} ms and {:.0f} MiB on an AMD EPYC, {:.1f} "
+            "and {:.0f} on the slow Xeon",
+            *(
+                one[of]["median"]
+                for one in (quick, slow)
+                for of in ("search_p50_ms", "peak_pss_mib")
+            ),
         ),
-        given("within the 100 MB, over the 8 ms", TARGET),
+        stored("one in a hundred takes over {:.1f} ms", quick["search_p99_ms"]["median"]),
+        given("within the 100 MB, over the 8 ms on the latter", TARGET),
     ]

@@ -26,6 +26,10 @@ class Results:
         """The main job on the processor whose name begins so."""
         return next(job for job in self("main_job") if job["device"]["cpu"].startswith(cpu))
 
+    def million(self, cpu: str) -> Any:
+        """A search among a million photos on the processor whose name begins so."""
+        return next(one for one in self("million") if one["device"]["cpu"].startswith(cpu))
+
     def mean_recall(self, row: str) -> float:
         """mR of one run of the ablation, `ROW-SEED`."""
         found: float = self(f"distill_ablation/{row}")["mean_recall"]

@@ -14,10 +14,8 @@ from sentences.results import ROOT, TOKEN_TABLE, Results
 
 
 def targets(read: Results) -> list[Sentence]:
-    before = read.main_job("AMD EPYC")["towers"]["text"]
     return [
         stored("its token table, {:.1f} MB of 16-bit rows", TOKEN_TABLE / 1e6),
-        stored("the Snapdragon's text tower had {:.1f} MB", before["bytes"] / 1e6),
         stored(
             "that of the float student, {:.1f}", read("recall")["whole"]["float"]["mean_recall"]
         ),
