@@ -57,17 +57,21 @@ def main() -> None:
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in benches]),
         "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
     }
-    # One result a processor: those of machines that are not at hand stay, with their dates.
-    others = [old for old in stored() if old["device"]["cpu"] != result["device"]["cpu"]]
-    RESULT.write_text(json.dumps([*others, result], indent=2) + "\n", "utf-8")
+    store(result, RESULT)
     by_time = sorted(benches, key=lambda run: float(run["latency_ms"]["total"]["p50"]))
     BENCH.write_text(json.dumps(by_time[len(by_time) // 2], indent=2) + "\n", "utf-8")
     print(table(result))
 
 
-def stored() -> list[dict[str, Any]]:
+def store(result: dict[str, Any], path: Path) -> None:
+    """One result a processor: those of machines that are not at hand stay, with their dates."""
+    others = [old for old in stored(path) if old["device"]["cpu"] != result["device"]["cpu"]]
+    path.write_text(json.dumps([*others, result], indent=2) + "\n", "utf-8")
+
+
+def stored(path: Path = RESULT) -> list[dict[str, Any]]:
     """A result for each processor that was at hand, the newest last."""
-    found: list[dict[str, Any]] = json.loads(RESULT.read_text("utf-8"))
+    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
     return found
 
 

@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from main_job import mcad, summary
+from main_job import mcad, store, stored, summary
 
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.samples import synthetic_index
@@ -47,16 +46,8 @@ def main() -> None:
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in runs]),
         "waited_share": [run["conditions"].get("waited_share") for run in runs],
     }
-    # One result a processor: those of machines that are not at hand stay, with their dates.
-    others = [old for old in stored() if old["device"]["cpu"] != result["device"]["cpu"]]
-    RESULT.write_text(json.dumps([*others, result], indent=2) + "\n", "utf-8")
-    print(table(stored()))
-
-
-def stored() -> list[dict[str, Any]]:
-    """A result for each processor that was at hand, the newest last."""
-    found: list[dict[str, Any]] = json.loads(RESULT.read_text("utf-8"))
-    return found
+    store(result, RESULT)
+    print(table(stored(RESULT)))
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import java_index as java_result
 import million as million_result
 import no_match as no_match_result
+from main_job import stored
 
 from benchmarks import filters as filters_result
 from benchmarks import index, index_codes
@@ -19,7 +20,7 @@ from pages.results import RESULTS, made_with
 
 def million() -> list[str]:
     """A whole search among a million photos."""
-    results = million_result.stored()
+    results = stored(million_result.RESULT)
     latest = results[-1]
     return [
         "## A whole search among a million photos",

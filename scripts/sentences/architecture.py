@@ -23,7 +23,7 @@ def architecture(read: Results) -> list[Sentence]:
         given("embeddings of N photos, 305 bytes and a path each", "docs/index-format.md"),
         stored(
             "has {:.1f} MB on Snapdragon without it, plus {:.1f} for the table",
-            read.main_job("AMD EPYC")["towers"]["text"]["bytes"] / 1e6,
+            read.on("AMD EPYC", "main_job")["towers"]["text"]["bytes"] / 1e6,
             TOKEN_TABLE / 1e6,
         ),
         stored(

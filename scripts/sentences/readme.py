@@ -10,11 +10,11 @@ from sentences.results import TARGET, Results
 
 
 def readme(read: Results) -> list[Sentence]:
-    xeon, epyc = read.main_job("Intel"), read.main_job("AMD EPYC")
+    xeon, epyc = (read.on(cpu, "main_job") for cpu in ("Intel", "AMD EPYC"))
     recall = read("recall")["whole"]
     largest = next(row for row in read("scan")["rows"] if row["photos"] == 1_000_000)
     page = read("serve")
-    slow, quick = (read.million(cpu) for cpu in ("Intel", "AMD EPYC"))
+    slow, quick = (read.on(cpu, "million") for cpu in ("Intel", "AMD EPYC"))
     shown = [run["shown_ms"]["p50"] for run in page["runs"]]
     return [
         given("photos are indexed in 305 bytes and a path each", "docs/index-format.md"),

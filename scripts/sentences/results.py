@@ -22,13 +22,9 @@ class Results:
     def __call__(self, name: str) -> Any:
         return json.loads((self.folder / f"{name}.json").read_text("utf-8"))
 
-    def main_job(self, cpu: str) -> Any:
-        """The main job on the processor whose name begins so."""
-        return next(job for job in self("main_job") if job["device"]["cpu"].startswith(cpu))
-
-    def million(self, cpu: str) -> Any:
-        """A search among a million photos on the processor whose name begins so."""
-        return next(one for one in self("million") if one["device"]["cpu"].startswith(cpu))
+    def on(self, cpu: str, name: str) -> Any:
+        """Of a document with a result a processor, the one whose name begins so."""
+        return next(one for one in self(name) if one["device"]["cpu"].startswith(cpu))
 
     def mean_recall(self, row: str) -> float:
         """mR of one run of the ablation, `ROW-SEED`."""

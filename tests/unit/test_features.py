@@ -405,8 +405,8 @@ def test_photo_rows_without_extra_photos_need_none():
     assert rows.of(batch).tolist() == [[0, 1], [1, 0]]
 
 
-def test_what_is_trained_on_other_views_is_trained_anew(cache, photos):
-    """The fusion sees as many views as its student does, which no recipe of teachers says."""
+@pytest.fixture
+def school(cache, photos):
     data = Dataset(
         tuple(photos),
         ("a", "b", "c"),
@@ -414,7 +414,11 @@ def test_what_is_trained_on_other_views_is_trained_anew(cache, photos):
         torch.zeros(3, 4, dtype=torch.int64),
         torch.ones(3, 4),
     )
-    school = School(data, TeacherRecipe(batch=2), cache, "fp32")
+    return School(data, TeacherRecipe(batch=2), cache, "fp32")
+
+
+def test_what_is_trained_on_other_views_is_trained_anew(school):
+    """The fusion sees as many views as its student does, which no recipe of teachers says."""
 
     def train(views: int) -> int:
         torch.manual_seed(0)
@@ -433,16 +437,8 @@ def test_what_is_trained_on_other_views_is_trained_anew(cache, photos):
     assert [train(views) for views in (6, 6, 2, 2)] == [1, 0, 1, 0]
 
 
-def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(cache, photos):
+def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(school):
     """They depend on the number of threads, and half an hour of training on them."""
-    data = Dataset(
-        tuple(photos),
-        ("a", "b", "c"),
-        np.arange(3),
-        torch.zeros(3, 4, dtype=torch.int64),
-        torch.ones(3, 4),
-    )
-    school = School(data, TeacherRecipe(batch=2), cache, "fp32")
 
     def train(changed: str) -> int:
         model = RegionText([2], dim=4)
