@@ -27,7 +27,7 @@ def float_embeddings(tower: nn.Module, inputs: Inputs) -> NDArray[np.float32]:
 def parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     """Cosines of row pairs; both [N, dim], `expected` of unit length."""
     cosines = (expected * normalize(found)).sum(1)
-    return Parity(len(cosines), float(cosines.mean()), float(cosines.min()))
+    return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
 
 
 def judge(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> str | None:
@@ -66,8 +66,8 @@ def judge_kernels(
         return
     raise ParityError(
         f"This processor's kernels give wrong embeddings for the {tower} tower {rung.runtime} "
-        f"{rung.precision}: cosine {kernels.min():.4f} to the same tower evaluated as it is "
-        f"written, which has {quantization[kernels.argmin()]:.4f} to the float student.",
+        f"{rung.precision}: cosine {np.min(kernels):.4f} to the same tower evaluated as it is "
+        f"written, which has {quantization[np.argmin(kernels)]:.4f} to the float student.",
         "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
         "--allow-low-parity does not help here.",
     )

@@ -75,7 +75,7 @@ def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
         even.graph.node.append(node)
         if node.name not in products:
             continue
-        gains = np.maximum(loudest[node.name], loudest[node.name].max() * _QUIETEST)
+        gains = np.maximum(loudest[node.name], np.max(loudest[node.name]) * _QUIETEST)
         gains /= np.median(gains)
         product, result = even.graph.node[-1], node.output[0]
         name, evened = f"{result}_gains", f"{result}_even"

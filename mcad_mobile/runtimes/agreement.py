@@ -33,7 +33,7 @@ def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
         return float("nan")
     if found.shape != expected.shape:
         return float("nan")
-    return float((expected * normalize(found)).sum(1).min())
+    return float(np.min((expected * normalize(found)).sum(1)))
 
 
 def disagreement(worst: float) -> str | None:

@@ -51,5 +51,5 @@ def takes_any_length(session: Any) -> bool:
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """[N, D] -> each row at unit length (a zero row stays zero)."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = vectors / np.maximum(length, 1e-12)
-    return scaled.astype(np.float32, copy=False)
+    scaled = vectors / np.maximum(length, 1e-12)
+    return np.asarray(scaled, np.float32)

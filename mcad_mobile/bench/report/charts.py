@@ -133,7 +133,7 @@ def _ridge(
     axes.plot([0, right], [base, base], color=_LINE, linewidth=0.7, zorder=0)
     if taken:
         heights, edges = np.histogram(taken, bins=_BINS, range=(0, right))
-        scaled = base - 0.48 * heights / max(heights.max(), 1)
+        scaled = base - 0.48 * heights / max(int(np.max(heights)), 1)
         axes.stairs(scaled, edges, baseline=base, fill=True, color=_ACCENT)
     else:
         axes.barh(base - 0.12, percentiles["p99"], height=0.24, color=_PALE)
