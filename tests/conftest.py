@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
 FLICKR8K = Path(os.environ.get("FLICKR8K") or BESIDE)
+
+# In the background of a shell, interrupts are ignored: also by all that is started there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

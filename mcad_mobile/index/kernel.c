@@ -9,6 +9,11 @@
 #define GROUP 32
 #define READ 65536
 #define AHEAD 4
+/* Rows of a block that tell where the wanted ones end, and how many more than that make it sure. A
+ * guess saves nothing where one row of SPARSE or more is wanted. */
+#define FEW 128
+#define SURELY 64
+#define SPARSE 8
 
 #if defined(__x86_64__)
 #define FOR(features) static __attribute__((target(features), noinline))
@@ -39,24 +44,35 @@ static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
     return out;
 }
 
-BODY size_t scan(const Scan *s) {
-    size_t kept = 0, inside = 0, limit = 3 * 64 * s->words + 1;
+/* Of rows from `start` on, as positions in the range. */
+BODY void measure(const Scan *s, size_t start, size_t some, uint16_t *near) {
+    uint64_t sums[BLOCK];
+    memset(sums, 0, some * sizeof *sums);
+    for (size_t w = 0; w < s->words; w++) {
+        const uint64_t *column = s->columns + w * s->stride + s->first + start;
+        uint64_t signs = s->query[w], one = s->query[s->words + w];
+        uint64_t two = s->query[2 * s->words + w];
+        for (size_t i = 0; i < some; i++) {
+            uint64_t differ = column[i] ^ signs;
+            sums[i] += (uint64_t)__builtin_popcountll(differ & one)
+                + 2 * (uint64_t)__builtin_popcountll(differ & two);
+        }
+    }
+    for (size_t i = 0; i < some; i++) near[i] = (uint16_t)sums[i];
+}
+
+static int passes(const Scan *s, size_t row) {
+    return !s->allowed || s->allowed[row >> 3] >> (row & 7) & 1;
+}
+
+/* Keep what is nearer than `limit`, which falls as rows are found. */
+BODY size_t scan_within(const Scan *s, size_t limit) {
+    size_t kept = 0, inside = 0;
     for (size_t start = 0; start < s->count; start += BLOCK) {
         size_t some = s->count - start < BLOCK ? s->count - start : BLOCK;
-        uint64_t sums[BLOCK];
         uint16_t near[BLOCK];
-        memset(sums, 0, sizeof sums);
-        for (size_t w = 0; w < s->words; w++) {
-            const uint64_t *column = s->columns + w * s->stride + s->first + start;
-            uint64_t signs = s->query[w], one = s->query[s->words + w];
-            uint64_t two = s->query[2 * s->words + w];
-            for (size_t i = 0; i < some; i++) {
-                uint64_t differ = column[i] ^ signs;
-                sums[i] += (uint64_t)__builtin_popcountll(differ & one)
-                    + 2 * (uint64_t)__builtin_popcountll(differ & two);
-            }
-        }
-        for (size_t i = 0; i < BLOCK; i++) near[i] = i < some ? (uint16_t)sums[i] : UINT16_MAX;
+        measure(s, start, some, near);
+        for (size_t i = some; i < BLOCK; i++) near[i] = UINT16_MAX;
         for (size_t group = 0; group < some; group += GROUP) {
             uint16_t within = (uint16_t)limit;
             int any = 0;
@@ -64,8 +80,7 @@ BODY size_t scan(const Scan *s) {
             if (!any) continue;
             for (size_t i = group; i < group + GROUP; i++) {
                 size_t row = s->first + start + i;
-                if (near[i] >= limit) continue;
-                if (s->allowed && !(s->allowed[row >> 3] >> (row & 7) & 1)) continue;
+                if (near[i] >= limit || !passes(s, row)) continue;
                 s->rows[kept] = (uint32_t)row;
                 s->distances[kept++] = near[i];
                 s->histogram[near[i]]++;
@@ -83,6 +98,31 @@ BODY size_t scan(const Scan *s) {
     return inside >= s->wanted ? compact(s, kept, limit, inside - s->histogram[limit]) : kept;
 }
 
+/* What some more than are wanted are nearer than, by a few rows of every BLOCK; `all` where they do not tell. */
+BODY size_t guess(const Scan *s, size_t all) {
+    size_t seen = 0, enough = s->wanted * FEW / BLOCK;
+    enough += enough / 4 + SURELY;
+    if (s->count / SPARSE < s->wanted) return all;
+    for (size_t start = 0; start + FEW <= s->count; start += BLOCK) {
+        uint16_t near[FEW];
+        measure(s, start, FEW, near);
+        for (size_t i = 0; i < FEW; i++)
+            if (passes(s, s->first + start + i)) s->histogram[near[i]]++;
+    }
+    size_t limit = 0;
+    while (limit < all && seen < enough) seen += s->histogram[limit++];
+    memset(s->histogram, 0, all * sizeof *s->histogram);
+    return limit;
+}
+
+BODY size_t scan(const Scan *s) {
+    size_t all = 3 * 64 * s->words + 1, limit = guess(s, all);
+    size_t kept = scan_within(s, limit);
+    if (kept >= s->wanted || limit == all) return kept;
+    memset(s->histogram, 0, all * sizeof *s->histogram);
+    return scan_within(s, all);
+}
+
 typedef struct {
     int file;
     int64_t offset;      /* of the records in the file */
@@ -96,20 +136,23 @@ typedef struct {
     float *scores;
 } Score;
 
-typedef uint8_t Bytes __attribute__((vector_size(8)));
 typedef int32_t Ints __attribute__((vector_size(32)));
+typedef uint32_t Lanes __attribute__((vector_size(32)));
 typedef double Doubles __attribute__((vector_size(64)));
 
-/* A sum of products that does not round, whatever its order. */
+/* A sum of products that does not round, whatever its order. Bytes are spread over lanes by shifts: what compilers
+ * make of a conversion takes them one by one. */
 BODY double products(const double *steps, const uint8_t *magnitudes, const uint8_t *signs, size_t dim) {
     const Ints bits = {1, 2, 4, 8, 16, 32, 64, 128};
+    const Lanes places = {0, 8, 16, 24, 0, 8, 16, 24};
     Doubles sums = {0};
     for (size_t i = 0; i < dim; i += 8) {
-        Bytes bytes;
+        uint32_t four[2];
         Doubles step;
-        memcpy(&bytes, magnitudes + i, 8);
+        memcpy(four, magnitudes + i, 8);
         memcpy(&step, steps + i, 64);
-        Ints levels = 2 * __builtin_convertvector(bytes, Ints) + 1;
+        Lanes spread = {four[0], four[0], four[0], four[0], four[1], four[1], four[1], four[1]};
+        Ints levels = (Ints)(2 * (spread >> places & 255) + 1);
         Ints minus = (Ints)((bits & (int32_t)signs[i >> 3]) == 0); /* -1 where the bit is 0 */
         levels = (levels ^ minus) - minus;
         sums += step * __builtin_convertvector(levels, Doubles);

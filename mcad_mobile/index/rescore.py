@@ -1,16 +1,16 @@
 """Pass 2: cosines by the bytes of what pass 1 chose, as long as one may be among the best.
 
 Bits that differ tell a cosine, up to a constant and an error. The nearest rows are scored first:
-they tell that constant, how large errors are, and which cosine is to be beaten. Of the others only
-those are read that may beat it: the more there are, the larger is the largest of their errors. So
-a query costs what it needs, and at most what the index allows (lens.py).
+they tell that constant, how large errors are, and which cosine is to be beaten. Then more, nearest
+first, as long as one of the rest is likely to beat it; each time that is known better. So a query
+costs what it needs, and at most what the index allows (lens.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,16 @@ from mcad_mobile import exact
 from mcad_mobile.index.codes import F32, Query, score
 from mcad_mobile.index.format import Segment, damaged
 from mcad_mobile.index.kernel import Kernel
-from mcad_mobile.index.scan import Distances, Rows, least
+from mcad_mobile.index.scan import Distances, Rows
 
 # Photos scored at a time, in dimensions: 1 MiB as float64, so that it stays in the level 2 cache.
 _BLOCK = 1 << 17
 # Rows that are scored in any case, more for many results. The nearest err a little less than all.
 _SURE, _SURE_A_RESULT = 128, 4
+# Of each result, how much may be expected to be missed among the rows that are left out.
+_MISSED = 0.0125
+# Each time, so many times as many as are scored already.
+_MORE = 2
 # Of errors, so that their sums do not round: exact.py.
 _UNIT = 2.0**-18
 
@@ -48,37 +52,76 @@ def rescore(
 ) -> list[tuple[Rows, F32]]:
     """Return of each segment the rows that were scored, ascending, and their cosines float32. Of
     the `k` best of all candidates hardly one is missing."""
-    scored = []
-    for segment, query, some in zip(segments, queries, candidates, strict=True):
-        at = np.arange(len(some.rows))
+    nearing = [
+        _Nearing(segment, query, some, k, kernel)
+        for segment, query, some in zip(segments, queries, candidates, strict=True)
+    ]
+    while True:
+        for one in nearing:
+            one.score_wanted()
+        beaten = kth(np.concatenate([np.empty(0, np.float32), *(one.scores for one in nearing)]), k)
+        wanted = [one.wants_more(beaten, _MISSED * k / len(nearing)) for one in nearing]
+        if not any(wanted):
+            return [one.found() for one in nearing]
+
+
+class _Nearing:
+    """The candidates of a segment, nearest first, of which so many are scored: `scores`."""
+
+    def __init__(
+        self, segment: Segment, query: Query, some: Candidates, k: int, kernel: Kernel | None
+    ) -> None:
+        self._of = segment, query, kernel
+        self._rows, self._wanted = some.rows, len(some.rows)
+        self._estimates = np.empty(0)
+        self.scores = np.empty(0, np.float32)
         if some.distances is not None:
-            at = least(some.distances, max(_SURE, _SURE_A_RESULT * k))
-        scored.append((at, cosines(segment, query, some.rows[at], kernel)))
-    beaten = kth(np.concatenate([np.empty(0, np.float32), *(scores for _, scores in scored)]), k)
-    found = []
-    for segment, query, some, (at, scores) in zip(
-        segments, queries, candidates, scored, strict=True
-    ):
-        if some.distances is not None and len(at) < len(some.rows):
-            estimates = some.distances * (-2 * some.step)
-            may = estimates + _most(scores - estimates[at], len(some.rows)) >= beaten
-            may[at] = False
-            others = np.flatnonzero(may)
-            at = np.concatenate([at, others])
-            order = np.argsort(at)
-            scores = np.concatenate([scores, cosines(segment, query, some.rows[others], kernel)])
-            at, scores = at[order], scores[order]
-        found.append((some.rows[at], scores))
-    return found
+            nearest_first = np.argsort(some.distances, kind="stable")
+            self._rows = some.rows[nearest_first]
+            distances = some.distances[nearest_first].astype(np.float64)
+            self._estimates = distances * (-2 * some.step)
+            self._wanted = min(self._wanted, max(_SURE, _SURE_A_RESULT * k))
+
+    def score_wanted(self) -> None:
+        segment, query, kernel = self._of
+        some = self._rows[len(self.scores) : self._wanted]
+        if len(some):
+            ascending = np.argsort(some)
+            scores = np.empty(len(some), np.float32)
+            scores[ascending] = cosines(segment, query, some[ascending], kernel)
+            self.scores = np.concatenate([self.scores, scores])
+
+    def wants_more(self, beaten: float, missed: float) -> bool:
+        """Whether more than `missed` of the rest are expected to have a cosine above `beaten`; so
+        many are wanted then, within bounds."""
+        scored = len(self.scores)
+        if scored < len(self._rows):
+            mean, deviation = _spread(self.scores - self._estimates[:scored])
+            expected = _above((beaten - mean - self._estimates[scored:]) / deviation)
+            beyond = np.cumsum(expected[::-1])[::-1]
+            self._wanted = scored + min(_MORE * scored, int(np.count_nonzero(beyond > missed)))
+        return self._wanted > scored
+
+    def found(self) -> tuple[Rows, F32]:
+        """Return the rows that were scored, ascending, and their cosines."""
+        rows = self._rows[: len(self.scores)]
+        ascending = np.argsort(rows)
+        return rows[ascending], self.scores[ascending]
 
 
-def _most(errors: npt.NDArray[np.float64], rows: int) -> float:
-    """Return what hardly one error of so many rows is above, by those of some: the largest of n
-    normal ones is about sqrt(2 ln n) standard deviations. The same whatever the order of sums."""
+def _spread(errors: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return their mean and standard deviation, above 0: the same whatever the order of sums."""
     whole = exact.units(errors, _UNIT)
     mean = float(whole.sum()) / len(whole)
     variance = float(np.square(whole).sum()) / len(whole) - mean * mean
-    return (mean + sqrt(2 * log(rows) * max(variance, 0.0))) * _UNIT
+    return mean * _UNIT, max(sqrt(max(variance, 0.0)), 1.0) * _UNIT
+
+
+def _above(deviations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how probable it is at most that a normal error is above so many deviations: half of
+    exp(-z^2 / 2), and 1 below 0."""
+    bound = np.exp(np.square(deviations) * -0.5) * 0.5
+    return np.where(deviations < 0, 1.0, bound)
 
 
 def kth(scores: F32, k: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import erfc, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,22 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many records each call reads."""
-    counts: list[int] = []
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
+    """Of which segment each call reads records, and how many."""
+    counts: list[tuple[Any, int]] = []
     before = rescore.cosines
 
     def counted(segment: Any, query: Any, rows: Any, kernel: Any) -> Any:
-        assert len(rows) == len(set(rows.tolist()))
-        counts.append(len(rows))
+        assert (np.diff(rows) > 0).all()
+        counts.append((segment, len(rows)))
         return before(segment, query, rows, kernel)
 
     monkeypatch.setattr(rescore, "cosines", counted)
     return counts
+
+
+def records(read: list[tuple[Any, int]]) -> int:
+    return sum(count for _, count in read)
 
 
 def queries() -> Any:
@@ -51,16 +56,16 @@ def queries() -> Any:
 
 
 def test_fewer_records_are_read_and_the_same_photos_found(
-    index: Store, read: list[int], monkeypatch: pytest.MonkeyPatch
+    index: Store, read: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = [index.search(query, K) for query in queries()]
-    some = sum(read)
+    some = records(read)
     read.clear()
-    monkeypatch.setattr(rescore, "_most", lambda errors, rows: np.inf)
+    monkeypatch.setattr(rescore, "_MISSED", -1)
     every = [index.search(query, K) for query in queries()]
     allowed = sum(live.reach.candidates(live.live, K) for live in index._commit[1])
-    assert sum(read) == allowed * len(queries())
-    assert some < 0.85 * sum(read)
+    assert records(read) == allowed * len(queries())
+    assert some < 0.85 * records(read)
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(few, every, strict=True)]
     assert np.mean(kept) >= 0.998
 
@@ -70,7 +75,7 @@ def test_the_nearest_by_bits_alone_would_not_do(
 ) -> None:
     """What the spread of errors lets in counts."""
     few = [index.search(query, K) for query in queries()]
-    monkeypatch.setattr(rescore, "_most", lambda errors, rows: -np.inf)
+    monkeypatch.setattr(rescore, "_MISSED", np.inf)
     bare = [index.search(query, K) for query in queries()]
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(bare, few, strict=True)]
     assert np.mean(kept) < 0.99
@@ -85,16 +90,32 @@ def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
     assert (np.diff(found.scores) <= 0).all()
 
 
-def test_a_cosine_is_judged_alike_whatever_the_order_of_sums() -> None:
+def test_no_record_is_read_for_nothing(index: Store, read: list[tuple[Any, int]]) -> None:
+    for query in queries():
+        index.search(query, K)
+    assert min(count for _, count in read) > 0
+
+
+def test_errors_are_judged_alike_whatever_the_order_of_sums() -> None:
     errors = np.random.default_rng(1).normal(2.0, 0.03, 5000)
-    most = rescore._most(errors, 20_000)
-    assert most == rescore._most(errors[::-1], 20_000)
-    largest = np.random.default_rng(2).normal(2.0, 0.03, (50, 20_000)).max(axis=1)
-    assert np.mean(most > largest) > 0.75
-    assert most < largest.max() + 0.03
+    mean, deviation = rescore._spread(errors)
+    assert (mean, deviation) == rescore._spread(errors[::-1])
+    assert mean == pytest.approx(errors.mean(), abs=1e-6)
+    assert deviation == pytest.approx(errors.std(), abs=1e-6)
+    assert rescore._spread(np.full(9, 0.5))[1] > 0
 
 
-def test_one_segment_is_measured_by_the_best_of_all(tmp_path: Path, read: list[int]) -> None:
+def test_a_large_error_is_no_less_probable_than_it_is_thought() -> None:
+    deviations = np.linspace(-3, 6, 91)
+    tail = np.array([erfc(z / sqrt(2)) / 2 for z in deviations])
+    bound = rescore._above(deviations)
+    assert (tail <= bound).all()
+    assert (bound[deviations >= 0] <= 8 * tail[deviations >= 0]).all()
+
+
+def test_one_segment_is_measured_by_the_best_of_all(
+    tmp_path: Path, read: list[tuple[Any, int]]
+) -> None:
     """A segment in which nothing is near costs the rows that are scored in any case."""
     photos, _ = photos_and_queries(30_000, 1, dim=DIM)
     index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
@@ -109,5 +130,5 @@ def test_one_segment_is_measured_by_the_best_of_all(tmp_path: Path, read: list[i
         read.clear()
         found = index.search(query, K)
         assert all(path.startswith("near") for path in found.paths)
-        assert read[1] == rescore._SURE
-        assert len(read) == 3 or read[3] == 0
+        others = [count for segment, count in read if segment.photos == 9_000]
+        assert others == [rescore._SURE]

@@ -130,6 +130,20 @@ def test_equal_distances_go_to_the_first_rows() -> None:
         assert found.tolist() == [*range(100), *range(4000, 9000)]
 
 
+@pytest.mark.parametrize("near", [1, 128, 400], ids=["none", "few", "enough"])
+def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) -> None:
+    """It guesses by the first 128 of every 2048 how far it has to look."""
+    random = np.random.default_rng(near)
+    columns = random.integers(0, 2**64, (3, 40_000), dtype=np.uint64)
+    query = random.integers(0, 2**64, (3, 3), dtype=np.uint64)
+    columns[:, (np.arange(40_000) - 13) % 2048 < near] = query[0][:, None]
+    every, distances = nearest(columns, query, range(13, 40_000), 40_000)
+    order = every[np.argsort(distances, kind="stable")]
+    for compiled in kernels():
+        found, _ = nearest(columns, query, range(13, 40_000), 4000, kernel=compiled)
+        assert found.tolist() == sorted(order[:4000].tolist())
+
+
 def kernels() -> list[Kernel | None]:
     """numpy, and what of the kernel runs here: CI builds it."""
     built = kernel()

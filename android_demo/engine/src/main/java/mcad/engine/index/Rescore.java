@@ -5,12 +5,17 @@ import java.util.Arrays;
 
 /**
  * Pass 2: cosines by the bytes of what pass 1 chose, as long as one may be among the best. The nearest rows are scored
- * first: they tell how cosines follow from bits that differ, how large errors are, and which cosine is to be beaten. Of
- * the others only those are read that may beat it.
+ * first: they tell how cosines follow from bits that differ, how large errors are, and which cosine is to be beaten. Then
+ * more, nearest first, as long as one of the rest is likely to beat it.
  */
 final class Rescore {
+    /** Of each result, how much may be expected to be missed among the rows that are left out. */
+    static final double MISSED = 1 / 80.0;
+
     private static final int SURE = 128;
     private static final int SURE_A_RESULT = 4;
+    /** Each time, so many times as many as are scored already. */
+    private static final int MORE = 2;
     /** Of errors, so that their sums do not round. */
     private static final double UNIT = 1.0 / (1 << 18);
 
@@ -19,11 +24,14 @@ final class Rescore {
     private final Codes.Row row;
     private final Candidates candidates;
     private final boolean dense;
+    /** Positions of candidates, nearest first; those scored together ascend. */
+    private final int[] order;
     /** Of each candidate; NaN where it is not known. */
     private final float[] scores;
     private int scored;
+    private int wanted;
 
-    Rescore(Segment segment, Codes.Query query, Candidates candidates) {
+    Rescore(Segment segment, Codes.Query query, Candidates candidates, int k) {
         this.segment = segment;
         this.query = query;
         this.candidates = candidates;
@@ -31,40 +39,42 @@ final class Rescore {
         dense = candidates.rows().length > segment.photos / 8;
         scores = new float[candidates.rows().length];
         Arrays.fill(scores, Float.NaN);
+        order = nearestFirst(candidates);
+        wanted = candidates.distances() == null
+                ? scores.length
+                : Math.min(scores.length, Math.max(SURE, SURE_A_RESULT * k));
     }
 
-    /** The nearest ones, of which there are always enough for {@code k} results; all where nothing tells which. */
-    void scoreNearest(int k) throws IOException {
-        int sure = Math.max(SURE, SURE_A_RESULT * k);
-        int[] distances = candidates.distances();
-        if (distances == null || sure >= scores.length) {
-            for (int at = 0; at < scores.length; at++) {
-                score(at);
-            }
-            return;
-        }
-        int[] sorted = distances.clone();
-        Arrays.sort(sorted);
-        int limit = sorted[sure - 1];
-        int ties = sure - lowerBound(sorted, limit);
-        for (int at = 0; at < scores.length; at++) {
-            if (distances[at] < limit || distances[at] == limit && ties-- > 0) {
-                score(at);
-            }
+    /** Score what is wanted. */
+    void scoreWanted() throws IOException {
+        Arrays.sort(order, scored, wanted);
+        for (; scored < wanted; scored++) {
+            int at = order[scored];
+            row.read(segment, candidates.rows()[at], dense);
+            scores[at] = query.score(row);
         }
     }
 
-    /** Those others that may have a cosine of {@code beaten} or more. */
-    void scoreNear(double beaten) throws IOException {
+    /**
+     * Whether more than {@code missed} of the rest are expected to have a cosine above {@code beaten}; so many are wanted
+     * then, within bounds.
+     */
+    boolean wantsMore(double beaten, double missed) {
         if (scored == scores.length) {
-            return;
+            return false;
         }
-        double most = most();
-        for (int at = 0; at < scores.length; at++) {
-            if (Float.isNaN(scores[at]) && estimate(at) + most >= beaten) {
-                score(at);
+        double[] spread = spread();
+        double beyond = 0;
+        int last = scores.length;
+        while (last > scored) {
+            beyond += above((beaten - spread[0] - estimate(order[last - 1])) / spread[1]);
+            if (beyond > missed) {
+                break;
             }
+            last--;
         }
+        wanted = Math.min(last, scored + MORE * scored);
+        return wanted > scored;
     }
 
     /** Scores of candidates, ascending by row; NaN for those that are not among the best. */
@@ -72,38 +82,41 @@ final class Rescore {
         return scores;
     }
 
-    private void score(int at) throws IOException {
-        row.read(segment, candidates.rows()[at], dense);
-        scores[at] = query.score(row);
-        scored++;
-    }
-
     /** A cosine by its bits, up to a constant. */
     private double estimate(int at) {
         return candidates.distances()[at] * (-2 * candidates.step());
     }
 
-    /** What hardly one error is above: the largest of n normal ones is about sqrt(2 ln n) standard deviations. */
-    private double most() {
+    /** The mean of errors, and their standard deviation, above 0. */
+    private double[] spread() {
         double sum = 0;
         double squares = 0;
-        for (int at = 0; at < scores.length; at++) {
-            if (!Float.isNaN(scores[at])) {
-                double error = Math.rint((scores[at] - estimate(at)) / UNIT);
-                sum += error;
-                squares += error * error;
-            }
+        for (int i = 0; i < scored; i++) {
+            double error = Math.rint((scores[order[i]] - estimate(order[i])) / UNIT);
+            sum += error;
+            squares += error * error;
         }
         double mean = sum / scored;
         double variance = squares / scored - mean * mean;
-        return (mean + Math.sqrt(2 * Math.log(scores.length) * Math.max(variance, 0))) * UNIT;
+        return new double[] {mean * UNIT, Math.max(Math.sqrt(Math.max(variance, 0)), 1) * UNIT};
     }
 
-    private static int lowerBound(int[] sorted, int value) {
-        int at = 0;
-        while (sorted[at] < value) {
-            at++;
+    /** How probable it is at most that a normal error is above so many deviations. */
+    private static double above(double deviations) {
+        return deviations < 0 ? 1 : Math.exp(-0.5 * deviations * deviations) / 2;
+    }
+
+    private static int[] nearestFirst(Candidates candidates) {
+        int[] order = new int[candidates.rows().length];
+        int[] distances = candidates.distances();
+        long[] keys = new long[order.length];
+        for (int at = 0; at < keys.length; at++) {
+            keys[at] = distances == null ? at : (long) distances[at] << 32 | at;
         }
-        return at;
+        Arrays.sort(keys);
+        for (int at = 0; at < keys.length; at++) {
+            order[at] = (int) keys[at];
+        }
+        return order;
     }
 }

@@ -54,17 +54,21 @@ final class TwoPass {
         Rescore[] passes = new Rescore[candidates.length];
         for (int s = 0; s < passes.length; s++) {
             Segment segment = segments.get(s).segment();
-            passes[s] = new Rescore(segment, new Codes.Query(rotated, segment.axis), candidates[s]);
-            passes[s].scoreNearest(k);
+            passes[s] = new Rescore(segment, new Codes.Query(rotated, segment.axis), candidates[s], k);
         }
         float[][] scores = new float[passes.length][];
-        for (int s = 0; s < passes.length; s++) {
-            scores[s] = passes[s].scores();
-        }
-        long[] order = order(scores);
-        double beaten = order.length < k ? Double.NEGATIVE_INFINITY : scoreOf(order[k - 1]);
-        for (Rescore pass : passes) {
-            pass.scoreNear(beaten);
+        boolean more = true;
+        while (more) {
+            for (int s = 0; s < passes.length; s++) {
+                passes[s].scoreWanted();
+                scores[s] = passes[s].scores();
+            }
+            long[] order = order(scores);
+            double beaten = order.length < k ? Double.NEGATIVE_INFINITY : scoreOf(order[k - 1]);
+            more = false;
+            for (Rescore pass : passes) {
+                more |= pass.wantsMore(beaten, Rescore.MISSED * k / passes.length);
+            }
         }
         return scores;
     }
