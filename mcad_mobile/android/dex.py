@@ -12,7 +12,7 @@ from mcad_mobile.android.downloads import BUNDLETOOL, Progress, fetch
 from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import JAVAC, compile_java, java_home
+from mcad_mobile.android.toolchain import JAVAC, compile_java, library_classes
 from mcad_mobile.cache import cache_directory
 
 MIN_SDK = 26
@@ -72,7 +72,8 @@ def _compile(
             packed.write(path, path.relative_to(classes).as_posix())
     out = folder / "dex"
     out.mkdir()
-    options = ["--release", "--min-api", MIN_SDK, "--lib", java_home(), "--classpath", stubs]
+    library = library_classes(folder / "java.jar")
+    options = ["--release", "--min-api", MIN_SDK, "--lib", library, "--classpath", stubs]
     d8([*options, "--output", out, jar, *jars], r8)
     return out / "classes.dex"
 

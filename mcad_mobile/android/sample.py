@@ -14,7 +14,7 @@ from mcad_mobile.android.package import Entry
 from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.signing import debug_key, sign_apk
 from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import compile_java, java_home
+from mcad_mobile.android.toolchain import compile_java, library_classes
 
 PACKAGE = "mcad.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"
@@ -49,7 +49,8 @@ def build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool = Fal
         classes = compile_java([main_sources("sample")], [stubs, *jars], work / "sample")
         dex = work / "dex"
         dex.mkdir()
-        options = ["--release", "--min-api", MIN_SDK, "--lib", java_home(), "--classpath", stubs]
+        library = library_classes(work / "java.jar")
+        options = ["--release", "--min-api", MIN_SDK, "--lib", library, "--classpath", stubs]
         d8([*options, "--output", dex, *sorted(classes.rglob("*.class")), *jars])
         unsigned = work / "unsigned.apk"
         write_apk(unsigned, linked, (dex / "classes.dex").read_bytes(), others)

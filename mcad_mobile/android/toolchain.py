@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +19,14 @@ from mcad_mobile.errors import BuildError
 # A tool runs for seconds: the JVM's second compiler, and collectors of several threads, cost more
 # than they bring.
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# A JDK has signatures of the releases before its own, under a letter each: 16 is the last that all
+# of ours have.
+_LOOKED_UP = "G"
+# Where a class file has the release that it is for, counted from Java 1.0.
+_CLASS_VERSION, _FIRST_CLASS_VERSION = slice(6, 8), 44
+# From this JDK on, classes list the parameters of inner classes' constructors in any case, and D8
+# 3.3 ends where they have no names.
+_LISTS_PARAMETERS = 21
 JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
 _TIMEOUT_S = 600
 _LINES = 20
@@ -107,13 +117,35 @@ def java_home() -> Path:
     return Path(found.group(1).strip())
 
 
+def library_classes(jar: Path) -> Path:
+    """Write Java's classes by their signatures, for D8 to look up, to `jar`, and return it. Those
+    of the JDK itself may be of a release that D8 cannot read."""
+    symbols = zipfile.ZipFile(java_home() / "lib" / "ct.sym")
+    with symbols, zipfile.ZipFile(jar, "w") as to:
+        for name in symbols.namelist():
+            releases, _, rest = name.partition("/")
+            module, _, entry = rest.partition("/")
+            of_java = _LOOKED_UP in releases and module.startswith("java.")
+            if of_java and "/" in entry and entry.endswith(".sig"):
+                data = bytearray(symbols.read(name))
+                data[_CLASS_VERSION] = struct.pack(">H", JAVA_RELEASE + _FIRST_CLASS_VERSION)
+                to.writestr(f"{entry.removesuffix('.sig')}.class", bytes(data))
+    return jar
+
+
 def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) -> Path:
     """Compile folders of Java sources to classes in `out`, and return it. Warnings are errors."""
-    _check_javac()
+    if _javac_release() < JAVA_RELEASE:
+        raise BuildError(
+            f"javac {JAVAC.version} is too old: the sources are Java {JAVA_RELEASE}.",
+            f"Install {_JDK}, and put it first on PATH.",
+        )
     files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
     out.mkdir(parents=True, exist_ok=True)
     arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
     arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
+    if _javac_release() >= _LISTS_PARAMETERS:
+        arguments += ["-parameters"]
     # As D8 makes them, too: else a JVM links each concatenation when it first comes to it.
     arguments += ["-XDstringConcat=inline"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
@@ -126,10 +158,6 @@ def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) 
 
 
 @cache
-def _check_javac() -> None:
+def _javac_release() -> int:
     version = JAVAC.version
-    if version is not None and int(version.split(".")[0]) < JAVA_RELEASE:
-        raise BuildError(
-            f"javac {version} is too old: the sources are Java {JAVA_RELEASE}.",
-            f"Install {_JDK}, and put it first on PATH.",
-        )
+    return JAVA_RELEASE if version is None else int(version.split(".")[0])

@@ -12,7 +12,7 @@ from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.downloads import BUNDLETOOL, ONNXRUNTIME_JVM, fetch
 from mcad_mobile.android.sources import android_demo
-from mcad_mobile.android.toolchain import JAVA, java_home, run
+from mcad_mobile.android.toolchain import JAVA, library_classes, run
 
 RULES = android_demo() / "platform" / "consumer-rules.pro"
 # What the app itself names: here, the probe's entry.
@@ -26,7 +26,8 @@ def shrink(classes: Path, folder: Path, rules: str) -> Path:
         for path in sorted(classes.rglob("*.class")):
             packed.write(path, path.relative_to(classes).as_posix())
     written.write_text(rules, "utf-8")
-    arguments = ["--release", "--classfile", "--lib", java_home(), "--pg-conf", written]
+    library = library_classes(folder / "java.jar")
+    arguments = ["--release", "--classfile", "--lib", library, "--pg-conf", written]
     r8 = ["-Xmx1g", "-cp", fetch(BUNDLETOOL), "com.android.tools.r8.R8"]
     run(JAVA, [*r8, *arguments, "--output", out, whole, fetch(ONNXRUNTIME_JVM)])
     return out

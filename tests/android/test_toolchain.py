@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from archives import HTP
 
-from mcad_mobile.android import downloads, packaged, published, registries
+from mcad_mobile.android import downloads, packaged, published, registries, toolchain
 from mcad_mobile.android.package import Entry, data_offset, write_package
 from mcad_mobile.android.runner import runner_files
 from mcad_mobile.android.toolchain import (
@@ -21,6 +21,7 @@ from mcad_mobile.android.toolchain import (
     compile_java,
     executable,
     java_home,
+    library_classes,
     run,
 )
 from mcad_mobile.doctor import examine
@@ -84,6 +85,33 @@ def test_the_jdk_is_where_its_compiler_says(monkeypatch, tmp_path):
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert java_home() == home
+
+
+def test_java_is_looked_up_in_classes_that_d8_can_read(tmp_path):
+    """Whatever the JDK's own release is."""
+    with zipfile.ZipFile(library_classes(tmp_path / "java.jar")) as jar:
+        names = jar.namelist()
+        assert {jar.read(name)[6:8] for name in names} == {bytes([0, 44 + 17])}
+    assert len(names) == len(set(names)) and all(name.endswith(".class") for name in names)
+    assert {"java/lang/Record.class", "java/util/List.class"} < set(names)
+    assert "java/util/logging/Logger.class" in names
+
+
+@pytest.mark.parametrize("release", [20, 21])
+def test_parameters_have_names_where_a_jdk_would_list_them_without(monkeypatch, tmp_path, release):
+    monkeypatch.setattr(toolchain, "_javac_release", lambda: release)
+    (tmp_path / "Some.java").write_text(
+        "class Some { int twice(int number) { return 2 * number; } }"
+    )
+    classes = compile_java([tmp_path], [], tmp_path / "classes")
+    listed = b"MethodParameters" in (classes / "Some.class").read_bytes()
+    assert listed == (release == 21)
+
+
+def test_a_javac_that_is_too_old_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(toolchain, "_javac_release", lambda: 11)
+    with pytest.raises(BuildError, match=r"is too old: the sources are Java 17.*\n.*first on PATH"):
+        compile_java([tmp_path], [], tmp_path / "classes")
 
 
 def test_onnx_runtime_is_byte_for_byte_as_published():
