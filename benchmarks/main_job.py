@@ -1,10 +1,9 @@
 """The main job's numbers on this machine: export time, search latency, running memory.
 
-    python benchmarks/main_job.py            # writes results/main_job.json, main_job_bench.json
+    python benchmarks/main_job.py            # writes results/main_job.json
 
-Every run is a process of its own; figures are medians over the runs. main_job_bench.json is the
-whole result of the median run, which `mcad-mobile report` shows. This machine is no phone,
-and nothing here is a phone's time.
+Every run is a process of its own; figures are medians over the runs. This machine is no phone, and
+nothing here is a phone's time.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from typing import Any
 from mcad_mobile.bench.measure import device_facts
 
 RESULT = Path(__file__).parent / "results" / "main_job.json"
-BENCH = RESULT.with_name("main_job_bench.json")
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 PHOTOS = 100_000
 EXPORT_LIMIT_S = 60
@@ -58,8 +56,6 @@ def main() -> None:
         "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
     }
     store(result, RESULT)
-    by_time = sorted(benches, key=lambda run: float(run["latency_ms"]["total"]["p50"]))
-    BENCH.write_text(json.dumps(by_time[len(by_time) // 2], indent=2) + "\n", "utf-8")
     print(table(result))
 
 
