@@ -22,6 +22,8 @@ git -C "$checkout" archive HEAD | tar -x -C "$root/home/mcad-mobile"
 rm -rf "$root/home/given"
 if [ -n "$given" ]; then cp -r "$given" "$root/home/given"; fi
 cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
+# Every installed system has it; debootstrap leaves it out.
+echo "127.0.0.1 localhost" > "$root/etc/hosts"
 # Where a network has a certificate of its own, pip and npm are told of it here, as its users do.
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/this-networks-certificates.crt"
 certificates=/etc/this-networks-certificates.crt

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -72,12 +72,12 @@ class _Worker:
 
 
 def packed(bundle: Path) -> bytes:
-    """A bundle's files as one tar archive."""
+    """A bundle's files as one archive, as they are."""
     archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
+    with zipfile.ZipFile(archive, "w") as together:
         loaded = Bundle.load(bundle, verify=False)
         for name in [MANIFEST, *dict.fromkeys(record.path for record in loaded.files())]:
-            tar.add(bundle / name, name)
+            together.write(bundle / name, name)
     return archive.getvalue()
 
 
@@ -89,8 +89,8 @@ def unpacked(archive: bytes) -> Path:
     with alone(folder.with_suffix(".lock")):
         if not folder.exists():
             made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
-            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                tar.extractall(made, filter="data")
+            with zipfile.ZipFile(io.BytesIO(archive)) as together:
+                together.extractall(made)
             made.rename(folder)
         Bundle.load(folder)
     return folder

@@ -83,6 +83,7 @@ def test_x86_processors_give_what_the_files_say(
     assert by == {X86[processor]}
 
 
+@pytest.mark.usefixtures("recent_qemu")
 @pytest.mark.parametrize("processor", ARM)
 def test_arm_processors_give_what_the_files_say(
     arm64: Path, bundle: Bundle, processor: str
@@ -96,6 +97,7 @@ def test_arm_processors_give_what_the_files_say(
         assert min(r["cosine_min"] for r in rungs if r["cosine_min"] is not None) > 0.9999
 
 
+@pytest.mark.usefixtures("recent_qemu")
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", [*X86, *ARM])
 def test_float_rungs_too_are_the_same_everywhere(

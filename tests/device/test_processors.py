@@ -88,6 +88,7 @@ def test_other_kernels_make_and_find_the_same(
     assert probe([sys.executable], given, tmp_path / "index", KERNELS[kernels]) == here
 
 
+@pytest.mark.usefixtures("recent_qemu")
 @pytest.mark.skipif(not X86, reason="needs this machine's Python to be one for x86")
 @pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])
 def test_other_x86_processors_make_and_find_the_same(

@@ -28,8 +28,10 @@ def this_computer_alone(no_network: None) -> None:
 
 
 @pytest.fixture
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts servers, which end with the test."""
+def start(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> Iterator[Callable[..., Server]]:
+    """Starts servers, which end with the test, before what it wrote is removed."""
     started: list[Server] = []
 
     def begin(*arguments: object, cache: Path | None = None) -> Server:

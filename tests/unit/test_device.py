@@ -7,15 +7,17 @@ import sys
 
 import pytest
 
+# Blocks that malloc maps, of 64 MB. Some versions of glibc use some places in turn: past them.
 FAULTS = """
 import resource, torch
 from mcad_mobile.distill.device import keep_freed_memory
 if {keep}:
     keep_freed_memory()
-torch.ones(1 << 21)
+for _ in range(12):
+    torch.ones(1 << 24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(40):
-    torch.ones(1 << 21)
+for _ in range(10):
+    torch.ones(1 << 24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -34,4 +36,4 @@ def test_the_kernel_need_not_clear_the_same_pages_again_for_every_step():
         )
         for keep in (False, True)
     ]
-    assert faults[1] < faults[0] / 10
+    assert faults[1] < 10 < faults[0]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -156,10 +157,10 @@ def test_too_many_open_files_are_a_clear_error_wherever_they_are_noticed(tmp_pat
         writer.add(["first.jpg"], embeddings)
     refused = 0
     for spare in range(20):
-        following = os.dup(0)
-        os.close(following)
+        taken = {int(entry.name) for entry in Path("/dev/fd").iterdir()}
+        free = (number for number in count() if number not in taken)
         try:
-            with limited(resource.RLIMIT_NOFILE, following + spare):
+            with limited(resource.RLIMIT_NOFILE, next(islice(free, spare, None))):
                 PhotoIndex.open(tmp_path)
                 with index.writer() as writer:
                     writer.add(["second.jpg"], embeddings)
