@@ -87,7 +87,8 @@ def _rows(piece: Rows) -> Iterator[Photo]:
     with reaching(piece.file):
         files, path = open_address(piece.file)
         with files.open(path, "rb") as file:
-            for row in rows_between(parquet.ParquetFile(file), columns, piece.first, piece.count):
+            read = parquet.ParquetFile(file, pre_buffer=False)
+            for row in rows_between(read, columns, piece.first, piece.count):
                 photo = bytes_or_path(row[piece.photo])
                 key = str(row[piece.key]) if piece.key else f"{piece.file}#{number}"
                 if isinstance(photo, str) and not piece.key:

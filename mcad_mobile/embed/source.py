@@ -138,7 +138,7 @@ class Source:
             files, path = open_address(file.address)
             with files.open(path, "rb") as opened:
                 try:
-                    read = parquet.ParquetFile(opened)
+                    read = parquet.ParquetFile(opened, pre_buffer=False)
                 except Exception as error:  # of ArrowException's many
                     raise DataError(
                         f"{file.address} is no Parquet file: {error}.",

@@ -85,15 +85,17 @@ def read_left_out(data: bytes) -> list[LeftOut]:
 class ShardFile:
     """A shard that is open. ShardError if it is no shard, is cut off or damaged.
 
-    Read on the caller's thread: one of Arrow's that still holds a file of Python's as the
-    interpreter ends aborts the process.
+    Read on the caller's thread, and nothing ahead: a thread of Arrow's that still holds a file of
+    Python's as the interpreter ends aborts the process.
     """
 
     def __init__(self, file: Any, where: str) -> None:
         self._where = where
         with self._damage():
             parquet = require("pyarrow.parquet", "embed")
-            self._parquet = parquet.ParquetFile(file, page_checksum_verification=True)
+            self._parquet = parquet.ParquetFile(
+                file, page_checksum_verification=True, pre_buffer=False
+            )
             raw = (self._parquet.schema_arrow.metadata or {}).get(_META)
         if raw is None:
             raise ShardError(
