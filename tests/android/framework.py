@@ -196,7 +196,9 @@ class Java8:
         """The classes as an android.jar has them: to look up, with no code."""
         with zipfile.ZipFile(jar, "w") as packed:
             for name, entry in self._entries.items():
-                packed.writestr(f"{name}.class", self._archive.read(entry))
+                data = bytearray(self._archive.read(entry))
+                data[6:8] = struct.pack(">H", 44 + 8)  # the JDK's own, which R8 may not know
+                packed.writestr(f"{name}.class", bytes(data))
 
     def has(self, reference: Reference) -> bool:
         if reference.owner not in self._entries:
