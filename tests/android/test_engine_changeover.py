@@ -40,8 +40,8 @@ def newest(tmp_path_factory) -> Bundle:
     return another(tmp_path_factory.mktemp("newest"), dim=96, seed=9, sha="2")
 
 
-def search(app: App, **options) -> dict[str, float]:
-    answer = app.ask("search", words=WORDS, k=200, **options)
+def search(app: App, k: int = 200, **options) -> dict[str, float]:
+    answer = app.ask("search", words=WORDS, k=k, **options)
     return dict(zip(answer["paths"], answer["scores"], strict=True))
 
 
@@ -327,7 +327,8 @@ def test_killed_at_any_moment_photos_are_found_by_the_one_or_the_other(
     process = Probe(java_classes, tmp_path)
     app = App(process, bundle, phone)
     app.index()
-    found = search(app)
+    every = len(NAMES) + 400
+    found = search(app, every)
     process.close()
     given, kills = new, 0
     for _ in range(12):
@@ -337,7 +338,7 @@ def test_killed_at_any_moment_photos_are_found_by_the_one_or_the_other(
         kills += killed(process, app, process_end)
         process = Probe(java_classes, tmp_path)
         app = App(process, given, phone)
-        now = search(app)
+        now = search(app, every)
         if app.ask("state")["changing"]:
             assert now == found
         else:
