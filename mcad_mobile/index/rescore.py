@@ -23,10 +23,11 @@ from mcad_mobile.index.scan import Distances, Rows
 
 # Photos scored at a time, in dimensions: 1 MiB as float64, so that it stays in the level 2 cache.
 _BLOCK = 1 << 17
-# Rows that are scored in any case, more for many results. The nearest err a little less than all.
-_SURE, _SURE_A_RESULT = 128, 4
+# Rows that are scored in any case, more for many results or candidates. The nearest err a little
+# less than all.
+_SURE, _SURE_A_RESULT, _SURE_PART = 128, 4, 4
 # Of each result, how much may be expected to be missed among the rows that are left out.
-_MISSED = 0.0125
+_MISSED = 1 / 64
 # Each time, so many times as many as are scored already.
 _MORE = 2
 # Of errors, so that their sums do not round: exact.py.
@@ -80,7 +81,8 @@ class _Nearing:
             self._rows = some.rows[nearest_first]
             distances = some.distances[nearest_first].astype(np.float64)
             self._estimates = distances * (-2 * some.step)
-            self._wanted = min(self._wanted, max(_SURE, _SURE_A_RESULT * k))
+            sure = max(_SURE, _SURE_A_RESULT * k, self._wanted // _SURE_PART)
+            self._wanted = min(self._wanted, sure)
 
     def score_wanted(self) -> None:
         segment, query, kernel = self._of

@@ -10,10 +10,11 @@ import java.util.Arrays;
  */
 final class Rescore {
     /** Of each result, how much may be expected to be missed among the rows that are left out. */
-    static final double MISSED = 1 / 80.0;
+    static final double MISSED = 1 / 64.0;
 
     private static final int SURE = 128;
     private static final int SURE_A_RESULT = 4;
+    private static final int SURE_PART = 4;
     /** Each time, so many times as many as are scored already. */
     private static final int MORE = 2;
     /** Of errors, so that their sums do not round. */
@@ -40,9 +41,8 @@ final class Rescore {
         scores = new float[candidates.rows().length];
         Arrays.fill(scores, Float.NaN);
         order = nearestFirst(candidates);
-        wanted = candidates.distances() == null
-                ? scores.length
-                : Math.min(scores.length, Math.max(SURE, SURE_A_RESULT * k));
+        int sure = Math.max(Math.max(SURE, SURE_A_RESULT * k), scores.length / SURE_PART);
+        wanted = candidates.distances() == null ? scores.length : Math.min(scores.length, sure);
     }
 
     /** Score what is wanted. */
