@@ -33,8 +33,10 @@ class Probe:
     def __init__(self, classes: Path, scratch: Path) -> None:
         self._scratch = scratch
         classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
+        # ONNX Runtime unpacks its library there, and a JVM that is killed leaves it.
+        options = [f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(
-            [executable(JAVA), *_LANGUAGE, "-Xmx512m", "-ea", "-cp", classpath, _MAIN],
+            [executable(JAVA), *_LANGUAGE, *options, _MAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
