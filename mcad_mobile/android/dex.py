@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mcad_mobile.android.downloads import BUNDLETOOL, Progress, fetch
@@ -70,11 +70,16 @@ def _compile(
     with zipfile.ZipFile(jar, "w") as packed:
         for path in sorted(classes.rglob("*.class")):
             packed.write(path, path.relative_to(classes).as_posix())
+    return dexed([jar, *jars], stubs, folder, r8)
+
+
+def dexed(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = None) -> Path:
+    """classes.dex of class files and jars, made in `folder`, by D8. BuildError."""
     out = folder / "dex"
     out.mkdir()
     library = library_classes(folder / "java.jar")
     options = ["--release", "--min-api", MIN_SDK, "--lib", library, "--classpath", stubs]
-    d8([*options, "--output", out, jar, *jars], r8)
+    d8([*options, "--output", out, *inputs], r8)
     return out / "classes.dex"
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mcad_mobile.android.apk import completed, link, write_apk
-from mcad_mobile.android.dex import MIN_SDK
+from mcad_mobile.android.dex import dexed
 from mcad_mobile.android.package import Entry
-from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.signing import debug_key, sign_apk
 from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import compile_java, library_classes
+from mcad_mobile.android.toolchain import compile_java
 
 PACKAGE = "mcad.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"
@@ -47,13 +46,9 @@ def build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool = Fal
         text = completed(manifest, PACKAGE, extracted=extracted, source=source)
         linked = link(work, text)
         classes = compile_java([main_sources("sample")], [stubs, *jars], work / "sample")
-        dex = work / "dex"
-        dex.mkdir()
-        library = library_classes(work / "java.jar")
-        options = ["--release", "--min-api", MIN_SDK, "--lib", library, "--classpath", stubs]
-        d8([*options, "--output", dex, *sorted(classes.rglob("*.class")), *jars])
+        dex = dexed([*sorted(classes.rglob("*.class")), *jars], stubs, work)
         unsigned = work / "unsigned.apk"
-        write_apk(unsigned, linked, (dex / "classes.dex").read_bytes(), others)
+        write_apk(unsigned, linked, dex.read_bytes(), others)
         sign_apk(unsigned, out, debug_key())
 
 

@@ -44,7 +44,7 @@ static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
     return out;
 }
 
-/* Of rows from `start` on, as positions in the range. */
+/* Distances of `some` rows, the range's from `start` on. */
 BODY void measure(const Scan *s, size_t start, size_t some, uint16_t *near) {
     uint64_t sums[BLOCK];
     memset(sums, 0, some * sizeof *sums);
