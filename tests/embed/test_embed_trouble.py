@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from embedding_runs import command, environment, odd_photo, run, same, told, vectors
 from mounts import run_on_disk
 
+from mcad_mobile.embed.table import ShardFile
 from mcad_mobile.folder import stat_stamp
 
 DEADLINE_S = 200
@@ -115,6 +118,26 @@ def test_a_shard_that_is_half_written_is_made_again(tmp_path, bundle, photos, sh
     assert third.name in refused and "damaged" in refused
     third.unlink()
     assert f"names {third.name}, and it is gone" in run(*index, code=1).stderr
+
+
+class Watched(io.FileIO):
+    """A file that knows which threads have read it."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.readers = set()
+
+    def read(self, size=-1):
+        self.readers.add(threading.get_ident())
+        return super().read(size)
+
+
+def test_a_shard_is_read_on_the_thread_that_asks_for_it(shards):
+    """Another that holds its file as the process ends aborts that."""
+    for path in (shards / "shards").iterdir():
+        with Watched(path) as file:
+            assert list(ShardFile(file, path.name).batches())
+        assert file.readers == {threading.get_ident()}
 
 
 def test_a_lost_manifest_is_written_anew_from_the_shards(tmp_path, bundle, photos, shards):
