@@ -3,6 +3,7 @@ is found once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,25 @@ class Comparison:
         parity = validate.parity(exact, embeddings)
         warning = validate.judge(name, rung.runtime, parity, allow_low=self._allow_low_parity)
         return replace(rung, parity=parity), warning
+
+    def accepted(
+        self, name: TowerName, candidates: Sequence[Candidate]
+    ) -> tuple[list[Candidate], str]:
+        """The candidates whose rungs `judged` would accept, and a sentence on the others, if there
+        are any. ParityError where none is left."""
+        if self._allow_low_parity:
+            return list(candidates), ""
+        found = {
+            one: validate.parity(self._exact[name], one.load(one.path)(self._inputs[name]))
+            for one in candidates
+        }
+        low = {one: at for one, at in found.items() if validate.too_low(at)}
+        if len(low) == len(candidates):
+            best = max(low, key=lambda one: low[one].cosine_mean)
+            validate.judge(name, best.told, low[best], allow_low=False)
+        told = ", ".join(f"{one.told} ({at.cosine_mean:.3f})" for one, at in low.items())
+        left_out = f" Too far from float to be tried, by cosine: {name} {told}." if low else ""
+        return [one for one in candidates if one not in low], left_out
 
     def told_agreement(self, name: TowerName, chosen: Candidate) -> str:
         """How near the simulator is to the graph by which recall was judged."""

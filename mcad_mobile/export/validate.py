@@ -30,6 +30,10 @@ def parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
     return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
 
 
+def too_low(found: Parity) -> bool:
+    return found.cosine_mean < LEAST_PARITY
+
+
 def judge(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> str | None:
     """None, or a warning under 0.99 mean; ParityError under 0.95 unless `allow_low`."""
     if found.cosine_mean >= WARN_BELOW:
@@ -38,7 +42,7 @@ def judge(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> str | 
         f"The {runtime} {tower} tower is off the float student: cosine {found.cosine_mean:.4f} on "
         f"average, {found.cosine_min:.4f} at worst, over {found.inputs} real inputs"
     )
-    if found.cosine_mean < LEAST_PARITY and not allow_low:
+    if too_low(found) and not allow_low:
         raise ParityError(
             f"{message}; at least {LEAST_PARITY} is needed.",
             "Calibrate on photos like your users' (--calibration DIR), "

@@ -18,7 +18,9 @@ from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.cli import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine import SearchEngine
+from mcad_mobile.errors import ParityError
 from mcad_mobile.evaluate import evaluate
+from mcad_mobile.export import validate
 from mcad_mobile.export.budget import budget_on
 from mcad_mobile.export.pipeline import Order, export, too_little
 from mcad_mobile.export.recall_judge import RecallJudge, data_facts
@@ -52,13 +54,13 @@ def make(student, packaged_pairs, tmp_path_factory):
         count = sum(len(packed(one.path)) for one in towers.values())
         return replace(found, points=found.points + EACH * count)
 
-    def run(points: float, out: str) -> Bundle:
+    def run(points: float, out: str, allow_low_parity: bool = True) -> Bundle:
         budget = budget_on(student, packaged_pairs, split["val"], points)
         (exported,) = export(
             student,
             [Order(find_target("cpu"), folder / out)],
             samples=4,
-            allow_low_parity=True,
+            allow_low_parity=allow_low_parity,
             budget=replace(budget, kept=folder / "kept"),
             calibrate_on=split["train"],
         )
@@ -121,6 +123,27 @@ def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
     four = sum(weight.bits == 4 for weight in chosen.precision.weights)
     assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
     assert chosen.precision.data.photos == len(photos)
+
+
+def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
+    parity = {name: chosen.tower(name).rungs[0].parity.cosine_mean for name in TOWERS}
+    least = min(parity.values()) + 1e-6
+    monkeypatch.setattr(validate, "LEAST_PARITY", least)
+    bundle = make(BUDGET, "accepted", allow_low_parity=False)
+    assert all(bundle.tower(name).rungs[0].parity.cosine_mean >= least for name in TOWERS)
+    tried = {(one.tower, one.precision) for one in bundle.precision.alone}
+    left_out = {(one.tower, one.precision) for one in chosen.precision.alone} - tried
+    first = next(one for one in chosen.precision.steps if one.within)
+    lowest = min(TOWERS, key=lambda name: parity[name])
+    assert (lowest, getattr(first, lowest)) in left_out
+    assert all(f"{told} (" in bundle.precision.why for _, told in left_out)
+
+
+def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_told(make, monkeypatch):
+    monkeypatch.setattr(validate, "LEAST_PARITY", 2.0)
+    monkeypatch.setattr(validate, "WARN_BELOW", 2.0)
+    with pytest.raises(ParityError, match=r"fp32 image tower .* at least 2\.0 is needed"):
+        make(BUDGET, "none", allow_low_parity=False)
 
 
 @pytest.mark.slow
