@@ -44,7 +44,7 @@ PRECISIONS = {
     "w8a8 everywhere": "8 bits per tensor for every activation",
     "w8a8": "8-bit products; the residual stream in 16 bits, and what joins it made even",
     "w8a16": "what a `snapdragon` bundle ships",
-    "w4a16": "as w8a16, with all matrices in 4 bits, per channel",
+    "w4a16": "as w8a16, with all matrices in 4 bits per channel, by 64 photos of split train",
     "auto": "what `--precision auto` chose",
 }
 
@@ -101,7 +101,7 @@ def _prepare(work: Path, data: Path) -> None:
     if not (work / "text_float.npy").exists():
         _embed_float(work, student, photos, table)
     calibrate = load_samples(student, None, 32)[0].read_from(table)
-    train = captioned_samples(student, load_captions(data, "train"), photos=32, texts=256)
+    train = captioned_samples(student, load_captions(data, "train"), photos=64, texts=512)
     train = train.read_from(table)
     towers = {
         "image": corrected(student.tower("image"), torch.from_numpy(calibrate.pixels)),
@@ -155,7 +155,8 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     from mcad_mobile.quantize import qdq
-    from mcad_mobile.quantize.four_bits import in_four_bits, renamed
+    from mcad_mobile.quantize.four_bits import products, renamed
+    from mcad_mobile.quantize.gptq import together_in_four_bits
 
     cpu, npu = work / "cpu.onnx", work / "npu.onnx"
     fp32 = onnx.load(work / f"{tower}_fp32.onnx")
@@ -165,17 +166,20 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
 
     onnx.save(convert_float_to_float16(fp32, keep_io_types=True), at("fp16"))
     onnx.save(_weights_only(onnx.load(cpu)), at("w8"))
-    four = in_four_bits(onnx.load(cpu), train)
+    narrow = products(onnx.load(cpu))
+    four = together_in_four_bits(onnx.load(cpu), train, narrow)
     if tower == "image":
         qdq.quantize_static_int8(cpu, at("int8"), calibrate)
-        qdq.quantize_static_int8(cpu, at("w4"), calibrate, four=four)
+        qdq.quantize_static_int8(cpu, at("w4"), train, four=four)
+        # Biases for weights of 8 bits are no good to weights of 4.
+        npu_4, same = at("fp32"), together_in_four_bits(fp32, train, narrow)
     else:
         qdq.quantize_dynamic_int8(cpu, at("int8"))
         qdq.quantize_dynamic_int8(cpu, at("w4"), four=four)
+        npu_4, same = npu, renamed(four, onnx.load(cpu), onnx.load(npu))
     qdq.quantize_w8a8(npu, at("w8a8"), calibrate)
     qdq.quantize_w8a16(npu, at("w8a16"), calibrate)
-    same = renamed(four, onnx.load(cpu), onnx.load(npu))
-    qdq.quantize_w4a16(npu, at("w4a16"), calibrate, same)
+    qdq.quantize_w4a16(npu_4, at("w4a16"), train, same)
     config = get_qnn_qdq_config(
         str(npu),
         qdq.Reader(calibrate),

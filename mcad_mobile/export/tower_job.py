@@ -37,7 +37,8 @@ class TowerJob:
     `samples` of its inputs to calibrate on, others to choose by where it can be quantized in
     several ways (`judged`, and what the float student makes of them: `exact` [N, dim], of unit
     length), and its self-test. What is made lies in the existing folder `work`, which is this
-    job's own. `any_length`: its texts may be cut after their last token."""
+    job's own. `any_length`: its texts may be cut after their last token. Where biases of `module`
+    make up for weights of 8 bits, `own_biases` is the same tower with its own."""
 
     module: nn.Module
     name: TowerName
@@ -49,6 +50,7 @@ class TowerJob:
     golden: Golden
     work: Path
     any_length: bool = False
+    own_biases: TowerJob | None = None
 
     @cached_property
     def float_onnx(self) -> Path:
@@ -99,22 +101,34 @@ class TowerJob:
     @cached_property
     def four_bits(self) -> dict[str, FourBits]:
         """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: of those that
-        have 8 in `int8_onnx`."""
-        from mcad_mobile.quantize.four_bits import in_four_bits
+        have 8 in `int8_onnx`. Each as if it were the only one."""
+        from mcad_mobile.quantize.gptq import each_in_four_bits
 
         held = {tensor.name for tensor in onnx.load(self.int8_onnx[0]).graph.initializer}
-        found = in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+        found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples)
         return {name: four for name, four in found.items() if f"{name}_quantized" in held}
+
+    @cached_property
+    def _all_in_four_bits(self) -> dict[str, FourBits]:
+        """The same as they are together, by their names in `float_onnx`."""
+        from mcad_mobile.quantize.four_bits import renamed
+        from mcad_mobile.quantize.gptq import together_in_four_bits
+
+        model = onnx.load(self.cpu_onnx)
+        found = together_in_four_bits(model, self.samples, self.four_bits)
+        return renamed(found, model, onnx.load(self.float_onnx))
 
     def mixed_onnx(self, names: frozenset[str]) -> Path:
         """`int8_onnx` with these weights in 4 bits."""
+        from mcad_mobile.quantize.gptq import together_in_four_bits
+
         path, _ = self.int8_onnx
         if not names:
             return path
         told = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
         mixed = self.work / f"mixed-{told}.onnx"
         if not mixed.exists():
-            four = {name: self.four_bits[name] for name in sorted(names)}
+            four = together_in_four_bits(onnx.load(self.cpu_onnx), self.samples, names)
             way = self._way[0] if is_convolutional(self.cpu_onnx) else None
             self._quantize(mixed, way, four)
         return mixed
@@ -139,14 +153,14 @@ class TowerJob:
         """The tower quantized for Hexagon NPUs, `precision` w8a8, w8a16 or w4a16, once for all
         architectures that take one form."""
         from mcad_mobile.quantize import qdq
-        from mcad_mobile.quantize.four_bits import renamed
 
+        if precision == "w4a16" and self.own_biases is not None:
+            return self.own_biases.npu_onnx(precision, htp_arch)
         path = self.work / f"{precision}_v{qdq.w8a16_form(htp_arch)}.onnx"
         if path.exists():
             return path
         if precision == "w4a16":
-            models = (onnx.load(one) for one in (self.cpu_onnx, self.float_onnx))
-            four = renamed(self.four_bits, *models)
+            four = self._all_in_four_bits
             qdq.quantize_w4a16(self.float_onnx, path, self.samples, four, htp_arch)
         else:
             write = {"w8a8": qdq.quantize_w8a8, "w8a16": qdq.quantize_w8a16}[precision]

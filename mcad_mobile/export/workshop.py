@@ -255,7 +255,7 @@ class Workshop:
         inputs, output = tower_specs(self._student, name)
         any_length = name == "text" and not self._student.text_spec.attends_to_padding
 
-        def job(module: nn.Module, folder: str) -> TowerJob:
+        def job(module: nn.Module, folder: str, own_biases: TowerJob | None = None) -> TowerJob:
             work = self._folder / folder
             work.mkdir()
             return TowerJob(
@@ -269,13 +269,14 @@ class Workshop:
                 self._golden[name],
                 work,
                 any_length,
+                own_biases,
             )
 
         as_it_is = job(self._student.tower(name), f"{name}-float")
         if name == "text":
             return as_it_is, as_it_is
         rounded = corrected(self._student.tower("image"), torch.from_numpy(samples.pixels))
-        return as_it_is, job(rounded, "image-corrected")
+        return as_it_is, job(rounded, "image-corrected", as_it_is)
 
     def _bundle(
         self, directory: Path, target: Target, rungs: dict[TowerName, tuple[Rung, ...]]

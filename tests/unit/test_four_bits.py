@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export.onnx import export_onnx
 from mcad_mobile.export.written import evaluate_onnx
-from mcad_mobile.quantize.four_bits import TOP, in_four_bits, pack, products, rounded, with_weights
+from mcad_mobile.quantize.four_bits import TOP, pack, products, with_weights
+from mcad_mobile.quantize.gptq import each_in_four_bits, rounded, together_in_four_bits
 from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
 from mcad_mobile.runtimes import normalize
 from mcad_mobile.runtimes.onnx import OnnxTower
@@ -111,9 +113,75 @@ def test_every_matrix_and_every_convolution_of_one_pixel_can_have_4_bits(tower):
     assert sorted(kinds) == (["Conv", "Conv", "Gemm"] if "pixels" in inputs else ["MatMul"] * 3)
 
 
+def test_weights_that_have_4_bits_together_make_up_for_each_other(tower):
+    path, inputs, _ = tower
+    model = onnx.load(path)
+    exact = outputs(model, inputs)
+    alone = each_in_four_bits(model, inputs)
+    together = together_in_four_bits(model, inputs, alone)
+    assert list(together) == list(products(model))
+    lost = [1 - (outputs(with_weights(model, four), inputs) * exact).sum(1).mean()
+            for four in (alone, together)]  # fmt: skip
+    assert lost[1] < 0.9 * lost[0]
+
+
+def test_a_weight_has_nothing_to_make_up_for_where_no_other_has_4_bits(tower):
+    path, inputs, _ = tower
+    model = onnx.load(path)
+    for name, alone in each_in_four_bits(model, inputs).items():
+        (found,) = together_in_four_bits(model, inputs, [name]).items()
+        assert found[0] == name
+        assert np.array_equal(found[1].numbers, alone.numbers)
+        assert np.array_equal(found[1].scales, alone.scales)
+
+
+@pytest.mark.parametrize("rounds", [each_in_four_bits, together_in_four_bits])
+def test_what_stands_behind_a_text_does_not_round_its_weights(rounds):
+    shape, cut = (4, 12, WIDTH), 7
+    random = np.random.default_rng(2)
+    inputs = {
+        "token_rows": random.normal(size=shape).astype(np.float32),
+        "attention_mask": np.repeat(np.float32(np.arange(12) < cut)[None], 4, 0),
+        "pooling": np.repeat(np.float32(np.arange(12) == cut - 1)[None], 4, 0),
+    }
+    loud = {name: value.copy() for name, value in inputs.items()}
+    loud["token_rows"][:, cut:] *= 100
+    model = text_model()
+    given = () if rounds is each_in_four_bits else (["first", "second"],)
+    ours, theirs = (rounds(model, one, *given) for one in (inputs, loud))
+    assert set(ours) == {"first", "second"}
+    assert all(np.array_equal(ours[name].numbers, theirs[name].numbers) for name in ours)
+
+
+def text_model() -> onnx.ModelProto:
+    """Two products in a row, of a text of any length."""
+    weights = np.random.default_rng(3).normal(size=(2, WIDTH, WIDTH)).astype(np.float32)
+    shapes = {"token_rows": [1, "tokens", WIDTH], "attention_mask": [1, "tokens"]}
+    shapes["pooling"] = [1, "tokens"]
+    kind = onnx.TensorProto.FLOAT
+    taken = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
+    out = helper.make_tensor_value_info("out", kind, shapes["token_rows"])
+    nodes = [
+        helper.make_node("MatMul", ["token_rows", "first"], ["middle"]),
+        helper.make_node("MatMul", ["middle", "second"], ["out"]),
+    ]
+    names = ("first", "second")
+    held = [
+        numpy_helper.from_array(value, name) for name, value in zip(names, weights, strict=True)
+    ]
+    graph = helper.make_graph(nodes, "text", taken, [out], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def outputs(model: onnx.ModelProto, inputs) -> np.ndarray:
+    session = ort.InferenceSession(model.SerializeToString())
+    name, values = next(iter(inputs.items()))
+    return normalize(np.concatenate([session.run(None, {name: one[None]})[0] for one in values]))
+
+
 def test_a_file_holds_the_numbers_that_were_rounded_two_to_a_byte(tower, tmp_path):
     path, inputs, quantize = tower
-    four = in_four_bits(onnx.load(path), inputs)
+    four = each_in_four_bits(onnx.load(path), inputs)
     quantize(tmp_path / "four.onnx", four)
     quantize(tmp_path / "eight.onnx", {})
     model = onnx.load(tmp_path / "four.onnx")
@@ -133,7 +201,7 @@ def test_packed_weights_give_the_same_numbers_as_unpacked_ones_and_as_the_file_s
     tower, tmp_path, monkeypatch
 ):
     path, inputs, quantize = tower
-    four = in_four_bits(onnx.load(path), inputs)
+    four = each_in_four_bits(onnx.load(path), inputs)
     quantize(tmp_path / "packed.onnx", four)
     monkeypatch.setattr("mcad_mobile.quantize.qdq.pack", lambda model: 0)
     quantize(tmp_path / "plain.onnx", four)
@@ -147,7 +215,7 @@ def test_packed_weights_give_the_same_numbers_as_unpacked_ones_and_as_the_file_s
 
 def test_weights_that_need_8_bits_keep_them(tower, tmp_path):
     path, inputs, quantize = tower
-    name, weight = next(iter(in_four_bits(onnx.load(path), inputs).items()))
+    name, weight = next(iter(each_in_four_bits(onnx.load(path), inputs).items()))
     quantize(tmp_path / "one.onnx", {name: weight})
     stored = list(onnx.load(tmp_path / "one.onnx").graph.initializer)
     assert sum(t.name.endswith("/packed") for t in stored) == 1
@@ -159,7 +227,7 @@ def test_a_model_with_such_weights_is_the_other_model_but_for_them(tower):
     path, inputs, _ = tower
     model = onnx.load(path)
     before = model.SerializeToString()
-    four = in_four_bits(model, inputs)
+    four = each_in_four_bits(model, inputs)
     name = next(iter(four))
     changed = with_weights(model, {name: four[name]})
     assert model.SerializeToString() == before
