@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -135,6 +138,17 @@ def test_weights_that_stay_float_get_no_4_bits(tmp_path):
     mixed = onnx.load(job.mixed_onnx(frozenset(names))).graph
     assert {f"{name}_quantized/packed" for name in names} <= {t.name for t in mixed.initializer}
     assert cosine_of(job, job.mixed_onnx(frozenset(names))) > 0.9
+
+
+def test_a_tower_of_4_bits_keeps_its_own_biases_and_one_of_8_does_not(tmp_path):
+    (tmp_path / "own").mkdir()
+    own = job_of(Residual(1), tmp_path / "own")
+    moved = copy.deepcopy(own.module)
+    with torch.no_grad():
+        moved.stem.bias += 0.5  # as if that made up for 8 bits
+    job = dataclasses.replace(own, module=moved, work=tmp_path, own_biases=own)
+    cosines = {one: cosine_of(own, job.npu_onnx(one, 73)) for one in ("w4a16", "w8a16")}
+    assert cosines["w4a16"] > 0.98 > cosines["w8a16"]
 
 
 @needs_litert
