@@ -81,7 +81,8 @@ def _made_up_for(
     """What to add to a weight [out, in] whose inputs have changed, so that it puts out what it
     did: `moments` of the inputs that it gets, `shared` those of what it got by what it gets, both
     [in, in]."""
-    damped = moments + np.eye(len(moments)) * _HELD * np.diag(moments).mean()
+    held = _HELD * np.diag(moments).mean() or 1.0  # nothing is multiplied, nothing is made up for
+    damped = moments + np.eye(len(moments)) * held
     return np.asarray(np.linalg.solve(damped, (shared - moments).T @ weight.T).T, np.float32)
 
 

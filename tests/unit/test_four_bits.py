@@ -153,6 +153,17 @@ def test_what_stands_behind_a_text_does_not_round_its_weights(rounds):
     assert all(np.array_equal(ours[name].numbers, theirs[name].numbers) for name in ours)
 
 
+def test_a_product_of_nothing_but_zeros_is_rounded_as_it_is():
+    model, shape = text_model(), (2, 3, WIDTH)
+    inputs = {"token_rows": np.zeros(shape, np.float32), "attention_mask": np.ones((2, 3)),
+              "pooling": np.ones((2, 3))}  # fmt: skip
+    inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
+    found = together_in_four_bits(model, inputs, ["first", "second"])
+    held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    for name, four in found.items():
+        assert np.abs(four.floats() - held[name]).mean() < np.abs(held[name]).mean() / 5
+
+
 def text_model() -> onnx.ModelProto:
     """Two products in a row, of a text of any length."""
     weights = np.random.default_rng(3).normal(size=(2, WIDTH, WIDTH)).astype(np.float32)
