@@ -43,19 +43,18 @@ def each_in_four_bits(model: onnx.ModelProto, samples: Inputs) -> dict[str, Four
         for tensor, kind in _kinds(nodes).items():
             rows = _rows(values[tensor], kind)
             moments[tensor] = moments.get(tensor, 0.0) + _products(rows, rows)
-    found = {}
-    for name, node in nodes.items():
-        weight, matrix = _matrix(model, name, node)
-        numbers, scales = rounded(matrix, moments[node.input[0]])
-        found[name] = FourBits(numbers, scales, weight.shape, outputs_axis(node))
-    return found
+    return {
+        name: _in_four_bits(model, name, node, moments[node.input[0]])
+        for name, node in nodes.items()
+    }
 
 
 def together_in_four_bits(
     model: onnx.ModelProto, samples: Inputs, names: Iterable[str]
 ) -> dict[str, FourBits]:
     """The weights `names` of a float model, as they are when all of them have 4 bits."""
-    nodes = {name: node for name, node in products(model).items() if name in set(names)}
+    asked = set(names)
+    nodes = {name: node for name, node in products(model).items() if name in asked}
     singles = _singles(model, samples)
     found: dict[str, FourBits] = {}
     for tensor, kind in _kinds(nodes).items():
@@ -68,11 +67,26 @@ def together_in_four_bits(
             shared = shared + _products(_rows(exact(single)[tensor], kind), left)
         for name, node in nodes.items():
             if node.input[0] == tensor:
-                weight, matrix = _matrix(model, name, node)
-                wanted = matrix + _made_up_for(matrix, moments, shared)
-                numbers, scales = rounded(wanted, moments)
-                found[name] = FourBits(numbers, scales, weight.shape, outputs_axis(node))
+                found[name] = _in_four_bits(model, name, node, moments, shared)
     return found
+
+
+def _in_four_bits(
+    model: onnx.ModelProto,
+    name: str,
+    node: onnx.NodeProto,
+    moments: Matrix,
+    shared: Matrix | None = None,
+) -> FourBits:
+    """A weight for inputs of these second moments, which were others before if there are `shared`
+    ones."""
+    stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
+    matrix = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    if shared is not None:
+        matrix = matrix + _made_up_for(matrix, moments, shared)
+    numbers, scales = rounded(matrix, moments)
+    return FourBits(numbers, scales, weight.shape, axis)
 
 
 def _made_up_for(
@@ -126,16 +140,6 @@ def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArra
         cost = (error**2) @ moments
         found, least = np.where(cost < least, scale, found), np.minimum(cost, least)
     return found
-
-
-def _matrix(
-    model: onnx.ModelProto, name: str, node: onnx.NodeProto
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A weight as it is stored, and as [out, in]."""
-    stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
-    weight = numpy_helper.to_array(stored)
-    axis = outputs_axis(node)
-    return weight, np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
 
 
 def _kinds(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
