@@ -40,7 +40,7 @@ PRECISIONS = {
     "fp16": "weights and activations of 16-bit floats, computed in 32 bits on this CPU",
     "w8": "8-bit weights per channel, float activations",
     "int8": "what a `cpu` bundle ships: 8 bits, the text tower's ranges at run time",
-    "w4": "the same with all matrices in 4 bits, unpacked to 8 as the file is loaded",
+    "w4": "all matrices in 4 bits, unpacked as the file is loaded; calibrated as w4a16",
     "w8a8 everywhere": "8 bits per tensor for every activation",
     "w8a8": "8-bit products; the residual stream in 16 bits, and what joins it made even",
     "w8a16": "what a `snapdragon` bundle ships",
