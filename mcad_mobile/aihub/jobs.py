@@ -33,7 +33,7 @@ class Job:
     name: str
     device: CloudDevice
     files: tuple[Path, ...]
-    data: Dataset = field(default_factory=dict, hash=False)
+    data: Dataset = field(default_factory=dict)
     compile_options: str | None = None
 
     def source_key(self) -> str:
@@ -117,7 +117,6 @@ class Ledger:
 
     def _save(self) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(
             json.dumps({"schema": SCHEMA, "clouds": self._clouds}, indent=2), "utf-8"
         )
@@ -259,7 +258,7 @@ def _stage(job: Job, scratch: Path) -> Path:
     if len(job.files) == 1:
         return job.files[0]
     folder = scratch / f"{job.source_key()[:16]}.onnx"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for number, file in enumerate(job.files):
         place = folder / file.name
         if place.exists():

@@ -279,8 +279,11 @@ def test_chip_is_known_by_the_name_that_it_is_sold_under(chipset: str, target: s
     assert (found and found.id) == target
 
 
-def test_damaged_list_of_jobs_is_told(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "jobs.json").write_text("{}")
+@pytest.mark.parametrize("written", ["{}", '{"schema": "mcad-aihub-jobs/1", "clouds": {}}'])
+def test_a_list_of_jobs_that_is_damaged_or_of_before_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "jobs.json").write_text(written)
     with pytest.raises(AiHubError, match="no list of AI Hub jobs"):
         bench_towers(bundle, device(tmp_path))
 
