@@ -34,6 +34,7 @@ TREE = BUILD / "tree"
 PACKAGE = "mcad_mobile"
 # What a mutant may take, as a multiple of what its tests take without it, and on top of that.
 SLOWER, GRACE_S = 6.0, 60.0
+_BASELINE_S = 3600.0
 _NO_TESTS = 5  # pytest's exit code
 
 
@@ -161,7 +162,7 @@ class Baseline:
         cached = BUILD / f"baseline-{self.of}.json"
         if not cached.exists():
             watch = _Watch(set(sources(area)), cached)
-            code = _forked(files, watch, 1800.0)
+            code = _forked(files, watch, _BASELINE_S)
             if code:
                 log = (BUILD / "log.txt").read_text("utf-8")[-4000:]
                 sys.exit(f"{log}\nThe tests fail without a mutant (exit {code}).")
