@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.bundle import TowerName
+from mcad_mobile.quantize.ranges import CalibrationMethod
 from mcad_mobile.runtimes import LoadedTower
 from mcad_mobile.targets.target import Precision
 
@@ -17,7 +18,7 @@ class Candidate:
     it, of which so many are `weights`. `path` was written, and recall is judged by what `load`
     makes of it. `four` are the weights in 4 bits; a `whole` recipe treats all weights alike.
     `activations`: their bits on an NPU, which decide between weights of one size. `simulated`: the
-    same in its chip's simulator, if it has one."""
+    same in its chip's simulator, if it has one. Activations of 8 bits have ranges by `method`."""
 
     tower: TowerName
     precision: Precision
@@ -30,6 +31,7 @@ class Candidate:
     whole: bool = True
     simulated: Candidate | None = None
     activations: int = 0
+    method: CalibrationMethod = "min-max"
 
 
 Pair = tuple[Candidate, Candidate]  # of the image tower and of the text tower

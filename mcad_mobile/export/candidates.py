@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 
 from mcad_mobile.export.candidate import Candidate
+from mcad_mobile.export.onnx import is_convolutional
 from mcad_mobile.export.sensitivity import Sensitivity
 from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.quantize.ranges import METHODS, CalibrationMethod
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates
 from mcad_mobile.targets import Target
@@ -33,28 +35,61 @@ _ACTIVATIONS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
 
 
 def candidates_for(
-    job: TowerJob, target: Target, ranked: Sequence[Sensitivity], progress: Progress
+    job: TowerJob,
+    target: Target,
+    ranked: Sequence[Sensitivity],
+    loses_least: Callable[[Sequence[Candidate]], Candidate],
+    progress: Progress,
 ) -> list[Candidate]:
     """All ways to write a tower for the first rung of `target`."""
     if target.family == "snapdragon":
         return _htp(job, target, progress)
     if target.family == "dimensity":
         return _litert(job, progress)
-    return _cpu(job, ranked, progress)
+    return _cpu(job, ranked, loses_least, progress)
 
 
-def _cpu(job: TowerJob, ranked: Sequence[Sensitivity], progress: Progress) -> list[Candidate]:
-    """Float, 8 bits, and more and more of the weights `ranked` in 4 bits, up to all of them."""
-    counts = mixes([weight.numbers for weight in ranked])
-    found = [_on_cpu(job, "fp32", "fp32", job.cpu_onnx)]
-    for number, count in enumerate(counts):
-        progress(f"{job.name} tower: writing it", number, len(counts))
-        four = frozenset(weight.name for weight in ranked[:count])
-        precision: Precision = "mixed" if four else "int8"
-        told = f"{count} of {len(ranked)} weights in 4 bits" if four else precision
-        one = _on_cpu(job, precision, told, job.mixed_onnx(four))
-        found.append(replace(one, four=four, whole=count in (0, len(ranked))))
-    return found
+def _cpu(
+    job: TowerJob,
+    ranked: Sequence[Sensitivity],
+    loses_least: Callable[[Sequence[Candidate]], Candidate],
+    progress: Progress,
+) -> list[Candidate]:
+    """Float, 8 bits by each method of calibration, and, by that which loses least, more and more of
+    the weights `ranked` in 4 bits, up to all of them."""
+    methods = METHODS if is_convolutional(job.cpu_onnx) else METHODS[:1]
+    counts = [count for count in mixes([weight.numbers for weight in ranked]) if count]
+    steps = len(methods) + len(counts)
+
+    def one(
+        step: int, precision: Precision, told: str, four: frozenset[str], method: CalibrationMethod
+    ) -> Candidate:
+        progress(f"{job.name} tower: writing it", step, steps)
+        written = _on_cpu(job, precision, told, job.mixed_onnx(four, method))
+        return replace(written, four=four, whole=len(four) in (0, len(ranked)), method=method)
+
+    eight = [
+        one(number, "int8", _told("int8", method), frozenset(), method)
+        for number, method in enumerate(methods)
+    ]
+    # Some bytes of a format, which ranges add and take, are no reason for one of them.
+    eight = [replace(one, weights=eight[0].weights) for one in eight]
+    best = loses_least(eight).method
+    mixed = [
+        one(
+            len(methods) + number,
+            "mixed",
+            _told(f"{count} of {len(ranked)} weights in 4 bits", best),
+            frozenset(weight.name for weight in ranked[:count]),
+            best,
+        )
+        for number, count in enumerate(counts)
+    ]
+    return [_on_cpu(job, "fp32", "fp32", job.cpu_onnx), *eight, *mixed]
+
+
+def _told(precision: str, method: CalibrationMethod) -> str:
+    return precision if method == "min-max" else f"{precision}, ranges by {method}"
 
 
 def _on_cpu(job: TowerJob, precision: Precision, told: str, path: Path) -> Candidate:
@@ -69,26 +104,30 @@ def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
     from mcad_mobile.runtimes.qnn import QnnTower
 
     assert target.soc_model is not None and target.htp_arch is not None
-    precisions: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
+    ways = _ways("w8a8", "w8a16", "w4a16")
     numbers, four = _numbers(job), sum(one.numbers.size for one in job.four_bits.values())
     simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
     found = []
-    for number, precision in enumerate(precisions):
-        progress(f"{job.name} tower: writing it", number, len(precisions))
-        path = job.npu_onnx(precision, target.htp_arch)
-        context = job.work / f"{job.name}_qnn_{precision}.onnx"  # a bundle's name for it is in it
+    for number, (precision, method) in enumerate(ways):
+        progress(f"{job.name} tower: writing it", number, len(ways))
+        path = job.npu_onnx(precision, target.htp_arch, method)
+        folder = job.work / method
+        folder.mkdir(exist_ok=True)
+        context = folder / f"{job.name}_qnn_{precision}.onnx"  # a bundle's name for it is in it
         binaries, _ = compile_context(path, context, target)
+        told = _told(precision, method)
         one = Candidate(
             job.name,
             precision,
-            precision,
+            told,
             sum(file.stat().st_size for file in (context, *binaries)),
             numbers - (four // 2 if precision == "w4a16" else 0),
             path,
             _by_onnxruntime,
             activations=_ACTIVATIONS[precision],
+            method=method,
         )
-        simulated = replace(one, told=f"{precision}, simulated", path=context, load=simulator)
+        simulated = replace(one, told=f"{told}, simulated", path=context, load=simulator)
         found.append(replace(one, simulated=simulated))
     return found
 
@@ -98,11 +137,11 @@ def _litert(job: TowerJob, progress: Progress) -> list[Candidate]:
     from mcad_mobile.export.litert import channels_last, stored_specs
     from mcad_mobile.runtimes.litert import LiteRTTower
 
-    precisions: tuple[Precision, ...] = ("w8a8", "w8a16")
+    ways = _ways("w8a8", "w8a16")
     found = []
-    for number, precision in enumerate(precisions):
-        progress(f"{job.name} tower: writing it", number, len(precisions))
-        path = job.integer_litert(precision)
+    for number, (precision, method) in enumerate(ways):
+        progress(f"{job.name} tower: writing it", number, len(ways))
+        path = job.integer_litert(precision, method)
         inputs, output = stored_specs(path, channels_last(job.inputs), job.output)
         load = partial(LiteRTTower, inputs=inputs, outputs=(output,))
         bits = _ACTIVATIONS[precision]
@@ -110,15 +149,25 @@ def _litert(job: TowerJob, progress: Progress) -> list[Candidate]:
             Candidate(
                 job.name,
                 precision,
-                precision,
+                _told(precision, method),
                 path.stat().st_size,
                 _numbers(job),
                 path,
                 load,
                 activations=bits,
+                method=method,
             )
         )
     return found
+
+
+def _ways(*precisions: Precision) -> list[tuple[Precision, CalibrationMethod]]:
+    """Activations of 8 bits by each method of calibration; 16 have steps enough for all values."""
+    return [
+        (precision, method)
+        for precision in precisions
+        for method in (METHODS if _ACTIVATIONS[precision] == 8 else METHODS[:1])
+    ]
 
 
 def _numbers(job: TowerJob) -> int:

@@ -79,6 +79,14 @@ class RecallJudge:
         found = {**self._exact, **{name: self._found[one] for name, one in towers.items()}}
         return drop(self.exact_by_photo, self._by_photo(found))
 
+    def loses_least(self, candidates: Sequence[Candidate]) -> Candidate:
+        """Of these candidates of one tower, each beside the other tower in float, the best; the
+        first of several."""
+        if len(candidates) == 1:
+            return candidates[0]
+        self.embed(candidates)
+        return min(candidates, key=lambda one: self.drop({one.tower: one}).points)
+
     def simulated(self, chosen: Pair, photos: int) -> SimulatedRecord:
         """What the simulator of the chip of a pair loses on the first `photos`, and what the pair
         itself, as it is judged here, loses on them."""

@@ -18,6 +18,7 @@ from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.onnx import node_count
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.written import evaluate_onnx
+from mcad_mobile.quantize.ranges import CalibrationMethod
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.targets import RungPlan, Target
 from mcad_mobile.targets.target import Precision
@@ -76,16 +77,19 @@ def build_rung(
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
     unless given; as a search has `chosen` it, if one has. What is expected of it is what is
     expected of the float student, until it was run. ExportError if it cannot be made."""
+    method = chosen.method if chosen and chosen.precision == precision else "min-max"
     if runtime in ("neuropilot", "litert"):
         precision, notes = (precision, ()) if chosen else job.litert_precision(precision)
         build = _neuropilot if runtime == "neuropilot" else _litert
         out = directory / f"{job.name}_{runtime}_{precision}.tflite"
-        rung = build(job, out, precision, target)
+        rung = build(job, job.integer_litert(precision, method), out, precision, target)
         return replace(rung, notes=(*notes, *rung.notes))
     out = directory / f"{job.name}_{runtime}_{precision}.onnx"
     if runtime == "qnn":
-        return _qnn(job, out, precision, target, compile_context)
-    return _onnx(job, out, precision, chosen.four if chosen else frozenset())
+        assert target.htp_arch is not None
+        quantized = job.npu_onnx(precision, target.htp_arch, method)
+        return _qnn(job, quantized, out, precision, target, compile_context)
+    return _onnx(job, out, precision, chosen.four if chosen else frozenset(), method)
 
 
 def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
@@ -99,10 +103,12 @@ def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[
     return evaluate_onnx(file, inputs)
 
 
-def _onnx(job: TowerJob, out: Path, precision: str, four: frozenset[str]) -> Rung:
+def _onnx(
+    job: TowerJob, out: Path, precision: str, four: frozenset[str], method: CalibrationMethod
+) -> Rung:
     model, notes = (job.cpu_onnx, ()) if precision == "fp32" else job.int8_onnx
-    if precision == "mixed":
-        model = job.mixed_onnx(four)
+    if precision in ("int8", "mixed"):
+        model = job.mixed_onnx(four if precision == "mixed" else frozenset(), method)
     return Rung(
         runtime="onnx",
         precision=precision,
@@ -132,6 +138,7 @@ def save_mapped(model: onnx.ModelProto, out: Path) -> Path:
 
 def _qnn(
     job: TowerJob,
+    quantized: Path,
     out: Path,
     precision: str,
     target: Target,
@@ -141,8 +148,7 @@ def _qnn(
         from mcad_mobile.export import qnn
 
         compile_context = qnn.compile_context
-    assert target.htp_arch is not None
-    binaries, nodes = compile_context(job.npu_onnx(precision, target.htp_arch), out, target)
+    binaries, nodes = compile_context(quantized, out, target)
     return Rung(
         runtime="qnn",
         precision=precision,
@@ -155,12 +161,12 @@ def _qnn(
     )
 
 
-def _litert(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
+def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:
     from mcad_mobile.export.litert import channels_last, stored_specs
     from mcad_mobile.export.mediatek import named, refusals, why_not_compiled
     from mcad_mobile.export.tflite import operators
 
-    shutil.copyfile(job.integer_litert(precision), out)
+    shutil.copyfile(quantized, out)
     inputs, output = stored_specs(out, channels_last(job.inputs), job.output)
     found = operators(out)
     refused = refusals(found)
@@ -184,15 +190,14 @@ def _litert(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
     )
 
 
-def _neuropilot(job: TowerJob, out: Path, precision: str, target: Target) -> Rung:
+def _neuropilot(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:
     from mcad_mobile.export.litert import channels_last, stored_specs
     from mcad_mobile.export.mediatek import compile_for_npu, named
     from mcad_mobile.export.tflite import operators
 
-    source = job.integer_litert(precision)
-    left = compile_for_npu(source, out, target)
-    inputs, output = stored_specs(source, channels_last(job.inputs), job.output)
-    total = len(operators(source))
+    left = compile_for_npu(quantized, out, target)
+    inputs, output = stored_specs(quantized, channels_last(job.inputs), job.output)
+    total = len(operators(quantized))
     notes = [_NOT_RUN]
     if left:
         names = named(Counter(operator.name for operator in left))

@@ -20,6 +20,7 @@ from mcad_mobile.runtimes import Inputs, LoadedTower
 
 if TYPE_CHECKING:
     from mcad_mobile.quantize.four_bits import FourBits
+    from mcad_mobile.quantize.ranges import CalibrationMethod, Histogram, Ranges
 
 # To give a convolutional tower 8 bits on CPUs, from the fewest floats to the most, and what is told
 # of it. All that comes later goes through what is left in float.
@@ -79,6 +80,16 @@ class TowerJob:
         way, notes = self._way
         return self.work / f"int8_{way}.onnx", notes
 
+    def int8_by(self, method: CalibrationMethod) -> Path:
+        """`int8_onnx` with ranges by `method`, where it has ranges."""
+        path, _ = self.int8_onnx
+        if method == "min-max" or not is_convolutional(self.cpu_onnx):
+            return path
+        other = path.with_stem(f"{path.stem}_{method}")
+        if not other.exists():
+            self._quantize(other, self._way[0], method=method)
+        return other
+
     @cached_property
     def _way(self) -> tuple[str, tuple[str, ...]]:
         """The first of `_WAYS` that costs little enough, or that which costs least, and notes."""
@@ -118,66 +129,93 @@ class TowerJob:
         found = together_in_four_bits(model, self.samples, self.four_bits)
         return renamed(found, model, onnx.load(self.float_onnx))
 
-    def mixed_onnx(self, names: frozenset[str]) -> Path:
-        """`int8_onnx` with these weights in 4 bits."""
+    def mixed_onnx(self, names: frozenset[str], method: CalibrationMethod = "min-max") -> Path:
+        """`int8_by` this method with these weights in 4 bits."""
         from mcad_mobile.quantize.gptq import together_in_four_bits
 
-        path, _ = self.int8_onnx
         if not names:
-            return path
-        told = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+            return self.int8_by(method)
+        told = hashlib.sha256("\n".join([method, *sorted(names)]).encode()).hexdigest()[:16]
         mixed = self.work / f"mixed-{told}.onnx"
         if not mixed.exists():
             four = together_in_four_bits(onnx.load(self.cpu_onnx), self.samples, names)
             way = self._way[0] if is_convolutional(self.cpu_onnx) else None
-            self._quantize(mixed, way, four)
+            self._quantize(mixed, way, four, method)
         return mixed
 
     def _quantize(
-        self, out: Path, way: str | None = None, four: dict[str, FourBits] | None = None
+        self,
+        out: Path,
+        way: str | None = None,
+        four: dict[str, FourBits] | None = None,
+        method: CalibrationMethod = "min-max",
     ) -> None:
         """A convolutional tower by one of `_WAYS`, any other as it has but one."""
         from mcad_mobile.quantize import qdq
 
+        source, samples = self.cpu_onnx, self.samples
         if way is None:
-            qdq.quantize_dynamic_int8(self.cpu_onnx, out, four=four)
-        elif way == "inner_convolutions":
-            qdq.quantize_inner_convolutions(self.cpu_onnx, out, self.samples, four=four)
+            qdq.quantize_dynamic_int8(source, out, four=four)
+            return
+        ranges = self._ranges(method)
+        if way == "inner_convolutions":
+            qdq.quantize_inner_convolutions(source, out, samples, four=four, ranges=ranges)
         else:
             only = way == "products"
             qdq.quantize_static_int8(
-                self.cpu_onnx, out, self.samples, only_products=only, four=four
+                source, out, samples, only_products=only, four=four, ranges=ranges
             )
 
-    def npu_onnx(self, precision: str, htp_arch: int) -> Path:
+    def npu_onnx(
+        self, precision: str, htp_arch: int, method: CalibrationMethod = "min-max"
+    ) -> Path:
         """The tower quantized for Hexagon NPUs, `precision` w8a8, w8a16 or w4a16, once for all
-        architectures that take one form."""
+        architectures that take one form. Ranges of 8 bits are found by `method`."""
         from mcad_mobile.quantize import qdq
 
         if precision == "w4a16" and self.own_biases is not None:
             return self.own_biases.npu_onnx(precision, htp_arch)
-        path = self.work / f"{precision}_v{qdq.w8a16_form(htp_arch)}.onnx"
+        told = precision if method == "min-max" else f"{precision}_{method}"
+        path = self.work / f"{told}_v{qdq.w8a16_form(htp_arch)}.onnx"
         if path.exists():
             return path
+        source, samples = self.float_onnx, self.samples
         if precision == "w4a16":
-            four = self._all_in_four_bits
-            qdq.quantize_w4a16(self.float_onnx, path, self.samples, four, htp_arch)
+            qdq.quantize_w4a16(source, path, samples, self._all_in_four_bits, htp_arch)
+        elif precision == "w8a16":
+            qdq.quantize_w8a16(source, path, samples, htp_arch)
         else:
-            write = {"w8a8": qdq.quantize_w8a8, "w8a16": qdq.quantize_w8a16}[precision]
-            write(self.float_onnx, path, self.samples, htp_arch)
+            qdq.quantize_w8a8(source, path, samples, htp_arch, self._ranges(method))
         return path
 
-    def integer_litert(self, precision: str) -> Path:
+    def _ranges(self, method: CalibrationMethod) -> Ranges | None:
+        """Of what `float_onnx` computes; None where the quantizer's own are meant."""
+        from mcad_mobile.quantize.ranges import cut
+
+        if method == "min-max":
+            return None
+        return {name: cut(found, method) for name, found in self._histograms.items()}
+
+    @cached_property
+    def _histograms(self) -> dict[str, Histogram]:
+        from mcad_mobile.quantize.observed import activations, singles
+        from mcad_mobile.quantize.ranges import histograms
+
+        model = onnx.load(self.float_onnx)
+        return histograms(activations(model), singles(model, self.samples))
+
+    def integer_litert(self, precision: str, method: CalibrationMethod = "min-max") -> Path:
         """The tower as an integer .tflite, made once for all rungs that start from it."""
         from mcad_mobile.export.litert import channels_last, convert_litert
         from mcad_mobile.quantize.litert import quantize_litert
 
-        source, path = self.work / "float.tflite", self.work / f"{precision}.tflite"
+        told = precision if method == "min-max" else f"{precision}_{method}"
+        source, path = self.work / "float.tflite", self.work / f"{told}.tflite"
         specs = channels_last(self.inputs)
         if not source.exists():
             convert_litert(self.module, source, specs)
         if not path.exists():
-            quantize_litert(source, path, self.samples, specs, precision)
+            quantize_litert(source, path, self.samples, specs, precision, method)
         return path
 
     def litert_precision(self, planned: str) -> tuple[str, tuple[str, ...]]:

@@ -157,7 +157,7 @@ class Workshop:
         if target.family == "cpu":
             ranked = {name: sensitivities(job, progress) for name, job in jobs.items()}
         candidates = {
-            name: candidates_for(job, target, ranked.get(name, ()), progress)
+            name: candidates_for(job, target, ranked.get(name, ()), judge.loses_least, progress)
             for name, job in jobs.items()
         }
         # A few photos find each other even by a tower that no longer says what its student does.

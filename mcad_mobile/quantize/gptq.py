@@ -11,17 +11,16 @@ objective of GPTAQ (Li et al., arXiv 2504.02692), whose closed form is least squ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from mcad_mobile.quantize.four_bits import TOP, FourBits, outputs_axis, products, with_weights
+from mcad_mobile.quantize.observed import reader, singles
 from mcad_mobile.runtimes import Inputs
-from mcad_mobile.runtimes.base import one_by_one, without_padding
 
 _DAMPING = 0.01  # of the mean second moment (the paper's)
 # The same for what makes up for others' errors, which few samples tell: of 0.005 to 1.0 the default
@@ -36,9 +35,9 @@ Matrix = NDArray[np.float64]
 def each_in_four_bits(model: onnx.ModelProto, samples: Inputs) -> dict[str, FourBits]:
     """All weights of a float model that can have 4 bits, each as if it were the only one."""
     nodes = products(model)
-    read = _reader(model, {node.input[0] for node in nodes.values()})
+    read = reader(model, {node.input[0] for node in nodes.values()})
     moments: dict[str, Matrix] = {}
-    for single in _singles(model, samples):
+    for single in singles(model, samples):
         values = read(single)
         for tensor, kind in _kinds(nodes).items():
             rows = _rows(values[tensor], kind)
@@ -55,13 +54,13 @@ def together_in_four_bits(
     """The weights `names` of a float model, as they are when all of them have 4 bits."""
     asked = set(names)
     nodes = {name: node for name, node in products(model).items() if name in asked}
-    singles = _singles(model, samples)
+    single_samples = singles(model, samples)
     found: dict[str, FourBits] = {}
     for tensor, kind in _kinds(nodes).items():
-        exact, halved = (_reader(one, {tensor}) for one in (model, with_weights(model, found)))
+        exact, halved = (reader(one, {tensor}) for one in (model, with_weights(model, found)))
         moments: Matrix = np.zeros(())
         shared: Matrix = np.zeros(())
-        for single in singles:
+        for single in single_samples:
             left = _rows(halved(single)[tensor], kind)
             moments = moments + _products(left, left)
             shared = shared + _products(_rows(exact(single)[tensor], kind), left)
@@ -156,46 +155,3 @@ def _rows(value: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
 
 def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> Matrix:
     return (left.T @ right).astype(np.float64)
-
-
-def _singles(model: onnx.ModelProto, samples: Inputs) -> list[Inputs]:
-    """One by one, texts without their padding where the model takes them so."""
-    singles = one_by_one(samples)
-    shapes = [taken.type.tensor_type.shape for taken in model.graph.input]
-    if any(size.dim_param for shape in shapes for size in shape.dim):
-        singles = [without_padding(single) for single in singles]
-    return singles
-
-
-def _reader(
-    model: onnx.ModelProto, tensors: set[str]
-) -> Callable[[Inputs], Mapping[str, NDArray[np.float32]]]:
-    """What gives these tensors of a model; of its graph no more runs than they need."""
-    given = [taken.name for taken in model.graph.input]
-    wanted = sorted(tensors.difference(given))
-    if not wanted:
-        return lambda single: single
-    session = ort.InferenceSession(
-        _part(model, wanted).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return lambda single: {**single, **dict(zip(wanted, session.run(wanted, single), strict=True))}
-
-
-def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
-    """What of a model puts out these tensors; it takes what the model takes."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    needed: set[str] = set()
-    left = list(wanted)
-    while left:
-        name = left.pop()
-        if name in made_by and name not in needed:
-            left += made_by[name].input
-        needed.add(name)
-    graph = helper.make_graph(
-        [node for node in model.graph.node if needed.intersection(node.output)],
-        "part",
-        list(model.graph.input),
-        [helper.make_empty_tensor_value_info(name) for name in wanted],
-        [tensor for tensor in model.graph.initializer if tensor.name in needed],
-    )
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

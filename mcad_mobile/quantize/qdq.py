@@ -25,6 +25,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
 from mcad_mobile.quantize.four_bits import FourBits, pack, with_weights
+from mcad_mobile.quantize.ranges import Ranges
 from mcad_mobile.quantize.residual_stream import even_channels, find_stream, readers
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
@@ -50,16 +51,20 @@ def quantize_w8a16(
 
 
 def quantize_w8a8(
-    model: Path, out: Path, inputs: Inputs, htp_arch: int = WHOLE_FACTORS_FROM
+    model: Path,
+    out: Path,
+    inputs: Inputs,
+    htp_arch: int = WHOLE_FACTORS_FROM,
+    ranges: Ranges | None = None,
 ) -> None:
-    """8-bit weights, and 8-bit activations in every product, with ranges from `inputs`, for the
-    HTP; a transformer's residual stream has 16 bits, and what joins it even channels."""
+    """8-bit weights, and 8-bit activations in every product, with ranges from `inputs`, but for
+    the tensors that have one of `ranges`, for the HTP; a transformer's residual stream has 16 bits,
+    and what joins it even channels."""
     with _quiet():
         even = even_channels(onnx.load(model), inputs)
-        overrides = {
-            **weights_per_channel(even),
-            **_stream_overrides(even, w8a16_form(htp_arch)),
-        }
+        given = _given_ranges(ranges)
+        wide = _stream_overrides(even, w8a16_form(htp_arch), given)
+        overrides = {**given, **weights_per_channel(even), **wide}
         # All conversions are named: the tool's own would give the products 16 bits, too.
         _quantize_for_htp(even, out, inputs, QuantType.QUInt8, overrides, converts=False)
 
@@ -109,26 +114,33 @@ def quantize_static_int8(
     *,
     only_products: bool = False,
     four: Mapping[str, FourBits] | None = None,
+    ranges: Ranges | None = None,
 ) -> None:
-    """8-bit weights and activations with ranges from `inputs`: convolutional towers on CPUs.
-    `only_products`: of the matrix products and of the convolutions over all channels, and floats
-    between them. The weights `four` have 4 bits."""
+    """8-bit weights and activations with ranges from `inputs`, or these `ranges`: convolutional
+    towers on CPUs. `only_products`: of the matrix products and of the convolutions over all
+    channels, and floats between them. The weights `four` have 4 bits."""
     graph = onnx.load(model, load_external_data=False).graph
     operators = _PRODUCTS if only_products else ()
+    left = _depthwise(graph) if only_products else []
     with _quiet():
-        _static(model, out, inputs, operators, _depthwise(graph) if only_products else [], four)
+        _static(model, out, inputs, operators, left, four, ranges)
     if four:
         _pack_file(out)
 
 
 def quantize_inner_convolutions(
-    model: Path, out: Path, inputs: Inputs, *, four: Mapping[str, FourBits] | None = None
+    model: Path,
+    out: Path,
+    inputs: Inputs,
+    *,
+    four: Mapping[str, FourBits] | None = None,
+    ranges: Ranges | None = None,
 ) -> None:
     """8 bits for convolutional towers on CPUs that lose too much by `quantize_static_int8`: for
     convolutions over all channels but those that a sum follows. All else is float, but matrix
     products, whose activations are quantized at run time. A range is from the least to the largest
     value of one of `inputs` on average, and what lies beyond is cut: the extremes of all of them
-    are rare, and leave others few steps. The weights `four` have 4 bits."""
+    are rare, and leave others few steps; or one of `ranges`. The weights `four` have 4 bits."""
     graph = onnx.load(model, load_external_data=False).graph
     summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
     joins = [
@@ -136,7 +148,7 @@ def quantize_inner_convolutions(
     ]
     left = [*_depthwise(graph), *joins]
     with _quiet():
-        _static(model, out, inputs, ("Conv",), left, four, {"CalibMovingAverage": True})
+        _static(model, out, inputs, ("Conv",), left, four, ranges, {"CalibMovingAverage": True})
         floats = {tensor.name for tensor in onnx.load(out).graph.initializer}
         quantize_dynamic(
             str(out),
@@ -159,6 +171,7 @@ def _static(
     operators: Sequence[str],
     left: list[str],
     four: Mapping[str, FourBits] | None,
+    ranges: Ranges | None,
     options: Mapping[str, object] | None = None,
 ) -> None:
     """Of all `operators`, or of these, but the nodes `left`."""
@@ -172,7 +185,7 @@ def _static(
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options={**_given_scales(four), **(options or {})},
+        extra_options={**_given_scales(four, ranges), **(options or {})},
     )
 
 
@@ -197,12 +210,22 @@ def _source(model: Path, four: Mapping[str, FourBits] | None) -> str | onnx.Mode
     return with_weights(onnx.load(model), four) if four else str(model)
 
 
-def _given_scales(four: Mapping[str, FourBits] | None) -> dict[str, object]:
-    """The scales that the weights were rounded for: the quantizer would take others."""
-    if not four:
-        return {}
-    overrides = {name: weight.overrides(QuantType.QInt8) for name, weight in four.items()}
-    return {"TensorQuantOverrides": overrides}
+def _given_scales(
+    four: Mapping[str, FourBits] | None, ranges: Ranges | None = None
+) -> dict[str, object]:
+    """The scales that the weights were rounded for, and these ranges: the quantizer would take
+    others."""
+    overrides = _given_ranges(ranges)
+    for name, weight in (four or {}).items():
+        overrides[name] = weight.overrides(QuantType.QInt8)
+    return {"TensorQuantOverrides": overrides} if overrides else {}
+
+
+def _given_ranges(ranges: Ranges | None) -> Overrides:
+    return {
+        name: [{"rmin": np.float32(least), "rmax": np.float32(largest)}]
+        for name, (least, largest) in (ranges or {}).items()
+    }
 
 
 def _pack_file(path: Path) -> None:
@@ -261,13 +284,15 @@ def _norm_scale(form: int) -> dict[str, object]:
     return _SIGNED if form >= WHOLE_FACTORS_FROM else {"quant_type": QuantType.QUInt8}
 
 
-def _stream_overrides(model: onnx.ModelProto, form: int) -> Overrides:
-    """16 bits along the residual stream, and conversions where it is read, and where it is fed."""
+def _stream_overrides(model: onnx.ModelProto, form: int, given: Overrides) -> Overrides:
+    """16 bits along the residual stream, and conversions where it is read, and where it is fed:
+    there 8 bits have the ranges `given`."""
     stream, read_by = find_stream(model), readers(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     overrides: Overrides = {}
     for tensor in stream.tensors:
-        overrides[tensor] = [_converted(_WIDE, _NARROW, read_by[tensor] - stream.nodes)]
+        narrow = _narrow(tensor, given)
+        overrides[tensor] = [_converted(_WIDE, narrow, read_by[tensor] - stream.nodes)]
     for node in model.graph.node:
         if node.name not in stream.nodes:
             continue
@@ -278,8 +303,13 @@ def _stream_overrides(model: onnx.ModelProto, form: int) -> Overrides:
             if name in constants:
                 overrides[name] = [dict(_WIDE)]
             elif name not in stream.tensors:
-                overrides[name] = [_converted(_NARROW, _WIDE, read_by[name] & stream.nodes)]
+                fed = read_by[name] & stream.nodes
+                overrides[name] = [_converted(_narrow(name, given), _WIDE, fed)]
     return overrides
+
+
+def _narrow(tensor: str, given: Overrides) -> dict[str, object]:
+    return {**_NARROW, **given.get(tensor, [{}])[0]}
 
 
 def _converted(

@@ -24,6 +24,9 @@ from mcad_mobile.targets import find_target
 
 # Points of mR that a tower in this precision costs here: towers of random weights lose nothing.
 COSTS = {"w4a16": 2.0, "w8a8": 0.3, "w8a16": 0.0}
+# What cutting off rare values brings or costs on top, where activations have 8 bits.
+CUTS = {"min-max": 0.0, "percentile": 0.1, "entropy": 5.0, "mse": -0.1}
+CUT = {"w8a8", *(f"w8a8, ranges by {method}" for method in CUTS if method != "min-max")}
 SIMULATED, FIRST = 2, 3
 
 
@@ -40,7 +43,7 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     real = RecallJudge.drop
 
     def dearer(self, towers):
-        cost = sum(COSTS[one.precision] for one in towers.values())
+        cost = sum(COSTS[one.precision] + CUTS[one.method] for one in towers.values())
         found = real(self, towers)
         # What the files find is near what float ones do, where there are photos enough to tell.
         assert len(self.photos) == FIRST or abs(found.points) < 10
@@ -64,6 +67,19 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     return run
 
 
+def last_built(monkeypatch, method: str) -> dict[str, str]:
+    """By tower, how the ranges were found that a bundle's rung of this kind was asked with."""
+    found: dict[str, str] = {}
+    build = getattr(TowerJob, method)
+
+    def noted(self, *given):
+        found[self.name] = given[-1]
+        return build(self, *given)
+
+    monkeypatch.setattr(TowerJob, method, noted)
+    return found
+
+
 def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypatch):
     simulated: Counter[str] = Counter()
     run = QnnTower.__call__
@@ -73,13 +89,15 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
         return run(self, inputs)
 
     monkeypatch.setattr(QnnTower, "__call__", counted)
+    built = last_built(monkeypatch, "npu_onnx")
     bundle = make("snapdragon", 0.7)
     record = bundle.precision
+    assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
         qnn, cpu = bundle.tower(name).rungs
         assert (qnn.precision, cpu.precision) == ("w8a8", "int8")
         alone = {one.precision: one for one in record.alone if one.tower == name}
-        assert set(alone) == set(COSTS)
+        assert set(alone) == {*CUT, "w4a16", "w8a16"}
         assert alone["w8a8"].bytes == sum(file.bytes for file in qnn.files)
         assert alone["w4a16"].bytes < alone["w8a8"].bytes
         (note,) = [one for one in qnn.notes if "judged by ONNX Runtime" in one]
@@ -89,9 +107,13 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
     # Parity's inputs, and the first photos of the split with two captions each.
     assert simulated == {"image": SIMULATED + FIRST, "text": SIMULATED + 2 * FIRST}
     assert (record.simulated.photos, record.simulated.captions) == (FIRST, 2 * FIRST)
-    assert record.simulated.drop == record.simulated.judged_drop == 0.6
+    assert record.simulated.drop == record.simulated.judged_drop == 0.4
     tried = [(one.image, one.text) for one in record.steps]
     assert ("w4a16", "w4a16") in tried
+    assert tried.index(("w8a8, ranges by mse",) * 2) < tried.index(("w8a8", "w8a8"))
+    assert "The image tower has w8a8, ranges by mse, the text tower w8a8, ranges by mse" in (
+        record.why
+    )
     assert tried.index(("w8a8", "w8a8")) < tried.index(("w8a16", "w8a16"))
 
 
@@ -105,6 +127,7 @@ def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
 
 def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monkeypatch, tmp_path):
     monkeypatch.setitem(COSTS, "w8a16", 0.255)
+    monkeypatch.setitem(CUTS, "mse", 0.0)
     with pytest.raises(ExportError, match=r"image w8a16, text w8a16 loses least, 0\.51") as raised:
         make("snapdragon", 0.5)
     assert "--max-recall-drop 0.51" in raised.value.hint
@@ -115,12 +138,14 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
 def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatch):
     monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)  # without recall, w8a16 would be taken
     monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: "no SDK.")
+    built = last_built(monkeypatch, "integer_litert")
     bundle = make("dimensity", 0.7)
+    assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
         rung, cpu = bundle.tower(name).rungs
         assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
         alone = {one.precision: one for one in bundle.precision.alone if one.tower == name}
-        assert set(alone) == {"w8a8", "w8a16"}
+        assert set(alone) == {*CUT, "w8a16"}
         assert alone["w8a8"].bytes == rung.files[0].bytes
         assert not any("16-bit activations" in note for note in rung.notes)
     assert "by LiteRT" in bundle.precision.judged_by
