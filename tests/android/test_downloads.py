@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.downloads import Download
+from mcad_mobile.cli import app
 from mcad_mobile.errors import BuildError
 
 TOOL, JAR = b"#!/bin/sh\necho tool\n", b"classes of a jar"
@@ -140,6 +142,13 @@ def test_onnx_runtime_for_linux_is_the_same_bytes_wherever_it_is_taken_from(tmp_
         assert kept.namelist() == sorted(names)
         assert {one.date_time for one in kept.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert {one.compress_type for one in kept.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_every_file_is_needed_for_a_verb_that_there_is_or_for_tests():
+    verbs = set(get_command(app).commands)
+    for one in downloads.DOWNLOADS:
+        for purpose in one.needed_for.split(", "):
+            assert purpose.split()[0] in verbs | {"tests"}
 
 
 def test_every_file_and_package_has_a_checksum_and_a_name_of_its_own():
