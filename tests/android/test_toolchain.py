@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import replace
@@ -216,9 +217,29 @@ def test_stored_files_begin_where_they_can_be_mapped(tmp_path):
     assert offsets["lib/a.so"] % 16384 == 0
     assert offsets["lib/b.so"] % 16384 == 0
     assert offsets["resources.arsc"] % 4 == 0
+    # The fields by which Android's own signer keeps it so, and a date that is the same each day.
+    assert {alignment_of(out, info): info.filename for info in archive.infolist()} == {
+        None: "résumé.txt",
+        16384: "lib/b.so",
+        4: "resources.arsc",
+    }
+    assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     first = out.read_bytes()
     write_package(out, entries)
     assert out.read_bytes() == first
+
+
+def alignment_of(package, info):
+    """What a local header's "Android alignment" (apksig's ZipUtils, id 0xD935) asks for, or None
+    where there is no extra field."""
+    end = data_offset(package, info)
+    start = info.header_offset + 30 + len(info.filename.encode())
+    extra = package.read_bytes()[start:end]
+    if not extra:
+        return None
+    kind, size, alignment = struct.unpack_from("<HHH", extra)
+    assert (kind, size, alignment) == (0xD935, len(extra) - 4, alignment)
+    return alignment
 
 
 def test_what_is_deflated_is_as_small_as_zlib_makes_it(tmp_path):
