@@ -15,6 +15,9 @@ EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aih
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
+# Threads of two processes on two cores that wait for each other spin away most of the time.
+test test-slow: export OMP_WAIT_POLICY := PASSIVE
+
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
 
