@@ -151,9 +151,20 @@ def test_every_file_is_needed_for_a_verb_that_there_is_or_for_tests():
             assert purpose.split()[0] in verbs | {"tests"}
 
 
+def test_every_file_lies_where_its_kind_of_package_has_files():
+    for one in downloads.DOWNLOADS:
+        package = one.package
+        if package.registry == "npm":
+            root = "package"
+        else:
+            root = package.name + (f"-{package.version}" if package.kind == "sdist" else "")
+        assert one.member.startswith(f"{root}/")
+
+
 def test_every_file_and_package_has_a_checksum_and_a_name_of_its_own():
     every = downloads.DOWNLOADS
     assert len({one.name for one in every}) == len(every)
     for one in every:
+        assert re.fullmatch("[a-z0-9][a-z0-9.-]+", one.name)
         for checksum in (one.sha256, one.package.sha256):
             assert re.fullmatch("[0-9a-f]{64}", checksum)
