@@ -64,8 +64,11 @@ def test_what_the_cloud_no_longer_knows_is_submitted_once_more(
     assert submitted() == (4, 6, 8)
 
 
-def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs(
-    cloud: Cloud, tmp_path: Path
+@pytest.mark.parametrize(
+    ("data", "shape"), [({"x": [np.zeros((1, 7), np.float32)]}, [1, 7]), ({}, [1, "tokens"])]
+)
+def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs_if_it_has_some(
+    cloud: Cloud, tmp_path: Path, data: Dataset, shape: list[int | str]
 ) -> None:
     graph = onnx.parser.parse_model(
         """<ir_version: 9, opset_import: ["" : 17]>
@@ -75,14 +78,14 @@ def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs(
     onnx.save(graph, files[0])
     files[1].write_bytes(b"weights")
     hub = AiHub()
-    data = {"x": [np.zeros((1, 7), np.float32)]}
     job = Job("m", hub.device(S25), files, data, "--target_runtime onnx")
     Runner(hub, Ledger(tmp_path / "jobs.json", cloud.url), tmp_path).compile([job])
     with zipfile.ZipFile(io.BytesIO(cloud.files[next(iter(cloud.models))][1])) as archive:
         by_name = {Path(name).name: archive.read(name) for name in archive.namelist()}
     uploaded = onnx.load_from_string(by_name["m.onnx"])
     for value in (*uploaded.graph.input, *uploaded.graph.output):
-        assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [1, 7]
+        sizes = value.type.tensor_type.shape.dim
+        assert [size.dim_param or size.dim_value for size in sizes] == shape
     assert by_name["m.onnx.data"] == b"weights"
 
 
