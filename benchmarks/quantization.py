@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from smallest import alone_told, why_told, within_told
 
 from mcad_mobile.bench.measure import device_facts, pin
 from mcad_mobile.sizes import megabytes
@@ -43,6 +44,7 @@ PRECISIONS = {
     "w4": "all matrices in 4 bits, unpacked as the file is loaded; calibrated as w4a16",
     "w8a8 everywhere": "8 bits per tensor for every activation",
     "w8a8": "8-bit products; the residual stream in 16 bits, and what joins it made even",
+    "w8a8 mse": "as w8a8, with 8-bit ranges by the least squared error",
     "w8a16": "what a `snapdragon` bundle ships",
     "w4a16": "as w8a16, with all matrices in 4 bits per channel, by 64 photos of split train",
     "auto": "what `--precision auto` chose",
@@ -157,6 +159,8 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
     from mcad_mobile.quantize import qdq
     from mcad_mobile.quantize.four_bits import products, renamed
     from mcad_mobile.quantize.gptq import together_in_four_bits
+    from mcad_mobile.quantize.observed import activations, singles
+    from mcad_mobile.quantize.ranges import cut, histograms
 
     cpu, npu = work / "cpu.onnx", work / "npu.onnx"
     fp32 = onnx.load(work / f"{tower}_fp32.onnx")
@@ -178,6 +182,9 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
         qdq.quantize_dynamic_int8(cpu, at("w4"), four=four)
         npu_4, same = npu, renamed(four, onnx.load(cpu), onnx.load(npu))
     qdq.quantize_w8a8(npu, at("w8a8"), calibrate)
+    found = histograms(activations(onnx.load(npu)), singles(onnx.load(npu), calibrate))
+    ranges = {name: cut(one, "mse") for name, one in found.items()}
+    qdq.quantize_w8a8(npu, at("w8a8 mse"), calibrate, ranges=ranges)
     qdq.quantize_w8a16(npu, at("w8a16"), calibrate)
     qdq.quantize_w4a16(npu_4, at("w4a16"), train, same)
     config = get_qnn_qdq_config(
@@ -400,32 +407,17 @@ def told(result: dict[str, Any]) -> list[str]:
 def _search(auto: dict[str, Any]) -> list[str]:
     """What `--precision auto` tried for the last row."""
     data = auto["data"]
-    alone = [
-        f"| {one['tower']} | {one['precision']} | {megabytes(one['bytes'])} | "
-        f"{one['drop']:.2f} ± {one['margin']:.2f} |"
-        for one in auto.get("alone", ())  # none where both towers were searched in one order
-    ]
-    lines = [
+    return [
         f"auto: `--precision auto --max-recall-drop {auto['max_recall_drop']:g}`, which tried, on "
         f"split {data['split']} ({data['photos']:,} photos), {len(auto['steps'])} pairs. Within:",
         "",
-        "| image | text | MB | mR | drop |",
-        "|---|---|---:|---:|---:|",
-        *(
-            f"| {step['image']} | {step['text']} | {megabytes(step['bytes'])} | "
-            f"{step['mean_recall']:.2f} | {step['drop']:.2f} ± {step['margin']:.2f} |"
-            for step in auto["steps"]
-            if step["within"]
-        ),
-    ]
-    if alone:
-        head = ["| tower | precision | MB | drop alone |", "|---|---|---:|---:|"]
-        lines += ["", "Each tower beside the other one in float:", "", *head, *alone]
-    return [
-        *lines,
+        *within_told(auto),
         "",
-        f"{auto['why']} A drop of {auto['max_recall_drop']:g} points is told from none by "
-        f"{auto['photos_to_tell']:,} photos.",
+        "Each tower beside the other one in float:",
+        "",
+        *alone_told(auto),
+        "",
+        *why_told(auto),
     ]
 
 

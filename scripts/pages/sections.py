@@ -8,6 +8,7 @@ import export_matrix
 import quantization
 import quantizers
 import readme_table
+import smallest
 import snapdragon_chips
 from sentences.scale import rates_table
 
@@ -20,6 +21,7 @@ def targets_page() -> str:
     page = _with_section(page, "export_matrix", _export_matrix())
     page = _with_section(page, "quantization", _quantization())
     page = _with_section(page, "quantizers", _quantizers())
+    page = _with_section(page, "smallest", _smallest())
     return _with_section(page, "snapdragon_chips", _snapdragon_chips())
 
 
@@ -51,6 +53,10 @@ def _quantization() -> list[str]:
 
 def _quantizers() -> list[str]:
     return ["", *quantizers.told(json.loads(quantizers.RESULT.read_text("utf-8"))), ""]
+
+
+def _smallest() -> list[str]:
+    return ["", *smallest.told(json.loads(smallest.RESULT.read_text("utf-8"))), ""]
 
 
 def _snapdragon_chips() -> list[str]:

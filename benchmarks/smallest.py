@@ -1,0 +1,117 @@
+"""What `export --precision auto` chooses for NPUs, and what each way to write a tower costs there.
+
+    python benchmarks/smallest.py --data flickr8k snapdragon    # writes results/smallest.json
+
+Half a point of mR may be lost, on split val. Recall of a Snapdragon's towers is judged by ONNX
+Runtime on the graph that is compiled, that of a Dimensity's by LiteRT: on this processor, and
+on no NPU. No time is taken. A Dimensity's takes hours: LiteRT's kernels for 16-bit activations are
+slow, and embed a few texts a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.bench.measure import device_facts
+from mcad_mobile.bundle import Bundle
+from mcad_mobile.sizes import megabytes
+from mcad_mobile.versions import tool_versions
+
+RESULT = Path(__file__).parent / "results" / "smallest.json"
+TOOLS = ("torch", "onnx", "onnxruntime", "onnxruntime-qnn", "ai-edge-quantizer", "numpy")
+CHIPS = ("snapdragon", "dimensity")
+BUDGET = 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("chips", nargs="*", default=CHIPS, help=", ".join(CHIPS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("build/smallest"), help="for bundles")
+    given = parser.parse_args()
+    chips = []
+    for chip in given.chips:
+        out = given.work / chip
+        if not out.exists():
+            command = [
+                sys.executable,
+                "-m",
+                "mcad_mobile",
+                "export",
+                "--target",
+                chip,
+                "--out",
+                out,
+            ]
+            command += ["--precision", "auto", "--max-recall-drop", BUDGET, "--data", given.data]
+            subprocess.run([*map(str, command)], check=True, timeout=7200)
+        bundle = Bundle.load(out)
+        assert bundle.precision is not None
+        chips.append({"chip": bundle.target.chip, "precision": bundle.precision.to_json()})
+    result = {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_facts(),
+        "versions": tool_versions(TOOLS),
+        "student": "mcad-s",
+        "data": "Flickr8k, val",
+        "chips": chips,
+    }
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    print("\n".join(told(result)))
+
+
+def told(result: dict[str, Any]) -> list[str]:
+    """Lines of Markdown, for docs/targets.md."""
+    lines = []
+    for one in result["chips"]:
+        found = one["precision"]
+        lines += [
+            f"**{one['chip']}**, judged by {found['judged_by']}:",
+            "",
+            *alone_told(found),
+            "",
+            *why_told(found),
+            "",
+        ]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    made = f"{result['date']}, {result['device']['cpu']}; {versions}."
+    return [*lines, f"{made} Re-run: `benchmarks/smallest.py`."]
+
+
+def alone_told(found: dict[str, Any]) -> list[str]:
+    """What each candidate of a search loses beside the other tower in float."""
+    rows = [
+        f"| {one['tower']} | {one['precision']} | {megabytes(one['bytes'])} | "
+        f"{one['drop']:.2f} ± {one['margin']:.2f} |"
+        for one in found["alone"]
+    ]
+    return ["| tower | precision | MB | drop alone |", "|---|---|---:|---:|", *rows]
+
+
+def within_told(found: dict[str, Any]) -> list[str]:
+    """The pairs that a search found within its budget."""
+    rows = [
+        f"| {step['image']} | {step['text']} | {megabytes(step['bytes'])} | "
+        f"{step['mean_recall']:.2f} | {step['drop']:.2f} ± {step['margin']:.2f} |"
+        for step in found["steps"]
+        if step["within"]
+    ]
+    return ["| image | text | MB | mR | drop |", "|---|---|---:|---:|---:|", *rows]
+
+
+def why_told(found: dict[str, Any]) -> list[str]:
+    """Why a search chose what it chose."""
+    return [
+        f"{found['why']} A drop of {found['max_recall_drop']:g} points is told from none by "
+        f"{found['photos_to_tell']:,} photos."
+    ]
+
+
+if __name__ == "__main__":
+    main()
