@@ -62,11 +62,12 @@ def _cut(
     method: CalibrationMethod,
 ) -> Ranges:
     """The ranges of these tensors of a float .tflite."""
-    litert = require("ai_edge_litert.interpreter", "litert")
-    interpreter = litert.Interpreter(
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
         str(model),
         # XNNPACK shows nothing of what lies between its operators.
-        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
