@@ -113,6 +113,16 @@ def test_every_matrix_and_every_convolution_of_one_pixel_can_have_4_bits(tower):
     assert sorted(kinds) == (["Conv", "Conv", "Gemm"] if "pixels" in inputs else ["MatMul"] * 3)
 
 
+@pytest.mark.parametrize(("stride", "count"), [(1, 2), (2, 1)])
+def test_a_convolution_that_leaves_pixels_out_has_no_4_bits(stride, count, tmp_path):
+    """What it multiplies is not all that it is given, by which weights would be rounded."""
+    layers = nn.Conv2d(WIDTH, WIDTH, 1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 1, stride)
+    path, _ = written(
+        nn.Sequential(*layers), "pixels", (1, WIDTH, SIDE, SIDE), tmp_path / "float.onnx"
+    )
+    assert len(products(onnx.load(path))) == count
+
+
 def test_weights_that_have_4_bits_together_make_up_for_each_other(tower):
     path, inputs, _ = tower
     model = onnx.load(path)
