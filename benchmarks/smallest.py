@@ -4,8 +4,8 @@
 
 Half a point of mR may be lost, on split val. Recall of a Snapdragon's towers is judged by ONNX
 Runtime on the graph that is compiled, that of a Dimensity's by LiteRT: on this processor, and
-on no NPU. No time is taken. A Dimensity's takes hours: LiteRT's kernels for 16-bit activations are
-slow, and embed a few texts a second.
+on no NPU. No time is taken. A Dimensity's search takes long: LiteRT's own kernels for 16-bit
+activations are slow.
 """
 
 from __future__ import annotations
@@ -39,16 +39,8 @@ def main() -> None:
     for chip in given.chips:
         out = given.work / chip
         if not out.exists():
-            command = [
-                sys.executable,
-                "-m",
-                "mcad_mobile",
-                "export",
-                "--target",
-                chip,
-                "--out",
-                out,
-            ]
+            command = [sys.executable, "-m", "mcad_mobile", "export", "--target", chip]
+            command += ["--out", out]
             command += ["--precision", "auto", "--max-recall-drop", BUDGET, "--data", given.data]
             subprocess.run([*map(str, command)], check=True, timeout=7200)
         bundle = Bundle.load(out)
