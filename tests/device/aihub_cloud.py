@@ -199,7 +199,8 @@ class Cloud:
         found = pb.InferenceJobResult(inference_job_id=job_id)
         if "output" not in self.lacking[job_id]:
             found.output_dataset_id = self.outputs[job_id]
-        if "profile" not in self.lacking[job_id]:
+        wanted = self.jobs[job_id].inference_job.is_profiling_on
+        if wanted and "profile" not in self.lacking[job_id]:
             found.detail.CopyFrom(detail)
         return pb.JobResult(inference_job_result=found)
 
