@@ -123,9 +123,9 @@ class Labels:
     """`single` and `fusion` are None where only the dual-stream teacher teaches."""
 
     dual: DualLabels
+    candidates: int  # of a photo, and of a caption
     single: SingleLabels | None = None
     fusion: Fusion | None = None
-    candidates: int = 8
     identity: tuple[str, ...] = ()  # of the teachers
     names: tuple[str, ...] = ()
     scale: float = 1.0  # of the single-stream teacher's scores, before `shift` is added

@@ -82,7 +82,7 @@ def labels_of(
     identity = tuple(teacher.identity for teacher in duals)
     names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
-        return Labels(dual_said, identity=identity, names=names)
+        return Labels(dual_said, recipe.candidates, identity=identity, names=names)
     single = teachers.single
     if single is None:
         reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
@@ -96,8 +96,8 @@ def labels_of(
     single_said = single_labels(single, data, views, cache)
     labels = Labels(
         dual_said,
+        recipe.candidates,
         single_said,
-        candidates=recipe.candidates,
         identity=(*identity, single.identity),
         names=(*names, single.name),
     )
