@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ class Histogram:
     least: float
     largest: float
 
-    @property
+    @cached_property
     def values(self) -> NDArray[np.float64]:
         """The middle of each part [bins]."""
         edges = np.linspace(self.least, self.largest, len(self.counts) + 1)
