@@ -26,6 +26,20 @@ FLICKR8K = Path(os.environ.get("FLICKR8K") or BESIDE)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def keep_to_own_cores() -> None:
+    """Processes of tests that run at once share the cores out: threads of two, as many as there
+    are cores in each, would wait for each other most of the time."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        at_once = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        cores = sorted(os.sched_getaffinity(0))
+        own = cores[int(worker.removeprefix("gw")) % len(cores) :: at_once]
+        os.sched_setaffinity(0, own)
+
+
+keep_to_own_cores()
+
+
 @pytest.fixture(autouse=True)
 def no_network():
     disable_socket(allow_unix_socket=True)

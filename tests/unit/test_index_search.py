@@ -229,7 +229,8 @@ def test_a_scan_with_tombstones_finds_what_exact_search_finds(
     build: Build, tmp_path: Path, part: str, compiled: bool
 ) -> None:
     photos, queries = photos_and_queries(9050, 30, dim=256)
-    gone = {names(9050, "photo0")[row] for row in GONE[part]}
+    everything = names(9050, "photo0")
+    gone = {everything[row] for row in GONE[part]}
     with build(photos).writer() as writer:
         assert writer.delete(sorted(gone)) == len(gone)
     index = PhotoIndex.open(tmp_path / "index", kernel=compiled)
