@@ -170,9 +170,13 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, 
     with pytest.raises(Killed):
         train(unpaired, out, RECIPE, cache, silent, record=kill)
     assert (out / "checkpoint.pt").exists()
-    steps = []
-    train(unpaired, out, RECIPE, cache, silent, record=lambda step, values: steps.append(step))
+    steps, said = [], []
+    train(
+        unpaired, out, RECIPE, cache, lambda doing, *_: said.append(doing),
+        record=lambda step, values: steps.append(step),
+    )  # fmt: skip
     assert steps[0] == 4  # from the checkpoint, not from the start
+    assert {doing.split(":")[0] for doing in said} == {"student, epoch 2/2"}
     assert same_weights(out, distilled[0])
 
 

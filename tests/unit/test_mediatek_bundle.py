@@ -14,7 +14,7 @@ from mcad_mobile.runtimes import climb, load_rung, why_not
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
-pytestmark = needs_litert
+pytestmark = [needs_litert, pytest.mark.usefixtures("traced_once")]
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from mcad_mobile.export.recall_judge import RecallJudge, data_facts
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 BUDGET, EACH = 1.0, 0.1
 
 

@@ -22,6 +22,8 @@ from mcad_mobile.runtimes.qnn import QnnTower
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 # Points of mR that a tower in this precision costs here: towers of random weights lose nothing.
 COSTS = {"w4a16": 2.0, "w8a8": 0.3, "w8a16": 0.0}
 # What cutting off rare values brings or costs on top, where activations have 8 bits.
