@@ -13,6 +13,7 @@ from pythons import needs_litert
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.aihub.client import AiHub
+from mcad_mobile.bench.report.documents import load_documents
 from mcad_mobile.bench.run import bench_towers
 from mcad_mobile.bundle import Bundle, TargetFacts
 from mcad_mobile.errors import AiHubError
@@ -34,9 +35,11 @@ def test_both_towers_are_measured_on_several_phones_in_one_go(
     documents, failures = bench_towers(bundle, device(tmp_path, S25, S24))
     assert failures == []
     assert [document["device"]["model"] for document in documents] == [S25, S24]
+    stored = tmp_path / "results.json"
+    stored.write_text(json.dumps(documents))
+    assert json.loads(stored.read_text()) == documents
+    assert len(load_documents([stored])) == 2  # no field of theirs is missing, or unknown
     for document in documents:
-        assert json.loads(json.dumps(document)) == document
-        assert document["schema"] == "mcad-bench/1"
         assert document["samples_ms"]["text"] == [us / 1000 for us in TIMES_US]
         assert document["latency_ms"]["image"]["p50"] == pytest.approx(0.95)
         assert document["runtime"]["text"]["nodes"] == {"npu": 7, "gpu": 0, "cpu": 0}

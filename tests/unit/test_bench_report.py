@@ -372,6 +372,7 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     assert "3.00 (1.50x)" in text
     assert "70.0 (1.09x)" in text
     assert "different sizes: 5,000, 100,000 photos" in text
+    assert "different sizes" not in text_of(first, first)
     assert "tiny, A <CPU> & more, 5,000 photos" in text
     assert "# Results side by side" in markdown(first, second)
     links = [a["href"] for t, a in Page(html(first, second)).tags if t == "a"]
