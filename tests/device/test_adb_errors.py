@@ -16,6 +16,7 @@ from tiny_bundle import make_tiny_bundle, text_rung_that_fails
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_attached import Attached, connect, parse_devices, pick
+from mcad_mobile.bench.devices.open import open_device
 from mcad_mobile.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost, MissingExtra
 
@@ -54,6 +55,13 @@ def test_a_device_that_is_not_ready_says_what_to_do(serial: str, state: str, hin
     assert hint in caught.value.hint
     with pytest.raises(BenchError, match=state):
         pick([d for d in parse_devices(LISTING) if d.serial == serial], None)
+
+
+def test_a_device_is_opened_by_its_name() -> None:
+    for name, serial in (("adb", None), ("adb:R5CX12ABCDE", "R5CX12ABCDE")):
+        device = open_device(name)
+        assert isinstance(device, AdbDevice)
+        assert device.serial == serial
 
 
 def test_unknown_serial_lists_what_there_is() -> None:

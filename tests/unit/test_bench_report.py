@@ -215,6 +215,10 @@ def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bund
         assert said in text
     assert "blocks.3.expand 0.0042 (8 bits)" in text
     assert "layers.1.up 0.0007 (4 bits)" in text
+    for chart in re.findall(r"<svg[^>]*with one weight in 4 bits.*?</svg>", text, flags=re.DOTALL):
+        ((left, top, right, bottom),) = lines_and_texts(chart, "line")[0]
+        assert left == right
+        assert abs(bottom - top) > 10  # where bars begin, beside all of them
     plain = html(judge(bundle, measured()), bundle=bundle)
     assert "How precisions" not in plain
     assert "<h2>Recall</h2>" not in plain
@@ -256,7 +260,7 @@ def test_text_from_outside_is_escaped(bundle: Bundle) -> None:
     text = html(judge(bundle, measured()), searches=[found])
     assert "<b>cats" not in text
     assert "<b>cats</b> & dogs" in Page(text).text
-    assert "A <CPU> & more" in Page(text).text
+    assert "A <CPU> & more (this computer, not a phone)" in Page(text).text
 
 
 def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -> None:
@@ -424,12 +428,14 @@ def test_results_of_bundles_with_one_name_are_told_apart(bundle: Bundle) -> None
     assert labels([new, new]) == ["1. tiny", "2. tiny"]
 
 
-def lines_and_texts(chart: str) -> tuple[list[list[float]], list[tuple[float, float]]]:
-    """Where the limit is drawn, as [x, y, ...] of each line, and where texts stand, [(x, y)]."""
+def lines_and_texts(
+    chart: str, colour: str = "limit"
+) -> tuple[list[list[float]], list[tuple[float, float]]]:
+    """Lines of a colour, as [x, y, ...] of each, and where texts stand, [(x, y)]."""
     lines = [
         [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
         for path, style in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', chart)
-        if "var(--limit)" in style
+        if f"var(--{colour})" in style
     ]
     texts = [
         (float(x), float(y)) for x, y in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"', chart)
@@ -484,6 +490,16 @@ def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> No
             assert at, text
             baseline = float(at[1])
             assert not baseline - 7 < limit < baseline + 0.5, (last, text)
+
+
+def test_the_peak_is_marked_over_the_last_step_alone(bundle: Bundle) -> None:
+    document = judge(bundle, measured())
+    (chart, _) = re.findall(r"<svg.*?</svg>", html(document), flags=re.DOTALL)
+    ((first, _, end, _),) = lines_and_texts(chart)[0]
+    ((left, _, right, _),) = lines_and_texts(chart, "ink")[0]
+    step = (end - first) / len(document["memory_mib"]["steps"])
+    assert right == pytest.approx(end, abs=0.1)
+    assert right - step < left < right - 0.9 * step
 
 
 def test_a_busy_machine_is_told_beside_the_verdict(bundle: Bundle) -> None:
