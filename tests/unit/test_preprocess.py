@@ -134,13 +134,13 @@ def test_a_jpeg_of_more_pixels_than_pillow_opens_is_decoded_small(tmp_path, phot
 
 @pytest.mark.parametrize("name", ["large.png", "large.webp", "large.heic", "progressive.jpg"])
 def test_too_many_pixels_are_an_error_where_no_smaller_image_can_be_decoded(
-    tmp_path, photo, monkeypatch, name
+    tmp_path, monkeypatch, name
 ):
     import pillow_heif
 
     pillow_heif.register_heif_opener()
     path = tmp_path / name
-    photo.resize((2000, 1000)).save(path, progressive=True)
+    Image.new("RGB", (2000, 1000), "teal").save(path, progressive=True)
     SQUASH(path)
     monkeypatch.setattr(preprocess, "_MOST_PIXELS", 1_000_000)
     with pytest.raises(PhotoError, match=f"{name} has 2000 x 1000 pixels, and 1 million"):
