@@ -36,6 +36,7 @@ PACKAGE = "mcad_mobile"
 SLOWER, GRACE_S = 6.0, 60.0
 _BASELINE_S = 3600.0
 _NO_TESTS = 5  # pytest's exit code
+KERNEL = f"{PACKAGE}/index/_kernel.so"  # git ignores it, and half of the index's tests need it
 
 
 def main() -> None:
@@ -319,8 +320,10 @@ def _pytest(files: list[str], plugin: object) -> int:
 
 
 def copy_tree() -> None:
-    """Copy what git knows of, and what it does not ignore, into build/."""
-    for path in _tracked():
+    """Copy what git knows of, and what it does not ignore, into build/, and the kernel."""
+    if not (ROOT / KERNEL).is_file():
+        sys.exit(f"{KERNEL} is missing: python hatch_build.py compiles it.")
+    for path in [*_tracked(), KERNEL]:
         source, target = ROOT / path, TREE / path
         if not source.is_file():
             target.unlink(missing_ok=True)
