@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.report import html, markdown
-from mcad_mobile.bench.report.compare import labels
+from mcad_mobile.bench.report.compare import HEAD, comparison_rows, labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.bundle_precision import (
@@ -373,8 +373,13 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     second["index"]["photos"] = 5000
     emulated = judge(bundle, parity_of_an_emulator())
     text = text_of(first, second, emulated)
-    assert "3.00 (1.50x)" in text
-    assert "70.0 (1.09x)" in text
+    told = dict(zip(HEAD, comparison_rows([first, second])[1], strict=True))
+    assert told["Search p50, ms"] == "3.00 (1.50x)"
+    assert told["p99"] == "4.80 (1.50x)"
+    assert told["Peak PSS, MiB"] == "70.0 (1.09x)"
+    assert told["Text tower, ms"] == "0.75 (1.50x)"
+    assert told["Image tower, ms"] == "3.00 (1.00x)"
+    assert all(cell in text for cell in list(told.values())[3:])
     assert "different sizes: 5,000, 100,000 photos" in text
     assert "different sizes" not in text_of(first, first)
     assert "tiny, A <CPU> & more, 5,000 photos" in text
