@@ -50,6 +50,18 @@ def photos(flickr8k) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
+def pngs(tmp_path_factory) -> dict[Path, Image.Image]:
+    """Photos by their files, which decode to the same bytes on both sides."""
+    folder = tmp_path_factory.mktemp("pngs")
+    photos = [open_photo(photo) for photo in packaged_photos()]
+    photos += [photos[0].resize(size) for size in ODD_SIZES]
+    made = {folder / f"{number}.png": photo for number, photo in enumerate(photos)}
+    for path, photo in made.items():
+        photo.save(path, compress_level=1)
+    return made
+
+
+@pytest.fixture(scope="module")
 def captions(flickr8k) -> list[str]:
     records = json.loads(next(flickr8k.glob("dataset_*.json")).read_text("utf-8"))["images"]
     held_out = [record for record in records if record["split"] == "test"]
@@ -118,19 +130,14 @@ def test_an_empty_query_is_refused_in_the_same_words(probe, bundle):
     ids=str,
 )
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_a_decoded_photo_becomes_the_same_pixels(probe, bundle, tmp_path, changes, interpolation):
-    """From PNG files, which decode to the same bytes on both sides."""
+def test_a_decoded_photo_becomes_the_same_pixels(
+    probe, bundle, pngs, tmp_path, changes, interpolation
+):
     preprocess = replace(bundle.preprocess, interpolation=interpolation, **changes)
     other = variant(bundle, tmp_path / "bundle", preprocess=preprocess)
-    pngs, expected = [], []
-    photos = [open_photo(photo) for photo in packaged_photos()]
-    photos += [photos[0].resize(size) for size in ODD_SIZES]
-    for number, image in enumerate(photos):
-        pngs.append(tmp_path / f"{number}.png")
-        image.save(pngs[-1])
-        expected.append(preprocess.pixels(image).ravel())
     assert len(pngs) > 10
-    found = probe.arrays("pixels", bundle=other, photos=[str(p) for p in pngs])
+    found = probe.arrays("pixels", bundle=other, photos=[str(path) for path in pngs])
+    expected = [preprocess.pixels(photo).ravel() for photo in pngs.values()]
     assert np.array_equal(found, np.stack(expected))
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from phones import as_phone, quick, thermal, use
 
 from mcad_mobile.bench import run
-from mcad_mobile.bench.devices.adb import AdbDevice
+from mcad_mobile.bench.devices.adb import AdbDevice, _left_out
 from mcad_mobile.bench.devices.adb_attached import connect
 from mcad_mobile.bench.devices.adb_facts import read_health
 from mcad_mobile.bench.devices.base import Spec
@@ -180,6 +180,17 @@ def test_board_without_clocks_says_which_core_was_pinned_instead(
     assert last == max(os.sched_getaffinity(0))
     (told,) = (line for line in document["not_measured"] if "cores" in line)
     assert f"core {last}, the last that the runner may use, was pinned instead" in told
+
+
+def test_a_board_that_allows_no_pinning_says_so() -> None:
+    measured = {
+        "conditions": {"pinned_cores": []},
+        "memory_mib": {"samples": 3},
+        "indexing": {"photos": 2},
+    }
+    assert _left_out(measured, fastest=False) == [
+        "Pinned cores: the device tells no clocks or allows no pinning"
+    ]
 
 
 def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
