@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from test_bench_report import measured
+from report_documents import measured
 from tiny_bundle import make_tiny_bundle
 from typer.testing import CliRunner
 

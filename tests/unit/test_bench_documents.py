@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_bench_report import measured, parity_of_an_emulator, text_of
+from report_documents import measured, parity_of_an_emulator
+from test_bench_report import text_of
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.report import load_documents, markdown, regressions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from mounts import mcad_on_disk, run_on_disk
-from test_bench_report import measured
+from report_documents import measured
 from tiny_bundle import make_tiny_bundle
 from typer.testing import CliRunner
 

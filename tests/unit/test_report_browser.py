@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import system_chromium
 from PIL import Image
-from test_bench_report import measured, parity_of_an_emulator
+from report_documents import measured, parity_of_an_emulator
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.report import html

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_embeddings import filled
-from test_bench_report import measured
+from report_documents import measured
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.aihub.jobs import Ledger

@@ -1,0 +1,180 @@
+"""Reports as they are told and drawn today. What changes them on purpose writes them anew:
+
+python tests/golden/make_report.py
+
+A drawing is kept as its marks, one a line, so that another matplotlib may write them otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "unit")]
+
+from msgspec.structs import replace  # noqa: E402
+from report_documents import (  # noqa: E402
+    counted,
+    measured,
+    of_phone,
+    parity_of_an_emulator,
+    rung,
+    spread,
+)
+from tiny_bundle import make_tiny_bundle  # noqa: E402
+
+from mcad_mobile.bench.report import html, markdown  # noqa: E402
+from mcad_mobile.bench.run import judge  # noqa: E402
+from mcad_mobile.bundle import Bundle  # noqa: E402
+from mcad_mobile.bundle_precision import (  # noqa: E402
+    AloneRecord,
+    DataFacts,
+    PairRecall,
+    PrecisionRecord,
+    RecallAt,
+    RecallRecord,
+    Recalls,
+    SimulatedRecord,
+    StepRecord,
+    WeightRecord,
+)
+from mcad_mobile.engine import Found  # noqa: E402
+
+FOLDER = HERE / "report"
+_STYLES = ("fill", "stroke", "stroke-width", "stroke-dasharray", "font-weight", "font-size")
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in reports(make_tiny_bundle(Path(folder) / "bundle")).items():
+            (FOLDER / name).write_text(text, "utf-8")
+
+
+def reports(bundle: Bundle) -> dict[str, str]:
+    """By file, Markdown and pages without their style: of one result with all that may be told of
+    one, of one that failed, and of several."""
+    told = _precisions_chosen(bundle)
+    whole, failed = _whole(told), _failed(bundle)
+    searches = [Found("<b>cats</b> & dogs", [], {"total": 1.0}, truncated=False)]
+    several = [
+        whole,
+        failed,
+        judge(bundle, parity_of_an_emulator()),
+        of_phone(bundle, "Galaxy S24"),
+    ]
+    for number, document in enumerate(several):
+        document["created"] = f"2026-11-0{number + 1}T10:00:00+00:00"
+    return {
+        "whole.md": markdown(whole),
+        "whole.html": _page(html(whole, bundle=told, searches=searches)),
+        "failed.md": markdown(failed),
+        "several.md": markdown(*several),
+        "several.html": _page(html(*several)),
+    }
+
+
+def _whole(bundle: Bundle) -> dict[str, Any]:
+    found = measured(peak=71.25, total=2.5)
+    found["device"] |= {
+        "memory_mib": 8000,
+        "memory_available_mib": 5000,
+        "core_max_mhz": {"0": 2000, "1": 3200},
+        "instruction_sets": ["avx2", "vnni"],
+        "load_average_1m": 0.25,
+    }
+    found["conditions"]["waited_share"] = 0.012
+    found["conditions"]["repeats"] = [counted(2.5), counted(3.9, "thermal status 2")]
+    found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
+    found["ladder"]["text"] = [rung("onnx", "pass", npu=90, gpu=3, cpu=7)]
+    for stage, ms in (("tokenize", 0.1), ("text", 1.2), ("scan", 0.7), ("rescore", 0.5)):
+        found["latency_ms"][stage] = spread(ms)
+        found["samples_ms"][stage] = [ms * (0.9 + n * 37 % 100 / 150) for n in range(200)]
+    return judge(bundle, found)
+
+
+def _failed(bundle: Bundle) -> dict[str, Any]:
+    found = measured(peak=120.0, total=12.0)
+    found["device"]["load_average_1m"] = 3.2
+    found["conditions"] |= {"waited_share": 0.31, "threads": 2}
+    found["index"]["photos"] = 5000
+    found["ladder"]["image"] = [
+        rung("qnn", "skip", "libQnnHtp.so is missing"),
+        rung("litert", "fail", "its embeddings | are wrong here"),
+        rung("onnx", "pass"),
+    ]
+    found["samples_ms"] = {}
+    return judge(replace(bundle, name="other"), found)
+
+
+def _precisions_chosen(bundle: Bundle) -> Bundle:
+    data = DataFacts("photos", "val", 120, 600, "0" * 64)
+    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
+    pairs = tuple(
+        PairRecall(image, text, 45 - lost, lost, 0.1)
+        for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
+    )
+    return replace(
+        bundle,
+        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
+        precision=PrecisionRecord(
+            data,
+            "the files",
+            0.5,
+            56.0,
+            (
+                WeightRecord("image", "blocks.3.expand", 9216, 0.0042, 8),
+                WeightRecord("image", "blocks.4.expand", 2048, 0.0011, 4),
+                WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
+            ),
+            (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),),
+            (
+                StepRecord("int8", "2 of 9 weights in 4 bits", 9_040_000, 55.25, 0.75, 0.4, False),
+                StepRecord("int8", "int8", 9_600_000, 55.75, 0.25, 0.3, True),
+            ),
+            300,
+            "Because of this.",
+            SimulatedRecord(40, 200, 0.75, 1.5, 0.5),
+        ),
+    )
+
+
+def _page(text: str) -> str:
+    text = re.sub(r"<style>.*?</style>", "<style/>", text, flags=re.DOTALL)
+    return re.sub(
+        r"(<svg[^>]*>)(.*?)</svg>",
+        lambda one: "\n".join([one[1], *_marks(one[2]), "</svg>"]),
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _marks(svg: str) -> list[str]:
+    """A line of each text: where it stands, how, and what it says; and of each path: the box
+    around it, how it is drawn, and of how many points."""
+    found = []
+    marks = r'<text style="([^"]*)"([^>]*)>([^<]*)</text>|<path d="([^"]*)"[^>]*style="([^"]*)"'
+    for text_style, where, said, path, path_style in re.findall(marks, svg):
+        numbers = [float(one) for one in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", path or where)]
+        style = text_style or path_style
+        kept = [one for one in style.split("; ") if one.split(":")[0] in _STYLES]
+        if path:
+            across, along = numbers[::2], numbers[1::2]
+            box = [min(across), min(along), max(across), max(along)]
+            found.append(_line("path", box, [*kept, f"points: {len(across)}"], ""))
+        else:
+            found.append(_line("text", numbers[:2], kept, said))
+    return found
+
+
+def _line(kind: str, numbers: list[float], style: list[str], said: str) -> str:
+    placed = " ".join(f"{number:.1f}" for number in numbers)
+    return f"{kind} @ {placed} @ {'; '.join(style)} {said}".rstrip()
+
+
+if __name__ == "__main__":
+    main()
