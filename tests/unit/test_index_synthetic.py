@@ -57,6 +57,14 @@ def test_a_cloud_lies_where_its_sample_does_and_in_more_directions() -> None:
     assert np.var(cloud @ along) > 3 * np.median(np.var(cloud, axis=0))
 
 
+def test_the_first_directions_of_a_cloud_hold_what_those_of_photos_do() -> None:
+    sample = photos_and_queries(12, 1, dim=256)[0]
+    cloud = np.concatenate([*cloud_batches(sample, 20_000)])
+    variances = np.linalg.eigvalsh(np.cov(cloud.T))[::-1]
+    held = [variances[:first].sum() / variances.sum() for first in (16, 32, 64)]
+    assert held == pytest.approx([0.63, 0.86, 0.98], abs=0.01)
+
+
 def test_clouds_of_a_seed_are_the_same_rows() -> None:
     sample = photos_and_queries(12, 1)[0]
     some, more = ([*cloud_batches(sample, n)] for n in (100, 5000))
