@@ -34,7 +34,7 @@ def error_feedback(rests: F32) -> F32:
     lies along the axis."""
     dim = rests.shape[1]
     whole = exact.units(rests, _REST_UNIT)
-    covariance = whole.T @ whole * _REST_UNIT**2
+    covariance = whole.T @ whole  # in units of no matter: shares are ratios
     damping = _DAMPING * np.trace(covariance) / dim
     if damping <= 0:
         return np.eye(dim, dtype=np.float32)
