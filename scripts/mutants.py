@@ -165,6 +165,7 @@ class Baseline:
             watch = _Watch(set(sources(area)), cached)
             code = _forked(files, watch, _BASELINE_S)
             if code:
+                cached.unlink(missing_ok=True)  # of those that ran before the one that failed
                 log = (BUILD / "log.txt").read_text("utf-8")[-4000:]
                 sys.exit(f"{log}\nThe tests fail without a mutant (exit {code}).")
         known = json.loads(cached.read_text("utf-8"))
