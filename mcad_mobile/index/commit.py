@@ -25,7 +25,7 @@ from mcad_mobile.locks import lock
 Commit = tuple[Manifest, tuple[LiveSegment, ...]]
 
 LOCK_NAME = "lock"
-# A commit measures settings anew when the photos have grown eightfold.
+# Writers measure settings anew when the photos have grown eightfold.
 _MOST_GROWTH = 16
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from index_embeddings import create, filled, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.commit import _fitting
 
 
 def rewrite_manifest(directory: Path, change: dict[str, object]) -> None:
@@ -185,3 +188,15 @@ def test_any_changed_byte_of_the_manifest_is_noticed(tmp_path: Path) -> None:
         file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
         with pytest.raises(PhotoIndexError):
             PhotoIndex.open(tmp_path)
+
+
+def test_settings_of_less_than_a_sixteenth_of_the_photos_are_refused(tmp_path: Path) -> None:
+    """Writers measure them anew at eight times as many."""
+
+    def holding(photos: int) -> tuple[Any, ...]:
+        segment = SimpleNamespace(lens=[0, 1], axis_photos=500, file=tmp_path / "a.mcs")
+        return (SimpleNamespace(live=photos, first=None, segment=segment),)
+
+    assert _fitting(tmp_path, holding(8000))
+    with pytest.raises(PhotoIndexError, match=r"holds 8001 photos, and is searched as one of 500"):
+        _fitting(tmp_path, holding(8001))
