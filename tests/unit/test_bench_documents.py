@@ -17,6 +17,7 @@ from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli import main
 from mcad_mobile.errors import BenchError
+from mcad_mobile.typed import Record
 
 
 @pytest.fixture(scope="module")
@@ -245,3 +246,13 @@ def test_a_file_that_names_no_schema_is_said_to_name_none(tmp_path: Path) -> Non
     (tmp_path / "summary.json").write_text('{"search_p50_ms": {"median": 1.7}}')
     with pytest.raises(BenchError, match=r"names no schema; this version reads 'mcad-bench/1'"):
         load_documents([tmp_path / "summary.json"])
+
+
+def records_of(kind: type[Record]) -> list[type[Record]]:
+    return [kind, *(one for below in kind.__subclasses__() for one in records_of(below))]
+
+
+def test_what_was_read_is_changed_by_nobody() -> None:
+    read = [one for one in records_of(Record) if one.__module__ == "mcad_mobile.bench.document"]
+    assert len(read) > 20
+    assert [one.__name__ for one in read if not one.__struct_config__.frozen] == []
