@@ -17,6 +17,7 @@ from mcad_mobile.errors import BenchError
 def test_chip_that_is_unknown_is_not_refused(board: Adbd, bundle: Bundle) -> None:
     facts = read_facts(connect())
     assert (facts.soc, facts.targets) == ("", [])
+    assert "unknown chip" in facts.to_json()["cpu"]
     check_chip(replace(bundle, target=TargetFacts("snapdragon-8-elite")), facts)
 
 

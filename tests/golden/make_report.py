@@ -45,7 +45,10 @@ from mcad_mobile.bundle_precision import (  # noqa: E402
 from mcad_mobile.engine import Found  # noqa: E402
 
 FOLDER = HERE / "report"
-_STYLES = ("fill", "stroke", "stroke-width", "stroke-dasharray", "font-weight", "font-size")
+_STYLES = (
+    *("fill", "stroke", "stroke-width", "stroke-dasharray"),
+    *("font-family", "font-weight", "font-size"),
+)
 
 
 def main() -> None:
