@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quantization_towers import TOWERS, prepare
+from quantization_towers import prepare
 from smallest import alone_told, why_told, within_told
 
 from mcad_mobile.bench.measure import device_facts, pin
+from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.sizes import megabytes
 from mcad_mobile.versions import tool_versions
 
@@ -140,8 +141,6 @@ def _status(field: str) -> int:
 def _auto(work: Path, data: Path, made: Path | None) -> Any:
     """The towers of a bundle whose precisions were chosen, and what bundle.json tells of that."""
     import onnx
-
-    from mcad_mobile.bundle import Bundle
 
     out = made or work / "auto"
     if not out.exists():

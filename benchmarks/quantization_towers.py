@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcad_mobile.bundle import TOWERS
+
 if TYPE_CHECKING:
     from mcad_mobile.data.captioned_photo import CaptionedPhoto
     from mcad_mobile.students.protocol import Student
-
-TOWERS = ("image", "text")
 
 
 def prepare(work: Path, data: Path) -> None:

@@ -40,6 +40,7 @@ def test_both_towers_are_measured_on_several_phones_in_one_go(
     assert json.loads(stored.read_text()) == documents
     assert len(load_documents([stored])) == 2  # no field of theirs is missing, or unknown
     for document in documents:
+        assert document["schema"] == "mcad-bench/1"
         assert document["samples_ms"]["text"] == [us / 1000 for us in TIMES_US]
         assert document["latency_ms"]["image"]["p50"] == pytest.approx(0.95)
         assert document["runtime"]["text"]["nodes"] == {"npu": 7, "gpu": 0, "cpu": 0}

@@ -22,6 +22,7 @@ from report_documents import (  # noqa: E402
     measured,
     of_phone,
     parity_of_an_emulator,
+    precisions_chosen,
     rung,
     spread,
 )
@@ -30,18 +31,6 @@ from tiny_bundle import make_tiny_bundle  # noqa: E402
 from mcad_mobile.bench.report import html, markdown  # noqa: E402
 from mcad_mobile.bench.run import judge  # noqa: E402
 from mcad_mobile.bundle import Bundle  # noqa: E402
-from mcad_mobile.bundle_precision import (  # noqa: E402
-    AloneRecord,
-    DataFacts,
-    PairRecall,
-    PrecisionRecord,
-    RecallAt,
-    RecallRecord,
-    Recalls,
-    SimulatedRecord,
-    StepRecord,
-    WeightRecord,
-)
 from mcad_mobile.engine import Found  # noqa: E402
 
 FOLDER = HERE / "report"
@@ -61,7 +50,7 @@ def main() -> None:
 def reports(bundle: Bundle) -> dict[str, str]:
     """By file, Markdown and pages without their style: of one result with all that may be told of
     one, of one that failed, and of several."""
-    told = _precisions_chosen(replace(bundle, tools={"onnx": "1.0"}))
+    told = precisions_chosen(replace(bundle, tools={"onnx": "1.0"}))
     whole, failed = _whole(told), _failed(bundle)
     searches = [Found("<b>cats</b> & dogs", [], {"total": 1.0}, truncated=False)]
     several = [
@@ -112,38 +101,6 @@ def _failed(bundle: Bundle) -> dict[str, Any]:
     ]
     found["samples_ms"] = {}
     return judge(replace(bundle, name="other"), found)
-
-
-def _precisions_chosen(bundle: Bundle) -> Bundle:
-    data = DataFacts("photos", "val", 120, 600, "0" * 64)
-    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
-    pairs = tuple(
-        PairRecall(image, text, 45 - lost, lost, 0.1)
-        for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
-    )
-    return replace(
-        bundle,
-        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
-        precision=PrecisionRecord(
-            data,
-            "the files",
-            0.5,
-            56.0,
-            (
-                WeightRecord("image", "blocks.3.expand", 9216, 0.0042, 8),
-                WeightRecord("image", "blocks.4.expand", 2048, 0.0011, 4),
-                WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
-            ),
-            (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),),
-            (
-                StepRecord("int8", "2 of 9 weights in 4 bits", 9_040_000, 55.25, 0.75, 0.4, False),
-                StepRecord("int8", "int8", 9_600_000, 55.75, 0.25, 0.3, True),
-            ),
-            300,
-            "Because of this.",
-            SimulatedRecord(40, 200, 0.75, 1.5, 0.5),
-        ),
-    )
 
 
 def _page(text: str) -> str:

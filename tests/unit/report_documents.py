@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle_precision import (
+    AloneRecord,
+    DataFacts,
+    PairRecall,
+    PrecisionRecord,
+    RecallAt,
+    RecallRecord,
+    Recalls,
+    SimulatedRecord,
+    StepRecord,
+    WeightRecord,
+)
 
 
 def spread(median: float) -> dict[str, float]:
@@ -105,3 +119,36 @@ def of_phone(bundle: Bundle, name: str) -> dict[str, Any]:
     found["samples_ms"] = {}
     found["latency_ms"] = {"text": spread(1.0), "image": spread(2.0)}
     return judge(bundle, found)
+
+
+def precisions_chosen(bundle: Bundle) -> Bundle:
+    """With recall that was measured, and precisions that were searched for."""
+    data = DataFacts("photos", "val", 120, 600, "0" * 64)
+    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
+    pairs = tuple(
+        PairRecall(image, text, 45 - lost, lost, 0.1)
+        for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
+    )
+    return replace(
+        bundle,
+        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
+        precision=PrecisionRecord(
+            data,
+            "the files",
+            0.5,
+            56.0,
+            (
+                WeightRecord("image", "blocks.3.expand", 9216, 0.0042, 8),
+                WeightRecord("image", "blocks.4.expand", 2048, 0.0011, 4),
+                WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
+            ),
+            (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),),
+            (
+                StepRecord("int8", "2 of 9 weights in 4 bits", 9_040_000, 55.25, 0.75, 0.4, False),
+                StepRecord("int8", "int8", 9_600_000, 55.75, 0.25, 0.3, True),
+            ),
+            300,
+            "Because of this.",
+            SimulatedRecord(40, 200, 0.75, 1.5, 0.5),
+        ),
+    )

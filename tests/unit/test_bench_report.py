@@ -12,24 +12,21 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from PIL import Image
-from report_documents import counted, measured, of_phone, parity_of_an_emulator, rung, spread
+from report_documents import (
+    counted,
+    measured,
+    of_phone,
+    parity_of_an_emulator,
+    precisions_chosen,
+    rung,
+    spread,
+)
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.report import html, markdown
 from mcad_mobile.bench.report.compare import HEAD, comparison_rows, labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.bundle_precision import (
-    AloneRecord,
-    DataFacts,
-    PairRecall,
-    PrecisionRecord,
-    RecallAt,
-    RecallRecord,
-    Recalls,
-    StepRecord,
-    WeightRecord,
-)
 from mcad_mobile.engine import Found, Result
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
@@ -97,28 +94,7 @@ def test_judging_leaves_what_was_measured_as_it_was(bundle: Bundle) -> None:
 
 
 def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bundle: Bundle) -> None:
-    data = DataFacts("photos", "val", 120, 600, "0" * 64)
-    weights = (
-        WeightRecord("image", "blocks.3.expand", 9216, 0.0042, 8),
-        WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
-    )
-    steps = (
-        StepRecord("int8", "2 of 9 weights in 4 bits", 9_040_000, 55.25, 0.75, 0.4, False),
-        StepRecord("int8", "int8", 9_600_000, 55.75, 0.25, 0.3, True),
-    )
-    alone = (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),)
-    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
-    pairs = tuple(
-        PairRecall(image, text, 45 - lost, lost, 0.1)
-        for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
-    )
-    told = replace(
-        bundle,
-        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
-        precision=PrecisionRecord(
-            data, "the files", 0.5, 56.0, weights, alone, steps, 300, "Because of this."
-        ),
-    )
+    told = precisions_chosen(bundle)
     text = html(judge(told, measured()), bundle=told)
     for said in (
         "How precisions were chosen",
