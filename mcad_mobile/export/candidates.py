@@ -135,13 +135,17 @@ def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
 def _litert(job: TowerJob, progress: Progress) -> list[Candidate]:
     """What LiteRT gives a Dimensity's NPU. Recall is judged by LiteRT on this processor."""
     from mcad_mobile.export.litert import channels_last, stored_specs
+    from mcad_mobile.export.tflite import four_bits_of
     from mcad_mobile.runtimes.litert import LiteRTTower
 
-    ways = _ways("w8a8", "w8a16")
-    found = []
+    ways = _ways("w8a8", "w8a16", "w4a16")
+    numbers, found = _numbers(job), []
     for number, (precision, method) in enumerate(ways):
         progress(f"{job.name} tower: writing it", number, len(ways))
         path = job.integer_litert(precision, method)
+        halved = four_bits_of(path)
+        if precision == "w4a16" and not halved:  # the converter stored none as it is known
+            continue
         inputs, output = stored_specs(path, channels_last(job.inputs), job.output)
         load = partial(LiteRTTower, inputs=inputs, outputs=(output,))
         bits = _ACTIVATIONS[precision]
@@ -151,7 +155,7 @@ def _litert(job: TowerJob, progress: Progress) -> list[Candidate]:
                 precision,
                 _told(precision, method),
                 path.stat().st_size,
-                _numbers(job),
+                numbers - halved,
                 path,
                 load,
                 activations=bits,

@@ -115,7 +115,7 @@ def _reason(error: ValueError) -> str:
 def _is_taken(tensor: Stored) -> bool:
     facts = _facts()
     taken = facts["types"].get(tensor.dtype, [])
-    if tensor.constant:
+    if tensor.bytes:
         taken = taken + facts["constants"].get(tensor.dtype, [])
     return tensor.quantization in taken
 

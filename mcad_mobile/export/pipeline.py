@@ -21,6 +21,7 @@ from mcad_mobile.export.aihub import CloudCompiler
 from mcad_mobile.export.budget import Budget
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.place import check_place
+from mcad_mobile.export.rungs import require_compilers
 from mcad_mobile.export.workshop import Workshop, rung_keys
 from mcad_mobile.quantize.calibrate import captioned_samples, load_samples, shortfall
 from mcad_mobile.replace import replace_folder, restore
@@ -74,10 +75,12 @@ def export(
     `calibrate_on`, if there are any: a split of captioned photos that is not measured on. Nothing
     stands at an `out` unless all of its bundle went well, and a bundle that stood there before
     stays until then; bundles that were done before one that fails stay. ExportError or ParityError
-    otherwise; DataError where there are no photos to calibrate on; DiskError, before any work,
-    where nothing can be written or there is too little room.
+    otherwise; DataError where there are no photos to calibrate on; before any work, MissingExtra
+    where a compiler is not installed, and DiskError where nothing can be written or there is too
+    little room.
     """
     for order in orders:
+        require_compilers(order.target, cloud=order.cloud is not None)
         restore(order.out)
         check_place(order.out, student, order.target, order.first)
     calibrate, held_out = load_samples(student, calibration, samples)

@@ -14,17 +14,22 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import FileRecord, Rung, TowerName
+from mcad_mobile.errors import require
 from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.onnx import node_count
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.quantize.ranges import CalibrationMethod
 from mcad_mobile.runtimes import Inputs, normalize
+from mcad_mobile.runtimes.muted import quiet
 from mcad_mobile.targets import RungPlan, Target
 from mcad_mobile.targets.target import Precision
 
 # What a rung that nothing here can run was compiled from: the same integers, in the next rung.
 COMPILED_FROM = {"neuropilot": "litert"}
+
+# What makes rungs of a runtime, and the extra that brings it.
+_COMPILERS = {"qnn": ("onnxruntime_qnn", "qnn"), "litert": ("litert_torch", "litert")}
 
 _BY_THE_LIST = (
     "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it "
@@ -63,6 +68,15 @@ def plans_here(
             for number, plan in enumerate(plans)
         ]
     return tuple(plans)
+
+
+def require_compilers(target: Target, *, cloud: bool) -> None:
+    """MissingExtra if what makes one of the target's rungs is not installed; `cloud`: those of QNN
+    are made elsewhere."""
+    for plan in target.ladder:
+        if plan.runtime in _COMPILERS and not (cloud and plan.runtime == "qnn"):
+            with quiet():
+                require(*_COMPILERS[plan.runtime])
 
 
 def build_rung(

@@ -14,11 +14,11 @@ _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 @dataclass(frozen=True)
 class Stored:
     """A tensor: its type by the schema's name ("INT8"), how it is quantized ("none", "per tensor",
-    "per channel" or "per block"), and whether it is a constant of the file."""
+    "per channel" or "per block"), and how many bytes of the file it is, if it is a constant."""
 
     dtype: str
     quantization: str
-    constant: bool
+    bytes: int = 0
 
     def __str__(self) -> str:
         return self.dtype if self.quantization == "none" else f"{self.dtype} {self.quantization}"
@@ -50,6 +50,12 @@ def operators(path: Path) -> list[Operator]:
     return [operator for operator in found if operator.name not in _CONVERSIONS]
 
 
+def four_bits_of(path: Path) -> int:
+    """How many bytes of a .tflite are weights of 4 bits, two to a byte."""
+    stored = [tensor for operator in operators(path) for tensor in operator.tensors]
+    return sum(tensor.bytes for tensor in stored if tensor.dtype == "INT4")
+
+
 def _name(schema: Any, model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     # Files of before 2020 have the code in the other field, of 8 bits.
@@ -66,7 +72,7 @@ def _stored(schema: Any, model: Any, tensor: Any) -> Stored:
     return Stored(
         _names(schema.TensorType)[tensor.type],
         _quantization(tensor.quantization),
-        data is not None and len(data) > 0,
+        0 if data is None else len(data),
     )
 
 

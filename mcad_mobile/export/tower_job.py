@@ -205,18 +205,40 @@ class TowerJob:
         return histograms(activations(model), singles(model, self.samples))
 
     def integer_litert(self, precision: str, method: CalibrationMethod = "min-max") -> Path:
-        """The tower as an integer .tflite, made once for all rungs that start from it."""
-        from mcad_mobile.export.litert import channels_last, convert_litert
+        """The tower as an integer .tflite, `precision` w8a8, w8a16 or w4a16, made once for all
+        rungs that start from it."""
+        from mcad_mobile.export.litert import channels_last
         from mcad_mobile.quantize.litert import quantize_litert
 
+        if precision == "w4a16" and self.own_biases is not None:
+            return self.own_biases.integer_litert(precision)
         told = precision if method == "min-max" else f"{precision}_{method}"
-        source, path = self.work / "float.tflite", self.work / f"{told}.tflite"
+        path = self.work / f"{told}.tflite"
+        if path.exists():
+            return path
+        four = precision == "w4a16"
+        source, narrow = self._four_bits_litert if four else (self._float_litert, ())
         specs = channels_last(self.inputs)
-        if not source.exists():
-            convert_litert(self.module, source, specs)
-        if not path.exists():
-            quantize_litert(source, path, self.samples, specs, precision, method)
+        quantize_litert(source, path, self.samples, specs, precision, method, narrow)
         return path
+
+    @cached_property
+    def _float_litert(self) -> Path:
+        from mcad_mobile.export.litert import channels_last, convert_litert
+
+        path = self.work / "float.tflite"
+        convert_litert(self.module, path, channels_last(self.inputs))
+        return path
+
+    @cached_property
+    def _four_bits_litert(self) -> tuple[Path, tuple[str, ...]]:
+        """The same with all weights rounded to 4 bits, and which products are of these."""
+        from mcad_mobile.quantize.four_bits import by_values
+        from mcad_mobile.quantize.litert import with_four_bits
+
+        path = self.work / "four_bits.tflite"
+        weights = by_values(onnx.load(self.float_onnx), self._all_in_four_bits)
+        return path, with_four_bits(self._float_litert, path, weights)
 
     def litert_precision(self, planned: str) -> tuple[str, tuple[str, ...]]:
         """`planned`, or w8a16 in place of a w8a8 that costs the tower too much, and notes on it."""

@@ -34,7 +34,11 @@ class FourBits:
 
     def floats(self) -> NDArray[np.float32]:
         """The weight that it stands for, in its own shape."""
-        return _as_stored(self.numbers * self.scales[:, None], self.shape, self.axis)
+        return _as_stored(self.matrix(), self.shape, self.axis)
+
+    def matrix(self) -> NDArray[np.float32]:
+        """The same as [out, in]."""
+        return self.numbers * self.scales[:, None]
 
     def overrides(self, kind: object) -> list[dict[str, object]]:
         """For onnxruntime's quantizer: these scales, in a type of at least 4 bits."""
@@ -88,6 +92,18 @@ def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.M
         if tensor.name in four:
             tensor.CopyFrom(numpy_helper.from_array(four[tensor.name].floats(), tensor.name))
     return copy
+
+
+def by_values(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> dict[bytes, FourBits]:
+    """These weights of a float model by the values [out, in] that they stand for, float32: what
+    another exporter's file knows them by."""
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return {matrix(tensors[name], weight.axis).tobytes(): weight for name, weight in four.items()}
+
+
+def matrix(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """A stored weight, whose outputs lie along `axis`, as [out, in]."""
+    return np.ascontiguousarray(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1))
 
 
 def renamed(

@@ -18,7 +18,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from mcad_mobile.quantize.four_bits import TOP, FourBits, outputs_axis, products, with_weights
+from mcad_mobile.quantize.four_bits import (
+    TOP,
+    FourBits,
+    matrix,
+    outputs_axis,
+    products,
+    with_weights,
+)
 from mcad_mobile.quantize.observed import reader, singles
 from mcad_mobile.runtimes import Inputs
 
@@ -81,10 +88,10 @@ def _in_four_bits(
     ones."""
     stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
-    matrix = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    rows = matrix(weight, axis)
     if shared is not None:
-        matrix = matrix + _made_up_for(matrix, moments, shared)
-    numbers, scales = rounded(matrix, moments)
+        rows = rows + _made_up_for(rows, moments, shared)
+    numbers, scales = rounded(rows, moments)
     return FourBits(numbers, scales, weight.shape, axis)
 
 

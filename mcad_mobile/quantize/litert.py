@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import require
+from mcad_mobile.quantize.four_bits import FourBits
 from mcad_mobile.quantize.ranges import CalibrationMethod, Ranges, cut, histograms
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
@@ -25,19 +29,19 @@ def quantize_litert(
     specs: tuple[TensorSpec, ...],
     precision: str,
     method: CalibrationMethod = "min-max",
+    narrow: Sequence[str] = (),
 ) -> None:
-    """Float .tflite -> integer .tflite, `precision` w8a8 or w8a16, ranges from `inputs` by
-    `method`.
+    """Float .tflite -> integer .tflite, `precision` w8a8, w8a16 or w4a16, ranges from `inputs` by
+    `method`; weights of the products `narrow`, which can be told by 4 bits already, in 4 of them
+    (`with_four_bits`).
 
     `specs` are the float model's inputs, in the order of its arguments. By min-max, a
     tensor's range is all that `inputs` show of it: the quantizer's own default, a moving average of
     each input's range, cuts off half of the inputs' largest values (docs/targets.md).
     """
     quantizer = require("ai_edge_quantizer.quantizer", "litert")
-    recipe = require("ai_edge_quantizer.recipe", "litert")
     calibrator = require("ai_edge_quantizer.calibrator", "litert")
     whole_range = require("ai_edge_quantizer.utils.qsv_utils", "litert").min_max_update
-    recipes = {"w8a8": recipe.static_wi8_ai8, "w8a16": recipe.static_wi8_ai16}
     with quiet():
         observed = calibrator.CalibrationInterpreter(
             str(model), calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, whole_range
@@ -50,8 +54,42 @@ def quantize_litert(
             for name, ends in _cut(model, inputs, specs, set(found), method).items():
                 least, largest = (np.full_like(found[name]["min"], end) for end in ends)
                 found[name] = {"min": least, "max": largest}
-        job = quantizer.Quantizer(str(model), recipes[precision]())
+        job = quantizer.Quantizer(str(model), _recipe(8 if precision == "w8a8" else 16, narrow))
         job.quantize(found).export_model(str(out), overwrite=True)
+
+
+def _recipe(activations: int, narrow: Sequence[str]) -> Any:
+    """For the quantizer: everything in 8 bits with `activations` of so many, and `narrow` in 4."""
+    manager = require("ai_edge_quantizer.recipe_manager", "litert").RecipeManager()
+    kinds = require("ai_edge_quantizer.qtyping", "litert").TFLOperationName
+    names = require("ai_edge_quantizer.algorithm_manager", "litert").AlgorithmName
+    manager.add_static_config(".*", kinds.ALL_SUPPORTED, activations, 8)
+    found = names.DEQUANTIZED_WEIGHT_RECOVERY
+    for output in narrow:
+        for kind in (kinds.FULLY_CONNECTED, kinds.CONV_2D):
+            scope = f"^{re.escape(output)};$"
+            manager.add_static_config(scope, kind, activations, 4, algorithm_key=found)
+    return manager.get_quantization_recipe()
+
+
+def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) -> tuple[str, ...]:
+    """Write a float .tflite with the floats that 4 bits stand for in place of `weights`, which are
+    known by their values (`by_values`). The products that are of such weights now, by the names of
+    what they put out; weights that the converter stored otherwise stay as they are."""
+    files = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
+    read = files.read_model(str(model))
+    graph = read.subgraphs[0]
+    products = []
+    for operator in graph.operators:
+        if len(operator.inputs) < 2:
+            continue
+        stored = read.buffers[graph.tensors[operator.inputs[1]].buffer]
+        weight = None if stored.data is None else weights.get(bytes(stored.data))
+        if weight is not None:
+            stored.data = np.frombuffer(weight.matrix().tobytes(), np.uint8)
+            products.append(graph.tensors[operator.outputs[0]].name.decode())
+    files.write_model(read, str(out))
+    return tuple(products)
 
 
 def _cut(

@@ -105,20 +105,20 @@ def write_tower(student, tower, precision, folder):
 @pytest.mark.parametrize(
     ("tensor", "taken"),
     [
-        (Stored("INT8", "per tensor", False), True),
-        (Stored("INT8", "per channel", True), True),
-        (Stored("INT8", "none", False), False),
-        (Stored("INT16", "per tensor", False), True),
-        (Stored("INT16", "per channel", False), False),
-        (Stored("INT64", "per channel", True), True),
-        (Stored("INT64", "none", False), False),
-        (Stored("FLOAT32", "none", False), True),
-        (Stored("INT8", "per block", True), False),
+        (Stored("INT8", "per tensor"), True),
+        (Stored("INT8", "per channel", 16), True),
+        (Stored("INT8", "none"), False),
+        (Stored("INT16", "per tensor"), True),
+        (Stored("INT16", "per channel"), False),
+        (Stored("INT64", "per channel", 16), True),
+        (Stored("INT64", "none"), False),
+        (Stored("FLOAT32", "none"), True),
+        (Stored("INT8", "per block", 16), False),
     ],
     ids=str,
 )
 def test_an_operator_is_taken_with_some_types_of_tensors(tensor, taken):
-    of_floats = Stored("FLOAT32", "none", False)
+    of_floats = Stored("FLOAT32", "none")
     told = refusal(Operator("ADD", (of_floats, tensor)))
     assert told == (None if taken else f"ADD of {tensor}")
 

@@ -147,7 +147,8 @@ def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatc
         rung, cpu = bundle.tower(name).rungs
         assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
         alone = {one.precision: one for one in bundle.precision.alone if one.tower == name}
-        assert set(alone) == {*CUT, "w8a16"}
+        assert set(alone) == {*CUT, "w8a16", "w4a16"}
+        assert alone["w4a16"].bytes < alone["w8a16"].bytes
         assert alone["w8a8"].bytes == rung.files[0].bytes
         assert not any("16-bit activations" in note for note in rung.notes)
     assert "by LiteRT" in bundle.precision.judged_by

@@ -14,9 +14,14 @@ from torch import nn
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export import tower_job
+from mcad_mobile.export.litert import channels_last, stored_specs
+from mcad_mobile.export.tflite import four_bits_of
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.validate import float_embeddings, parity
+from mcad_mobile.quantize.four_bits import products
+from mcad_mobile.quantize.gptq import together_in_four_bits
 from mcad_mobile.quantize.qdq import quantize_static_int8
+from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates
 
@@ -149,6 +154,27 @@ def test_a_tower_of_4_bits_keeps_its_own_biases_and_one_of_8_does_not(tmp_path):
     job = dataclasses.replace(own, module=moved, work=tmp_path, own_biases=own)
     cosines = {one: cosine_of(own, job.npu_onnx(one, 73)) for one in ("w4a16", "w8a16")}
     assert cosines["w4a16"] > 0.98 > cosines["w8a16"]
+
+
+@needs_litert
+def test_a_tflite_holds_the_weights_of_4_bits_as_they_were_rounded_together(tmp_path):
+    from ai_edge_litert.tools.flatbuffer_utils import read_model
+
+    own = job_of(Residual(1), tmp_path)
+    path = own.integer_litert("w4a16")
+    model = onnx.load(own.cpu_onnx)
+    four = together_in_four_bits(model, own.samples, products(model)).values()
+    assert len(four) == 8
+    stored = [bytes(one.data) for one in read_model(str(path)).buffers if one.data is not None]
+    for weight in four:
+        low, high = weight.numbers.reshape(-1, 2).T
+        assert (low & 15 | high << 4).astype(np.int8).tobytes() in stored
+    assert four_bits_of(path) == sum(weight.numbers.size for weight in four) // 2
+    inputs, output = stored_specs(path, channels_last(own.inputs), own.output)
+    tower = LiteRTTower(path, inputs, (output,))
+    assert parity(own.exact, tower(own.judged)).cosine_mean > 0.97
+    for8 = dataclasses.replace(own, own_biases=own)  # whose biases make up for 8 bits
+    assert for8.integer_litert("w4a16") == path
 
 
 @needs_litert

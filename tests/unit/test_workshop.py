@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from tiny_students import write_open_clip
 
 from mcad_mobile.bundle import TOWERS
-from mcad_mobile.export import workshop
+from mcad_mobile.errors import MissingExtra
+from mcad_mobile.export import pipeline, workshop
 from mcad_mobile.export.comparison import PARITY_INPUTS
+from mcad_mobile.export.pipeline import Order
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.validate import float_embeddings
 from mcad_mobile.quantize.calibrate import load_samples
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,18 @@ def test_what_calibrates_also_chooses_where_too_little_is_held_out(
     jobs = jobs_of(student, calibrate, few, tmp_path, monkeypatch)
     assert np.array_equal(jobs["image"].judged["pixels"], calibrate.pixels)
     assert len(jobs["text"].exact) == len(calibrate.ids)
+
+
+@pytest.mark.parametrize(
+    ("chip", "module", "extra"),
+    [("snapdragon", "onnxruntime_qnn", "qnn"), ("dimensity", "litert_torch", "litert")],
+)
+def test_a_compiler_that_is_missing_is_told_before_any_work(
+    student, tmp_path, monkeypatch, chip, module, extra
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(pipeline, "load_samples", lambda *given: pytest.fail("work was begun"))
+    order = Order(find_target(chip), tmp_path / "bundle")
+    with pytest.raises(MissingExtra) as raised:
+        pipeline.export(student, [order])
+    assert f"'mcad-mobile[{extra}]'" in raised.value.hint
