@@ -4,8 +4,8 @@
 
 Half a point of mR may be lost, on split val. Recall of a Snapdragon's towers is judged by ONNX
 Runtime on the graph that is compiled, that of a Dimensity's by LiteRT: on this processor, and
-on no NPU. No time is taken. A Dimensity's search takes long: LiteRT's own kernels for 16-bit
-activations are slow.
+on no NPU. No time is taken. Of chips that are not named, what is stored stays. A Dimensity's search
+takes long: LiteRT's own kernels for 16-bit activations are slow.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("build/smallest"), help="for bundles")
     given = parser.parse_args()
-    chips = []
+    found = {one["chip"]: one for one in json.loads(RESULT.read_text("utf-8"))["chips"]}
     for chip in given.chips:
         out = given.work / chip
         if not out.exists():
@@ -45,15 +45,14 @@ def main() -> None:
             subprocess.run([*map(str, command)], check=True, timeout=7200)
         bundle = Bundle.load(out)
         assert bundle.precision is not None
-        chips.append({"chip": bundle.target.chip, "precision": bundle.precision.to_json()})
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_facts(),
-        "versions": tool_versions(TOOLS),
-        "student": "mcad-s",
-        "data": "Flickr8k, val",
-        "chips": chips,
-    }
+        found[bundle.target.chip] = {
+            "chip": bundle.target.chip,
+            "date": time.strftime("%Y-%m-%d"),
+            "device": device_facts(),
+            "versions": tool_versions(TOOLS),
+            "precision": bundle.precision.to_json(),
+        }
+    result = {"student": "mcad-s", "data": "Flickr8k, val", "chips": [*found.values()]}
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print("\n".join(told(result)))
 
@@ -70,10 +69,16 @@ def told(result: dict[str, Any]) -> list[str]:
             "",
             *why_told(found),
             "",
+            _made(one),
+            "",
         ]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    made = f"{result['date']}, {result['device']['cpu']}; {versions}."
-    return [*lines, f"{made} Re-run: `benchmarks/smallest.py`."]
+    return [*lines, "Re-run: `benchmarks/smallest.py`."]
+
+
+def _made(one: dict[str, Any]) -> str:
+    """When and by what a chip's row was made."""
+    versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
+    return f"{one['date']}, {one['device']['cpu']}; {versions}."
 
 
 def alone_told(found: dict[str, Any]) -> list[str]:
