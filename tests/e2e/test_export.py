@@ -13,6 +13,7 @@ from exported import mcad
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.runtimes import climb, load_rung, normalize
 from mcad_mobile.runtimes.saturation import EXACT_KERNELS, saturates
+from mcad_mobile.tokenize import Tokenizer
 
 ALL = ["snapdragon", "dimensity", "cpu"]
 EXPECTED = {
@@ -82,6 +83,17 @@ def test_golden_inputs_give_golden_embeddings_on_the_rung_that_runs_here(exporte
         found = normalize(climb(bundle, name).tower(inputs))
         expected = np.load(bundle.path(golden.embeddings))
         assert (found * expected).sum(1).min() > 0.98
+
+
+@each_target
+def test_the_texts_of_the_self_test_have_the_ids_that_are_stored_for_them(exported):
+    bundle = Bundle.load(exported.directory)
+    golden = bundle.text.golden
+    assert len(golden.texts) == len(np.load(bundle.path(golden.embeddings))) > 1
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
+    found = np.stack([tokenizer(text).ids for text in golden.texts])
+    assert np.array_equal(found, np.load(bundle.path(golden.ids)))
+    assert bundle.image.golden.texts == ()
 
 
 @each_target
