@@ -54,7 +54,7 @@ def assert_int8_passes(ladder: Ladder, provider: str) -> None:
     ("processor", "provider"),
     [
         # AVX2 without VNNI, where the fast kernels overflow; SSE4 alone, where they are exact.
-        ("Haswell-noTSX", "CPU, exact kernels"),
+        pytest.param("Haswell-noTSX", "CPU, exact kernels", marks=pytest.mark.slow),
         pytest.param("Nehalem", "CPU", marks=pytest.mark.slow),
     ],
 )

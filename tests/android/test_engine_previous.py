@@ -100,6 +100,7 @@ def test_a_damaged_index_is_not_converted(golden):
         assert (golden.directory / "manifest.json").read_bytes() == manifest
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_loses_nothing(java_classes, java, tmp_path):
     """kill -9 at random moments: there is the index of before, or the one of today, whole."""
     photos = unit(PHOTOS, 64)

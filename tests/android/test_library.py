@@ -205,6 +205,7 @@ def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_
     assert len(ours) < len([name for name in before.classes if name.startswith("mcad/")])
 
 
+@pytest.mark.slow
 def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_path):
     bare = tmp_path / "bare.aar"
     build_library(None, bare)

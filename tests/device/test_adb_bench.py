@@ -193,6 +193,7 @@ def test_a_board_that_allows_no_pinning_says_so() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
     def told() -> tuple[bool, bool]:
         document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import onnxruntime as ort
@@ -26,10 +28,16 @@ X86 = {"Nehalem": "CPU", "Haswell-noTSX": "CPU, exact kernels", "EPYC": "CPU, ex
 ARM = ("cortex-a53", "cortex-a76", "neoverse-n2")
 
 
-@pytest.fixture(scope="session", params=["cpu", "dimensity"])
-def bundle(request: pytest.FixtureRequest) -> Bundle:
-    exported: Exported = request.getfixturevalue(request.param)
-    return Bundle.load(exported.directory)
+# What `make test` runs of each: SSE4 alone and AVX2, Arm with dot product; AVX2 by LiteRT, too.
+QUICK = {("cpu", "Nehalem"), ("cpu", "Haswell-noTSX"), ("cpu", "cortex-a76")}
+QUICK |= {("dimensity", "Haswell-noTSX")}
+
+
+def on(processors: Iterable[str]) -> pytest.MarkDecorator:
+    """Each kind of bundle on each of these."""
+    pairs = product(("cpu", "dimensity"), processors)
+    given = [pytest.param(*p, marks=[] if p in QUICK else pytest.mark.slow) for p in pairs]
+    return pytest.mark.parametrize(("exported", "processor"), given, indirect=["exported"])
 
 
 def quantized(bundle: Bundle) -> Bundle:
@@ -72,11 +80,11 @@ def expected(bundle: Bundle) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("processor", X86)
+@on(X86)
 def test_x86_processors_give_what_the_files_say(
-    qemu_x86: str, bundle: Bundle, processor: str
+    qemu_x86: str, exported: Exported, processor: str
 ) -> None:
-    tried = quantized(bundle)
+    tried = quantized(Bundle.load(exported.directory))
     ladder = check_on_x86(qemu_x86, processor, tried)
     assert statuses(ladder) == expected(tried)
     by = {r["provider"] for r in ladder["text"] if r["precision"] == "int8"}
@@ -84,11 +92,11 @@ def test_x86_processors_give_what_the_files_say(
 
 
 @pytest.mark.usefixtures("recent_qemu")
-@pytest.mark.parametrize("processor", ARM)
+@on(ARM)
 def test_arm_processors_give_what_the_files_say(
-    arm64: Path, bundle: Bundle, processor: str
+    arm64: Path, exported: Exported, processor: str
 ) -> None:
-    tried = quantized(bundle)
+    tried = quantized(Bundle.load(exported.directory))
     device = EmulatorDevice(root=arm64, processor=processor)
     ((document,), failures) = device.measure_towers(tried)
     assert failures == []
@@ -112,6 +120,7 @@ def test_float_rungs_too_are_the_same_everywhere(
     assert statuses(ladder) == expected(whole)
 
 
+@pytest.mark.slow
 def test_without_exact_kernels_a_processor_without_vnni_is_found_out(
     qemu_x86: str, cpu: Exported, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_bundle_is_made_as_it_says(tmp_path: Path) -> None:
     assert (tmp_path / "build" / "sd" / "bundle.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_users_type_checker_sees_the_types(tmp_path: Path) -> None:
     """mypy, strict, on the page's blocks and on a wrong one, in a project of its own."""
     for number, code in enumerate([EXPORT, *OTHERS]):

@@ -94,9 +94,9 @@ _VERBS = [
     "embed PHOTOS --bundle BUNDLE --out SHARDS",
     "bench --bundle BUNDLE --synthetic 1000 --searches 20",
     "report RESULT",
-    "library --bundle BUNDLE --out LIBRARY",
 ]
 _SLOW_VERBS = [
+    "library --bundle BUNDLE --out LIBRARY",
     "app --bundle BUNDLE --out APP",
     "export --target cpu --out EXPORTED",
     "distill --smoke --out STUDENT --cache CACHE",

@@ -39,7 +39,9 @@ def step_of_pixels(path) -> float:
     return scale
 
 
-@pytest.mark.parametrize("best", METHODS)
+@pytest.mark.parametrize(
+    "best", [pytest.param(one, marks=[] if one == "mse" else pytest.mark.slow) for one in METHODS]
+)
 def test_mixes_have_the_ranges_of_the_8_bits_that_lose_least(job, best):
     def loses_least(eight):
         assert [one.method for one in eight] == list(METHODS)

@@ -92,7 +92,13 @@ def test_standard_output_on_a_full_disk_is_told() -> None:
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("options", ["ro,size=2m", "size=2m"], ids=["read-only", "small"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param("ro,size=2m", id="read-only", marks=pytest.mark.slow),
+        pytest.param("size=2m", id="small"),
+    ],
+)
 def test_export_looks_at_the_disk_before_it_works(disk: Path, options: str) -> None:
     done = mcad_on_disk(disk, options, ("export", "-t", "cpu", "-o", "a/b"))
     assert (done.returncode, done.stdout) == (1, ""), done.stderr

@@ -117,7 +117,10 @@ def test_recall_on_the_validation_split_is_recorded(distilled):
     assert all(0 <= values["val/mean_recall"] <= 100 for values in looked)
 
 
-@pytest.mark.parametrize("teaching", ["none", "dual", "single", "mcad"])
+@pytest.mark.parametrize(
+    "teaching",
+    ["none", "mcad", *(pytest.param(one, marks=pytest.mark.slow) for one in ("dual", "single"))],
+)
 def test_each_way_of_teaching_moves_the_student_somewhere_else(
     teaching, material, cache, tmp_path, distilled
 ):
@@ -145,6 +148,7 @@ def test_a_class_finds_its_photos_among_those_of_the_steps_before_at_every_width
     assert seen == [(photos, 1000) for photos in (6, 12, 14) for _ in ("256", "128", "64")]
 
 
+@pytest.mark.slow
 def test_a_classifier_of_no_weight_is_not_asked(unpaired, cache, tmp_path):
     parts, steps = [], []
     recipe = replace(RECIPE, classifier=0.0, epochs=1)
@@ -180,6 +184,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, 
     assert same_weights(out, distilled[0])
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_in_its_qat_epochs_keeps_their_ranges(material, cache, tmp_path):
     recipe = replace(RECIPE, teaching="none", epochs=3, qat_epochs=2)
 
@@ -221,7 +226,7 @@ def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_pat
         ("none", (2, 1)),
         pytest.param("dual", (1, 2), marks=pytest.mark.slow),
         pytest.param("single", (2, 1), marks=pytest.mark.slow),
-        ("mcad", (1, 2)),
+        pytest.param("mcad", (1, 2), marks=pytest.mark.slow),
     ],
 )
 def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, monkeypatch):

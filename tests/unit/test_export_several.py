@@ -189,6 +189,7 @@ def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
 
 
+@pytest.mark.slow
 @needs_litert
 def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tmp_path):
     data = tmp_path / "data"

@@ -89,7 +89,7 @@ class Louder:
         return Fused(fused.features, 50 * fused.scores - 7)
 
 
-@pytest.mark.parametrize("teaching", ["single", "mcad"])
+@pytest.mark.parametrize("teaching", ["single", pytest.param("mcad", marks=pytest.mark.slow)])
 def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
     teaching, checkpoints, material, cache, tmp_path
 ):
@@ -108,6 +108,7 @@ def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
     assert spoken == pytest.approx(shouted, rel=0.01)
 
 
+@pytest.mark.slow
 def test_another_teacher_or_more_candidates_make_another_fusion(
     checkpoints, material, cache, tmp_path
 ):

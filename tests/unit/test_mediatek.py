@@ -33,7 +33,7 @@ from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import all_targets, find_target
 
 pytestmark = needs_litert
-QUICK = [("open_clip", "siglip"), ("hf", "clip"), ("hf", "chinese_clip")]
+QUICK = [("open_clip", "siglip")]
 ALL = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
 LIBRARIES = [
     pytest.param(pair, id=" ".join(pair), marks=() if pair in QUICK else pytest.mark.slow)

@@ -52,6 +52,7 @@ def test_a_compiled_tower_leads_the_ladder_of_its_bundle(student, tmp_path, monk
     assert climb(bundle, "text").rung == bundle.text.rungs[2]
 
 
+@pytest.mark.slow
 def test_without_the_sdk_a_bundle_has_the_rest_and_tells_what_is_missing(
     student, tmp_path, monkeypatch
 ):

@@ -141,6 +141,7 @@ def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
     assert all(f"{told} (" in bundle.precision.why for _, told in left_out)
 
 
+@pytest.mark.slow
 def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_told(make, monkeypatch):
     monkeypatch.setattr(validate, "LEAST_PARITY", 2.0)
     monkeypatch.setattr(validate, "WARN_BELOW", 2.0)

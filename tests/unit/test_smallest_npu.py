@@ -119,6 +119,7 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
     assert tried.index(("w8a8", "w8a8")) < tried.index(("w8a16", "w8a16"))
 
 
+@pytest.mark.slow
 def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
     bundle = make("snapdragon", 5)
     for name in TOWERS:
@@ -127,6 +128,7 @@ def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
         assert rung.npu_nodes == rung.total_nodes
 
 
+@pytest.mark.slow
 def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monkeypatch, tmp_path):
     monkeypatch.setitem(COSTS, "w8a16", 0.255)
     monkeypatch.setitem(CUTS, "mse", 0.0)
@@ -136,6 +138,7 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 @needs_litert
 def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatch):
     monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)  # without recall, w8a16 would be taken

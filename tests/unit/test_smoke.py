@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.app import app
@@ -14,6 +15,7 @@ from mcad_mobile.distill.smoke import first_of, smallest
 from mcad_mobile.distill.train import Material
 
 
+@pytest.mark.slow
 def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tmp_path):
     out = tmp_path / "smoke"
     command = ["distill", "--smoke", "--out", str(out), "--cache", str(tmp_path / "cache")]

@@ -15,7 +15,7 @@ from mcad_mobile.runtimes.base import normalize, one_by_one, without_padding
 from mcad_mobile.students.load import load_student
 
 TEXTS = CAPTIONS.splitlines()[:4]
-QUICK = [("open_clip", "resnet"), ("open_clip", "vit-quickgelu"), ("hf", "siglip")]
+QUICK = [("open_clip", "vit-quickgelu")]
 ALL = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
 LIBRARIES = [
     pytest.param(pair, id=" ".join(pair), marks=() if pair in QUICK else pytest.mark.slow)
