@@ -15,8 +15,8 @@ from tiny_students import write_open_clip
 
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export import comparison, rungs
-from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export import comparison, rungs, validate
+from mcad_mobile.export.pipeline import Order, export, export_bundle
 from mcad_mobile.runtimes import load_rung
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
@@ -187,6 +187,18 @@ def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch
         with pytest.raises(ExportError, match="the chip is not known"):
             export(student, [Order(find_target("SM8650"), out)], samples=4, allow_low_parity=True)
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
+
+
+def test_python_is_given_the_bundle_and_what_is_doubtful_of_it_as_warnings(
+    student, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(validate, "WARN_BELOW", 1.1)
+    out = tmp_path / "bundle"
+    with pytest.warns(UserWarning, match="is off the float student"):
+        bundle = export_bundle("cpu", str(out), student=student, samples=4, allow_low_parity=True)
+    assert (bundle.directory, bundle.target.id) == (out, "cpu")
+    assert Bundle.load(out).student == bundle.student
+    assert bundle.student.sha256 == student.sha256()
 
 
 @pytest.mark.slow
