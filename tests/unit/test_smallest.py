@@ -22,6 +22,7 @@ from mcad_mobile.errors import ParityError
 from mcad_mobile.evaluate import evaluate
 from mcad_mobile.export import validate
 from mcad_mobile.export.budget import budget_on
+from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.pipeline import Order, export, too_little
 from mcad_mobile.export.recall_judge import RecallJudge, data_facts
 from mcad_mobile.students.load import load_student
@@ -248,3 +249,22 @@ def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
     assert str(record.data.photos) in sentence
     assert "1000000 would do" in sentence
     assert too_little(replace_fields(record, photos_to_tell=record.data.photos)) == []
+
+
+def test_progress_counts_through_all_candidates_of_a_tower(student, packaged_pairs, tmp_path):
+    def candidate(name: str) -> Candidate:
+        (tmp_path / name).write_text(name)
+        return Candidate("image", "int8", name, 1, 1, tmp_path / name, lambda path: of_ones)
+
+    def of_ones(inputs):
+        return np.ones((len(inputs["pixels"]), 8), np.float32)
+
+    photos = [one for one in load_captions(packaged_pairs, None) if one.split == "val"]
+    told: list[tuple[str, int, int]] = []
+    judge = RecallJudge(
+        student, photos, None, None, tmp_path / "kept", lambda *step: told.append(step)
+    )
+    judge.embed([candidate("one"), candidate("other")])
+    done = [count for _, count, _ in told]
+    assert done == sorted(done)
+    assert told[-1] == ("recall of image, other", 2 * len(photos), 2 * len(photos))
