@@ -287,6 +287,7 @@ def test_texts_are_resources_and_views_have_descriptions():
     assert day == night
 
 
+@pytest.mark.slow
 def test_an_app_bundle_for_google_play(cpu, tmp_path):
     out = tmp_path / "demo.aab"
     mcad("app", "--bundle", cpu.directory, "--out", out, "--aab")

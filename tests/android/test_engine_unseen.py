@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from phone import CARD, OWN
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
@@ -141,6 +142,7 @@ def test_each_photo_is_opened_once(app, phone):
     assert app.index()["opened"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spares(
     java_classes, bundle, tmp_path
 ):

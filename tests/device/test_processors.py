@@ -103,6 +103,7 @@ def test_other_x86_processors_make_and_find_the_same(
     assert probe(python, given, tmp_path / "index", {"PYTHONPATH": libraries}) == here
 
 
+@pytest.mark.slow
 def test_an_arm64_processor_makes_and_finds_the_same(
     arm64: Path, here: dict[str, Any], given: Path, tmp_path: Path
 ) -> None:

@@ -92,10 +92,10 @@ _VERBS = [
     "search --duplicates 0.97 --bundle BUNDLE --index INDEX",
     "eval --data PAIRS --split val --bundle BUNDLE",
     "embed PHOTOS --bundle BUNDLE --out SHARDS",
-    "bench --bundle BUNDLE --synthetic 1000 --searches 20",
     "report RESULT",
 ]
 _SLOW_VERBS = [
+    "bench --bundle BUNDLE --synthetic 1000 --searches 20",
     "library --bundle BUNDLE --out LIBRARY",
     "app --bundle BUNDLE --out APP",
     "export --target cpu --out EXPORTED",

@@ -215,6 +215,7 @@ def test_a_source_that_is_not_there_leaves_nothing_behind(tmp_path, bundle):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_no_cluster_at_an_address_is_one_error(tmp_path, bundle, photos):
     pytest.importorskip("ray")
     arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--ray", "127.0.0.1:1")

@@ -122,7 +122,7 @@ def material(packaged_pairs) -> train.Material:
     ("asked", "kind"),
     [
         pytest.param("fp32", torch.float32, marks=pytest.mark.slow),
-        ("bf16", torch.bfloat16),
+        pytest.param("bf16", torch.bfloat16, marks=pytest.mark.slow),
     ],
 )
 def test_one_arithmetic_makes_grids_teachers_labels_and_student(

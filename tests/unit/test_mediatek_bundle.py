@@ -22,6 +22,7 @@ def student(tmp_path_factory):
     return load_student(f"hf:{write_hf(tmp_path_factory.mktemp('hf') / 'student', 'clip')}")
 
 
+@pytest.mark.slow
 def test_a_compiled_tower_leads_the_ladder_of_its_bundle(student, tmp_path, monkeypatch):
     install(monkeypatch, write_sdk(tmp_path / "sdk"))
     steps = []

@@ -82,6 +82,7 @@ def last_built(monkeypatch, method: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypatch):
     simulated: Counter[str] = Counter()
     run = QnnTower.__call__

@@ -55,8 +55,8 @@ def memory_chart(document: dict[str, Any]) -> str:
     text = 1.2 * top * _FONT / (72 * height)  # how high a line of it is, in MiB
     with _axes(height, alternative) as (axes, out):
         axes.set(xlim=(0, len(steps)), ylim=(-0.2 * top, top))
-        axes.stairs(pss, edges, baseline=0, fill=True, color=_PALE)
-        axes.stairs(pss, edges, baseline=0, color=_ACCENT, linewidth=1.8)
+        axes.stairs(pss, edges, fill=True, color=_PALE)
+        axes.stairs(pss, edges, color=_ACCENT, linewidth=1.8)
         axes.stairs(rss, edges, baseline=None, color=_MUTED, linewidth=0.8)
         axes.plot([0, len(steps)], [0, 0], color=_LINE, linewidth=0.8)
         for number, step in enumerate(steps):
