@@ -213,13 +213,20 @@ def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> Non
         run.bench(bundle, synthetic=100, threads=99)
 
 
-def test_search_process_loads_no_foreign_library(bundle: Bundle, tmp_path: Path) -> None:
+FOREIGN = ("faiss", "matplotlib", "rich", "tokenizers", "torch", "typer")
+
+
+@pytest.mark.parametrize("planted", [(), FOREIGN], ids=["as it is", "planted"])
+def test_a_library_that_no_phone_has_is_told_if_a_search_loads_it(
+    bundle: Bundle, tmp_path: Path, planted: tuple[str, ...]
+) -> None:
     samples.synthetic_index(bundle, tmp_path / "index", 300)
     spec = Spec(bundle, tmp_path / "index", ("a dog",), (), searches=1)
     launcher = host.HostLauncher(spec, tmp_path, timeout_s=60)
     code = (
-        "import sys\n"
+        "import sys, types\n"
         "from mcad_mobile.bench import runner\n"
+        f"sys.modules.update((name, types.ModuleType(name)) for name in {planted})\n"
         "code = runner.main()\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
         "sys.exit(code)"
@@ -234,10 +241,10 @@ def test_search_process_loads_no_foreign_library(bundle: Bundle, tmp_path: Path)
         check=True,
         env=launcher.environment,
     )
-    loaded = done.stderr.splitlines()[-1].split()
+    loaded = set(done.stderr.splitlines()[-1].split())
     assert "onnxruntime" in loaded
-    assert not {"torch", "rich", "typer", "matplotlib", "onnx", "scipy"} & set(loaded)
-    assert json.loads(done.stdout)["foreign_modules"] == []
+    assert loaded & {*FOREIGN, "onnx", "scipy"} == set(planted)
+    assert sorted(json.loads(done.stdout)["foreign_modules"]) == list(planted)
 
 
 def test_simulated_tower_is_refused() -> None:
