@@ -208,6 +208,28 @@ def test_nothing_to_measure_is_refused(bundle: Bundle, asked: dict[str, Any]) ->
         run.bench(bundle, **asked)
 
 
+@pytest.mark.parametrize(
+    ("asked", "rest"), [({}, (3, 7.5)), ({"repeats": 2, "cool_down_s": 0.0}, (2, 0.0))]
+)
+def test_how_often_it_is_measured_is_the_devices_unless_somebody_says(
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    rest: tuple[int, float],
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def measure(device: host.HostDevice, spec: Spec, progress: object) -> None:
+        raise Seen(spec.repeats, spec.cool_down_s)
+
+    monkeypatch.setattr(host.HostDevice, "measure", measure)
+    device = host.HostDevice(repeats=3, cool_down_s=7.5)
+    with pytest.raises(Seen) as seen:
+        run.bench(bundle, device=device, synthetic=100, **asked)
+    assert seen.value.args == rest
+
+
 def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="99 threads"):
         run.bench(bundle, synthetic=100, threads=99)
