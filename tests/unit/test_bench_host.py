@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
+from mcad_mobile import runtimes
 from mcad_mobile.bench import run, runner, samples, watch
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.devices.base import Spec
@@ -116,6 +117,23 @@ def test_qnn_is_simulated_only_where_there_is_a_simulator(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert why in (why_not(replace(bundle.text.rungs[0], runtime="qnn")) or "")
+
+
+@pytest.mark.parametrize(("asked", "tried"), [(None, False), ("onnx", True)])
+def test_a_rung_that_is_not_chosen_by_itself_is_tried_where_it_is_named(
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str | None,
+    tried: bool,
+) -> None:
+    monkeypatch.setattr(runtimes, "why_not", lambda rung: "it is slow here")
+    spec = Spec(bundle, tmp_path / "index", ("a dog",), (), runtime=asked)
+    places = host.HostLauncher(spec, tmp_path, timeout_s=60).places
+    given = {**spec.document("check", places), "rungs": {"text": [0]}}
+    (found,) = runner.check(given)["ladder"]["text"]
+    assert found["loaded"] == tried
+    assert found.get("why") == (None if tried else "it is slow here")
 
 
 CRASH = """
