@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.sizes import megabytes
 from mcad_mobile.versions import tool_versions
 
@@ -51,6 +51,7 @@ def main() -> None:
             "device": device_facts(),
             "versions": tool_versions(TOOLS),
             "precision": bundle.precision.to_json(),
+            "test": on_test(bundle),
         }
     result = {"student": "mcad-s", "data": "Flickr8k, val", "chips": [*found.values()]}
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
@@ -68,11 +69,28 @@ def told(result: dict[str, Any]) -> list[str]:
             *alone_told(found),
             "",
             *why_told(found),
+            *_test_told(one),
             "",
             _made(one),
             "",
         ]
     return [*lines, "Re-run: `benchmarks/smallest.py`."]
+
+
+def on_test(bundle: Bundle) -> dict[str, Any] | None:
+    """What the first rungs lose on split test, where this machine runs them."""
+    names = {tower: bundle.tower(tower).rungs[0] for tower in TOWERS}
+    first = {tower: f"{rung.runtime} {rung.precision}" for tower, rung in names.items()}
+    assert bundle.recall is not None
+    found = [pair for pair in bundle.recall.pairs if first == {t: getattr(pair, t) for t in TOWERS}]
+    return {"drop": found[0].drop, "margin": found[0].margin} if found else None
+
+
+def _test_told(one: dict[str, Any]) -> list[str]:
+    if one.get("test") is None:
+        return []
+    lost = one["test"]
+    return ["", f"On split test, that chose nothing, {lost['drop']:.2f} ± {lost['margin']:.2f}."]
 
 
 def _made(one: dict[str, Any]) -> str:
