@@ -49,7 +49,7 @@ class Shell:
 
 
 def test_a_phone_is_read_from_its_properties() -> None:
-    facts = read_facts(Shell(**PHONE))  # type: ignore[arg-type]
+    facts = read_facts(Shell(**PHONE))
     assert [target.id for target in facts.targets] == ["snapdragon-8-elite"]
     assert facts.emulator == ""
     assert facts.to_json() == {
@@ -72,18 +72,18 @@ def test_a_phone_is_read_from_its_properties() -> None:
 
 
 def test_a_board_is_read_from_its_device_tree() -> None:
-    facts = read_facts(Shell(**BOARD))  # type: ignore[arg-type]
+    facts = read_facts(Shell(**BOARD))
     assert not facts.android
     assert (facts.model, facts.soc, facts.abi) == ("Rubik Pi 3", "QCM6490", "aarch64")
     assert (facts.os, facts.core_count, facts.cores) == ("Debian GNU/Linux 13 (trixie)", 2, ())
     assert (facts.memory_mib, facts.memory_available_mib) == (2048, 0)
     assert [target.chip for target in facts.targets] == ["QCS6490"]
-    told = read_facts(Shell(**BOARD, soc="SM8650\n"))  # type: ignore[arg-type]
+    told = read_facts(Shell(**BOARD, soc="SM8650\n"))
     assert told.soc == "SM8650"
 
 
 def test_a_device_that_says_nothing_has_an_unknown_chip() -> None:
-    facts = read_facts(Shell())  # type: ignore[arg-type]
+    facts = read_facts(Shell())
     assert (facts.android, facts.os, facts.model, facts.soc) == (False, "Linux", "", "")
     assert facts.to_json()["cpu"] == "unknown chip"
     assert facts.fastest_cores(1) == []
@@ -102,19 +102,19 @@ def test_a_device_that_says_nothing_has_an_unknown_chip() -> None:
 )
 def test_androids_own_emulators_say_what_they_are(props: str, emulator: str) -> None:
     told = f"[ro.build.version.sdk]: [35]\n{props}\n"
-    assert read_facts(Shell(props=told)).emulator == emulator  # type: ignore[arg-type]
+    assert read_facts(Shell(props=told)).emulator == emulator
 
 
 def test_of_a_platform_that_chips_share_all_are_meant() -> None:
     told = "[ro.build.version.sdk]: [33]\n[ro.board.platform]: [taro]\n"
-    facts = read_facts(Shell(props=told))  # type: ignore[arg-type]
+    facts = read_facts(Shell(props=told))
     assert facts.soc == "taro"
     assert {"snapdragon-8-gen-1", "snapdragon-8-plus-gen-1"} < {one.id for one in facts.targets}
     assert {one.platform for one in facts.targets} == {"taro"}
 
 
 def test_the_fastest_cores_are_the_last_of_those_with_the_highest_clock() -> None:
-    facts = read_facts(Shell(cores=CORES))  # type: ignore[arg-type]
+    facts = read_facts(Shell(cores=CORES))
     assert facts.cores == (Core(0, 1800, 1800), Core(7, 3300, 2900), Core(10, 3300, 3300))
     assert [facts.fastest_cores(count) for count in (1, 2, 3)] == [[10], [7, 10], [0, 7, 10]]
 
@@ -133,13 +133,13 @@ def test_the_fastest_cores_are_the_last_of_those_with_the_highest_clock() -> Non
 def test_heat_is_that_of_the_skin_or_what_is_next_to_it(
     told: dict[str, str], temperature: float | None
 ) -> None:
-    assert read_health(Shell(**told)).temperature_c == temperature  # type: ignore[arg-type]
+    assert read_health(Shell(**told)).temperature_c == temperature
 
 
 def test_health_tells_of_a_phone_that_is_hot_and_slowed_down() -> None:
     told: dict[str, Any] = {"thermal": SKIN, "battery": BATTERY, "cores": CORES}
-    health = read_health(Shell(**told))  # type: ignore[arg-type]
+    health = read_health(Shell(**told))
     assert (health.thermal_status, health.battery_percent) == (2, 81)
     assert health.capped == {"7": 2900}
-    nothing = read_health(Shell())  # type: ignore[arg-type]
+    nothing = read_health(Shell())
     assert (nothing.thermal_status, nothing.battery_percent, nothing.capped) == (None, None, None)
