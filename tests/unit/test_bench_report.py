@@ -72,6 +72,18 @@ def test_memory_is_judged_right_at_the_limit(bundle: Bundle, peak: float, passes
     assert target["pass"] is passes
 
 
+def test_where_memory_is_not_told_its_tile_has_the_limit_alone(bundle: Bundle) -> None:
+    found = measured()
+    found["memory_mib"] |= {"peak_pss": None, "peak_rss": None, "steps": []}
+    document = judge(bundle, found)
+    text = Page(html(document)).text
+    notes = [line.strip() for line in text.splitlines() if line.strip().startswith("limit 100")]
+    assert notes == ["limit 100 MiB"]
+    assert "Within the target for time. Memory was not measured here." in text
+    document["targets"]["search"]["pass"] = False
+    assert "Over the target for time. Memory was not measured here." in markdown(document)
+
+
 @pytest.mark.parametrize(("total", "passes"), [(7.999, True), (8.0, True), (8.001, False)])
 def test_search_is_judged_by_its_median_right_at_the_limit(
     bundle: Bundle, total: float, passes: bool

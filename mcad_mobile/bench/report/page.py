@@ -142,22 +142,23 @@ def _tiles(document: dict[str, Any]) -> list[dict[str, str]]:
     return list(map(_tile, verdict_rows(document), shares, beside))
 
 
-def _share(measured: float | None, limit: float) -> float:
-    """Percent of the limit."""
-    return 0.0 if measured is None else 100 * measured / limit
+def _share(measured: float | None, limit: float) -> float | None:
+    """Percent of the limit, of what was measured."""
+    return None if measured is None else 100 * measured / limit
 
 
-def _tile(row: tuple[str, str, str, str], share: float, beside: str) -> dict[str, str]:
+def _tile(row: tuple[str, str, str, str], share: float | None, beside: str) -> dict[str, str]:
     name, limit, measured, verdict = row
     value, unit = measured.split(maxsplit=1)
+    of_limit = f"limit {limit}" if share is None else f"{share:.0f} % of the limit of {limit}"
     return {
         "name": name,
         "verdict": verdict,
         "kind": verdict.partition(" ")[0],
         "value": value,
         "unit": unit,
-        "width": f"{min(share, 100):.1f}",
-        "note": f"{share:.0f} % of the limit of {limit}; {beside}",
+        "width": f"{min(share or 0, 100):.1f}",
+        "note": "; ".join(filter(None, (of_limit, beside))),
     }
 
 

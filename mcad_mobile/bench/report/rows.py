@@ -48,12 +48,16 @@ def headline(document: dict[str, Any]) -> str:
 def judgement(document: dict[str, Any]) -> str:
     """The headline's verdict, as a sentence."""
     names = {"search": "time", "memory": "memory"}
-    verdicts = {name: document["targets"][target]["pass"] for target, name in names.items()}
-    if None in verdicts.values():
+    asked = {name: document["targets"][target]["pass"] for target, name in names.items()}
+    verdicts = {name: passed for name, passed in asked.items() if passed is not None}
+    if not verdicts:
         return "No verdict against the targets: a whole search was not measured here."
     failed = [name for name, passed in verdicts.items() if not passed]
-    said = f"Over the target for {' and '.join(failed)}." if failed else "Within both targets."
-    return f"{said} {busy(document)}".rstrip()
+    one = next(iter(verdicts))
+    met = "Within both targets." if len(verdicts) == 2 else f"Within the target for {one}."
+    said = f"Over the target for {' and '.join(failed)}." if failed else met
+    left = [f"{_capitalized(name)} was not measured here." for name in asked.keys() - verdicts]
+    return " ".join(filter(None, (said, *left, busy(document))))
 
 
 def busy(document: dict[str, Any]) -> str:
