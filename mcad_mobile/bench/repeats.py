@@ -51,8 +51,8 @@ def throttled(repeat: Repeat, first: Health) -> str | None:
     """What the device itself says of throttling during a run, or None. `first` is its health
     before the first run: a clock that was capped from the start is a condition of the bench,
     stated, not an event."""
-    if (repeat.after.thermal_status or 0) > 0 or (repeat.before.thermal_status or 0) > 0:
-        status = max(repeat.before.thermal_status or 0, repeat.after.thermal_status or 0)
+    status = max(repeat.before.thermal_status or 0, repeat.after.thermal_status or 0)
+    if status > 0:
         return f"thermal status {status}"
     lowered = {
         core: mhz
