@@ -246,6 +246,9 @@ def test_how_often_it_is_measured_is_the_devices_unless_somebody_says(
     with pytest.raises(Seen) as seen:
         run.bench(bundle, device=device, synthetic=100, **asked)
     assert seen.value.args == rest
+    with pytest.raises(Seen) as seen:
+        run.bench(bundle, synthetic=100)
+    assert seen.value.args == (1, 0.0)
 
 
 def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
