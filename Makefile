@@ -51,17 +51,17 @@ mutants: .venv/installed-mutants
 
 .venv/installed-demo: .venv/bin/pip pyproject.toml
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
-	@$(BIN)/pip install -q --no-compile --disable-pip-version-check -e ".[export,qnn,demo]"
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,qnn,demo]"
 	@touch $@
 
 .venv/installed-everything: .venv/bin/pip pyproject.toml
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -e ".[$(EVERYTHING)]"
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING)]"
 	@touch $@ .venv/installed-demo
 
 .venv/installed-stores: .venv/installed-everything
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -e ".[$(EVERYTHING),stores]"
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),stores]"
 	@touch $@
 
 .venv/installed-mutants: .venv/installed-everything
-	$(BIN)/pip install -q --no-compile --disable-pip-version-check -e ".[$(EVERYTHING),mutants]"
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),mutants]"
 	@touch $@
