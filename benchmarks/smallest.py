@@ -79,17 +79,20 @@ def told(result: dict[str, Any]) -> list[str]:
 
 def on_test(bundle: Bundle) -> dict[str, Any] | None:
     """What the first rungs lose on split test, where this machine runs them."""
-    names = {tower: bundle.tower(tower).rungs[0] for tower in TOWERS}
-    first = {tower: f"{rung.runtime} {rung.precision}" for tower, rung in names.items()}
+    from mcad_mobile.export.rung_recalls import called
+
     assert bundle.recall is not None
-    found = [pair for pair in bundle.recall.pairs if first == {t: getattr(pair, t) for t in TOWERS}]
-    return {"drop": found[0].drop, "margin": found[0].margin} if found else None
+    first = tuple(called(bundle.tower(name).rungs[0]) for name in TOWERS)
+    for pair in bundle.recall.pairs:
+        if (pair.image, pair.text) == first:
+            return {"drop": pair.drop, "margin": pair.margin}
+    return None
 
 
 def _test_told(one: dict[str, Any]) -> list[str]:
-    if one.get("test") is None:
-        return []
     lost = one["test"]
+    if lost is None:
+        return []
     return ["", f"On split test, that chose nothing, {lost['drop']:.2f} ± {lost['margin']:.2f}."]
 
 

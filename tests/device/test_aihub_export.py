@@ -27,7 +27,7 @@ ELITE = find_target("snapdragon-8-elite")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> str:
-    """Of a tiny student: the default one's towers take the simulator a minute."""
+    """What `--student` calls a tiny one: the default one's towers take the simulator a minute."""
     folder = write_open_clip(tmp_path_factory.mktemp("student") / "tiny")
     return f"open_clip:local-dir:{folder}"
 

@@ -88,7 +88,7 @@ def noise(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("noise")
     (folder / "images").mkdir()
     records = []
-    for number in range(130):
+    for number in range(200):
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
         split = "val" if number < 4 else "train"
@@ -120,7 +120,7 @@ def test_killed_inside_a_view_it_goes_on_there_and_leaves_no_partial_file(noise,
     assert process.wait(60) == -signal.SIGKILL
     (partial,) = cache.glob("*.npy.partial")
     kept, number = rows_of(partial), partial.stat().st_ino
-    assert 64 <= kept < 126
+    assert 64 <= kept < 196
 
     run(command("killed"))
     grown, straight = (
