@@ -15,8 +15,10 @@ EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aih
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-# Threads of two processes on two cores that wait for each other spin away most of the time.
+# Threads of two processes on two cores that wait for each other spin away most of the time; and most
+# of the Java that tests run has ended before it would be compiled well.
 test test-slow: export OMP_WAIT_POLICY := PASSIVE
+test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
@@ -54,8 +56,10 @@ mutants: .venv/installed-mutants
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,qnn,demo]"
 	@touch $@
 
+# pip compiles on one core. Some files of packages are for another Python, and are left.
 .venv/installed-everything: .venv/bin/pip pyproject.toml
-	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING)]"
+	$(BIN)/pip install -q --disable-pip-version-check --no-compile -e ".[$(EVERYTHING)]"
+	@$(BIN)/python -W ignore -m compileall -q -j 0 .venv >/dev/null || true
 	@touch $@ .venv/installed-demo
 
 .venv/installed-stores: .venv/installed-everything

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from main_job import store
 from peer_row import Row
 
 from mcad_mobile.bench.measure import device_facts, percentiles, pin
@@ -61,7 +62,7 @@ def main() -> None:
         "timed": TIMED,
         "rows": [summary(row, runs) for row, runs in zip(rows, taken, strict=True)],
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    store(result, RESULT)
     print(table(result))
 
 
@@ -192,10 +193,10 @@ def verdict(result: dict[str, Any]) -> str:
         fastest = min(right, key=lambda row: row["p50"])
         name = f"{NAMES[fastest['runtime']]} {fastest['precision']}"
         if fastest is shipped:
-            said.append(f"For the {tower} tower the shipped row is the fastest of ours.")
+            said.append(f"For the {tower} tower the shipped row is the fastest of ours here.")
         else:
             said.append(
-                f"For the {tower} tower {name} is faster than what is shipped, "
+                f"For the {tower} tower {name} is faster than what a `cpu` bundle ships here, "
                 f"{shipped['p50'] / fastest['p50']:.2f} times."
             )
     return " ".join(said)

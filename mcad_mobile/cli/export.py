@@ -60,7 +60,8 @@ def export(
             "-t",
             metavar="CHIP",
             help="A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
-            "snapdragon, dimensity, cpu. May be repeated. `mcad-mobile targets` lists them.",
+            "snapdragon, dimensity, cpu, cpu-litert. May be repeated. "
+            "`mcad-mobile targets` lists them.",
         ),
     ] = None,
     every: Annotated[

@@ -13,6 +13,7 @@ import onnx
 
 from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.onnx import is_convolutional
+from mcad_mobile.export.rungs import plans_here
 from mcad_mobile.export.sensitivity import Sensitivity
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.quantize.ranges import METHODS, CalibrationMethod
@@ -26,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 _SHARES = 6
 # What recall is judged by, for who reads the result.
 JUDGED_BY: dict[Family, str] = {
-    "cpu": "the files that were written, by ONNX Runtime",
+    "cpu": "the files that were written, by the runtimes that they are for",
     "snapdragon": "the graphs that were compiled, by ONNX Runtime on this processor and not on an "
     "HTP",
     "dimensity": "the .tflite files, by LiteRT on this processor and not on an NPU",
@@ -42,11 +43,14 @@ def candidates_for(
     progress: Progress,
 ) -> list[Candidate]:
     """All ways to write a tower for the first rung of `target`."""
-    if target.family == "snapdragon":
+    runtime = plans_here(job.name, target)[0].runtime
+    if runtime == "onnx":
+        return _cpu(job, ranked, loses_least, progress)
+    if runtime == "qnn":
         return _htp(job, target, progress)
-    if target.family == "dimensity":
-        return _litert(job, progress)
-    return _cpu(job, ranked, loses_least, progress)
+    # LiteRT has fast kernels for 8-bit activations alone on CPUs.
+    eight: tuple[Precision, ...] = ("w8a8",)
+    return _litert(job, eight if target.family == "cpu" else (*eight, "w8a16", "w4a16"), progress)
 
 
 def _cpu(
@@ -132,13 +136,14 @@ def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
     return found
 
 
-def _litert(job: TowerJob, progress: Progress) -> list[Candidate]:
-    """What LiteRT gives a Dimensity's NPU. Recall is judged by LiteRT on this processor."""
+def _litert(job: TowerJob, precisions: Sequence[Precision], progress: Progress) -> list[Candidate]:
+    """What LiteRT runs, or gives a Dimensity's NPU. Recall is judged by LiteRT on this
+    processor."""
     from mcad_mobile.export.litert import channels_last, stored_specs
     from mcad_mobile.export.tflite import four_bits_of
     from mcad_mobile.runtimes.litert import LiteRTTower
 
-    ways = _ways("w8a8", "w8a16", "w4a16")
+    ways = _ways(*precisions)
     numbers, found = _numbers(job), []
     for number, (precision, method) in enumerate(ways):
         progress(f"{job.name} tower: writing it", number, len(ways))

@@ -105,6 +105,7 @@ def export(
             Path(scratch),
             allow_low_parity=allow_low_parity,
             simulated=simulated,
+            progress=progress,
         )
         if budget is not None:
             first, record = workshop.choose(budget, orders[0].target, progress)

@@ -34,9 +34,9 @@ def check_place(
     # The very least, so that nothing is refused that would go well: a weight takes a byte, or
     # four where a rung is float; the token table has 16 bits.
     rungs = sum(
-        weights[name] * _bytes_each(plan.precision(name))
-        for plan in plans_here(target, first)
+        weights[name] * _bytes_each(plan.precision)
         for name in TOWERS
+        for plan in plans_here(name, target, first)
     )
     check_writable(out, rungs + 2 * student.token_table.numel())
     check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -22,8 +22,8 @@ from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.quantize.ranges import CalibrationMethod
 from mcad_mobile.runtimes import Inputs, normalize
 from mcad_mobile.runtimes.muted import quiet
-from mcad_mobile.targets import RungPlan, Target
-from mcad_mobile.targets.target import Precision
+from mcad_mobile.targets import Target
+from mcad_mobile.targets.target import Precision, Runtime
 
 # What a rung that nothing here can run was compiled from: the same integers, in the next rung.
 COMPILED_FROM = {"neuropilot": "litert"}
@@ -47,27 +47,35 @@ _MAPPED_FROM_BYTES = 1024
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
 
 
+class TowerPlan(NamedTuple):
+    """One way to run one tower."""
+
+    runtime: Runtime
+    precision: Precision
+
+
 def plans_here(
-    target: Target, first: Mapping[TowerName, Precision] | None = None
-) -> tuple[RungPlan, ...]:
-    """The target's ladder, without what the compilers that are installed here cannot make; its
-    first rung, and what that is compiled from, with the precisions `first`, if they are given."""
+    name: TowerName, target: Target, first: Mapping[TowerName, Precision] | None = None
+) -> list[TowerPlan]:
+    """A tower's ladder for `target`, without what the compilers that are installed here cannot
+    make; its first rung, and what that is compiled from, with the precision that `first` has for
+    it, if any is given."""
     from mcad_mobile.export.mediatek import why_not_compiled
 
     plans = [
-        plan
+        TowerPlan(plan.runtime, precision)
         for plan in target.ladder
-        if plan.runtime != "neuropilot" or why_not_compiled(target) is None
+        for precision in [plan.precision(name)]
+        if precision is not None
+        and (plan.runtime != "neuropilot" or why_not_compiled(target) is None)
     ]
-    if first is not None:
-        source = COMPILED_FROM.get(plans[0].runtime)
-        plans = [
-            dataclasses.replace(plan, image=first["image"], text=first["text"])
-            if number == 0 or plan.runtime == source
-            else plan
-            for number, plan in enumerate(plans)
-        ]
-    return tuple(plans)
+    if first is None:
+        return plans
+    source = COMPILED_FROM.get(plans[0].runtime)
+    return [
+        TowerPlan(plan.runtime, first[name]) if number == 0 or plan.runtime == source else plan
+        for number, plan in enumerate(plans)
+    ]
 
 
 def require_compilers(target: Target, *, cloud: bool) -> None:
@@ -93,7 +101,8 @@ def build_rung(
     expected of the float student, until it was run. ExportError if it cannot be made."""
     method = chosen.method if chosen and chosen.precision == precision else "min-max"
     if runtime in ("neuropilot", "litert"):
-        precision, notes = (precision, ()) if chosen else job.litert_precision(precision)
+        planned = chosen is not None or target.family == "cpu"
+        precision, notes = (precision, ()) if planned else job.litert_precision(precision)
         build = _neuropilot if runtime == "neuropilot" else _litert
         out = directory / f"{job.name}_{runtime}_{precision}.tflite"
         rung = build(job, job.integer_litert(precision, method), out, precision, target)
@@ -183,6 +192,17 @@ def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: T
     shutil.copyfile(quantized, out)
     inputs, output = stored_specs(out, channels_last(job.inputs), job.output)
     found = operators(out)
+    rung = Rung(
+        runtime="litert",
+        precision=precision,
+        files=_records(out),
+        inputs=inputs,
+        outputs=(output,),
+        expected=job.golden.embeddings,
+        total_nodes=len(found),
+    )
+    if target.family == "cpu":
+        return rung
     refused = refusals(found)
     why_not = why_not_compiled(target)
     notes = [] if why_not is None else [f"{_BY_THE_LIST} {why_not} {_OTHERWISE}"]
@@ -191,17 +211,7 @@ def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: T
             f"MediaTek's compiler does not take {refused.total()} of {len(found)} operators of the "
             f"{job.name} tower, by its list: {named(refused)}. They stay on the CPU."
         )
-    return Rung(
-        runtime="litert",
-        precision=precision,
-        files=_records(out),
-        inputs=inputs,
-        outputs=(output,),
-        expected=job.golden.embeddings,
-        total_nodes=len(found),
-        npu_nodes=len(found) - refused.total(),
-        notes=tuple(notes),
-    )
+    return replace(rung, npu_nodes=len(found) - refused.total(), notes=tuple(notes))
 
 
 def _neuropilot(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:

@@ -32,7 +32,6 @@ class Sensitivity:
 
 def sensitivities(job: TowerJob, progress: Progress) -> list[Sensitivity]:
     """Of all weights that can have 4 bits on CPUs: the cheapest for its bytes comes first."""
-    progress(f"{job.name} tower: rounding weights to 4 bits", 0, 1)
     four = job.four_bits
     model = onnx.load(job.cpu_onnx)
     named = layers(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,8 @@ class TowerJob:
     several ways (`judged`, and what the float student makes of them: `exact` [N, dim], of unit
     length), and its self-test. What is made lies in the existing folder `work`, which is this
     job's own. `any_length`: its texts may be cut after their last token. Where biases of `module`
-    make up for weights of 8 bits, `own_biases` is the same tower with its own."""
+    make up for weights of 8 bits, `own_biases` is the same tower with its own. `rounding` hears
+    how many of how many weights have been rounded to 4 bits, which takes minutes."""
 
     module: nn.Module
     name: TowerName
@@ -52,6 +54,7 @@ class TowerJob:
     work: Path
     any_length: bool = False
     own_biases: TowerJob | None = None
+    rounding: Callable[[int, int], None] = lambda done, total: None
 
     @cached_property
     def float_onnx(self) -> Path:
@@ -116,7 +119,7 @@ class TowerJob:
         from mcad_mobile.quantize.gptq import each_in_four_bits
 
         held = {tensor.name for tensor in onnx.load(self.int8_onnx[0]).graph.initializer}
-        found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples)
+        found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples, self.rounding)
         return {name: four for name, four in found.items() if f"{name}_quantized" in held}
 
     @cached_property
@@ -126,7 +129,7 @@ class TowerJob:
         from mcad_mobile.quantize.gptq import together_in_four_bits
 
         model = onnx.load(self.cpu_onnx)
-        found = together_in_four_bits(model, self.samples, self.four_bits)
+        found = together_in_four_bits(model, self.samples, self.four_bits, self.rounding)
         return renamed(found, model, onnx.load(self.float_onnx))
 
     def mixed_onnx(self, names: frozenset[str], method: CalibrationMethod = "min-max") -> Path:
@@ -138,7 +141,8 @@ class TowerJob:
         told = hashlib.sha256("\n".join([method, *sorted(names)]).encode()).hexdigest()[:16]
         mixed = self.work / f"mixed-{told}.onnx"
         if not mixed.exists():
-            four = together_in_four_bits(onnx.load(self.cpu_onnx), self.samples, names)
+            model = onnx.load(self.cpu_onnx)
+            four = together_in_four_bits(model, self.samples, names, self.rounding)
             way = self._way[0] if is_convolutional(self.cpu_onnx) else None
             self._quantize(mixed, way, four, method)
         return mixed

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.candidates import JUDGED_BY, candidates_for
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
 from mcad_mobile.export.recall_judge import Progress, RecallJudge
-from mcad_mobile.export.rungs import COMPILED_FROM, build_rung, plans_here
+from mcad_mobile.export.rungs import COMPILED_FROM, TowerPlan, build_rung, plans_here
 from mcad_mobile.export.sensitivity import sensitivities
 from mcad_mobile.export.smallest import Search
 from mcad_mobile.export.tower_job import TowerJob
@@ -48,7 +49,7 @@ from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import Samples
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
-from mcad_mobile.targets import RungPlan, Target
+from mcad_mobile.targets import Target
 from mcad_mobile.targets.target import Precision
 from mcad_mobile.text.rows import TokenTable, write_token_table
 from mcad_mobile.versions import tool_versions
@@ -79,18 +80,21 @@ class _Part:
     warning: str | None
 
 
-def rung_key(tower: TowerName, plan: RungPlan, target: Target) -> tuple[str, ...]:
+def rung_key(tower: TowerName, plan: TowerPlan, target: Target) -> tuple[str, ...]:
     """Two rungs with the same key are the same, note for note: some are compiled for one chip, and
-    an uncompiled .tflite says which SDK would."""
-    compiler = {"litert": target.neuropilot, "onnx": None}.get(plan.runtime, target.id)
-    return tower, plan.runtime, plan.precision(tower), compiler or "any"
+    an uncompiled .tflite says which SDK would, unless it is for CPUs."""
+    by_litert = target.neuropilot or target.family
+    compiler = {"litert": by_litert, "onnx": "any"}.get(plan.runtime, target.id)
+    return tower, plan.runtime, plan.precision, compiler
 
 
 def rung_keys(
     target: Target, first: Mapping[TowerName, Precision] | None = None
 ) -> list[tuple[str, ...]]:
     """Of all rungs of a bundle for `target`, its first rung with the precisions `first`."""
-    return [rung_key(name, plan, target) for name in TOWERS for plan in plans_here(target, first)]
+    return [
+        rung_key(name, plan, target) for name in TOWERS for plan in plans_here(name, target, first)
+    ]
 
 
 class Workshop:
@@ -105,8 +109,10 @@ class Workshop:
         *,
         allow_low_parity: bool,
         simulated: int,
+        progress: Progress = lambda step, done, total: None,
     ) -> None:
         self._student = student
+        self._progress = progress
         self._folder = folder
         self._common = folder / "common"
         self._common.mkdir()
@@ -153,9 +159,11 @@ class Workshop:
             progress,
         )
         jobs = {name: rounded for name, (_, rounded) in self._jobs.items()}
-        ranked = {}
-        if target.family == "cpu":
-            ranked = {name: sensitivities(job, progress) for name, job in jobs.items()}
+        ranked = {
+            name: sensitivities(job, progress)
+            for name, job in jobs.items()
+            if plans_here(name, target)[0].runtime == "onnx"
+        }
         candidates = {
             name: candidates_for(job, target, ranked.get(name, ()), judge.loses_least, progress)
             for name, job in jobs.items()
@@ -191,7 +199,7 @@ class Workshop:
         warnings = []
         for name in TOWERS:
             # A tower that is float at first has no other float rung behind it.
-            plans = {rung_key(name, plan, target): plan for plan in plans_here(target, first)}
+            plans = {rung_key(name, plan, target): plan for plan in plans_here(name, target, first)}
             parts = [self._part(name, plan, target, cloud, step) for plan in plans.values()]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
@@ -202,7 +210,7 @@ class Workshop:
     def _part(
         self,
         name: TowerName,
-        plan: RungPlan,
+        plan: TowerPlan,
         target: Target,
         cloud: CloudCompiler | None,
         step: Step,
@@ -211,7 +219,7 @@ class Workshop:
         if key not in self._parts:
             folder = self._folder / "-".join(key)
             folder.mkdir()
-            precision = plan.precision(name)
+            precision = plan.precision
             on = f" for {target.chip}" if target.id in key else ""
             exact, rounded = self._jobs[name]
             job = exact if precision == "fp32" else rounded
@@ -270,6 +278,7 @@ class Workshop:
                 work,
                 any_length,
                 own_biases,
+                partial(self._progress, f"{name} tower: rounding weights to 4 bits"),
             )
 
         as_it_is = job(self._student.tower(name), f"{name}-float")

@@ -11,7 +11,7 @@ objective of GPTAQ (Li et al., arXiv 2504.02692), whose closed form is least squ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -37,10 +37,14 @@ _CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its s
 _BLOCK = 64  # inputs that are made up for at once
 
 Matrix = NDArray[np.float64]
+Told = Callable[[int, int], None]
 
 
-def each_in_four_bits(model: onnx.ModelProto, samples: Inputs) -> dict[str, FourBits]:
-    """All weights of a float model that can have 4 bits, each as if it were the only one."""
+def each_in_four_bits(
+    model: onnx.ModelProto, samples: Inputs, told: Told = lambda done, total: None
+) -> dict[str, FourBits]:
+    """All weights of a float model that can have 4 bits, each as if it were the only one. `told`
+    hears before each how many are done."""
     nodes = products(model)
     read = reader(model, {node.input[0] for node in nodes.values()})
     moments: dict[str, Matrix] = {}
@@ -49,21 +53,27 @@ def each_in_four_bits(model: onnx.ModelProto, samples: Inputs) -> dict[str, Four
         for tensor, kind in _kinds(nodes).items():
             rows = _rows(values[tensor], kind)
             moments[tensor] = moments.get(tensor, 0.0) + _products(rows, rows)
-    return {
-        name: _in_four_bits(model, name, node, moments[node.input[0]])
-        for name, node in nodes.items()
-    }
+    found: dict[str, FourBits] = {}
+    for name, node in nodes.items():
+        told(len(found), len(nodes))
+        found[name] = _in_four_bits(model, name, node, moments[node.input[0]])
+    return found
 
 
 def together_in_four_bits(
-    model: onnx.ModelProto, samples: Inputs, names: Iterable[str]
+    model: onnx.ModelProto,
+    samples: Inputs,
+    names: Iterable[str],
+    told: Told = lambda done, total: None,
 ) -> dict[str, FourBits]:
-    """The weights `names` of a float model, as they are when all of them have 4 bits."""
+    """The weights `names` of a float model, as they are when all of them have 4 bits. `told` hears
+    before each product how many are done."""
     asked = set(names)
     nodes = {name: node for name, node in products(model).items() if name in asked}
     single_samples = singles(model, samples)
     found: dict[str, FourBits] = {}
     for tensor, kind in _kinds(nodes).items():
+        told(len(found), len(nodes))
         exact, halved = (reader(one, {tensor}) for one in (model, with_weights(model, found)))
         moments: Matrix = np.zeros(())
         shared: Matrix = np.zeros(())

@@ -43,14 +43,20 @@ def climb(
     `precision`, as far as they are named (see rungs_of). `warn` hears a sentence about each rung
     that is left out because it failed.
 
-    `fastest`: for work that goes on for hours. On a processor whose fast 8-bit kernels are wrong,
-    the exact ones may take longer than floats do, so there time decides among the rungs that pass.
+    `fastest`: for work that goes on for hours. Which of two runtimes is faster depends on the
+    processor; and where its fast 8-bit kernels are wrong, the exact ones may take longer than
+    floats do. There time decides among the rungs that pass.
     RuntimeUnavailable, with what became of each rung, if none is left.
     """
     passed: list[tuple[float, Climbed]] = []
     reasons: list[str] = []
-    for rung in rungs_of(bundle, name, runtime, precision):
-        reason = None if runtime is not None else why_not(rung)
+    tried = [
+        (rung, None if runtime is not None else why_not(rung))
+        for rung in rungs_of(bundle, name, runtime, precision)
+    ]
+    runtimes = {rung.runtime for rung, reason in tried if reason is None}
+    compares = fastest and (len(runtimes) > 1 or _fast_kernels_are_wrong())
+    for rung, reason in tried:
         if reason is not None:
             reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
             continue
@@ -62,7 +68,7 @@ def climb(
             reasons.append(f"{rung.runtime} {rung.precision}: {error.what}")
             warn(f"{error.what} The tower's next rung serves instead.")
             continue
-        if not (fastest and _fast_kernels_are_wrong()):
+        if not compares:
             return climbed
         passed.append((_seconds(bundle, name, climbed.tower), climbed))
     if passed:

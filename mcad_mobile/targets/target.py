@@ -22,7 +22,8 @@ Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 @dataclass(frozen=True)
 class RungPlan:
-    """One way to run both towers: `image` and `text` are the precisions of each.
+    """One way to run the towers: `image` and `text` are the precisions of each, None where a tower
+    is not run so.
 
     fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
     ranges from calibration, the text tower's at run time. mixed: the same with some weights in 4
@@ -31,15 +32,16 @@ class RungPlan:
     """
 
     runtime: Runtime
-    image: Precision
-    text: Precision
+    image: Precision | None
+    text: Precision | None
 
-    def precision(self, tower: Literal["image", "text"]) -> Precision:
+    def precision(self, tower: Literal["image", "text"]) -> Precision | None:
         return self.image if tower == "image" else self.text
 
 
 # First rung: what the chip is for. Last rung: an ONNX CPU model, which runs anywhere.
 # A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).
+_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs ONNX Runtime is the faster one for texts
 _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
     "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
     "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),
@@ -54,7 +56,8 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 class Target(Record, frozen=True):
     """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
     chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only.
-    `neuropilot` is the version of MediaTek's SDK that compiles for it, None where none does."""
+    `neuropilot` is the version of MediaTek's SDK that compiles for it, None where none does.
+    `litert`: a CPU whose image tower LiteRT runs, where that is installed."""
 
     id: Word
     vendor: Word
@@ -67,18 +70,18 @@ class Target(Record, frozen=True):
     htp_arch: Size | None = None
     vtcm_mb: Size | None = None
     neuropilot: Word | None = None
+    litert: bool = False
 
     @property
     def ladder(self) -> tuple[RungPlan, ...]:
         """Best first. Which rungs a bundle carries depends on the compilers that are installed."""
+        plans = (_BY_LITERT, *_LADDERS[self.family]) if self.litert else _LADDERS[self.family]
         return tuple(
-            plan
-            for plan in _LADDERS[self.family]
-            if plan.runtime != "neuropilot" or self.neuropilot is not None
+            plan for plan in plans if plan.runtime != "neuropilot" or self.neuropilot is not None
         )
 
     def to_json(self) -> dict[str, Any]:
-        precisions = {p for rung in self.ladder for p in (rung.image, rung.text)}
+        precisions = {p for rung in self.ladder for p in (rung.image, rung.text) if p is not None}
         return {
             "id": self.id,
             "vendor": self.vendor,

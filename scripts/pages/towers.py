@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import arm64_instructions
 import kernels as kernels_result
 import main_job as jobs
 import peers as tower_peers
@@ -95,21 +96,51 @@ def main_job() -> list[str]:
 
 def peers() -> list[str]:
     """Both towers in every runtime."""
-    towers = json.loads((RESULTS / "peers.json").read_text("utf-8"))
+    machines = jobs.stored(RESULTS / "peers.json")
     return [
         "## The towers and their peers",
         "",
-        "The default student's towers in every runtime, one input at a time, one thread on",
-        f"{towers['device']['cpu']}; and two other architectures with random weights, which do",
+        "The default student's towers in every runtime, one input at a time, one thread, on each",
+        "processor that was at hand; and two other architectures with random weights, which do",
         "for time and memory. Bold: what a `cpu` bundle ships first, and what ratios are to.",
         "Cosine: the worst of the golden inputs, against the float student. Texts are given",
-        "without padding wherever a runtime takes any number of tokens; LiteRT takes 32.",
+        "without padding wherever a runtime takes any number of tokens; LiteRT takes 32. A",
+        "`cpu-litert` bundle has LiteRT int8 and ONNX int8 for photos, and `index` takes what is",
+        "faster where it runs.",
         "",
-        tower_peers.table(towers),
-        "",
-        tower_peers.verdict(towers),
-        "",
-        made_with(towers["date"], towers["device"]["os"], towers["versions"]),
+        *(
+            line
+            for towers in reversed(machines)
+            for line in (
+                f"On {with_instructions(towers['device'])}:",
+                "",
+                tower_peers.table(towers),
+                "",
+                tower_peers.verdict(towers),
+                "",
+                made_with(towers["date"], towers["device"]["os"], towers["versions"]),
+                "",
+            )
+        ),
         "Re-run: `benchmarks/peers.py`.",
+        "",
+        *_arm64(),
+    ]
+
+
+def _arm64() -> list[str]:
+    """Instructions of an arm64 processor, once they have been counted."""
+    if not arm64_instructions.RESULT.is_file():
+        return []
+    result = json.loads(arm64_instructions.RESULT.read_text("utf-8"))
+    return [
+        "On arm64, instructions of a runtime's library for one photo (those of libraries that it",
+        f"calls are left out), counted by {result['emulator']}. They are no times: a processor",
+        "runs several at once, and waits for memory.",
+        "",
+        arm64_instructions.table(result),
+        "",
+        f"{result['date']}; {', '.join(f'{k} {v}' for k, v in result['versions'].items())}.",
+        "Re-run: `benchmarks/arm64_instructions.py`.",
         "",
     ]

@@ -185,6 +185,7 @@ def test_the_app_carries_a_merged_npu_runtime_as_files(
     assert "extractNativeLibs(0x010104ea)=true" in tree.replace(" ", "")
 
 
+@pytest.mark.slow
 def test_an_app_for_emulators_has_their_libraries(tmp_path):
     tiny = make_tiny_bundle(tmp_path / "tiny")
     built = build_app(tiny, tmp_path / "both.apk", abis=["x86_64", ABI])

@@ -302,6 +302,7 @@ def test_an_app_bundle_for_google_play(cpu, tmp_path):
     assert 'package="mcad.demo"' in manifest
 
 
+@pytest.mark.slow
 def test_one_s_own_key_signs(apk, tmp_path, monkeypatch):
     keystore, out = tmp_path / "own.keystore", tmp_path / "signed.apk"
     subject = ["-alias", "mine", "-dname", "CN=Own Key", "-storepass", "secret1"]

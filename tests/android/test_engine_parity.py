@@ -92,6 +92,7 @@ def test_awkward_texts_get_the_same_token_ids(probe, bundle):
     assert_same_ids(probe, bundle, list(AWKWARD))
 
 
+@pytest.mark.slow
 def test_every_character_gets_the_same_token_ids(probe, bundle):
     """Python knows the categories of Unicode 14 or later, a JVM those of 13 or later: marks and
     punctuation that were added since may differ, letters may not."""

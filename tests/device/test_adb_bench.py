@@ -73,6 +73,7 @@ def test_fastest_core_is_pinned(board: Adbd, bundle: Bundle) -> None:
     assert document["conditions"]["pinned_cores"] == [0]
 
 
+@pytest.mark.slow
 def test_memory_is_sampled_from_outside_too(
     board: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +170,7 @@ def test_android_emulator_gets_parity_only(
     assert document["targets"]["search"]["pass"] is None
 
 
+@pytest.mark.slow
 def test_board_without_clocks_says_which_core_was_pinned_instead(
     device_system: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -292,6 +292,7 @@ def test_phone_without_a_runner_says_where_one_comes_from(
         run.bench(bundle, device=AdbDevice(runner=tmp_path), **quick())
 
 
+@pytest.mark.slow
 def test_rung_that_gives_wrong_vectors_is_skipped_and_reported(
     board: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, folder / "classes")
 
 
+@pytest.mark.slow
 def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
     phone: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -28,9 +28,8 @@ X86 = {"Nehalem": "CPU", "Haswell-noTSX": "CPU, exact kernels", "EPYC": "CPU, ex
 ARM = ("cortex-a53", "cortex-a76", "neoverse-n2")
 
 
-# What `make test` runs of each: SSE4 alone and AVX2, Arm with dot product; AVX2 by LiteRT, too.
-QUICK = {("cpu", "Nehalem"), ("cpu", "Haswell-noTSX"), ("cpu", "cortex-a76")}
-QUICK |= {("dimensity", "Haswell-noTSX")}
+# What `make test` runs of them: AVX2, and Arm with dot product.
+QUICK = {("cpu", "Haswell-noTSX"), ("cpu", "cortex-a76")}
 
 
 def on(processors: Iterable[str]) -> pytest.MarkDecorator:

@@ -219,6 +219,7 @@ def test_processes_on_unlike_processors_compute_alike(tmp_path):
     assert noted["ms"] == {"fp32": 10.0, "bf16": 50.0}
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_that_one_would(tmp_path):
     script = tmp_path / "linear.py"
     script.write_text(LINEAR)

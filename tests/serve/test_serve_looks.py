@@ -86,6 +86,7 @@ def test_dark_is_dark_and_light_is_light(open_page: Open) -> None:
     assert brightness["dark"] < 40
 
 
+@pytest.mark.slow
 def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
     open_page: Open, start: Callable[..., Server], tmp_path: Path
 ) -> None:

@@ -118,7 +118,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["open_clip by name", "towers"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("open_clip by name", marks=pytest.mark.slow), "towers"]
+)
 def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path):
     """Batch norms, whose statistics a checkpoint has to hold, too."""
     asked = start(kind, tmp_path / "start")

@@ -17,6 +17,8 @@ from mcad_mobile.quantize.ranges import METHODS
 from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.targets import find_target
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 def quiet(*_):
     """No progress is told."""

@@ -133,6 +133,7 @@ def test_each_way_of_teaching_moves_the_student_somewhere_else(
     assert not same_weights(out, distilled[0])
 
 
+@pytest.mark.slow
 def test_a_class_finds_its_photos_among_those_of_the_steps_before_at_every_width(
     unpaired, cache, tmp_path, monkeypatch
 ):

@@ -72,12 +72,12 @@ TOWERS = {
 }
 
 
-@pytest.fixture(params=TOWERS)
-def tower(request, tmp_path):
+@pytest.fixture(params=TOWERS, scope="module")
+def tower(request, tmp_path_factory):
     """A float model, inputs, and how it is quantized with these weights in 4 bits."""
     torch.manual_seed(0)
     module, name, shape, quantize = TOWERS[request.param]
-    path, inputs = written(module(), name, shape, tmp_path / "float.onnx")
+    path, inputs = written(module(), name, shape, tmp_path_factory.mktemp("tower") / "float.onnx")
     samples = (inputs,) if request.param == "static" else ()
     return path, inputs, lambda out, four: quantize(path, out, *samples, four=four)
 
@@ -133,6 +133,20 @@ def test_weights_that_have_4_bits_together_make_up_for_each_other(tower):
     lost = [1 - (outputs(with_weights(model, four), inputs) * exact).sum(1).mean()
             for four in (alone, together)]  # fmt: skip
     assert lost[1] < 0.9 * lost[0]
+
+
+def test_a_bar_moves_as_weights_are_rounded(tower):
+    path, inputs, _ = tower
+    model = onnx.load(path)
+    names = list(products(model))
+    steps: list[tuple[int, int]] = []
+
+    def told(done: int, total: int) -> None:
+        steps.append((done, total))
+
+    each_in_four_bits(model, inputs, told)
+    together_in_four_bits(model, inputs, names, told)
+    assert steps == 2 * [(done, len(names)) for done in range(len(names))]
 
 
 def test_a_weight_has_nothing_to_make_up_for_where_no_other_has_4_bits(tower):

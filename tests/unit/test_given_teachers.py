@@ -53,7 +53,7 @@ def silent(*step):
     pass
 
 
-@pytest.mark.parametrize("single", ["blip", "vilt"])
+@pytest.mark.parametrize("single", [pytest.param("blip", marks=pytest.mark.slow), "vilt"])
 def test_distill_learns_from_teachers_given_by_name(
     single, checkpoints, packaged_pairs, cache, tmp_path
 ):
@@ -89,7 +89,8 @@ class Louder:
         return Fused(fused.features, 50 * fused.scores - 7)
 
 
-@pytest.mark.parametrize("teaching", ["single", pytest.param("mcad", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("teaching", ["single", "mcad"])
 def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
     teaching, checkpoints, material, cache, tmp_path
 ):

@@ -20,7 +20,7 @@ from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import ParityError, RuntimeUnavailable
 from mcad_mobile.export.validate import judge_kernels
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.runtimes import climb, ladder
+from mcad_mobile.runtimes import LoadedTower, climb, ladder, load_rung
 
 
 @pytest.fixture
@@ -76,15 +76,35 @@ def test_where_no_rung_is_right_each_reason_is_told(bundle: Bundle) -> None:
 
 @pytest.fixture
 def slow_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bundle]:
-    """Two right image rungs, of which the first takes twice the time of the second."""
+    """Two right image rungs of a runtime, the first of which takes twice the second's time."""
     first = replace(bundle.image.rungs[0], precision="int8")
     seconds = iter([2.0, 1.0])
     monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
     yield replace(bundle, image=replace(bundle.image, rungs=(first, *bundle.image.rungs)))
 
 
+@pytest.mark.parametrize(("here", "precision"), [(None, "fp32"), ("not installed", "int8")])
+def test_time_decides_between_two_runtimes_that_are_here(
+    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, here: str | None, precision: str
+) -> None:
+    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: False)
+    first, *others = slow_first.image.rungs
+    other_runtime = replace(first, runtime="litert")
+    image = replace(slow_first.image, rungs=(other_runtime, first, *others))
+    monkeypatch.setattr(ladder, "why_not", lambda rung: here if rung == other_runtime else None)
+    monkeypatch.setattr(ladder, "load_rung", _by_onnxruntime)
+    seconds = iter([2.0, 2.0, 1.0])
+    monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
+    bundle = replace(slow_first, image=image)
+    assert climb(bundle, "image", fastest=True).rung.precision == precision
+
+
+def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **given: bool) -> LoadedTower:
+    return load_rung(bundle, replace(rung, runtime="onnx"), threads)
+
+
 @pytest.mark.parametrize(("wrong", "precision"), [(True, "fp32"), (False, "int8")])
-def test_time_decides_only_where_the_fast_kernels_are_wrong(
+def test_between_rungs_of_one_runtime_time_decides_where_its_fast_kernels_are_wrong(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: bool, precision: str
 ) -> None:
     monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: wrong)

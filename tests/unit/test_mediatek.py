@@ -149,6 +149,7 @@ def test_a_students_towers_hold_nothing_that_the_compiler_refuses(pair, tower, p
 # ---- the plugin
 
 
+@pytest.mark.slow
 def test_the_list_is_that_of_litert_s_plugin(installed, tmp_path):
     """With a library of version 8 the plugin goes by its own list."""
     source = write(Many(), tmp_path / "many.tflite")

@@ -70,6 +70,7 @@ def test_photos_that_do_not_decode_are_passed_over_and_a_folder_of_them_is_an_er
         load_samples(student, tmp_path, 4)
 
 
+@pytest.mark.slow
 def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, samples, tmp_path):
     calibrate, held_out = samples
     inputs, output = tower_specs(student, "image")

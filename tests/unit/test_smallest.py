@@ -128,6 +128,7 @@ def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
     assert chosen.precision.data.photos == len(photos)
 
 
+@pytest.mark.slow
 def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
     parity = {name: chosen.tower(name).rungs[0].parity.cosine_mean for name in TOWERS}
     least = min(parity.values()) + 1e-6

@@ -158,12 +158,38 @@ def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatc
     assert "by LiteRT" in bundle.precision.judged_by
 
 
+@pytest.mark.slow
+@needs_litert
+def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_any_cpu(
+    make, monkeypatch
+):
+    for precision in ("fp32", "int8", "mixed"):
+        monkeypatch.setitem(COSTS, precision, 0.1)
+    bundle = make("cpu-litert", 0.5)
+    alone = bundle.precision.alone
+    tried = {name: [one.precision for one in alone if one.tower == name] for name in TOWERS}
+    assert set(tried["image"]) == CUT
+    assert tried["text"][:2] == ["fp32", "int8"]
+    told = {name: [(r.runtime, r.precision) for r in bundle.tower(name).rungs] for name in TOWERS}
+    assert told["image"] == [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
+    assert told["text"] == [("onnx", "mixed"), ("onnx", "fp32")]
+    assert {weight.tower for weight in bundle.precision.weights} == {"text"}
+
+
 def test_what_a_chosen_rung_is_compiled_from_has_its_precisions(monkeypatch):
     monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
-    first, source, last = plans_here(find_target("dimensity"), {"image": "w8a16", "text": "w8a8"})
-    assert (first.runtime, source.runtime) == ("neuropilot", "litert")
-    for plan in (first, source):
-        assert (plan.image, plan.text) == ("w8a16", "w8a8")
-    assert (last.image, last.text) == ("int8", "int8")
-    cpu = plans_here(find_target("cpu"), {"image": "mixed", "text": "int8"})
-    assert [(plan.image, plan.text) for plan in cpu] == [("mixed", "int8"), ("fp32", "fp32")]
+    chosen = {"image": "w8a16", "text": "w8a8"}
+    for name, precision in chosen.items():
+        plans = plans_here(name, find_target("dimensity"), chosen)
+        assert plans == [("neuropilot", precision), ("litert", precision), ("onnx", "int8")]
+    mixed = plans_here("image", find_target("cpu"), {"image": "mixed", "text": "int8"})
+    assert mixed == [("onnx", "mixed"), ("onnx", "fp32")]
+
+
+def test_the_precision_that_was_chosen_for_a_tower_is_that_of_its_own_first_rung():
+    chosen = {"image": "w8a8", "text": "mixed"}
+    computer = find_target("cpu-litert")
+    image = [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
+    assert plans_here("image", computer, chosen) == plans_here("image", computer) == image
+    assert plans_here("text", computer, chosen) == [("onnx", "mixed"), ("onnx", "fp32")]
+    assert plans_here("text", computer) == [("onnx", "int8"), ("onnx", "fp32")]

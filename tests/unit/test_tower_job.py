@@ -25,6 +25,8 @@ from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 SIDE, WIDTH = 32, 16
 
 

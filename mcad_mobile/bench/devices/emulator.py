@@ -46,7 +46,8 @@ class EmulatorDevice:
         """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
         the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)
-        launcher = EmulatorLauncher(spec, self._command(), self.timeout_s)
+        command = self.command("-m", "mcad_mobile.bench.runner")
+        launcher = EmulatorLauncher(spec, command, self.timeout_s)
         ladder, tools = Session(launcher, spec, progress).check()
         device = {
             "kind": "emulator",
@@ -59,7 +60,8 @@ class EmulatorDevice:
         about = {"device": device, "tools": tools}
         return [parity_only(spec, about, ladder, emulator=_QEMU)], []
 
-    def _command(self) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """That runs its Python with these arguments. BenchError if the emulator is not set up."""
         qemu = shutil.which(_QEMU)
         python = next(iter(sorted((self.root / "usr" / "bin").glob("python3.*[0-9]"))), None)
         if qemu is None or python is None:
@@ -72,7 +74,7 @@ class EmulatorDevice:
         package = Path(mcad_mobile.__file__).parent.parent
         environment = ["-E", f"PYTHONPATH={package}", "-E", f"PYTHONHOME={self.root / 'usr'}"]
         emulated = [qemu, "-cpu", self.processor, "-L", str(self.root), *environment, str(python)]
-        return [*emulated, "-m", "mcad_mobile.bench.runner"]
+        return [*emulated, *arguments]
 
 
 @dataclass(frozen=True)
