@@ -56,10 +56,9 @@ mutants: .venv/installed-mutants
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,qnn,demo]"
 	@touch $@
 
-# pip compiles on one core. Some files of packages are for another Python, and are left.
+# What is imported is compiled then: a part of what pip would compile, for a minute and a half.
 .venv/installed-everything: .venv/bin/pip pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check --no-compile -e ".[$(EVERYTHING)]"
-	@$(BIN)/python -W ignore -m compileall -q -j 0 .venv >/dev/null || true
 	@touch $@ .venv/installed-demo
 
 .venv/installed-stores: .venv/installed-everything

@@ -112,7 +112,7 @@ def peers() -> list[str]:
             line
             for towers in reversed(machines)
             for line in (
-                f"On {with_instructions(towers['device'])}:",
+                f"On {towers['device']['cpu']}:",
                 "",
                 tower_peers.table(towers),
                 "",

@@ -16,6 +16,11 @@ def architecture(read: Results) -> list[Sentence]:
     process = read("search_process")["medians"]
     lean, command = process["lean search"], process["mcad-mobile search"]
     exports = read("processors")["exports"]
+    by_runtime = {
+        row["runtime"]: row["p50"]
+        for row in read.on("AMD EPYC", "peers")["rows"]
+        if (row["model"], row["tower"], row["precision"]) == ("ours", "image", "int8")
+    }
     ways = read("tower_memory")["ways"]
     by_arithmetic = read("distill_arithmetic")["mean_recall"]
     thousand = next(row for row in read("no_match")["rows"] if row["photos"] == 1000)
@@ -54,6 +59,10 @@ def architecture(read: Results) -> list[Sentence]:
         stored(
             "the image tower takes {:.1f} times as long",
             exact_kernels["ms"]["p50"] / fast_kernels["ms"]["p50"],
+        ),
+        stored(
+            "8 bits run {:.1f} times faster by LiteRT on one processor",
+            by_runtime["onnx"] / by_runtime["litert"],
         ),
         given("A tower that keeps 0.99 is as it was", "mcad_mobile/export/tower_job.py"),
         stored(
