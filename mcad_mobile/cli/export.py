@@ -100,7 +100,7 @@ def export(
             "--precision",
             metavar="NAME",
             help="auto: the smallest towers whose recall on --data stays within --max-recall-drop."
-            " w8a8, w8a16 or w4a16: of a Snapdragon's NPU. Default: what the target has "
+            " w8a8, w8a16 or w4a16: of an NPU. Default: what the target has "
             "(docs/targets.md).",
         ),
     ] = None,

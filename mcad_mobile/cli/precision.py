@@ -14,7 +14,7 @@ from mcad_mobile.errors import require
 from mcad_mobile.targets import Target
 from mcad_mobile.targets.target import Precision
 
-_OF_SNAPDRAGONS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
+_OF_NPUS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
 
 
 def first_rung(
@@ -33,10 +33,10 @@ def first_rung(
         )
     if name == "auto":
         return None
-    precision = next((one for one in _OF_SNAPDRAGONS if one == name), None)
-    if precision is None or families != {"snapdragon"}:
+    precision = next((one for one in _OF_NPUS if one == name), None)
+    if precision is None or "cpu" in families:
         raise typer.BadParameter(
-            f"--precision takes auto, and {', '.join(_OF_SNAPDRAGONS)} for Snapdragon chips; "
+            f"--precision takes auto, and {', '.join(_OF_NPUS)} for chips with an NPU; "
             f"not {name!r} for {', '.join(chip.id for chip in chips)}"
         )
     return {"image": precision, "text": precision}

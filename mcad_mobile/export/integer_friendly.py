@@ -1,12 +1,15 @@
 """A tower in operators that stay integer: LiteRT's quantizer leaves EMBEDDING_LOOKUP and
-SQUARED_DIFFERENCE in float beside 16-bit activations."""
+SQUARED_DIFFERENCE in float beside 16-bit activations. And one whose products can do with 8."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.students.rewrites.replace import replace
@@ -26,6 +29,36 @@ def integer_friendly(tower: nn.Module, example: tuple[Tensor, ...]) -> nn.Module
 
     replace(tower, instead)
     return tower
+
+
+def even(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
+    """A copy of `tower` that computes the same, in which each product with one of these matrices
+    gives channels of one loudness, and a multiplication restores them (gains_by_matrix)."""
+    tower = copy.deepcopy(tower)
+
+    def instead(module: Any) -> nn.Module | None:
+        if not isinstance(module, nn.Linear):
+            return None
+        gain = gains.get(module.weight.detach().contiguous().numpy().tobytes())
+        return None if gain is None else _EvenLinear(module, torch.from_numpy(gain))
+
+    replace(tower, instead)
+    return tower
+
+
+class _EvenLinear(nn.Module):
+    def __init__(self, source: nn.Linear, gains: Tensor) -> None:
+        super().__init__()
+        self.even = nn.Linear(source.in_features, source.out_features, source.bias is not None)
+        self.register_buffer("gains", gains)
+        with torch.no_grad():
+            self.even.weight.copy_(source.weight / gains[:, None])
+            if source.bias is not None:
+                self.even.bias.copy_(source.bias / gains)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.even(x) * self.gains
+        return made
 
 
 class _GatheredTable(nn.Module):

@@ -95,13 +95,16 @@ def build_rung(
     directory: Path,
     compile_context: CompileContext | None = None,
     chosen: Candidate | None = None,
+    *,
+    asked: bool = False,
 ) -> Rung:
     """Write the files of a rung to `directory`; a QNN one by `compile_context`, on this machine
-    unless given; as a search has `chosen` it, if one has. What is expected of it is what is
+    unless given; as a search has `chosen` it, if one has. A .tflite that loses much by `precision`
+    gets 16-bit activations, unless this one is `asked` for. What is expected of it is what is
     expected of the float student, until it was run. ExportError if it cannot be made."""
     method = chosen.method if chosen and chosen.precision == precision else "min-max"
     if runtime in ("neuropilot", "litert"):
-        planned = chosen is not None or target.family == "cpu"
+        planned = asked or chosen is not None or target.family == "cpu"
         precision, notes = (precision, ()) if planned else job.litert_precision(precision)
         build = _neuropilot if runtime == "neuropilot" else _litert
         out = directory / f"{job.name}_{runtime}_{precision}.tflite"
@@ -113,6 +116,19 @@ def build_rung(
         quantized = job.npu_onnx(precision, target.htp_arch, method)
         return _qnn(job, quantized, out, precision, target, compile_context)
     return _onnx(job, out, precision, chosen.four if chosen else frozenset(), method)
+
+
+def with_source(rungs: list[Rung]) -> tuple[Rung, ...]:
+    """Rungs that nothing here can run, with what was found of what they were compiled from."""
+    found = {rung.runtime: rung for rung in rungs}
+
+    def told(rung: Rung) -> Rung:
+        if rung.runtime not in COMPILED_FROM:
+            return rung
+        source = found[COMPILED_FROM[rung.runtime]]
+        return replace(rung, parity=source.parity, expected=source.expected)
+
+    return tuple(map(told, rungs))
 
 
 def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:

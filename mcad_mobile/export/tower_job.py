@@ -220,9 +220,13 @@ class TowerJob:
         path = self.work / f"{told}.tflite"
         if path.exists():
             return path
+        specs = channels_last(self.inputs)
+        if precision == "w8a8":
+            source, stream = self._even_litert
+            quantize_litert(source, path, self.samples, specs, precision, method, stream=stream)
+            return path
         four = precision == "w4a16"
         source, narrow = self._four_bits_litert if four else (self._float_litert, ())
-        specs = channels_last(self.inputs)
         quantize_litert(source, path, self.samples, specs, precision, method, narrow)
         return path
 
@@ -233,6 +237,21 @@ class TowerJob:
         path = self.work / "float.tflite"
         convert_litert(self.module, path, channels_last(self.inputs))
         return path
+
+    @cached_property
+    def _even_litert(self) -> tuple[Path, bool]:
+        """The same with even channels where products end in a residual stream, and whether there
+        is one."""
+        from mcad_mobile.export.integer_friendly import even
+        from mcad_mobile.export.litert import channels_last, convert_litert
+        from mcad_mobile.quantize.residual_stream import gains_by_matrix
+
+        gains = gains_by_matrix(onnx.load(self.cpu_onnx), self.samples)
+        if not gains:
+            return self._float_litert, False
+        path = self.work / "even.tflite"
+        convert_litert(even(self.module, gains), path, channels_last(self.inputs))
+        return path, True
 
     @cached_property
     def _four_bits_litert(self) -> tuple[Path, tuple[str, ...]]:

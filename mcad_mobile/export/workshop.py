@@ -41,7 +41,7 @@ from mcad_mobile.export.candidate import Candidate
 from mcad_mobile.export.candidates import JUDGED_BY, candidates_for
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
 from mcad_mobile.export.recall_judge import Progress, RecallJudge
-from mcad_mobile.export.rungs import COMPILED_FROM, TowerPlan, build_rung, plans_here
+from mcad_mobile.export.rungs import TowerPlan, build_rung, plans_here, with_source
 from mcad_mobile.export.sensitivity import sensitivities
 from mcad_mobile.export.smallest import Search
 from mcad_mobile.export.tower_job import TowerJob
@@ -200,11 +200,12 @@ class Workshop:
         for name in TOWERS:
             # A tower that is float at first has no other float rung behind it.
             plans = {rung_key(name, plan, target): plan for plan in plans_here(name, target, first)}
-            parts = [self._part(name, plan, target, cloud, step) for plan in plans.values()]
+            asked = first is not None
+            parts = [self._part(name, plan, target, cloud, step, asked) for plan in plans.values()]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
             warnings += [part.warning for part in parts if part.warning]
-            rungs[name] = _with_source([part.rung for part in parts])
+            rungs[name] = with_source([part.rung for part in parts])
         return self._bundle(out, target, rungs), warnings
 
     def _part(
@@ -214,6 +215,7 @@ class Workshop:
         target: Target,
         cloud: CloudCompiler | None,
         step: Step,
+        asked: bool,
     ) -> _Part:
         key = rung_key(name, plan, target)
         if key not in self._parts:
@@ -226,7 +228,9 @@ class Workshop:
             step(f"{name} tower: {plan.runtime} {precision}{on}")
             compile_context = None if cloud is None else cloud.compile
             chosen = self._chosen.get(name)
-            rung = build_rung(job, plan.runtime, precision, target, folder, compile_context, chosen)
+            rung = build_rung(
+                job, plan.runtime, precision, target, folder, compile_context, chosen, asked=asked
+            )
             step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
             bundle = self._bundle(folder, target, {name: (rung,)})
             judged, warning = self._comparison.judged(name, rung, bundle, cloud)
@@ -323,19 +327,6 @@ class Workshop:
             "sample": save_array(common, "golden/photo_sample.npy", photos),
             "tools": tool_versions(_TOOLS),
         }
-
-
-def _with_source(rungs: list[Rung]) -> tuple[Rung, ...]:
-    """Rungs that nothing here can run, with what was found of what they were compiled from."""
-    found = {rung.runtime: rung for rung in rungs}
-
-    def told(rung: Rung) -> Rung:
-        if rung.runtime not in COMPILED_FROM:
-            return rung
-        source = found[COMPILED_FROM[rung.runtime]]
-        return replace(rung, parity=source.parity, expected=source.expected)
-
-    return tuple(map(told, rungs))
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:

@@ -20,6 +20,7 @@ from mcad_mobile.runtimes.litert import signature_arguments
 from mcad_mobile.runtimes.muted import quiet
 
 SIGNATURE = "serving_default"
+_PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def quantize_litert(
@@ -30,10 +31,13 @@ def quantize_litert(
     precision: str,
     method: CalibrationMethod = "min-max",
     narrow: Sequence[str] = (),
+    *,
+    stream: bool = False,
 ) -> None:
     """Float .tflite -> integer .tflite, `precision` w8a8, w8a16 or w4a16, ranges from `inputs` by
     `method`; weights of the products `narrow`, which can be told by 4 bits already, in 4 of them
-    (`with_four_bits`).
+    (`with_four_bits`). With `stream`, w8a8 is of the products alone, and all else has 16 bits: for
+    a transformer, whose residual stream 8 would break (quantize/residual_stream.py).
 
     `specs` are the float model's inputs, in the order of its arguments. By min-max, a
     tensor's range is all that `inputs` show of it: the quantizer's own default, a moving average of
@@ -51,19 +55,24 @@ def quantize_litert(
             run(**signature_arguments(single, specs))
         found = observed.get_calibration_results()
         if method != "min-max":
-            for name, ends in _cut(model, inputs, specs, set(found), method).items():
+            names = set(found) & _of_products(model) if stream else set(found)
+            for name, ends in _cut(model, inputs, specs, names, method).items():
                 least, largest = (np.full_like(found[name]["min"], end) for end in ends)
                 found[name] = {"min": least, "max": largest}
-        job = quantizer.Quantizer(str(model), _recipe(8 if precision == "w8a8" else 16, narrow))
+        activations = 8 if precision == "w8a8" else 16
+        job = quantizer.Quantizer(str(model), _recipe(activations, narrow, stream))
         job.quantize(found).export_model(str(out), overwrite=True)
 
 
-def _recipe(activations: int, narrow: Sequence[str]) -> Any:
-    """For the quantizer: everything in 8 bits with `activations` of so many, and `narrow` in 4."""
+def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
+    """For the quantizer: everything in 8 bits with `activations` of so many, or those of products
+    alone, and `narrow` in 4."""
     manager = require("ai_edge_quantizer.recipe_manager", "litert").RecipeManager()
     kinds = require("ai_edge_quantizer.qtyping", "litert").TFLOperationName
     names = require("ai_edge_quantizer.algorithm_manager", "litert").AlgorithmName
-    manager.add_static_config(".*", kinds.ALL_SUPPORTED, activations, 8)
+    manager.add_static_config(".*", kinds.ALL_SUPPORTED, 16 if stream else activations, 8)
+    for kind in _PRODUCTS if stream else ():
+        manager.add_static_config(".*", kinds(kind), activations, 8)
     found = names.DEQUANTIZED_WEIGHT_RECOVERY
     for output in narrow:
         for kind in (kinds.FULLY_CONNECTED, kinds.CONV_2D):
@@ -90,6 +99,22 @@ def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) ->
             products.append(graph.tensors[operator.outputs[0]].name.decode())
     files.write_model(read, str(out))
     return tuple(products)
+
+
+def _of_products(model: Path) -> set[str]:
+    """The tensors of a float .tflite that a product reads or writes."""
+    files = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
+    codes = require("ai_edge_litert.schema_py_generated", "litert").BuiltinOperator
+    products = {getattr(codes, name) for name in _PRODUCTS}
+    read = files.read_model(str(model))
+    graph = read.subgraphs[0]
+    return {
+        graph.tensors[number].name.decode()
+        for operator in graph.operators
+        if read.operatorCodes[operator.opcodeIndex].builtinCode in products
+        for number in (*operator.inputs, *operator.outputs)
+        if number >= 0
+    }
 
 
 def _cut(

@@ -65,32 +65,51 @@ def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
     """A copy of a float model that computes the same, in which each product that ends in the
     residual stream gives channels of one loudness over `samples`, and a multiplication restores
     them. One without a stream is as it was."""
-    products = find_stream(model).products
-    loudest = _loudest(model, products, samples)
+    gains = _gains(model, samples)
     even = onnx.ModelProto()
     even.CopyFrom(model)
     del even.graph.node[:]
     weights = {tensor.name: tensor for tensor in even.graph.initializer}
     for node in model.graph.node:
         even.graph.node.append(node)
-        if node.name not in products:
+        if node.name not in gains:
             continue
-        gains = np.maximum(loudest[node.name], np.max(loudest[node.name]) * _QUIETEST)
-        gains /= np.median(gains)
         product, result = even.graph.node[-1], node.output[0]
         name, evened = f"{result}_gains", f"{result}_even"
         # A matrix of its own: another product may read the same.
         own = f"{node.input[1]}_{result}"
-        divided = numpy_helper.to_array(weights[node.input[1]]) / gains
+        divided = numpy_helper.to_array(weights[node.input[1]]) / gains[node.name]
         product.input[1], product.output[0] = own, evened
         even.graph.initializer.extend(
-            [numpy_helper.from_array(divided, own), numpy_helper.from_array(gains, name)]
+            [
+                numpy_helper.from_array(divided, own),
+                numpy_helper.from_array(gains[node.name], name),
+            ]
         )
         even.graph.node.append(
             helper.make_node("Mul", [evened, name], [result], name=f"{node.name}_gains")
         )
     _drop_unread(even)
     return even
+
+
+def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDArray[np.float32]]:
+    """What `even_channels` divides each product's channels by [out], by the values [out, in] of its
+    matrix, float32: what a module knows it by. Empty where there is no stream."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    gains = _gains(model, samples)
+    return {
+        np.ascontiguousarray(weights[node.input[1]].T).tobytes(): gains[node.name]
+        for node in model.graph.node
+        if node.name in gains
+    }
+
+
+def _gains(model: onnx.ModelProto, samples: Inputs) -> dict[str, NDArray[np.float32]]:
+    """By product that ends in the stream, how loud each of its channels is beside the median."""
+    loudest = _loudest(model, find_stream(model).products, samples)
+    found = {name: np.maximum(loud, np.max(loud) * _QUIETEST) for name, loud in loudest.items()}
+    return {name: loud / np.median(loud) for name, loud in found.items()}
 
 
 def _joins(node: onnx.NodeProto, constants: set[str]) -> bool:

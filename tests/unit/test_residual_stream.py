@@ -53,18 +53,22 @@ def bert() -> RowTower:
     ).eval()
 
 
-@pytest.fixture(scope="module")
-def post_norm(tmp_path_factory):
-    """Of BERT's kind: path, and inputs."""
+def inputs_of_bert() -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     mask = (np.arange(LENGTH) < random.integers(4, LENGTH + 1, (16, 1))).astype(np.float32)
-    inputs = {
+    return {
         "token_rows": random.normal(size=(16, LENGTH, 32)).astype(np.float32),
         "attention_mask": mask,
         "pooling": mask / mask.sum(1, keepdims=True),
     }
+
+
+@pytest.fixture(scope="module")
+def post_norm(tmp_path_factory):
+    """Of BERT's kind: path, and inputs."""
+    inputs = inputs_of_bert()
     path = tmp_path_factory.mktemp("post") / "float.onnx"
-    export_onnx(bert(), path, _specs(inputs), TensorSpec("e", "float32", (1, 48), "ND"))
+    export_onnx(bert(), path, specs(inputs), TensorSpec("e", "float32", (1, 48), "ND"))
     return path, inputs
 
 
@@ -76,11 +80,11 @@ def pre_norm(tmp_path_factory):
     inputs = student.read(TEXTS).inputs()
     path = folder / "float.onnx"
     output = TensorSpec("e", "float32", (1, student.dim), "ND")
-    export_onnx(student.tower("text"), path, _specs(inputs), output)
+    export_onnx(student.tower("text"), path, specs(inputs), output)
     return path, inputs
 
 
-def _specs(inputs):
+def specs(inputs):
     return tuple(
         TensorSpec(name, "float32", (1, *value.shape[1:]), "ND") for name, value in inputs.items()
     )

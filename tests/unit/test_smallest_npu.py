@@ -160,6 +160,19 @@ def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatc
 
 @pytest.mark.slow
 @needs_litert
+@pytest.mark.parametrize(("asked", "given"), [(True, "w8a8"), (False, "w8a16")])
+def test_a_dimensity_gets_8_bits_where_they_are_asked_for(
+    student, tmp_path, monkeypatch, asked, given
+):
+    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)
+    first = {"image": "w8a8", "text": "w8a8"} if asked else None
+    order = Order(find_target("dimensity"), tmp_path / "bundle", first=first)
+    (made,) = export(student, [order], samples=4, allow_low_parity=True)
+    assert made.bundle.image.rungs[0].precision == given
+
+
+@pytest.mark.slow
+@needs_litert
 def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_any_cpu(
     make, monkeypatch
 ):
