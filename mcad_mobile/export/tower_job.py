@@ -220,15 +220,20 @@ class TowerJob:
         path = self.work / f"{told}.tflite"
         if path.exists():
             return path
+        source, narrow, stream = self._litert_source(precision)
         specs = channels_last(self.inputs)
+        quantize_litert(source, path, self.samples, specs, precision, method, narrow, stream=stream)
+        return path
+
+    def _litert_source(self, precision: str) -> tuple[Path, tuple[str, ...], bool]:
+        """A float .tflite to start from, its products whose weights 4 bits can tell, and whether
+        it has a residual stream that 8 bits would break."""
+        if precision == "w4a16":
+            return *self._four_bits_litert, False
         if precision == "w8a8":
             source, stream = self._even_litert
-            quantize_litert(source, path, self.samples, specs, precision, method, stream=stream)
-            return path
-        four = precision == "w4a16"
-        source, narrow = self._four_bits_litert if four else (self._float_litert, ())
-        quantize_litert(source, path, self.samples, specs, precision, method, narrow)
-        return path
+            return source, (), stream
+        return self._float_litert, (), False
 
     @cached_property
     def _float_litert(self) -> Path:
