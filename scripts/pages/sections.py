@@ -8,6 +8,7 @@ import export_matrix
 import quantization
 import quantizers
 import readme_table
+import simulated
 import smallest
 import snapdragon_chips
 from sentences.scale import rates_table
@@ -22,6 +23,7 @@ def targets_page() -> str:
     page = _with_section(page, "quantization", _quantization())
     page = _with_section(page, "quantizers", _quantizers())
     page = _with_section(page, "smallest", _smallest())
+    page = _with_section(page, "simulated", _simulated())
     return _with_section(page, "snapdragon_chips", _snapdragon_chips())
 
 
@@ -57,6 +59,10 @@ def _quantizers() -> list[str]:
 
 def _smallest() -> list[str]:
     return ["", *smallest.told(json.loads(smallest.RESULT.read_text("utf-8"))), ""]
+
+
+def _simulated() -> list[str]:
+    return ["", *simulated.told(json.loads(simulated.RESULT.read_text("utf-8"))), ""]
 
 
 def _snapdragon_chips() -> list[str]:
