@@ -20,7 +20,6 @@ from typing import Any
 
 from mcad_mobile.bench.devices.emulator import EmulatorDevice
 from mcad_mobile.bundle import Bundle
-from mcad_mobile.export.pipeline import export_bundle
 from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "arm64_instructions.json"
@@ -51,8 +50,9 @@ print(open("/proc/self/maps").read())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    from mcad_mobile.export.pipeline import export_bundle
+
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_bundle("cpu-litert", str(Path(folder) / "bundle"))
         rows = [

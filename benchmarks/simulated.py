@@ -4,9 +4,9 @@ ONNX Runtime on this processor, by which recall is judged elsewhere.
     python benchmarks/simulated.py --data flickr8k    # writes benchmarks/results/simulated.json
 
 The first photos of split test, with all their captions, as many as tell half a point from none. An
-input takes the simulator a second or more: there is a process a core, and what was
-embedded lies in --work, from which a run that was cut goes on. Simulated, and on no phone; no
-time is taken.
+input takes the simulator a part of a second, and there are thousands: there is a process a core,
+and what was embedded lies in --work, from which a run that was cut goes on. Simulated, and on no
+phone; no time is taken.
 """
 
 from __future__ import annotations

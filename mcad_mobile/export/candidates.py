@@ -48,9 +48,9 @@ def candidates_for(
         return _cpu(job, ranked, loses_least, progress)
     if runtime == "qnn":
         return _htp(job, target, progress)
-    # LiteRT has fast kernels for 8-bit activations alone on CPUs.
-    eight: tuple[Precision, ...] = ("w8a8",)
-    return _litert(job, eight if target.family == "cpu" else (*eight, "w8a16", "w4a16"), progress)
+    if target.family == "cpu":  # there LiteRT has fast kernels for 8-bit activations alone
+        return _litert(job, ["w8a8"], progress)
+    return _litert(job, ["w8a8", "w8a16", "w4a16"], progress)
 
 
 def _cpu(

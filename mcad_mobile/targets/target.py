@@ -39,9 +39,9 @@ class RungPlan:
         return self.image if tower == "image" else self.text
 
 
+_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs ONNX Runtime is the faster one for texts
 # First rung: what the chip is for. Last rung: an ONNX CPU model, which runs anywhere.
 # A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).
-_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs ONNX Runtime is the faster one for texts
 _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
     "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
     "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),

@@ -135,12 +135,12 @@ def _arm64() -> list[str]:
     result = json.loads(arm64_instructions.RESULT.read_text("utf-8"))
     return [
         "On arm64, instructions of a runtime's library for one photo (those of libraries that it",
-        f"calls are left out), counted by {result['emulator']}. They are no times: a processor",
-        "runs several at once, and waits for memory.",
+        "calls are left out), counted by an emulator. They are no times: a processor runs several",
+        "at once, and waits for memory.",
         "",
         arm64_instructions.table(result),
         "",
-        f"{result['date']}; {', '.join(f'{k} {v}' for k, v in result['versions'].items())}.",
+        made_with(result["date"], result["emulator"], result["versions"]),
         "Re-run: `benchmarks/arm64_instructions.py`.",
         "",
     ]
