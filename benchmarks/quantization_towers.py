@@ -89,7 +89,7 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    from mcad_mobile.quantize import qdq
+    from mcad_mobile.quantize import htp, int8, overrides
     from mcad_mobile.quantize.four_bits import products, renamed
     from mcad_mobile.quantize.gptq import together_in_four_bits
     from mcad_mobile.quantize.observed import activations, singles
@@ -106,27 +106,27 @@ def _write(work: Path, tower: str, calibrate: Any, train: Any) -> None:
     narrow = products(onnx.load(cpu))
     four = together_in_four_bits(onnx.load(cpu), train, narrow)
     if tower == "image":
-        qdq.quantize_static_int8(cpu, at("int8"), calibrate)
-        qdq.quantize_static_int8(cpu, at("w4"), train, four=four)
+        int8.quantize_static_int8(cpu, at("int8"), calibrate)
+        int8.quantize_static_int8(cpu, at("w4"), train, four=four)
         # Biases for weights of 8 bits are no good to weights of 4.
         npu_4, same = at("fp32"), together_in_four_bits(fp32, train, narrow)
     else:
-        qdq.quantize_dynamic_int8(cpu, at("int8"))
-        qdq.quantize_dynamic_int8(cpu, at("w4"), four=four)
+        int8.quantize_dynamic_int8(cpu, at("int8"))
+        int8.quantize_dynamic_int8(cpu, at("w4"), four=four)
         npu_4, same = npu, renamed(four, onnx.load(cpu), onnx.load(npu))
-    qdq.quantize_w8a8(npu, at("w8a8"), calibrate)
+    htp.quantize_w8a8(npu, at("w8a8"), calibrate)
     found = histograms(activations(onnx.load(npu)), singles(onnx.load(npu), calibrate))
     ranges = {name: cut(one, "mse") for name, one in found.items()}
-    qdq.quantize_w8a8(npu, at("w8a8 mse"), calibrate, ranges=ranges)
-    qdq.quantize_w8a16(npu, at("w8a16"), calibrate)
-    qdq.quantize_w4a16(npu_4, at("w4a16"), train, same)
+    htp.quantize_w8a8(npu, at("w8a8 mse"), calibrate, ranges=ranges)
+    htp.quantize_w8a16(npu, at("w8a16"), calibrate)
+    htp.quantize_w4a16(npu_4, at("w4a16"), train, same)
     config = get_qnn_qdq_config(
         str(npu),
-        qdq.Reader(calibrate),
+        overrides.Reader(calibrate),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         per_channel=True,
-        init_overrides=qdq.weights_per_channel(onnx.load(npu)),
+        init_overrides=overrides.weights_per_channel(onnx.load(npu)),
     )
     quantize(str(npu), str(at("w8a8 everywhere")), config)
 

@@ -74,7 +74,7 @@ def prepare(work: Path) -> None:
     from mcad_mobile.export.workshop import tower_specs
     from mcad_mobile.quantize.bias_correction import corrected
     from mcad_mobile.quantize.calibrate import load_samples
-    from mcad_mobile.quantize.qdq import quantize_w8a16
+    from mcad_mobile.quantize.htp import quantize_w8a16
     from mcad_mobile.students.load import load_student
     from mcad_mobile.text.rows import TokenTable, write_token_table
 

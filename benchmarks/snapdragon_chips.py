@@ -27,7 +27,7 @@ from mcad_mobile.export.qnn import compile_context
 from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import load_samples
-from mcad_mobile.quantize.qdq import quantize_w8a16, w8a16_form
+from mcad_mobile.quantize.htp import quantize_w8a16, w8a16_form
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import Target, all_targets
 from mcad_mobile.versions import tool_versions

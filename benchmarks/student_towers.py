@@ -23,7 +23,7 @@ from mcad_mobile.bundle import Bundle, TensorSpec
 from mcad_mobile.export.onnx import export_onnx
 from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.export.rungs import save_mapped
-from mcad_mobile.quantize.qdq import quantize_dynamic_int8
+from mcad_mobile.quantize.int8 import quantize_dynamic_int8
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
 from mcad_mobile.targets import find_target

@@ -44,7 +44,7 @@ def first_rung(
 
 def _form(chip: Target) -> tuple[str, int]:
     require("onnxruntime", "export")
-    from mcad_mobile.quantize.qdq import w8a16_form
+    from mcad_mobile.quantize.htp import w8a16_form
 
     return chip.family, 0 if chip.htp_arch is None else w8a16_form(chip.htp_arch)
 

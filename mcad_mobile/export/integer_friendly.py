@@ -1,10 +1,11 @@
-"""A tower in operators that stay integer: LiteRT's quantizer leaves EMBEDDING_LOOKUP and
-SQUARED_DIFFERENCE in float beside 16-bit activations. And one whose products can do with 8."""
+"""A tower in operators that stay integer and keep their digits there: LiteRT's quantizer leaves
+EMBEDDING_LOOKUP and SQUARED_DIFFERENCE in float beside 16-bit activations, and a norm's variance
+can want more than 16 bits. And a tower whose products can do with 8."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ from mcad_mobile.students.rewrites.replace import replace
 
 # Of the largest number that a norm puts out: float32 in another order of additions.
 _SAME = 1e-3
+_FAR = 32.0  # between two variances, for one scale of 16 bits
+_NEGLIGIBLE = 1e-3  # beside a variance
 
 
-def integer_friendly(tower: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
+def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
     """A copy of `tower`, in eval mode, that computes the same by a gather and means of products.
-    `example`: inputs that it is run on, once, to see over which axes each norm goes."""
+    `examples`: inputs that it is run on to see over which axes each norm goes, and of how far apart
+    variances; real ones, where it is to be quantized."""
     tower = copy.deepcopy(tower).eval()
-    norms = _spelled_norms(tower, example)
+    norms = _spelled_norms(tower, examples)
 
     def instead(module: Any) -> nn.Module | None:
         return _GatheredTable(module) if isinstance(module, nn.Embedding) else norms.get(module)
@@ -73,8 +77,8 @@ class _GatheredTable(nn.Module):
 
 
 class _SpelledNorm(nn.Module):
-    """nn.LayerNorm over `axes`, with the variance as a mean of products. `places` follow the
-    weight's own axes."""
+    """nn.LayerNorm over `axes`, and its activation where it has one, with the variance as a mean of
+    products. `places` follow the weight's own axes."""
 
     def __init__(self, source: nn.LayerNorm, axes: tuple[int, ...], places: int) -> None:
         super().__init__()
@@ -82,40 +86,88 @@ class _SpelledNorm(nn.Module):
         shape = (*source.normalized_shape, *(1,) * places)
         self.weight = None if source.weight is None else nn.Parameter(source.weight.reshape(shape))
         self.bias = None if source.bias is None else nn.Parameter(source.bias.reshape(shape))
+        self.activation = getattr(source, "act", None)
+        self.variances: list[Tensor] = []
+        self.nearer: list[float] = []
+
+    def see(self, x: Tensor) -> Tensor:
+        """What it makes of `x`, whose variances it remembers for `settle`."""
+        self.variances.append(_mean_square(self._centred(x), self.axes).flatten())
+        made: Tensor = self(x)
+        return made
+
+    def settle(self) -> None:
+        """Normalize in steps from now on, if what was seen has variances far apart.
+
+        Some tokens of a transformer are a hundred times as loud as others. Where 16 bits hold their
+        squares, those of the others are rounded away, and the reciprocal root, for which integers
+        have a table of equal parts, is steep there. So all are brought nearer to each other first,
+        divided by the root of their variance and a constant halfway: as often as it takes. That
+        this is rough costs nothing, as a norm of it is the same norm."""
+        seen = torch.cat(self.variances)
+        least, most = float(seen.min()), float(seen.max())
+        self.variances.clear()
+        eps = self.eps
+        while most > _FAR * least:
+            # Beside which eps is nothing: it is divided by this alone, and not by the variance, too
+            halfway = max((least * most) ** 0.5, eps / _NEGLIGIBLE)
+            self.nearer.append(halfway)
+            least, most, eps = least / (least + halfway), most / (most + halfway), eps / halfway
+            if eps >= least:
+                break  # silence stays as far from all else
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = x - x.mean(self.axes, keepdim=True)
-        variance = (centred * centred).mean(self.axes, keepdim=True)
-        normed = centred * torch.rsqrt(variance + self.eps)
+        centred, eps = self._centred(x), self.eps
+        for halfway in self.nearer:
+            centred, eps = _divided(centred, self.axes, halfway), eps / halfway
+        normed = _divided(centred, self.axes, eps)
         scaled = normed if self.weight is None else normed * self.weight
-        return scaled if self.bias is None else scaled + self.bias
+        shifted = scaled if self.bias is None else scaled + self.bias
+        return shifted if self.activation is None else self.activation(shifted)
+
+    def _centred(self, x: Tensor) -> Tensor:
+        return x - x.mean(self.axes, keepdim=True)
+
+
+def _divided(centred: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    return centred * torch.rsqrt(_mean_square(centred, axes) + eps)
+
+
+def _mean_square(centred: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return (centred * centred).mean(axes, keepdim=True)
 
 
 @torch.no_grad()
-def _spelled_norms(tower: nn.Module, example: tuple[Tensor, ...]) -> dict[nn.Module, nn.Module]:
+def _spelled_norms(
+    tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]
+) -> dict[nn.Module, _SpelledNorm]:
     """What takes each norm's place. Libraries derive classes from nn.LayerNorm that go over other
     axes (timm's LayerNorm2d: the channels of NCHW) or have their activation inside: taken is what
     puts out the same. A norm that nothing here equals is left as it is."""
-    found: dict[nn.Module, list[nn.Module]] = {}
+    found: dict[nn.Module, list[_SpelledNorm]] = {}
 
     def see(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         (x,) = inputs
         tried = found.get(norm, _candidates(norm, x))
-        found[norm] = [spelled for spelled in tried if _same(spelled(x), output)]
+        found[norm] = [spelled for spelled in tried if _same(spelled.see(x), output)]
 
     norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm)]
     hooks = [norm.register_forward_hook(see) for norm in norms]
-    tower(*example)
+    for example in examples:
+        tower(*example)
     for hook in hooks:
         hook.remove()
-    return {norm: spelled[0] for norm, spelled in found.items() if spelled}
+    taken = {norm: spelled[0] for norm, spelled in found.items() if spelled}
+    for spelled in taken.values():
+        spelled.settle()
+    return taken
 
 
 def _same(found: Tensor, output: Tensor) -> bool:
     return bool((found - output).abs().max() <= _SAME * output.abs().max())
 
 
-def _candidates(norm: Any, x: Tensor) -> list[nn.Module]:
+def _candidates(norm: Any, x: Tensor) -> list[_SpelledNorm]:
     """The norm spelled over the last axes and, of [N, C, H, W], over C, where the shapes agree."""
     shape = tuple(norm.normalized_shape)
     found = []
@@ -123,6 +175,4 @@ def _candidates(norm: Any, x: Tensor) -> list[nn.Module]:
         found.append(_SpelledNorm(norm, tuple(range(-len(shape), 0)), 0))
     if x.ndim == 4 and tuple(x.shape[1:2]) == shape:
         found.append(_SpelledNorm(norm, (1,), 2))
-    if hasattr(norm, "act"):
-        return [nn.Sequential(spelled, norm.act) for spelled in found]
-    return list(found)
+    return found

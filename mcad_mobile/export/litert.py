@@ -13,12 +13,16 @@ from torch import nn
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import require
 from mcad_mobile.export.integer_friendly import integer_friendly
+from mcad_mobile.runtimes import Inputs
+from mcad_mobile.runtimes.base import one_by_one
 from mcad_mobile.runtimes.muted import quiet
 
 
-def convert_litert(tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...]) -> None:
+def convert_litert(
+    tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...], samples: Inputs | None = None
+) -> None:
     """Write `tower` as a float .tflite for a batch of one. Inputs whose layout is NHWC are taken
-    channels-last."""
+    channels-last. `samples` of what it takes, channels first, where it will be quantized."""
     with quiet():
         litert_torch = require("litert_torch", "litert")
         last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
@@ -27,10 +31,19 @@ def convert_litert(tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...]) 
             value.permute(0, 3, 1, 2) if index in last else value
             for index, value in enumerate(arguments)
         )
-        module = integer_friendly(tower, as_the_tower_takes)
+        seen = [as_the_tower_takes] if samples is None else _tensors(samples, inputs)
+        module = integer_friendly(tower, seen)
         if last:
             module = litert_torch.to_channel_last_io(module, args=last)
         litert_torch.convert(module.eval(), arguments).export(str(out))
+
+
+def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torch.Tensor, ...]]:
+    """Sample by sample, in the order that a tower takes its inputs."""
+    return [
+        tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
+        for single in one_by_one(samples)
+    ]
 
 
 def _random(spec: TensorSpec) -> torch.Tensor:

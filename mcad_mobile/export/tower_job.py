@@ -155,18 +155,18 @@ class TowerJob:
         method: CalibrationMethod = "min-max",
     ) -> None:
         """A convolutional tower by one of `_WAYS`, any other as it has but one."""
-        from mcad_mobile.quantize import qdq
+        from mcad_mobile.quantize import int8
 
         source, samples = self.cpu_onnx, self.samples
         if way is None:
-            qdq.quantize_dynamic_int8(source, out, four=four)
+            int8.quantize_dynamic_int8(source, out, four=four)
             return
         ranges = self._ranges(method)
         if way == "inner_convolutions":
-            qdq.quantize_inner_convolutions(source, out, samples, four=four, ranges=ranges)
+            int8.quantize_inner_convolutions(source, out, samples, four=four, ranges=ranges)
         else:
             only = way == "products"
-            qdq.quantize_static_int8(
+            int8.quantize_static_int8(
                 source, out, samples, only_products=only, four=four, ranges=ranges
             )
 
@@ -175,21 +175,21 @@ class TowerJob:
     ) -> Path:
         """The tower quantized for Hexagon NPUs, `precision` w8a8, w8a16 or w4a16, once for all
         architectures that take one form. Ranges of 8 bits are found by `method`."""
-        from mcad_mobile.quantize import qdq
+        from mcad_mobile.quantize import htp
 
         if precision == "w4a16" and self.own_biases is not None:
             return self.own_biases.npu_onnx(precision, htp_arch)
         told = precision if method == "min-max" else f"{precision}_{method}"
-        path = self.work / f"{told}_v{qdq.w8a16_form(htp_arch)}.onnx"
+        path = self.work / f"{told}_v{htp.w8a16_form(htp_arch)}.onnx"
         if path.exists():
             return path
         source, samples = self.float_onnx, self.samples
         if precision == "w4a16":
-            qdq.quantize_w4a16(source, path, samples, self._all_in_four_bits, htp_arch)
+            htp.quantize_w4a16(source, path, samples, self._all_in_four_bits, htp_arch)
         elif precision == "w8a16":
-            qdq.quantize_w8a16(source, path, samples, htp_arch)
+            htp.quantize_w8a16(source, path, samples, htp_arch)
         else:
-            qdq.quantize_w8a8(source, path, samples, htp_arch, self._ranges(method))
+            htp.quantize_w8a8(source, path, samples, htp_arch, self._ranges(method))
         return path
 
     def _ranges(self, method: CalibrationMethod) -> Ranges | None:
@@ -240,7 +240,7 @@ class TowerJob:
         from mcad_mobile.export.litert import channels_last, convert_litert
 
         path = self.work / "float.tflite"
-        convert_litert(self.module, path, channels_last(self.inputs))
+        convert_litert(self.module, path, channels_last(self.inputs), self.samples)
         return path
 
     @cached_property
@@ -255,7 +255,8 @@ class TowerJob:
         if not gains:
             return self._float_litert, False
         path = self.work / "even.tflite"
-        convert_litert(even(self.module, gains), path, channels_last(self.inputs))
+        evened = even(self.module, gains)
+        convert_litert(evened, path, channels_last(self.inputs), self.samples)
         return path, True
 
     @cached_property

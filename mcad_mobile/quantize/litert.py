@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import require
 from mcad_mobile.quantize.four_bits import FourBits
+from mcad_mobile.quantize.headroom import HEADROOM, is_photo
 from mcad_mobile.quantize.ranges import CalibrationMethod, Ranges, cut, histograms
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
@@ -20,6 +21,7 @@ from mcad_mobile.runtimes.litert import signature_arguments
 from mcad_mobile.runtimes.muted import quiet
 
 SIGNATURE = "serving_default"
+_ACTIVATIONS = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX", "TANH")
 _PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
 
 
@@ -40,8 +42,9 @@ def quantize_litert(
     a transformer, whose residual stream 8 would break (quantize/residual_stream.py).
 
     `specs` are the float model's inputs, in the order of its arguments. By min-max, a
-    tensor's range is all that `inputs` show of it: the quantizer's own default, a moving average of
-    each input's range, cuts off half of the inputs' largest values (docs/targets.md).
+    tensor's range is all that `inputs` show of it, and more (quantize/headroom.py): the quantizer's
+    own default, a moving average of each input's range, cuts off half of the inputs' largest values
+    (docs/targets.md).
     """
     quantizer = require("ai_edge_quantizer.quantizer", "litert")
     calibrator = require("ai_edge_quantizer.calibrator", "litert")
@@ -54,9 +57,15 @@ def quantize_litert(
         for single in one_by_one(inputs):
             run(**signature_arguments(single, specs))
         found = observed.get_calibration_results()
-        if method != "min-max":
-            names = set(found) & _of_products(model) if stream else set(found)
-            for name, ends in _cut(model, inputs, specs, names, method).items():
+        eight = set(found) if precision == "w8a8" else set()
+        if stream:
+            eight &= _of_products(model)
+        wider, bounded = {16: set(found) - eight, 8: set() if stream else eight}, _bounded(model)
+        for bits, names in wider.items():
+            for name in names - bounded:
+                found[name] = {end: value * HEADROOM[bits] for end, value in found[name].items()}
+        if eight and method != "min-max":
+            for name, ends in _cut(model, inputs, specs, eight, method).items():
                 least, largest = (np.full_like(found[name]["min"], end) for end in ends)
                 found[name] = {"min": least, "max": largest}
         activations = 8 if precision == "w8a8" else 16
@@ -103,18 +112,38 @@ def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) ->
 
 def _of_products(model: Path) -> set[str]:
     """The tensors of a float .tflite that a product reads or writes."""
+    return {name for kind, _, names in _operators(model) if kind in _PRODUCTS for name in names}
+
+
+def _bounded(model: Path) -> set[str]:
+    """What has bounds of its own: photos and the results of activations."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    given = Interpreter(str(model)).get_input_details()
+    return {
+        *(one["name"] for one in given if is_photo(one["shape"])),
+        *(
+            names[-1]
+            for kind, activated, names in _operators(model)
+            if activated or kind in _ACTIVATIONS
+        ),
+    }
+
+
+def _operators(model: Path) -> Iterator[tuple[str, bool, list[str]]]:
+    """Each one's kind, whether an activation is part of it, and what it reads and, last, writes."""
     files = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
     codes = require("ai_edge_litert.schema_py_generated", "litert").BuiltinOperator
-    products = {getattr(codes, name) for name in _PRODUCTS}
+    kinds = {number: kind for kind, number in vars(codes).items() if isinstance(number, int)}
     read = files.read_model(str(model))
     graph = read.subgraphs[0]
-    return {
-        graph.tensors[number].name.decode()
-        for operator in graph.operators
-        if read.operatorCodes[operator.opcodeIndex].builtinCode in products
-        for number in (*operator.inputs, *operator.outputs)
-        if number >= 0
-    }
+    for operator in graph.operators:
+        tensors = [number for number in (*operator.inputs, *operator.outputs) if number >= 0]
+        yield (
+            kinds[read.operatorCodes[operator.opcodeIndex].builtinCode],
+            bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0)),
+            [graph.tensors[number].name.decode() for number in tensors],
+        )
 
 
 def _cut(

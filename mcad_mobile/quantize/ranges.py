@@ -47,14 +47,20 @@ class Histogram:
         return (edges[:-1] + edges[1:]) / 2
 
 
-def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogram]:
-    """Of all tensors that `observe` gives, over all `inputs`: each is observed twice, as nobody
-    knows where the parts of a histogram begin before all have been seen."""
+def extremes(observe: Observe, inputs: Sequence[Inputs]) -> Ranges:
+    """The least and the largest value of each tensor that `observe` gives, or 0, over `inputs`."""
     whole: Ranges = {}
     for single in inputs:
         for name, value in observe(single).items():
             least, largest = whole.get(name, (0.0, 0.0))
             whole[name] = min(least, float(value.min())), max(largest, float(value.max()))
+    return whole
+
+
+def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogram]:
+    """Of all tensors that `observe` gives, over all `inputs`: each is observed twice, as nobody
+    knows where the parts of a histogram begin before all have been seen."""
+    whole = extremes(observe, inputs)
     counts = {name: np.zeros(_BINS, np.int64) for name in whole}
     for single in inputs:
         for name, value in observe(single).items():

@@ -15,7 +15,7 @@ from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.onnx import export_onnx
 from mcad_mobile.export.qnn import compile_context
-from mcad_mobile.quantize.qdq import quantize_w8a16
+from mcad_mobile.quantize.htp import quantize_w8a16
 from mcad_mobile.runtimes.qnn import QnnTower
 from mcad_mobile.students.image_tower import Block
 from mcad_mobile.targets import all_targets, find_target

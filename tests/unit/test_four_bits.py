@@ -15,7 +15,7 @@ from mcad_mobile.export.onnx import export_onnx
 from mcad_mobile.export.written import evaluate_onnx
 from mcad_mobile.quantize.four_bits import TOP, pack, products, with_weights
 from mcad_mobile.quantize.gptq import each_in_four_bits, rounded, together_in_four_bits
-from mcad_mobile.quantize.qdq import quantize_dynamic_int8, quantize_static_int8
+from mcad_mobile.quantize.int8 import quantize_dynamic_int8, quantize_static_int8
 from mcad_mobile.runtimes import normalize
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates
@@ -238,7 +238,7 @@ def test_packed_weights_give_the_same_numbers_as_unpacked_ones_and_as_the_file_s
     path, inputs, quantize = tower
     four = each_in_four_bits(onnx.load(path), inputs)
     quantize(tmp_path / "packed.onnx", four)
-    monkeypatch.setattr("mcad_mobile.quantize.qdq.pack", lambda model: 0)
+    monkeypatch.setattr("mcad_mobile.quantize.int8.pack", lambda model: 0)
     quantize(tmp_path / "plain.onnx", four)
     found = OnnxTower(tmp_path / "packed.onnx", exact=saturates())(inputs)
     assert np.array_equal(found, OnnxTower(tmp_path / "plain.onnx", exact=saturates())(inputs))

@@ -91,7 +91,7 @@ def test_every_norm_that_is_known_is_spelled_out(norms, photos, tmp_path):
     names = {operator.name for operator in operators(tmp_path / "norms.tflite")}
     assert "RSQRT" in names
     assert "SQUARED_DIFFERENCE" not in names
-    friendly = integer_friendly(norms, (torch.from_numpy(photos[:1]),))
+    friendly = integer_friendly(norms, [(torch.from_numpy(photos[:1]),)])
     assert not any(isinstance(module, nn.LayerNorm) for module in friendly.modules())
     assert isinstance(norms.channels, LayerNorm2d)  # of the copy alone
 
@@ -104,7 +104,7 @@ class Doubled(nn.LayerNorm):
 def test_a_norm_that_computes_something_else_is_left_as_it_is():
     torch.manual_seed(0)
     tower = nn.Sequential(nn.Linear(8, 8), Doubled(8), nn.LayerNorm(8))
-    friendly = integer_friendly(tower, (torch.randn(1, 8),))
+    friendly = integer_friendly(tower, [(torch.randn(1, 8),)])
     assert [isinstance(module, nn.LayerNorm) for module in friendly] == [False, True, False]
     x = torch.randn(4, 8)
     assert torch.allclose(friendly(x), tower(x), atol=1e-5)
@@ -114,7 +114,7 @@ def test_rows_of_a_table_are_gathered():
     torch.manual_seed(0)
     tower = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 4))
     ids = torch.tensor([[1, 9, 0], [3, 3, 2]])
-    friendly = integer_friendly(tower, (ids,))
+    friendly = integer_friendly(tower, [(ids,)])
     assert torch.equal(friendly(ids), tower(ids))
     assert not any(isinstance(module, nn.Embedding) for module in friendly.modules())
 
@@ -131,4 +131,4 @@ def test_a_students_towers_say_what_they_said(kind, tmp_path):
     for name, inputs in (("image", {"pixels": pixels}), ("text", student.read(TEXTS).inputs())):
         tower = student.tower(name)
         example = tuple(torch.from_numpy(value[:1]) for value in inputs.values())
-        assert_same(float_of(integer_friendly(tower, example), inputs), float_of(tower, inputs))
+        assert_same(float_of(integer_friendly(tower, [example]), inputs), float_of(tower, inputs))

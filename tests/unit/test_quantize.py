@@ -17,7 +17,8 @@ from mcad_mobile.export.validate import float_embeddings, judge, parity
 from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.bias_correction import corrected
 from mcad_mobile.quantize.calibrate import load_samples
-from mcad_mobile.quantize.qdq import quantize_static_int8, quantize_w8a16
+from mcad_mobile.quantize.htp import quantize_w8a16
+from mcad_mobile.quantize.int8 import quantize_static_int8
 from mcad_mobile.runtimes.litert import dequantize, quantize
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates

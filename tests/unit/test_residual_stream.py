@@ -12,7 +12,7 @@ from tiny_students import TEXTS, write_open_clip
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export.onnx import export_onnx
-from mcad_mobile.quantize.qdq import quantize_w8a8
+from mcad_mobile.quantize.htp import quantize_w8a8
 from mcad_mobile.quantize.residual_stream import even_channels, find_stream
 from mcad_mobile.runtimes import normalize
 from mcad_mobile.runtimes.base import one_by_one
@@ -177,7 +177,7 @@ def _without_stream(path, out, inputs):
     from onnxruntime.quantization import QuantType, quantize
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
-    from mcad_mobile.quantize.qdq import Reader, weights_per_channel
+    from mcad_mobile.quantize.overrides import Reader, weights_per_channel
 
     config = get_qnn_qdq_config(
         str(path),

@@ -72,7 +72,7 @@ def test_an_exported_tower_says_what_the_float_one_does(student, tower, tmp_path
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_every_node_runs_on_the_npu_of_a_snapdragon(student, tower, tmp_path):
     from mcad_mobile.export.qnn import compile_context
-    from mcad_mobile.quantize.qdq import quantize_w8a16
+    from mcad_mobile.quantize.htp import quantize_w8a16
     from mcad_mobile.runtimes.qnn import QnnTower
     from mcad_mobile.targets import find_target
 

@@ -1,0 +1,121 @@
+"""What calibration samples did not show: louder inputs, and tokens of very different loudness."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from pythons import needs_litert
+from torch import nn
+
+from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.export.integer_friendly import integer_friendly
+from mcad_mobile.export.litert import channels_last, convert_litert, stored_specs
+from mcad_mobile.export.tflite import operators
+from mcad_mobile.quantize.headroom import HEADROOM, ranges_with_headroom
+from mcad_mobile.quantize.htp import quantize_w8a16
+from mcad_mobile.quantize.int8 import quantize_static_int8
+from mcad_mobile.quantize.litert import quantize_litert
+from mcad_mobile.runtimes.litert import LiteRTTower
+from mcad_mobile.runtimes.onnx import OnnxTower
+
+SIDE, WIDTH, TOKENS = 16, 64, 6
+
+
+@pytest.fixture(scope="module")
+def clipped(tmp_path_factory):
+    """A convolution whose sums are cut at 2 and convolved again, as ONNX; and photos."""
+    generator = np.random.default_rng(0)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["pixels", "first"], ["sums"], name="first_conv"),
+            helper.make_node("Clip", ["sums", "least", "most"], ["cut"], name="clip"),
+            helper.make_node("Conv", ["cut", "second"], ["out"], name="second_conv"),
+        ],
+        "one",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, (1, 3, SIDE, SIDE))],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, (1, 4, SIDE - 2, SIDE - 2))],
+        [
+            numpy_helper.from_array(random(generator, 8, 3, 3, 3), "first"),
+            numpy_helper.from_array(random(generator, 4, 8, 1, 1), "second"),
+            numpy_helper.from_array(np.float32(0), "least"),
+            numpy_helper.from_array(np.float32(2), "most"),
+        ],
+    )
+    path = tmp_path_factory.mktemp("clipped") / "float.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), path)
+    return path, generator.uniform(-1, 1, (8, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def random(generator, *shape):
+    return generator.normal(0, 0.5, shape).astype(np.float32)
+
+
+def test_activations_have_headroom_but_those_with_bounds_of_their_own(clipped):
+    path, photos = clipped
+    seen = ranges_with_headroom(onnx.load(path), {"pixels": photos}, 16)
+    assert set(seen) == {"out"}  # not the pixels, and not what is cut
+    out = OnnxTower(path)({"pixels": photos})
+    assert seen["out"] == pytest.approx((out.min() * HEADROOM[16], out.max() * HEADROOM[16]))
+
+
+@pytest.mark.parametrize("quantize", [quantize_w8a16, quantize_static_int8])
+def test_a_photo_unlike_the_samples_is_not_cut_and_what_is_to_be_cut_is(
+    clipped, tmp_path, quantize
+):
+    path, photos = clipped
+    out = tmp_path / "q.onnx"
+    faint = photos[:4] * np.float32(0.75)
+    quantize(path, out, {"pixels": faint * np.sign(photos[0, 0, 0, 0])})
+    loud = {"pixels": np.clip(photos[4:], faint.min(), faint.max())}
+    expected, found = OnnxTower(path)(loud), OnnxTower(out)(loud)
+    assert np.abs(found - expected).mean() < 0.01 * np.abs(expected).max()
+
+
+class Tokens(nn.Module):
+    """Tokens, normed and projected."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.head = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, rows):
+        return self.head(self.norm(rows))
+
+
+def tokens_of(loudest: float) -> np.ndarray:
+    """[32, tokens, width]: the first of each six is so many times as loud as the last."""
+    generator = np.random.default_rng(1)
+    values = generator.normal(0, 1, (32, TOKENS, WIDTH))
+    return (values * np.geomspace(loudest, 1, TOKENS)[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize(("loudest", "roots"), [(2, 1), (20, 2), (300, 3)])
+def test_a_norm_has_more_steps_where_tokens_are_far_from_equally_loud(loudest, roots, tmp_path):
+    tower, rows = Tokens().eval(), tokens_of(loudest)
+    friendly = integer_friendly(tower, [(torch.from_numpy(rows[:16]),)])
+    given = torch.from_numpy(rows[16:])
+    assert torch.allclose(friendly(given), tower(given), atol=1e-5)
+    specs = (TensorSpec("rows", "float32", (1, TOKENS, WIDTH), "NLW"),)
+    convert_litert(tower, tmp_path / "float.tflite", specs, {"rows": rows[:16]})
+    names = [operator.name for operator in operators(tmp_path / "float.tflite")]
+    assert names.count("RSQRT") == roots
+
+
+@needs_litert
+def test_quiet_tokens_keep_their_digits_beside_loud_ones(tmp_path):
+    tower, rows = Tokens().eval(), tokens_of(150)
+    specs = channels_last((TensorSpec("rows", "float32", (1, TOKENS, WIDTH), "NLW"),))
+    output = TensorSpec("out", "float32", (1, TOKENS, WIDTH), "NLW")
+    source, integer = tmp_path / "float.tflite", tmp_path / "integer.tflite"
+    convert_litert(tower, source, specs, {"rows": rows[:16]})
+    quantize_litert(source, integer, {"rows": rows[:16]}, specs, "w8a16")
+    inputs, stored = stored_specs(integer, specs, output)
+    found = LiteRTTower(integer, inputs, (stored,))({"rows": rows[16:]})
+    expected = tower(torch.from_numpy(rows[16:])).detach().numpy()
+    lost = np.linalg.norm(found - expected, axis=2) / np.linalg.norm(expected, axis=2)
+    assert lost.mean(0).max() < 0.05
