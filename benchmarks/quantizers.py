@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import quantization
 
 RESULT = Path(__file__).parent / "results" / "quantizers.json"
 _PHOTOS, _TEXTS = 128, 256
@@ -74,7 +75,8 @@ def main() -> None:
         "rows": rows,
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    print("\n".join(told(result)))
+    towers = json.loads(quantization.RESULT.read_text("utf-8"))["towers"]
+    print("\n".join(told(result, towers)))
 
 
 def _name(way: str, tower: str) -> str:
@@ -169,30 +171,27 @@ def _row(work: Path, way: str, tower: str, ours: str) -> dict[str, Any]:
     exact = {name: np.load(work / f"{name}_float.npy") for name in ("image", "text")}
     floats = evaluate_retrieval(exact["image"], exact["text"], owners)
 
-    def judged(path: Path) -> dict[str, float]:
-        found = normalize(np.load(path))
-        both = {**exact, tower: found}
-        retrieval = evaluate_retrieval(both["image"], both["text"], owners)
-        assert floats.by_photo is not None and retrieval.by_photo is not None
-        lost = drop(floats.by_photo, retrieval.by_photo)
-        cosines = (exact[tower] * found).sum(1)
-        return {
-            "cosine_mean": round(float(cosines.mean()), 5),
-            "cosine_min": round(float(cosines.min()), 5),
-            "drop": round(lost.points, 2),
-            "margin": round(lost.margin, 2),
-        }
-
+    found = normalize(np.load(work / _name(way, tower)))
+    both = {**exact, tower: found}
+    retrieval = evaluate_retrieval(both["image"], both["text"], owners)
+    assert floats.by_photo is not None and retrieval.by_photo is not None
+    lost = drop(floats.by_photo, retrieval.by_photo)
+    cosines = (exact[tower] * found).sum(1)
     return {
         "way": way,
         "tower": tower,
-        **judged(work / _name(way, tower)),
-        "ours": {"precision": ours, **judged(work / f"{tower}_{ours}.npy")},
+        "cosine_mean": round(float(cosines.mean()), 5),
+        "cosine_min": round(float(cosines.min()), 5),
+        "drop": round(lost.points, 2),
+        "margin": round(lost.margin, 2),
+        "ours": ours,
     }
 
 
-def told(result: dict[str, Any]) -> list[str]:
-    """Lines of Markdown, for docs/targets.md."""
+def told(result: dict[str, Any], towers: list[dict[str, Any]]) -> list[str]:
+    """Lines of Markdown, for docs/targets.md. Beside a tool stands what quantization.py found of
+    our own `towers`."""
+    own = {(one["tower"], one["precision"]): {**one, **one["alone"]} for one in towers}
 
     def cells(one: dict[str, Any]) -> str:
         cosine = f"{one['cosine_mean']:.4f} / {one['cosine_min']:.4f}"
@@ -203,10 +202,9 @@ def told(result: dict[str, Any]) -> list[str]:
         "|---|---|---|---:|---|---|---:|",
     ]
     for row in result["rows"]:
-        ours = row["ours"]
+        ours = own[row["tower"], row["ours"]]
         lines.append(
-            f"| {row['way']} | {row['tower']} | {cells(row)} | {ours['precision']} | "
-            f"{cells(ours)} |"
+            f"| {row['way']} | {row['tower']} | {cells(row)} | {row['ours']} | {cells(ours)} |"
         )
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return [*lines, "", f"{result['date']}; {versions}. Re-run: `benchmarks/quantizers.py`."]

@@ -140,7 +140,7 @@ def _litert(job: TowerJob, precisions: Sequence[Precision], progress: Progress) 
     """What LiteRT runs, or gives a Dimensity's NPU. Recall is judged by LiteRT on this
     processor."""
     from mcad_mobile.export.litert import channels_last, stored_specs
-    from mcad_mobile.export.tflite import four_bits_of
+    from mcad_mobile.quantize.tflite import four_bits_of
     from mcad_mobile.runtimes.litert import LiteRTTower
 
     ways = _ways(*precisions)

@@ -17,7 +17,7 @@ from mcad_mobile.students.rewrites.replace import replace
 
 # Of the largest number that a norm puts out: float32 in another order of additions.
 _SAME = 1e-3
-_FAR = 32.0  # between two variances, for one scale of 16 bits
+FAR = 32.0  # between two variances, for one scale of 16 bits
 _NEGLIGIBLE = 1e-3  # beside a variance
 
 
@@ -108,7 +108,7 @@ class _SpelledNorm(nn.Module):
         least, most = float(seen.min()), float(seen.max())
         self.variances.clear()
         eps = self.eps
-        while most > _FAR * least:
+        while most > FAR * least:
             # Beside which eps is nothing: it is divided by this alone, and not by the variance, too
             halfway = max((least * most) ** 0.5, eps / _NEGLIGIBLE)
             self.nearer.append(halfway)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.export.tflite import Operator, Stored, operators
+from mcad_mobile.quantize.tflite import Operator, Stored, operators
 from mcad_mobile.runtimes.muted import quiet
 from mcad_mobile.targets import Target
 

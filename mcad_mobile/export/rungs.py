@@ -203,7 +203,7 @@ def _qnn(
 def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:
     from mcad_mobile.export.litert import channels_last, stored_specs
     from mcad_mobile.export.mediatek import named, refusals, why_not_compiled
-    from mcad_mobile.export.tflite import operators
+    from mcad_mobile.quantize.tflite import operators
 
     shutil.copyfile(quantized, out)
     inputs, output = stored_specs(out, channels_last(job.inputs), job.output)
@@ -233,7 +233,7 @@ def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: T
 def _neuropilot(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:
     from mcad_mobile.export.litert import channels_last, stored_specs
     from mcad_mobile.export.mediatek import compile_for_npu, named
-    from mcad_mobile.export.tflite import operators
+    from mcad_mobile.quantize.tflite import operators
 
     left = compile_for_npu(quantized, out, target)
     inputs, output = stored_specs(quantized, channels_last(job.inputs), job.output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mcad_mobile.errors import require
 from mcad_mobile.quantize.four_bits import FourBits
 from mcad_mobile.quantize.headroom import HEADROOM, is_photo
 from mcad_mobile.quantize.ranges import CalibrationMethod, Ranges, cut, histograms
+from mcad_mobile.quantize.tflite import operators
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
 from mcad_mobile.runtimes.litert import signature_arguments
@@ -112,7 +113,8 @@ def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) ->
 
 def _of_products(model: Path) -> set[str]:
     """The tensors of a float .tflite that a product reads or writes."""
-    return {name for kind, _, names in _operators(model) if kind in _PRODUCTS for name in names}
+    products = [operator for operator in operators(model) if operator.name in _PRODUCTS]
+    return {tensor.name for operator in products for tensor in operator.tensors}
 
 
 def _bounded(model: Path) -> set[str]:
@@ -123,27 +125,11 @@ def _bounded(model: Path) -> set[str]:
     return {
         *(one["name"] for one in given if is_photo(one["shape"])),
         *(
-            names[-1]
-            for kind, activated, names in _operators(model)
-            if activated or kind in _ACTIVATIONS
+            operator.tensors[-1].name
+            for operator in operators(model)
+            if operator.activated or operator.name in _ACTIVATIONS
         ),
     }
-
-
-def _operators(model: Path) -> Iterator[tuple[str, bool, list[str]]]:
-    """Each one's kind, whether an activation is part of it, and what it reads and, last, writes."""
-    files = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
-    codes = require("ai_edge_litert.schema_py_generated", "litert").BuiltinOperator
-    kinds = {number: kind for kind, number in vars(codes).items() if isinstance(number, int)}
-    read = files.read_model(str(model))
-    graph = read.subgraphs[0]
-    for operator in graph.operators:
-        tensors = [number for number in (*operator.inputs, *operator.outputs) if number >= 0]
-        yield (
-            kinds[read.operatorCodes[operator.opcodeIndex].builtinCode],
-            bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0)),
-            [graph.tensors[number].name.decode() for number in tensors],
-        )
 
 
 def _cut(

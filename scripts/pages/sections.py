@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import export_matrix
+import headroom
 import quantization
 import quantizers
 import readme_table
@@ -22,6 +23,7 @@ def targets_page() -> str:
     page = _with_section(page, "export_matrix", _export_matrix())
     page = _with_section(page, "quantization", _quantization())
     page = _with_section(page, "quantizers", _quantizers())
+    page = _with_section(page, "headroom", _headroom())
     page = _with_section(page, "smallest", _smallest())
     page = _with_section(page, "simulated", _simulated())
     return _with_section(page, "snapdragon_chips", _snapdragon_chips())
@@ -54,7 +56,12 @@ def _quantization() -> list[str]:
 
 
 def _quantizers() -> list[str]:
-    return ["", *quantizers.told(json.loads(quantizers.RESULT.read_text("utf-8"))), ""]
+    ours = json.loads(quantization.RESULT.read_text("utf-8"))["towers"]
+    return ["", *quantizers.told(json.loads(quantizers.RESULT.read_text("utf-8")), ours), ""]
+
+
+def _headroom() -> list[str]:
+    return ["", *headroom.told(json.loads(headroom.RESULT.read_text("utf-8"))), ""]
 
 
 def _smallest() -> list[str]:

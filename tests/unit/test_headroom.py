@@ -13,11 +13,11 @@ from torch import nn
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export.integer_friendly import integer_friendly
 from mcad_mobile.export.litert import channels_last, convert_litert, stored_specs
-from mcad_mobile.export.tflite import operators
 from mcad_mobile.quantize.headroom import HEADROOM, ranges_with_headroom
 from mcad_mobile.quantize.htp import quantize_w8a16
 from mcad_mobile.quantize.int8 import quantize_static_int8
 from mcad_mobile.quantize.litert import quantize_litert
+from mcad_mobile.quantize.tflite import operators
 from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.runtimes.onnx import OnnxTower
 

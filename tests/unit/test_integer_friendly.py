@@ -16,8 +16,8 @@ from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.export.integer_friendly import integer_friendly
 from mcad_mobile.export.litert import channels_last, convert_litert
-from mcad_mobile.export.tflite import operators
 from mcad_mobile.preprocess import open_photo
+from mcad_mobile.quantize.tflite import operators
 from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.students.load import load_student
 

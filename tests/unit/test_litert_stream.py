@@ -12,11 +12,11 @@ from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export.integer_friendly import even
 from mcad_mobile.export.litert import channels_last, stored_specs
 from mcad_mobile.export.mediatek import refusals
-from mcad_mobile.export.tflite import operators
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.validate import float_embeddings, parity
 from mcad_mobile.quantize.litert import quantize_litert
 from mcad_mobile.quantize.residual_stream import find_stream, gains_by_matrix
+from mcad_mobile.quantize.tflite import operators
 from mcad_mobile.runtimes.litert import LiteRTTower
 
 pytestmark = needs_litert

@@ -26,9 +26,9 @@ from mcad_mobile.export.mediatek import (
     refusals,
     why_not_compiled,
 )
-from mcad_mobile.export.tflite import Operator, Stored, operators
 from mcad_mobile.export.workshop import tower_specs
 from mcad_mobile.quantize.litert import quantize_litert
+from mcad_mobile.quantize.tflite import Operator, Stored, operators
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import all_targets, find_target
 

@@ -15,12 +15,12 @@ from torch import nn
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export import tower_job
 from mcad_mobile.export.litert import channels_last, stored_specs
-from mcad_mobile.export.tflite import four_bits_of
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.export.validate import float_embeddings, parity
 from mcad_mobile.quantize.four_bits import products
 from mcad_mobile.quantize.gptq import together_in_four_bits
 from mcad_mobile.quantize.int8 import quantize_static_int8
+from mcad_mobile.quantize.tflite import four_bits_of
 from mcad_mobile.runtimes.litert import LiteRTTower
 from mcad_mobile.runtimes.onnx import OnnxTower
 from mcad_mobile.runtimes.saturation import saturates

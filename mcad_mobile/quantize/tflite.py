@@ -14,11 +14,13 @@ _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 @dataclass(frozen=True)
 class Stored:
     """A tensor: its type by the schema's name ("INT8"), how it is quantized ("none", "per tensor",
-    "per channel" or "per block"), and how many bytes of the file it is, if it is a constant."""
+    "per channel" or "per block"), how many bytes of the file it is, if it is a constant, and what
+    it is called."""
 
     dtype: str
     quantization: str
     bytes: int = 0
+    name: str = ""
 
     def __str__(self) -> str:
         return self.dtype if self.quantization == "none" else f"{self.dtype} {self.quantization}"
@@ -27,10 +29,11 @@ class Stored:
 @dataclass(frozen=True)
 class Operator:
     """An operator by the schema's name ("CONV_2D"), or its own if it is a custom one or a
-    composite, and what it reads and writes."""
+    composite, what it reads and, last, writes, and whether an activation is part of it."""
 
     name: str
     tensors: tuple[Stored, ...]
+    activated: bool = False
 
 
 def operators(path: Path) -> list[Operator]:
@@ -44,6 +47,7 @@ def operators(path: Path) -> list[Operator]:
         Operator(
             _name(schema, model, operator),
             tuple(stored[i] for i in (*operator.inputs, *operator.outputs) if i >= 0),
+            bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0)),
         )
         for operator in graph.operators
     ]
@@ -73,6 +77,7 @@ def _stored(schema: Any, model: Any, tensor: Any) -> Stored:
         _names(schema.TensorType)[tensor.type],
         _quantization(tensor.quantization),
         0 if data is None else len(data),
+        tensor.name.decode(),
     )
 
 
