@@ -112,22 +112,37 @@ def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
     two activations to 8 bits. From v73 on it does so only where that is unsigned: signed ones, and
     scales, are multiplied whole. Found by compiling and on the simulator (QAIRT 2.51).
     """
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    whole = form >= WHOLE_FACTORS_FROM
     overrides = weights_per_channel(model)
+    if form >= WHOLE_FACTORS_FROM:
+        for node, factor in _second_factors(model):
+            signed = {**_SIGNED, "recv_nodes": {node}}
+            overrides[factor] = [{**_WIDE, "convert": signed}]
     for node in model.graph.node:
-        if node.op_type == "MatMul" and node.input[1] not in constants and whole:
-            signed = {**_SIGNED, "recv_nodes": {node.name}}
-            overrides[node.input[1]] = [{"quant_type": QuantType.QUInt16, "convert": signed}]
-        elif node.op_type == "LayerNormalization":
+        if node.op_type == "LayerNormalization":
             overrides[node.input[1]] = [_norm_scale(form)]
     return overrides
 
 
+def _second_factors(model: onnx.ModelProto) -> list[tuple[str, str]]:
+    """Of products of two activations: the node's name and the factor's."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [
+        (node.name, node.input[1])
+        for node in model.graph.node
+        if node.op_type == "MatMul" and node.input[1] not in constants
+    ]
+
+
 def _wide_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Overrides:
-    """`_overrides`, and the ranges of all activations, which have 16 bits."""
-    given = given_ranges(ranges_with_headroom(model, inputs, 16))
-    merged = {**given, **_overrides(model, w8a16_form(htp_arch))}
+    """`_overrides`, and the ranges of all activations, which have 16 bits; what the HTP rounds to 8
+    has no bit to spare."""
+    form = w8a16_form(htp_arch)
+    ranges = ranges_with_headroom(model, inputs, 16)
+    if form < WHOLE_FACTORS_FROM:
+        for _, factor in _second_factors(model):
+            ranges.pop(factor, None)
+    given = given_ranges(ranges)
+    merged = {**given, **_overrides(model, form)}
     for name in given:
         merged[name] = [_in_range(merged[name][0], given[name][0])]
     return merged
