@@ -44,7 +44,7 @@ PRECISIONS = {
     "w8a8 mse": "as w8a8, with 8-bit ranges by the least squared error",
     "w8a16": "what a `snapdragon` bundle ships",
     "w4a16": "as w8a16, with all matrices in 4 bits per channel, by 64 photos of split train",
-    "auto": "what `--precision auto` chose",
+    "auto": "4 and 8 bits mixed, as `--precision auto` chose",
 }
 
 

@@ -6,7 +6,7 @@ Half a point of mR may be lost, on split val. Recall of a Snapdragon's towers is
 Runtime on the graph that is compiled, that of a Dimensity's by LiteRT: on this processor, and
 on no NPU. No time is taken. Of chips that are not named, what is stored stays. A Dimensity's search
 takes long: LiteRT's own kernels for 16-bit activations are slow. `w8a8`, `w8a16`: what
-both of a Dimensity's towers lose by that, on split test; the second takes an hour.
+both of a Dimensity's towers lose by that, on split test; the second takes half an hour.
 """
 
 from __future__ import annotations

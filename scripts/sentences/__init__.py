@@ -61,6 +61,7 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
         "docs/targets.md": [
             *targets(read),
             *tried(read),
+            given("8-bit ones 1.4 times", "mcad_mobile/quantize/headroom.py"),
             given("above 8 ms on a CPU is their padding", TARGET),
             given("and 37.7 million weights by 77 tokens", "mcad_mobile/students/open_clip.py"),
         ],

@@ -74,6 +74,89 @@ def test_a_photo_unlike_the_samples_is_not_cut_and_what_is_to_be_cut_is(
     assert np.abs(found - expected).mean() < 0.01 * np.abs(expected).max()
 
 
+class Cut(nn.Module):
+    """A convolution whose sums are cut at 6, another one, and a sum."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, pixels):
+        made = self.second(nn.functional.relu6(10 * self.first(pixels)))
+        return made + made.mean((2, 3), keepdim=True)
+
+
+@needs_litert
+@pytest.mark.parametrize(
+    ("precision", "stream", "bits", "headroom"),
+    [
+        ("w8a16", False, (16, 16), HEADROOM[16]),
+        ("w8a8", False, (8, 8), HEADROOM[8]),
+        ("w8a8", True, (8, 16), 1.0),
+    ],
+)
+@torch.no_grad()
+def test_a_tflite_has_the_same_headroom(precision, stream, bits, headroom, tmp_path):
+    """Of `bits` of products and of sums; 8-bit products beside a residual stream have none."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    tower = Cut().eval()
+    pixels = torch.rand((4, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
+    source, out = tmp_path / "float.tflite", tmp_path / "integer.tflite"
+    convert_litert(tower, source, specs)
+    given = {"pixels": pixels.numpy()}
+    quantize_litert(source, out, given, specs, precision, stream=stream)
+    details = Interpreter(str(out)).get_tensor_details()
+    scales = {one["name"]: one["quantization"][0] for one in details}
+    first, second = (one.tensors for one in operators(source) if one.name == "CONV_2D")
+    (addition,) = (one.tensors for one in operators(source) if one.name == "ADD")
+    cut = nn.functional.relu6(10 * tower.first(pixels))
+    for name, values, wide, factor in (
+        (first[0].name + "_quantized" * stream, pixels, bits[0], 1.0),
+        (first[-1].name, cut, bits[0], 1.0),
+        (second[-1].name, tower.second(cut), bits[0], headroom),
+        (addition[-1].name, tower(pixels), bits[1], HEADROOM[bits[1]]),
+    ):
+        least, largest = min(float(values.min()), 0.0), float(values.max())
+        width = 2 * max(-least, largest) if wide == 16 else largest - least
+        steps = 65534 if wide == 16 else 255  # 16 bits are symmetric
+        assert scales[name] == pytest.approx(width * factor / steps, rel=1e-2)
+
+
+@pytest.mark.parametrize(("architecture", "headroom"), [(68, 1.0), (73, HEADROOM[16])])
+def test_what_an_old_hexagon_rounds_to_8_bits_has_no_headroom(architecture, headroom, tmp_path):
+    """The second factor of a product of two activations."""
+    generator = np.random.default_rng(0)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["rows", "first"], ["queries"], name="first_product"),
+            helper.make_node("MatMul", ["rows", "second"], ["keys"], name="second_product"),
+            helper.make_node("MatMul", ["queries", "keys"], ["out"], name="attention"),
+        ],
+        "one",
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, (1, 8, 8))],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, (1, 8, 8))],
+        [numpy_helper.from_array(random(generator, 8, 8), name) for name in ("first", "second")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    onnx.save(model, tmp_path / "float.onnx")
+    rows = {"rows": random(generator, 4, 8, 8)}
+    quantize_w8a16(tmp_path / "float.onnx", tmp_path / "q.onnx", rows, architecture)
+    seen = ranges_with_headroom(model, rows, 16)
+    made = onnx.load(tmp_path / "q.onnx").graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.initializer}
+    scales = {
+        node.input[0]: float(constants[node.input[1]])
+        for node in made.node
+        if node.op_type == "QuantizeLinear"
+    }
+    for name, factor in (("queries", HEADROOM[16]), ("keys", headroom)):
+        least, largest = (end / HEADROOM[16] * factor for end in seen[name])
+        assert scales[name] == pytest.approx((largest - least) / 65535, rel=1e-3)
+
+
 class Tokens(nn.Module):
     """Tokens, normed and projected."""
 
