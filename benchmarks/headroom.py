@@ -221,7 +221,7 @@ def told(result: dict[str, Any]) -> list[str]:
         *(_recall_told(result["recall"], *key.split(", text ")) for key in _keys(result)),
         "",
         f"By LiteRT, the text tower in w8a16, {result['norms']['captions']} of the captions, by "
-        "the steps that a norm is made of:",
+        "the steps that a norm is made of, with the same headroom:",
         "",
         "| steps | cosine mean / min |",
         "|---|---|",
