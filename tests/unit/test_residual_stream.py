@@ -12,7 +12,10 @@ from tiny_students import TEXTS, write_open_clip
 
 from mcad_mobile.bundle import TensorSpec
 from mcad_mobile.export.onnx import export_onnx
+from mcad_mobile.quantize.headroom import HEADROOM
 from mcad_mobile.quantize.htp import quantize_w8a8
+from mcad_mobile.quantize.observed import activations
+from mcad_mobile.quantize.ranges import extremes
 from mcad_mobile.quantize.residual_stream import even_channels, find_stream
 from mcad_mobile.runtimes import normalize
 from mcad_mobile.runtimes.base import one_by_one
@@ -154,6 +157,29 @@ def test_products_have_8_bits_and_norms_and_sums_16(tower, request, tmp_path):
     # Nothing is converted that nobody reads so.
     read = {name for node in graph.node for name in node.input} | {graph.output[0].name}
     assert all(read.intersection(node.output) for node in graph.node)
+
+
+def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_path):
+    path, inputs = post_norm
+    even = even_channels(onnx.load(path), inputs)
+    seen = extremes(activations(even), one_by_one(inputs))
+    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    graph = onnx.load(tmp_path / "q.onnx").graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    stream = find_stream(even)
+    products = {node.output[0] for node in even.graph.node if node.name in stream.products}
+    told = dict.fromkeys(stream.tensors, 0) | dict.fromkeys(products, 0)
+    for node in graph.node:
+        name = node.input[0]
+        if node.op_type != "QuantizeLinear" or name not in told:
+            continue
+        wide = stored[node.input[2]].dtype == np.uint16
+        least, largest = seen[name]
+        step = (largest - least) / 65535 * HEADROOM[16] if wide else (largest - least) / 255
+        assert float(stored[node.input[1]]) == pytest.approx(step, rel=1e-3)
+        assert wide == (name in stream.tensors)
+        told[name] += 1
+    assert all(told.values())
 
 
 @pytest.mark.slow
