@@ -111,6 +111,8 @@ class _Towers:
         for name in TOWERS:
             export_onnx(self._modules[name], self._float(name), *tower_specs(self._student, name))
             onnx.checker.check_model(str(self._float(name)))
+        self._text_int8 = work / "text_int8.onnx"
+        quantize_dynamic_int8(self._float("text"), self._text_int8)
 
     def by_onnx(self, name: TowerName, bits: int, factor: float) -> dict[str, float]:
         return self._cosines(name, self._quantized(name, bits, factor), len(self._exact[name]))
@@ -125,12 +127,10 @@ class _Towers:
             "image": self._floats("image", pixels),
             "text": self._floats("text", read.inputs()),
         }
-        integers = self._work / "text_int8.onnx"
-        quantize_dynamic_int8(self._float("text"), integers)
         texts = {**read.inputs(), "token_rows": self._table(read.ids)}
         words = {
             "fp32": exact["text"],
-            "int8": _embedded(OnnxTower(integers, exact=saturates()), texts),
+            "int8": _embedded(OnnxTower(self._text_int8, exact=saturates()), texts),
         }
         owners = np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos])
         floats = by_photo(evaluate_retrieval(exact["image"], exact["text"], owners))

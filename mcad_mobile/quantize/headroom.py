@@ -7,7 +7,7 @@ gains by a little; a transformer's ranges, which rare loud values stretch, have 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sized
+from collections.abc import Sized
 
 import onnx
 
@@ -25,17 +25,12 @@ _LEFT_TO_ROUNDING = ("Clip", "Relu")
 
 
 def ranges_with_headroom(model: onnx.ModelProto, samples: Inputs, bits: int) -> Ranges:
-    """Of the activations of a float model that have no bounds of their own."""
-    seen = extremes(activations(model), singles(model, samples))
-    return with_headroom(seen, bits, _bounded(model))
-
-
-def with_headroom(seen: Ranges, bits: int, bounded: Collection[str]) -> Ranges:
-    """What was `seen`, wider, without the tensors `bounded`."""
-    factor = HEADROOM[bits]
+    """Of the activations of a float model that have no bounds of their own: wider than `samples`
+    show."""
+    bounded, factor = _bounded(model), HEADROOM[bits]
     return {
         name: (least * factor, largest * factor)
-        for name, (least, largest) in seen.items()
+        for name, (least, largest) in extremes(activations(model), singles(model, samples)).items()
         if name not in bounded
     }
 

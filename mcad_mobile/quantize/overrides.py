@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType
 from mcad_mobile.quantize.ranges import Ranges
 from mcad_mobile.runtimes import Inputs
 from mcad_mobile.runtimes.base import one_by_one
+from mcad_mobile.runtimes.muted import advice_muted
+
+# onnxruntime advises of opset bumps, and of preprocessing that our graphs do not need.
+quiet = partial(advice_muted, logging.ERROR)
 
 # By tensor, as onnxruntime's quantizer takes them
 Overrides = dict[str, list[dict[str, Any]]]
@@ -50,16 +54,3 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> dict[str, NDArray[np.generic]] | None:
         return next(self._left, None)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Mute onnxruntime's advice to the root logger (opset bumps, preprocessing that our graphs
-    do not need)."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import logging
 import os
 import sys
 import warnings
@@ -48,3 +49,15 @@ def quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def advice_muted(least: int) -> Iterator[None]:
+    """Nothing below level `least` on the root logger, which some libraries tell their advice."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(least)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

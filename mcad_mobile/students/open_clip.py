@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.runtimes.muted import advice_muted
 from mcad_mobile.students.hub import folder_of, licence_in
 from mcad_mobile.students.identity import sha256_of
 from mcad_mobile.students.open_clip_checkpoint import (
@@ -136,7 +135,7 @@ def _refuse(spec: str, config: dict[str, Any]) -> None:
 
 def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
     try:
-        with _quiet():
+        with advice_muted(logging.CRITICAL):  # of weights that are loaded a line later
             model = open_clip.create_model(
                 found.model,
                 # A folder brings its weights.
@@ -287,15 +286,3 @@ def _reason(error: Exception) -> str:
     if found:
         return "; ".join(found) + "."
     return f"{type(error).__name__}: {' '.join(text.split())[:400]}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip tells the root logger about weights that are loaded a line later."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
