@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def sample_photos(
     bundle: Bundle, directory: Path, count: int, size: tuple[int, int] | None = None
 ) -> list[Path]:
     """Write `count` JPEG photos of `size` (width, height; 12 megapixels unless told): the
-    bundle's golden photos, enlarged, with grain. They weigh on a decoder as a phone's photos do.
-    """
+    bundle's golden photos, enlarged, with grain, in turn. They weigh on a decoder as a phone's
+    photos do."""
     from PIL import Image
 
     width, height = size or PHOTO_SIZE
@@ -61,15 +62,15 @@ def sample_photos(
         for values in (bundle.preprocess.mean, bundle.preprocess.std)
     )
     grain = np.random.default_rng(0).normal(0, _GRAIN, (height, width, 1)).astype(np.float32)
-    paths = []
-    for number in range(count):
-        pixels = (golden[number % len(golden)].astype(np.float32) * std + mean) * 255
+    paths = [directory / f"photo-{number:03d}.jpg" for number in range(count)]
+    for path, values in zip(paths, golden, strict=False):
+        pixels = (values.astype(np.float32) * std + mean) * 255
         small = Image.fromarray(pixels.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
         large = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.float32)
         photo = Image.fromarray((large + grain).clip(0, 255).astype(np.uint8))
-        path = directory / f"photo-{number:03d}.jpg"
         photo.save(path, quality=_JPEG_QUALITY)
-        paths.append(path)
+    for path, again in zip(paths, paths[len(golden) :], strict=False):
+        shutil.copy(path, again)
     return paths
 
 
