@@ -15,9 +15,11 @@ EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aih
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
-# Threads of two processes on two cores that wait for each other spin away most of the time; and most
-# of the Java that tests run has ended before it would be compiled well.
+# Threads of two processes on two cores that wait for each other spin away most of the time; each
+# process that tests start would compile all that it imports once more; and most of the Java that
+# they run has ended before it would be compiled well.
 test test-slow: export OMP_WAIT_POLICY := PASSIVE
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
 test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 
 test: .venv/installed-everything

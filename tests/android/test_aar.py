@@ -161,6 +161,7 @@ def test_the_pages_of_real_libraries_are_read(tmp_path):
         assert read_elf(whole[:size]) is None
 
 
+@pytest.mark.slow
 def test_what_nothing_in_the_app_can_run_is_left_out(snapdragon_like, qnn_runtime, tmp_path):
     alone = build_app(snapdragon_like, tmp_path / "demo.apk")
     assert alone.rungs["text"] == ["onnx fp32"]

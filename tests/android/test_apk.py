@@ -218,6 +218,7 @@ def test_no_call_needs_a_newer_java_than_android_8_has(dex):
     assert [str(call) for call in calls if not java.has(call)] == []
 
 
+@pytest.mark.slow
 def test_every_stub_is_like_the_framework_of_api_36(tmp_path):
     """The members of the compiled stubs, each looked up: its types, and whether it is static."""
     files = [path for path in compile_stubs(tmp_path).rglob("*.class") if "mcad" not in path.parts]

@@ -16,6 +16,8 @@ from mcad_mobile.bench.devices.base import Places, Spec
 from mcad_mobile.bench.ladder import Ladder, judge_ladder
 from mcad_mobile.bundle import TOWERS, Bundle
 
+pytestmark = pytest.mark.slow
+
 # For a run of seconds a compiler, which is emulated too, costs as much as it saves.
 QUICK = ("-Xint", "-XX:+UseSerialGC", "-Xmx512m")
 
@@ -54,8 +56,8 @@ def assert_int8_passes(ladder: Ladder, provider: str) -> None:
     ("processor", "provider"),
     [
         # AVX2 without VNNI, where the fast kernels overflow; SSE4 alone, where they are exact.
-        pytest.param("Haswell-noTSX", "CPU, exact kernels", marks=pytest.mark.slow),
-        pytest.param("Nehalem", "CPU", marks=pytest.mark.slow),
+        ("Haswell-noTSX", "CPU, exact kernels"),
+        ("Nehalem", "CPU"),
     ],
 )
 def test_x86_processors_give_in_java_what_the_files_say(
@@ -71,15 +73,8 @@ def test_x86_processors_give_in_java_what_the_files_say(
     assert_int8_passes(ladder, provider)
 
 
-@pytest.mark.parametrize(
-    "processor",
-    [
-        # ONNX Runtime has other 8-bit kernels for each: with dot product, without it, with i8mm.
-        "cortex-a76",
-        pytest.param("cortex-a53", marks=pytest.mark.slow),
-        pytest.param("neoverse-n2", marks=pytest.mark.slow),
-    ],
-)
+# ONNX Runtime has other 8-bit kernels for each: without dot product, with it, with i8mm.
+@pytest.mark.parametrize("processor", ["cortex-a53", "cortex-a76", "neoverse-n2"])
 def test_arm_processors_give_in_java_what_the_files_say(
     arm64: Path, java_classes: Path, bundle: Bundle, tmp_path: Path, processor: str
 ) -> None:

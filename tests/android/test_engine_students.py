@@ -22,13 +22,10 @@ from mcad_mobile.targets import find_target
 TEXTS = ["a dog", "Two children playing football in the park, in the rain", "the sea at night 🌊"]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "vit",
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ("siglip", "chinese_clip")),
-    ],
-)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["vit", "siglip", "chinese_clip"])
 def bundle(request, tmp_path_factory) -> Bundle:
     """Of random weights: what is found means nothing, but is the same everywhere."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -63,6 +63,7 @@ def unpacked(archive) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_holds_what_an_archive_of_android_holds(unpacked):
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.*")}
     assert {"AndroidManifest.xml", "classes.jar", "R.txt", "proguard.txt"} <= names
@@ -77,6 +78,7 @@ def test_it_holds_what_an_archive_of_android_holds(unpacked):
     ]
 
 
+@pytest.mark.slow
 def test_its_manifest_brings_permissions_service_and_job(unpacked):
     root = ElementTree.parse(unpacked / "AndroidManifest.xml").getroot()
     assert root.get("package") == "mcad.platform"
@@ -87,6 +89,7 @@ def test_its_manifest_brings_permissions_service_and_job(unpacked):
     assert not [*root.iter("provider")]
 
 
+@pytest.mark.slow
 def test_all_that_is_in_it_is_listed(archive, unpacked):
     document = json.loads(Path(f"{archive}.cdx.json").read_text("utf-8"))
     made = document["metadata"]["component"]
@@ -104,6 +107,7 @@ def test_all_that_is_in_it_is_listed(archive, unpacked):
         assert record.sha256 in listed.values(), record.path
 
 
+@pytest.mark.slow
 def test_the_sample_is_an_app_that_a_phone_installs(sample):
     assert "CN=Android Debug" in apksigner(["verify", "--print-certs", sample])
     badging = aapt2(["dump", "badging", sample])
@@ -121,6 +125,7 @@ def test_the_sample_is_an_app_that_a_phone_installs(sample):
             assert data_offset(sample, info) % PAGE == 0
 
 
+@pytest.mark.slow
 def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archive):
     package, library = zipfile.ZipFile(sample), zipfile.ZipFile(archive)
     carried = [name for name in package.namelist() if name.startswith(("lib/", "assets/"))]
@@ -134,6 +139,7 @@ def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archiv
     assert len(code.read_text("utf-8").splitlines()) < 50
 
 
+@pytest.mark.slow
 def test_the_lines_that_the_readme_tells_compile(unpacked, tmp_path):
     text = (android_demo() / "README.md").read_text("utf-8")
     (lines,) = re.findall(r"```java\n(.*?)```", text, re.S)

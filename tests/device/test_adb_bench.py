@@ -42,12 +42,14 @@ def test_board_fills_the_document(board: Adbd, bundle: Bundle) -> None:
     assert "text tower loaded" in heard
 
 
+@pytest.mark.slow
 def test_nothing_is_left_running_or_lying_in_run(board: Adbd, bundle: Bundle) -> None:
     run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
     assert not (board.root / "run").exists()
     assert (board.root / "bundle" / "bundle.json").is_file()
 
 
+@pytest.mark.slow
 def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
     board: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -67,6 +69,7 @@ def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
     assert not (board.root / "bundle" / "stale.bin").exists()
 
 
+@pytest.mark.slow
 def test_fastest_core_is_pinned(board: Adbd, bundle: Bundle) -> None:
     document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
     assert document["device"]["core_max_mhz"] == {"0": 3200, "1": 1800}
@@ -127,6 +130,7 @@ def test_phone_says_what_it_is_and_runs_the_java_command_line(
     assert re.search(rf"/ mcad\.runner\.Main {root}/run/spec\.json$", called[2])
 
 
+@pytest.mark.slow
 def test_throttled_run_is_left_out_and_told(
     phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:
@@ -210,6 +214,7 @@ def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle:
     assert told() == (False, True)
 
 
+@pytest.mark.slow
 def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(
     phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:

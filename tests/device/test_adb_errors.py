@@ -94,6 +94,7 @@ def test_no_device_and_several_devices(
             connect()
 
 
+@pytest.mark.slow
 def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
     device_system: Path,
     tmp_path: Path,
@@ -266,6 +267,7 @@ def test_runner_that_crashes_shows_its_last_lines(
     assert not (phone.root / "run").exists()
 
 
+@pytest.mark.slow
 def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
     phone: Adbd, runner_folder: Path, tmp_path: Path
 ) -> None:

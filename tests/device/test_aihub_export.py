@@ -37,6 +37,7 @@ def student(tiny):
     return load_student(tiny)
 
 
+@pytest.mark.slow
 def test_command_compiles_a_bundle_there_and_compares_it_on_the_phone(
     cloud: Cloud, tiny: str, tmp_path: Path
 ) -> None:

@@ -28,8 +28,8 @@ X86 = {"Nehalem": "CPU", "Haswell-noTSX": "CPU, exact kernels", "EPYC": "CPU, ex
 ARM = ("cortex-a53", "cortex-a76", "neoverse-n2")
 
 
-# What `make test` runs of them: AVX2, and Arm with dot product.
-QUICK = {("cpu", "Haswell-noTSX"), ("cpu", "cortex-a76")}
+# What `make test` runs of them: AVX2.
+QUICK = {("cpu", "Haswell-noTSX")}
 
 
 def on(processors: Iterable[str]) -> pytest.MarkDecorator:

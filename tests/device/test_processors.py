@@ -90,7 +90,8 @@ def test_other_kernels_make_and_find_the_same(
 
 @pytest.mark.usefixtures("recent_qemu")
 @pytest.mark.skipif(not X86, reason="needs this machine's Python to be one for x86")
-@pytest.mark.parametrize("processor", [pytest.param("Haswell", marks=pytest.mark.slow), "Nehalem"])
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])
 def test_other_x86_processors_make_and_find_the_same(
     processor: str, here: dict[str, Any], given: Path, tmp_path: Path
 ) -> None:

@@ -155,6 +155,7 @@ def test_two_processes_train_teachers_and_one_student(packaged_pairs, work, tmp_
     )
 
 
+@pytest.mark.slow
 def test_a_batch_that_processes_cannot_share_is_named(packaged_pairs, work, tmp_path):
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps({**RECIPE, "batch": 3}))
@@ -210,6 +211,7 @@ found = arithmetic.choices("auto", Path(sys.argv[1]) / "arithmetic.json")
 """
 
 
+@pytest.mark.slow
 def test_processes_on_unlike_processors_compute_alike(tmp_path):
     script = tmp_path / "unlike.py"
     script.write_text(UNLIKE)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from exported import mcad
+from exported import SIMULATED, mcad, mcad_json
 
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.runtimes import climb, load_rung, normalize
@@ -39,7 +39,7 @@ def test_the_bundle_verifies_and_every_rung_was_compared_with_float(exported):
     for name in TOWERS:
         for rung in bundle.tower(name).rungs:
             assert rung.parity is not None
-            assert rung.parity.inputs == 16
+            assert rung.parity.inputs == (SIMULATED if rung.runtime == "qnn" else 16)
             assert rung.parity.cosine_mean >= 0.99
 
 
@@ -105,6 +105,18 @@ def test_no_path_of_the_machine_that_exported_is_left_in_a_bundle(exported):
             data = path.read_bytes()
             assert here not in data, path
             assert b"site-packages" not in data, path
+
+
+@pytest.mark.slow
+def test_the_simulator_is_given_as_many_inputs_as_every_rung(tmp_path):
+    said = mcad_json("export", "--target", "snapdragon", "--out", tmp_path / "bundle")
+    bundle = Bundle.load(tmp_path / "bundle")
+    for name in TOWERS:
+        parity = bundle.tower(name).rungs[0].parity
+        assert parity.inputs == 16
+        assert parity.cosine_mean == pytest.approx(said["towers"][name]["cosine_mean"], abs=1e-4)
+        assert parity.cosine_mean > 0.998
+        assert parity.cosine_min > 0.99
 
 
 def test_a_snapdragon_tower_is_a_context_binary_with_every_node_on_the_npu(snapdragon):

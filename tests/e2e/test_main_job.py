@@ -124,10 +124,10 @@ def test_a_query_that_is_too_long_says_that_it_was_cut(indexed):
     assert mcad_json("search", "dog", "--bundle", bundle)["truncated"] is False
 
 
-def test_bench_judges_memory_and_latency_and_writes_a_page(indexed, tmp_path):
-    bundle, _ = indexed
+def test_bench_judges_memory_and_latency_and_writes_a_page(cpu, tmp_path):
     report = tmp_path / "report.html"
-    document = mcad_json("bench", "--bundle", bundle, "--synthetic", "5000", "--report", report)
+    given = ("--synthetic", "5000", "--report", report)
+    document = mcad_json("bench", "--bundle", cpu.directory, *given)
     assert document["schema"] == "mcad-bench/1"
     assert document["index"]["photos"] == 5000
     for stage in ("tokenize", "text", "scan", "rescore", "total", "image"):
@@ -139,6 +139,7 @@ def test_bench_judges_memory_and_latency_and_writes_a_page(indexed, tmp_path):
     HTMLParser().feed(report.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_bench_refuses_to_time_a_simulated_chip(indexed):
     bundle, _ = indexed
     message = mcad("bench", "--bundle", bundle, "--synthetic", "100", "--runtime", "qnn", code=1)

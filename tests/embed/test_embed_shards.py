@@ -60,6 +60,7 @@ def test_the_manifest_says_who_embedded_how_many_and_into_which_files(bundle, sh
     assert {path.name for path in shards.iterdir()} == {"shards", "manifest.json", ".lock"}
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_vectors_as_one(tmp_path, bundle, photos, shards):
     out = tmp_path / "out"
     arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 2, "--shard", 2)

@@ -21,8 +21,9 @@ from mcad_mobile.engine import create_index
     ("width", "scheme", "rules"),
     [
         ("desktop", "light", ()),
-        ("phone", "light", ()),
-        ("desktop", "dark", ("color-contrast",)),  # all else is the same in the dark
+        pytest.param("phone", "light", (), marks=pytest.mark.slow),
+        # All else is the same in the dark.
+        pytest.param("desktop", "dark", ("color-contrast",), marks=pytest.mark.slow),
     ],
 )
 def test_the_page_fits_and_axe_finds_nothing(

@@ -228,6 +228,7 @@ def test_two_hundred_at_once_are_all_answered_in_bounded_memory(served: Server) 
     assert memory(served.process.pid).pss - before < 100
 
 
+@pytest.mark.slow
 def test_two_hundred_uploads_at_once_are_all_taken(
     start: Start, bundle: Bundle, photos: Path
 ) -> None:

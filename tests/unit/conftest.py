@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from torch import nn
+
+from mcad_mobile.locks import alone
+
+
+@pytest.fixture(scope="session")
+def traced(bundles: Path) -> Path:
+    """A folder that all processes of a run share."""
+    folder = bundles.with_name("traced")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The same tower of a module's tests is the same float ONNX and the same float .tflite: to
-    trace a tiny one takes longer than all that is done to it afterwards."""
+def traced_once(traced: Path) -> Iterator[None]:
+    """The same tower is the same float ONNX and the same float .tflite in all tests: to trace a
+    tiny one takes longer than all that is done to it afterwards."""
     from mcad_mobile.export import litert, onnx, tower_job
-
-    folder = tmp_path_factory.mktemp("traced")
 
     def once(write):
         def written(tower, out, *given, **named):
-            digest = hashlib.sha256(repr((write.__name__, tower, given, named)).encode())
-            for name, value in sorted(tower.state_dict().items()):
-                digest.update(name.encode() + value.contiguous().numpy().tobytes())
-            kept = folder / digest.hexdigest()
-            if not kept.exists():
-                write(tower, kept, *given, **named)
+            kept = traced / digest(write, tower, given, named)
+            with alone(kept.with_suffix(".lock")):
+                if not kept.exists():
+                    write(tower, out, *given, **named)
+                    shutil.copy(out, kept)
             shutil.copy(kept, out)
 
         return written
@@ -33,3 +43,11 @@ def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(tower_job, "export_onnx", once(onnx.export_onnx))
         patch.setattr(litert, "convert_litert", once(litert.convert_litert))
         yield
+
+
+def digest(write: Callable[..., None], tower: nn.Module, given: object, named: object) -> str:
+    """Of a tower's layers and weights, and of what it is traced by."""
+    found = hashlib.sha256(repr((write.__name__, tower)).encode() + pickle.dumps((given, named)))
+    for name, value in sorted(tower.state_dict().items()):
+        found.update(name.encode() + value.contiguous().numpy().tobytes())
+    return found.hexdigest()

@@ -89,9 +89,14 @@ KINDS = (
     "towers",
     "towers of xlm-roberta",
 )
+# What `make test` trains: from weights of a library, and towers from nothing.
+QUICK = ("open_clip", "towers")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in KINDS],
+)
 def test_it_trains_and_what_comes_out_is_a_student_that_was_looked_at_as_it_is(
     kind, material, tmp_path
 ):
@@ -142,6 +147,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path
     assert load_student(str(straight)).sha256() == load_student(str(cut)).sha256()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tmp_path):
     asked, steps = start("hf", tmp_path / "start"), []
 
@@ -182,6 +188,7 @@ def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path)
         train(material, tmp_path / "s", RECIPE, tmp_path, silent, student=other)
 
 
+@pytest.mark.slow
 def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_path):
     """The teacher's space is turned to where the student's own lies, whatever its basis."""
     folder = write_open_clip(tmp_path / "start")
@@ -196,7 +203,8 @@ def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_pa
     assert losses[0] < 0.01  # of at most 40; labels are kept in float16
 
 
-@pytest.mark.parametrize("width", [16, pytest.param(512, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [16, 512])
 def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, tmp_path):
     extra = Extra(tuple(photo.path for photo in material.val), ("a cat", "the moon", "a cup"))
     teachers = TeacherRecipe(views=1, members=1, batch=4, epochs=1, single_batch=4, single_epochs=1)

@@ -97,6 +97,7 @@ def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
     ]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_done_again_but_another_one_is(unpaired, cache, tmp_path):
     out, recipe, steps = tmp_path / "small", replace(RECIPE, teaching="none", epochs=1), []
 
@@ -119,7 +120,7 @@ def test_recall_on_the_validation_split_is_recorded(distilled):
 
 @pytest.mark.parametrize(
     "teaching",
-    ["none", "mcad", *(pytest.param(one, marks=pytest.mark.slow) for one in ("dual", "single"))],
+    ["none", *(pytest.param(one, marks=pytest.mark.slow) for one in ("mcad", "dual", "single"))],
 )
 def test_each_way_of_teaching_moves_the_student_somewhere_else(
     teaching, material, cache, tmp_path, distilled
@@ -166,6 +167,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, cache, tmp_path):
     def kill(step, values):
         if step == 5:  # in the second epoch of three steps
@@ -213,6 +215,7 @@ def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(material, cache, tmp
         train(material, tmp_path / "small", replace(recipe, seed=1), cache, silent)
 
 
+@pytest.mark.slow
 def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     steps = []
@@ -265,6 +268,7 @@ def test_partial_files_that_nobody_went_on_with_are_gone_when_a_run_ends_well(
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
     def losses(qat_epochs: int) -> list[float]:
         recipe, parts = replace(RECIPE, teaching="none", qat_epochs=qat_epochs), []

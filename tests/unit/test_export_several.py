@@ -119,7 +119,9 @@ def test_no_rung_is_made_twice(several):
     assert steps[-1] == several[1][-1][2]
 
 
-@pytest.mark.parametrize(("off", "second"), [(1e-7, 2), (1e-3, 4)])
+@pytest.mark.parametrize(
+    ("off", "second"), [(1e-7, 2), pytest.param(1e-3, 4, marks=pytest.mark.slow)]
+)
 def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_alone(
     student, tmp_path, monkeypatch, off, second
 ):
@@ -139,6 +141,7 @@ def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_al
         assert not np.array_equal(*expected)  # each bundle has its own chip's
 
 
+@pytest.mark.slow
 def test_a_second_export_gives_the_same_files(student, several, tmp_path):
     order = Order(find_target("SM8650"), tmp_path / "again")
     (made,) = export(student, [order], samples=4, allow_low_parity=True)

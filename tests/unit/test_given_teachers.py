@@ -53,7 +53,8 @@ def silent(*step):
     pass
 
 
-@pytest.mark.parametrize("single", [pytest.param("blip", marks=pytest.mark.slow), "vilt"])
+@pytest.mark.slow
+@pytest.mark.parametrize("single", ["blip", "vilt"])
 def test_distill_learns_from_teachers_given_by_name(
     single, checkpoints, packaged_pairs, cache, tmp_path
 ):

@@ -19,7 +19,7 @@ from mcad_mobile.quantize.residual_stream import find_stream, gains_by_matrix
 from mcad_mobile.quantize.tflite import operators
 from mcad_mobile.runtimes.litert import LiteRTTower
 
-pytestmark = needs_litert
+pytestmark = [needs_litert, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["ASCII", *OTHERS])
+@pytest.fixture(
+    params=["ASCII", "tr_TR.UTF-8", *(pytest.param(x, marks=pytest.mark.slow) for x in OTHERS[:2])]
+)
 def locale(request: pytest.FixtureRequest) -> dict[str, str]:
     if request.param == "ASCII":
         return ASCII

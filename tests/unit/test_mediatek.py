@@ -132,7 +132,10 @@ def test_operators_outside_the_list_are_named_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("pair", LIBRARIES)
-@pytest.mark.parametrize(("tower", "precision"), [("image", "w8a8"), ("text", "w8a16")])
+@pytest.mark.parametrize(
+    ("tower", "precision"),
+    [("image", "w8a8"), pytest.param("text", "w8a16", marks=pytest.mark.slow)],
+)
 def test_a_students_towers_hold_nothing_that_the_compiler_refuses(pair, tower, precision, tmp_path):
     library, kind = pair
     if library == "hf":

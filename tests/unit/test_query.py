@@ -216,6 +216,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.slow
 def test_twenty_thousand_copies_are_found_without_comparing_them_all(
     tmp_path: Path, compared: list[int]
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_bundle_tells_the_recall_of_its_own_rungs_alone(bundle):
     assert shared(record, replace(bundle, image=image), bundle) is None
 
 
+@pytest.mark.slow
 def test_recall_float_and_exported_is_kept_with_the_bundle(packaged_pairs, tmp_path):
     checkpoint = write_open_clip(tmp_path / "student")
     data = tmp_path / "data"

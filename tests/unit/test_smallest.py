@@ -86,6 +86,7 @@ def chosen(make):
     return make(BUDGET, "chosen")
 
 
+@pytest.mark.slow
 def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
     record = chosen.precision
     found = next(one for one in record.steps if one.within)
@@ -108,6 +109,7 @@ def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
     assert f"{found.drop:.2f}" in record.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOWERS)
 def test_weights_whose_bytes_cost_least_come_first(chosen, name):
     weights = [one for one in chosen.precision.weights if one.tower == name]
@@ -118,6 +120,7 @@ def test_weights_whose_bytes_cost_least_come_first(chosen, name):
     assert bits == sorted(bits)
 
 
+@pytest.mark.slow
 def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
@@ -244,6 +247,7 @@ def test_a_data_set_is_told_by_what_is_in_it(packaged_pairs):
     assert data_facts(packaged_pairs, other).sha256 != facts.sha256
 
 
+@pytest.mark.slow
 def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
     record = replace_fields(chosen.precision, photos_to_tell=10**6)
     (sentence,) = too_little(record)

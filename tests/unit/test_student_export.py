@@ -15,15 +15,12 @@ from mcad_mobile.runtimes.base import normalize, one_by_one, without_padding
 from mcad_mobile.students.load import load_student
 
 TEXTS = CAPTIONS.splitlines()[:4]
-QUICK = [("open_clip", "vit-quickgelu")]
 ALL = [*(("open_clip", kind) for kind in OPEN_CLIP), *(("hf", kind) for kind in HF)]
-LIBRARIES = [
-    pytest.param(pair, id=" ".join(pair), marks=() if pair in QUICK else pytest.mark.slow)
-    for pair in ALL
-]
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=LIBRARIES)
+@pytest.fixture(scope="module", params=ALL, ids=" ".join)
 def student(request, tmp_path_factory):
     library, kind = request.param
     folder = tmp_path_factory.mktemp("students") / "student"
@@ -68,7 +65,6 @@ def test_an_exported_tower_says_what_the_float_one_does(student, tower, tmp_path
         assert cosines.min() > 1 - 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_every_node_runs_on_the_npu_of_a_snapdragon(student, tower, tmp_path):
     from mcad_mobile.export.qnn import compile_context
