@@ -37,7 +37,7 @@ check: .venv/installed-everything
 docs: .venv/installed-everything
 	$(BIN)/python scripts/make_docs.py
 
-bench: .venv/installed-everything
+bench: .venv/installed-peers
 	$(BIN)/python benchmarks/main_job.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
@@ -65,6 +65,10 @@ mutants: .venv/installed-mutants
 
 .venv/installed-stores: .venv/installed-everything
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),stores]"
+	@touch $@
+
+.venv/installed-peers: .venv/installed-everything
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),peers]"
 	@touch $@
 
 .venv/installed-mutants: .venv/installed-everything

@@ -160,7 +160,12 @@ def test_capped_clock_is_seen(phone: Adbd, bundle: Bundle, fake_cores: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "props", [{"ro.kernel.qemu": "1"}, {"ro.boot.qemu": "1"}, {"ro.hardware": "ranchu"}]
+    "props",
+    [
+        {"ro.kernel.qemu": "1"},
+        pytest.param({"ro.boot.qemu": "1"}, marks=pytest.mark.slow),
+        pytest.param({"ro.hardware": "ranchu"}, marks=pytest.mark.slow),
+    ],
 )
 def test_android_emulator_gets_parity_only(
     phone: Adbd, bundle: Bundle, runner_folder: Path, props: dict[str, str]

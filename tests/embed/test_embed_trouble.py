@@ -95,6 +95,7 @@ def test_an_interrupt_keeps_what_was_finished_and_leaves_no_process(
     assert told("embed", tmp_path / "list.txt", *arguments)["embedded"] == 1
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_half_written_is_made_again(tmp_path, bundle, photos, shards):
     out = tmp_path / "out"
     shutil.copytree(shards, out)
@@ -197,6 +198,7 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, bundle, photos):
         assert process.wait(DEADLINE_S) == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_is_listed_and_asked_again(tmp_path, bundle, photos):
     path = sorted(photos.iterdir())[0]
     (tmp_path / "list.txt").write_text(f"{path}\n{tmp_path / 'later.png'}\n")

@@ -179,6 +179,7 @@ def test_indexing_is_seen_and_stopped(
     expect(page.locator("#left .photo").first).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_server_that_has_ended_is_told(
     open_page: Open, start: Callable[..., Server], tmp_path: Path, photos: Path
 ) -> None:

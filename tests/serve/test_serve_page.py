@@ -115,7 +115,9 @@ _CARRY = """([kind, name, data]) => {
 }"""
 
 
-@pytest.mark.parametrize("how", ["drop", "paste", "choose"])
+@pytest.mark.parametrize(
+    "how", ["drop", *(pytest.param(how, marks=pytest.mark.slow) for how in ("paste", "choose"))]
+)
 def test_a_photo_finds_photos(open_page: Open, served: Server, photos: Path, how: str) -> None:
     page = open_page()
     photo = next(photos.rglob("coffee.png"))

@@ -49,6 +49,7 @@ def kept(cache: Path) -> list[Path]:
     return list((cache / "mcad-mobile" / "thumbnails").rglob("*.jpg"))
 
 
+@pytest.mark.slow
 def test_they_are_made_while_nobody_asks_and_kept_for_the_next_server(
     start: Start, few: Bundle, tmp_path: Path
 ) -> None:

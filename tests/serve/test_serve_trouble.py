@@ -117,6 +117,7 @@ def test_an_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) 
     assert "None of the indexes" in said and "tiny" in said
 
 
+@pytest.mark.slow
 def test_photos_that_come_and_go_are_followed(start: Start, bundle: Bundle, tmp_path: Path) -> None:
     """`index` runs beside the server, which changes over to each commit."""
     server = start("-b", bundle.directory)

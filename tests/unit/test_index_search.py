@@ -224,7 +224,9 @@ GONE = {
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "numpy"])
-@pytest.mark.parametrize("part", GONE)
+@pytest.mark.parametrize(
+    "part", [*GONE][:2] + [pytest.param(part, marks=pytest.mark.slow) for part in [*GONE][2:]]
+)
 def test_a_scan_with_tombstones_finds_what_exact_search_finds(
     build: Build, tmp_path: Path, part: str, compiled: bool
 ) -> None:
