@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.locks import alone
+from mcad_mobile.targets import find_target
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 # The command, but that the HTP simulator is given no more than the golden inputs, at two seconds
@@ -21,6 +22,8 @@ from mcad_mobile.export import pipeline
 pipeline.export.__kwdefaults__["simulated"] = {SIMULATED}
 main()
 """
+# By one command: what a CPU runs is in a Snapdragon's bundle, too, and is made once.
+_TOGETHER = ("snapdragon", "cpu")
 
 
 def mcad(*arguments: object, code: int = 0, command: Sequence[str] = (COMMAND,)) -> str:
@@ -42,11 +45,16 @@ class Exported:
     Exported by the first of the processes that share the folder; tests only read it."""
 
     def __init__(self, target: str, folder: Path) -> None:
-        self.directory = folder / target
-        said = folder / f"{target}.json"
-        with alone(folder / f"{target}.lock"):
+        self.target, chip = target, find_target(target).id
+        self.directory = folder / chip
+        targets = _TOGETHER if target in _TOGETHER else (target,)
+        said = folder / f"{targets[0]}.json"
+        with alone(said.with_suffix(".lock")):
             if not said.exists():
                 command = (sys.executable, "-c", _FEW_SIMULATED)
-                order = ("--target", target, "--out", self.directory, "--json")
-                said.write_text(mcad("export", *order, command=command))
-        self.document = json.loads(said.read_text())
+                chips = [word for one in targets for word in ("--target", one)]
+                out = ("--out", folder if len(targets) > 1 else self.directory)
+                said.write_text(mcad("export", *chips, *out, "--json", command=command))
+        documents = json.loads(said.read_text())
+        several = documents if isinstance(documents, list) else [documents]
+        (self.document,) = (one for one in several if one["target"] == chip)

@@ -26,7 +26,7 @@ each_target = pytest.mark.parametrize("exported", ALL, indirect=True)
 
 @each_target
 def test_each_tower_runs_as_its_target_wants_and_stays_close_to_float(exported):
-    wanted = EXPECTED[exported.directory.name]
+    wanted = EXPECTED[exported.target]
     for name, tower in exported.document["towers"].items():
         assert (tower["runtime"], tower["precision"]) == wanted[name]
         assert tower["cosine_mean"] >= 0.99
