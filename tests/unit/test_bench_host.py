@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
+from PIL import Image
 from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 from mcad_mobile import runtimes
@@ -190,6 +192,17 @@ def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
         for step in part["steps"]:
             assert part["peak_pss"] >= step["pss"]
             assert part["peak_rss"] >= step["rss"]
+
+
+def test_photos_to_decode_are_the_golden_ones_in_turn(bundle: Bundle, tmp_path: Path) -> None:
+    golden = len(np.load(bundle.path(bundle.image.golden.inputs["pixels"])))
+    made = samples.sample_photos(bundle, tmp_path, 2 * golden + 1, size=(80, 60))
+    assert sorted(tmp_path.iterdir()) == made
+    files = [photo.read_bytes() for photo in made]
+    assert files == [*files[:golden], *files[:golden], files[0]]
+    assert len(set(files)) == golden > 1
+    with Image.open(made[-1]) as last:
+        assert last.size == (80, 60)
 
 
 def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
