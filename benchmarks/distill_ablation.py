@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from distill_rows import ROWS, Row, exported_row, teacher_rows
 from msgspec.structs import asdict, replace
@@ -82,7 +83,8 @@ def run(
     depends.pop("arithmetic", None)
     given = Extra(**{kind: getattr(extra, kind) for kind in student.extra})
     counts = {"photos": len(given.photos), "captions": len(given.captions)}
-    what = {"recipe": depends, "extra": counts if student.extra else None}
+    as_stored = msgspec.json.decode(msgspec.json.encode(depends))
+    what = {"recipe": as_stored, "extra": counts if student.extra else None}
     path = RESULTS / f"{row.name}-{seed}.json"
     student_alone = not (row.teacher or row.exported)
     looks_at = {"things"} if "things" in pairs and student_alone else set()

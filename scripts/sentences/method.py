@@ -19,6 +19,9 @@ def method(read: Results) -> list[Sentence]:
     parts = read("distill_arithmetic")["minutes_of_these_parts_in_the_default_recipe"]
     recipe = read("distill_recipe")["rows"][0]
     extra, far = read.seeds("mcad-extra"), read("distill_ablation/mcad-classifier-far-0")
+    default, without = (
+        read(f"distill_ablation/{name}-0") for name in ("mcad-classifier", "no-classifier")
+    )
     doubtful = [row["shipped"]["names_missed"] for row in read("no_match")["rows"]]
     return [
         stored(
@@ -48,6 +51,22 @@ def method(read: Results) -> list[Sentence]:
             read.mean_recall("mcad-photos-0"),
             read.mean_recall("mcad-captions-0"),
             read.mean_recall("mcad-0"),
+        ),
+        stored(
+            "the same seed, gives an mR of {:.1f} for {:.1f}, and {:.1f} and {:.1f} of a hundred "
+            "names and photos for {:.1f} and {:.1f}",
+            without["mean_recall"],
+            default["mean_recall"],
+            *(
+                one["things"][way]["r1"]
+                for one in (without, default)
+                for way in ("image_to_text", "text_to_image")
+            ),
+        ),
+        stored(
+            "an mR of {:.1f} with it and of {:.1f} without (one seed)",
+            default["mean_recall"],
+            read.mean_recall("dual-classifier-0"),
         ),
         stored(
             "classes not to their photos, gave an mR of {:.1f}, and {:.1f} and {:.1f}",
