@@ -27,10 +27,11 @@ from benchmarks.index_engines import F32, K, camera_path
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.codes import decode, encode
 from mcad_mobile.index.kernel import kernel
-from mcad_mobile.index.lens import choose, query_words, sample_size
+from mcad_mobile.index.lens import query_words
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.index.scan import nearest
+from mcad_mobile.index.settings import choose, sample_size
 from mcad_mobile.index.synthetic import blend
 
 RESULT = Path(__file__).parent / "results/index_students.json"
@@ -94,7 +95,7 @@ def code_recalls(photos: F32, queries: F32, count: int) -> list[float]:
         found = []
         for wanted in np.packbits(query_bits, axis=1, bitorder="little"):
             words = np.concatenate([wanted[None], every]).view("<u8")
-            rows, _ = nearest(columns, words, range(len(photos)), count, kernel=kernel())
+            rows, _ = nearest(columns, words, [range(len(photos))], count, kernel=kernel())
             found.append(set(rows.tolist()))
         recalls.append(float(np.mean([len(f & t) / K for f, t in zip(found, true, strict=True)])))
     codes = np.packbits(turned_rest > 0, axis=1, bitorder="little")
@@ -104,7 +105,7 @@ def code_recalls(photos: F32, queries: F32, count: int) -> list[float]:
     hits = []
     for query, best in zip(asked, true, strict=True):
         words, _ = query_words(lens, query)
-        rows, _ = nearest(columns, words, range(len(photos)), count, kernel=kernel())
+        rows, _ = nearest(columns, words, [range(len(photos))], count, kernel=kernel())
         hits.append(len(set(rows.tolist()) & best) / K)
     return [*recalls, float(np.mean(hits))]
 

@@ -9,7 +9,7 @@ from io import RawIOBase
 from pathlib import Path
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index.format import Segment, damaged, open_segment
+from mcad_mobile.index.format import damaged
 from mcad_mobile.index.manifest import (
     PREVIOUS,
     SCHEMA,
@@ -20,6 +20,7 @@ from mcad_mobile.index.manifest import (
 )
 from mcad_mobile.index.passing import LiveSegment
 from mcad_mobile.index.previous import PreviousSegment, open_previous
+from mcad_mobile.index.segment import Segment, open_segment
 from mcad_mobile.locks import lock
 
 Commit = tuple[Manifest, tuple[LiveSegment, ...]]
@@ -62,7 +63,7 @@ def open_segments(
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first)
+        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first, entry.cells)
 
 
 def to_rebuild(directory: Path) -> Commit:
@@ -85,6 +86,9 @@ def _fitting(directory: Path, segments: tuple[LiveSegment, ...]) -> tuple[LiveSe
     for live in segments:
         if live.first and live.first.bits >= max(len(live.segment.lens), 1):
             raise damaged(live.segment.file, f"it has not the {live.first.bits} bits to scan first")
+        if (live.cells is None) != (len(live.segment.centroids) == 0):
+            what = "has cells" if live.cells is None else "has no cells"
+            raise damaged(live.segment.file, f"it {what}, unlike what the manifest says")
         if len(live.segment.lens) and total > _MOST_GROWTH * live.segment.axis_photos:
             raise PhotoIndexError(
                 f"The index {directory} holds {total} photos, and is searched as one of "

@@ -22,7 +22,9 @@
 
 typedef struct {
     const uint64_t *columns; /* [words][stride] */
-    size_t stride, first, count;
+    size_t stride;
+    const uint64_t *spans; /* [span_count][2]: from which row to before which */
+    size_t span_count;
     const uint64_t *query; /* [3][words]: signs, weight 1, weight 2 */
     const uint8_t *allowed; /* a bit a row of the segment, or NULL */
     size_t words, wanted;
@@ -44,12 +46,12 @@ static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
     return out;
 }
 
-/* Distances of `some` rows, the range's from `start` on. */
+/* Distances of `some` rows from `start` on. */
 BODY void measure(const Scan *s, size_t start, size_t some, uint16_t *near) {
     uint64_t sums[BLOCK];
     memset(sums, 0, some * sizeof *sums);
     for (size_t w = 0; w < s->words; w++) {
-        const uint64_t *column = s->columns + w * s->stride + s->first + start;
+        const uint64_t *column = s->columns + w * s->stride + start;
         uint64_t signs = s->query[w], one = s->query[s->words + w];
         uint64_t two = s->query[2 * s->words + w];
         for (size_t i = 0; i < some; i++) {
@@ -68,8 +70,9 @@ static int passes(const Scan *s, size_t row) {
 /* Keep what is nearer than `limit`, which falls as rows are found. */
 BODY size_t scan_within(const Scan *s, size_t limit) {
     size_t kept = 0, inside = 0;
-    for (size_t start = 0; start < s->count; start += BLOCK) {
-        size_t some = s->count - start < BLOCK ? s->count - start : BLOCK;
+    for (size_t span = 0, start = s->spans[0]; span < s->span_count;) {
+        size_t end = s->spans[2 * span + 1];
+        size_t some = end - start < BLOCK ? end - start : BLOCK;
         uint16_t near[BLOCK];
         measure(s, start, some, near);
         for (size_t i = some; i < BLOCK; i++) near[i] = UINT16_MAX;
@@ -79,7 +82,7 @@ BODY size_t scan_within(const Scan *s, size_t limit) {
             for (size_t i = group; i < group + GROUP; i++) any |= near[i] < within;
             if (!any) continue;
             for (size_t i = group; i < group + GROUP; i++) {
-                size_t row = s->first + start + i;
+                size_t row = start + i;
                 if (near[i] >= limit || !passes(s, row)) continue;
                 s->rows[kept] = (uint32_t)row;
                 s->distances[kept++] = near[i];
@@ -94,22 +97,27 @@ BODY size_t scan_within(const Scan *s, size_t limit) {
         }
         if (kept > s->wanted + BLOCK / 2 && inside >= s->wanted)
             kept = compact(s, kept, limit, inside - s->histogram[limit]);
+        start += some;
+        if (start == end && ++span < s->span_count) start = s->spans[2 * span];
     }
     return inside >= s->wanted ? compact(s, kept, limit, inside - s->histogram[limit]) : kept;
 }
 
 /* What some more than are wanted are nearer than, by a few rows of every BLOCK; `all` where they do not tell. */
 BODY size_t guess(const Scan *s, size_t all) {
-    size_t seen = 0, enough = s->wanted * FEW / BLOCK;
+    size_t seen = 0, count = 0, measured = 0;
+    for (size_t span = 0; span < s->span_count; span++) count += s->spans[2 * span + 1] - s->spans[2 * span];
+    if (count / SPARSE < s->wanted) return all;
+    for (size_t span = 0; span < s->span_count; span++)
+        for (size_t start = s->spans[2 * span]; start + FEW <= s->spans[2 * span + 1]; start += BLOCK) {
+            uint16_t near[FEW];
+            measure(s, start, FEW, near);
+            measured += FEW;
+            for (size_t i = 0; i < FEW; i++)
+                if (passes(s, start + i)) s->histogram[near[i]]++;
+        }
+    size_t limit = 0, enough = s->wanted * measured / count;
     enough += enough / 4 + SURELY;
-    if (s->count / SPARSE < s->wanted) return all;
-    for (size_t start = 0; start + FEW <= s->count; start += BLOCK) {
-        uint16_t near[FEW];
-        measure(s, start, FEW, near);
-        for (size_t i = 0; i < FEW; i++)
-            if (passes(s, s->first + start + i)) s->histogram[near[i]]++;
-    }
-    size_t limit = 0;
     while (limit < all && seen < enough) seen += s->histogram[limit++];
     memset(s->histogram, 0, all * sizeof *s->histogram);
     return limit;
@@ -200,7 +208,7 @@ static size_t scan_plain(const Scan *s) { return scan(s); }
 static int score_plain(const Score *s) { return score(s); }
 
 /* Of the layout of Scan and Score: kernel.py leaves a library of another one alone. */
-int mcad_layout(void) { return 1; }
+int mcad_layout(void) { return 2; }
 
 /* 2: AVX-512 with VPOPCNTDQ, 1: AVX2, 0: what the compiler takes by itself (NEON on Arm). */
 int mcad_level(void) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from mcad_mobile.index.codes import F32, U8
 LIBRARY = Path(__file__).with_name("_kernel.so")
 LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 
-_LAYOUT = 1
+_LAYOUT = 2
 _BLOCK = 2048
 
 Rows = npt.NDArray[np.intp]
@@ -28,8 +29,8 @@ class _Scan(ctypes.Structure):
     _fields_ = [
         ("columns", ctypes.c_void_p),
         ("stride", ctypes.c_size_t),
-        ("first", ctypes.c_size_t),
-        ("count", ctypes.c_size_t),
+        ("spans", ctypes.c_void_p),
+        ("span_count", ctypes.c_size_t),
         ("query", ctypes.c_void_p),
         ("allowed", ctypes.c_void_p),
         ("words", ctypes.c_size_t),
@@ -69,18 +70,19 @@ class Kernel:
         return f"C, {LEVELS[self.level]}"
 
     def nearest(
-        self, columns: Words, query: Words, rows: range, allowed: U8 | None, wanted: int
+        self, columns: Words, query: Words, spans: Sequence[range], allowed: U8 | None, wanted: int
     ) -> tuple[Rows, Distances]:
         """See scan.nearest, which checks the arguments."""
         words, photos = columns.shape
+        ends = np.array([(span.start, span.stop) for span in spans], np.uint64)
         found = np.empty(wanted + 2 * _BLOCK, np.uint32)
         distances = np.empty(len(found), np.uint16)
         histogram = np.zeros(3 * 64 * words + 1, np.uint32)
         task = _Scan(
             columns=columns.ctypes.data,
             stride=photos,
-            first=rows.start,
-            count=len(rows),
+            spans=ends.ctypes.data,
+            span_count=len(ends),
             query=query.ctypes.data,
             allowed=None if allowed is None else allowed.ctypes.data,
             words=words,

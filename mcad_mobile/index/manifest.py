@@ -15,10 +15,11 @@ from msgspec import Meta
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM
-from mcad_mobile.index.lens import First, Reach
+from mcad_mobile.index.reach import First, Reach
 from mcad_mobile.typed import Record, Size, decode, what_is
 
 SCHEMA = "mcad-index/3"
+WITH_CELLS = "mcad-index/4"  # where a segment has cells: who reads 3 alone would misread it
 PREVIOUS = "mcad-index/2"
 NAME = "manifest.json"
 TEMPORARY = "manifest.json.tmp"
@@ -47,6 +48,7 @@ class SegmentEntry:
     deleted: Rows
     reach: Reach
     first: First | None = None
+    cells: Reach | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class _EntryOnDisk(Record, frozen=True):
     deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
     reach: _ReachOnDisk | None = None  # PREVIOUS has none
     first: _FirstOnDisk | None = None
+    cells: _ReachOnDisk | None = None
 
 
 class _OnDisk(Record, frozen=True):
@@ -108,7 +111,7 @@ def is_previous(directory: Path) -> bool:
     """Say whether there is an index of the format before this one."""
     try:
         with (directory / NAME).open("rb") as file:
-            return _says_previous(file.read(_SCHEMA_WITHIN))
+            return _says(PREVIOUS, file.read(_SCHEMA_WITHIN))
     except OSError:
         return False
 
@@ -128,11 +131,13 @@ def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = Fals
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
         ) from None
     # Its own schema first: another one may have another checksum.
-    if schema == SCHEMA and _says_previous(raw):
+    if schema == SCHEMA and _says(PREVIOUS, raw):
         raise PhotoIndexError(
             f"The index {directory} is of the format before this version's ({PREVIOUS}).",
             f"Convert it: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
         )
+    if schema == SCHEMA and _says(WITH_CELLS, raw):
+        schema = WITH_CELLS
     read = decode(raw, _OnDisk, f"The manifest {file}", PhotoIndexError, _DAMAGED, schema=schema)
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
@@ -151,6 +156,7 @@ def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = Fals
                 np.array(one.deleted, np.intp),
                 _reach(one, file, lenient),
                 First(one.first.bits, _as_reach(one.first.reach)) if one.first else None,
+                _as_reach(one.cells) if one.cells else None,
             )
             for one in read.segments
         ),
@@ -164,7 +170,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
     import json  # who only searches does not write
 
-    document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
+    in_cells = any(entry.cells for entry in manifest.segments)
+    schema = WITH_CELLS if in_cells else SCHEMA
+    document = {"crc32": "0" * 8, "schema": schema, **asdict(manifest)}
+    if not in_cells:
+        for entry in document["segments"]:
+            del entry["cells"]
     blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()
     temporary = directory / TEMPORARY
@@ -187,8 +198,8 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _says_previous(raw: bytes) -> bool:
-    return f'"schema": "{PREVIOUS}"'.encode() in raw[:_SCHEMA_WITHIN]
+def _says(schema: str, raw: bytes) -> bool:
+    return f'"schema": "{schema}"'.encode() in raw[:_SCHEMA_WITHIN]
 
 
 def _reach(entry: _EntryOnDisk, file: Path, lenient: bool) -> Reach:

@@ -11,10 +11,12 @@ from itertools import islice, repeat
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.index.codes import F32, Encoded, decode, encode
-from mcad_mobile.index.format import NO_TIME, Segment, Stamps, Taken
+from mcad_mobile.index.cells import cells_of
+from mcad_mobile.index.codes import F32, Encoded, decode, encode, split
+from mcad_mobile.index.format import NO_TIME, Stamps, Taken
 from mcad_mobile.index.passing import LiveSegment
-from mcad_mobile.index.segment_writer import Batch
+from mcad_mobile.index.segment import Segment
+from mcad_mobile.index.segment_writer import Batch, CellSizes
 
 Rows = npt.NDArray[np.intp]
 # A photo to write: its path, the number of its source, its row there.
@@ -116,6 +118,35 @@ def encoded_by(source: Segment | Spool, rows: Rows, axis: F32, feedback: F32 | N
     return encode(embeddings_of(source, rows), axis, feedback)
 
 
+@dataclass(frozen=True)
+class PlacedRows:
+    """The cells of the rows of each source, and how many a commit puts into each cell."""
+
+    of: list[npt.NDArray[np.uint16]]
+    sizes: CellSizes
+
+
+def cells_of_rows(
+    sources: Sequence[Segment | Spool],
+    wanted: Sequence[tuple[int, Rows]],
+    axis: F32,
+    centroids: npt.NDArray[np.int16],
+) -> PlacedRows:
+    """Find the cells of the `wanted` rows, by the number of their source, ascending."""
+    of = [np.zeros(0, np.uint16) for _ in sources]
+    sizes = np.zeros(len(centroids), np.intp)
+    for number, rows in wanted:
+        source = sources[number]
+        if not len(of[number]):
+            of[number] = np.zeros(len(source.taken), np.uint16)
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            cells = cells_of(split(embeddings_of(source, some), axis)[1], centroids)
+            of[number][some] = cells
+            sizes += np.bincount(cells, minlength=len(centroids))
+    return PlacedRows(of, CellSizes(centroids, sizes))
+
+
 def segment_items(live: LiveSegment, number: int, among: range | None = None) -> Iterator[Item]:
     """Yield the live rows of a segment that is source `number`, all or those `among` a range, by
     ascending path."""
@@ -135,10 +166,11 @@ def merged(
     retaken: dict[bytes, int],
     axis: F32,
     feedback: F32 | None,
+    cells: Sequence[npt.NDArray[np.uint16]] | None = None,
 ) -> Iterator[Batch]:
     """Merge streams of items, each by ascending path, into batches around `axis`, rounded with
     `feedback`. `restamped` and `retaken` are the paths whose stamps and times are not those of
-    their source.
+    their source; `cells` are of each source those of its rows.
     """
     ordered = heapq.merge(*streams)
     while items := list(islice(ordered, BATCH)):
@@ -153,6 +185,7 @@ def merged(
         )
         stamps = np.empty((count, 2), np.uint32)
         taken = np.full(count, NO_TIME, np.int32)
+        in_cells = None if cells is None else np.empty(count, np.intp)
         for number in np.unique(chosen).tolist():
             at = np.flatnonzero(chosen == number)
             at = at[np.argsort(rows[at])]
@@ -162,9 +195,11 @@ def merged(
             encoded.scales[at], encoded.magnitudes[at] = part.scales, part.magnitudes
             stamps[at] = source.stamps(rows[at])
             taken[at] = source.taken[rows[at]]
+            if cells is not None and in_cells is not None:
+                in_cells[at] = cells[number][rows[at]]
         paths = [item[0] for item in items]
         if restamped or retaken:
             for i, path in enumerate(paths):
                 stamps[i] = restamped.get(path, stamps[i])
                 taken[i] = retaken.get(path, taken[i])
-        yield Batch(encoded, stamps, taken, paths)
+        yield Batch(encoded, stamps, taken, paths, in_cells)

@@ -1,4 +1,4 @@
-"""Which rows of a segment a search looks at: those not deleted, of a folder, of a time."""
+"""Which photos of a segment a search looks at: those not deleted, of a folder, of a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.codes import U8
-from mcad_mobile.index.format import NO_TIME, Segment
-from mcad_mobile.index.lens import First, Reach
+from mcad_mobile.index.format import NO_TIME
 from mcad_mobile.index.paths import path_to_bytes
+from mcad_mobile.index.reach import First, Reach
+from mcad_mobile.index.segment import Segment
 
 Rows = npt.NDArray[np.intp]
 _KEPT = 8
@@ -30,14 +31,15 @@ class RowFilter:
 
 @dataclass(frozen=True)
 class Passing:
-    """Of rows in `span`, those whose bit is set in `allowed` [ceil(N / 8)] uint8, least significant
-    first; None: all of the span."""
+    """Of places in `span`, those whose bit is set in `allowed` [ceil(N / 8)] uint8, least
+    significant first; None: all of the span. Cells, if there are any, are at `starts` [C + 1]."""
 
     span: range
     allowed: U8 | None
+    starts: npt.NDArray[np.uint32]
 
     @cached_property
-    def rows(self) -> Rows:
+    def places(self) -> Rows:
         """All of them, ascending."""
         if self.allowed is None:
             return np.arange(self.span.start, self.span.stop)
@@ -47,18 +49,26 @@ class Passing:
 
     @cached_property
     def count(self) -> int:
-        return len(self.span) if self.allowed is None else len(self.rows)
+        return len(self.span) if self.allowed is None else len(self.places)
+
+    @cached_property
+    def in_cells(self) -> Rows:
+        """How many of them are in each cell [C]."""
+        ends = self.starts if self.allowed is None else self.places.searchsorted(self.starts)
+        return ends[1:].astype(np.intp) - ends[:-1]
 
 
 @dataclass(frozen=True)
 class LiveSegment:
     """A segment as of one commit: `deleted` are its tombstones, ascending row numbers; `reach` says
-    how many of its photos a search scores, `first` how many it looks at before."""
+    how many of its photos a search scores, `first` how many it looks at before, `cells` how many
+    are in the cells that it looks into."""
 
     segment: Segment
     deleted: Rows
     reach: Reach
     first: First | None = None
+    cells: Reach | None = None
     _known: dict[RowFilter, Passing] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -72,7 +82,7 @@ class LiveSegment:
 
     def live_rows(self) -> Rows:
         """Return the rows that are not deleted, ascending."""
-        return self.passing(RowFilter()).rows
+        return np.delete(np.arange(self.segment.photos), self.deleted)
 
     def passing(self, wanted: RowFilter) -> Passing:
         """Return the live rows that pass; the last few filters are remembered."""
@@ -92,8 +102,10 @@ class LiveSegment:
             ranges = [self.segment.paths.below(folder) for folder in ends]
         span = range(min(r.start for r in ranges), max(r.stop for r in ranges))
         timed = wanted.after is not None or wanted.before is not None
-        if len(ranges) == 1 and not timed and not len(self.deleted):
-            return Passing(span, None)
+        in_cells = self.cells is not None
+        side_by_side = len(span) == photos or not in_cells
+        if len(ranges) == 1 and not timed and not len(self.deleted) and side_by_side:
+            return Passing(span, None, self.segment.starts)
         kept = np.zeros(photos, np.bool_)
         for some in ranges:
             kept[some.start : some.stop] = True
@@ -105,4 +117,6 @@ class LiveSegment:
             if wanted.before is not None:
                 kept &= taken < wanted.before
         kept[self.deleted] = False
-        return Passing(span, np.packbits(kept, bitorder="little"))
+        if in_cells:
+            span, kept = range(photos), self.segment.by_place(kept)
+        return Passing(span, np.packbits(kept, bitorder="little"), self.segment.starts)

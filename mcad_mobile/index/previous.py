@@ -17,17 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.codes import MAX_DIM, Encoded
-from mcad_mobile.index.format import (
-    ALIGNMENT,
-    NO_TIME,
-    Part,
-    PositionedFile,
-    Segment,
-    check_order,
-    checksum,
-    damaged,
-    path_table,
-)
+from mcad_mobile.index.format import ALIGNMENT, NO_TIME, Part, PositionedFile, checksum, damaged
+from mcad_mobile.index.segment import Segment, check_order, path_table
 
 _MAGIC = b"MCADSEG2"
 _PARTS = ("axis", "codes", "along", "scales", "magnitudes", "stamps", "path_blocks", "paths")
@@ -39,7 +30,7 @@ _PART = struct.Struct("<QQII")
 class PreviousSegment(Segment):
     """As a segment of today of which nothing is scanned, and no time is known."""
 
-    def encoded_rows(self, rows: npt.NDArray[np.intp]) -> Encoded:
+    def encoded_at(self, rows: npt.NDArray[np.intp]) -> Encoded:
         """Copy the numbers of `rows`, ascending and at least one, out of the file."""
         first, until = int(rows[0]), int(rows[-1]) + 1
         dim = len(self.axis)
@@ -91,6 +82,9 @@ def open_previous(file: Path) -> PreviousSegment:
         axis_photos=axis_photos,
         axis=np.frombuffer(opened.read(parts["axis"].offset, 4 * dim), "<f4"),
         lens=np.empty((0, dim), np.float32),
+        centroids=np.empty((0, dim), np.int16),
+        starts=np.empty(0, np.uint32),
+        rows=np.empty(0, np.uint32),
         columns=np.empty((0, photos), np.uint64),
         taken=np.full(photos, NO_TIME, np.int32),
         paths=path_table(file, opened, parts, photos),

@@ -3,7 +3,7 @@
 Bits that differ tell a cosine, up to a constant and an error. The nearest rows are scored first:
 they tell that constant, how large errors are, and which cosine is to be beaten. Then more, nearest
 first, as long as one of the rest is likely to beat it; each time that is known better. So a query
-costs what it needs, and at most what the index allows (lens.py).
+costs what it needs, and at most what the index allows (reach.py).
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import numpy.typing as npt
 
 from mcad_mobile import exact
 from mcad_mobile.index.codes import F32, Query, score
-from mcad_mobile.index.format import Segment, damaged
+from mcad_mobile.index.format import damaged
 from mcad_mobile.index.kernel import Kernel
 from mcad_mobile.index.scan import Distances, Rows
+from mcad_mobile.index.segment import Segment
 
 # Photos scored at a time, in dimensions: 1 MiB as float64, so that it stays in the level 2 cache.
 _BLOCK = 1 << 17
 # Rows that are scored in any case, more for many results or candidates. The nearest err a little
 # less than all.
-_SURE, _SURE_A_RESULT, _SURE_PART = 128, 4, 4
+_SURE, _SURE_A_RESULT, _SURE_PART = 128, 4, 8
 # Of each result, how much may be expected to be missed among the rows that are left out.
 _MISSED = 1 / 64
 # Each time, so many times as many as are scored already.
@@ -36,10 +37,10 @@ _UNIT = 2.0**-18
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows of a segment, ascending, and how far each is from the query in bits, of which one more
+    """Places of a segment, ascending, and how far each is from the query in bits, of which one more
     takes 2 * `step` from the cosine; without distances all are scored."""
 
-    rows: Rows
+    places: Rows
     distances: Distances | None = None
     step: float = 0.0
 
@@ -51,7 +52,7 @@ def rescore(
     k: int,
     kernel: Kernel | None,
 ) -> list[tuple[Rows, F32]]:
-    """Return of each segment the rows that were scored, ascending, and their cosines float32. Of
+    """Return of each segment the places that were scored, ascending, and their cosines float32. Of
     the `k` best of all candidates hardly one is missing."""
     nearing = [
         _Nearing(segment, query, some, k, kernel)
@@ -73,12 +74,12 @@ class _Nearing:
         self, segment: Segment, query: Query, some: Candidates, k: int, kernel: Kernel | None
     ) -> None:
         self._of = segment, query, kernel
-        self._rows, self._wanted = some.rows, len(some.rows)
+        self._places, self._wanted = some.places, len(some.places)
         self._estimates = np.empty(0)
         self.scores = np.empty(0, np.float32)
         if some.distances is not None:
             nearest_first = np.argsort(some.distances, kind="stable")
-            self._rows = some.rows[nearest_first]
+            self._places = some.places[nearest_first]
             distances = some.distances[nearest_first].astype(np.float64)
             self._estimates = distances * (-2 * some.step)
             sure = max(_SURE, _SURE_A_RESULT * k, self._wanted // _SURE_PART)
@@ -86,7 +87,7 @@ class _Nearing:
 
     def score_wanted(self) -> None:
         segment, query, kernel = self._of
-        some = self._rows[len(self.scores) : self._wanted]
+        some = self._places[len(self.scores) : self._wanted]
         if len(some):
             ascending = np.argsort(some)
             scores = np.empty(len(some), np.float32)
@@ -97,7 +98,7 @@ class _Nearing:
         """Whether more than `missed` of the rest are expected to have a cosine above `beaten`; so
         many are wanted then, within bounds."""
         scored = len(self.scores)
-        if scored < len(self._rows):
+        if scored < len(self._places):
             mean, deviation = _spread(self.scores - self._estimates[:scored])
             expected = _above((beaten - mean - self._estimates[scored:]) / deviation)
             beyond = np.cumsum(expected[::-1])[::-1]
@@ -105,10 +106,10 @@ class _Nearing:
         return self._wanted > scored
 
     def found(self) -> tuple[Rows, F32]:
-        """Return the rows that were scored, ascending, and their cosines."""
-        rows = self._rows[: len(self.scores)]
-        ascending = np.argsort(rows)
-        return rows[ascending], self.scores[ascending]
+        """Return the places that were scored, ascending, and their cosines."""
+        places = self._places[: len(self.scores)]
+        ascending = np.argsort(places)
+        return places[ascending], self.scores[ascending]
 
 
 def _spread(errors: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -133,8 +134,8 @@ def kth(scores: F32, k: int) -> float:
     return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
-def cosines(segment: Segment, query: Query, rows: Rows, kernel: Kernel | None) -> F32:
-    """Score rows of a segment, ascending, by their bytes [len(rows)] float32."""
+def cosines(segment: Segment, query: Query, places: Rows, kernel: Kernel | None) -> F32:
+    """Score photos of a segment by their bytes [len(places)] float32; places ascend."""
     if kernel is not None:
         found = kernel.scores(
             segment.opened.fileno(),
@@ -143,14 +144,14 @@ def cosines(segment: Segment, query: Query, rows: Rows, kernel: Kernel | None) -
             segment.columns,
             query.steps,
             query.along_step,
-            rows,
+            places,
         )
         if found is None:
             raise damaged(segment.file, "it ends before all of its records")
         return found
-    scores = np.empty(len(rows), np.float32)
+    scores = np.empty(len(places), np.float32)
     step = _BLOCK // len(query.steps)
-    for start in range(0, len(rows), step):
-        block = segment.encoded_rows(rows[start : start + step])
+    for start in range(0, len(places), step):
+        block = segment.encoded_at(places[start : start + step])
         scores[start : start + step] = score(query, block)
     return scores

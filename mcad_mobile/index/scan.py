@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,14 +20,14 @@ _BLOCK = 1 << 14
 def nearest(
     columns: Words,
     query: Words,
-    rows: range,
+    spans: Sequence[range],
     wanted: int,
     *,
     allowed: U8 | None = None,
     kernel: Kernel | None = None,
 ) -> tuple[Rows, Distances]:
-    """Return the `wanted` of `rows` at the least distance from the query, ascending, and their
-    distances.
+    """Return the `wanted` photos in `spans` at the least distance from the query, ascending, and
+    their distances. Spans ascend, and are not empty.
 
     columns [W, N] uint64 hold the bits of N photos, bit i of word w says dimension 64 w + i.
     query [3, W] uint64: its bits, and those that count 1 and 2 where they differ: up to 3 a bit.
@@ -33,15 +35,15 @@ def nearest(
     the same distance the first are taken. Fewer where there are fewer. `kernel` is faster, and
     finds the same.
     """
-    wanted = min(wanted, len(rows))
+    wanted = min(wanted, sum(map(len, spans)))
     if wanted <= 0:
         return np.empty(0, np.intp), np.empty(0, np.uint16)
     if kernel is not None:
-        return kernel.nearest(columns, np.ascontiguousarray(query), rows, allowed, wanted)
-    within = np.arange(rows.start, rows.stop)
-    distances = distances_of(columns, query, rows)
+        return kernel.nearest(columns, np.ascontiguousarray(query), spans, allowed, wanted)
+    within = np.concatenate([np.arange(span.start, span.stop) for span in spans])
+    distances = np.concatenate([distances_of(columns, query, span) for span in spans])
     if allowed is not None:
-        passing = np.flatnonzero(bits_of(allowed, rows))
+        passing = np.flatnonzero(np.concatenate([bits_of(allowed, span) for span in spans]))
         within, distances = within[passing], distances[passing]
     kept = least(distances, wanted)
     return within[kept], distances[kept]

@@ -1,4 +1,5 @@
-"""Search in two passes: the nearest by some bits of their codes, then those by their bytes."""
+"""Search in two passes: the nearest by some bits of their codes, in the cells that the query
+points at, then those by their bytes."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile.index.cells import nearest_first
 from mcad_mobile.index.codes import F32, split_query
-from mcad_mobile.index.format import Segment
 from mcad_mobile.index.kernel import Kernel
 from mcad_mobile.index.lens import query_words
 from mcad_mobile.index.passing import LiveSegment, Passing, RowFilter
@@ -18,6 +19,7 @@ from mcad_mobile.index.paths import path_from_bytes
 from mcad_mobile.index.rescore import Candidates, kth, rescore
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.scan import Rows, distances_of, least, nearest
+from mcad_mobile.index.segment import Segment
 
 # Where fewer pass, their bits are gathered first: else nearly all rows near enough are looked up in
 # vain.
@@ -53,7 +55,7 @@ def search_segments(
     opened = [live.segment for live in segments]
     passing = [live.passing(wanted) for live in segments]
     candidates = [
-        Candidates(some.rows) if exact else _scan(live, some, rotated, k, kernel)
+        Candidates(some.places) if exact else _scan(live, some, rotated, k, kernel)
         for live, some in zip(segments, passing, strict=True)
     ]
     scanned_at = time.perf_counter()
@@ -70,36 +72,55 @@ def search_segments(
 def _scan(
     live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel | None
 ) -> Candidates:
-    """Return the rows of a segment that the second pass may score."""
+    """Return the places of a segment that the second pass may score."""
     columns, count = live.segment.columns, live.reach.candidates(passing.count, k)
     if count >= passing.count or not len(columns):
-        return Candidates(passing.rows)
+        return Candidates(passing.places)
     words, step = query_words(live.lens, rotated)
     some, looked_at = len(columns), count
     if live.first is not None:
         some = live.first.bits // 64
         looked_at = max(count, live.first.reach.candidates(passing.count, k))
     if passing.count < _GATHERED * len(passing.span):
-        gathered = np.take(columns[:some], passing.rows, axis=1)
+        gathered = np.take(columns[:some], passing.places, axis=1)
         at, distances = nearest(
-            gathered, words[:, :some], range(passing.count), looked_at, kernel=kernel
+            gathered, words[:, :some], [range(passing.count)], looked_at, kernel=kernel
         )
-        rows = passing.rows[at]
+        places = passing.places[at]
     else:
-        rows, distances = nearest(
+        places, distances = nearest(
             columns[:some],
             words[:, :some],
-            passing.span,
+            looked_into(live, passing, rotated, k),
             looked_at,
             allowed=passing.allowed,
             kernel=kernel,
         )
     if some < len(columns):
-        others = np.take(columns[some:], rows, axis=1)
-        distances = distances + distances_of(others, words[:, some:], range(len(rows)))
+        others = np.take(columns[some:], places, axis=1)
+        distances = distances + distances_of(others, words[:, some:], range(len(places)))
         kept = least(distances, count)
-        rows, distances = rows[kept], distances[kept]
-    return Candidates(rows, distances, step)
+        places, distances = places[kept], distances[kept]
+    return Candidates(places, distances, step)
+
+
+def looked_into(live: LiveSegment, passing: Passing, rotated: F32, k: int) -> list[range]:
+    """Return which places a scan reads: those of the cells nearest to the query that hold enough
+    photos that pass, or all."""
+    if live.cells is None:
+        return [passing.span]
+    enough = live.cells.candidates(passing.count, k)
+    if enough >= passing.count:
+        return [passing.span]
+    order = nearest_first(rotated[None], live.segment.directions)[0]
+    held = passing.in_cells[order].cumsum()
+    chosen = np.sort(order[: int(held.searchsorted(enough)) + 1])
+    # Cells that lie side by side are one range.
+    apart = np.flatnonzero(np.diff(chosen) > 1)
+    starts = live.segment.starts
+    firsts = starts[chosen[np.concatenate([[0], apart + 1])]]
+    ends = starts[chosen[np.concatenate([apart, [len(chosen) - 1]])] + 1]
+    return [range(a, b) for a, b in zip(firsts.tolist(), ends.tolist(), strict=True)]
 
 
 def top(scores: F32, k: int) -> Rows:
@@ -113,7 +134,8 @@ def _paths(
 ) -> list[str]:
     ends = np.cumsum([len(rows) for rows in chosen])
     owners = np.searchsorted(ends, positions, side="right").tolist()
-    rows = np.concatenate([np.empty(0, np.intp), *chosen])[positions].tolist()
+    places = np.concatenate([np.empty(0, np.intp), *chosen])[positions]
+    rows = [segments[s].rows_at(places[i : i + 1]).item() for i, s in enumerate(owners)]
     return [
         path_from_bytes(segments[owner].paths.at(row))
         for owner, row in zip(owners, rows, strict=True)

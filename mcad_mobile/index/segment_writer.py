@@ -1,12 +1,12 @@
-"""Writes one segment, front to back but for its columns, which grow side by side."""
+"""Writes one segment, front to back but for its columns, which grow side by side, and what is in
+the order of cells."""
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from mcad_mobile.index.format import (
     CHUNK,
     CRC,
     HEAD,
-    MAGIC,
+    LAYOUTS,
     PART,
-    PARTS,
     SCANNED,
+    Rows,
     Stamps,
     Taken,
     aligned,
@@ -35,12 +35,21 @@ from mcad_mobile.index.paths import PathPacker
 @dataclass(frozen=True)
 class Batch:
     """B photos on their way into a segment, by ascending path; stamps [B, 2] uint32, taken [B]
-    int32, minutes since 1970 or NO_TIME."""
+    int32, minutes since 1970 or NO_TIME; the cells [B] they belong to, if there are any."""
 
     encoded: Encoded
     stamps: Stamps
     taken: Taken
     paths: Sequence[bytes]
+    cells: Rows | None = None
+
+
+@dataclass(frozen=True)
+class CellSizes:
+    """Centroids [C, D] int16, and how many photos are in the cell of each [C]."""
+
+    centroids: npt.NDArray[np.int16]
+    photos: Rows
 
 
 def write_segment(
@@ -51,17 +60,20 @@ def write_segment(
     axis_photos: int,
     photos: int,
     batches: Iterable[Batch],
+    cells: CellSizes | None = None,
 ) -> int:
     """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
 
-    Only where blocks of paths start (half a byte a photo) is held in memory; all else streams
-    through.
+    Only where blocks of paths start (half a byte a photo) is held in memory, and with cells whose
+    place is whose (four bytes); all else streams through.
     """
-    dim, scanned = len(axis), len(lens)
-    offsets = _offsets(dim, scanned, photos)
-    crcs = dict.fromkeys(PARTS, 0)
-    written = dict.fromkeys(PARTS, 0)
+    dim, scanned, count = len(axis), len(lens), len(cells.photos) if cells else 0
+    lengths = part_lengths(dim, scanned, count, photos)
+    offsets = _offsets(lengths)
+    crcs = dict.fromkeys(lengths, 0)
+    written = dict.fromkeys(lengths, 0)
     packer = PathPacker()
+    places = _Places(cells, photos) if cells else None
 
     with file.open("x+b") as out:
 
@@ -77,25 +89,34 @@ def write_segment(
         row = 0
         for batch in batches:
             records, columns = packed(batch.encoded, scanned)
-            put("records", records)
-            for number, column in enumerate(columns):
-                out.seek(offsets["columns"] + 8 * (number * photos + row))
-                out.write(column.tobytes())
+            for chosen, at in _runs(batch, row, places):
+                out.seek(offsets["records"] + at * records.shape[1])
+                out.write(records[chosen].tobytes())
+                for number, column in enumerate(columns):
+                    out.seek(offsets["columns"] + 8 * (number * photos + at))
+                    out.write(column[chosen].tobytes())
             put("taken", batch.taken.astype("<i4"))
             put("stamps", batch.stamps.astype("<u4"))
             put("paths", packer.pack(batch.paths))
             row += len(records)
         put("path_blocks", np.array(packer.starts, "<u8"))
-        # Columns grow side by side, and a checksum from front to back.
-        written["columns"] = photos * scanned // 8
-        out.seek(offsets["columns"])
-        for start in range(0, written["columns"], CHUNK):
-            chunk = out.read(min(CHUNK, written["columns"] - start))
-            crcs["columns"] = zlib.crc32(chunk, crcs["columns"])
+        if cells and places:
+            put("centroids", cells.centroids.astype("<i2"))
+            put("starts", places.starts)
+            put("rows", places.rows)
+        # Checksums go from front to back.
+        for part in ("columns", "records"):
+            written[part] = lengths[part]
+            out.seek(offsets[part])
+            for start in range(0, written[part], CHUNK):
+                chunk = out.read(min(CHUNK, written[part] - start))
+                crcs[part] = zlib.crc32(chunk, crcs[part])
 
-        head = HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos)
-        table = b"".join(PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
-        header = (head + table + SCANNED.pack(scanned)).ljust(ALIGNMENT - CRC.size, b"\0")
+        magic = next(magic for magic, parts in LAYOUTS.items() if parts == tuple(lengths))
+        head = HEAD.pack(magic, dim, len(lengths), photos, axis_photos)
+        table = b"".join(PART.pack(offsets[p], written[p], crcs[p], 0) for p in lengths)
+        header = head + table + SCANNED.pack(scanned, count)
+        header = header.ljust(ALIGNMENT - CRC.size, b"\0")
         crc = zlib.crc32(header)
         out.seek(0)
         out.write(header + CRC.pack(crc))
@@ -104,10 +125,36 @@ def write_segment(
     return crc
 
 
-def _offsets(dim: int, scanned: int, photos: int) -> dict[str, int]:
+class _Places:
+    """Where photos go that come in the order of their rows: behind those of their cell."""
+
+    def __init__(self, cells: CellSizes, photos: int) -> None:
+        self.starts = np.concatenate([[0], np.cumsum(cells.photos)]).astype("<u4")
+        self.rows = np.empty(photos, "<u4")
+        self._next = self.starts[:-1].astype(np.intp)
+
+    def runs(self, cells: Rows, row: int) -> Iterator[tuple[Rows, int]]:
+        """Yield which of a batch, whose first is `row`, go side by side to which place on."""
+        by_cell = np.argsort(cells, kind="stable")
+        for chosen in np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1):
+            cell = cells[chosen[0]]
+            at = int(self._next[cell])
+            self.rows[at : at + len(chosen)] = row + chosen
+            self._next[cell] += len(chosen)
+            yield chosen, at
+
+
+def _runs(batch: Batch, row: int, places: _Places | None) -> Iterator[tuple[Rows, int]]:
+    if places is None or batch.cells is None:
+        return iter([(np.arange(len(batch.paths)), row)])
+    return places.runs(batch.cells, row)
+
+
+def _offsets(lengths: dict[str, int]) -> dict[str, int]:
     """Place each part at the next multiple of 4096 after the one before it; paths come last."""
-    lengths = part_lengths(dim, scanned, photos)
-    offsets = {PARTS[0]: ALIGNMENT}
-    for before, part in pairwise(PARTS):
-        offsets[part] = aligned(offsets[before] + lengths[before])
+    offsets = {}
+    end = ALIGNMENT
+    for part, length in lengths.items():
+        offsets[part] = aligned(end)
+        end = offsets[part] + length
     return offsets

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile import exact
-from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index.codes import F32, NORM_TOLERANCE, split
+from mcad_mobile.index.checked import checked_paths, checked_rows
+from mcad_mobile.index.codes import F32, split
 from mcad_mobile.index.commit import writing
-from mcad_mobile.index.format import NO_TIME, Segment, Stamps, Taken
-from mcad_mobile.index.lens import LEAST, Settings, choose, no_settings, sample_size
+from mcad_mobile.index.format import NO_TIME, Stamps, Taken
 from mcad_mobile.index.manifest import (
     Manifest,
     SegmentEntry,
@@ -26,16 +24,27 @@ from mcad_mobile.index.merge import (
     BATCH,
     Item,
     Spool,
+    cells_of_rows,
     embeddings_of,
     merged,
     plan_merge,
     segment_items,
 )
 from mcad_mobile.index.passing import LiveSegment, Rows
-from mcad_mobile.index.paths import MAX_LENGTH, path_to_bytes
+from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback
+from mcad_mobile.index.segment import Segment
 from mcad_mobile.index.segment_writer import write_segment
+from mcad_mobile.index.settings import (
+    LEAST,
+    Cells,
+    Settings,
+    choose,
+    no_settings,
+    sample_size,
+    worth_cells,
+)
 
 # Old path, new path, stamp.
 Move = tuple[str, str, tuple[int, int]]
@@ -98,8 +107,8 @@ class IndexWriter:
         shapes don't match, a path is empty or longer than 65535 bytes, or an embedding is not
         finite or not of length 1 (within 0.01).
         """
-        raw = _checked_paths(paths)
-        rows = _checked_rows(paths, embeddings, self._manifest.dim)
+        raw = checked_paths(paths)
+        rows = checked_rows(paths, embeddings, self._manifest.dim)
         if stamps is None:
             stamps = np.zeros((len(raw), 2), np.uint32)
         if taken is None:
@@ -125,7 +134,7 @@ class IndexWriter:
         PhotoIndexError when a new path is empty or longer than 65535 bytes.
         """
         before = [path_to_bytes(old) for old, _, _ in moves]
-        after = _checked_paths([new for _, new, _ in moves])
+        after = checked_paths([new for _, new, _ in moves])
         taken = self._take(before)
         placed = [
             (taken.pop(old), new, stamp)
@@ -195,6 +204,12 @@ class IndexWriter:
                 kept = frame.axis if self._keep_axis else None
                 frame = self._frame_of(absorbed, pending, photos, kept)
             settings = frame.settings
+            placed = None
+            if settings.cells and worth_cells(photos):
+                wanted = self._wanted(absorbed, pending)
+                placed = cells_of_rows(
+                    self._sources(), wanted, frame.axis, settings.cells.centroids
+                )
             name = segment_name(generation)
             crc = write_segment(
                 self._directory / name,
@@ -209,13 +224,16 @@ class IndexWriter:
                     self._retaken,
                     frame.axis,
                     self._feedback(frame.axis, live, pending),
+                    placed.of if placed else None,
                 ),
+                cells=placed.sizes if placed else None,
             )
-            entries.append(
-                SegmentEntry(
-                    name, photos, crc, np.empty(0, np.intp), settings.reach, settings.first
-                )
+            entry = SegmentEntry(
+                name, photos, crc, np.empty(0, np.intp), settings.reach, settings.first
             )
+            if placed and settings.cells:
+                entry = replace(entry, cells=settings.cells.reach)
+            entries.append(entry)
         write_manifest(
             self._directory,
             replace(
@@ -242,7 +260,8 @@ class IndexWriter:
             return _Frame(np.zeros(dim, np.float32), 0, no_settings(dim))
         largest = self._segments[int(np.argmax(live))]
         segment = largest.segment
-        settings = Settings(segment.lens, largest.reach, largest.first)
+        cells = Cells(segment.centroids, largest.cells) if largest.cells else None
+        settings = Settings(segment.lens, largest.reach, largest.first, cells)
         return _Frame(segment.axis, segment.axis_photos, settings)
 
     def _frame_of(
@@ -255,15 +274,21 @@ class IndexWriter:
         """Take the axis, unless given the direction of the mean of all photos, or zeros when they
         cancel out, and choose settings with a sample of them."""
         dim = self._manifest.dim
-        wanted = [(i, self._current(i).live_rows()) for i in absorbed]
-        for i in {item[1] for item in pending}:
-            wanted.append((i, np.sort(np.array([row for _, s, row in pending if s == i], np.intp))))
+        wanted = self._wanted(absorbed, pending)
         axis = self._axis_of(wanted) if axis is None else axis
         step = -(-photos // sample_size(dim))
         sources = self._sources()
         sample = np.concatenate([embeddings_of(sources[i], r[::step]) for i, r in wanted if len(r)])
         codes = np.packbits(split(sample, axis)[1] > 0, axis=1, bitorder="little")
         return _Frame(axis, photos, choose(sample, codes, axis, photos))
+
+    def _wanted(self, absorbed: Sequence[int], pending: Sequence[Item]) -> list[tuple[int, Rows]]:
+        """Return what a commit writes: numbers of sources and rows, ascending; one twice where
+        some of its rows have moved."""
+        wanted = [(i, self._current(i).live_rows()) for i in absorbed]
+        for i in {item[1] for item in pending}:
+            wanted.append((i, np.sort(np.array([row for _, s, row in pending if s == i], np.intp))))
+        return wanted
 
     def _axis_of(self, wanted: Sequence[tuple[int, Rows]]) -> F32:
         total = np.zeros(self._manifest.dim, np.float64)
@@ -305,36 +330,3 @@ class IndexWriter:
                 taken[path] = self._pending.pop(path)
         self._changed = self._changed or bool(taken)
         return taken
-
-
-def _checked_paths(paths: Sequence[str]) -> list[bytes]:
-    raw = [path_to_bytes(path) for path in paths]
-    for path in raw:
-        if not 0 < len(path) <= MAX_LENGTH:
-            what = "an empty path" if not path else f"a path of {len(path)} bytes"
-            raise PhotoIndexError(
-                f"A photo has {what}.", f"Give each photo a path of 1 to {MAX_LENGTH} bytes."
-            )
-    return raw
-
-
-def _checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim: int) -> F32:
-    """Return the embeddings, each of length exactly 1."""
-    if embeddings.shape != (len(paths), dim):
-        raise PhotoIndexError(
-            f"{len(paths)} paths came with embeddings of shape {list(embeddings.shape)}; this "
-            f"index takes [{len(paths)}, {dim}].",
-            "Embed the photos with the bundle that the index was made with.",
-        )
-    rows = np.asarray(embeddings, np.float32)
-    norms = exact.lengths(rows).astype(np.float32)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
-    if len(wrong):
-        first = int(wrong[0])
-        raise PhotoIndexError(
-            f"The embedding of {paths[first]} has length {norms[first]}, not 1 "
-            f"({len(wrong)} of {len(paths)} are like that).",
-            "Give L2-normalized float32 embeddings without NaN or infinity.",
-        )
-    scaled: F32 = rows / norms[:, None]
-    return scaled

@@ -91,6 +91,7 @@ def architecture(read: Results) -> list[Sentence]:
             -process["import of the engine"]["grown"]["cpu_ms"],
         ),
         given("no difference of 5 ms either way", TARGET),
+        given("and four bytes a photo say which row", "mcad_mobile/index/format.py"),
         given("pages of 16 KB", "tests/android/test_apk.py"),
         given("lie at 16 KB", "tests/android/test_apk.py"),
         stored("image tower: cosine {:.7f} at least", exports["16 threads"]["cosine_min"]),

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.format import ALIGNMENT, Segment
+from mcad_mobile.index.format import ALIGNMENT
+from mcad_mobile.index.segment import Segment
 
 
 def rewrite_as_previous(directory: Path) -> None:

@@ -59,10 +59,10 @@ class JavaIndex:
         embeddings = dict(zip(answer["paths"], rows, strict=True))
         return answer, embeddings, dict(zip(answer["paths"], answer["stamps"], strict=True))
 
-    def search(self, queries: np.ndarray, k: int, *, exact: bool = False):
+    def search(self, queries: np.ndarray, k: int, *, exact: bool = False, **among):
         given = saved(self._scratch / "queries.f32", queries)
         return self._probe.ask(
-            "index_search", index=self.directory, queries=given, k=k, exact=exact
+            "index_search", index=self.directory, queries=given, k=k, exact=exact, **among
         )
 
     def change(self, paths=(), embeddings=None, *, delete=(), restamp=(), dim: int, **flags):

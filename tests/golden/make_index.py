@@ -1,4 +1,5 @@
-"""Writes tests/golden/index/: an index of two segments, and expected.json, what is in it.
+"""Writes tests/golden/index/, an index of two segments, tests/golden/index_4/, one whose larger
+segment has cells, and in each expected.json, what is in it.
 
 python tests/golden/make_index.py
 
@@ -17,7 +18,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "unit"))
 
-from index_embeddings import names, photos_and_queries  # noqa: E402
+from index_embeddings import cells_from, names, photos_and_queries  # noqa: E402
 
 from mcad_mobile.index import PhotoIndex  # noqa: E402
 from mcad_mobile.index.paths import path_to_bytes  # noqa: E402
@@ -36,18 +37,24 @@ ODD = [
 
 
 def main() -> None:
-    directory = HERE / "index"
+    write(HERE / "index")
+    with cells_from(1000):
+        write(HERE / "index_4", more=1000)
+
+
+def write(directory: Path, more: int = 0) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    photos, queries = photos_and_queries(400, 3, dim=DIM)
+    photos, queries = photos_and_queries(400 + more, 3, dim=DIM)
     sha = "ab" * 32
     index = PhotoIndex.create(directory, dim=DIM, student_sha256=sha, student="golden")
     camera = names(300, "DCIM/Camera")
     stamps = np.arange(600, dtype=np.uint32).reshape(300, 2) * 7
     with index.writer() as writer:
         writer.add(camera, photos[:300], stamps)
+        writer.add(names(more, "Pictures"), photos[400:])
     with index.writer() as writer:
         writer.add(ODD, photos[300 : 300 + len(ODD)])
-        writer.add([camera[10]], photos[399:])
+        writer.add([camera[10]], photos[399:400])
         writer.delete(camera[100:130])
         writer.move([(camera[200], "Moved/ä.jpg", (4294967295, 1))])
     (directory / "lock").unlink()
@@ -69,7 +76,7 @@ def main() -> None:
 
 
 def _expected(index: PhotoIndex, query: np.ndarray) -> dict[str, object]:
-    hits = index.search(query, k=index.photos, exact=True)
+    hits = index.search(query, k=min(index.photos, 400), exact=True)
     return {
         "embedding": _digits(query),
         "paths_hex": [path_to_bytes(path).hex() for path in hits.paths],

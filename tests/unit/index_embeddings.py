@@ -6,12 +6,15 @@ far from zero, few effective dimensions, and queries that share neither.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, settings
 
 F32 = npt.NDArray[np.float32]
 SHA = "ab" * 32
@@ -43,6 +46,16 @@ def names(n: int, prefix: str = "photo") -> list[str]:
 
 def create(directory: Path, dim: int = 64) -> PhotoIndex:
     return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny")
+
+
+@contextmanager
+def cells_from(photos: int) -> Iterator[None]:
+    """Segments of so many photos have cells, whatever those cost."""
+    with (
+        patch.object(settings, "_LEAST_IN_CELLS", photos),
+        patch.object(settings, "_WORTH_CELLS", 0.0),
+    ):
+        yield
 
 
 def filled(directory: Path, n: int = 50) -> PhotoIndex:

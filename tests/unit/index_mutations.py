@@ -20,7 +20,7 @@ import numpy as np
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex, scan, search
-from mcad_mobile.index.lens import Reach
+from mcad_mobile.index.reach import Reach
 
 STRETCH = 64
 
@@ -29,11 +29,12 @@ ODD_VALUES = [None, -1, 2**63, 2**80, "x", [], {}, 1.5, True, 8]
 
 def mutated(good: bytes) -> bytes:
     raw = bytearray(good)
+    parts = struct.unpack_from("<I", raw, 12)[0]
     for _ in range(random.choice([0, 1, 1, 2, 8])):
-        part = 32 + 24 * random.randrange(8)
+        part = 32 + 24 * random.randrange(parts)
         at = random.choice(
             [
-                random.randrange(8, 228),
+                random.randrange(8, 36 + 24 * parts),
                 random.randrange(len(raw)),
                 random.randrange(len(raw) - 2000, len(raw)),
                 struct.unpack_from("<Q", good, part)[0] + random.randrange(64),

@@ -194,8 +194,10 @@ def test_settings_of_less_than_a_sixteenth_of_the_photos_are_refused(tmp_path: P
     """Writers measure them anew at eight times as many."""
 
     def holding(photos: int) -> tuple[Any, ...]:
-        segment = SimpleNamespace(lens=[0, 1], axis_photos=500, file=tmp_path / "a.mcs")
-        return (SimpleNamespace(live=photos, first=None, segment=segment),)
+        segment = SimpleNamespace(
+            lens=[0, 1], centroids=[], axis_photos=500, file=tmp_path / "a.mcs"
+        )
+        return (SimpleNamespace(live=photos, first=None, cells=None, segment=segment),)
 
     assert _fitting(tmp_path, holding(8000))
     with pytest.raises(PhotoIndexError, match=r"holds 8001 photos, and is searched as one of 500"):

@@ -13,9 +13,10 @@ from index_embeddings import create, names, photos_and_queries, unit
 from mcad_mobile import exact
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.codes import Encoded, Query, encode, score, split, split_query
-from mcad_mobile.index.lens import choose, query_words
+from mcad_mobile.index.lens import query_words
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback, round_to_odd
+from mcad_mobile.index.settings import choose
 
 DIMS = (8, 96, 256, 768)
 ZEROS = np.zeros(4096, np.float32)

@@ -127,8 +127,9 @@ def test_one_segment_is_measured_by_the_best_of_all(
     with index.writer() as writer:
         writer.add(names(9_000, "other"), far[:9_000])
     _, smaller = sorted(index._commit[1], key=lambda live: -live.live)
-    sure = smaller.reach.candidates(smaller.live, K) // rescore._SURE_PART
-    assert sure > rescore._SURE
+    candidates = smaller.reach.candidates(smaller.live, K)
+    sure = max(rescore._SURE, candidates // rescore._SURE_PART)
+    assert candidates > 2 * sure
     for query in photos[:20]:
         read.clear()
         found = index.search(query, K)

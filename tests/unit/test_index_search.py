@@ -105,15 +105,16 @@ def test_kernel_and_numpy_find_what_a_sort_of_all_distances_finds(words: int) ->
     )
     allowed = random.integers(0, 256, 625, dtype=np.uint8)
     passing = np.unpackbits(allowed, bitorder="little").astype(bool)
-    for first, stop in ((0, 5000), (13, 4321), (70, 71)):
+    several = [range(3, 40), range(41, 42), range(200, 4300), range(4990, 5000)]
+    for spans in ([range(5000)], [range(13, 4321)], [range(70, 71)], several):
         for mask in (None, allowed):
-            among = np.arange(first, stop)
-            among = among if mask is None else among[passing[first:stop]]
+            among = np.concatenate([np.array(span) for span in spans])
+            among = among if mask is None else among[passing[among]]
             order = among[np.argsort(distances[among], kind="stable")]
             for wanted in (0, 1, 10, 500, 4999, 6000):
                 for compiled in kernels():
                     found, at = nearest(
-                        columns, query, range(first, stop), wanted, allowed=mask, kernel=compiled
+                        columns, query, spans, wanted, allowed=mask, kernel=compiled
                     )
                     assert found.tolist() == sorted(order[:wanted].tolist())
                     assert at.tolist() == distances[found].tolist()
@@ -124,9 +125,9 @@ def test_equal_distances_go_to_the_first_rows() -> None:
     columns[0, 4000:] = 1
     query = np.array([[1, 0], [1, 1], [0, 0]], np.uint64)
     for compiled in kernels():
-        found, _ = nearest(columns, query, range(9000), 100, kernel=compiled)
+        found, _ = nearest(columns, query, [range(9000)], 100, kernel=compiled)
         assert found.tolist() == [*range(4000, 4100)]
-        found, _ = nearest(columns, query, range(9000), 5100, kernel=compiled)
+        found, _ = nearest(columns, query, [range(9000)], 5100, kernel=compiled)
         assert found.tolist() == [*range(100), *range(4000, 9000)]
 
 
@@ -137,11 +138,13 @@ def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) 
     columns = random.integers(0, 2**64, (3, 40_000), dtype=np.uint64)
     query = random.integers(0, 2**64, (3, 3), dtype=np.uint64)
     columns[:, (np.arange(40_000) - 13) % 2048 < near] = query[0][:, None]
-    every, distances = nearest(columns, query, range(13, 40_000), 40_000)
-    order = every[np.argsort(distances, kind="stable")]
-    for compiled in kernels():
-        found, _ = nearest(columns, query, range(13, 40_000), 4000, kernel=compiled)
-        assert found.tolist() == sorted(order[:4000].tolist())
+    cells = [range(start, start + 390) for start in range(13, 39_000, 400)]
+    for spans in ([range(13, 40_000)], cells):
+        every, distances = nearest(columns, query, spans, 40_000)
+        order = every[np.argsort(distances, kind="stable")]
+        for compiled in kernels():
+            found, _ = nearest(columns, query, spans, 4000, kernel=compiled)
+            assert found.tolist() == sorted(order[:4000].tolist())
 
 
 def kernels() -> list[Kernel | None]:

@@ -33,6 +33,7 @@ import mcad.engine.Tokenizer;
 import mcad.engine.gallery.ScreenProbe;
 import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
+import mcad.engine.index.IndexInside;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
@@ -104,6 +105,8 @@ final class Probe {
                 return indexSearch(request);
             case "index_change":
                 return indexChange(request);
+            case "index_looked":
+                return looked(request);
             case "index_old_rows":
                 return oldRows(request);
             case "index_second_writer":
@@ -314,6 +317,17 @@ final class Probe {
         }
     }
 
+    /** How many photos the scan of each query looks at. */
+    private static Object looked(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            List<Integer> looked = new ArrayList<>();
+            for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
+                looked.add(IndexInside.looked(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
+            }
+            return looked;
+        }
+    }
+
     /** Those of some paths; every other photo has a number, too, that does not pass. */
     private static Rows rows(PhotoIndex index, List<String> paths) throws IOException {
         Set<Long> keys = new HashSet<>();
@@ -330,6 +344,9 @@ final class Probe {
         int deleted = 0;
         try (PhotoIndex index = PhotoIndex.openOrCreate(directory, dim, "tiny", request.string("student"));
                 IndexWriter writer = index.writer()) {
+            if (request.has("cells_from")) {
+                IndexInside.cellsFrom(index, request.integer("cells_from", 1, Integer.MAX_VALUE));
+            }
             List<String> paths = request.list("paths", String.class);
             List<Long> stamps = request.list("stamps", Long.class);
             int at = 0;

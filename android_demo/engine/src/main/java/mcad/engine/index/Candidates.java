@@ -1,11 +1,11 @@
 package mcad.engine.index;
 
 /**
- * Rows of a segment, ascending, and how far each is from the query in bits, of which one more takes 2 * {@code step} from
- * the cosine; {@code distances} are null where all rows are scored.
+ * Places of a segment, ascending, and how far each is from the query in bits, of which one more takes 2 * {@code step} from
+ * the cosine; {@code distances} are null where all are scored.
  */
-record Candidates(int[] rows, int[] distances, double step) {
-    static Candidates all(int[] rows) {
-        return new Candidates(rows, null, 0);
+record Candidates(int[] places, int[] distances, double step) {
+    static Candidates all(int[] places) {
+        return new Candidates(places, null, 0);
     }
 }

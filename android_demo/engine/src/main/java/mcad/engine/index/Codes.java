@@ -24,20 +24,20 @@ final class Codes {
             magnitudes = new byte[dim];
         }
 
-        /** Copy a row of a segment; {@code dense}: many rows come in ascending order. */
-        void read(Segment segment, int row, boolean dense) throws IOException {
+        /** Copy what is at a place of a segment; {@code dense}: many places come in ascending order. */
+        void read(Segment segment, int place, boolean dense) throws IOException {
             if (record.length != segment.record) {
                 record = new byte[segment.record];
             }
             if (dense) {
-                segment.recordInOrder(row, record);
+                segment.recordInOrder(place, record);
             } else {
-                segment.record(row, record);
+                segment.record(place, record);
             }
             System.arraycopy(record, 0, magnitudes, 0, magnitudes.length);
             int head = segment.scanned / 8;
             for (int i = 0; i < head; i += 8) {
-                long word = segment.columns.get(i / 8 * segment.photos + row);
+                long word = segment.columns.get(i / 8 * segment.photos + place);
                 for (int j = 0; j < 8; j++) {
                     code[i + j] = (byte) (word >> 8 * j);
                 }
@@ -85,32 +85,37 @@ final class Codes {
     /** A rotated query split by an axis: a, and r. */
     static final class Query {
         final float along;
-        /** The rest in steps so fine and so few that no sum of a score rounds, whatever its order. */
-        private final double[] steps;
+        /** The rest in whole steps so fine that a score is as good as exact, and the same everywhere. */
+        private final long[] steps;
 
         Query(float[] rotated, float[] axis) {
             along = (float) Vectors.exactDot(rotated, axis);
-            steps = new double[rotated.length];
+            steps = new long[rotated.length];
             for (int i = 0; i < steps.length; i++) {
                 float rest = rotated[i] - along * axis[i];
-                steps[i] = Math.rint(rest / SCORE_UNIT) * SCORE_UNIT;
+                steps[i] = (long) Math.rint(rest / SCORE_UNIT);
             }
         }
 
         /** Pass 2: a * along + scale * sum r_i w_i. */
         float score(Row row) {
             byte[] magnitudes = row.magnitudes;
-            double sum = 0;
-            for (int at = 0; at < row.code.length; at++) {
+            long sum = 0;
+            for (int at = 0, i = 0; at < row.code.length; at++, i += 8) {
                 int bits = row.code[at];
-                int base = at << 3;
-                for (int i = base; i < base + 8; i++) {
-                    int sign = ((bits & 1) << 1) - 1;
-                    bits >>= 1;
-                    sum += steps[i] * (sign * (2 * (magnitudes[i] & 0xff) + 1));
-                }
+                // One expression: a loop of eight takes a JVM a third longer.
+                sum += steps[i] * weight(bits, magnitudes[i]) + steps[i + 1] * weight(bits >> 1, magnitudes[i + 1])
+                    + steps[i + 2] * weight(bits >> 2, magnitudes[i + 2]) + steps[i + 3] * weight(bits >> 3, magnitudes[i + 3])
+                    + steps[i + 4] * weight(bits >> 4, magnitudes[i + 4]) + steps[i + 5] * weight(bits >> 5, magnitudes[i + 5])
+                    + steps[i + 6] * weight(bits >> 6, magnitudes[i + 6]) + steps[i + 7] * weight(bits >> 7, magnitudes[i + 7]);
             }
-            return (float) (sum * ((row.scale & 0xffff) * SCALE_UNIT) + row.along * ((double) along * ALONG_UNIT));
+            double product = sum * SCORE_UNIT;
+            return (float) (product * ((row.scale & 0xffff) * SCALE_UNIT) + row.along * ((double) along * ALONG_UNIT));
+        }
+
+        private static int weight(int bits, byte magnitude) {
+            int sign = ((bits & 1) << 1) - 1;
+            return sign * (2 * (magnitude & 0xff) + 1);
         }
     }
 

@@ -3,26 +3,22 @@ package mcad.engine.index;
 import java.io.Closeable;
 import java.io.IOException;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.BitSet;
 import java.util.HashSet;
-import java.util.Iterator;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import mcad.engine.Fsync;
 import mcad.engine.McadException;
 import mcad.engine.Vectors;
+import mcad.engine.index.CommitSource.Pending;
 
 /**
  * Changes to an index: gathered first, then one {@link #commit} that a crash can't tear. Without it, nothing has
  * happened. New embeddings wait in a file, since the axis they are coded around is known only when the last is there.
  */
 public final class IndexWriter implements Closeable {
-    private static final int SPOOL = -1;
-
     private final PhotoIndex index;
     private final Rotation rotation;
     private final WriterLock lock;
@@ -34,9 +30,6 @@ public final class IndexWriter implements Closeable {
     private final Set<String> filledBy;
     private boolean changed;
     private boolean converting;
-
-    /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps, and its time. */
-    private record Pending(int source, int row, int stamp, int contentStamp, int taken) {}
 
     IndexWriter(PhotoIndex index, Rotation rotation) throws IOException {
         this.index = index;
@@ -85,7 +78,7 @@ public final class IndexWriter implements Closeable {
         float[] rotated = rotation.rotate(Vectors.normalized(embedding));
         int row = spool.append(rotated);
         bury(raw);
-        pending.put(raw, new Pending(SPOOL, row, stamp, contentStamp, taken));
+        pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, taken));
         changed = true;
     }
 
@@ -176,9 +169,7 @@ public final class IndexWriter implements Closeable {
         }
         float[] axis = largest < 0 ? new float[manifest.dim()] : segments.get(largest).segment().axis;
         long axisPhotos = largest < 0 ? 0 : segments.get(largest).segment().axisPhotos;
-        Lens lens = largest < 0 ? Lens.none()
-            : new Lens(segments.get(largest).segment().lens, segments.get(largest).reach(),
-                segments.get(largest).first());
+        Lens lens = largest < 0 ? Lens.none() : Lens.of(segments.get(largest));
         MergePlan plan = converting ? MergePlan.all(live.length) : MergePlan.of(live, dead, pending.size(), axisPhotos);
         int photos = pending.size();
         List<Manifest.Entry> entries = new ArrayList<>();
@@ -188,164 +179,40 @@ public final class IndexWriter implements Closeable {
                 photos += live[s];
                 sources.add(s);
             } else {
-                Manifest.Entry old = manifest.segments().get(s);
-                int[] rows = deleted.get(s).stream().toArray();
-                entries.add(new Manifest.Entry(old.file(), old.photos(), old.headerCrc(), rows, old.reach(), old.first()));
+                entries.add(manifest.segments().get(s).without(deleted.get(s).stream().toArray()));
             }
         }
         for (Pending item : pending.values()) {
-            sources.add(item.source);
+            sources.add(item.source());
         }
-        sources.remove(SPOOL);
+        sources.remove(CommitSource.SPOOL);
         long generation = manifest.generation() + 1;
         if (photos > 0) {
             for (int s : sources) {
                 // Copying unread bytes would give damage a checksum that says it is fine.
                 segments.get(s).segment().verify();
             }
+            CommitSource source = new CommitSource(segments, deleted, pending, spool, manifest.dim());
             if (plan.newAxis()) {
-                axis = newAxis();
+                axis = source.newAxis();
                 axisPhotos = photos;
             }
             if (plan.newAxis() || converting) {
-                lens = Lens.choose(sample(photos), axis, photos);
+                lens = LensChoice.of(source.sample(photos), axis, photos, index.cellRule());
             }
+            if (photos < index.cellRule().photos()) {
+                lens = lens.withoutCells();
+            }
+            char[] cells = lens.cells() == null ? null : source.cells(plan.absorbed(), axis, lens.cells(), photos);
             String name = Manifest.segmentName(generation);
-            try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, lens.weights(), photos)) {
-                merge(plan.absorbed(), axis, out);
-                entries.add(new Manifest.Entry(name, photos, out.finish(axisPhotos), new int[0], lens.reach(), lens.first()));
+            try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, lens, cells, photos)) {
+                source.merge(plan.absorbed(), axis, out);
+                long crc = out.finish(axisPhotos);
+                entries.add(new Manifest.Entry(name, photos, crc, new int[0], lens.reach(), lens.first(), lens.cellReach()));
             }
         }
         new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,
             new ArrayList<>(filledBy)).write(index.directory);
-    }
-
-    /** The direction of the mean of all photos, or zeros when they cancel out. */
-    private float[] newAxis() throws IOException {
-        double[] total = new double[manifest.dim()];
-        Codes.Row numbers = new Codes.Row(manifest.dim());
-        for (int s = 0; s < segments.size(); s++) {
-            Segment segment = segments.get(s).segment();
-            for (int row = deleted.get(s).nextClearBit(0); row < segment.photos;
-                    row = deleted.get(s).nextClearBit(row + 1)) {
-                numbers.read(segment, row, true);
-                addTo(total, numbers.decode(segment.axis));
-            }
-        }
-        for (Pending item : pending.values()) {
-            addTo(total, embedding(item, numbers));
-        }
-        double square = 0;
-        for (double value : total) {
-            square += value * value;
-        }
-        float[] axis = new float[total.length];
-        for (int i = 0; i < axis.length; i++) {
-            axis[i] = square > 0 ? (float) (total[i] / Math.sqrt(square)) : 0;
-        }
-        return axis;
-    }
-
-    /** Rotated embeddings of a sample of all photos, of {@code photos} every so many. */
-    private List<float[]> sample(int photos) throws IOException {
-        int step = Math.max(1, -Math.floorDiv(-photos, Lens.sampleSize(manifest.dim())));
-        List<float[]> sample = new ArrayList<>();
-        Codes.Row numbers = new Codes.Row(manifest.dim());
-        int seen = 0;
-        for (int s = 0; s < segments.size(); s++) {
-            Segment segment = segments.get(s).segment();
-            for (int row = deleted.get(s).nextClearBit(0); row < segment.photos;
-                    row = deleted.get(s).nextClearBit(row + 1)) {
-                if (seen++ % step == 0) {
-                    numbers.read(segment, row, false);
-                    sample.add(numbers.decode(segment.axis));
-                }
-            }
-        }
-        for (Pending item : pending.values()) {
-            if (seen++ % step == 0) {
-                sample.add(embedding(item, numbers));
-            }
-        }
-        return sample;
-    }
-
-    private static void addTo(double[] total, float[] row) {
-        for (int i = 0; i < total.length; i++) {
-            total[i] += row[i];
-        }
-    }
-
-    private float[] embedding(Pending item, Codes.Row numbers) throws IOException {
-        if (item.source != SPOOL) {
-            Segment segment = segments.get(item.source).segment();
-            numbers.read(segment, item.row, true);
-            return numbers.decode(segment.axis);
-        }
-        return spool.read(item.row);
-    }
-
-    /** Rows of the absorbed segments and pending ones, by ascending path. */
-    private void merge(boolean[] absorbed, float[] axis, SegmentWriter out) throws IOException {
-        List<Cursor> cursors = new ArrayList<>();
-        for (int s = 0; s < absorbed.length; s++) {
-            if (absorbed[s]) {
-                cursors.add(new Cursor(s));
-            }
-        }
-        Iterator<Map.Entry<byte[], Pending>> fresh = pending.entrySet().iterator();
-        Map.Entry<byte[], Pending> next = fresh.hasNext() ? fresh.next() : null;
-        Codes.Row numbers = new Codes.Row(manifest.dim());
-        while (true) {
-            Cursor first = null;
-            for (Cursor cursor : cursors) {
-                if (cursor.path != null && (first == null || PathBytes.compare(cursor.path, first.path) < 0)) {
-                    first = cursor;
-                }
-            }
-            if (first == null && next == null) {
-                return;
-            }
-            if (first == null || next != null && PathBytes.compare(next.getKey(), first.path) < 0) {
-                Pending item = next.getValue();
-                encode(item, axis, numbers);
-                out.add(next.getKey(), numbers, item.taken, item.stamp, item.contentStamp);
-                next = fresh.hasNext() ? fresh.next() : null;
-            } else {
-                Segment segment = segments.get(first.segment).segment();
-                encode(new Pending(first.segment, first.row, 0, 0, 0), axis, numbers);
-                out.add(first.path, numbers, segment.taken.get(first.row), segment.stamps.get(2 * first.row),
-                    segment.stamps.get(2 * first.row + 1));
-                first.advance();
-            }
-        }
-    }
-
-    /** A row of a segment with the same axis is copied: no photo is rounded twice. */
-    private void encode(Pending item, float[] axis, Codes.Row numbers) throws IOException {
-        if (item.source != SPOOL && Arrays.equals(segments.get(item.source).segment().axis, axis)) {
-            numbers.read(segments.get(item.source).segment(), item.row, true);
-        } else {
-            numbers.encode(embedding(item, numbers), axis);
-        }
-    }
-
-    /** Walks the live rows of a segment. */
-    private final class Cursor {
-        final int segment;
-        int row = -1;
-        byte[] path;
-
-        Cursor(int segment) throws IOException {
-            this.segment = segment;
-            advance();
-        }
-
-        void advance() throws IOException {
-            row = deleted.get(segment).nextClearBit(row + 1);
-            Segment rows = segments.get(segment).segment();
-            path = row < rows.photos ? rows.paths.at(row) : null;
-        }
     }
 
     /** What was not committed is dropped. */

@@ -1,20 +1,14 @@
 package mcad.engine.index;
 
-import java.util.ArrayList;
-import java.util.Collections;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 
 /**
  * What pass 1 reads and how far it looks (docs/index-format.md): {@code weights} [S][D] one after the other, the
  * least-squares estimate of a photo from S bits of its code; {@code reach} measured on a sample of the photos, with
- * photos as queries, as they are and once more turned in a random direction; {@code first} a scan of fewer bits, or null.
+ * photos as queries, as they are and once more turned in a random direction; {@code first} a scan of fewer bits, or null;
+ * {@code cells}, or null, in which photos lie, and {@code cellReach}, how many photos there are in those that are looked into.
  */
-record Lens(float[] weights, Reach reach, First first) {
-    private static final int LEAST_PHOTOS = 256;
-    private static final int SAMPLE_NUMBERS = 1 << 21; // half of Python's: phones have less memory
-    private static final int LEAST_SAMPLE = 2048;
+record Lens(float[] weights, Reach reach, First first, Cells cells, Reach cellReach) {
     private static final int FIT_SAMPLE = 4096;
     private static final int MOST_SCANNED = 1024;
     private static final double RIDGE = 0.02;
@@ -24,36 +18,31 @@ record Lens(float[] weights, Reach reach, First first) {
     private static final double FIRST_STEP = 0.25;
     private static final double NEXT_STEP = 0.05;
     private static final int STEPS = 13;
-    private static final int K = Trial.K;
-    private static final double NS_BYTE = 0.1;
-    private static final double NS_PHOTO = 1500;
-    private static final double NS_PHOTO_BYTE = 0.6;
-    private static final double NS_LOOK = 40;
-    private static final double NS_WORD = 60;
-    private static final double WIDER = 1.5;
-    private static final double WORTH = 1.05;
-    /** Words may be harder to place than photos, and what pass 2 leaves out costs little. */
-    private static final double SPARE = 2;
 
     /** Of an index whose photos are all scored. */
     static Lens none() {
-        return new Lens(new float[0], new Reach(1, 1, 1), null);
+        return new Lens(new float[0], new Reach(1, 1, 1), null, null, null);
     }
 
-    static int sampleSize(int dim) {
-        return Math.max(SAMPLE_NUMBERS / dim, LEAST_SAMPLE);
+    /** That of a segment. */
+    static Lens of(LiveSegment live) {
+        return new Lens(live.segment().lens, live.reach(), live.first(), live.segment().cells, live.cells());
+    }
+
+    Lens withoutCells() {
+        return new Lens(weights, reach, first, null, null);
     }
 
     /** The words of a rotated query, see Scan. */
     static QueryWords words(float[] lens, float[] rotated) {
         int dim = rotated.length;
+        double[] steps = new double[dim];
+        for (int i = 0; i < dim; i++) {
+            steps[i] = Math.rint(rotated[i] * QUERY_STEPS);
+        }
         double[] weights = new double[lens.length / dim];
         for (int s = 0; s < weights.length; s++) {
-            double sum = 0;
-            for (int i = 0; i < dim; i++) {
-                sum += lens[s * dim + i] * Math.rint(rotated[i] * QUERY_STEPS);
-            }
-            weights[s] = sum;
+            weights[s] = product(lens, s * dim, steps);
         }
         int[] levels = levels(weights);
         long[][] words = new long[3][weights.length / 64];
@@ -67,6 +56,21 @@ record Lens(float[] weights, Reach reach, First first) {
             words[2][s >> 6] |= (levels[s] >> 1 & 1L) << s;
         }
         return new QueryWords(words, product / Math.max(squares, 1) / QUERY_STEPS);
+    }
+
+    /** Four sums side by side: none rounds, so their order is all one. */
+    private static double product(float[] lens, int from, double[] steps) {
+        double one = 0;
+        double two = 0;
+        double three = 0;
+        double four = 0;
+        for (int i = 0; i < steps.length; i += 4) {
+            one += lens[from + i] * steps[i];
+            two += lens[from + i + 1] * steps[i + 1];
+            three += lens[from + i + 2] * steps[i + 2];
+            four += lens[from + i + 3] * steps[i + 3];
+        }
+        return one + two + three + four;
     }
 
     /** Sizes of the weights from 0 to 3, by the step for which they point most nearly where the weights do. */
@@ -97,58 +101,32 @@ record Lens(float[] weights, Reach reach, First first) {
         return best;
     }
 
-    /** Choose for {@code photos} from a sample of rotated embeddings. */
-    static Lens choose(List<float[]> sample, float[] axis, int photos) {
-        int dim = axis.length;
-        if (sample.size() < LEAST_PHOTOS || dim < 64) {
-            return none();
-        }
-        int most = Math.min(dim, MOST_SCANNED) / 64 * 64;
-        Codes.Row row = new Codes.Row(dim);
-        long[][] codes = new long[sample.size()][most / 64];
-        for (int p = 0; p < codes.length; p++) {
-            row.encode(sample.get(p), axis);
-            for (int s = 0; s < most; s++) {
-                codes[p][s >> 6] |= (row.code[s >> 3] >> (s & 7) & 1L) << s;
-            }
-        }
-        double[][] gram = new double[most][most];
-        double[][] cross = new double[most][dim];
-        moments(sample, codes, gram, cross);
-        Trial trial = new Trial(sample, axis, codes);
-        Map<Lens, Double> tried = new LinkedHashMap<>();
-        List<Lens> whole = new ArrayList<>();
-        for (int quarters = 1; quarters <= 4; quarters++) {
-            int scanned = 64 * Math.max(most * quarters / 256, 1);
-            float[] weights = solve(gram, cross, scanned);
-            Lens lens = new Lens(weights, trial.reach(weights, scanned), null);
-            double scores = lens.reach.candidates(photos, K) * (NS_PHOTO + dim * NS_PHOTO_BYTE);
-            double cost = photos * (scanned / 8.0) * NS_BYTE + scores;
-            tried.put(lens, cost);
-            for (Lens narrow : whole) {
-                int bits = narrow.weights.length / dim;
-                Reach wider = wider(WIDER, narrow.reach);
-                double look = NS_LOOK + (scanned - bits) / 64 * NS_WORD;
-                double looks = wider.candidates(photos, K) * look + photos * (bits / 8.0) * NS_BYTE;
-                tried.put(new Lens(weights, lens.reach, new First(bits, wider)), looks + scores);
-            }
-            whole.add(lens);
-        }
-        double least = Collections.min(tried.values());
-        // The fewest bits that cost hardly more, and the cheapest way to scan those.
-        Lens chosen = null;
-        for (Map.Entry<Lens, Double> one : tried.entrySet()) {
-            boolean cheap = one.getValue() <= WORTH * least;
-            if (cheap && (chosen == null
-                    || chosen.weights == one.getKey().weights && one.getValue() < tried.get(chosen))) {
-                chosen = one.getKey();
-            }
-        }
-        return new Lens(chosen.weights, wider(SPARE, chosen.reach), chosen.first);
-    }
+    /** What lenses of any number of bits are fitted to: the sample's codes, and what {@link #moments} takes from them. */
+    static final class Fit {
+        final int most;
+        final long[][] codes;
+        private final double[][] gram;
+        private final double[][] cross;
 
-    private static Reach wider(double times, Reach reach) {
-        return new Reach(times * reach.factor(), reach.exponent(), reach.growth());
+        Fit(List<float[]> sample, float[] axis) {
+            int dim = axis.length;
+            most = Math.min(dim, MOST_SCANNED) / 64 * 64;
+            codes = new long[sample.size()][most / 64];
+            Codes.Row row = new Codes.Row(dim);
+            for (int p = 0; p < codes.length; p++) {
+                row.encode(sample.get(p), axis);
+                for (int s = 0; s < most; s++) {
+                    codes[p][s >> 6] |= (row.code[s >> 3] >> (s & 7) & 1L) << s;
+                }
+            }
+            gram = new double[most][most];
+            cross = new double[most][dim];
+            moments(sample, codes, gram, cross);
+        }
+
+        float[] weights(int scanned) {
+            return solve(gram, cross, scanned);
+        }
     }
 
     /** Products of bits (1 or -1) with bits, and with photos less their mean, per photo. */

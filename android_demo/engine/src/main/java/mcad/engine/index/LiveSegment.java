@@ -4,23 +4,12 @@ import java.util.Arrays;
 
 /**
  * A segment as of one commit: {@code deleted} are its tombstones, ascending row numbers; {@code reach} says how many of
- * its photos a search scores, {@code first}, or null, how many it looks at before.
+ * its photos a search scores, {@code first}, or null, how many it looks at before, {@code cells}, or null, how many there
+ * are in the cells that it looks into.
  */
-record LiveSegment(Segment segment, int[] deleted, Reach reach, First first) {
+record LiveSegment(Segment segment, int[] deleted, Reach reach, First first, Reach cells) {
     int live() {
         return segment.photos - deleted.length;
-    }
-
-    /** The rows that are not deleted, ascending. */
-    int[] liveRows() {
-        int[] rows = new int[live()];
-        int count = 0;
-        for (int row = 0; row < segment.photos; row++) {
-            if (!isDeleted(row)) {
-                rows[count++] = row;
-            }
-        }
-        return rows;
     }
 
     boolean isDeleted(int row) {

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
 import java.util.zip.CRC32;
 import mcad.engine.Fsync;
@@ -28,6 +29,8 @@ import mcad.engine.McadException;
  */
 record Manifest(Layout layout, long generation, int dim, String student, String studentSha256, List<Entry> segments,
         List<String> filledBy) {
+    /** The same but for cells, which older apps could not read: written only where there are some. */
+    private static final String CELLS = "mcad-index/4";
     private static final String SCHEMA = "mcad-index/3";
     private static final String PREVIOUS = "mcad-index/2";
     private static final Reach ALL = new Reach(1, 1, 1);
@@ -40,8 +43,15 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
     private static final String BEFORE_CRC = "{\"crc32\": \"";
     private static final String NO_CRC = "00000000";
 
-    /** A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks. */
-    record Entry(String file, int photos, long headerCrc, int[] deleted, Reach reach, First first) {}
+    /**
+     * A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks: {@code cells}
+     * is null where it has none.
+     */
+    record Entry(String file, int photos, long headerCrc, int[] deleted, Reach reach, First first, Reach cells) {
+        Entry without(int[] rows) {
+            return new Entry(file, photos, headerCrc, rows, reach, first, cells);
+        }
+    }
 
     Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
             List<String> filledBy) {
@@ -79,9 +89,9 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         JsonFields data = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), where, START_OVER);
         String schema = data.string("schema");
         Layout layout = schema.equals(PREVIOUS) ? Layout.PREVIOUS : Layout.NOW;
-        if (layout == Layout.NOW && !schema.equals(SCHEMA)) {
+        if (layout == Layout.NOW && !schema.equals(SCHEMA) && !schema.equals(CELLS)) {
             throw new McadException("The index at " + directory + " has schema '" + schema + "'; this version reads '"
-                + SCHEMA + "'.", "Use the version that wrote it, or start over: " + START_OVER);
+                + CELLS + "'.", "Use the version that wrote it, or start over: " + START_OVER);
         }
         String crc = checksum(raw);
         if (!crc.equals(data.string("crc32"))) {
@@ -140,17 +150,19 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         }
         // A JSON null counts as missing.
         JsonFields first = data.has("first") ? data.object("first") : null;
-        return new Entry(file, photos, data.integer("header_crc32"), deleted, layout == Layout.NOW ? reach(data) : ALL,
-            first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first)));
+        return new Entry(file, photos, data.integer("header_crc32"), deleted,
+            layout == Layout.NOW ? reach(data, "reach") : ALL,
+            first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first, "reach")),
+            data.has("cells") ? reach(data, "cells") : null);
     }
 
-    private static Reach reach(JsonFields data) throws McadException {
-        JsonFields reach = data.object("reach");
+    private static Reach reach(JsonFields data, String key) throws McadException {
+        JsonFields reach = data.object(key);
         return new Reach(within(reach, "factor", 1e6), within(reach, "exponent", 1), within(reach, "growth", 1));
     }
 
     private static Object json(Reach reach) {
-        return Json.object("factor", reach.factor(), "exponent", reach.exponent(), "growth", reach.growth());
+        return reach == null ? null : Json.object("factor", reach.factor(), "exponent", reach.exponent(), "growth", reach.growth());
     }
 
     private static double within(JsonFields data, String key, double most) throws McadException {
@@ -163,18 +175,23 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
 
     /** Make this the last commit: write, fsync, fsync of the directory, rename, and again. */
     void write(Path directory) throws IOException {
+        boolean inCells = segments.stream().anyMatch(entry -> entry.cells() != null);
         List<Object> entries = new ArrayList<>();
         for (Entry entry : segments) {
             List<Integer> deleted = new ArrayList<>();
             for (int row : entry.deleted()) {
                 deleted.add(row);
             }
-            entries.add(Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
-                "deleted", deleted, "reach", json(entry.reach()), "first", entry.first() == null ? null
-                    : Json.object("bits", entry.first().bits(), "reach", json(entry.first().reach()))));
+            Map<String, Object> fields = Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32",
+                entry.headerCrc(), "deleted", deleted, "reach", json(entry.reach()), "first", entry.first() == null ? null
+                    : Json.object("bits", entry.first().bits(), "reach", json(entry.first().reach())));
+            if (inCells) {
+                fields.put("cells", json(entry.cells()));
+            }
+            entries.add(fields);
         }
-        String json = Json.write(Json.object("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
-            "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy)) + "\n";
+        String json = Json.write(Json.object("crc32", NO_CRC, "schema", inCells ? CELLS : SCHEMA, "generation", generation,
+            "dim", dim, "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy)) + "\n";
         byte[] raw = json.getBytes(StandardCharsets.UTF_8);
         byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
         System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);

@@ -24,6 +24,8 @@ public final class PhotoIndex implements Closeable {
 
     final Path directory;
     private final Rotation rotation;
+    /** When its writer puts photos into cells. */
+    private CellRule cellRule = CellRule.USUAL;
     private Manifest manifest;
     private List<LiveSegment> segments;
     private TwoPass search;
@@ -80,6 +82,15 @@ public final class PhotoIndex implements Closeable {
                 .write(directory);
         }
         return open(directory);
+    }
+
+    CellRule cellRule() {
+        return cellRule;
+    }
+
+    /** For tests: cells of fewer photos. */
+    void cellRule(CellRule rule) {
+        cellRule = rule;
     }
 
     public int dim() {
@@ -153,7 +164,7 @@ public final class PhotoIndex implements Closeable {
             int row = live.segment().paths.find(raw);
             if (row >= 0 && !live.isDeleted(row)) {
                 Codes.Row numbers = new Codes.Row(dim());
-                numbers.read(live.segment(), row, false);
+                numbers.read(live.segment(), live.segment().places.of(row), false);
                 return rotation.unrotate(numbers.decode(live.segment().axis));
             }
         }
@@ -231,7 +242,7 @@ public final class PhotoIndex implements Closeable {
                     Path file = directory.resolve(entry.file());
                     Segment segment =
                         manifest.layout() == Layout.NOW ? Segment.open(file) : PreviousSegment.open(file);
-                    segments.add(new LiveSegment(segment, entry.deleted(), entry.reach(), entry.first()));
+                    segments.add(new LiveSegment(segment, entry.deleted(), entry.reach(), entry.first(), entry.cells()));
                     First first = entry.first();
                     if (first != null && (first.bits() % 64 != 0 || first.bits() >= segment.scanned)) {
                         throw segment.file.damaged("it has not the " + first.bits() + " bits to scan first");
@@ -239,6 +250,9 @@ public final class PhotoIndex implements Closeable {
                     if (segment.photos != entry.photos() || segment.dim != manifest.dim()
                             || segment.headerCrc != entry.headerCrc()) {
                         throw segment.file.damaged("it is not the segment that the manifest names");
+                    }
+                    if ((entry.cells() == null) != (segment.cells == null)) {
+                        throw segment.file.damaged("it and the manifest differ over whether it has cells");
                     }
                 }
                 return new Commit(manifest, segments);

@@ -33,10 +33,10 @@ final class PreviousSegment extends Segment {
 
     @Override
     void records(int index, int count, byte[] out) throws IOException {
-        ByteBuffer magnitudes = rows(MAGNITUDES, dim, index, count);
-        ByteBuffer codes = rows(CODES, dim / 8, index, count);
-        ByteBuffer along = rows(ALONG, 2, index, count);
-        ByteBuffer scales = rows(SCALES, 2, index, count);
+        ByteBuffer magnitudes = some(MAGNITUDES, dim, index, count);
+        ByteBuffer codes = some(CODES, dim / 8, index, count);
+        ByteBuffer along = some(ALONG, 2, index, count);
+        ByteBuffer scales = some(SCALES, 2, index, count);
         for (int at = 0; at < count * record; at += record) {
             magnitudes.get(out, at, dim);
             codes.get(out, at + dim, dim / 8);

@@ -4,17 +4,17 @@ import java.io.IOException;
 import java.util.Arrays;
 
 /**
- * Pass 2: cosines by the bytes of what pass 1 chose, as long as one may be among the best. The nearest rows are scored
+ * Pass 2: cosines by the bytes of what pass 1 chose, as long as one may be among the best. The nearest are scored
  * first: they tell how cosines follow from bits that differ, how large errors are, and which cosine is to be beaten. Then
  * more, nearest first, as long as one of the rest is likely to beat it.
  */
 final class Rescore {
-    /** Of each result, how much may be expected to be missed among the rows that are left out. */
+    /** Of each result, how much may be expected to be missed among those that are left out. */
     static final double MISSED = 1 / 64.0;
 
     private static final int SURE = 128;
     private static final int SURE_A_RESULT = 4;
-    private static final int SURE_PART = 4;
+    private static final int SURE_PART = 8;
     /** Each time, so many times as many as are scored already. */
     private static final int MORE = 2;
     /** Of errors, so that their sums do not round. */
@@ -37,8 +37,8 @@ final class Rescore {
         this.query = query;
         this.candidates = candidates;
         row = new Codes.Row(segment.axis.length);
-        dense = candidates.rows().length > segment.photos / 8;
-        scores = new float[candidates.rows().length];
+        dense = candidates.places().length > segment.photos / 8;
+        scores = new float[candidates.places().length];
         Arrays.fill(scores, Float.NaN);
         order = nearestFirst(candidates);
         int sure = Math.max(Math.max(SURE, SURE_A_RESULT * k), scores.length / SURE_PART);
@@ -50,7 +50,7 @@ final class Rescore {
         Arrays.sort(order, scored, wanted);
         for (; scored < wanted; scored++) {
             int at = order[scored];
-            row.read(segment, candidates.rows()[at], dense);
+            row.read(segment, candidates.places()[at], dense);
             scores[at] = query.score(row);
         }
     }
@@ -66,8 +66,15 @@ final class Rescore {
         double[] spread = spread();
         double beyond = 0;
         int last = scores.length;
+        int distance = -1;
+        double expected = 0;
         while (last > scored) {
-            beyond += above((beaten - spread[0] - estimate(order[last - 1])) / spread[1]);
+            int at = order[last - 1];
+            if (candidates.distances()[at] != distance) { // many are at the same
+                distance = candidates.distances()[at];
+                expected = above((beaten - spread[0] - estimate(at)) / spread[1]);
+            }
+            beyond += expected;
             if (beyond > missed) {
                 break;
             }
@@ -77,7 +84,7 @@ final class Rescore {
         return wanted > scored;
     }
 
-    /** Scores of candidates, ascending by row; NaN for those that are not among the best. */
+    /** Scores of candidates, ascending by place; NaN for those that are not among the best. */
     float[] scores() {
         return scores;
     }
@@ -106,16 +113,29 @@ final class Rescore {
         return deviations < 0 ? 1 : Math.exp(-0.5 * deviations * deviations) / 2;
     }
 
+    /** By distance, those at the same by place: counted, as there are few distances. */
     private static int[] nearestFirst(Candidates candidates) {
-        int[] order = new int[candidates.rows().length];
+        int[] order = new int[candidates.places().length];
         int[] distances = candidates.distances();
-        long[] keys = new long[order.length];
-        for (int at = 0; at < keys.length; at++) {
-            keys[at] = distances == null ? at : (long) distances[at] << 32 | at;
+        if (distances == null) {
+            for (int at = 0; at < order.length; at++) {
+                order[at] = at;
+            }
+            return order;
         }
-        Arrays.sort(keys);
-        for (int at = 0; at < keys.length; at++) {
-            order[at] = (int) keys[at];
+        int furthest = 0;
+        for (int distance : distances) {
+            furthest = Math.max(furthest, distance);
+        }
+        int[] next = new int[furthest + 2];
+        for (int distance : distances) {
+            next[distance + 1]++;
+        }
+        for (int distance = 1; distance < next.length; distance++) {
+            next[distance] += next[distance - 1];
+        }
+        for (int at = 0; at < order.length; at++) {
+            order[next[distances[at]]++] = at;
         }
         return order;
     }

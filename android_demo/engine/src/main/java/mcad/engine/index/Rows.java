@@ -1,5 +1,6 @@
 package mcad.engine.index;
 
+import java.io.IOException;
 import java.util.BitSet;
 import java.util.List;
 import java.util.function.IntPredicate;
@@ -10,32 +11,28 @@ import java.util.function.IntPredicate;
  */
 public final class Rows {
     private final List<LiveSegment> segments;
-    private final BitSet[] passing;
-    private final int[] counts;
+    private final Findable[] passing;
 
-    private Rows(List<LiveSegment> segments, BitSet[] passing) {
+    private Rows(List<LiveSegment> segments, Findable[] passing) {
         this.segments = segments;
         this.passing = passing;
-        counts = new int[passing.length];
-        for (int s = 0; s < counts.length; s++) {
-            counts[s] = passing[s].cardinality();
-        }
     }
 
     /** Live rows whose number passes; {@code numbers}: of each segment, one for each row, -1 for none. */
-    static Rows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) {
-        BitSet[] passing = new BitSet[segments.size()];
+    static Rows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) throws IOException {
+        Findable[] passing = new Findable[segments.size()];
         for (int s = 0; s < passing.length; s++) {
             int[] ofRows = numbers.get(s);
-            passing[s] = new BitSet(ofRows.length);
+            BitSet rows = new BitSet(ofRows.length);
             for (int row = 0; row < ofRows.length; row++) {
                 if (ofRows[row] >= 0 && passes.test(ofRows[row])) {
-                    passing[s].set(row);
+                    rows.set(row);
                 }
             }
             for (int row : segments.get(s).deleted()) {
-                passing[s].clear(row);
+                rows.clear(row);
             }
+            passing[s] = Findable.among(segments.get(s).segment(), rows);
         }
         return new Rows(segments, passing);
     }
@@ -43,8 +40,8 @@ public final class Rows {
     /** How many photos pass. */
     public int count() {
         int sum = 0;
-        for (int count : counts) {
-            sum += count;
+        for (Findable of : passing) {
+            sum += of.count();
         }
         return sum;
     }
@@ -53,11 +50,7 @@ public final class Rows {
         return segments == commit;
     }
 
-    int count(int segment) {
-        return counts[segment];
-    }
-
-    BitSet of(int segment) {
+    Findable of(int segment) {
         return passing[segment];
     }
 }

@@ -2,28 +2,27 @@ package mcad.engine.index;
 
 import java.nio.LongBuffer;
 import java.util.Arrays;
-import java.util.BitSet;
 
 /**
- * Pass 1: the rows of a segment at the least distance from a query's words. One walk through the columns, at about the
- * speed of memory, keeps what is near enough; as soon as enough are, only nearer ones are of interest. Where few rows pass
- * a filter, it goes from one to the next instead.
+ * Pass 1: the places of a segment at the least distance from a query's words. One walk through the columns, or through
+ * ranges of them, at about the speed of memory, keeps what is near enough; as soon as enough are, only nearer ones are of
+ * interest. Where few photos pass a filter, it goes from one to the next instead.
  */
 final class Scan {
     private static final int CHUNK = 2048;
-    /** Of so many rows one passes where going from one to the next is faster than a walk through all. */
-    private static final int SPARSE = 20;
+    /** Of so many photos one passes where going from one to the next is faster than a walk through all. */
+    static final int SPARSE = 20;
 
-    private final LiveSegment live;
     private final Segment segment;
     private final long[][] query;
     private final double step;
     private final int words;
     private final int largest;
     private final int[] sums = new int[CHUNK];
-    /** The live rows that pass a filter; null without one. */
-    private final BitSet passing;
-    private int[] rows;
+    private final Findable findable;
+    /** Of places: from, until, from, until ... */
+    private final int[] ranges;
+    private int[] places;
     private short[] distances;
     private int kept;
     /** How many are kept at each distance, how many of them are nearer than {@code limit}. */
@@ -31,47 +30,42 @@ final class Scan {
     private int inside;
     private int limit;
 
-    /** Of the words of {@code query} [scanned / 64] the first {@code words} are read. */
-    Scan(LiveSegment live, QueryWords query, int words, BitSet passing) {
-        this.live = live;
+    /** Of the words of {@code query} [scanned / 64] the first {@code words} are read, in some ascending ranges of places. */
+    Scan(Segment segment, QueryWords query, int words, Findable findable, int[] ranges) {
+        this.segment = segment;
         this.query = query.words();
         step = query.step();
-        this.passing = passing;
-        segment = live.segment();
+        this.findable = findable;
+        this.ranges = ranges;
         this.words = words;
         largest = 3 * 64 * words;
     }
 
-    private boolean isIn(int row) {
-        return passing == null ? !live.isDeleted(row) : passing.get(row);
-    }
-
-    /** All rows that pass, one by one; of these the nearest. */
+    /** All that may be found, one by one; of these the nearest. */
     private Candidates each(int count) {
-        int photos = passing.cardinality();
-        rows = new int[photos];
-        distances = new short[photos];
+        places = new int[findable.count()];
+        distances = new short[places.length];
         kept = 0;
         histogram = new int[largest + 1];
-        for (int row = passing.nextSetBit(0); row >= 0; row = passing.nextSetBit(row + 1)) {
-            int distance = distance(row, 0, words);
-            rows[kept] = row;
+        for (int place = findable.next(0); place >= 0; place = findable.next(place + 1)) {
+            int distance = distance(place, 0, words);
+            places[kept] = place;
             distances[kept++] = (short) distance;
             histogram[distance]++;
         }
         return nearestOf(count);
     }
 
-    private int distance(int row, int from, int until) {
+    private int distance(int place, int from, int until) {
         int distance = 0;
         for (int word = from; word < until; word++) {
-            long differ = segment.columns.get(word * segment.photos + row) ^ query[0][word];
+            long differ = segment.columns.get(word * segment.photos + place) ^ query[0][word];
             distance += Long.bitCount(differ & query[1][word]) + 2 * Long.bitCount(differ & query[2][word]);
         }
         return distance;
     }
 
-    /** Of the rows that are kept the {@code count} nearest. */
+    /** Of those that are kept the {@code count} nearest. */
     private Candidates nearestOf(int count) {
         int limit = 0;
         int nearer = 0;
@@ -82,13 +76,16 @@ final class Scan {
         return kept();
     }
 
-    /** {@code count} live rows that pass, at least one and at most as many as there are; ascending. Ties go to the first. */
+    /**
+     * {@code count} places, at least one, of photos that may be found, ascending; fewer where the ranges have fewer. Ties go
+     * to the first.
+     */
     Candidates nearest(int count) {
-        if (passing != null && passing.cardinality() < segment.photos / SPARSE) {
+        if (findable.isSparse(SPARSE)) {
             return each(count);
         }
-        rows = new int[count + 2 * CHUNK];
-        distances = new short[rows.length];
+        places = new int[count + 2 * CHUNK];
+        distances = new short[places.length];
         kept = 0;
         histogram = new int[largest + 1];
         inside = 0;
@@ -97,32 +94,39 @@ final class Scan {
         // Chunk by chunk out of the map: arrays are what a JVM reads fast.
         long[] one = new long[CHUNK];
         long[] two = new long[CHUNK];
-        for (int start = 0; start < segment.photos; start += CHUNK) {
-            int some = Math.min(CHUNK, segment.photos - start);
-            Arrays.fill(sums, 0);
-            for (int word = 0; word + 1 < words; word += 2) {
-                columns.position(word * segment.photos + start);
-                columns.get(one, 0, some);
-                columns.position((word + 1) * segment.photos + start);
-                columns.get(two, 0, some);
-                addTwo(sums, one, two, word, some);
-            }
-            if (words % 2 == 1) {
-                columns.position((words - 1) * segment.photos + start);
-                columns.get(one, 0, some);
-                addOne(sums, one, words - 1, some);
-            }
-            for (int i = next(sums, 0, some, limit); i < some; i = next(sums, i + 1, some, limit)) {
-                keep(start + i, sums[i], count);
-            }
-            if (kept > count + CHUNK / 2 && inside >= count) {
-                compact(count, limit, inside - histogram[limit]);
+        for (int range = 0; range < ranges.length; range += 2) {
+            for (int start = ranges[range]; start < ranges[range + 1]; start += CHUNK) {
+                int some = Math.min(CHUNK, ranges[range + 1] - start);
+                add(columns, start, some, one, two);
+                for (int i = next(sums, 0, some, limit); i < some; i = next(sums, i + 1, some, limit)) {
+                    keep(start + i, sums[i], count);
+                }
+                if (kept > count + CHUNK / 2 && inside >= count) {
+                    compact(count, limit, inside - histogram[limit]);
+                }
             }
         }
         if (inside >= count) {
             compact(count, limit, inside - histogram[limit]);
         }
         return kept();
+    }
+
+    /** The distances of a chunk, into sums. */
+    private void add(LongBuffer columns, int start, int some, long[] one, long[] two) {
+        Arrays.fill(sums, 0, some, 0);
+        for (int word = 0; word + 1 < words; word += 2) {
+            columns.position(word * segment.photos + start);
+            columns.get(one, 0, some);
+            columns.position((word + 1) * segment.photos + start);
+            columns.get(two, 0, some);
+            addTwo(sums, one, two, word, some);
+        }
+        if (words % 2 == 1) {
+            columns.position((words - 1) * segment.photos + start);
+            columns.get(one, 0, some);
+            addOne(sums, one, words - 1, some);
+        }
     }
 
     /** The first position from {@code i} on at less than {@code limit}; {@code some} where there is none. */
@@ -134,11 +138,11 @@ final class Scan {
         return at;
     }
 
-    private void keep(int row, int distance, int count) {
-        if ((passing != null || live.deleted().length > 0) && !isIn(row)) {
+    private void keep(int place, int distance, int count) {
+        if (!findable.has(place)) {
             return;
         }
-        rows[kept] = row;
+        places[kept] = place;
         distances[kept++] = (short) distance;
         histogram[distance]++;
         if (++inside >= count) {
@@ -149,7 +153,7 @@ final class Scan {
         }
     }
 
-    /** Of the {@code looked} nearest rows, the {@code count} nearest by all words that there are. */
+    /** Of the {@code looked} nearest, the {@code count} nearest by all words that there are. */
     Candidates nearest(int looked, int count) {
         Candidates found = nearest(looked);
         int all = query[0].length;
@@ -158,7 +162,7 @@ final class Scan {
         }
         histogram = new int[3 * 64 * all + 1];
         for (int i = 0; i < kept; i++) {
-            int distance = distances[i] + distance(rows[i], words, all);
+            int distance = distances[i] + distance(places[i], words, all);
             distances[i] = (short) distance;
             histogram[distance]++;
         }
@@ -170,7 +174,7 @@ final class Scan {
         for (int i = 0; i < kept; i++) {
             far[i] = distances[i];
         }
-        return new Candidates(Arrays.copyOf(rows, kept), far, step);
+        return new Candidates(Arrays.copyOf(places, kept), far, step);
     }
 
     private void addTwo(int[] sums, long[] a, long[] b, int word, int some) {
@@ -205,7 +209,7 @@ final class Scan {
         for (int i = 0; i < kept; i++) {
             int distance = distances[i];
             if (distance < limit || distance == limit && ties-- > 0) {
-                rows[to] = rows[i];
+                places[to] = places[i];
                 distances[to++] = distances[i];
             }
         }

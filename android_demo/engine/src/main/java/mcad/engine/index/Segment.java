@@ -13,12 +13,14 @@ import java.util.Locale;
 import java.util.zip.CRC32;
 
 /**
- * One open segment of N photos by ascending path (docs/index-format.md). Columns, which a scan reads, are
- * mapped; records and paths are read by position, because a map of what is read here and there would in the end
- * count the whole file as memory of this process.
+ * One open segment of N photos (docs/index-format.md). A row is a photo's number by ascending path; a place its number in
+ * columns and records, another one where the segment has cells. Columns, which a scan reads, are mapped; records and paths
+ * are read by position, because a map of what is read here and there would in the end count the whole file as memory of
+ * this process.
  */
 class Segment implements Closeable {
     static final int ALIGNMENT = 4096;
+    private static final int MAGIC = 8;
     static final int AXIS = 0;
     static final int LENS = 1;
     static final int COLUMNS = 2;
@@ -27,9 +29,11 @@ class Segment implements Closeable {
     static final int STAMPS = 5;
     static final int PATH_BLOCKS = 6;
     static final int PATHS = 7;
+    static final int CENTROIDS = 8;
+    static final int STARTS = 9;
+    static final int ROWS = 10;
     static final int PART_TABLE = 32;
     static final int PART_SIZE = 24;
-    static final int SCANNED = PART_TABLE + PART_SIZE * 8;
     /** Of a photo that nobody has told the time of. */
     static final int NO_TIME = Integer.MIN_VALUE;
     static final int CRC_AT = ALIGNMENT - 4;
@@ -49,6 +53,9 @@ class Segment implements Closeable {
     final float[] lens;
     /** [scanned / 64][photos] one after the other. */
     final LongBuffer columns;
+    /** Null where places are rows. */
+    final Cells cells;
+    final Places places;
     final IntBuffer taken;
     final IntBuffer stamps;
     /** Bytes of a record. */
@@ -67,7 +74,8 @@ class Segment implements Closeable {
     static Segment open(Path path) throws IOException {
         SegmentFile file = new SegmentFile(path);
         try {
-            return new Segment(file, Layout.NOW);
+            boolean inCells = file.size >= MAGIC && magic(file.read(0, MAGIC)).equals(Layout.CELLS.magic);
+            return new Segment(file, inCells ? Layout.CELLS : Layout.NOW);
         } catch (IOException | RuntimeException error) {
             file.close();
             throw error;
@@ -86,12 +94,13 @@ class Segment implements Closeable {
         photos = (int) header.getLong(16);
         axisPhotos = header.getLong(24);
         headerCrc = header.getInt(CRC_AT) & 0xffffffffL;
-        scanned = header.getInt(SCANNED); // zero in the format before
+        scanned = header.getInt(layout.behindTable()); // zero in the format before
+        int cellCount = cellCount(header);
         record = recordBytes(dim, scanned);
-        long[] expected = layout.lengths(dim, scanned, photos);
+        long[] expected = layout.lengths(dim, scanned, photos, cellCount);
         long end = ALIGNMENT;
-        for (int part = 0; part < parts.length; part++) {
-            int at = PART_TABLE + part * PART_SIZE;
+        int at = PART_TABLE;
+        for (int part : layout.order) {
             offsets[part] = header.getLong(at);
             lengths[part] = header.getLong(at + 8);
             crcs[part] = header.getInt(at + 16) & 0xffffffffL;
@@ -103,6 +112,7 @@ class Segment implements Closeable {
                 throw file.damaged("its " + parts[part] + " are not where they should be in " + file.size + " bytes");
             }
             end = offsets[part] + lengths[part];
+            at += PART_SIZE;
         }
         if (end != file.size) {
             throw file.damaged("it has " + file.size + " bytes, not " + end);
@@ -111,8 +121,11 @@ class Segment implements Closeable {
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
         lens = new float[scanned * dim];
         file.read(offsets[LENS], 4 * lens.length).asFloatBuffer().get(lens);
+        cells = cellCount == 0 ? null : readCells(cellCount);
+        places = cellCount == 0 ? Places.ofRows(file, photos)
+            : Places.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
         columns = scanned == 0 ? LongBuffer.allocate(0) : map(COLUMNS).asLongBuffer();
-        taken = layout == Layout.NOW ? map(TAKEN).asIntBuffer() : noTimes(photos);
+        taken = layout == Layout.PREVIOUS ? noTimes(photos) : map(TAKEN).asIntBuffer();
         stamps = map(STAMPS).asIntBuffer();
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
         row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
@@ -139,7 +152,7 @@ class Segment implements Closeable {
         if (header.limit() < ALIGNMENT) {
             throw file.damaged("it ends at byte " + header.limit() + ", inside its header");
         }
-        if (!new String(header.array(), 0, 8, StandardCharsets.ISO_8859_1).equals(layout.magic)) {
+        if (!magic(header).equals(layout.magic)) {
             throw file.damaged("it does not start with " + layout.magic);
         }
         CRC32 crc = new CRC32();
@@ -149,15 +162,31 @@ class Segment implements Closeable {
         }
         int dim = header.getInt(8);
         long photos = header.getLong(16);
-        int scanned = header.getInt(SCANNED);
+        int scanned = header.getInt(layout.behindTable());
+        int cellCount = cellCount(header);
         // A part that is mapped must fit into a buffer: records are not mapped.
         long most = Integer.MAX_VALUE / Math.max(dim / 8, 8);
         if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != layout.parts.length || photos < 1
-                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || scanned > 0 && layout != Layout.NOW) {
+                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || scanned > 0 && layout == Layout.PREVIOUS
+                || layout == Layout.CELLS && (cellCount < 1 || cellCount > Cells.MOST)) {
             throw file.damaged("its header says " + dim + " dimensions, " + header.getInt(12) + " parts, " + photos
-                + " photos, " + scanned + " bits to scan");
+                + " photos, " + scanned + " bits to scan, " + cellCount + " cells");
         }
         return header;
+    }
+
+    private int cellCount(ByteBuffer header) {
+        return layout == Layout.CELLS ? header.getInt(layout.behindTable() + 4) : 0;
+    }
+
+    private static String magic(ByteBuffer start) {
+        return new String(start.array(), 0, MAGIC, StandardCharsets.ISO_8859_1);
+    }
+
+    private Cells readCells(int count) throws IOException {
+        short[] centroids = new short[count * dim];
+        file.read(offsets[CENTROIDS], 2 * centroids.length).asShortBuffer().get(centroids);
+        return new Cells(centroids, dim);
     }
 
     /** Magnitudes, the bits of the code that no column holds, along and scale. */
@@ -173,14 +202,14 @@ class Segment implements Closeable {
         return sum;
     }
 
-    /** The record of one row, into {@code out}. */
+    /** The record at one place, into {@code out}. */
     void record(int index, byte[] out) throws IOException {
         row.clear();
         file.readInto(row, offsets[RECORDS] + (long) index * record);
         row.get(out);
     }
 
-    /** The same for rows that are asked for in ascending order: many are read at once. */
+    /** The same for places that are asked for in ascending order: many are read at once. */
     void recordInOrder(int index, byte[] out) throws IOException {
         if (index < windowStart || index >= windowStart + windowRows || windowStart < 0) {
             windowStart = index;
@@ -190,13 +219,13 @@ class Segment implements Closeable {
         System.arraycopy(window, (index - windowStart) * record, out, 0, record);
     }
 
-    /** The records of some rows from one on, one after the other. */
+    /** The records of some places from one on, one after the other. */
     void records(int index, int count, byte[] out) throws IOException {
-        rows(RECORDS, record, index, count).get(out, 0, count * record);
+        some(RECORDS, record, index, count).get(out, 0, count * record);
     }
 
-    /** What a part of {@code width} bytes a photo has of some rows from one on. */
-    ByteBuffer rows(int part, int width, int index, int count) throws IOException {
+    /** What a part of {@code width} bytes a photo has of some photos from one on. */
+    ByteBuffer some(int part, int width, int index, int count) throws IOException {
         return file.read(offsets[part] + (long) index * width, count * width);
     }
 
@@ -204,7 +233,7 @@ class Segment implements Closeable {
     void verify() throws IOException {
         checkedHeader();
         long end = ALIGNMENT;
-        for (int part = 0; part < layout.parts.length; part++) {
+        for (int part : layout.order) {
             for (byte gap : file.read(end, (int) (offsets[part] - end)).array()) {
                 if (gap != 0) {
                     throw file.damaged("there is something before its " + layout.parts[part]);
@@ -229,6 +258,7 @@ class Segment implements Closeable {
             }
             before = path;
         }
+        places.verify();
     }
 
     @Override

@@ -10,7 +10,10 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.zip.CRC32;
 
-/** Writes one segment, row by row in ascending order of paths; every part streams to its place in the file. */
+/**
+ * Writes one segment, row by row in ascending order of paths; every part streams to its place in the file. With cells it
+ * is told before in which each row lies: records go where they belong, while columns and the rows of places wait in memory.
+ */
 final class SegmentWriter implements Closeable {
     private static final int BUFFER = 1 << 16;
 
@@ -18,33 +21,39 @@ final class SegmentWriter implements Closeable {
     private final int dim;
     private final int scanned;
     private final long photos;
-    /** A column for each word that is scanned: they grow side by side. */
+    private final Layout layout;
+    /** A column for each word that is scanned: they grow side by side. None with cells. */
     private final Part[] columns;
-    private final Part[] parts = new Part[Layout.NOW.parts.length];
+    private final Part[] parts;
+    private final Sorted sorted;
     private byte[] lastPath = new byte[0];
     private int rows;
 
-    SegmentWriter(Path file, float[] axis, float[] lens, int photos) throws IOException {
+    /** {@code cells}: of each row, in the order in which they will come; null without cells. */
+    SegmentWriter(Path file, float[] axis, Lens lens, char[] cells, int photos) throws IOException {
         dim = axis.length;
-        scanned = lens.length / dim;
+        scanned = lens.weights().length / dim;
         this.photos = photos;
+        layout = cells == null ? Layout.NOW : Layout.CELLS;
+        parts = new Part[layout.parts.length];
         channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        long[] lengths = Layout.NOW.lengths(dim, scanned, photos);
+        long[] lengths = layout.lengths(dim, scanned, photos, cells == null ? 0 : lens.cells().count);
         long offset = Segment.ALIGNMENT;
-        for (int part = 0; part < parts.length; part++) {
+        for (int part : layout.order) {
             parts[part] = new Part(offset);
             offset = Segment.aligned(offset + lengths[part]);
         }
-        columns = new Part[scanned / 64];
+        columns = new Part[cells == null ? scanned / 64 : 0];
         for (int word = 0; word < columns.length; word++) {
             columns[word] = new Part(parts[Segment.COLUMNS].offset + 8L * photos * word);
         }
         for (float value : axis) {
             parts[Segment.AXIS].room(4).putFloat(value);
         }
-        for (float value : lens) {
+        for (float value : lens.weights()) {
             parts[Segment.LENS].room(4).putFloat(value);
         }
+        sorted = cells == null ? null : new Sorted(cells, lens.cells());
     }
 
     void add(byte[] path, Codes.Row row, int taken, int stamp, int contentStamp) throws IOException {
@@ -52,13 +61,11 @@ final class SegmentWriter implements Closeable {
             throw new IllegalArgumentException(
                 PathBytes.toString(path) + " does not come after " + PathBytes.toString(lastPath));
         }
-        for (int word = 0; word < columns.length; word++) {
-            columns[word].write(row.code, 8 * word, 8);
+        if (sorted == null) {
+            addInOrder(row);
+        } else {
+            sorted.add(row);
         }
-        Part records = parts[Segment.RECORDS];
-        records.write(row.magnitudes, 0, dim);
-        records.write(row.code, scanned / 8, (dim - scanned) / 8);
-        records.room(4).putShort(row.along).putShort(row.scale);
         parts[Segment.TAKEN].room(4).putInt(taken);
         parts[Segment.STAMPS].room(8).putInt(stamp).putInt(contentStamp);
         int shared = 0;
@@ -73,22 +80,41 @@ final class SegmentWriter implements Closeable {
         rows++;
     }
 
+    private void addInOrder(Codes.Row row) throws IOException {
+        for (int word = 0; word < columns.length; word++) {
+            columns[word].write(row.code, 8 * word, 8);
+        }
+        Part records = parts[Segment.RECORDS];
+        records.write(row.magnitudes, 0, dim);
+        records.write(row.code, scanned / 8, (dim - scanned) / 8);
+        records.room(4).putShort(row.along).putShort(row.scale);
+    }
+
     /** Write the header, flush all to the disk, return the header's CRC-32. */
     long finish(long axisPhotos) throws IOException {
         if (rows != photos) {
             throw new IllegalStateException(rows + " rows were written, not " + photos);
         }
         ByteBuffer header = ByteBuffer.allocate(Segment.ALIGNMENT).order(ByteOrder.LITTLE_ENDIAN);
-        header.put(Layout.NOW.magic.getBytes(StandardCharsets.ISO_8859_1)).putInt(dim).putInt(parts.length).putLong(photos).putLong(axisPhotos);
-        for (Part column : columns) {
-            column.flush();
+        header.put(layout.magic.getBytes(StandardCharsets.ISO_8859_1)).putInt(dim).putInt(parts.length).putLong(photos)
+            .putLong(axisPhotos);
+        if (sorted != null) {
+            sorted.finish();
+        } else {
+            for (Part column : columns) {
+                column.flush();
+            }
+            parts[Segment.COLUMNS].readBack(photos * scanned / 8);
         }
-        parts[Segment.COLUMNS].readBack(photos * scanned / 8);
-        for (Part part : parts) {
+        for (int number : layout.order) {
+            Part part = parts[number];
             part.flush();
             header.putLong(part.offset).putLong(part.length).putInt((int) part.crc.getValue()).putInt(0);
         }
         header.putInt(scanned);
+        if (sorted != null) {
+            header.putInt(sorted.cells);
+        }
         CRC32 crc = new CRC32();
         crc.update(header.array(), 0, Segment.CRC_AT);
         header.putInt(Segment.CRC_AT, (int) crc.getValue());
@@ -108,6 +134,65 @@ final class SegmentWriter implements Closeable {
     @Override
     public void close() throws IOException {
         channel.close();
+    }
+
+    /** Where the photos of cells go: those of one side by side, in the order in which they come. */
+    private final class Sorted {
+        final int cells;
+        private final char[] ofRows;
+        private final int[] next;
+        private final int[] rowsAt;
+        private final long[][] words = new long[scanned / 64][(int) photos];
+        private final ByteBuffer record =
+            ByteBuffer.allocateDirect(Segment.recordBytes(dim, scanned)).order(ByteOrder.LITTLE_ENDIAN);
+
+        Sorted(char[] ofRows, Cells cells) throws IOException {
+            this.ofRows = ofRows;
+            this.cells = cells.count;
+            rowsAt = new int[(int) photos];
+            next = new int[cells.count];
+            for (char cell : ofRows) {
+                next[cell]++;
+            }
+            int start = 0;
+            for (int cell = 0; cell < next.length; cell++) {
+                parts[Segment.STARTS].room(4).putInt(start);
+                start += next[cell];
+                next[cell] = start - next[cell];
+            }
+            parts[Segment.STARTS].room(4).putInt(start);
+            for (short value : cells.centroids()) {
+                parts[Segment.CENTROIDS].room(2).putShort(value);
+            }
+        }
+
+        void add(Codes.Row row) throws IOException {
+            int place = next[ofRows[rows]]++;
+            rowsAt[place] = rows;
+            for (int word = 0; word < words.length; word++) {
+                long bits = 0;
+                for (int i = 7; i >= 0; i--) {
+                    bits = bits << 8 | row.code[8 * word + i] & 0xff;
+                }
+                words[word][place] = bits;
+            }
+            record.clear();
+            record.put(row.magnitudes).put(row.code, scanned / 8, (dim - scanned) / 8).putShort(row.along).putShort(row.scale);
+            record.flip();
+            writeFully(record, parts[Segment.RECORDS].offset + (long) place * record.capacity());
+        }
+
+        void finish() throws IOException {
+            for (int row : rowsAt) {
+                parts[Segment.ROWS].room(4).putInt(row);
+            }
+            for (long[] column : words) {
+                for (long bits : column) {
+                    parts[Segment.COLUMNS].room(8).putLong(bits);
+                }
+            }
+            parts[Segment.RECORDS].readBack(photos * record.capacity());
+        }
     }
 
     /** One part: what is not yet in the file waits in a buffer. */

@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Random;
 import mcad.engine.Vectors;
 
-/** Photos of the sample as queries, their best, and at which rank each estimate puts those. */
+/** Photos of the sample as queries, their best, and at which rank each estimate, or the order of cells, puts those. */
 final class Trial {
     static final int K = 10;
     private static final int QUERIES = 48;
@@ -74,11 +74,9 @@ final class Trial {
         return best;
     }
 
+    /** How many candidates the words of a lens need. */
     Reach reach(float[] weights, int scanned) {
-        int[][] ranks = new int[3][];
-        for (int some = 0; some < 3; some++) {
-            ranks[some] = new int[count * best[some][0].length];
-        }
+        int[][] ranks = ranks();
         int[] distances = new int[codes.length];
         for (int q = 0; q < count; q++) {
             long[][] words = Lens.words(weights, queries[q]).words();
@@ -103,6 +101,43 @@ final class Trial {
                 }
             }
         }
+        return reach(ranks);
+    }
+
+    /** How many photos there must be in the cells that are looked into; {@code ofPhotos}: the cell of each of the sample. */
+    Reach reach(Cells cells, int[] ofPhotos) {
+        int[][] ranks = ranks();
+        for (int some = 0; some < 3; some++) {
+            int[] sizes = new int[cells.count];
+            for (int p = 0; p < ofPhotos.length; p += some == 1 ? EVERY : 1) {
+                sizes[ofPhotos[p]]++;
+            }
+            for (int q = 0; q < count; q++) {
+                int[] upTo = new int[cells.count];
+                int sum = 0;
+                for (int cell : cells.order(queries[q])) {
+                    sum += sizes[cell];
+                    upTo[cell] = sum;
+                }
+                int k = best[some][q].length;
+                for (int i = 0; i < k; i++) {
+                    ranks[some][q * k + i] = upTo[ofPhotos[best[some][q][i]]];
+                }
+            }
+        }
+        return reach(ranks);
+    }
+
+    private int[][] ranks() {
+        int[][] ranks = new int[3][];
+        for (int some = 0; some < 3; some++) {
+            ranks[some] = new int[count * best[some][0].length];
+        }
+        return ranks;
+    }
+
+    /** What holds nearly all of the best by their ranks. */
+    private Reach reach(int[][] ranks) {
         for (int[] some : ranks) {
             Arrays.sort(some);
         }

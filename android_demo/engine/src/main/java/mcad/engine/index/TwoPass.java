@@ -2,7 +2,6 @@ package mcad.engine.index;
 
 import java.io.IOException;
 import java.util.Arrays;
-import java.util.BitSet;
 import java.util.List;
 
 /** Search in two passes: the codes nearest to the query's ({@link Scan}), then their cosines ({@link Rescore}). */
@@ -12,10 +11,13 @@ final class TwoPass {
     private final List<LiveSegment> segments;
     /** Those that are looked at alone; null for all. */
     private final Rows within;
+    /** Of each segment, what may be found without a filter; null as long as nobody has asked. */
+    private final Findable[] live;
 
     TwoPass(List<LiveSegment> segments, Rows within) {
         this.segments = segments;
         this.within = within;
+        live = new Findable[segments.size()];
     }
 
     /** The {@code k} live photos nearest to a rotated query of length 1. {@code exact}: every photo is scored. */
@@ -26,55 +28,78 @@ final class TwoPass {
             candidates[s] = scan(s, rotated, k, exact);
         }
         long scannedAt = System.nanoTime();
-        Hits best = best(candidates, scores(rotated, candidates, k), k);
+        Hits best = best(candidates, score(rotated, candidates, k), k);
         double scanMs = (scannedAt - started) / MS;
         return new Hits(best.paths(), best.scores(), scanMs, (System.nanoTime() - scannedAt) / MS);
     }
 
-    /** Which rows of a segment the second pass may score. */
-    private Candidates scan(int s, float[] rotated, int k, boolean exact) {
+    /** Which places of a segment the second pass may score. */
+    private Candidates scan(int s, float[] rotated, int k, boolean exact) throws IOException {
         LiveSegment live = segments.get(s);
-        BitSet passing = within == null ? null : within.of(s);
-        int photos = within == null ? live.live() : within.count(s);
+        Segment segment = live.segment();
+        Findable findable = findable(s);
+        int photos = findable.count();
         int count = live.reach().candidates(photos, k);
-        if (exact || count >= photos || live.segment().scanned == 0) {
-            return Candidates.all(passing == null ? live.liveRows() : passing.stream().toArray());
+        if (exact || count >= photos || segment.scanned == 0) {
+            return Candidates.all(findable.all());
         }
-        QueryWords query = Lens.words(live.segment().lens, rotated);
+        QueryWords query = Lens.words(segment.lens, rotated);
+        int[] ranges = ranges(live, findable, rotated, k);
         First first = live.first();
         if (first == null) {
-            return new Scan(live, query, query.words()[0].length, passing).nearest(count);
+            return new Scan(segment, query, query.words()[0].length, findable, ranges).nearest(count);
         }
         int looked = Math.max(count, first.reach().candidates(photos, k));
-        return new Scan(live, query, first.bits() / 64, passing).nearest(looked, count);
+        return new Scan(segment, query, first.bits() / 64, findable, ranges).nearest(looked, count);
     }
 
-    /** For each segment the scores of its candidates; NaN for those that are not among the best. */
-    private float[][] scores(float[] rotated, Candidates[] candidates, int k) throws IOException {
+    private Findable findable(int s) throws IOException {
+        if (within != null) {
+            return within.of(s);
+        }
+        if (live[s] == null) {
+            live[s] = Findable.live(segments.get(s));
+        }
+        return live[s];
+    }
+
+    /** Where the scan of a segment looks: into some of its cells, or everywhere. */
+    static int[] ranges(LiveSegment live, Findable findable, float[] rotated, int k) {
+        int photos = findable.count();
+        int wanted = live.cells() == null ? photos : live.cells().candidates(photos, k);
+        if (wanted >= photos || findable.isSparse(Scan.SPARSE)) {
+            return new int[] {0, live.segment().photos};
+        }
+        return findable.ranges(live.segment().cells.order(rotated), wanted);
+    }
+
+    /** Keys of the best candidates, best first: {@code k} and some more, or all. */
+    private long[] score(float[] rotated, Candidates[] candidates, int k) throws IOException {
         Rescore[] passes = new Rescore[candidates.length];
         for (int s = 0; s < passes.length; s++) {
             Segment segment = segments.get(s).segment();
             passes[s] = new Rescore(segment, new Codes.Query(rotated, segment.axis), candidates[s], k);
         }
         float[][] scores = new float[passes.length][];
-        boolean more = true;
-        while (more) {
+        float beaten = Float.NEGATIVE_INFINITY;
+        while (true) {
             for (int s = 0; s < passes.length; s++) {
                 passes[s].scoreWanted();
                 scores[s] = passes[s].scores();
             }
-            long[] order = order(scores);
-            double beaten = order.length < k ? Double.NEGATIVE_INFINITY : scoreOf(order[k - 1]);
-            more = false;
+            long[] order = order(scores, beaten);
+            beaten = order.length < k ? Float.NEGATIVE_INFINITY : scoreOf(order[k - 1]);
+            boolean more = false;
             for (Rescore pass : passes) {
                 more |= pass.wantsMore(beaten, Rescore.MISSED * k / passes.length);
             }
+            if (!more) {
+                return order;
+            }
         }
-        return scores;
     }
 
-    private Hits best(Candidates[] candidates, float[][] scores, int k) throws IOException {
-        long[] order = order(scores);
+    private Hits best(Candidates[] candidates, long[] order, int k) throws IOException {
         int found = Math.min(k, order.length);
         String[] paths = new String[found];
         float[] best = new float[found];
@@ -85,8 +110,8 @@ final class TwoPass {
         return new Hits(paths, best, 0, 0);
     }
 
-    /** Keys of what was scored, best first. */
-    private static long[] order(float[][] scores) {
+    /** Keys of what was scored and is not below {@code least}, best first. */
+    private static long[] order(float[][] scores, float least) {
         int count = 0;
         for (float[] some : scores) {
             count += some.length;
@@ -96,7 +121,7 @@ final class TwoPass {
         int position = 0;
         for (float[] some : scores) {
             for (float score : some) {
-                if (!Float.isNaN(score)) {
+                if (score >= least) { // NaN is not
                     order[known++] = key(score, position);
                 }
                 position++;
@@ -122,9 +147,10 @@ final class TwoPass {
     private String pathOf(Candidates[] candidates, int position) throws IOException {
         int at = position;
         int s = 0;
-        while (at >= candidates[s].rows().length) {
-            at -= candidates[s++].rows().length;
+        while (at >= candidates[s].places().length) {
+            at -= candidates[s++].places().length;
         }
-        return PathBytes.toString(segments.get(s).segment().paths.at(candidates[s].rows()[at]));
+        Segment segment = segments.get(s).segment();
+        return PathBytes.toString(segment.paths.at(segment.places.rowAt(candidates[s].places()[at])));
     }
 }

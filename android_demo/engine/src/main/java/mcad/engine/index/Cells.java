@@ -1,0 +1,154 @@
+package mcad.engine.index;
+
+import java.util.Arrays;
+import java.util.List;
+import mcad.engine.Vectors;
+
+/**
+ * Where the photos of a segment lie near each other (docs/index-format.md): the centroids of its cells, int16 [count][dim],
+ * each in steps of 2^-11 of a photo's rotated rest. All sums are of whole numbers, and exact.
+ */
+final class Cells {
+    static final int MOST = 65_535;
+    static final int STEPS = 2048;
+    private static final int ROUNDS = 8;
+    /** Of so many dimensions no sum of products of steps and int16 is over an int. */
+    private static final int BLOCK = 512;
+
+    final int count;
+    private final int dim;
+    private final short[] centroids;
+    /** The same, [count][dim]: products of ints are what a JVM and Android add up fast. */
+    private final int[][] wide;
+
+    Cells(short[] centroids, int dim) {
+        this.centroids = centroids;
+        this.dim = dim;
+        count = centroids.length / dim;
+        wide = new int[count][dim];
+        for (int at = 0; at < centroids.length; at++) {
+            wide[at / dim][at % dim] = centroids[at];
+        }
+    }
+
+    /** {@code count} cells of a sample of rotated embeddings: k-means of their rests. */
+    static Cells of(List<float[]> sample, float[] axis, int count) {
+        int dim = axis.length;
+        short[] centroids = new short[count * dim];
+        int[] steps = new int[dim];
+        for (int c = 0; c < count; c++) {
+            rest(sample.get(c * (sample.size() / count)), axis, steps);
+            for (int i = 0; i < dim; i++) {
+                centroids[c * dim + i] = (short) steps[i];
+            }
+        }
+        for (int round = 0; round < ROUNDS; round++) {
+            Cells cells = new Cells(centroids, dim);
+            long[] sums = new long[centroids.length];
+            int[] photos = new int[count];
+            Nearest nearest = cells.new Nearest();
+            for (float[] photo : sample) {
+                rest(photo, axis, steps);
+                int cell = nearest.to(steps);
+                photos[cell]++;
+                for (int i = 0; i < dim; i++) {
+                    sums[cell * dim + i] += steps[i];
+                }
+            }
+            for (int at = 0; at < centroids.length; at++) {
+                int of = photos[at / dim];
+                if (of > 0) {
+                    centroids[at] = (short) Math.rint((double) sums[at] / of);
+                }
+            }
+        }
+        return new Cells(centroids, dim);
+    }
+
+    /** The rest of a rotated embedding, in whole steps. */
+    static void rest(float[] x, float[] axis, int[] steps) {
+        float along = (float) Vectors.dot(x, axis);
+        for (int i = 0; i < steps.length; i++) {
+            steps[i] = (int) Math.rint((double) (x[i] - along * axis[i]) * STEPS);
+        }
+    }
+
+    /** The cells of some rotated embeddings. */
+    int[] of(List<float[]> photos, float[] axis) {
+        int[] found = new int[photos.size()];
+        int[] steps = new int[dim];
+        Nearest nearest = new Nearest();
+        for (int p = 0; p < found.length; p++) {
+            rest(photos.get(p), axis, steps);
+            found[p] = nearest.to(steps);
+        }
+        return found;
+    }
+
+    /** Cells as they lie in a file, [count][dim]. */
+    short[] centroids() {
+        return centroids;
+    }
+
+    boolean isSame(Cells other) {
+        return other != null && Arrays.equals(centroids, other.centroids);
+    }
+
+    /** All cells, those first that a rotated query looks into first. */
+    int[] order(float[] rotated) {
+        int[] steps = new int[dim];
+        for (int i = 0; i < dim; i++) {
+            steps[i] = (int) Math.rint((double) rotated[i] * STEPS);
+        }
+        long[] keys = new long[count];
+        for (int c = 0; c < count; c++) {
+            keys[c] = -product(steps, wide[c]) << 16 | c; // of equal ones the lower number first
+        }
+        Arrays.sort(keys);
+        int[] order = new int[count];
+        for (int c = 0; c < count; c++) {
+            order[c] = (int) keys[c] & 0xffff;
+        }
+        return order;
+    }
+
+    private static long product(int[] steps, int[] centroid) {
+        long product = 0;
+        for (int start = 0; start < steps.length; start += BLOCK) {
+            int sum = 0;
+            for (int i = start; i < Math.min(steps.length, start + BLOCK); i++) {
+                sum += steps[i] * centroid[i];
+            }
+            product += sum;
+        }
+        return product;
+    }
+
+    /** Finds the cells of photos, one after the other. */
+    final class Nearest {
+        private final long[] halves = new long[count];
+
+        Nearest() {
+            for (int at = 0; at < centroids.length; at++) {
+                halves[at / dim] += (long) centroids[at] * centroids[at];
+            }
+            for (int c = 0; c < count; c++) {
+                halves[c] >>= 1;
+            }
+        }
+
+        /** The cell of a rest in steps; of equally near ones the lowest number. */
+        int to(int[] steps) {
+            int best = 0;
+            long most = Long.MIN_VALUE;
+            for (int c = 0; c < count; c++) {
+                long near = product(steps, wide[c]) - halves[c];
+                if (near > most) {
+                    most = near;
+                    best = c;
+                }
+            }
+            return best;
+        }
+    }
+}

@@ -1,0 +1,205 @@
+package mcad.engine.index;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/** What a commit writes of: rows of the segments before it that are not deleted, and pending photos. */
+final class CommitSource {
+    static final int SPOOL = -1;
+
+    private final List<LiveSegment> segments;
+    private final List<BitSet> deleted;
+    private final TreeMap<byte[], Pending> pending;
+    private final Spool spool;
+    private final int dim;
+    private final Codes.Row numbers;
+
+    /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps, and its time. */
+    record Pending(int source, int row, int stamp, int contentStamp, int taken) {}
+
+    CommitSource(List<LiveSegment> segments, List<BitSet> deleted, TreeMap<byte[], Pending> pending, Spool spool, int dim) {
+        this.segments = segments;
+        this.deleted = deleted;
+        this.pending = pending;
+        this.spool = spool;
+        this.dim = dim;
+        numbers = new Codes.Row(dim);
+    }
+
+    /** The direction of the mean of all photos, or zeros when they cancel out. */
+    float[] newAxis() throws IOException {
+        double[] total = new double[dim];
+        for (int s = 0; s < segments.size(); s++) {
+            int photos = segments.get(s).segment().photos;
+            for (int row = next(s, 0); row < photos; row = next(s, row + 1)) {
+                addTo(total, decoded(s, row, true));
+            }
+        }
+        for (Pending item : pending.values()) {
+            addTo(total, embedding(item));
+        }
+        double square = 0;
+        for (double value : total) {
+            square += value * value;
+        }
+        float[] axis = new float[total.length];
+        for (int i = 0; i < axis.length; i++) {
+            axis[i] = square > 0 ? (float) (total[i] / Math.sqrt(square)) : 0;
+        }
+        return axis;
+    }
+
+    private static void addTo(double[] total, float[] row) {
+        for (int i = 0; i < total.length; i++) {
+            total[i] += row[i];
+        }
+    }
+
+    /** Rotated embeddings of a sample of all photos, of {@code photos} every so many. */
+    List<float[]> sample(int photos) throws IOException {
+        int step = Math.max(1, -Math.floorDiv(-photos, LensChoice.sampleSize(dim)));
+        List<float[]> sample = new ArrayList<>();
+        int seen = 0;
+        for (int s = 0; s < segments.size(); s++) {
+            for (int row = next(s, 0); row < segments.get(s).segment().photos; row = next(s, row + 1)) {
+                if (seen++ % step == 0) {
+                    sample.add(decoded(s, row, false));
+                }
+            }
+        }
+        for (Pending item : pending.values()) {
+            if (seen++ % step == 0) {
+                sample.add(embedding(item));
+            }
+        }
+        return sample;
+    }
+
+    /** The cells of all that {@link #merge} will write, in its order: a char each, there are so many cells at most. */
+    char[] cells(boolean[] absorbed, float[] axis, Cells cells, int photos) throws IOException {
+        boolean[] known = new boolean[segments.size()];
+        for (int s = 0; s < known.length; s++) {
+            Segment segment = segments.get(s).segment();
+            known[s] = Arrays.equals(segment.axis, axis) && cells.isSame(segment.cells);
+        }
+        char[] found = new char[photos];
+        int[] steps = new int[dim];
+        Cells.Nearest nearest = cells.new Nearest();
+        Merged rows = new Merged(absorbed);
+        for (int at = 0; rows.next(); at++) {
+            Pending item = rows.item;
+            if (item.source != SPOOL && known[item.source]) {
+                Places places = segments.get(item.source).segment().places;
+                found[at] = (char) places.cellOf(places.of(item.row));
+            } else {
+                Cells.rest(embedding(item), axis, steps);
+                found[at] = (char) nearest.to(steps);
+            }
+        }
+        return found;
+    }
+
+    /** Write rows of the absorbed segments and pending ones, by ascending path. */
+    void merge(boolean[] absorbed, float[] axis, SegmentWriter out) throws IOException {
+        Merged rows = new Merged(absorbed);
+        while (rows.next()) {
+            Pending item = rows.item;
+            encode(item, axis);
+            out.add(rows.path, numbers, item.taken, item.stamp, item.contentStamp);
+        }
+    }
+
+    /** A row of a segment with the same axis is copied: no photo is rounded twice. */
+    private void encode(Pending item, float[] axis) throws IOException {
+        if (item.source != SPOOL && Arrays.equals(segments.get(item.source).segment().axis, axis)) {
+            read(item.source, item.row, true);
+        } else {
+            numbers.encode(embedding(item), axis);
+        }
+    }
+
+    private float[] embedding(Pending item) throws IOException {
+        return item.source == SPOOL ? spool.read(item.row) : decoded(item.source, item.row, true);
+    }
+
+    private float[] decoded(int s, int row, boolean dense) throws IOException {
+        read(s, row, dense);
+        return numbers.decode(segments.get(s).segment().axis);
+    }
+
+    /** {@code dense}: many rows come in ascending order, whose places only without cells ascend, too. */
+    private void read(int s, int row, boolean dense) throws IOException {
+        Segment segment = segments.get(s).segment();
+        numbers.read(segment, segment.places.of(row), dense && segment.places.areRows());
+    }
+
+    private int next(int s, int row) {
+        return deleted.get(s).nextClearBit(row);
+    }
+
+    /** Walks absorbed segments and pending photos by ascending path. */
+    private final class Merged {
+        byte[] path;
+        Pending item;
+        private final List<Cursor> cursors = new ArrayList<>();
+        private final Iterator<Map.Entry<byte[], Pending>> fresh = pending.entrySet().iterator();
+        private Map.Entry<byte[], Pending> pendingNext;
+
+        Merged(boolean[] absorbed) throws IOException {
+            for (int s = 0; s < absorbed.length; s++) {
+                if (absorbed[s]) {
+                    cursors.add(new Cursor(s));
+                }
+            }
+            pendingNext = fresh.hasNext() ? fresh.next() : null;
+        }
+
+        boolean next() throws IOException {
+            Cursor first = null;
+            for (Cursor cursor : cursors) {
+                if (cursor.path != null && (first == null || PathBytes.compare(cursor.path, first.path) < 0)) {
+                    first = cursor;
+                }
+            }
+            if (first == null && pendingNext == null) {
+                return false;
+            }
+            if (first == null || pendingNext != null && PathBytes.compare(pendingNext.getKey(), first.path) < 0) {
+                path = pendingNext.getKey();
+                item = pendingNext.getValue();
+                pendingNext = fresh.hasNext() ? fresh.next() : null;
+            } else {
+                Segment segment = segments.get(first.segment).segment();
+                path = first.path;
+                item = new Pending(first.segment, first.row, segment.stamps.get(2 * first.row),
+                    segment.stamps.get(2 * first.row + 1), segment.taken.get(first.row));
+                first.advance();
+            }
+            return true;
+        }
+    }
+
+    /** Walks the live rows of a segment. */
+    private final class Cursor {
+        final int segment;
+        int row = -1;
+        byte[] path;
+
+        Cursor(int segment) throws IOException {
+            this.segment = segment;
+            advance();
+        }
+
+        void advance() throws IOException {
+            row = next(segment, row + 1);
+            Segment rows = segments.get(segment).segment();
+            path = row < rows.photos ? rows.paths.at(row) : null;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+package mcad.engine.index;
+
+import java.io.IOException;
+import java.nio.IntBuffer;
+import java.util.BitSet;
+import mcad.engine.McadException;
+
+/** Which photo, by its row, lies at which place of a segment; without cells each at its own. Damage is found as it is met. */
+final class Places {
+    private static final int MANY = 1 << 16;
+
+    private final SegmentFile file;
+    private final long offset;
+    private final int photos;
+    /** The first place of each cell, and N behind them; null without cells. */
+    private final int[] starts;
+    /** Of each row; null as long as nobody has asked. */
+    private int[] ofRows;
+
+    private interface Visitor {
+        void see(int place, int row) throws IOException;
+    }
+
+    private Places(SegmentFile file, long offset, int photos, int[] starts) {
+        this.file = file;
+        this.offset = offset;
+        this.photos = photos;
+        this.starts = starts;
+    }
+
+    static Places ofRows(SegmentFile file, int photos) {
+        return new Places(file, 0, photos, null);
+    }
+
+    /** {@code starts} and {@code rows}: where those parts lie in the file. */
+    static Places ofCells(SegmentFile file, long starts, int count, long rows, int photos) throws IOException {
+        int[] all = new int[count + 1];
+        file.read(starts, 4 * all.length).asIntBuffer().get(all);
+        boolean ordered = all[0] == 0 && all[count] == photos;
+        for (int c = 0; c < count; c++) {
+            ordered &= all[c] <= all[c + 1];
+        }
+        if (!ordered) {
+            throw file.damaged("its cells don't start one behind the other, from 0 to " + photos);
+        }
+        return new Places(file, rows, photos, all);
+    }
+
+    boolean areRows() {
+        return starts == null;
+    }
+
+    /** The first place of a cell: of the one behind the last, N. */
+    int start(int cell) {
+        return starts[cell];
+    }
+
+    /** How many there are; 0 where places are rows. */
+    int cells() {
+        return starts == null ? 0 : starts.length - 1;
+    }
+
+    int cellOf(int place) {
+        int low = 0;
+        int high = starts.length - 2;
+        while (low < high) { // the last that starts there or before
+            int middle = (low + high + 1) >>> 1;
+            if (starts[middle] <= place) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        return low;
+    }
+
+    /** The row of the photo at a place. */
+    int rowAt(int place) throws IOException {
+        return starts == null ? place : checked(file.read(offset + 4L * place, 4).getInt());
+    }
+
+    /** The place of a row's photo. The first question takes as long as reading all rows. */
+    int of(int row) throws IOException {
+        if (starts == null) {
+            return row;
+        }
+        if (ofRows == null) {
+            int[] found = new int[photos];
+            visit((place, at) -> found[at] = place);
+            ofRows = found;
+        }
+        return ofRows[row];
+    }
+
+    /** The places of some rows; the rows themselves where those are the places. */
+    BitSet of(BitSet rows) throws IOException {
+        if (starts == null) {
+            return rows;
+        }
+        BitSet found = new BitSet(photos);
+        visit((place, row) -> {
+            if (rows.get(row)) {
+                found.set(place);
+            }
+        });
+        return found;
+    }
+
+    /** Each row is at one place, and in a cell they ascend. */
+    void verify() throws IOException {
+        if (starts == null) {
+            return;
+        }
+        BitSet seen = new BitSet(photos);
+        int[] last = new int[1];
+        int[] cell = {-1};
+        visit((place, row) -> {
+            while (place >= starts[cell[0] + 1]) {
+                cell[0]++;
+                last[0] = -1;
+            }
+            if (row <= last[0] || seen.get(row)) {
+                throw file.damaged("its cells don't hold each photo once and in order: not row " + row);
+            }
+            seen.set(row);
+            last[0] = row;
+        });
+    }
+
+    private void visit(Visitor visitor) throws IOException {
+        for (int start = 0; start < photos; start += MANY) {
+            int some = Math.min(MANY, photos - start);
+            IntBuffer rows = file.read(offset + 4L * start, 4 * some).asIntBuffer();
+            for (int i = 0; i < some; i++) {
+                visitor.see(start + i, checked(rows.get(i)));
+            }
+        }
+    }
+
+    private int checked(int row) throws McadException {
+        if (row < 0 || row >= photos) {
+            throw file.damaged("one of its cells names row " + (row & 0xffffffffL) + " of " + photos);
+        }
+        return row;
+    }
+}

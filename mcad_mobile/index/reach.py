@@ -1,0 +1,132 @@
+"""How far a search looks: measured on a sample of the photos, with photos as queries.
+
+How many photos have to be looked at so that hardly any of the best is missed depends on the
+student. So queries are photos of the sample, each as it is, and once more turned by 45 degrees in
+a random direction, since words are further from photos than photos are; and what counts is the
+rank up to which an estimate has to be followed to meet the best of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, log
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile import exact
+from mcad_mobile.index.codes import F32, split
+
+Ranks = npt.NDArray[np.intp]
+
+# Results, and as many more as tell how candidates grow with them.
+K, _MANY = 10, 80
+# A sample of the sample, for how they grow with the photos.
+_EVERY = 8
+# Every so many photos, and results: what is measured.
+_TRIALS = ((1, K), (_EVERY, K), (1, _MANY))
+_QUERIES = 192
+# Share of the best ten that the candidates hold, in the sample.
+_HELD = 0.997
+# Candidates grow with the root of the photos where a sample is too small to tell, and never less.
+# Beyond the sample growth gets steeper: by what it took at a million.
+_EXPONENT, _LEAST_EXPONENT, _TELLS_FROM = 0.5, 0.45, 4096
+_STEEPER = 0.05
+_LEAST_GROWTH = 0.5
+# Where growth is looked at: the last few ranks would tell more of chance.
+_TYPICAL = (0.9, 0.95, 0.98)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of `n` photos, `factor` * n ^ `exponent` * k ^ `growth` are looked at for k results."""
+
+    factor: float
+    exponent: float
+    growth: float
+
+    def candidates(self, photos: int, k: int) -> int:
+        """Return how many of `photos`, all of them at most."""
+        if photos <= k:
+            return photos
+        wanted = float(self.factor * photos**self.exponent * k**self.growth)
+        return min(photos, ceil(max(wanted, 2 * k)))
+
+    def times(self, factor: float) -> Reach:
+        return replace(self, factor=round(factor * self.factor, 3))
+
+
+@dataclass(frozen=True)
+class First:
+    """A scan of the first `bits` alone: how many photos are looked at by all S bits."""
+
+    bits: int
+    reach: Reach
+
+
+class Trial:
+    """Queries [Q, D] out of a `sample` of rotated photos [M, D], and the best photos for each."""
+
+    def __init__(self, sample: F32, axis: F32) -> None:
+        self.photos = len(sample)
+        rows = np.arange(len(sample))[:: -(-len(sample) // _QUERIES)]
+        chosen = sample[rows]
+        lengths = np.sqrt(np.square(split(chosen, axis)[1]).sum(axis=1, keepdims=True))
+        random = np.random.default_rng(0).integers(0, 2, chosen.shape) * np.float32(2) - 1
+        turned = chosen + lengths * random / np.float32(np.sqrt(chosen.shape[1]))
+        turned /= exact.lengths(turned).astype(np.float32)[:, None]
+        self.queries = np.concatenate([chosen, turned])
+        self._own = np.concatenate([rows, rows])
+        scores = exact.units(self.queries) @ exact.units(sample).T
+        scores[np.arange(len(self._own)), self._own] = -np.inf
+        self._best = [_best(scores, step, k) for step, k in _TRIALS]
+
+    def by_estimates(self, estimates: F32) -> Reach:
+        """Return how far to go down `estimates` [Q, M] of what photos score."""
+        estimates[np.arange(len(self._own)), self._own] = -np.inf
+        ranks = []
+        for best, (step, _) in zip(self._best, _TRIALS, strict=True):
+            some = estimates[:, ::step]
+            at = np.take_along_axis(estimates, best, axis=1)
+            better = [np.sort(row).searchsorted(a) for row, a in zip(some, at, strict=True)]
+            ranks.append(some.shape[1] - np.concatenate(better))
+        return self._fitted(ranks)
+
+    def by_cells(self, orders: Ranks, cells: Ranks) -> Reach:
+        """Return how many photos are in the first cells of each query, `orders` [Q, C], up to that
+        of the last of its best; `cells` [M] are those of photos."""
+        ranks = []
+        for best, (step, _) in zip(self._best, _TRIALS, strict=True):
+            held = np.bincount(cells[::step], minlength=orders.shape[1])[orders].cumsum(axis=1)
+            up_to = np.empty_like(held)
+            np.put_along_axis(up_to, orders, held, axis=1)
+            ranks.append(np.take_along_axis(up_to, cells[best], axis=1).ravel())
+        return self._fitted(ranks)
+
+    def _fitted(self, ranks: Sequence[Ranks]) -> Reach:
+        needed = [[_at(np.sort(some), share) for share in (_HELD, *_TYPICAL)] for some in ranks]
+        (whole, *typical), (_, *of_part), (_, *of_many) = needed
+        exponent = _EXPONENT
+        if self.photos >= _TELLS_FROM:
+            exponent = min(max(_slope(of_part, typical, _EVERY) + _STEEPER, _LEAST_EXPONENT), 1.0)
+        exponent = round(exponent, 3)
+        growth = round(min(max(_slope(typical, of_many, _MANY / K), _LEAST_GROWTH), 1.0), 3)
+        return Reach(round(whole / (self.photos**exponent * K**growth), 3), exponent, growth)
+
+
+def _best(scores: npt.NDArray[np.float64], step: int, k: int) -> Ranks:
+    """Return the `k` best of every so many photos [Q, k]."""
+    some = np.arange(scores.shape[1])[::step]
+    k = min(k, len(some) - 1)
+    return some[np.argpartition(-scores[:, ::step], k - 1, axis=1)[:, :k]]
+
+
+def _at(ranks: Ranks, share: float) -> int:
+    """Return the rank up to which a share of sorted ranks is."""
+    return int(ranks[ceil(share * len(ranks)) - 1])
+
+
+def _slope(small: list[int], large: list[int], times: float) -> float:
+    """Return e where numbers grow as `times` ^ e, on average."""
+    return sum(log(b / a) for a, b in zip(small, large, strict=True)) / (len(small) * log(times))

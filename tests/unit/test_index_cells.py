@@ -1,0 +1,282 @@
+"""Cells: photos that are alike lie side by side, and a search looks into some of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from index_embeddings import F32, cells_from, create, names, photos_and_queries, unit
+
+from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.index import PhotoIndex, RowFilter, search
+from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
+from mcad_mobile.index.codes import decode, split
+from mcad_mobile.index.segment import Segment
+
+DIM, PHOTOS = 128, 20_000
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F32, F32]:
+    """20,000 photos in two folders, photo n taken in minute n; queries as far away as words are."""
+    directory = tmp_path_factory.mktemp("gallery")
+    photos, queries = photos_and_queries(PHOTOS, 60, dim=DIM)
+    with cells_from(PHOTOS), create(directory, DIM).writer() as writer:
+        stamps = np.arange(2 * PHOTOS, dtype=np.uint32).reshape(-1, 2)
+        taken = np.arange(PHOTOS, dtype=np.int32)
+        paths = [*names(PHOTOS // 2, "a"), *names(PHOTOS // 2, "b")]
+        writer.add(paths, photos, stamps, taken)
+    return directory, photos, queries
+
+
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many places each scan has looked at."""
+    counts: list[int] = []
+    nearest = search.nearest
+
+    def counted(columns: Any, query: Any, spans: Any, wanted: int, **others: Any) -> Any:
+        counts.append(sum(map(len, spans)))
+        return nearest(columns, query, spans, wanted, **others)
+
+    monkeypatch.setattr(search, "nearest", counted)
+    yield counts
+
+
+def segment_of(directory: Path, number: int = 0) -> Segment:
+    return PhotoIndex.open(directory)._commit[1][number].segment
+
+
+def test_each_photo_is_in_the_cell_whose_centroid_is_nearest(
+    gallery: tuple[Path, F32, F32],
+) -> None:
+    segment = segment_of(gallery[0])
+    segment.verify()
+    assert len(segment.centroids) == 256
+    places = np.arange(PHOTOS)
+    rests = split(decode(segment.encoded_at(places), segment.axis), segment.axis)[1]
+    centroids = segment.centroids / np.float64(2048)
+    distances = (
+        np.square(rests).sum(axis=1)[:, None]
+        - 2 * rests.astype(np.float64) @ centroids.T
+        + np.square(centroids).sum(axis=1)
+    )
+    cell = np.searchsorted(segment.starts, places, side="right") - 1
+    own = distances[places, cell]
+    # As stored, a photo is not quite what it was when its cell was looked up.
+    assert (own - distances.min(axis=1)).max() < 2e-3
+    assert (own == distances.min(axis=1)).mean() > 0.97
+
+
+def test_a_search_looks_into_some_cells_and_finds_what_all_would_give(
+    gallery: tuple[Path, F32, F32], scanned: list[int]
+) -> None:
+    index, queries = PhotoIndex.open(gallery[0]), gallery[2]
+    held = 0
+    for query in queries:
+        exact = index.search(query, 10, exact=True)
+        found = index.search(query, 10)
+        held += len({*exact.paths} & {*found.paths})
+        scores = dict(zip(exact.paths, exact.scores, strict=True))
+        assert all(scores.get(p, s) == s for p, s in zip(found.paths, found.scores, strict=True))
+    assert held >= 0.99 * 10 * len(queries)
+    assert len(scanned) == len(queries)
+    assert max(scanned) < 0.7 * PHOTOS
+
+
+def test_numpy_and_the_kernel_look_into_the_same_cells(gallery: tuple[Path, F32, F32]) -> None:
+    built, plain = PhotoIndex.open(gallery[0]), PhotoIndex.open(gallery[0], kernel=False)
+    for query in gallery[2][:10]:
+        for k in (1, 10, 300):
+            a, b = built.search(query, k), plain.search(query, k)
+            assert a.paths == b.paths
+            assert a.scores.tolist() == b.scores.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "most"),
+    [
+        (RowFilter(("a",)), 0.9),
+        (RowFilter(after=5000, before=9000), 1.0),
+        (RowFilter(("b",), before=12_000), 1.0),
+        (RowFilter(after=19_990), 0.0),
+        (RowFilter(("c",)), 0.0),
+    ],
+    ids=["a folder", "a fifth", "a tenth", "ten photos", "none"],
+)
+def test_photos_are_counted_that_pass(
+    gallery: tuple[Path, F32, F32], rows: RowFilter, most: float, scanned: list[int]
+) -> None:
+    index, held, wanted = PhotoIndex.open(gallery[0]), 0, 0
+    for query in gallery[2]:
+        exact = index.search(query, 10, rows=rows, exact=True).paths
+        found = index.search(query, 10, rows=rows).paths
+        assert len(found) == len(exact)
+        held, wanted = held + len({*exact} & {*found}), wanted + len(exact)
+    assert held >= 0.99 * wanted
+    assert len({*found} - {*index.search(query, PHOTOS, rows=rows, exact=True).paths}) == 0
+    assert max(scanned, default=0) <= most * PHOTOS
+
+
+def test_rows_keep_what_belongs_to_them(gallery: tuple[Path, F32, F32]) -> None:
+    directory, photos, _ = gallery
+    index = PhotoIndex.open(directory)
+    stamps = index.stamps()
+    for row in range(0, PHOTOS // 2, 997):
+        path = f"a/{row:06d}.jpg"
+        found = index.embedding(path)
+        assert found is not None
+        assert found @ photos[row] > 0.999
+        assert stamps[path] == (2 * row, 2 * row + 1)
+    assert index.paths() == sorted(stamps)
+
+
+def test_cells_live_through_changes_and_merges(tmp_path: Path) -> None:
+    photos, queries = photos_and_queries(9000, 20, dim=DIM)
+    paths = names(9000)
+    with cells_from(4000):
+        index = create(tmp_path, DIM)
+        with index.writer() as writer:
+            writer.add(paths[:8000], photos[:8000])
+        with index.writer() as writer:
+            writer.add(paths[8000:], photos[8000:])
+            writer.delete(paths[:7])
+            writer.move([(paths[8], "moved.jpg", (1, 2))])
+        before = [index.search(query, 10, exact=True) for query in queries]
+        assert [len(live.segment.centroids) > 0 for live in index._commit[1]] == [True, False]
+        index.compact()
+        (live,) = index._commit[1]
+        assert live.cells and len(live.segment.centroids) > 0
+    index.verify()
+    for query, was in zip(queries, before, strict=True):
+        found = index.search(query, 10, exact=True)
+        assert (found.paths, found.scores.tolist()) == (was.paths, was.scores.tolist())
+    assert index.stamps()["moved.jpg"] == (1, 2)
+    assert index.near_duplicates(0.9999) == []
+    # Small once more, and without cells then.
+    with index.writer() as writer:
+        writer.delete(paths[100:8000])
+    index.compact()
+    assert [len(live.segment.centroids) for live in index._commit[1]] == [0]
+
+
+def test_an_index_without_cells_is_written_as_before(tmp_path: Path) -> None:
+    photos, _ = photos_and_queries(2000, 1)
+    said = {}
+    for name, least in (("with", 1000), ("without", 5000)):
+        with cells_from(least), create(tmp_path / name).writer() as writer:
+            writer.add(names(2000), photos)
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        (segment,) = (tmp_path / name).glob("*.mcs")
+        entry = manifest["segments"][0]
+        said[name] = manifest["schema"], segment.read_bytes()[:8], "cells" in entry
+    assert said == {
+        "with": ("mcad-index/4", b"MCADSEG4", True),
+        "without": ("mcad-index/3", b"MCADSEG3", False),
+    }
+
+
+def test_where_all_directions_matter_alike_there_are_no_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcad_mobile.index.settings._LEAST_IN_CELLS", 1000)
+    white = unit(np.random.default_rng(0).normal(size=(6000, 64)))
+    index = create(tmp_path)
+    with index.writer() as writer:
+        writer.add(names(6000), white)
+    (live,) = index._commit[1]
+    assert live.cells is None
+
+
+def test_cells_are_the_same_whatever_the_order_of_sums() -> None:
+    photos, queries = photos_and_queries(3000, 9, dim=256)
+    rests = split(photos, unit(photos.sum(axis=0)))[1]
+    turned = np.random.default_rng(0).permutation(256)
+    centroids = fit_centroids(rests)
+    assert len(centroids) == 60
+    assert np.array_equal(fit_centroids(rests[:, turned]), centroids[:, turned])
+    cells = cells_of(rests, centroids)
+    assert np.array_equal(cells, cells_of(rests[:, turned], centroids[:, turned]))
+    assert np.array_equal(cells[:1], cells_of(rests[:1], centroids))
+    floats = centroids.astype(np.float32)
+    orders = nearest_first(queries, floats)
+    assert np.array_equal(orders, nearest_first(queries[:, turned], floats[:, turned]))
+    products = np.rint(queries * 2048).astype(np.int64) @ centroids.T.astype(np.int64)
+    assert np.array_equal(orders, np.argsort(-products, axis=1, kind="stable"))
+
+
+PARTS = ("axis", "lens", "centroids", "starts", "rows")
+
+
+@pytest.mark.parametrize(
+    ("part", "at", "value", "said"),
+    [
+        ("starts", 0, 1, "do not hold its 2000 photos"),
+        ("starts", 3, 2**31, "do not hold its 2000 photos"),
+        ("rows", 5, 2000, "row 2000's"),
+        ("rows", 5, None, "no place"),
+        ("rows", None, None, "not in the order of paths"),
+    ],
+    ids=["first", "falling", "no such row", "twice the same", "order"],
+)
+def test_cells_that_hold_no_photos_are_found(
+    tmp_path: Path, part: str, at: int | None, value: int | None, said: str
+) -> None:
+    """Also where checksums say that this is what was written."""
+    photos, queries = photos_and_queries(2000, 1)
+    with cells_from(1000), create(tmp_path).writer() as writer:
+        writer.add(names(2000), photos)
+    (file,) = tmp_path.glob("*.mcs")
+    raw = bytearray(file.read_bytes())
+    entry = 32 + 24 * PARTS.index(part)
+    offset, length = struct.unpack_from("<QQ", raw, entry)
+    numbers = np.frombuffer(raw, "<u4", length // 4, offset).copy()
+    if at is None:
+        # Within a cell: the largest has two for certain.
+        starts = segment_of(tmp_path).starts.astype(int)
+        first = starts[np.diff(starts).argmax()]
+        numbers[[first, first + 1]] = numbers[[first + 1, first]]
+    else:
+        numbers[at] = numbers[at + 1] if value is None else value
+    raw[offset : offset + length] = numbers.tobytes()
+    struct.pack_into("<I", raw, entry + 16, zlib.crc32(raw[offset : offset + length]))
+    raw[4092:4096] = struct.pack("<I", zlib.crc32(raw[:4092]))
+    file.write_bytes(raw)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["segments"][0]["header_crc32"] = zlib.crc32(raw[:4092])
+    write_manifest(tmp_path, manifest)
+    with pytest.raises(PhotoIndexError, match=said):
+        PhotoIndex.open(tmp_path).verify()
+    if value == 2000:
+        with pytest.raises(PhotoIndexError, match=said):
+            PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
+        with pytest.raises(PhotoIndexError, match="of no row"):
+            PhotoIndex.open(tmp_path).search(queries[0], rows=RowFilter(after=5))
+
+
+def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+    blank = json.dumps({**manifest, "crc32": "0" * 8}).encode()
+    crc = f"{zlib.crc32(blank):08x}".encode()
+    (directory / "manifest.json").write_bytes(blank.replace(b"00000000", crc, 1))
+
+
+def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden/index_4"
+    shutil.copytree(golden, tmp_path / "index")
+    manifest = json.loads((golden / "manifest.json").read_text())
+    manifest["segments"][0]["cells"] = None
+    write_manifest(tmp_path / "index", manifest)
+    with pytest.raises(PhotoIndexError, match="it has cells, unlike what the manifest says"):
+        PhotoIndex.open(tmp_path / "index")
+    reach = manifest["segments"][0]["reach"]
+    manifest["segments"][1]["cells"] = manifest["segments"][0]["cells"] = reach
+    write_manifest(tmp_path / "index", manifest)
+    with pytest.raises(PhotoIndexError, match="it has no cells, unlike what the manifest says"):
+        PhotoIndex.open(tmp_path / "index")
