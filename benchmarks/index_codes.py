@@ -98,9 +98,8 @@ def code_recalls(photos: F32, queries: F32, count: int) -> list[float]:
             rows, _ = nearest(columns, words, [range(len(photos))], count, kernel=kernel())
             found.append(set(rows.tolist()))
         recalls.append(float(np.mean([len(f & t) / K for f, t in zip(found, true, strict=True)])))
-    codes = np.packbits(turned_rest > 0, axis=1, bitorder="little")
     step = -(-len(turned) // sample_size(turned.shape[1]))
-    lens = choose(turned[::step], codes[::step], turned_axis, len(turned)).lens
+    lens = choose(turned[::step], turned_axis, len(turned)).lens
     columns = columns_of(turned_rest[:, : len(lens)] > 0)
     hits = []
     for query, best in zip(asked, true, strict=True):

@@ -132,16 +132,23 @@ def cells_of_rows(
     axis: F32,
     centroids: npt.NDArray[np.int16],
 ) -> PlacedRows:
-    """Find the cells of the `wanted` rows, by the number of their source, ascending."""
+    """Find the cells of the `wanted` rows, by the number of their source, ascending. Those that
+    have these cells already stay where they are."""
     of = [np.zeros(0, np.uint16) for _ in sources]
     sizes = np.zeros(len(centroids), np.intp)
     for number, rows in wanted:
         source = sources[number]
         if not len(of[number]):
             of[number] = np.zeros(len(source.taken), np.uint16)
+        known = None
+        if isinstance(source, Segment) and np.array_equal(source.centroids, centroids):
+            known = source
         for start in range(0, len(rows), BATCH):
             some = rows[start : start + BATCH]
-            cells = cells_of(split(embeddings_of(source, some), axis)[1], centroids)
+            if known:
+                cells = known.cells_of(some)
+            else:
+                cells = cells_of(split(embeddings_of(source, some), axis)[1], centroids)
             of[number][some] = cells
             sizes += np.bincount(cells, minlength=len(centroids))
     return PlacedRows(of, CellSizes(centroids, sizes))

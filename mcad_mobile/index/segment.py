@@ -21,6 +21,7 @@ from mcad_mobile.index.format import (
     PART,
     Part,
     PositionedFile,
+    Rows,
     Stamps,
     Taken,
     aligned,
@@ -33,8 +34,6 @@ from mcad_mobile.index.format import (
     unpacked,
 )
 from mcad_mobile.index.paths import PathTable
-
-Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,10 @@ class Segment:
         if len(rows) and rows.max() >= self.photos:
             raise damaged(self.file, f"its place {places[rows.argmax()]} is row {rows.max()}'s")
         return rows
+
+    def cells_of(self, rows: Rows) -> Rows:
+        """Return the cells that rows are in."""
+        return self.starts.searchsorted(self.places_of(rows), side="right") - 1
 
     def by_place(self, of_rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Return what is said of all rows [N] in the order of places."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
-from mcad_mobile.index.codes import F32, U8, split
+from mcad_mobile.index.codes import F32, split
 from mcad_mobile.index.lens import estimates, fit_lens, moments
 from mcad_mobile.index.reach import First, K, Reach, Trial
 
@@ -71,16 +71,17 @@ def worth_cells(photos: int) -> bool:
     return photos >= _LEAST_IN_CELLS
 
 
-def choose(sample: F32, codes: U8, axis: F32, photos: int) -> Settings:
+def choose(sample: F32, axis: F32, photos: int) -> Settings:
     """Choose settings for an index of `photos` from a sample of them: rotated [M, D] float32, M
-    about sample_size(D) at most, and their codes [M, D/8]."""
+    about sample_size(D) at most."""
     dim = len(axis)
     if len(sample) < LEAST or dim < 64:
         return no_settings(dim)
-    bits = np.unpackbits(codes, axis=1, bitorder="little")
+    rests = split(sample, axis)[1]
+    bits = (rests > 0).astype(np.uint8)
     trial = Trial(sample, axis)
     ways: list[tuple[Cells | None, float, float]] = [(None, photos, 0.0)]
-    if worth_cells(photos) and (cells := _cells(split(sample, axis)[1], trial)):
+    if worth_cells(photos) and (cells := _cells(rests, trial)):
         held = cells.reach.candidates(photos, K)
         ways.append((cells, held, _NS_CELLS + cells.centroids.size * _NS_NUMBER))
     found: list[tuple[float, Settings]] = []

@@ -279,8 +279,7 @@ class IndexWriter:
         step = -(-photos // sample_size(dim))
         sources = self._sources()
         sample = np.concatenate([embeddings_of(sources[i], r[::step]) for i, r in wanted if len(r)])
-        codes = np.packbits(split(sample, axis)[1] > 0, axis=1, bitorder="little")
-        return _Frame(axis, photos, choose(sample, codes, axis, photos))
+        return _Frame(axis, photos, choose(sample, axis, photos))
 
     def _wanted(self, absorbed: Sequence[int], pending: Sequence[Item]) -> list[tuple[int, Rows]]:
         """Return what a commit writes: numbers of sources and rows, ascending; one twice where

@@ -15,9 +15,10 @@ import pytest
 from index_embeddings import F32, cells_from, create, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index import PhotoIndex, RowFilter, search
+from mcad_mobile.index import PhotoIndex, RowFilter, merge, search
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
 from mcad_mobile.index.codes import decode, split
+from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.segment import Segment
 
 DIM, PHOTOS = 128, 20_000
@@ -138,7 +139,15 @@ def test_rows_keep_what_belongs_to_them(gallery: tuple[Path, F32, F32]) -> None:
     assert index.paths() == sorted(stamps)
 
 
-def test_cells_live_through_changes_and_merges(tmp_path: Path) -> None:
+def test_cells_live_through_changes_and_merges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+
+    def noted(rests: F32, centroids: Any) -> Any:
+        looked_up.append(len(rests))
+        return cells_of(rests, centroids)
+
     photos, queries = photos_and_queries(9000, 20, dim=DIM)
     paths = names(9000)
     with cells_from(4000):
@@ -150,10 +159,16 @@ def test_cells_live_through_changes_and_merges(tmp_path: Path) -> None:
             writer.delete(paths[:7])
             writer.move([(paths[8], "moved.jpg", (1, 2))])
         before = [index.search(query, 10, exact=True) for query in queries]
+        was_in = index._commit[1][0].segment.cells_of(np.arange(9, 8000))
         assert [len(live.segment.centroids) > 0 for live in index._commit[1]] == [True, False]
+        monkeypatch.setattr(merge, "cells_of", noted)
         index.compact()
+        assert sum(looked_up) == 1001  # those of the segment without
         (live,) = index._commit[1]
         assert live.cells and len(live.segment.centroids) > 0
+        # The photos that have neither gone nor moved: nobody changes cells by a merge.
+        found = live.segment.paths.find([path_to_bytes(path) for path in paths[9:8000]])
+        assert np.array_equal(live.segment.cells_of(np.array([row for _, row in found])), was_in)
     index.verify()
     for query, was in zip(queries, before, strict=True):
         found = index.search(query, 10, exact=True)
