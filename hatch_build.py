@@ -1,4 +1,4 @@
-"""Builds mcad_mobile/index/kernel.c on the way into a wheel or an editable install.
+"""Builds the C of mcad_mobile/index on the way into a wheel or an editable install.
 
     python hatch_build.py    # for a checkout that is not installed
 
@@ -22,6 +22,7 @@ except ImportError:  # run by hand, in an environment without hatchling
 
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=default", "-ffp-contract=off")
 FOLDER = Path(__file__).parent / "mcad_mobile" / "index"
+SOURCES = (FOLDER / "scan.c", FOLDER / "rescore.c")
 LIBRARY = FOLDER / "_kernel.so"
 
 
@@ -34,7 +35,7 @@ def build_kernel() -> str | None:
     made = LIBRARY.with_name(f"_kernel.{os.getpid()}.so")
     try:
         done = subprocess.run(
-            [compiler, *FLAGS, str(FOLDER / "kernel.c"), "-o", str(made)],
+            [compiler, *FLAGS, *map(str, SOURCES), "-o", str(made), "-lm"],
             capture_output=True,
             text=True,
             timeout=120,

@@ -28,7 +28,7 @@ def units(values: Floats, unit: float = UNIT) -> F64:
 def dot(a: Floats, b: Floats) -> F64:
     """Return the products [...] of vectors [..., D], broadcast, whose lengths multiply to 2 or less
     (of longer ones the last bits may depend on the processor)."""
-    return np.asarray(np.einsum("...d,...d->...", units(a), units(b)) * UNIT**2)
+    return np.asarray(np.vecdot(units(a), units(b)) * UNIT**2)
 
 
 def lengths(rows: Floats) -> F64:

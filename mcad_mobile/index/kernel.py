@@ -1,4 +1,4 @@
-"""The loops of kernel.c, where it was built: scans and scores as numpy's, only sooner."""
+"""The loops of scan.c and rescore.c, where they were built: as numpy's, only sooner."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.index.codes import F32, U8
+from mcad_mobile.index.codes import U8
 
 LIBRARY = Path(__file__).with_name("_kernel.so")
 LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 
-_LAYOUT = 2
+_LAYOUT = 3
 _BLOCK = 2048
+_Nothing = ctypes.c_char * 0
 
 Rows = npt.NDArray[np.intp]
 Words = npt.NDArray[np.uint64]
 Distances = npt.NDArray[np.uint16]
+
+
+def address(array: npt.NDArray[Any]) -> int:
+    """Return where a writable array lies: a third of what `array.ctypes.data` takes."""
+    return ctypes.addressof(_Nothing.from_buffer(array.data))
 
 
 class _Scan(ctypes.Structure):
@@ -41,7 +47,9 @@ class _Scan(ctypes.Structure):
     ]
 
 
-class _Score(ctypes.Structure):
+class Task(ctypes.Structure):
+    """A segment for the second pass, see rescore.c: its arrays have to live as long as it does."""
+
     _fields_ = [
         ("file", ctypes.c_int),
         ("offset", ctypes.c_int64),
@@ -53,8 +61,12 @@ class _Score(ctypes.Structure):
         ("steps", ctypes.c_void_p),
         ("along", ctypes.c_double),
         ("rows", ctypes.c_void_p),
+        ("distances", ctypes.c_void_p),
         ("count", ctypes.c_size_t),
-        ("scores", ctypes.c_void_p),
+        ("sure", ctypes.c_size_t),
+        ("fall", ctypes.c_double),
+        ("missed", ctypes.c_double),
+        ("cosines", ctypes.c_void_p),
     ]
 
 
@@ -81,48 +93,28 @@ class Kernel:
         task = _Scan(
             columns=columns.ctypes.data,
             stride=photos,
-            spans=ends.ctypes.data,
+            spans=address(ends),
             span_count=len(ends),
-            query=query.ctypes.data,
+            query=address(query),
             allowed=None if allowed is None else allowed.ctypes.data,
             words=words,
             wanted=wanted,
-            rows=found.ctypes.data,
-            distances=distances.ctypes.data,
-            histogram=histogram.ctypes.data,
+            rows=address(found),
+            distances=address(distances),
+            histogram=address(histogram),
         )
         count = self.library.mcad_scan(ctypes.byref(task), self.level)
         return found[:count].astype(np.intp), distances[:count]
 
-    def scores(
-        self,
-        file: int,
-        offset: int,
-        size: int,
-        columns: Words,
-        steps: npt.NDArray[np.float64],
-        along_step: float,
-        rows: Rows,
-    ) -> F32 | None:
-        """Return what codes.score gives for the records of `rows`, [B] float32; None when the file
-        ends before one."""
-        chosen = rows.astype(np.uint32)
-        scores = np.empty(len(rows), np.float32)
-        task = _Score(
-            file=file,
-            offset=offset,
-            size=size,
-            dim=len(steps),
-            words=len(columns),
-            stride=columns.shape[1],
-            columns=columns.ctypes.data,
-            steps=steps.ctypes.data,
-            along=along_step,
-            rows=chosen.ctypes.data,
-            count=len(chosen),
-            scores=scores.ctypes.data,
-        )
-        return None if self.library.mcad_score(ctypes.byref(task), self.level) else scores
+    def rescore(self, tasks: Sequence[Task], k: int) -> int | None:
+        """Score what may be among the `k` best of all, see rescore.rescore. Return the position of
+        a segment whose file ends before a record; None where all are whole."""
+        together = (Task * len(tasks))(*tasks)
+        most = sum(task.count for task in tasks) + 1
+        failed = self.library.mcad_rescore(together, len(tasks), min(k, most), self.level)
+        if failed < 0:
+            raise MemoryError("There is no memory for the candidates of a search.")
+        return failed - 1 if failed else None
 
 
 @lru_cache(maxsize=1)
@@ -137,4 +129,10 @@ def kernel() -> Kernel | None:
     if not fits:
         return None
     library.mcad_scan.restype = ctypes.c_size_t
+    library.mcad_rescore.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+        ctypes.c_int,
+    ]
     return Kernel(library, library.mcad_level())

@@ -13,6 +13,8 @@ L q goes into three words of bits: its signs, and |L q| in four levels, 0 to 3.
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,19 +37,21 @@ def query_words(lens: F32 | F64, query: F32) -> tuple[Words, float]:
     """Return the words [3, S/64] uint64 of a rotated query [D], see scan.nearest, and what one of
     a distance is of L q: twice that much less is the estimate of q.x with each."""
     weights = lens.astype(np.float64, copy=False) @ exact.units(query)
-    signs, levels = _levels(weights[None])
-    bits = np.stack([signs[0], levels[0] & 1, levels[0] >> 1]).astype(np.uint8)
+    levels, product, squares = _levels(np.abs(weights))
+    bits = np.empty((3, len(weights)), np.uint8)
+    bits[0] = weights > 0
+    bits[1] = levels & 1
+    bits[2] = levels >> 1
     words = np.packbits(bits, axis=1, bitorder="little").view("<u8")
-    squares = np.square(levels, dtype=np.float64).sum()
-    return words, float(levels[0] @ np.abs(weights) / max(squares, 1.0)) * exact.UNIT
+    return words, product / max(squares, 1.0) * exact.UNIT
 
 
 def estimates(lens: F32, bits: U8, queries: F32) -> F32:
     """Return [Q, M] float32, what M photos with `bits` [M, S] score with rotated queries [Q, D], up
     to a factor and a constant a query."""
-    signs, levels = _levels(exact.units(queries) @ lens.astype(np.float64).T)
-    weights = np.where(signs, levels, -levels.astype(np.int8)).astype(np.float32)
-    return weights @ (bits.astype(np.float32) * 2 - 1).T
+    weights = exact.units(queries) @ lens.astype(np.float64).T
+    levels = np.array([_levels(row)[0] for row in np.abs(weights)], np.float32)
+    return np.copysign(levels, weights, dtype=np.float32) @ (bits.astype(np.float32) * 2 - 1).T
 
 
 def moments(sample: F32, bits: U8) -> tuple[F64, F64]:
@@ -68,15 +72,14 @@ def fit_lens(of: tuple[F64, F64], scanned: int) -> F32:
     return np.asarray(np.rint(lens / _UNIT) * _UNIT, np.float32)
 
 
-def _levels(weights: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.bool_], U8]:
-    """Return signs and levels [Q, S] of weights [Q, S]: the step whose levels point most nearly
-    where the weights do."""
-    sizes = np.abs(weights)
-    mean = np.sqrt(np.square(sizes).mean(axis=1))
-    levels = np.zeros(weights.shape, np.uint8)
-    for query, (row, typical) in enumerate(zip(sizes, mean, strict=True)):
-        if typical > 0:
-            tried = np.minimum(np.rint(row / (_STEPS * typical)), _LARGEST)
-            lengths = np.maximum(np.square(tried).sum(axis=1), 1)
-            levels[query] = tried[np.argmax(tried @ row / np.sqrt(lengths))]
-    return weights > 0, levels
+def _levels(sizes: F64) -> tuple[U8, float, float]:
+    """Return levels [S] of |weights|, their product with these and with themselves: those of the
+    step whose levels point most nearly where the weights do."""
+    typical = sqrt(np.add.reduce(np.square(sizes)) / len(sizes))
+    if typical == 0:
+        return np.zeros(len(sizes), np.uint8), 0.0, 0.0
+    tried = sizes / (_STEPS * typical)
+    np.minimum(np.rint(tried, out=tried), _LARGEST, out=tried)
+    products, squares = tried @ sizes, np.vecdot(tried, tried)
+    best = np.argmax(products / np.sqrt(np.maximum(squares, 1)))
+    return tried[best].astype(np.uint8), float(products[best]), float(squares[best])

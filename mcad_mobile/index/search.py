@@ -4,8 +4,10 @@ points at, then those by their bytes."""
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -132,11 +134,13 @@ def top(scores: F32, k: int) -> Rows:
 def _paths(
     segments: Sequence[Segment], chosen: Sequence[Rows], positions: npt.NDArray[np.intp]
 ) -> list[str]:
-    ends = np.cumsum([len(rows) for rows in chosen])
-    owners = np.searchsorted(ends, positions, side="right").tolist()
+    ends = list(accumulate(map(len, chosen)))
+    owners = [bisect_right(ends, position) for position in positions.tolist()]
     places = np.concatenate([np.empty(0, np.intp), *chosen])[positions]
-    rows = [segments[s].rows_at(places[i : i + 1]).item() for i, s in enumerate(owners)]
-    return [
-        path_from_bytes(segments[owner].paths.at(row))
-        for owner, row in zip(owners, rows, strict=True)
-    ]
+    paths = [""] * len(owners)
+    for owner in set(owners):
+        own = [at for at, one in enumerate(owners) if one == owner]
+        segment = segments[owner]
+        for at, row in zip(own, segment.rows_at(places[own]).tolist(), strict=True):
+            paths[at] = path_from_bytes(segment.paths.at(row))
+    return paths

@@ -51,11 +51,20 @@ def test_a_photo_alone_is_encoded_as_it_is_among_others(dim: int) -> None:
 
 def test_shares_of_errors_do_not_depend_on_the_order_of_photos() -> None:
     photos, _ = photos_and_queries(3000, 1, dim=256)
-    shares = error_feedback(rests(photos))
-    assert np.array_equal(error_feedback(rests(photos)[::-1]), shares)
+    shares, again = error_feedback(rests(photos)), error_feedback(rests(photos)[::-1])
+    assert shares is not None
+    assert again is not None
+    assert np.array_equal(again, shares)
     # What an inverse says beyond that, each kernel says otherwise.
     assert np.array_equal(shares * 256, np.rint(shares * 256))
     assert np.count_nonzero(shares) > 10_000
+
+
+def test_photos_that_lie_everywhere_alike_are_rounded_one_by_one() -> None:
+    """What a sample of them says of one coordinate by the others is noise."""
+    even = unit(np.random.default_rng(0).normal(size=(3000, 256)))
+    assert error_feedback(rests(even)) is None
+    assert error_feedback(np.zeros((300, 64), np.float32)) is None
 
 
 def reordered(query: Query, photos: Encoded, order: np.ndarray) -> tuple[Query, Encoded]:

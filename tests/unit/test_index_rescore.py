@@ -10,40 +10,50 @@ import numpy as np
 import pytest
 from index_embeddings import SHA, names, photos_and_queries
 
-from mcad_mobile.index import PhotoIndex, rescore
+from mcad_mobile.index import PhotoIndex, rescore, search
+from mcad_mobile.index.codes import split_query
+from mcad_mobile.index.kernel import Kernel, kernel
+from mcad_mobile.index.passing import RowFilter
+from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.store import PhotoIndex as Store
 
 PHOTOS, DIM, K = 40_000, 128, 10
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two segments of different sizes."""
     photos, _ = photos_and_queries(PHOTOS, 1, dim=DIM)
-    index = PhotoIndex.create(
-        tmp_path_factory.mktemp("rescore") / "index",
-        dim=DIM,
-        student_sha256=SHA,
-        student="tiny",
-    )
+    folder = tmp_path_factory.mktemp("rescore") / "index"
+    index = PhotoIndex.create(folder, dim=DIM, student_sha256=SHA, student="tiny")
     for start, stop in ((0, 30_000), (30_000, PHOTOS)):
         with index.writer() as writer:
             writer.add(names(PHOTOS)[start:stop], photos[start:stop])
+    return folder
+
+
+@pytest.fixture(params=[True, False], ids=["kernel", "numpy"])
+def index(folder: Path, request: pytest.FixtureRequest) -> Store:
+    index = PhotoIndex.open(folder, kernel=request.param)
+    assert (index.scan == "numpy") == (not request.param or kernel() is None)
     return index
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
-    """Of which segment each call reads records, and how many."""
+    """Of which segment each search has scored photos, and how many."""
     counts: list[tuple[Any, int]] = []
-    before = rescore.cosines
+    before = search.rescore
 
-    def counted(segment: Any, query: Any, rows: Any, kernel: Any) -> Any:
-        assert (np.diff(rows) > 0).all()
-        counts.append((segment, len(rows)))
-        return before(segment, query, rows, kernel)
+    def counted(segments: Any, *others: Any) -> Any:
+        found = before(segments, *others)
+        for segment, (places, scores) in zip(segments, found, strict=True):
+            assert (np.diff(places) > 0).all()
+            assert len(places) == len(scores)
+            counts.append((segment, len(places)))
+        return found
 
-    monkeypatch.setattr(rescore, "cosines", counted)
+    monkeypatch.setattr(search, "rescore", counted)
     return counts
 
 
@@ -91,10 +101,86 @@ def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
     assert (np.diff(found.scores) <= 0).all()
 
 
-def test_no_record_is_read_for_nothing(index: Store, read: list[tuple[Any, int]]) -> None:
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_the_kernel_scores_what_numpy_scores(folder: Path, k: int) -> None:
+    live = PhotoIndex.open(folder)._commit[1]
+    segments = [one.segment for one in live]
+    shares = []
+    for query in queries():
+        rotated = rotate(query)
+        split = [split_query(rotated, segment.axis) for segment in segments]
+        nearest = [search._scan(one, one.passing(RowFilter()), rotated, k, None) for one in live]
+        scored_all = rescore.Candidates(nearest[1].places)
+        for candidates in (nearest, [nearest[0], scored_all], nearest[:1]):
+            some = len(candidates)
+            plain = rescore.rescore(segments[:some], split[:some], candidates, k, None)
+            for compiled in kernels():
+                found = rescore.rescore(segments[:some], split[:some], candidates, k, compiled)
+                for (places, scores), (others, other_scores) in zip(found, plain, strict=True):
+                    assert np.array_equal(places, others)
+                    assert np.array_equal(scores, other_scores)
+            shares.append(len(plain[0][0]) / len(nearest[0].places))
+    assert min(shares) < max(shares)
+    assert k > 100 or np.mean(shares) < 0.85
+
+
+def test_copies_of_one_photo_which_err_alike_are_all_scored(tmp_path: Path) -> None:
+    """No error is taken for none: any of them may be the best."""
+    photo = photos_and_queries(1, 1, dim=DIM)[0]
+    index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(2000), np.repeat(photo, 2000, axis=0))
+    segment = index._commit[1][0].segment
+    query = split_query(rotate(photo[0]), segment.axis)
+    for distance in range(40, 50):
+        distances = np.full(2000, distance, np.uint16)
+        copies = rescore.Candidates(np.arange(2000), distances, 1e-3)
+        for compiled in (None, *kernels()):
+            found = rescore.rescore([segment], [query], [copies], K, compiled)
+            assert len(found[0][0]) == 2000
+
+
+def kernels() -> list[Kernel]:
+    """All widths of instructions that run here."""
+    built = kernel()
+    return [Kernel(built.library, level) for level in range(built.level + 1)] if built else []
+
+
+def test_no_record_is_read_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    before = rescore.cosines
+
+    def counted(segment: Any, query: Any, places: Any) -> Any:
+        counts.append(len(places))
+        return before(segment, query, places)
+
+    monkeypatch.setattr(rescore, "cosines", counted)
+    index = PhotoIndex.open(folder, kernel=False)
     for query in queries():
         index.search(query, K)
-    assert min(count for _, count in read) > 0
+    assert min(counts) > 0
+
+
+def test_where_bits_tell_little_less_is_left_out(
+    tmp_path: Path, read: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos and queries that are even on the sphere: more than one of eight is a candidate."""
+    even = np.random.default_rng(3).normal(size=(6_100, DIM)).astype(np.float32)
+    even /= np.linalg.norm(even, axis=1, keepdims=True)
+    index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(6000), even[:6000])
+    (live,) = index._commit[1]
+    assert live.reach.candidates(live.live, K) > 6000 / 8
+    kept = []
+    for part in (rescore._MISSED_OF_MANY, rescore._MISSED):
+        monkeypatch.setattr(rescore, "_MISSED_OF_MANY", part)
+        read.clear()
+        found = [set(index.search(query, K).paths) for query in even[6000:]]
+        kept.append((records(read), found))
+    assert kept[0][0] > 1.1 * kept[1][0]
+    exact = [set(index.search(query, K, exact=True).paths) for query in even[6000:]]
+    assert np.mean([len(a & b) / K for a, b in zip(kept[0][1], exact, strict=True)]) >= 0.995
 
 
 def test_errors_are_judged_alike_whatever_the_order_of_sums() -> None:

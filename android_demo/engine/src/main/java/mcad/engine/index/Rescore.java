@@ -9,8 +9,13 @@ import java.util.Arrays;
  * more, nearest first, as long as one of the rest is likely to beat it.
  */
 final class Rescore {
-    /** Of each result, how much may be expected to be missed among those that are left out. */
-    static final double MISSED = 1 / 64.0;
+    /**
+     * Of each result, how much may be expected to be missed among those that are left out; and where bits tell so little
+     * that more than one photo of so many is a candidate, and misses add up.
+     */
+    private static final double MISSED = 1 / 64.0;
+    private static final double MISSED_OF_MANY = 1 / 512.0;
+    private static final double MANY = 8;
 
     private static final int SURE = 128;
     private static final int SURE_A_RESULT = 4;
@@ -24,7 +29,10 @@ final class Rescore {
     private final Codes.Query query;
     private final Codes.Row row;
     private final Candidates candidates;
+    /** Whether they are more than one photo of MANY. */
     private final boolean dense;
+    /** How many of the best may be expected among those that are left out. */
+    private final double missed;
     /** Positions of candidates, nearest first; those scored together ascend. */
     private final int[] order;
     /** Of each candidate; NaN where it is not known. */
@@ -32,12 +40,14 @@ final class Rescore {
     private int scored;
     private int wanted;
 
-    Rescore(Segment segment, Codes.Query query, Candidates candidates, int k) {
+    /** Of the candidates of {@code segments} segments these. */
+    Rescore(Segment segment, Codes.Query query, Candidates candidates, int k, int segments) {
         this.segment = segment;
         this.query = query;
         this.candidates = candidates;
         row = new Codes.Row(segment.axis.length);
-        dense = candidates.places().length > segment.photos / 8;
+        dense = candidates.places().length > segment.photos / MANY;
+        missed = (dense ? MISSED_OF_MANY : MISSED) * k / segments;
         scores = new float[candidates.places().length];
         Arrays.fill(scores, Float.NaN);
         order = nearestFirst(candidates);
@@ -56,10 +66,10 @@ final class Rescore {
     }
 
     /**
-     * Whether more than {@code missed} of the rest are expected to have a cosine above {@code beaten}; so many are wanted
+     * Whether more of the rest than may be missed are expected to have a cosine above {@code beaten}; so many are wanted
      * then, within bounds.
      */
-    boolean wantsMore(double beaten, double missed) {
+    boolean wantsMore(double beaten) {
         if (scored == scores.length) {
             return false;
         }

@@ -78,7 +78,7 @@ final class TwoPass {
         Rescore[] passes = new Rescore[candidates.length];
         for (int s = 0; s < passes.length; s++) {
             Segment segment = segments.get(s).segment();
-            passes[s] = new Rescore(segment, new Codes.Query(rotated, segment.axis), candidates[s], k);
+            passes[s] = new Rescore(segment, new Codes.Query(rotated, segment.axis), candidates[s], k, passes.length);
         }
         float[][] scores = new float[passes.length][];
         float beaten = Float.NEGATIVE_INFINITY;
@@ -91,7 +91,7 @@ final class TwoPass {
             beaten = order.length < k ? Float.NEGATIVE_INFINITY : scoreOf(order[k - 1]);
             boolean more = false;
             for (Rescore pass : passes) {
-                more |= pass.wantsMore(beaten, Rescore.MISSED * k / passes.length);
+                more |= pass.wantsMore(beaten);
             }
             if (!more) {
                 return order;

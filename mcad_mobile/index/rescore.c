@@ -1,0 +1,240 @@
+/* Pass 2: cosines by the records of the candidates nearest by bits, as long as one may be among the best. */
+#include "kernel.h"
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define READ 65536
+#define AHEAD 4
+#define MOST_SIGNS 512
+/* Each time, so many times as many as are scored already. */
+#define MORE 2
+/* Of errors, so that their sums do not round. */
+#define UNIT 0x1p-18
+
+typedef struct {
+    int file;
+    int64_t offset;      /* of the records in the file */
+    size_t size;         /* of a record: magnitudes, the rest of the signs, along, scale */
+    size_t dim, words, stride;
+    const uint64_t *columns;
+    const double *steps;       /* [dim] */
+    double along;              /* what a step of along adds to a cosine */
+    const uint32_t *rows;      /* [count], ascending: the candidates */
+    const uint16_t *distances; /* [count], or NULL where all are scored */
+    size_t count, sure;        /* how many are scored in any case */
+    double fall;               /* what one more of a distance adds to a cosine: less than 0 */
+    double missed;             /* how many better ones may be expected among those left out */
+    float *cosines;            /* [count], NaN where they are not known */
+} Segment;
+
+/* Candidates of a segment, nearest first; the first `scored` are scored, the first `wanted` will be. */
+typedef struct {
+    uint32_t *order, *batch;
+    uint8_t *marks; /* of each candidate, whether it is in the batch */
+    size_t scored, wanted;
+} Nearing;
+
+/* The k best cosines: a heap, the least first. */
+typedef struct {
+    float *best;
+    size_t count, k;
+} Best;
+
+static void keep(Best *b, float cosine) {
+    size_t at = 0;
+    if (b->count < b->k) {
+        for (at = b->count++; at > 0 && b->best[(at - 1) / 2] > cosine; at = (at - 1) / 2)
+            b->best[at] = b->best[(at - 1) / 2];
+    } else if (cosine > b->best[0]) {
+        for (size_t next = 1; next < b->k; next = 2 * at + 1) {
+            if (next + 1 < b->k && b->best[next + 1] < b->best[next]) next++;
+            if (b->best[next] >= cosine) break;
+            b->best[at] = b->best[next];
+            at = next;
+        }
+    } else {
+        return;
+    }
+    b->best[at] = cosine;
+}
+
+typedef int32_t Ints __attribute__((vector_size(32)));
+typedef uint32_t Lanes __attribute__((vector_size(32)));
+typedef double Doubles __attribute__((vector_size(64)));
+
+/* A sum of products that does not round, whatever its order. Bytes are spread over lanes by shifts: what compilers
+ * make of a conversion takes them one by one. */
+BODY double products(const double *steps, const uint8_t *magnitudes, const uint8_t *signs, size_t dim) {
+    const Ints bits = {1, 2, 4, 8, 16, 32, 64, 128};
+    const Lanes places = {0, 8, 16, 24, 0, 8, 16, 24};
+    Doubles sums = {0};
+    for (size_t i = 0; i < dim; i += 8) {
+        uint32_t four[2];
+        Doubles step;
+        memcpy(four, magnitudes + i, 8);
+        memcpy(&step, steps + i, 64);
+        Lanes spread = {four[0], four[0], four[0], four[0], four[1], four[1], four[1], four[1]};
+        Ints levels = (Ints)(2 * (spread >> places & 255) + 1);
+        Ints minus = (Ints)((bits & (int32_t)signs[i >> 3]) == 0); /* -1 where the bit is 0 */
+        levels = (levels ^ minus) - minus;
+        sums += step * __builtin_convertvector(levels, Doubles);
+    }
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/* Score the candidates batch[0 .. count), which ascend; whether their records are there. */
+BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best) {
+    uint8_t buffer[READ], signs[MOST_SIGNS];
+    size_t most = READ / s->size;
+    for (size_t at = 0, run; at < count; at += run) {
+        size_t row = s->rows[batch[at]];
+        /* Words of rows far apart come from as many places: asked for some rows ahead. */
+        if (at + AHEAD < count)
+            for (size_t w = 0; w < s->words; w++)
+                __builtin_prefetch(s->columns + w * s->stride + s->rows[batch[at + AHEAD]]);
+        for (run = 1; run < most && at + run < count && s->rows[batch[at + run]] == row + run;) run++;
+        ssize_t wanted = (ssize_t)(run * s->size);
+        if (pread(s->file, buffer, wanted, s->offset + (int64_t)row * (int64_t)s->size) != wanted) return 0;
+        for (size_t i = 0; i < run; i++) {
+            const uint8_t *record = buffer + i * s->size, *tail = record + s->dim;
+            for (size_t w = 0; w < s->words; w++) memcpy(signs + 8 * w, s->columns + w * s->stride + row + i, 8);
+            size_t left = s->dim / 8 - 8 * s->words;
+            memcpy(signs + 8 * s->words, tail, left);
+            int16_t along;
+            uint16_t scale;
+            memcpy(&along, tail + left, 2);
+            memcpy(&scale, tail + left + 2, 2);
+            double sum = products(s->steps, record, signs, s->dim);
+            float cosine = (float)(sum * (double)(scale * 0x1p-24f) + along * s->along);
+            s->cosines[batch[at + i]] = cosine;
+            keep(best, cosine);
+        }
+    }
+    return 1;
+}
+
+BODY int score_wanted(const Segment *s, Nearing *n, Best *best) {
+    size_t count = 0;
+    if (n->scored == n->wanted) return 1;
+    for (size_t i = n->scored; i < n->wanted; i++) n->marks[n->order[i]] = 1;
+    for (size_t i = 0; i < s->count; i++)
+        if (n->marks[i]) n->batch[count++] = (uint32_t)i;
+    memset(n->marks, 0, s->count);
+    n->scored = n->wanted;
+    return score(s, n->batch, count, best);
+}
+
+/* Whether more of the rest than may be missed are expected to have a cosine above `beaten`; so many are wanted
+ * then, within bounds. */
+static int wants_more(const Segment *s, Nearing *n, double beaten) {
+    double sum = 0, squares = 0, beyond = 0, expected = 0;
+    size_t last = s->count, before = SIZE_MAX;
+    if (n->scored == last) return 0;
+    for (size_t i = 0; i < n->scored; i++) {
+        size_t at = n->order[i];
+        double error = rint(((double)s->cosines[at] - s->distances[at] * s->fall) * (1 / UNIT));
+        sum += error;
+        squares += error * error;
+    }
+    double mean = sum / (double)n->scored, variance = squares / (double)n->scored - mean * mean;
+    double deviation = sqrt(variance > 0 ? variance : 0);
+    deviation = (deviation > 1 ? deviation : 1) * UNIT;
+    for (; last > n->scored; last--) {
+        size_t distance = s->distances[n->order[last - 1]];
+        if (distance != before) { /* many are at the same */
+            double z = (beaten - mean * UNIT - (double)distance * s->fall) / deviation;
+            expected = z < 0 ? 1 : exp(z * z * -0.5) * 0.5;
+            before = distance;
+        }
+        beyond += expected;
+        if (beyond > s->missed) break;
+    }
+    size_t rest = last - n->scored;
+    n->wanted += rest < MORE * n->scored ? rest : MORE * n->scored;
+    return rest > 0;
+}
+
+/* Candidates by distance, those at the same by row: counted, as there are few distances. */
+static int sort_by_distance(const Segment *s, Nearing *n) {
+    size_t furthest = 0, *next;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->distances[i] > furthest) furthest = s->distances[i];
+    if (!(next = calloc(furthest + 2, sizeof *next))) return 0;
+    for (size_t i = 0; i < s->count; i++) next[s->distances[i] + 1]++;
+    for (size_t d = 1; d <= furthest; d++) next[d] += next[d - 1];
+    for (size_t i = 0; i < s->count; i++) n->order[next[s->distances[i]]++] = (uint32_t)i;
+    free(next);
+    return 1;
+}
+
+static int start(const Segment *s, Nearing *n) {
+    n->scored = 0;
+    n->wanted = s->sure;
+    n->order = malloc((s->count + 1) * sizeof *n->order);
+    n->batch = malloc((s->count + 1) * sizeof *n->batch);
+    n->marks = calloc(s->count + 1, 1);
+    if (!n->order || !n->batch || !n->marks) return 0;
+    for (size_t i = 0; i < s->count; i++) {
+        s->cosines[i] = NAN;
+        n->order[i] = (uint32_t)i;
+    }
+    return !s->distances || sort_by_distance(s, n);
+}
+
+/* All is well: 0; segment i ends before a record: i + 1. */
+BODY int rescore(const Segment *segments, Nearing *of, size_t count, Best *best) {
+    for (int more = 1; more;) {
+        for (size_t i = 0; i < count; i++)
+            if (!score_wanted(segments + i, of + i, best)) return (int)i + 1;
+        double beaten = best->count < best->k ? -INFINITY : best->best[0];
+        more = 0;
+        for (size_t i = 0; i < count; i++) more |= wants_more(segments + i, of + i, beaten);
+    }
+    return 0;
+}
+
+typedef int Rescore(const Segment *, Nearing *, size_t, Best *);
+static int rescore_plain(const Segment *s, Nearing *n, size_t count, Best *best) {
+    return rescore(s, n, count, best);
+}
+#if defined(__x86_64__)
+AVX2 int rescore_avx2(const Segment *s, Nearing *n, size_t count, Best *best) {
+    return rescore(s, n, count, best);
+}
+AVX512 int rescore_avx512(const Segment *s, Nearing *n, size_t count, Best *best) {
+    return rescore(s, n, count, best);
+}
+static Rescore *const rescores[] = {rescore_plain, rescore_avx2, rescore_avx512};
+#else
+static Rescore *const rescores[] = {rescore_plain};
+#endif
+
+/* As rescore; -1: there is no memory. */
+int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
+    Nearing *of = calloc(count + 1, sizeof *of);
+    Best best = {malloc(k * sizeof(float)), 0, k};
+    int done = of && best.best ? 0 : -1;
+    for (size_t i = 0; i < count && !done; i++) done = start(segments + i, of + i) ? 0 : -1;
+    if (!done) done = rescores[level](segments, of, count, &best);
+    for (size_t i = 0; of && i < count; i++) {
+        free(of[i].order);
+        free(of[i].batch);
+        free(of[i].marks);
+    }
+    free(of);
+    free(best.best);
+    return done;
+}
+
+/* Of the layout of structures: kernel.py leaves a library of another one alone. */
+int mcad_layout(void) { return 3; }
+
+int mcad_level(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) return 1;
+#endif
+    return 0;
+}

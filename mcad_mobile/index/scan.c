@@ -1,0 +1,203 @@
+/* Pass 1: which rows differ from the query in the fewest bits, weighed. */
+#include "kernel.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define BLOCK 2048
+#define GROUP 16
+/* Rows of a block that tell where the wanted ones end, and how many more than that make it sure. A
+ * guess saves nothing where one row of SPARSE or more is wanted. */
+#define FEW 128
+#define SURELY 64
+#define SPARSE 8
+/* Rows of a step of AVX2, and words whose bits, up to 24 a byte, fit into one. */
+#define ROWS 16
+#define WORDS 8
+#define MOST_WORDS 64
+
+typedef struct {
+    const uint64_t *columns; /* [words][stride] */
+    size_t stride;
+    const uint64_t *spans; /* [span_count][2]: from which row to before which */
+    size_t span_count;
+    const uint64_t *query; /* [3][words]: signs, weight 1, weight 2 */
+    const uint8_t *allowed; /* a bit a row of the segment, or NULL */
+    size_t words, wanted;
+    uint32_t *rows;      /* [wanted + 2 * BLOCK] */
+    uint16_t *distances; /* the same */
+    uint32_t *histogram; /* [3 * 64 * words + 1], zeros */
+} Scan;
+
+typedef void Measure(const Scan *, size_t start, size_t some, uint16_t *near);
+
+/* Keep what is nearer than `limit`, and of those at it the first, `wanted` in all. */
+static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
+    size_t ties = s->wanted - nearer, out = 0;
+    for (size_t i = 0; i < kept; i++) {
+        size_t d = s->distances[i];
+        if (d > limit || (d == limit && ties == 0)) continue;
+        ties -= d == limit;
+        s->rows[out] = s->rows[i];
+        s->distances[out++] = (uint16_t)d;
+    }
+    return out;
+}
+
+/* Distances of `some` rows from `start` on. */
+BODY void count_bits(const Scan *s, size_t start, size_t some, uint16_t *near) {
+    uint64_t sums[BLOCK];
+    memset(sums, 0, some * sizeof *sums);
+    for (size_t w = 0; w < s->words; w++) {
+        const uint64_t *column = s->columns + w * s->stride + start;
+        uint64_t signs = s->query[w], one = s->query[s->words + w];
+        uint64_t two = s->query[2 * s->words + w];
+        for (size_t i = 0; i < some; i++) {
+            uint64_t differ = column[i] ^ signs;
+            sums[i] += (uint64_t)__builtin_popcountll(differ & one)
+                + 2 * (uint64_t)__builtin_popcountll(differ & two);
+        }
+    }
+    for (size_t i = 0; i < some; i++) near[i] = (uint16_t)sums[i];
+}
+
+static int passes(const Scan *s, size_t row) {
+    return !s->allowed || s->allowed[row >> 3] >> (row & 7) & 1;
+}
+
+/* Keep what is nearer than `limit`, which falls as rows are found. */
+BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
+    size_t kept = 0, inside = 0;
+    for (size_t span = 0, start = s->spans[0]; span < s->span_count;) {
+        size_t end = s->spans[2 * span + 1];
+        size_t some = end - start < BLOCK ? end - start : BLOCK;
+        uint16_t near[BLOCK];
+        measure(s, start, some, near);
+        for (size_t i = some; i < BLOCK; i++) near[i] = UINT16_MAX;
+        for (size_t group = 0; group < some; group += GROUP) {
+            uint16_t within = (uint16_t)limit;
+            uint16_t any = 0;
+            for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
+            if (!any) continue;
+            uint8_t hits[GROUP];
+            size_t count = 0;
+            for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
+                hits[count] = (uint8_t)i;
+                count += near[group + i] < within;
+            }
+            for (size_t hit = 0; hit < count; hit++) {
+                size_t i = group + hits[hit], row = start + i;
+                if (near[i] >= limit || !passes(s, row)) continue;
+                s->rows[kept] = (uint32_t)row;
+                s->distances[kept++] = near[i];
+                s->histogram[near[i]]++;
+                inside++;
+                /* As soon as enough are within reach, only nearer ones are of interest. */
+                if (inside >= s->wanted) {
+                    if (limit > 3 * 64 * s->words) limit--;
+                    while (inside - s->histogram[limit] >= s->wanted) inside -= s->histogram[limit--];
+                }
+            }
+        }
+        if (kept > s->wanted + BLOCK / 2 && inside >= s->wanted)
+            kept = compact(s, kept, limit, inside - s->histogram[limit]);
+        start += some;
+        if (start == end && ++span < s->span_count) start = s->spans[2 * span];
+    }
+    return inside >= s->wanted ? compact(s, kept, limit, inside - s->histogram[limit]) : kept;
+}
+
+/* What some more than are wanted are nearer than, by a few rows of every BLOCK; `all` where they do not tell. */
+BODY size_t guess(const Scan *s, Measure measure, size_t all) {
+    size_t seen = 0, count = 0, measured = 0;
+    for (size_t span = 0; span < s->span_count; span++) count += s->spans[2 * span + 1] - s->spans[2 * span];
+    if (count / SPARSE < s->wanted) return all;
+    for (size_t span = 0; span < s->span_count; span++)
+        for (size_t start = s->spans[2 * span]; start + FEW <= s->spans[2 * span + 1]; start += BLOCK) {
+            uint16_t near[FEW];
+            measure(s, start, FEW, near);
+            measured += FEW;
+            for (size_t i = 0; i < FEW; i++)
+                if (passes(s, start + i)) s->histogram[near[i]]++;
+        }
+    size_t limit = 0, enough = s->wanted * measured / count;
+    enough += enough / 4 + SURELY;
+    while (limit < all && seen < enough) seen += s->histogram[limit++];
+    memset(s->histogram, 0, all * sizeof *s->histogram);
+    return limit;
+}
+
+BODY size_t scan(const Scan *s, Measure measure) {
+    size_t all = 3 * 64 * s->words + 1, limit = guess(s, measure, all);
+    size_t kept = scan_within(s, measure, limit);
+    if (kept >= s->wanted || limit == all) return kept;
+    memset(s->histogram, 0, all * sizeof *s->histogram);
+    return scan_within(s, measure, all);
+}
+
+static void measure_plain(const Scan *s, size_t start, size_t some, uint16_t *near) {
+    count_bits(s, start, some, near);
+}
+static size_t scan_plain(const Scan *s) { return scan(s, measure_plain); }
+
+#if defined(__x86_64__)
+/* AVX2 counts no bits: those of half a byte are looked up. */
+AVX2 void measure_avx2(const Scan *s, size_t start, size_t some, uint16_t *near) {
+    const __m256i zero = _mm256_setzero_si256(), low = _mm256_set1_epi8(15);
+    const __m256i once = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1,
+                                          2, 2, 3, 2, 3, 3, 4);
+    const __m256i twice = _mm256_add_epi8(once, once);
+    __m256i of[MOST_WORDS][5]; /* signs, and what counts once or twice in either half of a byte */
+    for (size_t w = 0; w < s->words; w++) {
+        __m256i one = _mm256_set1_epi64x((int64_t)s->query[s->words + w]);
+        __m256i two = _mm256_set1_epi64x((int64_t)s->query[2 * s->words + w]);
+        of[w][0] = _mm256_set1_epi64x((int64_t)s->query[w]);
+        of[w][1] = _mm256_and_si256(one, low);
+        of[w][2] = _mm256_and_si256(_mm256_srli_epi16(one, 4), low);
+        of[w][3] = _mm256_and_si256(two, low);
+        of[w][4] = _mm256_and_si256(_mm256_srli_epi16(two, 4), low);
+    }
+    size_t done = 0;
+    for (; done + ROWS <= some; done += ROWS) {
+        __m256i sums[4] = {zero, zero, zero, zero};
+        for (size_t first = 0; first < s->words; first += WORDS) {
+            __m256i bytes[4] = {zero, zero, zero, zero};
+            size_t end = first + WORDS < s->words ? first + WORDS : s->words;
+            for (size_t w = first; w < end; w++) {
+                const __m256i *rows = (const __m256i *)(s->columns + w * s->stride + start + done);
+                for (int i = 0; i < 4; i++) {
+                    __m256i differ = _mm256_xor_si256(_mm256_loadu_si256(rows + i), of[w][0]);
+                    __m256i high = _mm256_srli_epi16(differ, 4);
+                    __m256i ones = _mm256_add_epi8(_mm256_shuffle_epi8(once, _mm256_and_si256(differ, of[w][1])),
+                                                   _mm256_shuffle_epi8(once, _mm256_and_si256(high, of[w][2])));
+                    __m256i twos = _mm256_add_epi8(_mm256_shuffle_epi8(twice, _mm256_and_si256(differ, of[w][3])),
+                                                   _mm256_shuffle_epi8(twice, _mm256_and_si256(high, of[w][4])));
+                    bytes[i] = _mm256_add_epi8(bytes[i], _mm256_add_epi8(ones, twos));
+                }
+            }
+            for (int i = 0; i < 4; i++) sums[i] = _mm256_add_epi64(sums[i], _mm256_sad_epu8(bytes[i], zero));
+        }
+        /* Four sums of 64 bits each to sixteen of 16, in the order of rows. */
+        __m256i packed = _mm256_packus_epi32(_mm256_packus_epi32(sums[0], sums[1]),
+                                             _mm256_packus_epi32(sums[2], sums[3]));
+        packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        _mm256_storeu_si256((__m256i *)(near + done), packed);
+    }
+    count_bits(s, start + done, some - done, near + done);
+}
+AVX2 size_t scan_avx2(const Scan *s) { return scan(s, measure_avx2); }
+
+AVX512 void measure_avx512(const Scan *s, size_t start, size_t some, uint16_t *near) {
+    count_bits(s, start, some, near);
+}
+AVX512 size_t scan_avx512(const Scan *s) { return scan(s, measure_avx512); }
+#endif
+
+size_t mcad_scan(const Scan *s, int level) {
+#if defined(__x86_64__)
+    if (level == 2) return scan_avx512(s);
+    if (level == 1) return scan_avx2(s);
+#endif
+    (void)level;
+    return scan_plain(s);
+}
