@@ -117,20 +117,29 @@ def _summary(java: dict[str, Any], expected: list[set[str]]) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    java, python = document["java"], document["python"]
-    scan, rescore, total = (java[stage] for stage in STAGES)
+    python = document["python"]
+    engines = {f"Java, {HEAP_MIB} MB of heap at most": document["java"]}
+    if "before" in document:
+        engines["Java, a commit before with its index"] = document["before"]
     return "\n".join(
         [
             "| engine | scan p50 ms | re-score p50 ms | search p50 ms | p90 ms | p99 ms "
             "| recall@10 | heap MiB | PSS MiB |",
             "|---|---|---|---|---|---|---|---|---|",
-            f"| Java, {HEAP_MIB} MB of heap at most | {scan['p50']:.2f} | {rescore['p50']:.2f} "
-            f"| {total['p50']:.2f} | {total['p90']:.2f} | {total['p99']:.2f} "
-            f"| {java['recall_at_10']:.4f} | {java['heap_mib']:.1f} | {java['pss_mib']:.1f} |",
+            *(_row(name, java) for name, java in engines.items()),
             "| Python, same files | | | "
             + " | ".join(f"{python['total'][p]:.2f}" for p in ("p50", "p90", "p99"))
             + f" | {python['recall_at_10']:.4f} | | |",
         ]
+    )
+
+
+def _row(name: str, java: dict[str, Any]) -> str:
+    scan, rescore, total = (java[stage] for stage in STAGES)
+    return (
+        f"| {name} | {scan['p50']:.2f} | {rescore['p50']:.2f} "
+        f"| {total['p50']:.2f} | {total['p90']:.2f} | {total['p99']:.2f} "
+        f"| {java['recall_at_10']:.4f} | {java['heap_mib']:.1f} | {java['pss_mib']:.1f} |"
     )
 
 
