@@ -50,7 +50,7 @@ class OnnxTower:
                 "--gpus out.",
             )
         try:
-            self._session = ort.InferenceSession(path, options, providers=[provider])
+            self._session = _session(path, options, provider, exact)
             if gpu and _CUDA not in self._session.get_providers():  # it falls back in silence
                 raise RuntimeError("CUDA could not be started")
         except Exception as error:  # onnxruntime's exceptions share no public base
@@ -73,3 +73,15 @@ class OnnxTower:
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
         return np.concatenate(outputs).astype(np.float32, copy=False)
+
+
+def _session(path: Path, options: ort.SessionOptions, provider: Any, exact: bool) -> Any:
+    """ONNX Runtime 1.32 cannot make exact kernels of a weight that several products share: those
+    are left to floats between quantized tensors then, slower and as exact."""
+    try:
+        return ort.InferenceSession(path, options, providers=[provider])
+    except Exception:
+        if not exact:
+            raise
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        return ort.InferenceSession(path, options, providers=[provider])

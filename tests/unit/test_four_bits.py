@@ -156,7 +156,8 @@ def test_a_weight_has_nothing_to_make_up_for_where_no_other_has_4_bits(tower):
         (found,) = together_in_four_bits(model, inputs, [name]).items()
         assert found[0] == name
         assert np.array_equal(found[1].numbers, alone.numbers)
-        assert np.array_equal(found[1].scales, alone.scales)
+        # Of two graphs, which a processor may add up in another order.
+        assert np.allclose(found[1].scales, alone.scales, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("rounds", [each_in_four_bits, together_in_four_bits])
