@@ -14,7 +14,7 @@ def readme(read: Results) -> list[Sentence]:
     recall = read("recall")["whole"]
     largest = next(row for row in read("scan")["rows"] if row["photos"] == 1_000_000)
     page = read("serve")
-    million = read.on("Intel", "million")
+    million, second = (read.on(cpu, "million") for cpu in ("Intel", "AMD EPYC"))
     shown = [run["shown_ms"]["p50"] for run in page["runs"]]
     return [
         given("photos are indexed in 305 bytes and a path each", "docs/index-format.md"),
@@ -56,5 +56,12 @@ def readme(read: Results) -> list[Sentence]:
             million["before"]["search_p50_ms"]["median"],
         ),
         stored("one in a hundred takes over {:.1f} ms", million["search_p99_ms"]["median"]),
+        stored(
+            "it takes {:.1f} ms and one in a hundred over {:.1f}, of {:.1f} and {:.1f} before",
+            second["search_p50_ms"]["median"],
+            second["search_p99_ms"]["median"],
+            second["before"]["search_p50_ms"]["median"],
+            second["before"]["search_p99_ms"]["median"],
+        ),
         given("within the 100 MB", TARGET),
     ]
