@@ -27,6 +27,8 @@ _EVERY = 8
 # Every so many photos, and results: what is measured.
 _TRIALS = ((1, K), (_EVERY, K), (1, _MANY))
 _QUERIES = 192
+# Queries at a time: their scores with all photos of a sample are megabytes.
+_BLOCK = 32
 # Share of the best ten that the candidates hold, in the sample.
 _HELD = 0.997
 # Candidates grow with the root of the photos where a sample is too small to tell, and never less.
@@ -78,9 +80,15 @@ class Trial:
         turned /= exact.lengths(turned).astype(np.float32)[:, None]
         self.queries = np.concatenate([chosen, turned])
         self._own = np.concatenate([rows, rows])
-        scores = exact.units(self.queries) @ exact.units(sample).T
-        scores[np.arange(len(self._own)), self._own] = -np.inf
-        self._best = [_best(scores, step, k) for step, k in _TRIALS]
+        whole = exact.units(sample).T
+        best: list[list[Ranks]] = [[] for _ in _TRIALS]
+        for start in range(0, len(self._own), _BLOCK):
+            own = self._own[start : start + _BLOCK]
+            scores = exact.units(self.queries[start : start + _BLOCK]) @ whole
+            scores[np.arange(len(own)), own] = -np.inf
+            for found, (step, k) in zip(best, _TRIALS, strict=True):
+                found.append(_best(scores, step, k))
+        self._best = [np.concatenate(found) for found in best]
 
     def by_estimates(self, estimates: F32) -> Reach:
         """Return how far to go down `estimates` [Q, M] of what photos score."""
