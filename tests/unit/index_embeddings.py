@@ -6,6 +6,7 @@ far from zero, few effective dimensions, and queries that share neither.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index import PhotoIndex, settings
+from mcad_mobile.index.kernel import Kernel, kernel
 
 F32 = npt.NDArray[np.float32]
 SHA = "ab" * 32
@@ -63,3 +65,10 @@ def filled(directory: Path, n: int = 50) -> PhotoIndex:
     with index.writer() as writer:
         writer.add(names(n), photos_and_queries(n, 1)[0])
     return index
+
+
+def kernels() -> list[Kernel | None]:
+    """numpy, and what of the kernel runs here: CI builds it."""
+    built = kernel()
+    assert built is not None or os.environ.get("CI") != "true"
+    return [None] + [Kernel(built.library, n) for n in range(built.level + 1)] if built else [None]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import SHA, names, photos_and_queries
+from index_embeddings import SHA, kernels, names, photos_and_queries
 
 from mcad_mobile.index import PhotoIndex, rescore, search
 from mcad_mobile.index.codes import split_query
-from mcad_mobile.index.kernel import Kernel, kernel
+from mcad_mobile.index.kernel import kernel
 from mcad_mobile.index.passing import RowFilter
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.store import PhotoIndex as Store
@@ -135,15 +135,9 @@ def test_copies_of_one_photo_which_err_alike_are_all_scored(tmp_path: Path) -> N
     for distance in range(40, 50):
         distances = np.full(2000, distance, np.uint16)
         copies = rescore.Candidates(np.arange(2000), distances, 1e-3)
-        for compiled in (None, *kernels()):
+        for compiled in kernels():
             found = rescore.rescore([segment], [query], [copies], K, compiled)
             assert len(found[0][0]) == 2000
-
-
-def kernels() -> list[Kernel]:
-    """All widths of instructions that run here."""
-    built = kernel()
-    return [Kernel(built.library, level) for level in range(built.level + 1)] if built else []
 
 
 def test_no_record_is_read_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

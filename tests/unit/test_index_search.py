@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import F32, names, photos_and_queries, unit
+from index_embeddings import F32, kernels, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.kernel import Kernel, kernel
 from mcad_mobile.index.scan import nearest
 
 Build = Callable[..., PhotoIndex]
@@ -145,13 +144,6 @@ def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) 
         for compiled in kernels():
             found, _ = nearest(columns, query, spans, 4000, kernel=compiled)
             assert found.tolist() == sorted(order[:4000].tolist())
-
-
-def kernels() -> list[Kernel | None]:
-    """numpy, and what of the kernel runs here: CI builds it."""
-    built = kernel()
-    assert built is not None or os.environ.get("CI") != "true"
-    return [None] + [Kernel(built.library, n) for n in range(built.level + 1)] if built else [None]
 
 
 @pytest.mark.parametrize("dim", [40, 64, 200, 256, 520])
