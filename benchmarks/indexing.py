@@ -27,6 +27,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from indexing_told import processor_of
 from PIL import Image
 
 from mcad_mobile.bench.measure import device_facts, memory
@@ -37,7 +38,7 @@ from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "indexing.json"
 SYSTEM = Path(__file__).with_name("indexing_system.py")
-TOOLS = ("pillow", "pillow-heif", "onnxruntime", "numpy", "torch", "torchvision")
+TOOLS = ("pillow", "pillow-heif", "av", "onnxruntime", "numpy", "torch", "torchvision")
 # Kind: suffix, pixels, quality, photos.
 KINDS = {
     "12-megapixel JPEG": (".jpg", (4000, 3000), 90, 60),
@@ -74,13 +75,17 @@ def main() -> None:
             result["memory"] = {**facts, "rows": rows}
         else:
             pythons = {"rclip": given.rclip, "clip-retrieval": given.clip_retrieval}
-            rows = {row["kind"]: row for row in result.get("kinds", [])}
+            rows = {
+                (row["kind"], processor_of(row["device"])): row for row in result.get("kinds", [])
+            }
+            here = processor_of(facts["device"])
             folders = {kind: photos_of(given.photos, kind) for kind in given.kind or KINDS}
             for kind, folder in folders.items():
-                rows[kind] = facts | rates(
+                rows[kind, here] = facts | rates(
                     folder, given.bundle, pythons, given.rounds, Path(scratch)
                 )
-            result["kinds"] = [rows[kind] for kind in KINDS if kind in rows]
+            order = list(KINDS)
+            result["kinds"] = [rows[key] for key in sorted(rows, key=lambda k: order.index(k[0]))]
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError
+from mcad_mobile.heic import decoded_small, reduction
 from mcad_mobile.kinds import FORMATS, HEIC_SUFFIXES, USUAL
 from mcad_mobile.typed import Positive, Record
 
@@ -136,8 +137,8 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
     """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white; of a
     file that holds several, as GIF and TIFF may, the first.
 
-    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
-    `at_least` pixels: a 12-megapixel photo takes a fraction of the time so.
+    A JPEG or HEIC photo may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep
+    twice `at_least` pixels: one of 12 megapixels takes a fraction of the time so.
     Raises PhotoError with the reason, also for more than 80 megapixels that have to be decoded.
     """
     return _decoded(path, str(path), at_least)
@@ -152,6 +153,10 @@ def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
+        if at_least and _is_heic(photo):
+            file = photo if isinstance(photo, bytes) else photo.read_bytes()
+            if (small := decoded_small(file, at_least, _MOST_PIXELS)) is not None:
+                return small
         with opened(photo) as image:
             width, height = image.size
             if at_least:
@@ -173,7 +178,12 @@ def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
                 upright = upright.convert("RGBA")
                 white = Image.new("RGBA", upright.size, "white")
                 upright = Image.alpha_composite(white, upright)
-            return upright.convert("RGB")
+            upright.load()  # while its file is open
+            # A photo is RGB already, and a copy would take as long as a small one's decoding.
+            rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+            heic = at_least and image.format == "HEIF"
+            factor = reduction(*rgb.size, at_least) if heic else 1
+            return rgb if factor == 1 else rgb.reduce(factor)
     except McadError:
         raise
     except FileNotFoundError:
@@ -189,11 +199,7 @@ def opened(photo: Path | bytes) -> Image.Image:
     Pillow raises for what it cannot read."""
     from PIL import Image, JpegImagePlugin
 
-    if isinstance(photo, bytes):
-        heic = photo[4:8] == b"ftyp" and photo[8:12] not in _AVIF_BRANDS  # ISO/IEC 14496-12, 4.3
-    else:
-        heic = photo.suffix.lower() in HEIC_SUFFIXES
-    if heic:
+    if _is_heic(photo):
         _register_heic()
     source = io.BytesIO(photo) if isinstance(photo, bytes) else photo
     # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
@@ -204,6 +210,12 @@ def opened(photo: Path | bytes) -> Image.Image:
             source.seek(0)
         Image.init()
         return Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def _is_heic(photo: Path | bytes) -> bool:
+    if isinstance(photo, bytes):
+        return photo[4:8] == b"ftyp" and photo[8:12] not in _AVIF_BRANDS  # ISO/IEC 14496-12, 4.3
+    return photo.suffix.lower() in HEIC_SUFFIXES
 
 
 def find_photos(folder: Path) -> list[Path]:
