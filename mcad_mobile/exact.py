@@ -9,6 +9,7 @@ two vectors of length 1 is then a sum of multiples of 2^-52 that stays below 2, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,16 @@ F64 = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
 
 UNIT = 2.0**-26
+
+
+# Rows at a time, so that what they are in float64 takes no more than some megabytes.
+_BLOCK = 1024
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Yield all of so many rows, some at a time: sums that do not round may be taken in parts."""
+    for start in range(0, rows, _BLOCK):
+        yield slice(start, min(start + _BLOCK, rows))
 
 
 def units(values: Floats, unit: float = UNIT) -> F64:

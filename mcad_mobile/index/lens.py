@@ -51,17 +51,30 @@ def estimates(lens: F32, bits: U8, queries: F32) -> F32:
     to a factor and a constant a query."""
     weights = exact.units(queries) @ lens.astype(np.float64).T
     levels = np.array([_levels(row)[0] for row in np.abs(weights)], np.float32)
-    return np.copysign(levels, weights, dtype=np.float32) @ (bits.astype(np.float32) * 2 - 1).T
+    signed = np.copysign(levels, weights, dtype=np.float32)
+    found = np.empty((len(queries), len(bits)), np.float32)
+    for some in exact.blocks(len(bits)):
+        found[:, some] = signed @ (bits[some].astype(np.float32) * 2 - 1).T
+    return found
 
 
 def moments(sample: F32, bits: U8) -> tuple[F64, F64]:
     """Return what lenses are fitted to, of rotated photos [M, D] and their bits [M, B]: products of
     bits (1 or -1) with bits [B, B] and with photos less their mean [B, D], both per photo."""
-    some = slice(None, None, -(-len(sample) // _FIT_SAMPLE))
-    signs = bits[some].astype(np.float64) * 2 - 1
-    whole = exact.units(sample[some], _WHOLE)
-    whole -= np.rint(whole.mean(axis=0))
-    return signs.T @ signs / len(signs), signs.T @ whole * (_WHOLE / len(signs))
+    step = -(-len(sample) // _FIT_SAMPLE)
+    sample, bits = sample[::step], bits[::step]
+    count = len(sample)
+    mean = np.zeros(sample.shape[1])
+    for some in exact.blocks(count):
+        mean += exact.units(sample[some], _WHOLE).sum(axis=0)
+    mean = np.rint(mean / count)
+    gram = np.zeros((bits.shape[1], bits.shape[1]))
+    cross = np.zeros((bits.shape[1], sample.shape[1]))
+    for some in exact.blocks(count):
+        signs = bits[some].astype(np.float64) * 2 - 1
+        gram += signs.T @ signs
+        cross += signs.T @ (exact.units(sample[some], _WHOLE) - mean)
+    return gram / count, cross * (_WHOLE / count)
 
 
 def fit_lens(of: tuple[F64, F64], scanned: int) -> F32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
@@ -86,9 +87,13 @@ class Spool:
         self.count += len(rows)
 
     def rows(self, rows: Rows) -> F32:
-        """Read embeddings [B, D] float32."""
-        mapped = np.memmap(self._file, np.float32, "r", shape=(self.count, self._dim))
-        return np.asarray(mapped[rows])
+        """Read embeddings [B, D] float32 of rows, ascending and at least one."""
+        file, size = self._file.fileno(), 4 * self._dim
+        if rows[-1] - rows[0] == len(rows) - 1:
+            data = os.pread(file, len(rows) * size, int(rows[0]) * size)
+        else:
+            data = b"".join(map(os.pread, repeat(file), repeat(size), (rows * size).tolist()))
+        return np.frombuffer(data, np.float32).reshape(len(rows), self._dim)
 
     def stamps(self, rows: Rows) -> Stamps:
         """Return stamps [B, 2] uint32."""

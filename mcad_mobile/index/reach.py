@@ -8,8 +8,9 @@ rank up to which an estimate has to be followed to meet the best of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, log
 
 import numpy as np
@@ -19,6 +20,8 @@ from mcad_mobile import exact
 from mcad_mobile.index.codes import F32, split
 
 Ranks = npt.NDArray[np.intp]
+# Of queries [B, D], what the photos of a sample score [B, M].
+Scores = Callable[[F32], exact.Floats]
 
 # Results, and as many more as tell how candidates grow with them.
 K, _MANY = 10, 80
@@ -80,26 +83,31 @@ class Trial:
         turned /= exact.lengths(turned).astype(np.float32)[:, None]
         self.queries = np.concatenate([chosen, turned])
         self._own = np.concatenate([rows, rows])
-        whole = exact.units(sample).T
         best: list[list[Ranks]] = [[] for _ in _TRIALS]
-        for start in range(0, len(self._own), _BLOCK):
-            own = self._own[start : start + _BLOCK]
-            scores = exact.units(self.queries[start : start + _BLOCK]) @ whole
-            scores[np.arange(len(own)), own] = -np.inf
+        for _, scores in self._of_others(partial(_scores, sample)):
             for found, (step, k) in zip(best, _TRIALS, strict=True):
                 found.append(_best(scores, step, k))
         self._best = [np.concatenate(found) for found in best]
 
-    def by_estimates(self, estimates: F32) -> Reach:
-        """Return how far to go down `estimates` [Q, M] of what photos score."""
-        estimates[np.arange(len(self._own)), self._own] = -np.inf
-        ranks = []
-        for best, (step, _) in zip(self._best, _TRIALS, strict=True):
-            some = estimates[:, ::step]
-            at = np.take_along_axis(estimates, best, axis=1)
-            better = [np.sort(row).searchsorted(a) for row, a in zip(some, at, strict=True)]
-            ranks.append(some.shape[1] - np.concatenate(better))
-        return self._fitted(ranks)
+    def by_estimates(self, estimates: Scores) -> Reach:
+        """Return how far to go down `estimates`, which says of queries [B, D] what photos score
+        [B, M]."""
+        ranks: list[list[Ranks]] = [[] for _ in _TRIALS]
+        for some, scores in self._of_others(estimates):
+            for found, best, (step, _) in zip(ranks, self._best, _TRIALS, strict=True):
+                at = np.take_along_axis(scores, best[some], axis=1)
+                for row, a in zip(scores[:, ::step], at, strict=True):
+                    found.append(len(row) - np.sort(row).searchsorted(a))
+        return self._fitted([np.concatenate(found) for found in ranks])
+
+    def _of_others(self, of: Scores) -> Iterator[tuple[slice, exact.Floats]]:
+        """Yield some of the queries at a time, and what `of` says that photos score; a query does
+        not find the photo that it was."""
+        for start in range(0, len(self._own), _BLOCK):
+            some = slice(start, start + _BLOCK)
+            scores = of(self.queries[some])
+            scores[np.arange(len(scores)), self._own[some]] = -np.inf
+            yield some, scores
 
     def by_cells(self, orders: Ranks, cells: Ranks) -> Reach:
         """Return how many photos are in the first cells of each query, `orders` [Q, C], up to that
@@ -123,7 +131,15 @@ class Trial:
         return Reach(round(whole / (self.photos**exponent * K**growth), 3), exponent, growth)
 
 
-def _best(scores: npt.NDArray[np.float64], step: int, k: int) -> Ranks:
+def _scores(sample: F32, queries: F32) -> npt.NDArray[np.float64]:
+    whole = exact.units(queries)
+    scores = np.empty((len(queries), len(sample)))
+    for some in exact.blocks(len(sample)):
+        scores[:, some] = whole @ exact.units(sample[some]).T
+    return scores
+
+
+def _best(scores: exact.Floats, step: int, k: int) -> Ranks:
     """Return the `k` best of every so many photos [Q, k]."""
     some = np.arange(scores.shape[1])[::step]
     k = min(k, len(some) - 1)

@@ -35,8 +35,10 @@ def error_feedback(rests: F32) -> F32 | None:
     for by subtracting e * U[i, j] from every j > i. `rests` [M <= 8192, D] are photos, less what
     lies along the axis. None where they lie everywhere alike: what a sample says then is noise."""
     dim = rests.shape[1]
-    whole = exact.units(rests, _REST_UNIT)
-    covariance = whole.T @ whole  # in units of no matter: shares are ratios
+    covariance = np.zeros((dim, dim))  # in units of no matter: shares are ratios
+    for some in exact.blocks(len(rests)):
+        whole = exact.units(rests[some], _REST_UNIT)
+        covariance += whole.T @ whole
     damping = _DAMPING * np.trace(covariance) / dim
     if damping <= 0:
         return None

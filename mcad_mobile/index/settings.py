@@ -4,10 +4,12 @@ scan reads, whether cells are worth their while, and how far a search looks."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
 from mcad_mobile.index.codes import F32, split
 from mcad_mobile.index.lens import estimates, fit_lens, moments
@@ -77,11 +79,12 @@ def choose(sample: F32, axis: F32, photos: int) -> Settings:
     dim = len(axis)
     if len(sample) < LEAST or dim < 64:
         return no_settings(dim)
-    rests = split(sample, axis)[1]
-    bits = (rests > 0).astype(np.uint8)
+    bits = np.empty(sample.shape, np.uint8)
+    for some in exact.blocks(len(sample)):
+        bits[some] = split(sample[some], axis)[1] > 0
     trial = Trial(sample, axis)
     ways: list[tuple[Cells | None, float, float]] = [(None, photos, 0.0)]
-    if worth_cells(photos) and (cells := _cells(rests, trial)):
+    if worth_cells(photos) and (cells := _cells(split(sample, axis)[1], trial)):
         held = cells.reach.candidates(photos, K)
         ways.append((cells, held, _NS_CELLS + cells.centroids.size * _NS_NUMBER))
     found: list[tuple[float, Settings]] = []
@@ -90,7 +93,7 @@ def choose(sample: F32, axis: F32, photos: int) -> Settings:
     fitted = moments(sample, bits[:, :most])
     for scanned in sorted({64 * max(most * quarters // 256, 1) for quarters in (1, 2, 3, 4)}):
         lens = fit_lens(fitted, scanned)
-        reach = trial.by_estimates(estimates(lens, bits[:, :scanned], trial.queries))
+        reach = trial.by_estimates(partial(estimates, lens, bits[:, :scanned]))
         scores = reach.candidates(photos, K) * (_NS_PHOTO + dim * _NS_PHOTO_BYTE)
         for cells, looked_into, cost_of_cells in ways:
             worth = _WORTH_CELLS if cells else 1.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.index.checked import checked_paths, checked_rows
 from mcad_mobile.index.codes import F32, split
 from mcad_mobile.index.commit import writing
@@ -278,7 +279,13 @@ class IndexWriter:
         axis = self._axis_of(wanted) if axis is None else axis
         step = -(-photos // sample_size(dim))
         sources = self._sources()
-        sample = np.concatenate([embeddings_of(sources[i], r[::step]) for i, r in wanted if len(r)])
+        wanted = [(i, rows[::step]) for i, rows in wanted]
+        sample = np.empty((sum(len(rows) for _, rows in wanted), dim), np.float32)
+        at = 0
+        for i, rows in wanted:
+            for some in exact.blocks(len(rows)):
+                sample[at + some.start : at + some.stop] = embeddings_of(sources[i], rows[some])
+            at += len(rows)
         return _Frame(axis, photos, choose(sample, axis, photos))
 
     def _wanted(self, absorbed: Sequence[int], pending: Sequence[Item]) -> list[tuple[int, Rows]]:
@@ -311,8 +318,10 @@ class IndexWriter:
         if len(rows) < _FEEDBACK_FROM or len(axis) > _FEEDBACK_DIM:
             return None
         rows = np.sort(rows[:: -(-len(rows) // _FEEDBACK_SAMPLE)])
-        sample = embeddings_of(self._sources()[number], rows)
-        return error_feedback(split(sample, axis)[1])
+        source, rests = self._sources()[number], np.empty((len(rows), len(axis)), np.float32)
+        for some in exact.blocks(len(rows)):
+            rests[some] = split(embeddings_of(source, rows[some]), axis)[1]
+        return error_feedback(rests)
 
     def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Take out the photos of these paths, committed or pending; return where each is."""
