@@ -12,8 +12,6 @@ from PIL import Image
 
 from mcad_mobile.heif_file import coded_photo
 
-NCLX = struct.pack(">4sHHHB", b"nclx", 1, 13, 6, 128)  # sRGB, BT.601, full range
-
 
 def heic(image: Image.Image, **how: Any) -> bytes:
     """By libheif."""
@@ -38,10 +36,12 @@ def tiled(
     *,
     extra: Sequence[bytes] = (),
     size: tuple[int, int] | None = None,
+    colours: tuple[int, int] = (6, 128),
     wide: bool = False,
 ) -> bytes:
     """As iPhones write: squares of `tile` pixels, the last ones filled up, under a grid that has
-    the properties `extra`, and `size` if it is not the image's. `wide` numbers have four bytes for
+    the properties `extra`, and `size` if it is not the image's. `colours` are the matrix (BT.601)
+    and the range (full) that it says they are of. `wide` numbers have four bytes for
     two, eight for four, and the last box goes to the file's end."""
     columns, rows = (-(-length // tile) for length in image.size)
     coded = [
@@ -57,7 +57,7 @@ def tiled(
         *extra,
         full(b"ispe", 0, struct.pack(">II", tile, tile)),
         box(b"hvcC", coded[0].setup),
-        box(b"colr", NCLX),
+        box(b"colr", struct.pack(">4sHHHB", b"nclx", 1, 13, *colours)),
     ]
     own = {1: range(1, 2 + len(extra))}
     own |= dict.fromkeys(numbers, range(2 + len(extra), len(properties) + 1))
