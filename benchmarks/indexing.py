@@ -42,7 +42,7 @@ TOOLS = ("pillow", "pillow-heif", "av", "onnxruntime", "numpy", "torch", "torchv
 # Kind: suffix, pixels, quality, photos.
 KINDS = {
     "12-megapixel JPEG": (".jpg", (4000, 3000), 90, 60),
-    "12-megapixel HEIC": (".heic", (4000, 3000), 50, 16),
+    "12-megapixel HEIC": (".heic", (4000, 3000), 50, 48),
     "640-pixel JPEG": (".jpg", (640, 480), 90, 320),
 }
 ROUNDS = 3

@@ -33,5 +33,12 @@ class Results:
 
     def seeds(self, row: str) -> list[float]:
         """mR of each seed of a row of the ablation."""
+        return [one["mean_recall"] for one in self._each(row)]
+
+    def things(self, row: str, way: str) -> list[float]:
+        """R@1 among photos of things, of each seed of a row."""
+        return [one["things"][way]["r1"] for one in self._each(row)]
+
+    def _each(self, row: str) -> list[Any]:
         stored = sorted(self.folder.glob(f"distill_ablation/{row}-[0-9].json"))
-        return [self.mean_recall(path.stem) for path in stored]
+        return [self(f"distill_ablation/{path.stem}") for path in stored]
