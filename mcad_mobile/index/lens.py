@@ -24,7 +24,6 @@ from mcad_mobile.index.codes import F32, U8
 Words = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 
-_FIT_SAMPLE = 4096
 _RIDGE = 0.02  # of a bit's variance, as a sample knows little of each photo
 _UNIT = 2.0**-16
 _WHOLE = 2.0**-20  # of what is summed: exact.py
@@ -61,8 +60,6 @@ def estimates(lens: F32, bits: U8, queries: F32) -> F32:
 def moments(sample: F32, bits: U8) -> tuple[F64, F64]:
     """Return what lenses are fitted to, of rotated photos [M, D] and their bits [M, B]: products of
     bits (1 or -1) with bits [B, B] and with photos less their mean [B, D], both per photo."""
-    step = -(-len(sample) // _FIT_SAMPLE)
-    sample, bits = sample[::step], bits[::step]
     count = len(sample)
     mean = np.zeros(sample.shape[1])
     for some in exact.blocks(count):

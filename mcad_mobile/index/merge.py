@@ -116,6 +116,27 @@ def embeddings_of(source: Segment | Spool, rows: Rows) -> F32:
     return decode(source.encoded_rows(rows), source.axis)
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Photos that settings are measured on, by the number of their source and their row in it."""
+
+    sources: list[Segment | Spool]
+    number: Rows
+    row: Rows
+    dim: int
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def rows(self, some: slice) -> F32:
+        number, row = self.number[some], self.row[some]
+        found = np.empty((len(row), self.dim), np.float32)
+        for source in np.unique(number):
+            here = number == source
+            found[here] = embeddings_of(self.sources[source], row[here])
+        return found
+
+
 def encoded_by(source: Segment | Spool, rows: Rows, axis: F32, feedback: F32 | None) -> Encoded:
     """Encode rows, ascending, around `axis`; those of a segment that has that axis are copied."""
     if isinstance(source, Segment) and np.array_equal(source.axis, axis):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, log
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +71,24 @@ class First:
     reach: Reach
 
 
-class Trial:
-    """Queries [Q, D] out of a `sample` of rotated photos [M, D], and the best photos for each."""
+class Sample(Protocol):
+    """M rotated photos, of which only some are in memory at a time."""
 
-    def __init__(self, sample: F32, axis: F32) -> None:
+    def __len__(self) -> int: ...
+
+    def rows(self, some: slice) -> F32:
+        """Read some of them [m, D]."""
+        ...
+
+
+class Trial:
+    """Queries [Q, D] out of a sample [M, D], and the best photos for each."""
+
+    def __init__(self, sample: Sample, axis: F32) -> None:
         self.photos = len(sample)
-        rows = np.arange(len(sample))[:: -(-len(sample) // _QUERIES)]
-        chosen = sample[rows]
+        step = -(-len(sample) // _QUERIES)
+        rows = np.arange(0, len(sample), step)
+        chosen = sample.rows(slice(0, len(sample), step))
         lengths = np.sqrt(np.square(split(chosen, axis)[1]).sum(axis=1, keepdims=True))
         random = np.random.default_rng(0).integers(0, 2, chosen.shape) * np.float32(2) - 1
         turned = chosen + lengths * random / np.float32(np.sqrt(chosen.shape[1]))
@@ -131,11 +143,11 @@ class Trial:
         return Reach(round(whole / (self.photos**exponent * K**growth), 3), exponent, growth)
 
 
-def _scores(sample: F32, queries: F32) -> npt.NDArray[np.float64]:
+def _scores(sample: Sample, queries: F32) -> npt.NDArray[np.float64]:
     whole = exact.units(queries)
     scores = np.empty((len(queries), len(sample)))
     for some in exact.blocks(len(sample)):
-        scores[:, some] = whole @ exact.units(sample[some]).T
+        scores[:, some] = whole @ exact.units(sample.rows(some)).T
     return scores
 
 

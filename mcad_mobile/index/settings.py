@@ -13,7 +13,7 @@ from mcad_mobile import exact
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
 from mcad_mobile.index.codes import F32, split
 from mcad_mobile.index.lens import estimates, fit_lens, moments
-from mcad_mobile.index.reach import First, K, Reach, Trial
+from mcad_mobile.index.reach import First, K, Reach, Sample, Trial
 
 # Fewer photos are all scored by their bytes.
 LEAST = 256
@@ -22,6 +22,8 @@ _LEAST_IN_CELLS = 1 << 17
 
 # Numbers in a sample of photos, and photos at least where that many are there.
 _SAMPLE, _LEAST_SAMPLE = 1 << 22, 4096
+# Photos of it that lenses are fitted to.
+_FIT_SAMPLE = 4096
 _MOST_SCANNED = 1024
 # What a search costs, in ns on a server's core: a byte scanned, a photo scored and its bytes.
 _NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 1500.0, 0.6
@@ -73,24 +75,24 @@ def worth_cells(photos: int) -> bool:
     return photos >= _LEAST_IN_CELLS
 
 
-def choose(sample: F32, axis: F32, photos: int) -> Settings:
-    """Choose settings for an index of `photos` from a sample of them: rotated [M, D] float32, M
-    about sample_size(D) at most."""
-    dim = len(axis)
+def choose(sample: Sample, axis: F32, photos: int) -> Settings:
+    """Choose settings for an index of `photos` from a sample of about sample_size(D) at most."""
+    dim, everything = len(axis), slice(0, len(sample))
     if len(sample) < LEAST or dim < 64:
         return no_settings(dim)
-    bits = np.empty(sample.shape, np.uint8)
+    bits = np.empty((len(sample), dim), np.uint8)
     for some in exact.blocks(len(sample)):
-        bits[some] = split(sample[some], axis)[1] > 0
+        bits[some] = split(sample.rows(some), axis)[1] > 0
     trial = Trial(sample, axis)
     ways: list[tuple[Cells | None, float, float]] = [(None, photos, 0.0)]
-    if worth_cells(photos) and (cells := _cells(split(sample, axis)[1], trial)):
+    if worth_cells(photos) and (cells := _cells(split(sample.rows(everything), axis)[1], trial)):
         held = cells.reach.candidates(photos, K)
         ways.append((cells, held, _NS_CELLS + cells.centroids.size * _NS_NUMBER))
     found: list[tuple[float, Settings]] = []
     firsts: list[First] = []
     most = min(dim, _MOST_SCANNED) // 64 * 64
-    fitted = moments(sample, bits[:, :most])
+    to_fit = slice(0, len(sample), -(-len(sample) // _FIT_SAMPLE))
+    fitted = moments(sample.rows(to_fit), bits[to_fit, :most])
     for scanned in sorted({64 * max(most * quarters // 256, 1) for quarters in (1, 2, 3, 4)}):
         lens = fit_lens(fitted, scanned)
         reach = trial.by_estimates(partial(estimates, lens, bits[:, :scanned]))

@@ -24,6 +24,7 @@ from mcad_mobile.index.manifest import (
 from mcad_mobile.index.merge import (
     BATCH,
     Item,
+    Sampled,
     Spool,
     cells_of_rows,
     embeddings_of,
@@ -278,14 +279,9 @@ class IndexWriter:
         wanted = self._wanted(absorbed, pending)
         axis = self._axis_of(wanted) if axis is None else axis
         step = -(-photos // sample_size(dim))
-        sources = self._sources()
-        wanted = [(i, rows[::step]) for i, rows in wanted]
-        sample = np.empty((sum(len(rows) for _, rows in wanted), dim), np.float32)
-        at = 0
-        for i, rows in wanted:
-            for some in exact.blocks(len(rows)):
-                sample[at + some.start : at + some.stop] = embeddings_of(sources[i], rows[some])
-            at += len(rows)
+        places = [(np.full(len(rows[::step]), i), rows[::step]) for i, rows in wanted]
+        number, row = np.concatenate(places, axis=1)
+        sample = Sampled(self._sources(), number, row, dim)
         return _Frame(axis, photos, choose(sample, axis, photos))
 
     def _wanted(self, absorbed: Sequence[int], pending: Sequence[Item]) -> list[tuple[int, Rows]]:
