@@ -128,7 +128,7 @@ class Sampled:
     def __len__(self) -> int:
         return len(self.row)
 
-    def rows(self, some: slice) -> F32:
+    def __getitem__(self, some: slice) -> F32:
         number, row = self.number[some], self.row[some]
         found = np.empty((len(row), self.dim), np.float32)
         for source in np.unique(number):

@@ -72,13 +72,11 @@ class First:
 
 
 class Sample(Protocol):
-    """M rotated photos, of which only some are in memory at a time."""
+    """Rotated photos [M, D] float32, which may be read from a file, some at a time."""
 
     def __len__(self) -> int: ...
 
-    def rows(self, some: slice) -> F32:
-        """Read some of them [m, D]."""
-        ...
+    def __getitem__(self, some: slice, /) -> F32: ...
 
 
 class Trial:
@@ -88,7 +86,7 @@ class Trial:
         self.photos = len(sample)
         step = -(-len(sample) // _QUERIES)
         rows = np.arange(0, len(sample), step)
-        chosen = sample.rows(slice(0, len(sample), step))
+        chosen = sample[::step]
         lengths = np.sqrt(np.square(split(chosen, axis)[1]).sum(axis=1, keepdims=True))
         random = np.random.default_rng(0).integers(0, 2, chosen.shape) * np.float32(2) - 1
         turned = chosen + lengths * random / np.float32(np.sqrt(chosen.shape[1]))
@@ -147,7 +145,7 @@ def _scores(sample: Sample, queries: F32) -> npt.NDArray[np.float64]:
     whole = exact.units(queries)
     scores = np.empty((len(queries), len(sample)))
     for some in exact.blocks(len(sample)):
-        scores[:, some] = whole @ exact.units(sample.rows(some)).T
+        scores[:, some] = whole @ exact.units(sample[some]).T
     return scores
 
 

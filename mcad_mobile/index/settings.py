@@ -77,22 +77,22 @@ def worth_cells(photos: int) -> bool:
 
 def choose(sample: Sample, axis: F32, photos: int) -> Settings:
     """Choose settings for an index of `photos` from a sample of about sample_size(D) at most."""
-    dim, everything = len(axis), slice(0, len(sample))
+    dim = len(axis)
     if len(sample) < LEAST or dim < 64:
         return no_settings(dim)
     bits = np.empty((len(sample), dim), np.uint8)
     for some in exact.blocks(len(sample)):
-        bits[some] = split(sample.rows(some), axis)[1] > 0
+        bits[some] = split(sample[some], axis)[1] > 0
     trial = Trial(sample, axis)
     ways: list[tuple[Cells | None, float, float]] = [(None, photos, 0.0)]
-    if worth_cells(photos) and (cells := _cells(split(sample.rows(everything), axis)[1], trial)):
+    if worth_cells(photos) and (cells := _cells(split(sample[:], axis)[1], trial)):
         held = cells.reach.candidates(photos, K)
         ways.append((cells, held, _NS_CELLS + cells.centroids.size * _NS_NUMBER))
     found: list[tuple[float, Settings]] = []
     firsts: list[First] = []
     most = min(dim, _MOST_SCANNED) // 64 * 64
     to_fit = slice(0, len(sample), -(-len(sample) // _FIT_SAMPLE))
-    fitted = moments(sample.rows(to_fit), bits[to_fit, :most])
+    fitted = moments(sample[to_fit], bits[to_fit, :most])
     for scanned in sorted({64 * max(most * quarters // 256, 1) for quarters in (1, 2, 3, 4)}):
         lens = fit_lens(fitted, scanned)
         reach = trial.by_estimates(partial(estimates, lens, bits[:, :scanned]))

@@ -60,32 +60,19 @@ def test_rounding_errors_go_by_all_photos(sample, axis):
     assert not np.array_equal(shares, error_feedback(rests[:2048]))
 
 
-class Held:
-    """A sample that is in memory."""
-
-    def __init__(self, photos: np.ndarray) -> None:
-        self.photos = photos
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def rows(self, some: slice) -> np.ndarray:
-        return self.photos[some]
-
-
 def true_scores(sample: np.ndarray, queries: np.ndarray) -> np.ndarray:
     return queries.astype(np.float64) @ sample.astype(np.float64).T
 
 
 def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):
-    trial = Trial(Held(sample), axis)
+    trial = Trial(sample, axis)
     assert trial.by_estimates(partial(true_scores, sample)).candidates(PHOTOS, 10) == 20
     upside_down = trial.by_estimates(lambda queries: -true_scores(sample, queries))
     assert upside_down.candidates(PHOTOS, 10) >= PHOTOS - 10
 
 
 def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis):
-    trial = Trial(Held(sample), axis)
+    trial = Trial(sample, axis)
 
     def late(queries: np.ndarray) -> np.ndarray:
         scores = true_scores(sample, queries)
@@ -100,7 +87,7 @@ def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
     many = np.concatenate([sample] * 6)
     tracemalloc.start()
     try:
-        choose(Held(many), axis, 6 * PHOTOS)
+        choose(many, axis, 6 * PHOTOS)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
