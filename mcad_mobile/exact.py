@@ -19,8 +19,6 @@ F64 = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
 
 UNIT = 2.0**-26
-
-
 # Rows at a time, so that what they are in float64 takes no more than some megabytes.
 _BLOCK = 1024
 

@@ -1,5 +1,5 @@
-"""HEIC photos at a half, a quarter or an eighth: by FFmpeg's HEVC decoder, which takes less than
-half of libheif's time, and never in colour at full size (benchmarks/indexing.py)."""
+"""HEIC photos at a half, a quarter or an eighth: by FFmpeg's HEVC decoder, which is faster
+than libheif's, and never in colour at full size."""
 
 from __future__ import annotations
 

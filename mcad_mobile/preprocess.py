@@ -13,7 +13,6 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError
-from mcad_mobile.heic import decoded_small, reduction
 from mcad_mobile.kinds import FORMATS, HEIC_SUFFIXES, USUAL
 from mcad_mobile.typed import Positive, Record
 
@@ -151,6 +150,8 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
 
 def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
+
+    from mcad_mobile.heic import decoded_small, reduction
 
     try:
         if at_least and _is_heic(photo):

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mcad_mobile import exact
 from mcad_mobile.index.codes import F32, U8, decode, encode
-from mcad_mobile.index.merge import BATCH
 from mcad_mobile.index.passing import LiveSegment
 
 Rows = npt.NDArray[np.intp]
@@ -64,8 +63,8 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
     for live in segments:
         rows, segment = live.live_rows(), live.segment
         same = np.array_equal(segment.axis, axis)
-        for start in range(0, len(rows), BATCH):
-            photos = segment.encoded_rows(rows[start : start + BATCH])
+        for some in exact.blocks(len(rows)):
+            photos = segment.encoded_rows(rows[some])
             if not same:
                 photos = encode(decode(photos, segment.axis), axis)
             parts.append(photos.codes)
@@ -85,8 +84,8 @@ def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
         )
         known: dict[bytes, int] = {}
         alike = np.flatnonzero(counts[inverse] > 1)
-        for at in range(0, len(alike), BATCH):
-            batch = alike[at : at + BATCH]
+        for some in exact.blocks(len(alike)):
+            batch = alike[some]
             for position, digest in zip(batch, _digests(live, rows[batch]), strict=True):
                 firsts[start + position] = start + known.setdefault(digest, int(position))
         start += len(rows)
@@ -143,8 +142,7 @@ def _pairs_of_equal(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Rows, Rows]]
 
 def _cosines(segments: Sequence[LiveSegment], ids: Rows, a: Rows, b: Rows) -> F32:
     scores = np.empty(len(a), np.float32)
-    for start in range(0, len(a), BATCH):
-        part = slice(start, start + BATCH)
+    for part in exact.blocks(len(a)):
         left, right = _embeddings(segments, ids[a[part]]), _embeddings(segments, ids[b[part]])
         scores[part] = exact.dot(left, right)
     return scores

@@ -12,6 +12,7 @@ from itertools import islice, repeat
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile import exact
 from mcad_mobile.index.cells import cells_of
 from mcad_mobile.index.codes import F32, Encoded, decode, encode, split
 from mcad_mobile.index.format import NO_TIME, Stamps, Taken
@@ -23,7 +24,7 @@ Rows = npt.NDArray[np.intp]
 # A photo to write: its path, the number of its source, its row there.
 Item = tuple[bytes, int, int]
 
-BATCH = 1024
+_BATCH = 1024
 # Below this many photos an average says little, and all of them are scored by their bytes anyway.
 _AXIS_FROM = 256
 _AXIS_GROWTH = 8
@@ -169,8 +170,8 @@ def cells_of_rows(
         known = None
         if isinstance(source, Segment) and np.array_equal(source.centroids, centroids):
             known = source
-        for start in range(0, len(rows), BATCH):
-            some = rows[start : start + BATCH]
+        for part in exact.blocks(len(rows)):
+            some = rows[part]
             if known:
                 cells = known.cells_of(some)
             else:
@@ -206,7 +207,7 @@ def merged(
     their source; `cells` are of each source those of its rows.
     """
     ordered = heapq.merge(*streams)
-    while items := list(islice(ordered, BATCH)):
+    while items := list(islice(ordered, _BATCH)):
         count = len(items)
         chosen = np.array([item[1] for item in items])
         rows = np.array([item[2] for item in items], np.intp)

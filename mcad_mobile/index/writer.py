@@ -22,7 +22,6 @@ from mcad_mobile.index.manifest import (
     write_manifest,
 )
 from mcad_mobile.index.merge import (
-    BATCH,
     Item,
     Sampled,
     Spool,
@@ -296,9 +295,8 @@ class IndexWriter:
         total = np.zeros(self._manifest.dim, np.float64)
         sources = self._sources()
         for i, rows in wanted:
-            for start in range(0, len(rows), BATCH):
-                part = embeddings_of(sources[i], rows[start : start + BATCH])
-                total += part.sum(axis=0, dtype=np.float64)
+            for some in exact.blocks(len(rows)):
+                total += embeddings_of(sources[i], rows[some]).sum(axis=0, dtype=np.float64)
         length = np.sqrt(np.square(total).sum())
         return (total / length if length > 0 else total).astype(np.float32)
 
