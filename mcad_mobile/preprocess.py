@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError
 from mcad_mobile.kinds import FORMATS, HEIC_SUFFIXES, USUAL
+from mcad_mobile.resize import Interpolation, resized
 from mcad_mobile.typed import Positive, Record
 
 # Pillow is imported where a photo is decoded: a process that only searches has no use for it.
@@ -45,7 +46,7 @@ class Preprocess(Record, frozen=True):
 
     size: Side
     resize: Literal["squash", "shortest", "longest"]
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
     resize_to: Side | None = None
@@ -66,7 +67,7 @@ class Preprocess(Record, frozen=True):
 
     def pixels(self, image: Image.Image) -> NDArray[np.float32]:
         """An opened image, upright and RGB -> [3, size, size] float32."""
-        samples = np.asarray(self._resized(image))
+        samples = self._samples(image)
         pixels = np.empty((3, self.size, self.size), np.float32)
         for channel, table in enumerate(_normalized(self.mean, self.std)):
             np.take(table, samples[..., channel], out=pixels[channel], mode="clip")
@@ -81,22 +82,18 @@ class Preprocess(Record, frozen=True):
         if they cannot be decoded."""
         return self.pixels(open_bytes(photo, name, at_least=self.resize_to or self.size))
 
-    def _resized(self, image: Image.Image) -> Image.Image:
-        from PIL import Image
-
-        side = self.resize_to or self.size
-        resample = Image.Resampling[self.interpolation.upper()]
-        # Across, then down: Pillow 13 chooses the order by the photo's shape, older ones do not,
-        # and the rounding between the two would differ from theirs, and from Java's.
-        width, height = _scaled(image.size, self.resize, side)
-        small = image.resize((width, image.height), resample).resize((width, height), resample)
-        if small.size == (self.size, self.size):
+    def _samples(self, image: Image.Image) -> NDArray[np.uint8]:
+        """[size, size, 3]."""
+        width, height = _scaled(image.size, self.resize, self.resize_to or self.size)
+        small = resized(image, width, height, self.interpolation)
+        if (width, height) == (self.size, self.size):
             return small
-        left, top = (_start(length - self.size, self.centre) for length in small.size)
+        left, top = (_start(length - self.size, self.centre) for length in (width, height))
         if self.resize != "longest":
-            return small.crop((left, top, left + self.size, top + self.size))
-        square = Image.new("RGB", (self.size, self.size), self.fill)
-        square.paste(small, (-left, -top))
+            return small[top : top + self.size, left : left + self.size]
+        square = np.empty((self.size, self.size, 3), np.uint8)
+        square[:] = self.fill
+        square[-top : height - top, -left : width - left] = small
         return square
 
 

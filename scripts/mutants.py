@@ -38,7 +38,8 @@ _BASELINE_S = 3600.0
 # A test that takes longer is not asked: that other tests should notice.
 _LONGEST_S = 60.0
 _NO_TESTS = 5  # pytest's exit code
-KERNEL = f"{PACKAGE}/index/_kernel.so"  # git ignores it, and half of the index's tests need it
+# git ignores them, and half of the index's tests need the first.
+LIBRARIES = [f"{PACKAGE}/index/_kernel.so", f"{PACKAGE}/_resize.so"]
 
 
 def main() -> None:
@@ -325,10 +326,10 @@ def _pytest(files: list[str], plugin: object) -> int:
 
 
 def copy_tree() -> None:
-    """Copy what git knows of, and what it does not ignore, into build/, and the kernel."""
-    if not (ROOT / KERNEL).is_file():
-        sys.exit(f"{KERNEL} is missing: python hatch_build.py compiles it.")
-    for path in [*_tracked(), KERNEL]:
+    """Copy what git knows of, and what it does not ignore, into build/, and compiled C."""
+    if missing := [path for path in LIBRARIES if not (ROOT / path).is_file()]:
+        sys.exit(f"{missing[0]} is missing: python hatch_build.py compiles it.")
+    for path in [*_tracked(), *LIBRARIES]:
         source, target = ROOT / path, TREE / path
         if not source.is_file():
             target.unlink(missing_ok=True)

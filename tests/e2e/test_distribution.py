@@ -60,13 +60,14 @@ def test_the_index_would_take_both(uploads: Path) -> None:
 
 
 def test_the_wheel_is_whole(uploads: Path) -> None:
-    """Whatever git has of the package, the default student and the app is in it."""
+    """Whatever git has of the package, the default student and the app is in it, and compiled C."""
     (wheel,) = uploads.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = run("git", "ls-files", "mcad_mobile", "models", "android_demo", cwd=CHECKOUT)
     for name in tracked.split():
         home = name if name.startswith("mcad_mobile") else f"mcad_mobile/{name}"
         assert home in names, name
+    assert {"mcad_mobile/index/_kernel.so", "mcad_mobile/_resize.so"} <= names
 
 
 def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path: Path) -> None:
