@@ -19,9 +19,6 @@ def method(read: Results) -> list[Sentence]:
     parts = read("distill_arithmetic")["minutes_of_these_parts_in_the_default_recipe"]
     recipe = read("distill_recipe")["rows"][0]
     extra, far = read.seeds("mcad-extra"), read("distill_ablation/mcad-classifier-far-0")
-    default, without, alone = (
-        read.seeds(name) for name in ("mcad-classifier", "no-classifier", "dual-classifier")
-    )
     doubtful = [row["shipped"]["names_missed"] for row in read("no_match")["rows"]]
     return [
         stored(
@@ -53,20 +50,23 @@ def method(read: Results) -> list[Sentence]:
             read.mean_recall("mcad-0"),
         ),
         stored(
-            "Over two seeds, today's recipe without it gives an mR of {:.1f} and {:.1f}, for "
-            "{:.1f} and {:.1f} with it, and the right name for {:.1f} and {:.1f} of a hundred "
-            "photos, for {:.1f} and {:.1f}",
-            *without,
-            *default,
-            *read.things("no-classifier", "image_to_text"),
-            *read.things("mcad-classifier", "image_to_text"),
+            "Over three seeds, today's recipe without it gives an mR of {:.1f} ± {:.1f}, for "
+            "{:.1f} ± {:.1f} with it, and the right name for {:.1f} of a hundred photos, for "
+            "{:.1f}, and the right photo for {:.1f} of a hundred names, for {:.1f}",
+            *spread("no-classifier"),
+            *spread("mcad-classifier"),
+            *(
+                statistics.fmean(read.things(name, way))
+                for way in ("image_to_text", "text_to_image")
+                for name in ("no-classifier", "mcad-classifier")
+            ),
         ),
         stored(
-            "an mR of {:.1f} and {:.1f} with it and of {:.1f} and {:.1f} without, over the same "
-            "two seeds: {:.1f} more",
-            *default,
-            *alone,
-            statistics.fmean(default) - statistics.fmean(alone),
+            "an mR of {:.1f} ± {:.1f} with it and of {:.1f} ± {:.1f} without, over three seeds: "
+            "{:.1f} more",
+            *spread("mcad-classifier"),
+            *spread("dual-classifier"),
+            mean("mcad-classifier") - mean("dual-classifier"),
         ),
         stored(
             "classes not to their photos, gave an mR of {:.1f}, and {:.1f} and {:.1f}",

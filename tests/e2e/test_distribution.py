@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -67,7 +68,8 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
     for name in tracked.split():
         home = name if name.startswith("mcad_mobile") else f"mcad_mobile/{name}"
         assert home in names, name
-    assert {"mcad_mobile/index/_kernel.so", "mcad_mobile/_resize.so"} <= names
+    if shutil.which("cc") or shutil.which("gcc"):
+        assert {"mcad_mobile/index/_kernel.so", "mcad_mobile/_resize.so"} <= names
 
 
 def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path: Path) -> None:
