@@ -12,6 +12,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "indexing.json"
 PICTURE = ROOT / "docs" / "indexing.png"
+IN_C = "2026-11-28"  # from then on photos were resized by resize.c where there is AVX2
 PEERS = ("rclip", "clip-retrieval", "PyTorch")
 STAGES = {
     "read": "read",
@@ -103,6 +104,7 @@ def told(result: dict[str, Any]) -> list[str]:
         "",
         rates_table(result),
         "",
+        *([before] if (before := _by_pillow(result["kinds"])) else []),
         "HEIC is decoded by FFmpeg in `index`, and reduced before it has colours; by libheif, and",
         "whole, in the others. Where the time goes, in ms of one thread's processor time a photo:",
         "",
@@ -134,6 +136,12 @@ def told(result: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _by_pillow(kinds: list[dict[str, Any]]) -> str:
+    """Which rows `index` would do sooner today."""
+    rows = sorted({processor_of(kind["device"]) for kind in kinds if kind["date"] < IN_C})
+    return f"In rows of {' and '.join(rows)}, resizing is still Pillow's." if rows else ""
 
 
 def draw(result: dict[str, Any]) -> None:
