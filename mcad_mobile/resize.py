@@ -112,15 +112,26 @@ def _by_kernel(
         return None
     # Pixels of four bytes are a list of lists of four, whose numbers are the one child's.
     array = _ArrowArray.from_address(_pointer(capsule, b"arrow_array"))
+    pixels = array.children[0].contents.buffers[1]
+    small = _from_memory(library, pixels, (image.width, image.height), across, down)
+    del capsule  # only now may the photo's pixels go
+    return small
+
+
+def _from_memory(
+    library: Any, pixels: int, size: tuple[int, int], across: Weights, down: Weights
+) -> NDArray[np.uint8]:
+    """`pixels`: the address of [height, width, 4] uint8."""
+    width, height = len(across.starts), len(down.starts)
     padded = -(-width // 8) * 8
     taps = down.weights.shape[1]
     ring = np.empty((taps + _ROWS, padded, 4), np.uint8)
     rows = np.empty(taps, np.uintp)
     small = np.empty((height, padded, 4), np.uint8)
     task = _Resize(
-        pixels=array.children[0].contents.buffers[1],
-        width=image.width,
-        height=image.height,
+        pixels=pixels,
+        width=size[0],
+        height=size[1],
         across=across.axis(),
         down=down.axis(),
         ring=ring.ctypes.data,
@@ -129,7 +140,6 @@ def _by_kernel(
         bytes=4 * padded,
     )
     library.mcad_resize(ctypes.byref(task))
-    del capsule  # only now may the photo's pixels go
     return small[:, :width, :3]
 
 

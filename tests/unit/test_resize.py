@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -67,6 +68,38 @@ def test_any_size_gives_pillows_numbers(interpolation):
         expected = by_pillow(image, to_width, to_height, interpolation)
         found = resized(image, to_width, to_height, interpolation)
         assert np.array_equal(found, expected), (width, height, to_width, to_height)
+
+
+# A photo whose last pixel is the last byte of memory that may be read.
+AT_THE_END = """
+import ctypes, mmap
+import numpy as np
+from mcad_mobile import resize
+
+PROT_NONE, width, height = 0, 64, 101
+size = 4 * width * height
+whole = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+memory = mmap.mmap(-1, whole + mmap.PAGESIZE)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+protect = ctypes.CDLL(None, use_errno=True).mprotect
+assert protect(ctypes.c_void_p(address + whole), mmap.PAGESIZE, PROT_NONE) == 0
+photo = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
+memory[whole - size : whole] = photo.tobytes()
+axes = resize.weights(width, 24, "bilinear"), resize.weights(height, 31, "bilinear")
+small = resize._from_memory(resize.kernel(), address + whole - size, (width, height), *axes)
+from PIL import Image
+image = Image.fromarray(np.ascontiguousarray(photo[:, :, :3]))
+image = image.resize((24, height), Image.Resampling.BILINEAR)
+assert np.array_equal(small, np.asarray(image.resize((24, 31), Image.Resampling.BILINEAR)))
+"""
+
+
+@HERE
+def test_no_row_beyond_a_photo_is_read():
+    ran = subprocess.run(
+        [sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr or f"killed by signal {-ran.returncode}"
 
 
 @HERE
