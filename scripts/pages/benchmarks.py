@@ -29,6 +29,7 @@ def benchmarks_page() -> str:
             *apps.android_app(),
             *apps.serve(),
             *training.ablation(),
+            *training.single_stream(),
             *training.widths(),
         ]
     )

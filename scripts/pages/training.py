@@ -7,6 +7,7 @@ from typing import Any
 
 import distill_ablation
 import distill_recipe
+import single_stream as tried
 import widths as widths_result
 
 from pages.results import made_with
@@ -64,6 +65,26 @@ def ablation() -> list[str]:
                 for run in distill_ablation.stored_runs()
             }
         ),
+        "",
+    ]
+
+
+def single_stream() -> list[str]:
+    """Single-stream teachers that were tried."""
+    result = json.loads(tried.RESULT.read_text("utf-8"))
+    return [
+        "## Single-stream teachers that were tried",
+        "",
+        f"Each re-ranks the top {result['reranked']} of the dual-stream teachers of seed "
+        f"{result['seed']} on Flickr8k's",
+        "validation split (1,000 photos, 5,000 captions), photos for each caption and captions",
+        "for each photo: by its scores alone, and by their mean with the dual-stream similarity.",
+        "One run each. What of it reaches a student: [method.md](method.md).",
+        "",
+        tried.as_markdown(result),
+        "",
+        made_with(result["date"], result["device"]["cpu"], result["versions"]),
+        "Re-run: `benchmarks/single_stream.py`.",
         "",
     ]
 
