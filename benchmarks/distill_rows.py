@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from msgspec import structs
+from torch import Tensor
 
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
-from mcad_mobile.distill.dataset import Extra, Views, dataset
+from mcad_mobile.distill.dataset import Extra, Rows, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
@@ -183,20 +185,34 @@ def teacher_rows(
     data = dataset(test, duals[0].tokenizer, Extra())
     views = Views(1, 0)
     said = dual_labels(duals, data, views, cache)
-    similarity = (said.all_texts() @ said.view("paired").T).numpy()
+    similarity = said.all_texts() @ said.view("paired").T
     if which == "dual":
-        return evaluate_similarity(similarity, similarity, data.owner)
+        return evaluate_similarity(similarity.numpy(), similarity.numpy(), data.owner)
     labels = single_labels(single, data, views, cache)
     photos = torch.from_numpy(np.array(labels.photos.paired[0]))
     texts = labels.texts(np.arange(len(data.captions)))
-    ranked = []
-    for axis in (1, 0):
-        top = torch.from_numpy(similarity).topk(RERANKED, axis).indices
-        seen = torch.zeros(similarity.shape, dtype=torch.bool).scatter_(axis, top, True)
-        again = similarity.copy()
-        # Cosines lie in [-1, 1]: what was looked at again comes before all else.
-        scores = single.fuse(photos, texts, seen.nonzero().flip(1)).scores.numpy()
-        both = scores if which == "single" else (scores + similarity[seen.numpy()]) / 2
-        again[seen.numpy()] = 3.0 + both
-        ranked.append(again)
-    return evaluate_similarity(ranked[0], ranked[1], data.owner)
+    seen = tops(similarity)
+    pairs = (seen[0] | seen[1]).nonzero()
+    scores = torch.zeros_like(similarity)
+    scores[pairs[:, 0], pairs[:, 1]] = single.fuse(photos, texts, pairs.flip(1)).scores
+    if which == "both":
+        scores = (scores + similarity) / 2
+    return reranked(similarity, seen, scores, data.owner)
+
+
+def tops(similarity: Tensor) -> list[Tensor]:
+    """similarity [M, N] of texts and images -> the top of each text, then of each image, as masks
+    [M, N]: what is looked at again."""
+    return [
+        torch.zeros_like(similarity, dtype=torch.bool).scatter_(
+            axis, similarity.topk(RERANKED, axis).indices, True
+        )
+        for axis in (1, 0)
+    ]
+
+
+def reranked(similarity: Tensor, seen: Sequence[Tensor], scores: Tensor, owner: Rows) -> Retrieval:
+    """Where what was `seen` goes by `scores` [M, N], before all else: neither those nor cosines
+    are far from [-1, 1]."""
+    of_texts, of_images = (torch.where(top, 9 + scores, similarity).numpy() for top in seen)
+    return evaluate_similarity(of_texts, of_images, owner)

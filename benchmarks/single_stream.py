@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distill_rows import RERANKED
+from distill_rows import RERANKED, reranked, tops
 from msgspec.structs import replace
 from pair_data import UPPER_LAYERS, FinerTeacher, Split, finer, lower, prepared
 from pair_scorers import (
@@ -56,7 +56,7 @@ from mcad_mobile.distill.schooling import Teachers, reference_teachers
 from mcad_mobile.distill.teachers.protocol import SingleStreamTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.distill.train import Material, train
-from mcad_mobile.evaluate import Progress, evaluate_similarity
+from mcad_mobile.evaluate import Progress
 from mcad_mobile.students.load import load_student
 from mcad_mobile.versions import tool_versions
 
@@ -148,6 +148,11 @@ def main() -> None:
     parser.add_argument("--extra-captions", type=Path, nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
+    if (
+        given.out.exists()
+        and (seed := json.loads(given.out.read_text("utf-8"))["seed"]) != given.seed
+    ):
+        parser.error(f"{given.out} has rows of seed {seed}: give another --out for {given.seed}")
     keep_freed_memory()
     default = Recipe()
     recipe = replace(default, seed=given.seed, teachers=replace(default.teachers, seed=given.seed))
@@ -172,7 +177,7 @@ def main() -> None:
                     fit(row, scorer, here["train"], advance)
                 scorer.eval()
             found = {"name": row.name, "label": row.label, "steps": row.steps}
-            found |= reranked(scorer, here["val"])
+            found |= judged(scorer, here["val"])
             if row.teaches and row.name in given.student:
                 out = given.work / f"student-by-{row.name}-{given.seed}"
                 material = Material(pairs["train"], pairs["val"], extra)
@@ -227,16 +232,11 @@ def neighbours(split: Split) -> Tensor:
 
 
 @torch.no_grad()
-def reranked(scorer: Scorer | nn.Module, split: Split) -> dict[str, float]:
+def judged(scorer: Scorer | nn.Module, split: Split) -> dict[str, float]:
     """mR in percent: by the scores alone, and by their mean with the dual-stream similarity."""
     dual = split.similarity()
-    candidates = [
-        torch.zeros_like(dual, dtype=torch.bool).scatter_(
-            axis, dual.topk(RERANKED, axis).indices, True
-        )
-        for axis in (1, 0)
-    ]
-    looked_at = candidates[0] | candidates[1]
+    seen = tops(dual)
+    looked_at = seen[0] | seen[1]
     scores = torch.zeros_like(dual)
     # A caption with as many candidates as others of its batch: shorter rows are filled up.
     for captions in looked_at.sum(1).argsort().split(32):
@@ -246,9 +246,7 @@ def reranked(scorer: Scorer | nn.Module, split: Split) -> dict[str, float]:
         scores[captions[:, None], photos] = found[:, 0]
     result = {}
     for name, new in (("mean_recall", scores), ("with_duals", (scores + dual) / 2)):
-        # Cosines lie in [-1, 1]: what was looked at again comes before all else.
-        of_texts, of_images = (torch.where(seen, 9 + new, dual).numpy() for seen in candidates)
-        found = evaluate_similarity(of_texts, of_images, split.owner.numpy())
+        found = reranked(dual, seen, new, split.owner.numpy())
         result[name] = round(found.mean_recall, 2)
     return result
 
