@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from main_job import processor_of
+
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "indexing.json"
 PICTURE = ROOT / "docs" / "indexing.png"
@@ -50,12 +52,6 @@ def rates_table(result: dict[str, Any]) -> str:
             f"| {min(time for time in times if time) / spent:.1f} |"
         )
     return "\n".join(lines)
-
-
-def processor_of(device: dict[str, Any]) -> str:
-    """Its make, and what decides how fast towers of 8 bits are."""
-    vnni = "AVX-512 VNNI" in device["instruction_sets"]
-    return f"{device['cpu'].split('(')[0]}, {'VNNI' if vnni else 'no VNNI'}"
 
 
 def stages_table(kinds: list[dict[str, Any]]) -> str:
@@ -153,7 +149,7 @@ def draw(result: dict[str, Any]) -> None:
     kinds = result["kinds"]
     names = [f"{kind['kind']}\n{processor_of(kind['device'])}" for kind in kinds]
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(14, 1.5 + 0.8 * len(kinds)), layout="constrained"
+        1, 2, figsize=(14, 1.5 + 0.8 * len(kinds)), sharey=True, layout="constrained"
     )
     for row, kind in enumerate(kinds):
         ms = kind["stages_ms"]
@@ -176,13 +172,12 @@ def draw(result: dict[str, Any]) -> None:
     for number, name in enumerate(shown):
         rates = [kind["systems"].get(name, {}).get("photos_per_s") or 0 for kind in kinds]
         at = [row + 0.2 * (number - 1.5) for row in range(len(kinds))]
-        right.bar(at, rates, 0.19, label="mcad-mobile index" if name == "ours" else name)
+        right.barh(at, rates, 0.19, label="mcad-mobile index" if name == "ours" else name)
     for row, kind in enumerate(kinds):
         bound = kind["bound_photos_per_s"]
-        right.hlines(bound, row - 0.4, row + 0.4, "k", "--", label="bound" if row == 0 else None)
-    right.set(title="Photos a second, all cores", yscale="log")
-    right.set_xticks(range(len(kinds)), names, fontsize="small", rotation=20)
-    right.legend(fontsize="small", bbox_to_anchor=(1, 1))
+        right.vlines(bound, row - 0.4, row + 0.4, "k", "--", label="bound" if row == 0 else None)
+    right.set(title="Photos a second, all cores", xscale="log")
+    right.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     figure.savefig(PICTURE, dpi=90)
 
 

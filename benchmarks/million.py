@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from main_job import mcad, store, stored, summary
+from main_job import mcad, processor_of, store, stored, summary
 
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.samples import synthetic_index
@@ -102,8 +102,9 @@ def table(results: list[dict[str, Any]]) -> str:
             medians = (one["before"][of]["median"] for of in ("search_p50_ms", "search_p99_ms"))
             before = "{:.2f} and {:.2f}".format(*medians)
         lines.append(
-            f"| {one['device']['cpu']}, {one['date']} | {p50['median']:.2f} | {p50['min']:.2f} to "
-            f"{p50['max']:.2f} | {p99['median']:.2f} | {pss['median']:.1f} | {waited:.0%} "
+            f"| {processor_of(one['device'])}, {one['date']} | {p50['median']:.2f} "
+            f"| {p50['min']:.2f} to {p50['max']:.2f} | {p99['median']:.2f} "
+            f"| {pss['median']:.1f} | {waited:.0%} "
             f"| {before} |"
         )
     return "\n".join(lines)

@@ -39,7 +39,7 @@ class Worklist:
     def new_stamps(self) -> NDArray[np.uint32]:
         """Sorted stat stamps of the photos that the index lacks."""
         new = (stat for _, stat, known in self._all() if known is None)
-        return np.unique(np.fromiter(new, np.uint32))
+        return np.sort(np.fromiter(new, np.uint32))
 
     def _all(self) -> Iterator[tuple[str, int, Stamp | None]]:
         self._file.seek(0)

@@ -22,9 +22,15 @@ class Results:
     def __call__(self, name: str) -> Any:
         return json.loads((self.folder / f"{name}.json").read_text("utf-8"))
 
-    def on(self, cpu: str, name: str) -> Any:
-        """Of a document with a result a processor, the one whose name begins so."""
-        return next(one for one in self(name) if one["device"]["cpu"].startswith(cpu))
+    def on(self, cpu: str, name: str, *, vnni: bool | None = None) -> Any:
+        """Of a document with a result a processor, the first whose name begins so, with VNNI or
+        without if that is said."""
+        return next(
+            one
+            for one in self(name)
+            if one["device"]["cpu"].startswith(cpu)
+            and vnni in (None, "AVX-512 VNNI" in one["device"].get("instruction_sets", ()))
+        )
 
     def mean_recall(self, row: str) -> float:
         """mR of one run of the ablation, `ROW-SEED`."""
