@@ -41,7 +41,11 @@ def sentences(read: Results | None = None) -> dict[str, list[Sentence]]:
             given("## Worked example", "tests/unit/test_index_format.py"),
             given("the step of 0.25, 0.3 ... 0.85 times", "mcad_mobile/index/lens.py"),
             given("is 256 KiB at most for 256 dimensions", "tests/unit/test_index_format.py"),
-            given("`factor` is twice what makes 0.997 of their ten", "mcad_mobile/index/reach.py"),
+            given(
+                "`factor` is twice what makes 0.997 (and there 0.999) of their ten",
+                "mcad_mobile/index/reach.py",
+            ),
+            given("over 0.4 of the dimensions have a part in it", "mcad_mobile/index/reach.py"),
             given("half a byte of path_blocks make 304.5", "tests/unit/test_index_format.py"),
         ],
         "docs/method.md": method(read),

@@ -144,6 +144,20 @@ def test_what_java_measures_finds_what_exact_search_finds(java):
     assert np.mean(shared) >= 9.9
 
 
+def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
+    photos = np.random.default_rng(0).standard_normal((4000, 256)).astype(np.float32)
+    photos /= np.linalg.norm(photos, axis=1, keepdims=True)
+    java.change(names(4000), photos, dim=256)
+    pythons = PhotoIndex.create(tmp_path / "python", dim=256, student="tiny", student_sha256=SHA)
+    with pythons.writer() as writer:
+        writer.add(names(4000), photos)
+    looked_at = []
+    for index in (PhotoIndex.open(java.directory), pythons):
+        (live,) = index._commit[1]
+        looked_at.append(live.reach.candidates(4000, 10))
+    assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
+
+
 def test_python_finds_in_javas_index_what_java_finds(java):
     photos, queries = unit(3000, 256), unit(20, 256, seed=1)
     for start, stop in ((0, 200), (200, 2500), (2500, 3000)):

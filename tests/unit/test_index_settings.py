@@ -10,7 +10,7 @@ import pytest
 
 from mcad_mobile.index.codes import split
 from mcad_mobile.index.lens import estimates, fit_lens, moments
-from mcad_mobile.index.reach import Trial
+from mcad_mobile.index.reach import Trial, evenness
 from mcad_mobile.index.rounding import error_feedback
 from mcad_mobile.index.settings import choose
 
@@ -62,6 +62,35 @@ def test_rounding_errors_go_by_all_photos(sample, axis):
 
 def true_scores(sample: np.ndarray, queries: np.ndarray) -> np.ndarray:
     return queries.astype(np.float64) @ sample.astype(np.float64).T
+
+
+@pytest.mark.parametrize("dim", [128, 512])
+def test_evenness_is_the_share_of_dimensions_that_matter(dim):
+    random = np.random.default_rng(2)
+    for share in (1.0, 0.5, 0.125):
+        rows = random.standard_normal((192, dim)).astype(np.float32)
+        rows[:, int(share * dim) :] = 0
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        assert evenness(rows) == pytest.approx(share, rel=0.1)
+
+
+def cosines_with_own(sample: np.ndarray) -> np.ndarray:
+    """Of queries that were turned, in the photos' rests."""
+    axis = np.eye(DIM, dtype=np.float32)[0]
+    sample = sample - (sample @ axis)[:, None] * axis
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
+    queries = Trial(sample, axis).queries
+    own, turned = queries[: len(queries) // 2], queries[len(queries) // 2 :]
+    return (own * turned).sum(axis=1)
+
+
+def test_queries_are_turned_further_where_photos_lie_evenly(sample):
+    few = cosines_with_own(sample)
+    even = cosines_with_own(
+        np.random.default_rng(3).standard_normal((PHOTOS, DIM)).astype(np.float32)
+    )
+    assert np.median(few) == pytest.approx(np.cos(np.radians(45)), abs=0.05)
+    assert np.median(even) == pytest.approx(np.cos(np.radians(76)), abs=0.05)
 
 
 def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):

@@ -1,5 +1,6 @@
 package mcad.engine.index;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
@@ -11,6 +12,9 @@ final class Trial {
     private static final int QUERIES = 48;
     private static final int MANY = 80;
     private static final double HELD = 0.997;
+    private static final double HELD_EVENLY = 0.999;
+    private static final double EVENLY = 0.4;
+    private static final double TURNED_FURTHER = 4;
     private static final double EXPONENT = 0.5;
     private static final double LEAST_EXPONENT = 0.45;
     private static final double STEEPER = 0.05;
@@ -24,15 +28,18 @@ final class Trial {
     private final int[] own = new int[2 * QUERIES];
     /** The ten best of all photos, of every eighth, and the eighty best of all. */
     private final int[][][] best = new int[3][2 * QUERIES][];
+    private final double held;
     private int count;
 
     Trial(List<float[]> sample, float[] axis, long[][] codes) {
         this.codes = codes;
         int step = -Math.floorDiv(-sample.size(), QUERIES);
         Random random = new Random(1);
+        boolean evenly = evenness(sample, axis, step) > EVENLY;
+        held = evenly ? HELD_EVENLY : HELD;
         for (int p = 0; p < sample.size(); p += step) {
             add(p, sample.get(p));
-            add(p, turned(sample.get(p), axis, random));
+            add(p, turned(sample.get(p), axis, evenly ? TURNED_FURTHER : 1, random));
         }
         float[] scores = new float[sample.size()];
         for (int q = 0; q < count; q++) {
@@ -50,9 +57,31 @@ final class Trial {
         queries[count++] = query;
     }
 
-    private static float[] turned(float[] photo, float[] axis, Random random) {
+    /** How many of the dimensions have a part in where photos point, as a share (reach.py has the formula). */
+    static double evenness(List<float[]> sample, float[] axis, int step) {
+        List<float[]> rests = new ArrayList<>();
+        for (int p = 0; p < sample.size(); p += step) {
+            float[] rest = sample.get(p).clone();
+            float along = (float) Vectors.dot(rest, axis);
+            for (int i = 0; i < rest.length; i++) {
+                rest[i] -= along * axis[i];
+            }
+            rests.add(Vectors.normalized(rest));
+        }
+        double squares = 0;
+        for (int a = 0; a < rests.size(); a++) {
+            for (int b = 0; b < a; b++) {
+                double cosine = Vectors.dot(rests.get(a), rests.get(b));
+                squares += 2 * cosine * cosine;
+            }
+        }
+        double mean = squares / Math.max(1, rests.size() * (rests.size() - 1));
+        return mean == 0 ? 1 : 1 / (axis.length * mean);
+    }
+
+    private static float[] turned(float[] photo, float[] axis, double tangent, Random random) {
         double along = Vectors.dot(photo, axis);
-        double size = Math.sqrt(Math.max(0, 1 - along * along) / photo.length);
+        double size = tangent * Math.sqrt(Math.max(0, 1 - along * along) / photo.length);
         float[] turned = photo.clone();
         for (int i = 0; i < turned.length; i++) {
             turned[i] += (float) (random.nextBoolean() ? size : -size);
@@ -141,7 +170,7 @@ final class Trial {
         for (int[] some : ranks) {
             Arrays.sort(some);
         }
-        double whole = at(ranks[0], HELD);
+        double whole = at(ranks[0], held);
         double exponent = EXPONENT;
         if (codes.length >= TELLS_FROM) {
             exponent = slope(ranks[1], ranks[0], EVERY) + STEEPER;
