@@ -7,7 +7,7 @@ dual-stream teachers find nearest, and re-ranks their top 32 of the whole valida
 for each caption and captions for each photo. Teachers, grids and their features are kept in
 --work, as benchmarks/distill_ablation.py keeps them. With --student a row also teaches one, in
 place of the recipe's single-stream teacher; it is looked at on the test split.
-Writes benchmarks/results/single_stream.json, row by row.
+Writes benchmarks/results/single_stream/seed-N.json, row by row.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from mcad_mobile.evaluate import Progress
 from mcad_mobile.students.load import load_student
 from mcad_mobile.versions import tool_versions
 
-RESULT = Path(__file__).parent / "results" / "single_stream.json"
+RESULTS = Path(__file__).parent / "results" / "single_stream"
 GROUP, NEAREST = 8, 32
 Scorer = Callable[[Photos, Texts], Tensor]
 
@@ -146,13 +146,7 @@ def main() -> None:
     parser.add_argument("--student", nargs="*", choices=teach, default=[], metavar="ROW")
     parser.add_argument("--extra-photos", type=Path, nargs="*", default=[], help="the student's")
     parser.add_argument("--extra-captions", type=Path, nargs="*", default=[])
-    parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
-    if (
-        given.out.exists()
-        and (seed := json.loads(given.out.read_text("utf-8"))["seed"]) != given.seed
-    ):
-        parser.error(f"{given.out} has rows of seed {seed}: give another --out for {given.seed}")
     keep_freed_memory()
     default = Recipe()
     recipe = replace(default, seed=given.seed, teachers=replace(default.teachers, seed=given.seed))
@@ -185,8 +179,8 @@ def main() -> None:
                 train(material, out, recipe, cache.folder, advance, teachers)
                 taught = retrieval(load_student(str(out)), pairs["test"], cache, "fp32")
                 found["student"] = taught.to_json()
-            store(given.out, given.seed, found)
-    print(as_markdown(json.loads(given.out.read_text("utf-8"))))
+            store(given.seed, found)
+    print(as_markdown(stored()))
 
 
 def fit(row: Row, scorer: nn.Module, split: Split, progress: Progress) -> None:
@@ -251,7 +245,8 @@ def judged(scorer: Scorer | nn.Module, split: Split) -> dict[str, float]:
     return result
 
 
-def store(path: Path, seed: int, found: dict[str, Any]) -> None:
+def store(seed: int, found: dict[str, Any]) -> None:
+    path = RESULTS / f"seed-{seed}.json"
     before = json.loads(path.read_text("utf-8")) if path.exists() else {"rows": []}
     made = {row["name"]: row for row in before["rows"]}
     made[found["name"]] = made.get(found["name"], {}) | found
@@ -266,11 +261,22 @@ def store(path: Path, seed: int, found: dict[str, Any]) -> None:
     path.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
-def as_markdown(result: dict[str, Any]) -> str:
-    lines = ["| | mR | mean with the dual-stream ones |", "|---|---:|---:|"]
-    for row in result["rows"]:
-        label, alone, mean = row["label"], row["mean_recall"], row["with_duals"]
-        lines.append(f"| {label} | {alone:.1f} | {mean:.1f} |")
+def stored() -> list[dict[str, Any]]:
+    """A document a seed."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("seed-*.json"))]
+
+
+def as_markdown(results: list[dict[str, Any]]) -> str:
+    lines = [
+        "| | seed | mR | mean with the dual-stream ones | its student's mR, test split |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    order = [row.name for row in ROWS]
+    rows = [(result["seed"], row) for result in results for row in result["rows"]]
+    for seed, row in sorted(rows, key=lambda one: (order.index(one[1]["name"]), one[0])):
+        student = f"{row['student']['mean_recall']:.1f}" if "student" in row else ""
+        alone, mean = row["mean_recall"], row["with_duals"]
+        lines.append(f"| {row['label']} | {seed} | {alone:.1f} | {mean:.1f} | {student} |")
     return "\n".join(lines)
 
 

@@ -71,19 +71,19 @@ def ablation() -> list[str]:
 
 def single_stream() -> list[str]:
     """Single-stream teachers that were tried."""
-    result = json.loads(tried.RESULT.read_text("utf-8"))
+    results = tried.stored()
     return [
         "## Single-stream teachers that were tried",
         "",
-        f"Each re-ranks the top {result['reranked']} of the dual-stream teachers of seed "
-        f"{result['seed']} on Flickr8k's",
+        f"Each re-ranks the top {results[0]['reranked']} of the dual-stream teachers of its seed "
+        "on Flickr8k's",
         "validation split (1,000 photos, 5,000 captions), photos for each caption and captions",
         "for each photo: by its scores alone, and by their mean with the dual-stream similarity.",
-        "One run each. What of it reaches a student: [method.md](method.md).",
+        "What of it reaches a student: [method.md](method.md).",
         "",
-        tried.as_markdown(result),
+        tried.as_markdown(results),
         "",
-        made_with(result["date"], result["device"]["cpu"], result["versions"]),
+        *(made_with(one["date"], one["device"]["cpu"], one["versions"]) for one in results),
         "Re-run: `benchmarks/single_stream.py`.",
         "",
     ]
