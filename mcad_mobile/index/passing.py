@@ -32,7 +32,8 @@ class RowFilter:
 @dataclass(frozen=True)
 class Passing:
     """Of places in `span`, those whose bit is set in `allowed` [ceil(N / 8)] uint8, least
-    significant first; None: all of the span. Cells, if there are any, are at `starts` [C + 1]."""
+    significant first, none of them outside; None: all of the span. Cells, if there are any, are at
+    `starts` [C + 1]."""
 
     span: range
     allowed: U8 | None
@@ -43,19 +44,25 @@ class Passing:
         """All of them, ascending."""
         if self.allowed is None:
             return np.arange(self.span.start, self.span.stop)
-        part = np.unpackbits(self.allowed, bitorder="little")[: self.span.stop]
-        part[: self.span.start] = 0
-        return np.flatnonzero(part)
+        # As bools: of these it finds the set ones eight at a time.
+        return np.flatnonzero(np.unpackbits(self.allowed, bitorder="little").view(np.bool_))
 
     @cached_property
     def count(self) -> int:
-        return len(self.span) if self.allowed is None else len(self.places)
+        if self.allowed is None:
+            return len(self.span)
+        return int(np.bitwise_count(self.allowed).sum(dtype=np.intp))
 
     @cached_property
     def in_cells(self) -> Rows:
         """How many of them are in each cell [C]."""
-        ends = self.starts if self.allowed is None else self.places.searchsorted(self.starts)
-        return ends[1:].astype(np.intp) - ends[:-1]
+        ends: Rows = self.starts.astype(np.intp)
+        if self.allowed is not None:
+            byte, bit = np.divmod(ends, 8)
+            before = np.append(0, np.bitwise_count(self.allowed).cumsum(dtype=np.intp))[byte]
+            inside = np.append(self.allowed, np.uint8(0))[byte] & ((1 << bit) - 1)
+            ends = before + np.bitwise_count(inside)
+        return ends[1:] - ends[:-1]
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,12 @@ class LiveSegment:
         for some in ranges:
             kept[some.start : some.stop] = True
         if timed:
-            taken = self.segment.taken
-            kept &= taken != NO_TIME
-            if wanted.after is not None:
-                kept &= taken >= wanted.after
+            inside = slice(span.start, span.stop)
+            taken = self.segment.taken[inside]
+            # NO_TIME is before all others.
+            kept[inside] &= taken > NO_TIME if wanted.after is None else taken >= wanted.after
             if wanted.before is not None:
-                kept &= taken < wanted.before
+                kept[inside] &= taken < wanted.before
         kept[self.deleted] = False
         if in_cells:
             span, kept = range(photos), self.segment.by_place(kept)

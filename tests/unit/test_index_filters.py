@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from index_embeddings import F32, create, names, photos_and_queries
 
 from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.index.format import NO_TIME
+from mcad_mobile.index.passing import Passing
 
 DAY = 24 * 60
 
@@ -110,3 +112,16 @@ def test_times_outlive_merges_moves_and_new_embeddings(tmp_path: Path) -> None:
     assert times["photo/000010.jpg"] == NO_TIME
     assert times["photo/000011.jpg"] == 11
     assert index.count(RowFilter(before=0)) == 1
+
+
+@pytest.mark.parametrize("photos", [64, 61, 7])
+def test_photos_that_pass_are_counted_by_cell(photos):
+    random = np.random.default_rng(photos)
+    kept = random.random(photos) < 0.5
+    starts = np.array([0, 3, 3, photos // 2, photos - 1, photos], np.uint32)
+    some = Passing(range(photos), np.packbits(kept, bitorder="little"), starts)
+    assert np.array_equal(some.places, np.flatnonzero(kept))
+    assert some.count == kept.sum()
+    cells = [kept[start:stop].sum() for start, stop in pairwise(starts.tolist())]
+    assert some.in_cells.tolist() == cells
+    assert Passing(range(photos), None, starts).in_cells.tolist() == np.diff(starts).tolist()
