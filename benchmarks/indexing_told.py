@@ -117,8 +117,8 @@ def told(result: dict[str, Any]) -> list[str]:
             "",
             memory_table(result["memory"]["rows"]),
             "",
-            "What grows is the sample that an index chooses its settings on, of 4 million numbers at",
-            "most; beyond it memory does not grow with the folder.",
+            "What grows is the sample that an index chooses its settings on, of 4 million numbers",
+            "at most; beyond it memory does not grow with the folder.",
             "",
         ]
     if "java" in result:

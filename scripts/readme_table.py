@@ -18,7 +18,7 @@ _INDEXES = (
     ("numpy", "numpy, float32"),
     ("sqlite_vec", "sqlite-vec, float32"),
     ("faiss_hnsw", "faiss HNSW"),
-    ("ours_numpy", "**mcad-mobile**, its format before"),
+    ("ours", "**mcad-mobile**"),
 )
 
 
@@ -48,19 +48,9 @@ def lines() -> list[str]:
         "",
         *table,
         "",
-        f"One thread on {cpu}, a server, {peers['date']}: median, peak PSS. Our index has changed "
-        f"since: in a run of both formats, on another machine, it takes {_share():.2f} of what the "
-        "one in the table does.",
+        f"One thread on {cpu}, a server, {peers['date']}: median, peak PSS.",
         "",
     ]
-
-
-def _share() -> float:
-    """Of a search among a million, in a run of both formats."""
-    scan = json.loads((RESULTS / "scan.json").read_text("utf-8"))
-    (row,) = (row for row in scan["rows"] if row["photos"] == 1_000_000)
-    share: float = row["after"]["p50_ms"] / row["before"]["p50_ms"]
-    return share
 
 
 def _row(rows: list[dict[str, Any]], *wanted: str) -> dict[str, Any]:

@@ -157,9 +157,6 @@ def engines() -> list[str]:
     return [
         "## The index and its peers",
         "",
-        "Rows of ours are of the format before, scanned with faiss or numpy: the tables above",
-        "are of the one of today, which was not measured beside its peers yet.",
-        "",
         f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones "
         "(of Flickr8k",
         f"by the default student), and {first['queries']} real text queries; one thread on "
