@@ -29,7 +29,7 @@ class Results:
             one
             for one in self(name)
             if one["device"]["cpu"].startswith(cpu)
-            and vnni in (None, "AVX-512 VNNI" in one["device"].get("instruction_sets", ()))
+            and vnni in (None, "AVX-512 VNNI" in one["device"]["instruction_sets"])
         )
 
     def mean_recall(self, row: str) -> float:

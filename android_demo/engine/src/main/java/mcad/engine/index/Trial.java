@@ -58,7 +58,7 @@ final class Trial {
     }
 
     /** How many of the dimensions have a part in where photos point, as a share (reach.py has the formula). */
-    static double evenness(List<float[]> sample, float[] axis, int step) {
+    private static double evenness(List<float[]> sample, float[] axis, int step) {
         List<float[]> rests = new ArrayList<>();
         for (int p = 0; p < sample.size(); p += step) {
             float[] rest = sample.get(p).clone();
