@@ -120,7 +120,8 @@ class LiveSegment:
             inside = slice(span.start, span.stop)
             taken = self.segment.taken[inside]
             # NO_TIME is before all others.
-            kept[inside] &= taken > NO_TIME if wanted.after is None else taken >= wanted.after
+            first = NO_TIME + 1
+            kept[inside] &= taken >= (first if wanted.after is None else max(wanted.after, first))
             if wanted.before is not None:
                 kept[inside] &= taken < wanted.before
         kept[self.deleted] = False

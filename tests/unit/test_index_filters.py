@@ -125,3 +125,9 @@ def test_photos_that_pass_are_counted_by_cell(photos):
     cells = [kept[start:stop].sum() for start, stop in pairwise(starts.tolist())]
     assert some.in_cells.tolist() == cells
     assert Passing(range(photos), None, starts).in_cells.tolist() == np.diff(starts).tolist()
+
+
+def test_a_photo_whose_time_is_not_known_is_of_no_time_however_early(gallery):
+    directory, _, _, _ = gallery
+    index = PhotoIndex.open(directory)
+    assert index.count(RowFilter(after=NO_TIME)) == index.count(RowFilter(after=0)) == 11_880
