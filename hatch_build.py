@@ -26,6 +26,7 @@ LIBRARIES = {
     PACKAGE / "index" / "_kernel.so": (
         PACKAGE / "index" / "scan.c",
         PACKAGE / "index" / "rescore.c",
+        PACKAGE / "index" / "passing.c",
     ),
     PACKAGE / "_resize.so": (PACKAGE / "resize.c",),
 }

@@ -125,7 +125,7 @@ def walked(index: Any, queries: F32) -> dict[str, Any]:
     for query in queries[:50]:
         turned = rotate(query)
         words = query_words(live.lens, turned)[0][:, : bits // 64]
-        spans = looked_into(live, live.passing(RowFilter()), turned, K)
+        spans = looked_into(live, live.passing(RowFilter()), turned, K, kernel())
         held.append(sum(map(len, spans)))
         read = held[-1] * bits / 8
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The loops of scan.c and rescore.c, where they were built: as numpy's, only sooner."""
+"""The loops of scan.c, rescore.c and passing.c, where they were built: as numpy's, only sooner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mcad_mobile.index.codes import U8
 LIBRARY = Path(__file__).with_name("_kernel.so")
 LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 
-_LAYOUT = 3
+_LAYOUT = 4
 _BLOCK = 2048
 _Nothing = ctypes.c_char * 0
 
@@ -70,6 +70,23 @@ class Task(ctypes.Structure):
     ]
 
 
+class PassingTask(ctypes.Structure):
+    """What passes a filter, by cell, see passing.c: its arrays have to live as long as it does."""
+
+    _fields_ = [
+        ("rows", ctypes.c_void_p),
+        ("starts", ctypes.c_void_p),
+        ("of_rows", ctypes.c_void_p),
+        ("of_places", ctypes.c_void_p),
+        ("known_from", ctypes.c_void_p),
+        ("known_until", ctypes.c_void_p),
+        ("held", ctypes.c_void_p),
+        ("photos", ctypes.c_size_t),
+        ("first", ctypes.c_size_t),
+        ("end", ctypes.c_size_t),
+    ]
+
+
 @dataclass(frozen=True)
 class Kernel:
     """`level` is the position in LEVELS of the instructions that it uses."""
@@ -106,6 +123,23 @@ class Kernel:
         count = self.library.mcad_scan(ctypes.byref(task), self.level)
         return found[:count].astype(np.intp), distances[:count]
 
+    def hold(self, task: PassingTask, order: Rows, enough: int) -> int | None:
+        """Look into the first cells of an order that hold `enough` photos that pass. Return how
+        many cells these are, all if they hold less; None where a place is of no row."""
+        order = np.ascontiguousarray(order, np.int64)
+        some: int = self.library.mcad_hold(
+            ctypes.byref(task), address(order), len(order), enough, self.level
+        )
+        return None if some < 0 else some
+
+    def between(
+        self, times: npt.NDArray[np.int32], rows: range, first: int, last: int, bits: U8
+    ) -> None:
+        """Set in `bits` those of `rows` whose times are from `first` to `last`."""
+        self.library.mcad_between(
+            times.ctypes.data, rows.start, rows.stop, first, last - first, address(bits), self.level
+        )
+
     def rescore(self, tasks: Sequence[Task], k: int) -> int | None:
         """Score what may be among the `k` best of all, see rescore.rescore. Return the position of
         a segment whose file ends before a record; None where all are whole."""
@@ -129,6 +163,24 @@ def kernel() -> Kernel | None:
     if not fits:
         return None
     library.mcad_scan.restype = ctypes.c_size_t
+    library.mcad_hold.restype = ctypes.c_int64
+    library.mcad_hold.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+        ctypes.c_int,
+    ]
+    library.mcad_between.restype = None
+    library.mcad_between.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
+        ctypes.c_void_p,
+        ctypes.c_int,
+    ]
     library.mcad_rescore.argtypes = [
         ctypes.c_void_p,
         ctypes.c_size_t,

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.index.codes import U8
-from mcad_mobile.index.format import NO_TIME
+from mcad_mobile.index.format import NO_TIME, damaged
+from mcad_mobile.index.kernel import Kernel, PassingTask, address
 from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.reach import First, Reach
 from mcad_mobile.index.segment import Segment
 
 Rows = npt.NDArray[np.intp]
 _KEPT = 8
+# Bits come in whole words, which a kernel may read.
+_WORD = 64
 
 
 @dataclass(frozen=True)
@@ -29,40 +33,94 @@ class RowFilter:
     before: int | None = None
 
 
-@dataclass(frozen=True)
 class Passing:
-    """Of places in `span`, those whose bit is set in `allowed` [ceil(N / 8)] uint8, least
-    significant first, none of them outside; None: all of the span. Cells, if there are any, are at
-    `starts` [C + 1]."""
+    """The photos of a segment whose rows are in `span` and, of these, have a bit in `of_rows`
+    [ceil(N / 64) * 8] uint8, least significant first, set there only; None: all.
 
-    span: range
-    allowed: U8 | None
-    starts: npt.NDArray[np.uint32]
+    Where places are rows, `allowed` says the same by place. With cells that is found out of a cell
+    when somebody looks into it: a search looks into some, and has no time for all. In a cell rows
+    ascend, so that a span of rows is one of places, too.
+    """
 
-    @cached_property
-    def places(self) -> Rows:
-        """All of them, ascending."""
+    def __init__(self, segment: Segment, span: range, of_rows: U8 | None = None) -> None:
+        self._segment, self._starts = segment, segment.starts
+        self.span, self._of_rows = span, of_rows
+        self.count = len(span)
+        self.allowed = of_rows
+        if of_rows is not None:
+            self.count = int(np.bitwise_count(of_rows.view(np.uint64)).sum())
+            self.allowed = np.zeros_like(of_rows) if len(self._starts) else of_rows
+        # Of each cell from which place to before which they are, and how many; below 0 where nobody
+        # has looked.
+        self._from, self._until = self._starts[:-1].copy(), self._starts[1:].copy()
+        self._held = (self._until - self._from).astype(np.int32)
+        self._is_all = of_rows is None and len(span) == segment.photos
+        if not self._is_all:
+            self._held[:] = -1
+        self._looking = Lock()
+
+    def places(self, kernel: Kernel | None) -> Rows:
+        """Return all of them, ascending."""
+        spans = [self.span]
+        if len(self._starts):
+            spans = self.look_into(np.arange(len(self._held)), self.count, kernel)
         if self.allowed is None:
-            return np.arange(self.span.start, self.span.stop)
+            within = [np.arange(span.start, span.stop) for span in spans]
+            return np.concatenate([np.empty(0, np.intp), *within])
         # As bools: of these it finds the set ones eight at a time.
         return np.flatnonzero(np.unpackbits(self.allowed, bitorder="little").view(np.bool_))
 
-    @cached_property
-    def count(self) -> int:
-        if self.allowed is None:
-            return len(self.span)
-        return int(np.bitwise_count(self.allowed).sum(dtype=np.intp))
+    def look_into(self, order: Rows, enough: int, kernel: Kernel | None) -> list[range]:
+        """Return where they are in the first cells of an order that hold `enough` of them together,
+        or in all; there `allowed` is known from then on."""
+        if kernel is None or self._is_all:
+            self._look_everywhere()
+            chosen = order[: int(self._held[order].cumsum().searchsorted(enough)) + 1]
+        else:
+            with self._looking:
+                some = kernel.hold(self._task, order, enough)
+            if some is None:
+                raise damaged(self._segment.file, "a place of it is of no row")
+            chosen = order[:some]
+        chosen = np.sort(chosen)
+        chosen = chosen[self._from[chosen] < self._until[chosen]]
+        # What lies side by side is one range.
+        apart = self._from[chosen[1:]] != self._until[chosen[:-1]]
+        firsts = self._from[chosen[np.concatenate([[True], apart])[: len(chosen)]]]
+        ends = self._until[chosen[np.concatenate([apart, [True]])[: len(chosen)]]]
+        return [range(a, b) for a, b in zip(firsts.tolist(), ends.tolist(), strict=True)]
 
     @cached_property
-    def in_cells(self) -> Rows:
-        """How many of them are in each cell [C]."""
-        ends: Rows = self.starts.astype(np.intp)
-        if self.allowed is not None:
-            byte, bit = np.divmod(ends, 8)
-            before = np.append(0, np.bitwise_count(self.allowed).cumsum(dtype=np.intp))[byte]
-            inside = np.append(self.allowed, np.uint8(0))[byte] & ((1 << bit) - 1)
-            ends = before + np.bitwise_count(inside)
-        return ends[1:] - ends[:-1]
+    def _task(self) -> PassingTask:
+        of_rows, of_places = self._of_rows, self.allowed
+        return PassingTask(
+            rows=self._segment.rows.ctypes.data,
+            starts=self._starts.ctypes.data,
+            of_rows=None if of_rows is None else address(of_rows),
+            of_places=None if of_places is None else address(of_places),
+            known_from=address(self._from),
+            known_until=address(self._until),
+            held=address(self._held),
+            photos=self._segment.photos,
+            first=self.span.start,
+            end=self.span.stop,
+        )
+
+    def _look_everywhere(self) -> None:
+        if not (self._held < 0).any():
+            return
+        kept = np.zeros(self._segment.photos, np.bool_)
+        if self._of_rows is None:
+            kept[self.span.start : self.span.stop] = True
+        else:
+            bits = np.unpackbits(self._of_rows, count=len(kept), bitorder="little")
+            kept = bits.view(np.bool_)
+        allowed = np.packbits(self._segment.by_place(kept), bitorder="little")
+        byte, bit = np.divmod(self._starts.astype(np.intp), 8)
+        before = np.append(0, np.bitwise_count(allowed).cumsum(dtype=np.intp))[byte]
+        inside = np.append(allowed, np.uint8(0))[byte] & ((1 << bit) - 1)
+        self.allowed = allowed
+        self._held[:] = np.diff(before + np.bitwise_count(inside))
 
 
 @dataclass(frozen=True)
@@ -91,40 +149,45 @@ class LiveSegment:
         """Return the rows that are not deleted, ascending."""
         return np.delete(np.arange(self.segment.photos), self.deleted)
 
-    def passing(self, wanted: RowFilter) -> Passing:
+    def passing(self, wanted: RowFilter, kernel: Kernel | None = None) -> Passing:
         """Return the live rows that pass; the last few filters are remembered."""
         known = self._known.get(wanted)
         if known is None:
-            known = self._look(wanted)
+            known = self._look(wanted, kernel)
             while len(self._known) >= _KEPT:
                 self._known.pop(next(iter(self._known)), None)
             self._known[wanted] = known
         return known
 
-    def _look(self, wanted: RowFilter) -> Passing:
-        photos = self.segment.photos
-        ranges = [range(photos)]
+    def _look(self, wanted: RowFilter, kernel: Kernel | None) -> Passing:
+        ranges = [range(self.segment.photos)]
         if wanted.folders:
             ends = [path_to_bytes(folder.rstrip(os.sep) + os.sep) for folder in wanted.folders]
             ranges = [self.segment.paths.below(folder) for folder in ends]
         span = range(min(r.start for r in ranges), max(r.stop for r in ranges))
         timed = wanted.after is not None or wanted.before is not None
-        in_cells = self.cells is not None
-        side_by_side = len(span) == photos or not in_cells
-        if len(ranges) == 1 and not timed and not len(self.deleted) and side_by_side:
-            return Passing(span, None, self.segment.starts)
-        kept = np.zeros(photos, np.bool_)
-        for some in ranges:
-            kept[some.start : some.stop] = True
-        if timed:
-            inside = slice(span.start, span.stop)
-            taken = self.segment.taken[inside]
-            # NO_TIME is before all others.
-            first = NO_TIME + 1
-            kept[inside] &= taken >= (first if wanted.after is None else max(wanted.after, first))
-            if wanted.before is not None:
-                kept[inside] &= taken < wanted.before
-        kept[self.deleted] = False
-        if in_cells:
-            span, kept = range(photos), self.segment.by_place(kept)
-        return Passing(span, np.packbits(kept, bitorder="little"), self.segment.starts)
+        if len(ranges) == 1 and not timed and not len(self.deleted):
+            return Passing(self.segment, span)
+        return Passing(self.segment, span, self._bits(ranges, wanted, kernel))
+
+    def _bits(self, ranges: list[range], wanted: RowFilter, kernel: Kernel | None) -> U8:
+        """Return a bit for each row in `ranges` that is live and of a time that is wanted."""
+        first, end = NO_TIME, -NO_TIME
+        if wanted.after is not None or wanted.before is not None:
+            # NO_TIME is before all others, and of none.
+            first = max(NO_TIME + 1, NO_TIME if wanted.after is None else wanted.after)
+            end = min(end, end if wanted.before is None else wanted.before)
+        size = -(-self.segment.photos // _WORD) * _WORD
+        bits, taken = np.zeros(size // 8, np.uint8), self.segment.taken
+        for rows in ranges if first < end else []:
+            if kernel is not None:
+                kernel.between(taken, rows, first, end - 1, bits)
+                continue
+            kept, some = np.zeros(size, np.bool_), slice(rows.start, rows.stop)
+            kept[some] = (taken[some] >= first) & (taken[some] <= end - 1)
+            bits |= np.packbits(kept, bitorder="little")
+        if len(self.deleted):
+            kept = np.ones(size, np.bool_)
+            kept[self.deleted] = False
+            bits &= np.packbits(kept, bitorder="little")
+        return bits

@@ -7,7 +7,7 @@ import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from mcad_mobile.errors import PhotoIndexError
@@ -70,6 +70,14 @@ class PathPacker:
 
 
 @dataclass(frozen=True)
+class _Known:
+    """What was read while paths were looked up: first paths of blocks, and whole blocks."""
+
+    firsts: dict[int, bytes] = field(default_factory=dict)
+    blocks: dict[int, list[bytes]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PathTable:
     """Reads the paths of `count` rows, by position: `read(offset, length)` gives bytes of the
     `size` that paths take, `read_starts(offset, length)` of where blocks start, uint64 each.
@@ -105,30 +113,34 @@ class PathTable:
 
     def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
         """Return (position in `paths`, row) of every path that is here."""
-        known: dict[int, list[bytes]] = {}
+        known = _Known()
         found = []
         for position, path in enumerate(paths):
             row = self._lower_bound(path, known)
-            if row < self.count and known[row // BLOCK][row % BLOCK] == path:
+            if row < self.count and known.blocks[row // BLOCK][row % BLOCK] == path:
                 found.append((position, row))
         return found
 
     def below(self, folder: bytes) -> range:
         """Return the rows whose paths start with `folder`, which ends with a slash."""
         after = folder[:-1] + bytes([folder[-1] + 1])
-        known: dict[int, list[bytes]] = {}
+        known = _Known()
         return range(self._lower_bound(folder, known), self._lower_bound(after, known))
 
-    def _lower_bound(self, path: bytes, known: dict[int, list[bytes]]) -> int:
-        """Return the first row whose path is not before `path`; `known` keeps blocks read."""
+    def _lower_bound(self, path: bytes, known: _Known) -> int:
+        """Return the first row whose path is not before `path`; its block is known then."""
 
         def block(number: int) -> list[bytes]:
-            if number not in known:
-                known[number] = self._block(number)
-            return known[number]
+            if number not in known.blocks:
+                known.blocks[number] = self._block(number)
+            return known.blocks[number]
 
-        blocks = range(-(-self.count // BLOCK))
-        after = bisect_right(blocks, path, key=lambda number: block(number)[0])
+        def first(number: int) -> bytes:
+            if number not in known.firsts:
+                known.firsts[number] = self.at(number * BLOCK)
+            return known.firsts[number]
+
+        after = bisect_right(range(-(-self.count // BLOCK)), path, key=first)
         if after == 0:
             block(0)
             return 0

@@ -228,13 +228,14 @@ int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
 }
 
 /* Of the layout of structures: kernel.py leaves a library of another one alone. */
-int mcad_layout(void) { return 3; }
+int mcad_layout(void) { return 4; }
 
 int mcad_level(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bw")
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) return 1;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt"))
+        return 1;
 #endif
     return 0;
 }

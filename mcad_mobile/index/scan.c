@@ -11,6 +11,8 @@
 #define FEW 128
 #define SURELY 64
 #define SPARSE 8
+/* Where one row of RARE or fewer may be found, going from one to the next is sooner than reading all. */
+#define RARE 4
 /* Rows of a step of AVX2, and words whose bits, up to 24 a byte, fit into one. */
 #define ROWS 16
 #define WORDS 8
@@ -65,46 +67,93 @@ static int passes(const Scan *s, size_t row) {
     return !s->allowed || s->allowed[row >> 3] >> (row & 7) & 1;
 }
 
+/* The bits of `some` rows from `start` on, 56 at most: what 8 bytes hold from any bit of the first on. */
+BODY uint64_t bits_of(const Scan *s, size_t start, size_t some) {
+    size_t byte = start >> 3, left = (s->stride + 7) / 8 - byte;
+    uint64_t bits = 0;
+    if (left >= 8) memcpy(&bits, s->allowed + byte, 8);
+    else memcpy(&bits, s->allowed + byte, left);
+    return bits >> (start & 7) & (((uint64_t)1 << some) - 1);
+}
+
+/* List those of `some` rows from `start` on that pass, if they are rare; else say no. */
+BODY int rare(const Scan *s, size_t start, size_t some, uint16_t *list, size_t *count) {
+    if (!s->allowed) return 0;
+    size_t most = 0;
+    for (size_t done = 0; done < some; done += 56)
+        most += (size_t)__builtin_popcountll(bits_of(s, start + done, some - done < 56 ? some - done : 56));
+    if (most > some / RARE) return 0;
+    *count = 0;
+    for (size_t done = 0; done < some; done += 56) {
+        uint64_t bits = bits_of(s, start + done, some - done < 56 ? some - done : 56);
+        for (; bits; bits &= bits - 1) list[(*count)++] = (uint16_t)(done + (size_t)__builtin_ctzll(bits));
+    }
+    return 1;
+}
+
+BODY uint16_t distance(const Scan *s, size_t row) {
+    uint64_t sum = 0;
+    for (size_t w = 0; w < s->words; w++) {
+        uint64_t differ = s->columns[w * s->stride + row] ^ s->query[w];
+        sum += (uint64_t)__builtin_popcountll(differ & s->query[s->words + w])
+            + 2 * (uint64_t)__builtin_popcountll(differ & s->query[2 * s->words + w]);
+    }
+    return (uint16_t)sum;
+}
+
+/* Rows so far, how many of them are nearer than `limit` or at it, and how near a row has to be. */
+typedef struct {
+    size_t kept, inside, limit;
+} Found;
+
+BODY void keep(const Scan *s, Found *f, size_t row, uint16_t near) {
+    if (near >= f->limit) return;
+    s->rows[f->kept] = (uint32_t)row;
+    s->distances[f->kept++] = near;
+    s->histogram[near]++;
+    /* As soon as enough are within reach, only nearer ones are of interest. */
+    if (++f->inside < s->wanted) return;
+    if (f->limit > 3 * 64 * s->words) f->limit--;
+    while (f->inside - s->histogram[f->limit] >= s->wanted) f->inside -= s->histogram[f->limit--];
+}
+
 /* Keep what is nearer than `limit`, which falls as rows are found. */
 BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
-    size_t kept = 0, inside = 0;
+    Found found = {0, 0, limit};
     for (size_t span = 0, start = s->spans[0]; span < s->span_count;) {
         size_t end = s->spans[2 * span + 1];
         size_t some = end - start < BLOCK ? end - start : BLOCK;
-        uint16_t near[BLOCK];
-        measure(s, start, some, near);
-        for (size_t i = some; i < BLOCK; i++) near[i] = UINT16_MAX;
-        for (size_t group = 0; group < some; group += GROUP) {
-            uint16_t within = (uint16_t)limit;
-            uint16_t any = 0;
-            for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
-            if (!any) continue;
-            uint8_t hits[GROUP];
-            size_t count = 0;
-            for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
-                hits[count] = (uint8_t)i;
-                count += near[group + i] < within;
-            }
-            for (size_t hit = 0; hit < count; hit++) {
-                size_t i = group + hits[hit], row = start + i;
-                if (near[i] >= limit || !passes(s, row)) continue;
-                s->rows[kept] = (uint32_t)row;
-                s->distances[kept++] = near[i];
-                s->histogram[near[i]]++;
-                inside++;
-                /* As soon as enough are within reach, only nearer ones are of interest. */
-                if (inside >= s->wanted) {
-                    if (limit > 3 * 64 * s->words) limit--;
-                    while (inside - s->histogram[limit] >= s->wanted) inside -= s->histogram[limit--];
+        uint16_t near[BLOCK], list[BLOCK / RARE];
+        size_t listed;
+        if (rare(s, start, some, list, &listed)) {
+            for (size_t i = 0; i < listed; i++) keep(s, &found, start + list[i], distance(s, start + list[i]));
+        } else {
+            measure(s, start, some, near);
+            for (size_t i = some; i % GROUP; i++) near[i] = UINT16_MAX;
+            for (size_t group = 0; group < some; group += GROUP) {
+                uint16_t within = (uint16_t)found.limit;
+                uint16_t any = 0;
+                for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
+                if (!any) continue;
+                uint8_t hits[GROUP];
+                size_t count = 0;
+                for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
+                    hits[count] = (uint8_t)i;
+                    count += near[group + i] < within;
+                }
+                for (size_t hit = 0; hit < count; hit++) {
+                    size_t i = group + hits[hit];
+                    if (passes(s, start + i)) keep(s, &found, start + i, near[i]);
                 }
             }
         }
-        if (kept > s->wanted + BLOCK / 2 && inside >= s->wanted)
-            kept = compact(s, kept, limit, inside - s->histogram[limit]);
+        if (found.kept > s->wanted + BLOCK / 2 && found.inside >= s->wanted)
+            found.kept = compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);
         start += some;
         if (start == end && ++span < s->span_count) start = s->spans[2 * span];
     }
-    return inside >= s->wanted ? compact(s, kept, limit, inside - s->histogram[limit]) : kept;
+    if (found.inside < s->wanted) return found.kept;
+    return compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);
 }
 
 /* What some more than are wanted are nearer than, by a few rows of every BLOCK; `all` where they do not tell. */
@@ -114,9 +163,14 @@ BODY size_t guess(const Scan *s, Measure measure, size_t all) {
     if (count / SPARSE < s->wanted) return all;
     for (size_t span = 0; span < s->span_count; span++)
         for (size_t start = s->spans[2 * span]; start + FEW <= s->spans[2 * span + 1]; start += BLOCK) {
-            uint16_t near[FEW];
-            measure(s, start, FEW, near);
+            uint16_t near[FEW], list[FEW / RARE];
+            size_t listed;
             measured += FEW;
+            if (rare(s, start, FEW, list, &listed)) {
+                for (size_t i = 0; i < listed; i++) s->histogram[distance(s, start + list[i])]++;
+                continue;
+            }
+            measure(s, start, FEW, near);
             for (size_t i = 0; i < FEW; i++)
                 if (passes(s, start + i)) s->histogram[near[i]]++;
         }

@@ -41,10 +41,11 @@ def nearest(
     if kernel is not None:
         return kernel.nearest(columns, np.ascontiguousarray(query), spans, allowed, wanted)
     within = np.concatenate([np.arange(span.start, span.stop) for span in spans])
-    distances = np.concatenate([distances_of(columns, query, span) for span in spans])
-    if allowed is not None:
-        passing = np.flatnonzero(np.concatenate([bits_of(allowed, span) for span in spans]))
-        within, distances = within[passing], distances[passing]
+    if allowed is None:
+        distances = np.concatenate([distances_of(columns, query, span) for span in spans])
+    else:
+        within = within[np.concatenate([bits_of(allowed, span) for span in spans])]
+        distances = distances_of(np.take(columns, within, axis=1), query, range(len(within)))
     kept = least(distances, wanted)
     return within[kept], distances[kept]
 

@@ -23,9 +23,9 @@ from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.scan import Rows, distances_of, least, nearest
 from mcad_mobile.index.segment import Segment
 
-# Where fewer pass, their bits are gathered first: else nearly all rows near enough are looked up in
-# vain.
-_GATHERED = 1 / 16
+# How many cells do for fewer photos than an eighth of a sample was not measured (reach.py): all of
+# them are looked at then.
+_TELLS_FROM = 2048
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def search_segments(
     started = time.perf_counter()
     rotated = rotate(query)
     opened = [live.segment for live in segments]
-    passing = [live.passing(wanted) for live in segments]
+    passing = [live.passing(wanted, kernel) for live in segments]
     candidates = [
-        Candidates(some.places) if exact else _scan(live, some, rotated, k, kernel)
+        Candidates(some.places(kernel)) if exact else _scan(live, some, rotated, k, kernel)
         for live, some in zip(segments, passing, strict=True)
     ]
     scanned_at = time.perf_counter()
@@ -77,27 +77,20 @@ def _scan(
     """Return the places of a segment that the second pass may score."""
     columns, count = live.segment.columns, live.reach.candidates(passing.count, k)
     if count >= passing.count or not len(columns):
-        return Candidates(passing.places)
+        return Candidates(passing.places(kernel))
     words, step = query_words(live.lens, rotated)
     some, looked_at = len(columns), count
     if live.first is not None:
         some = live.first.bits // 64
         looked_at = max(count, live.first.reach.candidates(passing.count, k))
-    if passing.count < _GATHERED * len(passing.span):
-        gathered = np.take(columns[:some], passing.places, axis=1)
-        at, distances = nearest(
-            gathered, words[:, :some], [range(passing.count)], looked_at, kernel=kernel
-        )
-        places = passing.places[at]
-    else:
-        places, distances = nearest(
-            columns[:some],
-            words[:, :some],
-            looked_into(live, passing, rotated, k),
-            looked_at,
-            allowed=passing.allowed,
-            kernel=kernel,
-        )
+    places, distances = nearest(
+        columns[:some],
+        words[:, :some],
+        looked_into(live, passing, rotated, k, kernel),
+        looked_at,
+        allowed=passing.allowed,
+        kernel=kernel,
+    )
     if some < len(columns):
         others = np.take(columns[some:], places, axis=1)
         distances = distances + distances_of(others, words[:, some:], range(len(places)))
@@ -106,23 +99,18 @@ def _scan(
     return Candidates(places, distances, step)
 
 
-def looked_into(live: LiveSegment, passing: Passing, rotated: F32, k: int) -> list[range]:
+def looked_into(
+    live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel | None
+) -> list[range]:
     """Return which places a scan reads: those of the cells nearest to the query that hold enough
     photos that pass, or all."""
     if live.cells is None:
         return [passing.span]
-    enough = live.cells.candidates(passing.count, k)
-    if enough >= passing.count:
-        return [passing.span]
+    enough = passing.count
+    if enough >= _TELLS_FROM:
+        enough = live.cells.candidates(passing.count, k)
     order = nearest_first(rotated[None], live.segment.directions)[0]
-    held = passing.in_cells[order].cumsum()
-    chosen = np.sort(order[: int(held.searchsorted(enough)) + 1])
-    # Cells that lie side by side are one range.
-    apart = np.flatnonzero(np.diff(chosen) > 1)
-    starts = live.segment.starts
-    firsts = starts[chosen[np.concatenate([[0], apart + 1])]]
-    ends = starts[chosen[np.concatenate([apart, [len(chosen) - 1]])] + 1]
-    return [range(a, b) for a, b in zip(firsts.tolist(), ends.tolist(), strict=True)]
+    return passing.look_into(order, enough, kernel)
 
 
 def top(scores: F32, k: int) -> Rows:

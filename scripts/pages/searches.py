@@ -84,9 +84,10 @@ def filters() -> list[str]:
         "",
         f"Scan and re-score with and without a filter, {result['queries']} real text queries, each",
         f"filter in turn, one thread on {result['machine']['cpu']} (load {load[0]:.1f} to "
-        f"{load[1]:.1f}). First: the",
-        "search that looks for the rows that pass; those after it know them. Recall@10 is against",
-        "exact float32 search among the photos that pass.",
+        f"{load[1]:.1f}). First: a",
+        "search with a new filter, which looks for the rows that pass, beside the first one",
+        "without; those after it know them. Recall@10 is against exact float32 search among the",
+        "photos that pass.",
         "",
         filters_result.table(result),
         "",

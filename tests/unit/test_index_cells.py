@@ -7,17 +7,21 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import F32, cells_from, create, names, photos_and_queries, unit
+from index_embeddings import F32, cells_from, create, kernels, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex, RowFilter, merge, search
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
 from mcad_mobile.index.codes import decode, split
+from mcad_mobile.index.passing import Passing
 from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.segment import Segment
 
@@ -92,26 +96,80 @@ def test_a_search_looks_into_some_cells_and_finds_what_all_would_give(
     assert max(scanned) < 0.7 * PHOTOS
 
 
-def test_numpy_and_the_kernel_look_into_the_same_cells(gallery: tuple[Path, F32, F32]) -> None:
-    built, plain = PhotoIndex.open(gallery[0]), PhotoIndex.open(gallery[0], kernel=False)
-    for query in gallery[2][:10]:
-        for k in (1, 10, 300):
-            a, b = built.search(query, k), plain.search(query, k)
-            assert a.paths == b.paths
-            assert a.scores.tolist() == b.scores.tolist()
+FILTERS = {
+    "all": (RowFilter(), 0.7),
+    "a folder": (RowFilter(("a",)), 0.45),
+    "two folders": (RowFilter(("a", "b")), 0.9),
+    "a fifth": (RowFilter(after=5000, before=9000), 1.0),
+    "a tenth": (RowFilter(("b",), before=12_000), 0.5),
+    "ten photos": (RowFilter(after=19_990), 0.0),
+    "none": (RowFilter(("c",)), 0.0),
+}
 
 
-@pytest.mark.parametrize(
-    ("rows", "most"),
-    [
-        (RowFilter(("a",)), 0.9),
-        (RowFilter(after=5000, before=9000), 1.0),
-        (RowFilter(("b",), before=12_000), 1.0),
-        (RowFilter(after=19_990), 0.0),
-        (RowFilter(("c",)), 0.0),
-    ],
-    ids=["a folder", "a fifth", "a tenth", "ten photos", "none"],
-)
+@pytest.mark.parametrize("which", FILTERS)
+def test_numpy_and_the_kernel_look_into_the_same_cells(
+    gallery: tuple[Path, F32, F32], which: str
+) -> None:
+    rows, _ = FILTERS[which]
+    (live,) = PhotoIndex.open(gallery[0])._commit[1]
+    orders = nearest_first(gallery[2][:10], live.segment.directions)
+    plain = PhotoIndex.open(gallery[0], kernel=False)
+    expected = [plain.search(query, k, rows=rows) for query in gallery[2][:10] for k in (1, 10, 99)]
+    allowed = np.zeros(PHOTOS, np.bool_)
+    allowed[live.passing(rows).places(None)] = True
+    for compiled in kernels():
+        live._known.clear()
+        passing = live.passing(rows, compiled)
+        for order in orders:
+            for enough in (1, 700, passing.count // 2 + 1):
+                spans = passing.look_into(order, enough, compiled)
+                assert all(len(span) > 0 for span in spans)
+                assert all(a.stop < b.start for a, b in pairwise(spans))
+                within = np.concatenate([[0], *(np.arange(r.start, r.stop) for r in spans)])
+                within = within[1:].astype(np.intp)
+                kept = within
+                if passing.allowed is not None:
+                    bits = np.unpackbits(passing.allowed, bitorder="little")
+                    kept = within[bits[within] == 1]
+                # The first cells in the order until they hold enough, and of them what passes.
+                cells = live.segment.starts.searchsorted(np.flatnonzero(allowed), "right") - 1
+                held = np.bincount(cells, minlength=len(order))[order].cumsum()
+                chosen = order[: int(held.searchsorted(enough)) + 1]
+                assert kept.tolist() == np.flatnonzero(allowed)[np.isin(cells, chosen)].tolist()
+    built = PhotoIndex.open(gallery[0])
+    found = [built.search(query, k, rows=rows) for query in gallery[2][:10] for k in (1, 10, 99)]
+    for a, b in zip(found, expected, strict=True):
+        assert a.paths == b.paths
+        assert a.scores.tolist() == b.scores.tolist()
+
+
+@pytest.mark.parametrize("span", [range(1, PHOTOS), range(PHOTOS - 1), range(7, 8), range(9, 9)])
+def test_a_range_of_rows_is_one_of_places_in_each_cell(
+    gallery: tuple[Path, F32, F32], span: range
+) -> None:
+    segment = segment_of(gallery[0])
+    for compiled in kernels():
+        places = Passing(segment, span).places(compiled)
+        assert sorted(segment.rows_at(places).tolist()) == [*span]
+
+
+def test_searches_at_once_with_a_new_filter_find_what_one_alone_finds(
+    gallery: tuple[Path, F32, F32],
+) -> None:
+    """They look into cells whose bits share bytes."""
+    rows, queries = RowFilter(before=12_000), gallery[2][:8]
+    index = PhotoIndex.open(gallery[0])
+    alone = [index.search(query, rows=rows).paths for query in queries]
+    (live,) = index._commit[1]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(40):
+            live._known.clear()
+            found = pool.map(partial(index.search, rows=rows), queries)
+            assert [hits.paths for hits in found] == alone
+
+
+@pytest.mark.parametrize(("rows", "most"), FILTERS.values(), ids=FILTERS)
 def test_photos_are_counted_that_pass(
     gallery: tuple[Path, F32, F32], rows: RowFilter, most: float, scanned: list[int]
 ) -> None:
@@ -247,7 +305,7 @@ def test_cells_that_hold_no_photos_are_found(
     """Also where checksums say that this is what was written."""
     photos, queries = photos_and_queries(2000, 1)
     with cells_from(1000), create(tmp_path).writer() as writer:
-        writer.add(names(2000), photos)
+        writer.add(names(2000), photos, None, np.arange(2000, dtype=np.int32))
     (file,) = tmp_path.glob("*.mcs")
     raw = bytearray(file.read_bytes())
     entry = 32 + 24 * PARTS.index(part)
@@ -272,8 +330,10 @@ def test_cells_that_hold_no_photos_are_found(
     if value == 2000:
         with pytest.raises(PhotoIndexError, match=said):
             PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
-        with pytest.raises(PhotoIndexError, match="of no row"):
-            PhotoIndex.open(tmp_path).search(queries[0], rows=RowFilter(after=5))
+        for compiled in (True, False):
+            with pytest.raises(PhotoIndexError, match="of no row"):
+                rows = RowFilter(before=2**20)
+                PhotoIndex.open(tmp_path, kernel=compiled).search(queries[0], 2000, rows=rows)
 
 
 def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:

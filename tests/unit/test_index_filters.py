@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from index_embeddings import F32, create, names, photos_and_queries
+from index_embeddings import F32, create, kernels, names, photos_and_queries
 
 from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.index.format import NO_TIME
-from mcad_mobile.index.passing import Passing
 
 DAY = 24 * 60
 
@@ -114,17 +112,40 @@ def test_times_outlive_merges_moves_and_new_embeddings(tmp_path: Path) -> None:
     assert index.count(RowFilter(before=0)) == 1
 
 
-@pytest.mark.parametrize("photos", [64, 61, 7])
-def test_photos_that_pass_are_counted_by_cell(photos):
-    random = np.random.default_rng(photos)
-    kept = random.random(photos) < 0.5
-    starts = np.array([0, 3, 3, photos // 2, photos - 1, photos], np.uint32)
-    some = Passing(range(photos), np.packbits(kept, bitorder="little"), starts)
-    assert np.array_equal(some.places, np.flatnonzero(kept))
-    assert some.count == kept.sum()
-    cells = [kept[start:stop].sum() for start, stop in pairwise(starts.tolist())]
-    assert some.in_cells.tolist() == cells
-    assert Passing(range(photos), None, starts).in_cells.tolist() == np.diff(starts).tolist()
+LATEST = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("after", "before"),
+    [(3, 9), (-5, None), (None, 0), (NO_TIME, 2**40), (9, 3), (LATEST, None), (2**40, None)],
+)
+def test_times_pass_as_they_are_compared_one_by_one(
+    tmp_path: Path, after: int | None, before: int | None
+) -> None:
+    random = np.random.default_rng(0)
+    taken = random.integers(-12, 12, 500).astype(np.int32)
+    taken[::7], taken[3], taken[4] = NO_TIME, LATEST, NO_TIME + 1
+    paths = names(60, "a") + names(303, "b") + names(137, "c")
+    with create(tmp_path).writer() as writer:
+        writer.add(paths, photos_and_queries(500, 1)[0], None, taken)
+    with PhotoIndex.open(tmp_path).writer() as writer:
+        writer.delete(paths[100:103])
+    for folders in ((), ("b",), ("a", "c"), ("c", "d")):
+        rows = RowFilter(folders, after, before)
+        expected = [
+            row
+            for row, (path, time) in enumerate(zip(paths, taken.tolist(), strict=True))
+            if (not folders or path[0] in folders)
+            and time > NO_TIME
+            and (after is None or time >= after)
+            and (before is None or time < before)
+            and row not in range(100, 103)
+        ]
+        for compiled in kernels():
+            (live,) = PhotoIndex.open(tmp_path)._commit[1]
+            passing = live.passing(rows, compiled)
+            assert passing.places(compiled).tolist() == expected
+            assert passing.count == len(expected)
 
 
 def test_a_photo_whose_time_is_not_known_is_of_no_time_however_early(gallery):

@@ -103,12 +103,14 @@ def test_kernel_and_numpy_find_what_a_sort_of_all_distances_finds(words: int) ->
         for weight in (1, 2)
     )
     allowed = random.integers(0, 256, 625, dtype=np.uint8)
-    passing = np.unpackbits(allowed, bitorder="little").astype(bool)
+    rare = np.packbits(random.random(5000) < 0.03, bitorder="little")
+    both = np.concatenate([rare[:300], allowed[300:]])
     several = [range(3, 40), range(41, 42), range(200, 4300), range(4990, 5000)]
     for spans in ([range(5000)], [range(13, 4321)], [range(70, 71)], several):
-        for mask in (None, allowed):
+        for mask in (None, allowed, rare, both, np.zeros_like(rare)):
             among = np.concatenate([np.array(span) for span in spans])
-            among = among if mask is None else among[passing[among]]
+            if mask is not None:
+                among = among[np.unpackbits(mask, bitorder="little")[among] == 1]
             order = among[np.argsort(distances[among], kind="stable")]
             for wanted in (0, 1, 10, 500, 4999, 6000):
                 for compiled in kernels():

@@ -11,7 +11,7 @@ import java.util.Arrays;
 final class Scan {
     private static final int CHUNK = 2048;
     /** Of so many photos one passes where going from one to the next is faster than a walk through all. */
-    static final int SPARSE = 20;
+    private static final int SPARSE = 20;
 
     private final Segment segment;
     private final long[][] query;
@@ -41,19 +41,22 @@ final class Scan {
         largest = 3 * 64 * words;
     }
 
-    /** All that may be found, one by one; of these the nearest. */
+    /** What may be found in the ranges, one by one; of these the nearest. */
     private Candidates each(int count) {
         places = new int[findable.count()];
         distances = new short[places.length];
         kept = 0;
         histogram = new int[largest + 1];
-        for (int place = findable.next(0); place >= 0; place = findable.next(place + 1)) {
-            int distance = distance(place, 0, words);
-            places[kept] = place;
-            distances[kept++] = (short) distance;
-            histogram[distance]++;
+        for (int range = 0; range < ranges.length; range += 2) {
+            int place = findable.next(ranges[range]);
+            for (; place >= 0 && place < ranges[range + 1]; place = findable.next(place + 1)) {
+                int distance = distance(place, 0, words);
+                places[kept] = place;
+                distances[kept++] = (short) distance;
+                histogram[distance]++;
+            }
         }
-        return nearestOf(count);
+        return kept <= count ? kept() : nearestOf(count);
     }
 
     private int distance(int place, int from, int until) {

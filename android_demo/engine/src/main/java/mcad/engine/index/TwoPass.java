@@ -7,6 +7,8 @@ import java.util.List;
 /** Search in two passes: the codes nearest to the query's ({@link Scan}), then their cosines ({@link Rescore}). */
 final class TwoPass {
     private static final double MS = 1e6;
+    /** How many cells do for fewer photos was not measured: an eighth of a sample. */
+    private static final int TELLS_FROM = 2048;
 
     private final List<LiveSegment> segments;
     /** Those that are looked at alone; null for all. */
@@ -66,8 +68,9 @@ final class TwoPass {
     /** Where the scan of a segment looks: into some of its cells, or everywhere. */
     static int[] ranges(LiveSegment live, Findable findable, float[] rotated, int k) {
         int photos = findable.count();
-        int wanted = live.cells() == null ? photos : live.cells().candidates(photos, k);
-        if (wanted >= photos || findable.isSparse(Scan.SPARSE)) {
+        boolean told = live.cells() != null && photos >= TELLS_FROM;
+        int wanted = told ? live.cells().candidates(photos, k) : photos;
+        if (wanted >= photos) {
             return new int[] {0, live.segment().photos};
         }
         return findable.ranges(live.segment().cells.order(rotated), wanted);
