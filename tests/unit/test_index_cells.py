@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +14,6 @@ import numpy as np
 import pytest
 from index_embeddings import F32, cells_from, create, kernels, names, photos_and_queries, unit
 
-from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex, RowFilter, merge, search
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
 from mcad_mobile.index.codes import decode, split
@@ -283,75 +279,3 @@ def test_cells_are_the_same_whatever_the_order_of_sums() -> None:
     assert np.array_equal(orders, nearest_first(queries[:, turned], floats[:, turned]))
     products = np.rint(queries * 2048).astype(np.int64) @ centroids.T.astype(np.int64)
     assert np.array_equal(orders, np.argsort(-products, axis=1, kind="stable"))
-
-
-PARTS = ("axis", "lens", "centroids", "starts", "rows")
-
-
-@pytest.mark.parametrize(
-    ("part", "at", "value", "said"),
-    [
-        ("starts", 0, 1, "do not hold its 2000 photos"),
-        ("starts", 3, 2**31, "do not hold its 2000 photos"),
-        ("rows", 5, 2000, "row 2000's"),
-        ("rows", 5, None, "no place"),
-        ("rows", None, None, "not in the order of paths"),
-    ],
-    ids=["first", "falling", "no such row", "twice the same", "order"],
-)
-def test_cells_that_hold_no_photos_are_found(
-    tmp_path: Path, part: str, at: int | None, value: int | None, said: str
-) -> None:
-    """Also where checksums say that this is what was written."""
-    photos, queries = photos_and_queries(2000, 1)
-    with cells_from(1000), create(tmp_path).writer() as writer:
-        writer.add(names(2000), photos, None, np.arange(2000, dtype=np.int32))
-    (file,) = tmp_path.glob("*.mcs")
-    raw = bytearray(file.read_bytes())
-    entry = 32 + 24 * PARTS.index(part)
-    offset, length = struct.unpack_from("<QQ", raw, entry)
-    numbers = np.frombuffer(raw, "<u4", length // 4, offset).copy()
-    if at is None:
-        # Within a cell: the largest has two for certain.
-        starts = segment_of(tmp_path).starts.astype(int)
-        first = starts[np.diff(starts).argmax()]
-        numbers[[first, first + 1]] = numbers[[first + 1, first]]
-    else:
-        numbers[at] = numbers[at + 1] if value is None else value
-    raw[offset : offset + length] = numbers.tobytes()
-    struct.pack_into("<I", raw, entry + 16, zlib.crc32(raw[offset : offset + length]))
-    raw[4092:4096] = struct.pack("<I", zlib.crc32(raw[:4092]))
-    file.write_bytes(raw)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    manifest["segments"][0]["header_crc32"] = zlib.crc32(raw[:4092])
-    write_manifest(tmp_path, manifest)
-    with pytest.raises(PhotoIndexError, match=said):
-        PhotoIndex.open(tmp_path).verify()
-    if value == 2000:
-        with pytest.raises(PhotoIndexError, match=said):
-            PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
-        for compiled in (True, False):
-            with pytest.raises(PhotoIndexError, match="of no row"):
-                rows = RowFilter(before=2**20)
-                PhotoIndex.open(tmp_path, kernel=compiled).search(queries[0], 2000, rows=rows)
-
-
-def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
-    blank = json.dumps({**manifest, "crc32": "0" * 8}).encode()
-    crc = f"{zlib.crc32(blank):08x}".encode()
-    (directory / "manifest.json").write_bytes(blank.replace(b"00000000", crc, 1))
-
-
-def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:
-    golden = Path(__file__).parents[1] / "golden/index_4"
-    shutil.copytree(golden, tmp_path / "index")
-    manifest = json.loads((golden / "manifest.json").read_text())
-    manifest["segments"][0]["cells"] = None
-    write_manifest(tmp_path / "index", manifest)
-    with pytest.raises(PhotoIndexError, match="it has cells, unlike what the manifest says"):
-        PhotoIndex.open(tmp_path / "index")
-    reach = manifest["segments"][0]["reach"]
-    manifest["segments"][1]["cells"] = manifest["segments"][0]["cells"] = reach
-    write_manifest(tmp_path / "index", manifest)
-    with pytest.raises(PhotoIndexError, match="it has no cells, unlike what the manifest says"):
-        PhotoIndex.open(tmp_path / "index")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import struct
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import create, filled, names, photos_and_queries, unit
+from index_embeddings import cells_from, create, filled, names, photos_and_queries, unit
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.index.commit import _fitting
 
 
@@ -202,3 +204,69 @@ def test_settings_of_less_than_a_sixteenth_of_the_photos_are_refused(tmp_path: P
     assert _fitting(tmp_path, holding(8000))
     with pytest.raises(PhotoIndexError, match=r"holds 8001 photos, and is searched as one of 500"):
         _fitting(tmp_path, holding(8001))
+
+
+PARTS = ("axis", "lens", "centroids", "starts", "rows")
+
+
+@pytest.mark.parametrize(
+    ("part", "at", "value", "said"),
+    [
+        ("starts", 0, 1, "do not hold its 2000 photos"),
+        ("starts", 3, 2**31, "do not hold its 2000 photos"),
+        ("rows", 5, 2000, "row 2000's"),
+        ("rows", 5, None, "no place"),
+        ("rows", None, None, "not in the order of paths"),
+    ],
+    ids=["first", "falling", "no such row", "twice the same", "order"],
+)
+def test_cells_that_hold_no_photos_are_found(
+    tmp_path: Path, part: str, at: int | None, value: int | None, said: str
+) -> None:
+    """Also where checksums say that this is what was written."""
+    photos, queries = photos_and_queries(2000, 1)
+    with cells_from(1000), create(tmp_path).writer() as writer:
+        writer.add(names(2000), photos, None, np.arange(2000, dtype=np.int32))
+    (file,) = tmp_path.glob("*.mcs")
+    raw = bytearray(file.read_bytes())
+    entry = 32 + 24 * PARTS.index(part)
+    offset, length = struct.unpack_from("<QQ", raw, entry)
+    numbers = np.frombuffer(raw, "<u4", length // 4, offset).copy()
+    if at is None:
+        # Within a cell: the largest has two for certain.
+        starts = PhotoIndex.open(tmp_path)._commit[1][0].segment.starts.astype(int)
+        first = starts[np.diff(starts).argmax()]
+        numbers[[first, first + 1]] = numbers[[first + 1, first]]
+    else:
+        numbers[at] = numbers[at + 1] if value is None else value
+    raw[offset : offset + length] = numbers.tobytes()
+    struct.pack_into("<I", raw, entry + 16, zlib.crc32(raw[offset : offset + length]))
+    raw[4092:4096] = struct.pack("<I", zlib.crc32(raw[:4092]))
+    file.write_bytes(raw)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["segments"][0]["header_crc32"] = zlib.crc32(raw[:4092])
+    rewrite_manifest(tmp_path, manifest)
+    with pytest.raises(PhotoIndexError, match=said):
+        PhotoIndex.open(tmp_path).verify()
+    if value == 2000:
+        with pytest.raises(PhotoIndexError, match=said):
+            PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
+        for compiled in (True, False):
+            with pytest.raises(PhotoIndexError, match="of no row"):
+                rows = RowFilter(before=2**20)
+                PhotoIndex.open(tmp_path, kernel=compiled).search(queries[0], 2000, rows=rows)
+
+
+def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden/index_4"
+    shutil.copytree(golden, tmp_path / "index")
+    manifest = json.loads((golden / "manifest.json").read_text())
+    manifest["segments"][0]["cells"] = None
+    rewrite_manifest(tmp_path / "index", manifest)
+    with pytest.raises(PhotoIndexError, match="it has cells, unlike what the manifest says"):
+        PhotoIndex.open(tmp_path / "index")
+    reach = manifest["segments"][0]["reach"]
+    manifest["segments"][1]["cells"] = manifest["segments"][0]["cells"] = reach
+    rewrite_manifest(tmp_path / "index", manifest)
+    with pytest.raises(PhotoIndexError, match="it has no cells, unlike what the manifest says"):
+        PhotoIndex.open(tmp_path / "index")
