@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile import exact
+from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import F32, U8, decode, encode
 from mcad_mobile.index.passing import LiveSegment
 
@@ -28,8 +29,13 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
 
     Photos of a segment that are stored with the same bytes are one group whatever `least` is. Takes
     8 + D/8 bytes a photo of memory, and time that grows with the number of pairs that are similar
-    and not the same.
+    and not the same. PhotoIndexError when `least` is not above 0.5 and up to 1.
     """
+    if not 0.5 < least <= 1:
+        raise PhotoIndexError(
+            f"Photos with a cosine of {least} are not near duplicates.",
+            "Ask for more than 0.5, up to 1.",
+        )
     where = [(number, rows) for number, live in enumerate(segments) for rows in [live.live_rows()]]
     ids = np.concatenate(
         [np.empty((0, 2), np.intp)]

@@ -206,11 +206,6 @@ class PhotoIndex:
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
         """Return groups of photos of which each has a cosine of `least` or more to another of its
         group, largest group first. PhotoIndexError when `least` is not above 0.5 and up to 1."""
-        if not 0.5 < least <= 1:
-            raise PhotoIndexError(
-                f"Photos with a cosine of {least} are not near duplicates.",
-                "Ask for more than 0.5, up to 1.",
-            )
         segments = self._commit[1]
         return [
             sorted(path_from_bytes(segments[s].segment.paths.at(row)) for s, row in group)
