@@ -85,7 +85,7 @@ def fit_lens(of: tuple[F64, F64], scanned: int) -> F32:
 def _levels(sizes: F64) -> tuple[U8, float, float]:
     """Return levels [S] of |weights|, their product with these and with themselves: those of the
     step whose levels point most nearly where the weights do."""
-    typical = sqrt(np.add.reduce(np.square(sizes)) / len(sizes))
+    typical = sqrt(np.sum(np.square(sizes)) / len(sizes))
     if typical == 0:
         return np.zeros(len(sizes), np.uint8), 0.0, 0.0
     tried = sizes / (_STEPS * typical)

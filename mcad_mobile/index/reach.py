@@ -93,7 +93,8 @@ class Trial:
         chosen = sample[::step]
         rests = split(chosen, axis)[1]
         lengths = np.sqrt(np.square(rests).sum(axis=1, keepdims=True))
-        evenly = evenness(rests / np.maximum(lengths, exact.UNIT)) > _EVENLY
+        directions = np.asarray(rests / np.maximum(lengths, exact.UNIT), np.float32)
+        evenly = evenness(directions) > _EVENLY
         self._held = _HELD_EVENLY if evenly else _HELD
         lengths *= _TURNED_FURTHER if evenly else _TURNED
         random = np.random.default_rng(0).integers(0, 2, chosen.shape) * np.float32(2) - 1

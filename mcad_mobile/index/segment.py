@@ -84,7 +84,7 @@ class Segment:
     def _places(self) -> npt.NDArray[np.intp]:
         places = np.full(self.photos, -1, np.intp)
         places[self.rows_at(np.arange(self.photos))] = np.arange(self.photos)
-        if len(places) and places.min() < 0:
+        if len(places) and np.min(places) < 0:
             raise damaged(self.file, "some of its photos have no place")
         return places
 
@@ -97,8 +97,8 @@ class Segment:
         if not len(self.centroids):
             return places
         rows = self.rows[places].astype(np.intp)
-        if len(rows) and rows.max() >= self.photos:
-            raise damaged(self.file, f"its place {places[rows.argmax()]} is row {rows.max()}'s")
+        if len(rows) and np.max(rows) >= self.photos:
+            raise damaged(self.file, f"its place {places[np.argmax(rows)]} is row {np.max(rows)}'s")
         return rows
 
     def cells_of(self, rows: Rows) -> Rows:

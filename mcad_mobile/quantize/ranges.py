@@ -53,7 +53,7 @@ def extremes(observe: Observe, inputs: Sequence[Inputs]) -> Ranges:
     for single in inputs:
         for name, value in observe(single).items():
             least, largest = whole.get(name, (0.0, 0.0))
-            whole[name] = min(least, float(value.min())), max(largest, float(value.max()))
+            whole[name] = min(least, float(np.min(value))), max(largest, float(np.max(value)))
     return whole
 
 
