@@ -95,5 +95,16 @@ def _run(command: Sequence[str], folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"it took more than {_TIMEOUT_S} s") from error
     if done.returncode != 0:
-        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise FetchError(last)
+        raise FetchError(_why(done.stderr.strip() or done.stdout.strip() or "no message"))
+
+
+def _why(said: str) -> str:
+    """The last line that tells of an error. Where pip has begun a process, it ends with notes of
+    whose fault that is not, and what went wrong stands above them."""
+    lines = [line.strip() for line in said.splitlines()]
+    errors = [
+        line
+        for line in lines
+        if "error" in line.lower() and not line.startswith(("note:", "error: subprocess-exited"))
+    ]
+    return (errors or lines)[-1]

