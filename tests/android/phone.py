@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,17 @@ class App:
     def embeddings(self) -> dict[str, Any]:
         index = open_index(self.bundle, self.index_directory)
         return {self.phone.name(path): index.embedding(path) for path in index.paths()}
+
+
+def killed(process: Probe, app: App, after_s: float) -> bool:
+    """Whether the kill came before the run was through."""
+    killer = threading.Timer(after_s, process.kill)
+    killer.start()
+    try:
+        app.index()
+        return False
+    except (AssertionError, BrokenPipeError, ValueError):  # no answer, or half of one
+        return True
+    finally:
+        killer.cancel()
+        process.end()

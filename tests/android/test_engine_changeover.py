@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from phone import OWN, App, FakePhone
+from phone import OWN, App, FakePhone, killed
 from previous_format import rewrite_as_previous
 from probe import Probe, variant
 from test_engine_life import HOUR_MS
@@ -347,16 +346,3 @@ def test_killed_at_any_moment_photos_are_found_by_the_one_or_the_other(
             found, given = now, bundle if given is new else new
         process.close()
     assert kills
-
-
-def killed(process: Probe, app: App, after_s: float) -> bool:
-    killer = threading.Timer(after_s, process.kill)
-    killer.start()
-    try:
-        app.index()
-        return False
-    except (AssertionError, BrokenPipeError, ValueError):
-        return True
-    finally:
-        killer.cancel()
-        process.end()

@@ -4,7 +4,6 @@ process that is killed at any moment."""
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -12,7 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from phone import CARD, OWN, App, FakePhone
+from phone import CARD, OWN, App, FakePhone, killed
 from probe import EngineError, Probe, variant
 
 from mcad_mobile.bundle import Bundle
@@ -54,17 +53,7 @@ class Lives:
     def killed(self, after_s: float) -> bool:
         """Whether the kill came before the run was through."""
         process = Probe(self._classes, self._scratch)
-        app = App(process, self.bundle, self.phone)
-        killer = threading.Timer(after_s, process.kill)
-        killer.start()
-        try:
-            app.index()
-            return False
-        except (AssertionError, BrokenPipeError, ValueError):  # no answer, or half of one
-            return True
-        finally:
-            killer.cancel()
-            process.end()
+        return killed(process, App(process, self.bundle, self.phone), after_s)
 
 
 def committed(app: App) -> set[str]:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlparse
 
 import h5py
 import numpy as np
-from aihub_compilers import compiled, unpack
+from aihub_compilers import compiled, run_model
 from qai_hub import public_api_pb2 as pb
 from qai_hub.util.dataset_entries_converters import dataset_entries_to_h5, h5_to_dataset_entries
 
@@ -168,7 +168,7 @@ class Cloud:
         _, data = self.files[job.dataset.dataset_id]
         with h5py.File(io.BytesIO(data), "r") as read:
             entries = h5_to_dataset_entries(read)
-        output, rows = _run(self.folder / job_id, name, content, entries)
+        output, rows = run_model(self.folder / job_id, name, content, entries)
         if job.device.name in self.wrong:
             rows = [np.roll(row, 1, axis=-1) for row in rows]
         out = io.BytesIO()
@@ -331,28 +331,3 @@ def _form_file(content_type: str, body: bytes) -> bytes:
             content: bytes = part.get_payload(decode=True)
             return content
     raise ValueError("the form has no file")
-
-
-def _run(
-    folder: Path, name: str, content: bytes, entries: dict[str, list[Any]]
-) -> tuple[str, list[Any]]:
-    """The name of the output, and one array a sample."""
-    path = unpack(folder, name, content)
-    count = len(next(iter(entries.values())))
-    samples = [{key: value[n] for key, value in entries.items()} for n in range(count)]
-    if path.suffix == ".tflite":
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(str(path))
-        run = interpreter.get_signature_runner()
-        return "output_0", [next(iter(run(**sample).values())) for sample in samples]
-    if list(path.parent.glob("*.bin")):
-        from mcad_mobile.runtimes.qnn import QnnTower
-
-        tower = QnnTower(path, 69, 79)
-        return "output_0", [tower(sample) for sample in samples]
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    output = session.get_outputs()[0].name
-    return output, [session.run(None, sample)[0] for sample in samples]

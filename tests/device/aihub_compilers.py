@@ -1,4 +1,5 @@
-"""What the cloud of these tests compiles with: Qualcomm's own compiler, and LiteRT's converter."""
+"""What the cloud of these tests compiles with, Qualcomm's own compiler and LiteRT's converter, and
+what it runs models by."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shutil
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -37,6 +39,31 @@ def unpack(folder: Path, name: str, content: bytes) -> Path:
     path = folder / (name if "." in name else f"{name}.{suffix}")
     path.write_bytes(content)
     return path
+
+
+def run_model(
+    folder: Path, name: str, content: bytes, entries: dict[str, list[Any]]
+) -> tuple[str, list[Any]]:
+    """The name of the output, and one array a sample."""
+    path = unpack(folder, name, content)
+    count = len(next(iter(entries.values())))
+    samples = [{key: value[n] for key, value in entries.items()} for n in range(count)]
+    if path.suffix == ".tflite":
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(path))
+        run = interpreter.get_signature_runner()
+        return "output_0", [next(iter(run(**sample).values())) for sample in samples]
+    if list(path.parent.glob("*.bin")):
+        from mcad_mobile.runtimes.qnn import QnnTower
+
+        tower = QnnTower(path, 69, 79)
+        return "output_0", [tower(sample) for sample in samples]
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    output = session.get_outputs()[0].name
+    return output, [session.run(None, sample)[0] for sample in samples]
 
 
 def _to_context_binary(folder: Path, name: str, content: bytes, target_id: str) -> bytes:

@@ -1,4 +1,5 @@
-"""Tiny towers, traced once."""
+"""Tiny towers, traced once; a folder of photos, an engine and an index for them; pairs to train on,
+and a cache of what was computed of them."""
 
 from __future__ import annotations
 
@@ -9,9 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tiny_bundle import make_tiny_bundle
 from torch import nn
 
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.dataset import load_pairs
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.train import Material
+from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.locks import alone
+from mcad_mobile.reading import PhotoFile
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +59,54 @@ def digest(write: Callable[..., None], tower: nn.Module, given: object, named: o
     for name, value in sorted(tower.state_dict().items()):
         found.update(name.encode() + value.contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path) -> FeatureCache:
+    return FeatureCache(tmp_path / "cache", lambda *step: None)
+
+
+@pytest.fixture(scope="module")
+def material(packaged_pairs) -> Material:
+    return Material(load_pairs([packaged_pairs], "train"), load_pairs([packaged_pairs], "val"))
+
+
+@pytest.fixture(scope="module")
+def text_tower(tmp_path_factory) -> Path:
+    from tiny_students import write_text_tower  # seconds, which most tests do without
+
+    return write_text_tower(tmp_path_factory.mktemp("text") / "bert")
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"), threads=2)
+
+
+@pytest.fixture
+def index(tmp_path, engine):
+    return create_index(engine.bundle, tmp_path / "index")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "beach").mkdir(parents=True)
+    for number, path in enumerate(packaged_photos()[:6]):
+        shutil.copy(path, folder / ("beach" if number % 2 else "") / path.name)
+    return folder
+
+
+@pytest.fixture
+def embedded(engine, monkeypatch):
+    """The photos that were decoded, in order: what a run really did."""
+    seen = []
+    decode = PhotoFile.pixels
+
+    def note(file, preprocess):
+        pixels = decode(file, preprocess)
+        seen.append(file.path)
+        return pixels
+
+    monkeypatch.setattr(PhotoFile, "pixels", note)
+    return seen

@@ -1,11 +1,15 @@
-"""What devices hand over to be judged and reported: figures that are easy to tell apart."""
+"""What devices hand over to be judged and reported: figures that are easy to tell apart; and the
+page that is made of them, read back."""
 
 from __future__ import annotations
 
+import re
+from html.parser import HTMLParser
 from typing import Any
 
 from msgspec.structs import replace
 
+from mcad_mobile.bench.report import html
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.bundle_precision import (
@@ -20,6 +24,8 @@ from mcad_mobile.bundle_precision import (
     StepRecord,
     WeightRecord,
 )
+
+VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
 
 
 def spread(median: float) -> dict[str, float]:
@@ -152,3 +158,54 @@ def precisions_chosen(bundle: Bundle) -> Bundle:
             SimulatedRecord(40, 200, 0.75, 1.5, 0.5),
         ),
     )
+
+
+class Page(HTMLParser):
+    """Checks nesting while it collects tags, attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def text_of(*documents: dict[str, Any]) -> str:
+    return Page(html(*documents)).text
+
+
+def charts_of(*documents: dict[str, Any]) -> list[str]:
+    page = Page(html(*documents))
+    return [a["aria-label"] or "" for tag, a in page.tags if tag == "svg"]
+
+
+def lines_and_texts(
+    chart: str, colour: str = "limit"
+) -> tuple[list[list[float]], list[tuple[float, float]]]:
+    """Lines of a colour, as [x, y, ...] of each, and where texts stand, [(x, y)]."""
+    lines = [
+        [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
+        for path, style in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', chart)
+        if f"var(--{colour})" in style
+    ]
+    texts = [
+        (float(x), float(y)) for x, y in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"', chart)
+    ]
+    return lines, texts

@@ -22,7 +22,6 @@ from mcad_mobile.cli.app import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill import arithmetic, train
 from mcad_mobile.distill.arithmetic import autocast, choices, fastest, measure, slowest
-from mcad_mobile.distill.dataset import load_pairs
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.loop import Loop, Schedule
@@ -109,13 +108,6 @@ def watched_products() -> Iterator[list[torch.dtype]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@pytest.fixture(scope="module")
-def material(packaged_pairs) -> train.Material:
-    return train.Material(
-        load_pairs([packaged_pairs], "train"), load_pairs([packaged_pairs], "val")
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Batches of a recipe where there are few photos, or many processes."""
+"""Recipes: what a file changes and what is none, and batches where there are few photos, or many
+processes."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.distill.batches import fitted, what_changed
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.errors import TrainingError
+from mcad_mobile.errors import DataError, TrainingError
 
 RECIPE = Recipe(teachers=TeacherRecipe(single_batch=32))
 
@@ -50,3 +51,42 @@ def test_what_processes_cannot_share_is_named():
         fitted(RECIPE, 6000, 3)
     with pytest.raises(TrainingError, match="2 processes are more than the captioned photos, 1"):
         fitted(RECIPE, 1, 2)
+
+
+def test_one_epoch_is_one_of_all_that_trains():
+    once = Recipe().changed(**Recipe(fusion_epochs=3).at_most(1))
+    assert (once.epochs, once.fusion_epochs) == (1, 1)
+    assert (once.teachers.epochs, once.teachers.single_epochs) == (1, 1)
+    more = Recipe().changed(**Recipe().at_most(30))
+    assert more == replace(Recipe(), epochs=30)  # longer for the student alone
+
+
+def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"epochs": 3, "teachers": {"views": 2}}')
+    start = Recipe(head_lr=5e-4, teachers=TeacherRecipe(members=1))
+    expected = replace(start, epochs=3, teachers=replace(start.teachers, views=2))
+    assert Recipe.load(tmp_path / "recipe.json", start) == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"epochs": 3, "speed": "high"}',
+        '{"views": 0}',
+        '{"qat_epochs": 99}',
+        '{"teaching": "mcda"}',
+        '{"arithmetic": "int8"}',
+        '{"epochs": 2.5}',
+        '{"epochs": true}',
+        '{"feature": -1.0}',
+        '{"head_lr": NaN}',
+        '{"extra_photos": -1}',
+        '{"teachers": {"members": 0}}',
+    ],
+)
+def test_what_is_not_a_recipe_is_named(content, tmp_path):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(DataError, match=r"recipe\.json is not a recipe"):
+        Recipe.load(tmp_path / "recipe.json")

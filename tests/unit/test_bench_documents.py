@@ -1,4 +1,5 @@
-"""Bench documents read back from files: shown, refused, and compared with a baseline."""
+"""Bench documents: read back from files, shown or refused; compared with each other, and with a
+baseline."""
 
 from __future__ import annotations
 
@@ -8,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_documents import measured, parity_of_an_emulator
-from test_bench_report import text_of
+from report_documents import (
+    Page,
+    charts_of,
+    measured,
+    of_phone,
+    parity_of_an_emulator,
+    text_of,
+)
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bench.report import load_documents, markdown, regressions
+from mcad_mobile.bench.report import html, load_documents, markdown, regressions
+from mcad_mobile.bench.report.compare import HEAD, comparison_rows, labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli import main
@@ -256,3 +264,55 @@ def test_what_was_read_is_changed_by_nobody() -> None:
     read = [one for one in records_of(Record) if one.__module__ == "mcad_mobile.bench.document"]
     assert len(read) > 20
     assert [one.__name__ for one in read if not one.__struct_config__.frozen] == []
+
+
+def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bundle) -> None:
+    first = judge(bundle, measured(total=2.0))
+    second = judge(bundle, measured(total=3.0, peak=70.0))
+    second["index"]["photos"] = 5000
+    emulated = judge(bundle, parity_of_an_emulator())
+    text = text_of(first, second, emulated)
+    told = dict(zip(HEAD, comparison_rows([first, second])[1], strict=True))
+    assert told["Search p50, ms"] == "3.00 (1.50x)"
+    assert told["p99"] == "4.80 (1.50x)"
+    assert told["Peak PSS, MiB"] == "70.0 (1.09x)"
+    assert told["Text tower, ms"] == "0.75 (1.50x)"
+    assert told["Image tower, ms"] == "3.00 (1.00x)"
+    assert all(cell in text for cell in list(told.values())[3:])
+    assert "different sizes: 5,000, 100,000 photos" in text
+    assert "different sizes" not in text_of(first, first)
+    assert "tiny, A <CPU> & more, 5,000 photos" in text
+    assert "# Results side by side" in markdown(first, second)
+    links = [a["href"] for t, a in Page(html(first, second)).tags if t == "a"]
+    assert links == ["#result-1", "#result-2"]
+
+
+def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
+    bundle: Bundle,
+) -> None:
+    phones = [of_phone(bundle, name) for name in ("Galaxy S24", "Galaxy S25")]
+    assert charts_of(*phones)[:2] == [
+        "Median of the text tower: tiny, Galaxy S24 1.00 ms; tiny, Galaxy S25 1.00 ms.",
+        "Median of the image tower: tiny, Galaxy S24 2.00 ms; tiny, Galaxy S25 2.00 ms.",
+    ]
+    assert "tiny, Galaxy S25" in markdown(*phones)
+    whole = judge(bundle, measured(total=2.0))
+    search, text, *_ = charts_of(whole, phones[0])
+    assert search.startswith("Median search: tiny, A <CPU> & more 2.00 ms; tiny, Galaxy S24 not me")
+    assert text.startswith("Median of the text tower: tiny, A <CPU> & more 0.50 ms")
+    assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")
+
+
+def test_results_of_bundles_with_one_name_are_told_apart(bundle: Bundle) -> None:
+    """The same student exported twice for the same chip, measured on the same machine."""
+    old, new = (judge(bundle, measured()) for _ in range(2))
+    for document, day in ((old, 1), (new, 2)):
+        document["bundle"] = {**document["bundle"], "created": f"2026-11-0{day}T10:00:00+00:00"}
+    text = text_of(old, new)
+    for day in (1, 2):
+        assert f"tiny, exported 2026-11-0{day} 10:00:00" in text
+    float_rungs = copy.deepcopy(new)
+    for rung_used in float_rungs["runtime"].values():
+        rung_used["precision"] = "fp32"
+    assert labels([new, float_rungs]) == ["tiny, onnx int8", "tiny, onnx fp32"]
+    assert labels([new, new]) == ["1. tiny", "2. tiny"]

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 from mcad_mobile import runtimes
-from mcad_mobile.bench import run, runner, samples, watch
+from mcad_mobile.bench import run, runner, samples
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.ladder import Ladder, choose, judge_ladder
@@ -46,10 +46,6 @@ def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-def python(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
 
 
 def test_bench_fills_the_document(bundle: Bundle) -> None:
@@ -308,55 +304,6 @@ def test_simulated_tower_is_refused() -> None:
         runner.refuse_simulated(True)
     assert "--runtime onnx" in caught.value.hint
     runner.refuse_simulated(False)
-
-
-def test_crash_is_told_with_its_last_lines() -> None:
-    # In two parts: from Python 3.13 on, a traceback shows the line of -c that raised.
-    code = "import sys; print('step:', 'one', file=sys.stderr); raise ValueError('out of luck')"
-    with pytest.raises(BenchError, match="code 1") as caught:
-        watch.watch(python(code), timeout_s=30)
-    assert "ValueError: out of luck" in str(caught.value)
-    assert "step: one" not in str(caught.value)
-
-
-def test_process_that_is_killed_is_told_with_its_signal() -> None:
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    with pytest.raises(BenchError, match="code -9"):
-        watch.watch(python(code), timeout_s=30)
-
-
-def test_error_of_ours_keeps_its_hint() -> None:
-    code = (
-        """print('{"error": {"what": "No bundle.", "hint": "Export one."}}'); raise SystemExit(1)"""
-    )
-    with pytest.raises(BenchError, match=r"No bundle\.") as caught:
-        watch.watch(python(code), timeout_s=30)
-    assert caught.value.hint == "Export one."
-
-
-def test_process_that_prints_no_document_is_an_error() -> None:
-    with pytest.raises(BenchError, match="code 0"):
-        watch.watch(python("print('hello')"), timeout_s=30)
-
-
-def test_process_that_does_not_end_is_ended() -> None:
-    with pytest.raises(BenchError, match="did not end in time"):
-        watch.watch(python("import time; time.sleep(600)"), timeout_s=0.05)
-
-
-def test_peak_that_comes_and_goes_is_seen_from_outside() -> None:
-    code = (
-        "import sys, time\n"
-        "data = bytearray(b'x') * (80 << 20)\n"
-        "until = time.monotonic() + 0.3\n"
-        "while time.monotonic() < until: pass\n"
-        "del data\n"
-        "print(sys.stdin.read())"
-    )
-    found = watch.watch(python(code), '{"given": 1}', timeout_s=30)
-    assert found.document == {"given": 1}
-    assert found.peak.pss > 80
-    assert found.peak.rss >= found.peak.pss
 
 
 def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path) -> None:

@@ -5,63 +5,33 @@ from __future__ import annotations
 import copy
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from PIL import Image
 from report_documents import (
+    Page,
     counted,
+    lines_and_texts,
     measured,
-    of_phone,
     parity_of_an_emulator,
     precisions_chosen,
     rung,
     spread,
+    text_of,
 )
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.bench.report import html, markdown
-from mcad_mobile.bench.report.compare import HEAD, comparison_rows, labels
 from mcad_mobile.bench.run import judge
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import Found, Result
-
-VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-class Page(HTMLParser):
-    """Checks nesting while it collects tags, attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.mark.parametrize(("peak", "passes"), [(99.9994, True), (100.0, True), (100.01, False)])
@@ -199,10 +169,6 @@ def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> N
     assert "- On a phone; NPU latency" in text
 
 
-def text_of(*documents: dict[str, Any]) -> str:
-    return Page(html(*documents)).text
-
-
 def test_every_chart_says_in_words_what_it_shows(bundle: Bundle) -> None:
     page = Page(html(judge(bundle, measured(peak=64.0, total=2.5))))
     alternatives = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
@@ -264,78 +230,6 @@ def test_towers_alone_are_told_without_a_verdict(bundle: Bundle) -> None:
     assert "40 to 45" in text
     assert "inference j123" in text
     assert "Qualcomm AI Hub" in text
-
-
-def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bundle) -> None:
-    first = judge(bundle, measured(total=2.0))
-    second = judge(bundle, measured(total=3.0, peak=70.0))
-    second["index"]["photos"] = 5000
-    emulated = judge(bundle, parity_of_an_emulator())
-    text = text_of(first, second, emulated)
-    told = dict(zip(HEAD, comparison_rows([first, second])[1], strict=True))
-    assert told["Search p50, ms"] == "3.00 (1.50x)"
-    assert told["p99"] == "4.80 (1.50x)"
-    assert told["Peak PSS, MiB"] == "70.0 (1.09x)"
-    assert told["Text tower, ms"] == "0.75 (1.50x)"
-    assert told["Image tower, ms"] == "3.00 (1.00x)"
-    assert all(cell in text for cell in list(told.values())[3:])
-    assert "different sizes: 5,000, 100,000 photos" in text
-    assert "different sizes" not in text_of(first, first)
-    assert "tiny, A <CPU> & more, 5,000 photos" in text
-    assert "# Results side by side" in markdown(first, second)
-    links = [a["href"] for t, a in Page(html(first, second)).tags if t == "a"]
-    assert links == ["#result-1", "#result-2"]
-
-
-def charts_of(*documents: dict[str, Any]) -> list[str]:
-    page = Page(html(*documents))
-    return [a["aria-label"] or "" for tag, a in page.tags if tag == "svg"]
-
-
-def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
-    bundle: Bundle,
-) -> None:
-    phones = [of_phone(bundle, name) for name in ("Galaxy S24", "Galaxy S25")]
-    assert charts_of(*phones)[:2] == [
-        "Median of the text tower: tiny, Galaxy S24 1.00 ms; tiny, Galaxy S25 1.00 ms.",
-        "Median of the image tower: tiny, Galaxy S24 2.00 ms; tiny, Galaxy S25 2.00 ms.",
-    ]
-    assert "tiny, Galaxy S25" in markdown(*phones)
-    whole = judge(bundle, measured(total=2.0))
-    search, text, *_ = charts_of(whole, phones[0])
-    assert search.startswith("Median search: tiny, A <CPU> & more 2.00 ms; tiny, Galaxy S24 not me")
-    assert text.startswith("Median of the text tower: tiny, A <CPU> & more 0.50 ms")
-    assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")
-
-
-def test_results_of_bundles_with_one_name_are_told_apart(bundle: Bundle) -> None:
-    """The same student exported twice for the same chip, measured on the same machine."""
-    old, new = (judge(bundle, measured()) for _ in range(2))
-    for document, day in ((old, 1), (new, 2)):
-        document["bundle"] = {**document["bundle"], "created": f"2026-11-0{day}T10:00:00+00:00"}
-    text = text_of(old, new)
-    for day in (1, 2):
-        assert f"tiny, exported 2026-11-0{day} 10:00:00" in text
-    float_rungs = copy.deepcopy(new)
-    for rung_used in float_rungs["runtime"].values():
-        rung_used["precision"] = "fp32"
-    assert labels([new, float_rungs]) == ["tiny, onnx int8", "tiny, onnx fp32"]
-    assert labels([new, new]) == ["1. tiny", "2. tiny"]
-
-
-def lines_and_texts(
-    chart: str, colour: str = "limit"
-) -> tuple[list[list[float]], list[tuple[float, float]]]:
-    """Lines of a colour, as [x, y, ...] of each, and where texts stand, [(x, y)]."""
-    lines = [
-        [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
-        for path, style in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', chart)
-        if f"var(--{colour})" in style
-    ]
-    texts = [
-        (float(x), float(y)) for x, y in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"', chart)
-    ]
-    return lines, texts
 
 
 @pytest.mark.parametrize("total", [4.9, 30.0])

@@ -11,15 +11,15 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from mcad_mobile.distill.dataset import Extra, load_pairs
+from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.frozen_trunk import embed_grids, retrieval, trunk
 from mcad_mobile.distill.losses import showing_loss
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.train import Material, train
+from mcad_mobile.distill.train import train
 from mcad_mobile.distill.trainees import AskedStudent
-from mcad_mobile.errors import DataError, PhotoError, StudentError, TrainingError
+from mcad_mobile.errors import PhotoError, StudentError, TrainingError
 from mcad_mobile.evaluate import evaluate_student
 from mcad_mobile.students.load import load_student
 
@@ -36,11 +36,6 @@ NAMED = ("naming", "showing", "near", "called")  # what a classifier teaches
 
 def silent(*step):
     pass
-
-
-@pytest.fixture(scope="module")
-def material(packaged_pairs):
-    return Material(load_pairs([packaged_pairs], "train"), load_pairs([packaged_pairs], "val"))
 
 
 @pytest.fixture(scope="module")
@@ -326,21 +321,6 @@ def test_a_photo_that_does_not_decode_leaves_nothing_behind(material, cache, tmp
     assert not list((tmp_path / "there").iterdir())
 
 
-def test_one_epoch_is_one_of_all_that_trains():
-    once = Recipe().changed(**Recipe(fusion_epochs=3).at_most(1))
-    assert (once.epochs, once.fusion_epochs) == (1, 1)
-    assert (once.teachers.epochs, once.teachers.single_epochs) == (1, 1)
-    more = Recipe().changed(**Recipe().at_most(30))
-    assert more == replace(Recipe(), epochs=30)  # longer for the student alone
-
-
-def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
-    (tmp_path / "recipe.json").write_text('{"epochs": 3, "teachers": {"views": 2}}')
-    start = Recipe(head_lr=5e-4, teachers=TeacherRecipe(members=1))
-    expected = replace(start, epochs=3, teachers=replace(start.teachers, views=2))
-    assert Recipe.load(tmp_path / "recipe.json", start) == expected
-
-
 def test_a_student_of_ours_is_trained_further_from_where_it_was(
     material, distilled, cache, tmp_path
 ):
@@ -363,27 +343,3 @@ def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tm
     recipe = replace(RECIPE, teaching="none", head_lr=1e30, tuned_lr=1e30)
     with pytest.raises(TrainingError, match="The contrastive loss is nan at step"):
         train(material, tmp_path / "small", recipe, cache, silent)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "{",
-        "[]",
-        '{"epochs": 3, "speed": "high"}',
-        '{"views": 0}',
-        '{"qat_epochs": 99}',
-        '{"teaching": "mcda"}',
-        '{"arithmetic": "int8"}',
-        '{"epochs": 2.5}',
-        '{"epochs": true}',
-        '{"feature": -1.0}',
-        '{"head_lr": NaN}',
-        '{"extra_photos": -1}',
-        '{"teachers": {"members": 0}}',
-    ],
-)
-def test_what_is_not_a_recipe_is_named(content, tmp_path):
-    (tmp_path / "recipe.json").write_text(content)
-    with pytest.raises(DataError, match=r"recipe\.json is not a recipe"):
-        Recipe.load(tmp_path / "recipe.json")

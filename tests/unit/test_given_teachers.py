@@ -12,12 +12,11 @@ from tiny_teachers import write_checkpoint
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.app import app
-from mcad_mobile.distill.dataset import load_pairs
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.schooling import Teachers
 from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import Fused
-from mcad_mobile.distill.train import Material, train
+from mcad_mobile.distill.train import train
 
 # More views than the student's: of photos that teachers are not trained on, none are kept.
 TEACHERS = TeacherRecipe(views=3, batch=4, single_batch=4)
@@ -42,11 +41,6 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def material(packaged_pairs) -> Material:
-    return Material(load_pairs([packaged_pairs], "train"), load_pairs([packaged_pairs], "val"))
 
 
 def silent(*step):

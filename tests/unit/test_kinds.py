@@ -11,13 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image, features
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile import folder as folders
 from mcad_mobile import preprocess
 from mcad_mobile.cli.indexed import tell
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine import SearchEngine, create_index
+from mcad_mobile.engine import SearchEngine
 from mcad_mobile.errors import MissingExtra, PhotoError
 from mcad_mobile.kinds import FORMATS, PHOTO_SUFFIXES
 from mcad_mobile.preprocess import find_photos, open_bytes, open_photo
@@ -55,16 +54,6 @@ WRITTEN = {
     "MSP": "1",
     "XBM": "1",
 }
-
-
-@pytest.fixture
-def engine(tmp_path):
-    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"), threads=2)
-
-
-@pytest.fixture
-def index(tmp_path, engine):
-    return create_index(engine.bundle, tmp_path / "index")
 
 
 def written(path: Path, kind: str) -> None:

@@ -9,7 +9,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
-from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
@@ -64,11 +63,6 @@ def data(tmp_path) -> Dataset:
     # Four photos with five captions, two photos and four captions without.
     owner = np.array([0, 0, 1, 2, 3])
     return Dataset(tuple(paths), tuple(captions), owner, torch.zeros(9, 2), torch.ones(9, 2))
-
-
-@pytest.fixture
-def cache(tmp_path) -> FeatureCache:
-    return FeatureCache(tmp_path / "cache", lambda *step: None)
 
 
 def batch() -> Batch:

@@ -12,50 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile import sync
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine import SearchEngine, create_index
 from mcad_mobile.errors import PhotoError, PhotoIndexError
 from mcad_mobile.folder import content_stamp, stat_stamp
 from mcad_mobile.index import PhotoIndex, RowFilter
-from mcad_mobile.reading import PhotoFile
 from mcad_mobile.sync import prune, sync_folder
-
-
-@pytest.fixture
-def engine(tmp_path):
-    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"), threads=2)
-
-
-@pytest.fixture
-def index(tmp_path, engine):
-    return create_index(engine.bundle, tmp_path / "index")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "photos"
-    (folder / "beach").mkdir(parents=True)
-    for number, path in enumerate(packaged_photos()[:6]):
-        shutil.copy(path, folder / ("beach" if number % 2 else "") / path.name)
-    return folder
-
-
-@pytest.fixture
-def embedded(engine, monkeypatch):
-    """The photos that were decoded, in order: what a run really did."""
-    seen = []
-    decode = PhotoFile.pixels
-
-    def note(file, preprocess):
-        pixels = decode(file, preprocess)
-        seen.append(file.path)
-        return pixels
-
-    monkeypatch.setattr(PhotoFile, "pixels", note)
-    return seen
 
 
 def files(folder):
@@ -112,66 +75,6 @@ def test_a_touched_photo_is_read_but_not_embedded_again_and_then_known(
     assert index.stamps()[touched][0] == stat_stamp(Path(touched).stat())
 
 
-def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index, folder, embedded):
-    sync_folder(engine, index, folder)
-    first, second, *_ = files(folder)
-    before = index.search(engine.embed_photo(Path(first)), k=1)
-    (folder / "2024").mkdir()
-    moved = shutil.move(first, folder / "2024/renamed.jpg")
-    copied = shutil.copy2(second, folder / "copy.png")
-    embedded.clear()
-    assert counts(sync_folder(engine, index, folder)) == (1, 0, 1, 0, 5)
-    assert embedded == [str(copied)]
-    hits = index.search(engine.embed_photo(Path(moved)), k=1)
-    assert hits.paths == [str(moved)]
-    assert hits.scores.tolist() == before.scores.tolist()
-    assert index.paths() == files(folder)
-    embedded.clear()
-    assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 7)
-    assert index.stamps()[str(moved)] == (stat_stamp(moved.stat()), content_stamp(str(moved)))
-
-
-def test_a_photo_moved_over_another_changes_it_and_hides_no_other_move(
-    engine, index, folder, embedded
-):
-    sync_folder(engine, index, folder)
-    first, second, third, *_ = files(folder)
-    shutil.move(first, second)
-    (folder / "2024").mkdir()
-    shutil.move(third, folder / "2024/renamed.jpg")
-    embedded.clear()
-    assert counts(sync_folder(engine, index, folder)) == (0, 1, 1, 1, 3)
-    assert embedded == [second]
-    assert index.paths() == files(folder)
-
-
-def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, embedded, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    paint(other / "a.png", "red")
-    sync_folder(engine, index, folder)
-    sync_folder(engine, index, other)
-    before = {Path(path).name: index.embedding(path).tolist() for path in files(folder)}
-    renamed = folder.rename(tmp_path / "pictures")
-    (renamed / "beach").rename(renamed / "sea")
-    paint(renamed / "new.png", "blue")
-    embedded.clear()
-    assert counts(sync_folder(engine, index, renamed)) == (1, 0, 6, 0, 0)
-    assert embedded == [str(renamed / "new.png")]
-    assert index.paths() == sorted([*files(other), *files(renamed)])
-    after = {Path(path).name: index.embedding(path).tolist() for path in files(renamed)}
-    assert {name: after[name] for name in before} == before
-
-
-def test_a_copied_folder_takes_nothing_from_the_one_it_was_copied_from(
-    engine, index, folder, tmp_path
-):
-    sync_folder(engine, index, folder)
-    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
-    assert counts(sync_folder(engine, index, copied)) == (6, 0, 0, 0, 0)
-    assert index.paths() == sorted([*files(folder), *files(copied)])
-
-
 def test_photos_from_before_times_were_kept_get_theirs_and_are_not_embedded(
     engine, index, folder, embedded
 ):
@@ -186,28 +89,6 @@ def test_photos_from_before_times_were_kept_get_theirs_and_are_not_embedded(
     embedded.clear()
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 6)
     assert (index.count(day), embedded, index.stamps()) == (6, [], stamps)
-
-
-def test_another_photo_of_the_same_size_and_time_is_not_taken_for_one_that_moved(
-    engine, index, folder, embedded
-):
-    for name, colour in (("red.png", "red"), ("blue.png", "blue")):
-        paint(folder / name, colour)
-    blue = (folder / "blue.png").read_bytes()
-    (folder / "blue.png").unlink()
-    sync_folder(engine, index, folder)
-    red = (folder / "red.png").stat()
-    size = max(red.st_size, len(blue))
-    (folder / "red.png").write_bytes((folder / "red.png").read_bytes().ljust(size, b"\0"))
-    os.utime(folder / "red.png", ns=(red.st_atime_ns, red.st_mtime_ns))
-    sync_folder(engine, index, folder)
-    (folder / "red.png").unlink()
-    (folder / "blue.png").write_bytes(blue.ljust(size, b"\0"))
-    os.utime(folder / "blue.png", ns=(red.st_atime_ns, red.st_mtime_ns))
-    embedded.clear()
-    assert counts(sync_folder(engine, index, folder)) == (1, 0, 0, 1, 6)
-    assert embedded == [str(folder / "blue.png")]
-    assert index.search(engine.embed_photo(folder / "blue.png"), k=1).scores[0] > 0.999
 
 
 def test_two_folders_in_one_index_leave_each_other_alone(engine, index, folder, tmp_path):
