@@ -52,7 +52,7 @@ class Package:
             )
         else:
             kind = ["--only-binary=:all:", "--python-version=3.12"]
-            kind = kind if self.kind == "wheel" else ["--no-binary=:all:"]
+            kind = kind if self.kind == "wheel" else [f"--no-binary={self.name}"]
             hashed = f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
             _pip("download", hashed, [*kind], folder)
         found = [path for path in folder.iterdir() if path.suffix in _ARCHIVES]
