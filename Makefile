@@ -53,13 +53,16 @@ mutants: .venv/installed-mutants
 .venv/bin/pip:
 	@$(PYTHON) -m venv .venv
 
-.venv/installed-demo: .venv/bin/pip pyproject.toml
+# C is compiled on install: who pulls a change of it gets that.
+INSTALLED := .venv/bin/pip pyproject.toml hatch_build.py $(wildcard mcad_mobile/*.c mcad_mobile/index/*.[ch])
+
+.venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,qnn,demo]"
 	@touch $@
 
 # What is imported is compiled then: a part of what pip would compile, for a minute and a half.
-.venv/installed-everything: .venv/bin/pip pyproject.toml
+.venv/installed-everything: $(INSTALLED)
 	$(BIN)/pip install -q --disable-pip-version-check --no-compile -e ".[$(EVERYTHING)]"
 	@touch $@ .venv/installed-demo
 
