@@ -3,7 +3,6 @@ single_stream.py."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,8 @@ from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
-from mcad_mobile.students.text_tower import MASKED_SCORE
 
 FINER_PIXELS = 320  # grids of 10 x 10 instead of 7 x 7
-UPPER_LAYERS = 2  # of the text tower, which a scorer has to itself
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,6 @@ class Split:
     sentences: Tensor  # [M, D]
     words: Tensor  # [M, L, D]
     mask: Tensor  # [M, L]
-    lower: Tensor | None  # [M, L, 384]
 
     def photos(self, rows: Tensor, view: int = 0) -> Photos:
         """rows [C, P]."""
@@ -52,9 +48,8 @@ class Split:
         """rows [C, T]."""
         mask = self.mask[rows]
         length = int(mask.sum(-1).max())
-        lower = None if self.lower is None else self.lower[rows][:, :, :length].float()
         words = self.words[rows][:, :, :length].float()
-        return Texts(self.sentences[rows].float(), words, mask[:, :, :length], lower)
+        return Texts(self.sentences[rows].float(), words, mask[:, :, :length])
 
     def similarity(self) -> Tensor:
         """Of the dual-stream teachers, [M, N]."""
@@ -72,7 +67,6 @@ def prepared(teacher: WordRegionTeacher, data: Dataset, views: int, cache: Featu
         sentences=texts.states[:, 0].clone(),
         words=texts.states[:, 1:].clone(),
         mask=texts.mask[:, 1:].clone(),
-        lower=None,
     )
 
 
@@ -110,18 +104,3 @@ def finer(teacher: WordRegionTeacher, data: Dataset, cache: FeatureCache) -> Ten
     """What FinerTeacher makes of photos, [N, 1 + 100, D] float16."""
     (states,) = single_labels(FinerTeacher(teacher), data, Views(1, 0), cache).photos.paired
     return torch.from_numpy(np.array(states))
-
-
-@torch.no_grad()
-def lower(teacher: WordRegionTeacher, data: Dataset) -> Tensor:
-    """Token states before the layers that UpperLayers has, [M, L, 384] float16."""
-    text = copy.deepcopy(teacher.duals[0].model.text).cpu()
-    ids, mask = data.ids, data.mask
-    states = torch.empty(*ids.shape, text.config.width, dtype=torch.half)
-    for rows in torch.arange(len(ids)).split(512):
-        x = text.norm(text.widen(text.token(ids[rows])) + text.position[: ids.shape[1]])
-        hidden = ((mask[rows] - 1) * -MASKED_SCORE)[:, None, None, :]
-        for layer in text.layers[:-UPPER_LAYERS]:
-            x = layer(x, hidden)
-        states[rows] = x.half()
-    return states

@@ -7,7 +7,6 @@ once, every photo of a group with every caption of it.
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +17,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.teachers.identity import identity_of
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
-from mcad_mobile.distill.teachers.region_text import RegionText
 from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher
-from mcad_mobile.students.text_tower import MASKED_SCORE, Layer
 
 _PAIRS_AT_ONCE = 512
 
@@ -37,13 +34,11 @@ class Photos:
 
 @dataclass(frozen=True)
 class Texts:
-    """sentences [C, T, D], words [C, T, L, D] of unit length, mask [C, T, L]; lower [C, T, L,
-    384]: token states of the first dual-stream teacher, before its last layers."""
+    """sentences [C, T, D], words [C, T, L, D] of unit length, mask [C, T, L]."""
 
     sentences: Tensor
     words: Tensor
     mask: Tensor
-    lower: Tensor | None
 
 
 def dual_similarity(photos: Photos, texts: Texts) -> Tensor:
@@ -115,76 +110,6 @@ class PairVectors(WeightedWords):
         return self.base(photos, texts, cosine) + self.score(pooled)[..., 0]
 
 
-class UpperLayers(nn.Module):
-    """The last layers of the first dual-stream teacher's text tower, which look at the photo after
-    each self-attention. What comes out is an embedding of the caption that knows the photo; its
-    cosine with the photo takes the place of that teacher's similarity."""
-
-    def __init__(self, teacher: RegionText, layers: int, members: int) -> None:
-        super().__init__()
-        self.members = members
-        self.dim = teacher.text.head.out_features
-        self.layers = nn.ModuleList(_Looking(layer) for layer in teacher.text.layers[-layers:])
-        self.head = copy.deepcopy(teacher.text.head)
-        # Regions lie in the joint space: the way back into the tower's is the head's inverse.
-        self.into = nn.Linear(self.dim, teacher.text.config.width)
-        self.into.weight.data = 8 * torch.linalg.pinv(self.head.weight.detach())
-        nn.init.zeros_(self.into.bias)
-        self.norm = nn.LayerNorm(teacher.text.config.width)
-        self.more = _zero(nn.Linear(teacher.text.config.width, 1))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
-
-    def forward(self, photos: Photos, texts: Texts) -> Tensor:
-        assert texts.lower is not None
-        groups, each, length, width = texts.lower.shape
-        count = photos.whole.shape[1]
-        first = self.members**0.5  # the members' unit vectors lie side by side, shortened
-        regions = F.normalize(photos.regions[..., : self.dim], dim=-1)
-        regions = self.norm(self.into(regions))
-        pairs = (groups, each, count)
-        x = texts.lower[:, :, None].expand(*pairs, length, width).flatten(0, 2)
-        mask = texts.mask[:, :, None].expand(*pairs, length).flatten(0, 2)
-        hidden = ((mask - 1) * -MASKED_SCORE)[:, None, None, :]
-        for layer in self.layers:
-            x = layer(x, hidden, regions, pairs)
-        pooled = (mask[:, None] @ x).squeeze(1) / mask.sum(1, keepdim=True)
-        text = F.normalize(self.head(pooled), dim=-1).view(*pairs, -1)
-        seen = torch.einsum("ctpd,cpd->ctp", text, first * photos.whole[..., : self.dim])
-        others = torch.einsum(
-            "ctd,cpd->ctp", texts.sentences[..., self.dim :], photos.whole[..., self.dim :]
-        )
-        return seen / self.members + others + self.more(pooled).view(pairs)
-
-
-class _Looking(nn.Module):
-    """A layer of MiniLM with a look at regions, which starts as a copy of its self-attention."""
-
-    def __init__(self, layer: Layer) -> None:
-        super().__init__()
-        self.layer = copy.deepcopy(layer)
-        self.look = copy.deepcopy(layer.attention)
-        self.gate = nn.Parameter(torch.zeros(self.look.query.in_features))
-
-    def forward(
-        self, x: Tensor, hidden: Tensor, regions: Tensor, pairs: tuple[int, int, int]
-    ) -> Tensor:
-        """x [C * T * P, L, W], regions [C, P, R, W], pairs (C, T, P)."""
-        layer, look, (groups, each, count) = self.layer, self.look, pairs
-        x = layer.attention_norm(x + layer.dropout(layer.attention(x, hidden)))
-
-        def of_photos(rows: Tensor) -> Tensor:  # [C, P, R, W] -> [C * T * P, heads, R, W / heads]
-            heads = rows.unflatten(-1, (look.heads, -1)).transpose(2, 3)
-            return heads[:, None].expand(groups, each, count, *heads.shape[2:]).flatten(0, 2)
-
-        query = look.query(x).unflatten(-1, (look.heads, -1)).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(
-            query, of_photos(look.key(regions)), of_photos(look.value(regions))
-        )
-        seen = look.out(mixed.transpose(1, 2).flatten(2))
-        x = x + self.gate * layer.dropout(seen)
-        return layer.mlp_norm(x + layer.dropout(layer.down(F.gelu(layer.up(x)))))
-
-
 class ScoredTeacher(WordRegionTeacher):
     """The reference single-stream teacher with another's scores."""
 
@@ -206,7 +131,7 @@ class ScoredTeacher(WordRegionTeacher):
             seen = photos[photo][:, None].float()
             read, mask = texts.states[text][:, None].float(), texts.mask[text][:, None, 1:]
             image = Photos(seen[:, :, 0], seen[:, :, 1:], None)
-            found = self.scorer(image, Texts(read[:, :, 0], read[:, :, 1:], mask, None))
+            found = self.scorer(image, Texts(read[:, :, 0], read[:, :, 1:], mask))
             scores.append(found[:, 0, 0])
         return Fused(super().fuse(photos, texts, pairs).features, torch.cat(scores))
 

@@ -25,13 +25,12 @@ from typing import Any
 import torch
 from distill_rows import RERANKED, reranked, tops
 from msgspec.structs import replace
-from pair_data import UPPER_LAYERS, FinerTeacher, Split, finer, lower, prepared
+from pair_data import FinerTeacher, Split, finer, prepared
 from pair_scorers import (
     PairVectors,
     Photos,
     ScoredTeacher,
     Texts,
-    UpperLayers,
     WeightedWords,
     dual_similarity,
 )
@@ -62,6 +61,7 @@ from mcad_mobile.versions import tool_versions
 
 RESULTS = Path(__file__).parent / "results" / "single_stream"
 GROUP, NEAREST = 8, 32
+GROUPS, LR = 16, 1e-3  # a step
 Scorer = Callable[[Photos, Texts], Tensor]
 
 
@@ -72,9 +72,6 @@ class Row:
     make: Callable[[WordRegionTeacher], Scorer | nn.Module]
     finer: bool = False
     steps: int = 0  # 0: nothing is trained
-    groups: int = 16  # a step
-    lr: float = 1e-3
-    gate_lr: float = 1e-3
     # Of the reference teacher and the scorer, a teacher for --student.
     teaches: Callable[[WordRegionTeacher, Any], SingleStreamTeacher] | None = None
 
@@ -82,11 +79,7 @@ class Row:
         self, teacher: WordRegionTeacher, data: Dataset, split: Split, cache: FeatureCache
     ) -> Split:
         """What a split has, and what this row alone needs."""
-        return but(
-            split,
-            finer=finer(teacher, data, cache) if self.finer else None,
-            lower=lower(teacher, data) if self.make is _upper else None,
-        )
+        return but(split, finer=finer(teacher, data, cache)) if self.finer else split
 
 
 def _vectors(teacher: WordRegionTeacher) -> nn.Module:
@@ -95,10 +88,6 @@ def _vectors(teacher: WordRegionTeacher) -> nn.Module:
 
 def _words(teacher: WordRegionTeacher) -> nn.Module:
     return WeightedWords(teacher.model, teacher.fused_dim)
-
-
-def _upper(teacher: WordRegionTeacher) -> nn.Module:
-    return UpperLayers(teacher.duals[0].model, UPPER_LAYERS, len(teacher.duals))
 
 
 ROWS = (
@@ -111,15 +100,6 @@ ROWS = (
         _vectors,
         steps=600,
         teaches=ScoredTeacher,
-    ),
-    Row(
-        "upper-layers",
-        f"MiniLM's last {UPPER_LAYERS} layers look at the regions, hard negatives",
-        _upper,
-        steps=500,
-        groups=4,
-        lr=1e-4,
-        gate_lr=1e-2,
     ),
     Row(
         "dual-finer", "dual-stream teachers, a grid of 10 x 10 too", lambda _: dual_similarity, True
@@ -187,9 +167,8 @@ def fit(row: Row, scorer: nn.Module, split: Split, progress: Progress) -> None:
     """Cross-entropy of both directions within groups of photos that are alike."""
     gates = [value for name, value in scorer.named_parameters() if name.endswith("gate")]
     rest = [value for name, value in scorer.named_parameters() if not name.endswith("gate")]
-    fast = {"params": gates, "lr": row.gate_lr, "weight_decay": 0.0}
-    slow = {"params": rest, "lr": row.lr, "weight_decay": 0.05}
-    optimizer = torch.optim.AdamW([fast, slow])
+    decayed = [{"params": gates, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.05}]
+    optimizer = torch.optim.AdamW(decayed, lr=LR)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / row.steps)) / 2,
@@ -197,11 +176,11 @@ def fit(row: Row, scorer: nn.Module, split: Split, progress: Progress) -> None:
     near = neighbours(split)
     first = torch.searchsorted(split.owner, torch.arange(len(near)))
     count = torch.bincount(split.owner)
-    label = torch.arange(GROUP).expand(row.groups, -1)
+    label = torch.arange(GROUP).expand(GROUPS, -1)
     scorer.train()
     for step in range(row.steps):
-        middle = torch.randint(len(near), (row.groups, 1))
-        others = torch.rand(row.groups, NEAREST).argsort(1)[:, : GROUP - 1]
+        middle = torch.randint(len(near), (GROUPS, 1))
+        others = torch.rand(GROUPS, NEAREST).argsort(1)[:, : GROUP - 1]
         photos = torch.cat([middle, near[middle, others]], 1)
         captions = first[photos] + (torch.rand(photos.shape) * count[photos]).long()
         view = int(torch.randint(len(split.looks), ()))
