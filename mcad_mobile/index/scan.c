@@ -92,13 +92,9 @@ BODY int rare(const Scan *s, size_t start, size_t some, uint16_t *list, size_t *
 }
 
 BODY uint16_t distance(const Scan *s, size_t row) {
-    uint64_t sum = 0;
-    for (size_t w = 0; w < s->words; w++) {
-        uint64_t differ = s->columns[w * s->stride + row] ^ s->query[w];
-        sum += (uint64_t)__builtin_popcountll(differ & s->query[s->words + w])
-            + 2 * (uint64_t)__builtin_popcountll(differ & s->query[2 * s->words + w]);
-    }
-    return (uint16_t)sum;
+    uint16_t near;
+    count_bits(s, row, 1, &near);
+    return near;
 }
 
 /* Rows so far, how many of them are nearer than `limit` or at it, and how near a row has to be. */
@@ -117,6 +113,27 @@ BODY void keep(const Scan *s, Found *f, size_t row, uint16_t near) {
     while (f->inside - s->histogram[f->limit] >= s->wanted) f->inside -= s->histogram[f->limit--];
 }
 
+/* Keep what is near enough of `some` rows from `start` on; `near` has room for whole groups. */
+BODY void keep_near(const Scan *s, Found *f, size_t start, size_t some, uint16_t *near) {
+    for (size_t i = some; i % GROUP; i++) near[i] = UINT16_MAX;
+    for (size_t group = 0; group < some; group += GROUP) {
+        uint16_t within = (uint16_t)f->limit;
+        uint16_t any = 0;
+        for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
+        if (!any) continue;
+        uint8_t hits[GROUP];
+        size_t count = 0;
+        for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
+            hits[count] = (uint8_t)i;
+            count += near[group + i] < within;
+        }
+        for (size_t hit = 0; hit < count; hit++) {
+            size_t i = group + hits[hit];
+            if (passes(s, start + i)) keep(s, f, start + i, near[i]);
+        }
+    }
+}
+
 /* Keep what is nearer than `limit`, which falls as rows are found. */
 BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
     Found found = {0, 0, limit};
@@ -129,23 +146,7 @@ BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
             for (size_t i = 0; i < listed; i++) keep(s, &found, start + list[i], distance(s, start + list[i]));
         } else {
             measure(s, start, some, near);
-            for (size_t i = some; i % GROUP; i++) near[i] = UINT16_MAX;
-            for (size_t group = 0; group < some; group += GROUP) {
-                uint16_t within = (uint16_t)found.limit;
-                uint16_t any = 0;
-                for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
-                if (!any) continue;
-                uint8_t hits[GROUP];
-                size_t count = 0;
-                for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
-                    hits[count] = (uint8_t)i;
-                    count += near[group + i] < within;
-                }
-                for (size_t hit = 0; hit < count; hit++) {
-                    size_t i = group + hits[hit];
-                    if (passes(s, start + i)) keep(s, &found, start + i, near[i]);
-                }
-            }
+            keep_near(s, &found, start, some, near);
         }
         if (found.kept > s->wanted + BLOCK / 2 && found.inside >= s->wanted)
             found.kept = compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);

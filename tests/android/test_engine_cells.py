@@ -212,6 +212,19 @@ def test_cells_lose_hardly_any_of_those_that_pass(java, probe, tmp_path, share):
     assert recall(within, exact) >= recall(without, exact) - 0.015
 
 
+def test_where_few_pass_they_are_looked_at_one_by_one_in_some_cells(java):
+    """Where one in twenty or fewer pass, and still enough that cells tell."""
+    photos, queries = clustered(45_000), clustered(60, seed=3)
+    paths = names(len(photos))
+    java.change(paths, photos, **SMALL)
+    passing = np.arange(0, len(photos), 21)
+    among = [paths[row] for row in passing]
+    found = java.search(queries, k=K, among=among)
+    exact = java.search(queries, k=K, among=among, exact=True)
+    assert all(len({*one["paths"]}) == K and {*one["paths"]} <= {*among} for one in found)
+    assert recall(found, exact) >= 0.98
+
+
 def alike(index: PhotoIndex, java: JavaIndex) -> None:
     """Both find the same, with the same scores."""
     queries = clustered(20, seed=1)
