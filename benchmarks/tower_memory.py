@@ -31,7 +31,6 @@ RESULT = Path(__file__).parent / "results" / "tower_memory.json"
 SHIPPED = "as shipped"
 WAYS: dict[str, dict[str, str]] = {
     SHIPPED: {},
-    "its code kept": {},
     "weights not prepacked": {"session.disable_prepacking": "1"},
     "prepacked weights in a file": {},
     "weights in the model's file": {},
@@ -82,7 +81,6 @@ def measure(bundle: Bundle, way: str, model: Path) -> dict[str, float]:
 
     from mcad_mobile.runtimes.agreement import golden_inputs
     from mcad_mobile.runtimes.base import one_by_one
-    from mcad_mobile.runtimes.code_pages import give_back_code
 
     pin(1)
     before = _split()
@@ -90,8 +88,6 @@ def measure(bundle: Bundle, way: str, model: Path) -> dict[str, float]:
 
     started = time.process_time()
     session = _session(model, WAYS[way])
-    if way != "its code kept":
-        give_back_code("onnxruntime")
     loaded = time.process_time()
     singles = one_by_one(golden_inputs(bundle, "text"))
     if any(isinstance(size, str) for size in session.get_inputs()[0].shape):

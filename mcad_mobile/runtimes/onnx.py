@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mcad_mobile.errors import RuntimeUnavailable
 from mcad_mobile.runtimes.base import Inputs, one_by_one, takes_any_length, without_padding
-from mcad_mobile.runtimes.code_pages import give_back_code
 from mcad_mobile.runtimes.saturation import EXACT_KERNELS
 
 # Its kernel adds and normalizes a number at a time: the text tower takes 1.2 ms with it, 0.9 with
@@ -22,10 +21,11 @@ _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusio
 
 class OnnxTower:
     """An ONNX model with `threads` threads, set up to hold little memory: weights are mapped
-    from their file's buffer once, no arena keeps what a run no longer needs, and the code that
-    loaded it is given back. A text tower that takes any number of tokens is given no padding: it
-    would take as long as words do. With `exact`, its 8-bit products are exact on every processor:
-    see saturation.py. With `gpu`, CUDA runs it, in plain float32 (no TF32)."""
+    from their file's buffer once, and no arena keeps what a run no longer needs.
+
+    A text tower that takes any number of tokens is given no padding: it would take as long as words
+    do. With `exact`, its 8-bit products are exact on every processor: see saturation.py. With
+    `gpu`, CUDA runs it, in plain float32 (no TF32)."""
 
     simulated = False
 
@@ -59,7 +59,6 @@ class OnnxTower:
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
         self._any_length = takes_any_length(self._session)
-        give_back_code("onnxruntime")
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         singles = one_by_one(inputs)
