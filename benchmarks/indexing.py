@@ -39,7 +39,7 @@ from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "indexing.json"
 SYSTEM = Path(__file__).with_name("indexing_system.py")
-TOOLS = ("pillow", "pillow-heif", "av", "onnxruntime", "numpy", "torch", "torchvision")
+TOOLS = ("pillow", "pillow-heif", "onnxruntime", "numpy", "torch", "torchvision")
 # Kind: suffix, pixels, quality, photos.
 KINDS = {
     "12-megapixel JPEG": (".jpg", (4000, 3000), 90, 240),

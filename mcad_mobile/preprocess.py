@@ -133,8 +133,8 @@ def open_photo(path: Path, *, at_least: int = 0) -> Image.Image:
     """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white; of a
     file that holds several, as GIF and TIFF may, the first.
 
-    A JPEG or HEIC photo may be decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides keep
-    twice `at_least` pixels: one of 12 megapixels takes a fraction of the time so.
+    A JPEG or HEIC photo may come at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
+    `at_least` pixels. A JPEG is decoded at that size, which takes a fraction of the time.
     Raises PhotoError with the reason, also for more than 80 megapixels that have to be decoded.
     """
     return _decoded(path, str(path), at_least)
@@ -148,13 +148,7 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
 def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    from mcad_mobile.heic import decoded_small, reduction
-
     try:
-        if at_least and _is_heic(photo):
-            file = photo if isinstance(photo, bytes) else photo.read_bytes()
-            if (small := decoded_small(file, at_least, _MOST_PIXELS)) is not None:
-                return small
         with opened(photo) as image:
             width, height = image.size
             if at_least:
@@ -179,8 +173,9 @@ def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
             upright.load()  # while its file is open
             # A photo is RGB already, and a copy would take as long as a small one's decoding.
             rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
+            # libheif decodes at full size alone, and a photo that was reduced is resized sooner.
             heic = at_least and image.format == "HEIF"
-            factor = reduction(*rgb.size, at_least) if heic else 1
+            factor = _reduction(*rgb.size, at_least) if heic else 1
             return rgb if factor == 1 else rgb.reduce(factor)
     except McadError:
         raise
@@ -190,6 +185,12 @@ def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
         raise PhotoError(f"{path} is not an image that Pillow can read.") from None
     except Exception as error:  # Pillow's plugins raise all kinds on broken files
         raise PhotoError(f"{path} cannot be decoded: {error}.") from error
+
+
+def _reduction(width: int, height: int, at_least: int) -> int:
+    """By which of 1, 2, 4, 8 both sides keep twice `at_least` pixels, as `Image.draft` has it."""
+    scale = min(width, height) // (2 * at_least)
+    return next(factor for factor in (8, 4, 2, 1) if factor <= max(scale, 1))
 
 
 def opened(photo: Path | bytes) -> Image.Image:
@@ -240,4 +241,4 @@ def _register_heic() -> None:
             "HEIC photos need pillow-heif, which is not installed.",
             "Install it with: pip install 'mcad-mobile[heic]'",
         ) from error
-    pillow_heif.register_heif_opener()
+    pillow_heif.register_heif_opener(thumbnails=False)  # whose pixels a draft would take

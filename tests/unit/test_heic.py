@@ -1,198 +1,181 @@
-"""HEIC photos by FFmpeg's decoder are libheif's, reduced; rarer kinds are decoded by libheif."""
+"""HEIC photos are what libheif decodes, upright, opaque and reduced as JPEGs are."""
 
 from __future__ import annotations
 
-import functools
 import io
 import struct
 import sys
+from typing import Any
 
 import numpy as np
 import pillow_heif
 import pytest
-from heic_files import box, heic, tiled, turn
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.errors import PhotoError
-from mcad_mobile.heic import decoded_small, reduction
+from mcad_mobile.errors import MissingExtra, PhotoError
 from mcad_mobile.preprocess import open_bytes, open_photo
+from mcad_mobile.sync import sync_folder
 
 pillow_heif.register_heif_opener()
-MOST = 80_000_000
-
-
-def scene(size: tuple[int, int]) -> Image.Image:
-    with Image.open(next(path for path in packaged_photos() if path.stem == "coffee")) as image:
-        return image.convert("RGB").resize(size)
-
-
-def by_libheif(file: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(file)) as image:
-        return image.convert("RGB")
-
-
-def off(one: Image.Image, other: Image.Image) -> float:
-    """Mean distance of two images' values, of 255."""
-    assert one.size == other.size
-    return float(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).mean())
+EXIF_ORIENTATION = 0x0112
 
 
 @pytest.fixture(scope="module")
 def photo() -> Image.Image:
-    return scene((600, 400))
+    path = next(path for path in packaged_photos() if path.stem == "coffee")
+    with Image.open(path) as image:
+        return image.convert("RGB").resize((600, 400))
 
 
-@pytest.mark.parametrize(("at_least", "factor"), [(100, 2), (50, 4), (25, 8), (3, 8)])
-def test_a_photo_is_that_of_libheif_averaged_over_squares(photo, at_least, factor):
-    file = heic(photo)
-    small = decoded_small(file, at_least, MOST)
+def heic(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "HEIF", quality=90, **options)
+    return file.getvalue()
+
+
+def difference(first: Image.Image, second: Image.Image) -> float:
+    """The mean distance of two images' values, of 255."""
+    assert first.size == second.size
+    return float(np.abs(np.asarray(first, np.int16) - np.asarray(second, np.int16)).mean())
+
+
+@pytest.mark.parametrize(
+    ("at_least", "factor"), [(101, 1), (100, 2), (51, 2), (50, 4), (25, 8), (3, 8), (0, 1)]
+)
+def test_both_sides_keep_twice_the_pixels_that_are_wanted(photo, at_least, factor):
+    small = open_bytes(heic(photo), "a.heic", at_least=at_least)
     assert small.size == (600 // factor, 400 // factor)
-    assert off(small, by_libheif(file).reduce(factor)) < 1
+    assert difference(small, photo.reduce(factor)) < 3
 
 
-def test_a_photo_whose_sides_no_square_divides_keeps_its_last_pixels(photo):
-    file = heic(photo.crop((0, 0, 598, 394)))
-    small = decoded_small(file, 45, MOST)
-    assert small.size == (150, 99)
-    assert off(small, by_libheif(file).reduce(4)) < 1
-
-
-@pytest.mark.parametrize("quarters", range(4))
-def test_a_grid_of_tiles_is_put_together_and_turned_as_by_libheif(photo, quarters):
-    file = tiled(photo.crop((0, 0, 600, 392)), 128, extra=[turn(quarters)])
-    small = decoded_small(file, 40, MOST)
-    assert small.size == ((150, 98) if quarters % 2 == 0 else (98, 150))
-    assert off(small, by_libheif(file).reduce(4)) < 1
-
-
-def test_exif_does_not_turn_what_its_file_turned_already(photo):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    file = heic(photo, exif=exif.tobytes())
-    assert off(open_bytes(file, "a.heic", at_least=50), by_libheif(file).reduce(4)) < 1
-
-
-def test_a_file_and_its_bytes_are_the_same_photo_however_it_is_called(photo, tmp_path):
+def test_a_file_and_its_bytes_are_the_same_photo(photo, tmp_path):
     path = tmp_path / "photo.HEIC"
     path.write_bytes(heic(photo))
-    assert open_photo(path, at_least=50).size == (150, 100)
-    assert off(open_photo(path, at_least=50), open_bytes(path.read_bytes(), "", at_least=50)) == 0
+    from_bytes = open_bytes(path.read_bytes(), "", at_least=50)
+    assert difference(open_photo(path, at_least=50), from_bytes) == 0
 
 
-def test_a_photo_that_is_not_to_be_reduced_is_as_large_as_it_is(photo):
-    file = heic(photo)
-    assert decoded_small(file, 101, MOST) is None
-    assert off(open_bytes(file, "a.heic", at_least=101), by_libheif(file)) == 0
-    assert open_bytes(file, "a.heic").size == photo.size
+def test_a_photo_in_tiles_is_whole(photo):
+    """As iPhones write them: the tiles at the right and below stick out."""
+    file = heic(photo, tile_size=256)
+    assert b"grid" in file
+    assert difference(open_bytes(file, "a.heic", at_least=50), photo.reduce(4)) < 3
+
+
+@pytest.mark.parametrize("tile", [0, 256])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_once(photo, orientation, tile):
+    """By a box of its file, which libheif applies. EXIF says the same again."""
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    file = heic(photo, exif=exif.tobytes(), tile_size=tile)
+    assert (b"irot" in file or b"imir" in file) == (orientation != 1)
+    jpeg = io.BytesIO()
+    photo.save(jpeg, "JPEG", quality=95, exif=exif)
+    upright = open_bytes(jpeg.getvalue(), "a.jpg")
+    assert difference(open_bytes(file, "a.heic"), upright) < 4
+    assert difference(open_bytes(file, "a.heic", at_least=50), upright.reduce(4)) < 3
+
+
+def test_a_thumbnail_is_not_taken_for_the_photo(photo):
+    file = heic(photo, thumbnails=[240])
+    assert b"thmb" in file
+    assert open_bytes(file, "a.heic", at_least=60).size == (300, 200)
 
 
 def ten_bits(photo: Image.Image) -> bytes:
     values = np.asarray(photo).astype(np.uint16) * 257
-    out = io.BytesIO()
-    pillow_heif.from_bytes("RGB;16", photo.size, values.tobytes()).save(out, quality=90)
-    return out.getvalue()
+    file = io.BytesIO()
+    pillow_heif.from_bytes("RGB;16", photo.size, values.tobytes()).save(file, quality=90)
+    return file.getvalue()
 
 
-def with_alpha(photo: Image.Image) -> bytes:
-    faded = photo.copy()
-    faded.putalpha(Image.linear_gradient("L").resize(photo.size))
-    return heic(faded)
+def faded(photo: Image.Image) -> Image.Image:
+    clear = photo.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(photo.size))
+    return clear
 
 
-RARE = {
-    "ten bits": ten_bits,
-    "alpha": with_alpha,
-    "grey": lambda photo: heic(photo.convert("L")),
-    "chroma as fine as luma": lambda photo: heic(photo, chroma=444),
-    "limited range": lambda photo: heic(photo, full_range_flag=0),
-    "BT.709": lambda photo: heic(photo, matrix_coefficients=1),
-    "limited range, its file says": lambda photo: tiled(photo, 128, colours=(6, 0)),
-    "BT.709, its file says": lambda photo: tiled(photo, 128, colours=(1, 128)),
-    "odd sides": lambda photo: heic(photo.crop((0, 0, 597, 395))),  # of an even image, cropped
-    "mirrored": lambda photo: tiled(photo, 128, extra=[box(b"imir", b"\1")]),
-    "cropped": lambda photo: tiled(
-        photo,
-        128,
-        extra=[box(b"clap", struct.pack(">IIIIiIiI", 300, 1, 200, 1, 0, 1, 0, 1))],
+def over_white(photo: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", photo.size, "white")
+    return Image.alpha_composite(white, faded(photo)).convert("RGB")
+
+
+KINDS = {
+    "ten bits": (ten_bits, lambda photo: photo),
+    "transparent": (lambda photo: heic(faded(photo)), over_white),
+    "grey": (
+        lambda photo: heic(photo.convert("L")),
+        lambda photo: photo.convert("L").convert("RGB"),
     ),
-    "tiles that no square of 8 divides": lambda photo: tiled(photo.resize((800, 800)), 100),
+    "odd sides": (
+        lambda photo: heic(photo.crop((0, 0, 597, 395))),
+        lambda photo: photo.crop((0, 0, 597, 395)),
+    ),
 }
 
 
-@pytest.mark.parametrize("kind", RARE)
-def test_a_rarer_kind_is_left_to_libheif_and_reduced_as_much(photo, kind):
-    file = RARE[kind](photo)
-    assert decoded_small(file, 20, MOST) is None
-    with Image.open(io.BytesIO(file)) as image:
-        whole = image.convert("RGBA")
-    white = Image.new("RGBA", whole.size, "white")
-    shown = Image.alpha_composite(white, whole).convert("RGB")
-    factor = reduction(*shown.size, 20)
-    assert factor > 1
-    assert off(open_bytes(file, "a.heic", at_least=20), shown.reduce(factor)) < 1
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_pixels_becomes_rgb(photo, kind):
+    file_of, shown = KINDS[kind]
+    small = open_bytes(file_of(photo), "a.heic", at_least=50)
+    assert small.mode == "RGB"
+    assert difference(small, shown(photo).reduce(4 if kind != "odd sides" else 2)) < 3
 
 
-def test_a_photo_is_nearly_the_same_where_pyav_is_missing(photo, monkeypatch):
-    file = heic(photo)
-    by_ffmpeg = open_bytes(file, "a.heic", at_least=50)
-    monkeypatch.setitem(sys.modules, "av", None)
-    assert decoded_small(file, 50, MOST) is None
-    alone = open_bytes(file, "a.heic", at_least=50)
-    assert 0 < off(alone, by_ffmpeg) < 1
+def sized(file: bytes, true: tuple[int, int], declared: tuple[int, int]) -> bytes:
+    """A file whose head declares another size than its picture has."""
+    boxes = [b"ispe" + struct.pack(">III", 0, *size) for size in (true, declared)]
+    assert boxes[0] in file
+    return file.replace(*boxes)
 
 
-def test_a_grid_that_claims_another_size_than_its_tiles_have_is_not_believed(photo):
-    assert decoded_small(tiled(photo, 128, size=(600, 400)), 40, MOST) is not None
-    assert decoded_small(tiled(photo, 128, size=(641, 400)), 40, MOST) is None
-    assert decoded_small(tiled(photo, 128, size=(512, 400)), 40, MOST) is None
-    assert decoded_small(tiled(photo, 128, size=(600, 600)), 40, MOST) is None
+@pytest.mark.parametrize("declared", [(100, 80), (10_000, 8001), (30_000, 30_000)])
+def test_a_file_that_declares_another_size_than_it_has_is_an_error(photo, declared):
+    file = sized(heic(photo), photo.size, declared)
+    with pytest.raises(PhotoError, match=r"false\.heic"):
+        open_bytes(file, "false.heic", at_least=5)
 
 
-def test_more_pixels_than_may_be_decoded_are_not_decoded(photo):
-    file = heic(photo)
-    assert decoded_small(file, 50, 600 * 400) is not None
-    assert decoded_small(file, 50, 600 * 400 - 1) is None
-
-
-def test_a_coded_image_much_larger_than_its_file_says_is_not_decoded(photo, monkeypatch):
-    said, true = (b"ispe" + struct.pack(">III", 0, *size) for size in ((100, 80), photo.size))
-    monkeypatch.setattr("mcad_mobile.heic._reduced", lambda *given: pytest.fail("decoded"))
-    assert decoded_small(heic(photo).replace(true, said), 5, 10_000) is None
+def test_more_pixels_than_are_decoded_are_refused_by_the_head(photo):
+    file = sized(heic(photo), photo.size, (10_000, 8001))
+    with pytest.raises(PhotoError, match="10000 x 8001 pixels, and 80 million at most"):
+        open_bytes(file, "large.heic", at_least=50)
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.999])
 def test_a_file_that_was_cut_off_is_an_error_and_no_grey_photo(photo, kept):
     file = heic(photo)
-    cut = file[: int(kept * len(file))]
-    assert decoded_small(cut, 50, MOST) is None
     with pytest.raises(PhotoError, match=r"cut\.heic"):
-        open_bytes(cut, "cut.heic", at_least=50)
+        open_bytes(file[: int(kept * len(file))], "cut.heic", at_least=50)
 
 
-@functools.cache
-def whole_or_tiles(kind: str) -> bytes:
-    photo = scene((256, 192))
-    return heic(photo) if kind == "whole" else tiled(photo, 128, extra=[turn(1)])
+def test_a_broken_photo_is_skipped_and_named_and_the_others_are_indexed(
+    photo, engine, index, tmp_path
+):
+    file = heic(photo)
+    (tmp_path / "whole.heic").write_bytes(file)
+    (tmp_path / "cut.heic").write_bytes(file[: len(file) // 2])
+    (tmp_path / "text.heic").write_text("no photo")
+    result = sync_folder(engine, index, tmp_path)
+    assert result.added == 1
+    assert sorted(skipped.path for skipped in result.skipped) == [
+        str(tmp_path / "cut.heic"),
+        str(tmp_path / "text.heic"),
+    ]
 
 
-@pytest.mark.parametrize("kind", ["whole", "tiles"])
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_damage_anywhere_is_a_photo_or_left_to_libheif(kind, data):
-    file = bytearray(whole_or_tiles(kind))
-    head = file.index(b"mdat") + 64
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, data.draw(st.sampled_from([head, len(file)])) - 1))
-        file[at] = data.draw(st.integers(0, 255))
-    small = decoded_small(bytes(file), 20, MOST)
-    assert small is None or small.mode == "RGB"
-
-
-def test_boxes_of_other_versions_are_read_too(photo):
-    narrow, wide = (tiled(photo, 128, wide=wide) for wide in (False, True))
-    assert narrow[:200] != wide[:200]
-    assert off(by_libheif(narrow), by_libheif(wide)) == 0
-    assert off(decoded_small(narrow, 40, MOST), decoded_small(wide, 40, MOST)) == 0
+def test_without_pillow_heif_each_heic_photo_is_skipped_with_what_to_install(
+    photo, engine, index, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(heic(photo))
+    photo.save(tmp_path / "b.jpg")
+    with pytest.raises(MissingExtra, match=r"mcad-mobile\[heic\]"):
+        open_photo(tmp_path / "a.heic")
+    result = sync_folder(engine, index, tmp_path)
+    assert result.added == 1
+    ((path, why),) = [(skipped.path, skipped.why) for skipped in result.skipped]
+    assert path == str(tmp_path / "a.heic")
+    assert "mcad-mobile[heic]" in why
