@@ -2,7 +2,7 @@
 
     python hatch_build.py    # for a checkout that is not installed
 
-No install fails for want of a compiler: without it numpy searches and Pillow resizes, more slowly.
+No install fails for want of a compiler: without it numpy searches, more slowly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ LIBRARIES = {
         PACKAGE / "index" / "rescore.c",
         PACKAGE / "index" / "passing.c",
     ),
-    PACKAGE / "_resize.so": (PACKAGE / "resize.c",),
 }
 
 
@@ -80,7 +79,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
         if why := build_kernels():
             for library in LIBRARIES:
                 library.unlink(missing_ok=True)
-            self.app.display_warning(f"No C was built, numpy searches and Pillow resizes: {why}")
+            self.app.display_warning(f"No C was built, numpy searches: {why}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform_tag()}"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError
 from mcad_mobile.kinds import FORMATS, HEIC_SUFFIXES, USUAL
-from mcad_mobile.resize import Interpolation, resized
 from mcad_mobile.typed import Positive, Record
 
 # Pillow is imported where a photo is decoded: a process that only searches has no use for it.
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 _MOST_PIXELS = 80_000_000
 _AVIF_BRANDS = (b"avif", b"avis")
 
+Interpolation = Literal["bilinear", "bicubic"]
 Side = Annotated[int, Meta(ge=1, le=4096)]  # pixels
 Level = Annotated[int, Meta(ge=0, le=255)]
 
@@ -85,7 +85,7 @@ class Preprocess(Record, frozen=True):
     def _samples(self, image: Image.Image) -> NDArray[np.uint8]:
         """[size, size, 3]."""
         width, height = _scaled(image.size, self.resize, self.resize_to or self.size)
-        small = resized(image, width, height, self.interpolation)
+        small = _resized(image, width, height, self.interpolation)
         if (width, height) == (self.size, self.size):
             return small
         left, top = (_start(length - self.size, self.centre) for length in (width, height))
@@ -120,6 +120,21 @@ def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:
     short, long = sorted(size)
     longer = int(side * long / short)
     return (side, longer) if width <= height else (longer, side)
+
+
+def _resized(
+    image: Image.Image, width: int, height: int, interpolation: Interpolation
+) -> NDArray[np.uint8]:
+    """An RGB image -> [height, width, 3] uint8.
+
+    Across, then down: Pillow 13 chooses the order by the photo's shape, older ones do not, and the
+    rounding between the two would differ from theirs, and from Java's.
+    """
+    from PIL import Image
+
+    resample = Image.Resampling[interpolation.upper()]
+    across = image.resize((width, image.height), resample)
+    return np.asarray(across.resize((width, height), resample))
 
 
 def _start(spare: int, centre: str) -> int:

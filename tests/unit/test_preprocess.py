@@ -78,6 +78,50 @@ def test_pixels_are_scaled_and_normalized_per_channel(tmp_path):
     assert np.allclose(pixels.mean((1, 2)), expected, atol=1e-6)
 
 
+def by_pillow(
+    image: Image.Image,
+    side: int,
+    interpolation: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> np.ndarray:
+    """What "squash" is: across, then down, by Pillow, and normalized by numpy."""
+    resample = Image.Resampling[interpolation.upper()]
+    small = image.resize((side, image.height), resample).resize((side, side), resample)
+    scaled = np.asarray(small).astype(np.float32) / np.float32(255)
+    pixels = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
+    return pixels.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("black_and_white", [False, True])
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [
+        ((640, 480), 224),
+        ((480, 640), 224),
+        ((500, 333), 97),
+        ((97, 801), 31),
+        ((40, 30), 224),  # made larger
+        ((224, 224), 224),
+        ((224, 300), 224),
+        ((2500, 2500), 64),  # which Pillow holds in several blocks of memory
+    ],
+)
+def test_pixels_are_those_of_pillow_and_numpy(size, side, interpolation, black_and_white):
+    """Bit by bit, for noise, and for black and white, which bicubic weights overshoot."""
+    values = np.random.default_rng(0).integers(0, 256, (*reversed(size), 3), dtype=np.uint8)
+    image = Image.fromarray(
+        np.where(values < 128, 0, 255).astype(np.uint8) if black_and_white else values
+    )
+    before = image.tobytes()
+    mean, std = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+    expected = by_pillow(image, side, interpolation, mean, std)
+    found = Preprocess(side, "squash", interpolation, mean, std).pixels(image)
+    assert np.array_equal(found, expected)
+    assert image.tobytes() == before
+
+
 def test_squash_keeps_the_edges_and_shortest_keeps_the_proportions():
     wide = Image.new("RGB", (96, 32), "black")
     wide.paste("white", (0, 0, 32, 32))
