@@ -1,85 +1,194 @@
-"""Bundle: a directory with bundle.json and all that a phone needs to search."""
+"""The bundle: a folder with bundle.json and every file that a phone needs to search."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
-from mcad_mobile.bundle_records import (
-    LEAST_PARITY,
-    Embedding,
-    FileRecord,
-    Golden,
-    NoMatch,
-    Parities,
-    Parity,
-    Rung,
-    StudentFacts,
-    TableRecord,
-    TargetFacts,
-    TensorSpec,
-    TokenizerOnDisk,
-    Tower,
-    TowerOnDisk,
-    sha256_of,
-)
 from mcad_mobile.errors import BundleError
 from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.replace import restore
 from mcad_mobile.tokenize import TokenizerSpec
-from mcad_mobile.typed import Record, decode, what_is
+from mcad_mobile.typed import Bytes, Count, Positive, Record, Sha256, Size, Word, decode, what_is
 
-__all__ = [
-    "LEAST_PARITY",
-    "MANIFEST",
-    "SCHEMA",
-    "TOWERS",
-    "Bundle",
-    "FileRecord",
-    "Golden",
-    "NoMatch",
-    "Parity",
-    "Rung",
-    "StudentFacts",
-    "TableRecord",
-    "TargetFacts",
-    "TensorSpec",
-    "Tower",
-    "TowerName",
-]
-
-SCHEMA = "mcad-bundle/2"
+SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
 
 _EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
-# What to do with what was given in place of a bundle.
+# What to do where something else was given in place of a bundle.
 _INSTEAD = {
     "a photo index": "Give the bundle that it was made with; an index is given by --index.",
     "a student": "Make a bundle of it: mcad-mobile export --student DIR --target CHIP --out DIR.",
     "a file": "Give the folder that `mcad-mobile export` wrote.",
 }
 
+# A rung under it is not written unless the user says --allow-low-parity.
+LEAST_PARITY = 0.95
 
-class Bundle(msgspec.Struct, frozen=True):
-    """What bundle.json says; `directory` is where it was read from or written to.
+Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
+Dim = Annotated[int, Meta(ge=1, le=2**16)]
 
-    `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `no_match` is None for
-    a student for which nobody has measured from which score on a photo matches; `recall` where the
-    export measured none, `precision` where it did not choose by it.
+
+class FileRecord(Record, frozen=True):
+    """A file of the bundle: path relative to it, in POSIX spelling."""
+
+    path: Word
+    sha256: Sha256
+    bytes: Bytes
+
+    @staticmethod
+    def of(bundle: Path, path: Path) -> FileRecord:
+        return FileRecord(
+            path=path.relative_to(bundle).as_posix(),
+            sha256=sha256_of(path),
+            bytes=path.stat().st_size,
+        )
+
+
+class TensorSpec(Record, frozen=True):
+    """A tower's input or output. Integer tensors that stand for real values carry a `scale` and
+    a `zero_point`: real = scale * (stored - zero_point). The text tower's ONNX model for CPUs takes
+    any number of tokens up to that of its shape."""
+
+    name: Word
+    dtype: Word
+    shape: tuple[Size, ...]
+    layout: str
+    scale: Positive | None = None
+    zero_point: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+
+
+class Parity(Record, frozen=True):
+    """Cosine of exported to float-student embeddings over `inputs` real inputs."""
+
+    inputs: Size
+    cosine_mean: Cosine
+    cosine_min: Cosine
+
+
+class Rung(Record, frozen=True):
+    """One way to run a tower. The first of `files` is the one a runtime opens; the others (a
+    context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU: are compiled
+    for it, or of a .tflite that is not, are of a kind that its compiler takes. `notes` says what
+    was left out and how to get it.
+
+    Two things that can be wrong with it are kept apart. `parity` is what quantization cost, a fact
+    of the file. `expected` holds what this very file puts out for the golden inputs [N, dim]
+    float32, of unit length: what a processor's kernels make of it is compared with that.
     """
 
-    directory: Path
+    runtime: Word
+    precision: Word
+    files: Annotated[tuple[FileRecord, ...], Meta(min_length=1)]
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
+    total_nodes: Count
+    expected: FileRecord
+    npu_nodes: Count = 0
+    parity: Parity | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def low_parity(self) -> bool:
+        """Whether quantization cost it so much that it was kept at the user's word alone."""
+        return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
+
+    def facts(self) -> dict[str, Any]:
+        """What `export --json` and the benchmarks tell of a rung that was compared with the float
+        student, on `inputs` real inputs."""
+        assert self.parity is not None
+        return {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "bytes": self.bytes,
+            "npu_nodes": self.npu_nodes,
+            "total_nodes": self.total_nodes,
+            "cosine_mean": self.parity.cosine_mean,
+            "cosine_min": self.parity.cosine_min,
+            "inputs": self.parity.inputs,
+            "notes": list(self.notes),
+        }
+
+
+class Golden(Record, frozen=True):
+    """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
+    length, as .npy files: the self-test that every implementation of a tower can run. `texts` are
+    what the text tower's inputs were made from, and `ids` [N, L] int32 their tokens."""
+
+    inputs: Annotated[dict[str, FileRecord], Meta(min_length=1)]
+    embeddings: FileRecord
+    texts: tuple[str, ...] = ()
+    ids: FileRecord | None = None
+
+
+class TableRecord(Record, frozen=True):
+    """The token table's file: `tokens` rows of `width` numbers (text/rows.py)."""
+
+    file: FileRecord
+    tokens: Annotated[int, Meta(ge=1, le=2**24)]
+    width: Annotated[int, Meta(ge=1, le=2**14)]
+
+
+class NoMatch(Record, frozen=True):
+    """How far the best photo of N must lie above what the query scores with photos at large:
+    `margin` + `per_log_n` * ln N. Measured for one student (benchmarks/no_match.py)."""
+
+    margin: Annotated[float, Meta(ge=-2, le=2)]
+    per_log_n: Annotated[float, Meta(ge=0, le=1)]
+
+
+class StudentFacts(Record, frozen=True):
+    """Whose towers these are: `sha256` stands for all that their embeddings depend on. `source` of
+    the weights and of the numbers in `preprocess`, and their `licence`, as far as they are told."""
+
+    name: Word
+    sha256: Sha256
+    source: str = ""
+    preprocess: str = ""
+    licence: str = ""
+
+
+class TargetFacts(Record, frozen=True):
+    """The chip that a bundle is for: see targets/."""
+
+    id: Word
+    chip: str = ""
+    npu: str = ""
+
+
+class Tower(Record, frozen=True):
+    """The fallback ladder of one tower, best first, and its self-test."""
+
+    rungs: Annotated[tuple[Rung, ...], Meta(min_length=1)]
+    golden: Golden
+
+
+class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
+    """The fields of bundle.json, in their order on disk, behind its `schema`.
+
+    `dim` is the width of the embeddings. Towers put them out raw: the engine scales them to unit
+    length. `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `tools` holds
+    the versions of the exporters. Null: `no_match` of a student for which no score was measured
+    above which a photo matches, `recall` where the export measured none, and `precision` where
+    the export did not choose precisions by recall.
+    """
+
     name: str
     created: str
     student: StudentFacts
     target: TargetFacts
-    dim: int
+    dim: Dim
     image: Tower
     text: Tower
     preprocess: Preprocess
@@ -88,15 +197,22 @@ class Bundle(msgspec.Struct, frozen=True):
     token_table: TableRecord
     sample: FileRecord
     tools: dict[str, str]
-    no_match: NoMatch | None = None
-    recall: RecallRecord | None = None
-    precision: PrecisionRecord | None = None
+    no_match: NoMatch | None
+    recall: RecallRecord | None
+    precision: PrecisionRecord | None
+
+
+class Bundle(BundleDocument, frozen=True, kw_only=True):
+    """A bundle.json, and the `directory` that it was read from or is written to."""
+
+    directory: Path
 
     def tower(self, name: TowerName) -> Tower:
+        """Return the tower "image" or "text"."""
         return self.image if name == "image" else self.text
 
     def low_parity(self) -> list[str]:
-        """A sentence for each rung that was kept with --allow-low-parity."""
+        """Return a sentence for each rung that was kept with --allow-low-parity."""
         return [
             f"The {name} tower {rung.runtime} {rung.precision} was exported with low parity: its "
             f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
@@ -107,9 +223,11 @@ class Bundle(msgspec.Struct, frozen=True):
         ]
 
     def path(self, record: FileRecord) -> Path:
+        """Return where a file of this bundle lies."""
         return self.directory / record.path
 
     def files(self) -> list[FileRecord]:
+        """Return every file that bundle.json names, once for each time that it is named."""
         found = [self.tokenizer_file, self.token_table.file, self.sample]
         for tower in (self.image, self.text):
             found += [file for rung in tower.rungs for file in rung.files]
@@ -120,19 +238,17 @@ class Bundle(msgspec.Struct, frozen=True):
 
     def save(self) -> None:
         """Write bundle.json atomically: a directory with one is a complete bundle."""
-        import json
-
+        fields = {name: getattr(self, name) for name in BundleDocument.__struct_fields__}
+        encoded = msgspec.json.encode(BundleDocument(**fields))
         partial = self.directory / f".{MANIFEST}.partial"
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(_to_json(self), file, indent=2)
-            file.write("\n")
+        with partial.open("wb") as file:
+            file.write(msgspec.json.format(encoded, indent=2) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self.directory / MANIFEST)
 
     def verify(self) -> None:
-        """Compare every file with its checksum. BundleError names the first that
-        differs."""
+        """Compare every file with its checksum. BundleError names the first that differs."""
         for record in self.files():
             path = self.path(record)
             if sha256_of(path) != record.sha256:
@@ -142,10 +258,21 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @staticmethod
     def load(directory: Path | str, *, verify: bool = True) -> Bundle:
-        """Read and check a bundle. BundleError for a missing folder or file, an unknown schema, a
-        field that is missing, unknown or of another kind, a wrong checksum, or a path that leaves
-        the directory. `verify=False` skips the checksums (megabytes of reading that a process
-        short of memory does once, not at each start)."""
+        """Read and check a bundle.
+
+        Args:
+            directory: the folder that `mcad-mobile export` wrote.
+            verify: compare every file with its checksum. That reads megabytes: a process that is
+                short of memory does it once, not at each start.
+
+        Returns:
+            The bundle, all of whose files are there and have the sizes that bundle.json names.
+
+        Raises:
+            BundleError: a folder or file is missing, the schema is another one, a field is
+                missing, unknown or of another kind, a file differs from its record, or a path
+                leaves the folder.
+        """
         directory = Path(directory)
         path = directory / MANIFEST
         if not path.exists():
@@ -162,8 +289,8 @@ class Bundle(msgspec.Struct, frozen=True):
             ) from None
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error}.", _EXPORT_AGAIN) from error
-        read = decode(raw, _OnDisk, path, BundleError, _EXPORT_AGAIN, schema=SCHEMA)
-        bundle = read.bundle(directory)
+        document = decode(raw, BundleDocument, path, BundleError, _EXPORT_AGAIN, schema=SCHEMA)
+        bundle = Bundle(directory=directory, **msgspec.structs.asdict(document))
         for record in bundle.files():
             _check_present(bundle, record)
         if verify:
@@ -191,79 +318,8 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
         )
 
 
-def _to_json(bundle: Bundle) -> dict[str, Any]:
-    plain = msgspec.to_builtins
-    return {
-        "schema": SCHEMA,
-        "name": bundle.name,
-        "created": bundle.created,
-        "student": plain(bundle.student),
-        "target": plain(bundle.target),
-        "embedding": {"dim": bundle.dim, "normalized": False},
-        "image": _tower_to_json(bundle.image),
-        "text": _tower_to_json(bundle.text),
-        "preprocess": plain(bundle.preprocess),
-        "tokenizer": {
-            "file": bundle.tokenizer_file.path,
-            **plain(bundle.tokenizer),
-            "record": plain(bundle.tokenizer_file),
-        },
-        "token_table": plain(bundle.token_table),
-        "no_match": plain(bundle.no_match),
-        "sample": plain(bundle.sample),
-        "parity": {name: plain(bundle.tower(name).rungs[0].parity) for name in TOWERS},
-        "tools": bundle.tools,
-        **{name: plain(told) for name, told in _measured(bundle).items() if told is not None},
-    }
+def sha256_of(path: Path) -> str:
+    import hashlib  # OpenSSL is 3 MiB that a process that only searches need not load
 
-
-def _measured(bundle: Bundle) -> dict[str, RecallRecord | PrecisionRecord | None]:
-    """What a bundle that was exported without captioned photos does not have."""
-    return {"recall": bundle.recall, "precision": bundle.precision}
-
-
-def _tower_to_json(tower: Tower) -> dict[str, Any]:
-    """The first rung's fields lie at the tower's own level, the others under `fallback`."""
-    first, *others = msgspec.to_builtins(tower.rungs)
-    return {**first, "fallback": others, "golden": msgspec.to_builtins(tower.golden)}
-
-
-class _OnDisk(Record, frozen=True):
-    schema: str
-    name: str
-    created: str
-    student: StudentFacts
-    target: TargetFacts
-    embedding: Embedding
-    image: TowerOnDisk
-    text: TowerOnDisk
-    preprocess: Preprocess
-    tokenizer: TokenizerOnDisk
-    token_table: TableRecord
-    no_match: NoMatch | None
-    sample: FileRecord
-    parity: Parities
-    tools: dict[str, str]
-    recall: RecallRecord | None = None
-    precision: PrecisionRecord | None = None
-
-    def bundle(self, directory: Path) -> Bundle:
-        return Bundle(
-            directory=directory,
-            name=self.name,
-            created=self.created,
-            student=self.student,
-            target=self.target,
-            dim=self.embedding.dim,
-            image=self.image.tower(),
-            text=self.text.tower(),
-            preprocess=self.preprocess,
-            tokenizer=self.tokenizer.spec(),
-            tokenizer_file=self.tokenizer.record,
-            token_table=self.token_table,
-            sample=self.sample,
-            tools=self.tools,
-            no_match=self.no_match,
-            recall=self.recall,
-            precision=self.precision,
-        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

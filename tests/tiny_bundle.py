@@ -166,9 +166,11 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         token_table=TableRecord(
             FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim
         ),
-        no_match=NoMatch(0.242, 0.035),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
+        no_match=NoMatch(0.242, 0.035),
+        recall=None,
+        precision=None,
     )
     bundle.save()
     return bundle

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from mcad_mobile.bundle import StudentFacts, TargetFacts
-from mcad_mobile.bundle_records import Cosine, Dim
+from mcad_mobile.bundle import Cosine, Dim, StudentFacts, TargetFacts
 from mcad_mobile.typed import Bytes, Count, NotNegative, Record, Size
 
 # Far beyond any device; a chart has to hold it.

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import TOWERS, TowerName
+from mcad_mobile.bundle import TOWERS, TowerName, sha256_of
 from mcad_mobile.bundle_precision import DataFacts, SimulatedRecord
-from mcad_mobile.bundle_records import sha256_of
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
 from mcad_mobile.enough_data import Drop, drop
 from mcad_mobile.evaluate import Retrieval, evaluate_retrieval

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image, ImageOps
 from probe import EngineError, variant
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bundle import Bundle, FileRecord
+from mcad_mobile.bundle import Bundle, FileRecord, Tower
 from mcad_mobile.errors import BundleError
 
 
@@ -28,6 +30,94 @@ def test_a_whole_bundle_is_read(probe, tiny):
     found = probe.ask("bundle", bundle=tiny.directory)
     files = len(tiny.files())
     assert found == {"name": "tiny", "dim": tiny.dim, "files": files, "english": True}
+
+
+def only(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: plain[name] for name in names}
+
+
+def java_tower(tower: Tower) -> dict[str, Any]:
+    """A tower's fields as Java names them, without those that it does not read."""
+    plain = json.loads(msgspec.json.encode(tower))
+    tensor = ("name", "dtype", "shape", "layout")
+    return {
+        "rungs": [
+            {
+                **only(rung, "runtime", "precision", "files", "expected"),
+                "inputs": [only(spec, *tensor) for spec in rung["inputs"]],
+                "outputs": [only(spec, *tensor) for spec in rung["outputs"]],
+                "totalNodes": rung["total_nodes"],
+            }
+            for rung in plain["rungs"]
+        ],
+        "golden": plain["golden"],
+    }
+
+
+@pytest.mark.parametrize("pool", ["mean", "eos"])
+def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
+    (rung,) = tiny.text.rungs
+    lower = replace(rung, precision="int8", total_nodes=7, expected=tiny.sample)
+    eos = 3 if pool == "eos" else None
+    directory = variant(
+        tiny,
+        tmp_path / "b",
+        name='"quotes" and \u00e9\u4e2d\U0001f600',
+        text=replace(tiny.text, rungs=(rung, lower)),
+        tokenizer=replace(tiny.tokenizer, pad_left=True, pool=pool, eos=eos),
+        no_match=tiny.no_match if pool == "mean" else None,
+    )
+    bundle = Bundle.load(directory)
+    plain = msgspec.to_builtins
+    measured = bundle.no_match
+    assert probe.ask("bundle_values", bundle=directory) == {
+        "directory": str(directory),
+        "name": bundle.name,
+        "created": bundle.created,
+        "target": bundle.target.id,
+        "studentName": bundle.student.name,
+        "studentSha256": bundle.student.sha256,
+        "dim": bundle.dim,
+        "image": java_tower(bundle.image),
+        "text": java_tower(bundle.text),
+        "preprocess": {"size": bundle.preprocess.size},
+        "tokenizer": {
+            "file": plain(bundle.tokenizer_file),
+            "length": bundle.tokenizer.length,
+            "pad": bundle.tokenizer.pad,
+            "padLeft": True,
+            "attendsToPadding": False,
+            "pool": pool,
+            "eos": -1 if eos is None else eos,
+        },
+        "tokenTable": plain(bundle.token_table),
+        "sample": plain(bundle.sample),
+        "noMatch": measured and {"margin": measured.margin, "perLogN": measured.per_log_n},
+    }
+
+
+@pytest.mark.parametrize(
+    "schema", ["mcad-bundle/2", "mcad-bundle/10", "mcad-bundle/0", "mcad-bundle/x", "other/1", None]
+)
+def test_another_schema_is_refused_in_the_same_words(probe, tiny, schema):
+    path = tiny.directory / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "schema": schema}))
+    with pytest.raises(BundleError) as python:
+        Bundle.load(tiny.directory)
+    with pytest.raises(EngineError) as java:
+        probe.ask("bundle", bundle=tiny.directory)
+    message, hint = java.value.args
+    assert message == python.value.what
+    assert hint.startswith("Update" if "newer" in message else "Export the bundle again")
+
+
+def test_a_bundle_without_rungs_is_refused(probe, tiny):
+    path = tiny.directory / "bundle.json"
+    data = json.loads(path.read_text("utf-8"))
+    data["text"]["rungs"] = []
+    path.write_text(json.dumps(data))
+    with pytest.raises(EngineError, match="text lacks or misnames field rungs"):
+        probe.ask("bundle", bundle=tiny.directory)
 
 
 def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
@@ -63,7 +153,8 @@ def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
     damage(flipped)
     damage(lambda copy: (copy / "bundle.json").write_text("{"))
     damage(edited(schema="mcad-bundle/9"))
-    damage(edited(embedding={}))
+    damage(edited(dim=0))
+    damage(edited(tokenizer_file={}))
     damage(edited(sample={"path": "../x", "sha256": "", "bytes": 1}))
     damage(edited(sample={"path": "/etc/passwd", "sha256": "", "bytes": 1}))
 

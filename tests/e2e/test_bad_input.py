@@ -68,7 +68,7 @@ def test_a_bundle_with_a_wrong_checksum(cpu, tmp_path):
 @pytest.mark.parametrize("differs", ["model", "width"])
 def test_an_index_built_by_another_student_is_refused_and_kept(cpu, tmp_path, photos, differs):
     known = json.loads((cpu.directory / "bundle.json").read_text())
-    width = 128 if differs == "width" else known["embedding"]["dim"]
+    width = 128 if differs == "width" else known["dim"]
     sha256 = "0" * 64 if differs == "model" else known["student"]["sha256"]
     index = tmp_path / "index"
     PhotoIndex.create(index, dim=width, student="other", student_sha256=sha256)

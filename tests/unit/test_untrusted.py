@@ -52,7 +52,7 @@ ODD: list[Any] = [
         math.nan,
         math.inf,
     ),
-    *([], {}, [[]], {"": {}}, [None], {"schema": "mcad-bundle/2"}),
+    *([], {}, [[]], {"": {}}, [None], {"schema": "mcad-bundle/1"}),
     "DEEP",
 ]
 DEEP = b"[" * 50_000 + b"]" * 50_000

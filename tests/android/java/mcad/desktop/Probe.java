@@ -76,6 +76,8 @@ final class Probe {
                 Bundle bundle = Bundle.load(Paths.get(request.string("bundle")), true);
                 return Json.object("name", bundle.name, "dim", bundle.dim, "files", bundle.files().size(), "english",
                     bundle.isEnglish());
+            case "bundle_values":
+                return PublicValues.of(Bundle.load(Paths.get(request.string("bundle")), false));
             case "install":
                 Path from = Paths.get(request.string("from"));
                 BundleInstaller.Source source = path -> Files.newInputStream(from.resolve(path));

@@ -14,12 +14,15 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** A directory with bundle.json (schema mcad-bundle/2) and all that a phone needs to search. */
+/** A directory with bundle.json (schema mcad-bundle/1) and all that a phone needs to search. */
 public final class Bundle {
-    public static final String SCHEMA = "mcad-bundle/2";
+    private static final String FAMILY = "mcad-bundle/";
+    private static final int VERSION = 1;
+    public static final String SCHEMA = FAMILY + VERSION;
     public static final String MANIFEST = "bundle.json";
 
     private static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
+    private static final String UPDATE = "Update mcad-mobile, and the app that reads the bundle.";
     private static final int CHUNK = 1 << 16;
 
     /** A file of the bundle: path relative to it, in POSIX spelling. */
@@ -84,11 +87,11 @@ public final class Bundle {
         target = data.object("target").string("id");
         studentName = data.object("student").string("name");
         studentSha256 = data.object("student").string("sha256");
-        dim = data.object("embedding").integer("dim", 1, 1 << 16);
+        dim = data.integer("dim", 1, 1 << 16);
         image = tower(data.object("image"));
         text = tower(data.object("text"));
         preprocess = Preprocess.of(data.object("preprocess"));
-        tokenizer = tokenizerSpec(data.object("tokenizer"));
+        tokenizer = tokenizerSpec(data.object("tokenizer"), record(data.object("tokenizer_file")));
         JsonFields table = data.object("token_table");
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
             table.integer("width", 1, 1 << 14));
@@ -125,11 +128,7 @@ public final class Bundle {
     static Bundle parse(Path directory, String json) throws McadException {
         String where = directory.resolve(MANIFEST).toString();
         JsonFields data = JsonFields.parse(json, where, EXPORT_AGAIN);
-        if (!data.has("schema") || !data.string("schema").equals(SCHEMA)) {
-            throw new McadException(
-                where + " has another schema than the " + SCHEMA + " that this version reads.",
-                "Update the app, or: " + EXPORT_AGAIN);
-        }
+        checkSchema(data, where);
         Bundle bundle = new Bundle(directory, data);
         for (FileRecord file : bundle.files()) {
             if (!staysInside(file.path())) {
@@ -212,6 +211,22 @@ public final class Bundle {
         return hex.toString();
     }
 
+    private static void checkSchema(JsonFields data, String where) throws McadException {
+        String found = data.has("schema") ? data.string("schema") : null;
+        if (SCHEMA.equals(found)) {
+            return;
+        }
+        String reads = "this version reads '" + SCHEMA + "'.";
+        if (found == null) {
+            throw new McadException(where + " names no schema; " + reads, EXPORT_AGAIN);
+        }
+        String has = where + " has schema '" + found + "'";
+        if (found.matches(FAMILY + "[0-9]{1,9}") && Integer.parseInt(found.substring(FAMILY.length())) > VERSION) {
+            throw new McadException(has + ", of a newer mcad-mobile; " + reads, UPDATE);
+        }
+        throw new McadException(has + "; " + reads, EXPORT_AGAIN);
+    }
+
     private void checkPresent(FileRecord file) throws McadException {
         Path path = path(file);
         if (!Files.isRegularFile(path)) {
@@ -238,9 +253,11 @@ public final class Bundle {
 
     private static Tower tower(JsonFields data) throws McadException {
         List<Rung> rungs = new ArrayList<>();
-        rungs.add(rung(data));
-        for (JsonFields lower : data.objects("fallback")) {
-            rungs.add(rung(lower));
+        for (JsonFields rung : data.objects("rungs")) {
+            rungs.add(rung(rung));
+        }
+        if (rungs.isEmpty()) {
+            throw data.wrong("rungs", "there are none");
         }
         JsonFields golden = data.object("golden");
         Map<String, FileRecord> inputs = new LinkedHashMap<>();
@@ -278,14 +295,14 @@ public final class Bundle {
         return specs;
     }
 
-    private static TokenizerSpec tokenizerSpec(JsonFields data) throws McadException {
+    private static TokenizerSpec tokenizerSpec(JsonFields data, FileRecord file) throws McadException {
         Pool pool;
         try {
             pool = Pool.valueOf(data.string("pool").toUpperCase(Locale.ROOT));
         } catch (IllegalArgumentException error) {
             throw data.wrong("pool", data.string("pool") + " is not eos, first, last or mean");
         }
-        return new TokenizerSpec(record(data.object("record")), data.integer("length", 2, 1 << 16),
+        return new TokenizerSpec(file, data.integer("length", 2, 1 << 16),
             data.integer("pad", 0, Integer.MAX_VALUE), data.flag("pad_left"), data.flag("attends_to_padding"), pool,
             pool == Pool.EOS ? data.integer("eos", 0, Integer.MAX_VALUE) : -1);
     }
