@@ -1,16 +1,14 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
-# make check   format, lint, types, figures; make docs       made pages, and figures in sentences
+# make check   format, lint, types, generated pages;  make docs   writes generated pages
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
-# make mutants break the program a little, many times, and see what the tests notice: hours
-#              (AREA="query index" for some; scripts/mutants.toml lists them)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
 EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,embed,ray,dev
 
-.PHONY: demo test test-slow check docs bench mutants
+.PHONY: demo test test-slow check docs bench
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -32,7 +30,7 @@ check: .venv/installed-everything
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python scripts/check_figures.py
+	$(BIN)/python scripts/make_docs.py --check
 
 docs: .venv/installed-everything
 	$(BIN)/python scripts/make_docs.py
@@ -46,9 +44,6 @@ bench: .venv/installed-peers
 	$(BIN)/python benchmarks/embed_scale.py --bundle build/cpu
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
 	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
-
-mutants: .venv/installed-mutants
-	$(BIN)/python scripts/mutants.py $(AREA)
 
 .venv/bin/pip:
 	@$(PYTHON) -m venv .venv
@@ -72,8 +67,4 @@ INSTALLED := .venv/bin/pip pyproject.toml hatch_build.py $(wildcard mcad_mobile/
 
 .venv/installed-peers: .venv/installed-everything
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),peers]"
-	@touch $@
-
-.venv/installed-mutants: .venv/installed-everything
-	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),mutants]"
 	@touch $@

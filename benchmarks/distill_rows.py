@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from msgspec import structs
+from msgspec.structs import replace
 from torch import Tensor
 
 from mcad_mobile.data.captioned_photo import CaptionedPhoto
@@ -18,20 +17,23 @@ from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.schooling import reference_teachers
-from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import Retrieval, evaluate, evaluate_similarity
-from mcad_mobile.export.pipeline import Order, Progress, export
-from mcad_mobile.students.load import load_student
-from mcad_mobile.targets.target import RungPlan, Target, find_target
+from mcad_mobile.evaluate import Retrieval, evaluate_similarity
 
 RERANKED = 32
 # Labels alone overfit sooner than teachers do: without these the contrastive row is lower.
 REGULARIZED = {"head_dropout": 0.2, "text_dropout": 0.1}
-# The rows that compare parts of MCAD with each other are of one width and without a classifier.
-PLAIN = {"classifier": 0.0, "narrow": 0.0}
+# The rows that compare parts of MCAD with each other: one width, no classifier, and the passes and
+# views that were the default when they were measured.
+PLAIN = {
+    "classifier": 0.0,
+    "narrow": 0.0,
+    "epochs": 12,
+    "views": 6,
+    "most_extra_captions": 40_000,
+}
+PLAIN_TEACHERS = {"views": 6, "single_epochs": 4}
 Teacher = Literal["dual", "single", "both"]
-Unpaired = Literal["photos", "captions"]
-BOTH: tuple[Unpaired, ...] = ("photos", "captions")
+BOTH = ("photos", "captions")
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,16 @@ class Row:
     label: str
     teacher: Teacher | None = None
     changes: dict[str, Any] = field(default_factory=dict)
-    extra: tuple[Unpaired, ...] = ()
-    every_seed: bool = True  # or only the first: a side question
-    exported: str = ""  # the w8a8 export of another row's student
-    today: bool = False  # as the default recipe is today, a classifier and narrower widths with it
+    extra: tuple[str, ...] = ()  # unpaired data
+    default: bool = False  # based on the default recipe, with its classifier and narrower widths
 
-    @property
-    def differs(self) -> dict[str, Any]:
-        """What of the default recipe is otherwise in this row."""
-        return self.changes if self.today else {**PLAIN, **self.changes}
+    def recipe(self, base: Recipe, seed: int) -> Recipe:
+        """Return the recipe of this row for a seed; `base` is the default recipe."""
+        teachers = replace(base.teachers, seed=seed)
+        if self.default:
+            return replace(base, seed=seed, teachers=teachers, **self.changes)
+        teachers = replace(teachers, **PLAIN_TEACHERS)
+        return replace(base, seed=seed, teachers=teachers, **{**PLAIN, **self.changes})
 
 
 ROWS = (
@@ -73,103 +76,31 @@ ROWS = (
             **REGULARIZED,
         },
     ),
-    Row(
-        "single-order",
-        "student, single-stream, order only",
-        changes={
-            "teaching": "single",
-            "feature": 0.0,
-            "distribution": 0.0,
-            "order": 1.0,
-            "contrastive": 1.0,
-            **REGULARIZED,
-        },
-        every_seed=False,
-    ),
     Row("mcad-distribution", "student, MCAD, distribution only", changes={"feature": 0.0}),
     Row("mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0}),
     Row("mcad", "student, MCAD, both"),
-    Row(
-        "mcad-photos",
-        "student, MCAD, both, unpaired photos too",
-        extra=("photos",),
-        every_seed=False,
-    ),
-    Row(
-        "mcad-captions",
-        "student, MCAD, both, unpaired captions too",
-        extra=("captions",),
-        every_seed=False,
-    ),
     Row("mcad-extra", "student, MCAD, both, unpaired data too", extra=BOTH),
-    Row(
-        "mcad-extra-qat",
-        "student, MCAD, both, unpaired data too, QAT",
-        changes={"qat_epochs": 3},
-        extra=BOTH,
-        every_seed=False,
-    ),
     Row(
         "mcad-classifier",
         "student, MCAD, both, unpaired data and a classifier too (the default)",
         extra=BOTH,
-        today=True,
-    ),
-    Row(
-        "mcad-classifier-far",
-        "the same, 12 passes, names drawn to classes more, classes not to photos",
-        changes={"epochs": 12, "near": 0.0, "called": 5.0},
-        extra=BOTH,
-        today=True,
-        every_seed=False,
+        default=True,
     ),
     Row(
         "dual-classifier",
         "the default without the single-stream teacher",
         changes={"teaching": "dual"},
         extra=BOTH,
-        today=True,
+        default=True,
     ),
     Row(
         "no-classifier",
         "the default without the classifier",
         changes={"classifier": 0.0},
         extra=BOTH,
-        today=True,
-    ),
-    Row(
-        "w8a8",
-        "the row with unpaired data, exported to w8a8",
-        exported="mcad-extra",
-        every_seed=False,
-    ),
-    Row(
-        "qat-w8a8",
-        "its student with QAT, exported to w8a8",
-        exported="mcad-extra-qat",
-        every_seed=False,
+        default=True,
     ),
 )
-
-
-class AllEightBits(Target):
-    """A Dimensity whose text tower, too, gets 8-bit activations. No real target asks for that:
-    MiniLM's outliers lose too much. QAT is there to change it."""
-
-    @property
-    def ladder(self) -> tuple[RungPlan, ...]:
-        return (RungPlan("litert", "w8a8", "w8a8"), RungPlan("onnx", "int8", "int8"))
-
-
-def exported_row(
-    student: Path, test: list[CaptionedPhoto], out: Path, progress: Progress
-) -> Retrieval:
-    """Recall of a student's LiteRT towers with 8-bit weights and activations, on this CPU."""
-    chip = structs.asdict(find_target("dimensity-9300"))
-    order = Order(AllEightBits(**chip), out)
-    (made,) = export(load_student(str(student)), [order], allow_low_parity=True, progress=progress)
-    engine = SearchEngine(made.bundle, runtime="litert")
-    return evaluate(test, engine.embed_photo, engine.embed_text, progress)
 
 
 def teacher_rows(

@@ -6,8 +6,7 @@
 student (benchmarks/embed.py); photos are blended up to --photos. The index is written by Python
 and searched by Java, beside Python's own search of the same files in the same run. A JVM compiles
 on other cores than the one that searches: on the same one it would halt searches for milliseconds.
-`--index` takes one that benchmarks/scan.py has left; `--before CHECKOUT --before-index DIR` runs
-the engine of a commit before on its own index, too. Writes benchmarks/results/java_index.json and
+`--index` takes an index of these photos that exists. Writes benchmarks/results/java_index.json and
 prints a Markdown table.
 """
 
@@ -72,14 +71,10 @@ def truth(images: np.ndarray, photos: int, queries: np.ndarray) -> list[set[str]
     return [{camera(row) for row in found} for found in rows.tolist()]
 
 
-def run_java(
-    index: Path, queries: np.ndarray, work: Path, before: Path | None = None
-) -> dict[str, Any]:
+def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
     classpath = libraries(work, ["arm64-v8a"]).jars
     sources = [main_sources("engine"), main_sources("desktop")]
-    if before is not None:
-        sources = [before / "android_demo" / m / "src/main/java" for m in ("engine", "desktop")]
-    classes = compile_java(sources, classpath, work / ("before" if before else "classes"))
+    classes = compile_java(sources, classpath, work / "classes")
     given = work / "queries.f32"
     queries.astype("<f4").tofile(given)
     command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-cp", str(classes)]
@@ -118,15 +113,12 @@ def _summary(java: dict[str, Any], expected: list[set[str]]) -> dict[str, Any]:
 
 def table(document: dict[str, Any]) -> str:
     python = document["python"]
-    engines = {f"Java, {HEAP_MIB} MB of heap at most": document["java"]}
-    if "before" in document:
-        engines["Java, a commit before with its index"] = document["before"]
     return "\n".join(
         [
             "| engine | scan p50 ms | re-score p50 ms | search p50 ms | p90 ms | p99 ms "
             "| recall@10 | heap MiB | PSS MiB |",
             "|---|---|---|---|---|---|---|---|---|",
-            *(_row(name, java) for name, java in engines.items()),
+            _row(f"Java, {HEAP_MIB} MB of heap at most", document["java"]),
             "| Python, same files | | | "
             + " | ".join(f"{python['total'][p]:.2f}" for p in ("p50", "p90", "p99"))
             + f" | {python['recall_at_10']:.4f} | | |",
@@ -151,8 +143,6 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--index", type=Path, help="one of these photos that is there already")
-    parser.add_argument("--before", type=Path, help="checkout of a commit before")
-    parser.add_argument("--before-index", type=Path, help="its index of these photos")
     arguments = parser.parse_args()
     images, texts = load_embeddings(arguments.images), load_embeddings(arguments.texts)
     chosen = np.random.default_rng(0).choice(len(texts), arguments.queries, replace=False)
@@ -163,10 +153,6 @@ def main() -> None:
         index = PhotoIndex.open(at) if arguments.index else build(images, arguments.photos, at)
         expected = truth(images, arguments.photos, queries)
         java = run_java(at, queries, work)
-        before: dict[str, Any] = {}
-        if arguments.before:
-            found_before = run_java(arguments.before_index, queries, work, arguments.before)
-            before = {"before": _summary(found_before, expected)}
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
         times, found = run_python(index, queries)
     document = {
@@ -184,7 +170,6 @@ def main() -> None:
             "limit_ms": LIMIT_MS,
         },
         "java": _summary(java, expected),
-        **before,
         "python": {"total": percentiles(times), "recall_at_10": recall(found, expected)},
     }
     arguments.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")

@@ -1,13 +1,12 @@
 """How quick the page of `mcad-mobile serve` is, in Chromium on this machine.
 
-    python benchmarks/serve.py --bundle build/cpu --before COMMIT
-    python benchmarks/serve.py --bundle build/cpu --before COMMIT --add    # more runs to these
+    python benchmarks/serve.py --bundle build/cpu
+    python benchmarks/serve.py --bundle build/cpu --add    # more runs to these
 
 10,000 photos of 12 megapixels, as phones take them: the bundle's golden photos, enlarged, each
 under many names, with embeddings that spread as photos do. Queries are typed key by key, each a
 first time and then again; serve_page.py says what is measured. A run has a server, a browser and a
 cache of its own; of each figure the result is the median of all runs, which are stored with it.
-`--before`: the page of another commit in turn with this one, so that both have the same machine.
 Then how the list scrolls, before its thumbnails were made and after. Chromium draws without a GPU
 here.
 """
@@ -36,7 +35,6 @@ from mcad_mobile.bench.measure import device_facts, memory, percentiles
 from mcad_mobile.bench.samples import real_embeddings, sample_photos
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.engine import create_index
-from mcad_mobile.index import kernel
 from mcad_mobile.index.synthetic import cloud_batches
 from mcad_mobile.serve.photos import state_of
 from mcad_mobile.serve.thumbnails import Thumbnails
@@ -56,24 +54,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--before", help="a commit whose page is measured in turn with this one")
     parser.add_argument("--add", action="store_true", help="to the runs that are stored")
     given = parser.parse_args()
     bundle = given.bundle.resolve()
     document: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if given.add else fresh()
-    if given.before and (document["before"] or {}).get("commit") != given.before:
-        if document["before"]:
-            parser.error(f"what is stored was compared with {document['before']['commit']}")
-        document["before"] = {"commit": given.before, "runs": []}
     with tempfile.TemporaryDirectory(prefix="serve-") as scratch:
         work = Path(scratch)
         index = made_index(Bundle.load(bundle), work)
         serving = ["--bundle", str(bundle), "--index", str(index)]
         for number in range(given.runs):
-            if given.before:
-                tree = checked_out(given.before, work)
-                document["before"]["runs"].append(typed(tree, serving, work / f"before-{number}"))
-            document["runs"].append(typed(ROOT, serving, work / f"cache-{number}"))
+            document["runs"].append(typed(serving, work / f"cache-{number}"))
         if not given.add:
             document |= scrolled(serving, work / "scrolled")
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
@@ -89,22 +79,7 @@ def fresh() -> dict[str, Any]:
         "device": device_facts(),
         "versions": tool_versions(("numpy", "onnxruntime", "pillow", "starlette", "uvicorn")),
         "runs": [],
-        "before": None,
     }
-
-
-def checked_out(commit: str, work: Path) -> Path:
-    """A commit's files."""
-    tree = work / commit
-    if not tree.is_dir():
-        tree.mkdir()
-        archive = work / "commit.tar"
-        command = ["git", "archive", "-o", str(archive), commit, "mcad_mobile", "pyproject.toml"]
-        subprocess.run(command, cwd=ROOT, timeout=60, check=True)
-        subprocess.run(["tar", "xf", archive, "-C", tree], timeout=60, check=True)
-        if kernel.LIBRARY.is_file():  # is built where a checkout is installed
-            shutil.copy(kernel.LIBRARY, tree / kernel.LIBRARY.relative_to(ROOT))
-    return tree
 
 
 def made_index(bundle: Bundle, folder: Path) -> Path:
@@ -126,17 +101,17 @@ def made_index(bundle: Bundle, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(tree: Path, serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
-    """The page of the server of a tree, in a browser that has just been started; its address, and
+def opened(serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
+    """The page of a server, in a browser that has just been started; its address, and
     the server's process. Dates of cameras are looked up first, which takes a few seconds once,
     beside the user; the page hears of it, and asks again."""
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0", *serving]
-    told = {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(tree)}
+    told = {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     with (
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=tree, env={**os.environ, **told}
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **told}
         ) as server,
         sync_playwright() as playwright,
     ):
@@ -162,10 +137,10 @@ def opened(tree: Path, serving: list[str], cache: Path) -> Iterator[tuple[Any, s
             server.terminate()
 
 
-def typed(tree: Path, serving: list[str], cache: Path) -> dict[str, Any]:
+def typed(serving: list[str], cache: Path) -> dict[str, Any]:
     """A run: each query typed a first time, when no thumbnail is made yet, and once more."""
     load = [os.getloadavg()[0]]
-    with opened(tree, serving, cache) as (page, _, server):
+    with opened(serving, cache) as (page, _, server):
         watch(page)
         first = [type_query(page, query)[-1] for query in QUERIES]
         keys = [type_query(page, query) for query in QUERIES]
@@ -191,7 +166,7 @@ def typed(tree: Path, serving: list[str], cache: Path) -> dict[str, Any]:
 
 def scrolled(serving: list[str], cache: Path) -> dict[str, Any]:
     """How the list scrolls before its thumbnails are made, and after."""
-    with opened(ROOT, serving, cache) as (page, url, _):
+    with opened(serving, cache) as (page, url, _):
         cold = scroll(page)
         page.evaluate("() => scrollTo(0, 0)")
         wait_for_thumbnails(url, cache)
@@ -248,7 +223,6 @@ def paragraph(document: dict[str, Any]) -> list[str]:
         "their place.",
         "",
         f"The runs' medians from the last key to the results: {told(runs)} ms.",
-        *beside(document["before"], runs),
         "",
         f"Scrolling {again['pixels_a_second']:,} pixels a second,",
         f"{100 * again['over_two_frames']:.1f} % of {again['frames']} frames took more than 34 ms,",
@@ -264,16 +238,6 @@ def paragraph(document: dict[str, Any]) -> list[str]:
 def told(runs: list[dict[str, Any]]) -> str:
     """Each run's median, as they came."""
     return ", ".join(f"{run['shown_ms']['p50']:.0f}" for run in runs)
-
-
-def beside(before: dict[str, Any] | None, runs: list[dict[str, Any]]) -> list[str]:
-    if not before:
-        return []
-    was, now = (median(some, "shown_ms", "p50") for some in (before["runs"], runs))
-    return [
-        f"In turn with them ran the page of {before['commit']}: {told(before['runs'])} ms, at the",
-        f"median {was:.0f}, of which {now:.0f} is {now / was:.2f}.",
-    ]
 
 
 def table(document: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
     python benchmarks/students.py                # all; writes benchmarks/results/students.json
     python benchmarks/students.py --bundles DIR  # exports are kept there, and taken from there
     python benchmarks/students.py RN50 ViT-B-16  # these, beside what is stored
-    python benchmarks/students.py --before CHECKOUT DEFAULT    # our own in two checkouts, in turn
 
 Random weights (random_students.py): time, memory, bytes and cosine to the float tower are real, and
 recall is not measured. Each row of text towers is a process of its own, a few times over, in turn,
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -35,10 +33,8 @@ from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "students.json"
 MEASURED = ("TinyCLIP-ViT-8M-16-Text-3M", "MobileCLIP2-S0", "ViT-B-32", "ViT-B-32-SigLIP2-256")
-DEFAULT = "DEFAULT"
 LIMIT_MS, LIMIT_MIB = 8, 100
 BUSY = 0.05  # of the time, as `bench` warns
-_HERE = Path(__file__).parents[1]
 _LONGEST_S = 3600
 
 
@@ -47,7 +43,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--bundles", type=Path, help="where exports are, or will be")
     parser.add_argument("--only-export", action="store_true")
-    parser.add_argument("--before", type=Path, help="a checkout to compare the default student in")
     parser.add_argument("students", nargs="*", default=MEASURED)
     given = parser.parse_args()
     result = stored()
@@ -58,11 +53,8 @@ def main() -> None:
         if given.only_export:
             return
         for name, folder in folders.items():
-            if name == DEFAULT:
-                result[DEFAULT] = compare(folder, given.before, given.runs)
-            else:
-                result["students"][name] = measure(folder, given.runs)
-                result["students"] = dict(sorted(result["students"].items(), key=_order))
+            result["students"][name] = measure(folder, given.runs)
+            result["students"] = dict(sorted(result["students"].items(), key=_order))
             RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(table(result))
 
@@ -79,13 +71,9 @@ def _order(student: tuple[str, Any]) -> int:
 
 def export(name: str, folder: Path) -> None:
     """In a process of its own, so that this one maps no library that a measured one does."""
-    done = "bundle/bundle.json" if name == DEFAULT else "rows.json"
-    if (folder / done).exists():
+    if (folder / "rows.json").exists():
         return
     print(f"exporting {name}", file=sys.stderr, flush=True)
-    if name == DEFAULT:
-        mcad("export", "--target", "cpu", "--out", str(folder / "bundle"))
-        return
     towers = Path(__file__).with_name("student_towers.py")
     command = [sys.executable, str(towers), name, str(folder)]
     subprocess.run(command, stdout=sys.stderr, timeout=_LONGEST_S, check=True)
@@ -101,7 +89,7 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         print(f"{folder.name}, run {run + 1} of {runs}", file=sys.stderr, flush=True)
         for number, row in enumerate(rows):
             taken[number].append(peers.in_a_process(row, folder))
-        benches.append(bench(bundle, _HERE))
+        benches.append(mcad("bench", "--bundle", str(bundle.directory), "--synthetic", str(PHOTOS)))
     parity = bundle.text.rungs[0].parity
     assert parity is not None
     return {
@@ -114,36 +102,6 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         "text_cosine": {"mean": parity.cosine_mean, "min": parity.cosine_min},
         **figures(benches),
     }
-
-
-def compare(folder: Path, before: Path, runs: int) -> dict[str, Any]:
-    """The default student's whole search in the checkout `before` and in this one, in turn."""
-    bundle = Bundle.load(folder / "bundle")
-    trees = {"before": before.resolve(), "now": _HERE}
-    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in trees}
-    for run in range(runs):
-        print(f"{folder.name}, run {run + 1} of {runs}", file=sys.stderr, flush=True)
-        for name in sorted(trees, reverse=run % 2 == 1):
-            taken[name].append(bench(bundle, trees[name]))
-    return {
-        **_circumstances(bundle, runs),
-        **{name: figures(benches) for name, benches in taken.items()},
-    }
-
-
-def bench(bundle: Bundle, checkout: Path) -> dict[str, Any]:
-    """One `mcad-mobile bench` by the code of a checkout."""
-    program = "from mcad_mobile.cli import main; main()"
-    arguments = ("bench", "--bundle", str(bundle.directory), "--synthetic", str(PHOTOS), "--json")
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program, *arguments],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        stdout=subprocess.PIPE,
-        timeout=_LONGEST_S,
-        check=True,
-    )
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
 
 
 def figures(benches: list[dict[str, Any]]) -> dict[str, Any]:
@@ -226,27 +184,6 @@ def verdict(result: dict[str, Any]) -> str:
             "student hold, and its times are too long."
         )
     return " ".join(said)
-
-
-def default_table(result: dict[str, Any]) -> list[str]:
-    """The default student's whole search in two checkouts, or nothing if it was not measured."""
-    if DEFAULT not in result:
-        return []
-    found = result[DEFAULT]
-    lines = [
-        "The default student, before and with what was done for these (the same bundle, in turn):",
-        "",
-        "| | p50 ms | p99 ms | peak PSS MiB | peak RSS MiB |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for side in ("before", "now"):
-        keys = ("search_p50_ms", "search_p99_ms", "peak_pss_mib", "peak_rss_mib")
-        lines.append(f"| {side} | {' | '.join(_spread(found[side][key]) for key in keys)} |")
-    return [*lines, ""]
-
-
-def _spread(values: dict[str, float]) -> str:
-    return f"{values['median']:.1f} ({values['min']:.1f} to {values['max']:.1f})"
 
 
 if __name__ == "__main__":

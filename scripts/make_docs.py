@@ -1,32 +1,44 @@
-"""Write the pages that are made from something else: docs/cli.md from `--help`; docs/benchmarks.md
-and tables of docs/targets.md and README.md from benchmarks/results; docs/chips.md from the table of
-targets; and stored figures into the sentences of other pages (scripts/sentences)."""
+"""Generate pages and tables of README.md and docs/ from the command line's help, the table of
+chips and benchmarks/results.
+
+python scripts/make_docs.py            # write them: `make docs`
+python scripts/make_docs.py --check    # exit with 1 and name the pages that differ: `make check`
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from pages.benchmarks import benchmarks_page
+from pages.blocks import readme_page, scale_page, targets_page
 from pages.chips import chips_page
 from pages.command_line import cli_page
 from pages.results import ROOT
-from pages.sections import readme_page, scale_page, targets_page
 
-PAGES: dict[Path, Callable[[], str]] = {
-    ROOT / "README.md": readme_page,
-    ROOT / "docs" / "cli.md": cli_page,
-    ROOT / "docs" / "benchmarks.md": benchmarks_page,
-    ROOT / "docs" / "chips.md": chips_page,
-    ROOT / "docs" / "targets.md": targets_page,
-    ROOT / "docs" / "scale.md": scale_page,
+PAGES: dict[str, Callable[[], str]] = {
+    "README.md": readme_page,
+    "docs/benchmarks.md": benchmarks_page,
+    "docs/chips.md": chips_page,
+    "docs/cli.md": cli_page,
+    "docs/scale.md": scale_page,
+    "docs/targets.md": targets_page,
 }
 
 
-if __name__ == "__main__":
-    import check_figures
-    from sentences import sentences
+def stale_pages(root: Path = ROOT) -> list[str]:
+    """Return the pages under `root` that differ from what would be generated."""
+    return [name for name, page in PAGES.items() if (root / name).read_text("utf-8") != page()]
 
-    for page, render in PAGES.items():
-        page.write_text(render(), "utf-8")
-    check_figures.renew(sentences())
+
+def main() -> None:
+    if sys.argv[1:] == ["--check"]:
+        stale = stale_pages()
+        sys.exit("\n".join(f"{name} is out of date: run make docs" for name in stale) or 0)
+    for name, page in PAGES.items():
+        (ROOT / name).write_text(page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

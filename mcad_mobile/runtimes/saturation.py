@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 # ONNX Runtime takes exact 8-bit kernels for this option. It says that they are the same where the
-# processor has VNNI; measured there, the image tower takes 2.5 times as long with them
-# (benchmarks/results/kernels.json). So it is set only where it is needed.
+# processor has VNNI; measured there, the image tower takes 2.5 times as long with them.
+# So it is set only where it is needed.
 EXACT_KERNELS = ("session.x64quantprecision", "1")
 
 # A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8: 159 bytes, so that nothing has to be

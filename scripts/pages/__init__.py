@@ -1,8 +1,8 @@
-"""Pages that are made from something else: each a function that gives its text."""
+"""Generated pages: each module has a function that returns the text of a page."""
 
 import sys
 from pathlib import Path
 
-# Benchmarks tell their own results; some of them are modules of a package, some stand alone.
+# Benchmarks format their own results. Some are modules of a package, some are scripts.
 _ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks")]

@@ -2,34 +2,233 @@
 
 from __future__ import annotations
 
-from pages import apps, searches, towers, training
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import distill_ablation
+import distill_recipe
+import java_index as java_index_benchmark
+import main_job as main_job_benchmark
+import million as million_benchmark
+import no_match as no_match_benchmark
+import peers as peers_benchmark
+import serve as serve_benchmark
+import students as students_benchmark
+
+from benchmarks import index as index_benchmark
+from pages.indexing import indexing
+from pages.results import footer, made_with, stored
+
+HEAD = [
+    "# Benchmarks",
+    "`make docs` generates this page from `benchmarks/results/*.json`, and `make check` compares "
+    "it. To measure again: `make bench DATA=DIR` (Flickr8k in the Karpathy layout). No figure here "
+    "is a phone's.",
+]
 
 
 def benchmarks_page() -> str:
-    return "\n".join(
-        [
-            "# Benchmarks",
-            "",
-            "Made from `benchmarks/results/*.json` by `make docs`; a test keeps it true. Run them",
-            "again with `make bench DATA=DIR` (Flickr8k in the Karpathy layout). No figure here is",
-            "a phone's.",
-            "",
-            *towers.main_job(),
-            *towers.peers(),
-            *towers.students(),
-            *towers.kernels(),
-            *searches.million(),
-            *searches.scan(),
-            *searches.filters(),
-            *searches.index_students(),
-            *searches.engines(),
-            *searches.no_match(),
-            *apps.indexing(),
-            *searches.java_index(),
-            *apps.android_app(),
-            *apps.serve(),
-            *training.ablation(),
-            *training.single_stream(),
-            *training.widths(),
-        ]
+    sections: tuple[Callable[[], list[str]], ...] = (
+        main_job,
+        peers,
+        students,
+        million,
+        index,
+        java_index,
+        no_match,
+        indexing,
+        serve,
+        ablation,
     )
+    parts = [*HEAD, *(part for section in sections for part in section())]
+    return "\n\n".join(map(_wrapped, parts)) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    """Wrap a paragraph that is one line; headings and tables stay as they are."""
+    if "\n" in part or part.startswith("#"):
+        return part
+    return textwrap.fill(part, 96, break_long_words=False, break_on_hyphens=False)
+
+
+def main_job() -> list[str]:
+    jobs = reversed(main_job_benchmark.stored())
+    return [
+        "## The main job",
+        *(part for job in jobs for part in (main_job_benchmark.table(job), footer(job))),
+        "Peak PSS and RSS are those of the process that searches. Each processor has its latest "
+        "result. Re-run: `benchmarks/main_job.py`.",
+    ]
+
+
+def peers() -> list[str]:
+    parts = [
+        "## The towers and their peers",
+        "The default student's towers in each runtime, one input at a time, on one thread, and two "
+        "other architectures with random weights, which are enough for time and memory. Bold: the "
+        "first rung of a `cpu` bundle, which the ratios refer to. Cosine: the worst of the golden "
+        "inputs, against the float student. Texts have no padding where a runtime takes any number "
+        "of tokens; LiteRT takes 32.",
+    ]
+    for towers in reversed(stored("peers")):
+        parts += [
+            f"On {towers['device']['cpu']}:",
+            peers_benchmark.table(towers),
+            peers_benchmark.verdict(towers),
+            footer(towers),
+        ]
+    return [*parts, "Re-run: `benchmarks/peers.py`."]
+
+
+def students() -> list[str]:
+    result = students_benchmark.stored()
+    measured = result["students"].values()
+    machines = sorted({_with_instructions(found["device"]) for found in measured})
+    return [
+        "## Published students",
+        "Architectures of open_clip and transformers with random weights, saved as checkpoints and "
+        f"exported for `cpu`, on {'; '.join(machines)}. "
+        "Time, memory, bytes and cosine to the float tower hold for trained weights too; recall is "
+        "not measured. Text towers: four texts one at a time, on one thread, each row in its own "
+        "process. Bold: the tower that a bundle ships, which the ratios refer to. *library*: the "
+        "text tower as the library exports it, always 77 tokens long (SigLIP 2: 64), in ONNX "
+        "Runtime. MobileCLIP2 and SigLIP 2 were trained with visible padding, so all rows read it; "
+        "texts of the others are as long as they are. Whole search: "
+        f"`bench --synthetic {students_benchmark.PHOTOS}`. PSS divides pages that processes share, "
+        "RSS does not.",
+        students_benchmark.table(result),
+        students_benchmark.verdict(result)
+        + " MobileCLIP2-S0 cannot reach 8 ms on one thread of this processor because of its"
+        + ' padding ([targets.md](targets.md), "What was tried and left").',
+        "\n".join(sorted({footer(found) for found in measured})),
+        "Re-run: `benchmarks/students.py`.",
+    ]
+
+
+def million() -> list[str]:
+    results = stored("million")
+    return [
+        "## A whole search among a million photos",
+        "The text tower and the index in one process, on one thread; medians of "
+        f"{results[-1]['runs']} runs.",
+        million_benchmark.table(results),
+        footer(results[-1]),
+        "Re-run: `benchmarks/million.py`.",
+    ]
+
+
+def index() -> list[str]:
+    sizes = {size: index_benchmark.stored(size) for size in index_benchmark.SIZES}
+    documents = [document for found in sizes.values() for document in found]
+    first = documents[0]
+    loads = [load for document in documents for load in document["row"]["load_average"]]
+    parts = [
+        "## The index and its peers",
+        f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones (of "
+        f"Flickr8k by the default student), and {first['queries']} real text queries, on one "
+        f"thread of {first['machine']['cpu']}. "
+        "Recall is against exact float32 search. Engines with a setting run at the cheapest one "
+        f"that reaches {index_benchmark.GOAL}, or else at their most thorough. Bytes are all that "
+        "is on disk, our paths of 53 bytes included. Memory is PSS: what importing the library, "
+        "then opening, then searching add. The machine's load average was "
+        f"{min(loads):.1f} to {max(loads):.1f}; above 1, build times are too long. Re-run: "
+        "`python -m benchmarks.index`.",
+    ]
+    for size, found in sizes.items():
+        if found:
+            parts += [f"### {size:,} photos", index_benchmark.as_markdown(found)]
+    return [
+        *parts,
+        "The blends and the real embeddings that they are made from:",
+        index_benchmark.statistics_markdown(first["statistics"]),
+        made_with(first["date"], first["machine"]["cpu"], first["versions"]),
+    ]
+
+
+def java_index() -> list[str]:
+    result = stored("java_index")
+    setup, total = result["setup"], result["java"]["total"]
+    p50, p99 = ("met" if total[p] <= setup["limit_ms"] else "missed" for p in ("p50", "p99"))
+    return [
+        "## The same index, searched by Java",
+        f"{setup['photos']:,} photos of {setup['dim']} dimensions, blended from "
+        f"{setup['blended_from']:,} real ones, and {setup['queries']} real text queries, on one "
+        f"thread of {result['machine']['cpu']}, with the JVM's compiler on another core. "
+        f"The goal is {setup['limit_ms']} ms for scan and re-score with {setup['heap_limit_mib']} "
+        f"MB of heap: {p50} at the median, {p99} at p99. PSS is that of the whole JVM, its code "
+        "and the mapped codes included. This is a server's JVM, not a phone. Re-run: "
+        "`python -m benchmarks.java_index`.",
+        java_index_benchmark.table(result),
+        made_with(result["date"], result["machine"]["cpu"], result["versions"]),
+    ]
+
+
+def no_match() -> list[str]:
+    result = stored("no_match")
+    fit = result["fit"]
+    return [
+        "## When nothing matches",
+        f"{result['captions_with_photo']:,} captions whose photo is in the index, "
+        f"{result['captions_without']} captions of things that no photo of it shows, and the "
+        f"names of {result['names']} things: photos of some are a tenth of the index, the others "
+        "are left out. Missed: no photo scores above the threshold, though one matches. False: a "
+        "photo scores above it where none matches. Many things that are left out look like one "
+        "that is there (another breed of dog), and such a photo counts as false. The margin of a "
+        "row is fitted on the captions of half of the photos and judged on the other half and on "
+        f"names, over {result['draws']} draws of the photos that are indexed. *Shipped*: the line "
+        f"through the fits, which `search` uses: {fit['margin']} + {fit['margin_per_log_n']} ln "
+        "N. Re-run: `benchmarks/no_match.py`.",
+        no_match_benchmark.as_markdown(result),
+    ]
+
+
+def serve() -> list[str]:
+    result = stored("serve")
+    return [
+        "## The page of `serve`",
+        "\n".join(serve_benchmark.paragraph(result)),
+        serve_benchmark.table(result),
+        footer(result),
+        "Re-run: `benchmarks/serve.py`.",
+    ]
+
+
+def ablation() -> list[str]:
+    rows = distill_ablation.stored_rows()
+    runs = distill_ablation.stored_runs()
+    return [
+        "## What MCAD adds",
+        "Flickr8k, official test split (1,000 photos, 5,000 captions), percent; mean and standard "
+        "deviation over seeds. The dual-stream teachers of two neighbouring seeds share one of "
+        "their two members. All students have the same architecture and 30,000 captioned pairs. "
+        "The default and its variants take 16 passes of 5 views, the other rows 12 of 6. "
+        "Where no dual-stream teacher draws the student, labels weigh 1.0 instead of 0.1, with "
+        "more dropout: without that, recall is lower. Rows are defined in "
+        "`benchmarks/distill_rows.py`. How it works: [method.md](method.md). Re-run: "
+        "`benchmarks/distill_ablation.py`.",
+        distill_ablation.as_markdown(rows),
+        _gain(rows),
+        "The recipe of `mcad-extra` from nothing, teachers and caches included, and its recall:",
+        distill_recipe.as_markdown(stored("distill_recipe")),
+        "Re-run: `benchmarks/distill_recipe.py`.",
+        "\n".join(
+            sorted({made_with(run["date"], run["device"]["cpu"], run["versions"]) for run in runs})
+        ),
+    ]
+
+
+def _gain(rows: list[dict[str, Any]]) -> str:
+    recall = {row["name"]: row["mean"]["mean_recall"] for row in rows}
+    gains = [
+        f"{recall[name] - recall['contrastive']:.1f} points of mR {with_data}"
+        for name, with_data in (
+            ("mcad", "without unpaired data"),
+            ("mcad-extra", "with unpaired data"),
+        )
+    ]
+    return "MCAD's gain over contrastive training: " + ", ".join(gains) + "."
+
+
+def _with_instructions(device: dict[str, Any]) -> str:
+    return f"{device['cpu']} ({', '.join(device['instruction_sets'])})"

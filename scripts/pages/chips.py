@@ -11,7 +11,7 @@ def chips_page() -> str:
     parts = [
         "# Chips",
         "",
-        "Made from `mcad_mobile/targets/socs.toml` by `make docs`; a test keeps it true.",
+        "Made from `mcad_mobile/targets/socs.toml` by `make docs`; `make check` compares it.",
         "`--target` takes an id, a model or a name, however it is written, or a family: `cpu`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",

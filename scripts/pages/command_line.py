@@ -10,7 +10,7 @@ from mcad_mobile.cli import app
 
 def cli_page() -> str:
     verbs = list(typer.main.get_group(app).commands)
-    parts = ["# Command line\n\nMade from `--help` by `make docs`; a test keeps it true.\n"]
+    parts = ["# Command line\n\nMade from `--help` by `make docs`; `make check` compares it.\n"]
     for arguments in [[], *[[verb] for verb in verbs]]:
         name = " ".join(["mcad-mobile", *arguments])
         shown = CliRunner().invoke(

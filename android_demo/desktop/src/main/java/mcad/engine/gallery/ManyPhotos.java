@@ -9,36 +9,26 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Random;
 import java.util.Set;
 import mcad.desktop.ImageIoDecoder;
 import mcad.engine.Bundle;
 import mcad.engine.PhotoDecoder;
-import mcad.engine.Vectors;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
-import mcad.engine.index.RowNumbers;
-import mcad.engine.index.Rows;
 
 /**
  * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N EMBEDDINGS.f32" makes it, of the
  * first N of a file; "run BUNDLE FOLDER N" brings it in step with a list in which nothing is new, "find BUNDLE FOLDER N"
  * opens the app and searches once. Prints what came of it, and ms: of a run; of the app's opening and its first search
- * together, and of the text tower's loading between the two. "filter BUNDLE FOLDER N" prints medians of searches among all and among some, in turn, a line for each
- * share that passes.
+ * together, and of the text tower's loading between the two.
  */
 public final class ManyPhotos {
     private static final String START = "content://media/external_primary/images/media/";
     private static final int FOLDERS = 30;
     private static final int RESULTS = 120;
-    private static final double[] SHARES = {1, 0.5, 0.1, 0.04, 0.02, 0.001};
-    private static final int K = 10;
-    private static final int WARM_UP = 300;
-    private static final int SEARCHES = 301;
     private static final double MS = 1e6;
 
     private ManyPhotos() {}
@@ -97,7 +87,6 @@ public final class ManyPhotos {
         switch (arguments[0]) {
             case "fill" -> fill(app.bundle(), folder, count, Paths.get(arguments[4]));
             case "run" -> run(app);
-            case "filter" -> filter(directory(app.bundle(), folder));
             default -> find(app, started);
         }
     }
@@ -139,36 +128,6 @@ public final class ManyPhotos {
         long searching = System.nanoTime();
         int found = app.search("a dog on the beach", RESULTS).results().size();
         System.out.println(photos + " " + found + " " + (opened + since(searching)) + " " + loaded);
-    }
-
-    /** Searches for photos like one of the index. */
-    private static void filter(Path directory) throws IOException {
-        Random random = new Random(2);
-        try (PhotoIndex index = PhotoIndex.open(directory)) {
-            RowNumbers numbers = new RowNumbers(key -> (int) (key >>> 33));
-            for (double share : SHARES) {
-                Rows rows = index.rows(numbers, number -> number < share * Integer.MAX_VALUE);
-                double[] all = new double[SEARCHES];
-                double[] some = new double[SEARCHES];
-                for (int i = -WARM_UP; i < SEARCHES; i++) {
-                    String photo = item(random.nextInt(index.photos())).path();
-                    float[] query = Vectors.normalized(index.embedding(photo));
-                    long started = System.nanoTime();
-                    index.search(query, K);
-                    double first = since(started);
-                    started = System.nanoTime();
-                    index.search(query, K, rows);
-                    if (i >= 0) {
-                        all[i] = first;
-                        some[i] = since(started);
-                    }
-                }
-                Arrays.sort(all);
-                Arrays.sort(some);
-                System.out.println(
-                    share + " " + rows.count() + " " + all[SEARCHES / 2] + " " + some[SEARCHES / 2]);
-            }
-        }
     }
 
     private static double since(long nanoTime) {

@@ -1,0 +1,103 @@
+"""Generated blocks in pages that are written by hand: what is between two comments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import export_matrix
+
+from pages.results import ROOT, stored
+
+_CLIP = "CLIP ViT-B/32"
+_TOWERS = (
+    (_CLIP, "torch", "fp32", f"{_CLIP}, PyTorch"),
+    (_CLIP, "onnx", "fp32", f"{_CLIP}, ONNX Runtime"),
+    ("ours", "onnx", "int8", "**mcad-mobile, 8 bits**"),
+)
+_INDEXES = (
+    ("numpy", "numpy, float32"),
+    ("sqlite_vec", "sqlite-vec, float32"),
+    ("faiss_hnsw", "faiss HNSW"),
+    ("ours", "**mcad-mobile**"),
+)
+
+
+def readme_page() -> str:
+    return _with_block("README.md", "peers", peers_table())
+
+
+def scale_page() -> str:
+    return _with_block("docs/scale.md", "rates", rates_table(stored("embed_scale")))
+
+
+def targets_page() -> str:
+    return _with_block("docs/targets.md", "export_matrix", matrix_table())
+
+
+def _with_block(page: str, name: str, lines: list[str]) -> str:
+    """Return the page with new lines between the two comments of this name."""
+    text = (ROOT / page).read_text("utf-8")
+    begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- {name}: end -->"
+    before, rest = text.split(begin)
+    return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
+
+
+def peers_table() -> list[str]:
+    """README's table: a query, a photo and a search of a million photos, by us and by peers."""
+    folder = f"index/{1_000_000}"
+    cpu = stored(f"{folder}/ours")["machine"]["cpu"]
+    # One processor for the whole table.
+    peers = next(result for result in stored("peers") if result["device"]["cpu"] == cpu)
+    lines = ["| | by | ms | MiB | recall@10 | bytes a photo |", "|---|---|---:|---:|---:|---:|"]
+    for tower, job in (("text", "a query into a vector"), ("image", "a photo into a vector")):
+        for number, (*fields, name) in enumerate(_TOWERS):
+            row = _tower_row(peers["rows"], tower, *fields)
+            lines.append(
+                f"| {'' if number else job} | {name} | {row['p50']:.2f} "
+                f"| {row['peak_pss_mib']:.0f} | | |"
+            )
+    for number, (engine, name) in enumerate(_INDEXES):
+        row = stored(f"{folder}/{engine}")["row"]
+        memory = row["library_pss_mib"] + row["searched_pss_mib"]
+        job = "" if number else "a vector to its ten of a million photos"
+        lines.append(
+            f"| {job} | {name} | {row['p50_ms']:.2f} | {memory:.0f} "
+            f"| {row['recall_at_10']:.3f} | {row['bytes_per_photo']:,.0f} |"
+        )
+    return [
+        "",
+        *lines,
+        "",
+        f"One thread on {cpu}, a server, {peers['date']}: median, peak PSS.",
+        "",
+    ]
+
+
+def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str, Any]:
+    model, runtime, precision = fields
+    wanted = {"model": model, "tower": tower, "runtime": runtime, "precision": precision}
+    (row,) = (row for row in rows if wanted.items() <= row.items())
+    return row
+
+
+def rates_table(measured: dict[str, Any]) -> list[str]:
+    """Photos a second of workers that embed."""
+    lines = [
+        f"{measured['processor']}, {measured['date']}; student {measured['student']}, "
+        f"{measured['dim']} dimensions.",
+        "",
+        "| photos | bytes each | workers | photos a second | workers waited for a core | "
+        "processor, ms a photo | seconds before the first |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return lines + [
+        f"| {row['megapixels']} megapixels | {row['bytes_a_photo']:,} | {row['workers']} | "
+        f"{row['photos_per_s']} | {row['waited_for_a_core']:.0%} | "
+        f"{1e3 * row['processor_s_a_photo']:.1f} | {row['start_s']} |"
+        for row in measured["rates"]
+    ]
+
+
+def matrix_table() -> list[str]:
+    """Students by chips."""
+    return export_matrix.told(export_matrix.stored())
