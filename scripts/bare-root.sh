@@ -5,7 +5,6 @@
 #   sudo scripts/bare-root.sh bookworm scripts/demo.sh
 #   sudo scripts/bare-root.sh trixie scripts/test.sh
 #   sudo scripts/bare-root.sh trixie "FLICKR8K=/home/given scripts/test.sh" flickr8k
-#   sudo scripts/bare-root.sh bookworm scripts/prove-app.sh build/sd
 set -euo pipefail
 suite=${1:?usage: $0 SUITE COMMAND [GIVEN]} command=${2:?usage: $0 SUITE COMMAND [GIVEN]} given=${3:-}
 checkout=$(cd "$(dirname "$0")/.." && pwd)

@@ -42,9 +42,9 @@ def indexing() -> list[str]:
         "model. Of clip-retrieval, its reader, mapper, runner and writer ran. PyTorch is the plain "
         "loop: open, transform, stack 32, embed.",
         "\n".join([RATES_HEAD, *map(_rates_row, kinds)]),
-        "`index` decoded the HEIC photos of these rows by FFmpeg, and resized by a kernel of its own "
-        "on AMD EPYC; today libheif decodes HEIC, and Pillow resizes. Where the time goes, in ms of "
-        "one thread's processor time a photo:",
+        "`index` decoded the HEIC photos of these rows by FFmpeg, and resized by a kernel of its "
+        "own on AMD EPYC; today libheif decodes HEIC, and Pillow resizes. Where the time goes, in "
+        "ms of one thread's processor time a photo:",
         _stages_table(kinds),
         f"{dates}, {last['device']['os']}; {versions}. Re-run: `benchmarks/indexing.py`.",
         "Memory of the process that indexes, photos of 64 x 64 pixels, the default student:",
