@@ -23,7 +23,7 @@ test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSeria
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
 
-test-slow: .venv/installed-stores
+test-slow: .venv/installed-everything
 	$(BIN)/pytest -m slow
 
 check: .venv/installed-everything
@@ -60,10 +60,6 @@ INSTALLED := .venv/bin/pip pyproject.toml hatch_build.py $(wildcard mcad_mobile/
 .venv/installed-everything: $(INSTALLED)
 	$(BIN)/pip install -q --disable-pip-version-check --no-compile -e ".[$(EVERYTHING)]"
 	@touch $@ .venv/installed-demo
-
-.venv/installed-stores: .venv/installed-everything
-	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),stores]"
-	@touch $@
 
 .venv/installed-peers: .venv/installed-everything
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),peers]"

@@ -27,12 +27,6 @@ _EXTRAS = {
     "heic": "HEIC photos",
     "embed": "embed, index --from SHARDS",
     "ray": "embed --ray, distill --ray",
-    "s3": "embed, index --from: s3://",
-    "gcs": "embed, index --from: gs://",
-    "faiss": "embed --to faiss",
-    "lancedb": "embed --to lancedb",
-    "qdrant": "embed --to qdrant",
-    "pgvector": "embed --to pgvector",
 }
 
 # What a verb needs beyond a bare install: extras, all of whose tools must be here.

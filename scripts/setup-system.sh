@@ -4,11 +4,11 @@
 #   scripts/setup-system.sh demo     for the main job
 #   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
 #   scripts/setup-system.sh tests    also what only the tests need: a browser, emulators, locales
-#   scripts/setup-system.sh stores   also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle
+#   scripts/setup-system.sh slow     also what slow tests need: PostgreSQL with pgvector (Debian 13), Gradle
 set -euo pipefail
 
 wanted=${1:-app}
-case $wanted in demo | app | tests | stores) ;; *) echo "usage: $0 [demo|app|tests|stores]" >&2; exit 2 ;; esac
+case $wanted in demo | app | tests | slow) ;; *) echo "usage: $0 [demo|app|tests|slow]" >&2; exit 2 ;; esac
 if ! command -v apt-get >/dev/null; then
     echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 24.04 or later." >&2
     exit 1
@@ -23,10 +23,10 @@ if [ "$wanted" != demo ]; then
     command -v javac >/dev/null || packages+=(default-jdk-headless)
     [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
 fi
-if [ "$wanted" = tests ] || [ "$wanted" = stores ]; then
+if [ "$wanted" = tests ] || [ "$wanted" = slow ]; then
     packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
 fi
-if [ "$wanted" = stores ]; then
+if [ "$wanted" = slow ]; then
     packages+=(postgresql-17-pgvector gradle)
 fi
 # A Debian or Ubuntu python3 leaves venv out; a Python from elsewhere (pyenv, python.org) has it.

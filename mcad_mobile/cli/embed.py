@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mcad_mobile.cli.output import (
+    BundleOption,
     JsonOption,
     RuntimeOption,
     load_bundle,
@@ -30,28 +29,17 @@ _SHOWN = 20
 
 def embed(
     source: Annotated[
-        str | None,
+        str,
         typer.Argument(
             help="A folder, a list of paths (.txt, or - for standard input), Parquet files or"
             " WebDataset shards (.tar); here, or at s3://, gs://, hf:// and what else fsspec opens."
-            " Patterns (*.parquet) are for many. Without it, --to hands over what --out holds."
+            " Patterns (*.parquet) are for many."
         ),
-    ] = None,
+    ],
     out: Annotated[
         str, typer.Option("--out", "-o", help="Where the shards lie: a folder, or an address.")
-    ] = "",
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
-    ] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--to",
-            metavar="STORE",
-            help="Then hand them to faiss:FILE, lancedb:FOLDER[#TABLE], qdrant:URL[#COLLECTION] or"
-            " pgvector:postgresql://...[#TABLE]. May be repeated.",
-        ),
-    ] = None,
+    ],
+    bundle: BundleOption,
     kind: Annotated[
         Literal["photos", "list", "parquet", "webdataset"] | None,
         typer.Option("--kind", help="What SOURCE is.  [default: by its files' names]"),
@@ -94,7 +82,7 @@ def embed(
     runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Embed more photos than one machine holds into shards, and hand shards on.
+    """Embed more photos than one machine holds into shards.
 
     The shards (Parquet: key, embedding, stamps; docs/embed.md) are the same from one process, from
     many and from a Ray cluster. The same command goes on where it was stopped, and embeds what is
@@ -106,57 +94,38 @@ def embed(
       mcad-mobile embed s3://photos/2025 --bundle build/sd --out s3://shards/2025 --ray auto
       mcad-mobile embed "s3://sets/train-*.tar" --bundle build/sd --out shards
       mcad-mobile index --from s3://shards/2025 --bundle build/sd --select keys.txt
-      mcad-mobile embed --out shards --to lancedb:vectors --to faiss:photos.faiss
     """
-    if not out:
-        raise typer.BadParameter("say where the shards lie", param_hint="--out")
-    if source is None and not to:
-        raise typer.BadParameter("give a SOURCE to embed, or --to for what --out holds")
-    if source is not None and bundle is None:
-        raise typer.BadParameter("say who embeds: --bundle DIR", param_hint="--bundle")
     if gpus and ray is None:
         raise typer.BadParameter("--gpus is for --ray: here, --runtime says what runs")
     require("pyarrow", "embed")
     require("fsspec", "embed")
-    from mcad_mobile.embed.phone import Shards
-    from mcad_mobile.embed.stores import hand_over, opened_stores
+    from mcad_mobile.embed.run import Options, embed
+    from mcad_mobile.embed.source import Source
 
-    stores = opened_stores(to or [])  # whether they are there, before hours of work
-    document: dict[str, Any] = {"shards": out}
-    result = None
     with progress_bar() as advance:
-        if source is not None and bundle is not None:
-            from mcad_mobile.embed.run import Options, embed
-            from mcad_mobile.embed.source import Source
-
-            options = Options(
-                workers=workers or max(1, _processors(ray) // threads),
-                threads=threads,
-                photos_a_shard=photos_a_shard,
-                runtime=runtime,
-                ray=ray,
-                gpus=gpus,
-                resume=resume,
-            )
-            result = embed(
-                Source(source, kind, photo_column, key_column),
-                load_bundle(bundle),
-                out,
-                options,
-                lambda done, total: advance("photos", done, total),
-                warn,
-            )
-            document |= _told(result, options.workers)
-        if stores:
-            shards = Shards(out)
-            document["to"] = [
-                hand_over(shards, store, _counted(advance, f"to {store}")) for store in stores
-            ]
+        options = Options(
+            workers=workers or max(1, _processors(ray) // threads),
+            threads=threads,
+            photos_a_shard=photos_a_shard,
+            runtime=runtime,
+            ray=ray,
+            gpus=gpus,
+            resume=resume,
+        )
+        result = embed(
+            Source(source, kind, photo_column, key_column),
+            load_bundle(bundle),
+            out,
+            options,
+            lambda done, total: advance("photos", done, total),
+            warn,
+        )
+    document = _report(out, result, options.workers)
     if json:
         print_json(document)
     else:
         _print(document)
-    if result is not None and result.left_out and not result.manifest.photos:
+    if result.left_out and not result.manifest.photos:
         raise PhotoError(
             f"None of the {len(result.left_out)} photos of {source} has an embedding; the first: "
             f"{printable(result.left_out[0].why.splitlines()[0])}",
@@ -172,12 +141,9 @@ def _processors(ray: str | None) -> int:
     return int(connected(ray).cluster_resources().get("CPU", 1))
 
 
-def _counted(advance: Callable[..., None], step: str) -> Callable[[int, int], None]:
-    return lambda done, total: advance(step, done, total)
-
-
-def _told(result: Embedded, workers: int) -> dict[str, Any]:
+def _report(out: str, result: Embedded, workers: int) -> dict[str, Any]:
     return {
+        "shards": out,
         "student": result.manifest.student,
         "job": result.manifest.job,
         "files": len(result.manifest.shards),
@@ -190,17 +156,12 @@ def _told(result: Embedded, workers: int) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any]) -> None:
-    if "photos" in document:
-        print(
-            f"{document['shards']}: {document['photos']} photos in {document['files']} shards, "
-            f"{document['embedded']} embedded now, {told_speed(document['photos_per_s'])}, "
-            f"{document['workers']} workers"
-        )
-        for photo in document["skipped"][:_SHOWN]:
-            print(
-                f"  skipped {printable(photo['path'])}: {printable(photo['why'].splitlines()[0])}"
-            )
-        if len(document["skipped"]) > _SHOWN:
-            print(f"  and {len(document['skipped']) - _SHOWN} more: --json lists all")
-    for store in document.get("to", []):
-        print(f"{store['store']}: {store['photos']} photos")
+    print(
+        f"{document['shards']}: {document['photos']} photos in {document['files']} shards, "
+        f"{document['embedded']} embedded now, {told_speed(document['photos_per_s'])}, "
+        f"{document['workers']} workers"
+    )
+    for photo in document["skipped"][:_SHOWN]:
+        print(f"  skipped {printable(photo['path'])}: {printable(photo['why'].splitlines()[0])}")
+    if len(document["skipped"]) > _SHOWN:
+        print(f"  and {len(document['skipped']) - _SHOWN} more: --json lists all")

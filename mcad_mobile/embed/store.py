@@ -16,7 +16,7 @@ _PARTIAL = ".partial-"
 _REACH = (
     "Check the address, the network and the bucket's name, then run it again: what is done is kept."
 )
-_ALLOW = "Check the credentials that its library reads (docs/embed.md, Stores), then run it again."
+_ALLOW = "Check the credentials that its library reads, then run it again."
 
 
 class Store:

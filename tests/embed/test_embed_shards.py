@@ -150,7 +150,7 @@ def test_another_export_of_the_student_is_another_job(tmp_path, photos, shards):
     ("arguments", "said"),
     [
         (("embed", "photos", "--bundle", "b"), "--out"),
-        (("embed", "--out", "shards"), "--to"),
+        (("embed", "--bundle", "b", "--out", "shards"), "source"),
         (("embed", "photos", "--out", "shards"), "--bundle"),
         (("index", "photos", "--bundle", "b", "--select", "k"), "--from"),
         (("index", "--bundle", "b"), "--from"),

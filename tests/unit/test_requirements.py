@@ -64,7 +64,7 @@ def test_extras_within_extras_are_followed() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_each_extra_of_users_has_its_reason() -> None:
-    ours = {"dev", "peers", "stores", "teachers"}  # teachers: students, by another name
+    ours = {"dev", "peers", "teachers"}  # teachers: students, by another name
     assert set(doctor._EXTRAS) == set(EXTRAS) - ours | {""}
     assert {extra for extras in doctor._VERBS.values() for extra in extras} <= set(EXTRAS)
 
