@@ -6,7 +6,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
-EVERYTHING := export,qnn,litert,distill,teachers,tensorboard,demo,serve,heic,aihub,embed,ray,dev
+EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,dev
 
 .PHONY: demo test test-slow check docs bench
 
@@ -53,7 +53,7 @@ INSTALLED := .venv/bin/pip pyproject.toml hatch_build.py $(wildcard mcad_mobile/
 
 .venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,qnn,demo]"
+	@$(BIN)/pip install -q --disable-pip-version-check -e ".[export,snapdragon,report]"
 	@touch $@
 
 # What is imported is compiled then: a part of what pip would compile, for a minute and a half.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 _PACKAGE = "mcad-mobile"
-# As PEP 508 has it: "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'qnn'".
+# As PEP 508 has it: "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'snapdragon'".
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRAS = re.compile(r"\[([^\]]*)\]")
 _CONDITION = re.compile(r"(\w+) == [\"']([^\"']+)[\"']")

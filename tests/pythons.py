@@ -7,5 +7,5 @@ import sys
 import pytest
 
 LITERT = sys.version_info < (3, 14)
-WHY = "on Python 3.14 the extra [litert] brings nothing (pyproject.toml)"
+WHY = "on Python 3.14 the extra [dimensity] brings nothing (pyproject.toml)"
 needs_litert = pytest.mark.skipif(not LITERT, reason=WHY)

@@ -65,7 +65,7 @@ def collect_packaged_photos(folder: Path) -> Path:
     if not packaged_photos():
         raise PhotoError(
             "No installed package ships photos.",
-            "Give a folder: --photos DIR, or: pip install 'mcad-mobile[demo]'.",
+            "Give a folder: --photos DIR, or: pip install 'mcad-mobile[export]'.",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

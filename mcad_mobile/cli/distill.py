@@ -240,7 +240,7 @@ def _tensorboard(folder: Path | None) -> Iterator[Record | None]:
     if folder is None:
         yield None
         return
-    require("tensorboard", "tensorboard")
+    require("tensorboard", "distill")
     from torch.utils.tensorboard import SummaryWriter
 
     # Closed on the way out: what it still holds is written only then.

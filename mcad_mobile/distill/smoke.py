@@ -50,7 +50,7 @@ def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
     if len(pairs) < 4:
         raise DataError(
             "No photos to try it on: none of the packages that ship some is installed.",
-            "Give yours by --data, or: pip install 'mcad-mobile[demo]'.",
+            "Give yours by --data, or: pip install 'mcad-mobile[export]'.",
         )
     held_out = pairs[3::4]
     return [pair for pair in pairs if pair not in held_out], held_out

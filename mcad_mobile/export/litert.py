@@ -24,7 +24,7 @@ def convert_litert(
     """Write `tower` as a float .tflite for a batch of one. Inputs whose layout is NHWC are taken
     channels-last. `samples` of what it takes, channels first, where it will be quantized."""
     with quiet():
-        litert_torch = require("litert_torch", "litert")
+        litert_torch = require("litert_torch", "dimensity")
         last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
         arguments = tuple(_random(spec) for spec in inputs)
         as_the_tower_takes = tuple(
@@ -66,7 +66,7 @@ def stored_specs(
     path: Path, inputs: tuple[TensorSpec, ...], output: TensorSpec
 ) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
     """The specs of a written model: types, scales and zero points read back from the file."""
-    interpreter = require("ai_edge_litert.interpreter", "litert").Interpreter(str(path))
+    interpreter = require("ai_edge_litert.interpreter", "dimensity").Interpreter(str(path))
     runner = interpreter.get_signature_runner()
 
     def stored(spec: TensorSpec, detail: dict[str, Any]) -> TensorSpec:

@@ -74,9 +74,9 @@ def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
     `out` becomes a .tflite whose operators are compiled networks. Returns those that stayed
     outside of them, for the CPU. ExportError if the compiler fails, or takes nothing.
     """
-    compiler = require("ai_edge_litert.aot.aot_compile", "litert")
-    require("ai_edge_litert.aot.vendors.mediatek.mediatek_backend", "litert")  # registers itself
-    vendor = require("ai_edge_litert.aot.vendors.mediatek.target", "litert")
+    compiler = require("ai_edge_litert.aot.aot_compile", "dimensity")
+    require("ai_edge_litert.aot.vendors.mediatek.mediatek_backend", "dimensity")  # registers itself
+    vendor = require("ai_edge_litert.aot.vendors.mediatek.target", "dimensity")
     chip = vendor.Target(vendor.SocModel(target.chip))
     with tempfile.TemporaryDirectory(prefix="mcad-") as folder:
         try:

@@ -29,7 +29,6 @@ from mcad_mobile.targets.target import Precision, Runtime
 COMPILED_FROM = {"neuropilot": "litert"}
 
 # What makes rungs of a runtime, and the extra that brings it.
-_COMPILERS = {"qnn": ("onnxruntime_qnn", "qnn"), "litert": ("litert_torch", "litert")}
 
 _BY_THE_LIST = (
     "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it "
@@ -82,9 +81,11 @@ def require_compilers(target: Target, *, cloud: bool) -> None:
     """MissingExtra if what makes one of the target's rungs is not installed; `cloud`: those of QNN
     are made elsewhere."""
     for plan in target.ladder:
-        if plan.runtime in _COMPILERS and not (cloud and plan.runtime == "qnn"):
-            with quiet():
-                require(*_COMPILERS[plan.runtime])
+        with quiet():
+            if plan.runtime == "qnn" and not cloud:
+                require("onnxruntime_qnn", "snapdragon")
+            elif plan.runtime == "litert":
+                require("litert_torch", "dimensity")
 
 
 def build_rung(

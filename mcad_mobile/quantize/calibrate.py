@@ -119,7 +119,7 @@ def _photos(folder: Path | None) -> list[Path]:
     if not photos:
         raise DataError(
             "There are no photos to calibrate on.",
-            "Give a folder: --calibration DIR, or: pip install 'mcad-mobile[demo]'.",
+            "Give a folder: --calibration DIR, or: pip install 'mcad-mobile[export]'.",
         )
     return photos
 

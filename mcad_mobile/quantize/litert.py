@@ -47,9 +47,9 @@ def quantize_litert(
     own default, a moving average of each input's range, cuts off half of the inputs' largest values
     (docs/targets.md).
     """
-    quantizer = require("ai_edge_quantizer.quantizer", "litert")
-    calibrator = require("ai_edge_quantizer.calibrator", "litert")
-    whole_range = require("ai_edge_quantizer.utils.qsv_utils", "litert").min_max_update
+    quantizer = require("ai_edge_quantizer.quantizer", "dimensity")
+    calibrator = require("ai_edge_quantizer.calibrator", "dimensity")
+    whole_range = require("ai_edge_quantizer.utils.qsv_utils", "dimensity").min_max_update
     with quiet():
         observed = calibrator.CalibrationInterpreter(
             str(model), calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, whole_range
@@ -77,9 +77,9 @@ def quantize_litert(
 def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
     """For the quantizer: everything in 8 bits with `activations` of so many, or those of products
     alone, and `narrow` in 4."""
-    manager = require("ai_edge_quantizer.recipe_manager", "litert").RecipeManager()
-    kinds = require("ai_edge_quantizer.qtyping", "litert").TFLOperationName
-    names = require("ai_edge_quantizer.algorithm_manager", "litert").AlgorithmName
+    manager = require("ai_edge_quantizer.recipe_manager", "dimensity").RecipeManager()
+    kinds = require("ai_edge_quantizer.qtyping", "dimensity").TFLOperationName
+    names = require("ai_edge_quantizer.algorithm_manager", "dimensity").AlgorithmName
     manager.add_static_config(".*", kinds.ALL_SUPPORTED, 16 if stream else activations, 8)
     for kind in _PRODUCTS if stream else ():
         manager.add_static_config(".*", kinds(kind), activations, 8)
@@ -95,7 +95,7 @@ def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) ->
     """Write a float .tflite with the floats that 4 bits stand for in place of `weights`, which are
     known by their values (`by_values`). The products that are of such weights now, by the names of
     what they put out; weights that the converter stored otherwise stay as they are."""
-    files = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
+    files = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
     read = files.read_model(str(model))
     graph = read.subgraphs[0]
     products = []

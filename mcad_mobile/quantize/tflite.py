@@ -38,8 +38,8 @@ class Operator:
 
 def operators(path: Path) -> list[Operator]:
     """The operators of a .tflite that compute, in their order: all but quantize and dequantize."""
-    reader = require("ai_edge_litert.tools.flatbuffer_utils", "litert")
-    schema = require("ai_edge_litert.schema_py_generated", "litert")
+    reader = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
+    schema = require("ai_edge_litert.schema_py_generated", "dimensity")
     model = reader.read_model(str(path))
     graph = model.subgraphs[0]  # the others are bodies of operators of this one
     stored = [_stored(schema, model, tensor) for tensor in graph.tensors]

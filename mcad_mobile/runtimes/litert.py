@@ -32,7 +32,7 @@ class LiteRTTower:
         xnnpack: bool = True,
     ) -> None:
         """Without `xnnpack`, by the slow kernels that LiteRT brings itself."""
-        interpreter = require("ai_edge_litert.interpreter", "litert")
+        interpreter = require("ai_edge_litert.interpreter", "dimensity")
         kinds = interpreter.OpResolverType
         kernels = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self.arithmetic = "XNNPACK" if xnnpack else "LiteRT's own kernels"

@@ -66,7 +66,7 @@ def open_session(model: Path | bytes, options: ort.SessionOptions) -> ort.Infere
 @functools.cache
 def _devices() -> tuple[Any, list[Any]]:
     """Qualcomm's package and its devices, registered once a process."""
-    qnn = require("onnxruntime_qnn", "qnn")
+    qnn = require("onnxruntime_qnn", "snapdragon")
     ort.register_execution_provider_library("QNN", qnn.get_library_path())
     devices = [device for device in ort.get_ep_devices() if device.ep_name == "QNN"]
     if not devices:

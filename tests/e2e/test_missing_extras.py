@@ -30,7 +30,7 @@ def run_without(missing, *arguments):
     [
         ("torch", "export", ("export", "-t", "cpu", "-o", "OUT")),
         ("onnx", "export", ("export", "-t", "cpu", "-o", "OUT")),
-        ("onnxruntime_qnn", "qnn", ("export", "-t", "snapdragon", "-o", "OUT")),
+        ("onnxruntime_qnn", "snapdragon", ("export", "-t", "snapdragon", "-o", "OUT")),
         ("torch", "export", ("eval", "--data", "PAIRS", "--split", "val")),
         ("torch", "distill", ("distill", "--data", "PAIRS", "--out", "OUT")),
         ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
@@ -42,7 +42,7 @@ def run_without(missing, *arguments):
         ("fsspec", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
         ("ray", "ray", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT", "--ray", "auto")),
         ("pyarrow", "embed", ("index", "--from", "OUT", "-b", "BUNDLE")),
-        ("onnxruntime_qnn", "qnn", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
+        ("onnxruntime_qnn", "snapdragon", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
     ],
 )
 def test_the_error_names_the_pip_command(
@@ -67,4 +67,4 @@ def test_the_error_names_the_pip_command(
 
 def test_doctor_says_how_to_get_what_is_missing():
     done = run_without([], "doctor", "--json")
-    assert '"how_to_get": "pip install \'mcad-mobile[qnn]\'"' in done.stdout
+    assert '"how_to_get": "pip install \'mcad-mobile[snapdragon]\'"' in done.stdout

@@ -73,7 +73,7 @@ def test_what_calibrates_also_chooses_where_too_little_is_held_out(
 
 @pytest.mark.parametrize(
     ("chip", "module", "extra"),
-    [("snapdragon", "onnxruntime_qnn", "qnn"), ("dimensity", "litert_torch", "litert")],
+    [("snapdragon", "onnxruntime_qnn", "snapdragon"), ("dimensity", "litert_torch", "dimensity")],
 )
 def test_a_compiler_that_is_missing_is_told_before_any_work(
     student, tmp_path, monkeypatch, chip, module, extra

@@ -52,7 +52,7 @@ def load_torchvision(
     of `weights`, a state dict, which may have classes of its own. Photos are prepared as for the
     published weights. TeacherError if weights are missing, damaged or of another architecture, or
     if nobody names the classes; MissingExtra without torchvision."""
-    models = require("torchvision.models", "teachers")
+    models = require("torchvision.models", "students")
     try:
         published = models.get_model_weights(name).DEFAULT
         if weights is None:
@@ -77,12 +77,12 @@ def load_timm(
     published weights or those of the checkpoint `weights`, which may have classes of its own.
     Photos are prepared as the model's configuration says. Errors as above; MissingExtra without
     timm."""
-    timm, data = require("timm", "teachers"), require("timm.data", "teachers")
+    timm, data = require("timm", "students"), require("timm.data", "students")
     try:
         if weights is None:
             model = timm.create_model(name, pretrained=True)
         else:
-            state = require("timm.models", "teachers").load_state_dict(str(weights), use_ema=False)
+            state = require("timm.models", "students").load_state_dict(str(weights), use_ema=False)
             model = timm.create_model(name, num_classes=_classes_of(state))
             model.load_state_dict(state)
         settings = data.resolve_model_data_config(model)

@@ -51,7 +51,7 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
     `model_type` that the caller can drive. TeacherError if the checkpoint is missing, damaged, of
     another type, or lacks weights that the class needs; MissingExtra without transformers.
     """
-    transformers = require("transformers", "teachers")
+    transformers = require("transformers", "students")
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
         if config.model_type not in classes:
@@ -91,7 +91,7 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
 def model_type(path: str) -> str:
     """What kind of model transformers finds at `path`. TeacherError if it finds none."""
     try:
-        transformers = require("transformers", "teachers")
+        transformers = require("transformers", "students")
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
         return str(config.model_type)
     except (OSError, ValueError) as error:

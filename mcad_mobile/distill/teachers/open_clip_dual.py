@@ -46,7 +46,7 @@ class OpenClipTeacher(FeatureTeacher):
         TeacherError if weights are missing, damaged, or of another architecture; MissingExtra
         without open_clip.
         """
-        open_clip = require("open_clip", "teachers")
+        open_clip = require("open_clip", "students")
         try:
             model, transform = open_clip.create_model_from_pretrained(
                 name, pretrained, precision="fp32", device=device
