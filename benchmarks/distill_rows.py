@@ -115,8 +115,8 @@ def teacher_rows(
     duals, single = reference_teachers(train, recipe, cache, arithmetic)
     data = dataset(test, duals[0].tokenizer, Extra())
     views = Views(1, 0)
-    said = dual_labels(duals, data, views, cache)
-    similarity = said.all_texts() @ said.view("paired").T
+    dual = dual_labels(duals, data, views, cache)
+    similarity = dual.all_texts() @ dual.view("paired").T
     if which == "dual":
         return evaluate_similarity(similarity.numpy(), similarity.numpy(), data.owner)
     labels = single_labels(single, data, views, cache)

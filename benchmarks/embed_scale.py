@@ -70,7 +70,7 @@ def main() -> None:
                 tries[workers].append(rate(folder, bundle, out, workers, size))
                 print(tries[workers][-1], flush=True)
             # A neighbour can only slow it down.
-            rates += [max(some, key=lambda row: row["photos_per_s"]) for some in tries.values()]
+            rates += [max(runs, key=lambda row: row["photos_per_s"]) for runs in tries.values()]
         document = {
             "date": datetime.now(UTC).date().isoformat(),
             "version": __version__,
@@ -161,7 +161,7 @@ def bytes_of(bundle: Bundle, scratch: Path) -> dict[str, Any]:
     store.write(f"{SHARDS}/{name}", data)
     done = Done.of(name, len(data), facts)
     write_manifest(store, job.with_shards([done]))
-    one = len(store.read("manifest.json") or b"")
+    single = len(store.read("manifest.json") or b"")
     write_manifest(store, job.with_shards([done] * 101))
     many = len(store.read("manifest.json") or b"")
     write_manifest(store, job.with_shards([done]))
@@ -181,7 +181,7 @@ def bytes_of(bundle: Bundle, scratch: Path) -> dict[str, Any]:
         "shard_photos": SHARD,
         "key_bytes": len(keys[0]),
         "shard_bytes_a_photo": round(len(data) / SHARD, 1),
-        "manifest_bytes_a_shard": round((many - one) / 100),
+        "manifest_bytes_a_shard": round((many - single) / 100),
         "driver_bytes_a_listed_photo": round(held),
         "driver_bytes_a_piece_of_rows": len(msgspec.json.encode(piece)),
         "index_from_photos_per_processor_s": round(SHARD / seconds),

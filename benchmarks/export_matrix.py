@@ -91,7 +91,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
         exported = export(
             student, orders, allow_low_parity=True, simulated=simulated, progress=noted
         )
-        bundles = {target: one.bundle for target, one in zip(TARGETS, exported, strict=True)}
+        bundles = {target: done.bundle for target, done in zip(TARGETS, exported, strict=True)}
         return {
             "student": name,
             "date": time.strftime("%Y-%m-%d"),
@@ -150,10 +150,10 @@ def _clocks() -> tuple[float, float]:
 def stored() -> list[dict[str, Any]]:
     """Results, the quickest export first."""
     found = [json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")]
-    return sorted(found, key=lambda one: float(one["processor_seconds"]))
+    return sorted(found, key=lambda result: float(result["processor_seconds"]))
 
 
-def told(results: list[dict[str, Any]]) -> list[str]:
+def as_markdown(results: list[dict[str, Any]]) -> list[str]:
     """The table, and what it stands on, in Markdown."""
     first = {
         rung["inputs"]
@@ -167,7 +167,7 @@ def told(results: list[dict[str, Any]]) -> list[str]:
     ]
     differ = max(max(found["chips_differ_by"].values()) for found in results)
     machines = sorted(
-        {f"{one['device']['cores']} cores of {one['device']['cpu']}" for one in results}
+        {f"{result['device']['cores']} cores of {result['device']['cpu']}" for result in results}
     )
     left = _left_out(results)
     return [
@@ -198,8 +198,8 @@ def _left_out(results: list[dict[str, Any]]) -> list[str]:
     """A sentence for each rung that is not whole on its NPU, or far from the float tower."""
     lines = []
     for found in results:
-        for target, said in found["targets"].items():
-            for tower, rung in said["towers"].items():
+        for target, document in found["targets"].items():
+            for tower, rung in document["towers"].items():
                 name = f"- {found['student']}, {tower}, {target}: "
                 if target != "cpu" and rung["npu_nodes"] < rung["total_nodes"]:
                     lines.append(name + " ".join(rung["notes"]))
@@ -224,7 +224,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def _row(found: dict[str, Any], tower: str) -> str:
-    rungs = {target: said["towers"][tower] for target, said in found["targets"].items()}
+    rungs = {target: document["towers"][tower] for target, document in found["targets"].items()}
     snapdragons = [rungs[target] for target in SNAPDRAGONS]
     first = tower == TOWERS[0]
     cells = [found["student"] if first else "", tower]

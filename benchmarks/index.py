@@ -272,8 +272,8 @@ def main() -> None:
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        what, name, folder = args.child
-        run = run_build if what == "build" else run_search
+        step, name, folder = args.child
+        run = run_build if step == "build" else run_search
         print(json.dumps(run(ENGINES[name], args.work, Path(folder))))
         return
     if args.embeddings is None:

@@ -166,8 +166,8 @@ def run(python: Path | None, spec: dict[str, Any], scratch: Path) -> dict[str, A
     )
     if done.returncode:
         raise SystemExit(f"{spec['system']} failed:\n{done.stderr[-3000:]}")
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def version(python: Path, name: str) -> str:
@@ -292,9 +292,9 @@ def grown(bundle: Path, scratch: Path, photos: int) -> dict[str, Any]:
     )
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
-    told: dict[str, Any] = json.loads(done.stdout)
-    print(told, file=sys.stderr, flush=True)
-    return told
+    report: dict[str, Any] = json.loads(done.stdout)
+    print(report, file=sys.stderr, flush=True)
+    return report
 
 
 def grow(bundle: Path, folder: Path) -> dict[str, Any]:

@@ -115,9 +115,9 @@ def clip_retrieval(spec: dict[str, Any]) -> Run:
             nonlocal done
             done += facts["sample_count"]
 
-    what = {"enable_text": False, "enable_image": True, "enable_metadata": False}
+    parts = {"enable_text": False, "enable_image": True, "enable_metadata": False}
     mapper = ClipMapper(
-        **what, use_mclip=False, clip_model="", use_jit=False, mclip_model="", warmup_batch_size=1
+        **parts, use_mclip=False, clip_model="", use_jit=False, mclip_model="", warmup_batch_size=1
     )
 
     def run() -> int:

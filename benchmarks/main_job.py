@@ -62,8 +62,8 @@ def main() -> None:
 def store(result: dict[str, Any], path: Path) -> None:
     """One result a processor: those of machines that are not at hand stay, with their dates."""
     here = processor_of(result["device"])
-    others = [old for old in stored(path) if processor_of(old["device"]) != here]
-    path.write_text(json.dumps([*others, result], indent=2) + "\n", "utf-8")
+    kept = [old for old in stored(path) if processor_of(old["device"]) != here]
+    path.write_text(json.dumps([*kept, result], indent=2) + "\n", "utf-8")
 
 
 def processor_of(device: dict[str, Any]) -> str:

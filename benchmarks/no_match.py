@@ -112,6 +112,78 @@ class Scores:
         return Scores(np.stack(photos), np.stack(embedded), owner)
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Words of photos that are indexed, for draws of DRAWS sets of photos of each size."""
+
+    of_size: dict[int, list[dict[str, Words]]]
+
+    @staticmethod
+    def of(
+        captions: Scores,
+        names: Scores,
+        absent: np.ndarray,
+        background: np.ndarray,
+        owners: tuple[int, int, Sequence[int]],
+    ) -> Draws:
+        """`absent` [A, D]: words that no photo matches. `owners`: the number of captioned photos
+        and of things, and the photo of each absent text."""
+        random = np.random.default_rng(0)
+        tests, things, absent_owner = owners
+        # Words for one photo are on one side: captions of it say nearly the same.
+        side, side_of_things = (random.permutation(size) % 2 == 0 for size in (tests, things))
+        side_of_absent = np.array(absent_owner) % 2 == 0
+
+        def drawn(size: int) -> dict[str, Words]:
+            inside = random.permutation(things)[: size // THINGS_AMONG]
+            chosen = random.permutation(tests)[: size - len(inside)]
+            photos = np.concatenate([captions.photos[chosen], names.photos[inside]])
+            here, there = np.isin(captions.owner, chosen), np.isin(names.owner, inside)
+            return {
+                "captions": Words(
+                    scored(captions.texts[here], photos, background),
+                    scored(absent, photos, background),
+                    (side[captions.owner[here]], side_of_absent),
+                ),
+                "names": Words(
+                    scored(names.texts[there], photos, background),
+                    scored(names.texts[~there], photos, background),
+                    (side_of_things[names.owner[there]], side_of_things[names.owner[~there]]),
+                ),
+            }
+
+        return Draws({size: [drawn(size) for _ in range(DRAWS)] for size in SIZES})
+
+    def threshold(self, size: int) -> float:
+        return float(np.mean([draw["captions"].fitted() for draw in self.of_size[size]]))
+
+    def judged(self, size: int, threshold: float) -> dict[str, float]:
+        """Shares of words of each kind that a threshold decides wrongly."""
+        shares: dict[str, float] = {}
+        for kind in ("captions", "names"):
+            wrong = np.mean([draw[kind].wrong(threshold) for draw in self.of_size[size]], axis=0)
+            for name, share in zip(("missed", "false", "false_by_score"), wrong, strict=True):
+                shares[f"{kind}_{name}"] = round(float(share), 4)
+        return shares
+
+
+def unmatched(
+    photos: Sequence[CaptionedPhoto], elsewhere: Sequence[CaptionedPhoto]
+) -> tuple[list[str], list[int]]:
+    """Captions `elsewhere` that name a thing which no caption of `photos` names; and the number
+    of the photo of each."""
+    named = set().union(*(words(text) for photo in photos for text in photo.captions))
+    unknown = {
+        t for thing in THINGS if not {thing, f"{thing}s"} & named for t in (thing, f"{thing}s")
+    }
+    texts, owner = [], []
+    for number, photo in enumerate(elsewhere):
+        found = [text for text in photo.captions if words(text) & unknown]
+        texts += found
+        owner += [number] * len(found)
+    return texts, owner
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
@@ -123,72 +195,40 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     engine = SearchEngine(Bundle.load(arguments.bundle))
-    shipped = engine.bundle.no_match
-    assert shipped is not None, "the bundle's student has no margin yet"
     test = load_captions(arguments.data, "test")
     things = load_captions(arguments.things, "test")
-    known = [text for photo in (*test, *things) for text in photo.captions]
-    named = set().union(*map(words, known))
-    unknown = {
-        t for thing in THINGS if not {thing, f"{thing}s"} & named for t in (thing, f"{thing}s")
-    }
-    others = load_captions(arguments.others, "train")
-    absent_texts, absent_owner = [], []
-    for number, photo in enumerate(others):
-        found = [text for text in photo.captions if words(text) & unknown]
-        absent_texts += found
-        absent_owner += [number] * len(found)
+    texts, owner = unmatched([*test, *things], load_captions(arguments.others, "train"))
+    document = fitted(engine, test, things, texts, owner)
+    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(as_markdown(document))
+
+
+def fitted(
+    engine: SearchEngine,
+    test: Sequence[CaptionedPhoto],
+    things: Sequence[CaptionedPhoto],
+    absent_texts: Sequence[str],
+    absent_owner: Sequence[int],
+) -> dict[str, Any]:
+    """The fit of the margin by the number of photos, and what it and the shipped one decide."""
+    shipped = engine.bundle.no_match
+    assert shipped is not None, "the bundle's student has no margin yet"
     captions, names = Scores.of(engine, test, "photos"), Scores.of(engine, things, "things")
     absent = np.stack([engine.embed_text(text) for text in track(absent_texts, "others")])
-
-    background = engine.background
-    random = np.random.default_rng(0)
-    # Words for one photo are on one side: captions of it say nearly the same.
-    side, side_of_things = (random.permutation(len(part)) % 2 == 0 for part in (test, things))
-    side_of_others = np.array(absent_owner) % 2 == 0
-
-    def drawn(size: int) -> dict[str, Words]:
-        inside = random.permutation(len(things))[: size // THINGS_AMONG]
-        chosen = random.permutation(len(test))[: size - len(inside)]
-        photos = np.concatenate([captions.photos[chosen], names.photos[inside]])
-        here, there = np.isin(captions.owner, chosen), np.isin(names.owner, inside)
-        return {
-            "captions": Words(
-                scored(captions.texts[here], photos, background),
-                scored(absent, photos, background),
-                (side[captions.owner[here]], side_of_others),
-            ),
-            "names": Words(
-                scored(names.texts[there], photos, background),
-                scored(names.texts[~there], photos, background),
-                (side_of_things[names.owner[there]], side_of_things[names.owner[~there]]),
-            ),
-        }
-
-    draws = {size: [drawn(size) for _ in range(DRAWS)] for size in SIZES}
-    fits = {
-        size: float(np.mean([one["captions"].fitted() for one in of])) for size, of in draws.items()
-    }
+    owners = (len(test), len(things), absent_owner)
+    draws = Draws.of(captions, names, absent, engine.background, owners)
+    fits = {size: draws.threshold(size) for size in SIZES}
     slope, constant = np.polyfit(np.log(SIZES), list(fits.values()), 1)
-
-    def judged(size: int, threshold: float) -> dict[str, float]:
-        told: dict[str, float] = {}
-        for kind in ("captions", "names"):
-            wrong = np.mean([one[kind].wrong(threshold) for one in draws[size]], axis=0)
-            for name, share in zip(("missed", "false", "false_by_score"), wrong, strict=True):
-                told[f"{kind}_{name}"] = round(float(share), 4)
-        return told
-
     rows = [
         {
             "photos": size,
             "threshold": round(fits[size], 4),
-            **judged(size, fits[size]),
-            "shipped": judged(size, shipped.margin + shipped.per_log_n * np.log(size)),
+            **draws.judged(size, fits[size]),
+            "shipped": draws.judged(size, shipped.margin + shipped.per_log_n * np.log(size)),
         }
         for size in SIZES
     ]
-    document = {
+    return {
         "schema": "mcad-no-match/2",
         "date": time.strftime("%Y-%m-%d"),
         "student": msgspec.structs.asdict(engine.bundle.student),
@@ -200,8 +240,6 @@ def main() -> None:
         "fit": {"margin": round(float(constant), 4), "margin_per_log_n": round(float(slope), 4)},
         "rows": rows,
     }
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(as_markdown(document))
 
 
 def as_markdown(document: dict[str, Any]) -> str:

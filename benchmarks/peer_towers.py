@@ -75,9 +75,9 @@ def _litert(
     rows = []
     for precision, file in (("fp32", floats), ("int8", integers)):
         inputs, stored = stored_specs(file, specs, output)
-        told = [structs.asdict(spec) for spec in (*inputs, stored)]
+        as_dicts = [structs.asdict(spec) for spec in (*inputs, stored)]
         rows.append(
-            Row(runtime="litert", precision=precision, file=str(file), specs=told, **common)
+            Row(runtime="litert", precision=precision, file=str(file), specs=as_dicts, **common)
         )
     return rows
 

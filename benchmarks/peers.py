@@ -51,8 +51,8 @@ def main() -> None:
         taken: list[list[dict[str, Any]]] = [[] for _ in rows]
         for run in range(given.runs):
             for number, row in enumerate(rows):
-                told = f"{row.model} {row.tower} {row.runtime} {row.precision}"
-                print(f"run {run + 1}: {told}", file=sys.stderr, flush=True)
+                name = f"{row.model} {row.tower} {row.runtime} {row.precision}"
+                print(f"run {run + 1}: {name}", file=sys.stderr, flush=True)
                 taken[number].append(in_a_process(row, Path(folder)))
     result = {
         "date": time.strftime("%Y-%m-%d"),
@@ -185,7 +185,7 @@ def table(result: dict[str, Any]) -> str:
 
 def verdict(result: dict[str, Any]) -> str:
     """Is what we ship the fastest of the runtimes that give the student's embeddings?"""
-    said = []
+    sentences = []
     for tower in ("text", "image"):
         rows = [r for r in result["rows"] if r["tower"] == tower and r["model"] == "ours"]
         right = [row for row in rows if row["cosine_min"] >= _RIGHT]
@@ -193,13 +193,13 @@ def verdict(result: dict[str, Any]) -> str:
         fastest = min(right, key=lambda row: row["p50"])
         name = f"{NAMES[fastest['runtime']]} {fastest['precision']}"
         if fastest is shipped:
-            said.append(f"For the {tower} tower the shipped row is the fastest of ours here.")
+            sentences.append(f"For the {tower} tower the shipped row is the fastest of ours here.")
         else:
-            said.append(
+            sentences.append(
                 f"For the {tower} tower {name} is faster than what a `cpu` bundle ships here, "
                 f"{shipped['p50'] / fastest['p50']:.2f} times."
             )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _is_shipped(row: dict[str, Any]) -> bool:

@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, required=True)
     given = parser.parse_args()
-    photos = load_captions(given.data, "test")
+    test = load_captions(given.data, "test")
     student, engine = load_student(), SearchEngine(Bundle.load(given.bundle), runtime="onnx")
 
-    def recalls(some: list[CaptionedPhoto]) -> dict[str, Any]:
+    def recalls(photos: list[CaptionedPhoto]) -> dict[str, Any]:
         return {
-            "float": evaluate_student(student, some, _told).to_json(),
-            "cpu": evaluate(some, engine.embed_photo, engine.embed_text, _told).to_json(),
+            "float": evaluate_student(student, photos, _progress).to_json(),
+            "cpu": evaluate(photos, engine.embed_photo, engine.embed_text, _progress).to_json(),
         }
 
     result = {
@@ -48,14 +48,14 @@ def main() -> None:
         "device": device_facts(),
         "versions": tool_versions(TOOLS),
         "student": student.sha256(),
-        **recalls(photos[:PHOTOS]),
-        "whole": recalls(photos),
+        **recalls(test[:PHOTOS]),
+        "whole": recalls(test),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(json.dumps(result, indent=2))
 
 
-def _told(step: str, done: int, total: int) -> None:
+def _progress(step: str, done: int, total: int) -> None:
     if done % 500 == 0:
         print(f"{step}: {done} of {total}", file=sys.stderr, flush=True)
 

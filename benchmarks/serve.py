@@ -108,10 +108,10 @@ def opened(serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0", *serving]
-    told = {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    environment = {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     with (
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **told}
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **environment}
         ) as server,
         sync_playwright() as playwright,
     ):
@@ -146,15 +146,15 @@ def typed(serving: list[str], cache: Path) -> dict[str, Any]:
         keys = [type_query(page, query) for query in QUERIES]
         used = memory(server)
     load.append(os.getloadavg()[0])
-    last = [one[-1] for one in keys]
-    every = [key["shown"] for one in keys for key in one if "shown" in key]
+    last = [query[-1] for query in keys]
+    every = [key["shown"] for query in keys for key in query if "shown" in key]
     return {
         "at": datetime.datetime.now().isoformat(timespec="seconds"),
-        "load_average": [round(one, 2) for one in load],
-        "shown_ms": percentiles([one["shown"] for one in last]),
-        "shown_cold_ms": percentiles([one["shown"] for one in first]),
-        "pictures_ms": percentiles([one["pictures"] for one in last]),
-        "pictures_cold_ms": percentiles([one["pictures"] for one in first]),
+        "load_average": [round(value, 2) for value in load],
+        "shown_ms": percentiles([key["shown"] for key in last]),
+        "shown_cold_ms": percentiles([key["shown"] for key in first]),
+        "pictures_ms": percentiles([key["pictures"] for key in last]),
+        "pictures_cold_ms": percentiles([key["pictures"] for key in first]),
         "every_key_ms": percentiles(every),
         "keys": sum(map(len, QUERIES)),
         "keys_answered": len(every),
@@ -222,7 +222,7 @@ def paragraph(document: dict[str, Any]) -> list[str]:
         f"{100 * answered / keys:.0f} % had their results on the screen before the next key's took",
         "their place.",
         "",
-        f"The runs' medians from the last key to the results: {told(runs)} ms.",
+        f"The runs' medians from the last key to the results: {medians(runs)} ms.",
         "",
         f"Scrolling {again['pixels_a_second']:,} pixels a second,",
         f"{100 * again['over_two_frames']:.1f} % of {again['frames']} frames took more than 34 ms,",
@@ -235,7 +235,7 @@ def paragraph(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def told(runs: list[dict[str, Any]]) -> str:
+def medians(runs: list[dict[str, Any]]) -> str:
     """Each run's median, as they came."""
     return ", ".join(f"{run['shown_ms']['p50']:.0f}" for run in runs)
 

@@ -35,35 +35,35 @@ _WATCH = """() => {
     addEventListener("keydown", (event) => (entry = { key: event.timeStamp }), true);
     new PerformanceObserver((list) => {
         for (const { identifier, renderTime } of list.getEntries()) {
-            const one = window.found[Number(identifier)];
-            if (one) one.shown = renderTime - one.key;
+            const stroke = window.found[Number(identifier)];
+            if (stroke) stroke.shown = renderTime - stroke.key;
         }
     }).observe({ type: "element" });
     const pictures = () => {
-        const one = window.found.at(-1);
-        if (!one?.begun || one.pictures) return;
+        const stroke = window.found.at(-1);
+        if (!stroke?.begun || stroke.pictures) return;
         const seen = [...document.querySelectorAll("#left .frame img")].filter(
             (image) => image.getBoundingClientRect().top < innerHeight);
         if (seen.every((image) => image.complete && image.naturalWidth))
-            one.pictures = performance.now() - one.key;
+            stroke.pictures = performance.now() - stroke.key;
     };
     document.addEventListener("load", pictures, true);
     const mark = performance.mark.bind(performance);
     performance.mark = (name, options) => {
         if (name === "asked" && entry) entry.asked = since();
         if (name === "shown" && entry?.asked && !entry.built) {
-            const one = entry;
-            one.built = since();
+            const stroke = entry;
+            stroke.built = since();
             const resource = performance.getEntriesByType("resource").filter(
                 ({ name }) => name.endsWith("/api/search")).at(-1);
-            one.sent = resource.requestStart - one.key;
-            one.answered = resource.responseEnd - one.key;
+            stroke.sent = resource.requestStart - stroke.key;
+            stroke.answered = resource.responseEnd - stroke.key;
             performance.clearResourceTimings();
             const score = document.querySelector("#left .caption b");
-            score?.setAttribute("elementtiming", window.found.push(one) - 1);
+            score?.setAttribute("elementtiming", window.found.push(stroke) - 1);
             // A message that is posted in a frame's callback is handled once that frame is drawn.
             requestAnimationFrame(() => {
-                one.begun = performance.now() - one.key;
+                stroke.begun = performance.now() - stroke.key;
                 const { port1, port2 } = new MessageChannel();
                 port1.onmessage = pictures;
                 port2.postMessage(0);

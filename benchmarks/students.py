@@ -169,21 +169,23 @@ def table(result: dict[str, Any]) -> str:
 
 def verdict(result: dict[str, Any]) -> str:
     """Which whole searches keep to the limits, and how much of the time machines were busy."""
-    said = []
+    sentences = []
     for name, found in result["students"].items():
         ms, mib = found["search_p50_ms"]["median"], found["peak_pss_mib"]["median"]
         over = [f"{ms:.1f} ms where {LIMIT_MS} is the limit"] if ms > LIMIT_MS else []
         over += [f"{mib:.0f} MiB where {LIMIT_MIB} is the limit"] if mib > LIMIT_MIB else []
-        said.append(f"{name} {'takes ' + ' and '.join(over) if over else 'keeps to both limits'}.")
+        sentences.append(
+            f"{name} {'takes ' + ' and '.join(over) if over else 'keeps to both limits'}."
+        )
     loads = [found["device"]["load_average_1m"] for found in result["students"].values()]
     waited = max(found["waited_share"] for found in result["students"].values())
     if waited >= BUSY or max(loads) > 1:
-        said.append(
+        sentences.append(
             f"The machine was at work for others (load average {min(loads):.1f} to "
             f"{max(loads):.1f}, up to {waited:.0%} of the time without a core): ratios within a "
             "student hold, and its times are too long."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 if __name__ == "__main__":

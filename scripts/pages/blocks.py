@@ -100,4 +100,4 @@ def rates_table(measured: dict[str, Any]) -> list[str]:
 
 def matrix_table() -> list[str]:
     """Students by chips."""
-    return export_matrix.told(export_matrix.stored())
+    return export_matrix.as_markdown(export_matrix.stored())
