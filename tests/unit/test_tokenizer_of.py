@@ -100,7 +100,19 @@ def test_the_end_of_text_is_the_librarys(given):
     assert (spec.eos, spec.pad) == (49407, 49407)
 
 
-def test_cleaning_is_open_clips_but_for_its_guess_at_encodings():
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("open_clip CLIP", "tom & amp ; jerry"), ("open_clip canonical", "tom amp jerry")],
+)
+def test_html_entities_are_searched_as_they_are_typed(given, name, words):
+    """open_clip resolves them, which a search box has no use for."""
+    library, ours = given[name]
+    typed = ours("tom &amp; jerry").ids.tolist()
+    assert typed == library.ids(words)
+    assert typed != library.ids("tom &amp; jerry")
+
+
+def test_cleaning_is_open_clips_but_for_entities_and_guesses_at_encodings():
     for text in HOSTILE[:-1]:  # lone surrogates are gone before
         assert basic_clean(text) == open_clip.tokenizer.basic_clean(text), text[:80]
     assert ftfy.fix_text(MOJIBAKE) != MOJIBAKE
