@@ -49,7 +49,7 @@ bench: .venv/installed-peers
 	@$(PYTHON) -m venv .venv
 
 # C is compiled on install: who pulls a change of it gets that.
-INSTALLED := .venv/bin/pip pyproject.toml hatch_build.py $(wildcard mcad_mobile/*.c mcad_mobile/index/*.[ch])
+INSTALLED := .venv/bin/pip pyproject.toml $(wildcard mcad_mobile/native/*.[ch] mcad_mobile/native/CMakeLists.txt)
 
 .venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"

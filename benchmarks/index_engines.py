@@ -42,10 +42,10 @@ def camera_path(number: int) -> str:
     return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
 
 
-def ours(label: str, *, exact: bool = False, kernel: bool = True) -> Engine:
+def ours(label: str, *, exact: bool = False) -> Engine:
     def index_at(folder: Path) -> Any:
         photo_index = importlib.import_module("mcad_mobile.index").PhotoIndex
-        return photo_index.open(folder / "index", kernel=kernel)
+        return photo_index.open(folder / "index")
 
     def build(photos: F32, folder: Path) -> None:
         index = importlib.import_module("mcad_mobile.index").PhotoIndex.create(
@@ -234,7 +234,6 @@ def lists(photos: int) -> int:
 
 ENGINES: dict[str, Engine] = {
     "ours": ours("two passes"),
-    "ours_numpy": ours("two passes, without the kernel", kernel=False),
     "ours_exact": ours("exact", exact=True),
     "numpy": plain_numpy(),
     "faiss_flat": with_faiss("Flat", lambda n: "Flat"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mcad_mobile import processor
 from mcad_mobile.bundle import TOWERS, Bundle
-from mcad_mobile.errors import McadError
+from mcad_mobile.errors import KernelError, McadError
 from mcad_mobile.requirements import extras_within, requirements, tried_pythons
 from mcad_mobile.versions import version_of
 
@@ -61,7 +61,7 @@ def examine() -> list[Finding]:
     mediatek = f"pip install {_MEDIATEK}  # on an open network: it downloads the vendor's SDK"
     return [
         _examine_processor(),
-        _examine_scan(),
+        _examine_kernels(),
         _examine_python(),
         *_examine_requirements(),
         Finding(
@@ -127,14 +127,13 @@ def _examine_processor() -> Finding:
     return Finding("processor", f"{processor.summary()}; {kernels}", "everything", "")
 
 
-def _examine_scan() -> Finding:
-    from mcad_mobile.index.kernel import kernel
+def _examine_kernels() -> Finding:
+    from mcad_mobile.index.kernel import load_kernel
 
-    built = kernel()
-    if built:
-        return Finding("search kernel", built.name, "fast searches", "")
-    how = "pip install again where there is a C compiler; until then numpy searches, slower"
-    return Finding("search kernel", None, "fast searches", how)
+    try:
+        return Finding("search kernels", load_kernel().name, "search", "")
+    except KernelError as error:
+        return Finding("search kernels", None, "search", error.hint)
 
 
 def _examine_jdk() -> list[Finding]:

@@ -55,6 +55,10 @@ class PhotoIndexError(McadError):
     """An index is missing, damaged, or was built by another student."""
 
 
+class KernelError(McadError):
+    """The compiled search kernels are missing, or do not fit this version."""
+
+
 class DataError(McadError):
     """A captioned-photo dataset or a calibration set is not as it should be."""
 

@@ -14,8 +14,8 @@ if ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
-# libatomic1 and libstdc++6 are what Qualcomm's compiler links to. gcc builds what searches: without it, numpy does
-# that, more slowly.
+# libatomic1 and libstdc++6 are what Qualcomm's compiler links to. gcc compiles the search
+# kernels.
 packages=(make gcc libc6-dev ca-certificates libatomic1 libstdc++6)
 if [ "$wanted" != demo ]; then
     packages+=(git adb)

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_socket import disable_socket, enable_socket
 from pythons import LITERT, WHY
 from unpacked import unpacked_system
 
+import mcad_mobile
 from mcad_mobile.data.packaged_photos import packaged_photos
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
@@ -80,6 +82,20 @@ def arm64() -> Path:
         if shutil.which(tool) is None and os.environ.get("CI") != "true":
             pytest.skip(f"no {tool} (Debian: scripts/setup-system.sh tests)")
     return unpacked_system("arm64")
+
+
+@pytest.fixture(scope="session")
+def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The search kernels, compiled for arm64 by Zig's C compiler."""
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("ziglang")
+    library = tmp_path_factory.mktemp("arm64") / "libmcad_search.so"
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.17"]
+    flags = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off"]
+    sources = sorted((Path(mcad_mobile.__file__).parent / "native").glob("*.c"))
+    command = [*compiler, *flags, *map(str, sources), "-lm", "-o", str(library)]
+    subprocess.run(command, check=True, timeout=600)
+    return library
 
 
 @pytest.fixture(scope="session")

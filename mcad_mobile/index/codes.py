@@ -107,15 +107,6 @@ def split_query(query: F32, axis: F32) -> Query:
     return Query(np.float32(along), exact.units(rest, _SCORE_UNIT) * _SCORE_UNIT)
 
 
-def score(query: Query, photos: Encoded) -> F32:
-    """Pass 2: cosines [B] float32: a * along + scale * sum_i r_i * w_i."""
-    levels = _signed_levels(photos.codes, photos.magnitudes).astype(np.float64)
-    scores = levels @ query.steps
-    scores *= photos.scales * SCALE_UNIT
-    scores += photos.along * query.along_step
-    return scores.astype(np.float32)
-
-
 def _signed_levels(codes: U8, magnitudes: U8) -> npt.NDArray[np.int16]:
     levels = magnitudes.astype(np.int16)
     levels <<= 1

@@ -1,8 +1,9 @@
-"""The loops of scan.c, rescore.c and passing.c, where they were built: as numpy's, only sooner."""
+"""The search kernels: the loops of mcad_mobile/native in C, called through ctypes."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,12 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile.errors import KernelError
 from mcad_mobile.index.codes import U8
 
-LIBRARY = Path(__file__).with_name("_kernel.so")
+# Names another library in the environment: where the package is a zip file, from which none loads.
+LIBRARY_VARIABLE = "MCAD_SEARCH_LIBRARY"
+LIBRARY = Path(
+    os.environ.get(LIBRARY_VARIABLE) or Path(__file__).parents[1] / "native" / "libmcad_search.so"
+)
 LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 
 _LAYOUT = 4
+_INSTALL = (
+    "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "
+    "compiler."
+)
 _BLOCK = 2048
 _Nothing = ctypes.c_char * 0
 
@@ -48,7 +58,7 @@ class _Scan(ctypes.Structure):
 
 
 class Task(ctypes.Structure):
-    """A segment for the second pass, see rescore.c: its arrays have to live as long as it does."""
+    """A segment for the second pass, see rescore.c. Its arrays have to live as long as it does."""
 
     _fields_ = [
         ("file", ctypes.c_int),
@@ -71,7 +81,7 @@ class Task(ctypes.Structure):
 
 
 class PassingTask(ctypes.Structure):
-    """What passes a filter, by cell, see passing.c: its arrays have to live as long as it does."""
+    """What passes a filter, by cell, see passing.c. Its arrays have to live as long as it does."""
 
     _fields_ = [
         ("rows", ctypes.c_void_p),
@@ -99,10 +109,33 @@ class Kernel:
         return f"C, {LEVELS[self.level]}"
 
     def nearest(
-        self, columns: Words, query: Words, spans: Sequence[range], allowed: U8 | None, wanted: int
+        self,
+        columns: Words,
+        query: Words,
+        spans: Sequence[range],
+        wanted: int,
+        allowed: U8 | None = None,
     ) -> tuple[Rows, Distances]:
-        """See scan.nearest, which checks the arguments."""
+        """Find the photos at the least weighted distance from a query, pass 1 of a search.
+
+        Args:
+            columns: [W, N] uint64, the bits of N photos; bit i of word w is dimension 64 w + i.
+            query: [3, W] uint64, its bits, then the bits that count 1 and 2 where they differ: a
+                bit counts 3 at most.
+            spans: the photos to look at; they ascend and are not empty.
+            wanted: how many photos to find.
+            allowed: [ceil(N / 8)] uint8, a bit a photo, least significant first: only photos whose
+                bit is set are looked at. None: all.
+
+        Returns:
+            The `wanted` nearest photos, ascending, and their distances, both [wanted] or fewer
+            where there are fewer. Of photos at the same distance the first are taken.
+        """
+        wanted = min(wanted, sum(map(len, spans)))
+        if wanted <= 0:
+            return np.empty(0, np.intp), np.empty(0, np.uint16)
         words, photos = columns.shape
+        query = np.ascontiguousarray(query)
         ends = np.array([(span.start, span.stop) for span in spans], np.uint64)
         found = np.empty(wanted + 2 * _BLOCK, np.uint32)
         distances = np.empty(len(found), np.uint16)
@@ -127,10 +160,10 @@ class Kernel:
         """Look into the first cells of an order that hold `enough` photos that pass. Return how
         many cells these are, all if they hold less; None where a place is of no row."""
         order = np.ascontiguousarray(order, np.int64)
-        some: int = self.library.mcad_hold(
+        cells: int = self.library.mcad_hold(
             ctypes.byref(task), address(order), len(order), enough, self.level
         )
-        return None if some < 0 else some
+        return None if cells < 0 else cells
 
     def between(
         self, times: npt.NDArray[np.int32], rows: range, first: int, last: int, bits: U8
@@ -152,16 +185,24 @@ class Kernel:
 
 
 @lru_cache(maxsize=1)
-def kernel() -> Kernel | None:
-    """Load the kernel with the widest instructions that this processor has; None where it was not
-    built, or from another version of its source."""
+def load_kernel() -> Kernel:
+    """Load the kernels with the widest instructions that this processor has.
+
+    Raises:
+        KernelError: the library is missing, does not load here, or was compiled from another
+            version of its source.
+    """
     try:
         library = ctypes.CDLL(str(LIBRARY))
-        fits = library.mcad_layout() == _LAYOUT
-    except (OSError, AttributeError):
-        return None
-    if not fits:
-        return None
+        layout = library.mcad_layout()
+    except (OSError, AttributeError) as error:
+        raise KernelError(f"The search kernels could not be loaded: {error}.", _INSTALL) from error
+    if layout != _LAYOUT:
+        raise KernelError(
+            f"The search kernels in {LIBRARY} have layout {layout}; this version of mcad-mobile "
+            f"needs layout {_LAYOUT}.",
+            _INSTALL,
+        )
     library.mcad_scan.restype = ctypes.c_size_t
     library.mcad_hold.restype = ctypes.c_int64
     library.mcad_hold.argtypes = [

@@ -19,7 +19,7 @@ from mcad_mobile.index.segment import Segment
 
 Rows = npt.NDArray[np.intp]
 _KEPT = 8
-# Bits come in whole words, which a kernel may read.
+# Bits come in whole words, which the kernels may read.
 _WORD = 64
 
 
@@ -59,7 +59,7 @@ class Passing:
             self._held[:] = -1
         self._looking = Lock()
 
-    def places(self, kernel: Kernel | None) -> Rows:
+    def places(self, kernel: Kernel) -> Rows:
         """Return all of them, ascending."""
         spans = [self.span]
         if len(self._starts):
@@ -70,19 +70,18 @@ class Passing:
         # As bools: of these it finds the set ones eight at a time.
         return np.flatnonzero(np.unpackbits(self.allowed, bitorder="little").view(np.bool_))
 
-    def look_into(self, order: Rows, enough: int, kernel: Kernel | None) -> list[range]:
+    def look_into(self, order: Rows, enough: int, kernel: Kernel) -> list[range]:
         """Return where they are in the first cells of an order that hold `enough` of them together,
         or in all; there `allowed` is known from then on."""
-        if kernel is None or self._is_all:
-            self._look_everywhere()
-            chosen = order[: int(self._held[order].cumsum().searchsorted(enough)) + 1]
+        if self._is_all:
+            cells = int(self._held[order].cumsum().searchsorted(enough)) + 1
         else:
             with self._looking:
-                some = kernel.hold(self._task, order, enough)
-            if some is None:
+                looked_into = kernel.hold(self._task, order, enough)
+            if looked_into is None:
                 raise damaged(self._segment.file, "a place of it is of no row")
-            chosen = order[:some]
-        chosen = np.sort(chosen)
+            cells = looked_into
+        chosen = np.sort(order[:cells])
         chosen = chosen[self._from[chosen] < self._until[chosen]]
         # What lies side by side is one range.
         apart = self._from[chosen[1:]] != self._until[chosen[:-1]]
@@ -105,22 +104,6 @@ class Passing:
             first=self.span.start,
             end=self.span.stop,
         )
-
-    def _look_everywhere(self) -> None:
-        if not (self._held < 0).any():
-            return
-        kept = np.zeros(self._segment.photos, np.bool_)
-        if self._of_rows is None:
-            kept[self.span.start : self.span.stop] = True
-        else:
-            bits = np.unpackbits(self._of_rows, count=len(kept), bitorder="little")
-            kept = bits.view(np.bool_)
-        allowed = np.packbits(self._segment.by_place(kept), bitorder="little")
-        byte, bit = np.divmod(self._starts.astype(np.intp), 8)
-        before = np.append(0, np.bitwise_count(allowed).cumsum(dtype=np.intp))[byte]
-        inside = np.append(allowed, np.uint8(0))[byte] & ((1 << bit) - 1)
-        self.allowed = allowed
-        self._held[:] = np.diff(before + np.bitwise_count(inside))
 
 
 @dataclass(frozen=True)
@@ -149,7 +132,7 @@ class LiveSegment:
         """Return the rows that are not deleted, ascending."""
         return np.delete(np.arange(self.segment.photos), self.deleted)
 
-    def passing(self, wanted: RowFilter, kernel: Kernel | None = None) -> Passing:
+    def passing(self, wanted: RowFilter, kernel: Kernel) -> Passing:
         """Return the live rows that pass; the last few filters are remembered."""
         known = self._known.get(wanted)
         if known is None:
@@ -159,7 +142,7 @@ class LiveSegment:
             self._known[wanted] = known
         return known
 
-    def _look(self, wanted: RowFilter, kernel: Kernel | None) -> Passing:
+    def _look(self, wanted: RowFilter, kernel: Kernel) -> Passing:
         ranges = [range(self.segment.photos)]
         if wanted.folders:
             ends = [path_to_bytes(folder.rstrip(os.sep) + os.sep) for folder in wanted.folders]
@@ -170,7 +153,7 @@ class LiveSegment:
             return Passing(self.segment, span)
         return Passing(self.segment, span, self._bits(ranges, wanted, kernel))
 
-    def _bits(self, ranges: list[range], wanted: RowFilter, kernel: Kernel | None) -> U8:
+    def _bits(self, ranges: list[range], wanted: RowFilter, kernel: Kernel) -> U8:
         """Return a bit for each row in `ranges` that is live and of a time that is wanted."""
         first, end = NO_TIME, -NO_TIME
         if wanted.after is not None or wanted.before is not None:
@@ -180,12 +163,7 @@ class LiveSegment:
         size = -(-self.segment.photos // _WORD) * _WORD
         bits, taken = np.zeros(size // 8, np.uint8), self.segment.taken
         for rows in ranges if first < end else []:
-            if kernel is not None:
-                kernel.between(taken, rows, first, end - 1, bits)
-                continue
-            kept, some = np.zeros(size, np.bool_), slice(rows.start, rows.stop)
-            kept[some] = (taken[some] >= first) & (taken[some] <= end - 1)
-            bits |= np.packbits(kept, bitorder="little")
+            kernel.between(taken, rows, first, end - 1, bits)
         if len(self.deleted):
             kept = np.ones(size, np.bool_)
             kept[self.deleted] = False

@@ -14,13 +14,12 @@ import numpy.typing as npt
 
 from mcad_mobile.index.cells import nearest_first
 from mcad_mobile.index.codes import F32, split_query
-from mcad_mobile.index.kernel import Kernel
+from mcad_mobile.index.kernel import Kernel, Rows
 from mcad_mobile.index.lens import query_words
 from mcad_mobile.index.passing import LiveSegment, Passing, RowFilter
 from mcad_mobile.index.paths import path_from_bytes
-from mcad_mobile.index.rescore import Candidates, kth, rescore
+from mcad_mobile.index.rescore import Candidates, rescore
 from mcad_mobile.index.rotation import rotate
-from mcad_mobile.index.scan import Rows, distances_of, least, nearest
 from mcad_mobile.index.segment import Segment
 
 # How many cells do for fewer photos than an eighth of a sample was not measured (reach.py): all of
@@ -45,7 +44,7 @@ def search_segments(
     *,
     wanted: RowFilter,
     exact: bool,
-    kernel: Kernel | None,
+    kernel: Kernel,
 ) -> Hits:
     """Return the `k` photos of `segments` that are `wanted` with the highest cosine to `query`, or
     all if fewer.
@@ -71,36 +70,25 @@ def search_segments(
     return Hits(paths, scores[best], (scanned_at - started) * 1e3, (finished - scanned_at) * 1e3)
 
 
-def _scan(
-    live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel | None
-) -> Candidates:
+def _scan(live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel) -> Candidates:
     """Return the places of a segment that the second pass may score."""
     columns, count = live.segment.columns, live.reach.candidates(passing.count, k)
     if count >= passing.count or not len(columns):
         return Candidates(passing.places(kernel))
     words, step = query_words(live.lens, rotated)
-    some, looked_at = len(columns), count
-    if live.first is not None:
-        some = live.first.bits // 64
-        looked_at = max(count, live.first.reach.candidates(passing.count, k))
-    places, distances = nearest(
-        columns[:some],
-        words[:, :some],
-        looked_into(live, passing, rotated, k, kernel),
-        looked_at,
-        allowed=passing.allowed,
-        kernel=kernel,
-    )
-    if some < len(columns):
-        others = np.take(columns[some:], places, axis=1)
-        distances = distances + distances_of(others, words[:, some:], range(len(places)))
-        kept = least(distances, count)
-        places, distances = places[kept], distances[kept]
-    return Candidates(places, distances, step)
+    spans = looked_into(live, passing, rotated, k, kernel)
+    if live.first is None:
+        return Candidates(*kernel.nearest(columns, words, spans, count, passing.allowed), step)
+    first = live.first.bits // 64
+    looked_at = max(count, live.first.reach.candidates(passing.count, k))
+    places, _ = kernel.nearest(columns[:first], words[:, :first], spans, looked_at, passing.allowed)
+    again = np.take(columns, places, axis=1)
+    kept, distances = kernel.nearest(again, words, [range(len(places))], count)
+    return Candidates(places[kept], distances, step)
 
 
 def looked_into(
-    live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel | None
+    live: LiveSegment, passing: Passing, rotated: F32, k: int, kernel: Kernel
 ) -> list[range]:
     """Return which places a scan reads: those of the cells nearest to the query that hold enough
     photos that pass, or all."""
@@ -115,7 +103,9 @@ def looked_into(
 
 def top(scores: F32, k: int) -> Rows:
     """Return positions of the `k` highest scores, best first; equal ones in row order."""
-    kept = np.flatnonzero(scores >= kth(scores, k))
+    kept = np.arange(len(scores))
+    if len(scores) > k:
+        kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
     return kept[np.argsort(-scores[kept], kind="stable")][:k]
 
 

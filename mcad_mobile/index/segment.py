@@ -105,15 +105,6 @@ class Segment:
         """Return the cells that rows are in."""
         return self.starts.searchsorted(self.places_of(rows), side="right") - 1
 
-    def by_place(self, of_rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return what is said of all rows [N] in the order of places."""
-        if not len(self.centroids):
-            return of_rows
-        try:
-            return of_rows[self.rows]
-        except IndexError:
-            raise damaged(self.file, "a place of it is of no row") from None
-
     def encoded_rows(self, rows: Rows) -> Encoded:
         """Copy the numbers of `rows`, at least one, out of the file."""
         return self.encoded_at(self.places_of(rows))

@@ -24,7 +24,7 @@ from mcad_mobile.index.commit import (
     writing,
 )
 from mcad_mobile.index.duplicates import duplicate_groups
-from mcad_mobile.index.kernel import kernel as built_kernel
+from mcad_mobile.index.kernel import load_kernel
 from mcad_mobile.index.manifest import (
     NAME,
     Manifest,
@@ -57,12 +57,9 @@ class PhotoIndex:
         directory: Path,
         manifest: Manifest,
         segments: tuple[LiveSegment, ...],
-        *,
-        kernel: bool = True,
     ) -> None:
         self._directory = directory
         self._opened: Commit | None = (manifest, segments)
-        self._kernel = built_kernel() if kernel else None
         # Whether `exclusive` holds the lock for the next writer.
         self._lends_lock = False
 
@@ -108,14 +105,10 @@ class PhotoIndex:
             return False
 
     @classmethod
-    def open(cls, directory: Path | str, *, kernel: bool = True) -> PhotoIndex:
+    def open(cls, directory: Path | str) -> PhotoIndex:
         """Open the last commit. PhotoIndexError: missing, unreadable, damaged, or of an unknown
-        schema.
-
-        Scans with the kernel in C where that was built, else, or where it is not wanted, with
-        numpy. The results are the same.
-        """
-        return cls(Path(directory), *load_commit(Path(directory)), kernel=kernel)
+        schema."""
+        return cls(Path(directory), *load_commit(Path(directory)))
 
     def __enter__(self) -> PhotoIndex:
         return self
@@ -304,13 +297,9 @@ class PhotoIndex:
             live.segment.verify()
 
     def count(self, rows: RowFilter) -> int:
-        """Return how many photos pass."""
-        return sum(live.passing(rows).count for live in self._commit[1])
-
-    @property
-    def scan(self) -> str:
-        """What searches it: "numpy", or the kernel and its instructions."""
-        return self._kernel.name if self._kernel else "numpy"
+        """Return how many photos pass. KernelError when the search kernels are missing."""
+        kernel = load_kernel()
+        return sum(live.passing(rows, kernel).count for live in self._commit[1])
 
     def search(
         self,
@@ -324,7 +313,8 @@ class PhotoIndex:
         that `rows` lets pass.
 
         Fewer when there are fewer photos. `exact` scores all photos in place of the best
-        candidates of the scan. PhotoIndexError when the query does not fit or `k` is below 1.
+        candidates of the scan. PhotoIndexError when the query does not fit or `k` is below 1;
+        KernelError when the search kernels are missing.
         """
         if query.shape != (self.dim,):
             raise PhotoIndexError(
@@ -345,5 +335,5 @@ class PhotoIndex:
             k,
             wanted=rows,
             exact=exact,
-            kernel=self._kernel,
+            kernel=load_kernel(),
         )

@@ -21,6 +21,7 @@ from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.bundle import Bundle, TargetFacts
 from mcad_mobile.errors import BenchError
+from mcad_mobile.index.kernel import LIBRARY
 
 STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"}
 
@@ -40,6 +41,26 @@ def test_board_fills_the_document(board: Adbd, bundle: Bundle) -> None:
     assert document["ladder"]["text"][0]["status"] == "pass"
     assert document["ladder"]["text"][0]["cosine_min"] > 0.9999
     assert "text tower loaded" in heard
+
+
+@pytest.mark.slow
+def test_a_board_with_another_processor_compiles_the_kernels_itself(
+    board: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "another")
+    # The board's system has no compiler of its own: what this computer's made stands in for it.
+    compiled = f"/computer{LIBRARY}"
+    board.stand_in(
+        "cc",
+        'case "$*" in *"passing.c rescore.c scan.c -o libmcad_search.so -lm") '
+        f"exec cp {compiled} libmcad_search.so;; esac; exit 1",
+    )
+    document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert set(document["latency_ms"]) == STAGES
+    board.stand_in("cc", "echo no such header; exit 1")
+    with pytest.raises(BenchError, match="compiled on the board: no such header") as caught:
+        run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert "Install a C compiler on the board" in caught.value.hint
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from index_embeddings import photos_and_queries
 from PIL import Image
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.index.kernel import LIBRARY_VARIABLE
 
 PROBE = Path(__file__).with_name("processor_probe.py")
 REPOSITORY = Path(__file__).parents[2]
@@ -106,9 +107,10 @@ def test_other_x86_processors_make_and_find_the_same(
 
 @pytest.mark.slow
 def test_an_arm64_processor_makes_and_finds_the_same(
-    arm64: Path, here: dict[str, Any], given: Path, tmp_path: Path
+    arm64: Path, arm64_library: Path, here: dict[str, Any], given: Path, tmp_path: Path
 ) -> None:
     python = next((arm64 / "usr" / "bin").glob("python3.*[0-9]"))
     emulated = ["qemu-aarch64", "-cpu", "cortex-a76", "-L", arm64]
     emulated += ["-E", f"PYTHONPATH={REPOSITORY}", "-E", f"PYTHONHOME={arm64 / 'usr'}"]
+    emulated += ["-E", f"{LIBRARY_VARIABLE}={arm64_library}"]
     assert probe([*emulated, python], given, tmp_path / "index") == here

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -68,8 +70,53 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
     for name in tracked.split():
         home = name if name.startswith("mcad_mobile") else f"mcad_mobile/{name}"
         assert home in names, name
-    if shutil.which("cc") or shutil.which("gcc"):
-        assert "mcad_mobile/index/_kernel.so" in names
+    assert "mcad_mobile/native/libmcad_search.so" in names
+    assert re.fullmatch(r"mcad_mobile-[\d.]+-py3-none-(linux|macosx)_\w+", wheel.stem)
+    (home,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
+    assert {f"{home}/licenses/LICENSE", f"{home}/licenses/NOTICE"} <= names
+
+
+def test_without_a_compiler_a_build_says_what_to_install(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, CHECKOUT)
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=os.environ | {"CC": str(tmp_path / "no-such-compiler")},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "search kernels are in C, and no C compiler was found. Install one" in said
+    assert "apt-get install gcc libc6-dev" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_editable_install_compiles_beside_the_sources(tmp_path: Path) -> None:
+    """And C that changed is compiled by the next one."""
+    tree = tmp_path / "checkout"
+    listed = run("git", "ls-files", "-z", "mcad_mobile", "models", cwd=CHECKOUT).split("\0")
+    for name in ["LICENSE", "NOTICE", "README.md", "pyproject.toml", *filter(None, listed)]:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CHECKOUT / name, tree / name)
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+    install = [*pip, "--no-build-isolation", "--upgrade", "--target", site, "-e", tree]
+    run(*install, cwd=tmp_path)
+    library = tree / "mcad_mobile" / "native" / "libmcad_search.so"
+    (pointer,) = site.glob("*.pth")
+    assert pointer.read_text().split() == [str(tree)]
+    program = "import ctypes, sys; library = ctypes.CDLL(sys.argv[1]); print(library.mcad_layout())"
+    before = int(run(sys.executable, "-c", program, library, cwd=tmp_path))
+    source = tree / "mcad_mobile" / "native" / "rescore.c"
+    source.write_text(
+        source.read_text().replace(
+            f"int mcad_layout(void) {{ return {before}; }}", "int mcad_layout(void) { return 99; }"
+        )
+    )
+    run(*install, cwd=tmp_path)
+    assert int(run(sys.executable, "-c", program, library, cwd=tmp_path)) == 99
 
 
 def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path: Path) -> None:
@@ -79,16 +126,6 @@ def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path:
     said = run(sys.executable, "-m", "mcad_mobile", "demo", "-t", "cpu", cwd=tmp_path, **installed)
     assert (tmp_path / "build" / "demo" / "report.html").stat().st_size > 20_000
     assert "running memory" in said and "camera.png" in said
-
-
-@pytest.fixture(scope="module")
-def wheel_without_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As it is built where there is no compiler: of every platform."""
-    folder = tmp_path_factory.mktemp("without")
-    command = (sys.executable, "-m", "build", "--no-isolation", "-o", folder, CHECKOUT)
-    run(*command, cwd=folder, PATH=str(folder))
-    (wheel,) = folder.glob("*-py3-none-any.whl")
-    return wheel
 
 
 @pytest.fixture
@@ -106,10 +143,15 @@ def arm64_python(arm64: Path, tmp_path: Path) -> Path:
 
 
 def test_a_bare_install_indexes_searches_and_benches_on_arm64(
-    wheel_without_kernel: Path, arm64: Path, arm64_python: Path, cpu: Exported, tmp_path: Path
+    installed: dict[str, str],
+    arm64_library: Path,
+    arm64: Path,
+    arm64_python: Path,
+    cpu: Exported,
+    tmp_path: Path,
 ) -> None:
-    """The wheel with what it needs, as pip picks it for arm64. `bench` sees that it is emulated,
-    and compares embeddings alone."""
+    """The wheel's files, the kernels compiled for arm64, and what it needs, as pip picks that for
+    arm64. `bench` sees that it is emulated, and compares embeddings alone."""
     site = tmp_path / "site"
     release = (arm64 / "usr" / "bin" / "python3").readlink().name.removeprefix("python")
     glibc = [f"manylinux_2_{minor}_aarch64" for minor in (17, 26, 27, 28, 31, 34)]
@@ -118,7 +160,10 @@ def test_a_bare_install_indexes_searches_and_benches_on_arm64(
     ]
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     target = ["--target", site, "--only-binary=:all:", "--python-version", release, *platforms]
-    run(*pip, *target, wheel_without_kernel, cwd=tmp_path)
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    run(*pip, *target, *project["dependencies"], cwd=tmp_path)
+    shutil.copytree(Path(installed["PYTHONPATH"]) / "mcad_mobile", site / "mcad_mobile")
+    shutil.copyfile(arm64_library, site / "mcad_mobile" / "native" / arm64_library.name)
     assert not list(site.glob("torch*"))
     photos = tmp_path / "photos"
     photos.mkdir()

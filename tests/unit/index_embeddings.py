@@ -6,17 +6,18 @@ far from zero, few effective dimensions, and queries that share neither.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
+from kernel_oracle import Oracle
 
-from mcad_mobile.index import PhotoIndex, settings
-from mcad_mobile.index.kernel import Kernel, kernel
+from mcad_mobile.index import PhotoIndex, settings, store
+from mcad_mobile.index.kernel import Kernel, load_kernel
 
 F32 = npt.NDArray[np.float32]
 SHA = "ab" * 32
@@ -67,8 +68,22 @@ def filled(directory: Path, n: int = 50) -> PhotoIndex:
     return index
 
 
-def kernels() -> list[Kernel | None]:
-    """numpy, and what of the kernel runs here: CI builds it."""
-    built = kernel()
-    assert built is not None or os.environ.get("CI") != "true"
-    return [None] + [Kernel(built.library, n) for n in range(built.level + 1)] if built else [None]
+ORACLE = Oracle()
+
+
+def levels() -> list[Kernel]:
+    """The kernels at every instruction level that this processor has."""
+    best = load_kernel()
+    return [Kernel(best.library, level) for level in range(best.level + 1)]
+
+
+def kernels() -> list[Kernel | Oracle]:
+    """The oracle, and the kernels at every level."""
+    return [ORACLE, *levels()]
+
+
+@contextmanager
+def searching_by(kernel: Any) -> Iterator[None]:
+    """Indexes are searched by this kernel."""
+    with patch.object(store, "load_kernel", lambda: kernel):
+        yield

@@ -12,11 +12,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import F32, cells_from, create, kernels, names, photos_and_queries, unit
+from index_embeddings import (
+    F32,
+    ORACLE,
+    cells_from,
+    create,
+    kernels,
+    levels,
+    names,
+    photos_and_queries,
+    searching_by,
+    unit,
+)
 
-from mcad_mobile.index import PhotoIndex, RowFilter, merge, search
+from mcad_mobile.index import PhotoIndex, RowFilter, merge
 from mcad_mobile.index.cells import cells_of, fit_centroids, nearest_first
 from mcad_mobile.index.codes import decode, split
+from mcad_mobile.index.kernel import Kernel
 from mcad_mobile.index.passing import Passing
 from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.segment import Segment
@@ -41,13 +53,13 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F32, F32]:
 def scanned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many places each scan has looked at."""
     counts: list[int] = []
-    nearest = search.nearest
+    nearest = Kernel.nearest
 
-    def counted(columns: Any, query: Any, spans: Any, wanted: int, **others: Any) -> Any:
+    def counted(kernel: Kernel, columns: Any, query: Any, spans: Any, *others: Any) -> Any:
         counts.append(sum(map(len, spans)))
-        return nearest(columns, query, spans, wanted, **others)
+        return nearest(kernel, columns, query, spans, *others)
 
-    monkeypatch.setattr(search, "nearest", counted)
+    monkeypatch.setattr(Kernel, "nearest", counted)
     yield counts
 
 
@@ -104,16 +116,18 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("which", FILTERS)
-def test_numpy_and_the_kernel_look_into_the_same_cells(
-    gallery: tuple[Path, F32, F32], which: str
-) -> None:
+def test_all_kernels_look_into_the_same_cells(gallery: tuple[Path, F32, F32], which: str) -> None:
     rows, _ = FILTERS[which]
     (live,) = PhotoIndex.open(gallery[0])._commit[1]
     orders = nearest_first(gallery[2][:10], live.segment.directions)
-    plain = PhotoIndex.open(gallery[0], kernel=False)
-    expected = [plain.search(query, k, rows=rows) for query in gallery[2][:10] for k in (1, 10, 99)]
+    index, asked = (
+        PhotoIndex.open(gallery[0]),
+        [(q, k) for q in gallery[2][:10] for k in (1, 10, 99)],
+    )
+    with searching_by(ORACLE):
+        expected = [index.search(query, k, rows=rows) for query, k in asked]
     allowed = np.zeros(PHOTOS, np.bool_)
-    allowed[live.passing(rows).places(None)] = True
+    allowed[live.passing(rows, ORACLE).places(ORACLE)] = True
     for compiled in kernels():
         live._known.clear()
         passing = live.passing(rows, compiled)
@@ -133,11 +147,13 @@ def test_numpy_and_the_kernel_look_into_the_same_cells(
                 held = np.bincount(cells, minlength=len(order))[order].cumsum()
                 chosen = order[: int(held.searchsorted(enough)) + 1]
                 assert kept.tolist() == np.flatnonzero(allowed)[np.isin(cells, chosen)].tolist()
-    built = PhotoIndex.open(gallery[0])
-    found = [built.search(query, k, rows=rows) for query in gallery[2][:10] for k in (1, 10, 99)]
-    for a, b in zip(found, expected, strict=True):
-        assert a.paths == b.paths
-        assert a.scores.tolist() == b.scores.tolist()
+    for compiled in levels():
+        index = PhotoIndex.open(gallery[0])  # nothing is known yet of what passes
+        with searching_by(compiled):
+            found = [index.search(query, k, rows=rows) for query, k in asked]
+        for a, b in zip(found, expected, strict=True):
+            assert a.paths == b.paths
+            assert a.scores.tolist() == b.scores.tolist()
 
 
 @pytest.mark.parametrize("span", [range(1, PHOTOS), range(PHOTOS - 1), range(7, 8), range(9, 9)])

@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import cells_from, create, filled, names, photos_and_queries, unit
+from index_embeddings import (
+    cells_from,
+    create,
+    filled,
+    levels,
+    names,
+    photos_and_queries,
+    searching_by,
+    unit,
+)
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex, RowFilter
@@ -251,10 +260,10 @@ def test_cells_that_hold_no_photos_are_found(
     if value == 2000:
         with pytest.raises(PhotoIndexError, match=said):
             PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
-        for compiled in (True, False):
-            with pytest.raises(PhotoIndexError, match="of no row"):
+        for compiled in levels():
+            with searching_by(compiled), pytest.raises(PhotoIndexError, match="of no row"):
                 rows = RowFilter(before=2**20)
-                PhotoIndex.open(tmp_path, kernel=compiled).search(queries[0], 2000, rows=rows)
+                PhotoIndex.open(tmp_path).search(queries[0], 2000, rows=rows)
 
 
 def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:

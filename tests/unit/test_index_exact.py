@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index_embeddings import create, names, photos_and_queries, unit
+from index_embeddings import create, kernels, names, photos_and_queries, searching_by, unit
+from kernel_oracle import scores as scores_by
 
 from mcad_mobile import exact
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.codes import Encoded, Query, encode, score, split, split_query
+from mcad_mobile.index.codes import Encoded, Query, encode, split, split_query
 from mcad_mobile.index.lens import query_words
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.rounding import error_feedback, round_to_odd
@@ -82,7 +83,10 @@ def test_scores_do_not_depend_on_the_order_of_dimensions(dim: int) -> None:
     for row in queries:
         query = split_query(row, ZEROS[:dim])
         turned, others = reordered(query, encoded, random.permutation(dim))
-        assert np.array_equal(score(turned, others), score(query, encoded))
+        expected = scores_by(kernels()[0], query, encoded)
+        for kernel in kernels():
+            assert np.array_equal(scores_by(kernel, turned, others), expected)
+            assert np.array_equal(scores_by(kernel, query, encoded), expected)
 
 
 def test_a_score_keeps_what_is_left_when_all_else_cancels_out() -> None:
@@ -96,8 +100,9 @@ def test_a_score_keeps_what_is_left_when_all_else_cancels_out() -> None:
         scales=np.ones(1, np.uint16),
         magnitudes=np.full((1, 256), 255, np.uint8),
     )
-    found = score(split_query(query, ZEROS[:256]), tiny)
-    assert found[0] == 511 * 2.0**-36 * 2.0**-24
+    for kernel in kernels():
+        found = scores_by(kernel, split_query(query, ZEROS[:256]), tiny)
+        assert found[0] == 511 * 2.0**-36 * 2.0**-24
 
 
 def test_what_makes_up_for_errors_of_other_coordinates_is_exact() -> None:
@@ -129,15 +134,16 @@ def test_a_rotation_is_exact_to_the_last_bit_of_float32(dim: int) -> None:
     assert np.mean(rotate(photos) == twice) > 0.9999
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["kernel", "numpy"])
-def test_of_equal_photos_the_first_are_found(fast: bool, tmp_path: Path) -> None:
+def test_of_equal_photos_the_first_are_found(tmp_path: Path) -> None:
     photos, _ = photos_and_queries(3000, 1)
     photos[500:2900] = photos[500]
     with create(tmp_path / "index").writer() as writer:
         writer.add(names(3000), photos)
-    index = PhotoIndex.open(tmp_path / "index", kernel=fast)
+    index = PhotoIndex.open(tmp_path / "index")
     query = unit(photos[500] + 0.1 * photos[0])
-    assert index.search(query, k=20).paths == names(520)[500:]
+    for kernel in kernels():
+        with searching_by(kernel):
+            assert index.search(query, k=20).paths == names(520)[500:]
 
 
 @pytest.mark.parametrize("dim", [64, 256])

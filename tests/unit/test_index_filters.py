@@ -54,15 +54,14 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "numpy"])
 @pytest.mark.parametrize("which", FILTERS)
 def test_the_nearest_of_those_that_pass_are_found(
-    gallery: tuple[Path, F32, F32, list[str]], which: str, compiled: bool
+    gallery: tuple[Path, F32, F32, list[str]], which: str
 ) -> None:
     directory, photos, queries, paths = gallery
     rows = FILTERS[which]
     passed = passing(paths, rows)
-    index = PhotoIndex.open(directory, kernel=compiled)
+    index = PhotoIndex.open(directory)
     assert index.count(rows) == len(passed)
     hits, kept = 0, min(10, len(passed))
     for query in queries:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index_embeddings import names, photos_and_queries
+from index_embeddings import kernels, names, photos_and_queries
+from kernel_oracle import scores as scores_by
 
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.codes import Encoded, decode, encode, score, split_query
+from mcad_mobile.index.codes import Encoded, decode, encode, split_query
 from mcad_mobile.index.format import NO_TIME
 from mcad_mobile.index.paths import path_to_bytes
 from mcad_mobile.index.rotation import rotate, unrotate
@@ -139,7 +140,9 @@ def test_the_worked_example_of_the_page_scores_as_the_page_says() -> None:
     encoded = encode(PHOTOS, AXIS)
     query = split_query(QUERY, AXIS)
     assert float(query.along) == 0.5
-    assert np.allclose(score(query, encoded), [0.624453, 0.000252], atol=1e-6)
+    for kernel in kernels():
+        found = scores_by(kernel, query, encoded)
+        assert np.allclose(found, [0.624453, 0.000252], atol=1e-6)
     found = as_documented(documented_bytes(), QUERY.tolist())
     assert [*found] == ["Müll/a.jpg".encode(), "Müll/b.jpg".encode()]
     assert [stamps for _, stamps in found.values()] == [(1, 2), (0xDEADBEEF, 0)]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import SHA, kernels, names, photos_and_queries
+from index_embeddings import ORACLE, SHA, kernels, levels, names, photos_and_queries
+from kernel_oracle import above, spread
 
 from mcad_mobile.index import PhotoIndex, rescore, search
 from mcad_mobile.index.codes import split_query
-from mcad_mobile.index.kernel import kernel
 from mcad_mobile.index.passing import RowFilter
 from mcad_mobile.index.rotation import rotate
 from mcad_mobile.index.store import PhotoIndex as Store
@@ -32,11 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=[True, False], ids=["kernel", "numpy"])
-def index(folder: Path, request: pytest.FixtureRequest) -> Store:
-    index = PhotoIndex.open(folder, kernel=request.param)
-    assert (index.scan == "numpy") == (not request.param or kernel() is None)
-    return index
+@pytest.fixture
+def index(folder: Path) -> Store:
+    return PhotoIndex.open(folder)
 
 
 @pytest.fixture
@@ -102,19 +100,21 @@ def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 10, 300])
-def test_the_kernel_scores_what_numpy_scores(folder: Path, k: int) -> None:
+def test_every_kernel_scores_the_same(folder: Path, k: int) -> None:
     live = PhotoIndex.open(folder)._commit[1]
     segments = [one.segment for one in live]
     shares = []
     for query in queries():
         rotated = rotate(query)
         split = [split_query(rotated, segment.axis) for segment in segments]
-        nearest = [search._scan(one, one.passing(RowFilter()), rotated, k, None) for one in live]
+        nearest = [
+            search._scan(one, one.passing(RowFilter(), ORACLE), rotated, k, ORACLE) for one in live
+        ]
         scored_all = rescore.Candidates(nearest[1].places)
         for candidates in (nearest, [nearest[0], scored_all], nearest[:1]):
             some = len(candidates)
-            plain = rescore.rescore(segments[:some], split[:some], candidates, k, None)
-            for compiled in kernels():
+            plain = rescore.rescore(segments[:some], split[:some], candidates, k, ORACLE)
+            for compiled in levels():
                 found = rescore.rescore(segments[:some], split[:some], candidates, k, compiled)
                 for (places, scores), (others, other_scores) in zip(found, plain, strict=True):
                     assert np.array_equal(places, others)
@@ -138,21 +138,6 @@ def test_copies_of_one_photo_which_err_alike_are_all_scored(tmp_path: Path) -> N
         for compiled in kernels():
             found = rescore.rescore([segment], [query], [copies], K, compiled)
             assert len(found[0][0]) == 2000
-
-
-def test_no_record_is_read_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = []
-    before = rescore.cosines
-
-    def counted(segment: Any, query: Any, places: Any) -> Any:
-        counts.append(len(places))
-        return before(segment, query, places)
-
-    monkeypatch.setattr(rescore, "cosines", counted)
-    index = PhotoIndex.open(folder, kernel=False)
-    for query in queries():
-        index.search(query, K)
-    assert min(counts) > 0
 
 
 def test_where_bits_tell_little_less_is_left_out(
@@ -179,17 +164,17 @@ def test_where_bits_tell_little_less_is_left_out(
 
 def test_errors_are_judged_alike_whatever_the_order_of_sums() -> None:
     errors = np.random.default_rng(1).normal(2.0, 0.03, 5000)
-    mean, deviation = rescore._spread(errors)
-    assert (mean, deviation) == rescore._spread(errors[::-1])
+    mean, deviation = spread(errors)
+    assert (mean, deviation) == spread(errors[::-1])
     assert mean == pytest.approx(errors.mean(), abs=1e-6)
     assert deviation == pytest.approx(errors.std(), abs=1e-6)
-    assert rescore._spread(np.full(9, 0.5))[1] > 0
+    assert spread(np.full(9, 0.5))[1] > 0
 
 
 def test_a_large_error_is_no_less_probable_than_it_is_thought() -> None:
     deviations = np.linspace(-3, 6, 91)
     tail = np.array([erfc(z / sqrt(2)) / 2 for z in deviations])
-    bound = rescore._above(deviations)
+    bound = above(deviations)
     assert (tail <= bound).all()
     assert (bound[deviations >= 0] <= 8 * tail[deviations >= 0]).all()
 

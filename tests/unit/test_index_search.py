@@ -11,11 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_embeddings import F32, kernels, names, photos_and_queries, unit
+from index_embeddings import (
+    F32,
+    ORACLE,
+    kernels,
+    levels,
+    names,
+    photos_and_queries,
+    searching_by,
+    unit,
+)
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.scan import nearest
 
 Build = Callable[..., PhotoIndex]
 
@@ -92,7 +100,7 @@ def test_widths_that_are_not_whole_words_are_scanned_too(
 
 
 @pytest.mark.parametrize("words", [1, 2, 3, 16, 64])
-def test_kernel_and_numpy_find_what_a_sort_of_all_distances_finds(words: int) -> None:
+def test_the_kernels_find_what_a_sort_of_all_distances_finds(words: int) -> None:
     random = np.random.default_rng(words)
     columns = random.integers(0, 2**64, (words, 5000), dtype=np.uint64)
     query = random.integers(0, 2**64, (3, words), dtype=np.uint64)
@@ -114,9 +122,7 @@ def test_kernel_and_numpy_find_what_a_sort_of_all_distances_finds(words: int) ->
             order = among[np.argsort(distances[among], kind="stable")]
             for wanted in (0, 1, 10, 500, 4999, 6000):
                 for compiled in kernels():
-                    found, at = nearest(
-                        columns, query, spans, wanted, allowed=mask, kernel=compiled
-                    )
+                    found, at = compiled.nearest(columns, query, spans, wanted, mask)
                     assert found.tolist() == sorted(order[:wanted].tolist())
                     assert at.tolist() == distances[found].tolist()
 
@@ -126,9 +132,9 @@ def test_equal_distances_go_to_the_first_rows() -> None:
     columns[0, 4000:] = 1
     query = np.array([[1, 0], [1, 1], [0, 0]], np.uint64)
     for compiled in kernels():
-        found, _ = nearest(columns, query, [range(9000)], 100, kernel=compiled)
+        found, _ = compiled.nearest(columns, query, [range(9000)], 100)
         assert found.tolist() == [*range(4000, 4100)]
-        found, _ = nearest(columns, query, [range(9000)], 5100, kernel=compiled)
+        found, _ = compiled.nearest(columns, query, [range(9000)], 5100)
         assert found.tolist() == [*range(100), *range(4000, 9000)]
 
 
@@ -141,39 +147,42 @@ def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) 
     columns[:, (np.arange(40_000) - 13) % 2048 < near] = query[0][:, None]
     cells = [range(start, start + 390) for start in range(13, 39_000, 400)]
     for spans in ([range(13, 40_000)], cells):
-        every, distances = nearest(columns, query, spans, 40_000)
+        every, distances = ORACLE.nearest(columns, query, spans, 40_000)
         order = every[np.argsort(distances, kind="stable")]
         for compiled in kernels():
-            found, _ = nearest(columns, query, spans, 4000, kernel=compiled)
+            found, _ = compiled.nearest(columns, query, spans, 4000)
             assert found.tolist() == sorted(order[:4000].tolist())
 
 
 @pytest.mark.parametrize("dim", [40, 64, 200, 256, 520])
-def test_an_index_without_the_kernel_gives_the_same_results(
-    build: Build, tmp_path: Path, dim: int
-) -> None:
+def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int) -> None:
     photos, queries = photos_and_queries(5000, 20, dim=dim)
     index = build(photos)
     with index.writer() as writer:
         writer.delete(index.paths()[::11])
-    plain = PhotoIndex.open(tmp_path / "index", kernel=False)
-    assert plain.scan == "numpy"
     for query in queries:
         for exact in (False, True):
-            found, again = (i.search(query, exact=exact) for i in (index, plain))
-            assert found.paths == again.paths
-            assert np.array_equal(found.scores, again.scores)
+            with searching_by(ORACLE):
+                expected = index.search(query, exact=exact)
+            for compiled in levels():
+                with searching_by(compiled):
+                    found = index.search(query, exact=exact)
+                assert found.paths == expected.paths
+                assert np.array_equal(found.scores, expected.scores)
 
 
 def test_a_file_that_ends_while_it_is_open_is_an_error(build: Build, tmp_path: Path) -> None:
     photos, queries = photos_and_queries(5000, 1, dim=256)
     build(photos)
-    for compiled in (False, True):
-        index = PhotoIndex.open(tmp_path / "index", kernel=compiled)
+    for compiled in levels():
+        index = PhotoIndex.open(tmp_path / "index")
         segment = index._commit[1][0].segment
         size = segment.file.stat().st_size
         os.truncate(segment.file, segment.parts["records"].offset + segment.record)
-        with pytest.raises(PhotoIndexError, match="it ends before"):
+        with (
+            searching_by(compiled),
+            pytest.raises(PhotoIndexError, match="it ends before"),
+        ):
             index.search(queries[0], exact=True)
         os.truncate(segment.file, size)
 
@@ -220,19 +229,18 @@ GONE = {
 }
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "numpy"])
 @pytest.mark.parametrize(
     "part", [*GONE][:2] + [pytest.param(part, marks=pytest.mark.slow) for part in [*GONE][2:]]
 )
 def test_a_scan_with_tombstones_finds_what_exact_search_finds(
-    build: Build, tmp_path: Path, part: str, compiled: bool
+    build: Build, tmp_path: Path, part: str
 ) -> None:
     photos, queries = photos_and_queries(9050, 30, dim=256)
     everything = names(9050, "photo0")
     gone = {everything[row] for row in GONE[part]}
     with build(photos).writer() as writer:
         assert writer.delete(sorted(gone)) == len(gone)
-    index = PhotoIndex.open(tmp_path / "index", kernel=compiled)
+    index = PhotoIndex.open(tmp_path / "index")
     (live,) = index._commit[1]
     assert len(live.deleted) == len(gone)
     assert live.reach.candidates(live.live, 10) < live.live / 4

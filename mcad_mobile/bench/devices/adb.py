@@ -77,7 +77,7 @@ class AdbDevice:
         if facts.android:
             return java_runner(facts, self.runner, self.aars, progress)
         runtimes = [rung.runtime for rung in spec.bundle.text.rungs]
-        return python_runner(shell, scratch, runtimes)
+        return python_runner(shell, facts, scratch, runtimes)
 
     def _measure(
         self,
@@ -97,6 +97,10 @@ class AdbDevice:
         about = {"device": {**facts.to_json(), "pushed_files": len(pushed)}, "tools": tools}
         if launcher.emulator:
             return parity_only(spec, about, ladder, emulator=launcher.emulator)
+        if runner.cannot_search:
+            raise BenchError(
+                runner.cannot_search, "Install a C compiler on the board: cc, as of gcc or clang."
+            )
         measured = session.measure(ladder)
         return {
             **about,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import platform
 import shlex
 import zipfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from mcad_mobile.bench.devices.adb_facts import Facts
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell
 from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.errors import BenchError, MissingExtra
+from mcad_mobile.index.kernel import LIBRARY, LIBRARY_VARIABLE
 from mcad_mobile.typed import decode
 
 _RUNNER = f"{ROOT}/runner"
@@ -27,15 +29,18 @@ _NOT_LEAN = (
     *("export", "models", "quantize", "students"),
 )
 _SUFFIXES = (".py", ".toml")
+# As mcad_mobile/native/CMakeLists.txt compiles them.
+_COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
 
 
 @dataclass(frozen=True)
 class DeviceRunner:
     """`files` go to the device (path under ROOT -> local file); `command` runs it there, given
-    the path of a spec."""
+    the path of a spec. `cannot_search` says why it cannot, if so."""
 
     files: dict[str, Path]
     command: str
+    cannot_search: str = ""
 
 
 def java_runner(
@@ -85,7 +90,9 @@ def _built(abi: str, aars: Sequence[Path], progress: Progress) -> dict[str, Path
     return files
 
 
-def python_runner(shell: AdbShell, scratch: Path, runtimes: Sequence[str]) -> DeviceRunner:
+def python_runner(
+    shell: AdbShell, facts: Facts, scratch: Path, runtimes: Sequence[str]
+) -> DeviceRunner:
     """The Python runner as a zip of this package's lean part, by the board's own Python.
     BenchError says what that Python lacks; it must have at least one of `runtimes`."""
     python = _python(shell)
@@ -96,9 +103,33 @@ def python_runner(shell: AdbShell, scratch: Path, runtimes: Sequence[str]) -> De
         for path in sorted(path for path in root.rglob("*") if _is_lean(path.relative_to(root))):
             entry = zipfile.ZipInfo(f"mcad_mobile/{path.relative_to(root)}", _ZIP_DATE)
             out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
-    environment = f"PYTHONPATH={_RUNNER}/{archive.name} PYTHONDONTWRITEBYTECODE=1"
+    files = {f"runner/{archive.name}": archive}
+    library, cannot_search = f"{_RUNNER}/{LIBRARY.name}", ""
+    if facts.arch == platform.machine():
+        files[f"runner/{LIBRARY.name}"] = LIBRARY
+    else:
+        library, cannot_search = _compiled_there(shell)
+    environment = (
+        f"PYTHONPATH={_RUNNER}/{archive.name} PYTHONDONTWRITEBYTECODE=1 "
+        f"{LIBRARY_VARIABLE}={library}"
+    )
     command = f"env {environment} {shlex.quote(python)} -m mcad_mobile.bench.runner"
-    return DeviceRunner({f"runner/{archive.name}": archive}, command)
+    return DeviceRunner(files, command, cannot_search)
+
+
+def _compiled_there(shell: AdbShell) -> tuple[str, str]:
+    """Compile the search kernels on a board with another processor than this computer's.
+
+    Returns:
+        The library's path on the board, and why there is none, if so.
+    """
+    folder = f"{ROOT}-kernels"  # beside ROOT, which holds what was pushed and nothing else
+    shell.run(f"rm -rf {folder} && mkdir -p {folder}")
+    for source in sorted(LIBRARY.parent.glob("*.[ch]")):
+        shell.push_file(source, f"{folder}/{source.name}")
+    code, printed = shell.ask(f"cd {folder} && {_COMPILE} *.c -o {LIBRARY.name} -lm 2>&1")
+    why = f"The search kernels could not be compiled on the board: {printed.strip()[-300:]}"
+    return f"{folder}/{LIBRARY.name}", why if code else ""
 
 
 def _is_lean(path: Path) -> bool:

@@ -227,7 +227,7 @@ int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
     return done;
 }
 
-/* Of the layout of structures: kernel.py leaves a library of another one alone. */
+/* The number of the structures' layout: kernel.py refuses a library with another. */
 int mcad_layout(void) { return 4; }
 
 int mcad_level(void) {

@@ -1,6 +1,6 @@
-/* The loops of a search, in plain C: scan.py and rescore.py hold the same in numpy, for where this is not
- * built, and give the same results bit by bit. Each is compiled for several widths of instructions, of which
- * kernel.py names one: 2 is AVX-512 with VPOPCNTDQ, 1 AVX2, 0 what the compiler takes by itself (NEON on Arm). */
+/* The loops of a search. Each is compiled for several widths of instructions, of which kernel.py names one: 2 is
+ * AVX-512 with VPOPCNTDQ, 1 AVX2, 0 what the compiler takes by itself (NEON on Arm). All give the same results, bit by
+ * bit; tests/kernel_oracle.py says in numpy which. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
