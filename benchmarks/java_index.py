@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index import load_embeddings, machine
-from mcad_mobile.android.aar import libraries
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable
 from mcad_mobile.bench.measure import percentiles
@@ -72,12 +72,13 @@ def truth(images: np.ndarray, photos: int, queries: np.ndarray) -> list[set[str]
 
 
 def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
-    classpath = libraries(work, ["arm64-v8a"]).jars
+    jars = jvm_libraries()
     sources = [main_sources("engine"), main_sources("desktop")]
-    classes = compile_java(sources, classpath, work / "classes")
+    classes = compile_java(sources, jars, work / "classes")
     given = work / "queries.f32"
     queries.astype("<f4").tofile(given)
-    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-cp", str(classes)]
+    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-cp"]
+    command += [":".join(map(str, [classes, *jars]))]
     command += ["mcad.desktop.SearchBenchmark", str(index), str(given)]
     command += [str(WARM_UP), str(len(queries)), str(K)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)

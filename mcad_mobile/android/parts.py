@@ -15,6 +15,7 @@ from mcad_mobile.android.npu import ABI as NPU_ABI
 from mcad_mobile.android.npu import QUALCOMM, npu_archives
 from mcad_mobile.android.package import Entry
 from mcad_mobile.bundle import MANIFEST, Bundle
+from mcad_mobile.errors import BuildError
 
 ABI = "arm64-v8a"
 ASSETS = "assets/bundle"
@@ -23,15 +24,14 @@ _LICENCE = "{} is under Qualcomm's own licence: read it before you give the app 
 
 @dataclass(frozen=True)
 class Parts:
-    """What is taken from where: `aars` are Android archives to merge (a QNN runtime),
-    `onnxruntime` is one that takes the place of ours, `r8` a jar with D8. From a Maven `repository`
-    comes ONNX Runtime and, where the bundle has rungs for a Snapdragon's NPU and no `aars` are
-    given, what these need."""
+    """What the user chooses: `aars` are Android archives to merge (a QNN runtime), `onnxruntime` is
+    one that takes the place of ours, `r8` a jar with D8. With `npu`, what the bundle's rungs for a
+    Snapdragon's NPU need is fetched, Qualcomm's runtime under its own licence."""
 
     aars: tuple[Path, ...] = ()
     onnxruntime: Path | None = None
     r8: Path | None = None
-    repository: str | None = None
+    npu: bool = False
 
 
 OURS = Parts()
@@ -39,7 +39,7 @@ OURS = Parts()
 
 @dataclass(frozen=True)
 class Gathered:
-    """Native libraries and jars, those of their archives that came from a Maven repository, the
+    """Native libraries and jars, those of their archives that were fetched for an NPU, the
     bundle as it goes in (None without one), and why rungs of it are left out."""
 
     found: Libraries
@@ -69,14 +69,14 @@ def gather(
     there can run stay out. BuildError."""
     fetched: dict[Path, Artifact] = {}
     chosen = bool(parts.aars) or parts.onnxruntime is not None
-    if bundle and parts.repository is not None and not chosen and set(abis) == {NPU_ABI}:
-        fetched = npu_archives(bundle, parts.repository, progress)
+    if bundle and parts.npu:
+        _check_npu(parts, abis)
+        fetched = npu_archives(bundle, progress)
     found = libraries(
         work,
         abis,
         [*parts.aars, *fetched],
         onnxruntime=parts.onnxruntime,
-        repository=parts.repository,
         progress=progress,
     )
     found.notes += [_LICENCE.format(what) for what in fetched.values() if what.group == QUALCOMM]
@@ -85,3 +85,16 @@ def gather(
     no_npu = None if found.runs_npu() else NO_QNN if chosen else NO_NPU
     packed, left_out = lean(bundle, work / "bundle", keep_float=keep_float, no_npu=no_npu)
     return Gathered(found, fetched, packed, left_out)
+
+
+def _check_npu(parts: Parts, abis: Sequence[str]) -> None:
+    if set(abis) != {NPU_ABI}:
+        raise BuildError(
+            f"Qualcomm publishes its runtime for {NPU_ABI} alone, not for {', '.join(abis)}.",
+            f"Leave out --npu, or build for --abi {NPU_ABI} only.",
+        )
+    if parts.aars or parts.onnxruntime is not None:
+        raise BuildError(
+            "--npu fetches ONNX Runtime and Qualcomm's runtime, and other archives were given.",
+            "Leave out --npu, or --aar and --onnxruntime-aar.",
+        )

@@ -16,12 +16,13 @@ from mcad_mobile.android.downloads import (
     BUNDLETOOL,
     FRAMEWORK,
     ONNXRUNTIME_AAR,
+    ONNXRUNTIME_QNN,
+    R8,
     Download,
+    sha256_of,
 )
 from mcad_mobile.android.maven import Artifact
-from mcad_mobile.android.npu import ONNXRUNTIME_QNN
 from mcad_mobile.android.parts import Gathered
-from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 
 Component = dict[str, Any]
@@ -87,8 +88,9 @@ def made_component(
 
 
 def tool_components(aapt2: Download | None, d8: str, r8: Path | None) -> list[Component]:
-    """What the app was built with; D8 of version `d8` out of the user's `r8`, or bundletool."""
+    """What the app was built with; D8 of version `d8` out of the user's `r8`, or ours."""
     ours = [BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, *([] if aapt2 is None else [aapt2])]
+    ours += [R8] if r8 is None else []
     made = [_file(tool.name, tool.sha256, version=tool.version) for tool in ours]
     if r8 is not None:
         made.append(_file(r8.name, sha256_of(r8), version=d8))
@@ -140,9 +142,10 @@ def _archive(archive: Archive, found: Libraries, fetched: Mapping[Path, Artifact
 
 def _published(archive: Archive, fetched: Mapping[Path, Artifact]) -> Artifact | None:
     """What Maven calls it: known by where it was fetched from, or by its checksum."""
-    known = [ONNXRUNTIME_QNN, ONNXRUNTIME_AAR.artifact]
-    by_hash = [artifact for artifact in known if artifact and artifact.sha256 == archive.sha256]
-    return fetched.get(archive.path) or next(iter(by_hash), None)
+    for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR):
+        if known.sha256 == archive.sha256 and isinstance(known.source, Artifact):
+            return known.source
+    return fetched.get(archive.path)
 
 
 def _student(bundle: Bundle) -> Component:

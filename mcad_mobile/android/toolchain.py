@@ -29,6 +29,7 @@ _CLASS_VERSION, _FIRST_CLASS_VERSION = slice(6, 8), 44
 _LISTS_PARAMETERS = 21
 JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
 _TIMEOUT_S = 600
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # mvn prints its version in bold
 _LINES = 20
 _JDK = "apt install default-jdk-headless  # or another JDK from 17 on; macOS: brew install openjdk"
 
@@ -55,7 +56,7 @@ class Tool:
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        found = re.search(r"\d+(\.\d+)*", done.stdout + done.stderr)
+        found = re.search(r"\d+(\.\d+)*", _STYLE.sub("", done.stdout + done.stderr))
         return found.group() if done.returncode == 0 and found else None
 
 
@@ -83,10 +84,11 @@ def run(
     *,
     timeout_s: float = _TIMEOUT_S,
     environment: dict[str, str] | None = None,
+    folder: Path | None = None,
     output: Literal["stdout", "stderr"] = "stdout",
 ) -> str:
-    """Run a tool, or the program at a path; what it printed on its standard `output`. BuildError
-    with its first lines if it fails."""
+    """Run a tool, or the program at a path, in `folder`; what it printed on its standard `output`.
+    BuildError with its first lines if it fails."""
     path = str(tool) if isinstance(tool, Path) else executable(tool)
     command = [path, *map(str, arguments)]
     try:
@@ -96,12 +98,13 @@ def run(
             text=True,
             timeout=timeout_s,
             check=False,
+            cwd=folder,
             env=environment or dict(os.environ),
         )
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{tool.name} took more than {timeout_s:.0f} s.") from error
     if done.returncode != 0:
-        lines = (done.stderr + done.stdout).strip().splitlines()
+        lines = _STYLE.sub("", done.stderr + done.stdout).strip().splitlines()
         said = "\n".join(lines[:_LINES]) or "(it printed nothing)"
         raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{said}")
     return done.stdout if output == "stdout" else done.stderr

@@ -52,16 +52,14 @@ def app(
             "May be given more than once.",
         ),
     ] = None,
-    maven: Annotated[
-        str | None,
+    npu: Annotated[
+        bool,
         typer.Option(
-            "--maven",
-            metavar="URL",
-            help="A Maven repository, or a folder in that layout: ONNX Runtime comes from there "
-            "and, for a Snapdragon bundle, what its NPU needs. Default: the mirror of Maven "
-            "Central that ~/.m2/settings.xml names, if it does.",
+            "--npu",
+            help="Fetch what the Snapdragon rungs of a bundle need: ONNX Runtime with QNN, and "
+            "Qualcomm's runtime, which is under Qualcomm's own licence.",
         ),
-    ] = None,
+    ] = False,
     onnxruntime_aar: OnnxRuntimeAarOption = None,
     r8: Annotated[
         Path | None, typer.Option("--r8", help="Your own r8.jar, whose D8 makes the dex file.")
@@ -93,17 +91,16 @@ def app(
 ) -> None:
     """Build the Android demo app with a bundle in it: search your own photos, offline.
 
-    A JDK is all that it needs, and no Android SDK. The first build fetches 250 MB of tools, once.
+    It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once.
     Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
 
     \b
       mcad-mobile app --bundle build/cpu --out demo.apk
       adb install demo.apk
-      mcad-mobile app --bundle build/sd --maven https://repo.example.org/maven2 --out demo.apk
+      mcad-mobile app --bundle build/sd --npu --out demo.apk
       mcad-mobile app --bundle build/cpu --abi x86_64 --out emulator.apk
     """
     from mcad_mobile.android.app import build_app
-    from mcad_mobile.android.maven import mirror
     from mcad_mobile.android.parts import ABI, Parts
     from mcad_mobile.android.signing import own_key
 
@@ -113,7 +110,7 @@ def app(
         aars=tuple(aar or ()),
         onnxruntime=onnxruntime_aar,
         r8=r8,
-        repository=maven or mirror(),
+        npu=npu,
     )
     with progress_bar() as advance:
         built = build_app(

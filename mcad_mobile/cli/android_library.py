@@ -38,12 +38,9 @@ def library(
         list[Path] | None,
         typer.Option("--aar", help="An Android archive to merge, as for app."),
     ] = None,
-    maven: Annotated[
-        str | None,
-        typer.Option(
-            "--maven", metavar="URL", help="A Maven repository, or such a folder, as for app."
-        ),
-    ] = None,
+    npu: Annotated[
+        bool, typer.Option("--npu", help="Fetch what Snapdragon rungs need, as for app.")
+    ] = False,
     onnxruntime_aar: OnnxRuntimeAarOption = None,
     sample: Annotated[
         Path | None,
@@ -76,7 +73,6 @@ def library(
       mcad-mobile library --bundle build/cpu --out mcad-search.aar --sample sample.apk
     """
     from mcad_mobile.android.library import build_library
-    from mcad_mobile.android.maven import mirror
     from mcad_mobile.android.parts import ABI, Parts
 
     loaded = None if bundle is None else load_bundle(bundle)
@@ -89,7 +85,7 @@ def library(
             parts=Parts(
                 aars=tuple(aar or ()),
                 onnxruntime=onnxruntime_aar,
-                repository=maven or mirror(),
+                npu=npu,
             ),
             keep_float=keep_float,
             sbom_path=sbom,

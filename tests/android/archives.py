@@ -1,14 +1,15 @@
-"""Android archives as users give them, and Maven repositories that hold some."""
+"""Android archives as users give them."""
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from elf_library import elf_library
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
+from mcad_mobile.android import downloads
+from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, Download, fetch, sha256_of
 from mcad_mobile.android.maven import Artifact
 
 ABI = "arm64-v8a"
@@ -25,7 +26,7 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
 
 def onnxruntime_archive(path: Path, says: bytes = b"VERS_1.29.0", abi: str = ABI) -> Path:
     """ONNX Runtime's real Java API, and a native library that is none but `says` something."""
-    with zipfile.ZipFile(fetch(ONNXRUNTIME_AAR)) as real:
+    with zipfile.ZipFile(fetch(downloads.ONNXRUNTIME_AAR)) as real:
         classes = real.read("classes.jar")
     files = {
         "classes.jar": classes,
@@ -44,11 +45,33 @@ def qnn_archive(path: Path) -> Path:
     return archive(path, files)
 
 
-def publish(repository: Path, artifact: Artifact, file: Path, algorithm: str = "sha1") -> Path:
-    """Put a file into a Maven repository, with its checksum beside it; its place there."""
-    place = repository / artifact.path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(file.read_bytes())
-    digest = hashlib.new(algorithm, file.read_bytes()).hexdigest()
-    place.with_name(f"{place.name}.{algorithm}").write_text(digest)
-    return place
+class StandIn(Artifact):
+    """Stands for an artifact of the same coordinates. It is made here of the JVM's ONNX Runtime."""
+
+    def fetch(self, folder: Path) -> Path:
+        with zipfile.ZipFile(fetch(ONNXRUNTIME_JVM)) as jar:
+            with zipfile.ZipFile(folder / "classes.jar", "w") as classes:
+                for name in sorted(jar.namelist()):
+                    if name.startswith("ai/onnxruntime/") and name.endswith(".class"):
+                        classes.writestr(zipfile.ZipInfo(name), jar.read(name))
+            parts = {
+                "AndroidManifest.xml": b'<manifest package="ai.onnxruntime"/>',
+                "classes.jar": (folder / "classes.jar").read_bytes(),
+            }
+            for abi, system in (("arm64-v8a", "linux-aarch64"), ("x86_64", "linux-x64")):
+                for name in ("libonnxruntime.so", "libonnxruntime4j_jni.so"):
+                    data = jar.read(f"ai/onnxruntime/native/{system}/{name}")
+                    parts[f"jni/{abi}/{name}"] = data
+        with zipfile.ZipFile(folder / self.file_name, "w") as aar:
+            for name, data in parts.items():
+                aar.writestr(zipfile.ZipInfo(name), data)  # undated: always the same bytes
+        return folder / self.file_name
+
+
+def onnxruntime_stand_in(folder: Path) -> Download:
+    """What takes the place of ONNX Runtime for Android where that cannot be had."""
+    pinned = downloads.ONNXRUNTIME_AAR
+    assert isinstance(pinned.source, Artifact)
+    source = StandIn(*vars(pinned.source).values())
+    sha256 = sha256_of(source.fetch(folder))
+    return replace(pinned, name="onnxruntime-stand-in.aar", sha256=sha256, source=source)

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bundle import Bundle
 
@@ -32,7 +32,7 @@ class Probe:
 
     def __init__(self, classes: Path, scratch: Path) -> None:
         self._scratch = scratch
-        classpath = f"{classes}:{fetch(ONNXRUNTIME_JVM)}"
+        classpath = ":".join(map(str, [classes, *jvm_libraries()]))
         # ONNX Runtime unpacks its library there, and a JVM that is killed leaves it.
         options = [f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(

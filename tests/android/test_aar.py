@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from probe import variant
 from tiny_bundle import make_tiny_bundle
 
+from mcad_mobile.android import downloads
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.elf import read_elf
 from mcad_mobile.android.packaged import aapt2
 from mcad_mobile.android.parts import Parts
@@ -147,7 +147,7 @@ def test_libraries_that_phones_with_pages_of_16_kb_refuse_are_named(tmp_path):
 
 
 def test_the_pages_of_real_libraries_are_read(tmp_path):
-    with zipfile.ZipFile(fetch(ONNXRUNTIME_AAR)) as aar:
+    with zipfile.ZipFile(downloads.fetch(downloads.ONNXRUNTIME_AAR)) as aar:
         machines = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86": 3, "x86_64": 62}
         for abi, machine in machines.items():
             elf = read_elf(aar.read(f"jni/{abi}/libonnxruntime4j_jni.so"))
@@ -166,7 +166,7 @@ def test_what_nothing_in_the_app_can_run_is_left_out(snapdragon_like, qnn_runtim
     alone = build_app(snapdragon_like, tmp_path / "demo.apk")
     assert alone.rungs["text"] == ["onnx fp32"]
     assert alone.left_out["text litert w8a8"] == "the app has no LiteRT"
-    assert "--maven URL" in alone.left_out["text qnn w8a16"]
+    assert "give --npu" in alone.left_out["text qnn w8a16"]
     no_qnn = build_app(snapdragon_like, tmp_path / "demo.apk", parts=Parts(aars=(qnn_runtime,)))
     assert no_qnn.rungs["text"] == ["onnx fp32"]
     assert "no ONNX Runtime with QNN" in no_qnn.left_out["text qnn w8a16"]

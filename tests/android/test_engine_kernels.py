@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from exported import Exported
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.devices.base import Places, Spec
 from mcad_mobile.bench.ladder import Ladder, judge_ladder
@@ -33,7 +33,7 @@ def check(emulated_java: list[str], classes: Path, bundle: Bundle, folder: Path)
     spec = Spec(bundle, Path(), (), ()).document("check", places)
     spec["rungs"] = {name: [0] for name in TOWERS}
     (folder / "spec.json").write_text(json.dumps(spec))
-    command = [*emulated_java, *QUICK, "-cp", f"{classes}:{fetch(ONNXRUNTIME_JVM)}"]
+    command = [*emulated_java, *QUICK, "-cp", ":".join(map(str, [classes, *jvm_libraries()]))]
     done = subprocess.run(
         [*command, "mcad.runner.Main", str(folder / "spec.json")],
         capture_output=True,

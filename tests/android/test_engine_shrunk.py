@@ -10,7 +10,7 @@ from phone import App, FakePhone
 from probe import Probe
 from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.android.downloads import BUNDLETOOL, ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.downloads import JSON_JVM, ONNXRUNTIME_JVM, R8, fetch
 from mcad_mobile.android.sources import android_demo
 from mcad_mobile.android.toolchain import JAVA, library_classes, run
 
@@ -27,8 +27,17 @@ def shrink(classes: Path, folder: Path, rules: str) -> Path:
             packed.write(path, path.relative_to(classes).as_posix())
     written.write_text(rules, "utf-8")
     library = library_classes(folder / "java.jar")
-    arguments = ["--release", "--classfile", "--lib", library, "--pg-conf", written]
-    r8 = ["-Xmx1g", "-cp", fetch(BUNDLETOOL), "com.android.tools.r8.R8"]
+    arguments = [
+        "--release",
+        "--classfile",
+        "--lib",
+        library,
+        "--lib",
+        fetch(JSON_JVM),
+        "--pg-conf",
+        written,
+    ]
+    r8 = ["-Xmx1g", "-cp", fetch(R8), "com.android.tools.r8.R8"]
     run(JAVA, [*r8, *arguments, "--output", out, whole, fetch(ONNXRUNTIME_JVM)])
     return out
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from phone import CARD, OWN
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, run
 
 HOUR_MS = 60 * 60 * 1000
@@ -152,7 +152,7 @@ def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spare
     embeddings.write_bytes(vectors.astype("<f4").tobytes())
 
     def many(what: str, heap: str) -> list[float]:
-        classpath = f"{java_classes}:{fetch(ONNXRUNTIME_JVM)}"
+        classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
         main = ["-cp", classpath, "mcad.engine.gallery.ManyPhotos"]
         arguments = [what, bundle.directory, tmp_path / "app", 100_000, embeddings]
         return [float(word) for word in run(JAVA, [heap, *main, *arguments]).split()]

@@ -19,6 +19,7 @@ from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.apk import TARGET_SDK, completed, link
 from mcad_mobile.android.app import APP_MODULES, PACKAGE
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
+from mcad_mobile.android.downloads import JSON_JVM, fetch
 from mcad_mobile.android.library import LIBRARY_MODULES, NAMESPACE
 from mcad_mobile.android.sample import PACKAGE as SAMPLE_PACKAGE
 from mcad_mobile.android.sources import android_demo, main_sources
@@ -88,6 +89,8 @@ def _repository(maven: Path, work: Path) -> None:
     assert version is not None
     for artifact in ("onnxruntime", "onnxruntime-android"):
         _artifact(maven, f"{ONNXRUNTIME}/{artifact}/{version.group(1)}", jar.read_bytes())
+    assert f"ext.json = '{JSON_JVM.version}'" in said_by_hand("build.gradle")
+    _artifact(maven, f"org/json/json/{JSON_JVM.version}", fetch(JSON_JVM).read_bytes())
     gradles = sorted(Path("/usr/share/gradle/lib").glob("*.jar"))
     for plugin in PLUGINS:
         name = plugin.rpartition(".")[2].capitalize()

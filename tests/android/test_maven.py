@@ -1,39 +1,34 @@
-"""Maven repositories: folders in their layout, and a server behind a password."""
+"""Artifacts that mvn fetches, and what a Snapdragon's NPU needs of them."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archives import ABI, onnxruntime_archive, publish, qnn_archive
+from archives import ABI, onnxruntime_archive, qnn_archive
 from exported import Exported
+from fake_mvn import FakeMvn
 from msgspec.structs import replace as with_fields
 from probe import variant
 from tiny_bundle import make_tiny_bundle
+from typer.testing import CliRunner
 
 from mcad_mobile.android import app as android_app
-from mcad_mobile.android import downloads, npu
+from mcad_mobile.android import downloads, maven, npu, toolchain
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch, fetch_maven
-from mcad_mobile.android.maven import Artifact, fetch_artifact, mirror
+from mcad_mobile.android.downloads import JSON_JVM, fetch, fetch_unpinned, sha256_of
+from mcad_mobile.android.maven import Artifact
 from mcad_mobile.android.parts import Parts
-from mcad_mobile.android.registries import sha256_of
 from mcad_mobile.bundle import Bundle, FileRecord
+from mcad_mobile.cli import app
+from mcad_mobile.doctor import examine
 from mcad_mobile.errors import BuildError
 
-RUNTIME = Artifact("com.qualcomm.qti", "qnn-runtime", "2.51.0")
+RUNTIME = Artifact("com.qualcomm.qti", "qnn-runtime", "2.51.0", "aar")
 # As Qualcomm's compiler writes it into what it makes.
 SIGNED = b"\x00\x0ev2.51.0.260929181845\x00"
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    publish(tmp_path / "maven", RUNTIME, qnn_archive(tmp_path / "runtime.aar"))
-    return tmp_path / "maven"
 
 
 @pytest.fixture
@@ -42,151 +37,94 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "mcad-mobile"
 
 
-def test_a_file_lies_where_maven_lays_it(tmp_path):
-    """The place is Maven's own rule: groups are folders."""
-    assert RUNTIME.path == "com/qualcomm/qti/qnn-runtime/2.51.0/qnn-runtime-2.51.0.aar"
-    assert str(RUNTIME) == "com.qualcomm.qti:qnn-runtime:2.51.0"
+@pytest.fixture
+def mvn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMvn:
+    mvn = FakeMvn(tmp_path, monkeypatch)
+    mvn.publish(RUNTIME, qnn_archive(tmp_path / "runtime.aar").read_bytes())
+    return mvn
 
 
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
-def test_a_file_is_compared_with_the_checksum_beside_it(tmp_path, algorithm):
-    file = qnn_archive(tmp_path / "runtime.aar")
-    place = publish(tmp_path / "maven", RUNTIME, file, algorithm)
-    out = tmp_path / "out.aar"
-    for given in (str(tmp_path / "maven"), (tmp_path / "maven").as_uri() + "/"):
-        fetch_artifact(given, RUNTIME, out)
-        assert out.read_bytes() == file.read_bytes()
-        out.unlink()
-    place.write_bytes(file.read_bytes() + b"\0")
-    with pytest.raises(BuildError, match=rf"is damaged: its {algorithm} is"):
-        fetch_artifact(str(tmp_path / "maven"), RUNTIME, out)
-    assert not out.exists()
-
-
-def test_a_file_that_is_not_what_is_pinned_is_refused(repository, tmp_path):
-    pinned = replace(RUNTIME, sha256="0" * 64)
-    with pytest.raises(BuildError, match=r"is not the .* that was published: its sha256 is"):
-        fetch_artifact(str(repository), pinned, tmp_path / "out.aar")
-    assert not (tmp_path / "out.aar").exists()
-    true = replace(RUNTIME, sha256=sha256_of(tmp_path / "runtime.aar"))
-    fetch_artifact(str(repository), true, tmp_path / "out.aar")
-
-
-def test_what_a_repository_has_not_is_told(repository, tmp_path):
-    other = replace(RUNTIME, version="9.9.9")
-    with pytest.raises(BuildError, match=r"has no com\.qualcomm\.qti:qnn-runtime:9\.9\.9"):
-        fetch_artifact(str(repository), other, tmp_path / "out.aar")
-    with pytest.raises(BuildError, match=r"/nothere is neither a folder nor an http\(s\) address"):
-        fetch_artifact("/nothere", RUNTIME, tmp_path / "out.aar")
-
-
-SERVER = """
-import http.server, sys
-class Guarded(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        if self.headers.get("Authorization") != "Basic bWU6c2VjcmV0":  # me:secret
-            self.send_error(401)
-        else:
-            super().do_GET()
-server = http.server.HTTPServer(("127.0.0.1", 0), Guarded)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-CLIENT = """
-import sys
-from pathlib import Path
-from mcad_mobile.android.maven import Artifact, fetch_artifact
-from mcad_mobile.errors import BuildError
-try:
-    artifact = Artifact("com.qualcomm.qti", "qnn-runtime", sys.argv[2])
-    fetch_artifact(sys.argv[1], artifact, Path("out.aar"))
-except BuildError as error:
-    sys.exit(str(error))
-"""
-
-
-def test_a_server_asks_for_the_password_of_netrc(repository, tmp_path, monkeypatch):
-    """In processes of their own: this one may open no socket."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        cwd=repository,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdout is not None
-    url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    root = str(Path(downloads.__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", root)
-
-    def ask(version: str) -> str:
-        command = [sys.executable, "-c", CLIENT, url, version]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
-        return done.stderr
-
+@pytest.fixture(scope="module")
+def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small artifact as the real mvn fetches it; asked for once."""
     try:
-        assert "401" in ask(RUNTIME.version) and not (tmp_path / "out.aar").exists()
-        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
-        (tmp_path / ".netrc").chmod(0o600)
-        assert ask(RUNTIME.version) == ""
-        assert sha256_of(tmp_path / "out.aar") == sha256_of(tmp_path / "runtime.aar")
-        assert "has no com.qualcomm.qti:qnn-runtime:9.9.9" in ask("9.9.9")
-    finally:
-        server.kill()
-        server.wait(timeout=60)
-        server.stdout.close()
-    assert "could not be fetched from http://127.0.0.1" in ask(RUNTIME.version)
+        assert isinstance(JSON_JVM.source, Artifact)
+        return JSON_JVM.source.fetch(tmp_path_factory.mktemp("central"))
+    except BuildError as error:
+        pytest.skip(f"Maven Central is out of reach: {error.what}")
 
 
-@pytest.mark.parametrize(
-    ("of", "found"),
-    [("central", True), ("*", True), ("external:*", True), ("a,*", True), ("*,!central", False)],
-)
-def test_the_mirror_of_a_developer_s_settings_is_found(tmp_path, of, found):
-    assert mirror(tmp_path) is None
-    settings = tmp_path / ".m2" / "settings.xml"
-    settings.parent.mkdir()
-    other = "<mirror><mirrorOf>google</mirrorOf><url>https://other</url></mirror>"
-    url = "https://repo.example.org/maven2"
-    ours = f"<mirror><id>x</id><mirrorOf>{of}</mirrorOf><url>{url}</url></mirror>"
-    settings.write_text(
-        '<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0">'
-        f"<mirrors>{other}{ours}</mirrors></settings>"
+def test_mvn_itself_fetches_what_is_pinned(central):
+    assert central.name == "json-20260814.jar" and sha256_of(central) == JSON_JVM.sha256
+
+
+def test_mvn_says_that_an_artifact_does_not_exist(central, tmp_path):
+    missing = Artifact("org.json", "json", "0.0.0")
+    with pytest.raises(BuildError, match=r"mvn could not fetch org\.json:json:0\.0\.0: .*find"):
+        missing.fetch(tmp_path)
+
+
+def test_mvn_is_asked_for_one_file_and_compares_checksums(mvn, tmp_path):
+    path = RUNTIME.fetch(tmp_path)
+    assert path == tmp_path / "qnn-runtime-2.51.0.aar"
+    assert path.read_bytes() == (tmp_path / "runtime.aar").read_bytes()
+    (call,) = mvn.calls
+    assert "-Dartifact=com.qualcomm.qti:qnn-runtime:2.51.0:aar" in call
+    assert "--batch-mode" in call and "--strict-checksums" in call
+
+
+def test_an_artifact_that_cannot_be_had_is_named_with_mvn_s_reason(mvn, tmp_path):
+    with pytest.raises(BuildError) as caught:
+        replace(RUNTIME, version="9.9.9").fetch(tmp_path)
+    assert caught.value.what == (
+        "mvn could not fetch com.qualcomm.qti:qnn-runtime:9.9.9: "
+        "Could not find artifact com.qualcomm.qti:qnn-runtime:9.9.9:aar in central"
     )
-    assert mirror(tmp_path) == (url if found else None)
-    settings.write_text("<settings>")
-    with pytest.raises(BuildError, match=r"settings\.xml cannot be read.*\n.*--maven URL"):
-        mirror(tmp_path)
 
 
-def test_onnx_runtime_of_a_repository_is_the_one_that_is_pinned(cache, tmp_path, monkeypatch):
-    artifact = ONNXRUNTIME_AAR.artifact
-    assert artifact is not None and artifact.sha256 == ONNXRUNTIME_AAR.sha256
-    other = qnn_archive(tmp_path / "other.aar")
-    place = publish(tmp_path / "maven", artifact, other)
-    with pytest.raises(
-        BuildError, match=r"is not the com\.microsoft\.onnxruntime:onnxruntime-android"
-    ):
-        fetch(ONNXRUNTIME_AAR, repository=str(tmp_path / "maven"))
+def test_without_mvn_the_error_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match=r"mvn is not installed.*\n.*apt install maven"):
+        RUNTIME.fetch(tmp_path)
+    (finding,) = (finding for finding in examine() if finding.tool == "mvn")
+    assert finding.version is None and finding.how_to_get.startswith("apt install maven")
+
+
+def test_doctor_knows_the_version_of_mvn(mvn, monkeypatch):
+    assert maven.MVN.version == "3.9.9"
+    bold = "#!/bin/sh\nprintf '\\033[1mApache Maven 3.8.7\\033[m\\n'\n"
+    Path(toolchain.executable(maven.MVN)).write_text(bold)
+    assert maven.MVN.version == "3.8.7"
+
+
+def test_an_mvn_that_does_not_end_is_stopped(tmp_path, monkeypatch):
+    FakeMvn(tmp_path, monkeypatch)
+    Path(toolchain.executable(maven.MVN)).write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(maven, "_TIMEOUT_S", 0.1)
+    with pytest.raises(BuildError, match=r"mvn could not fetch .*: mvn took more than 0 s"):
+        RUNTIME.fetch(tmp_path)
+
+
+def test_onnx_runtime_is_the_one_that_is_pinned(cache, mvn, tmp_path):
+    wanted = replace(
+        downloads.ONNXRUNTIME_QNN, sha256=sha256_of(qnn_archive(tmp_path / "pinned.aar"))
+    )
+    mvn.publish(wanted.source, b"another file")
+    with pytest.raises(BuildError, match=r"its sha256 is .* is pinned") as caught:
+        fetch(wanted)
+    assert caught.value.what.startswith("onnxruntime-android-qnn-1.29.0.aar could not be fetched")
     assert list(cache.iterdir()) == []
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    real = fetch(ONNXRUNTIME_AAR)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    place.unlink()
-    publish(tmp_path / "maven", artifact, real)
-    assert sha256_of(fetch(ONNXRUNTIME_AAR, repository=str(tmp_path / "maven"))) == artifact.sha256
+    mvn.publish(wanted.source, (tmp_path / "pinned.aar").read_bytes())
+    assert sha256_of(fetch(wanted)) == wanted.sha256
 
 
-def test_a_fetched_file_is_fetched_once_and_checked_at_every_use(cache, repository):
-    path = fetch_maven(RUNTIME, str(repository))
+def test_a_fetched_file_is_fetched_once_and_checked_at_every_use(cache, mvn):
+    path = fetch_unpinned(RUNTIME)
     assert path == cache / "qnn-runtime-2.51.0.aar"
     first = path.read_bytes()
-    assert fetch_maven(RUNTIME, "/nothere") == path
+    assert fetch_unpinned(RUNTIME) == path and len(mvn.calls) == 1
     path.write_bytes(b"damaged")
-    assert fetch_maven(RUNTIME, str(repository)).read_bytes() == first
+    assert fetch_unpinned(RUNTIME).read_bytes() == first and len(mvn.calls) == 2
 
 
 def with_npu_rung(tmp_path: Path, compiled: bytes) -> Bundle:
@@ -203,15 +141,16 @@ def with_npu_rung(tmp_path: Path, compiled: bytes) -> Bundle:
 
 
 def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
-    repository, tmp_path, monkeypatch
+    mvn, tmp_path, monkeypatch
 ):
     bundle = with_npu_rung(tmp_path, SIGNED)
     own = onnxruntime_archive(tmp_path / "ort.aar", b"VERS_1.29.0 QnnInterface_getProviders")
-    pinned = replace(npu.ONNXRUNTIME_QNN, version="0.0.1", sha256=sha256_of(own))
-    publish(repository, pinned, own)
+    source = replace(npu.ONNXRUNTIME_QNN.source, version="0.0.1")
+    pinned = replace(npu.ONNXRUNTIME_QNN, name="test-qnn.aar", sha256=sha256_of(own), source=source)
+    mvn.publish(source, own.read_bytes())
     monkeypatch.setattr(npu, "ONNXRUNTIME_QNN", pinned)
-    built = build_app(bundle, tmp_path / "a.apk", parts=Parts(repository=str(repository)))
     try:
+        built = build_app(bundle, tmp_path / "a.apk", parts=Parts(npu=True))
         assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
         assert built.left_out == {}
         (note,) = built.notes
@@ -220,15 +159,21 @@ def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
         )
         names = zipfile.ZipFile(built.package).namelist()
         assert f"lib/{ABI}/libQnnHtp.so" in names and "assets/bundle/text_qnn.bin" in names
-        emulator = build_app(
-            bundle, tmp_path / "b.apk", abis=["x86_64"], parts=Parts(repository=str(repository))
-        )
-        assert emulator.rungs["text"] == ["onnx fp32"]
-        assert "assets/bundle/text_qnn.bin" not in zipfile.ZipFile(emulator.package).namelist()
     finally:
-        for artifact in (pinned, RUNTIME):
-            for name in (artifact.file_name, f"{artifact.file_name}.sha256"):
-                (downloads.cache_directory() / name).unlink(missing_ok=True)
+        for name in (pinned.name, RUNTIME.file_name, f"{RUNTIME.file_name}.sha256"):
+            (downloads.cache_directory() / name).unlink(missing_ok=True)
+
+
+def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(mvn, tmp_path):
+    bundle = with_npu_rung(tmp_path, SIGNED)
+    emulator = build_app(bundle, tmp_path / "b.apk", abis=["x86_64"])
+    assert emulator.rungs["text"] == ["onnx fp32"] and mvn.calls == []
+    assert "assets/bundle/text_qnn.bin" not in zipfile.ZipFile(emulator.package).namelist()
+    with pytest.raises(BuildError, match=r"for arm64-v8a alone, not for x86_64\.\n.*--npu"):
+        build_app(bundle, tmp_path / "c.apk", abis=["x86_64"], parts=Parts(npu=True))
+    both = Parts(npu=True, aars=(tmp_path / "runtime.aar",))
+    with pytest.raises(BuildError, match=r"other archives were given\.\n.*--npu, or --aar"):
+        build_app(bundle, tmp_path / "c.apk", parts=both)
 
 
 def test_rungs_that_do_not_say_their_compiler_are_no_guess(tmp_path):
@@ -247,12 +192,7 @@ def test_a_real_bundle_names_the_compiler_that_is_installed(snapdragon: Exported
     )
 
 
-def test_the_command_takes_a_repository(repository, tmp_path, monkeypatch):
-    from typer.testing import CliRunner
-
-    from mcad_mobile.cli import app
-
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def test_the_command_asks_for_the_npu_s_runtime_by_an_option(tmp_path, monkeypatch):
     asked: list[Parts] = []
 
     def build(*arguments: object, parts: Parts, **options: object) -> None:
@@ -262,13 +202,6 @@ def test_the_command_takes_a_repository(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(android_app, "build_app", build)
     bundle = make_tiny_bundle(tmp_path / "tiny").directory
     base = ["app", "--bundle", str(bundle), "--out", str(tmp_path / "a.apk")]
-    CliRunner().invoke(app, [*base, "--maven", str(repository)])
+    CliRunner().invoke(app, [*base, "--npu"])
     CliRunner().invoke(app, base)
-    settings = tmp_path / "home" / ".m2" / "settings.xml"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(
-        "<settings><mirrors><mirror><mirrorOf>*</mirrorOf><url>https://m</url></mirror></mirrors>"
-        "</settings>"
-    )
-    CliRunner().invoke(app, base)
-    assert [parts.repository for parts in asked] == [str(repository), None, "https://m"]
+    assert [parts.npu for parts in asked] == [True, False]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from probe import variant
 from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.bundle import Bundle
@@ -57,7 +57,7 @@ class Runner:
         """The document, and the steps that standard error announced."""
         spec = self._folder / "spec.json"
         spec.write_text(json.dumps({**self.spec, "mode": mode, **changes}))
-        classpath = f"{self._classes}:{fetch(ONNXRUNTIME_JVM)}"
+        classpath = ":".join(map(str, [self._classes, *jvm_libraries()]))
         done = subprocess.run(
             [executable(JAVA), "-cp", classpath, "mcad.runner.Main", str(spec)],
             capture_output=True,

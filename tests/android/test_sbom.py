@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from probe import variant
 from tiny_bundle import make_tiny_bundle
 
+from mcad_mobile.android import downloads
 from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.app import Built, build_app
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.parts import Gathered, Parts
 from mcad_mobile.android.sbom import made_component, sbom
 from mcad_mobile.bundle import Bundle
@@ -78,7 +78,7 @@ def test_parts_are_named_with_versions_licences_and_where_they_were_published(bu
     assert runtime["purl"] == (
         "pkg:maven/com.microsoft.onnxruntime/onnxruntime-android@1.29.0?type=aar"
     )
-    assert runtime["hashes"] == [{"alg": "SHA-256", "content": ONNXRUNTIME_AAR.sha256}]
+    assert runtime["hashes"] == [{"alg": "SHA-256", "content": downloads.ONNXRUNTIME_AAR.sha256}]
     assert runtime["licenses"] == [{"license": {"id": "MIT"}}]
     tower = parts["text tower onnx fp32"]
     assert tower["type"] == "machine-learning-model"

@@ -12,8 +12,7 @@ from adbd import Adbd, on_device
 from elf_library import elf_library
 from phones import APP_PROCESS, quick
 
-from mcad_mobile.android.aar import libraries
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, fetch
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.sources import main_sources
 from mcad_mobile.android.toolchain import compile_java
 from mcad_mobile.bench import run
@@ -31,7 +30,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Engine, runner, and the desktop's decoder of photos, by javac."""
     folder = tmp_path_factory.mktemp("java")
     sources = [*map(main_sources, ("engine", "desktop", "runner"))]
-    return compile_java(sources, libraries(folder, ["arm64-v8a"]).jars, folder / "classes")
+    return compile_java(sources, jvm_libraries(), folder / "classes")
 
 
 @pytest.mark.slow
@@ -70,7 +69,7 @@ def test_java_runner_fills_the_document_over_adb(
     phone: Adbd, device_system: Path, bundle: Bundle, runner_folder: Path, classes: Path
 ) -> None:
     java = next(device_system.glob("usr/lib/jvm/java-*-openjdk-*/bin/java"))
-    path = ":".join(str(on_device(part)) for part in (classes, fetch(ONNXRUNTIME_JVM)))
+    path = ":".join(str(on_device(part)) for part in (classes, *jvm_libraries()))
     phone.stand_in(
         "app_process",
         f"unset LD_LIBRARY_PATH CLASSPATH\nwhile [ $1 != / ]; do shift; done; shift\n"

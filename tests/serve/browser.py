@@ -1,40 +1,25 @@
-"""Chromium, axe-core from npm, and what tests do on the page."""
+"""Chromium, axe-core, and what tests do on the page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 from playwright.sync_api import Page, expect
 from servers import Server
 
-from mcad_mobile.android.downloads import Download, fetch
-from mcad_mobile.android.registries import Package
-
 Open = Callable[..., Page]
 QUERY = "a dog on the beach"
 WIDTHS = {"desktop": (1280, 860), "phone": (390, 844)}
-AXE = Download(
-    "axe-core-4.14.1.min.js",
-    "4.14.1",
-    "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
-    "tests of the page's accessibility",
-    Package(
-        "npm",
-        "axe-core",
-        "4.14.1",
-        "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745",
-        megabytes=1,
-    ),
-    "package/axe.min.js",
-)
+AXE = files("axe_playwright_python") / "axe.min.js"
 
 
 def violations(page: Any, *rules: str) -> list[str]:
     """What axe-core finds wrong, a line each: by these rules, or by all that it has, best practices
     among them."""
     if not page.evaluate("() => 'axe' in window"):
-        page.evaluate(fetch(AXE).read_text("utf-8"))
+        page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate(
         """rules => axe.run(document, {resultTypes: ['violations'],
         ...(rules.length ? {runOnly: {type: 'rule', values: rules}} : {})})""",
