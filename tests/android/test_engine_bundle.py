@@ -333,7 +333,12 @@ def test_json_comes_back_as_it_was(probe):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[1,]", '{"a" 1}', "01", "1.", "nul", '"\x01"', '"\\x"', "[1] 2", "[" * 100, "+1"],
+    [
+        *("", "{", "[1,]", '{"a" 1}', "01", "1.", "nul", '"\x01"', '"\\x"', "[1] 2", "+1"),
+        *("[1 2]", "[1,,2]", "[,1]", '{"a":1,}', "{,}", '{"a"=1}', "['a']", "[a]", "[1]]", "[1}"),
+        *("[1 /* a comment */]", "[1] # a comment", '{"a": 1, "a": 2}', "[1e999]", "[0x10]"),
+        *("[1e99999999999]", "[" * 100, "[" * 100_000, '[{"a":' * 50_000, "['[', " + "[" * 10_000),
+    ],
 )
 def test_what_is_not_json_is_refused(probe, text):
     with pytest.raises(EngineError, match="not JSON"):

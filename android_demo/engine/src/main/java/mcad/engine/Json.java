@@ -1,44 +1,49 @@
 package mcad.engine;
 
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.regex.Pattern;
+import org.json.JSONArray;
+import org.json.JSONException;
+import org.json.JSONObject;
+import org.json.JSONTokener;
 
 /**
- * JSON text (RFC 8259) to and from maps, lists, strings, Long, Double, Boolean and null. Android has org.json and the
- * JVM has nothing; one small reader for both is less than a library.
+ * JSON text to and from maps, lists, strings, Long, Double, Boolean and null, by org.json: a part of Android, and a jar
+ * on the JVM. The two differ in the numbers that they return, in checked exceptions and in what they take beyond RFC
+ * 8259; the engine sees none of that. Only members that both have with the same types are called here, since classes
+ * that were compiled against the jar run on Android, too.
  */
 public final class Json {
     private static final int MAX_DEPTH = 64;
-    private static final Pattern NUMBER = Pattern.compile("-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?");
+    private static final String SPACE = " \t\r\n";
+    private static final String ESCAPES = "\"\\/bfnrtu";
+    private static final Pattern LITERAL = Pattern.compile(
+        "true|false|null|-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]{1,3})?");
 
-    private final String text;
-    private int at;
-    private int depth;
+    private Json() {}
 
-    private Json(String text) {
-        this.text = text;
-    }
-
-    /** Parse a document. IllegalArgumentException says where it is not JSON. */
+    /** Parse a document. IllegalArgumentException says why it is not JSON. */
     public static Object parse(String text) {
-        Json json = new Json(text);
-        Object value = json.value();
-        json.space();
-        if (json.at < text.length()) {
-            throw json.wrong("the end");
+        check(text);
+        try {
+            return plain(new JSONTokener(text).nextValue());
+        } catch (Exception error) { // JSONException is checked on Android and unchecked on the JVM
+            throw new IllegalArgumentException("not JSON: " + error.getMessage(), error);
         }
-        return value;
     }
 
-    /** Write a value. IllegalArgumentException for NaN, infinity, or a type that JSON does not have. */
+    /** Write a map or a list. IllegalArgumentException for NaN, infinity, or a type that JSON does not have. */
     public static String write(Object value) {
-        StringBuilder out = new StringBuilder();
-        append(out, value);
-        return out.toString();
+        try {
+            return withoutSurrogates(tree(value).toString());
+        } catch (JSONException error) {
+            throw new IllegalArgumentException(error.getMessage(), error);
+        }
     }
 
     /** A map with these keys and values, in this order. */
@@ -50,210 +55,140 @@ public final class Json {
         return map;
     }
 
-    private Object value() {
-        space();
-        if (at == text.length()) {
-            throw wrong("a value");
+    /**
+     * Refuse what org.json takes beyond JSON: comments, words without quotes, missing and superfluous commas, text behind
+     * the value, and levels without end, over which it would overflow the stack.
+     */
+    private static void check(String text) {
+        int depth = 0;
+        char before = ','; // what stands before: a mark, or '0' for a value that has ended
+        for (int at = 0; at < text.length();) {
+            char c = text.charAt(at);
+            if (SPACE.indexOf(c) >= 0) {
+                at++;
+                continue;
+            }
+            boolean ended = before == '0';
+            boolean ends = c == '}' || c == ']';
+            boolean closes = ends && (ended || before == (c == '}' ? '{' : '['));
+            boolean follows = ended ? depth > 0 && (c == ',' || c == ':') : c != ',' && c != ':' && !ends;
+            if (!closes && !follows) {
+                throw wrong("'" + c + "' is not expected", at);
+            }
+            if (ends) {
+                depth--;
+            } else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH) {
+                throw wrong("there are more than " + MAX_DEPTH + " levels", at);
+            }
+            if ("{[,:".indexOf(c) >= 0) {
+                before = c;
+                at++;
+            } else {
+                before = '0';
+                at = ends ? at + 1 : c == '"' ? endOfString(text, at) : endOfLiteral(text, at);
+            }
         }
-        switch (text.charAt(at)) {
-            case '{':
-                return map();
-            case '[':
-                return list();
-            case '"':
-                return string();
-            case 't':
-                return word("true", Boolean.TRUE);
-            case 'f':
-                return word("false", Boolean.FALSE);
-            case 'n':
-                return word("null", null);
-            default:
-                return number();
-        }
-    }
-
-    private Map<String, Object> map() {
-        Map<String, Object> map = new LinkedHashMap<>();
-        open();
-        if (!accept('}')) {
-            do {
-                space();
-                String key = string();
-                expect(':');
-                map.put(key, value());
-            } while (accept(','));
-            expect('}');
-        }
-        depth--;
-        return map;
-    }
-
-    private List<Object> list() {
-        List<Object> list = new ArrayList<>();
-        open();
-        if (!accept(']')) {
-            do {
-                list.add(value());
-            } while (accept(','));
-            expect(']');
-        }
-        depth--;
-        return list;
-    }
-
-    private void open() {
-        at++;
-        if (++depth > MAX_DEPTH) {
-            throw wrong("fewer than " + MAX_DEPTH + " levels");
+        if (depth != 0 || before != '0') {
+            throw wrong("it ends too early", text.length());
         }
     }
 
-    private String string() {
-        if (at == text.length() || text.charAt(at) != '"') {
-            throw wrong("a string");
-        }
-        StringBuilder out = new StringBuilder();
-        for (at++; at < text.length(); at++) {
+    private static int endOfString(String text, int start) {
+        for (int at = start + 1; at < text.length(); at++) {
             char c = text.charAt(at);
             if (c == '"') {
-                at++;
-                return out.toString();
+                return at + 1;
             }
-            if (c < ' ') {
-                throw wrong("no control character");
+            if (c < ' ' || c == '\\' && (++at == text.length() || ESCAPES.indexOf(text.charAt(at)) < 0)) {
+                throw wrong("the string has a character that needs another escape", at);
             }
-            out.append(c == '\\' ? escaped() : c);
         }
-        throw wrong("a closing quote");
+        throw wrong("the string has no end", start);
     }
 
-    private char escaped() {
-        if (++at == text.length()) {
-            throw wrong("an escape");
+    private static int endOfLiteral(String text, int start) {
+        int end = start;
+        while (end < text.length() && (SPACE + "{}[],:\"").indexOf(text.charAt(end)) < 0) {
+            end++;
         }
-        char c = text.charAt(at);
-        int plain = "\"\\/bfnrt".indexOf(c);
-        if (plain >= 0) {
-            return "\"\\/\b\f\n\r\t".charAt(plain);
+        if (!LITERAL.matcher(text.substring(start, end)).matches()) {
+            throw wrong("there is no such value", start);
         }
-        if (c != 'u' || at + 4 >= text.length()) {
-            throw wrong("an escape");
-        }
-        int code = 0;
-        for (int i = 0; i < 4; i++) {
-            int digit = Character.digit(text.charAt(++at), 16);
-            if (digit < 0) {
-                throw wrong("a hexadecimal digit");
-            }
-            code = code << 4 | digit;
-        }
-        return (char) code;
+        return end;
     }
 
-    private Object number() {
-        int start = at;
-        boolean whole = true;
-        while (at < text.length() && "+-.eE0123456789".indexOf(text.charAt(at)) >= 0) {
-            whole &= ".eE".indexOf(text.charAt(at)) < 0;
-            at++;
-        }
-        String digits = text.substring(start, at);
-        if (!NUMBER.matcher(digits).matches()) {
-            at = start;
-            throw wrong("a value");
-        }
-        if (whole) {
-            try {
-                return Long.valueOf(digits);
-            } catch (NumberFormatException tooLarge) {
-                return Double.valueOf(digits);
-            }
-        }
-        return Double.valueOf(digits);
+    private static IllegalArgumentException wrong(String why, int at) {
+        return new IllegalArgumentException("not JSON: " + why + " at character " + at);
     }
 
-    private Object word(String word, Object value) {
-        if (!text.startsWith(word, at)) {
-            throw wrong(word);
+    private static Object plain(Object value) throws JSONException {
+        if (value == JSONObject.NULL) {
+            return null;
         }
-        at += word.length();
+        if (value instanceof JSONObject object) {
+            Map<String, Object> map = new LinkedHashMap<>();
+            for (Iterator<String> keys = object.keys(); keys.hasNext();) {
+                String key = keys.next();
+                map.put(key, plain(object.get(key)));
+            }
+            return map;
+        }
+        if (value instanceof JSONArray array) {
+            List<Object> list = new ArrayList<>();
+            for (int i = 0; i < array.length(); i++) {
+                list.add(plain(array.get(i)));
+            }
+            return list;
+        }
+        if (value instanceof Integer || value instanceof Long) {
+            return ((Number) value).longValue();
+        }
+        if (value instanceof Number number) {
+            double real = number.doubleValue();
+            if (Double.isInfinite(real)) {
+                throw new JSONException("a number is too large for a double");
+            }
+            return real;
+        }
         return value;
     }
 
-    private boolean accept(char c) {
-        space();
-        if (at < text.length() && text.charAt(at) == c) {
-            at++;
-            return true;
-        }
-        return false;
-    }
-
-    private void expect(char c) {
-        if (!accept(c)) {
-            throw wrong("'" + c + "'");
-        }
-    }
-
-    private void space() {
-        while (at < text.length() && " \t\r\n".indexOf(text.charAt(at)) >= 0) {
-            at++;
-        }
-    }
-
-    private IllegalArgumentException wrong(String expected) {
-        return new IllegalArgumentException("not JSON: expected " + expected + " at character " + at);
-    }
-
-    private static void append(StringBuilder out, Object value) {
-        if (value == null || value instanceof Boolean || value instanceof Integer || value instanceof Long) {
-            out.append(value);
-        } else if (value instanceof Number number) {
-            double real = number.doubleValue();
-            if (Double.isNaN(real) || Double.isInfinite(real)) {
-                throw new IllegalArgumentException(real + " is not a JSON number");
-            }
-            out.append(number);
-        } else if (value instanceof String string) {
-            appendString(out, string);
-        } else if (value instanceof Map<?, ?> map) {
-            out.append('{');
-            String between = "";
+    private static Object tree(Object value) throws JSONException {
+        if (value instanceof Map<?, ?> map) {
+            JSONObject object = new JSONObject();
             for (Map.Entry<?, ?> entry : map.entrySet()) {
-                out.append(between);
-                appendString(out, (String) entry.getKey());
-                out.append(": ");
-                append(out, entry.getValue());
-                between = ", ";
+                object.put((String) entry.getKey(), tree(entry.getValue()));
             }
-            out.append('}');
-        } else if (value instanceof Iterable<?> items) {
-            out.append('[');
-            String between = "";
-            for (Object item : items) {
-                out.append(between);
-                append(out, item);
-                between = ", ";
-            }
-            out.append(']');
-        } else {
-            throw new IllegalArgumentException("JSON has no " + value.getClass().getName());
+            return object;
         }
+        if (value instanceof Iterable<?> items) {
+            JSONArray array = new JSONArray();
+            for (Object item : items) {
+                array.put(tree(item));
+            }
+            return array;
+        }
+        if (value == null) {
+            return JSONObject.NULL;
+        }
+        if (value instanceof Number number && Double.isFinite(number.doubleValue()) || value instanceof String
+                || value instanceof Boolean) {
+            return value;
+        }
+        throw new IllegalArgumentException("JSON has no " + value.getClass().getName() + " " + value);
     }
 
-    private static void appendString(StringBuilder out, String string) {
-        out.append('"');
-        for (int i = 0; i < string.length(); i++) {
-            char c = string.charAt(i);
-            if (c == '"' || c == '\\') {
-                out.append('\\').append(c);
-            } else if (c < ' ' || Character.isSurrogate(c)) {
+    /** The same document with surrogates as escapes: a path may have one alone, which UTF-8 cannot hold. */
+    private static String withoutSurrogates(String json) {
+        StringBuilder out = new StringBuilder(json.length());
+        for (int i = 0; i < json.length(); i++) {
+            char c = json.charAt(i);
+            if (Character.isSurrogate(c)) {
                 out.append(String.format(Locale.ROOT, "\\u%04x", (int) c));
             } else {
                 out.append(c);
             }
         }
-        out.append('"');
+        return out.toString();
     }
 }

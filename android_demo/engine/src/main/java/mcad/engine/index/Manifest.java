@@ -190,8 +190,9 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
             }
             entries.add(fields);
         }
-        String json = Json.write(Json.object("crc32", NO_CRC, "schema", inCells ? CELLS : SCHEMA, "generation", generation,
-            "dim", dim, "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy)) + "\n";
+        String fields = Json.write(Json.object("schema", inCells ? CELLS : SCHEMA, "generation", generation, "dim", dim,
+            "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy));
+        String json = BEFORE_CRC + NO_CRC + "\", " + fields.substring(1) + "\n";
         byte[] raw = json.getBytes(StandardCharsets.UTF_8);
         byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
         System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);
