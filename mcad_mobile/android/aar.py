@@ -13,7 +13,7 @@ from mcad_mobile.android.elf import HEXAGON, MACHINES, PAGE, read_elf
 from mcad_mobile.errors import BuildError
 
 ABIS = tuple(MACHINES)
-OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that our tests run bundles with
+OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that bundles were run with
 _CLASS = "ai/onnxruntime/OrtEnvironment.class"
 _LIBRARY = "libonnxruntime.so"
 # The names that the linker gives to all that the library offers; they hold its version.

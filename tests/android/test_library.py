@@ -12,12 +12,11 @@ import pytest
 from dex_file import Dex, read_dex
 from exported import mcad_json
 from framework import Framework, Java8
-from mcad_mobile.android.registries import sha256_of
 from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.downloads import R8, fetch
+from mcad_mobile.android.downloads import R8, fetch, sha256_of
 from mcad_mobile.android.elf import PAGE
 from mcad_mobile.android.library import build_library
 from mcad_mobile.android.package import data_offset
