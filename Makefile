@@ -6,7 +6,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
-EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,dev
+EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
 .PHONY: demo test test-slow check docs bench
 

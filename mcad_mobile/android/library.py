@@ -14,12 +14,11 @@ from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.packaged import prepare
 from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.sample import build_sample
-from mcad_mobile.android.sbom import MCAD_MOBILE, made_component, sbom
 from mcad_mobile.android.sources import android_demo, main_sources
 from mcad_mobile.android.toolchain import compile_java
 from mcad_mobile.bundle import Bundle
 from mcad_mobile.disk import check_file
-from mcad_mobile.errors import BuildError
+from mcad_mobile.errors import BuildError, require
 
 LIBRARY_MODULES = ("engine", "platform")
 NAMESPACE = "mcad.platform"
@@ -58,8 +57,11 @@ def build_library(
     nothing goes in. A software bill of materials is written to `sbom_path`, or beside `out`; to
     `sample` an app of one small class that is made of the archive, signed with the debug key.
     Nothing stands at any of these places unless all went well. BuildError; DiskError where nothing
-    can be written.
+    can be written; MissingExtra without [android].
     """
+    require("cyclonedx", "android")
+    from mcad_mobile.android.sbom import made_component, mcad_mobile, sbom
+
     _check_names(bundle, out, sample)
     listed = sbom_path or out.with_name(f"{out.name}.cdx.json")
     for path in (out, listed, *([] if sample is None else [sample])):
@@ -95,7 +97,7 @@ def build_library(
             progress("building the sample app")
             build_sample(archive, work / "sample.apk", stubs, extracted=found.extracted)
         made = made_component(archive, out.name, NAMESPACE, kind="library")
-        listed.write_bytes(sbom(made, gathered, {"classes.jar": jar}, [MCAD_MOBILE]))
+        listed.write_bytes(sbom(made, gathered, {"classes.jar": jar}, [mcad_mobile()]))
         archive.replace(out)
         if sample is not None:
             (work / "sample.apk").replace(sample)

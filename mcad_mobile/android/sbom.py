@@ -1,13 +1,19 @@
-"""What is in a built app, as a CycloneDX 1.6 document (ECMA-424)."""
+"""What is in a built app, as a CycloneDX 1.6 document (ECMA-424). It needs the extra [android]."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.model.tool import ToolRepository
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
 
 from mcad_mobile import __version__
 from mcad_mobile.android.aar import Archive, Libraries
@@ -25,14 +31,18 @@ from mcad_mobile.android.maven import Artifact
 from mcad_mobile.android.parts import Gathered
 from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 
-Component = dict[str, Any]
 # SPDX's spelling of licences that model cards name; another text is passed on as it is.
 _SPDX = {
     name.lower(): name
     for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-NC-4.0")
 }
 _ENGINE = "mcad-engine"
-MCAD_MOBILE: Component = {"type": "application", "name": "mcad-mobile", "version": __version__}
+_MODEL = ComponentType.MACHINE_LEARNING_MODEL
+
+
+def mcad_mobile() -> Component:
+    """This program, as a tool that made a package."""
+    return Component(type=ComponentType.APPLICATION, name="mcad-mobile", version=__version__)
 
 
 def sbom(
@@ -43,33 +53,24 @@ def sbom(
 
     Components are the Java engine, ONNX Runtime and what else was merged, each with its native
     libraries; the student, its towers rung by rung, and the bundle's other files. The same app
-    gives the same document: its serial number is made of the rest.
+    gives the same document: its serial number is made of the rest, and it has no date.
     """
-    found = parts.found
     components = [
         _engine(classes),
         *(
-            {"bom-ref": f"archive {number}", **_archive(archive, found, parts.fetched)}
-            for number, archive in enumerate(found.archives)
+            _archive(number, archive, parts.found, parts.fetched)
+            for number, archive in enumerate(parts.found.archives)
         ),
     ]
     if parts.bundle is not None:
         bundle = parts.bundle
-        components += [_student(bundle), *_towers(bundle), *_others(bundle)]
-    document: dict[str, Any] = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {"tools": {"components": list(tools)}, "component": made},
-        "components": components,
-        "dependencies": [
-            {"ref": made["bom-ref"], "dependsOn": [part["bom-ref"] for part in components]}
-        ],
-    }
-    unique = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(document, sort_keys=True))
-    document["serialNumber"] = f"urn:uuid:{unique}"
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+        components += [_student(bundle), *_towers(bundle), *_other_files(bundle)]
+    metadata = BomMetaData(component=made, tools=ToolRepository(components=tools))
+    bom = Bom(components=components, metadata=metadata, serial_number=uuid.UUID(int=0))
+    bom.metadata.timestamp = None  # type: ignore[assignment]
+    bom.register_dependency(made, components)
+    bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, JsonV1Dot6(bom).output_as_string())
+    return (JsonV1Dot6(bom).output_as_string(indent=2) + "\n").encode()
 
 
 def made_component(
@@ -77,14 +78,14 @@ def made_component(
 ) -> Component:
     """The finished package, an APK, AAB or archive that will be called `name`; `kind` is
     CycloneDX's word for it."""
-    return {
-        "type": kind,
-        "bom-ref": name,
-        "group": identifier,
-        "name": name,
-        "version": __version__,
-        "hashes": _hash(sha256_of(package)),
-    }
+    return Component(
+        type=ComponentType(kind),
+        bom_ref=name,
+        group=identifier,
+        name=name,
+        version=__version__,
+        hashes=_hash(sha256_of(package)),
+    )
 
 
 def tool_components(aapt2: Download | None, d8: str, r8: Path | None) -> list[Component]:
@@ -94,49 +95,50 @@ def tool_components(aapt2: Download | None, d8: str, r8: Path | None) -> list[Co
     made = [_file(tool.name, tool.sha256, version=tool.version) for tool in ours]
     if r8 is not None:
         made.append(_file(r8.name, sha256_of(r8), version=d8))
-    return [MCAD_MOBILE, *made]
+    return [mcad_mobile(), *made]
 
 
 def _engine(classes: Mapping[str, bytes]) -> Component:
-    return {
-        "type": "library",
-        "bom-ref": _ENGINE,
-        "name": _ENGINE,
-        "version": __version__,
-        "description": "The Java engine and what is around it; a dex has ONNX Runtime's Java, too",
-        "licenses": _licence("Apache-2.0"),
-        "components": [
-            _file(name, hashlib.sha256(data).hexdigest()) for name, data in classes.items()
-        ],
-    }
+    files = [_file(name, hashlib.sha256(data).hexdigest()) for name, data in classes.items()]
+    return Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=_ENGINE,
+        name=_ENGINE,
+        version=__version__,
+        description="The Java engine and what is around it; a dex has ONNX Runtime's Java, too",
+        licenses=[_licence("Apache-2.0")],
+        components=files,
+    )
 
 
-def _archive(archive: Archive, found: Libraries, fetched: Mapping[Path, Artifact]) -> Component:
+def _archive(
+    number: int, archive: Archive, found: Libraries, fetched: Mapping[Path, Artifact]
+) -> Component:
     artifact = _published(archive, fetched)
     files = []
-    for called in archive.native:
-        abi, _, name = called.partition("/")
-        sha256 = hashlib.sha256(found.native[abi][name]).hexdigest()
-        files.append(_file(f"lib/{called}", sha256))
-    component: Component = {
-        "type": "library",
-        "name": archive.path.stem if artifact is None else artifact.name,
-        "hashes": _hash(archive.sha256),
-        "components": files,
-    }
-    if artifact is not None:
-        component["group"] = artifact.group
-        component["purl"] = (
-            f"pkg:maven/{artifact.group}/{artifact.name}@{artifact.version}"
-            f"?type={artifact.extension}"
-        )
-    version = archive.onnxruntime or (artifact.version if artifact else None)
-    if version is not None:
-        component["version"] = version
+    for path in archive.native:
+        abi, _, name = path.partition("/")
+        files.append(_file(f"lib/{path}", hashlib.sha256(found.native[abi][name]).hexdigest()))
+    licence = None
     if archive.onnxruntime is not None:
-        component["licenses"] = _licence("MIT")
+        licence = "MIT"
     elif artifact is not None:
-        component["licenses"] = _licence("Qualcomm AI Hub Model License")
+        licence = "Qualcomm AI Hub Model License"
+    component = Component(
+        type=ComponentType.LIBRARY,
+        bom_ref=f"archive {number}",
+        name=archive.path.stem if artifact is None else artifact.name,
+        version=archive.onnxruntime or (artifact.version if artifact else None),
+        hashes=_hash(archive.sha256),
+        licenses=[] if licence is None else [_licence(licence)],
+        components=files,
+    )
+    if artifact is not None:
+        component.group = artifact.group
+        kind = {"type": artifact.extension}
+        component.purl = PackageURL(
+            "maven", artifact.group, artifact.name, artifact.version, qualifiers=kind
+        )
     return component
 
 
@@ -149,45 +151,46 @@ def _published(archive: Archive, fetched: Mapping[Path, Artifact]) -> Artifact |
 
 
 def _student(bundle: Bundle) -> Component:
-    facts = bundle.student
-    component: Component = {
-        "type": "machine-learning-model",
-        "bom-ref": f"student {facts.name}",
-        "name": facts.name,
-        "version": facts.sha256[:12],
-        "description": f"The student that the towers are of; sha256 of its identity {facts.sha256}",
-    }
-    if facts.source:
-        component["description"] += f"; weights: {facts.source}"
-    return {**component, **_licences(bundle)}
+    student = bundle.student
+    description = f"The student that the towers are of; sha256 of its identity {student.sha256}"
+    if student.source:
+        description += f"; weights: {student.source}"
+    return Component(
+        type=_MODEL,
+        bom_ref=f"student {student.name}",
+        name=student.name,
+        version=student.sha256[:12],
+        description=description,
+        licenses=_licences(bundle),
+    )
 
 
 def _towers(bundle: Bundle) -> Iterable[Component]:
     for name in TOWERS:
         for rung in bundle.tower(name).rungs:
-            called = f"{name} tower {rung.runtime} {rung.precision}"
-            yield {
-                "type": "machine-learning-model",
-                "bom-ref": called,
-                "name": called,
-                "version": bundle.student.sha256[:12],
-                "components": [_record(file) for file in rung.files],
-                **_licences(bundle),
-            }
+            full_name = f"{name} tower {rung.runtime} {rung.precision}"
+            yield Component(
+                type=_MODEL,
+                bom_ref=full_name,
+                name=full_name,
+                version=bundle.student.sha256[:12],
+                licenses=_licences(bundle),
+                components=[_record(file) for file in rung.files],
+            )
 
 
-def _licences(bundle: Bundle) -> Component:
-    told = bundle.student.licence
-    return {} if told in ("", "not told") else {"licenses": _licence(told)}
+def _licences(bundle: Bundle) -> list[DisjunctiveLicense]:
+    licence = bundle.student.licence
+    return [] if licence in ("", "not told") else [_licence(licence)]
 
 
-def _others(bundle: Bundle) -> Iterable[Component]:
+def _other_files(bundle: Bundle) -> Iterable[Component]:
     towers = {
         file.path for name in TOWERS for rung in bundle.tower(name).rungs for file in rung.files
     }
-    others = {file.path: file for file in bundle.files() if file.path not in towers}
+    files = {file.path: file for file in bundle.files() if file.path not in towers}
     manifest = _file(f"assets/bundle/{MANIFEST}", sha256_of(bundle.directory / MANIFEST))
-    return [manifest, *(_record(file) for _, file in sorted(others.items()))]
+    return [manifest, *(_record(file) for _, file in sorted(files.items()))]
 
 
 def _record(file: FileRecord) -> Component:
@@ -195,16 +198,15 @@ def _record(file: FileRecord) -> Component:
 
 
 def _file(name: str, sha256: str, version: str | None = None) -> Component:
-    component: Component = {"type": "file", "bom-ref": name, "name": name}
-    if version is not None:
-        component["version"] = version
-    return {**component, "hashes": _hash(sha256)}
+    return Component(
+        type=ComponentType.FILE, bom_ref=name, name=name, version=version, hashes=_hash(sha256)
+    )
 
 
-def _hash(sha256: str) -> list[dict[str, str]]:
-    return [{"alg": "SHA-256", "content": sha256}]
+def _hash(sha256: str) -> list[HashType]:
+    return [HashType(alg=HashAlgorithm.SHA_256, content=sha256)]
 
 
-def _licence(text: str) -> list[dict[str, dict[str, str]]]:
+def _licence(text: str) -> DisjunctiveLicense:
     known = _SPDX.get(text.lower())
-    return [{"license": {"name": text} if known is None else {"id": known}}]
+    return DisjunctiveLicense(name=text) if known is None else DisjunctiveLicense(id=known)

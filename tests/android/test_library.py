@@ -219,7 +219,7 @@ def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_
     for name in names:
         assert zipfile.ZipFile(bare).read(name) == zipfile.ZipFile(archive).read(name), name
     listed = json.loads(Path(f"{bare}.cdx.json").read_text("utf-8"))
-    assert [part["name"] for part in listed["components"]] == ["mcad-engine", "onnxruntime-android"]
+    assert {part["name"] for part in listed["components"]} == {"mcad-engine", "onnxruntime-android"}
 
 
 @pytest.mark.parametrize(

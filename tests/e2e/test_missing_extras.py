@@ -41,6 +41,8 @@ def run_without(missing, *arguments):
         ("pyarrow", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
         ("fsspec", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
         ("ray", "ray", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT", "--ray", "auto")),
+        ("cyclonedx", "android", ("app", "-b", "BUNDLE", "-o", "OUT/demo.apk")),
+        ("cyclonedx", "android", ("library", "-b", "BUNDLE", "-o", "OUT/search.aar")),
         ("pyarrow", "embed", ("index", "--from", "OUT", "-b", "BUNDLE")),
         ("onnxruntime_qnn", "snapdragon", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
     ],

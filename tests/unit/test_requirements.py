@@ -66,7 +66,7 @@ def test_an_extra_brings_what_pyproject_says(extra: str) -> None:
 @pytest.mark.usefixtures("installed")
 def test_extras_within_extras_are_followed() -> None:
     assert requirements.extras_within("students") == {"students", "export"}
-    assert requirements.extras_within("dev") == {"dev", "serve", "embed", "ray"}
+    assert requirements.extras_within("dev") == {"dev", "serve", "embed", "ray", "android"}
     assert requirements.extras_within("heic") == {"heic"}
 
 
