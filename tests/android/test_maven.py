@@ -105,10 +105,11 @@ def test_an_mvn_that_does_not_end_is_stopped(tmp_path, monkeypatch):
         RUNTIME.fetch(tmp_path)
 
 
-def test_onnx_runtime_is_the_one_that_is_pinned(cache, mvn, tmp_path):
+def test_onnx_runtime_is_the_one_that_is_pinned(cache, mvn, tmp_path, monkeypatch):
     wanted = replace(
         downloads.ONNXRUNTIME_QNN, sha256=sha256_of(qnn_archive(tmp_path / "pinned.aar"))
     )
+    monkeypatch.setattr(downloads, "DOWNLOADS", (wanted,))
     mvn.publish(wanted.source, b"another file")
     with pytest.raises(BuildError, match=r"its sha256 is .* is pinned") as caught:
         fetch(wanted)
