@@ -49,6 +49,7 @@ _KINDS = {
 }
 # A step of a place as msgspec writes it: `.name`, `[3]`, or `[...]` for a key that it leaves out.
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
+UPDATE = "Update mcad-mobile: pip install --upgrade mcad-mobile."
 _LONGEST = 60  # characters of a value in a message
 
 
@@ -60,13 +61,14 @@ def decode(
     hint: str,
     *,
     schema: str = "",
+    schema_hint: str = "",
 ) -> T:
     """`raw` as a `kind`. `error`, which begins with `where` and ends with `hint`, for what is no
-    JSON, of another `schema` (if one is asked for), or holds a field that is missing, unknown, of
-    another kind or out of range."""
+    JSON, of another `schema` (if one is asked for; then with `schema_hint`, if given), or holds a
+    field that is missing, unknown, of another kind or out of range."""
     try:
         if schema:
-            _check_schema(raw, where, schema, error, hint)
+            _check_schema(raw, where, schema, error, schema_hint or hint)
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as wrong:
         raise error(f"{where} {_told(str(wrong), raw, kind)}.", hint) from wrong
@@ -93,7 +95,7 @@ def _check_schema(
     if newer and int(newer[1]) > int(version):
         raise error(
             f"{where} has schema {found!r}, of a newer mcad-mobile; this version reads {schema!r}.",
-            "Update mcad-mobile: pip install --upgrade mcad-mobile.",
+            UPDATE,
         )
     named = "names no schema" if found is None else f"has schema {_short(found)}"
     raise error(f"{where} {named}; this version reads {schema!r}.", hint)

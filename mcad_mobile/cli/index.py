@@ -61,8 +61,8 @@ def index(
         bool,
         typer.Option(
             "--rebuild",
-            help="No photos: write the index anew, as this version would, embedding none. Converts "
-            "indexes of the version before.",
+            help="No photos: write the index anew, measured on the photos that it holds, embedding "
+            "none.",
         ),
     ] = False,
     runtime: RuntimeOption = None,
@@ -87,7 +87,7 @@ def index(
       mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
       mcad-mobile index --from build/old.index --bundle build/new   # an older one's photos
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
-      mcad-mobile index --rebuild --bundle build/sd         # as this version writes it
+      mcad-mobile index --rebuild --bundle build/sd         # measured anew
     """
     if rebuild:
         if photos is not None:
@@ -112,9 +112,6 @@ def index(
     started = time.perf_counter()
     loaded = load_bundle(bundle)
     directory = index or default_index(bundle)
-    if PhotoIndex.is_previous(directory):
-        warn(f"{directory} is of the version before and is converted first.")
-        PhotoIndex.rebuild(directory)
     if not PhotoIndex.exists(directory) and not has_photos(photos):
         raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
     photo_index = open_index(loaded, directory, create=True)

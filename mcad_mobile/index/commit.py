@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import RawIOBase
 from pathlib import Path
 
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.format import damaged
-from mcad_mobile.index.manifest import (
-    PREVIOUS,
-    SCHEMA,
-    Manifest,
-    is_disposable,
-    is_previous,
-    read_manifest,
-)
+from mcad_mobile.index.manifest import Manifest, is_disposable, read_manifest
 from mcad_mobile.index.passing import LiveSegment
-from mcad_mobile.index.previous import PreviousSegment, open_previous
-from mcad_mobile.index.segment import Segment, open_segment
+from mcad_mobile.index.segment import open_segment
 from mcad_mobile.locks import lock
 
 Commit = tuple[Manifest, tuple[LiveSegment, ...]]
@@ -51,15 +43,11 @@ def load_commit(directory: Path) -> Commit:
         ) from error
 
 
-def open_segments(
-    directory: Path,
-    manifest: Manifest,
-    opener: Callable[[Path], Segment | PreviousSegment] = open_segment,
-) -> Iterator[LiveSegment]:
+def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
     """Map the segments that `manifest` names. FileNotFoundError when one is gone, PhotoIndexError
     when one is damaged or another than was committed."""
     for entry in manifest.segments:
-        segment = opener(directory / entry.file)
+        segment = open_segment(directory / entry.file)
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
@@ -67,13 +55,11 @@ def open_segments(
 
 
 def to_rebuild(directory: Path) -> Commit:
-    """Read a commit whose settings may be wrong, or one of the format before this one.
-    PhotoIndexError: missing, damaged or of another format."""
-    previous = is_previous(directory)
-    manifest = read_manifest(directory, PREVIOUS if previous else SCHEMA, lenient=True)
-    opener = open_previous if previous else open_segment
+    """Read a commit whose settings may not fit its photos. PhotoIndexError: missing, damaged or of
+    another format."""
+    manifest = read_manifest(directory)
     try:
-        return manifest, tuple(open_segments(directory, manifest, opener))
+        return manifest, tuple(open_segments(directory, manifest))
     except OSError as error:
         gone = Path(error.filename or directory)
         raise damaged(gone, f"the manifest names it, and {error}") from None

@@ -6,6 +6,7 @@ docs/index-format.md is the same layout in words, exact enough to write a reader
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -19,22 +20,24 @@ import numpy.typing as npt
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index.codes import MAX_DIM, U8, Encoded
 from mcad_mobile.index.paths import BLOCK
+from mcad_mobile.typed import UPDATE
 
 ALIGNMENT = 4096
-PARTS = ("axis", "lens", "columns", "records", "taken", "stamps", "path_blocks", "paths")
-# A segment with cells has what they are and who is where behind its lens.
-WITH_CELLS = ("axis", "lens", "centroids", "starts", "rows", *PARTS[2:])
-LAYOUTS = {b"MCADSEG3": PARTS, b"MCADSEG4": WITH_CELLS}
+MAGIC = b"MCADSEG1"
+PARTS = (
+    *("axis", "lens", "centroids", "starts", "rows"),
+    *("columns", "records", "taken", "stamps", "path_blocks", "paths"),
+)
 MOST_CELLS = 65535
 # Of a photo that nobody has told the time of.
 NO_TIME = -(2**31)
 
 CHUNK = 1 << 20
-HEAD = struct.Struct("<8sIIQQ")
-# Bits a photo that a scan reads, and the number of cells: behind the table of parts.
-SCANNED = struct.Struct("<II")
+# Magic, dimensions, parts, photos, photos of the axis, bits a photo that a scan reads, cells.
+HEAD = struct.Struct("<8sIIQQII")
 PART = struct.Struct("<QQII")
 CRC = struct.Struct("<I")
+_NEWER_MAGIC = re.compile(rb"MCADSEG[2-9]")
 _REBUILD = (
     "Restore the file from a backup, or delete the index directory and index the photos again."
 )
@@ -129,40 +132,38 @@ def checksum(opened: PositionedFile, part: Part) -> int:
 
 def checked_header(header: bytes, file: Path) -> bytes:
     """Return it; PhotoIndexError when it is not that of a segment."""
-    names = LAYOUTS.get(header[:8])
-    if names is None:
-        known = " or ".join(repr(magic) for magic in LAYOUTS)
-        raise damaged(file, f"it starts with {header[:8]!r}, not with {known}")
+    magic = header[: len(MAGIC)]
+    if _NEWER_MAGIC.fullmatch(magic):
+        raise PhotoIndexError(
+            f"The index file {file} starts with {magic!r}, of a newer mcad-mobile; this version "
+            f"reads {MAGIC!r}.",
+            UPDATE,
+        )
+    if magic != MAGIC:
+        raise damaged(file, f"it starts with {magic!r}, not with {MAGIC!r}")
     if len(header) < ALIGNMENT:
         raise damaged(file, f"it ends at byte {len(header)}, inside its header")
     crc = zlib.crc32(header[: -CRC.size])
     if crc != CRC.unpack(header[-CRC.size :])[0]:
         raise damaged(file, f"its header has CRC-32 {crc:08x}, another one than it says")
-    _, dim, parts, photos, _ = HEAD.unpack_from(header)
-    if dim % 8 or not 8 <= dim <= MAX_DIM or parts != len(names) or photos < 1:
+    _, dim, parts, photos, _, scanned, cells = HEAD.unpack_from(header)
+    if dim % 8 or not 8 <= dim <= MAX_DIM or parts != len(PARTS) or photos < 1:
         raise damaged(file, f"its header says {dim} dimensions, {parts} parts, {photos} photos")
-    scanned, cells = scanned_of(header)
     if scanned % 64 or scanned > dim:
         raise damaged(file, f"its header says {scanned} of {dim} bits to scan")
-    if (cells > 0) != (names is WITH_CELLS) or cells > MOST_CELLS:
+    if cells > MOST_CELLS:
         raise damaged(file, f"its header says {cells} cells")
     return header
 
 
-def scanned_of(header: bytes) -> tuple[int, int]:
-    """Return how many bits a photo are scanned, and the number of cells."""
-    scanned, cells = SCANNED.unpack_from(header, HEAD.size + len(LAYOUTS[header[:8]]) * PART.size)
-    return scanned, cells
-
-
 def part_lengths(dim: int, scanned: int, cells: int, photos: int) -> dict[str, int]:
     """Bytes of each part, in their order; paths, which come last, have any length."""
-    lengths = {
+    return {
         "axis": dim * 4,
         "lens": scanned * dim * 4,
         "centroids": cells * dim * 2,
-        "starts": (cells + 1) * 4,
-        "rows": photos * 4,
+        "starts": (cells + 1) * 4 if cells else 0,
+        "rows": photos * 4 if cells else 0,
         "columns": photos * scanned // 8,
         "records": photos * record_bytes(dim, scanned),
         "taken": photos * 4,
@@ -170,7 +171,6 @@ def part_lengths(dim: int, scanned: int, cells: int, photos: int) -> dict[str, i
         "path_blocks": -(-photos // BLOCK) * 8,
         "paths": 0,
     }
-    return {name: lengths[name] for name in (WITH_CELLS if cells else PARTS)}
 
 
 def aligned(offset: int) -> int:

@@ -18,21 +18,18 @@ from mcad_mobile.index.codes import MAX_DIM
 from mcad_mobile.index.reach import First, Reach
 from mcad_mobile.typed import Record, Size, decode, what_is
 
-SCHEMA = "mcad-index/3"
-WITH_CELLS = "mcad-index/4"  # where a segment has cells: who reads 3 alone would misread it
-PREVIOUS = "mcad-index/2"
+SCHEMA = "mcad-index/1"
 NAME = "manifest.json"
 TEMPORARY = "manifest.json.tmp"
 
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
 # The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
 _CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
-_SCHEMA_WITHIN = 64
 _DAMAGED = (
     "It is damaged: restore it from a backup, or delete the index directory and index the photos "
     "again."
 )
-
+_OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
 
 Rows = npt.NDArray[np.intp]
 
@@ -81,9 +78,9 @@ class _EntryOnDisk(Record, frozen=True):
     header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     # There may be 100,000 of them.
     deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
-    reach: _ReachOnDisk | None = None  # PREVIOUS has none
-    first: _FirstOnDisk | None = None
-    cells: _ReachOnDisk | None = None
+    reach: _ReachOnDisk
+    first: _FirstOnDisk | None
+    cells: _ReachOnDisk | None
 
 
 class _OnDisk(Record, frozen=True):
@@ -94,7 +91,7 @@ class _OnDisk(Record, frozen=True):
     student: str
     student_sha256: str
     segments: tuple[_EntryOnDisk, ...]
-    filled_by: tuple[str, ...] = ()  # indexes from before it was noted lack it
+    filled_by: tuple[str, ...]
 
 
 def segment_name(generation: int) -> str:
@@ -107,18 +104,8 @@ def is_disposable(name: str) -> bool:
     return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
 
 
-def is_previous(directory: Path) -> bool:
-    """Say whether there is an index of the format before this one."""
-    try:
-        with (directory / NAME).open("rb") as file:
-            return _says(PREVIOUS, file.read(_SCHEMA_WITHIN))
-    except OSError:
-        return False
-
-
-def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = False) -> Manifest:
-    """Read and check the manifest; PhotoIndexError when missing, damaged, of another schema or,
-    unless `lenient`, without settings."""
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check the manifest; PhotoIndexError when missing, damaged or of another schema."""
     file = directory / NAME
     try:
         raw = file.read_bytes()
@@ -130,15 +117,16 @@ def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = Fals
             else f"There is no photo index at {directory} (no {NAME} in it).",
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
         ) from None
-    # Its own schema first: another one may have another checksum.
-    if schema == SCHEMA and _says(PREVIOUS, raw):
-        raise PhotoIndexError(
-            f"The index {directory} is of the format before this version's ({PREVIOUS}).",
-            f"Convert it: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
-        )
-    if schema == SCHEMA and _says(WITH_CELLS, raw):
-        schema = WITH_CELLS
-    read = decode(raw, _OnDisk, f"The manifest {file}", PhotoIndexError, _DAMAGED, schema=schema)
+    # The schema first: another one may have another checksum.
+    read = decode(
+        raw,
+        _OnDisk,
+        f"The manifest {file}",
+        PhotoIndexError,
+        _DAMAGED,
+        schema=SCHEMA,
+        schema_hint=_OTHER_SCHEMA,
+    )
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
     if raw[_CRC_AT] != crc.encode():
@@ -150,15 +138,15 @@ def read_manifest(directory: Path, schema: str = SCHEMA, *, lenient: bool = Fals
         student_sha256=read.student_sha256,
         segments=tuple(
             SegmentEntry(
-                one.file,
-                one.photos,
-                one.header_crc32,
-                np.array(one.deleted, np.intp),
-                _reach(one, file, lenient),
-                First(one.first.bits, _as_reach(one.first.reach)) if one.first else None,
-                _as_reach(one.cells) if one.cells else None,
+                entry.file,
+                entry.photos,
+                entry.header_crc32,
+                np.array(entry.deleted, np.intp),
+                _reach(entry.reach),
+                First(entry.first.bits, _reach(entry.first.reach)) if entry.first else None,
+                _reach(entry.cells) if entry.cells else None,
             )
-            for one in read.segments
+            for entry in read.segments
         ),
         filled_by=read.filled_by,
     )
@@ -170,12 +158,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
     import json  # who only searches does not write
 
-    in_cells = any(entry.cells for entry in manifest.segments)
-    schema = WITH_CELLS if in_cells else SCHEMA
-    document = {"crc32": "0" * 8, "schema": schema, **asdict(manifest)}
-    if not in_cells:
-        for entry in document["segments"]:
-            del entry["cells"]
+    document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
     blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()
     temporary = directory / TEMPORARY
@@ -198,21 +181,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _says(schema: str, raw: bytes) -> bool:
-    return f'"schema": "{schema}"'.encode() in raw[:_SCHEMA_WITHIN]
-
-
-def _reach(entry: _EntryOnDisk, file: Path, lenient: bool) -> Reach:
-    found = entry.reach
-    if found is None and not lenient:
-        raise PhotoIndexError(
-            f"The manifest {file} does not say how far a search of {entry.file} looks.",
-            f"Measure it: mcad-mobile index --rebuild --bundle BUNDLE --index {file.parent}",
-        )
-    return _as_reach(found) if found else Reach(1.0, 1.0, 1.0)
-
-
-def _as_reach(found: _ReachOnDisk) -> Reach:
+def _reach(found: _ReachOnDisk) -> Reach:
     return Reach(found.factor, found.exponent, found.growth)
 
 

@@ -30,7 +30,6 @@ from mcad_mobile.index.format import (
     damaged,
     part_lengths,
     record_bytes,
-    scanned_of,
     unpacked,
 )
 from mcad_mobile.index.paths import PathTable
@@ -141,8 +140,7 @@ def open_segment(file: Path) -> Segment:
     opened = PositionedFile(file)
     size = os.fstat(opened.fileno()).st_size
     header = checked_header(opened.read(0, min(size, ALIGNMENT)), file)
-    _, dim, _, photos, axis_photos = HEAD.unpack_from(header)
-    scanned, cells = scanned_of(header)
+    _, dim, _, photos, axis_photos, scanned, cells = HEAD.unpack_from(header)
     parts = {}
     end = ALIGNMENT
     for i, (name, length) in enumerate(part_lengths(dim, scanned, cells, photos).items()):
@@ -158,7 +156,7 @@ def open_segment(file: Path) -> Segment:
     buffer = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
 
     def view(name: str, dtype: str, *shape: int) -> npt.NDArray[Any]:
-        part = parts.get(name, Part(0, 0, 0))
+        part = parts[name]
         return np.frombuffer(buffer[part.offset : part.offset + part.length], dtype).reshape(shape)
 
     starts = view("starts", "<u4", cells + 1 if cells else 0)
@@ -175,16 +173,16 @@ def open_segment(file: Path) -> Segment:
         rows=view("rows", "<u4", photos if cells else 0),
         columns=view("columns", "<u8", scanned // 64, photos),
         taken=view("taken", "<i4", photos),
-        paths=path_table(file, opened, parts, photos),
+        paths=_path_table(file, opened, parts, photos),
         parts=parts,
         opened=opened,
     )
 
 
-def path_table(
+def _path_table(
     file: Path, opened: PositionedFile, parts: dict[str, Part], photos: int
 ) -> PathTable:
-    """Return what reads the paths of a segment, of this format or the one before."""
+    """Return what reads the paths of a segment."""
     paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
     return PathTable(
         count=photos,
@@ -195,7 +193,7 @@ def path_table(
     )
 
 
-def check_order(segment: Segment) -> None:
+def _check_order(segment: Segment) -> None:
     """PhotoIndexError when the paths of a segment do not ascend."""
     for before, path in pairwise(segment.paths.slice(0, segment.photos)):
         if before >= path:
@@ -217,7 +215,7 @@ def verify_segment(segment: Segment) -> None:
         if crc != part.crc32:
             detail = f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}"
             raise damaged(segment.file, detail)
-    check_order(segment)
+    _check_order(segment)
     if len(segment.centroids):
         _check_places(segment)
 

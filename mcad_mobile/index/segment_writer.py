@@ -19,9 +19,9 @@ from mcad_mobile.index.format import (
     CHUNK,
     CRC,
     HEAD,
-    LAYOUTS,
+    MAGIC,
     PART,
-    SCANNED,
+    PARTS,
     Rows,
     Stamps,
     Taken,
@@ -112,11 +112,9 @@ def write_segment(
                 chunk = out.read(min(CHUNK, written[part] - start))
                 crcs[part] = zlib.crc32(chunk, crcs[part])
 
-        magic = next(magic for magic, parts in LAYOUTS.items() if parts == tuple(lengths))
-        head = HEAD.pack(magic, dim, len(lengths), photos, axis_photos)
-        table = b"".join(PART.pack(offsets[p], written[p], crcs[p], 0) for p in lengths)
-        header = head + table + SCANNED.pack(scanned, count)
-        header = header.ljust(ALIGNMENT - CRC.size, b"\0")
+        head = HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos, scanned, count)
+        table = b"".join(PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
+        header = (head + table).ljust(ALIGNMENT - CRC.size, b"\0")
         crc = zlib.crc32(header)
         out.seek(0)
         out.write(header + CRC.pack(crc))

@@ -28,7 +28,6 @@ from mcad_mobile.index.kernel import load_kernel
 from mcad_mobile.index.manifest import (
     NAME,
     Manifest,
-    is_previous,
     read_manifest,
     sync_directory,
     write_manifest,
@@ -263,25 +262,19 @@ class PhotoIndex:
             self._opened = load_commit(self._directory)
             remove_strays(self._directory, self._opened[0])
 
-    @staticmethod
-    def is_previous(directory: Path) -> bool:
-        """Say whether there is an index of the format before this one, which `convert` converts."""
-        return is_previous(directory)
-
     @classmethod
     def rebuild(cls, directory: Path) -> PhotoIndex:
         """Write an index anew, in one commit and one segment, coded around the photos as they are
-        now and with settings measured on them. One of the format before this one is converted, and
-        keeps its numbers and so its scores. PhotoIndexError: missing, damaged, of another format,
-        or another writer is at work."""
+        now and with settings measured on them. PhotoIndexError: missing, damaged, of another
+        format, or another writer is at work."""
+        read_manifest(directory)  # where that is refused, no lock is made
         with locked(directory):
             with writing(directory):
                 sync_directory(directory)
-            keep_axis = is_previous(directory)
             manifest, segments = to_rebuild(directory)
             with spool_file(directory) as spool:
                 writer = IndexWriter(directory, manifest, segments, spool)
-                writer.rebuild(keep_axis=keep_axis)
+                writer.rebuild()
                 writer._commit()
             remove_strays(directory, read_manifest(directory))
         return cls.open(directory)

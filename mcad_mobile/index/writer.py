@@ -91,7 +91,7 @@ class IndexWriter:
         self._filled_by = set(manifest.filled_by)
         self._changed = False
         self._merge_all = False
-        self._new_frame = self._keep_axis = False
+        self._new_frame = False
 
     def add(
         self,
@@ -166,11 +166,9 @@ class IndexWriter:
         """Have the commit leave one segment without tombstones."""
         self._merge_all = True
 
-    def rebuild(self, *, keep_axis: bool) -> None:
-        """The same, with settings measured anew, and around the photos as they are now, unless
-        `keep_axis`: then no photo is rounded a second time."""
+    def rebuild(self) -> None:
+        """The same, with settings measured anew and around the photos as they are now."""
         self._merge_all = self._new_frame = self._changed = True
-        self._keep_axis = keep_axis
 
     def _commit(self) -> None:
         """Write one segment and the manifest that names it; without changes, do nothing."""
@@ -202,8 +200,7 @@ class IndexWriter:
                 # Copying unread bytes would give damage a checksum that says it is fine.
                 self._segments[i].segment.verify()
             if plan.new_axis or (self._new_frame and photos >= LEAST):
-                kept = frame.axis if self._keep_axis else None
-                frame = self._frame_of(absorbed, pending, photos, kept)
+                frame = self._frame_of(absorbed, pending, photos)
             settings = frame.settings
             placed = None
             if settings.cells and worth_cells(photos):
@@ -265,18 +262,12 @@ class IndexWriter:
         settings = Settings(segment.lens, largest.reach, largest.first, cells)
         return _Frame(segment.axis, segment.axis_photos, settings)
 
-    def _frame_of(
-        self,
-        absorbed: Sequence[int],
-        pending: Sequence[Item],
-        photos: int,
-        axis: F32 | None = None,
-    ) -> _Frame:
-        """Take the axis, unless given the direction of the mean of all photos, or zeros when they
-        cancel out, and choose settings with a sample of them."""
+    def _frame_of(self, absorbed: Sequence[int], pending: Sequence[Item], photos: int) -> _Frame:
+        """Take the axis, the direction of the mean of all photos or zeros when they cancel out, and
+        choose settings with a sample of them."""
         dim = self._manifest.dim
         wanted = self._wanted(absorbed, pending)
-        axis = self._axis_of(wanted) if axis is None else axis
+        axis = self._axis_of(wanted)
         step = -(-photos // sample_size(dim))
         places = [(np.full(len(rows[::step]), i), rows[::step]) for i, rows in wanted]
         number, row = np.concatenate(places, axis=1)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from phone import OWN, App, FakePhone, killed
-from previous_format import rewrite_as_previous
 from probe import Probe, variant
 from test_engine_life import HOUR_MS
 from tiny_bundle import make_tiny_bundle
@@ -281,15 +280,6 @@ def test_forgetting_all_photos_forgets_those_of_the_student_of_before(apps, old,
     app = apps(new)
     assert app.ask("clear") == 0
     assert search(app) == {}
-    assert kept(app) == after_it(new)
-
-
-def test_an_index_of_the_format_before_is_searched_by_the_student_of_before(apps, old, bundle, new):
-    app = apps(bundle)
-    rewrite_as_previous(app.index_directory)
-    app = apps(new)
-    assert search(app) == old
-    assert app.index()["added"] == 70
     assert kept(app) == after_it(new)
 
 

@@ -15,7 +15,6 @@ def home(probe, **state: object):
         "refused": False,
         "running": False,
         "resting": False,
-        "converting": False,
         "done": -1,
         "total": -1,
         "per_minute": 0,
@@ -39,7 +38,6 @@ def home(probe, **state: object):
         ({"failure": "TOWER"}, "FAILED", "TRY_AGAIN", "NONE"),
         ({"failure": "TOWER", "photos": 7}, "NONE", "NONE", "FAILED"),
         ({"running": True}, "NONE", "NONE", "LOOKING"),
-        ({"running": True, "converting": True, "photos": 9}, "NONE", "NONE", "CONVERTING"),
         ({"running": True, "done": 0, "total": 0}, "NONE", "NONE", "LOOKING"),  # not "0 of 0"
         ({"running": True, "done": 8, "total": 500}, "NONE", "NONE", "PROGRESS"),
         ({"running": True, "resting": True, "done": 8, "total": 9}, "NONE", "NONE", "RESTING"),

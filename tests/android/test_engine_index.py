@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,8 @@ from probe import EngineError
 
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.format import PARTS
 from mcad_mobile.index.paths import path_from_bytes
+from mcad_mobile.index.segment import open_segment
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "index"
 SHA = "ab" * 32
@@ -86,6 +88,18 @@ def java(probe, tmp_path) -> JavaIndex:
     return JavaIndex(probe, tmp_path / "index", tmp_path)
 
 
+def test_the_golden_index_is_written_again_byte_for_byte(probe, tmp_path):
+    probe.ask("index_rewrite", index=GOLDEN, out=tmp_path / "again")
+    segments = ["segment-00000002.mcs", "segment-00000003.mcs"]
+    written = {file.name: file.read_bytes() for file in (tmp_path / "again").glob("*.mcs")}
+    assert written == {name: (GOLDEN / name).read_bytes() for name in segments}
+    # JSON's fields have no order, and so another checksum.
+    manifests = [
+        json.loads((at / "manifest.json").read_text()) for at in (tmp_path / "again", GOLDEN)
+    ]
+    assert manifests[0] | {"crc32": ""} == manifests[1] | {"crc32": ""}
+
+
 def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
     expected = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
     java = JavaIndex(probe, GOLDEN, tmp_path)
@@ -108,6 +122,10 @@ def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
         for path, score in zip(query["paths_hex"], query["scores"], strict=True):
             name = path_from_bytes(bytes.fromhex(path))
             assert scores[name] == pytest.approx(score, abs=expected["score_tolerance"])
+        (found,) = java.search(vector, k=len(query["found_hex"]))
+        assert [path.encode("utf-8", "surrogateescape").hex() for path in found["paths"]] == query[
+            "found_hex"
+        ]
 
 
 @pytest.mark.parametrize("dim", [256, 200, 64, 40])
@@ -280,7 +298,8 @@ def test_every_damaged_part_is_found(java, tmp_path):
         4000,
         4094,
         4096 + 4 * 64,
-        *(4096 * (1 + part) for part in range(len(PARTS))),
+        32,
+        *(part.offset for part in open_segment(segment).parts.values()),
         len(data) - 1,
     ]
     for at in places:
@@ -301,13 +320,59 @@ def test_a_damaged_manifest_is_refused(java):
     java.change(names(3), unit(3, 64), dim=64)
     manifest = java.directory / "manifest.json"
     text = manifest.read_text()
-    for damaged in (text.replace('"photos": 3', '"photos": 2'), text[:40], "[]", ""):
+    for damaged in (text.replace('"photos":3', '"photos":2'), text[:40], "[]", ""):
         manifest.write_text(damaged)
         with pytest.raises(EngineError):
             java.read()
-    manifest.write_text(text.replace("mcad-index/3", "mcad-index/9"))
-    with pytest.raises(EngineError, match="has schema 'mcad-index/9'"):
-        java.read()
+    for field in ("reach", "filled_by"):
+        changed = text.replace(f'"{field}"', f'"{field[::-1]}"')
+        blank = (changed[:11] + "0" * 8 + changed[19:]).encode()
+        manifest.write_text(changed[:11] + f"{zlib.crc32(blank):08x}" + changed[19:])
+        with pytest.raises(EngineError, match=field):
+            java.read()
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("mcad-index/2", r"'mcad-index/2', of a newer .* reads 'mcad-index/1'.*Update this app"),
+        ("something-else/1", r"'something-else/1'; this version reads 'mcad-index/1'.*again"),
+    ],
+)
+def test_an_index_of_another_schema_is_refused_and_left_as_it_is(java, schema, message):
+    java.change(names(3), unit(3, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("mcad-index/1", schema))
+    refused(java, message)
+
+
+@pytest.mark.parametrize(
+    ("magic", "message"),
+    [
+        (b"MCADSEG2", r"'MCADSEG2', of a newer .* reads 'MCADSEG1'.*Update this app"),
+        (b"MCADSEGX", r"'MCADSEGX', not with 'MCADSEG1'.*index the photos again"),
+    ],
+)
+def test_a_segment_of_another_format_is_refused_and_left_as_it_is(java, magic, message):
+    java.change(names(3), unit(3, 64), dim=64)
+    (segment,) = java.directory.glob("*.mcs")
+    segment.write_bytes(magic + segment.read_bytes()[8:])
+    refused(java, message)
+
+
+def refused(java: JavaIndex, message: str) -> None:
+    """Nobody reads it, and nobody writes or deletes a byte of it."""
+    (java.directory / "segment-00000009.mcs").write_bytes(b"which a newer writer may need")
+    before = {file.name: file.read_bytes() for file in java.directory.iterdir()}
+    for use in (
+        lambda: java.read(),
+        lambda: java.search(unit(1, 64), k=1),
+        lambda: java.change(names(1), unit(1, 64), dim=64),
+    ):
+        with pytest.raises(EngineError) as error:
+            use()
+        assert re.search(message, " ".join(error.value.args), re.DOTALL)
+        assert {file.name: file.read_bytes() for file in java.directory.iterdir()} == before
 
 
 def test_a_killed_writer_loses_no_commit(java_classes, java):

@@ -169,7 +169,6 @@ def test_what_is_left_is_told(app, phone):
     assert heard[0] == {
         "running": True,
         "resting": False,
-        "converting": False,
         "changing": False,
         "done": -1,
         "total": -1,
@@ -192,6 +191,24 @@ def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
     assert (outcome["added"], outcome["rebuilt"], outcome["searchable"]) == (12, True, 12)
     assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
     assert app.index()["rebuilt"] is False
+
+
+def test_an_index_of_a_newer_app_is_left_as_it_is(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    app.close()
+    manifest = app.index_directory / "manifest.json"
+    manifest.write_text(manifest.read_text("utf-8").replace("mcad-index/1", "mcad-index/2"))
+
+    def kept() -> dict[str, bytes]:
+        return {f.name: f.read_bytes() for f in app.index_directory.glob("[ms]*") if f.is_file()}
+
+    before = kept()
+    for use in (lambda: app.ask("search", words="a dog", k=3), app.index):
+        with pytest.raises(EngineError, match="schema 'mcad-index/2', of a newer version"):
+            use()
+        assert kept() == before
+    assert app.ask("state")["failure"] == "INDEX"
 
 
 def test_the_index_can_be_forgotten(app, phone):

@@ -1,30 +1,33 @@
-"""Writes tests/golden/index/, an index of two segments, tests/golden/index_4/, one whose larger
-segment has cells, and in each expected.json, what is in it.
+"""Writes tests/golden/index/: an index of two segments, one with cells and one without, and in
+expected.json what a reader must find in it.
 
-python tests/golden/make_index.py
+python tests/golden/make_index.py [DIRECTORY]
 
-For readers in other languages. Run it again only with a new format version.
+For readers and writers in other languages. Run it again only with a new version of the format.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
+from random import Random
+from unittest.mock import patch
 
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "unit"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "unit")]
 
-from index_embeddings import cells_from, names, photos_and_queries  # noqa: E402
+from index_embeddings import F32, cells_from, names  # noqa: E402
 
-from mcad_mobile.index import PhotoIndex  # noqa: E402
+from mcad_mobile.index import PhotoIndex, cells  # noqa: E402
 from mcad_mobile.index.paths import path_to_bytes  # noqa: E402
 from mcad_mobile.index.rotation import rotate  # noqa: E402
 
-DIM = 64
+DIM, CAMERA, QUERIES = 64, 300, 3
 ODD = [
     "Ferien/Müllers Café.jpg",
     "写真/犬.png",
@@ -36,57 +39,74 @@ ODD = [
 ]
 
 
-def main() -> None:
-    write(HERE / "index")
-    with cells_from(1000):
-        write(HERE / "index_4", more=1000)
-
-
-def write(directory: Path, more: int = 0) -> None:
+def main(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    photos, queries = photos_and_queries(400 + more, 3, dim=DIM)
-    sha = "ab" * 32
-    index = PhotoIndex.create(directory, dim=DIM, student_sha256=sha, student="golden")
-    camera = names(300, "DCIM/Camera")
-    stamps = np.arange(600, dtype=np.uint32).reshape(300, 2) * 7
-    with index.writer() as writer:
-        writer.add(camera, photos[:300], stamps)
-        writer.add(names(more, "Pictures"), photos[400:])
-    with index.writer() as writer:
-        writer.add(ODD, photos[300 : 300 + len(ODD)])
-        writer.add([camera[10]], photos[399:400])
-        writer.delete(camera[100:130])
-        writer.move([(camera[200], "Moved/ä.jpg", (4294967295, 1))])
+    photos, queries = embeddings(CAMERA + len(ODD) + 1, 1), embeddings(QUERIES, 2)
+    camera = names(CAMERA, "DCIM/Camera")
+    index = PhotoIndex.create(directory, dim=DIM, student_sha256="ab" * 32, student="golden")
+    # Cells of fewer photos than are worth it keep the files small.
+    with cells_from(CAMERA), patch.object(cells, "_PHOTOS_A_CELL", 15):
+        with index.writer() as writer:
+            stamps = np.arange(2 * CAMERA, dtype=np.uint32).reshape(-1, 2) * 7
+            minutes = np.arange(CAMERA, dtype=np.int32) * 1000 + 28_000_000
+            writer.add(camera, photos[:CAMERA], stamps, minutes)
+            writer.filled_by("onnx int8 by CPU")
+        with index.writer() as writer:
+            writer.add(ODD, photos[CAMERA:-1])
+            writer.add([camera[10]], photos[-1:])
+            writer.delete(camera[100:130])
+            writer.move([(camera[200], "Moved/ä.jpg", (4294967295, 1))])
     (directory / "lock").unlink()
-    held = dict(zip(camera, photos[:300], strict=True))
-    held |= dict(zip(ODD, photos[300:], strict=False)) | {camera[10]: photos[399]}
-    for path in camera[100:130]:
-        del held[path]
+    held = dict(zip(camera, photos, strict=False)) | dict(zip(ODD, photos[CAMERA:], strict=False))
+    held[camera[10]] = photos[-1]
     held["Moved/ä.jpg"] = held.pop(camera[200])
+    checked = [*camera[:100:10], "Moved/ä.jpg", *ODD]
     expected = {
         "photos": index.photos,
+        "cells": [20, 0],
         "paths_hex": [path_to_bytes(path).hex() for path in index.paths()],
         "stamps": {path_to_bytes(path).hex(): stamp for path, stamp in index.stamps().items()},
-        "embeddings": {path_to_bytes(p).hex(): _digits(row) for p, row in sorted(held.items())},
+        "embeddings": {path_to_bytes(path).hex(): _digits(held[path]) for path in checked},
         "rotation": {"of": _digits(queries[0]), "is": _digits(rotate(queries[0]))},
         "queries": [_expected(index, query) for query in queries],
         "score_tolerance": 2e-5,
     }
-    (directory / "expected.json").write_text(json.dumps(expected, indent=0) + "\n")
+    (directory / "expected.json").write_text(json.dumps(expected) + "\n")
 
 
-def _expected(index: PhotoIndex, query: np.ndarray) -> dict[str, object]:
-    hits = index.search(query, k=min(index.photos, 400), exact=True)
+def embeddings(count: int, seed: int) -> F32:
+    """Return embeddings [count, DIM] float32 in clusters beside a cone, of sums of small whole
+    numbers: the same on every processor and with every numpy."""
+    centres, drawn = Random(0), Random(seed)
+
+    def numbers(source: Random, most: int) -> list[int]:
+        return [int(source.random() * (2 * most + 1)) - most for _ in range(DIM)]
+
+    cone = numbers(centres, 60)
+    clusters = [numbers(centres, 30) for _ in range(24)]
+    rows = np.empty((count, DIM), np.float32)
+    for row in rows:
+        cluster = clusters[int(drawn.random() * len(clusters))]
+        terms = zip(cone, cluster, numbers(drawn, 12), strict=True)
+        values = [sum(term) for term in terms]
+        length = math.sqrt(sum(value * value for value in values))
+        row[:] = [value / length for value in values]
+    return rows
+
+
+def _expected(index: PhotoIndex, query: F32) -> dict[str, object]:
+    exact, found = index.search(query, k=40, exact=True), index.search(query, k=5)
     return {
-        "embedding": _digits(query),
-        "paths_hex": [path_to_bytes(path).hex() for path in hits.paths],
-        "scores": _digits(hits.scores),
+        "embedding": [float(value) for value in query],
+        "paths_hex": [path_to_bytes(path).hex() for path in exact.paths],
+        "scores": _digits(exact.scores),
+        "found_hex": [path_to_bytes(path).hex() for path in found.paths],
     }
 
 
-def _digits(values: np.ndarray) -> list[float]:
+def _digits(values: F32) -> list[float]:
     return [round(float(value), 7) for value in values]
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "index")

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from mcad_mobile.errors import PhotoIndexError
-from mcad_mobile.index import PhotoIndex, scan, search
+from mcad_mobile.index import PhotoIndex
+from mcad_mobile.index.kernel import Kernel
 from mcad_mobile.index.reach import Reach
 
 STRETCH = 64
@@ -31,10 +32,10 @@ def mutated(good: bytes) -> bytes:
     raw = bytearray(good)
     parts = struct.unpack_from("<I", raw, 12)[0]
     for _ in range(random.choice([0, 1, 1, 2, 8])):
-        part = 32 + 24 * random.randrange(parts)
+        part = 40 + 24 * random.randrange(parts)
         at = random.choice(
             [
-                random.randrange(8, 36 + 24 * parts),
+                random.randrange(8, 40 + 24 * parts),
                 random.randrange(len(raw)),
                 random.randrange(len(raw) - 2000, len(raw)),
                 struct.unpack_from("<Q", good, part)[0] + random.randrange(64),
@@ -84,12 +85,14 @@ def main() -> None:
     # So few that a search of the golden index scans it.
     Reach.candidates = lambda self, photos, k: min(photos, 20)
 
-    def noted(*args: Any, **kwargs: Any) -> search.Rows:
+    nearest = Kernel.nearest
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
         nonlocal scans
         scans += 1
-        return scan.nearest(*args, **kwargs)
+        return nearest(*args, **kwargs)
 
-    search.nearest = noted
+    Kernel.nearest = noted
     for _ in range(int(sys.argv[4])):
         mutant(manifest, good, work)
         try:

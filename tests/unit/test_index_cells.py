@@ -31,7 +31,7 @@ from mcad_mobile.index.codes import decode, split
 from mcad_mobile.index.kernel import Kernel
 from mcad_mobile.index.passing import Passing
 from mcad_mobile.index.paths import path_to_bytes
-from mcad_mobile.index.segment import Segment
+from mcad_mobile.index.segment import Segment, open_segment
 
 DIM, PHOTOS = 128, 20_000
 
@@ -252,20 +252,22 @@ def test_cells_live_through_changes_and_merges(
     assert [len(live.segment.centroids) for live in index._commit[1]] == [0]
 
 
-def test_an_index_without_cells_is_written_as_before(tmp_path: Path) -> None:
+def test_a_segment_without_cells_spends_no_bytes_on_them(tmp_path: Path) -> None:
     photos, _ = photos_and_queries(2000, 1)
-    said = {}
+    cells, files = {}, {}
     for name, least in (("with", 1000), ("without", 5000)):
         with cells_from(least), create(tmp_path / name).writer() as writer:
             writer.add(names(2000), photos)
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
-        (segment,) = (tmp_path / name).glob("*.mcs")
-        entry = manifest["segments"][0]
-        said[name] = manifest["schema"], segment.read_bytes()[:8], "cells" in entry
-    assert said == {
-        "with": ("mcad-index/4", b"MCADSEG4", True),
-        "without": ("mcad-index/3", b"MCADSEG3", False),
-    }
+        (file,) = (tmp_path / name).glob("*.mcs")
+        parts = open_segment(file).parts
+        cells[name] = [parts[part].length for part in ("centroids", "starts", "rows")]
+        files[name] = file.stat().st_size
+        assert file.read_bytes()[:8] == b"MCADSEG1"
+        assert (manifest["segments"][0]["cells"] is None) == (name == "without")
+    assert cells == {"with": [40 * 64 * 2, 41 * 4, 2000 * 4], "without": [0, 0, 0]}
+    # Each of the three begins a page.
+    assert files["with"] - files["without"] == (2 + 1 + 2) * 4096
 
 
 def test_where_all_directions_matter_alike_there_are_no_cells(

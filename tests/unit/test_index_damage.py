@@ -26,6 +26,8 @@ from index_embeddings import (
 from mcad_mobile.errors import PhotoIndexError
 from mcad_mobile.index import PhotoIndex, RowFilter
 from mcad_mobile.index.commit import _fitting
+from mcad_mobile.index.format import PARTS
+from mcad_mobile.index.segment import open_segment
 
 
 def rewrite_manifest(directory: Path, change: dict[str, object]) -> None:
@@ -63,7 +65,8 @@ def test_damage_is_not_merged_into_a_segment_with_a_good_checksum(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("at", "byte"), [(0, b"X"), (8, b"\x00"), (16, b"\x07"), (40, b"\x01"), (4095, b"\xff")]
+    ("at", "byte"),
+    [(0, b"X"), (8, b"\x00"), (16, b"\x07"), (32, b"\x01"), (40, b"\x01"), (4095, b"\xff")],
 )
 def test_a_damaged_segment_header_is_refused_on_opening(
     tmp_path: Path, at: int, byte: bytes
@@ -89,10 +92,9 @@ def test_a_segment_cut_short_is_refused_on_opening(tmp_path: Path, length: int) 
 def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_path: Path) -> None:
     index = filled(tmp_path, n=400)
     (file,) = tmp_path.glob("*.mcs")
-    table = file.read_bytes()[32 : 32 + 24 * 8]
-    records_at = int.from_bytes(table[3 * 24 : 3 * 24 + 8], "little")
+    records = open_segment(file).parts["records"]
     with file.open("r+b") as opened:
-        opened.truncate(records_at + 1000)
+        opened.truncate(records.offset + 1000)
     with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged: it ends before"):
         index.search(unit(np.ones(64)))
 
@@ -127,11 +129,69 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name:
         PhotoIndex.open(tmp_path / "index")
 
 
-def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
+def contents(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
+
+
+def refused(directory: Path, index: PhotoIndex, message: str) -> None:
+    """Nobody reads it, and nobody writes or deletes a byte of it; `index` was opened before."""
+    before = contents(directory)
+    for use in (
+        lambda: PhotoIndex.open(directory),
+        lambda: PhotoIndex.rebuild(directory),
+        lambda: index.writer().__enter__(),
+        index.compact,
+        index.verify,
+    ):
+        with pytest.raises(PhotoIndexError, match=message):
+            use()
+        assert contents(directory) == before
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            "mcad-index/2",
+            r"'mcad-index/2', of a newer .* reads 'mcad-index/1'[\s\S]*Update mcad-mo",
+        ),
+        ("something-else/1", r"'something-else/1'; this version reads 'mcad-index/1'[\s\S]*again"),
+        (None, r"names no schema; this version reads 'mcad-index/1'[\s\S]*index the photos again"),
+    ],
+)
+def test_an_index_of_another_schema_is_refused_and_left_as_it_is(
+    tmp_path: Path, schema: str | None, message: str
+) -> None:
+    index = filled(tmp_path)
+    (tmp_path / "segment-00000009.mcs").write_bytes(b"which a writer of that schema may need")
+    rewrite_manifest(tmp_path, {"schema": schema})
+    refused(tmp_path, index, message)
+
+
+@pytest.mark.parametrize(
+    ("magic", "message"),
+    [
+        (b"MCADSEG2", r"b'MCADSEG2', of a newer .* reads b'MCADSEG1'[\s\S]*Update mcad-mobile"),
+        (b"MCADSEGX", r"b'MCADSEGX', not with b'MCADSEG1'[\s\S]*index the photos again"),
+    ],
+)
+def test_a_segment_of_another_format_is_refused_and_left_as_it_is(
+    tmp_path: Path, magic: bytes, message: str
+) -> None:
+    index = filled(tmp_path)
+    file = tmp_path / "segment-00000002.mcs"
+    file.write_bytes(magic + file.read_bytes()[8:])
+    refused(tmp_path, index, message)
+
+
+@pytest.mark.parametrize("schema", ["mcad-index/2", "something-else/1"])
+def test_no_index_of_another_schema_is_locked_to_be_rebuilt(tmp_path: Path, schema: str) -> None:
     filled(tmp_path)
-    rewrite_manifest(tmp_path, {"schema": "mcad-index/9"})
-    with pytest.raises(PhotoIndexError, match=r"'mcad-index/9'.*'mcad-index/3'"):
-        PhotoIndex.open(tmp_path)
+    (tmp_path / "lock").unlink()
+    rewrite_manifest(tmp_path, {"schema": schema})
+    with pytest.raises(PhotoIndexError):
+        PhotoIndex.rebuild(tmp_path)
+    assert not (tmp_path / "lock").exists()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +206,7 @@ def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
         {"dim": 1e400},
         {"segments": [{"file": "segment-00000002.mcs", "photos": float("-inf")}]},
         {"student": None, "dim": []},
+        {"filled_by": None},
     ],
 )
 def test_a_manifest_with_fields_of_another_kind_is_damaged(
@@ -215,9 +276,6 @@ def test_settings_of_less_than_a_sixteenth_of_the_photos_are_refused(tmp_path: P
         _fitting(tmp_path, holding(8001))
 
 
-PARTS = ("axis", "lens", "centroids", "starts", "rows")
-
-
 @pytest.mark.parametrize(
     ("part", "at", "value", "said"),
     [
@@ -238,7 +296,7 @@ def test_cells_that_hold_no_photos_are_found(
         writer.add(names(2000), photos, None, np.arange(2000, dtype=np.int32))
     (file,) = tmp_path.glob("*.mcs")
     raw = bytearray(file.read_bytes())
-    entry = 32 + 24 * PARTS.index(part)
+    entry = 40 + 24 * PARTS.index(part)
     offset, length = struct.unpack_from("<QQ", raw, entry)
     numbers = np.frombuffer(raw, "<u4", length // 4, offset).copy()
     if at is None:
@@ -267,7 +325,7 @@ def test_cells_that_hold_no_photos_are_found(
 
 
 def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:
-    golden = Path(__file__).parents[1] / "golden/index_4"
+    golden = Path(__file__).parents[1] / "golden/index"
     shutil.copytree(golden, tmp_path / "index")
     manifest = json.loads((golden / "manifest.json").read_text())
     manifest["segments"][0]["cells"] = None

@@ -24,7 +24,7 @@ from mcad_mobile.index.segment import open_segment
 from mcad_mobile.index.segment_writer import Batch, write_segment
 
 DOC = Path(__file__).parents[2] / "docs/index-format.md"
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden/index"
 
 AXIS = np.array([0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0], np.float32)
 PHOTOS = np.array(
@@ -71,16 +71,16 @@ def as_documented(raw: bytes, query: list[float]) -> dict[bytes, tuple[float, tu
     """Score every photo of a segment with plain Python, from the page and nothing else: path ->
     (score, stamps). `query` is rotated."""
     magic, dim, parts, photos = struct.unpack_from("<8sIIQ", raw, 0)
-    assert (magic, parts) in ((b"MCADSEG3", 8), (b"MCADSEG4", 11))
+    assert (magic, parts) == (b"MCADSEG1", 11)
     assert struct.unpack_from("<I", raw, 4092)[0] == zlib.crc32(raw[:4092])
     data = []
     for part in range(parts):
-        offset, length, crc, zero = struct.unpack_from("<QQII", raw, 32 + 24 * part)
+        offset, length, crc, zero = struct.unpack_from("<QQII", raw, 40 + 24 * part)
         assert offset % 4096 == zero == 0
         data.append(raw[offset : offset + length])
         assert zlib.crc32(data[-1]) == crc
     axis = struct.unpack(f"<{dim}f", data[0])
-    scanned, cells = struct.unpack_from("<II", raw, 32 + 24 * parts)
+    scanned, cells = struct.unpack_from("<II", raw, 32)
     places = list(range(photos))
     if cells:
         bounds = struct.unpack(f"<{cells + 1}I", data[3])
@@ -89,7 +89,9 @@ def as_documented(raw: bytes, query: list[float]) -> dict[bytes, tuple[float, tu
         assert (bounds[0], bounds[-1]) == (0, photos)
         assert len(data[2]) == 2 * cells * dim
         assert sorted(places) == list(range(photos))
-        del data[2:5]
+    else:
+        assert data[2:5] == [b"", b"", b""]
+    del data[2:5]
     size = dim + (dim - scanned) // 8 + 4
     assert len(data[3]) == photos * size
     starts = struct.unpack(f"<{-(-photos // 16)}Q", data[6])
@@ -163,12 +165,12 @@ def test_the_rotation_is_that_of_the_page_and_can_be_undone() -> None:
         assert np.allclose(unrotate(turned), rows, atol=1e-5)
 
 
-@pytest.mark.parametrize("golden", ["index", "index_4"])
-def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path, golden: str) -> None:
-    directory = shutil.copytree(GOLDEN / golden, tmp_path / "index")
+def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path) -> None:
+    directory = shutil.copytree(GOLDEN, tmp_path / "index")
     expected = json.loads((directory / "expected.json").read_text())
     index = PhotoIndex.open(directory)
     index.verify()
+    assert [len(live.segment.centroids) for live in index._commit[1]] == expected["cells"]
     assert index.photos == expected["photos"] == len(expected["paths_hex"])
     assert [path_to_bytes(path).hex() for path in index.paths()] == expected["paths_hex"]
     stamps = {path_to_bytes(path).hex(): [*stamp] for path, stamp in index.stamps().items()}
@@ -185,9 +187,23 @@ def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path, golden
             dict(zip(query["paths_hex"], query["scores"], strict=True)), abs=2e-5
         )
         # And the file beside it is itself true: scores are the products of what was put in.
-        true = {path: float(embeddings[path] @ vector) for path in found if path in embeddings}
-        assert {path: found[path] for path in true} == pytest.approx(true, abs=5e-3)
-        assert len(true) > 80
+        whole = index.search(vector, k=index.photos, exact=True)
+        scores = dict(zip(map(path_to_bytes, whole.paths), whole.scores.tolist(), strict=True))
+        true = {path: float(row @ vector) for path, row in embeddings.items()}
+        assert {path: scores[bytes.fromhex(path)] for path in true} == pytest.approx(true, abs=5e-3)
+        hits = index.search(vector, k=5)
+        assert [path_to_bytes(path).hex() for path in hits.paths] == query["found_hex"]
+
+
+def test_the_golden_index_is_written_again_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(GOLDEN.parent))
+    from make_index import main
+
+    main(tmp_path / "index")
+    written = {file.name: file.read_bytes() for file in (tmp_path / "index").iterdir()}
+    assert written == {file.name: file.read_bytes() for file in GOLDEN.iterdir()}
 
 
 @pytest.mark.parametrize("dim", [40, 64, 136])
@@ -220,16 +236,21 @@ def test_a_reader_written_from_the_page_gives_our_scores(tmp_path: Path, dim: in
 
 
 def test_a_reader_written_from_the_page_reads_cells() -> None:
-    golden = GOLDEN / "index_4"
-    expected = json.loads((golden / "expected.json").read_text())
-    entry, _ = json.loads((golden / "manifest.json").read_text())["segments"]
+    expected = json.loads((GOLDEN / "expected.json").read_text())
+    entries = json.loads((GOLDEN / "manifest.json").read_text())["segments"]
     query = expected["queries"][0]
     turned = rotated_as_documented(query["embedding"])
-    found = as_documented((golden / entry["file"]).read_bytes(), turned)
-    scores = dict(zip(query["paths_hex"], query["scores"], strict=True))
-    there = {path.hex(): score for path, (score, _) in found.items() if path.hex() in scores}
-    assert len(there) > 300
-    assert there == pytest.approx({path: scores[path] for path in there}, abs=2e-5)
+    found = {}
+    for entry in entries:
+        scores = as_documented((GOLDEN / entry["file"]).read_bytes(), turned)
+        live = [path for row, path in enumerate(scores) if row not in entry["deleted"]]
+        found |= {path.hex(): scores[path][0] for path in live}
+    assert sorted(found) == sorted(expected["paths_hex"])
+    best = sorted(found, key=found.__getitem__, reverse=True)[: len(query["scores"])]
+    assert [found[path] for path in best] == pytest.approx(query["scores"], abs=2e-5)
+    assert {path: found[path] for path in query["paths_hex"]} == pytest.approx(
+        dict(zip(query["paths_hex"], query["scores"], strict=True)), abs=2e-5
+    )
 
 
 def test_decoding_gives_the_photo_back_to_about_half_a_step() -> None:

@@ -51,8 +51,8 @@ final class LifeProbe {
         search.addListener(() -> {
             Indexing state = search.indexing();
             synchronized (heard) {
-                heard.add(Json.object("running", state.running(), "resting", state.resting(), "converting",
-                    state.converting(), "changing", state.changing(), "done", state.done(), "total", state.total()));
+                heard.add(Json.object("running", state.running(), "resting", state.resting(),
+                    "changing", state.changing(), "done", state.done(), "total", state.total()));
             }
         });
     }

@@ -109,6 +109,9 @@ final class Probe {
                 return indexChange(request);
             case "index_looked":
                 return looked(request);
+            case "index_rewrite":
+                IndexInside.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
+                return Json.object();
             case "index_old_rows":
                 return oldRows(request);
             case "index_second_writer":

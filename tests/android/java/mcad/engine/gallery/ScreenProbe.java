@@ -22,7 +22,7 @@ public final class ScreenProbe {
         McadException.Kind failure =
             request.has("failure") ? McadException.Kind.valueOf(request.string("failure")) : null;
         Indexing indexing = new Indexing(request.flag("running"), request.flag("resting"),
-            request.flag("converting"), false, request.integer("done", -1, 1 << 30), request.integer("total", -1, 1 << 30), request.number("per_minute"),
+            false, request.integer("done", -1, 1 << 30), request.integer("total", -1, 1 << 30), request.number("per_minute"),
             request.integer("skipped", 0, 1 << 30), false, failure);
         PhotoAccess.State access = PhotoAccess.State.valueOf(request.string("access"));
         boolean refused = request.flag("refused");

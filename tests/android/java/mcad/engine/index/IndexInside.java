@@ -1,6 +1,8 @@
 package mcad.engine.index;
 
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 
 /** Lets the probe in at what the index keeps to itself. */
 public final class IndexInside {
@@ -9,6 +11,35 @@ public final class IndexInside {
     /** From so many photos on an index has cells, whatever they save. */
     public static void cellsFrom(PhotoIndex index, int photos) {
         index.cellRule(new CellRule(photos, Double.POSITIVE_INFINITY));
+    }
+
+    /** Write an index again as it is, deleted rows too, out of what is read of it. */
+    public static void rewrite(Path from, Path to) throws IOException {
+        PhotoIndex.Commit commit = PhotoIndex.load(from);
+        Files.createDirectories(to);
+        for (int s = 0; s < commit.segments().size(); s++) {
+            LiveSegment live = commit.segments().get(s);
+            rewrite(live, to.resolve(commit.manifest().segments().get(s).file()));
+        }
+        commit.manifest().write(to);
+        PhotoIndex.closeAll(commit.segments());
+    }
+
+    private static void rewrite(LiveSegment live, Path to) throws IOException {
+        Segment segment = live.segment();
+        char[] cells = segment.cells == null ? null : new char[segment.photos];
+        for (int row = 0; cells != null && row < cells.length; row++) {
+            cells[row] = (char) segment.places.cellOf(segment.places.of(row));
+        }
+        Codes.Row numbers = new Codes.Row(segment.dim);
+        try (SegmentWriter out = new SegmentWriter(to, segment.axis, Lens.of(live), cells, segment.photos)) {
+            for (int row = 0; row < segment.photos; row++) {
+                numbers.read(segment, segment.places.of(row), false);
+                out.add(segment.paths.at(row), numbers, segment.taken.get(row), segment.stamps.get(2 * row),
+                    segment.stamps.get(2 * row + 1));
+            }
+            out.finish(segment.axisPhotos);
+        }
     }
 
     /** How many photos the scan of a query looks at. */

@@ -64,7 +64,6 @@ final class Words {
     private static String said(Context context, Home.Line line, Indexing state, int photos) {
         return switch (line) {
             case NONE -> "";
-            case CONVERTING -> context.getString(R.string.converting);
             case LOOKING, PROGRESS, RESTING -> progress(context, state);
             case SEARCHABLE -> searchable(context, state, photos);
             case LEFT -> context.getString(R.string.indexed, photos) + "\n"

@@ -15,7 +15,7 @@ public record Home(Panel panel, Action action, Line line) {
     public enum Action { NONE, ASK_FOR_ACCESS, SETTINGS, INDEX, TRY_AGAIN }
 
     /** What there is to say in a line. */
-    public enum Line { NONE, CONVERTING, LOOKING, PROGRESS, RESTING, SEARCHABLE, LEFT, FAILED }
+    public enum Line { NONE, LOOKING, PROGRESS, RESTING, SEARCHABLE, LEFT, FAILED }
 
     /**
      * The state of a screen.
@@ -45,9 +45,6 @@ public record Home(Panel panel, Action action, Line line) {
     }
 
     private static Line line(Indexing indexing) {
-        if (indexing.converting()) {
-            return Line.CONVERTING;
-        }
         if (!indexing.isCounted() || indexing.total() == 0) {
             return Line.LOOKING;
         }

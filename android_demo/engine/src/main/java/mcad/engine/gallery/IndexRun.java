@@ -36,9 +36,6 @@ public final class IndexRun {
 
         void committed(int photos);
 
-        /** An index of the format before is written as one of this; or that is done. */
-        default void converting(boolean now) {}
-
         /** What the phone's list tells, before anything is done. */
         default void listed(PhotoLibrary.Listing listing) throws IOException {}
 
@@ -124,12 +121,6 @@ public final class IndexRun {
         added = 0;
         moved = 0;
         skipped = 0;
-        if (index.isPrevious()) {
-            progress.converting(true);
-            index.convert();
-            progress.converting(false);
-            progress.committed(index.photos());
-        }
         PhotoLibrary.Listing listing = library.list();
         progress.listed(listing);
         suspects = Suspects.open(directory, listing.items());

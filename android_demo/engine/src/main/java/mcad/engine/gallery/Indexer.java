@@ -181,11 +181,6 @@ final class Indexer {
         }
 
         @Override
-        public void converting(boolean now) {
-            report(state.converting(now), false);
-        }
-
-        @Override
         public void listed(PhotoLibrary.Listing listing) throws IOException {
             if (changeover.isStale(listing)) {
                 changeOver.run();

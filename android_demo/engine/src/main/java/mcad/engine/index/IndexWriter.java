@@ -29,7 +29,6 @@ public final class IndexWriter implements Closeable {
     private final Spool spool;
     private final Set<String> filledBy;
     private boolean changed;
-    private boolean converting;
 
     IndexWriter(PhotoIndex index, Rotation rotation) throws IOException {
         this.index = index;
@@ -125,17 +124,6 @@ public final class IndexWriter implements Closeable {
         return found;
     }
 
-    /** Write all as today's format does, in a commit of its own. */
-    void convert() throws IOException {
-        converting = manifest.layout() == Layout.PREVIOUS; // or another writer was first
-        changed = converting;
-        commit();
-        if (!converting) {
-            index.reload();
-        }
-        converting = false;
-    }
-
     /** Write one segment and the manifest that names it; without changes, do nothing. */
     public void commit() throws IOException {
         if (!changed) {
@@ -170,7 +158,7 @@ public final class IndexWriter implements Closeable {
         float[] axis = largest < 0 ? new float[manifest.dim()] : segments.get(largest).segment().axis;
         long axisPhotos = largest < 0 ? 0 : segments.get(largest).segment().axisPhotos;
         Lens lens = largest < 0 ? Lens.none() : Lens.of(segments.get(largest));
-        MergePlan plan = converting ? MergePlan.all(live.length) : MergePlan.of(live, dead, pending.size(), axisPhotos);
+        MergePlan plan = MergePlan.of(live, dead, pending.size(), axisPhotos);
         int photos = pending.size();
         List<Manifest.Entry> entries = new ArrayList<>();
         Set<Integer> sources = new HashSet<>();
@@ -196,8 +184,6 @@ public final class IndexWriter implements Closeable {
             if (plan.newAxis()) {
                 axis = source.newAxis();
                 axisPhotos = photos;
-            }
-            if (plan.newAxis() || converting) {
                 lens = LensChoice.of(source.sample(photos), axis, photos, index.cellRule());
             }
             if (photos < index.cellRule().photos()) {

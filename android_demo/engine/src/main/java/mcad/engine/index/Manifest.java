@@ -14,7 +14,6 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Set;
 import java.util.zip.CRC32;
 import mcad.engine.Fsync;
@@ -24,16 +23,13 @@ import mcad.engine.McadException;
 
 /**
  * The one file of an index that changes: which segments make up the last commit. {@code filledBy} names what has
- * embedded its photos, a rung and whose arithmetic ran it, sorted. {@code layout}: whose format it was read in; it is
- * written as today's.
+ * embedded its photos, a rung and whose arithmetic ran it, sorted.
  */
-record Manifest(Layout layout, long generation, int dim, String student, String studentSha256, List<Entry> segments,
+record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
         List<String> filledBy) {
-    /** The same but for cells, which older apps could not read: written only where there are some. */
-    private static final String CELLS = "mcad-index/4";
-    private static final String SCHEMA = "mcad-index/3";
-    private static final String PREVIOUS = "mcad-index/2";
-    private static final Reach ALL = new Reach(1, 1, 1);
+    private static final String SCHEMA = "mcad-index/1";
+    private static final String NEWER_SCHEMA = "mcad-index/([2-9]|[1-9][0-9]+)";
+    static final String UPDATE = "Update this app.";
     static final String NAME = "manifest.json";
     private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
@@ -51,11 +47,6 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         Entry without(int[] rows) {
             return new Entry(file, photos, headerCrc, rows, reach, first, cells);
         }
-    }
-
-    Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
-            List<String> filledBy) {
-        this(Layout.NOW, generation, dim, student, studentSha256, segments, filledBy);
     }
 
     static String segmentName(long generation) {
@@ -88,10 +79,13 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         String where = "The manifest " + file + " is damaged: it";
         JsonFields data = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), where, START_OVER);
         String schema = data.string("schema");
-        Layout layout = schema.equals(PREVIOUS) ? Layout.PREVIOUS : Layout.NOW;
-        if (layout == Layout.NOW && !schema.equals(SCHEMA) && !schema.equals(CELLS)) {
+        if (schema.matches(NEWER_SCHEMA)) {
+            throw new McadException(McadException.Kind.INDEX, "The index at " + directory + " has schema '" + schema
+                + "', of a newer version; this version reads '" + SCHEMA + "'.", UPDATE, null);
+        }
+        if (!schema.equals(SCHEMA)) {
             throw new McadException("The index at " + directory + " has schema '" + schema + "'; this version reads '"
-                + CELLS + "'.", "Use the version that wrote it, or start over: " + START_OVER);
+                + SCHEMA + "'.", START_OVER);
         }
         String crc = checksum(raw);
         if (!crc.equals(data.string("crc32"))) {
@@ -100,16 +94,14 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         }
         List<Entry> entries = new ArrayList<>();
         for (JsonFields entry : data.objects("segments")) {
-            entries.add(entry(entry, layout));
+            entries.add(entry(entry));
         }
         int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
         if (dim % 8 != 0) {
             throw data.wrong("dim", dim + " is not a multiple of 8");
         }
-        // Indexes from before it was noted lack it.
-        List<String> filledBy = data.has("filled_by") ? data.list("filled_by", String.class) : new ArrayList<>();
-        return new Manifest(layout, data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
-            entries, filledBy);
+        return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
+            entries, data.list("filled_by", String.class));
     }
 
     /** The highest generation that a file of the directory may be of: of its manifest if it can be read, or a segment. */
@@ -131,7 +123,7 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         return last;
     }
 
-    private static Entry entry(JsonFields data, Layout layout) throws McadException {
+    private static Entry entry(JsonFields data) throws McadException {
         String file = data.string("file");
         if (!file.matches(SEGMENT_NAME)) {
             throw data.wrong("file", "'" + file + "' is not the name of a segment");
@@ -151,7 +143,7 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
         // A JSON null counts as missing.
         JsonFields first = data.has("first") ? data.object("first") : null;
         return new Entry(file, photos, data.integer("header_crc32"), deleted,
-            layout == Layout.NOW ? reach(data, "reach") : ALL,
+            reach(data, "reach"),
             first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first, "reach")),
             data.has("cells") ? reach(data, "cells") : null);
     }
@@ -175,22 +167,18 @@ record Manifest(Layout layout, long generation, int dim, String student, String 
 
     /** Make this the last commit: write, fsync, fsync of the directory, rename, and again. */
     void write(Path directory) throws IOException {
-        boolean inCells = segments.stream().anyMatch(entry -> entry.cells() != null);
         List<Object> entries = new ArrayList<>();
         for (Entry entry : segments) {
             List<Integer> deleted = new ArrayList<>();
             for (int row : entry.deleted()) {
                 deleted.add(row);
             }
-            Map<String, Object> fields = Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32",
-                entry.headerCrc(), "deleted", deleted, "reach", json(entry.reach()), "first", entry.first() == null ? null
-                    : Json.object("bits", entry.first().bits(), "reach", json(entry.first().reach())));
-            if (inCells) {
-                fields.put("cells", json(entry.cells()));
-            }
-            entries.add(fields);
+            entries.add(Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
+                "deleted", deleted, "reach", json(entry.reach()), "first", entry.first() == null ? null
+                    : Json.object("bits", entry.first().bits(), "reach", json(entry.first().reach())),
+                "cells", json(entry.cells())));
         }
-        String fields = Json.write(Json.object("schema", inCells ? CELLS : SCHEMA, "generation", generation, "dim", dim,
+        String fields = Json.write(Json.object("schema", SCHEMA, "generation", generation, "dim", dim,
             "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy));
         String json = BEFORE_CRC + NO_CRC + "\", " + fields.substring(1) + "\n";
         byte[] raw = json.getBytes(StandardCharsets.UTF_8);

@@ -14,13 +14,6 @@ record MergePlan(boolean[] absorbed, boolean newAxis) {
     private static final int AXIS_GROWTH = 8;
     private static final double MOST_DELETED = 1 / 8.0;
 
-    /** One segment of all, around the axis that they have: no photo is rounded twice. */
-    static MergePlan all(int segments) {
-        boolean[] absorbed = new boolean[segments];
-        Arrays.fill(absorbed, true);
-        return new MergePlan(absorbed, false);
-    }
-
     /** {@code live} and {@code deleted} rows of each segment; {@code axisPhotos}: over how many the axis was taken. */
     static MergePlan of(int[] live, int[] deleted, int added, long axisPhotos) {
         boolean[] absorbed = new boolean[live.length];

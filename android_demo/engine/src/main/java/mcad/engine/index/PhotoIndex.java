@@ -171,31 +171,8 @@ public final class PhotoIndex implements Closeable {
         return null;
     }
 
-    /** Whether this commit is of the format before this one: it is read as it is, and no search of it is short. */
-    public boolean isPrevious() {
-        return manifest.layout() == Layout.PREVIOUS;
-    }
-
-    /**
-     * Write an index of the format before this one as one of this, the same numbers with settings measured on them, and
-     * move to that commit; killed before, there is the old one. McadException when it is damaged, another writer is at
-     * work, or there is no space.
-     */
-    public void convert() throws IOException {
-        if (!isPrevious()) {
-            return;
-        }
-        try (IndexWriter writer = new IndexWriter(this, rotation)) {
-            writer.convert();
-        }
-    }
-
-    /**
-     * Open for changes, from the last commit on disk on; one of the format before is converted first. McadException when
-     * another writer is at work.
-     */
+    /** Open for changes, from the last commit on disk on. McadException when another writer is at work. */
     public IndexWriter writer() throws IOException {
-        convert();
         return new IndexWriter(this, rotation);
     }
 
@@ -239,9 +216,7 @@ public final class PhotoIndex implements Closeable {
             List<LiveSegment> segments = new ArrayList<>();
             try {
                 for (Manifest.Entry entry : manifest.segments()) {
-                    Path file = directory.resolve(entry.file());
-                    Segment segment =
-                        manifest.layout() == Layout.NOW ? Segment.open(file) : PreviousSegment.open(file);
+                    Segment segment = Segment.open(directory.resolve(entry.file()));
                     segments.add(new LiveSegment(segment, entry.deleted(), entry.reach(), entry.first(), entry.cells()));
                     First first = entry.first();
                     if (first != null && (first.bits() % 64 != 0 || first.bits() >= segment.scanned)) {

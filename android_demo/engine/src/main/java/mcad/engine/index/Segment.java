@@ -8,9 +8,9 @@ import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.Locale;
 import java.util.zip.CRC32;
+import mcad.engine.McadException;
 
 /**
  * One open segment of N photos (docs/index-format.md). A row is a photo's number by ascending path; a place its number in
@@ -18,26 +18,28 @@ import java.util.zip.CRC32;
  * are read by position, because a map of what is read here and there would in the end count the whole file as memory of
  * this process.
  */
-class Segment implements Closeable {
+final class Segment implements Closeable {
     static final int ALIGNMENT = 4096;
-    private static final int MAGIC = 8;
     static final int AXIS = 0;
     static final int LENS = 1;
-    static final int COLUMNS = 2;
-    static final int RECORDS = 3;
-    static final int TAKEN = 4;
-    static final int STAMPS = 5;
-    static final int PATH_BLOCKS = 6;
-    static final int PATHS = 7;
-    static final int CENTROIDS = 8;
-    static final int STARTS = 9;
-    static final int ROWS = 10;
-    static final int PART_TABLE = 32;
-    static final int PART_SIZE = 24;
+    static final int CENTROIDS = 2;
+    static final int STARTS = 3;
+    static final int ROWS = 4;
+    static final int COLUMNS = 5;
+    static final int RECORDS = 6;
+    static final int TAKEN = 7;
+    static final int STAMPS = 8;
+    static final int PATH_BLOCKS = 9;
+    static final int PATHS = 10;
+    private static final int SCANNED_AT = 32;
+    private static final int CELLS_AT = 36;
+    private static final int PART_TABLE = 40;
+    private static final int PART_SIZE = 24;
     /** Of a photo that nobody has told the time of. */
     static final int NO_TIME = Integer.MIN_VALUE;
     static final int CRC_AT = ALIGNMENT - 4;
     static final int LARGEST_DIM = 4096;
+    private static final String NEWER_MAGIC = "MCADSEG[2-9]";
     private static final int CHUNK = 1 << 18;
     private static final int WINDOW = 64;
 
@@ -61,10 +63,9 @@ class Segment implements Closeable {
     /** Bytes of a record. */
     final int record;
     final PathTable paths;
-    private final Layout layout;
-    private final long[] offsets;
-    private final long[] lengths;
-    private final long[] crcs;
+    private final long[] offsets = new long[Layout.PARTS.length];
+    private final long[] lengths = new long[Layout.PARTS.length];
+    private final long[] crcs = new long[Layout.PARTS.length];
     private final ByteBuffer row;
     private final byte[] window;
     private int windowStart = -1;
@@ -74,33 +75,28 @@ class Segment implements Closeable {
     static Segment open(Path path) throws IOException {
         SegmentFile file = new SegmentFile(path);
         try {
-            boolean inCells = file.size >= MAGIC && magic(file.read(0, MAGIC)).equals(Layout.CELLS.magic);
-            return new Segment(file, inCells ? Layout.CELLS : Layout.NOW);
+            return new Segment(file);
         } catch (IOException | RuntimeException error) {
             file.close();
             throw error;
         }
     }
 
-    Segment(SegmentFile file, Layout layout) throws IOException {
+    private Segment(SegmentFile file) throws IOException {
         this.file = file;
-        this.layout = layout;
-        String[] parts = layout.parts;
-        offsets = new long[parts.length];
-        lengths = new long[parts.length];
-        crcs = new long[parts.length];
         ByteBuffer header = checkedHeader();
         dim = header.getInt(8);
         photos = (int) header.getLong(16);
         axisPhotos = header.getLong(24);
         headerCrc = header.getInt(CRC_AT) & 0xffffffffL;
-        scanned = header.getInt(layout.behindTable()); // zero in the format before
-        int cellCount = cellCount(header);
+        scanned = header.getInt(SCANNED_AT);
+        int cellCount = header.getInt(CELLS_AT);
         record = recordBytes(dim, scanned);
-        long[] expected = layout.lengths(dim, scanned, photos, cellCount);
+        String[] parts = Layout.PARTS;
+        long[] expected = Layout.lengths(dim, scanned, cellCount, photos);
         long end = ALIGNMENT;
-        int at = PART_TABLE;
-        for (int part : layout.order) {
+        for (int part = 0; part < parts.length; part++) {
+            int at = PART_TABLE + PART_SIZE * part;
             offsets[part] = header.getLong(at);
             lengths[part] = header.getLong(at + 8);
             crcs[part] = header.getInt(at + 16) & 0xffffffffL;
@@ -112,7 +108,6 @@ class Segment implements Closeable {
                 throw file.damaged("its " + parts[part] + " are not where they should be in " + file.size + " bytes");
             }
             end = offsets[part] + lengths[part];
-            at += PART_SIZE;
         }
         if (end != file.size) {
             throw file.damaged("it has " + file.size + " bytes, not " + end);
@@ -125,7 +120,7 @@ class Segment implements Closeable {
         places = cellCount == 0 ? Places.ofRows(file, photos)
             : Places.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
         columns = scanned == 0 ? LongBuffer.allocate(0) : map(COLUMNS).asLongBuffer();
-        taken = layout == Layout.PREVIOUS ? noTimes(photos) : map(TAKEN).asIntBuffer();
+        taken = map(TAKEN).asIntBuffer();
         stamps = map(STAMPS).asIntBuffer();
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
         row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
@@ -141,19 +136,19 @@ class Segment implements Closeable {
         return file.map(offsets[part], lengths[part]);
     }
 
-    private static IntBuffer noTimes(int photos) {
-        int[] times = new int[photos];
-        Arrays.fill(times, NO_TIME);
-        return IntBuffer.wrap(times);
-    }
-
     private ByteBuffer checkedHeader() throws IOException {
         ByteBuffer header = file.read(0, (int) Math.min(file.size, ALIGNMENT));
+        String magic = new String(
+            header.array(), 0, Math.min(header.limit(), Layout.MAGIC.length()), StandardCharsets.ISO_8859_1);
+        if (magic.matches(NEWER_MAGIC)) {
+            throw new McadException(McadException.Kind.INDEX, "The index file " + file.path + " starts with '" + magic
+                + "', of a newer version; this version reads '" + Layout.MAGIC + "'.", Manifest.UPDATE, null);
+        }
+        if (!magic.equals(Layout.MAGIC)) {
+            throw file.damaged("it starts with '" + magic + "', not with '" + Layout.MAGIC + "'");
+        }
         if (header.limit() < ALIGNMENT) {
             throw file.damaged("it ends at byte " + header.limit() + ", inside its header");
-        }
-        if (!magic(header).equals(layout.magic)) {
-            throw file.damaged("it does not start with " + layout.magic);
         }
         CRC32 crc = new CRC32();
         crc.update(header.array(), 0, CRC_AT);
@@ -162,25 +157,17 @@ class Segment implements Closeable {
         }
         int dim = header.getInt(8);
         long photos = header.getLong(16);
-        int scanned = header.getInt(layout.behindTable());
-        int cellCount = cellCount(header);
+        int scanned = header.getInt(SCANNED_AT);
+        int cellCount = header.getInt(CELLS_AT);
         // A part that is mapped must fit into a buffer: records are not mapped.
         long most = Integer.MAX_VALUE / Math.max(dim / 8, 8);
-        if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != layout.parts.length || photos < 1
-                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || scanned > 0 && layout == Layout.PREVIOUS
-                || layout == Layout.CELLS && (cellCount < 1 || cellCount > Cells.MOST)) {
+        if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != Layout.PARTS.length || photos < 1
+                || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || cellCount < 0
+                || cellCount > Cells.MOST) {
             throw file.damaged("its header says " + dim + " dimensions, " + header.getInt(12) + " parts, " + photos
                 + " photos, " + scanned + " bits to scan, " + cellCount + " cells");
         }
         return header;
-    }
-
-    private int cellCount(ByteBuffer header) {
-        return layout == Layout.CELLS ? header.getInt(layout.behindTable() + 4) : 0;
-    }
-
-    private static String magic(ByteBuffer start) {
-        return new String(start.array(), 0, MAGIC, StandardCharsets.ISO_8859_1);
     }
 
     private Cells readCells(int count) throws IOException {
@@ -219,24 +206,19 @@ class Segment implements Closeable {
         System.arraycopy(window, (index - windowStart) * record, out, 0, record);
     }
 
-    /** The records of some places from one on, one after the other. */
-    void records(int index, int count, byte[] out) throws IOException {
-        some(RECORDS, record, index, count).get(out, 0, count * record);
-    }
-
-    /** What a part of {@code width} bytes a photo has of some photos from one on. */
-    ByteBuffer some(int part, int width, int index, int count) throws IOException {
-        return file.read(offsets[part] + (long) index * width, count * width);
+    /** The records of {@code count} places from {@code first} on, one after the other. */
+    private void records(int first, int count, byte[] out) throws IOException {
+        file.read(offsets[RECORDS] + (long) first * record, count * record).get(out, 0, count * record);
     }
 
     /** Read the whole file: header and parts against their checksums, zeros between them, the order of the paths. */
     void verify() throws IOException {
         checkedHeader();
         long end = ALIGNMENT;
-        for (int part : layout.order) {
+        for (int part = 0; part < Layout.PARTS.length; part++) {
             for (byte gap : file.read(end, (int) (offsets[part] - end)).array()) {
                 if (gap != 0) {
-                    throw file.damaged("there is something before its " + layout.parts[part]);
+                    throw file.damaged("there is something before its " + Layout.PARTS[part]);
                 }
             }
             end = offsets[part] + lengths[part];
@@ -247,7 +229,7 @@ class Segment implements Closeable {
             }
             if (crc.getValue() != crcs[part]) {
                 throw file.damaged(String.format(
-                    Locale.ROOT, "its %s have CRC-32 %08x, not %08x", layout.parts[part], crc.getValue(), crcs[part]));
+                    Locale.ROOT, "its %s have CRC-32 %08x, not %08x", Layout.PARTS[part], crc.getValue(), crcs[part]));
             }
         }
         byte[] before = new byte[0];

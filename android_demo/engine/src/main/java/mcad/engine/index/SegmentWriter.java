@@ -21,7 +21,6 @@ final class SegmentWriter implements Closeable {
     private final int dim;
     private final int scanned;
     private final long photos;
-    private final Layout layout;
     /** A column for each word that is scanned: they grow side by side. None with cells. */
     private final Part[] columns;
     private final Part[] parts;
@@ -34,12 +33,11 @@ final class SegmentWriter implements Closeable {
         dim = axis.length;
         scanned = lens.weights().length / dim;
         this.photos = photos;
-        layout = cells == null ? Layout.NOW : Layout.CELLS;
-        parts = new Part[layout.parts.length];
+        parts = new Part[Layout.PARTS.length];
         channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        long[] lengths = layout.lengths(dim, scanned, photos, cells == null ? 0 : lens.cells().count);
+        long[] lengths = Layout.lengths(dim, scanned, cells == null ? 0 : lens.cells().count, photos);
         long offset = Segment.ALIGNMENT;
-        for (int part : layout.order) {
+        for (int part = 0; part < parts.length; part++) {
             parts[part] = new Part(offset);
             offset = Segment.aligned(offset + lengths[part]);
         }
@@ -96,8 +94,8 @@ final class SegmentWriter implements Closeable {
             throw new IllegalStateException(rows + " rows were written, not " + photos);
         }
         ByteBuffer header = ByteBuffer.allocate(Segment.ALIGNMENT).order(ByteOrder.LITTLE_ENDIAN);
-        header.put(layout.magic.getBytes(StandardCharsets.ISO_8859_1)).putInt(dim).putInt(parts.length).putLong(photos)
-            .putLong(axisPhotos);
+        header.put(Layout.MAGIC.getBytes(StandardCharsets.ISO_8859_1)).putInt(dim).putInt(parts.length).putLong(photos)
+            .putLong(axisPhotos).putInt(scanned).putInt(sorted == null ? 0 : sorted.cells);
         if (sorted != null) {
             sorted.finish();
         } else {
@@ -106,14 +104,9 @@ final class SegmentWriter implements Closeable {
             }
             parts[Segment.COLUMNS].readBack(photos * scanned / 8);
         }
-        for (int number : layout.order) {
-            Part part = parts[number];
+        for (Part part : parts) {
             part.flush();
             header.putLong(part.offset).putLong(part.length).putInt((int) part.crc.getValue()).putInt(0);
-        }
-        header.putInt(scanned);
-        if (sorted != null) {
-            header.putInt(sorted.cells);
         }
         CRC32 crc = new CRC32();
         crc.update(header.array(), 0, Segment.CRC_AT);
