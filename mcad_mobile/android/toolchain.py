@@ -25,9 +25,9 @@ _LOOKED_UP = "G"
 # Where a class file has the release that it is for, counted from Java 1.0.
 _CLASS_VERSION, _FIRST_CLASS_VERSION = slice(6, 8), 44
 # From this JDK on, classes list the parameters of inner classes' constructors in any case, and D8
-# 3.3 ends where they have no names.
+# 3.3, which a user may give, ends where they have no names.
 _LISTS_PARAMETERS = 21
-JAVA_RELEASE = 17  # what the sources are written in, and the newest that our D8 reads
+JAVA_RELEASE = 17  # what the sources are written in
 _TIMEOUT_S = 600
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")  # mvn prints its version in bold
 _LINES = 20
