@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from probe import EngineError
 
+from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.index import PhotoIndex
 from mcad_mobile.index.paths import path_from_bytes
@@ -379,7 +380,8 @@ def test_a_killed_writer_loses_no_commit(java_classes, java):
     """kill -9 at random moments: every commit that was announced is there, whole."""
     pick = random.Random(5)
     for _ in range(KILLS):
-        command = [executable(JAVA), "-cp", str(java_classes), "mcad.desktop.WriteForever"]
+        classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
+        command = [executable(JAVA), "-cp", classpath, "mcad.desktop.WriteForever"]
         with subprocess.Popen(
             [*command, str(java.directory)], stdout=subprocess.PIPE, text=True
         ) as process:
