@@ -30,18 +30,18 @@ check: .venv/installed-everything
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python scripts/make_docs.py --check
+	$(BIN)/python -m scripts.make_docs --check
 
 docs: .venv/installed-everything
-	$(BIN)/python scripts/make_docs.py
+	$(BIN)/python -m scripts.make_docs
 
 bench: .venv/installed-peers
-	$(BIN)/python benchmarks/main_job.py
-	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python -m benchmarks.main_job
+	$(BIN)/python -m benchmarks.peers
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
-	$(BIN)/python benchmarks/embed.py --data "$(DATA)" --bundle build/cpu --out build/embeddings
-	$(BIN)/python benchmarks/serve.py --bundle build/cpu
-	$(BIN)/python benchmarks/embed_scale.py --bundle build/cpu
+	$(BIN)/python -m benchmarks.embed --data "$(DATA)" --bundle build/cpu --out build/embeddings
+	$(BIN)/python -m benchmarks.serve --bundle build/cpu
+	$(BIN)/python -m benchmarks.embed_scale --bundle build/cpu
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
 	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
@@ -49,7 +49,7 @@ bench: .venv/installed-peers
 	@$(PYTHON) -m venv .venv
 
 # C is compiled on install: who pulls a change of it gets that.
-INSTALLED := .venv/bin/pip pyproject.toml $(wildcard mcad_mobile/native/*.[ch] mcad_mobile/native/CMakeLists.txt)
+INSTALLED := .venv/bin/pip pyproject.toml $(wildcard mcad_mobile/engine/native/*.[ch] mcad_mobile/engine/native/CMakeLists.txt)
 
 .venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"

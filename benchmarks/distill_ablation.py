@@ -1,6 +1,6 @@
 """What each part of MCAD adds: the same student trained in every way, on the official test split.
 
-python benchmarks/distill_ablation.py --data flickr8k --things objects \\
+python -m benchmarks.distill_ablation --data flickr8k --things objects \\
     --extra-photos coco_nocaption/images coco_more/images --extra-captions captions.txt
 
 Each (row, seed) is a file under benchmarks/results/distill_ablation/, written as soon as it is
@@ -19,23 +19,22 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from distill_rows import ROWS, Row, teacher_rows
 from msgspec.structs import asdict
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.distill_rows import ROWS, Row, teacher_rows
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
-from mcad_mobile.distill.arithmetic import choose
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
-from mcad_mobile.distill.device import keep_freed_memory
+from mcad_mobile.distill.device import choose, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.frozen_trunk import retrieval
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.train import Material, train
+from mcad_mobile.distill.run import Material, train
+from mcad_mobile.distill.trainees.frozen_trunk import retrieval
 from mcad_mobile.students.load import load_student
-from mcad_mobile.versions import tool_versions
 
 RESULTS = Path(__file__).parent / "results" / "distill_ablation"
 COLUMNS = ("t2i R@1", "R@5", "R@10", "i2t R@1", "R@5", "R@10", "mR")

@@ -1,7 +1,7 @@
 """The default recipe from nothing, timed: `mcad-mobile distill` with an empty cache, and the recall
 of what comes out on the test split.
 
-    python benchmarks/distill_recipe.py --data flickr8k --extra-photos DIR --extra-captions FILE
+    python -m benchmarks.distill_recipe --data flickr8k --extra-photos DIR --extra-captions FILE
 
 Takes an hour or more of all cores. Writes benchmarks/results/distill_recipe.json, a row a
 processor: of another run on the same kind, the older row goes.
@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "distill_recipe.json"
 COMMAND = [sys.executable, "-m", "mcad_mobile"]

@@ -11,13 +11,13 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
+from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Rows, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.schooling import reference_teachers
-from mcad_mobile.evaluate import Retrieval, evaluate_similarity
+from mcad_mobile.distill.teachers.prepare import reference_teachers
+from mcad_mobile.students.evaluation import Retrieval, evaluate_similarity
 
 RERANKED = 32
 # Labels alone overfit sooner than teachers do: without these the contrastive row is lower.

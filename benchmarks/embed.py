@@ -1,6 +1,6 @@
 """Embeddings of a captioned dataset as .npy files: what benchmarks/index.py eats.
 
-python benchmarks/embed.py --data flickr8k --bundle build/cpu --out build/embeddings
+python -m benchmarks.embed --data flickr8k --bundle build/cpu --out build/embeddings
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What `mcad-mobile embed` does a second, and what it leaves: what docs/scale.md plans with.
 
-    python benchmarks/embed_scale.py --bundle build/cpu
+    python -m benchmarks.embed_scale --bundle build/cpu
 
 Photos are those that packages ship, scaled to two sizes and saved as JPEG of quality 90: a phone's
 12 megapixels, and the 1 megapixel that a service keeps. Rates are those of the second half of the
@@ -24,19 +24,19 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from mcad_mobile import __version__
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.base.machine import summary
+from mcad_mobile.base.package import VERSION
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.embed.job import SHARDS, Done, file_name, job_of, write_manifest
-from mcad_mobile.embed.phone import Shards, index_shards
+from mcad_mobile.embed.phone_index import Shards, index_shards
 from mcad_mobile.embed.pieces import Listed, Rows
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import Embedded
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import SCHEMA, ShardFacts, shard_bytes
-from mcad_mobile.engine import create_index
-from mcad_mobile.processor import summary
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import create_index
 
 RESULT = Path(__file__).parent / "results" / "embed_scale.json"
 SIZES = {"1": (1152, 864), "12": (4000, 3000)}  # megapixels: pixels
@@ -73,7 +73,7 @@ def main() -> None:
             rates += [max(runs, key=lambda row: row["photos_per_s"]) for runs in tries.values()]
         document = {
             "date": datetime.now(UTC).date().isoformat(),
-            "version": __version__,
+            "version": VERSION,
             "processor": summary(),
             "student": bundle.student.name,
             "dim": bundle.dim,

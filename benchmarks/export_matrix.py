@@ -1,7 +1,7 @@
 """Published students by chips: what runs on the NPU, parity, bytes, seconds, memory.
 
-    python benchmarks/export_matrix.py                      # all; hours on two cores
-    python benchmarks/export_matrix.py MobileCLIP2-S0 RN50  # these
+    python -m benchmarks.export_matrix                      # all; hours on two cores
+    python -m benchmarks.export_matrix MobileCLIP2-S0 RN50  # these
 
 Writes benchmarks/results/export_matrix/STUDENT.json; a student is one process, whose peak memory is
 told. Weights are random (random_students.py): recall is not measured. Nothing here ran on a phone:
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import TOWERS, Bundle, TowerName
+from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
 RESULTS = Path(__file__).parent / "results" / "export_matrix"
 SNAPDRAGONS = ("SM8550", "SM8650", "SM8750", "SM8850")
@@ -48,12 +48,20 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.one, arguments.simulated)))
         return
-    from random_students import STUDENTS
+    from benchmarks.random_students import STUDENTS
 
     for name in arguments.students or STUDENTS:
         print(name, file=sys.stderr, flush=True)
         done = subprocess.run(
-            [sys.executable, __file__, "--one", name, "--simulated", str(arguments.simulated)],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.export_matrix",
+                "--one",
+                name,
+                "--simulated",
+                str(arguments.simulated),
+            ],
             stdout=subprocess.PIPE,
             timeout=_LONGEST_S,
             check=True,
@@ -67,11 +75,10 @@ def main() -> None:
 
 def measure(name: str, simulated: int) -> dict[str, Any]:
     """One student for all targets, in one command."""
-    from random_students import STUDENTS
-
+    from benchmarks.random_students import STUDENTS
     from mcad_mobile.export.pipeline import Order, export
+    from mcad_mobile.export.targets import find_target
     from mcad_mobile.students.load import load_student
-    from mcad_mobile.targets import find_target
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "student"

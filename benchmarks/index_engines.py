@@ -44,11 +44,11 @@ def camera_path(number: int) -> str:
 
 def ours(label: str, *, exact: bool = False) -> Engine:
     def index_at(folder: Path) -> Any:
-        photo_index = importlib.import_module("mcad_mobile.index").PhotoIndex
+        photo_index = importlib.import_module("mcad_mobile.engine.index").PhotoIndex
         return photo_index.open(folder / "index")
 
     def build(photos: F32, folder: Path) -> None:
-        index = importlib.import_module("mcad_mobile.index").PhotoIndex.create(
+        index = importlib.import_module("mcad_mobile.engine.index").PhotoIndex.create(
             folder / "index", dim=photos.shape[1], student_sha256="0" * 64, student="bench"
         )
         with index.writer() as writer:
@@ -63,7 +63,9 @@ def ours(label: str, *, exact: bool = False) -> Engine:
         with index.writer() as writer:
             writer.add([camera_path(90_000_000 + i) for i in range(len(rows))], rows)
 
-    return Engine(f"mcad-mobile, {label}", build, index_at, search, add, ("mcad_mobile.index",))
+    return Engine(
+        f"mcad-mobile, {label}", build, index_at, search, add, ("mcad_mobile.engine.index",)
+    )
 
 
 def plain_numpy() -> Engine:
@@ -142,7 +144,7 @@ def with_usearch(dtype: str) -> Engine:
     def prepared(rows: F32, folder: Path) -> Any:
         if not binary:
             return np.ascontiguousarray(rows)
-        rotation = importlib.import_module("mcad_mobile.index.rotation")
+        rotation = importlib.import_module("mcad_mobile.engine.index.codes")
         return np.packbits(rotation.rotate(rows - np.load(folder / "mean.npy")) > 0, axis=-1)
 
     def empty(dim: int) -> Any:

@@ -1,7 +1,7 @@
 """Photos a second of `index`, beside its parts alone and what others do with the same tower.
 
-    python benchmarks/indexing.py --bundle build/cpu --rclip PYTHON --clip-retrieval PYTHON
-    python benchmarks/indexing.py --bundle build/cpu --memory      # 1,000 to 100,000 photos
+    python -m benchmarks.indexing --bundle build/cpu --rclip PYTHON --clip-retrieval PYTHON
+    python -m benchmarks.indexing --bundle build/cpu --memory      # 1,000 to 100,000 photos
 
 Photos are those that packages ship, scaled to 12 megapixels (JPEG of quality 90; HEIC of 50) and
 to 640 x 480 (JPEG of 90); no two files are alike, so that nothing is known from a copy. PYTHON is
@@ -28,14 +28,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from main_job import processor_of
 from PIL import Image
 
+from benchmarks.main_job import processor_of
+from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts, memory
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.cores import allowed_cores
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.versions import tool_versions
+from mcad_mobile.engine.bundle import Bundle
 
 RESULT = Path(__file__).parent / "results" / "indexing.json"
 SYSTEM = Path(__file__).with_name("indexing_system.py")
@@ -212,9 +212,9 @@ def stages(bundle: Path, folder: Path, scratch: Path) -> dict[str, float]:
     its decoder spreads over several."""
     import numpy as np
 
-    from mcad_mobile.engine import SearchEngine, create_index
-    from mcad_mobile.preprocess import open_bytes
-    from mcad_mobile.reading import read_photo
+    from mcad_mobile.engine.engine import SearchEngine, create_index
+    from mcad_mobile.engine.photos.photo_file import read_photo
+    from mcad_mobile.engine.photos.preprocess import open_bytes
 
     engine = SearchEngine(Bundle.load(bundle, verify=False))
     preprocess, tower = engine.preprocess, engine.folder_rung.tower
@@ -286,7 +286,15 @@ def grown(bundle: Path, scratch: Path, photos: int) -> dict[str, Any]:
                 image.convert("RGB").resize((64, 64)).save(path)
         else:
             path.hardlink_to(first)
-    command = [sys.executable, __file__, "--bundle", str(bundle), "--grow", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.indexing",
+        "--bundle",
+        str(bundle),
+        "--grow",
+        str(folder),
+    ]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=4 * LONGEST_S
     )
@@ -299,8 +307,8 @@ def grown(bundle: Path, scratch: Path, photos: int) -> dict[str, Any]:
 
 def grow(bundle: Path, folder: Path) -> dict[str, Any]:
     """Peak PSS in MiB, looked at ten times a second, of indexing in this process."""
-    from mcad_mobile.engine import SearchEngine, create_index
-    from mcad_mobile.sync import sync_folder
+    from mcad_mobile.engine.engine import SearchEngine, create_index
+    from mcad_mobile.engine.sync import sync_folder
 
     engine = SearchEngine(Bundle.load(bundle, verify=False), threads=allowed_cores(), fastest=True)
     _ = engine.folder_rung

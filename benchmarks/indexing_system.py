@@ -28,8 +28,8 @@ SMALL = 224
 
 
 def ours(spec: dict[str, Any]) -> Run:
-    from mcad_mobile.engine import create_index
-    from mcad_mobile.sync import sync_folder
+    from mcad_mobile.engine.engine import create_index
+    from mcad_mobile.engine.sync import sync_folder
 
     engine = _engine(spec)
     _ = engine.folder_rung
@@ -39,7 +39,7 @@ def ours(spec: dict[str, Any]) -> Run:
 
 def decoding(spec: dict[str, Any]) -> Run:
     """Ours, alone: read, decode, resize, on all cores."""
-    from mcad_mobile.reading import read_photo
+    from mcad_mobile.engine.photos.photo_file import read_photo
 
     preprocess, pool = _engine(spec).preprocess, ThreadPoolExecutor(spec["cores"])
     paths = _paths(spec)
@@ -50,7 +50,7 @@ def decoding(spec: dict[str, Any]) -> Run:
 
 def tower(spec: dict[str, Any]) -> Run:
     """Ours, alone, on all cores: a photo a thread."""
-    from mcad_mobile.reading import read_photo
+    from mcad_mobile.engine.photos.photo_file import read_photo
 
     engine, pool = _engine(spec), ThreadPoolExecutor(spec["cores"])
     run, paths = engine.folder_rung.tower, _paths(spec)
@@ -180,8 +180,8 @@ def _student() -> tuple[Any, Any]:
 
 
 def _engine(spec: dict[str, Any]) -> Any:
-    from mcad_mobile.bundle import Bundle
-    from mcad_mobile.engine import SearchEngine
+    from mcad_mobile.engine.bundle import Bundle
+    from mcad_mobile.engine.engine import SearchEngine
 
     bundle = Bundle.load(Path(spec["bundle"]), verify=False)
     return SearchEngine(bundle, threads=spec["cores"], fastest=True)

@@ -1,6 +1,6 @@
 """Time the Java engine's search of a large index: by one thread, in a JVM of 64 MB of heap.
 
-    python benchmarks/java_index.py --images images.npy --texts texts.npy
+    python -m benchmarks.java_index --images images.npy --texts texts.npy
 
 `images.npy` [M, D] and `texts.npy` [Q, D] are float32, L2-normalized, real embeddings of one
 student (benchmarks/embed.py); photos are blended up to --photos. The index is written by Python
@@ -26,11 +26,10 @@ import numpy as np
 
 from benchmarks.index import load_embeddings, machine
 from mcad_mobile.android.downloads import jvm_libraries
-from mcad_mobile.android.sources import main_sources
-from mcad_mobile.android.toolchain import JAVA, compile_java, executable
+from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench.measure import percentiles
-from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.synthetic import blend_batches
+from mcad_mobile.bench.samples import blend_batches
+from mcad_mobile.engine.index import PhotoIndex
 
 K = 10
 # A JVM compiles what it runs, over some seconds.

@@ -1,6 +1,6 @@
 """The main job's numbers on this machine: export time, search latency, running memory.
 
-    python benchmarks/main_job.py            # writes results/main_job.json
+    python -m benchmarks.main_job            # writes results/main_job.json
 
 Every run is a process of its own; figures are medians over the runs. This machine is no phone, and
 nothing here is a phone's time.

@@ -1,6 +1,6 @@
 """A whole search among a million photos, tower included.
 
-    python benchmarks/million.py --bundle build/cpu    # writes benchmarks/results/million.json
+    python -m benchmarks.million --bundle build/cpu    # writes benchmarks/results/million.json
 
 `mcad-mobile bench` of one index, a few times. This machine is no phone.
 """
@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from main_job import mcad, processor_of, store, stored, summary
-
+from benchmarks.main_job import mcad, processor_of, store, stored, summary
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.samples import synthetic_index
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.versions import tool_versions
+from mcad_mobile.engine.bundle import Bundle
 
 RESULT = Path(__file__).parent / "results" / "million.json"
 PHOTOS = 1_000_000

@@ -1,8 +1,8 @@
-"""How well a search knows that nothing matches: the threshold of mcad_mobile/query.py, fitted on
+"""How well a search knows that nothing matches: the threshold of engine/query.py, fitted on
 the words for half of the photos and judged on those for the other half. The fit is what
 models/mcad-s/no_match.json holds.
 
-    python benchmarks/no_match.py --data flickr8k --others coco_more --things objects200 \\
+    python -m benchmarks.no_match --data flickr8k --others coco_more --things objects200 \\
         --bundle build/cpu
 
 Captions of the test split have their photo in the index. Captions of another dataset have none when
@@ -28,10 +28,9 @@ import msgspec
 import numpy as np
 from rich.progress import track
 
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
-from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine
 
 RESULTS = Path(__file__).parent / "results/no_match.json"
 THINGS = """

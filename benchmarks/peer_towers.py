@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from msgspec import structs
-from peer_row import Row
 from torch import nn
 
-from mcad_mobile.bundle import TOWERS, Bundle, TensorSpec, TowerName
-from mcad_mobile.export.litert import channels_last, convert_litert, stored_specs
-from mcad_mobile.export.onnx import export_onnx
+from benchmarks.peer_row import Row
+from mcad_mobile.engine.bundle import TOWERS, Bundle, TensorSpec, TowerName
+from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert, stored_specs
+from mcad_mobile.export.backends.litert.quantize import quantize_litert
+from mcad_mobile.export.backends.onnx.convert import export_onnx
+from mcad_mobile.export.bundle_builder import tower_specs
 from mcad_mobile.export.pipeline import Order, export
-from mcad_mobile.export.workshop import tower_specs
-from mcad_mobile.quantize.calibrate import load_samples
-from mcad_mobile.quantize.litert import quantize_litert
+from mcad_mobile.export.quantization.calibration import load_samples
+from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
-from mcad_mobile.targets import find_target
 
 # (what it is called, open_clip's name, pixels, tokens)
 ARCHITECTURES = (

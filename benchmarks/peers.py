@@ -1,6 +1,6 @@
 """Both towers in every runtime, and beside other students' architectures: time and memory.
 
-    python benchmarks/peers.py               # writes benchmarks/results/peers.json
+    python -m benchmarks.peers               # writes benchmarks/results/peers.json
 
 Same machine, same run, same inputs, one thread; each row is a process of its own, a few times over,
 in turn, and its figures are medians over them. A text's padding is left out wherever a runtime
@@ -21,13 +21,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from main_job import store
-from peer_row import Row
-
+from benchmarks.main_job import store
+from benchmarks.peer_row import Row
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts, percentiles, pin
 from mcad_mobile.bench.watch import watch
-from mcad_mobile.runtimes.base import without_padding
-from mcad_mobile.versions import tool_versions
+from mcad_mobile.engine.towers.protocol import without_padding
 
 RESULT = Path(__file__).parent / "results" / "peers.json"
 TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "openvino", "open-clip-torch", "numpy")
@@ -44,7 +43,7 @@ def main() -> None:
     if given.measure:
         print(json.dumps(measure(json.loads(given.measure.read_text()))))
         return
-    from peer_towers import prepare
+    from benchmarks.peer_towers import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         rows = prepare(Path(folder) / "models")
@@ -70,7 +69,7 @@ def in_a_process(row: Row, folder: Path) -> dict[str, Any]:
     spec = folder / "row.json"
     spec.write_text(json.dumps(asdict(row)))
     limited = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--measure", str(spec)]
+    command = [sys.executable, "-m", "benchmarks.peers", "--measure", str(spec)]
     found = watch(command, timeout_s=900, environment=limited)
     return {**found.document, "peak_pss_mib": found.peak.pss, "peak_rss_mib": found.peak.rss}
 
@@ -112,22 +111,21 @@ def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 
         tower = load_student(None).tower(row["tower"]).eval()
     else:
-        from peer_towers import Encoder, open_clip_model
+        from benchmarks.peer_towers import Encoder, open_clip_model
 
         tower = Encoder(open_clip_model(row["file"]), row["tower"]).eval()
     return lambda inputs: tower(*map(torch.from_numpy, without_padding(inputs).values())).numpy()
 
 
 def _onnx(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    from mcad_mobile.runtimes.onnx import OnnxTower
-    from mcad_mobile.runtimes.saturation import saturates
+    from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 
     return OnnxTower(Path(row["file"]), exact=saturates())
 
 
 def _litert(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    from mcad_mobile.bundle import TensorSpec
-    from mcad_mobile.runtimes.litert import LiteRTTower
+    from mcad_mobile.engine.bundle import TensorSpec
+    from mcad_mobile.engine.towers.litert import LiteRTTower
 
     *inputs, output = (TensorSpec(**spec) for spec in row["specs"])
     return LiteRTTower(Path(row["file"]), tuple(inputs), (output,))

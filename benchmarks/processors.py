@@ -1,10 +1,10 @@
 """What a processor, its kernels and its threads may still change, and by how much.
 
-    python benchmarks/processors.py     # writes benchmarks/results/processors.json
+    python -m benchmarks.processors     # writes benchmarks/results/processors.json
 
 The default student is exported for CPUs by processes that differ in their threads, and in which of
 this processor's kernels PyTorch, oneDNN and OpenBLAS may use; of each export the 8-bit image tower
-embeds the photos that packages ship. The shares of index/rounding.py are solved for by several
+embeds the photos that packages ship. The shares of engine/index/codes.py are solved for by several
 kernels of OpenBLAS, from one covariance, before they are rounded. What must not differ is tested
 (tests/device/test_processors.py), and not measured here.
 """
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.runtimes import load_rung, normalize
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.towers import load_rung, normalize
 
 RESULT = Path(__file__).parent / "results" / "processors.json"
 AVX2 = {

@@ -15,9 +15,9 @@ import open_clip
 import open_clip.tokenizer
 import torch
 import transformers
-from random_weights import sentences_tokenizer, settle, spread
 from safetensors.torch import save_file
 
+from benchmarks.random_weights import sentences_tokenizer, settle, spread
 from mcad_mobile.distill.pretrained import minilm_directory
 
 Write = Callable[[Path], str]

@@ -1,6 +1,6 @@
 """Recall@K of the default student and of its cpu bundle on Flickr8k, and on a part of it.
 
-    python benchmarks/recall.py --data flickr8k --bundle build/cpu
+    python -m benchmarks.recall --data flickr8k --bundle build/cpu
 
 The whole test split, and its first 200 photos: seconds, which CI repeats. Fewer photos are easier
 to tell apart, so that their figures are higher. Writes benchmarks/results/recall.json.
@@ -15,14 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
-from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import evaluate, evaluate_student
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.students.evaluation import evaluate, evaluate_student
 from mcad_mobile.students.load import load_student
-from mcad_mobile.versions import tool_versions
 
 RESULT = Path(__file__).parent / "results" / "recall.json"
 PHOTOS = 200

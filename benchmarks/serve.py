@@ -1,7 +1,7 @@
 """How quick the page of `mcad-mobile serve` is, in Chromium on this machine.
 
-    python benchmarks/serve.py --bundle build/cpu
-    python benchmarks/serve.py --bundle build/cpu --add    # more runs to these
+    python -m benchmarks.serve --bundle build/cpu
+    python -m benchmarks.serve --bundle build/cpu --add    # more runs to these
 
 10,000 photos of 12 megapixels, as phones take them: the bundle's golden photos, enlarged, each
 under many names, with embeddings that spread as photos do. Queries are typed key by key, each a
@@ -29,16 +29,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from serve_page import QUERIES, STEPS, scroll, type_query, watch
-
+from benchmarks.serve_page import QUERIES, STEPS, scroll, type_query, watch
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts, memory, percentiles
-from mcad_mobile.bench.samples import real_embeddings, sample_photos
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.engine import create_index
-from mcad_mobile.index.synthetic import cloud_batches
-from mcad_mobile.serve.photos import state_of
-from mcad_mobile.serve.thumbnails import Thumbnails
-from mcad_mobile.versions import tool_versions
+from mcad_mobile.bench.samples import cloud_batches, real_embeddings, sample_photos
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import create_index
+from mcad_mobile.serve.photos import Thumbnails, state_of
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "serve.json"

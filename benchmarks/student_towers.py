@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from peer_row import Row
-from peer_towers import Encoder
-from random_students import STUDENTS
 from torch import Tensor, nn
 
-from mcad_mobile.bundle import Bundle, TensorSpec
-from mcad_mobile.export.onnx import export_onnx
+from benchmarks.peer_row import Row
+from benchmarks.peer_towers import Encoder
+from benchmarks.random_students import STUDENTS
+from mcad_mobile.engine.bundle import Bundle, TensorSpec
+from mcad_mobile.export.backends.onnx.convert import export_onnx
+from mcad_mobile.export.backends.onnx.quantize import quantize_dynamic_int8
 from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.export.rungs import save_mapped
-from mcad_mobile.quantize.int8 import quantize_dynamic_int8
+from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
-from mcad_mobile.targets import find_target
 
 BUNDLE, ROWS = "bundle", "rows.json"
 OURS, IN_GRAPH, PEER = "rows from a table, int8", "table in the graph, int8", "library, fp32"

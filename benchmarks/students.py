@@ -1,8 +1,8 @@
 """Published students' text towers and whole searches, beside the towers of their libraries.
 
-    python benchmarks/students.py                # all; writes benchmarks/results/students.json
-    python benchmarks/students.py --bundles DIR  # exports are kept there, and taken from there
-    python benchmarks/students.py RN50 ViT-B-16  # these, beside what is stored
+    python -m benchmarks.students                # all; writes benchmarks/results/students.json
+    python -m benchmarks.students --bundles DIR  # exports are kept there, and taken from there
+    python -m benchmarks.students RN50 ViT-B-16  # these, beside what is stored
 
 Random weights (random_students.py): time, memory, bytes and cosine to the float tower are real, and
 recall is not measured. Each row of text towers is a process of its own, a few times over, in turn,
@@ -23,13 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import peers
-from main_job import PHOTOS, mcad, summary
-from peer_row import Row
-
+from benchmarks import peers
+from benchmarks.main_job import PHOTOS, mcad, summary
+from benchmarks.peer_row import Row
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.versions import tool_versions
+from mcad_mobile.engine.bundle import Bundle
 
 RESULT = Path(__file__).parent / "results" / "students.json"
 MEASURED = ("TinyCLIP-ViT-8M-16-Text-3M", "MobileCLIP2-S0", "ViT-B-32", "ViT-B-32-SigLIP2-256")
@@ -74,8 +73,7 @@ def export(name: str, folder: Path) -> None:
     if (folder / "rows.json").exists():
         return
     print(f"exporting {name}", file=sys.stderr, flush=True)
-    towers = Path(__file__).with_name("student_towers.py")
-    command = [sys.executable, str(towers), name, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.student_towers", name, str(folder)]
     subprocess.run(command, stdout=sys.stderr, timeout=_LONGEST_S, check=True)
 
 

@@ -15,17 +15,17 @@ Each name is imported when it is first used: what searches loads no torch. docs/
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mcad_mobile.base.package import VERSION as __version__
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle import Bundle
-    from mcad_mobile.engine import Found, SearchEngine, open_index
+    from mcad_mobile.engine.bundle import Bundle
+    from mcad_mobile.engine.engine import Found, SearchEngine, open_index
+    from mcad_mobile.engine.index import PhotoIndex
+    from mcad_mobile.engine.query import Part
     from mcad_mobile.errors import McadError
     from mcad_mobile.export.pipeline import export_bundle
-    from mcad_mobile.index import PhotoIndex
-    from mcad_mobile.query import Part
+    from mcad_mobile.export.targets import Target, all_targets
     from mcad_mobile.students.load import load_student
-    from mcad_mobile.targets import Target, all_targets
 
 __all__ = [
     "Bundle",
@@ -43,17 +43,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "bundle",
-    "Found": "engine",
+    "Bundle": "engine.bundle",
+    "Found": "engine.engine",
     "McadError": "errors",
-    "Part": "query",
-    "PhotoIndex": "index",
-    "SearchEngine": "engine",
-    "Target": "targets",
-    "all_targets": "targets",
+    "Part": "engine.query",
+    "PhotoIndex": "engine.index",
+    "SearchEngine": "engine.engine",
+    "Target": "export.targets",
+    "all_targets": "export.targets",
     "export_bundle": "export.pipeline",
     "load_student": "students.load",
-    "open_index": "engine",
+    "open_index": "engine.engine",
 }
 
 

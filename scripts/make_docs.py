@@ -1,8 +1,8 @@
 """Generate pages and tables of README.md and docs/ from the command line's help, the table of
 chips and benchmarks/results.
 
-python scripts/make_docs.py            # write them: `make docs`
-python scripts/make_docs.py --check    # exit with 1 and name the pages that differ: `make check`
+python -m scripts.make_docs            # write them: `make docs`
+python -m scripts.make_docs --check    # exit with 1 and name the pages that differ: `make check`
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pages.benchmarks import benchmarks_page
-from pages.blocks import readme_page, scale_page, targets_page
-from pages.chips import chips_page
-from pages.command_line import cli_page
-from pages.results import ROOT
+from scripts.pages.benchmarks import benchmarks_page
+from scripts.pages.blocks import readme_page, scale_page, targets_page
+from scripts.pages.chips import chips_page
+from scripts.pages.command_line import cli_page
+from scripts.pages.results import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
     "README.md": readme_page,

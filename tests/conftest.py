@@ -13,15 +13,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from exported import Exported
 from pytest_socket import disable_socket, enable_socket
-from pythons import LITERT, WHY
-from unpacked import unpacked_system
 
 import mcad_mobile
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.photos.photo_file import PhotoFile
+from tests.support.exported import Exported
+from tests.support.paths import ROOT
+from tests.support.pythons import LITERT, WHY
+from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.unpacked import unpacked_system
 
-BESIDE = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+BESIDE = ROOT.parent / "shared" / "data" / "flickr8k"
 FLICKR8K = Path(os.environ.get("FLICKR8K") or BESIDE)
 
 # In the background of a shell, interrupts are ignored: also by all that is started there.
@@ -92,7 +97,7 @@ def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("arm64") / "libmcad_search.so"
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.17"]
     flags = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off"]
-    sources = sorted((Path(mcad_mobile.__file__).parent / "native").glob("*.c"))
+    sources = sorted((Path(mcad_mobile.__file__).parent / "engine" / "native").glob("*.c"))
     command = [*compiler, *flags, *map(str, sources), "-lm", "-o", str(library)]
     subprocess.run(command, check=True, timeout=600)
     return library
@@ -155,3 +160,37 @@ def cpu(bundles) -> Exported:
 def exported(request) -> Exported:
     """The bundle that a test is parametrized with, by its fixture's name."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def engine(tmp_path) -> SearchEngine:
+    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"), threads=2)
+
+
+@pytest.fixture
+def index(tmp_path, engine) -> PhotoIndex:
+    return create_index(engine.bundle, tmp_path / "index")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "beach").mkdir(parents=True)
+    for number, path in enumerate(packaged_photos()[:6]):
+        shutil.copy(path, folder / ("beach" if number % 2 else "") / path.name)
+    return folder
+
+
+@pytest.fixture
+def embedded(engine, monkeypatch) -> list[Path]:
+    """The photos that were decoded, in order: what a run really did."""
+    seen: list[Path] = []
+    decode = PhotoFile.pixels
+
+    def note(file, preprocess):
+        pixels = decode(file, preprocess)
+        seen.append(file.path)
+        return pixels
+
+    monkeypatch.setattr(PhotoFile, "pixels", note)
+    return seen

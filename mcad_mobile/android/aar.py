@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Progress, fetch, sha256_of
-from mcad_mobile.android.elf import HEXAGON, MACHINES, PAGE, read_elf
+from mcad_mobile.android.package import HEXAGON, MACHINES, PAGE, read_elf
 from mcad_mobile.errors import BuildError
 
 ABIS = tuple(MACHINES)

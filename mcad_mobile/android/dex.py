@@ -10,9 +10,14 @@ from pathlib import Path
 
 from mcad_mobile.android.downloads import R8, Progress, fetch, sha256_of
 from mcad_mobile.android.packaged import d8
-from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import JAVAC, compile_java, library_classes
-from mcad_mobile.cache import cache_directory
+from mcad_mobile.android.toolchain import (
+    JAVAC,
+    android_demo,
+    compile_java,
+    library_classes,
+    main_sources,
+)
+from mcad_mobile.base.files import cache_directory
 
 MIN_SDK = 26
 

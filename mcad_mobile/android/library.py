@@ -14,10 +14,9 @@ from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.packaged import prepare
 from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.sample import build_sample
-from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import compile_java
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.disk import check_file
+from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
+from mcad_mobile.base.files import check_file
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, require
 
 LIBRARY_MODULES = ("engine", "platform")

@@ -12,7 +12,7 @@ from mcad_mobile.android.aar import ABIS, libraries
 from mcad_mobile.android.dex import build_dex
 from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, write_package
-from mcad_mobile.cache import cache_directory
+from mcad_mobile.base.files import cache_directory
 from mcad_mobile.errors import BuildError
 
 RUNNER_MODULES = ("engine", "platform", "runner")

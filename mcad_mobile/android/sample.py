@@ -12,8 +12,7 @@ from mcad_mobile.android.apk import completed, link, write_apk
 from mcad_mobile.android.dex import dexed
 from mcad_mobile.android.package import Entry
 from mcad_mobile.android.signing import debug_key, sign_apk
-from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import compile_java
+from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 
 PACKAGE = "mcad.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"

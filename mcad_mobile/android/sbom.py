@@ -15,7 +15,6 @@ from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from mcad_mobile import __version__
 from mcad_mobile.android.aar import Archive, Libraries
 from mcad_mobile.android.downloads import (
     APKSIGNER_JAR,
@@ -24,12 +23,13 @@ from mcad_mobile.android.downloads import (
     ONNXRUNTIME_AAR,
     ONNXRUNTIME_QNN,
     R8,
+    Artifact,
     Download,
     sha256_of,
 )
-from mcad_mobile.android.maven import Artifact
 from mcad_mobile.android.parts import Gathered
-from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle, FileRecord
+from mcad_mobile.base.package import VERSION
+from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 
 # SPDX's spelling of licences that model cards name; another text is passed on as it is.
 _SPDX = {
@@ -42,7 +42,7 @@ _MODEL = ComponentType.MACHINE_LEARNING_MODEL
 
 def mcad_mobile() -> Component:
     """This program, as a tool that made a package."""
-    return Component(type=ComponentType.APPLICATION, name="mcad-mobile", version=__version__)
+    return Component(type=ComponentType.APPLICATION, name="mcad-mobile", version=VERSION)
 
 
 def sbom(
@@ -83,7 +83,7 @@ def made_component(
         bom_ref=name,
         group=identifier,
         name=name,
-        version=__version__,
+        version=VERSION,
         hashes=_hash(sha256_of(package)),
     )
 
@@ -104,7 +104,7 @@ def _engine(classes: Mapping[str, bytes]) -> Component:
         type=ComponentType.LIBRARY,
         bom_ref=_ENGINE,
         name=_ENGINE,
-        version=__version__,
+        version=VERSION,
         description="The Java engine and what is around it; a dex has ONNX Runtime's Java, too",
         licenses=[_licence("Apache-2.0")],
         components=files,

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.packaged import apksigner
 from mcad_mobile.android.toolchain import JARSIGNER, KEYTOOL, run
-from mcad_mobile.cache import cache_directory
+from mcad_mobile.base.files import cache_directory
 from mcad_mobile.errors import BuildError
 
 PASSWORD_VARIABLE = "MCAD_KEYSTORE_PASSWORD"

@@ -1,13 +1,20 @@
-"""The mcad-bench/1 document, as it is read back: docs/bench.md says what its fields mean."""
+"""Read mcad-bench/1 documents back."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
-from mcad_mobile.bundle import Cosine, Dim, StudentFacts, TargetFacts
-from mcad_mobile.typed import Bytes, Count, NotNegative, Record, Size
+from mcad_mobile.base.documents import Bytes, Count, NotNegative, Record, Size, decode
+from mcad_mobile.bench.devices.base import RESULT_SCHEMA
+from mcad_mobile.engine.bundle import Cosine, Dim, StudentFacts, TargetFacts
+from mcad_mobile.errors import BenchError
+
+# The mcad-bench/1 document, as it is read back: docs/bench.md says what its fields mean.
 
 # Far beyond any device; a chart has to hold it.
 Ms = Annotated[float, Meta(ge=0, le=1e9)]
@@ -282,3 +289,33 @@ class BenchDocument(Record, frozen=True):
             raise ValueError("threads were pinned, and device lacks cores")
         if self.device.memory_available_mib and not self.device.memory_mib:
             raise ValueError("device tells memory_available_mib, and lacks memory_mib")
+
+
+_HINT = "Give a file of `bench --json`; one that was cut short is measured again."
+
+
+def load_documents(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """The documents of `bench --json` or `--report X.json`: one a file, or a list of them. What
+    they lack and an older version did not write is there as nothing. BenchError for a file that is
+    missing, holds no document, or one with a field that is missing, unknown or of another kind."""
+    return [msgspec.to_builtins(one) for path in paths for one in _documents(path)]
+
+
+def _documents(path: Path) -> list[BenchDocument]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise BenchError(f"{path} does not exist.", "Make it: bench --json > FILE.") from None
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error}.", _HINT) from error
+    if not raw.lstrip().startswith(b"["):
+        return [decode(raw, BenchDocument, path, BenchError, _HINT, schema=RESULT_SCHEMA)]
+    several = decode(raw, list[msgspec.Raw], path, BenchError, _HINT)
+    if not several:
+        raise BenchError(f"{path} holds no result: its list is empty.", _HINT)
+    return [
+        decode(
+            bytes(one), BenchDocument, f"{path}[{number}]", BenchError, _HINT, schema=RESULT_SCHEMA
+        )
+        for number, one in enumerate(several)
+    ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile import processor
+from mcad_mobile.base import machine
 from mcad_mobile.errors import BenchError, MemoryNotTold
 
 PERCENTILES = (50, 90, 99)
@@ -95,13 +95,13 @@ def device_facts() -> dict[str, Any]:
     what /proc/cpuinfo tells then may be another's."""
     import platform
 
-    emulator = processor.emulator()
-    told = "" if emulator else processor.cpuinfo()
+    emulator = machine.emulator()
+    told = "" if emulator else machine.cpuinfo()
     return {
         "kind": "host",
-        "cpu": processor.model(told) if told else platform.processor() or platform.machine(),
+        "cpu": machine.model(told) if told else platform.processor() or platform.machine(),
         **({"emulator": emulator} if emulator else {}),
-        "instruction_sets": processor.instruction_sets(told),
+        "instruction_sets": machine.instruction_sets(told),
         "cores": os.cpu_count() or 1,
         "arch": platform.machine(),
         "memory_mib": _memory_mib(),

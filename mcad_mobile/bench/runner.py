@@ -23,8 +23,8 @@ from mcad_mobile.bench.measure import memory, pin, waited_s
 from mcad_mobile.errors import BenchError, McadError, MemoryNotTold
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle import Bundle, Rung, TowerName
-    from mcad_mobile.engine import SearchEngine
+    from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
+    from mcad_mobile.engine.engine import SearchEngine
 
 STEP = "step: "  # how a line of standard error that announces a step begins
 STAGES = ("tokenize", "text", "scan", "rescore", "total")
@@ -68,8 +68,8 @@ def check(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
-    from mcad_mobile.runtimes import load_rung, why_not
-    from mcad_mobile.runtimes.agreement import golden_inputs
+    from mcad_mobile.engine.towers import load_rung, why_not
+    from mcad_mobile.engine.towers.self_test import golden_inputs
 
     rung = bundle.tower(name).rungs[number]
     tried = {"rung": number, "runtime": rung.runtime, "precision": rung.precision, "loaded": False}
@@ -96,14 +96,14 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
 
 
 def _tokens(bundle: Bundle) -> list[list[int]]:
-    from mcad_mobile.tokenize import Tokenizer
+    from mcad_mobile.engine.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     return [tokenizer(text).ids.tolist() for text in bundle.text.golden.texts]
 
 
 def _tools() -> dict[str, str]:
-    from mcad_mobile.versions import tool_versions
+    from mcad_mobile.base.requirements import tool_versions
 
     return tool_versions(("numpy", "onnxruntime", "pillow", "ai-edge-litert"))
 
@@ -113,7 +113,7 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     steps = Steps()
     steps.take("process start")
     engine = _engine(spec, "text")
-    from mcad_mobile.index import PhotoIndex
+    from mcad_mobile.engine.index import PhotoIndex
 
     _import_runtime(engine, "text")
     steps.take("runtime loaded")
@@ -154,7 +154,7 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
     engine = _engine(spec, "image")
     import tempfile
 
-    from mcad_mobile.engine import create_index
+    from mcad_mobile.engine.engine import create_index
 
     _import_runtime(engine, "image")
     steps.take("runtime loaded")
@@ -229,7 +229,7 @@ def _limit_thread_pools(threads: int) -> None:
 
 
 def _bundle(spec: dict[str, Any]) -> Bundle:
-    from mcad_mobile.bundle import Bundle
+    from mcad_mobile.engine.bundle import Bundle
 
     # Checksums are for the first start after a bundle is copied, not for every search.
     return Bundle.load(Path(spec["bundle"]), verify=False)
@@ -239,7 +239,7 @@ def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
     """An engine whose ladder for tower `name` is the one rung that was chosen."""
     from msgspec.structs import replace
 
-    from mcad_mobile.engine import SearchEngine
+    from mcad_mobile.engine.engine import SearchEngine
 
     bundle = _bundle(spec)
     tower, number = bundle.tower(name), spec["rung"][name]

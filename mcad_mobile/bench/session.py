@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Progress, Spec
-from mcad_mobile.bench.ladder import Ladder, choose, judge_ladder
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
 from mcad_mobile.bench.runner import checking
+from mcad_mobile.bench.self_test import Ladder, choose, judge_ladder
 from mcad_mobile.bench.watch import Watched
-from mcad_mobile.bundle import TOWERS, TowerName
+from mcad_mobile.engine.bundle import TOWERS, TowerName
 from mcad_mobile.errors import BenchError, RunnerCrashed
 
 

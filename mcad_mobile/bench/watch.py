@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from mcad_mobile.base.documents import Record, convert
 from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.bench.measure import Memory, memory
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, MemoryNotTold, RunnerCrashed
-from mcad_mobile.typed import Record, convert
 
 # Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
 # come and go, and rarely while it is timed.

@@ -1,5 +1,5 @@
 """The command line: one thin file per verb."""
 
-from mcad_mobile.cli.app import app, main
+from mcad_mobile.cli.command import main
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

@@ -1,111 +1,148 @@
-"""The `mcad-mobile` command."""
+"""mcad-mobile app"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from mcad_mobile import __version__, disk
-from mcad_mobile.cli import (
-    android_app,
-    android_library,
-    bench,
-    demo,
-    distill,
-    doctor,
-    embed,
-    evaluate,
-    export,
-    index,
-    report,
-    search,
-    serve,
-    targets,
+from mcad_mobile.base.files import megabytes
+from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.cli.output import (
+    BundleOption,
+    JsonOption,
+    OnnxRuntimeAarOption,
+    counted,
+    load_bundle,
+    progress_bar,
+    warn,
 )
-from mcad_mobile.cli.interrupt import INTERRUPTED, interruptible
-from mcad_mobile.cli.results import flush_results, give_up_results, reserve_standard_output
-from mcad_mobile.errors import McadError
-from mcad_mobile.locks import check_platform
 
-app = typer.Typer(
-    name="mcad-mobile",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help=(
-        "Image-text search on phones.\n\n"
-        "A small dual-encoder becomes a bundle for one phone chip (export), photos become a "
-        "compact index (index), words find photos (search), memory and latency are measured "
-        "(bench), and an Android app carries it all (app). A page in the browser tries it on your "
-        "own photos first (serve); more photos than one machine holds are embedded on a cluster "
-        "(embed).\n\n"
-        "\b\n"
-        "  mcad-mobile export --target snapdragon --out build/sd\n"
-        "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
-        '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
-        "  mcad-mobile serve  --bundle build/sd\n"
-        "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
-        "  mcad-mobile app    --bundle build/sd --out demo.apk\n\n"
-        "`mcad-mobile demo` does all of it but the app, on photos that packages ship. "
-        "Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted. With --json, "
-        "standard output holds one JSON document and nothing else."
-    ),
-)
-_VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo.demo,
-    "export": export.export,
-    "index": index.index,
-    "embed": embed.embed,
-    "search": search.search,
-    "serve": serve.serve,
-    "bench": bench.bench,
-    "app": android_app.app,
-    "library": android_library.library,
-    "report": report.report,
-    "eval": evaluate.evaluate,
-    "distill": distill.distill,
-    "targets": targets.targets,
-    "doctor": doctor.doctor,
-}
-for _verb, _run in _VERBS.items():
-    app.command(_verb)(interruptible(_verb, _run))
+_STEPS = 6  # about as many as a build announces
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+class Abi(StrEnum):
+    arm64 = "arm64-v8a"
+    x86_64 = "x86_64"
+
+
+def app(
+    bundle: BundleOption,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The app: demo.apk, or demo.aab with --aab.")
+    ],
+    aab: Annotated[
+        bool, typer.Option("--aab", help="An Android App Bundle, which Google Play takes.")
+    ] = False,
+    abi: Annotated[
+        list[Abi] | None,
+        typer.Option(
+            "--abi",
+            help="Processors that it runs on: arm64-v8a (phones, the default), x86_64 (emulators, "
+            "CI). May be given more than once.",
+        ),
+    ] = None,
+    aar: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--aar",
+            help="An Android archive to merge: Qualcomm's qnn-runtime, an ONNX Runtime with QNN. "
+            "May be given more than once.",
+        ),
+    ] = None,
+    npu: Annotated[
+        bool,
+        typer.Option(
+            "--npu",
+            help="Fetch what the Snapdragon rungs of a bundle need: ONNX Runtime with QNN, and "
+            "Qualcomm's runtime, which is under Qualcomm's own licence.",
+        ),
+    ] = False,
+    onnxruntime_aar: OnnxRuntimeAarOption = None,
+    r8: Annotated[
+        Path | None, typer.Option("--r8", help="Your own r8.jar, whose D8 makes the dex file.")
+    ] = None,
+    keystore: Annotated[
+        Path | None,
+        typer.Option(
+            "--keystore",
+            help="Sign with a key of this file; its password in MCAD_KEYSTORE_PASSWORD. "
+            "Default: a debug key.",
+        ),
+    ] = None,
+    key_alias: Annotated[
+        str | None, typer.Option("--key-alias", help="Which key of the keystore.")
+    ] = None,
+    keep_float: Annotated[
+        bool,
+        typer.Option("--keep-float", help="Keep float rungs behind 8-bit ones: 55 MB more."),
+    ] = False,
+    sbom: Annotated[
+        Path | None,
+        typer.Option(
+            "--sbom",
+            help="Where the list of all that is in the app goes, CycloneDX as JSON. Default: "
+            "beside the app, demo.apk.cdx.json.",
+        ),
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit
-    if context.invoked_subcommand and "--help" not in sys.argv:
-        check_platform()
+    """Build the Android demo app with a bundle in it: search your own photos, offline.
 
+    It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once.
+    Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
 
-def main() -> None:
-    """Entry point: errors that we know become one message and exit code 1."""
-    reserve_standard_output(json_only="--json" in sys.argv)
-    try:
-        try:
-            app()
-        finally:
-            flush_results()  # while what goes wrong with it can still be told
-    except McadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output (head, say) has gone: not an error of ours
-        give_up_results()
-        sys.exit(0)
-    except OSError as error:  # what no verb foresaw: a disk that fills up, say
-        told = disk.trouble(None, error)
-        if told is None:
-            raise
-        print(f"error: {told}", file=sys.stderr)
-        give_up_results()
-        sys.exit(1)
+    \b
+      mcad-mobile app --bundle build/cpu --out demo.apk
+      adb install demo.apk
+      mcad-mobile app --bundle build/sd --npu --out demo.apk
+      mcad-mobile app --bundle build/cpu --abi x86_64 --out emulator.apk
+    """
+    from mcad_mobile.android.app import build_app
+    from mcad_mobile.android.parts import ABI, Parts
+    from mcad_mobile.android.signing import own_key
+
+    loaded = load_bundle(bundle)
+    key = None if keystore is None else own_key(keystore, key_alias)
+    parts = Parts(
+        aars=tuple(aar or ()),
+        onnxruntime=onnxruntime_aar,
+        r8=r8,
+        npu=npu,
+    )
+    with progress_bar() as advance:
+        built = build_app(
+            loaded,
+            out,
+            aab=aab,
+            key=key,
+            abis=[choice.value for choice in abi] if abi else [ABI],
+            parts=parts,
+            keep_float=keep_float,
+            sbom_path=sbom,
+            progress=counted(advance, _STEPS),
+        )
+    signed_by = "debug key" if keystore is None else str(keystore)
+    if json:
+        print_json(
+            {
+                "package": str(built.package),
+                "bytes": built.bytes,
+                "rungs": built.rungs,
+                "left_out": built.left_out,
+                "notes": list(built.notes),
+                "sbom": str(built.sbom),
+                "signed_by": signed_by,
+            }
+        )
+        return
+    print(f"{built.package}: {megabytes(built.bytes)} MB, signed by {signed_by}")
+    for tower, rungs in built.rungs.items():
+        print(f"  {tower} tower: {', then '.join(rungs)}")
+    for rung, why in built.left_out.items():
+        print(f"  left out: {rung} ({why})")
+    print(f"  what is in it: {built.sbom}")
+    for note in built.notes:
+        warn(note)

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.devices.open import open_device, open_tower_device
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
 from mcad_mobile.bench.run import bench as run
 from mcad_mobile.bench.run import bench_towers
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,
@@ -36,7 +36,7 @@ from mcad_mobile.cli.report import (
     read_baseline,
     write_report,
 )
-from mcad_mobile.cli.results import print_json
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 
 

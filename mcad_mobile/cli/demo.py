@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine import Found, Result
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import Found, Result
 from mcad_mobile.errors import McadError, PhotoError, require
 
 QUERIES = (

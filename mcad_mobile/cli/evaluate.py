@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     DimOption,
     JsonOption,
@@ -17,11 +18,10 @@ from mcad_mobile.cli.output import (
     progress_bar,
     warn,
 )
-from mcad_mobile.cli.results import print_json
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine import SearchEngine
-from mcad_mobile.evaluate import evaluate as run
-from mcad_mobile.evaluate import evaluate_student
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.students.evaluation import evaluate as run
+from mcad_mobile.students.evaluation import evaluate_student
 
 
 def evaluate(

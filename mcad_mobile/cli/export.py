@@ -11,7 +11,9 @@ import msgspec
 import typer
 from msgspec.structs import replace as replace_fields
 
-from mcad_mobile.bench.report.precision_rows import (
+from mcad_mobile.base.files import megabytes
+from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.bench.report.bundle_rows import (
     ALONE_HEAD,
     PAIRS_HEAD,
     alone_rows,
@@ -20,8 +22,6 @@ from mcad_mobile.bench.report.precision_rows import (
     pair_rows,
     told_judge,
 )
-from mcad_mobile.bundle import MANIFEST, TOWERS, Bundle
-from mcad_mobile.bundle_precision import PrecisionRecord, RecallRecord
 from mcad_mobile.cli.output import (
     Advance,
     DimOption,
@@ -31,17 +31,69 @@ from mcad_mobile.cli.output import (
     progress_bar,
     warn,
 )
-from mcad_mobile.cli.precision import first_rung, splits
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.data.captions import load_captions
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.engine.bundle import (
+    MANIFEST,
+    TOWERS,
+    Bundle,
+    Precision,
+    PrecisionRecord,
+    RecallRecord,
+    TowerName,
+)
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.evaluate import Retrieval, embed_by_student
-from mcad_mobile.sizes import megabytes
-from mcad_mobile.targets import Target, all_targets, find_target
+from mcad_mobile.export.targets import Target, all_targets, find_target
+from mcad_mobile.students.evaluation import Retrieval, embed_by_student
+
+# What `export --precision` may name, and which splits of its data a search reads.
+
+_OF_NPUS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
+
+
+def first_rung(
+    name: str | None, chips: Sequence[Target], data: Path | None
+) -> dict[TowerName, Precision] | None:
+    """The precisions that `--precision` names; None where the target or a search tells them."""
+    families = {chip.family for chip in chips}
+    if name is None:
+        return None
+    if name == "auto" and data is None:
+        raise typer.BadParameter("--precision auto measures recall: give --data DIR")
+    if name == "auto" and len({_form(chip) for chip in chips}) > 1:
+        raise typer.BadParameter(
+            "--precision auto chooses for chips that take the same files: one family, and "
+            f"Snapdragons before Hexagon v73 apart; not {', '.join(chip.id for chip in chips)}"
+        )
+    if name == "auto":
+        return None
+    precision = next((one for one in _OF_NPUS if one == name), None)
+    if precision is None or "cpu" in families:
+        raise typer.BadParameter(
+            f"--precision takes auto, and {', '.join(_OF_NPUS)} for chips with an NPU; "
+            f"not {name!r} for {', '.join(chip.id for chip in chips)}"
+        )
+    return {"image": precision, "text": precision}
+
+
+def _form(chip: Target) -> tuple[str, int]:
+    require("onnxruntime", "export")
+    from mcad_mobile.export.backends.qnn.quantize import w8a16_form
+
+    return chip.family, 0 if chip.htp_arch is None else w8a16_form(chip.htp_arch)
+
+
+def splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
+    """What a search judges by, and what it calibrates on. Where there is no `val`, `test` is
+    judged by, and the recall that is told at the end is that of the choice."""
+    assert data is not None
+    photos = load_captions(data, None)
+    found = {split: [one for one in photos if one.split == split] for split in ("train", "val")}
+    return found["val"] or load_captions(data, "test"), found["train"]
+
 
 if TYPE_CHECKING:
-    from mcad_mobile.export.aihub import CloudCompiler
-    from mcad_mobile.export.rung_recalls import RungRecalls
+    from mcad_mobile.export.aihub.compiler import CloudCompiler
+    from mcad_mobile.export.precision.recall import RungRecalls
 
 
 def export(
@@ -169,11 +221,9 @@ def export(
     judged_on, calibrate_on = ([], []) if precision != "auto" else splits(data)
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
-    from mcad_mobile.export.budget import budget_on
     from mcad_mobile.export.pipeline import Order
     from mcad_mobile.export.pipeline import export as run
-    from mcad_mobile.export.recall_judge import data_facts
-    from mcad_mobile.export.rung_recalls import rung_recalls, too_far
+    from mcad_mobile.export.precision.recall import budget_on, data_facts, rung_recalls, too_far
     from mcad_mobile.students.load import load_student
 
     with progress_bar() as advance:
@@ -237,7 +287,7 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
 
 def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bundle:
     """A bundle that tells from now on what was measured of rungs of its own."""
-    from mcad_mobile.export.rung_recalls import shared
+    from mcad_mobile.export.precision.recall import shared
 
     bundle = replace_fields(bundle, recall=shared(record, bundle, measured))
     bundle.save()
@@ -247,7 +297,7 @@ def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bund
 def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:
     if via is None:
         return None
-    from mcad_mobile.export.aihub import CloudCompiler
+    from mcad_mobile.export.aihub.compiler import CloudCompiler
 
     jobs = aihub_jobs(out)
     found = CloudCompiler.open(chip, jobs, via.partition(":")[2] or None)

@@ -3,30 +3,130 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.cli.index_from import check_options, index_again, index_shards, is_an_index
-from mcad_mobile.cli.indexed import tell
+from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     BundleOption,
     IndexOption,
     JsonOption,
     RuntimeOption,
+    given_options,
     load_bundle,
+    per_second,
     printable,
     progress_bar,
+    told_speed,
     warn,
 )
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.cores import allowed_cores
-from mcad_mobile.engine import SearchEngine, default_index, open_index
-from mcad_mobile.errors import PhotoError
-from mcad_mobile.folder import has_photos
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.manifest import NAME
+from mcad_mobile.engine.photos.folder import has_photos
+from mcad_mobile.engine.reembed import embed_again
+from mcad_mobile.engine.sync import Synced
+from mcad_mobile.errors import PhotoError, ShardError, require
+
+# What `index` says at its end, wherever the photos came from.
+
+
+def tell(
+    directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
+) -> None:
+    """Print what was done to the index at `directory` in `seconds`, as a document or in words."""
+    per_s = per_second(result.added + result.changed, seconds)
+    if json:
+        print_json(
+            {
+                "index": str(directory),
+                **asdict(result),
+                "photos": index.photos,
+                "filled_by": filled_by,
+                "bytes_per_photo": index.bytes_per_photo,
+                "photos_per_s": per_s,
+            }
+        )
+        return
+    print(
+        f"{directory}: {index.photos} photos, {result.added} new, "
+        f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
+        f"{index.bytes_per_photo:.0f} bytes each, {told_speed(per_s)}"
+    )
+    for photo in result.skipped:
+        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
+    by_count = sorted(result.left_out.items(), key=lambda item: -item[1].count)
+    for kind, left_out in by_count:
+        more = ", ..." if left_out.count > 1 else ""
+        print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")
+
+
+# mcad-mobile index --from: no folder of photos, but another student's index, or shards.
+
+_SHARDS = b'"mcad-embed/'
+_WITH_AN_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
+_WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
+
+
+def is_an_index(origin: str) -> bool:
+    """Whether --from names an index; else it names shards, here or at an address. Both have a
+    manifest.json, and a damaged one of an index is told as such."""
+    directory = Path(origin)
+    return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
+
+
+def check_options(context: typer.Context, *, again: bool) -> None:
+    """BadParameter for an option that has no meaning beside --from, of an index if `again`."""
+    taken = _WITH_AN_INDEX if again else _WITH_SHARDS
+    for name, written in given_options(context).items():
+        if name not in taken:
+            shown = "PHOTOS" if name == "photos" else written
+            why = "takes an index's photos" if again else "embeds nothing"
+            raise typer.BadParameter(f"--from {why}: leave {shown} out")
+
+
+def index_again(engine: SearchEngine, origin: Path, directory: Path, json: bool) -> None:
+    """Embed the photos of the index `origin` by `engine`'s student, into one at `directory`."""
+    started = time.perf_counter()
+    filler = engine.folder_rung  # loaded and tested before any photo is
+    with progress_bar() as advance:
+        index, result = embed_again(
+            engine, origin, directory, lambda done, total: advance("photos", done, total)
+        )
+    tell(directory, index, result, str(filler), time.perf_counter() - started, json)
+    if not json:
+        for path in result.gone:
+            print(f"  gone {printable(path)}")
+
+
+def index_shards(
+    address: str, select: Path | None, bundle: Bundle, directory: Path, json: bool
+) -> None:
+    """Take what `embed` wrote at `address` into the index at `directory`."""
+    require("pyarrow", "embed")
+    from mcad_mobile.embed import phone_index
+
+    started = time.perf_counter()
+    wanted = None if select is None else phone_index.read_selection(select)
+    shards = phone_index.Shards(address)
+    shards.check_student(bundle)
+    index = open_index(bundle, directory, create=True)
+    with progress_bar() as advance:
+        result = phone_index.index_shards(
+            shards, index, wanted, lambda done, total: advance("photos", done, total)
+        )
+    seconds = time.perf_counter() - started
+    tell(directory, index, result, ", ".join(shards.filled_by), seconds, json)
+    if result.skipped and not (result.added + result.changed + result.unchanged):
+        raise ShardError(
+            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
+            "Give keys as the shards have them: docs/embed.md.",
+        )
 
 
 def index(

@@ -29,8 +29,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mcad_mobile import processor
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.base import machine
+from mcad_mobile.engine.bundle import Bundle
 
 BundleOption = Annotated[
     Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
@@ -129,12 +129,12 @@ def terminal_width() -> float:
 
 def per_second(photos: int, seconds: float) -> float | None:
     """None where a program plays the processor: its time is no device's."""
-    return None if processor.emulator() else round(photos / max(seconds, 1e-9), 2)
+    return None if machine.emulator() else round(photos / max(seconds, 1e-9), 2)
 
 
 def told_speed(photos_per_s: float | None) -> str:
     if photos_per_s is None:
-        return f"no speed told: this processor is emulated by {processor.emulator()}"
+        return f"no speed told: this processor is emulated by {machine.emulator()}"
     return f"{photos_per_s} photos/s"
 
 

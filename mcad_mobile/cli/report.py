@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from mcad_mobile.base.files import check_file, refused
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
-from mcad_mobile.bench.report.compare import labels
+from mcad_mobile.bench.report.markdown import labels
 from mcad_mobile.bench.report.rows import busy, verdict_rows
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.cli.output import JsonOption
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.disk import check_file, refused
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError, require
 
 BaselineOption = Annotated[

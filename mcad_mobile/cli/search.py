@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.cli.contact_sheet import write_contact_sheet
 from mcad_mobile.cli.output import (
     BundleOption,
     IndexOption,
@@ -22,14 +24,12 @@ from mcad_mobile.cli.output import (
     printable,
     warn,
 )
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.contact_sheet import write_contact_sheet
-from mcad_mobile.engine import Found, SearchEngine, open_index
+from mcad_mobile.engine.engine import Found, SearchEngine, open_index
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.photos.dates import moment
+from mcad_mobile.engine.photos.folder import is_gone
+from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import QueryError
-from mcad_mobile.folder import is_gone
-from mcad_mobile.index import PhotoIndex, RowFilter
-from mcad_mobile.query import Part
-from mcad_mobile.taken import moment
 
 # What says which photos are alike, and where: all else would be ignored.
 _WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mcad_mobile.base.standard_output import flush_results, print_json
 from mcad_mobile.cli.output import (
     JsonOption,
     RuntimeOption,
@@ -15,8 +16,7 @@ from mcad_mobile.cli.output import (
     load_bundle,
     warn,
 )
-from mcad_mobile.cli.results import flush_results, print_json
-from mcad_mobile.engine import default_index
+from mcad_mobile.engine.engine import default_index
 from mcad_mobile.errors import PhotoError, require
 
 PORT = 8420

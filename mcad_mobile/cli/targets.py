@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import JsonOption, print_table
-from mcad_mobile.cli.results import print_json
-from mcad_mobile.targets import all_targets
+from mcad_mobile.export.targets import all_targets
 
 
 def targets(json: JsonOption = False) -> None:

@@ -2,14 +2,146 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from mcad_mobile.data.caption_files import read_caption_files
-from mcad_mobile.data.caption_table import TABLES, read_table
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
-from mcad_mobile.data.karpathy import read_karpathy
+import msgspec
+
+from mcad_mobile.base.documents import Word, decode
+from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES
 from mcad_mobile.errors import DataError
+
+# A photo and what people say of it.
+
+
+@dataclass(frozen=True)
+class CaptionedPhoto:
+    """`split`: "train", "val" or "test", as its dataset says."""
+
+    path: Path
+    captions: tuple[str, ...]
+    split: str = "test"
+
+
+# Photos, each with a text file of its name beside it: a caption a line.
+
+_SPLITS = ("train", "val", "test")
+
+
+def read_caption_files(directory: Path) -> list[CaptionedPhoto]:
+    """Of the folders train, val and test, or of `directory` itself, all of which is `test`; with
+    their subfolders. Photos without such a file are left out. DataError: a file is no text."""
+    folders = [name for name in _SPLITS if (directory / name).is_dir()]
+    if not folders:
+        return list(_read_lines(directory, "test"))
+    return [photo for name in folders for photo in _read_lines(directory / name, name)]
+
+
+def _read_lines(folder: Path, split: str) -> Iterator[CaptionedPhoto]:
+    for path in sorted(folder.rglob("*")):
+        beside = path.with_suffix(".txt")
+        if path.suffix.lower() not in PHOTO_SUFFIXES or not beside.is_file():
+            continue
+        try:
+            lines = beside.read_text("utf-8-sig").strip().split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{beside} cannot be read: {error}.", "Give UTF-8 text.") from error
+        yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
+
+
+# A table of photos and captions: captions.csv, .tsv or .txt, a row a caption.
+
+TABLES = ("captions.csv", "captions.tsv", "captions.txt")
+# Names that such columns have in what people publish.
+_PHOTO = ("photo", "image", "filename", "file", "filepath", "file_name", "path")
+_CAPTION = ("caption", "text", "title", "sentence", "description", "comment")
+_SPLIT = "split"
+_HINT = (
+    "Its first row names the columns: photo, caption and, where there are splits, split; "
+    "docs/data.md has an example."
+)
+
+
+def read_table(file: Path) -> list[CaptionedPhoto]:
+    """Photos in the order of their first row, each with the captions of all of its rows. Photos lie
+    beside the table or in images/. DataError names the row that is not as it should be."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}.", "Give a table in UTF-8.") from error
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    captions: dict[tuple[str, str], list[str]] = {}
+    try:
+        names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        photo, caption = _column(file, names, _PHOTO), _column(file, names, _CAPTION)
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"Line {reader.line_num} of {file} has not {len(names)} columns.",
+                    'A caption with a comma in it stands between quotes: "a dog, running".',
+                )
+            key = (row[photo].strip(), row.get(_SPLIT, "test").strip())
+            captions.setdefault(key, []).append(row[caption].strip())
+    except csv.Error as error:
+        raise DataError(f"{file}, after line {reader.line_num}: {error}.", _HINT) from error
+    images = file.parent / "images"
+    folder = images if images.is_dir() else file.parent
+    return [
+        CaptionedPhoto(folder / name, tuple(texts), split)
+        for (name, split), texts in captions.items()
+    ]
+
+
+def _column(file: Path, names: list[str], wanted: tuple[str, ...]) -> str:
+    found = [name for name in wanted if name in names]
+    if len(found) != 1:
+        what = f"has {' and '.join(found)}" if found else f"has no {wanted[0]}"
+        raise DataError(f"{file} {what} among its columns: {', '.join(names)}.", _HINT)
+    return found[0]
+
+
+# The Karpathy layout: dataset_NAME.json beside images/.
+
+# As others write it: of each, what we read, and more.
+
+
+class _Sentence(msgspec.Struct, frozen=True):
+    raw: str
+
+
+class _Image(msgspec.Struct, frozen=True):
+    filename: Word
+    split: str
+    sentences: tuple[_Sentence, ...]
+
+
+class _Karpathy(msgspec.Struct, frozen=True):
+    images: tuple[_Image, ...]
+
+
+def read_karpathy(file: Path) -> list[CaptionedPhoto]:
+    """DataError names what is not as it should be."""
+    what = f"{file} is not Karpathy JSON: it"
+    hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error}.", "Check its permissions.") from error
+    return [
+        CaptionedPhoto(
+            file.parent / "images" / image.filename,
+            tuple(sentence.raw.strip() for sentence in image.sentences),
+            image.split,
+        )
+        for image in decode(raw, _Karpathy, what, DataError, hint).images
+    ]
+
 
 _LAYOUT = (
     "Give a folder with dataset_NAME.json and images/ (the Karpathy layout), with captions.csv, or "

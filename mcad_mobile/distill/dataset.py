@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
-from mcad_mobile.data.captions import load_captions
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.engine.photos.preprocess import find_photos
+from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError
-from mcad_mobile.preprocess import find_photos
-from mcad_mobile.tokenize import Tokenizer
 
 Rows = NDArray[np.intp]
 

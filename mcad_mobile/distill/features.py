@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,16 +11,117 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from mcad_mobile.base.files import Partial
+from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
-from mcad_mobile.distill.looks import looked_at
-from mcad_mobile.distill.partial import Partial
 from mcad_mobile.distill.progress import Progress
+from mcad_mobile.embed.on_ray import mapped
+from mcad_mobile.embed.pieces import Listed, Photo, photos_of
+from mcad_mobile.embed.shard import embed_shard
+from mcad_mobile.engine.photos.preprocess import open_bytes
+from mcad_mobile.errors import PhotoError
+
+# Captions are short and uneven: what is computed on padding is wasted.
+
+_GROUPS = 4
+
+
+def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+    """`encode(ids, mask)` [M, ...], computed in groups of like length, each cut to its longest
+    caption, and put back into order. ids, mask: [M, L]. Half the time of one padded batch."""
+    lengths = mask.sum(1).long()
+    order = lengths.argsort(stable=True)
+    rows = []
+    for group in order.chunk(_GROUPS):
+        longest = int(lengths[group].max())
+        rows.append(encode(ids[group, :longest], mask[group, :longest]))
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return torch.cat(rows)[back]
+
+
+# What a model makes of photos, or of crops of them: the job of `mcad-mobile embed`, with teachers
+# and trunks in place of a bundle's tower.
+
+Images = Callable[[list[Image.Image]], NDArray[Any]]
+
+
+def looked_at(
+    photos: Sequence[Path], view: int, compute: Images, batches: Sequence[range], ray: str | None
+) -> Iterator[NDArray[Any]]:
+    """What `compute` gives for one view of the photos of each batch, in the order of `batches`; by
+    this process, or by all of the cluster at `ray`, whose nodes find the photos at the same paths.
+    PhotoError for a photo that cannot be read or decoded."""
+    if ray is None:
+        for batch in batches:
+            yield _rows([_photo(photos[number]) for number in batch], view, batch.start, compute)
+        return
+    messages = [
+        msgspec.json.encode(
+            _Batch(tuple(str(photos[number].absolute()) for number in batch), batch.start)
+        )
+        for batch in batches
+    ]
+    for answer in mapped(ray, _Worker, (compute, view), messages, len(messages), ordered=True):
+        yield np.load(io.BytesIO(answer))
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    paths: tuple[str, ...]
+    first: int
+
+
+class _Worker:
+    """An actor: the model and the view."""
+
+    def __init__(self, compute: Images, view: int) -> None:
+        self._compute, self._view = compute, view
+
+    def __call__(self, message: bytes) -> bytes:
+        batch = msgspec.json.decode(message, type=_Batch)
+        photos = list(photos_of(Listed(batch.paths, (0,) * len(batch.paths))))
+        file = io.BytesIO()
+        np.save(file, _rows(photos, self._view, batch.first, self._compute))
+        return file.getvalue()
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A Model: one view of photos, of which the first is number `first` of its set. With the view
+    it seeds the crop."""
+
+    view: int
+    first: int
+    at_once: int
+    compute: Images
+    threads: int = 1
+
+    def prepare(self, photo: bytes, number: int, key: str) -> Image.Image:
+        return augment(open_bytes(photo, key), self.view, self.first + number)
+
+    def rows(self, prepared: list[Any]) -> NDArray[Any]:
+        return self.compute(prepared)
+
+
+def _photo(path: Path) -> Photo:
+    return Photo(str(path), lambda: (path.read_bytes(), 0))
+
+
+def _rows(photos: list[Photo], view: int, first: int, compute: Images) -> NDArray[Any]:
+    found = embed_shard(_Look(view, first, len(photos), compute), photos)
+    if found.left_out:
+        raise PhotoError(found.left_out[0].why)
+    assert found.rows is not None
+    return found.rows
+
 
 Features = NDArray[Any]  # float16, or token ids
 # Rows of each of some batches, in their order.

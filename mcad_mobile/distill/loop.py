@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.distill.arithmetic import autocast
+from mcad_mobile.base.files import Partial
 from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
-from mcad_mobile.distill.device import accelerator
-from mcad_mobile.distill.partial import Partial
+from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.progress import Progress
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.errors import TrainingError

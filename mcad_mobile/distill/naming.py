@@ -23,7 +23,7 @@ from mcad_mobile.distill.losses import (
     showing_loss,
 )
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.teachers.lite_classifier import LiteClassifier
+from mcad_mobile.distill.teachers.classifiers import LiteClassifier
 from mcad_mobile.distill.teachers.protocol import ClassifierTeacher
 
 # {a}: the name after its article; {name}: the name alone.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.errors import TrainingError, require
-from mcad_mobile.students.image_tower import Block, SameConv, Trunk
-from mcad_mobile.students.text_tower import TextTower
+from mcad_mobile.students.efficientnet_lite import Block, SameConv, Trunk
+from mcad_mobile.students.text_transformer import TextTower
 
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
 SHA256 = {

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mcad_mobile.base.documents import Count, NotNegative, Positive, Record, Size, convert, decode
 from mcad_mobile.errors import DataError
-from mcad_mobile.typed import Count, NotNegative, Positive, Record, Size, convert, decode
 
 Teaching = Literal["mcad", "dual", "single", "none"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]

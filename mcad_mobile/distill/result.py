@@ -12,15 +12,15 @@ import msgspec
 import torch
 from msgspec import Meta, field
 
-from mcad_mobile.distill.arithmetic import Choice
+from mcad_mobile.base.documents import Count, NotNegative, Record, decode
 from mcad_mobile.distill.dataset import Dataset
+from mcad_mobile.distill.device import Choice
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.naming import ClassLabels
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.trainee import Trainee
+from mcad_mobile.distill.trainees.protocol import Trainee
 from mcad_mobile.errors import TrainingError
-from mcad_mobile.evaluate import Recall, Retrieval
-from mcad_mobile.typed import Count, NotNegative, Record, decode
+from mcad_mobile.students.evaluation import Recall, Retrieval
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 

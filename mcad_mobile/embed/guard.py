@@ -12,10 +12,9 @@ from collections.abc import Callable
 import msgspec
 
 from mcad_mobile import errors
-from mcad_mobile.embed.child import Failed, Finished, Ready, Said, Task, Told
 from mcad_mobile.embed.job import Done
 from mcad_mobile.embed.pieces import Piece
-from mcad_mobile.embed.worker import Setup
+from mcad_mobile.embed.worker import Failed, Finished, Ready, Said, Setup, Task, Told
 from mcad_mobile.errors import McadError, ShardError
 
 _DEATHS = 2  # of which the first may be chance
@@ -99,7 +98,7 @@ class Guarded:
             return not self._stopped
         self._told = queue.SimpleQueue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mcad_mobile.embed.child"],
+            [sys.executable, "-m", "mcad_mobile.embed.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for whoever started it all

@@ -12,13 +12,13 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.base.documents import Bytes, Count, Record, Sha256, Size, Word, decode
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import DamagedShard, ShardFacts, ShardFile, read_left_out
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.towers.ladder import rungs_of
 from mcad_mobile.errors import ShardError
-from mcad_mobile.runtimes.load import rungs_of
-from mcad_mobile.typed import Bytes, Count, Record, Sha256, Size, Word, decode
 
 SCHEMA = "mcad-embed/1"
 MANIFEST = "manifest.json"

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, suffix_of
 from mcad_mobile.embed.store import is_local, open_address, reaching
+from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.errors import DataError, require
-from mcad_mobile.folder import stat_stamp
-from mcad_mobile.kinds import PHOTO_SUFFIXES, suffix_of
 
 _IN_A_ROW = 20  # photos that cannot be read until it is the store that is at fault
 

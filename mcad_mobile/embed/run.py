@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.base.locks import lock
+from mcad_mobile.embed.guard import Guarded
 from mcad_mobile.embed.job import (
     LEFT_OUT,
     SHARDS,
@@ -21,16 +24,68 @@ from mcad_mobile.embed.job import (
     repaired_stock,
     write_manifest,
 )
-from mcad_mobile.embed.local import run_here
 from mcad_mobile.embed.on_ray import run_on_ray
 from mcad_mobile.embed.pieces import Listed, Members, Piece
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import Setup
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import McadError, ShardError
-from mcad_mobile.locks import lock
+
+# Run a job on this machine: so many processes beside each other.
+
+_WAIT_S = 0.2  # so that a Ctrl-C is heard
+
+
+def run_here(
+    setup: Setup, pieces: Sequence[Piece], workers: int, photos: Callable[[int], None]
+) -> Iterator[Done]:
+    """The shards of `pieces`, as they are finished. `photos` hears how many photos more are done
+    with. The first error of a worker ends all; so does whoever stops listening."""
+    todo = iter(pieces)
+    lock, stop = threading.Lock(), threading.Event()
+    told: queue.SimpleQueue[Done | BaseException | int | None] = queue.SimpleQueue()
+    guards = [Guarded(setup) for _ in range(min(workers, len(pieces)))]
+
+    def work(guard: Guarded) -> None:
+        try:
+            while not stop.is_set():
+                with lock:
+                    piece = next(todo, None)
+                if piece is None:
+                    break
+                told.put(guard(piece, lambda done: told.put(1)))
+        except BaseException as error:
+            told.put(error)
+        finally:
+            told.put(None)
+
+    threads = [threading.Thread(target=work, args=(guard,), daemon=True) for guard in guards]
+    for thread in threads:
+        thread.start()
+    working = len(threads)
+    try:
+        while working:
+            try:
+                message = told.get(timeout=_WAIT_S)
+            except queue.Empty:
+                continue
+            if message is None:
+                working -= 1
+            elif isinstance(message, BaseException):
+                raise message
+            elif isinstance(message, int):
+                photos(message)
+            else:
+                yield message
+    finally:
+        stop.set()
+        for guard, thread in zip(guards, threads, strict=True):
+            guard.stop()
+            thread.join()
+
 
 PHOTOS_A_SHARD = 10_000
 _FEWEST = 16  # photos a shard, however many workers there are

@@ -14,8 +14,8 @@ from mcad_mobile.embed.job import Known
 from mcad_mobile.embed.pieces import Listed, Members, Piece, Rows, is_photo, name_of
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store, is_local, open_address, reaching
+from mcad_mobile.engine.photos.folder import Skipped, walk
 from mcad_mobile.errors import DataError, PhotoError, StoreError, require
-from mcad_mobile.folder import Skipped, walk
 
 Kind = Literal["photos", "list", "parquet", "webdataset"]
 _KINDS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset", ".txt": "list"}

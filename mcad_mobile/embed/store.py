@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.disk import refused, trouble
+from mcad_mobile.base.files import refused, trouble
 from mcad_mobile.errors import McadError, MissingExtra, StoreError, require
 
 _PARTIAL = ".partial-"

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.documents import Count, Record, Sha256, decode
 from mcad_mobile.embed.shard import Cause, Embedded, LeftOut, rows_of
 from mcad_mobile.errors import ShardError, require
-from mcad_mobile.typed import Count, Record, Sha256, decode
 
 SCHEMA = "mcad-shard/1"
 _META = b"mcad"

@@ -10,12 +10,11 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import Bundle, FileRecord, Rung, TowerName
-from mcad_mobile.export import validate
-from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.candidate import Candidate
-from mcad_mobile.export.rungs import COMPILED_FROM, evaluate_as_written
-from mcad_mobile.runtimes import Inputs, LoadedTower, load_rung, normalize
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
+from mcad_mobile.engine.towers import Inputs, LoadedTower, load_rung, normalize
+from mcad_mobile.export import parity as validate
+from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.rungs import COMPILED_FROM, Candidate, evaluate_as_written
 
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16

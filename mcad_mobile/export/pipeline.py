@@ -13,22 +13,61 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from mcad_mobile import disk
-from mcad_mobile.bundle import Bundle, TowerName
-from mcad_mobile.bundle_precision import PrecisionRecord
-from mcad_mobile.data.captioned_photo import CaptionedPhoto
-from mcad_mobile.export.aihub import CloudCompiler
-from mcad_mobile.export.budget import Budget
+from mcad_mobile.base import files
+from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.engine.bundle import (
+    MANIFEST,
+    TOWERS,
+    Bundle,
+    Precision,
+    PrecisionRecord,
+    TowerName,
+)
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.bundle_builder import Workshop, rung_keys
 from mcad_mobile.export.comparison import PARITY_INPUTS
-from mcad_mobile.export.place import check_place
-from mcad_mobile.export.rungs import require_compilers
-from mcad_mobile.export.workshop import Workshop, rung_keys
-from mcad_mobile.quantize.calibrate import captioned_samples, load_samples, shortfall
-from mcad_mobile.replace import replace_folder, restore
+from mcad_mobile.export.precision.recall import Budget
+from mcad_mobile.export.quantization.calibration import captioned_samples, load_samples, shortfall
+from mcad_mobile.export.rungs import plans_here, require_compilers
+from mcad_mobile.export.targets import Target, find_target
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
-from mcad_mobile.targets import Target, find_target
-from mcad_mobile.targets.target import Precision
+
+# Where a bundle is to be written: looked at before the work of a minute is begun.
+
+
+def check_place(
+    out: Path,
+    student: Student,
+    target: Target,
+    first: Mapping[TowerName, Precision] | None = None,
+) -> None:
+    """ExportError if something that is no bundle would be overwritten at `out`; DiskError if no
+    bundle can be written there, or not even its weights would find room."""
+    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
+        raise ExportError(
+            f"{out} exists and is not a bundle: it would be overwritten.",
+            "Give --out a new folder, or one that holds a bundle.",
+        )
+    weights = {
+        name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
+    }
+    # The very least, so that nothing is refused that would go well: a weight takes a byte, or
+    # four where a rung is float; the token table has 16 bits.
+    rungs = sum(
+        weights[name] * _bytes_each(plan.precision)
+        for name in TOWERS
+        for plan in plans_here(name, target, first)
+    )
+    check_writable(out, rungs + 2 * student.token_table.numel())
+    check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
+
+
+def _bytes_each(precision: Precision) -> int:
+    return 4 if precision == "fp32" else 1
+
 
 Progress = Callable[[str, int, int], None]
 _TEXTS = 8  # captions to calibrate on for each photo: they have far fewer tokens than it has places
@@ -177,7 +216,7 @@ def _write(
         Bundle.load(partial)
         replace_folder(out, partial)
     except BaseException as error:
-        disk_error = disk.trouble(out, error)  # asked before the partial bundle makes room
+        disk_error = files.trouble(out, error)  # asked before the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # one that holds other bundles stays
             for folder in made_for_it:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +14,47 @@ import onnx
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.bundle import FileRecord, Rung, TowerName
+from mcad_mobile.base.standard_output import quiet
+from mcad_mobile.engine.bundle import FileRecord, Precision, Rung, Runtime, TowerName
+from mcad_mobile.engine.towers import Inputs, LoadedTower, normalize
 from mcad_mobile.errors import require
-from mcad_mobile.export.candidate import Candidate
-from mcad_mobile.export.onnx import node_count
+from mcad_mobile.export.backends.onnx.convert import node_count
+from mcad_mobile.export.parity import evaluate_onnx
+from mcad_mobile.export.quantization.ranges import CalibrationMethod
+from mcad_mobile.export.targets import Target
 from mcad_mobile.export.tower_job import TowerJob
-from mcad_mobile.export.written import evaluate_onnx
-from mcad_mobile.quantize.ranges import CalibrationMethod
-from mcad_mobile.runtimes import Inputs, normalize
-from mcad_mobile.runtimes.muted import quiet
-from mcad_mobile.targets import Target
-from mcad_mobile.targets.target import Precision, Runtime
+
+# One way in which a tower can be written, for a search among several.
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A tower in one precision, which `told` says in words, with `bytes` of what a bundle holds of
+    it, of which so many are `weights`. `path` was written, and recall is judged by what `load`
+    makes of it. `four` are the weights in 4 bits; a `whole` recipe treats all weights alike.
+    `activations`: their bits on an NPU, which decide between weights of one size. `simulated`: the
+    same in its chip's simulator, if it has one. Activations of 8 bits have ranges by `method`."""
+
+    tower: TowerName
+    precision: Precision
+    told: str
+    bytes: int
+    weights: int
+    path: Path
+    load: Callable[[Path], LoadedTower]
+    four: frozenset[str] = frozenset()
+    whole: bool = True
+    simulated: Candidate | None = None
+    activations: int = 0
+    method: CalibrationMethod = "min-max"
+
+
+Pair = tuple[Candidate, Candidate]  # of the image tower and of the text tower
+
+
+def size(pair: Pair) -> int:
+    return sum(one.bytes for one in pair)
+
 
 # What a rung that nothing here can run was compiled from: the same integers, in the next rung.
 COMPILED_FROM = {"neuropilot": "litert"}
@@ -59,7 +90,7 @@ def plans_here(
     """A tower's ladder for `target`, without what the compilers that are installed here cannot
     make; its first rung, and what that is compiled from, with the precision that `first` has for
     it, if any is given."""
-    from mcad_mobile.export.mediatek import why_not_compiled
+    from mcad_mobile.export.backends.litert.mediatek import why_not_compiled
 
     plans = [
         TowerPlan(plan.runtime, precision)
@@ -137,7 +168,7 @@ def evaluate_as_written(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[
     those that will run it. Not of a context binary: only its chip, or a simulator of that, can."""
     file = directory / rung.files[0].path
     if rung.runtime == "litert":
-        from mcad_mobile.runtimes.litert import LiteRTTower
+        from mcad_mobile.engine.towers.litert import LiteRTTower
 
         return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
     return evaluate_onnx(file, inputs)
@@ -185,9 +216,9 @@ def _qnn(
     compile_context: CompileContext | None,
 ) -> Rung:
     if compile_context is None:
-        from mcad_mobile.export import qnn
+        from mcad_mobile.export.backends.qnn import compile
 
-        compile_context = qnn.compile_context
+        compile_context = compile.compile_context
     binaries, nodes = compile_context(quantized, out, target)
     return Rung(
         runtime="qnn",
@@ -202,9 +233,9 @@ def _qnn(
 
 
 def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:
-    from mcad_mobile.export.litert import channels_last, stored_specs
-    from mcad_mobile.export.mediatek import named, refusals, why_not_compiled
-    from mcad_mobile.quantize.tflite import operators
+    from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
+    from mcad_mobile.export.backends.litert.flatbuffer import operators
+    from mcad_mobile.export.backends.litert.mediatek import named, refusals, why_not_compiled
 
     shutil.copyfile(quantized, out)
     inputs, output = stored_specs(out, channels_last(job.inputs), job.output)
@@ -232,9 +263,9 @@ def _litert(job: TowerJob, quantized: Path, out: Path, precision: str, target: T
 
 
 def _neuropilot(job: TowerJob, quantized: Path, out: Path, precision: str, target: Target) -> Rung:
-    from mcad_mobile.export.litert import channels_last, stored_specs
-    from mcad_mobile.export.mediatek import compile_for_npu, named
-    from mcad_mobile.quantize.tflite import operators
+    from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
+    from mcad_mobile.export.backends.litert.flatbuffer import operators
+    from mcad_mobile.export.backends.litert.mediatek import compile_for_npu, named
 
     left = compile_for_npu(quantized, out, target)
     inputs, output = stored_specs(quantized, channels_last(job.inputs), job.output)

@@ -14,14 +14,14 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from mcad_mobile.bundle import Golden, TensorSpec, TowerName
-from mcad_mobile.export.onnx import export_onnx, is_convolutional
-from mcad_mobile.export.validate import WARN_BELOW, parity
-from mcad_mobile.runtimes import Inputs, LoadedTower
+from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
+from mcad_mobile.engine.towers import Inputs, LoadedTower
+from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolutional
+from mcad_mobile.export.parity import WARN_BELOW, parity
 
 if TYPE_CHECKING:
-    from mcad_mobile.quantize.four_bits import FourBits
-    from mcad_mobile.quantize.ranges import CalibrationMethod, Histogram, Ranges
+    from mcad_mobile.export.quantization.four_bits import FourBits
+    from mcad_mobile.export.quantization.ranges import CalibrationMethod, Histogram, Ranges
 
 # To give a convolutional tower 8 bits on CPUs, from the fewest floats to the most, and what is told
 # of it. All that comes later goes through what is left in float.
@@ -96,8 +96,7 @@ class TowerJob:
     @cached_property
     def _way(self) -> tuple[str, tuple[str, ...]]:
         """The first of `_WAYS` that costs little enough, or that which costs least, and notes."""
-        from mcad_mobile.runtimes.onnx import OnnxTower
-        from mcad_mobile.runtimes.saturation import saturates
+        from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 
         cosines: dict[str, float] = {}
         for way in _WAYS:
@@ -116,7 +115,7 @@ class TowerJob:
     def four_bits(self) -> dict[str, FourBits]:
         """All weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: of those that
         have 8 in `int8_onnx`. Each as if it were the only one."""
-        from mcad_mobile.quantize.gptq import each_in_four_bits
+        from mcad_mobile.export.quantization.four_bits import each_in_four_bits
 
         held = {tensor.name for tensor in onnx.load(self.int8_onnx[0]).graph.initializer}
         found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples, self.rounding)
@@ -125,8 +124,7 @@ class TowerJob:
     @cached_property
     def _all_in_four_bits(self) -> dict[str, FourBits]:
         """The same as they are together, by their names in `float_onnx`."""
-        from mcad_mobile.quantize.four_bits import renamed
-        from mcad_mobile.quantize.gptq import together_in_four_bits
+        from mcad_mobile.export.quantization.four_bits import renamed, together_in_four_bits
 
         model = onnx.load(self.cpu_onnx)
         found = together_in_four_bits(model, self.samples, self.four_bits, self.rounding)
@@ -134,7 +132,7 @@ class TowerJob:
 
     def mixed_onnx(self, names: frozenset[str], method: CalibrationMethod = "min-max") -> Path:
         """`int8_by` this method with these weights in 4 bits."""
-        from mcad_mobile.quantize.gptq import together_in_four_bits
+        from mcad_mobile.export.quantization.four_bits import together_in_four_bits
 
         if not names:
             return self.int8_by(method)
@@ -155,18 +153,18 @@ class TowerJob:
         method: CalibrationMethod = "min-max",
     ) -> None:
         """A convolutional tower by one of `_WAYS`, any other as it has but one."""
-        from mcad_mobile.quantize import int8
+        from mcad_mobile.export.backends.onnx import quantize
 
         source, samples = self.cpu_onnx, self.samples
         if way is None:
-            int8.quantize_dynamic_int8(source, out, four=four)
+            quantize.quantize_dynamic_int8(source, out, four=four)
             return
         ranges = self._ranges(method)
         if way == "inner_convolutions":
-            int8.quantize_inner_convolutions(source, out, samples, four=four, ranges=ranges)
+            quantize.quantize_inner_convolutions(source, out, samples, four=four, ranges=ranges)
         else:
             only = way == "products"
-            int8.quantize_static_int8(
+            quantize.quantize_static_int8(
                 source, out, samples, only_products=only, four=four, ranges=ranges
             )
 
@@ -175,26 +173,26 @@ class TowerJob:
     ) -> Path:
         """The tower quantized for Hexagon NPUs, `precision` w8a8, w8a16 or w4a16, once for all
         architectures that take one form. Ranges of 8 bits are found by `method`."""
-        from mcad_mobile.quantize import htp
+        from mcad_mobile.export.backends.qnn import quantize
 
         if precision == "w4a16" and self.own_biases is not None:
             return self.own_biases.npu_onnx(precision, htp_arch)
         told = precision if method == "min-max" else f"{precision}_{method}"
-        path = self.work / f"{told}_v{htp.w8a16_form(htp_arch)}.onnx"
+        path = self.work / f"{told}_v{quantize.w8a16_form(htp_arch)}.onnx"
         if path.exists():
             return path
         source, samples = self.float_onnx, self.samples
         if precision == "w4a16":
-            htp.quantize_w4a16(source, path, samples, self._all_in_four_bits, htp_arch)
+            quantize.quantize_w4a16(source, path, samples, self._all_in_four_bits, htp_arch)
         elif precision == "w8a16":
-            htp.quantize_w8a16(source, path, samples, htp_arch)
+            quantize.quantize_w8a16(source, path, samples, htp_arch)
         else:
-            htp.quantize_w8a8(source, path, samples, htp_arch, self._ranges(method))
+            quantize.quantize_w8a8(source, path, samples, htp_arch, self._ranges(method))
         return path
 
     def _ranges(self, method: CalibrationMethod) -> Ranges | None:
         """Of what `float_onnx` computes; None where the quantizer's own are meant."""
-        from mcad_mobile.quantize.ranges import cut
+        from mcad_mobile.export.quantization.ranges import cut
 
         if method == "min-max":
             return None
@@ -202,8 +200,7 @@ class TowerJob:
 
     @cached_property
     def _histograms(self) -> dict[str, Histogram]:
-        from mcad_mobile.quantize.observed import activations, singles
-        from mcad_mobile.quantize.ranges import histograms
+        from mcad_mobile.export.quantization.ranges import activations, histograms, singles
 
         model = onnx.load(self.float_onnx)
         return histograms(activations(model), singles(model, self.samples))
@@ -211,8 +208,8 @@ class TowerJob:
     def integer_litert(self, precision: str, method: CalibrationMethod = "min-max") -> Path:
         """The tower as an integer .tflite, `precision` w8a8, w8a16 or w4a16, made once for all
         rungs that start from it."""
-        from mcad_mobile.export.litert import channels_last
-        from mcad_mobile.quantize.litert import quantize_litert
+        from mcad_mobile.export.backends.litert.convert import channels_last
+        from mcad_mobile.export.backends.litert.quantize import quantize_litert
 
         if precision == "w4a16" and self.own_biases is not None:
             return self.own_biases.integer_litert(precision)
@@ -237,7 +234,7 @@ class TowerJob:
 
     @cached_property
     def _float_litert(self) -> Path:
-        from mcad_mobile.export.litert import channels_last, convert_litert
+        from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert
 
         path = self.work / "float.tflite"
         convert_litert(self.module, path, channels_last(self.inputs), self.samples)
@@ -247,9 +244,8 @@ class TowerJob:
     def _even_litert(self) -> tuple[Path, bool]:
         """The same with even channels where products end in a residual stream, and whether there
         is one."""
-        from mcad_mobile.export.integer_friendly import even
-        from mcad_mobile.export.litert import channels_last, convert_litert
-        from mcad_mobile.quantize.residual_stream import gains_by_matrix
+        from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert, even
+        from mcad_mobile.export.backends.qnn.residual_stream import gains_by_matrix
 
         gains = gains_by_matrix(onnx.load(self.cpu_onnx), self.samples)
         if not gains:
@@ -262,8 +258,8 @@ class TowerJob:
     @cached_property
     def _four_bits_litert(self) -> tuple[Path, tuple[str, ...]]:
         """The same with all weights rounded to 4 bits, and which products are of these."""
-        from mcad_mobile.quantize.four_bits import by_values
-        from mcad_mobile.quantize.litert import with_four_bits
+        from mcad_mobile.export.backends.litert.quantize import with_four_bits
+        from mcad_mobile.export.quantization.four_bits import by_values
 
         path = self.work / "four_bits.tflite"
         weights = by_values(onnx.load(self.float_onnx), self._all_in_four_bits)
@@ -278,8 +274,8 @@ class TowerJob:
 
     @cached_property
     def _w8a8_cosine(self) -> float:
-        from mcad_mobile.export.litert import channels_last, stored_specs
-        from mcad_mobile.runtimes.litert import LiteRTTower
+        from mcad_mobile.engine.towers.litert import LiteRTTower
+        from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 
         path = self.integer_litert("w8a8")
         inputs, output = stored_specs(path, channels_last(self.inputs), self.output)

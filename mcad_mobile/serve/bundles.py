@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mcad_mobile.bundle import MANIFEST, Bundle
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine.bundle import MANIFEST, Bundle
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.towers import why_not
 from mcad_mobile.errors import McadError, QueryError
-from mcad_mobile.runtimes import why_not
 from mcad_mobile.serve.records import RungInfo
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mcad_mobile.base.locks import held_by_someone
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.manifest import LOCK_NAME, NAME
 from mcad_mobile.errors import McadError
-from mcad_mobile.index import PhotoIndex
-from mcad_mobile.index.commit import LOCK_NAME
-from mcad_mobile.index.manifest import NAME
-from mcad_mobile.locks import held_by_someone
-from mcad_mobile.serve.catalog import Catalog
-from mcad_mobile.serve.dates import camera_date, file_date
+from mcad_mobile.serve.catalog import Catalog, camera_date, file_date
 
 _DATES_A_TURN = 500
 

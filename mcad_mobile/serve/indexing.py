@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mcad_mobile.cores import allowed_cores, step_back
-from mcad_mobile.engine import SearchEngine, open_index
+from mcad_mobile.base.machine import allowed_cores, step_back
+from mcad_mobile.engine.engine import SearchEngine, open_index
+from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.catalog import shown
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.records import JobInfo
-from mcad_mobile.sync import sync_folder
 
 _MOST_SKIPPED = 50  # told by name
 

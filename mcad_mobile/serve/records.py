@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from mcad_mobile.typed import Record
+from mcad_mobile.base.documents import Record
 
 MOST_RESULTS = 10_000  # of one query, page by page
 _Id = Annotated[str, Meta(min_length=1, max_length=200)]

@@ -11,10 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.engine import Found, SearchEngine
-from mcad_mobile.query import Part
-from mcad_mobile.serve.catalog import Catalog, path_id, shown
-from mcad_mobile.serve.dates import written
+from mcad_mobile.engine.engine import Found, SearchEngine
+from mcad_mobile.engine.query import Part
+from mcad_mobile.serve.catalog import Catalog, path_id, shown, written
 from mcad_mobile.serve.indexes import Snapshot
 from mcad_mobile.serve.records import (
     MOST_RESULTS,

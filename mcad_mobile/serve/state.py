@@ -12,20 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from mcad_mobile import __version__, processor
+from mcad_mobile.base import machine
+from mcad_mobile.base.machine import allowed_cores, step_back
+from mcad_mobile.base.package import VERSION
 from mcad_mobile.bench.measure import memory
-from mcad_mobile.cores import allowed_cores, step_back
-from mcad_mobile.engine import SearchEngine
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
-from mcad_mobile.query import Part
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.catalog import path_id, shown
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot
 from mcad_mobile.serve.indexing import Indexing
-from mcad_mobile.serve.photos import UPLOAD_BYTES, Uploads, state_of
+from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, state_of
 from mcad_mobile.serve.search import Asked, Searcher
-from mcad_mobile.serve.thumbnails import MOST_KEPT, Thumbnails
 
 T = TypeVar("T")
 DECODERS = 2
@@ -54,7 +54,7 @@ class State:
         self.quick = ThreadPoolExecutor(2, "quick")
         self._files = ThreadPoolExecutor(1, "files")
         self.last_request = time.monotonic()
-        self._cpu = processor.name()
+        self._cpu = machine.name()
 
     async def on(self, pool: ThreadPoolExecutor, call: Callable[..., T], *given: object) -> T:
         """The result of a call on a thread of `pool`."""
@@ -179,7 +179,7 @@ class State:
     def status(self) -> records.Status:
         job = self.indexing.job
         return records.Status(
-            version=__version__,
+            version=VERSION,
             bundles=[self._bundle_info(one) for one in self.bundles.values()],
             indexes=[self._index_info(one) for one in self.indexes.values()],
             machine=self._machine(),

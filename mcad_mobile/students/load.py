@@ -54,7 +54,7 @@ def loaded(spec: str | None = None) -> Student:
 
         return load_transformers(rest)
     if kind == "towers" and Path(rest).is_dir():
-        from mcad_mobile.students.towers import load_towers
+        from mcad_mobile.students.timm_transformers import load_towers
 
         return load_towers(Path(rest))
     if kind == "towers":

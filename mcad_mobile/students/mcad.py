@@ -14,23 +14,22 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from mcad_mobile.bundle import NoMatch
+from mcad_mobile.base.documents import Record, Word, decode, what_is
+from mcad_mobile.engine.bundle import NoMatch
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.preprocess import Preprocess
+from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.hub import licence_in
-from mcad_mobile.students.image_tower import ImageTower
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
-from mcad_mobile.students.published import read_ids
-from mcad_mobile.students.row_tower import RowTower
-from mcad_mobile.students.text_tower import MASKED_SCORE, TextConfig, TextTower
-from mcad_mobile.students.wordpiece import (
+from mcad_mobile.students.published import RowTower, read_ids
+from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
+from mcad_mobile.students.tokenizers.wordpiece import (
     WordPieceConfig,
     vocabulary,
     wordpiece_file,
     wordpiece_tokenizer,
 )
-from mcad_mobile.tokenize import TokenizerSpec
-from mcad_mobile.typed import Record, Word, decode, what_is
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"

@@ -13,24 +13,21 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcad_mobile.base.standard_output import advice_muted
+from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.preprocess import Preprocess
-from mcad_mobile.runtimes.muted import advice_muted
 from mcad_mobile.students.hub import folder_of, licence_in
-from mcad_mobile.students.identity import sha256_of
+from mcad_mobile.students.image_transforms import open_clip_preprocess
 from mcad_mobile.students.open_clip_checkpoint import (
     Checkpoint,
     find_checkpoint,
     write_open_clip,
 )
-from mcad_mobile.students.preprocess_of import open_clip_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec
-from mcad_mobile.students.published import PublishedStudent, ready
+from mcad_mobile.students.protocol import Source, TextSpec, sha256_of
+from mcad_mobile.students.published import PublishedStudent, RowTower, Trainable, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
 from mcad_mobile.students.rewrites.spelled_attention import linear
-from mcad_mobile.students.row_tower import RowTower
-from mcad_mobile.students.tokenizer_of import tokenizer_of
-from mcad_mobile.students.trainable import Trainable
+from mcad_mobile.students.tokenizers.convert import tokenizer_of
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from mcad_mobile.base.documents import decode
+from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError
-from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.hub import folder_of
-from mcad_mobile.typed import decode
 
 _HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

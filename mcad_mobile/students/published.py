@@ -1,23 +1,89 @@
-"""What students of all libraries have in common once they are loaded."""
+"""A student of a library as it is trained: the library's own modules, before any rewrite."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcad_mobile.bundle import NoMatch
+from mcad_mobile.engine.bundle import NoMatch
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.preprocess import Preprocess
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
 from mcad_mobile.students.rewrites import for_export
-from mcad_mobile.students.row_tower import RowTower
-from mcad_mobile.tokenize import TokenizerSpec
+from mcad_mobile.students.rewrites.finite_masks import causal_scores, padding_scores
+
+# A text tower that is given token rows instead of ids.
+
+Hides = Literal["future", "padding", "nothing"]
+
+
+class RowTower(nn.Module):
+    """Token rows [B, L, W], mask [B, L] (1 token, 0 padding) and pooling weights [B, L], all
+    float32 -> embeddings [B, dim] float32, not normalized.
+
+    The token table stays outside: it is half of CLIP's text tower, a query reads ten rows of it,
+    and NPU compilers take no gather. So does the search for the end of the text. The parts are a
+    library's own: `layers` take states [B, L, width] and scores to add to the attention's, or None.
+    `hides`: what a token does not attend to. Tokens after the one that is pooled change nothing
+    where that is the future. L is at most `length`.
+    """
+
+    def __init__(
+        self,
+        positions: Tensor,
+        layers: Iterable[nn.Module],
+        head: nn.Module,
+        *,
+        hides: Hides,
+        length: int,
+        hidden_score: float,
+        widen: nn.Module | None = None,
+        before: nn.Module | None = None,
+        after: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if length > len(positions):
+            raise StudentError(
+                f"A text of this student has up to {length} tokens, and its tower knows "
+                f"{len(positions)} positions.",
+                "Tokenizer and weights do not belong together: give both of one checkpoint.",
+            )
+        self.hides = hides
+        self.hidden_score = hidden_score
+        self.widen = widen or nn.Identity()
+        self.before = before or nn.Identity()
+        self.layers = nn.ModuleList(layers)
+        self.after = after or nn.Identity()
+        self.head = head
+        self.register_buffer("positions", positions[:length].detach().clone())
+        if hides == "future":
+            self.register_buffer("causal", causal_scores(length, hidden_score))
+
+    def forward(self, token_rows: Tensor, attention_mask: Tensor, pooling: Tensor) -> Tensor:
+        length = token_rows.shape[1]
+        x = self.before(self.widen(token_rows) + self.get_buffer("positions")[:length])
+        scores = None
+        if self.hides == "future":
+            scores = self.get_buffer("causal")[:, :, :length, :length]
+        elif self.hides == "padding":
+            scores = padding_scores(attention_mask, self.hidden_score)
+        for layer in self.layers:
+            x = layer(x, scores)
+        # What is hidden never enters an embedding. It also keeps the mask an input of each graph,
+        # so that hosts feed all students alike.
+        weights = (pooling * attention_mask)[:, None, :]
+        return self.head((weights @ self.after(x)).squeeze(1))  # type: ignore[no-any-return]
+
+
+# What students of all libraries have in common once they are loaded.
 
 # Texts -> ids [B, L] of any integer type, and a mask [B, L] of the tokens or None
 Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
@@ -104,3 +170,49 @@ def ready(image: nn.Module, text: RowTower, preprocess: Preprocess, spec: TextSp
             "Give a checkpoint of a dual encoder, whose towers were trained together.",
         )
     return int(photo.shape[1])
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """`image` takes pixels [B, 3, S, S], `text` token ids and their mask [B, L]; both give
+    embeddings [B, dim], not normalized, by the weights of `module`. `new` are those of its
+    parameters that start from nothing. `write` puts a folder there that `load_student` reads.
+
+    `as_exported` is made of a copy of the same weights: what cannot be exported is told before
+    anything is trained.
+    """
+
+    as_exported: PublishedStudent
+    module: nn.Module
+    image: Callable[[Tensor], Tensor]
+    text: Callable[[Tensor, Tensor], Tensor]
+    write: Callable[[Path], None]
+    new: tuple[nn.Parameter, ...]
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.as_exported.preprocess
+
+    @property
+    def dim(self) -> int:
+        return self.as_exported.dim
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids [B, L] int64 and mask [B, L] float32 of the library's own tokenizer."""
+        ids, mask = self.as_exported.tokenize(texts)
+        seen = np.ones(ids.shape) if mask is None else mask
+        return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(seen.astype(np.float32))
+
+
+def freeze_unread(student: Trainable) -> None:
+    """Of a student's weights, those that no embedding depends on: a logit scale, a pooler that is
+    not asked. Several processes would wait for their gradients."""
+    student.module.eval()
+    side = student.preprocess.size
+    ids, mask = student.tokens(["a photo", "another"])
+    read = student.image(torch.zeros(2, 3, side, side)).sum() + student.text(ids, mask).sum()
+    torch.autograd.backward(read)
+    for parameter in student.module.parameters():
+        if parameter.grad is None:
+            parameter.requires_grad_(False)
+        parameter.grad = None

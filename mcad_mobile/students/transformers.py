@@ -17,14 +17,11 @@ from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import folder_of, licence_in
-from mcad_mobile.students.identity import sha256_of
-from mcad_mobile.students.preprocess_of import transformers_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec
-from mcad_mobile.students.published import PublishedStudent, Tokenize, ready
+from mcad_mobile.students.image_transforms import transformers_preprocess
+from mcad_mobile.students.protocol import Source, TextSpec, sha256_of
+from mcad_mobile.students.published import PublishedStudent, RowTower, Tokenize, Trainable, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
-from mcad_mobile.students.row_tower import RowTower
-from mcad_mobile.students.tokenizer_of import tokenizer_of
-from mcad_mobile.students.trainable import Trainable
+from mcad_mobile.students.tokenizers.convert import tokenizer_of
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
 _MIXED = "it looks at a photo and a text together, and has no embedding of either alone"

@@ -6,19 +6,17 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-import distill_ablation
-import distill_recipe
-import java_index as java_index_benchmark
-import main_job as main_job_benchmark
-import million as million_benchmark
-import no_match as no_match_benchmark
-import peers as peers_benchmark
-import serve as serve_benchmark
-import students as students_benchmark
-
+from benchmarks import distill_ablation, distill_recipe
 from benchmarks import index as index_benchmark
-from pages.indexing import indexing
-from pages.results import footer, made_with, stored
+from benchmarks import java_index as java_index_benchmark
+from benchmarks import main_job as main_job_benchmark
+from benchmarks import million as million_benchmark
+from benchmarks import no_match as no_match_benchmark
+from benchmarks import peers as peers_benchmark
+from benchmarks import serve as serve_benchmark
+from benchmarks import students as students_benchmark
+from scripts.pages.indexing import indexing
+from scripts.pages.results import footer, made_with, stored
 
 HEAD = [
     "# Benchmarks",

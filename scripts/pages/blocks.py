@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import export_matrix
-
-from pages.results import ROOT, stored
+from benchmarks import export_matrix
+from scripts.pages.results import ROOT, stored
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (

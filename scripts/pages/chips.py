@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcad_mobile.targets import all_targets
+from mcad_mobile.export.targets import all_targets
 
 
 def chips_page() -> str:
@@ -11,7 +11,8 @@ def chips_page() -> str:
     parts = [
         "# Chips",
         "",
-        "Made from `mcad_mobile/targets/socs.toml` by `make docs`; `make check` compares it.",
+        "Made from `mcad_mobile/export/targets/socs.toml` by `make docs`; `make check` compares "
+        "it.",
         "`--target` takes an id, a model or a name, however it is written, or a family: `cpu`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer.main
 from typer.testing import CliRunner
 
-from mcad_mobile.cli import app
+from mcad_mobile.cli.command import app
 
 
 def cli_page() -> str:

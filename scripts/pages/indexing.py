@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from main_job import processor_of
-
-from pages.results import stored
+from benchmarks.main_job import processor_of
+from scripts.pages.results import stored
 
 PEERS = ("rclip", "clip-retrieval", "PyTorch")
 STAGES = {

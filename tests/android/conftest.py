@@ -6,18 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from archives import onnxruntime_stand_in
-from phone import App, FakePhone
-from probe import Probe
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android import aar, downloads, sbom
 from mcad_mobile.android.downloads import jvm_libraries
-from mcad_mobile.android.sources import main_sources
-from mcad_mobile.android.toolchain import compile_java
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.android.toolchain import compile_java, main_sources
+from mcad_mobile.base.locks import alone
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
-from mcad_mobile.locks import alone
+from tests.support.archives import onnxruntime_stand_in
+from tests.support.phone import App, FakePhone
+from tests.support.probe import Probe
+from tests.support.tiny_bundle import make_tiny_bundle
 
 HERE = Path(__file__).parent
 

@@ -7,20 +7,20 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from archives import ABI, HTP, StandIn, archive, onnxruntime_archive, qnn_archive
-from elf_library import HEXAGON, X86_64, elf_library
 from msgspec.structs import replace
-from probe import variant
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.elf import read_elf
+from mcad_mobile.android.package import read_elf
 from mcad_mobile.android.packaged import aapt2
 from mcad_mobile.android.parts import Parts
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
+from tests.support.archives import ABI, HTP, StandIn, archive, onnxruntime_archive, qnn_archive
+from tests.support.elf_library import HEXAGON, X86_64, elf_library
+from tests.support.probe import variant
+from tests.support.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.downloads import Download
-from mcad_mobile.cli import app
+from mcad_mobile.cli.command import app
 from mcad_mobile.errors import BuildError
 
 TOOL, JAR = b"#!/bin/sh\necho tool\n", b"classes of a jar"

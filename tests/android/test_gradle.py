@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.apk import TARGET_SDK, completed, link
@@ -22,8 +21,8 @@ from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import JSON_JVM, fetch
 from mcad_mobile.android.library import LIBRARY_MODULES, NAMESPACE
 from mcad_mobile.android.sample import PACKAGE as SAMPLE_PACKAGE
-from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import compile_java
+from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
+from tests.support.tiny_bundle import make_tiny_bundle
 
 MODULES = (*APP_MODULES, "sample")
 ONNXRUNTIME = "com/microsoft/onnxruntime"

@@ -9,24 +9,22 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from dex_file import Dex, read_dex
-from exported import mcad_json
-from framework import Framework, Java8
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch, sha256_of
-from mcad_mobile.android.elf import PAGE
 from mcad_mobile.android.library import build_library
-from mcad_mobile.android.package import data_offset
+from mcad_mobile.android.package import PAGE, data_offset
 from mcad_mobile.android.packaged import aapt2, apksigner
 from mcad_mobile.android.parts import Parts
 from mcad_mobile.android.sample import merged
-from mcad_mobile.android.sources import android_demo, main_sources
-from mcad_mobile.android.toolchain import JAVA, compile_java, run
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.android.toolchain import JAVA, android_demo, compile_java, main_sources, run
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
+from tests.support.dex_file import Dex, read_dex
+from tests.support.exported import mcad_json
+from tests.support.framework import Framework, Java8
+from tests.support.tiny_bundle import make_tiny_bundle
 
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 SAMPLE = android_demo() / "sample" / "src" / "main"

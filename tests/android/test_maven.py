@@ -7,24 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archives import ABI, onnxruntime_archive, qnn_archive
-from exported import Exported
-from fake_mvn import FakeMvn
 from msgspec.structs import replace as with_fields
-from probe import variant
-from tiny_bundle import make_tiny_bundle
 from typer.testing import CliRunner
 
 from mcad_mobile.android import app as android_app
-from mcad_mobile.android import downloads, maven, npu, toolchain
+from mcad_mobile.android import downloads, toolchain
+from mcad_mobile.android import downloads as maven
+from mcad_mobile.android import parts as npu
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.downloads import JSON_JVM, fetch, fetch_unpinned, sha256_of
-from mcad_mobile.android.maven import Artifact
+from mcad_mobile.android.downloads import JSON_JVM, Artifact, fetch, fetch_unpinned, sha256_of
 from mcad_mobile.android.parts import Parts
-from mcad_mobile.bundle import Bundle, FileRecord
-from mcad_mobile.cli import app
-from mcad_mobile.doctor import examine
+from mcad_mobile.cli.command import app
+from mcad_mobile.cli.doctor import examine
+from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
+from tests.support.archives import ABI, onnxruntime_archive, qnn_archive
+from tests.support.exported import Exported
+from tests.support.fake_mvn import FakeMvn
+from tests.support.probe import variant
+from tests.support.tiny_bundle import make_tiny_bundle
 
 RUNTIME = Artifact("com.qualcomm.qti", "qnn-runtime", "2.51.0", "aar")
 # As Qualcomm's compiler writes it into what it makes.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from mcad_mobile.android.downloads import DOWNLOADS, MOBSF
-from mcad_mobile.android.maven import Artifact
+from mcad_mobile.android.downloads import DOWNLOADS, MOBSF, Artifact
 from mcad_mobile.distill.pretrained import SHA256
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "parts.md"
+PAGE = ROOT / "docs" / "parts.md"
 
 
 def test_every_pinned_file_is_listed_with_its_checksum_and_source():

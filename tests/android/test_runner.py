@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from probe import variant
-from tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
-from mcad_mobile.bundle import Bundle
-from mcad_mobile.runtimes import climb, normalize
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.towers import climb, normalize
+from tests.support.probe import variant
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 
 @pytest.fixture(scope="module")

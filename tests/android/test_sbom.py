@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
 from cyclonedx.model.bom import Bom
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from msgspec.structs import replace
-from probe import variant
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.app import Built, build_app
 from mcad_mobile.android.parts import Gathered, Parts
 from mcad_mobile.android.sbom import made_component, sbom
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle
+from tests.support.archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
+from tests.support.probe import variant
+from tests.support.tiny_bundle import make_tiny_bundle
 
 
 def read(path: Path) -> dict[str, Any]:

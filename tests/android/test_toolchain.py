@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import HTP
 
 from mcad_mobile.android import downloads, packaged, toolchain
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
@@ -25,8 +24,9 @@ from mcad_mobile.android.toolchain import (
     library_classes,
     run,
 )
-from mcad_mobile.doctor import examine
+from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
+from tests.support.archives import HTP
 
 
 def test_a_missing_jdk_is_named_with_how_to_get_one(monkeypatch, tmp_path):

@@ -6,10 +6,10 @@ import json
 import shutil
 
 import pytest
-from exported import mcad
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex
+from tests.support.exported import mcad
 
 
 @pytest.fixture(scope="module")

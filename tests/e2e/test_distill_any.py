@@ -6,20 +6,16 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from exported import mcad_json
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
-from test_distill_processes import CLI, LAUNCH, ONE_THREAD, run
-from tiny_students import write_hf, write_open_clip, write_text_tower
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.students.load import load_student
+from tests.e2e.test_distill_processes import CLI, LAUNCH, ONE_THREAD, run
+from tests.support.exported import mcad_json
+from tests.support.tiny_students import write_hf, write_open_clip, write_text_tower
 
 RECIPE = {
     **{"epochs": 40, "batch": 4, "views": 2, "projection": 32, "head_lr": 1e-3},

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported import Exported
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.exported import Exported
+from tests.support.paths import ROOT
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = ROOT
 pytestmark = pytest.mark.slow
 
 
@@ -70,7 +71,7 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
     for name in tracked.split():
         home = name if name.startswith("mcad_mobile") else f"mcad_mobile/{name}"
         assert home in names, name
-    assert "mcad_mobile/native/libmcad_search.so" in names
+    assert "mcad_mobile/engine/native/libmcad_search.so" in names
     assert re.fullmatch(r"mcad_mobile-[\d.]+-py3-none-(linux|macosx)_\w+", wheel.stem)
     (home,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     assert {f"{home}/licenses/LICENSE", f"{home}/licenses/NOTICE"} <= names
@@ -104,12 +105,12 @@ def test_an_editable_install_compiles_beside_the_sources(tmp_path: Path) -> None
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
     install = [*pip, "--no-build-isolation", "--upgrade", "--target", site, "-e", tree]
     run(*install, cwd=tmp_path)
-    library = tree / "mcad_mobile" / "native" / "libmcad_search.so"
+    library = tree / "mcad_mobile" / "engine" / "native" / "libmcad_search.so"
     (pointer,) = site.glob("*.pth")
     assert pointer.read_text().split() == [str(tree)]
     program = "import ctypes, sys; library = ctypes.CDLL(sys.argv[1]); print(library.mcad_layout())"
     before = int(run(sys.executable, "-c", program, library, cwd=tmp_path))
-    source = tree / "mcad_mobile" / "native" / "rescore.c"
+    source = tree / "mcad_mobile" / "engine" / "native" / "rescore.c"
     source.write_text(
         source.read_text().replace(
             f"int mcad_layout(void) {{ return {before}; }}", "int mcad_layout(void) { return 99; }"
@@ -163,7 +164,7 @@ def test_a_bare_install_indexes_searches_and_benches_on_arm64(
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     run(*pip, *target, *project["dependencies"], cwd=tmp_path)
     shutil.copytree(Path(installed["PYTHONPATH"]) / "mcad_mobile", site / "mcad_mobile")
-    shutil.copyfile(arm64_library, site / "mcad_mobile" / "native" / arm64_library.name)
+    shutil.copyfile(arm64_library, site / "mcad_mobile" / "engine" / "native" / arm64_library.name)
     assert not list(site.glob("torch*"))
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mounts import run_on_disk
-from tiny_bundle import make_tiny_bundle
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.mounts import run_on_disk
+from tests.support.tiny_bundle import make_tiny_bundle
 
 # The names that Python gives a Mac, and without what its os module lacks there (docs.python.org,
 # "Availability: Linux"): for every process, as it starts.

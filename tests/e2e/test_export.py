@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from exported import SIMULATED, mcad, mcad_json
 
-from mcad_mobile.bundle import TOWERS, Bundle
-from mcad_mobile.runtimes import climb, load_rung, normalize
-from mcad_mobile.runtimes.saturation import EXACT_KERNELS, saturates
-from mcad_mobile.tokenize import Tokenizer
+from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.engine.towers import climb, load_rung, normalize
+from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
+from tests.support.exported import SIMULATED, mcad, mcad_json
 
 ALL = ["snapdragon", pytest.param("dimensity", marks=pytest.mark.slow), "cpu"]
 EXPECTED = {

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mounts import run_on_disk
+
+from tests.support.mounts import run_on_disk
 
 COMMAND = (sys.executable, "-m", "mcad_mobile", "export", "-t", "cpu")
 # As if the room had gone after it was looked at.

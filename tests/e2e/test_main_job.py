@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported import mcad, mcad_json
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.exported import mcad, mcad_json
+from tests.support.paths import ROOT
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results"
 RECALL = json.loads((RESULTS / "recall.json").read_text("utf-8"))
 
 # What a person would expect to come first among the packaged photos.

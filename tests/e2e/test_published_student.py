@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from exported import mcad, mcad_json
 
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
-from tiny_students import write_hf, write_open_clip
-
-from mcad_mobile.bundle import TOWERS, Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import TOWERS, Bundle
+from tests.support.exported import mcad, mcad_json
+from tests.support.tiny_students import write_hf, write_open_clip
 
 pytestmark = pytest.mark.slow
 RUNTIMES = {"snapdragon-8-elite": "qnn", "dimensity-9400": "litert", "cpu": "onnx"}

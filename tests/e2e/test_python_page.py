@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from exported import Exported
 
 import mcad_mobile
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.exported import Exported
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+PAGE = ROOT / "docs" / "python.md"
 EXPORT, *OTHERS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from mcad_mobile.bundle import TensorSpec
+from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export.onnx import export_onnx
-from mcad_mobile.export.qnn import compile_context
-from mcad_mobile.quantize.htp import quantize_w8a16
-from mcad_mobile.runtimes.qnn import QnnTower
-from mcad_mobile.students.image_tower import Block
-from mcad_mobile.targets import all_targets, find_target
+from mcad_mobile.export.backends.onnx.convert import export_onnx
+from mcad_mobile.export.backends.qnn.compile import compile_context
+from mcad_mobile.export.backends.qnn.quantize import quantize_w8a16
+from mcad_mobile.export.targets import all_targets, find_target
+from mcad_mobile.students.efficientnet_lite import Block
 
 SNAPDRAGONS = [target for target in all_targets() if target.family == "snapdragon"]
 FIRST_OF_ITS_ARCHITECTURE = {t.htp_arch: t for t in reversed(SNAPDRAGONS)}.values()

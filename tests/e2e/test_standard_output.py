@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 import typer
-from exported import Exported
 
-from mcad_mobile.cli.app import app
+from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.exported import Exported
 
 # A verb, and a library that speaks as it loads and as it is left: by Python, by the descriptor, and
 # into C's buffer, which is written when the process ends.
 _TALKATIVE = """
 import atexit, ctypes, os
-from mcad_mobile.cli import app, main
-from mcad_mobile.cli.app import check_platform
+from mcad_mobile.cli import main
+from mcad_mobile.cli.command import app
+from mcad_mobile.cli.command import check_platform
 
 def talk():
     print("a greeting")
@@ -30,7 +31,7 @@ def talk():
     ctypes.CDLL(None).printf(b"a greeting\\n")
 
 import sys
-sys.modules["mcad_mobile.cli.app"].check_platform = talk
+sys.modules["mcad_mobile.cli.command"].check_platform = talk
 atexit.register(talk)
 main()
 """

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from embedding_runs import run
-from tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bundle import Bundle
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import Bundle
+from tests.support.embedding_runs import run
+from tests.support.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope="session")

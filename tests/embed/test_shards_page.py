@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedding_runs import ROOT, run, vectors
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle
+from tests.support.embedding_runs import ROOT, run, vectors
 
 PAGE = (ROOT / "docs" / "shards.md").read_text("utf-8")
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/lib/vector.so"))

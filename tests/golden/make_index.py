@@ -1,7 +1,7 @@
 """Writes tests/golden/index/: an index of two segments, one with cells and one without, and in
 expected.json what a reader must find in it.
 
-python tests/golden/make_index.py [DIRECTORY]
+python -m tests.golden.make_index [DIRECTORY]
 
 For readers and writers in other languages. Run it again only with a new version of the format.
 """
@@ -18,15 +18,15 @@ from unittest.mock import patch
 
 import numpy as np
 
+from mcad_mobile.engine.index import (
+    PhotoIndex,
+    cells,
+)
+from mcad_mobile.engine.index.codes import rotate
+from mcad_mobile.engine.index.paths import path_to_bytes
+from tests.support.index_embeddings import F32, cells_from, names
+
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "unit")]
-
-from index_embeddings import F32, cells_from, names  # noqa: E402
-
-from mcad_mobile.index import PhotoIndex, cells  # noqa: E402
-from mcad_mobile.index.paths import path_to_bytes  # noqa: E402
-from mcad_mobile.index.rotation import rotate  # noqa: E402
-
 DIM, CAMERA, QUERIES = 64, 300, 3
 ODD = [
     "Ferien/Müllers Café.jpg",

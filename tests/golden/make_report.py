@@ -1,6 +1,6 @@
 """Reports as they are told and drawn today. What changes them on purpose writes them anew:
 
-python tests/golden/make_report.py
+python -m tests.golden.make_report
 
 A drawing is kept as its marks, one a line, so that another matplotlib may write them otherwise.
 """
@@ -8,16 +8,20 @@ A drawing is kept as its marks, one a line, so that another matplotlib may write
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "unit")]
+from msgspec.structs import replace
 
-from msgspec.structs import replace  # noqa: E402
-from report_documents import (  # noqa: E402
+from mcad_mobile.bench.report import (
+    html,
+    markdown,
+)
+from mcad_mobile.bench.run import judge
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import Found
+from tests.support.report_documents import (
     counted,
     measured,
     of_phone,
@@ -26,13 +30,9 @@ from report_documents import (  # noqa: E402
     rung,
     spread,
 )
-from tiny_bundle import make_tiny_bundle  # noqa: E402
+from tests.support.tiny_bundle import make_tiny_bundle
 
-from mcad_mobile.bench.report import html, markdown  # noqa: E402
-from mcad_mobile.bench.run import judge  # noqa: E402
-from mcad_mobile.bundle import Bundle  # noqa: E402
-from mcad_mobile.engine import Found  # noqa: E402
-
+HERE = Path(__file__).parent
 FOLDER = HERE / "report"
 _STYLES = (
     *("fill", "stroke", "stroke-width", "stroke-dasharray"),

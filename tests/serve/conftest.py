@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import WIDTHS, Open
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_socket import enable_socket, socket_allow_hosts
-from servers import Server, indexed, tiny
-from system_chromium import chromium
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from tests.support.browser import WIDTHS, Open
+from tests.support.servers import Server, indexed, tiny
+from tests.support.system_chromium import chromium
 
 _PATIENCE_MS = 60_000  # a machine may have other things to do
 

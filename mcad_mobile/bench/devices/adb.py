@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.bench.devices.adb_attached import connect
+from mcad_mobile.base.machine import emulator_among
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_runners import DeviceRunner, java_runner, python_runner
-from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell
+from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.base import Places, Progress, Spec
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, counts
-from mcad_mobile.bench.parity import parity_only
 from mcad_mobile.bench.repeats import Health
+from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
-from mcad_mobile.bundle import MANIFEST, Bundle
+from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BenchError, DeviceLost
-from mcad_mobile.processor import emulator_among
-from mcad_mobile.targets import find_target
+from mcad_mobile.export.targets import find_target
 
 
 @dataclass(frozen=True)

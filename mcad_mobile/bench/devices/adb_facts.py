@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mcad_mobile import processor
+from mcad_mobile.base import machine as processor
 from mcad_mobile.bench.devices.adb_shell import AdbShell
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.errors import TargetError
-from mcad_mobile.targets import Target, all_targets, find_target
+from mcad_mobile.export.targets import Target, all_targets, find_target
 
-_MARK = "@@"
+_MARK = ""
 # Android Studio's emulator, old and new, and the virtual device of Android's own builds.
 _EMULATED_HARDWARE = ("goldfish", "ranchu", "cutf_cvm")
 _CORES = (

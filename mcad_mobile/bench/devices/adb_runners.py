@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import mcad_mobile
+from mcad_mobile.base.documents import decode
+from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.bench.devices.adb_facts import Facts
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell
 from mcad_mobile.bench.devices.base import Progress
+from mcad_mobile.engine.native import LIBRARY, LIBRARY_VARIABLE
 from mcad_mobile.errors import BenchError, MissingExtra
-from mcad_mobile.index.kernel import LIBRARY, LIBRARY_VARIABLE
-from mcad_mobile.typed import decode
 
 _RUNNER = f"{ROOT}/runner"
 _JAVA_MAIN = "mcad.runner.Main"
@@ -29,7 +29,7 @@ _NOT_LEAN = (
     *("export", "models", "quantize", "students"),
 )
 _SUFFIXES = (".py", ".toml")
-# As mcad_mobile/native/CMakeLists.txt compiles them.
+# As mcad_mobile/engine/native/CMakeLists.txt compiles them.
 _COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
 
 
@@ -98,7 +98,7 @@ def python_runner(
     python = _python(shell)
     _check_libraries(shell, python, runtimes)
     archive = scratch / "mcad_mobile.zip"
-    root = Path(mcad_mobile.__file__).parent
+    root = PACKAGE
     with zipfile.ZipFile(archive, "w") as out:
         for path in sorted(path for path in root.rglob("*") if _is_lean(path.relative_to(root))):
             entry = zipfile.ZipInfo(f"mcad_mobile/{path.relative_to(root)}", _ZIP_DATE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from mcad_mobile.bundle import TOWERS, Bundle, TowerName
+from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
 Progress = Callable[[str], None]
 Mode = Literal["check", "search", "index"]

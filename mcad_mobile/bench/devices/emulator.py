@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mcad_mobile
+from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.bench.devices.base import Places, Progress, Spec
-from mcad_mobile.bench.parity import parity_only
 from mcad_mobile.bench.repeats import Health
+from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
 
 _QEMU = "qemu-aarch64"
@@ -71,7 +71,7 @@ class EmulatorDevice:
                 "On Debian or Ubuntu: apt install qemu-user, then, in a checkout of mcad-mobile, "
                 "scripts/setup-root.sh arm64.",
             )
-        package = Path(mcad_mobile.__file__).parent.parent
+        package = PACKAGE.parent
         environment = ["-E", f"PYTHONPATH={package}", "-E", f"PYTHONHOME={self.root / 'usr'}"]
         emulated = [qemu, "-cpu", self.processor, "-L", str(self.root), *environment, str(python)]
         return [*emulated, *arguments]

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mcad_mobile
-from mcad_mobile import processor
+from mcad_mobile.base import machine
+from mcad_mobile.base.package import PACKAGE
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Spec
 from mcad_mobile.bench.measure import device_facts
-from mcad_mobile.bench.parity import parity_only
 from mcad_mobile.bench.repeats import Health
+from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
-from mcad_mobile.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
-from mcad_mobile.versions import tool_versions
 
 TOOLS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
 
@@ -37,7 +37,7 @@ class HostDevice:
     def check(self, bundle: Bundle) -> None:
         """This computer is there, and a bundle's last rung runs anywhere. BenchError where a
         program plays the processor."""
-        if by := processor.emulator():
+        if by := machine.emulator():
             raise BenchError(
                 f"This computer's processor is emulated by {by}, and emulated time is no device's.",
                 "bench_towers(bundle, EmulatedHost()) compares embeddings alone.",
@@ -86,7 +86,7 @@ class EmulatedHost:
         launcher = HostLauncher(spec, Path(), self.timeout_s)
         ladder, tools = Session(launcher, spec, progress).check()
         about = {"device": device_facts(), "tools": tools}
-        return [parity_only(spec, about, ladder, emulator=processor.emulator())], []
+        return [parity_only(spec, about, ladder, emulator=machine.emulator())], []
 
 
 MEASURED = (
@@ -154,6 +154,6 @@ class HostLauncher:
 
 def child_environment() -> dict[str, str]:
     """This package importable in the child, wherever it was imported from here."""
-    root = str(Path(mcad_mobile.__file__).parent.parent)
+    root = str(PACKAGE.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcad_mobile import processor
+from mcad_mobile.base import machine
 from mcad_mobile.bench.devices.base import Device, TowerDevice
 from mcad_mobile.errors import BenchError
 
@@ -37,7 +37,7 @@ def open_tower_device(
     emulated; None for any other name, which is a whole device's. The other arguments are for AI
     Hub: see AiHubDevice."""
     kind, _, which = name.partition(":")
-    if name == "host" and processor.emulator():
+    if name == "host" and machine.emulator():
         from mcad_mobile.bench.devices.host import EmulatedHost
 
         return EmulatedHost()

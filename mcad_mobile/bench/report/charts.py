@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcad_mobile.bench.report.compare import labels
+from mcad_mobile.bench.report.markdown import labels
 from mcad_mobile.bench.report.rows import PERCENTILES, STAGE_NAMES
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle_precision import PrecisionRecord
+    from mcad_mobile.engine.bundle import PrecisionRecord
 
 # Colours that no chart would use by accident: each becomes a CSS variable of the page, so that
 # one drawing serves light and dark.

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcad_mobile.base.templates import render
 from mcad_mobile.bench.report.bundle_rows import bundle_section
 from mcad_mobile.bench.report.charts import (
     Chart,
@@ -15,7 +16,7 @@ from mcad_mobile.bench.report.charts import (
     latency_chart,
     memory_chart,
 )
-from mcad_mobile.bench.report.compare import HEAD, cautions, comparison_rows, labels
+from mcad_mobile.bench.report.markdown import HEAD, cautions, comparison_rows, labels
 from mcad_mobile.bench.report.rows import (
     STAGE_NAMES,
     circumstances,
@@ -31,13 +32,43 @@ from mcad_mobile.bench.report.rows import (
     tower_memory_rows,
     verdict_rows,
 )
-from mcad_mobile.bench.report.thumbnails import thumbnails
+from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.errors import require
-from mcad_mobile.pages import render
+
+# Searches and their first hits, with the photos as small JPEGs that a page holds itself.
 
 if TYPE_CHECKING:
-    from mcad_mobile.bundle import Bundle
-    from mcad_mobile.engine import Found
+    from mcad_mobile.engine.engine import Found
+
+_HITS = 6
+_SIDE = 220  # pixels: sharp at the 150 CSS pixels that a hit takes
+
+
+def thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:
+    """Each query with its milliseconds and first six photos: names, scores, JPEGs in base64.
+
+    Relative paths are looked up below `root`. A photo that cannot be read has a name alone.
+    """
+    return [
+        {
+            "query": found.query,
+            "ms": f"{found.ms['total']:.1f}",
+            "hits": [
+                {
+                    "name": Path(result.path).name,
+                    "score": f"{result.score:.3f}",
+                    "jpeg": inline_jpeg(root / result.path, _SIDE),
+                }
+                for result in found.results[:_HITS]
+            ],
+        }
+        for found in searches
+    ]
+
+
+if TYPE_CHECKING:
+    from mcad_mobile.engine.bundle import Bundle
+    from mcad_mobile.engine.engine import Found
 
 _UNITS = ("npu", "gpu", "cpu")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcad_mobile.bundle import TOWERS
+from mcad_mobile.engine.bundle import TOWERS
 
 PERCENTILES = ("p50", "p90", "p99")
 STAGES = ("tokenize", "text", "scan", "rescore")

@@ -1,18 +1,79 @@
-"""Classifiers of torchvision and timm as teachers: any checkpoint whose classes have names."""
+"""The reference classifier: EfficientNet-Lites with the heads that they were published with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mcad_mobile.distill.teachers.class_names import ClassNames, names_for
-from mcad_mobile.distill.teachers.identity import cannot_load, identity_of, in_batches
+from mcad_mobile.distill.device import autocast, device_of
+from mcad_mobile.distill.features import Features
+from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.pretrained import load_imagenet_head
+from mcad_mobile.distill.teachers.checkpoint import cannot_load, identity_of, in_batches
 from mcad_mobile.errors import TeacherError, require
+
+# What the classes of a classifier are called, best name first.
+
+IMAGENET = Path(__file__).parent / "imagenet_names.txt"
+ClassNames = tuple[tuple[str, ...], ...]
+
+
+@cache
+def imagenet_names() -> ClassNames:
+    """Of ImageNet-1k's 1,000 classes, in the order of their WordNet ids, which is that of every
+    classifier of them. Each line of the file is an id and names."""
+    lines = IMAGENET.read_text("utf-8").splitlines()
+    return tuple(_names(line.split(" ", 1)[1]) for line in lines)
+
+
+def load_class_names(path: Path, classes: int) -> ClassNames:
+    """A text file with one class a line, in the classifier's order; several names of a class are
+    parted by semicolons. TeacherError if it cannot be read, if a line is empty, or if it has not
+    `classes` lines."""
+    hint = "Give a UTF-8 text file with one class a line: NAME; NAME; ..."
+    try:
+        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TeacherError(f"The class names in {path} cannot be read: {error}.", hint) from error
+    names = tuple(_names(line) for line in lines)
+    empty = [number for number, some in enumerate(names, 1) if not some]
+    if empty:
+        raise TeacherError(f"{path} names no class in line {empty[0]}.", hint)
+    if len(names) != classes:
+        raise TeacherError(
+            f"{path} names {len(names)} classes, and the classifier has {classes}.", hint
+        )
+    return names
+
+
+def _names(line: str) -> tuple[str, ...]:
+    return tuple(name for part in line.split(";") if (name := part.strip()))
+
+
+def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = None) -> ClassNames:
+    """From `path`; else ImageNet's for 1,000 classes; else the checkpoint's own `labels`.
+    TeacherError where nobody knows them."""
+    if path is not None:
+        return load_class_names(path, classes)
+    if labels is not None and len(labels) == classes:
+        return tuple(_names(label.replace(",", ";")) for label in labels)
+    if classes == len(imagenet_names()):
+        return imagenet_names()
+    raise TeacherError(
+        f"Nobody says what the classifier's {classes} classes are called.",
+        "Name them with --class-names FILE, one class a line.",
+    )
+
+
+# Classifiers of torchvision and timm as teachers: any checkpoint whose classes have names.
 
 
 class GivenClassifier:
@@ -123,3 +184,42 @@ def _classes_of(state: Mapping[str, Tensor]) -> int:
 
 def _source(name: str, weights: Path | None) -> str:
     return f"{name} with {weights}" if weights else name
+
+
+class LiteClassifier:
+    """The mean of what several classifiers say, over ImageNet's classes. `trunks`: by size, each
+    with its ImageNet weights."""
+
+    name = "ImageNet classifiers (EfficientNet-Lite0 and -Lite2)"
+
+    def __init__(self, trunks: Mapping[int, GridTrunk]) -> None:
+        self.trunks = list(trunks.values())
+        self.arithmetic = self.trunks[0].arithmetic
+        self.names: ClassNames = imagenet_names()
+        self.heads = nn.ModuleList(load_imagenet_head(size) for size in trunks)
+        self.heads.to(device_of(self.trunks[0].module)).eval()
+
+    @cached_property
+    def identity(self) -> str:
+        convolutions = nn.ModuleList(trunk.module.head_conv for trunk in self.trunks)
+        both = nn.ModuleDict({"convolutions": convolutions, "heads": self.heads})
+        return identity_of(both, {"trunks": [trunk.identity for trunk in self.trunks]})
+
+    def classify(self, photos: Sequence[Image.Image]) -> Tensor:
+        def probabilities(some: list[Image.Image]) -> Tensor:
+            return self.classify_grids([trunk.grids(some) for trunk in self.trunks])
+
+        return in_batches(probabilities, photos, torch.empty(0, len(self.names)))
+
+    @torch.no_grad()
+    def classify_grids(self, grids: Sequence[Features]) -> Tensor:
+        """What classify gives, from each trunk's grids [B, 7, 7, C_n]."""
+        device = device_of(self.heads)
+        said = []
+        for trunk, head, some in zip(self.trunks, self.heads, grids, strict=True):
+            grid = torch.from_numpy(some.astype(np.float32)).to(device).permute(0, 3, 1, 2)
+            with autocast(self.arithmetic, device):
+                pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
+                logits = head(pooled)
+            said.append(logits.float().softmax(1))
+        return torch.stack(said).mean(0).cpu()

@@ -25,11 +25,11 @@ def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | N
 def _load_dual(spec: str, device: str) -> DualStreamTeacher:
     kind, _, name = spec.partition(":")
     if kind == "transformers" and name:
-        from mcad_mobile.distill.teachers.transformers_dual import TransformersDualTeacher
+        from mcad_mobile.distill.teachers.transformers import TransformersDualTeacher
 
         return TransformersDualTeacher.load(name, device)
     if kind == "open_clip" and name:
-        from mcad_mobile.distill.teachers.open_clip_dual import OpenClipTeacher
+        from mcad_mobile.distill.teachers.open_clip import OpenClipTeacher
 
         # local-dir:DIR and hf-hub:ORG/REPO are names with a colon of their own.
         if name.startswith(("local-dir:", "hf-hub:")):
@@ -53,8 +53,8 @@ def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
             f"{spec!r} is not a single-stream teacher.",
             "Write reference, or transformers:PATH of a BLIP or ViLT checkpoint.",
         )
-    from mcad_mobile.distill.teachers.identity import model_type
-    from mcad_mobile.distill.teachers.transformers_single import BlipTeacher, ViltTeacher
+    from mcad_mobile.distill.teachers.checkpoint import model_type
+    from mcad_mobile.distill.teachers.transformers import BlipTeacher, ViltTeacher
 
     if model_type(name) == "vilt":
         return ViltTeacher.load(name, device)

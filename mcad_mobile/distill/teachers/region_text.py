@@ -12,18 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.arithmetic import autocast
-from mcad_mobile.distill.device import device_of
-from mcad_mobile.distill.features import Features
+from mcad_mobile.distill.device import autocast, device_of
+from mcad_mobile.distill.features import Features, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.packed import by_length
 from mcad_mobile.distill.pretrained import load_minilm, minilm_directory
-from mcad_mobile.distill.teachers.identity import identity_of, unit_rows
-from mcad_mobile.students.image_tower import FEATURES, Head
+from mcad_mobile.distill.teachers.checkpoint import identity_of, unit_rows
+from mcad_mobile.students.efficientnet_lite import FEATURES, Head
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.text_tower import TextConfig, TextTower
-from mcad_mobile.students.wordpiece import wordpiece_tokenizer
+from mcad_mobile.students.text_transformer import TextConfig, TextTower
+from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 DIM = 256
 _HIDDEN = 1024

@@ -18,12 +18,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.arithmetic import as_multiplied, autocast
-from mcad_mobile.distill.device import device_of
+from mcad_mobile.distill.device import as_multiplied, autocast, device_of
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.teachers.identity import identity_of
+from mcad_mobile.distill.teachers.checkpoint import identity_of
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates, side_by_side
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.students.rewrites.replace import is_of, replace
+from mcad_mobile.students.rewrites.replace import is_of, replace_modules
 from mcad_mobile.students.rewrites.spelled_attention import SpelledAttention, linear
 
 
@@ -61,7 +61,7 @@ class MeanPool(nn.Module):
 
 def spell_attention_pooling(tower: nn.Module) -> None:
     """Rewrite the attention pooling of `tower` in place."""
-    replace(tower, _spelled)
+    replace_modules(tower, _spelled)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from mcad_mobile.students.rewrites.replace import replace
+from mcad_mobile.students.rewrites.replace import replace_modules
 
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
@@ -30,7 +30,7 @@ def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
     for norm in norms:
         if id(norm) in before:
             _fold(before[id(norm)], norm)
-    replace(tower, lambda module: _instead(module, id(module) in before))
+    replace_modules(tower, lambda module: _instead(module, id(module) in before))
 
 
 def _fold(convolution: nn.Conv2d, norm: Any) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 from torch import nn
 
 
-def replace(tower: nn.Module, rule: Callable[[Any], nn.Module | None]) -> None:
+def replace_modules(tower: nn.Module, rule: Callable[[Any], nn.Module | None]) -> None:
     """Put what `rule` makes of a module into its place, wherever it makes something. Modules below
     one that was replaced are not looked at."""
     for name, child in tower.named_children():
         made = rule(child)
         if made is None:
-            replace(child, rule)
+            replace_modules(child, rule)
         else:
             setattr(tower, name, made)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.students.rewrites.replace import is_of, replace
+from mcad_mobile.students.rewrites.replace import is_of, replace_modules
 
 
 class SpelledAttention(nn.Module):
@@ -81,7 +81,7 @@ def spell_attention(tower: nn.Module) -> None:
     for module in tower.modules():
         if getattr(module, "fused_attn", False):
             module.fused_attn = False  # type: ignore[assignment]
-    replace(tower, _spelled)
+    replace_modules(tower, _spelled)
 
 
 def _spelled(module: Any) -> nn.Module | None:

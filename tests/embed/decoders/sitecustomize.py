@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFile
 
-from mcad_mobile import kinds
+from mcad_mobile.data import photo_formats
 
 MARK = b"ODDPHOTO"
 
@@ -37,4 +37,4 @@ class OddPhoto(ImageFile.ImageFile):
 
 Image.register_open("ODD", OddPhoto, lambda prefix: prefix.startswith(MARK))
 # Files are opened as what Pillow is known to read, and as nothing else.
-kinds.FORMATS = {**kinds.FORMATS, "ODD": ()}
+photo_formats.FORMATS = {**photo_formats.FORMATS, "ODD": ()}

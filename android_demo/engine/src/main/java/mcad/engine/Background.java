@@ -34,7 +34,7 @@ final class Background {
 
     /**
      * The cosine from which one of {@code photos} photos matches a query [dim] of unit length: the rule of
-     * mcad_mobile/query.py. What the query scores on average is its product with the average photo.
+     * mcad_mobile/engine/query.py. What the query scores on average is its product with the average photo.
      */
     float threshold(float[] query, int photos) {
         double atLarge = Vectors.dot(query, mean);

@@ -6,7 +6,7 @@ import java.util.Locale;
 
 /**
  * Photo to pixels [3, size, size] float32, planar: upright, over white, resized, then (value / 255 - mean) / std for
- * each of R, G, B. The reference is mcad_mobile/preprocess.py.
+ * each of R, G, B. The reference is mcad_mobile/engine/photos/preprocess.py.
  */
 public final class Preprocess {
     private static final String UPDATE = "Update the app, or export the bundle again.";

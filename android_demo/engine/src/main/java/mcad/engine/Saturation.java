@@ -11,7 +11,7 @@ import java.util.Arrays;
 import java.util.Base64;
 import java.util.Collections;
 
-/** Whether ONNX Runtime's 8-bit kernels overflow on this processor: see mcad_mobile/runtimes/saturation.py. */
+/** Whether ONNX Runtime's 8-bit kernels overflow on this processor: see mcad_mobile/engine/towers/onnx.py. */
 public final class Saturation {
     /** A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8, the same bytes as Python's. */
     private static final String PRODUCTS =

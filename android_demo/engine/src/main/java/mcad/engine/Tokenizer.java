@@ -9,7 +9,7 @@ import mcad.engine.text.Characters;
 import mcad.engine.text.Encoder;
 import mcad.engine.text.TokenTable;
 
-/** Text to the rows that a text tower takes. The reference is mcad_mobile/tokenize.py. */
+/** Text to the rows that a text tower takes. The reference is mcad_mobile/engine/text/tokenizer.py. */
 public final class Tokenizer implements Closeable {
     /**
      * One text: ids [length], mask [length], 1 where the tower looks and 0 where it does not, and pooling [length], the

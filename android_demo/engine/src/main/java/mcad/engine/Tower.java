@@ -91,7 +91,7 @@ public final class Tower implements AutoCloseable {
             // Little memory before the last millisecond: no arena keeps what a run no longer needs.
             options.setCPUArenaAllocator(false);
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
-            // Slower than what it fuses: see mcad_mobile/runtimes/onnx.py.
+            // Slower than what it fuses: see mcad_mobile/engine/towers/onnx.py.
             options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
             if (provider == Provider.EXACT_CPU) {
                 options.addConfigEntry("session.x64quantprecision", "1");

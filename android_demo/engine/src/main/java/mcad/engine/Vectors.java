@@ -26,7 +26,7 @@ public final class Vectors {
 
     /**
      * The product of two vectors of length 1, each rounded to multiples of 2^-26 first: no sum of theirs rounds, so every
-     * order of additions, and mcad_mobile/exact.py, gives the same.
+     * order of additions, and mcad_mobile/engine/index/codes.py, gives the same.
      */
     public static double exactDot(float[] a, float[] b) {
         double sum = 0;

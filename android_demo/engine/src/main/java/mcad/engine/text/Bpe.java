@@ -7,7 +7,7 @@ import java.util.PriorityQueue;
 
 /**
  * Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first. Symbols to begin with are bytes, or
- * characters with bytes for those that the vocabulary lacks. Arrays as in mcad_mobile/text/pieces.py.
+ * characters with bytes for those that the vocabulary lacks. Arrays as in mcad_mobile/engine/text/models.py.
  */
 final class Bpe implements Model {
     private final boolean ofBytes;

@@ -7,7 +7,7 @@ import java.util.Locale;
 import java.util.function.IntPredicate;
 import java.util.function.UnaryOperator;
 
-/** Steps from text to text, as mcad_mobile/text/normalize.py names them. */
+/** Steps from text to text, as mcad_mobile/engine/text/normalize.py names them. */
 final class Normalize {
     private Normalize() {}
 

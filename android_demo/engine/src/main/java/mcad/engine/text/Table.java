@@ -20,7 +20,7 @@ import mcad.engine.McadException;
 
 /**
  * The tokenizer's file: a header in JSON, then arrays that are mapped and read where they lie, so that 256,000 tokens
- * cost a phone the pages that a query touches. The layout is in mcad_mobile/text/table.py.
+ * cost a phone the pages that a query touches. The layout is in mcad_mobile/engine/text/table.py.
  */
 final class Table {
     private static final byte[] MAGIC = "MCADTOK1".getBytes(StandardCharsets.US_ASCII);

@@ -11,7 +11,7 @@ import mcad.engine.McadException;
 
 /**
  * A row of numbers for each token, read from a file: V scales, float32 little-endian, then V rows of W int16. The text
- * tower takes rows in place of ids. Why they are read and not mapped: see mcad_mobile/text/rows.py.
+ * tower takes rows in place of ids. Why they are read and not mapped: see mcad_mobile/engine/text/token_rows.py.
  */
 public final class TokenTable implements Closeable {
     private final Path path;

@@ -3,7 +3,7 @@ package mcad.engine.text;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Steps that cut a normalized text into the words that a model takes, as mcad_mobile/text/words.py names them. */
+/** Steps that cut a normalized text into the words that a model takes, as mcad_mobile/engine/text/words.py names them. */
 interface Words {
     /** Adds the words of {@code text}, which stands at the start of what was asked if {@code first}. */
     void split(String text, boolean first, List<String> words);

@@ -1,0 +1,189 @@
+"""Files that take long to make: whole or not there at all, and gone on with after a kill."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from mcad_mobile.base.locks import is_still, lock
+from mcad_mobile.errors import DiskError
+
+# Whether a place can be written, asked before the work whose result it is to hold; and a disk's
+# refusals as errors of ours.
+
+_CHOOSE = "Choose another place, or change its permissions."
+_MAKE_ROOM = "Free some space, or choose a place on another disk (temporary files: TMPDIR=DIR)."
+# How a system says that a disk, a quota or a limit of file sizes takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# ... and that a place is not to be written. Of other errors the disk is not to blame.
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
+_NONE_LEFT = 1 << 20
+
+
+def check_writable(path: Path, needed: int = 0) -> None:
+    """DiskError if no file or folder could be made at `path` (its parents would be made, too), or
+    if fewer than `needed` bytes are free there. Leaves nothing behind."""
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    try:
+        with tempfile.TemporaryFile(prefix=".mcad-", dir=folder):
+            pass
+    except OSError as error:
+        raise refused(path, error) from error
+    check_room(folder, needed)
+
+
+def check_file(path: Path) -> None:
+    """As check_writable, for a file: DiskError, too, if what is at `path` is none or may not be
+    written."""
+    if path.is_dir():
+        raise DiskError(f"{path} is a folder, and a file is to be written there.", _CHOOSE)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise DiskError(f"{path} is there, and may not be written.", _CHOOSE)
+    if not path.exists():
+        check_writable(path)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """DiskError if fewer than `needed` bytes are free where `folder` lies."""
+    free = _free(folder)
+    if free < needed:
+        raise DiskError(
+            f"{folder} has {free / 1e6:,.0f} MB free; at least {needed / 1e6:,.0f} are needed.",
+            _MAKE_ROOM,
+        )
+
+
+def refused(path: Path | None, error: OSError) -> DiskError:
+    """`error`, met while `path` was to be written, as an error of ours."""
+    at = error.filename
+    where = f" ({at})" if path is not None and at not in (None, str(path)) else ""
+    what = path or at or "A file"
+    done = "read or written" if path is None else "written"
+    hint = _MAKE_ROOM if error.errno in _FULL else _CHOOSE
+    return DiskError(f"{what} cannot be {done}: {error.strerror or error}{where}.", hint)
+
+
+def trouble(path: Path | None, error: BaseException) -> DiskError | None:
+    """The disk's part in an `error` that ended work on `path` (None: it is not known what on), or
+    None if it has none. Libraries say of a full disk what they like, so it is asked itself, too."""
+    if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
+        return refused(path, error)
+    if path is None or not isinstance(error, Exception):
+        return None
+    for folder in (path.absolute().parent, Path(tempfile.gettempdir())):
+        if folder.is_dir() and _free(folder) < _NONE_LEFT:
+            return DiskError(f"The disk of {folder} is full: {error}", _MAKE_ROOM)
+    return None
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+# A folder takes the place of another: two renames, and what a cut between them leaves is put
+# back.
+
+
+def replace_folder(out: Path, made: Path) -> None:
+    """Put the folder `made` where `out` is; what was there goes only once the new one stands, and
+    comes back if it does not."""
+    import shutil
+
+    old = set_aside(out)
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if out.exists():
+            out.rename(old)
+        made.rename(out)
+    except BaseException:
+        restore(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(out: Path) -> None:
+    """Put back what lay at `out` if a process that was to replace it was killed between its two
+    renames. What cannot be renamed stays aside."""
+    if not out.exists():
+        with suppress(OSError):
+            set_aside(out).rename(out)
+
+
+def set_aside(out: Path) -> Path:
+    """Where what is at `out` lies while something else takes its place."""
+    whole = out.absolute()
+    return whole.parent / f".{whole.name}.old"
+
+
+# How sizes of files are told.
+
+
+def megabytes(count: int) -> str:
+    """Bytes of a file in MB, millions of bytes, with one digit: as app stores tell them. Memory is
+    told in MiB, as Android tells that."""
+    return f"{count / 1e6:.1f}"
+
+
+# Where files are kept that can be made or fetched again.
+
+
+def cache_directory() -> Path:
+    """`mcad-mobile` in the user's cache directory (XDG_CACHE_HOME, or ~/.cache)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mcad-mobile"
+
+
+_SUFFIX = ".partial"
+
+
+class Partial:
+    """What becomes `path` by `finish()`, and lies beside it until then.
+
+    `file` is empty, or holds what a run that was cut off left there. It is locked: whoever else
+    wants to make `path` waits, and should look whether it is there by then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + _SUFFIX)
+        self.file: BinaryIO
+
+    def __enter__(self) -> Partial:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            self.file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+            lock(self.file)
+            if is_still(self.partial, self.file):
+                return self
+            self.file.close()  # while this waited, another finished it
+
+    def finish(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.partial.replace(self.path)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.file.flush()
+        if is_still(self.partial, self.file) and not os.fstat(self.file.fileno()).st_size:
+            self.partial.unlink()
+        self.file.close()
+
+
+def remove_partials(folder: Path) -> None:
+    """Those that no process is writing: what runs left that were cut off and not called again."""
+    for partial in folder.glob(f"*{_SUFFIX}"):
+        # Written by another run, or, since they were listed, finished by it.
+        with suppress(FileNotFoundError), partial.open("r+b") as file:
+            if lock(file, wait=False) and is_still(partial, file):
+                partial.unlink()

@@ -1,0 +1,133 @@
+"""How many cores this process may use, which are often fewer than the machine has, and who goes
+first on them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+from pathlib import Path, PurePath
+
+# The processor, and those of its instruction sets that decide how fast towers run, and how.
+
+# As the kernel names them, and as people do: what 8-bit products and half-width floats depend on.
+_X86 = {
+    "sse4_1": "SSE4.1",
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX VNNI",
+    "avx512_bf16": "bf16",
+    "amx_int8": "AMX int8",
+    "amx_bf16": "AMX bf16",
+}
+_ARM = {
+    "asimd": "NEON",
+    "asimddp": "dot product",
+    "i8mm": "i8mm",
+    "bf16": "bf16",
+    "sve": "SVE",
+}
+
+
+def instruction_sets(cpuinfo: str) -> list[str]:
+    """What /proc/cpuinfo says of a processor's instruction sets, those that matter here; those that
+    all its cores have."""
+    cores = []
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            cores.append(set(value.split()))
+    common = set.intersection(*cores) if cores else set()
+    return [name for flag, name in {**_X86, **_ARM}.items() if flag in common]
+
+
+def model(cpuinfo: str) -> str:
+    """What /proc/cpuinfo calls the processor. arm64 kernels print no name, only part numbers."""
+    for line in cpuinfo.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Hardware", "CPU part"):
+            return value.strip()
+    return "unknown"
+
+
+def cpuinfo() -> str:
+    """/proc/cpuinfo, or nothing where there is none."""
+    try:
+        return Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@functools.cache  # every search asks
+def emulator() -> str:
+    """The program that plays this process's processor ("qemu-aarch64"), or "".
+
+    qemu-user shows a program itself as /proc/self/exe. A name relative to the folder is passed on
+    to the kernel as it is (linux-user/syscall.c, readlinkat), which tells what it runs.
+    """
+    try:
+        folder = os.open("/proc/self", os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return emulator_among(os.readlink("exe", dir_fd=folder))
+    except OSError:
+        return ""
+    finally:
+        os.close(folder)
+
+
+def emulator_among(program: str) -> str:
+    """The name of the program at this path where it is an emulator of processors, or ""."""
+    name = PurePath(program).name
+    return name if name.startswith("qemu-") else ""
+
+
+def name() -> str:
+    """What this machine's processor is called, or that a program plays it."""
+    import platform  # which a measured process has no use for
+
+    if by := emulator():
+        return f"{platform.machine()}, emulated by {by}"
+    told = cpuinfo()
+    return model(told) if told else platform.processor() or "unknown"
+
+
+def summary() -> str:
+    """This machine's processor in a line: "Intel Xeon, x86_64: SSE4.1, AVX2"."""
+    import platform
+
+    if emulator():
+        return name()
+    sets = ", ".join(instruction_sets(cpuinfo())) or "not told"
+    return f"{name()}, {platform.machine()}: {sets}"
+
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def allowed_cores(quota: Path = _QUOTA) -> int:
+    """Return the cores of this process's affinity (taskset, a cpuset), but no more than a
+    container's share of processor time allows, rounded up. At least 1.
+
+    `quota` is cpu.max of the control group: microseconds, or "max", of each period.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS
+        cores = os.cpu_count() or 1
+    try:
+        share, period = quota.read_text("ascii").split()
+        return min(cores, max(math.ceil(int(share) / int(period)), 1))
+    except (OSError, ValueError):  # no control groups, or no limit
+        return cores
+
+
+def step_back() -> None:
+    """Let other threads of this process go before this one and those that it starts. On Linux, a
+    thread has a niceness of its own (setpriority(2), C library/kernel differences); elsewhere
+    nothing is done."""
+    if sys.platform == "linux":
+        os.nice(5)

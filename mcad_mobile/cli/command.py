@@ -1,0 +1,154 @@
+"""The `mcad-mobile` command."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from mcad_mobile.base import files
+from mcad_mobile.base.locks import check_platform
+from mcad_mobile.base.package import VERSION
+from mcad_mobile.base.standard_output import flush_results, give_up_results, reserve_standard_output
+from mcad_mobile.cli import app as android_app
+from mcad_mobile.cli import (
+    bench,
+    demo,
+    distill,
+    doctor,
+    embed,
+    evaluate,
+    export,
+    index,
+    library,
+    report,
+    search,
+    serve,
+    targets,
+)
+from mcad_mobile.errors import McadError
+
+# Ctrl-C: what is kept of a verb that was interrupted, and how to go on.
+
+INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
+_KEPT = {
+    "export": "Nothing was written, and a bundle that stood at --out stands there still. The same "
+    "command starts again; jobs that it submitted to AI Hub are remembered.",
+    "index": "What was embedded so far is in the index. The same command goes on from there.",
+    "embed": "Shards that were finished are kept. The same command goes on from there.",
+    "search": "Nothing was changed.",
+    "serve": "What was indexed so far is in the index. Photos that were uploaded to search by are "
+    "deleted.",
+    "bench": "No measurement is kept: the same command starts again. Jobs that it submitted to "
+    "AI Hub go on there, and the same command waits for those.",
+    "app": "Nothing was written at --out. Tools that were fetched whole are kept; the same command "
+    "starts again.",
+    "library": "Nothing was written at --out. Tools that were fetched whole are kept; the same "
+    "command starts again.",
+    "report": "What was not printed or written is not kept.",
+    "eval": "Nothing is kept: the same command starts again.",
+    "distill": "Features, teachers and the last checkpoint are kept in --cache and --out. The same "
+    "command goes on from there.",
+    "doctor": "Nothing was changed.",
+    "demo": "What was done so far lies in --out. The same command starts again.",
+}
+
+
+def interruptible(verb: str, run: Callable[..., None]) -> Callable[..., None]:
+    """The verb, which says what is kept when it is interrupted. typer would end in silence."""
+
+    @functools.wraps(run)
+    def told(*arguments: Any, **options: Any) -> None:
+        try:
+            run(*arguments, **options)
+        except KeyboardInterrupt:
+            kept = _KEPT.get(verb, "")
+            print(f"interrupted: {kept}" if kept else "interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return told
+
+
+app = typer.Typer(
+    name="mcad-mobile",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Image-text search on phones.\n\n"
+        "A small dual-encoder becomes a bundle for one phone chip (export), photos become a "
+        "compact index (index), words find photos (search), memory and latency are measured "
+        "(bench), and an Android app carries it all (app). A page in the browser tries it on your "
+        "own photos first (serve); more photos than one machine holds are embedded on a cluster "
+        "(embed).\n\n"
+        "\b\n"
+        "  mcad-mobile export --target snapdragon --out build/sd\n"
+        "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
+        '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
+        "  mcad-mobile serve  --bundle build/sd\n"
+        "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
+        "  mcad-mobile app    --bundle build/sd --out demo.apk\n\n"
+        "`mcad-mobile demo` does all of it but the app, on photos that packages ship. "
+        "Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted. With --json, "
+        "standard output holds one JSON document and nothing else."
+    ),
+)
+_VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "export": export.export,
+    "index": index.index,
+    "embed": embed.embed,
+    "search": search.search,
+    "serve": serve.serve,
+    "bench": bench.bench,
+    "app": android_app.app,
+    "library": library.library,
+    "report": report.report,
+    "eval": evaluate.evaluate,
+    "distill": distill.distill,
+    "targets": targets.targets,
+    "doctor": doctor.doctor,
+}
+for _verb, _run in _VERBS.items():
+    app.command(_verb)(interruptible(_verb, _run))
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        print(VERSION)
+        raise typer.Exit
+    if context.invoked_subcommand and "--help" not in sys.argv:
+        check_platform()
+
+
+def main() -> None:
+    """Entry point: errors that we know become one message and exit code 1."""
+    reserve_standard_output(json_only="--json" in sys.argv)
+    try:
+        try:
+            app()
+        finally:
+            flush_results()  # while what goes wrong with it can still be told
+    except McadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output (head, say) has gone: not an error of ours
+        give_up_results()
+        sys.exit(0)
+    except OSError as error:  # what no verb foresaw: a disk that fills up, say
+        told = files.trouble(None, error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        give_up_results()
+        sys.exit(1)

@@ -1,0 +1,72 @@
+"""Checkpoints of open_clip as dual-stream teachers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mcad_mobile.distill.teachers.checkpoint import FeatureTeacher, cannot_load, identity_of
+from mcad_mobile.errors import require
+
+
+class OpenClipTeacher(FeatureTeacher):
+    """One vector per photo, one per caption, from any model that open_clip can build."""
+
+    def __init__(
+        self, name: str, model: Any, transform: Any, tokenizer: Any, device: torch.device
+    ) -> None:
+        preprocessing = {
+            "image": model.visual.preprocess_cfg,
+            "tokenizer": type(tokenizer).__name__,
+            "text_length": tokenizer.context_length,
+        }
+        self.name = name
+        self.identity = identity_of(model, preprocessing)
+        self._model = model
+        self._transform = transform
+        self._tokenizer = tokenizer
+        self._device = device
+        # open_clip has no one place where every architecture states its width.
+        with torch.no_grad():
+            self.dim = self._text_features([""]).shape[1]
+
+    @staticmethod
+    def load(name: str, pretrained: str | None = None, device: str = "cpu") -> OpenClipTeacher:
+        """From an architecture's name and `pretrained`, a checkpoint file or a published tag; or
+        from a name that carries its weights, "local-dir:DIR" or "hf-hub:ORG/REPO".
+
+        A file brings no preprocessing with it, so photos are then prepared as OpenAI's CLIP
+        prepares them; a checkpoint trained otherwise needs "local-dir:", whose
+        open_clip_config.json says how.
+
+        TeacherError if weights are missing, damaged, or of another architecture; MissingExtra
+        without open_clip.
+        """
+        open_clip = require("open_clip", "students")
+        try:
+            model, transform = open_clip.create_model_from_pretrained(
+                name, pretrained, precision="fp32", device=device
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+            parts = [name.split(":", 1)[-1], *([pretrained] if pretrained else [])]
+            short_name = "-".join(Path(part).name for part in parts)
+            return OpenClipTeacher(
+                short_name, model.eval(), transform, tokenizer, torch.device(device)
+            )
+        # No narrower: the errors of json, safetensors, pickle, torch and the hub all come through.
+        except Exception as error:
+            source = f"{name} with {pretrained}" if pretrained else name
+            raise cannot_load(source, error) from error
+
+    def _photo_features(self, photos: list[Image.Image]) -> Tensor:
+        pixels = torch.stack([self._transform(photo) for photo in photos])
+        features: Tensor = self._model.encode_image(pixels.to(self._device))
+        return features
+
+    def _text_features(self, captions: list[str]) -> Tensor:
+        features: Tensor = self._model.encode_text(self._tokenizer(captions).to(self._device))
+        return features

@@ -1,0 +1,313 @@
+"""The teachers of a run, given or trained by the recipe, and what they say of its data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.base.files import Partial
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
+from mcad_mobile.distill.device import accelerator, autocast
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.fusion import Fusion
+from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
+from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
+from mcad_mobile.distill.losses import contrastive_loss, matching_loss
+from mcad_mobile.distill.naming import ClassLabels, class_labels
+from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
+from mcad_mobile.distill.teachers.classifiers import LiteClassifier
+from mcad_mobile.distill.teachers.protocol import (
+    ClassifierTeacher,
+    DualStreamTeacher,
+    Fused,
+    SingleStreamTeacher,
+)
+from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
+from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
+from mcad_mobile.distill.trainees.frozen_trunk import TRAINED_BLOCKS
+from mcad_mobile.errors import TeacherError
+from mcad_mobile.students.mcad import default_config
+from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
+
+# Train the reference teachers on captioned photos: the dual-stream ones, the single-stream one
+# from their spaces, and the fusion of all. Each is trained once and kept under a
+# name made of its recipe and its data.
+
+# Where a text tower starts from MiniLM: the last digits of its table's decomposition depend on
+# the number of threads, and what was trained with another is the same teacher.
+_DECOMPOSED = ("text.token.weight", "text.widen.weight")
+
+
+@dataclass(frozen=True)
+class School:
+    """What teachers are trained on (pairs only) and where they are kept."""
+
+    data: Dataset
+    recipe: TeacherRecipe
+    cache: FeatureCache
+    arithmetic: Arithmetic
+
+    def order(self, batch: int, seed: int) -> Order:
+        return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
+
+    def grids(self, trunks: Sequence[GridTrunk]) -> Callable[[Batch], Tensor]:
+        """A batch's grids, those of all trunks side by side: [I, 7, 7, C] float32."""
+        views = Views(self.recipe.views, 0)
+        rows = [trunk.rows(self.data, views, self.cache) for trunk in trunks]
+        return lambda batch: torch.cat([some.of(batch) for some in rows], -1)
+
+    def train(
+        self,
+        kind: str,
+        model: nn.Module,
+        groups: list[dict[str, Any]],
+        order: Order,
+        epochs: int,
+        losses: Callable[[Loop, Forward, Batch], Losses],
+        taught_by: Sequence[object] = (),
+    ) -> None:
+        """Train `model` in place, or load what an earlier run of the same recipe trained.
+        `taught_by`: what else the losses depend on, for the name it is kept under."""
+        from safetensors.torch import load_file, save
+
+        started = hashlib.sha256()
+        for name, value in model.state_dict().items():
+            if name in _DECOMPOSED:
+                continue
+            started.update(name.encode() + value.detach().cpu().numpy().tobytes())
+        # Of what says how a photo is drawn, the order that is trained in, and not the recipe.
+        drawn = {"seed": order.seed, "views": order.views.paired}
+        recipe = {**msgspec.structs.asdict(self.recipe), "members": None, **drawn}
+        speed = [epochs, *(group["lr"] for group in groups)]
+        parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        path = self.cache.folder / f"{kind}-{name}.safetensors"
+        if path.exists():
+            steps = epochs * order.steps_per_epoch
+            self.cache.progress(kind, name, steps, steps)
+            model.load_state_dict(load_file(path))
+            model.to(accelerator().device)
+            return
+        schedule = Schedule(
+            epochs,
+            order.steps_per_epoch,
+            self.recipe.warmup,
+            self.recipe.weight_decay,
+            order.seed,
+        )
+        checkpoint = path.with_suffix(".checkpoint")
+        loop = Loop(model, groups, schedule, checkpoint, name, kind, self.arithmetic)
+        loop.run(lambda forward, step: losses(loop, forward, order.at(step)), self.cache.progress)
+        if loop.accelerator.is_main_process:
+            with Partial(path) as partial:
+                partial.file.truncate()
+                partial.file.write(save(loop.accelerator.unwrap_model(loop.model).state_dict()))
+                partial.finish()
+        loop.finish()
+
+
+def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
+    """What the reference teachers see photos with, by size."""
+    # The student's trunk is Lite0, too, and its grids are in the cache already.
+    return {
+        2: GridTrunk.pretrained(2, arithmetic),
+        0: GridTrunk.pretrained(0, arithmetic, resumed=TRAINED_BLOCKS),
+    }
+
+
+def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
+    """As many as the recipe has members, from its seed and those after it: the committees of two
+    neighbouring seeds share all members but one. token_counts: [vocab]."""
+    recipe, trunks = school.recipe, list(reference_trunks(school.arithmetic).values())
+    seeds = [recipe.seed + member for member in range(recipe.members)]
+    return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
+
+
+def _train_dual(
+    school: School, trunks: Sequence[GridTrunk], token_counts: Tensor, seed: int
+) -> RegionTextTeacher:
+    """Regions of both trunks and MiniLM-L6, contrastively."""
+    recipe, data = school.recipe, school.data
+    torch.manual_seed(seed)
+    model = RegionText.pretrained(trunks, token_counts)
+    grids = school.grids(trunks)
+    new = [*model.head.parameters(), *model.text.head.parameters(), model.log_scale]
+    fresh = {id(parameter) for parameter in new}
+    tuned = [parameter for parameter in model.parameters() if id(parameter) not in fresh]
+
+    def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
+        mine, photos, texts = loop.share(batch)
+        ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
+        image, text, scale = forward(grids(mine).to(loop.device), ids, mask)
+        loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
+        return {"contrastive": loss}
+
+    school.train(
+        "dual-stream teacher",
+        model,
+        [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}],
+        school.order(recipe.batch, seed),
+        recipe.epochs,
+        losses,
+        [hashlib.sha256(token_counts.numpy().tobytes()).hexdigest()],
+    )
+    return RegionTextTeacher(trunks, model)
+
+
+def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegionTeacher:
+    """Word-region attention on the frozen regions and tokens of `duals`."""
+    recipe, data = school.recipe, school.data
+    torch.manual_seed(recipe.seed)
+    model = WordRegion(duals)
+    grids, order = school.grids(duals[0].trunks), school.order(recipe.single_batch, recipe.seed)
+
+    def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
+        # Every process scores its own pairs against each other: word counts differ, and scores
+        # of all against all would have to be gathered word by word.
+        mine, _, _ = loop.share(batch)
+        ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
+        with torch.no_grad(), autocast(loop.arithmetic, loop.device):
+            seen, text = see(duals, grids(mine).to(loop.device)), read(duals, ids, mask)
+            similarity = seen.whole @ text.sentences.T
+        there = mask > 0
+        owner = there.nonzero()[:, 0]
+        mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
+        words = [tokens[there] for tokens in text.tokens]
+        return {"matching": matching_loss(forward(seen.regions, words, mean, similarity))}
+
+    school.train(
+        "single-stream teacher",
+        model,
+        [{"params": list(model.parameters()), "lr": recipe.single_lr}],
+        order,
+        recipe.single_epochs,
+        losses,
+        [dual.identity for dual in duals],
+    )
+    return WordRegionTeacher(duals, model)
+
+
+def train_fusion(school: School, labels: Labels, recipe: Recipe) -> Fusion:
+    """Both teachers frozen: the fusion learns to tell the matched pairs by s'_ij."""
+    teachers = school.recipe
+    torch.manual_seed(teachers.seed)
+    assert labels.single is not None
+    model = Fusion(labels.dual.dim, labels.single.teacher.fused_dim)
+
+    def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
+        mine, _, _ = loop.share(batch)
+        looked, device = labels.look(mine), loop.device
+        image, text = looked.image.to(device), looked.text.to(device)
+        fused = Fused(looked.fused.features.to(device), looked.fused.scores.to(device))
+        modified = forward(image, text, looked.candidates.to(device), fused)
+        return {"matching": matching_loss(20.0 * modified.similarity.float())}
+
+    school.train(
+        "fusion",
+        model,
+        [{"params": list(model.parameters()), "lr": recipe.fusion_lr}],
+        replace(school.order(teachers.batch, teachers.seed), views=Views(recipe.views, 0)),
+        recipe.fusion_epochs,
+        losses,
+        [*labels.identity, labels.candidates, labels.scale, labels.shift],
+    )
+    return model.cpu().eval()
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """None stands for the reference teachers, trained on the pairs at hand."""
+
+    dual: Sequence[DualStreamTeacher] | None = None
+    single: SingleStreamTeacher | None = None
+    classifier: ClassifierTeacher | None = None
+
+    @property
+    def how_many(self) -> int | None:
+        return len(self.dual) if self.dual else None
+
+
+def reference_teachers(
+    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
+) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
+    """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
+    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+    data = dataset(photos, tokenizer, Extra())
+    school, counts = _school(data, recipe, cache, arithmetic)
+    duals = train_duals(school, counts)
+    return duals, train_single(school, duals)
+
+
+def _school(
+    data: Dataset, recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
+) -> tuple[School, Tensor]:
+    counts = data.token_counts(default_config().text.vocab)
+    return School(data.pairs, recipe.teachers, cache, arithmetic), counts
+
+
+def labels_of(
+    data: Dataset,
+    views: Views,
+    recipe: Recipe,
+    teachers: Teachers,
+    cache: FeatureCache,
+    arithmetic: Arithmetic,
+) -> Labels | None:
+    """What the teachers that the recipe asks for say, trained first where they are not given."""
+    if recipe.teaching == "none":
+        return None
+    school, counts = _school(data, recipe, cache, arithmetic)
+    duals = teachers.dual or train_duals(school, counts)
+    dual_said = dual_labels(duals, data, views, cache)
+    identity = tuple(teacher.identity for teacher in duals)
+    names = tuple(teacher.name for teacher in duals)
+    if recipe.teaching == "dual":
+        return Labels(dual_said, recipe.candidates, identity=identity, names=names)
+    single = teachers.single
+    if single is None:
+        reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
+        if foreign := [dual.name for dual in duals if dual not in reference]:
+            raise TeacherError(
+                f"The reference single-stream teacher starts from reference dual-stream ones, "
+                f"not from {foreign[0]}.",
+                "Give a --single-teacher too, or neither.",
+            )
+        single = train_single(school, reference)
+    single_said = single_labels(single, data, views, cache)
+    labels = Labels(
+        dual_said,
+        recipe.candidates,
+        single_said,
+        identity=(*identity, single.identity),
+        names=(*names, single.name),
+    )
+    if not single.cosines:
+        labels = labels.calibrated(replace(school.order(recipe.batch, recipe.seed), views=views))
+    if recipe.teaching == "single":
+        return labels
+    return replace(labels, fusion=train_fusion(school, labels, recipe))
+
+
+def class_labels_of(
+    data: Dataset,
+    views: Views,
+    recipe: Recipe,
+    teachers: Teachers,
+    cache: FeatureCache,
+    arithmetic: Arithmetic,
+) -> ClassLabels | None:
+    """What the classifier says, ours where none is given; None where the recipe asks for none."""
+    if recipe.teaching == "none" or not recipe.classifier:
+        return None
+    classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
+    return class_labels(classifier, data, views, cache)

@@ -1,0 +1,221 @@
+"""BLIP and ViLT checkpoints of transformers as single-stream teachers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mcad_mobile.distill.teachers.checkpoint import (
+    Checkpoint,
+    FeatureTeacher,
+    in_batches,
+    load_checkpoint,
+)
+from mcad_mobile.distill.teachers.protocol import Fused, TextStates
+
+# CLIP and SigLIP checkpoints of transformers as dual-stream teachers.
+
+_CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+
+
+class TransformersDualTeacher(FeatureTeacher):
+    """One vector per photo, one per caption, from a CLIP or SigLIP checkpoint.
+
+    SigLIP 2 of a fixed resolution counts as SigLIP: transformers gives it the same model type.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.name = checkpoint.name
+        self.identity = checkpoint.identity
+        self._checkpoint = checkpoint
+        config = checkpoint.model.config
+        self._is_siglip = config.model_type == "siglip"
+        self._text_length: int = config.text_config.max_position_embeddings
+        self.dim = config.text_config.projection_size if self._is_siglip else config.projection_dim
+
+    @staticmethod
+    def load(path: str, device: str = "cpu") -> TransformersDualTeacher:
+        """From a directory that save_pretrained() wrote, or a hub id. TeacherError if that is
+        missing, damaged, or neither CLIP nor SigLIP; MissingExtra without transformers."""
+        return TransformersDualTeacher(load_checkpoint(path, _CLASSES, device))
+
+    def _photo_features(self, photos: list[Image.Image]) -> Tensor:
+        inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
+        pixels = inputs["pixel_values"].to(self._checkpoint.device)
+        return _features(self._checkpoint.model.get_image_features(pixel_values=pixels))
+
+    def _text_features(self, captions: list[str]) -> Tensor:
+        inputs = self._checkpoint.tokenizer(
+            captions,
+            padding="max_length" if self._is_siglip else True,
+            truncation=True,
+            max_length=self._text_length,
+            return_tensors="pt",
+        ).to(self._checkpoint.device)
+        # SigLIP was trained to see its padding, and pools at the last place: no mask for it.
+        mask = None if self._is_siglip else inputs["attention_mask"]
+        model = self._checkpoint.model
+        return _features(
+            model.get_text_features(input_ids=inputs["input_ids"], attention_mask=mask)
+        )
+
+
+def _features(output: Any) -> Tensor:
+    """transformers 4 returns the projected vectors, transformers 5 an output that holds them."""
+    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return features
+
+
+_TEXT_LENGTH = 32  # tokens, where the model allows as many
+_PAIRS = 64  # looked at together, so that memory does not grow with the number of pairs
+
+
+class _PairTeacher(ABC):
+    """What BLIP and ViLT share: token ids as text states, and pairs looked at in chunks."""
+
+    cosines = False  # but logits
+
+    def __init__(self, checkpoint: Checkpoint, text_config: Any, fused_dim: int) -> None:
+        self.name = checkpoint.name
+        self.identity = checkpoint.identity
+        self.fused_dim = fused_dim
+        self._checkpoint = checkpoint
+        self._model = checkpoint.model
+        self._device = checkpoint.device
+        positions: int = text_config.max_position_embeddings
+        self._text_length = min(_TEXT_LENGTH, positions)
+
+    def text_states(self, captions: Sequence[str]) -> TextStates:
+        """Captions -> token ids [M, L] int64 and their mask on the CPU; L is 32, or the model's
+        own text length if that is less. What goes beyond it is cut off."""
+        if not captions:
+            empty = torch.empty(0, self._text_length)
+            return TextStates(empty.long(), empty)
+        inputs = self._checkpoint.tokenizer(
+            list(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=self._text_length,
+            return_tensors="pt",
+        )
+        return TextStates(inputs["input_ids"], inputs["attention_mask"].float())
+
+    # Not inference mode: its tensors may not enter a student's loss.
+    @torch.no_grad()
+    def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
+        """Look at P pairs. photos [B, R, C] and texts [M, L] as prepared above; pairs [P, 2]
+        int64: rows of photos and of texts. Returns features [P, fused_dim] and scores [P], float32
+        on the CPU; no gradients."""
+        features, scores = torch.empty(len(pairs), self.fused_dim), torch.empty(len(pairs))
+        for start in range(0, len(pairs), _PAIRS):
+            chunk = slice(start, start + _PAIRS)
+            photo_rows, text_rows = pairs[chunk].unbind(1)
+            features[chunk], scores[chunk] = self._look(
+                photos[photo_rows].to(self._device, torch.float32),
+                texts.states[text_rows].to(self._device),
+                texts.mask[text_rows].to(self._device).long(),
+            )
+        return Fused(features, scores)
+
+    @abstractmethod
+    def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
+        """RGB photos -> [B, R, C] float16 on the CPU."""
+
+    @abstractmethod
+    def _look(self, photos: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """photos [P, R, C] float32, ids and mask [P, L] int64 -> [P, fused_dim] and [P]."""
+
+
+class BlipTeacher(_PairTeacher):
+    """BLIP's image-text matching: a text encoder that looks at the photo in every layer.
+
+    The fused feature is the last state of the first token, which the matching head reads; the
+    score is the head's logit for "match" minus that for "no match".
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        config = checkpoint.model.config
+        super().__init__(checkpoint, config.text_config, config.text_config.hidden_size)
+        vision = config.vision_config
+        self._photo_shape = ((vision.image_size // vision.patch_size) ** 2 + 1, vision.hidden_size)
+
+    @staticmethod
+    def load(path: str, device: str = "cpu") -> BlipTeacher:
+        """From a BlipForImageTextRetrieval's directory or hub id. TeacherError if that is missing,
+        damaged, or another model; MissingExtra without transformers."""
+        return BlipTeacher(load_checkpoint(path, {"blip": "BlipForImageTextRetrieval"}, device))
+
+    def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
+        """RGB photos -> [B, patches + 1, C] float16 on the CPU: the vision encoder's last
+        states."""
+        empty = torch.empty(0, *self._photo_shape, dtype=torch.float16)
+        return in_batches(self._vision_states, photos, empty)
+
+    def _vision_states(self, photos: list[Image.Image]) -> Tensor:
+        inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
+        pixels = inputs["pixel_values"].to(self._device)
+        states: Tensor = self._model.vision_model(pixel_values=pixels).last_hidden_state
+        return states
+
+    def _look(self, photos: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        # Its parts and not the whole model: that would encode each photo again for every pair.
+        states = self._model.text_encoder(
+            input_ids=ids, attention_mask=mask, encoder_hidden_states=photos
+        ).last_hidden_state
+        first: Tensor = states[:, 0]
+        no_match, match = self._model.itm_head(first).unbind(1)
+        return first, match - no_match
+
+
+class ViltTeacher(_PairTeacher):
+    """ViLT's retrieval model: one transformer over word tokens and raw patches.
+
+    The fused feature is the pooler's output, which the ranking head reads; the score is that
+    head's logit. Every photo is squashed to the square that the model's positions are learnt for,
+    so that photos of any shape lie in one tensor.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        config = checkpoint.model.config
+        super().__init__(checkpoint, config, config.hidden_size)
+        self._side: int = config.image_size
+        # A positive limit makes the model look at a random choice of patches.
+        config.max_image_length = -1
+
+    @staticmethod
+    def load(path: str, device: str = "cpu") -> ViltTeacher:
+        """From a ViltForImageAndTextRetrieval's directory or hub id. TeacherError if that is
+        missing, damaged, or another model; MissingExtra without transformers."""
+        return ViltTeacher(load_checkpoint(path, {"vilt": "ViltForImageAndTextRetrieval"}, device))
+
+    def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
+        """RGB photos -> [B, side * side, 3] float16 on the CPU: normalized pixels."""
+        empty = torch.empty(0, self._side**2, 3, dtype=torch.float16)
+        return in_batches(self._pixels, photos, empty)
+
+    def _pixels(self, photos: list[Image.Image]) -> Tensor:
+        processor = self._checkpoint.image_processor
+        squares = [photo.resize((self._side, self._side), processor.resample) for photo in photos]
+        inputs = processor(images=squares, do_resize=False, return_tensors="pt")
+        pixels: Tensor = inputs["pixel_values"]
+        return pixels.flatten(2).transpose(1, 2)
+
+    def _look(self, photos: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        side = self._side
+        pixels = photos.transpose(1, 2).reshape(-1, 3, side, side)
+        # The model shuffles its patches, in training or not: always the same way for equal bits
+        # on every call, and without a step of the caller's generator. CUDA's it does not use.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            pooled: Tensor = self._model.vilt(
+                input_ids=ids,
+                attention_mask=mask,
+                pixel_values=pixels,
+                pixel_mask=torch.ones_like(pixels[:, 0], dtype=torch.long),
+            ).pooler_output
+        return pooled, self._model.rank_output(pooled)[:, 0]

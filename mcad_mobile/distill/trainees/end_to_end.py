@@ -1,0 +1,155 @@
+"""A student of a library as it is trained: all of it, from photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.data.augmentation import augment
+from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.progress import Part, Progress
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.engine.photos.preprocess import Preprocess, open_photo
+from mcad_mobile.errors import TrainingError
+from mcad_mobile.students.published import Trainable, freeze_unread
+
+# Peak learning rates, where the recipe says none: WiSE-FT's for a CLIP that is trained further
+# (arXiv 2109.01903) and CLIP's own from nothing (arXiv 2103.00020, table 20).
+TUNED_LR, NEW_LR = 3e-5, 5e-4
+_LOOKED_AT = "photos looked at"
+_LOOK_MS, _PAIR_MS = 3.0, 100.0
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class PixelReader:
+    """Photos are decoded when a batch asks for them, by all cores."""
+
+    data: Dataset
+    preprocess: Preprocess
+    ids: Tensor  # [M, L]
+    mask: Tensor  # [M, L]
+
+    def photos(self, batch: Batch) -> Tensor:
+        """[I, 3, S, S]."""
+        return torch.from_numpy(
+            np.stack(_by_all_cores(self._pixels, batch.photos.tolist(), batch.views.tolist()))
+        )
+
+    def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
+        return self.ids[captions], self.mask[captions]
+
+    def _pixels(self, photo: int, view: int) -> NDArray[np.float32]:
+        # The crops that the teachers saw, which count extra photos from 0 (looks.py).
+        first = self.data.paired_photos
+        number = photo if photo < first else photo - first
+        side = self.preprocess.resize_to or self.preprocess.size
+        image = open_photo(self.data.photos[photo], at_least=side)
+        return self.preprocess.pixels(augment(image, view, number))
+
+
+class EndToEnd:
+    """A Trainee."""
+
+    def __init__(self, student: Trainable, name: str, photos_each: int) -> None:
+        """`photos_each`: how many photos each process embeds in a step. TrainingError where that is
+        one, and the student's batch norms would make zeros of it."""
+        norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        if photos_each < 2 and any(isinstance(one, norms) for one in student.module.modules()):
+            raise TrainingError(
+                f"{name} has batch norms, and a batch of one photo a process: a norm over one "
+                "photo says nothing of others.",
+                "Give a recipe with a larger batch (--recipe), or more photos.",
+            )
+        freeze_unread(student)
+        new = {id(parameter) for parameter in student.new}
+        self.module = student.module
+        self.name = name
+        self.identity = student.as_exported.identity
+        self.dim = student.dim
+        self.has_a_space = not student.new
+        self._from_scratch = all(id(one) in new for one in student.module.parameters())
+        self._student = student
+
+    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+        steps = recipe.epochs * (data.paired_photos // recipe.batch)
+        return {
+            _LOOKED_AT: Part(len(data.photos) + held_out, _LOOK_MS),
+            "student": Part(steps, recipe.batch * _PAIR_MS),
+        }
+
+    def reader(
+        self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
+    ) -> PixelReader:
+        """Each photo is decoded once, as small as its kind allows, so that a broken one is told
+        now, not after hours."""
+        _look_at(data.photos, data.fingerprint, cache.progress)
+        return PixelReader(data, self._student.preprocess, *self._student.tokens([*data.captions]))
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        return self._student.tokens(texts)
+
+    def embed_photos(self, photos: Tensor) -> Tensor:
+        """Pixels [I, 3, S, S]."""
+        return F.normalize(self._student.image(photos).float(), dim=-1)
+
+    def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return F.normalize(self._student.text(ids, mask).float(), dim=-1)
+
+    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """What starts from published weights moves slower. Norms and biases do not decay (CLIP,
+        arXiv 2103.00020, section 2.5)."""
+        new = {id(parameter) for parameter in self._student.new}
+        found: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in self.module.parameters():
+            if parameter.requires_grad:
+                rate = recipe.head_lr if id(parameter) in new else recipe.tuned_lr
+                decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+                found.setdefault((rate, decay), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in found.items()
+        ]
+
+    def save(self, directory: Path) -> None:
+        self._student.write(directory)
+        licence = self._student.as_exported.source.licence
+        if licence and not self._from_scratch:
+            card = f"---\nlicense: {licence}\n---\nTrained by mcad-mobile from {self.name}.\n"
+            (directory / "README.md").write_text(card, "utf-8")
+
+
+def photos_each(recipe: Recipe, data: Dataset) -> int:
+    """Of a step, by each process."""
+    has_extra = len(data.photos) > data.paired_photos
+    step = recipe.batch + (recipe.extra_photos if has_extra else 0)
+    return step // int(accelerator().num_processes)
+
+
+def _look_at(photos: Sequence[Path], piece: str, progress: Progress) -> None:
+    progress(_LOOKED_AT, piece, 0, len(photos))
+    for start in range(0, len(photos), _AT_ONCE):
+        some = photos[start : start + _AT_ONCE]
+        _by_all_cores(_decodes, some)
+        progress(_LOOKED_AT, piece, start + len(some), len(photos))
+
+
+def _decodes(photo: Path) -> None:
+    open_photo(photo, at_least=1)
+
+
+def _by_all_cores(work: Any, *inputs: Sequence[Any]) -> list[Any]:
+    with ThreadPoolExecutor(allowed_cores()) as pool:
+        return list(pool.map(work, *inputs))

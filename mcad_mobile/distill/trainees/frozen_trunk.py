@@ -1,0 +1,136 @@
+"""The default student as it is trained: its trunk frozen, and what that makes of photos kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Rows, Views, dataset
+from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length
+from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
+from mcad_mobile.distill.progress import GRIDS_MS, PAIR_MS, Part, grids_of
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.trainees.protocol import retrieval_of
+from mcad_mobile.students.efficientnet_lite import ImageTower
+from mcad_mobile.students.evaluation import Retrieval
+from mcad_mobile.students.mcad import McadStudent, default_config
+
+TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
+TRUNK = "EfficientNet-Lite0"
+
+
+@dataclass(frozen=True)
+class GridReader:
+    """Cached grids, and the dataset's own token ids, which are the default student's."""
+
+    grids: PhotoRows
+    data: Dataset
+
+    def photos(self, batch: Batch) -> Tensor:
+        return self.grids.of(batch)
+
+    def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
+        return self.data.ids[captions], self.data.mask[captions]
+
+
+class FrozenTrunk:
+    """A Trainee. What trains is the image tower's last block, last convolution and head, and the
+    text tower."""
+
+    def __init__(
+        self, student: McadStudent, name: str, identity: str, *, has_a_space: bool = True
+    ) -> None:
+        self.has_a_space = has_a_space
+        self.module: nn.Module = student
+        self.name = name
+        self.identity = identity
+        self.dim = student.dim
+        self._student = student
+
+    @staticmethod
+    def fresh(name: str, token_counts: Tensor) -> FrozenTrunk:
+        """ImageNet's trunk and MiniLM's first layers; the heads are random. token_counts: [vocab],
+        how often each token occurs."""
+        student = McadStudent(default_config(name), minilm_directory())
+        load_imagenet(student.image)
+        load_minilm(student.text, token_counts)
+        return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh", has_a_space=False)
+
+    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+        paired = data.paired_photos
+        looks = paired * recipe.views + (len(data.photos) - paired) * recipe.extra_views
+        steps = recipe.epochs * (paired // recipe.batch)
+        return {
+            grids_of(TRUNK): Part(looks + held_out, GRIDS_MS[TRUNK]),
+            "student": Part(steps, recipe.batch * PAIR_MS),
+        }
+
+    def reader(
+        self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
+    ) -> GridReader:
+        return GridReader(trunk(self._student, arithmetic).rows(data, views, cache), data)
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        ids, mask = self._student.tokenizer.batch(texts)
+        return torch.from_numpy(ids), torch.from_numpy(mask)
+
+    def embed_photos(self, photos: Tensor) -> Tensor:
+        """Grids [I, 7, 7, 192]."""
+        return embed_grids(self._student.image, photos)
+
+    def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return F.normalize(by_length(self._student.text, ids, mask).float(), dim=-1)
+
+    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """What starts from published weights moves slower."""
+        image, text = self._student.image, self._student.text
+        image.stem.requires_grad_(False)
+        image.blocks[:-TRAINED_BLOCKS].requires_grad_(False)
+        image.head.dropout.p = recipe.head_dropout
+        for module in text.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = recipe.text_dropout
+        tuned = [
+            *image.blocks[-TRAINED_BLOCKS:].parameters(),
+            *image.head_conv.parameters(),
+            *(value for name, value in text.named_parameters() if name[:5] != "head."),
+        ]
+        known = {id(parameter) for parameter in tuned}
+        moving = [value for value in self._student.parameters() if value.requires_grad]
+        new = [value for value in moving if id(value) not in known]
+        return [
+            {"params": new, "lr": recipe.head_lr},
+            {"params": tuned, "lr": recipe.tuned_lr},
+        ]
+
+    def save(self, directory: Path) -> None:
+        self._student.save(directory)
+
+
+def trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
+    """What of the image tower stays as ImageNet made it."""
+    preprocess = student.config.preprocess
+    return GridTrunk(TRUNK, student.image, preprocess, arithmetic, TRAINED_BLOCKS)
+
+
+def retrieval(
+    student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
+) -> Retrieval:
+    """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
+    for the trunk's arithmetic, in seconds."""
+    data = dataset(photos, student.tokenizer, Extra())
+    trainee = FrozenTrunk(student, student.name, "")
+    return retrieval_of(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)
+
+
+def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
+    """Grids [B, 7, 7, 192] -> what the tower makes of their photos, [B, dim] of unit length."""
+    seen = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
+    return F.normalize(image.head(F.relu6(seen).mean((2, 3))).float(), dim=-1)

@@ -1,0 +1,220 @@
+"""What is trained, whoever made it: the one thing that the training of students knows of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.device import device_of
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.losses import capped
+from mcad_mobile.distill.naming import Naming
+from mcad_mobile.distill.progress import Part
+from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
+
+# Fake-quantized activations: training feels what 8-bit activations will do to it.
+
+_MOMENTUM = 0.01  # of the running range
+
+
+class FakeQuantization(nn.Module):
+    """Rounds what every Linear, LayerNorm and Conv2d of `model` takes, and what the first two
+    give, to 8 bits, per tensor and asymmetric, as a w8a8 export will; gradients pass straight
+    through (arXiv 1712.05877, section 3). `on` is false at first, and ranges are learned only
+    once it is set. They are state of this module, so that a checkpoint holds them, and not of
+    `model`.
+    """
+
+    ranges: Tensor  # [tensors, 2] float32, NaN where nothing was seen yet
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.on = False
+        kinds = nn.Linear | nn.LayerNorm | nn.Conv2d
+        hooked = [module for module in model.modules() if isinstance(module, kinds)]
+        self.register_buffer("ranges", torch.full((2 * len(hooked), 2), torch.nan))
+        for number, module in enumerate(hooked):
+            module.register_forward_pre_hook(self._before(2 * number))
+            # An export clips a convolution's output to 0..6 first: the next layer's input.
+            if not isinstance(module, nn.Conv2d):
+                module.register_forward_hook(self._after(2 * number + 1))
+
+    def _before(self, number: int) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if not (self.on and module.training):
+                return None
+            return (self._rounded(number, inputs[0]), *inputs[1:])
+
+        return hook
+
+    def _after(self, number: int) -> Any:
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
+            return self._rounded(number, output) if self.on and module.training else None
+
+        return hook
+
+    def _rounded(self, number: int, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            seen = torch.stack([x.amin().float().clamp(max=0), x.amax().float().clamp(min=0)])
+            old = self.ranges[number]
+            self.ranges[number] = torch.where(old.isnan(), seen, old.lerp(seen, _MOMENTUM))
+            low, high = self.ranges[number]
+            step = ((high - low) / 255).clamp(min=1e-8)
+            zero = (-low / step).round().clamp(0, 255).to(torch.int32)
+        rounded: Tensor = torch.fake_quantize_per_tensor_affine(x.float(), step, zero, 0, 255)
+        return rounded.to(x.dtype)
+
+
+_PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
+
+
+class Reader(Protocol):
+    """A dataset's photos and captions as a trainee's towers take them."""
+
+    def photos(self, batch: Batch) -> Tensor:
+        """[I, ...] float32 on the CPU, in the order of the batch."""
+        ...
+
+    def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, [T, L] each, of captions by their row numbers."""
+        ...
+
+
+class Trainee(Protocol):
+    """A student as it is trained."""
+
+    @property
+    def module(self) -> nn.Module:
+        """All of its weights. Those that train require a gradient, and every loss reaches each of
+        them: several processes would wait for the gradient of one that none reads."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is, and what it starts from."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A hash of what it starts from: a run that is gone on with has the same."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def has_a_space(self) -> bool:
+        """Whether what it starts from embeds photos and captions already."""
+        ...
+
+    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+        """The parts that it has in a run, by the names that their progress is told under.
+        `held_out`: photos that are only looked at."""
+        ...
+
+    def reader(
+        self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
+    ) -> Reader:
+        """PhotoError for a photo that cannot be decoded."""
+        ...
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Ids and mask [T, L], as a reader gives them of captions."""
+        ...
+
+    def embed_photos(self, photos: Tensor) -> Tensor:
+        """What a reader gives of photos -> [I, dim] float32 of unit length."""
+        ...
+
+    def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """What a reader gives of captions -> [T, dim] float32 of unit length."""
+        ...
+
+    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """AdamW's parameter groups, each with its peak `lr`. Called once, before training: what is
+        frozen, and how much is dropped, is set here."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write what `load_student` reads."""
+        ...
+
+
+class Learner(nn.Module):
+    """A trainee with what is thrown away afterwards: the temperatures, the classes of a classifier,
+    and fake quantization, where the recipe asks for them."""
+
+    def __init__(
+        self, trainee: Trainee, recipe: Recipe, *, taught: bool, naming: Naming | None = None
+    ) -> None:
+        super().__init__()
+        self._trainee = trainee
+        self.groups = trainee.groups(recipe)
+        self.student = trainee.module
+        start = math.log(recipe.initial_scale)
+        self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
+        compared = taught and (recipe.distribution or recipe.order)
+        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
+        self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
+        self.classes = naming.classes if naming else None
+        scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
+        if self.classes is not None:
+            # Vectors that are brought to unit length: to shrink them would only quicken them.
+            scales += self.classes.parameters()
+        self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
+
+    def forward(
+        self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
+    ) -> dict[str, Tensor]:
+        """What a reader gives of I photos and T texts, of which the first `captions` (all, if it
+        is not said) are captions and the others name classes -> image [I, D], text and names
+        [T, D] of unit length; scale and soft_scale [], where a loss needs them; and what Classes
+        gives."""
+        # Text first, as ever: what dropout draws for it does not depend on the image tower.
+        text = self._trainee.embed_captions(ids, mask)
+        out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
+        if self.classes is not None:
+            out |= {"names": text[captions:], **self.classes()}
+        if self.log_scale is not None:
+            out["scale"] = capped(self.log_scale)
+        if self.log_soft_scale is not None:
+            out["soft_scale"] = capped(self.log_soft_scale)
+        return out
+
+
+def retrieval_of(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
+    """Recall of a float trainee as it is now, among the pairs of `data`, whose photos the reader
+    gives as they are."""
+    photos, captions = np.arange(data.paired_photos), np.arange(len(data.owner))
+    images, texts = embedded(trainee, reader, photos, captions)
+    return evaluate_retrieval(images.numpy(), texts.numpy(), data.owner)
+
+
+@torch.no_grad()
+def embedded(
+    trainee: Trainee, reader: Reader, photos: Rows, captions: Rows
+) -> tuple[Tensor, Tensor]:
+    """What a trainee makes now of photos, as they are, and of captions, by their row numbers:
+    [I, dim] and [T, dim] float32 of unit length, on the CPU."""
+    trainee.module.eval()
+    device = device_of(trainee.module)
+    images = [
+        trainee.embed_photos(reader.photos(_as_they_are(rows)).to(device)).cpu()
+        for rows in np.array_split(photos, max(len(photos) // _PHOTOS_AT_ONCE, 1))
+    ]
+    texts = []
+    for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
+        ids, mask = reader.captions(captions[start : start + _CAPTIONS_AT_ONCE])
+        texts.append(trainee.embed_captions(ids.to(device), mask.to(device)).cpu())
+    return torch.cat(images), torch.cat(texts)
+
+
+def _as_they_are(rows: Rows) -> Batch:
+    return Batch(rows, np.zeros_like(rows), rows[:0], 0)

@@ -1,0 +1,114 @@
+"""A phone's index out of shards: nothing is embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mcad_mobile.embed.job import Done, Manifest, open_shard, read_manifest, take_stock
+from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.table import Batch
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.photos.folder import Skipped
+from mcad_mobile.engine.sync import Synced
+from mcad_mobile.errors import DataError, ShardError
+
+
+class Shards:
+    """What lies at an address, as of now. ShardError if there is nothing, some of it is damaged, or
+    the manifest names what is gone."""
+
+    def __init__(self, address: str) -> None:
+        self.store = Store(address)
+        manifest = read_manifest(self.store)
+        if manifest is None:
+            raise ShardError(
+                f"There are no shards at {address}: no manifest.json in it.",
+                "Make them: mcad-mobile embed SOURCE --bundle BUNDLE --out SHARDS.",
+            )
+        self.manifest: Manifest = manifest
+        self._shards: tuple[Done, ...] = take_stock(self.store, manifest).shards
+
+    def check_student(self, bundle: Bundle) -> None:
+        """ShardError, naming both sides, unless the shards are of the bundle's student."""
+        ours = self.manifest
+        if (ours.student_sha256, ours.dim) != (bundle.student.sha256, bundle.dim):
+            raise ShardError(
+                f"{self.store} holds shards of student {ours.student} (sha256 "
+                f"{ours.student_sha256}, {ours.dim} dimensions); this bundle's is "
+                f"{bundle.student.name} (sha256 {bundle.student.sha256}, {bundle.dim}).",
+                "Use the bundle that they were made with.",
+            )
+
+    @property
+    def filled_by(self) -> list[str]:
+        return sorted({one.filled_by for one in self._shards if one.photos})
+
+    @property
+    def rows(self) -> int:
+        return sum(one.photos for one in self._shards)
+
+    def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
+        """All photos, or those of the keys `wanted`, by ascending shard: of a photo that was
+        embedded twice, the last counts."""
+        for one in sorted(self._shards, key=lambda one: one.file):
+            with open_shard(self.store, one.file) as shard:
+                yield from shard.batches(wanted)
+
+
+def index_shards(
+    shards: Shards,
+    index: PhotoIndex,
+    wanted: set[str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Synced:
+    """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit; those
+    that it holds as they are there are left as they are, and none are dropped. Wanted keys that no
+    shard has are skipped. PhotoIndexError, before anything is done, for an index of another
+    student, or when another writer is at work."""
+    index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
+    result, missing = Synced(), set(wanted or ())
+    total = shards.rows if wanted is None else len(wanted)
+    seen: set[str] = set()
+    with index.exclusive(), index.writer() as writer:
+        census = index.census()
+        for batch in shards.batches(wanted):
+            missing.difference_update(batch.keys)
+            fresh = []
+            for row, known in enumerate(census.find(batch.keys)):
+                key, stamp = batch.keys[row], tuple(batch.stamps[row].tolist())
+                if key in seen:
+                    fresh.append(row)
+                    continue
+                if known is None:
+                    result.added += 1
+                elif known.stamp == stamp:
+                    result.unchanged += 1
+                    continue
+                else:
+                    result.changed += 1
+                fresh.append(row)
+                seen.add(key)
+            writer.add(
+                [batch.keys[row] for row in fresh], batch.embeddings[fresh], batch.stamps[fresh]
+            )
+            progress(min(result.added + result.changed + result.unchanged, total), total)
+        for filler in shards.filled_by if result.added or result.changed else []:
+            writer.filled_by(filler)
+    result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]
+    return result
+
+
+def read_selection(path: Path) -> set[str]:
+    """Keys, one a line. DataError if the file cannot be read or holds none."""
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The selection {path} cannot be read: {error}.", "Give UTF-8 text, a key a line."
+        ) from error
+    keys = {line.rstrip("\r") for line in lines} - {""}
+    if not keys:
+        raise DataError(f"The selection {path} holds no key.", "Give UTF-8 text, a key a line.")
+    return keys

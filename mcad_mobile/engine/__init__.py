@@ -1,0 +1,1 @@
+"""What a phone does, in Python and never with torch. android_demo/engine has the same rooms."""

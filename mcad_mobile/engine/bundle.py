@@ -1,0 +1,468 @@
+"""The bundle: a folder with bundle.json and every file that a phone needs to search."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mcad_mobile.base.documents import (
+    Bytes,
+    Count,
+    NotNegative,
+    Positive,
+    Record,
+    Sha256,
+    Size,
+    Word,
+    decode,
+    what_is,
+)
+from mcad_mobile.base.files import restore
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.text.tokenizer import TokenizerSpec
+from mcad_mobile.errors import BundleError
+
+# What bundle.json tells of recall, and of how precisions were chosen by it.
+
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Points = Annotated[float, Meta(ge=-100, le=100)]
+
+
+class DataFacts(Record, frozen=True):
+    """The split of a captioned dataset on which recall was measured; `sha256` stands for its
+    photos' bytes and its captions."""
+
+    name: Word
+    split: Word
+    photos: Size
+    captions: Size
+    sha256: Sha256
+
+
+class RecallAt(Record, frozen=True):
+    """In percent."""
+
+    r1: Percent
+    r5: Percent
+    r10: Percent
+
+
+class Recalls(Record, frozen=True):
+    """Recall in both directions, and the mean of the six."""
+
+    text_to_image: RecallAt
+    image_to_text: RecallAt
+    mean_recall: Percent
+
+
+class PairRecall(Record, frozen=True):
+    """mR of photos embedded by `image` and texts by `text`: rungs, or the float student. `drop` as
+    in RecallRecord."""
+
+    image: Word
+    text: Word
+    mean_recall: Percent
+    drop: Points
+    margin: NotNegative
+
+
+class RecallRecord(Record, frozen=True):
+    """The float student's recall, and that of the bundle's own files, read back by their runtimes:
+    of the rungs `image` and `text`. `drop` of mR in points, and the half width of its 95 %
+    interval. `pairs`: every rung that ran where it was exported, beside every other."""
+
+    image: Word
+    text: Word
+    data: DataFacts
+    exact: Recalls = msgspec.field(name="float")
+    exported: Recalls
+    drop: Points
+    margin: NotNegative
+    pairs: tuple[PairRecall, ...] = ()
+
+
+class WeightRecord(Record, frozen=True):
+    """A weight that could have 4 bits: `loss` is what that alone takes off the tower's cosine to
+    float, on average over samples; `bits` what it has."""
+
+    tower: Word
+    name: Word
+    numbers: Size
+    loss: float
+    bits: Annotated[int, Meta(ge=4, le=32)]
+
+
+class AloneRecord(Record, frozen=True):
+    """A tower that was written and measured beside the other one in float. `precision` in words;
+    `drop` as in RecallRecord."""
+
+    tower: Word
+    precision: Word
+    bytes: Bytes
+    drop: Points
+    margin: NotNegative
+
+
+class StepRecord(Record, frozen=True):
+    """A pair of towers that was written, read back and measured. `image` and `text` tell their
+    precisions in words; `drop` as in RecallRecord."""
+
+    image: Word
+    text: Word
+    bytes: Bytes
+    mean_recall: Percent
+    drop: Points
+    margin: NotNegative
+    within: bool
+
+
+class SimulatedRecord(Record, frozen=True):
+    """The chosen pair in its chip's simulator, on the first photos of the split: `drop` as in
+    RecallRecord, and that of the same photos by what the search was judged by."""
+
+    photos: Size
+    captions: Size
+    drop: Points
+    margin: NotNegative
+    judged_drop: Points
+
+
+class PrecisionRecord(Record, frozen=True):
+    """How precisions were chosen: on `data`, `judged_by` what it says in words, for at most
+    `max_recall_drop` points of mR; all weights that could have fewer bits, each tower `alone`, the
+    pairs that were measured, the smallest first, and why the choice fell as it did.
+    `photos_to_tell`: how many photos would tell a drop of the budget from none. `simulated`: where
+    a simulator was asked, too."""
+
+    data: DataFacts
+    judged_by: Word
+    max_recall_drop: NotNegative
+    float_mean_recall: Percent
+    weights: tuple[WeightRecord, ...]
+    alone: tuple[AloneRecord, ...]
+    steps: tuple[StepRecord, ...]
+    photos_to_tell: Count
+    why: str
+    simulated: SimulatedRecord | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+SCHEMA = "mcad-bundle/1"
+MANIFEST = "bundle.json"
+TOWERS: tuple[TowerName, ...] = ("image", "text")
+TowerName = Literal["image", "text"]
+Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
+Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
+
+_EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
+# What to do where something else was given in place of a bundle.
+_INSTEAD = {
+    "a photo index": "Give the bundle that it was made with; an index is given by --index.",
+    "a student": "Make a bundle of it: mcad-mobile export --student DIR --target CHIP --out DIR.",
+    "a file": "Give the folder that `mcad-mobile export` wrote.",
+}
+
+# A rung under it is not written unless the user says --allow-low-parity.
+LEAST_PARITY = 0.95
+
+Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
+Dim = Annotated[int, Meta(ge=1, le=2**16)]
+
+
+class FileRecord(Record, frozen=True):
+    """A file of the bundle: path relative to it, in POSIX spelling."""
+
+    path: Word
+    sha256: Sha256
+    bytes: Bytes
+
+    @staticmethod
+    def of(bundle: Path, path: Path) -> FileRecord:
+        return FileRecord(
+            path=path.relative_to(bundle).as_posix(),
+            sha256=sha256_of(path),
+            bytes=path.stat().st_size,
+        )
+
+
+class TensorSpec(Record, frozen=True):
+    """A tower's input or output. Integer tensors that stand for real values carry a `scale` and
+    a `zero_point`: real = scale * (stored - zero_point). The text tower's ONNX model for CPUs takes
+    any number of tokens up to that of its shape."""
+
+    name: Word
+    dtype: Word
+    shape: tuple[Size, ...]
+    layout: str
+    scale: Positive | None = None
+    zero_point: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+
+
+class Parity(Record, frozen=True):
+    """Cosine of exported to float-student embeddings over `inputs` real inputs."""
+
+    inputs: Size
+    cosine_mean: Cosine
+    cosine_min: Cosine
+
+
+class Rung(Record, frozen=True):
+    """One way to run a tower. The first of `files` is the one a runtime opens; the others (a
+    context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU: are compiled
+    for it, or of a .tflite that is not, are of a kind that its compiler takes. `notes` says what
+    was left out and how to get it.
+
+    Two things that can be wrong with it are kept apart. `parity` is what quantization cost, a fact
+    of the file. `expected` holds what this very file puts out for the golden inputs [N, dim]
+    float32, of unit length: what a processor's kernels make of it is compared with that.
+    """
+
+    runtime: Word
+    precision: Word
+    files: Annotated[tuple[FileRecord, ...], Meta(min_length=1)]
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
+    total_nodes: Count
+    expected: FileRecord
+    npu_nodes: Count = 0
+    parity: Parity | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def low_parity(self) -> bool:
+        """Whether quantization cost it so much that it was kept at the user's word alone."""
+        return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
+
+    def facts(self) -> dict[str, Any]:
+        """What `export --json` and the benchmarks tell of a rung that was compared with the float
+        student, on `inputs` real inputs."""
+        assert self.parity is not None
+        return {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "bytes": self.bytes,
+            "npu_nodes": self.npu_nodes,
+            "total_nodes": self.total_nodes,
+            "cosine_mean": self.parity.cosine_mean,
+            "cosine_min": self.parity.cosine_min,
+            "inputs": self.parity.inputs,
+            "notes": list(self.notes),
+        }
+
+
+class Golden(Record, frozen=True):
+    """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
+    length, as .npy files: the self-test that every implementation of a tower can run. `texts` are
+    what the text tower's inputs were made from, and `ids` [N, L] int32 their tokens."""
+
+    inputs: Annotated[dict[str, FileRecord], Meta(min_length=1)]
+    embeddings: FileRecord
+    texts: tuple[str, ...] = ()
+    ids: FileRecord | None = None
+
+
+class TableRecord(Record, frozen=True):
+    """The token table's file: `tokens` rows of `width` numbers (engine/text/token_rows.py)."""
+
+    file: FileRecord
+    tokens: Annotated[int, Meta(ge=1, le=2**24)]
+    width: Annotated[int, Meta(ge=1, le=2**14)]
+
+
+class NoMatch(Record, frozen=True):
+    """How far the best photo of N must lie above what the query scores with photos at large:
+    `margin` + `per_log_n` * ln N. Measured for one student (benchmarks/no_match.py)."""
+
+    margin: Annotated[float, Meta(ge=-2, le=2)]
+    per_log_n: Annotated[float, Meta(ge=0, le=1)]
+
+
+class StudentFacts(Record, frozen=True):
+    """Whose towers these are: `sha256` stands for all that their embeddings depend on. `source` of
+    the weights and of the numbers in `preprocess`, and their `licence`, as far as they are told."""
+
+    name: Word
+    sha256: Sha256
+    source: str = ""
+    preprocess: str = ""
+    licence: str = ""
+
+
+class TargetFacts(Record, frozen=True):
+    """The chip that a bundle is for: see export/targets. `soc_model` and `htp_arch` are QNN's
+    numbers of a Snapdragon, None for other chips."""
+
+    id: Word
+    chip: str = ""
+    npu: str = ""
+    soc_model: Size | None = None
+    htp_arch: Size | None = None
+
+
+class Tower(Record, frozen=True):
+    """The fallback ladder of one tower, best first, and its self-test."""
+
+    rungs: Annotated[tuple[Rung, ...], Meta(min_length=1)]
+    golden: Golden
+
+
+class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
+    """The fields of bundle.json, in their order on disk, behind its `schema`.
+
+    `dim` is the width of the embeddings. Towers put them out raw: the engine scales them to unit
+    length. `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `tools` holds
+    the versions of the exporters. Null: `no_match` of a student for which no score was measured
+    above which a photo matches, `recall` where the export measured none, and `precision` where
+    the export did not choose precisions by recall.
+    """
+
+    name: str
+    created: str
+    student: StudentFacts
+    target: TargetFacts
+    dim: Dim
+    image: Tower
+    text: Tower
+    preprocess: Preprocess
+    tokenizer: TokenizerSpec
+    tokenizer_file: FileRecord
+    token_table: TableRecord
+    sample: FileRecord
+    tools: dict[str, str]
+    no_match: NoMatch | None
+    recall: RecallRecord | None
+    precision: PrecisionRecord | None
+
+
+class Bundle(BundleDocument, frozen=True, kw_only=True):
+    """A bundle.json, and the `directory` that it was read from or is written to."""
+
+    directory: Path
+
+    def tower(self, name: TowerName) -> Tower:
+        """Return the tower "image" or "text"."""
+        return self.image if name == "image" else self.text
+
+    def low_parity(self) -> list[str]:
+        """Return a sentence for each rung that was kept with --allow-low-parity."""
+        return [
+            f"The {name} tower {rung.runtime} {rung.precision} was exported with low parity: its "
+            f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
+            f"{LEAST_PARITY} is asked for. It finds other photos than the student would."
+            for name in TOWERS
+            for rung in self.tower(name).rungs
+            if rung.parity is not None and rung.low_parity
+        ]
+
+    def path(self, record: FileRecord) -> Path:
+        """Return where a file of this bundle lies."""
+        return self.directory / record.path
+
+    def files(self) -> list[FileRecord]:
+        """Return every file that bundle.json names, once for each time that it is named."""
+        found = [self.tokenizer_file, self.token_table.file, self.sample]
+        for tower in (self.image, self.text):
+            found += [file for rung in tower.rungs for file in rung.files]
+            found += [rung.expected for rung in tower.rungs]
+            found += [*tower.golden.inputs.values(), tower.golden.embeddings]
+            found += [tower.golden.ids] if tower.golden.ids is not None else []
+        return found
+
+    def save(self) -> None:
+        """Write bundle.json atomically: a directory with one is a complete bundle."""
+        fields = {name: getattr(self, name) for name in BundleDocument.__struct_fields__}
+        encoded = msgspec.json.encode(BundleDocument(**fields))
+        partial = self.directory / f".{MANIFEST}.partial"
+        with partial.open("wb") as file:
+            file.write(msgspec.json.format(encoded, indent=2) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.directory / MANIFEST)
+
+    def verify(self) -> None:
+        """Compare every file with its checksum. BundleError names the first that differs."""
+        for record in self.files():
+            path = self.path(record)
+            if sha256_of(path) != record.sha256:
+                raise BundleError(
+                    f"{path} is damaged: its sha256 is not the one in {MANIFEST}.", _EXPORT_AGAIN
+                )
+
+    @staticmethod
+    def load(directory: Path | str, *, verify: bool = True) -> Bundle:
+        """Read and check a bundle.
+
+        Args:
+            directory: the folder that `mcad-mobile export` wrote.
+            verify: compare every file with its checksum. That reads megabytes: a process that is
+                short of memory does it once, not at each start.
+
+        Returns:
+            The bundle, all of whose files are there and have the sizes that bundle.json names.
+
+        Raises:
+            BundleError: a folder or file is missing, the schema is another one, a field is
+                missing, unknown or of another kind, a file differs from its record, or a path
+                leaves the folder.
+        """
+        directory = Path(directory)
+        path = directory / MANIFEST
+        if not path.exists():
+            restore(directory)
+        try:
+            raw = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            kind = what_is(directory)
+            raise BundleError(
+                f"{directory} is no bundle: it is {kind}."
+                if kind in _INSTEAD
+                else f"No bundle at {directory}: {path} is missing.",
+                _INSTEAD.get(kind, _EXPORT_AGAIN),
+            ) from None
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error}.", _EXPORT_AGAIN) from error
+        document = decode(raw, BundleDocument, path, BundleError, _EXPORT_AGAIN, schema=SCHEMA)
+        bundle = Bundle(directory=directory, **msgspec.structs.asdict(document))
+        for record in bundle.files():
+            _check_present(bundle, record)
+        if verify:
+            bundle.verify()
+        return bundle
+
+
+def _check_present(bundle: Bundle, record: FileRecord) -> None:
+    parts = PurePosixPath(record.path)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in record.path or "\0" in record.path:
+        raise BundleError(
+            f"{bundle.directory / MANIFEST} names {record.path!r}, which leaves the bundle.",
+            "Do not use this bundle: it was not written by mcad-mobile.",
+        )
+    path = bundle.path(record)
+    try:
+        size = path.stat().st_size if path.is_file() else None
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise BundleError(f"{path} cannot be read: {error}.", _EXPORT_AGAIN) from error
+    if size is None:
+        raise BundleError(f"{path} is missing from the bundle.", _EXPORT_AGAIN)
+    if size != record.bytes:
+        raise BundleError(
+            f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", _EXPORT_AGAIN
+        )
+
+
+def sha256_of(path: Path) -> str:
+    import hashlib  # OpenSSL is 3 MiB that a process that only searches need not load
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

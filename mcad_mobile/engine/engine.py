@@ -1,0 +1,310 @@
+"""SearchEngine: a bundle and an index, from words to photos."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.base import machine
+from mcad_mobile.engine.bundle import Bundle, TowerName
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.query import Part, compose, match_threshold
+from mcad_mobile.engine.text.token_rows import TokenTable
+from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
+from mcad_mobile.engine.towers import Climbed, LoadedTower, climb, normalize
+from mcad_mobile.errors import QueryError
+
+if TYPE_CHECKING:
+    from mcad_mobile.engine.photos.preprocess import Preprocess
+    from mcad_mobile.engine.sync import Synced
+
+
+ALL_ROWS = RowFilter()
+
+
+@dataclass(frozen=True)
+class Result:
+    """A photo; `gone`: its file no longer exists (only the command line looks)."""
+
+    path: str
+    score: float
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """Results, best first, and the milliseconds of each stage. `truncated`: the query was longer
+    than the text tower takes, and its end was not read. `simulated`: a
+    simulator ran the text tower, or an emulator plays this processor, and the milliseconds are of
+    no device. `threshold`: the score from which a
+    photo is a match for these words and not just the nearest there is; None for other queries than
+    one text, and for students for which it was not measured. `unknown`: words that no tower can
+    have learned, see Tokenizer.unknown_words."""
+
+    query: str
+    results: list[Result]
+    ms: dict[str, float]
+    truncated: bool
+    simulated: bool = False
+    threshold: float | None = None
+    unknown: tuple[str, ...] = ()
+
+
+class SearchEngine:
+    """Embeds words and photos with the bundle's towers, each loaded when it is first needed, and
+    tested before it is used: a rung that gives other embeddings on this machine than its file says
+    is left out, and `warn` hears why.
+
+    `runtime` names one ("onnx", "litert", "qnn": simulated), and `precision` a rung of it; without
+    them, the best rung that this machine runs natively. `threads` run one text or photo; of a
+    folder, each takes a photo of its own. `fastest`: see climb(), for the image tower.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        runtime: str | None = None,
+        precision: str | None = None,
+        threads: int = 1,
+        fastest: bool = False,
+        warn: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.bundle = bundle
+        self.runtime = runtime
+        self.precision = precision
+        self.threads = threads
+        self._fastest = fastest
+        self._warn = warn
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.bundle.preprocess
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.bundle.tokenizer, self.bundle.path(self.bundle.tokenizer_file))
+
+    @cached_property
+    def token_table(self) -> TokenTable:
+        table = self.bundle.token_table
+        return TokenTable(self.bundle.path(table.file), table.tokens, table.width)
+
+    @cached_property
+    def text_rung(self) -> Climbed:
+        return self._climb("text", self.threads)
+
+    @cached_property
+    def image_rung(self) -> Climbed:
+        return self._climb("image", self.threads, fastest=self._fastest)
+
+    @cached_property
+    def folder_rung(self) -> Climbed:
+        """The image tower for folders, where photos are embedded beside each other: on one thread
+        each, none waits for another."""
+        if self.threads == 1:
+            return self.image_rung
+        return self._climb("image", 1, fastest=self._fastest)
+
+    def _climb(self, tower: TowerName, threads: int, *, fastest: bool = False) -> Climbed:
+        return climb(
+            self.bundle,
+            tower,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=threads,
+            fastest=fastest,
+            warn=self._warn,
+        )
+
+    @property
+    def text_tower(self) -> LoadedTower:
+        return self.text_rung.tower
+
+    @property
+    def image_tower(self) -> LoadedTower:
+        return self.image_rung.tower
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """One text -> [dim] float32 of unit length. QueryError if it is empty."""
+        return self._embed_tokens(self.tokenizer(text))
+
+    def embed_photo(self, path: Path | str) -> NDArray[np.float32]:
+        """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
+        return self.embed_pixels(self.preprocess(Path(path)))
+
+    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Preprocessed pixels [3, S, S] float32 -> [dim] float32 of unit length."""
+        embedding: NDArray[np.float32] = normalize(self.image_tower({"pixels": pixels[None]}))[0]
+        return embedding
+
+    def _embed_tokens(self, tokens: Tokens) -> NDArray[np.float32]:
+        inputs = {
+            "token_rows": self.token_table(tokens.ids)[None],
+            "attention_mask": tokens.mask[None],
+            "pooling": tokens.pooling[None],
+        }
+        embedding: NDArray[np.float32] = normalize(self.text_tower(inputs))[0]
+        return embedding
+
+    @cached_property
+    def background(self) -> NDArray[np.float32]:
+        """Embeddings [M, dim] float32 of photos at large: the bundle's sample."""
+        rows: NDArray[np.float32] = np.load(self.bundle.path(self.bundle.sample)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows
+
+    def search(
+        self,
+        index: PhotoIndex,
+        query: str,
+        k: int = 10,
+        *,
+        rows: RowFilter = ALL_ROWS,
+        exact: bool = False,
+    ) -> Found:
+        """The `k` photos of `index` nearest to `query`, of those that `rows` lets pass. QueryError
+        if it is empty."""
+        return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact)
+
+    def search_parts(
+        self,
+        index: PhotoIndex,
+        parts: Sequence[Part],
+        k: int = 10,
+        *,
+        rows: RowFilter = ALL_ROWS,
+        exact: bool = False,
+    ) -> Found:
+        """The `k` photos of `index` nearest to words and photos together, each with its weight, of
+        those that `rows` lets pass.
+
+        A photo is found by its path in the index, or else decoded; it is not among its own results.
+        QueryError: there is no part, a text is empty, or the parts cancel out. PhotoError: a photo
+        cannot be decoded.
+        """
+        if not parts:
+            raise QueryError("The query is empty.", "Give words, or a photo.")
+        texts = [part.what for part in parts if isinstance(part.what, str)]
+        photos = [part.what for part in parts if isinstance(part.what, Path)]
+        # Loaded before the clock starts.
+        tokenizer = self.tokenizer if texts else None
+        _ = self.token_table if texts else None
+        simulated = bool(texts) and self.text_tower.simulated
+        background = self.background
+        started = time.perf_counter()
+        tokens = {text: tokenizer(text) for text in texts} if tokenizer else {}
+        tokenized = time.perf_counter()
+        embedded = {text: self._embed_tokens(tokens[text]) for text in tokens}
+        of_photos = {photo: self._embedding_of(index, photo) for photo in photos}
+        embeddings = [
+            embedded[part.what] if isinstance(part.what, str) else of_photos[part.what]
+            for part in parts
+        ]
+        query = compose(embeddings, [part.weight for part in parts], background)
+        embedded_at = time.perf_counter()
+        own = {str(path) for photo in photos for path in (photo, photo.resolve())}
+        hits = index.search(query, k + len(own), rows=rows, exact=exact)
+        done = time.perf_counter()
+        pairs = zip(hits.paths, hits.scores, strict=True)
+        results = [Result(path, float(score)) for path, score in pairs if path not in own]
+        plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
+        return Found(
+            query=_written(parts),
+            results=results[:k],
+            ms={
+                "tokenize": (tokenized - started) * 1e3,
+                "text": (embedded_at - tokenized) * 1e3,
+                "scan": hits.scan_ms,
+                "rescore": hits.rescore_ms,
+                "total": (done - started) * 1e3,
+            },
+            truncated=any(token.truncated for token in tokens.values()),
+            simulated=simulated or bool(machine.emulator()),
+            threshold=self._threshold(query, index.count(rows)) if plain else None,
+            unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
+        )
+
+    def _threshold(self, query: NDArray[np.float32], photos: int) -> float | None:
+        measured = self.bundle.no_match
+        if measured is None:
+            return None
+        return match_threshold(query, self.background, photos, measured.margin, measured.per_log_n)
+
+    def _embedding_of(self, index: PhotoIndex, photo: Path) -> NDArray[np.float32]:
+        for path in (photo, photo.resolve()):
+            held = index.embedding(str(path))
+            if held is not None:
+                return held
+        return self.embed_photo(photo)
+
+    def index_folder(
+        self,
+        index: PhotoIndex,
+        folder: Path | str,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        drop_gone: bool = False,
+    ) -> Synced:
+        """Make `index` hold the photos of `folder` as they are now: see sync.sync_folder, which
+        this calls. Photos that do not decode are skipped and listed."""
+        from mcad_mobile.engine.sync import sync_folder
+
+        return sync_folder(self, index, Path(folder), progress, drop_gone=drop_gone)
+
+    def index_photos(
+        self,
+        index: PhotoIndex,
+        photos: Sequence[Path | str],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Synced:
+        """Add photos that `index` does not hold as they are now. Photos that do not decode are
+        skipped and listed."""
+        from mcad_mobile.engine.sync import add_photos
+
+        return add_photos(self, index, [Path(photo) for photo in photos], progress)
+
+
+def _written(parts: Sequence[Part]) -> str:
+    """The query as one line: the words alone where that is all, else with signs and weights."""
+    if len(parts) == 1 and parts[0].weight == 1:
+        return str(parts[0].what)
+    return " ".join(f"{part.weight:+g} {str(part.what)!r}" for part in parts)
+
+
+def default_index(bundle: Path) -> Path:
+    """Where the index of the bundle in a folder lies if nothing else is said: beside it."""
+    bundle = bundle.resolve()
+    return bundle.with_name(f"{bundle.name}.index")
+
+
+def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
+    """A new, empty index for photos that the bundle's student embeds. PhotoIndexError if there is
+    one already."""
+    return PhotoIndex.create(
+        directory,
+        dim=bundle.dim,
+        student=bundle.student.name,
+        student_sha256=bundle.student.sha256,
+    )
+
+
+def open_index(
+    bundle: Bundle, directory: Path | str | None = None, *, create: bool = False
+) -> PhotoIndex:
+    """An index as of its last commit; without `directory`, the one beside the bundle. With
+    `create`, a new and empty one where there is none. PhotoIndexError if it is missing or damaged,
+    or was built by another student than the bundle's."""
+    directory = default_index(bundle.directory) if directory is None else Path(directory)
+    if create and not PhotoIndex.exists(directory):
+        return create_index(bundle, directory)
+    index = PhotoIndex.open(directory)
+    index.check_student(bundle.student.sha256, bundle.dim)
+    return index

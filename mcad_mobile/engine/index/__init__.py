@@ -1,0 +1,7 @@
+"""The photo index: embeddings of N photos in a few bytes each, memory-mapped and crash-safe."""
+
+from mcad_mobile.engine.index.filters import RowFilter
+from mcad_mobile.engine.index.search import Hits
+from mcad_mobile.engine.index.store import PhotoIndex
+
+__all__ = ["Hits", "PhotoIndex", "RowFilter"]

@@ -1,0 +1,182 @@
+"""Groups of photos that are nearly the same, over a whole index, without comparing all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.engine.index import codes as exact
+from mcad_mobile.engine.index.codes import F32, U8, decode, encode
+from mcad_mobile.engine.index.filters import LiveSegment
+from mcad_mobile.errors import PhotoIndexError
+
+Rows = npt.NDArray[np.intp]
+
+# Photos with the same 16 bits somewhere are compared: two whose cosine is 0.97 differ in 8 % of
+# all bits, so they share one of 16 such bands with a probability of 0.99.
+_BAND_BYTES = 2
+# Bits that may differ beyond the expected number, in standard deviations.
+_SLACK = 4
+_PAIRS_AT_ONCE = 1 << 18
+
+
+def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list[tuple[int, int]]]:
+    """Return groups of (segment, row) in which each photo has a cosine of `least` or more to
+    another: chains count. Largest group first.
+
+    Photos of a segment that are stored with the same bytes are one group whatever `least` is. Takes
+    8 + D/8 bytes a photo of memory, and time that grows with the number of pairs that are similar
+    and not the same. PhotoIndexError when `least` is not above 0.5 and up to 1.
+    """
+    if not 0.5 < least <= 1:
+        raise PhotoIndexError(
+            f"Photos with a cosine of {least} are not near duplicates.",
+            "Ask for more than 0.5, up to 1.",
+        )
+    where = [(number, rows) for number, live in enumerate(segments) for rows in [live.live_rows()]]
+    ids = np.concatenate(
+        [np.empty((0, 2), np.intp)]
+        + [np.stack([np.full(len(rows), number), rows], axis=1) for number, rows in where]
+    )
+    if len(ids) < 2:
+        return []
+    codes = _codes(segments)
+    # Copies are compared by one of them: all their pairs would be too many.
+    parent = _first_copies(segments, codes)
+    single = np.flatnonzero(parent == np.arange(len(ids)))
+    for left, right in _similar_codes(codes[single], least):
+        a, b = single[left], single[right]
+        # What is in one group already needs no second look.
+        apart = _roots(parent, a) != _roots(parent, b)
+        a, b = a[apart], b[apart]
+        if len(a):
+            near = _cosines(segments, ids, a, b) >= least
+            _join(parent, a[near], b[near])
+    roots = _roots(parent, np.arange(len(ids)))
+    order = np.argsort(roots, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
+    found = [[(int(s), int(r)) for s, r in ids[group]] for group in groups if len(group) > 1]
+    return sorted(found, key=len, reverse=True)
+
+
+def _codes(segments: Sequence[LiveSegment]) -> U8:
+    """Return sign codes [N, D/8] of all live rows around one axis, that of the largest segment."""
+    axis = max(segments, key=lambda live: live.live).segment.axis
+    parts = []
+    for live in segments:
+        rows, segment = live.live_rows(), live.segment
+        same = np.array_equal(segment.axis, axis)
+        for some in exact.blocks(len(rows)):
+            photos = segment.encoded_rows(rows[some])
+            if not same:
+                photos = encode(decode(photos, segment.axis), axis)
+            parts.append(photos.codes)
+    return np.concatenate(parts)
+
+
+def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
+    """Return for each live row the first of its segment that is stored with the same bytes, as
+    positions among all live rows; most are their own."""
+    firsts = np.arange(len(codes))
+    start = 0
+    for live in segments:
+        rows = live.live_rows()
+        # Equal photos have equal codes: of most rows no more than a word is looked at.
+        _, inverse, counts = np.unique(
+            _words(codes[start : start + len(rows)])[:, 0], return_inverse=True, return_counts=True
+        )
+        known: dict[bytes, int] = {}
+        alike = np.flatnonzero(counts[inverse] > 1)
+        for some in exact.blocks(len(alike)):
+            batch = alike[some]
+            for position, digest in zip(batch, _digests(live, rows[batch]), strict=True):
+                firsts[start + position] = start + known.setdefault(digest, int(position))
+        start += len(rows)
+    return firsts
+
+
+def _digests(live: LiveSegment, rows: Rows) -> Iterator[bytes]:
+    from hashlib import blake2b  # brings OpenSSL, which a search has no use for
+
+    photos = live.segment.encoded_rows(rows)
+    for numbers in zip(photos.codes, photos.along, photos.scales, photos.magnitudes, strict=True):
+        yield blake2b(b"".join(part.tobytes() for part in numbers), digest_size=16).digest()
+
+
+def _similar_codes(codes: U8, least: float) -> Iterator[tuple[Rows, Rows]]:
+    """Yield pairs of rows that agree in a band and differ in few bits in all."""
+    bits = codes.shape[1] * 8
+    share = np.arccos(min(max(least, -1), 1)) / np.pi
+    limit = bits * share + _SLACK * np.sqrt(bits * share * (1 - share)) + 1
+    words = _words(codes)
+    for start in range(0, codes.shape[1], _BAND_BYTES):
+        band = codes[:, start : start + _BAND_BYTES]
+        keys = band.astype(np.uint32) @ (256 ** np.arange(band.shape[1], dtype=np.uint32))
+        order = np.argsort(keys, kind="stable")
+        for a, b in _pairs_of_equal(keys[order]):
+            left, right = order[a], order[b]
+            differ = np.bitwise_count(words[left] ^ words[right]).sum(axis=1, dtype=np.uint16)
+            near = differ <= limit
+            if near.any():
+                yield left[near], right[near]
+
+
+def _words(codes: U8) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """View codes [N, D/8] as the widest unsigned integers that fit."""
+    return codes.view(f"<u{next(w for w in (8, 4, 2, 1) if codes.shape[1] % w == 0)}")
+
+
+def _pairs_of_equal(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Rows, Rows]]:
+    """Yield all pairs of positions in sorted `keys` that hold the same key, some at a time."""
+    ends = np.searchsorted(keys, keys, side="right")
+    counts = ends - np.arange(len(keys)) - 1  # later positions of the same key
+    start = 0
+    totals = np.cumsum(counts)
+    while start < len(keys):
+        before = int(totals[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(totals, before + _PAIRS_AT_ONCE, side="right")), start + 1)
+        part = counts[start:stop]
+        a = np.repeat(np.arange(start, stop), part)
+        if len(a):
+            steps = np.arange(len(a)) - np.repeat(np.cumsum(part) - part, part)
+            yield a, a + 1 + steps
+        start = stop
+
+
+def _cosines(segments: Sequence[LiveSegment], ids: Rows, a: Rows, b: Rows) -> F32:
+    scores = np.empty(len(a), np.float32)
+    for part in exact.blocks(len(a)):
+        left, right = _embeddings(segments, ids[a[part]]), _embeddings(segments, ids[b[part]])
+        scores[part] = exact.dot(left, right)
+    return scores
+
+
+def _embeddings(segments: Sequence[LiveSegment], ids: Rows) -> F32:
+    dim = len(segments[0].segment.axis)
+    rows = np.empty((len(ids), dim), np.float32)
+    for number in np.unique(ids[:, 0]):
+        segment = segments[number].segment
+        at = np.flatnonzero(ids[:, 0] == number)
+        unique, back = np.unique(ids[at, 1], return_inverse=True)
+        rows[at] = decode(segment.encoded_rows(unique), segment.axis)[back]
+    return rows
+
+
+def _roots(parent: Rows, rows: Rows) -> Rows:
+    roots = parent[rows]
+    while not np.array_equal(roots, parent[roots]):
+        roots = parent[roots]
+    return roots
+
+
+def _join(parent: Rows, a: Rows, b: Rows) -> None:
+    for left, right in zip(a.tolist(), b.tolist(), strict=True):
+        while parent[left] != left:
+            left = int(parent[left])
+        while parent[right] != right:
+            right = int(parent[right])
+        low, high = sorted((left, right))
+        parent[high] = low

@@ -1,0 +1,328 @@
+"""The last commit on disk: how it is read, and who may replace it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from io import RawIOBase
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from mcad_mobile.base.documents import Record, Size, decode, what_is
+from mcad_mobile.base.locks import lock
+from mcad_mobile.engine.index.codes import MAX_DIM
+from mcad_mobile.engine.index.filters import LiveSegment
+from mcad_mobile.engine.index.segments import damaged, open_segment
+from mcad_mobile.engine.index.tuning import First, Reach
+from mcad_mobile.errors import PhotoIndexError
+
+# The one mutable file of an index, manifest.json: which segments make up the last commit.
+
+SCHEMA = "mcad-index/1"
+NAME = "manifest.json"
+TEMPORARY = "manifest.json.tmp"
+
+_SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
+# The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
+_CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
+_DAMAGED = (
+    "It is damaged: restore it from a backup, or delete the index directory and index the photos "
+    "again."
+)
+_OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentEntry:
+    """A segment of the commit, the rows of it that were deleted (ascending), and how far a search
+    of it looks."""
+
+    file: str
+    photos: int
+    header_crc32: int
+    deleted: Rows
+    reach: Reach
+    first: First | None = None
+    cells: Reach | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One commit: `generation` grows by one with each. `filled_by` names what has embedded its
+    photos, a rung and whose arithmetic ran it ("onnx int8 by CPU"), sorted."""
+
+    generation: int
+    dim: int
+    student: str
+    student_sha256: str
+    segments: tuple[SegmentEntry, ...] = ()
+    filled_by: tuple[str, ...] = ()
+
+
+class _ReachOnDisk(Record, frozen=True):
+    factor: Annotated[float, Meta(ge=0, le=1e6)]
+    exponent: Annotated[float, Meta(ge=0, le=1)]
+    growth: Annotated[float, Meta(ge=0, le=1)]
+
+
+class _FirstOnDisk(Record, frozen=True):
+    bits: Annotated[int, Meta(ge=64, le=MAX_DIM, multiple_of=64)]
+    reach: _ReachOnDisk
+
+
+class _EntryOnDisk(Record, frozen=True):
+    file: str
+    photos: Size
+    header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    # There may be 100,000 of them.
+    deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
+    reach: _ReachOnDisk
+    first: _FirstOnDisk | None
+    cells: _ReachOnDisk | None
+
+
+class _OnDisk(Record, frozen=True):
+    crc32: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
+    schema: str
+    generation: Annotated[int, Meta(ge=1, le=2**53)]
+    dim: Annotated[int, Meta(ge=8, le=MAX_DIM, multiple_of=8)]
+    student: str
+    student_sha256: str
+    segments: tuple[_EntryOnDisk, ...]
+    filled_by: tuple[str, ...]
+
+
+def segment_name(generation: int) -> str:
+    """Name the segment that a commit writes; a commit writes one at most."""
+    return f"segment-{generation:08d}.mcs"
+
+
+def is_disposable(name: str) -> bool:
+    """Say whether a file of this name may be deleted when no commit names it."""
+    return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check the manifest; PhotoIndexError when missing, damaged or of another schema."""
+    file = directory / NAME
+    try:
+        raw = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        kind = what_is(directory)
+        raise PhotoIndexError(
+            f"{directory} is no photo index: it is {kind}."
+            if kind
+            else f"There is no photo index at {directory} (no {NAME} in it).",
+            "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
+        ) from None
+    # The schema first: another one may have another checksum.
+    read = decode(
+        raw,
+        _OnDisk,
+        f"The manifest {file}",
+        PhotoIndexError,
+        _DAMAGED,
+        schema=SCHEMA,
+        schema_hint=_OTHER_SCHEMA,
+    )
+    blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
+    crc = f"{zlib.crc32(blank):08x}"
+    if raw[_CRC_AT] != crc.encode():
+        raise _damaged(file, f"it has CRC-32 {crc}, and says {read.crc32!r}")
+    manifest = Manifest(
+        generation=read.generation,
+        dim=read.dim,
+        student=read.student,
+        student_sha256=read.student_sha256,
+        segments=tuple(
+            SegmentEntry(
+                entry.file,
+                entry.photos,
+                entry.header_crc32,
+                np.array(entry.deleted, np.intp),
+                _reach(entry.reach),
+                First(entry.first.bits, _reach(entry.first.reach)) if entry.first else None,
+                _reach(entry.cells) if entry.cells else None,
+            )
+            for entry in read.segments
+        ),
+        filled_by=read.filled_by,
+    )
+    _check(manifest, file)
+    return manifest
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
+    import json  # who only searches does not write
+
+    document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
+    blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
+    crc = f"{zlib.crc32(blank):08x}".encode()
+    temporary = directory / TEMPORARY
+    with temporary.open("wb") as out:
+        out.write(blank[: _CRC_AT.start] + crc + blank[_CRC_AT.stop :])
+        out.flush()
+        os.fsync(out.fileno())
+    # The names of what the manifest names must not be flushed after the rename.
+    sync_directory(directory)
+    temporary.replace(directory / NAME)
+    sync_directory(directory)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush the names in `directory`: without it a rename may not outlive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reach(found: _ReachOnDisk) -> Reach:
+    return Reach(found.factor, found.exponent, found.growth)
+
+
+def _check(manifest: Manifest, file: Path) -> None:
+    for entry in manifest.segments:
+        # Only a plain name of ours, so that no manifest can make us map a file elsewhere.
+        if not _SEGMENT_NAME.fullmatch(entry.file):
+            raise _damaged(file, f"{entry.file!r} is not the name of a segment in the directory")
+        rows = entry.deleted
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < entry.photos and _ascend(rows)):
+            raise _damaged(file, f"the deleted rows of {entry.file} don't ascend within its photos")
+
+
+def _ascend(rows: Rows) -> bool:
+    return bool((rows[1:] > rows[:-1]).all())
+
+
+def _damaged(file: Path, detail: str) -> PhotoIndexError:
+    return PhotoIndexError(f"The manifest {file} is damaged: {detail}.", _DAMAGED)
+
+
+Commit = tuple[Manifest, tuple[LiveSegment, ...]]
+
+LOCK_NAME = "lock"
+# Writers measure settings anew when the photos have grown eightfold.
+_MOST_GROWTH = 16
+
+
+def load_commit(directory: Path) -> Commit:
+    """Read the manifest and map its segments, again if a commit replaced them in between."""
+    try:
+        manifest = read_manifest(directory)
+        while True:
+            try:
+                return manifest, _fitting(directory, tuple(open_segments(directory, manifest)))
+            except FileNotFoundError as error:
+                newer = read_manifest(directory)
+                if newer.generation == manifest.generation:
+                    raise damaged(
+                        Path(error.filename), "the manifest names it, and it is gone"
+                    ) from None
+                manifest = newer
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be read: {error}.",
+            "Check permissions and the limit of open files, then run it again.",
+        ) from error
+
+
+def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
+    """Map the segments that `manifest` names. FileNotFoundError when one is gone, PhotoIndexError
+    when one is damaged or another than was committed."""
+    for entry in manifest.segments:
+        segment = open_segment(directory / entry.file)
+        found = (segment.photos, len(segment.axis), segment.header_crc32)
+        if found != (entry.photos, manifest.dim, entry.header_crc32):
+            raise damaged(segment.file, "it is not the segment that the manifest names")
+        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first, entry.cells)
+
+
+def to_rebuild(directory: Path) -> Commit:
+    """Read a commit whose settings may not fit its photos. PhotoIndexError: missing, damaged or of
+    another format."""
+    manifest = read_manifest(directory)
+    try:
+        return manifest, tuple(open_segments(directory, manifest))
+    except OSError as error:
+        gone = Path(error.filename or directory)
+        raise damaged(gone, f"the manifest names it, and {error}") from None
+
+
+def _fitting(directory: Path, segments: tuple[LiveSegment, ...]) -> tuple[LiveSegment, ...]:
+    """Refuse settings that were measured on a small part of what is there: no writer of ours leaves
+    those, and no search would be as good as it says."""
+    total = sum(live.live for live in segments)
+    for live in segments:
+        if live.first and live.first.bits >= max(len(live.segment.lens), 1):
+            raise damaged(live.segment.file, f"it has not the {live.first.bits} bits to scan first")
+        if (live.cells is None) != (len(live.segment.centroids) == 0):
+            what = "has cells" if live.cells is None else "has no cells"
+            raise damaged(live.segment.file, f"it {what}, unlike what the manifest says")
+        if len(live.segment.lens) and total > _MOST_GROWTH * live.segment.axis_photos:
+            raise PhotoIndexError(
+                f"The index {directory} holds {total} photos, and is searched as one of "
+                f"{live.segment.axis_photos} was.",
+                f"Measure it anew: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
+            )
+    return segments
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn the errors of a disk that refuses to write into PhotoIndexError."""
+    try:
+        yield
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be written: {error}.",
+            "Check free space, permissions and the limit of open files, then run it again; no "
+            "photo that was indexed is lost.",
+        ) from error
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory's writer lock; PhotoIndexError when another writer has it."""
+    with writing(directory):
+        file = (directory / LOCK_NAME).open("ab")
+    with file:
+        with writing(directory):
+            free = lock(file, wait=False)
+        if not free:
+            raise PhotoIndexError(
+                f"Another writer is at work on the index {directory}.",
+                "Wait until it is done, then run this again. Searching is possible meanwhile.",
+            )
+        yield
+
+
+@contextmanager
+def spool_file(directory: Path) -> Iterator[RawIOBase]:
+    """Open an unnamed file beside the index, which a writer keeps what it adds in."""
+    with ExitStack() as files:
+        with writing(directory):
+            spool = files.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
+        yield spool
+
+
+def remove_strays(directory: Path, manifest: Manifest) -> None:
+    """Delete segments and temporary files that `manifest`, the last commit, does not name."""
+    named = {entry.file for entry in manifest.segments}
+    with writing(directory):
+        for file in directory.iterdir():
+            if is_disposable(file.name) and file.name not in named:
+                file.unlink(missing_ok=True)

@@ -1,0 +1,134 @@
+"""What lies in a folder: photo files, what is left out, and the stamps that tell the states of a
+file apart."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, kind_of, suffix_of
+
+_READ = 1 << 20
+_MOST_KINDS = 50
+_MOST_PATHS = 1000  # of a kind that are told by name
+
+
+@dataclass(frozen=True)
+class Skipped:
+    path: str
+    why: str
+
+
+@dataclass
+class LeftOut:
+    """What of one kind is not indexed: how many, and the first thousand of them."""
+
+    count: int = 0
+    paths: list[str] = field(default_factory=list)
+
+
+Leftovers = dict[str, LeftOut]
+
+
+def has_photos(folder: Path) -> bool:
+    """Say whether `folder` or one below it has a file that is named like a photo."""
+    return folder.is_dir() and any(True for _ in walk(folder.resolve(), []))
+
+
+def walk(
+    folder: Path, skipped: list[Skipped], left_out: Leftovers | None = None
+) -> Iterator[tuple[str, int]]:
+    """Yield (path, stat stamp) of all photos below a folder.
+
+    A photo is a file whose name ends as those of a kind that is decoded (kinds.py), or a link to a
+    file that is named so. Left out, and counted by kind in `left_out`, are all other files, hidden
+    files and folders (whose names start with a dot, but for `folder` itself) and links to folders:
+    what they lead to would be found twice, or without end. What should be a photo and can't be
+    looked at, or a folder that can't be listed, is `skipped`.
+    """
+    left_out = {} if left_out is None else left_out
+    waiting = [str(folder)]
+    while waiting:
+        current = waiting.pop()
+        try:
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    kind = _why_not(entry)
+                    if kind is not None:
+                        _leave(left_out, kind, entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        try:
+                            if not entry.is_file():  # a pipe would never end
+                                raise OSError("it is not a file, or a link to none")
+                            yield entry.path, stat_stamp(entry.stat())
+                        except OSError as error:
+                            skipped.append(Skipped(entry.path, f"cannot be read: {error}"))
+        except OSError as error:
+            skipped.append(Skipped(current, f"cannot be listed: {error}"))
+
+
+def _why_not(entry: os.DirEntry[str]) -> str | None:
+    """The kind by which a file or folder is left out, None for photos and folders to look into."""
+    folder = entry.is_dir(follow_symlinks=False)
+    if entry.name.startswith("."):
+        return "hidden folder" if folder else "hidden file"
+    if folder:
+        return None
+    if entry.is_symlink() and _leads_to_folder(entry):
+        return "link to a folder"
+    return None if suffix_of(entry.name) in PHOTO_SUFFIXES else kind_of(entry.name)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _leave(left_out: Leftovers, kind: str, path: str) -> None:
+    if kind not in left_out and len(left_out) >= _MOST_KINDS:
+        kind = "other suffixes"
+    of_kind = left_out.setdefault(kind, LeftOut())
+    of_kind.count += 1
+    if len(of_kind.paths) < _MOST_PATHS:
+        of_kind.paths.append(path)
+
+
+def stat_stamp(stat: os.stat_result) -> int:
+    """CRC-32 of size (uint64) and time of last change in ms (int64): docs/index-format.md."""
+    return zlib.crc32(struct.pack("<Qq", stat.st_size, stat.st_mtime_ns // 1_000_000))
+
+
+def content_stamp(path: str) -> int:
+    """CRC-32 of a file's bytes."""
+    crc = 0
+    with open(path, "rb") as file:  # noqa: PTH123  a path of any bytes, as the system gave it
+        while data := file.read(_READ):
+            crc = zlib.crc32(data, crc)
+    return crc
+
+
+def stat_or_none(path: Path) -> int | None:
+    """The stat stamp of a file, None where there is none."""
+    try:
+        return stat_stamp(path.stat())
+    except (OSError, ValueError):
+        return None
+
+
+def is_gone(path: str) -> bool:
+    """Say whether there is no file; what cannot be looked up is not known to be gone."""
+    try:
+        os.stat(path)  # noqa: PTH116  a path of any bytes
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False

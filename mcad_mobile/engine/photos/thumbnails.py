@@ -1,0 +1,39 @@
+"""Small JPEGs of photos, upright and without what their files say of place and time."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.errors import MissingExtra, PhotoError
+
+_QUALITY = 80
+
+
+def jpeg(path: Path, *, shorter: int | None = None, longer: int | None = None) -> bytes:
+    """A photo as JPEG with a `shorter` or a `longer` side of so many pixels; never enlarged.
+    PhotoError and MissingExtra as open_photo."""
+    from PIL import Image
+
+    # open_photo leaves twice as many pixels; a JPEG decoded so small needs no more than these.
+    image = open_photo(path, at_least=(shorter or longer or 0) // 2)
+    scales = [1.0]
+    scales += [shorter / min(image.size)] if shorter else []
+    scales += [longer / max(image.size)] if longer else []
+    scale = min(scales)
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue()
+
+
+def inline_jpeg(path: Path, shorter: int) -> str:
+    """As jpeg, in base64 for a page that holds its photos; "" where there is none to read."""
+    try:
+        return base64.b64encode(jpeg(path, shorter=shorter)).decode("ascii")
+    except (PhotoError, MissingExtra):
+        return ""

@@ -1,0 +1,58 @@
+"""What is asked for: words and photos, more or less of each, and when nothing matches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.engine.index import codes
+from mcad_mobile.errors import QueryError
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Words, or a photo, and how much they count: below 0, the less alike the better."""
+
+    what: str | Path
+    weight: float = 1.0
+
+
+def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:
+    """Return one query [D] float32 of unit length from parts [D] and their weights.
+
+    `background` [M, D] are photos at large. A part counts by how much it tells them apart: cosines
+    of photos with a photo spread more than those with words, and would drown them. QueryError when
+    the parts cancel out.
+    """
+    if len(embeddings) == 1 and weights[0] > 0:
+        return embeddings[0]
+    total = np.zeros(len(embeddings[0]), np.float32)
+    for embedding, weight in zip(embeddings, weights, strict=True):
+        spread = float(codes.dot(background, embedding).std())
+        total += embedding * np.float32(weight / max(spread, 1e-3))
+    length = float(np.sqrt(np.square(total, dtype=np.float64).sum()))
+    if length < 1e-3:
+        raise QueryError(
+            "The parts of the query cancel out.", "Ask for something else than you exclude."
+        )
+    return total / np.float32(length)
+
+
+def match_threshold(
+    query: F32, background: F32, photos: int, margin: float, per_log_n: float
+) -> float:
+    """Return the cosine from which one of `photos` photos is worth calling a match for words.
+
+    Words differ in how much they score with any photo at all, so that comes first: the mean cosine
+    of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance:
+    `margin` and `per_log_n` are the student's (bundle.NoMatch).
+    """
+    at_large = float(codes.dot(background, query).mean())
+    return at_large + margin + per_log_n * math.log(max(photos, 1))

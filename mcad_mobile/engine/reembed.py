@@ -1,0 +1,79 @@
+"""A new student, the old photos: an index is embedded again beside the one that is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from mcad_mobile.base.files import replace_folder, restore
+from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.photos.folder import is_gone
+from mcad_mobile.engine.sync import Progress, Synced, add_photos
+from mcad_mobile.errors import PhotoIndexError
+
+_LOOKUP = 1000
+
+
+@dataclass
+class EmbeddedAgain(Synced):
+    """As of a folder; `gone` are photos of the old index whose files no longer exist."""
+
+    gone: list[str] = field(default_factory=list)
+
+
+def embed_again(
+    engine: SearchEngine,
+    old: Path,
+    directory: Path,
+    progress: Progress = lambda done, total: None,
+) -> tuple[PhotoIndex, EmbeddedAgain]:
+    """Make an index at `directory` of the photos that the index `old` holds, by `engine`'s student.
+
+    It is gathered beside its place, as BUNDLE.index.partial, and takes that in the end: until then
+    what was there, which may be `old` itself, is searched as before. A run that was stopped goes on
+    where it was. An index of the same student that is at `directory` already is added to.
+    PhotoIndexError: `old` or `directory` is no index, or a writer is at work.
+    """
+    restore(directory)
+    source = PhotoIndex.open(old)
+    bundle = engine.bundle
+    partial = directory.absolute().with_name(f"{directory.absolute().name}.partial")
+    target = partial
+    if PhotoIndex.exists(directory) and old.resolve() != directory.resolve():
+        open_index(bundle, directory)  # another student's is refused
+        target = directory
+    elif source.student_sha256 == bundle.student.sha256:
+        raise PhotoIndexError(
+            f"The index {old} is of this bundle's student already.",
+            "To take in new photos: mcad-mobile index PHOTOS --bundle BUNDLE",
+        )
+    made = PhotoIndex.exists(target)
+    index = open_index(bundle, target) if made else create_index(bundle, target)
+    result, total, done = EmbeddedAgain(), source.photos, 0
+    for batch in _batches(source):
+        there = [Path(path) for path in batch if not is_gone(path)]
+        result.gone += [path for path in batch if is_gone(path)]
+        part = add_photos(engine, index, there, _shifted(progress, done, total))
+        for name in ("added", "changed", "unchanged"):
+            setattr(result, name, getattr(result, name) + getattr(part, name))
+        result.skipped += part.skipped
+        done += len(batch)
+        progress(done, total)
+    if target == partial:
+        index.close()
+        replace_folder(directory, partial)
+        index = open_index(bundle, directory)
+    return index, result
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)
+
+
+def _batches(index: PhotoIndex) -> Iterator[list[str]]:
+    paths = (path for path, _ in index.census().missing(""))
+    while batch := list(islice(paths, _LOOKUP)):
+        yield batch

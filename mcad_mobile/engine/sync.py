@@ -1,0 +1,385 @@
+"""A folder and its index: embed what is new or changed, carry over what was moved, drop what is
+gone. Nothing is done twice: every commit keeps what was embedded so far, also of a run that is
+stopped."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.data.photo_formats import USUAL
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.membership import Census, Known
+from mcad_mobile.engine.photos.dates import taken
+from mcad_mobile.engine.photos.folder import (
+    Leftovers,
+    Skipped,
+    content_stamp,
+    is_gone,
+    stat_or_none,
+    stat_stamp,
+    walk,
+)
+from mcad_mobile.engine.photos.photo_file import read_photo
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.towers import LoadedTower, normalize
+from mcad_mobile.errors import MissingExtra, PhotoError
+
+# Photos that only changed their place: found by their stamps, and not embedded a second time.
+
+Stamp = tuple[int, int]
+
+
+class Worklist:
+    """Photos to embed, with the stamps that the index knows of them, in a file."""
+
+    _HEAD = struct.Struct("<?IIIH")
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.count = 0
+        self._file = file
+
+    def put(self, path: str, stat: int, known: Stamp | None) -> None:
+        raw = os.fsencode(path)
+        head = self._HEAD.pack(known is not None, stat, *(known or (0, 0)), len(raw))
+        self._file.write(head + raw)
+        self.count += 1
+
+    def items(self) -> Iterator[tuple[str, Stamp | None]]:
+        for path, _, known in self._all():
+            yield path, known
+
+    def new_stamps(self) -> NDArray[np.uint32]:
+        """Sorted stat stamps of the photos that the index lacks."""
+        new = (stat for _, stat, known in self._all() if known is None)
+        return np.sort(np.fromiter(new, np.uint32))
+
+    def _all(self) -> Iterator[tuple[str, int, Stamp | None]]:
+        self._file.seek(0)
+        for _ in range(self.count):
+            held, stat, first, second, length = self._HEAD.unpack(self._file.read(self._HEAD.size))
+            path = os.fsdecode(self._file.read(length))
+            yield path, stat, (first, second) if held else None
+
+
+def renamed_elsewhere(census: Census, work: Worklist, inside: str) -> dict[str, Stamp]:
+    """Return photos of other folders whose files are gone and whose stat stamps new photos have:
+    their folder may have been renamed."""
+    new = work.new_stamps()
+    if not len(new):
+        return {}
+    return {
+        path: stamp
+        for path, stamp in census.missing("")
+        if new[min(int(np.searchsorted(new, stamp[0])), len(new) - 1)] == stamp[0]
+        and not path.startswith(inside)
+        and is_gone(path)
+    }
+
+
+def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]]:
+    """Return new path -> (gone path, stamp) of photos that only changed their place."""
+    by_stamp: dict[Stamp, str] = {stamp: path for path, stamp in gone.items() if stamp != (0, 0)}
+    first_stamps = {stamp[0] for stamp in by_stamp}
+    moves = {}
+    for path, known in work.items():
+        if known is not None or not by_stamp:
+            continue
+        stat = stat_or_none(Path(path))
+        if stat is None or stat not in first_stamps:
+            continue
+        try:
+            stamp = (stat, content_stamp(path))
+        except OSError:
+            continue
+        old = by_stamp.pop(stamp, None)
+        if old is not None:
+            moves[path] = (old, stamp)
+    return moves
+
+
+Progress = Callable[[int, int], None]
+
+# What a crash can cost (an interrupt costs nothing), and a segment worth having.
+_COMMIT_PHOTOS = 1000
+_COMMIT_S = 20.0
+_LOOKUP = 1024
+_AHEAD = 16  # photos of each thread that may be embedded while one commits
+
+
+class Rung(Protocol):
+    """As text, a rung and whose arithmetic runs it."""
+
+    @property
+    def tower(self) -> LoadedTower: ...
+
+
+class Embedder(Protocol):
+    """What makes photos into embeddings: a SearchEngine."""
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+    @property
+    def threads(self) -> int:
+        """On which photos are read, decoded and embedded."""
+        ...
+
+    @property
+    def folder_rung(self) -> Rung:
+        """An image tower of one thread, loaded when it is asked for."""
+        ...
+
+
+@dataclass
+class Synced:
+    """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, is no
+    photo or not looked into (folder.walk). What the index held of either, it holds still."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    left_out: Leftovers = field(default_factory=dict)
+
+
+def sync_folder(
+    embedder: Embedder,
+    index: PhotoIndex,
+    folder: Path,
+    progress: Progress = lambda done, total: None,
+    *,
+    drop_gone: bool = False,
+) -> Synced:
+    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone,
+    unless `drop_gone`, which drops those whose files are gone.
+
+    Subfolders are read, hidden ones and links to folders are not (folder.walk): of those, and of a
+    subfolder that cannot be listed, the index keeps what it has. Memory does not grow with the
+    number of files. PhotoError when the folder is missing or, without `drop_gone`, holds no photo:
+    an empty mount point is no reason to drop what the index has of it. PhotoIndexError, before
+    anything is done, when another writer is at work.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+    result = Synced()
+    with index.exclusive(), tempfile.TemporaryFile() as file:
+        work = Worklist(file)
+        census = index.census()
+        photos = walk(folder, result.skipped, result.left_out)
+        while batch := list(islice(photos, _LOOKUP)):
+            stamps = census.find([path for path, _ in batch])
+            for (path, stat), known in zip(batch, stamps, strict=True):
+                if _as_known(known, stat):
+                    result.unchanged += 1
+                else:
+                    work.put(path, stat, known.stamp if known else None)
+        if not work.count and not result.unchanged and not drop_gone:
+            raise PhotoError(
+                f"No photos in {folder} (looked for {USUAL}, subfolders too).",
+                "Give a folder that holds photos; --prune drops those whose files are gone.",
+            )
+        unseen = {skip.path for skip in result.skipped}
+        closed = tuple(f"{path}{os.sep}" for path in unseen)
+        inside = f"{str(folder).rstrip(os.sep)}{os.sep}"
+        hidden = f"{os.sep}."  # indexed by a run over its own folder
+        gone = {
+            path: stamp
+            for path, stamp in census.missing(inside)
+            if path not in unseen
+            and not path.startswith(closed)
+            and hidden not in path[len(inside) - 1 :]
+        }
+        elsewhere = renamed_elsewhere(census, work, inside)
+        known_again = _settle_gone(index, work, gone, elsewhere, result)
+        total = result.unchanged + work.count
+        todo = ((path, known) for path, known in work.items() if path not in known_again)
+        _embed_all(embedder, index, todo, result, lambda done: progress(done, total))
+        if drop_gone:
+            result.removed += prune(index)
+    return result
+
+
+def add_photos(
+    embedder: Embedder,
+    index: PhotoIndex,
+    photos: Sequence[Path],
+    progress: Progress = lambda done, total: None,
+) -> Synced:
+    """Embed those of `photos` that `index` lacks or that have changed, and drop none.
+    PhotoIndexError, before anything is done, when another writer is at work."""
+    result = Synced()
+    with index.exclusive():
+        census = index.census()
+        todo: list[tuple[str, Stamp | None]] = []
+        for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
+            if _as_known(known, stat_or_none(photo)):
+                result.unchanged += 1
+            else:
+                todo.append((str(photo), known.stamp if known else None))
+        _embed_all(embedder, index, todo, result, lambda done: progress(done, len(photos)))
+    return result
+
+
+def _as_known(known: Known | None, stat: int | None) -> bool:
+    """Say whether a photo need not be read. One whose time is not known is read once more."""
+    return known is not None and known.timed and known.stamp != (0, 0) and known.stamp[0] == stat
+
+
+def prune(index: PhotoIndex) -> int:
+    """Drop the photos whose files are gone, wherever they were; return how many."""
+    gone = [path for path, _ in index.census().missing("") if is_gone(path)]
+    if not gone:
+        return 0
+    with index.writer() as writer:
+        return writer.delete(gone)
+
+
+def _settle_gone(
+    index: PhotoIndex,
+    work: Worklist,
+    gone: dict[str, Stamp],
+    elsewhere: dict[str, Stamp],
+    result: Synced,
+) -> set[str]:
+    """Move what is new and equal to a gone photo, here or `elsewhere`, drop the others that are
+    gone here; return the new paths moved."""
+    if not gone and not elsewhere:
+        return set()
+    moves = moved(work, elsewhere | gone)
+    if not gone and not moves:
+        return set()
+    with index.writer() as writer:
+        writer.move([(old, new, stamp) for new, (old, stamp) in moves.items()])
+        result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
+    result.moved = len(moves)
+    return set(moves)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A photo file that was read: its embedding, or the reason why there is none; `same` when its
+    bytes are those that the index knows."""
+
+    path: str
+    known: bool
+    stamp: Stamp = (0, 0)
+    minutes: int = 0
+    embedding: NDArray[np.float32] | None = None
+    same: bool = False
+    why: str = ""
+
+
+def _embed(embedder: Embedder, path: str, known: Stamp | None) -> _Done:
+    held = known is not None
+    try:
+        stat = os.stat(path)  # noqa: PTH116  a path of any bytes
+        if known is not None and known != (0, 0) and known[0] == stat_stamp(stat):
+            return _Done(path, held, known, taken(path, stat), same=True)
+        file = read_photo(path)
+        stamp = (file.stat_stamp(), file.content_stamp())
+        minutes = taken(file.data or path, file.stat)
+        if known is not None and known != (0, 0) and known[1] == stamp[1]:
+            return _Done(path, held, stamp, minutes, same=True)
+        pixels = file.pixels(embedder.preprocess)
+    except (PhotoError, MissingExtra) as error:
+        return _Done(path, held, why=str(error))
+    except (OSError, ValueError) as error:
+        return _Done(path, held, why=f"{path} cannot be read: {error}.")
+    embedding = normalize(embedder.folder_rung.tower({"pixels": pixels[None]}))[0]
+    return _Done(path, held, stamp, minutes, embedding)
+
+
+def _embed_all(
+    embedder: Embedder,
+    index: PhotoIndex,
+    work: Iterable[tuple[str, Stamp | None]],
+    result: Synced,
+    progress: Callable[[int], None],
+) -> None:
+    """Embed on as many threads as the embedder has, commit here now and then."""
+    done = result.unchanged + result.moved
+    progress(done)
+    batch = _Batch(index, result, str(embedder.folder_rung))
+    try:
+        for photo in _on_threads(embedder, work):
+            if photo.why:
+                result.skipped.append(Skipped(photo.path, photo.why))
+            else:
+                batch.add(photo)
+            done += 1
+            progress(done)
+    finally:
+        # Also when the user interrupts: what is embedded is kept.
+        batch.commit()
+
+
+def _on_threads(embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Done]:
+    """Photos in the order of `work`. Each thread takes one from its file to its embedding: no
+    pixels wait, no thread waits for another's stage, and all cores are busy whatever the kind."""
+    waiting: deque[Future[_Done]] = deque()
+    with ThreadPoolExecutor(embedder.threads) as pool:
+        try:
+            for path, known in work:
+                waiting.append(pool.submit(_embed, embedder, path, known))
+                if len(waiting) > _AHEAD * embedder.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class _Batch:
+    """Photos that are embedded and not yet committed."""
+
+    def __init__(self, index: PhotoIndex, result: Synced, arithmetic: str) -> None:
+        self._index = index
+        self._result = result
+        self._arithmetic = arithmetic
+        self._since = time.monotonic()
+        self._photos: list[_Done] = []
+
+    def add(self, photo: _Done) -> None:
+        self._photos.append(photo)
+        if len(self._photos) >= _COMMIT_PHOTOS or time.monotonic() - self._since >= _COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        added = [photo for photo in self._photos if photo.embedding is not None]
+        embeddings = [photo.embedding for photo in added if photo.embedding is not None]
+        touched = [photo for photo in self._photos if photo.same]
+        if self._photos:
+            with self._index.writer() as writer:
+                if added:
+                    writer.add(
+                        [photo.path for photo in added],
+                        np.stack(embeddings),
+                        np.array([photo.stamp for photo in added], np.uint32),
+                        np.array([photo.minutes for photo in added], np.int32),
+                    )
+                    writer.filled_by(self._arithmetic)
+                writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
+                writer.retake({photo.path: photo.minutes for photo in touched})
+            self._result.added += sum(not photo.known for photo in added)
+            self._result.changed += sum(photo.known for photo in added)
+            self._result.unchanged += len(touched)
+            # Not before: what an interrupt kept from being committed is committed at the end.
+            self._photos = []
+        self._since = time.monotonic()

@@ -1,0 +1,225 @@
+"""Models: one word to token ids."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from mcad_mobile.engine.text.table import Strings, Table
+
+Model = Callable[[str], list[int]]
+NONE = 0xFFFFFFFF  # in arrays of ids: there is none
+
+
+def model_of(model: dict[str, Any], table: Table) -> Model:
+    """The model of a table. KeyError for one that this version does not know."""
+    return _MODELS[model["kind"]](model, table)
+
+
+class WordPiece:
+    """The longest pieces that the vocabulary holds, from the left (Devlin et al., 2019)."""
+
+    def __init__(self, model: dict[str, Any], table: Table) -> None:
+        self._strings = Strings(table)
+        self._unknown = [model["unk"]]
+        self._continued = model["continued"].encode()
+        self._longest = model["longest"]
+
+    def __call__(self, word: str) -> list[int]:
+        find = self._strings.find
+        whole = find(word.encode()) if len(word) <= self._longest else -1
+        if whole >= 0:
+            return [whole]
+        if len(word) > self._longest:
+            return self._unknown
+        ids: list[int] = []
+        start = 0
+        while start < len(word):
+            prefix = self._continued if start else b""
+            for end in range(len(word), start, -1):
+                found = find(prefix + word[start:end].encode())
+                if found >= 0:
+                    break
+            else:
+                return self._unknown
+            ids.append(found)
+            start = end
+        return ids
+
+
+class Bpe:
+    """Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first.
+
+    Symbols to begin with are bytes ("byte_ids", "byte_last_ids" for the last of a word), or
+    characters ("chars" sorted, "char_ids") with bytes for those that the vocabulary lacks. Merges
+    lie sorted by their left token: its pairs are at "merge_rows"[left] up to the next row, sorted
+    by "merge_right".
+    """
+
+    def __init__(self, model: dict[str, Any], table: Table) -> None:
+        self._of_bytes = model["of_bytes"]
+        self._unknown = model["unk"]
+        self._fuse_unknown = model["fuse_unk"]
+        self._whole: dict[str, int] = model["whole"]
+        self._byte_ids = table.array("byte_ids")
+        self._byte_last_ids = table.array("byte_last_ids")
+        self._chars, self._char_ids = table.array("chars"), table.array("char_ids")
+        self._rows, self._right = table.array("merge_rows"), table.array("merge_right")
+        self._rank, self._into = table.array("merge_rank"), table.array("merge_into")
+
+    def __call__(self, word: str) -> list[int]:
+        if word in self._whole:
+            return [self._whole[word]]
+        return self._merged(self._byte_symbols(word) if self._of_bytes else self._symbols(word))
+
+    def _byte_symbols(self, word: str) -> list[int]:
+        data = word.encode()
+        symbols = [self._byte_ids[byte] for byte in data[:-1]]
+        symbols.append(self._byte_last_ids[data[-1]])
+        if NONE in symbols:
+            symbols = [self._unknown if symbol == NONE else symbol for symbol in symbols]
+            return [symbol for symbol in symbols if symbol is not None]
+        return symbols
+
+    def _symbols(self, word: str) -> list[int]:
+        symbols: list[int] = []
+        unknown = False  # whether the last symbol is
+        for character in word:
+            code = ord(character)
+            at = bisect_left(self._chars, code)
+            if at < len(self._chars) and self._chars[at] == code:
+                symbols.append(self._char_ids[at])
+                unknown = False
+            elif found := _in_bytes(character, self._byte_ids):
+                symbols += found
+                unknown = False
+            elif self._unknown is not None:
+                if not (unknown and self._fuse_unknown):
+                    symbols.append(self._unknown)
+                unknown = True
+        return symbols
+
+    def _merged(self, symbols: list[int]) -> list[int]:
+        last = len(symbols) - 1
+        before, after = list(range(-1, last)), [*range(1, last + 1), -1]
+        queue = []
+        for at in range(last):
+            found = self._pair(symbols[at], symbols[at + 1])
+            if found >= 0:
+                queue.append((self._rank[found], at, found, symbols[at]))
+        heapify(queue)
+        while queue:
+            _, at, found, left = heappop(queue)
+            second = after[at]
+            # Both may have been merged since.
+            if symbols[at] != left or second < 0 or symbols[second] != self._right[found]:
+                continue
+            symbols[at] = merged = self._into[found]
+            symbols[second] = -1
+            after[at] = third = after[second]
+            if third >= 0:
+                before[third] = at
+                found = self._pair(merged, symbols[third])
+                if found >= 0:
+                    heappush(queue, (self._rank[found], at, found, merged))
+            zeroth = before[at]
+            if zeroth >= 0:
+                found = self._pair(symbols[zeroth], merged)
+                if found >= 0:
+                    heappush(queue, (self._rank[found], zeroth, found, symbols[zeroth]))
+        return [symbol for symbol in symbols if symbol >= 0]
+
+    def _pair(self, left: int, right: int) -> int:
+        """Where a merge lies in the arrays, or -1."""
+        start, end = self._rows[left], self._rows[left + 1]
+        at = bisect_left(self._right, right, start, end)
+        return at if at < end and self._right[at] == right else -1
+
+
+class Unigram:
+    """The most likely pieces (Kudo, 2018), as `tokenizers` finds them (its models/unigram).
+
+    The strings are the pieces, then beginnings of pieces that are none themselves; "scores"
+    [pieces] float64 are log probabilities.
+    """
+
+    def __init__(self, model: dict[str, Any], table: Table) -> None:
+        self._strings = Strings(table)
+        self._scores = table.array("scores")
+        self._unknown: int = model["unk"]
+        self._unknown_score: float = model["unk_score"]
+        self._byte_ids = table.array("byte_ids")
+
+    def __call__(self, word: str) -> list[int]:
+        scores, find = self._scores, self._strings.find
+        pieces, size = len(scores), len(word)
+        # By where a path ends: its score, where its last piece starts, and the piece.
+        best: list[tuple[float, int, int] | None] = [None] * (size + 1)
+        best[0] = (0.0, 0, 0)
+        for start in range(size):
+            here = best[start]
+            assert here is not None  # a single character always leads on
+            end, known = start, False
+            while end < size:
+                end += 1
+                piece = find(word[start:end].encode())
+                if piece < 0:
+                    break
+                if piece < pieces:
+                    known = known or end == start + 1
+                    _offer(best, end, here[0] + scores[piece], start, piece)
+            if not known:
+                _offer(best, start + 1, here[0] + self._unknown_score, start, self._unknown)
+        return self._ids(word, best)
+
+    def _ids(self, word: str, best: list[tuple[float, int, int] | None]) -> list[int]:
+        ids: list[int] = []
+        end = len(word)
+        unknown_to = 0  # where a run of unknown characters ends, or 0
+        while end > 0:
+            node = best[end]
+            assert node is not None
+            _, start, piece = node
+            if piece == self._unknown:
+                unknown_to = unknown_to or end
+            else:
+                if unknown_to:
+                    ids += self._of_unknown(word[end:unknown_to])
+                    unknown_to = 0
+                ids.append(piece)
+            end = start
+        if unknown_to:
+            ids += self._of_unknown(word[:unknown_to])
+        return ids[::-1]
+
+    def _of_unknown(self, run: str) -> list[int]:
+        """Last first: its bytes, where the vocabulary has them."""
+        found = self._strings.find(run.encode())
+        if 0 <= found < len(self._scores):
+            return [found]
+        return _in_bytes(run, self._byte_ids)[::-1] or [self._unknown]
+
+
+def _in_bytes(text: str, byte_ids: memoryview) -> list[int]:
+    """The tokens of its bytes; none if the vocabulary lacks one of them."""
+    if not len(byte_ids):
+        return []
+    found = [byte_ids[byte] for byte in text.encode()]
+    return [] if NONE in found else found
+
+
+def _offer(
+    best: list[tuple[float, int, int] | None], end: int, score: float, start: int, piece: int
+) -> None:
+    before = best[end]
+    if before is None or score > before[0]:
+        best[end] = (score, start, piece)
+
+
+_MODELS: dict[str, Callable[[dict[str, Any], Table], Model]] = {
+    "wordpiece": WordPiece,
+    "bpe": Bpe,
+    "unigram": Unigram,
+}

@@ -1,0 +1,308 @@
+"""Steps from text to text. A step is a list: its name, then what it takes (JSON)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mcad_mobile.engine.text.table import Table
+
+# Character classes as Hugging Face's `tokenizers` draws them, and the lower case of one.
+
+# The property White_Space of Unicode; str.isspace() has the separators 1C to 1F besides.
+SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+_IDEOGRAPHS = (
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B920, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
+)
+
+
+def is_control(character: str) -> bool:
+    """Control, format, private use, surrogate: what BERT drops. Line ends and tabs are spaces."""
+    return character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs")
+
+
+def is_punctuation(character: str) -> bool:
+    return character in ASCII_PUNCTUATION or unicodedata.category(character)[0] == "P"
+
+
+def is_ideograph(character: str) -> bool:
+    """The blocks of CJK ideographs that BERT takes one by one."""
+    code = ord(character)
+    return code >= 0x3400 and any(first <= code <= last for first, last in _IDEOGRAPHS)
+
+
+def is_extending(character: str) -> bool:
+    """Marks, joiners and skin tones: what continues a grapheme cluster (UAX 29)."""
+    return (
+        character in "\u200c\u200d"
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+        or unicodedata.category(character) in ("Mn", "Me", "Mc")
+    )
+
+
+def lower(text: str) -> str:
+    """Lower case of each character by itself: a whole word's has a rule for the last sigma."""
+    return text.lower() if "\u03a3" not in text else "".join(map(str.lower, text))
+
+
+def runs_to(text: str, replacement: str) -> str:
+    """Each run of White_Space replaced."""
+    return replacement.join(_split_at(text))
+
+
+def _split_at(text: str) -> list[str]:
+    parts: list[str] = []
+    word: list[str] = []
+    inside = False
+    for character in text:
+        space = character in SPACES
+        if space and not inside:
+            parts.append("".join(word))
+            word = []
+        if not space:
+            word.append(character)
+        inside = space
+    return [*parts, "".join(word)]
+
+
+def words_between_spaces(text: str) -> list[str]:
+    """What lies between White_Space."""
+    return [part for part in _split_at(text) if part]
+
+
+# open_clip's cleaning of a text before its tokenizers (`basic_clean`), without ftfy.
+#
+# ftfy repairs glitches one character at a time (curly quotes, ligatures, wide letters, control
+# characters), resolves HTML's entities, and guesses whether a text was decoded in the wrong
+# encoding. Only the first is here, and in Java: a phone's keyboard types curly quotes, but
+# neither entities nor mojibake. The rules are ftfy 6.3's (ftfy/__init__.py, ftfy/fixes.py).
+
+_LIGATURES = "ĲĳŉǱǲǳǄǅǆǇǈǉǊǋǌﬀﬁﬂﬃﬄﬅﬆ"
+_TERMINAL = re.compile("\x1b\\[[\\d;]*[a-zA-Z]")
+_CONTROLS = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]")
+_LINE_ENDS = re.compile("\r\n|[\r\u2028\u2029\x85]")
+_C1 = re.compile("[\x80-\x9f]")
+
+
+def basic_clean(text: str) -> str:
+    """Return the text with glitches repaired and no space at either end."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    while True:
+        before = text
+        text = _C1.sub(_windows_1252, text)
+        text = "".join(map(_narrow, text)) if not text.isascii() else text
+        text = re.sub("[\u02bc\u2018-\u201b]", "'", re.sub("[\u201c-\u201f]", '"', text))
+        text = _LINE_ENDS.sub("\n", text)
+        text = _CONTROLS.sub("", _TERMINAL.sub("", text))
+        text = unicodedata.normalize("NFC", text)
+        if text == before:
+            return text.strip()
+
+
+def _windows_1252(match: re.Match[str]) -> str:
+    return match.group().encode("latin-1").decode("windows-1252", "ignore") or match.group()
+
+
+def _narrow(character: str) -> str:
+    """Ligatures of Latin letters taken apart, wide and half-width forms at their usual width."""
+    if character == "\ufb05":
+        return "\u017ft"
+    if character == "\u3000":
+        return " "
+    if "\uff01" <= character < "\ufff0" or character in _LIGATURES:
+        return unicodedata.normalize("NFKC", character)
+    return character
+
+
+Step = Callable[[str], str]
+
+
+def step_of(step: list[Any], table: Table) -> Step:
+    """The function of one step. KeyError for a name that this version does not know."""
+    name, *given = step
+    if name == "charsmap":
+        return Charsmap(table, *given)
+    return _STEPS[name](*given)
+
+
+def _bert_clean() -> Step:
+    def clean(text: str) -> str:
+        if text.isascii() and text.isprintable():
+            return text
+        kept = (c for c in text if c not in "\0\ufffd" and not is_control(c))
+        return "".join(" " if c in SPACES else c for c in kept)
+
+    return clean
+
+
+def _space_ideographs() -> Step:
+    def spaced(text: str) -> str:
+        if text.isascii():
+            return text
+        return "".join(f" {c} " if is_ideograph(c) else c for c in text)
+
+    return spaced
+
+
+def _strip_marks() -> Step:
+    def stripped(text: str) -> str:
+        if text.isascii():
+            return text
+        apart = unicodedata.normalize("NFD", text)
+        return "".join(c for c in apart if unicodedata.category(c) != "Mn")
+
+    return stripped
+
+
+def _drop_marks() -> Step:
+    return lambda text: "".join(c for c in text if unicodedata.category(c)[0] != "M")
+
+
+def _form(form: Any) -> Step:
+    return lambda text: text if text.isascii() else unicodedata.normalize(form, text)
+
+
+def _remove(unwanted: str) -> Step:
+    table = {ord(character): None for character in unwanted}
+    return lambda text: text.translate(table)
+
+
+def _strip(left: bool, right: bool) -> Step:
+    def stripped(text: str) -> str:
+        text = text.lstrip(SPACES) if left else text
+        return text.rstrip(SPACES) if right else text
+
+    return stripped
+
+
+_STEPS: dict[str, Callable[..., Step]] = {
+    "basic_clean": lambda: basic_clean,
+    # Each character by itself, and the whole text as Python does, with the last sigma of a word.
+    "lower": lambda: lower,
+    "lower_text": lambda: str.lower,
+    # One space between words, none at the ends; str.split() knows four separators more.
+    "join_words": lambda: lambda text: " ".join(text.split()),
+    "join_spaces": lambda to: lambda text: runs_to(text, to),
+    "join_blanks": lambda to: lambda text: re.sub(" {2,}", to, text),
+    "strip": _strip,
+    "replace": lambda old, new: lambda text: text.replace(old, new),
+    "trim_end": lambda mark: lambda text: text.rstrip(mark),
+    "prepend": lambda start: lambda text: start + text if text else text,
+    "remove": _remove,
+    "form": _form,
+    "strip_marks": _strip_marks,
+    "drop_marks": _drop_marks,
+    "bert_clean": _bert_clean,
+    "space_ideographs": _space_ideographs,
+}
+STEPS = frozenset(_STEPS) | {"charsmap"}
+
+
+class Charsmap:
+    """SentencePiece's table of what stands for what.
+
+    As SentencePiece applies it ("longest"): the longest key at each character. As `tokenizers` does
+    ("clusters", its normalizers/precompiled.rs): the shortest key at the start of a grapheme
+    cluster of fewer than 6 bytes stands for all of it, else each character is looked up.
+    Array "charsmap_trie" is a double array (Darts-clone), "charsmap_text" what its values point at.
+    """
+
+    def __init__(self, table: Table, way: str) -> None:
+        self._apply = {"longest": self._by_longest, "clusters": self._by_clusters}[way]
+        self._trie = table.array("charsmap_trie")
+        self._text = table.array("charsmap_text")
+
+    def __call__(self, text: str) -> str:
+        if text.isascii() and text.isprintable():
+            return text
+        return self._apply(text)
+
+    def _by_longest(self, text: str) -> str:
+        data, out, at = text.encode(), bytearray(), 0
+        while at < len(data):
+            size, value = 0, -1
+            for size, value in self._keys(data[at:]):  # noqa: B007 the last one is the longest
+                pass
+            if value >= 0:
+                out += self._value(value).encode()
+            else:
+                size = 1
+                while at + size < len(data) and data[at + size] & 0xC0 == 0x80:
+                    size += 1
+                out += data[at : at + size]
+            at += size
+        return out.decode()
+
+    def _by_clusters(self, text: str) -> str:
+        return "".join(map(self._cluster, _clusters(text)))
+
+    def _cluster(self, cluster: str) -> str:
+        if len(cluster) > 1 and len(cluster.encode()) < 6:
+            found = self._find(cluster)
+            if found is not None:
+                return found
+        parts = ((c, self._find(c)) for c in cluster)
+        return "".join(c if found is None else found for c, found in parts)
+
+    def _find(self, chunk: str) -> str | None:
+        for _, value in self._keys(chunk.encode()):
+            return self._value(value)
+        return None
+
+    def _keys(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """The keys that `data` starts with, shortest first: their bytes, and their values."""
+        trie = self._trie
+        node = _offset(trie[0])
+        for size, byte in enumerate(data, 1):
+            if byte == 0:
+                return
+            node ^= byte
+            unit = trie[node]
+            if unit & 0x800000FF != byte:
+                return
+            node ^= _offset(unit)
+            if unit >> 8 & 1:
+                yield size, trie[node] & 0x7FFFFFFF
+
+    def _value(self, start: int) -> str:
+        end = start
+        while end < len(self._text) and self._text[end]:
+            end += 1
+        return bytes(self._text[start:end]).decode()
+
+
+def _offset(unit: int) -> int:
+    return unit >> 10 << (unit >> 6 & 8)
+
+
+def _clusters(text: str) -> list[str]:
+    """Grapheme clusters (UAX 29), as far as those of fewer than 6 bytes are concerned."""
+    clusters: list[str] = []
+    for character in text:
+        before = clusters[-1] if clusters else ""
+        extends = is_extending(character) and not _stands_alone(before[-1:])
+        if before and (extends or before + character == "\r\n"):
+            clusters[-1] += character
+        else:
+            clusters.append(character)
+    return clusters
+
+
+def _stands_alone(character: str) -> bool:
+    if not character or character in "\u200c\u200d":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")

@@ -1,0 +1,226 @@
+"""Text -> token ids, mask and pooling weights [L], as a text tower takes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from mcad_mobile.base.documents import Count, Record
+from mcad_mobile.engine.text import normalize
+from mcad_mobile.engine.text.models import model_of
+from mcad_mobile.engine.text.normalize import Step, is_ideograph, step_of
+from mcad_mobile.engine.text.table import EXPORT_AGAIN, Table
+from mcad_mobile.engine.text.words import split_of
+from mcad_mobile.errors import BundleError, QueryError
+
+# A text to token ids, by the steps of a tokenizer's file.
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Encoder:
+    """Token ids of a text, without what frames it. BundleError for a step that this version does
+    not know."""
+
+    def __init__(self, table: Table) -> None:
+        header = table.header
+        try:
+            self.before: list[int] = header.before
+            self.after: list[int] = header.after
+            self._prepare = [step_of(step, table) for step in header.prepare]
+            self._normalize = [step_of(step, table) for step in header.normalize]
+            self._split = [split_of(step) for step in header.split]
+            self._model = model_of(header.model, table)
+            self.unknown: int | None = header.model.get("unk")
+            added = header.added
+            self._added = Added([token for token in added if not token[2]])
+            names = [[_all(self._normalize, token[0]), *token[1:]] for token in added if token[2]]
+            self._added_normalized = Added(names)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"The tokenizer has a part that this version does not read: {error}.",
+                f"Update mcad-mobile, or: {EXPORT_AGAIN}",
+            ) from error
+
+    def __call__(self, text: str, most: int) -> list[int]:
+        """The ids of `text`; no more are looked for once there are more than `most`."""
+        ids: list[int] = []
+        text = _LONE_SURROGATES.sub("\ufffd", text) if not text.isascii() else text
+        text = _all(self._prepare, text)
+        for start, part in self._added.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+                continue
+            for inner, piece in self._added_normalized.split(_all(self._normalize, part)):
+                if isinstance(piece, int):
+                    ids.append(piece)
+                    continue
+                for word in self._words(piece, start == inner == 0):
+                    ids += self._model(word)
+                    if len(ids) > most:
+                        return ids
+        return ids
+
+    def _words(self, text: str, first: bool) -> list[str]:
+        words = [text] if text else []
+        for split in self._split:
+            parts = []
+            for number, word in enumerate(words):
+                parts += split(word, first and number == 0)
+            words = parts
+        return words
+
+
+def _all(steps: list[Step], text: str) -> str:
+    for step in steps:
+        text = step(text)
+    return text
+
+
+class Added:
+    """Tokens that are found in a text before it is cut into words, the longest of the leftmost.
+    A token is [name, id, whether it is looked for in the normalized text, and whether it takes the
+    space on its left and right with it]."""
+
+    def __init__(self, tokens: Sequence[Sequence[Any]]) -> None:
+        names = sorted((token[0] for token in tokens if token[0]), key=len, reverse=True)
+        self._tokens = {token[0]: token for token in tokens}
+        self._any = re.compile("|".join(map(re.escape, names))) if names else None
+
+    def split(self, text: str) -> Iterator[tuple[int, int | str]]:
+        """Where each part starts, and the id of a token or the text between two."""
+        at = 0
+        for match in self._any.finditer(text) if self._any else ():
+            _, number, _, left, right = self._tokens[match.group()]
+            start, end = match.span()
+            if left:
+                start = max(at, len(text[:start].rstrip(normalize.SPACES)))
+            if right:
+                end = len(text) - len(text[end:].lstrip(normalize.SPACES))
+            if at < start:
+                yield at, text[at:start]
+            yield start, number
+            at = end
+        if at < len(text):
+            yield at, text[at:]
+
+
+Pool = Literal["eos", "first", "last", "mean"]
+
+# Of words in a foreign script, tokenizers keep pieces of a letter or two: 1.0 to 1.2 letters a
+# token in BERT's English vocabulary for Russian, Greek, Arabic, Hebrew, Hindi; German, Polish and
+# Turkish words, in letters that it knows, have 1.7 and more.
+_LETTERS_A_TOKEN = 1.5
+
+
+class TokenizerSpec(Record, frozen=True):
+    """What a tokenizer needs beside its file, which is one of engine/text/table.py.
+
+    `length` counts what frames a text. `pad_left`: padding comes before the text.
+    `attends_to_padding`: the tower sees padding as it sees words, and the mask is all ones.
+    `pool` tells which states become the embedding: at the first token with id `eos`, at the first
+    or the last position of the row, or the mean over the mask.
+    """
+
+    length: Annotated[int, Meta(ge=2, le=2**16)]
+    pad: Count
+    pad_left: bool = False
+    attends_to_padding: bool = False
+    pool: Pool = "mean"
+    eos: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.pool == "eos" and self.eos is None:
+            raise ValueError("pool is 'eos', and there is no eos")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One text: ids [L] int32, mask [L] float32 (1 where the tower looks, 0 where it does not),
+    pooling [L] float32 (weights of the states that become the embedding, of sum 1), and whether
+    the text was longer than the tower takes."""
+
+    ids: NDArray[np.int32]
+    mask: NDArray[np.float32]
+    pooling: NDArray[np.float32]
+    truncated: bool
+
+
+class Tokenizer:
+    """A text to a row of tokens. `file` is a path, or what such a file holds. BundleError if it
+    cannot be read."""
+
+    def __init__(self, spec: TokenizerSpec, file: Path | bytes) -> None:
+        self.spec = spec
+        mapped = Table.open(file) if isinstance(file, Path) else Table(file, "What was given")
+        self._encode = Encoder(mapped)
+        frame = len(self._encode.before) + len(self._encode.after)
+        if spec.length < frame:
+            raise BundleError(
+                f"The tokenizer frames a text in {frame} tokens, and its length is {spec.length}.",
+                EXPORT_AGAIN,
+            )
+
+    def __call__(self, text: str) -> Tokens:
+        """QueryError if `text` holds nothing but space, or bytes that the locale could not decode;
+        a text that is too long is cut."""
+        if not text.strip():
+            raise QueryError(f"The query {text!r} is empty.", "Write what the photo shows.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise QueryError(
+                f"The query {text!r} holds bytes that are no text.",
+                "Write it as the locale says (LC_ALL=C.UTF-8: in UTF-8).",
+            )
+        spec, encode = self.spec, self._encode
+        room = spec.length - len(encode.before) - len(encode.after)
+        try:
+            found = encode(text, room)
+        except (LookupError, ArithmeticError, TypeError, ValueError) as error:
+            # Arrays are not looked through when they are opened: a query reads a few pages.
+            raise BundleError(
+                f"The tokenizer is damaged: {type(error).__name__} {error}.", EXPORT_AGAIN
+            ) from error
+        row = [*encode.before, *found[:room], *encode.after]
+        padding, words = [spec.pad] * (spec.length - len(row)), len(row)
+        seen = [1.0] * words
+        unseen = [1.0 if spec.attends_to_padding else 0.0] * len(padding)
+        ids = np.array([*padding, *row] if spec.pad_left else row + padding, np.int32)
+        mask = np.array([*unseen, *seen] if spec.pad_left else seen + unseen, np.float32)
+        return Tokens(ids, mask, self._pooling(ids, mask), len(found) > room)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of `text`, cut at space, that no tower can have learned: the tokenizer has no token
+        for a part of them, or spells them nearly letter by letter (an English one: Cyrillic). One
+        ideograph is a word, so these are not counted."""
+        return [word for word in dict.fromkeys(text.split()) if self._is_unknown(word)]
+
+    def _is_unknown(self, word: str) -> bool:
+        ids = self._encode(word, self.spec.length)
+        if self._encode.unknown in ids:
+            return True
+        letters = [character for character in word if character.isalpha()]
+        spelled = 1 < len(letters) < _LETTERS_A_TOKEN * len(ids)
+        return spelled and not word.isascii() and not any(map(is_ideograph, letters))
+
+    def _pooling(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.spec.pool == "mean":
+            mean: NDArray[np.float32] = mask / np.float32(np.count_nonzero(mask))
+            return mean
+        pooling = np.zeros(len(ids), np.float32)
+        if self.spec.pool == "eos":
+            pooling[np.argmax(ids == self.spec.eos)] = 1
+        else:
+            pooling[0 if self.spec.pool == "first" else -1] = 1
+        return pooling
+
+    def batch(self, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Texts -> ids [B, L] int32 and masks [B, L] float32."""
+        tokens = [self(text) for text in texts]
+        return np.stack([t.ids for t in tokens]), np.stack([t.mask for t in tokens])

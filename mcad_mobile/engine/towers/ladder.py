@@ -1,0 +1,190 @@
+"""Go down a tower's ladder to the first rung that gives the right embeddings on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
+from mcad_mobile.engine.towers.protocol import LoadedTower
+from mcad_mobile.engine.towers.self_test import agreement, disagreement, golden_inputs
+from mcad_mobile.errors import MissingExtra, RuntimeUnavailable
+
+# A rung of a tower's ladder: whether it can run here, and how it is loaded.
+
+_SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has one
+
+
+def rungs_of(
+    bundle: Bundle, tower: TowerName, runtime: str | None = None, precision: str | None = None
+) -> tuple[Rung, ...]:
+    """The rungs of a tower, best first; those of `runtime`, if it is named, and of `precision`,
+    where the tower has it: the two towers of a bundle may differ in that. RuntimeUnavailable if
+    there are none."""
+    rungs = bundle.tower(tower).rungs
+    found = tuple(rung for rung in rungs if runtime in (None, rung.runtime))
+    found = tuple(rung for rung in found if rung.precision == precision) or found
+    if not found:
+        offered = ", ".join(dict.fromkeys(rung.runtime for rung in rungs))
+        raise RuntimeUnavailable(
+            f"{bundle.directory} has no {tower} tower for runtime {runtime!r}.",
+            f"It has: {offered}.",
+        )
+    return found
+
+
+def why_not(rung: Rung) -> str | None:
+    """Why a rung is not chosen by itself on this machine, or None if it is. A QNN rung never is:
+    without the chip it is only simulated."""
+    if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
+        return "this runner has no QNN runtime"
+    if rung.runtime == "qnn":
+        return "its chip is only simulated here, and simulated time is never a latency"
+    if rung.runtime == "neuropilot":
+        return "it is compiled for a Dimensity's NPU, and runs on that chip alone"
+    if rung.runtime == "litert" and rung.precision in ("w8a16", "w4a16"):
+        return "LiteRT has no fast CPU kernels for 16-bit activations: it is for the NPU"
+    if rung.runtime == "litert" and importlib.util.find_spec("ai_edge_litert") is None:
+        return "ai-edge-litert is not installed here"
+    return None
+
+
+def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
+    """RuntimeUnavailable or MissingExtra if the rung cannot be run here. `gpu`: of ONNX's rungs,
+    by CUDA."""
+    path = bundle.path(rung.files[0])
+    if rung.runtime == "onnx":
+        from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+
+        exact = rung.precision != "fp32" and not gpu and saturates()
+        return OnnxTower(path, threads, exact=exact, gpu=gpu)
+    if rung.runtime == "litert":
+        from mcad_mobile.engine.towers.litert import LiteRTTower
+
+        return LiteRTTower(path, rung.inputs, rung.outputs, threads)
+    if rung.runtime == "qnn":
+        from mcad_mobile.engine.towers.qnn import QnnTower
+
+        soc_model, htp_arch = bundle.target.soc_model, bundle.target.htp_arch
+        if soc_model is None or htp_arch is None:
+            raise RuntimeUnavailable(
+                f"{bundle.directory} does not say for which Snapdragon {path.name} is compiled.",
+                "Export the bundle again: mcad-mobile export --target CHIP --out DIR.",
+            )
+        return QnnTower(path, soc_model, htp_arch)
+    if rung.runtime == "neuropilot":
+        raise RuntimeUnavailable(
+            f"{path} is compiled for the NPU of {bundle.target.chip}, and runs on that chip alone.",
+            "Use --runtime litert: the .tflite that it was compiled from.",
+        )
+    raise RuntimeUnavailable(
+        f"{bundle.directory} names runtime {rung.runtime!r}, which this version does not know.",
+        "Update mcad-mobile.",
+    )
+
+
+_TRIES = 3
+_FASTER = 0.9  # of the time of the rung before it, or the better precision is kept
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A rung that passed the self-test on this machine, its tower in memory, and the worst cosine
+    to what its file says."""
+
+    rung: Rung
+    tower: LoadedTower
+    cosine: float
+
+    def __str__(self) -> str:
+        return f"{self.rung.runtime} {self.rung.precision} by {self.tower.arithmetic}"
+
+
+def climb(
+    bundle: Bundle,
+    name: TowerName,
+    *,
+    runtime: str | None = None,
+    precision: str | None = None,
+    threads: int = 1,
+    fastest: bool = False,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> Climbed:
+    """The best rung of a tower that loads here and passes the self-test; of `runtime` and
+    `precision`, as far as they are named (see rungs_of). `warn` hears a sentence about each rung
+    that is left out because it failed.
+
+    `fastest`: for work that goes on for hours. Which of two runtimes is faster depends on the
+    processor; and where its fast 8-bit kernels are wrong, the exact ones may take longer than
+    floats do. There time decides among the rungs that pass.
+    RuntimeUnavailable, with what became of each rung, if none is left.
+    """
+    passed: list[tuple[float, Climbed]] = []
+    reasons: list[str] = []
+    tried = [
+        (rung, None if runtime is not None else why_not(rung))
+        for rung in rungs_of(bundle, name, runtime, precision)
+    ]
+    runtimes = {rung.runtime for rung, reason in tried if reason is None}
+    compares = fastest and (len(runtimes) > 1 or _fast_kernels_are_wrong())
+    for rung, reason in tried:
+        if reason is not None:
+            reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
+            continue
+        try:
+            climbed = load_tested(bundle, name, rung, threads)
+        except (RuntimeUnavailable, MissingExtra) as error:
+            if runtime is not None:
+                raise
+            reasons.append(f"{rung.runtime} {rung.precision}: {error.what}")
+            warn(f"{error.what} The tower's next rung serves instead.")
+            continue
+        if not compares:
+            return climbed
+        passed.append((_seconds(bundle, name, climbed.tower), climbed))
+    if passed:
+        best = passed[0]
+        for other in passed[1:]:
+            best = other if other[0] < _FASTER * best[0] else best
+        return best[1]
+    raise RuntimeUnavailable(
+        f"No {name} tower of {bundle.directory} runs on this machine: {'; '.join(reasons)}",
+        "Export it again: every bundle ends in an ONNX CPU model.",
+    )
+
+
+def load_tested(
+    bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
+) -> Climbed:
+    """A rung in memory. RuntimeUnavailable or MissingExtra if it cannot be run here, or fails its
+    self-test."""
+    tower = load_rung(bundle, rung, threads, gpu=gpu)
+    cosine = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
+    why = disagreement(cosine)
+    if why is not None:
+        raise RuntimeUnavailable(
+            f"The {name} tower {rung.runtime} {rung.precision} fails its self-test: {why}.",
+            "Update that runtime, or leave --runtime out: the next rung of the ladder may run.",
+        )
+    return Climbed(rung, tower, cosine)
+
+
+def _fast_kernels_are_wrong() -> bool:
+    # ONNX Runtime is loaded where it is used: a process may run LiteRT alone.
+    from mcad_mobile.engine.towers.onnx import saturates
+
+    return saturates()
+
+
+def _seconds(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
+    """The shortest of a few runs over the golden inputs."""
+    inputs = golden_inputs(bundle, name)
+    taken = []
+    for _ in range(_TRIES):
+        started = time.perf_counter()
+        tower(inputs)
+        taken.append(time.perf_counter() - started)
+    return min(taken)

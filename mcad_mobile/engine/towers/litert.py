@@ -1,0 +1,104 @@
+"""Towers by LiteRT (TensorFlow Lite) on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.towers.protocol import Inputs, one_by_one
+from mcad_mobile.errors import RuntimeUnavailable, require
+
+
+class LiteRTTower:
+    """A .tflite model. An interpreter takes one photo at a time, so there are as many as were ever
+    called at once. Its integer inputs and outputs are quantized and dequantized here, with
+    the scales that the bundle states. Image inputs are channels-last, as LiteRT likes them."""
+
+    simulated = False
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        threads: int = 1,
+        *,
+        xnnpack: bool = True,
+    ) -> None:
+        """Without `xnnpack`, by the slow kernels that LiteRT brings itself."""
+        interpreter = require("ai_edge_litert.interpreter", "dimensity")
+        kinds = interpreter.OpResolverType
+        kernels = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self.arithmetic = "XNNPACK" if xnnpack else "LiteRT's own kernels"
+        self._path, self._inputs, self._output = path, inputs, outputs[0]
+        self._new: Callable[[], Any] = partial(
+            interpreter.Interpreter,
+            str(path),
+            num_threads=threads,
+            experimental_op_resolver_type=kernels,
+        )
+        self._idle = [self._loaded()]
+
+    def _loaded(self) -> Any:
+        try:
+            interpreter = self._new()
+            interpreter.allocate_tensors()
+            return interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeUnavailable(
+                f"LiteRT cannot load {self._path}: {error}.", "Export the bundle again."
+            ) from error
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        return np.concatenate([self._one(single) for single in one_by_one(inputs)])
+
+    def _one(self, inputs: Inputs) -> NDArray[np.float32]:
+        try:
+            run = self._idle.pop()
+        except IndexError:  # all are at work
+            run = self._loaded()
+        try:
+            (output,) = run(**signature_arguments(inputs, self._inputs)).values()
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeUnavailable(
+                f"LiteRT cannot run {self._path}: {error}.", "Export the bundle again."
+            ) from error
+        self._idle.append(run)
+        return dequantize(output, self._output)
+
+
+def signature_arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
+    """Inputs by name -> by position, as litert-torch names them, in each spec's layout and
+    stored type."""
+    arguments = {}
+    for index, spec in enumerate(specs):
+        value = inputs[spec.name]
+        if spec.layout == "NHWC":
+            value = value.transpose(0, 2, 3, 1)
+        arguments[f"args_{index}"] = quantize(value, spec)
+    return arguments
+
+
+def quantize(value: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.generic]:
+    """Real values -> the stored type: round(value / scale) + zero_point, clipped to its range."""
+    dtype = np.dtype(spec.dtype)
+    if spec.scale is None:
+        return value.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    stored = np.rint(value.astype(np.float32) / np.float32(spec.scale)) + (spec.zero_point or 0)
+    clipped: NDArray[np.generic] = stored.clip(limits.min, limits.max)
+    return clipped.astype(dtype)
+
+
+def dequantize(stored: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:
+    """The stored type -> real values: scale * (stored - zero_point)."""
+    if spec.scale is None:
+        return stored.astype(np.float32, copy=False)
+    centred = stored.astype(np.float32) - np.float32(spec.zero_point or 0)
+    return centred * np.float32(spec.scale)

@@ -1,0 +1,125 @@
+"""Towers on the CPU, or a GPU, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mcad_mobile.engine.towers.protocol import Inputs, one_by_one, takes_any_length, without_padding
+from mcad_mobile.errors import RuntimeUnavailable
+
+# Do ONNX Runtime's 8-bit kernels overflow on this processor?
+
+# ONNX Runtime takes exact 8-bit kernels for this option. It says that they are the same where the
+# processor has VNNI; measured there, the image tower takes 2.5 times as long with them.
+# So it is set only where it is needed.
+EXACT_KERNELS = ("session.x64quantprecision", "1")
+
+# A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8: 159 bytes, so that nothing has to be
+# shipped beside this file and Saturation.java; tests/unit/test_saturation.py builds the same.
+PRODUCTS = (
+    "CAgSADqSAQozCgVzaGFwZRIBYiIPQ29uc3RhbnRPZlNoYXBlKhYKBXZhbHVlKgoIARADKgF/QgF2oAEEChsKAWEKAWIS"
+    "BHN1bXMiDU1hdE11bEludGVnZXISBHN1bXMqDwgCEAc6AkAgQgVzaGFwZVoRCgFhEgwKCggCEgYKAAoCCEBiFAoEc3Vt"
+    "cxIMCgoIBhIGCgAKAgggQgQKABAN"
+)
+_ROWS, _TERMS, _LARGEST = 5, 64, 255
+_EXACT_SUM = _TERMS * _LARGEST * 127
+
+
+@functools.cache
+def saturates() -> bool:
+    """Say whether products of 8 bits are added in 16, which overflow: x86 processors with AVX2 or
+    AVX-512 and without VNNI do so (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X).
+
+    The kernel itself is asked, by the largest sum there is: what a processor says that it can do
+    may not be what it is run with (emulators, virtual machines). Takes some 5 ms, once.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        base64.b64decode(PRODUCTS), options, providers=["CPUExecutionProvider"]
+    )
+    largest = np.full((_ROWS, _TERMS), _LARGEST, np.uint8)
+    (sums,) = session.run(None, {"a": largest})
+    return bool((sums != _EXACT_SUM).any())
+
+
+# Its kernel adds and normalizes a number at a time: the text tower takes 1.2 ms with it, 0.9 with
+# Add and LayerNormalization apart (ONNX Runtime 1.32, x86-64, one thread), and says the same.
+_CUDA = "CUDAExecutionProvider"
+_SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
+
+
+class OnnxTower:
+    """An ONNX model with `threads` threads, set up to hold little memory: weights are mapped
+    from their file's buffer once, and no arena keeps what a run no longer needs.
+
+    A text tower that takes any number of tokens is given no padding: it would take as long as words
+    do. With `exact`, its 8-bit products are exact on every processor: see saturation.py. With
+    `gpu`, CUDA runs it, in plain float32 (no TF32)."""
+
+    simulated = False
+
+    def __init__(
+        self, path: Path, threads: int = 1, *, exact: bool = False, gpu: bool = False
+    ) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 3
+        options.add_session_config_entry(*_SLOW_FUSION)
+        if exact:
+            options.add_session_config_entry(*EXACT_KERNELS)
+        self.arithmetic = "CUDA" if gpu else "CPU, exact kernels" if exact else "CPU"
+        self._path = path
+        provider: Any = (_CUDA, {"use_tf32": "0"}) if gpu else "CPUExecutionProvider"
+        if gpu and _CUDA not in ort.get_available_providers():
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {ort.__version__} has no {_CUDA} here.",
+                "Install onnxruntime-gpu in place of onnxruntime where there is a GPU, or leave "
+                "--gpus out.",
+            )
+        try:
+            self._session = _session(path, options, provider, exact)
+            if gpu and _CUDA not in self._session.get_providers():  # it falls back in silence
+                raise RuntimeError("CUDA could not be started")
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
+                "Export the bundle again, or install a newer onnxruntime.",
+            ) from error
+        self._any_length = takes_any_length(self._session)
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        singles = one_by_one(inputs)
+        if self._any_length:
+            singles = [without_padding(single) for single in singles]
+        try:
+            outputs = [self._session.run(None, single)[0] for single in singles]
+        except Exception as error:
+            raise RuntimeUnavailable(
+                f"ONNX Runtime {ort.__version__} cannot run {self._path}: {error}.",
+                "Export the bundle again, or install a newer onnxruntime.",
+            ) from error
+        return np.concatenate(outputs).astype(np.float32, copy=False)
+
+
+def _session(path: Path, options: ort.SessionOptions, provider: Any, exact: bool) -> Any:
+    """ONNX Runtime 1.32 cannot make exact kernels of a weight that several products share: those
+    are left to floats between quantized tensors then, slower and as exact."""
+    try:
+        return ort.InferenceSession(path, options, providers=[provider])
+    except Exception:
+        if not exact:
+            raise
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        return ort.InferenceSession(path, options, providers=[provider])

@@ -1,0 +1,77 @@
+"""Towers for Hexagon NPUs, on the HTP simulator of Qualcomm's SDK (x86_64 Linux)."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mcad_mobile.base.standard_output import STDOUT, muted
+from mcad_mobile.engine.towers.protocol import Inputs, one_by_one
+from mcad_mobile.errors import RuntimeUnavailable, require
+
+_FATAL_ONLY = 4
+
+
+class QnnTower:
+    """A compiled EPContext model, simulated for the chip of its context binary."""
+
+    simulated = True
+    arithmetic = "HTP simulator"
+
+    def __init__(self, path: Path, soc_model: int, htp_arch: int) -> None:
+        options = session_options(soc_model, htp_arch)
+        self._lock = threading.Lock()  # Qualcomm says nothing of runs beside each other
+        try:
+            self._session = open_session(path, options)
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise RuntimeUnavailable(
+                f"The HTP simulator cannot load {path}: {error}.",
+                "Export the bundle again with the onnxruntime-qnn that is installed here.",
+            ) from error
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        with self._lock:
+            outputs = [self._session.run(None, single)[0] for single in one_by_one(inputs)]
+        return np.concatenate(outputs).astype(np.float32, copy=False)
+
+
+def session_options(soc_model: int, htp_arch: int) -> ort.SessionOptions:
+    """Session options for one chip; a node that the NPU cannot run is an error, not a fallback."""
+    qnn, devices = _devices()
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    settings = {
+        "backend_path": qnn.get_qnn_htp_path(),
+        "soc_model": str(soc_model),
+        "htp_arch": str(htp_arch),
+    }
+    options.add_provider_for_devices(devices, settings)
+    return options
+
+
+def open_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+    """A session of a model's file or content with `session_options`, without the greeting that
+    Qualcomm's library prints."""
+    with muted(STDOUT):
+        return ort.InferenceSession(model, options)
+
+
+@functools.cache
+def _devices() -> tuple[Any, list[Any]]:
+    """Qualcomm's package and its devices, registered once a process."""
+    qnn = require("onnxruntime_qnn", "snapdragon")
+    ort.register_execution_provider_library("QNN", qnn.get_library_path())
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == "QNN"]
+    if not devices:
+        raise RuntimeUnavailable(
+            f"onnxruntime-qnn {qnn.__version__} offers no QNN device.",
+            "Use a pair of onnxruntime and onnxruntime-qnn that were released together.",
+        )
+    return qnn, devices

@@ -1,0 +1,272 @@
+"""Qualcomm AI Hub by Qualcomm's own client: phones in a cloud, by job ids.
+
+The token stays in the client's own configuration (`qai-hub configure`); it is read here only to
+keep it out of messages.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.errors import AiHubError, AiHubRefused, TargetError, require
+from mcad_mobile.export.targets import Target, find_target
+
+Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array a sample
+
+_CHIPSET = "chipset:qualcomm-"
+# Ways in which a chip is sold under a longer name; the silicon is the same.
+_SOLD_AS = ("-for-galaxy", "-leading-version", "-proxy")
+_HTTP_NOT_FOUND = 404
+_SUBMITTED_AGAIN = "Run the same command again: the job is submitted anew."
+
+
+@dataclass(frozen=True)
+class CloudDevice:
+    """A phone of AI Hub. `chipset` as AI Hub writes it ("snapdragon-8-elite"), or ""."""
+
+    name: str
+    os: str = ""
+    chipset: str = ""
+
+    @property
+    def target(self) -> Target | None:
+        """Its chip in our table, if it is there."""
+        chip = self.chipset
+        for suffix in _SOLD_AS:
+            chip = chip.removesuffix(suffix)
+        try:
+            return find_target(chip) if chip else None
+        except TargetError:
+            return None
+
+
+@dataclass(frozen=True)
+class JobState:
+    """`code` is AI Hub's word ("RUNNING_INFERENCE", "SUCCESS", "FAILED")."""
+
+    code: str
+    message: str
+    finished: bool
+    success: bool
+
+
+class AiHub:
+    """A session with the cloud at `api_url`. Each call raises AiHubError with what AI Hub said, and
+    what to do next; AiHubRefused where trying later will not help."""
+
+    def __init__(self) -> None:
+        self._hub = require("qai_hub", "aihub")
+        self._client = self._hub.Client()
+        path = self._hub.client.api_utils.get_config_path()
+        config = None
+        # A parser's error quotes the line that it stumbled over, and with it the token: neither its
+        # words nor itself, as a cause, may get into ours.
+        with contextlib.suppress(self._hub.client.Error, OSError, ValueError, configparser.Error):
+            config = self._client.config
+        if config is None or not config.api_token:
+            raise AiHubError(
+                f"AI Hub is not configured here: {path} is missing, incomplete or damaged.",
+                "Sign up at aihub.qualcomm.com, then: qai-hub configure --api_token TOKEN",
+            )
+        self.api_url = str(config.api_url)
+        self._token = config.api_token
+        config.verbose = False
+
+    def device(self, name: str) -> CloudDevice:
+        """The device of exactly this name, or the newest with this chipset ("snapdragon-8-elite").
+        AiHubError lists what sounds alike."""
+        with self._speaking("list its devices"):
+            every = self._client.get_devices()
+        found = [d for d in every if name in (d.name, _chipset(d))]
+        if not found:
+            words = name.casefold().split()
+            near = sorted({d.name for d in every if any(w in d.name.casefold() for w in words)})
+            raise AiHubError(
+                f"AI Hub has no device called {name!r}.",
+                f"It has: {', '.join(near[:8])}." if near else "`qai-hub list-devices` lists them.",
+            )
+        newest = max(found, key=_os_version)
+        return CloudDevice(newest.name, newest.os, _chipset(newest))
+
+    def device_with(self, target: Target) -> CloudDevice:
+        """The newest phone with a chip of our table. AiHubError if AI Hub has none."""
+        with self._speaking("list its devices"):
+            every = self._client.get_devices()
+        devices = [CloudDevice(d.name, d.os, _chipset(d)) for d in every]
+        found = [device for device in devices if device.target == target]
+        if not found:
+            raise AiHubError(
+                f"AI Hub has no phone with {target.id} ({target.chip}).",
+                "`qai-hub list-devices` lists what it has; or leave --via out to compile here.",
+            )
+        return max(found, key=_os_version)
+
+    def upload_model(self, path: Path, name: str) -> str:
+        """A model file, or a folder of an ONNX model and its weights -> model id."""
+        with self._speaking(f"take {name}"):
+            return str(self._client.upload_model(str(path), name=name).model_id)
+
+    def upload_dataset(self, data: Dataset, name: str) -> str:
+        entries = {key: [np.ascontiguousarray(x) for x in value] for key, value in data.items()}
+        with self._speaking(f"take {name}"):
+            return str(self._client.upload_dataset(entries, name=name).dataset_id)
+
+    def submit_compile(self, model: str, device: CloudDevice, options: str, name: str) -> str:
+        """-> job id. `options` as AI Hub documents them ("--target_runtime onnx")."""
+        with self._speaking(f"compile {name} for {device.name}"):
+            source = self._client.get_model(model)
+            job = self._client.submit_compile_job(
+                source, self._device(device), name=name, options=options, retry=False
+            )
+            return str(job.job_id)
+
+    def submit_inference(self, model: str, device: CloudDevice, dataset: str, name: str) -> str:
+        """Run a model on a dataset and profile it -> job id. (Since client 0.56 one job does
+        both; a profile job of its own is deprecated.)"""
+        with self._speaking(f"run {name} on {device.name}"):
+            job = self._client.submit_inference_job(
+                self._client.get_model(model),
+                self._device(device),
+                inputs=self._client.get_dataset(dataset),
+                name=name,
+                profile=True,
+                retry=False,
+            )
+            return str(job.job_id)
+
+    def has_model(self, model: str) -> bool:
+        """False for what AI Hub does not know: it was removed, or is another account's."""
+        return self._has(f"model {model}", lambda: self._client.get_model(model) is not None)
+
+    def has_dataset(self, dataset: str) -> bool:
+        """False once it has expired, too: 30 days after it was uploaded."""
+        return self._has(
+            f"dataset {dataset}", lambda: not self._client.get_dataset(dataset).is_expired()
+        )
+
+    def has_job(self, job: str) -> bool:
+        """Whether AI Hub has the job and, if it went well, all that it made."""
+
+        def has() -> bool:
+            found = self._client.get_job(job)
+            if not found.get_status().success:
+                return True
+            if isinstance(found, self._hub.CompileJob):
+                model = found.get_target_model()
+                return model is not None and self._client.get_model(model.model_id) is not None
+            outputs = found.get_output_dataset()
+            kept = outputs is not None and not outputs.is_expired()
+            return kept and bool(found.download_profile())
+
+        return self._has(f"job {job}", has)
+
+    def state(self, job: str) -> JobState:
+        with self._speaking(f"tell how job {job} is"):
+            status = self._client.get_job(job).get_status()
+            return JobState(status.code, status.message or "", status.finished, status.success)
+
+    def url(self, job: str) -> str:
+        """Where a person sees the job."""
+        with self._speaking(f"tell where job {job} is"):
+            return str(self._client.get_job(job).url)
+
+    def compiled_model(self, job: str) -> str:
+        """The id of the model that a compile job made."""
+        with self._speaking(f"name the model of job {job}"):
+            model = self._client.get_job(job).get_target_model()
+        if model is None:
+            raise AiHubError(f"Compile job {job} made no model.", _SUBMITTED_AGAIN)
+        return str(model.model_id)
+
+    def download_model(self, model: str, folder: Path) -> Path:
+        """The file of a model, in `folder`."""
+        with self._speaking(f"give model {model}"):
+            return Path(self._client.get_model(model).download(str(folder)))
+
+    def output(self, job: str) -> NDArray[Any]:
+        """The one tensor that an inference job put out: [samples, ...]."""
+        with self._speaking(f"give the output of job {job}"):
+            data = self._client.get_job(job).download_output_data()
+        if data is None:
+            raise AiHubError(f"Inference job {job} put nothing out.", _SUBMITTED_AGAIN)
+        if len(data) != 1:
+            raise AiHubError(
+                f"Job {job} put out {len(data)} tensors, not one embedding.",
+                "Report this, with the job's page.",
+            )
+        (samples,) = data.values()
+        return np.concatenate([np.asarray(x) for x in samples])
+
+    def profile(self, job: str) -> dict[str, Any]:
+        """{"execution_summary", "execution_detail"}: times in microseconds, memory in bytes."""
+        with self._speaking(f"give the profile of job {job}"):
+            found: dict[str, Any] = self._client.get_job(job).download_profile()
+        if not found:
+            raise AiHubError(
+                f"Job {job} has no profile.",
+                _SUBMITTED_AGAIN,
+            )
+        return found
+
+    def _has(self, what: str, ask: Callable[[], bool]) -> bool:
+        with self._speaking(f"tell whether it has {what}"):
+            try:
+                return ask()
+            except self._hub.client.UserError as error:
+                # The client has one error for all refusals; the answer is in the one behind it.
+                if getattr(error.__context__, "status_code", None) == _HTTP_NOT_FOUND:
+                    return False
+                raise
+
+    def _device(self, device: CloudDevice) -> Any:
+        return self._hub.Device(device.name, device.os)
+
+    @contextlib.contextmanager
+    def _speaking(self, doing: str) -> Iterator[None]:
+        """The client prints on standard output, where a reader of --json must not see it."""
+        client = self._hub.client
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        except client.RateLimitedError as error:
+            raise AiHubError(
+                f"AI Hub's quota is used up: it did not {doing}. {self._said(error)}",
+                "Run the same command again later: jobs that were submitted go on meanwhile, and "
+                "are not submitted again.",
+            ) from None
+        except client.UserError as error:
+            hint = "Check the model, the device and the options in the message."
+            if "authenticate" in str(error) or "token" in str(error):
+                hint = "Get a new token from your account page: qai-hub configure --api_token TOKEN"
+            raise AiHubRefused(f"AI Hub would not {doing}: {self._said(error)}", hint) from None
+        except (client.Error, client.APIException, OSError, TimeoutError, ValueError) as error:
+            raise AiHubError(
+                f"AI Hub could not {doing}: {self._said(error)}",
+                "Run the same command again later: jobs that were submitted go on meanwhile.",
+            ) from None
+
+    def _said(self, error: BaseException) -> str:
+        """The client's message on one line, without its box, and never with the token in it."""
+        said = " ".join(str(error).translate(str.maketrans("┌┐└┘─|", "      ")).split())
+        return said.replace(self._token, "[token]")
+
+
+def _os_version(device: Any) -> list[int]:
+    """ "15" and "14.1" in their order."""
+    return [int(part) for part in re.findall(r"\d+", device.os)]
+
+
+def _chipset(device: Any) -> str:
+    """The most particular chipset attribute, without its prefix."""
+    chips = [a.removeprefix(_CHIPSET) for a in device.attributes if a.startswith(_CHIPSET)]
+    return max(chips, key=len, default="")

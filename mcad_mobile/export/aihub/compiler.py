@@ -1,0 +1,165 @@
+"""QNN rungs compiled by Qualcomm AI Hub, and compared on a phone there instead of a simulator."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from mcad_mobile.engine.bundle import Bundle, Rung, TensorSpec
+from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export.aihub.client import AiHub, CloudDevice
+from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner
+from mcad_mobile.export.backends.onnx.convert import node_count
+from mcad_mobile.export.targets import Target
+
+_OPTIONS = f"--target_runtime {TARGET_RUNTIMES['qnn']}"
+
+
+@dataclass(frozen=True)
+class CloudCompiler:
+    """Compiles for the chip of `device`, and runs there. `ledger` remembers what was submitted, so
+    that an export that was interrupted does not compile twice."""
+
+    hub: AiHub
+    device: CloudDevice
+    ledger: Path
+    poll_s: float = 10.0
+    progress: Callable[[str], None] = lambda step: None
+
+    @staticmethod
+    def open(target: Target, ledger: Path, device: str | None = None) -> CloudCompiler:
+        """For a phone by name, or the newest one with the target's chip. ExportError if the phone
+        has another chip than the bundle is for; AiHubError if AI Hub cannot be used."""
+        hub = AiHub()
+        found = hub.device(device) if device else hub.device_with(target)
+        if found.target is None or found.target.id != target.id:
+            raise ExportError(
+                f"{found.name} has {found.chipset or 'a chip that is not told'}, and the bundle is "
+                f"for {target.id} ({target.chip}).",
+                "Leave the phone out (--via aihub), or export for its chip.",
+            )
+        return CloudCompiler(hub, found, ledger)
+
+    def compile(self, model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
+        """As export.qnn.compile_context, done there: write the EPContext model `out` and the
+        context binary beside it; the binaries, and the number of nodes. ExportError if it does
+        not compile, or takes other inputs than the model did."""
+        with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
+            job = Job(out.stem, self.device, (model,), {}, _OPTIONS)
+            (outcome,) = self._runner(Path(scratch)).compile([job])
+            if outcome.failure:
+                raise ExportError(
+                    f"{out.name} does not compile for {target.chip} in AI Hub: {outcome.failure}.",
+                    "Change the operators that it names, or leave --via out to compile here.",
+                )
+            archive = self.hub.download_model(outcome.model, Path(scratch))
+            binary = _unpack(archive, out)
+        _check_inputs(model, out)
+        return [binary], node_count(model)
+
+    def run(self, bundle: Bundle, rung: Rung, inputs: Inputs) -> tuple[NDArray[np.float32], Rung]:
+        """Embeddings [N, dim] by the rung on the phone; and the rung with the layers that ran on
+        its NPU, and where it was compared."""
+        files = tuple(bundle.path(record) for record in rung.files)
+        samples = one_by_one(inputs)
+        data = {name: [sample[name] for sample in samples] for name in inputs}
+        with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
+            job = Job(files[0].stem, self.device, files, data)
+            (outcome,) = self._runner(Path(scratch)).run([job])
+        if outcome.failure:
+            raise ExportError(
+                f"{files[0].name} does not run on {self.device.name}: {outcome.failure}.",
+                "Export again without --via aihub to look at it in the simulator.",
+            )
+        embeddings = self.hub.output(outcome.inference)
+        return embeddings.astype(np.float32), self._described(rung, outcome)
+
+    def _described(self, rung: Rung, outcome: Outcome) -> Rung:
+        layers = self.hub.profile(outcome.inference)["execution_detail"]
+        note = (
+            f"Compiled by Qualcomm AI Hub and compared on a {self.device.name} there "
+            f"(job {outcome.inference})."
+        )
+        return msgspec.structs.replace(
+            rung,
+            total_nodes=len(layers) or rung.total_nodes,
+            npu_nodes=sum(layer["compute_unit"] == "NPU" for layer in layers),
+            notes=(*rung.notes, note),
+        )
+
+    def _runner(self, scratch: Path) -> Runner:
+        return Runner(
+            self.hub,
+            Ledger(self.ledger, self.hub.api_url),
+            scratch,
+            poll_s=self.poll_s,
+            progress=self.progress,
+        )
+
+
+def _unpack(archive: Path, out: Path) -> Path:
+    """The zip of an EPContext model and its binary -> `out` and a binary that is called after it,
+    since both towers' lie in one folder."""
+    with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as folder:
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(folder)
+        except zipfile.BadZipFile as error:
+            raise ExportError(
+                f"AI Hub gave {archive.name}, which is no zip of a precompiled model.",
+                "Report this, with the version of qai-hub.",
+            ) from error
+        models = [path for path in Path(folder).rglob("*.onnx") if path.is_file()]
+        binaries = [path for path in Path(folder).rglob("*.bin") if path.is_file()]
+        if len(models) != 1 or len(binaries) != 1:
+            raise ExportError(
+                f"AI Hub's {archive.name} holds {len(models)} models and {len(binaries)} context "
+                "binaries; one of each is expected.",
+                "Report this, with the version of qai-hub.",
+            )
+        binary = out.with_name(f"{out.stem}_qnn.bin")
+        shutil.copyfile(binaries[0], binary)
+        model = onnx.load(models[0], load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "EPContext" and attribute.name == "ep_cache_context":
+                attribute.s = binary.name.encode()
+    onnx.save(model, out)
+    return binary
+
+
+def _check_inputs(model: Path, compiled: Path) -> None:
+    expected, found = _inputs(model), _inputs(compiled)
+    if expected != found:
+        raise ExportError(
+            f"AI Hub's {compiled.name} takes {_told(found)}; the tower takes {_told(expected)}.",
+            "Report this, with the version of qai-hub.",
+        )
+
+
+def _inputs(path: Path) -> list[TensorSpec]:
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    specs = []
+    for value in graph.input:
+        tensor = value.type.tensor_type
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+        shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)
+        if value.name not in weights:
+            specs.append(TensorSpec(value.name, dtype, shape, ""))
+    return specs
+
+
+def _told(specs: list[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)

@@ -1,0 +1,329 @@
+"""Jobs in AI Hub that outlive the command that submitted them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.base.documents import Record, Word, decode
+from mcad_mobile.base.locks import alone
+from mcad_mobile.errors import AiHubError, AiHubRefused, require
+from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
+
+Progress = Callable[[str], None]
+SCHEMA = "mcad-aihub-jobs/2"
+
+# Our runtime -> what AI Hub calls it. A precompiled QNN ONNX is an EPContext model and its context
+# binary: what onnxruntime-qnn writes here, too.
+TARGET_RUNTIMES = {"qnn": "precompiled_qnn_onnx", "litert": "tflite", "onnx": "onnx"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with one model on one device. `compile_options` None: the model runs as it is.
+    `files`: the model, then what lies beside it."""
+
+    name: str
+    device: CloudDevice
+    files: tuple[Path, ...]
+    data: Dataset = field(default_factory=dict)
+    compile_options: str | None = None
+
+    def source_key(self) -> str:
+        return _digest(*(file.name.encode() + file.read_bytes() for file in self.files))
+
+    def data_key(self) -> str:
+        parts = [name.encode() + x.tobytes() for name, value in self.data.items() for x in value]
+        return _digest(*parts)
+
+    def compile_key(self) -> str:
+        where = f"{self.device.name}/{self.device.os}/{self.compile_options}"
+        return _digest(self.source_key().encode(), where.encode())
+
+    def inference_key(self) -> str:
+        return _digest(self.compile_key().encode(), self.data_key().encode(), b"profile")
+
+
+class _OnDisk(Record, frozen=True):
+    schema: str
+    clouds: dict[str, dict[str, Word]]
+
+
+class Ledger:
+    """A file of what was submitted to each cloud: its URL -> key of the content -> AI Hub's id. A
+    command that was interrupted, or met a quota, goes on from it; two at once submit in turn, and
+    what one has submitted the other waits for."""
+
+    def __init__(self, path: Path, api_url: str) -> None:
+        self.path = path
+        self._api_url = api_url
+        self._clouds: dict[str, dict[str, str]] = {}
+        self._seen: set[str] = set()
+        self._is_alone = False
+        self._read()
+
+    def once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
+        """The id under `key`: submitted, and recorded at once, if there is none or if AI Hub no
+        longer has (`has`, asked once a session) what it stood for."""
+        with self._alone():
+            known = self._ids.get(key)
+            if known is None or not (key in self._seen or has(known)):
+                submitted = submit()
+                self._ids[key] = submitted
+                self._save()
+            self._seen.add(key)
+            return self._ids[key]
+
+    def forget(self, key: str, failed: str) -> None:
+        """The job `failed` is submitted again next time; another run may have done so already."""
+        with self._alone():
+            if self._ids.get(key) == failed:
+                del self._ids[key]
+                self._save()
+
+    @property
+    def _ids(self) -> dict[str, str]:
+        return self._clouds.setdefault(self._api_url, {})
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With the file as it is now, and no other run at it. May be nested: submitting a job
+        submits what the job needs."""
+        if self._is_alone:
+            yield
+            return
+        with alone(self.path.with_name(f".{self.path.name}.lock")):
+            self._is_alone = True
+            try:
+                self._read()
+                yield
+            finally:
+                self._is_alone = False
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            return
+        what = f"{self.path} is no list of AI Hub jobs that this version reads: it"
+        hint = "Remove it; the jobs will be submitted again."
+        read = decode(self.path.read_bytes(), _OnDisk, what, AiHubError, hint, schema=SCHEMA)
+        self._clouds = read.clouds
+
+    def _save(self) -> None:
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial.write_text(
+            json.dumps({"schema": SCHEMA, "clouds": self._clouds}, indent=2), "utf-8"
+        )
+        partial.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Ids of a job and of the model that it compiled, and why it failed, or "" if it did not."""
+
+    inference: str = ""
+    compile: str = ""
+    model: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Submits jobs, all devices side by side, and waits. `poll_s` seconds between questions."""
+
+    hub: AiHub
+    ledger: Ledger
+    scratch: Path
+    poll_s: float = 10.0
+    timeout_s: float = 7200.0
+    progress: Progress = lambda step: None
+
+    def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Compile each job's model, where it asks for it. One that is refused or fails does not
+        stop others; a quota does."""
+        submitted, failures = self._settle(
+            {job.compile_key(): partial(self._submit_compile, job) for job in jobs if _asks(job)}
+        )
+        outcomes = []
+        for job in jobs:
+            if not _asks(job):
+                outcomes.append(Outcome())
+                continue
+            key = job.compile_key()
+            if key in failures:
+                outcomes.append(Outcome(compile=submitted.get(key, ""), failure=failures[key]))
+                continue
+            model = self.hub.compiled_model(submitted[key])
+            outcomes.append(Outcome(compile=submitted[key], model=model))
+        return outcomes
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Compile, then run each model on its job's data, with a profile."""
+        compiled = self.compile(jobs)
+        submitted, failures = self._settle(
+            {
+                job.inference_key(): partial(self._submit_inference, job, outcome)
+                for job, outcome in zip(jobs, compiled, strict=True)
+                if not outcome.failure
+            }
+        )
+        return [
+            outcome
+            if outcome.failure
+            else replace(
+                outcome,
+                inference=submitted.get(job.inference_key(), ""),
+                failure=failures.get(job.inference_key(), ""),
+            )
+            for job, outcome in zip(jobs, compiled, strict=True)
+        ]
+
+    def _settle(
+        self, submissions: Mapping[str, Callable[[], str]]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Submit all, then wait: key -> job id, and key -> why it was refused or failed."""
+        submitted, refused = {}, {}
+        for key, submit in submissions.items():
+            try:
+                submitted[key] = submit()
+            except AiHubRefused as error:
+                refused[key] = error.what
+        return submitted, refused | self._wait(submitted)
+
+    def _uploaded(self, job: Job) -> str:
+        def upload() -> str:
+            self.progress(f"uploading {job.name}")
+            return self.hub.upload_model(_stage(job, self.scratch), job.name)
+
+        return self.ledger.once(job.source_key(), upload, self.hub.has_model)
+
+    def _submit_compile(self, job: Job) -> str:
+        def submit() -> str:
+            model = self._uploaded(job)
+            self.progress(f"compiling {job.name} for {job.device.name}")
+            return self.hub.submit_compile(model, job.device, job.compile_options or "", job.name)
+
+        return self.ledger.once(job.compile_key(), submit, self.hub.has_job)
+
+    def _submit_inference(self, job: Job, compiled: Outcome) -> str:
+        def upload() -> str:
+            return self.hub.upload_dataset(job.data, f"{job.name} inputs")
+
+        def submit() -> str:
+            model = compiled.model or self._uploaded(job)
+            dataset = self.ledger.once(job.data_key(), upload, self.hub.has_dataset)
+            self.progress(f"running {job.name} on {job.device.name}")
+            return self.hub.submit_inference(model, job.device, dataset, job.name)
+
+        return self.ledger.once(job.inference_key(), submit, self.hub.has_job)
+
+    def _wait(self, submitted: Mapping[str, str]) -> dict[str, str]:
+        """Until every job has ended: key -> why it failed. AiHubError when the time is up."""
+        failures: dict[str, str] = {}
+        waiting = dict(submitted)
+        deadline = time.monotonic() + self.timeout_s
+        while waiting:
+            for key, job in list(waiting.items()):
+                state = self.hub.state(job)
+                self.progress(f"job {job}: {state.code.lower().replace('_', ' ')}")
+                if state.finished:
+                    del waiting[key]
+                if state.finished and not state.success:
+                    self.ledger.forget(key, job)
+                    failures[key] = f"job {job} failed: {state.message or 'it does not say why'}"
+            if waiting and time.monotonic() > deadline:
+                raise AiHubError(
+                    f"AI Hub did not finish {', '.join(waiting.values())} in {self.timeout_s:.0f} "
+                    "s.",
+                    "Run the same command again: it waits for the same jobs.",
+                )
+            if waiting:
+                time.sleep(self.poll_s)
+        return failures
+
+
+def _asks(job: Job) -> bool:
+    return job.compile_options is not None
+
+
+def _stage(job: Job, scratch: Path) -> Path:
+    """One file as it is; an ONNX model with weights or a context binary beside it in a folder of
+    its own, which is how AI Hub takes it. Chips want fixed shapes: those of the inputs."""
+    if len(job.files) == 1:
+        return job.files[0]
+    folder = scratch / f"{job.source_key()[:16]}.onnx"
+    folder.mkdir(exist_ok=True)
+    for number, file in enumerate(job.files):
+        place = folder / file.name
+        if place.exists():
+            continue
+        if number == 0:
+            place.write_bytes(_with_fixed_shapes(file, job.data))
+        else:
+            place.symlink_to(file.resolve())
+    return folder
+
+
+def _with_fixed_shapes(model: Path, data: Dataset) -> bytes:
+    onnx = require("onnx", "aihub")
+    from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
+
+    loaded = onnx.load(model, load_external_data=False)
+    open_sizes = {
+        dim.dim_param: size
+        for taken in loaded.graph.input
+        for given in data.get(taken.name, [])[:1]
+        for size, dim in zip(given.shape, taken.type.tensor_type.shape.dim, strict=True)
+        if dim.dim_param
+    }
+    if not open_sizes:
+        return model.read_bytes()
+    for name, size in open_sizes.items():
+        make_dim_param_fixed(loaded.graph, name, size)
+    fixed: bytes = loaded.SerializeToString()
+    return fixed
+
+
+def _digest(*parts: bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()
+
+
+def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """What would be submitted, without asking anyone: for a dry run."""
+    told: list[dict[str, Any]] = []
+    uploaded: set[str] = set()
+    for job in jobs:
+        if job.source_key() not in uploaded:
+            uploaded.add(job.source_key())
+            size = sum(file.stat().st_size for file in job.files)
+            told.append({"job": "upload", "model": job.name, "bytes": size})
+    for job in jobs:
+        if job.compile_options is not None:
+            told.append(
+                {
+                    "job": "compile",
+                    "model": job.name,
+                    "device": job.device.name,
+                    "options": job.compile_options,
+                }
+            )
+    for job in jobs:
+        samples = len(next(iter(job.data.values()), ()))
+        told.append(
+            {
+                "job": "inference with profile",
+                "model": job.name,
+                "device": job.device.name,
+                "inputs": samples,
+            }
+        )
+    return told

@@ -1,0 +1,1 @@
+"""One folder for each backend: it converts, quantizes, compiles and checks towers."""

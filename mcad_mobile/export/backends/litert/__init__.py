@@ -1,0 +1,1 @@
+"""Integer flatbuffers for the NPUs of Dimensity chips, and for CPUs."""

@@ -1,0 +1,251 @@
+"""Towers as float LiteRT flatbuffers, and what their inputs and outputs are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mcad_mobile.base.standard_output import quiet
+from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.errors import require
+from mcad_mobile.students.rewrites.replace import replace_modules
+
+# A tower in operators that stay integer and keep their digits there: LiteRT's quantizer leaves
+# EMBEDDING_LOOKUP and SQUARED_DIFFERENCE in float beside 16-bit activations, and a norm's variance
+# can want more than 16 bits. And a tower whose products can do with 8.
+
+# Of the largest number that a norm puts out: float32 in another order of additions.
+_SAME = 1e-3
+FAR = 32.0  # between two variances, for one scale of 16 bits
+_NEGLIGIBLE = 1e-3  # beside a variance
+
+
+def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
+    """A copy of `tower`, in eval mode, that computes the same by a gather and means of products.
+    `examples`: inputs that it is run on to see over which axes each norm goes, and of how far apart
+    variances; real ones, where it is to be quantized."""
+    tower = copy.deepcopy(tower).eval()
+    norms = _spelled_norms(tower, examples)
+
+    def instead(module: Any) -> nn.Module | None:
+        return _GatheredTable(module) if isinstance(module, nn.Embedding) else norms.get(module)
+
+    replace_modules(tower, instead)
+    return tower
+
+
+def even(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
+    """A copy of `tower` that computes the same, in which each product with one of these matrices
+    gives channels of one loudness, and a multiplication restores them (gains_by_matrix)."""
+    tower = copy.deepcopy(tower)
+
+    def instead(module: Any) -> nn.Module | None:
+        if not isinstance(module, nn.Linear):
+            return None
+        gain = gains.get(module.weight.detach().contiguous().numpy().tobytes())
+        return None if gain is None else _EvenLinear(module, torch.from_numpy(gain))
+
+    replace_modules(tower, instead)
+    return tower
+
+
+class _EvenLinear(nn.Module):
+    def __init__(self, source: nn.Linear, gains: Tensor) -> None:
+        super().__init__()
+        self.even = nn.Linear(source.in_features, source.out_features, source.bias is not None)
+        self.register_buffer("gains", gains)
+        with torch.no_grad():
+            self.even.weight.copy_(source.weight / gains[:, None])
+            if source.bias is not None:
+                self.even.bias.copy_(source.bias / gains)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.even(x) * self.gains
+        return made
+
+
+class _GatheredTable(nn.Module):
+    """nn.Embedding as a gather of rows."""
+
+    def __init__(self, source: nn.Embedding) -> None:
+        super().__init__()
+        self.weight = source.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.weight.index_select(0, ids.reshape(-1)).reshape(*ids.shape, -1)
+
+
+class _SpelledNorm(nn.Module):
+    """nn.LayerNorm over `axes`, and its activation where it has one, with the variance as a mean of
+    products. `places` follow the weight's own axes."""
+
+    def __init__(self, source: nn.LayerNorm, axes: tuple[int, ...], places: int) -> None:
+        super().__init__()
+        self.axes, self.eps = axes, source.eps
+        shape = (*source.normalized_shape, *(1,) * places)
+        self.weight = None if source.weight is None else nn.Parameter(source.weight.reshape(shape))
+        self.bias = None if source.bias is None else nn.Parameter(source.bias.reshape(shape))
+        self.activation = getattr(source, "act", None)
+        self.variances: list[Tensor] = []
+        self.nearer: list[float] = []
+
+    def see(self, x: Tensor) -> Tensor:
+        """What it makes of `x`, whose variances it remembers for `settle`."""
+        self.variances.append(_mean_square(self._centred(x), self.axes).flatten())
+        made: Tensor = self(x)
+        return made
+
+    def settle(self) -> None:
+        """Normalize in steps from now on, if what was seen has variances far apart.
+
+        Some tokens of a transformer are a hundred times as loud as others. Where 16 bits hold their
+        squares, those of the others are rounded away, and the reciprocal root, for which integers
+        have a table of equal parts, is steep there. So all are brought nearer to each other first,
+        divided by the root of their variance and a constant halfway: as often as it takes. That
+        this is rough costs nothing, as a norm of it is the same norm."""
+        seen = torch.cat(self.variances)
+        least, most = float(seen.min()), float(seen.max())
+        self.variances.clear()
+        eps = self.eps
+        while most > FAR * least:
+            # Beside which eps is nothing: it is divided by this alone, and not by the variance, too
+            halfway = max((least * most) ** 0.5, eps / _NEGLIGIBLE)
+            self.nearer.append(halfway)
+            least, most, eps = least / (least + halfway), most / (most + halfway), eps / halfway
+            if eps >= least:
+                break  # silence stays as far from all else
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred, eps = self._centred(x), self.eps
+        for halfway in self.nearer:
+            centred, eps = _divided(centred, self.axes, halfway), eps / halfway
+        normed = _divided(centred, self.axes, eps)
+        scaled = normed if self.weight is None else normed * self.weight
+        shifted = scaled if self.bias is None else scaled + self.bias
+        return shifted if self.activation is None else self.activation(shifted)
+
+    def _centred(self, x: Tensor) -> Tensor:
+        return x - x.mean(self.axes, keepdim=True)
+
+
+def _divided(centred: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    return centred * torch.rsqrt(_mean_square(centred, axes) + eps)
+
+
+def _mean_square(centred: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return (centred * centred).mean(axes, keepdim=True)
+
+
+@torch.no_grad()
+def _spelled_norms(
+    tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]
+) -> dict[nn.Module, _SpelledNorm]:
+    """What takes each norm's place. Libraries derive classes from nn.LayerNorm that go over other
+    axes (timm's LayerNorm2d: the channels of NCHW) or have their activation inside: taken is what
+    puts out the same. A norm that nothing here equals is left as it is."""
+    found: dict[nn.Module, list[_SpelledNorm]] = {}
+
+    def see(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        (x,) = inputs
+        tried = found.get(norm, _candidates(norm, x))
+        found[norm] = [spelled for spelled in tried if _same(spelled.see(x), output)]
+
+    norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm)]
+    hooks = [norm.register_forward_hook(see) for norm in norms]
+    for example in examples:
+        tower(*example)
+    for hook in hooks:
+        hook.remove()
+    taken = {norm: spelled[0] for norm, spelled in found.items() if spelled}
+    for spelled in taken.values():
+        spelled.settle()
+    return taken
+
+
+def _same(found: Tensor, output: Tensor) -> bool:
+    return bool((found - output).abs().max() <= _SAME * output.abs().max())
+
+
+def _candidates(norm: Any, x: Tensor) -> list[_SpelledNorm]:
+    """The norm spelled over the last axes and, of [N, C, H, W], over C, where the shapes agree."""
+    shape = tuple(norm.normalized_shape)
+    found = []
+    if tuple(x.shape[-len(shape) :]) == shape:
+        found.append(_SpelledNorm(norm, tuple(range(-len(shape), 0)), 0))
+    if x.ndim == 4 and tuple(x.shape[1:2]) == shape:
+        found.append(_SpelledNorm(norm, (1,), 2))
+    return found
+
+
+def convert_litert(
+    tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...], samples: Inputs | None = None
+) -> None:
+    """Write `tower` as a float .tflite for a batch of one. Inputs whose layout is NHWC are taken
+    channels-last. `samples` of what it takes, channels first, where it will be quantized."""
+    with quiet():
+        litert_torch = require("litert_torch", "dimensity")
+        last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
+        arguments = tuple(_random(spec) for spec in inputs)
+        as_the_tower_takes = tuple(
+            value.permute(0, 3, 1, 2) if index in last else value
+            for index, value in enumerate(arguments)
+        )
+        seen = [as_the_tower_takes] if samples is None else _tensors(samples, inputs)
+        module = integer_friendly(tower, seen)
+        if last:
+            module = litert_torch.to_channel_last_io(module, args=last)
+        litert_torch.convert(module.eval(), arguments).export(str(out))
+
+
+def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torch.Tensor, ...]]:
+    """Sample by sample, in the order that a tower takes its inputs."""
+    return [
+        tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
+        for single in one_by_one(samples)
+    ]
+
+
+def _random(spec: TensorSpec) -> torch.Tensor:
+    """An input of this shape and type, always the same."""
+    values = torch.rand(spec.shape, generator=torch.Generator().manual_seed(0))
+    return values.to(getattr(torch, spec.dtype))
+
+
+def channels_last(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The same inputs with images [N, H, W, C]: LiteRT's layout."""
+    return tuple(
+        replace(spec, layout="NHWC", shape=tuple(spec.shape[i] for i in (0, 2, 3, 1)))
+        if spec.layout == "NCHW"
+        else spec
+        for spec in specs
+    )
+
+
+def stored_specs(
+    path: Path, inputs: tuple[TensorSpec, ...], output: TensorSpec
+) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
+    """The specs of a written model: types, scales and zero points read back from the file."""
+    interpreter = require("ai_edge_litert.interpreter", "dimensity").Interpreter(str(path))
+    runner = interpreter.get_signature_runner()
+
+    def stored(spec: TensorSpec, detail: dict[str, Any]) -> TensorSpec:
+        scale, zero_point = detail["quantization"]
+        dtype = np.dtype(detail["dtype"]).name
+        if not scale:
+            return replace(spec, dtype=dtype)
+        return replace(spec, dtype=dtype, scale=float(scale), zero_point=int(zero_point))
+
+    details = runner.get_input_details()
+    found = tuple(stored(spec, details[f"args_{i}"]) for i, spec in enumerate(inputs))
+    (output_detail,) = runner.get_output_details().values()
+    return found, stored(output, output_detail)

@@ -1,0 +1,128 @@
+"""Integer .tflite -> Dimensity's NPU: which operators MediaTek's compiler takes, and the compiler
+itself, where its SDK is installed."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import re
+import shutil
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.base.standard_output import quiet
+from mcad_mobile.errors import ExportError, require
+from mcad_mobile.export.backends.litert.flatbuffer import Operator, Stored, operators
+from mcad_mobile.export.targets import Target
+
+SDK = "ai_edge_litert_sdk_mediatek"
+_LIBRARY = "libneuron_adapter.so"
+_COMPILED = "DISPATCH_OP"  # the custom operator that runs a compiled network
+_INSTALL = "pip install ai-edge-litert-sdk-mediatek, on an open network"
+
+
+def refusal(operator: Operator) -> str | None:
+    """What of an operator MediaTek's compiler does not take, by its list (targets/mediatek.toml):
+    "GATHER", or "ADD of INT16 per channel" if it is a tensor's type; None if it takes it."""
+    if operator.name not in _facts()["operators"]:
+        return operator.name
+    for tensor in operator.tensors:
+        if not _is_taken(tensor):
+            return f"{operator.name} of {tensor}"
+    return None
+
+
+def refusals(found: Iterable[Operator]) -> Counter[str]:
+    """How often MediaTek's compiler refuses what, by its list."""
+    return Counter(told for told in map(refusal, found) if told is not None)
+
+
+def named(refused: Counter[str]) -> str:
+    """ "GATHER (2), ARG_MAX (1)" """
+    return ", ".join(f"{name} ({count})" for name, count in refused.most_common())
+
+
+def why_not_compiled(target: Target) -> str | None:
+    """Why no network can be compiled here ahead of time for `target`, and how to change that, as a
+    sentence; None if one can."""
+    if target.neuropilot is None:
+        return f"LiteRT's compiler does not know {target.chip}."
+    if importlib.util.find_spec(SDK) is None:
+        return f"That needs MediaTek's NeuroPilot SDK ({_INSTALL})."
+    try:
+        with quiet():
+            folder = importlib.import_module(SDK).path_to_sdk_libs(target.neuropilot)
+    except NotImplementedError as error:  # it runs on Linux on x86-64
+        return f"MediaTek's NeuroPilot SDK does not run here: {error}"
+    if folder is None or not (Path(folder) / _LIBRARY).is_file():
+        return (
+            "ai-edge-litert-sdk-mediatek is installed without MediaTek's libraries, which it "
+            f"downloads as it is installed: install it again ({_INSTALL})."
+        )
+    return None
+
+
+def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
+    """Compile an integer .tflite for the target's NPU by LiteRT and MediaTek's SDK.
+
+    `out` becomes a .tflite whose operators are compiled networks. Returns those that stayed
+    outside of them, for the CPU. ExportError if the compiler fails, or takes nothing.
+    """
+    compiler = require("ai_edge_litert.aot.aot_compile", "dimensity")
+    require("ai_edge_litert.aot.vendors.mediatek.mediatek_backend", "dimensity")  # registers itself
+    vendor = require("ai_edge_litert.aot.vendors.mediatek.target", "dimensity")
+    chip = vendor.Target(vendor.SocModel(target.chip))
+    with tempfile.TemporaryDirectory(prefix="mcad-") as folder:
+        try:
+            with quiet():
+                result = compiler.aot_compile(str(model), folder, chip, keep_going=False)
+        except ValueError as error:
+            raise ExportError(
+                f"{model.name} does not compile for {target.chip}: {_reason(error)}",
+                "Try another version of ai-edge-litert-sdk-mediatek, or uninstall it: the bundle "
+                "then has the uncompiled .tflite alone.",
+            ) from error
+        (compiled,) = result.models
+        shutil.copyfile(compiled.path, out)
+    found = operators(out)
+    left = [operator for operator in found if operator.name != _COMPILED]
+    if len(left) == len(found):
+        raise ExportError(
+            f"MediaTek's compiler took no operator of {model.name} for {target.chip}.",
+            "Report this, with the versions that `mcad-mobile doctor` prints.",
+        )
+    return left
+
+
+def _reason(error: ValueError) -> str:
+    """LiteRT leaves what the compiler said in a file of its own in the temporary folder."""
+    told = re.search(r"See (\S+) for details", str(error))
+    if told is None:
+        return str(error)
+    log = Path(told[1])
+    lines = log.read_text("utf-8", "replace").splitlines()
+    log.unlink()
+    failed = [line for line in lines if re.match(r"(INFO|ERROR).*([Ff]ail|ERROR)", line)]
+    return " ".join(re.sub(r"^\w+: \[\S+\] ", "", line) for line in failed[-3:] or lines[-1:])
+
+
+def _is_taken(tensor: Stored) -> bool:
+    facts = _facts()
+    taken = facts["types"].get(tensor.dtype, [])
+    if tensor.bytes:
+        taken = taken + facts["constants"].get(tensor.dtype, [])
+    return tensor.quantization in taken
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    text = (
+        resources.files("mcad_mobile.export.targets").joinpath("mediatek.toml").read_text("utf-8")
+    )
+    return tomllib.loads(text)

@@ -1,0 +1,75 @@
+"""Quantized ONNX -> context binary for one Hexagon NPU, compiled offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from mcad_mobile.engine.towers.qnn import open_session, session_options
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export.backends.onnx.convert import is_conversion, node_count
+from mcad_mobile.export.targets import Target
+
+
+def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
+    """Compile `model` (QDQ) into the EPContext model `out` and the binary beside it.
+
+    Returns the binaries and the number of nodes that the NPU runs, which is all of them:
+    ExportError names the nodes that it cannot run.
+    """
+    assert target.soc_model is not None and target.htp_arch is not None
+    options = session_options(target.soc_model, target.htp_arch)
+    options.add_session_config_entry("ep.context_enable", "1")
+    options.add_session_config_entry("ep.context_file_path", str(out))
+    options.add_session_config_entry("ep.context_embed_mode", "0")
+    try:
+        # Its content, not its path: that would go into the names that the compiled graph bears.
+        open_session(model.read_bytes(), options)
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        left = _nodes_off_the_npu(model, target)
+        if left:
+            raise ExportError(
+                f"{len(left)} nodes of {out.stem} cannot run on {target.npu} "
+                f"({target.chip}): {', '.join(left)}.",
+                "Change these operators in the tower, or export for --target cpu.",
+            ) from error
+        raise ExportError(
+            f"{out.stem} does not compile for {target.chip}: {error}.",
+            "Try another chip, or export for --target cpu.",
+        ) from error
+    binaries = sorted(out.parent.glob(f"{out.stem}*.bin"))
+    _check_context(out, binaries)
+    return binaries, node_count(model)
+
+
+def _check_context(context: Path, binaries: list[Path]) -> None:
+    nodes = onnx.load(context, load_external_data=False).graph.node
+    others = [f"{node.name} ({node.op_type})" for node in nodes if node.op_type != "EPContext"]
+    if others or not binaries:
+        raise ExportError(
+            f"{context.name} should hold nothing but compiled graphs and a binary beside it; "
+            f"it has {', '.join(others) or 'no binary'}.",
+            "Report this, with the versions that `mcad-mobile doctor` prints.",
+        )
+
+
+def _nodes_off_the_npu(model: Path, target: Target) -> list[str]:
+    """Names and types of the nodes that fall back to the CPU when that is allowed."""
+    assert target.soc_model is not None and target.htp_arch is not None
+    options = session_options(target.soc_model, target.htp_arch)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = open_session(model, options)
+    except Exception:  # it fails for another reason than placement: the caller reports that
+        return []
+    return [
+        f"{node.name} ({node.op_type})"
+        for subgraph in session.get_provider_graph_assignment_info()
+        if subgraph.ep_name == "CPUExecutionProvider"
+        for node in subgraph.get_nodes()
+        if not is_conversion(node.op_type)
+    ]

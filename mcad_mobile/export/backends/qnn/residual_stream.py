@@ -1,0 +1,155 @@
+"""A transformer's residual stream in 16 bits, so that all its products can have 8.
+
+A few channels of the stream are a hundred times as loud as the others (MiniLM's, CLIP's), and one
+scale of 8 bits for all of them leaves the others nothing: sums and norms are what 8 bits break, and
+they are a small part of the work. What a product adds to the stream still leaves it in 8 bits. So
+its channels are made even first: each column of its weights is divided by the largest number that
+the column makes, and the channel multiplied by that again where it joins the stream. Weights have a
+scale a column anyway, so this costs them nothing, and floats stay what they are. SmoothQuant (arXiv
+2211.10438, section 4) moves loudness from a product's input to its weights in the same way.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.engine.towers.protocol import one_by_one
+
+_QUIETEST = 1e-3  # of the loudest channel: a channel that samples leave silent is not blown up
+_JOINS = ("Add", "Mul")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The names of the nodes that add to the stream or normalize it, of the tensors that they put
+    out, and of the products that end in it without anything but additions between."""
+
+    nodes: frozenset[str]
+    tensors: frozenset[str]
+    products: frozenset[str]
+
+
+def find_stream(model: onnx.ModelProto) -> Stream:
+    """From each LayerNormalization back through additions, and products with constants."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    made_by = {node.output[0]: node for node in model.graph.node}
+    nodes: dict[str, onnx.NodeProto] = {}
+    products: set[str] = set()
+    norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+    waiting = [(norm, norm.input[0]) for norm in norms]
+    while waiting:
+        reader, tensor = waiting.pop()
+        source = made_by.get(tensor)
+        if source is None:
+            continue
+        if source.op_type == "LayerNormalization" or _joins(source, constants):
+            nodes[reader.name] = reader
+            if source.name not in nodes and source.op_type in _JOINS:
+                waiting += [(source, name) for name in source.input]
+            nodes[source.name] = source
+        elif source.op_type == "MatMul" and source.input[1] in constants:
+            products.add(source.name)
+    outputs = (node.output[0] for node in nodes.values())
+    return Stream(frozenset(nodes), frozenset(outputs), frozenset(products))
+
+
+def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
+    """A copy of a float model that computes the same, in which each product that ends in the
+    residual stream gives channels of one loudness over `samples`, and a multiplication restores
+    them. One without a stream is as it was."""
+    gains = _gains(model, samples)
+    even = onnx.ModelProto()
+    even.CopyFrom(model)
+    del even.graph.node[:]
+    weights = {tensor.name: tensor for tensor in even.graph.initializer}
+    for node in model.graph.node:
+        even.graph.node.append(node)
+        if node.name not in gains:
+            continue
+        product, result = even.graph.node[-1], node.output[0]
+        name, evened = f"{result}_gains", f"{result}_even"
+        # A matrix of its own: another product may read the same.
+        own = f"{node.input[1]}_{result}"
+        divided = numpy_helper.to_array(weights[node.input[1]]) / gains[node.name]
+        product.input[1], product.output[0] = own, evened
+        even.graph.initializer.extend(
+            [
+                numpy_helper.from_array(divided, own),
+                numpy_helper.from_array(gains[node.name], name),
+            ]
+        )
+        even.graph.node.append(
+            helper.make_node("Mul", [evened, name], [result], name=f"{node.name}_gains")
+        )
+    _drop_unread(even)
+    return even
+
+
+def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDArray[np.float32]]:
+    """What `even_channels` divides each product's channels by [out], by the values [out, in] of its
+    matrix, float32: what a module knows it by. Empty where there is no stream."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    gains = _gains(model, samples)
+    return {
+        np.ascontiguousarray(weights[node.input[1]].T).tobytes(): gains[node.name]
+        for node in model.graph.node
+        if node.name in gains
+    }
+
+
+def _gains(model: onnx.ModelProto, samples: Inputs) -> dict[str, NDArray[np.float32]]:
+    """By product that ends in the stream, how loud each of its channels is beside the median."""
+    loudest = _loudest(model, find_stream(model).products, samples)
+    found = {name: np.maximum(loud, np.max(loud) * _QUIETEST) for name, loud in loudest.items()}
+    return {name: loud / np.median(loud) for name, loud in found.items()}
+
+
+def _joins(node: onnx.NodeProto, constants: set[str]) -> bool:
+    """An addition, or a product with a constant vector: what a stream is made of."""
+    return node.op_type == "Add" or (
+        node.op_type == "Mul" and any(name in constants for name in node.input)
+    )
+
+
+def _loudest(
+    model: onnx.ModelProto, products: frozenset[str], samples: Inputs
+) -> dict[str, NDArray[np.float32]]:
+    """By product, the largest size of each channel [channels] over all samples."""
+    outputs = {node.output[0]: node.name for node in model.graph.node if node.name in products}
+    found: dict[str, NDArray[np.float32]] = {}
+    if not outputs:
+        return found
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
+    session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    for single in one_by_one(samples):
+        for name, value in zip(outputs, session.run(None, single), strict=True):
+            size = np.abs(value).reshape(-1, value.shape[-1]).max(0).astype(np.float32)
+            found[outputs[name]] = np.maximum(found.get(outputs[name], size), size)
+    return found
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def readers(model: onnx.ModelProto) -> dict[str, set[str]]:
+    """By tensor, the names of the nodes that read it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for node in model.graph.node:
+        for name in node.input:
+            found[name].add(node.name)
+    return found

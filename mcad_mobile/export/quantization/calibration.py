@@ -1,0 +1,187 @@
+"""Real photos and real captions: what activation ranges and parity are measured on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantType
+
+from mcad_mobile.base.standard_output import advice_muted
+from mcad_mobile.data.augmentation import augment
+from mcad_mobile.data.captions import CaptionedPhoto, has_captions, load_captions
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.photos.preprocess import find_photos, open_photo
+from mcad_mobile.engine.text.token_rows import TokenTable
+from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.errors import DataError, PhotoError
+from mcad_mobile.export.quantization.ranges import Ranges
+from mcad_mobile.students.protocol import Student
+
+# What onnxruntime's quantizer is told: calibration inputs, ranges, and weights per channel.
+#
+# Weights are quantized per channel everywhere: depthwise convolutions and MiniLM's outlier
+# channels lose everything per tensor (measured: docs/targets.md).
+
+# onnxruntime advises of opset bumps, and of preprocessing that our graphs do not need.
+quiet = partial(advice_muted, logging.ERROR)
+
+# By tensor, as onnxruntime's quantizer takes them
+Overrides = dict[str, list[dict[str, Any]]]
+
+
+def given_ranges(ranges: Ranges | None) -> Overrides:
+    return {
+        name: [{"rmin": np.float32(least), "rmax": np.float32(largest)}]
+        for name, (least, largest) in (ranges or {}).items()
+    }
+
+
+def weights_per_channel(model: onnx.ModelProto) -> Overrides:
+    """Of each MatMul with a constant [in, out]: per output channel."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    settings = {"quant_type": QuantType.QInt8, "axis": 1, "symmetric": True}
+    return {
+        node.input[1]: [dict(settings)]
+        for node in model.graph.node
+        if node.op_type == "MatMul" and node.input[1] in constants
+    }
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Inputs, one by one, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._left: Iterator[Inputs] = iter(one_by_one(inputs))
+
+    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
+        return next(self._left, None)
+
+
+HELD_OUT = 32
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real inputs: pixels [N, 3, S, S] float32, M texts, their ids [M, L] int32, and what a text
+    tower reads of them: by name, [M, L, ...] float32."""
+
+    pixels: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    text_inputs: Inputs
+    texts: tuple[str, ...]
+
+    def inputs(self, tower: str) -> Inputs:
+        return {"pixels": self.pixels} if tower == "image" else self.text_inputs
+
+    def count(self, tower: str) -> int:
+        return len(self.pixels if tower == "image" else self.ids)
+
+    def first(self, count: int) -> Samples:
+        return self._at(slice(count))
+
+    def after(self, count: int) -> Samples:
+        return self._at(slice(count, None))
+
+    def every_other(self, first: int) -> Samples:
+        return self._at(slice(first, None, 2))
+
+    def read_from(self, table: TokenTable) -> Samples:
+        """The same with the rows that a phone reads of its table."""
+        return replace(self, text_inputs={**self.text_inputs, "token_rows": table(self.ids)})
+
+    def _at(self, where: slice) -> Samples:
+        inputs = {name: value[where] for name, value in self.text_inputs.items()}
+        return Samples(self.pixels[where], self.ids[where], inputs, self.texts[where])
+
+
+def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Samples, Samples]:
+    """`count` inputs a tower to calibrate on, and 32 others to measure parity on and to choose
+    between ways to quantize, which are the same whatever `count` is.
+
+    Photos come from `folder` (any folder of photos), or from installed packages; few photos are
+    made more by seeded crops. Captions come from the `train` split of a captioned `folder`, or
+    from the list that ships with this package. DataError if there is no photo at all.
+    """
+    photos = _photos(folder)
+    most = 2 * max(count, HELD_OUT)
+    images: list[NDArray[np.float32]] = []
+    tried = 0
+    while len(images) < most and tried < 2 * most:
+        view, number = divmod(tried, len(photos))
+        tried += 1
+        try:
+            images.append(
+                student.preprocess.pixels(augment(open_photo(photos[number]), view, number))
+            )
+        except PhotoError:
+            continue
+    if len(images) < 2:
+        raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
+    texts = _texts(folder, most)
+    read = student.read(texts)
+    both = Samples(np.stack(images), read.ids, dict(read.inputs()), tuple(texts))
+    return both.every_other(0).first(count), both.every_other(1).first(HELD_OUT)
+
+
+def captioned_samples(
+    student: Student, captioned: Sequence[CaptionedPhoto], *, photos: int, texts: int
+) -> Samples:
+    """So many photos and captions of a split, a caption of each photo, always the same."""
+    spread = _spread(list(captioned))
+    pixels = np.stack([student.preprocess(photo.path) for photo in spread[:photos]])
+    captions = [photo.captions[0] for photo in spread[:texts]]
+    read = student.read(captions)
+    return Samples(pixels, read.ids, dict(read.inputs()), tuple(captions))
+
+
+def shortfall(samples: Samples, asked: int) -> list[str]:
+    """A sentence where there are fewer samples to calibrate on than were asked for."""
+    found = {"photos": len(samples.pixels), "captions": len(samples.texts)}
+    few = [f"{number} {what}" for what, number in found.items() if number < asked]
+    if not few:
+        return []
+    return [
+        f"{asked} samples were asked for; there were {' and '.join(few)} to calibrate on "
+        "(--calibration DIR takes more; with captions, as docs/data.md says)."
+    ]
+
+
+def _photos(folder: Path | None) -> list[Path]:
+    if folder is not None:
+        return _spread(find_photos(folder))
+    photos = packaged_photos()
+    if not photos:
+        raise DataError(
+            "There are no photos to calibrate on.",
+            "Give a folder: --calibration DIR, or: pip install 'mcad-mobile[export]'.",
+        )
+    return photos
+
+
+def _texts(folder: Path | None, count: int) -> list[str]:
+    if folder is not None and has_captions(folder):
+        photos = load_captions(folder, None)
+        train = [photo for photo in photos if photo.split == "train"] or photos
+        captions = [photo.captions[0] for photo in train]
+    else:
+        ours = resources.files("mcad_mobile.export.quantization").joinpath("captions.txt")
+        captions = ours.read_text("utf-8").splitlines()
+    return _spread(captions)[:count]
+
+
+def _spread(items: list[T]) -> list[T]:
+    """The same items in a fixed shuffled order: folders and lists tend to be sorted by theme."""
+    order = np.random.default_rng(0).permutation(len(items))
+    return [items[i] for i in order]

@@ -1,0 +1,361 @@
+"""Weights of a float model, rounded to 4 bits by what that does to their products.
+
+By GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): one input of a product after the other, and
+what that costs is made up for by the weights that are still to come. What counts is what the
+product puts out, so errors are weighed by the second moments of its inputs on real samples.
+
+Weights that will have 4 bits together are rounded in the order of their products, each for the
+inputs that the ones before it leave, and so that it puts out what the float product did: the
+objective of GPTAQ (Li et al., arXiv 2504.02692), whose closed form is least squares here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.export.quantization.ranges import reader, singles
+
+# Weights of 4 bits: which can have them, and how they are stored. How they are rounded: gptq.py.
+#
+# Stored two to a byte. CPUs multiply 8 bits by 8 and no runtime here has a fast kernel for 4
+# (docs/targets.md), so a graph unpacks them by operators on constants, which ONNX Runtime
+# carries out once, as it loads: the products run as 8-bit ones do, and the file has half the
+# bytes.
+
+TOP = 7  # symmetric: from -7 to 7
+_FEWEST = 1024  # smaller weights are not worth it
+_ZERO = 8
+
+
+@dataclass(frozen=True)
+class FourBits:
+    """A weight in 4 bits: whole numbers [out, in] from -7 to 7, and the scale of each output
+    [out]. `shape` and `axis` are the stored weight's own, and its axis of outputs."""
+
+    numbers: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    shape: tuple[int, ...]
+    axis: int
+
+    def floats(self) -> NDArray[np.float32]:
+        """The weight that it stands for, in its own shape."""
+        return _as_stored(self.matrix(), self.shape, self.axis)
+
+    def matrix(self) -> NDArray[np.float32]:
+        """The same as [out, in]."""
+        return self.numbers * self.scales[:, None]
+
+    def overrides(self, kind: object) -> list[dict[str, object]]:
+        """For onnxruntime's quantizer: these scales, in a type of at least 4 bits."""
+        common = {"quant_type": kind, "zero_point": np.array(0, np.int8)}
+        found: list[dict[str, object]] = [
+            {**common, "scale": scale.astype(np.float32)} for scale in self.scales
+        ]
+        found[0]["axis"] = self.axis
+        return found
+
+
+def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Weights that can have 4 bits, and the one node that multiplies by each, in the order of the
+    graph: matrices, and convolutions of one pixel."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    return {
+        name: node
+        for node in model.graph.node
+        for name in node.input[1:2]
+        if name in shapes
+        and readers[name] == 1
+        and _halves(shapes[name])
+        and _multiplies(node, shapes[name])
+    }
+
+
+def layers(model: onnx.ModelProto) -> dict[str, str]:
+    """The layer of each such weight, as its student calls it. Where an exporter gave the weight a
+    number, the bias that is added to its product has the name."""
+    weights = products(model)
+    biases = {
+        name: other.removesuffix(".bias")
+        for node in model.graph.node
+        if node.op_type == "Add"
+        for other in node.input
+        if other.endswith(".bias")
+        for name in node.input
+    }
+    return {
+        name: biases.get(node.output[0], name.removesuffix(".weight"))
+        for name, node in weights.items()
+    }
+
+
+def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.ModelProto:
+    """A copy of a float model with the weights that these stand for."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.name in four:
+            tensor.CopyFrom(numpy_helper.from_array(four[tensor.name].floats(), tensor.name))
+    return copy
+
+
+def by_values(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> dict[bytes, FourBits]:
+    """These weights of a float model by the values [out, in] that they stand for, float32: what
+    another exporter's file knows them by."""
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return {matrix(tensors[name], weight.axis).tobytes(): weight for name, weight in four.items()}
+
+
+def matrix(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """A stored weight, whose outputs lie along `axis`, as [out, in]."""
+    return np.ascontiguousarray(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1))
+
+
+def renamed(
+    four: Mapping[str, FourBits], model: onnx.ModelProto, other: onnx.ModelProto
+) -> dict[str, FourBits]:
+    """Weights of `model` by their names in `other`, which holds the same: an exporter numbers them
+    otherwise where texts have one length."""
+    own = {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
+    names = {tensor.raw_data: tensor.name for tensor in other.graph.initializer}
+    return {names[own[name]]: weight for name, weight in four.items()}
+
+
+def pack(model: onnx.ModelProto) -> int:
+    """Store each 8-bit weight of a quantized model that has no number beyond 7 in 4 bits, in
+    place. The number of weights that were.
+
+    Unpacked they are 1 to 15, and their zero points 8: a subtraction would want integers of 32
+    bits, which take four times the weights' memory while a model is loaded.
+    """
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    zero_points = {
+        node.input[place]: node.input[zero]
+        for node in graph.node
+        for kind, place, zero in (("MatMulInteger", 1, 3), ("DequantizeLinear", 0, 2))
+        if node.op_type == kind and len(node.input) > zero
+    }
+    packed = [name for name in zero_points if name in tensors and _fits(tensors[name])]
+    unpacking = []
+    for name in packed:
+        numbers = numpy_helper.to_array(tensors[name])
+        low, high = np.split((numbers + _ZERO).astype(np.uint8), 2)
+        zeros = tensors[zero_points[name]]
+        shifted = numpy_helper.to_array(zeros) + np.int8(_ZERO)
+        zeros.CopyFrom(numpy_helper.from_array(shifted, zeros.name))
+        graph.initializer.remove(tensors[name])
+        graph.initializer.append(numpy_helper.from_array(low | high << 4, f"{name}/packed"))
+        unpacking += _unpacking(name)
+    if packed:
+        constants = {"low": np.array(15, np.uint8), "places": np.array(4, np.uint8)}
+        graph.initializer.extend(
+            numpy_helper.from_array(value, f"four_bits/{name}") for name, value in constants.items()
+        )
+        nodes = [*unpacking, *graph.node]
+        del graph.node[:]
+        graph.node.extend(nodes)
+    return len(packed)
+
+
+def _unpacking(name: str) -> list[onnx.NodeProto]:
+    """Operators of opset 18 and before: the first half of a weight lies in the low bits."""
+
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [output], name=f"{output}/node", **attributes)
+
+    packed, low, high, both = (f"{name}/{step}" for step in ("packed", "low", "high", "both"))
+    return [
+        node("BitwiseAnd", [packed, "four_bits/low"], low),
+        node("BitShift", [packed, "four_bits/places"], high, direction="RIGHT"),
+        node("Concat", [low, high], both, axis=0),
+        node("Cast", [both], name, to=TensorProto.INT8),
+    ]
+
+
+def _fits(tensor: onnx.TensorProto) -> bool:
+    if tensor.data_type != TensorProto.INT8 or not _halves(tuple(tensor.dims)):
+        return False
+    return bool(np.abs(numpy_helper.to_array(tensor)).max() <= TOP)
+
+
+def _halves(shape: tuple[int, ...]) -> bool:
+    """Whether a weight is large enough, and can be cut in two along its first axis."""
+    return len(shape) > 1 and shape[0] % 2 == 0 and int(np.prod(shape)) >= _FEWEST
+
+
+def _multiplies(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    if node.op_type == "Conv":
+        strides = attributes.get("strides", [1])
+        return set(shape[2:]) == {1} and attributes.get("group", 1) == 1 and set(strides) == {1}
+    return len(shape) == 2 and node.op_type in ("MatMul", "Gemm") and not attributes.get("transA")
+
+
+def outputs_axis(node: onnx.NodeProto) -> int:
+    """The axis of a stored weight along which its product's outputs lie."""
+    if node.op_type == "Conv":
+        return 0
+    return 0 if any(one.name == "transB" and one.i for one in node.attribute) else 1
+
+
+def _as_stored(
+    matrix: NDArray[np.floating], shape: tuple[int, ...], axis: int
+) -> NDArray[np.float32]:
+    others = [size for place, size in enumerate(shape) if place != axis]
+    moved = matrix.reshape(shape[axis], *others)
+    return np.ascontiguousarray(np.moveaxis(moved, 0, axis), np.float32)
+
+
+_DAMPING = 0.01  # of the mean second moment (the paper's)
+# The same for what makes up for others' errors, which few samples tell: of 0.005 to 1.0 the default
+# student's image tower kept the highest cosine by it, on photos of another split.
+_HELD = 0.3
+_CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its scale
+_BLOCK = 64  # inputs that are made up for at once
+
+Matrix = NDArray[np.float64]
+Told = Callable[[int, int], None]
+
+
+def each_in_four_bits(
+    model: onnx.ModelProto, samples: Inputs, told: Told = lambda done, total: None
+) -> dict[str, FourBits]:
+    """All weights of a float model that can have 4 bits, each as if it were the only one. `told`
+    hears before each how many are done."""
+    nodes = products(model)
+    read = reader(model, {node.input[0] for node in nodes.values()})
+    moments: dict[str, Matrix] = {}
+    for single in singles(model, samples):
+        values = read(single)
+        for tensor, kind in _kinds(nodes).items():
+            rows = _rows(values[tensor], kind)
+            moments[tensor] = moments.get(tensor, 0.0) + _products(rows, rows)
+    found: dict[str, FourBits] = {}
+    for name, node in nodes.items():
+        told(len(found), len(nodes))
+        found[name] = _in_four_bits(model, name, node, moments[node.input[0]])
+    return found
+
+
+def together_in_four_bits(
+    model: onnx.ModelProto,
+    samples: Inputs,
+    names: Iterable[str],
+    told: Told = lambda done, total: None,
+) -> dict[str, FourBits]:
+    """The weights `names` of a float model, as they are when all of them have 4 bits. `told` hears
+    before each product how many are done."""
+    asked = set(names)
+    nodes = {name: node for name, node in products(model).items() if name in asked}
+    single_samples = singles(model, samples)
+    found: dict[str, FourBits] = {}
+    for tensor, kind in _kinds(nodes).items():
+        told(len(found), len(nodes))
+        exact, halved = (reader(one, {tensor}) for one in (model, with_weights(model, found)))
+        moments: Matrix = np.zeros(())
+        shared: Matrix = np.zeros(())
+        for single in single_samples:
+            left = _rows(halved(single)[tensor], kind)
+            moments = moments + _products(left, left)
+            shared = shared + _products(_rows(exact(single)[tensor], kind), left)
+        for name, node in nodes.items():
+            if node.input[0] == tensor:
+                found[name] = _in_four_bits(model, name, node, moments, shared)
+    return found
+
+
+def _in_four_bits(
+    model: onnx.ModelProto,
+    name: str,
+    node: onnx.NodeProto,
+    moments: Matrix,
+    shared: Matrix | None = None,
+) -> FourBits:
+    """A weight for inputs of these second moments, which were others before if there are `shared`
+    ones."""
+    stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
+    rows = matrix(weight, axis)
+    if shared is not None:
+        rows = rows + _made_up_for(rows, moments, shared)
+    numbers, scales = rounded(rows, moments)
+    return FourBits(numbers, scales, weight.shape, axis)
+
+
+def _made_up_for(
+    weight: NDArray[np.float32], moments: Matrix, shared: Matrix
+) -> NDArray[np.float32]:
+    """What to add to a weight [out, in] whose inputs have changed, so that it puts out what it
+    did: `moments` of the inputs that it gets, `shared` those of what it got by what it gets, both
+    [in, in]."""
+    held = _HELD * np.diag(moments).mean() or 1.0  # nothing is multiplied, nothing is made up for
+    damped = moments + np.eye(len(moments)) * held
+    return np.asarray(np.linalg.solve(damped, (shared - moments).T @ weight.T).T, np.float32)
+
+
+def rounded(
+    weight: NDArray[np.float32], moments: NDArray[np.float64]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A weight [out, in] as whole numbers and scales [out], for inputs of these second moments
+    [in, in]."""
+    size = len(moments)
+    dead = np.diag(moments) <= 0
+    damped = moments + np.diag(np.where(dead, 1.0, 0.0))
+    damped += np.eye(size) * _DAMPING * np.diag(damped).mean()
+    order = np.argsort(-np.diag(damped), kind="stable")  # what matters most comes first
+    left = weight.astype(np.float64)[:, order]
+    damped = damped[np.ix_(order, order)]
+    scales = _scales(left, np.diag(damped))
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).T
+    numbers = np.empty(left.shape)
+    for start in range(0, size, _BLOCK):
+        stop = min(start + _BLOCK, size)
+        errors = np.empty((len(left), stop - start))
+        for i in range(start, stop):
+            numbers[:, i] = np.clip(np.rint(left[:, i] / scales), -TOP, TOP)
+            error = (left[:, i] - numbers[:, i] * scales) / upper[i, i]
+            left[:, i:stop] -= error[:, None] * upper[i, i:stop]
+            errors[:, i - start] = error
+        left[:, stop:] -= errors @ upper[start:stop, stop:]
+    result = np.empty(left.shape, np.int8)
+    result[:, order] = numbers
+    return result, scales.astype(np.float32)
+
+
+def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each output, the scale with the least squared error, weighed by its inputs' moments."""
+    largest: NDArray[np.float64] = np.maximum(np.abs(weight).max(1), 1e-12)
+    least = np.full(len(weight), np.inf)
+    found = largest / TOP
+    for share in _CLIPPED:
+        scale = largest * share / TOP
+        error = weight - np.clip(np.rint(weight / scale[:, None]), -TOP, TOP) * scale[:, None]
+        cost = (error**2) @ moments
+        found, least = np.where(cost < least, scale, found), np.minimum(cost, least)
+    return found
+
+
+def _kinds(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
+    """What is multiplied, in the order of the graph, and by which operator."""
+    return {node.input[0]: node.op_type for node in nodes.values()}
+
+
+def _rows(value: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+    """The inputs [N, in] of a product in `value`, of a batch of one."""
+    if kind == "Conv":
+        return np.ascontiguousarray(value[0].reshape(value.shape[1], -1).T)
+    return value.reshape(-1, value.shape[-1])
+
+
+def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> Matrix:
+    return (left.T @ right).astype(np.float64)

@@ -1,0 +1,227 @@
+"""Headroom: how much wider an activation's range is than what calibration samples show of it.
+
+Some dozens of photos and captions do not show the extremes of all others, and what lies beyond a
+range is cut. 16 bits have a bit to spare for it. 8 bits have not, and a convolutional tower still
+gains by a little; a transformer's ranges, which rare loud values stretch, have room as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper
+
+from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.engine.towers.protocol import one_by_one, without_padding
+
+# What the tensors of a float model are, input by input.
+
+# The tensors of a model for one input, by their names
+Observe = Callable[[Inputs], Mapping[str, NDArray[np.float32]]]
+
+
+def singles(model: onnx.ModelProto, samples: Inputs) -> list[Inputs]:
+    """One by one, texts without their padding where the model takes them so."""
+    singles = one_by_one(samples)
+    shapes = [taken.type.tensor_type.shape for taken in model.graph.input]
+    if any(size.dim_param for shape in shapes for size in shape.dim):
+        singles = [without_padding(single) for single in singles]
+    return singles
+
+
+def activations(model: onnx.ModelProto) -> Observe:
+    """What gives all floats that a model computes, and what it was given."""
+    read = reader(model, {name for node in model.graph.node for name in node.output})
+
+    def observe(single: Inputs) -> dict[str, NDArray[np.float32]]:
+        return {name: value for name, value in read(single).items() if value.dtype == np.float32}
+
+    return observe
+
+
+def reader(model: onnx.ModelProto, tensors: set[str]) -> Observe:
+    """What gives these tensors of a model; of its graph no more runs than they need."""
+    given = [taken.name for taken in model.graph.input]
+    wanted = sorted(tensors.difference(given))
+    if not wanted:
+        return lambda single: single
+    session = ort.InferenceSession(
+        _part(model, wanted).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return lambda single: {**single, **dict(zip(wanted, session.run(wanted, single), strict=True))}
+
+
+def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
+    """What of a model puts out these tensors; it takes what the model takes."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    needed: set[str] = set()
+    left = list(wanted)
+    while left:
+        name = left.pop()
+        if name in made_by and name not in needed:
+            left += made_by[name].input
+        needed.add(name)
+    graph = helper.make_graph(
+        [node for node in model.graph.node if needed.intersection(node.output)],
+        "part",
+        list(model.graph.input),
+        [helper.make_empty_tensor_value_info(name) for name in wanted],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+# The ranges of activations that 8 bits are given, by what samples show of them.
+#
+# A range that holds every value is as wide as a rare extreme is far, and its steps with it. What a
+# narrower one cuts off is an error, too, and there are several ways to weigh the two against each
+# other. Which is best depends on the tower: recall decides (`--precision auto`). 16 bits have steps
+# enough for all values.
+
+CalibrationMethod = Literal["min-max", "percentile", "entropy", "mse"]
+METHODS: tuple[CalibrationMethod, ...] = ("min-max", "percentile", "entropy", "mse")
+
+Range = tuple[float, float]  # from the least value to the largest
+Ranges = dict[str, Range]  # by tensor
+
+_BINS = 8192
+_LEVELS = 256  # of 8 bits
+_BEYOND = 1e-4  # the share of values that `percentile` cuts off, half of it on each side
+_SHARES = np.linspace(0.1, 1.0, 91)  # of the largest size, that the others try to cut at
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values of a tensor lie in each of `counts` [bins] equal parts of `least` to
+    `largest`, which hold 0."""
+
+    counts: NDArray[np.int64]
+    least: float
+    largest: float
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """The middle of each part [bins]."""
+        edges = np.linspace(self.least, self.largest, len(self.counts) + 1)
+        return (edges[:-1] + edges[1:]) / 2
+
+
+def extremes(observe: Observe, inputs: Sequence[Inputs]) -> Ranges:
+    """The least and the largest value of each tensor that `observe` gives, or 0, over `inputs`."""
+    whole: Ranges = {}
+    for single in inputs:
+        for name, value in observe(single).items():
+            least, largest = whole.get(name, (0.0, 0.0))
+            whole[name] = min(least, float(np.min(value))), max(largest, float(np.max(value)))
+    return whole
+
+
+def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogram]:
+    """Of all tensors that `observe` gives, over all `inputs`: each is observed twice, as nobody
+    knows where the parts of a histogram begin before all have been seen."""
+    whole = extremes(observe, inputs)
+    counts = {name: np.zeros(_BINS, np.int64) for name in whole}
+    for single in inputs:
+        for name, value in observe(single).items():
+            least, largest = whole[name]
+            places = (value.ravel() - least) * (_BINS / max(largest - least, 1e-12))
+            inside = np.minimum(places.astype(np.intp), _BINS - 1)
+            counts[name] += np.bincount(inside, minlength=_BINS)
+    return {name: Histogram(counts[name], *whole[name]) for name in whole}
+
+
+def cut(found: Histogram, method: CalibrationMethod) -> Range:
+    """Where a tensor's values are cut; 0 is kept.
+
+    min-max: nowhere.
+    percentile: all but one value in ten thousand.
+    mse: of sizes to cut at, that with the least squared error of what it cuts and rounds.
+    entropy: that whose rounded values tell least from the values, by the Kullback-Leibler
+    divergence (Migacz, "8-bit inference with TensorRT", GTC 2017, pages 20 to 29).
+    """
+    if method == "min-max" or found.largest <= found.least:
+        return found.least, found.largest
+    if method == "percentile":
+        return _percentile(found)
+    cost = {"mse": _squared_error, "entropy": _divergence}[method]
+    size = max(-found.least, found.largest)
+    ranges = [(max(found.least, -end), min(found.largest, end)) for end in size * _SHARES]
+    return min(ranges, key=lambda one: cost(found, *one))
+
+
+def _percentile(found: Histogram) -> Range:
+    edges = np.linspace(found.least, found.largest, len(found.counts) + 1)
+    below = np.cumsum(found.counts) / found.counts.sum()
+    first = int(np.searchsorted(below, _BEYOND / 2, "right"))
+    last = int(np.searchsorted(below, 1 - _BEYOND / 2, "left"))
+    return min(float(edges[first]), 0.0), max(float(edges[last + 1]), 0.0)
+
+
+def _squared_error(found: Histogram, least: float, largest: float) -> float:
+    values = found.values
+    step = (largest - least) / (_LEVELS - 1)
+    rounded = np.clip(np.rint((values - least) / step), 0, _LEVELS - 1) * step + least
+    return float(((values - rounded) ** 2 * found.counts).sum())
+
+
+def _divergence(found: Histogram, least: float, largest: float) -> float:
+    """Of values, those beyond the range counted to its ends, to the same as levels tell them."""
+    values = found.values
+    inside = np.flatnonzero((values >= least) & (values <= largest))
+    reference = found.counts[inside].astype(np.float64)
+    given = reference.copy()  # what levels are made of: without what was cut
+    reference[0] += found.counts[: inside[0]].sum()
+    reference[-1] += found.counts[inside[-1] + 1 :].sum()
+    levels = np.minimum(
+        ((values[inside] - least) * (_LEVELS / (largest - least))).astype(np.intp), _LEVELS - 1
+    )
+    filled = reference > 0
+    sums = np.bincount(levels, given, minlength=_LEVELS)
+    parts = np.bincount(levels, filled, minlength=_LEVELS)
+    told = np.where(filled, sums[levels] / np.maximum(parts[levels], 1), 0.0)
+    p, q = reference / reference.sum(), told / max(told.sum(), 1e-12)
+    return float((p[filled] * np.log(p[filled] / np.maximum(q[filled], 1e-9))).sum())
+
+
+# By bits; chosen on Flickr8k's split val for the default student (docs/targets.md).
+HEADROOM = {8: 1.4, 16: 2.0}
+
+# What puts out numbers within bounds of its own. Clip and Relu are left to the rounding of the
+# tensor behind them, which would let more through.
+_BOUNDED = ("Clip", "Relu", "Sigmoid", "HardSigmoid", "Softmax", "Tanh")
+_LEFT_TO_ROUNDING = ("Clip", "Relu")
+
+
+def ranges_with_headroom(model: onnx.ModelProto, samples: Inputs, bits: int) -> Ranges:
+    """Of the activations of a float model that have no bounds of their own: wider than `samples`
+    show."""
+    bounded, factor = _bounded(model), HEADROOM[bits]
+    return {
+        name: (least * factor, largest * factor)
+        for name, (least, largest) in extremes(activations(model), singles(model, samples)).items()
+        if name not in bounded
+    }
+
+
+def is_photo(shape: Sized) -> bool:
+    """Whether an input of this shape is pixels, which any few photos show from black to white."""
+    return len(shape) == 4
+
+
+def _bounded(model: onnx.ModelProto) -> set[str]:
+    found = {
+        taken.name for taken in model.graph.input if is_photo(taken.type.tensor_type.shape.dim)
+    }
+    for node in model.graph.node:
+        if node.op_type in _BOUNDED:
+            found.update(node.output)
+        if node.op_type in _LEFT_TO_ROUNDING:
+            found.update(node.input)
+    return found

@@ -1,0 +1,132 @@
+"""Target: a chip, and the fallback ladder of (runtime, precision) that its bundles carry."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+import msgspec
+
+from mcad_mobile.base.documents import Record, Size, Word
+from mcad_mobile.engine.bundle import Precision, Runtime
+from mcad_mobile.errors import TargetError
+
+Family = Literal["cpu", "snapdragon", "dimensity"]
+
+
+@dataclass(frozen=True)
+class RungPlan:
+    """One way to run the towers: `image` and `text` are the precisions of each, None where a tower
+    is not run so.
+
+    fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
+    ranges from calibration, the text tower's at run time. mixed: the same with some weights in 4
+    bits, chosen by recall. w8a8, w8a16: 8-bit weights, 8- or 16-bit activations, all integer, for
+    NPUs. w4a16: the same with 4 bits for all weights of matrices, where recall chose it.
+    """
+
+    runtime: Runtime
+    image: Precision | None
+    text: Precision | None
+
+    def precision(self, tower: Literal["image", "text"]) -> Precision | None:
+        return self.image if tower == "image" else self.text
+
+
+_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs ONNX Runtime is the faster one for texts
+# First rung: what the chip is for. Last rung: an ONNX CPU model, which runs anywhere.
+# A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).
+_LADDERS: dict[Family, tuple[RungPlan, ...]] = {
+    "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
+    "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),
+    "dimensity": (
+        RungPlan("neuropilot", "w8a8", "w8a16"),
+        RungPlan("litert", "w8a8", "w8a16"),
+        RungPlan("onnx", "int8", "int8"),
+    ),
+}
+
+
+class Target(Record, frozen=True):
+    """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
+    chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only.
+    `neuropilot` is the version of MediaTek's SDK that compiles for it, None where none does.
+    `litert`: a CPU whose image tower LiteRT runs, where that is installed."""
+
+    id: Word
+    vendor: Word
+    chip: Word
+    names: tuple[Word, ...]
+    npu: Word
+    family: Family
+    platform: Word | None = None
+    soc_model: Size | None = None
+    htp_arch: Size | None = None
+    vtcm_mb: Size | None = None
+    neuropilot: Word | None = None
+    litert: bool = False
+
+    @property
+    def ladder(self) -> tuple[RungPlan, ...]:
+        """Best first. Which rungs a bundle carries depends on the compilers that are installed."""
+        plans = (_BY_LITERT, *_LADDERS[self.family]) if self.litert else _LADDERS[self.family]
+        return tuple(
+            plan for plan in plans if plan.runtime != "neuropilot" or self.neuropilot is not None
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        precisions = {p for rung in self.ladder for p in (rung.image, rung.text) if p is not None}
+        return {
+            "id": self.id,
+            "vendor": self.vendor,
+            "chip": self.chip,
+            "names": list(self.names),
+            "npu": self.npu,
+            "runtimes": list(dict.fromkeys(rung.runtime for rung in self.ladder)),
+            "precisions": sorted(precisions),
+        }
+
+
+def all_targets() -> list[Target]:
+    """Every chip of the table, in its order."""
+    return [*_table()[0]]
+
+
+def find_target(name: str) -> Target:
+    """A target by id, chip or market name, however it is written ("SM8650",
+    "snapdragon 8 gen 3"), or a family's default ("snapdragon"). TargetError lists the nearest."""
+    spellings: dict[str, Target] = {}
+    shown: dict[str, str] = {}  # how a hint names what is spelled so
+    for target in all_targets():
+        for spelling in (target.id, target.chip, *target.names):
+            spellings[_plain(spelling)] = target
+            shown[_plain(spelling)] = target.id
+    for family, default in _table()[1].items():
+        spellings[family] = spellings[_plain(default)]
+        shown[family] = family
+    found = spellings.get(_plain(name))
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(_plain(name), spellings, n=12, cutoff=0.3)
+    ids = list(dict.fromkeys(shown[spelling] for spelling in near))[:3]
+    nearest = f"The nearest are: {', '.join(ids)}. " if ids else ""
+    raise TargetError(f"No chip is called {name!r}.", f"{nearest}`mcad-mobile targets` lists all.")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", name.lower().replace("plus", "+"))
+
+
+@functools.cache
+def _table() -> tuple[tuple[Target, ...], dict[Family, str]]:
+    """The chips, and the default of each family."""
+    text = resources.files("mcad_mobile.export.targets").joinpath("socs.toml").read_text("utf-8")
+    chips = tomllib.loads(text)
+    defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
+    targets = ({"id": name, **facts} for name, facts in chips.items())
+    return tuple(msgspec.convert(one, Target) for one in targets), defaults

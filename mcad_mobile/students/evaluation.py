@@ -1,0 +1,187 @@
+"""Recall@K of text-to-image and image-to-text retrieval, on embeddings from any source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.engine.towers import normalize
+
+if TYPE_CHECKING:
+    from mcad_mobile.students.protocol import Student
+
+Progress = Callable[[str, int, int], None]
+
+KS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Recall@1, 5 and 10 in percent."""
+
+    r1: float
+    r5: float
+    r10: float
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """`by_photo` [N]: what each photo, with its captions, gives to mR, in percent."""
+
+    photos: int
+    captions: int
+    text_to_image: Recall
+    image_to_text: Recall
+    by_photo: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def mean_recall(self) -> float:
+        """mR: the mean of the six recalls, in percent."""
+        six = [*asdict(self.text_to_image).values(), *asdict(self.image_to_text).values()]
+        return float(np.mean(six))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "photos": self.photos,
+            "captions": self.captions,
+            "text_to_image": asdict(self.text_to_image),
+            "image_to_text": asdict(self.image_to_text),
+            "mean_recall": round(self.mean_recall, 2),
+        }
+
+
+def evaluate_retrieval(
+    images: NDArray[np.float32], texts: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> Retrieval:
+    """images [N, D], texts [M, D] float32 of unit length; photo_of_text [M]: the photo that each
+    caption describes. A photo's image-to-text rank is that of its best caption (the convention
+    of Karpathy and Fei-Fei, arXiv 1412.2306)."""
+    similarity = texts @ images.T
+    return evaluate_similarity(similarity, similarity, photo_of_text)
+
+
+def evaluate_similarity(
+    of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> Retrieval:
+    """Two matrices [M, N] of texts by photos: the first ranks photos for each text, the second
+    texts for each photo. They differ where candidates were re-ranked in each direction."""
+    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
+    return Retrieval(
+        photos=of_images.shape[1],
+        captions=len(of_texts),
+        text_to_image=_recall(text_ranks),
+        image_to_text=_recall(image_ranks),
+        by_photo=_by_photo(text_ranks, image_ranks, photo_of_text),
+    )
+
+
+def _by_photo(
+    text_ranks: NDArray[np.intp], image_ranks: NDArray[np.intp], photo_of_text: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """[N], of which mR is the mean."""
+    photos, captions = len(image_ranks), len(text_ranks)
+    found = np.zeros(photos)
+    for k in KS:
+        found += image_ranks < k
+        np.add.at(found, photo_of_text, (text_ranks < k) * (photos / captions))
+    return found * 100 / (2 * len(KS))
+
+
+def _ranks(
+    of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """[M] and [N]: how many stand before each text's photo, and before each photo's best text."""
+    rows = np.arange(len(photo_of_text))
+    own = of_texts[rows, photo_of_text]
+    # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
+    text_ranks = (of_texts >= own[:, None]).sum(1) - 1
+    best_own = np.full(of_images.shape[1], -np.inf, np.float32)
+    np.maximum.at(best_own, photo_of_text, of_images[rows, photo_of_text])
+    others = of_images.copy()
+    others[rows, photo_of_text] = -np.inf
+    image_ranks = (others >= best_own[None, :]).sum(0)
+    return text_ranks, image_ranks
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A split of captioned photos: embeddings of N `images` [N, D] and M `texts` [M, D], float32 of
+    unit length, and the photo that each text describes, `owners` [M]."""
+
+    images: NDArray[np.float32]
+    texts: NDArray[np.float32]
+    owners: NDArray[np.intp]
+
+    def retrieval(self) -> Retrieval:
+        return evaluate_retrieval(self.images, self.texts, self.owners)
+
+
+def evaluate_student(
+    student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
+) -> Retrieval:
+    """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
+    return embed_by_student(student, photos, progress).retrieval()
+
+
+def embed_by_student(
+    student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
+) -> Embedded:
+    """By a float student. PhotoError for a photo that cannot be decoded."""
+    import torch
+
+    image, text = student.tower("image"), student.tower("text")
+
+    @torch.no_grad()
+    def embedding(tower: torch.nn.Module, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = tower(*(torch.from_numpy(value) for value in inputs)).numpy()
+        unit: NDArray[np.float32] = normalize(found)[0]
+        return unit
+
+    def embed_photo(path: Path) -> NDArray[np.float32]:
+        return embedding(image, student.preprocess(path)[None])
+
+    def embed_text(query: str) -> NDArray[np.float32]:
+        return embedding(text, *student.read([query]).inputs().values())
+
+    return embed(photos, embed_photo, embed_text, progress)
+
+
+def evaluate(
+    photos: Sequence[CaptionedPhoto],
+    embed_photo: Callable[[Path], NDArray[np.float32]],
+    embed_text: Callable[[str], NDArray[np.float32]],
+    progress: Progress,
+) -> Retrieval:
+    """Recall@K of two functions that give embeddings [D] float32 of unit length."""
+    return embed(photos, embed_photo, embed_text, progress).retrieval()
+
+
+def embed(
+    photos: Sequence[CaptionedPhoto],
+    embed_photo: Callable[[Path], NDArray[np.float32]],
+    embed_text: Callable[[str], NDArray[np.float32]],
+    progress: Progress,
+) -> Embedded:
+    """By two functions that give embeddings [D] float32 of unit length."""
+    captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
+    total = len(photos) + len(captions)
+    images = []
+    for i, photo in enumerate(photos):
+        images.append(embed_photo(photo.path))
+        progress("photos", i + 1, total)
+    texts = []
+    for i, (_, text) in enumerate(captions):
+        texts.append(embed_text(text))
+        progress("captions", len(photos) + i + 1, total)
+    owners = np.array([owner for owner, _ in captions])
+    return Embedded(np.stack(images), np.stack(texts), owners)
+
+
+def _recall(ranks: NDArray[np.intp]) -> Recall:
+    return Recall(*(round(float((ranks < k).mean() * 100), 2) for k in KS))

@@ -1,0 +1,202 @@
+"""A library's image transform -> our `Preprocess`, and where its mean and std come from.
+
+open_clip falls back to OpenAI's mean and std for a checkpoint from a file, without a word
+(MobileCLIP's are 0 and 1): here they come from what is known of the checkpoint, or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.errors import StudentError, require
+from mcad_mobile.students.open_clip_checkpoint import read_config
+
+_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+_FIXED = "Use a student whose photos are resized to one fixed square."
+_PILLOW = {2: "bilinear", 3: "bicubic"}
+
+
+def open_clip_preprocess(
+    config: Mapping[str, Any], name: str, checkpoint: str, from_scratch: bool = False
+) -> tuple[Preprocess, str]:
+    """`config` is `model.visual.preprocess_cfg` (or `asdict` of a PreprocessCfg), whose size is the
+    model's; `name` and `checkpoint` are what the model was created from: one of open_clip's names
+    with a tag or the path of a file, or "local-dir:FOLDER". A name that is trained
+    `from_scratch` takes the library's default.
+
+    Returns the preprocess and where its numbers come from. StudentError where nobody knows.
+    """
+    if from_scratch and not name.startswith("local-dir:"):
+        return _made(config, {}), "open_clip's default"
+    known, source = _known(name, checkpoint)
+    return _made(config, known), source
+
+
+def _made(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
+    found = {**{key: config[key] for key in _FIELDS if key in config}, **known}
+    size = _side(config["size"], "size")
+    fill = found.get("fill_color") or 0
+    interpolation = found.get("interpolation") or "bicubic"
+    return Preprocess(
+        size=size,
+        resize=_one_of(found.get("resize_mode") or "shortest", "shortest", "longest", "squash"),
+        # open_clip's "random" is for training: it resizes bicubically otherwise.
+        interpolation="bilinear" if interpolation == "bilinear" else "bicubic",
+        mean=_three(found["mean"], "mean"),
+        std=_three(found["std"], "std"),
+        centre="round",
+        fill=(fill, fill, fill) if isinstance(fill, int) else tuple(fill),
+    )
+
+
+def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:
+    if name.startswith("local-dir:"):
+        return _of_folder(Path(name.removeprefix("local-dir:")))
+    pretrained = require("open_clip.pretrained", "students")
+    tags = pretrained.list_pretrained_tags_by_model(name)
+    if pretrained.is_pretrained_cfg(name, checkpoint):
+        return _of_tag(pretrained, name, checkpoint), f"open_clip's {name} {checkpoint}"
+    found = [_of_tag(pretrained, name, tag) for tag in tags]
+    if found and all(one == found[0] for one in found):
+        return found[0], f"all of open_clip's {name} checkpoints ({', '.join(tags)})"
+    why = "differ between its published checkpoints" if found else "are of no published checkpoint"
+    raise StudentError(
+        f"The mean and std of {name} in {checkpoint or 'no checkpoint'} are not known: they {why}.",
+        "Give a folder with the open_clip_config.json of the checkpoint: "
+        "--student open_clip:local-dir:FOLDER.",
+    )
+
+
+def _of_tag(pretrained: Any, name: str, tag: str) -> dict[str, Any]:
+    """What open_clip knows of a checkpoint; what it leaves out is OpenAI's."""
+    default = require("open_clip.transform", "students").PreprocessCfg()
+    known = pretrained.get_pretrained_cfg(name, tag)
+    return {key: known.get(key) or getattr(default, key) for key in _FIELDS}
+
+
+def _of_folder(folder: Path) -> tuple[dict[str, Any], str]:
+    path = folder / "open_clip_config.json"
+    known = read_config(folder).preprocess_cfg
+    if not {"mean", "std"} <= set(known):
+        raise StudentError(
+            f"{path} has no mean and std in its preprocess_cfg.",
+            'Add them: "preprocess_cfg": {"mean": [R, G, B], "std": [R, G, B]}.',
+        )
+    return {key: known[key] for key in _FIELDS if key in known}, f"preprocess_cfg of {path.name}"
+
+
+def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
+    """An image processor of transformers, with its torchvision backend or with Pillow's.
+
+    Returns the preprocess and where its numbers come from. StudentError names what it does that a
+    phone does not.
+    """
+    kind = type(processor).__name__
+    if hasattr(processor, "max_num_patches"):
+        raise StudentError(f"{kind} resizes each photo to a size of its own (NaFlex).", _FIXED)
+    get = _Fields(processor)
+    if not get("do_resize", True):
+        raise StudentError(f"{kind} does not resize photos.", _FIXED)
+    if get("do_pad", False):
+        raise StudentError(f"{kind} pads photos (do_pad).", _FIXED)
+    size = {key: value for key, value in dict(get("size", {})).items() if value is not None}
+    resample = _PILLOW.get(int(get("resample", -1)))
+    if resample is None:
+        raise StudentError(
+            f"{kind} resamples by Pillow's filter {get('resample', None)}.",
+            "Only 2 (bilinear) and 3 (bicubic) are there.",
+        )
+    if set(size) == {"shortest_edge"}:
+        resize, resize_to = "shortest", int(size["shortest_edge"])
+    elif set(size) == {"height", "width"}:
+        resize, resize_to = "squash", _side(list(size.values()), "size")
+    else:
+        raise StudentError(f"{kind} resizes to {size}.", _FIXED)
+    cropped = resize_to
+    if get("do_center_crop", False):
+        crop = dict(get("crop_size", {}))
+        cropped = _side([crop.get("height"), crop.get("width")], "crop_size")
+    elif resize == "shortest":
+        raise StudentError(f"{kind} keeps what is left of a photo beside its square.", _FIXED)
+    if cropped > resize_to:
+        raise StudentError(f"{kind} crops {cropped} pixels out of {resize_to}.", _FIXED)
+    mean, std = _scaling(get)
+    made = Preprocess(
+        size=cropped,
+        resize=_one_of(resize, "shortest", "squash"),
+        interpolation=_one_of(resample, "bilinear", "bicubic"),
+        mean=mean,
+        std=std,
+        resize_to=None if resize_to == cropped else resize_to,
+    )
+    return made, f"{kind} of the student's preprocessor_config.json"
+
+
+def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
+    """`config` is timm's `resolve_model_data_config(model)`. StudentError names what a phone does
+    not do."""
+    size = _side(config["input_size"][1:], "input_size")
+    mode = config.get("crop_mode") or "center"
+    resize_to = math.floor(size / config["crop_pct"])
+    if resize_to < size or mode == "border":
+        raise StudentError(
+            f"The image tower's photos are cropped by {mode!r} at {config['crop_pct']}.", _FIXED
+        )
+    return Preprocess(
+        size=size,
+        resize="squash" if mode == "squash" else "shortest",
+        interpolation=_one_of(config["interpolation"], "bilinear", "bicubic"),
+        mean=_three(config["mean"], "mean"),
+        std=_three(config["std"], "std"),
+        resize_to=None if resize_to == size else resize_to,
+        centre="round",
+    )
+
+
+class _Fields:
+    """A processor's settings; one that is None is as good as missing."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, name: str, otherwise: Any) -> Any:
+        value = getattr(self._processor, name, None)
+        return otherwise if value is None else value
+
+
+def _scaling(get: _Fields) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and std for value / 255, where a processor may multiply by something else first."""
+    unit = 255 * float(get("rescale_factor", 1 / 255) if get("do_rescale", True) else 1)
+    normalizes = get("do_normalize", True)
+    mean = _three(get("image_mean", None), "image_mean") if normalizes else (0.0, 0.0, 0.0)
+    std = _three(get("image_std", None), "image_std") if normalizes else (1.0, 1.0, 1.0)
+    if abs(unit - 1) < 1e-6:  # 1/255 as JSON has it
+        return mean, std
+    first, second, third = (value / unit for value in mean)
+    one, two, three = (value / unit for value in std)
+    return (first, second, third), (one, two, three)
+
+
+def _side(size: Any, what: str) -> int:
+    sides = {int(side) for side in (size if isinstance(size, Sequence) else [size]) if side}
+    if len(sides) != 1:
+        raise StudentError(f"The student's {what} is {size}, not one square.", _FIXED)
+    return sides.pop()
+
+
+def _three(values: Any, what: str) -> tuple[float, float, float]:
+    given = [values] * 3 if isinstance(values, int | float) else list(values or ())
+    if len(given) != 3:
+        raise StudentError(f"The student's {what} is {values}, not three numbers.")
+    red, green, blue = map(float, given)
+    return red, green, blue
+
+
+def _one_of(value: str, *known: Any) -> Any:
+    if value not in known:
+        raise StudentError(f"The student resizes photos by {value!r}.", f"Known: {known}.")
+    return value

@@ -1,0 +1,301 @@
+"""Students put together of an image tower of timm and a text tower of transformers, each followed
+by a linear map into the space that both share. They are made by `distill`, and are a folder of
+ours: config.json, model.safetensors with both towers' weights, and `text/`, with the text tower's
+configuration and tokenizer as transformers writes them."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+
+from mcad_mobile.base.documents import Record, Word, decode
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.errors import StudentError, require
+from mcad_mobile.students.hub import folder_of
+from mcad_mobile.students.image_transforms import timm_preprocess
+from mcad_mobile.students.protocol import Source, TextSpec, sha256_of
+from mcad_mobile.students.published import PublishedStudent, RowTower, Trainable, ready
+from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
+from mcad_mobile.students.tokenizers.convert import tokenizer_of
+from mcad_mobile.students.transformers import (
+    WEIGHTS,
+    known_length,
+    loading,
+    model_of,
+    plain,
+    short,
+    tokenize_by,
+)
+
+SCHEMA = "mcad-towers/1"
+SPELLED = "towers:timm/NAME+hf/NAME_OR_FOLDER"
+_HINT = "Give a folder that `mcad-mobile distill --student towers:...` wrote."
+# Captions have some twenty tokens; a BERT knows 512 positions, which no phone should compute.
+_LONGEST = 64
+_TIMM_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# Text towers whose layers take states and scores, and whose tokenizers phones read (RoBERTa's, in
+# bytes, they do not). XLM-RoBERTa's first position is behind its padding.
+_TEXT = {"bert": "BertModel", "xlm-roberta": "XLMRobertaModel"}
+
+
+class TowersConfig(Record, frozen=True):
+    """What config.json says. `image` is timm's name of the architecture; `projected`: whether
+    there are maps into a shared space, or both towers have its width themselves."""
+
+    image: Word
+    preprocess: Preprocess
+    length: Annotated[int, Meta(ge=2, le=2**12)]
+    dim: Annotated[int, Meta(ge=1, le=2**14)]
+    projected: bool
+    schema: str = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        made: dict[str, Any] = msgspec.to_builtins(self)
+        return {"schema": SCHEMA, **made, "preprocess": self.preprocess.to_json()}
+
+
+class Towers(nn.Module):
+    """Both towers, by the libraries' own modules."""
+
+    def __init__(self, image: nn.Module, text: Any, widths: tuple[int, int], dim: int) -> None:
+        """`dim` 0: no maps."""
+        super().__init__()
+        self.image, self.text = image, text
+        maps = [nn.Linear(width, dim, bias=False) if dim else nn.Identity() for width in widths]
+        self.image_map, self.text_map = maps
+
+    def embed_photos(self, pixels: Tensor) -> Tensor:
+        return self.image_map(self.image(pixels))  # type: ignore[no-any-return]
+
+    def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The mean of a text's tokens, as sentence encoders have it, mapped."""
+        longest = int(mask.sum(1).max())
+        ids, mask = ids[:, :longest], mask[:, :longest]
+        states = self.text(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        weights = mask / mask.sum(1, keepdim=True)
+        return self.text_map((weights[:, None, :] @ states.float()).squeeze(1))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Read:
+    """`where`: from which the student came, for people."""
+
+    name: str
+    where: str
+    config: TowersConfig
+    towers: Towers
+    tokenizer: Any
+
+
+def load_towers(folder: Path) -> PublishedStudent:
+    """The student in `folder`. StudentError if it is damaged; MissingExtra without timm or
+    transformers."""
+    return _as_student(_read(folder))
+
+
+def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
+    """`timm/NAME+hf/NAME_OR_FOLDER`, without its `towers:`: each tower from its published weights,
+    or `from_scratch`, both from random ones. They are mapped to `dim` dimensions; 0: not at all.
+
+    StudentError if a tower is unknown, missing or of a kind that a phone cannot run, or if towers
+    that are not mapped differ in width; MissingExtra without timm or transformers.
+    """
+    timm_name, plus, hf_name = spec.removeprefix("timm/").partition("+hf/")
+    if not (spec.startswith("timm/") and timm_name and plus and hf_name):
+        raise StudentError(
+            f"towers:{spec} does not name two towers.",
+            f"Write {SPELLED}, as in "
+            "towers:timm/mobilenetv4_conv_small+hf/sentence-transformers/all-MiniLM-L6-v2.",
+        )
+    image = _image(timm_name, from_scratch)
+    text, tokenizer = _text(hf_name, from_scratch)
+    widths = image.width, int(text.config.hidden_size)
+    if not dim and widths[0] != widths[1]:
+        raise StudentError(
+            f"{timm_name} gives {widths[0]} numbers for a photo, and {hf_name} {widths[1]} for a "
+            "text: without a projection there is no space that both share.",
+            'Give "projection" in the recipe a width, such as 256.',
+        )
+    config = TowersConfig(
+        image=image.name,
+        preprocess=image.preprocess,
+        length=min(_LONGEST, _places(text, tokenizer)),
+        dim=dim or widths[0],
+        projected=bool(dim),
+    )
+    towers = Towers(image.module, text, widths, dim).eval()
+    new = [*towers.image_map.parameters(), *towers.text_map.parameters()]
+    if from_scratch:
+        new = list(towers.parameters())
+    name = spec.replace("/", "-")
+    return _trainable(Read(name, f"towers:{spec}", config, towers, tokenizer), new)
+
+
+def trainable_folder(folder: Path) -> Trainable:
+    """The student in `folder`, to be trained further. Raises what `load_towers` does."""
+    return _trainable(_read(folder), [])
+
+
+def _trainable(found: Read, new: list[nn.Parameter]) -> Trainable:
+    def write(directory: Path) -> None:
+        _write(directory, found)
+
+    return Trainable(
+        as_exported=_as_student(replace(found, towers=copy.deepcopy(found.towers))),
+        module=found.towers,
+        image=found.towers.embed_photos,
+        text=found.towers.embed_texts,
+        write=write,
+        new=tuple(new),
+    )
+
+
+@dataclass(frozen=True)
+class _Image:
+    name: str
+    module: nn.Module
+    width: int
+    preprocess: Preprocess
+
+
+def _image(name: str, from_scratch: bool) -> _Image:
+    timm = require("timm", "students")
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), 5, 0.4)
+        raise StudentError(
+            f"timm {timm.__version__} knows no model {name!r}.",
+            f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import timm; "
+            "print(timm.list_models())'.",
+        )
+    published = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    source: dict[str, Any] = {}
+    if not from_scratch:
+        if published is None or not published.hf_hub_id:
+            tags = timm.list_models(f"{architecture}.*", pretrained=True)
+            raise StudentError(
+                f"timm has no published weights of {name}.",
+                f"Give one of: {', '.join(tags)}." if tags else "Start from none: --from-scratch.",
+            )
+        files = _TIMM_WEIGHTS
+        if own := published.hf_hub_filename:
+            files = (str(Path(own).with_suffix(".safetensors")), own)
+        folder = folder_of(published.hf_hub_id, files)
+        file = next(folder / one for one in files if (folder / one).is_file())
+        source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
+    with loading(name, "an image tower"):
+        module = timm.create_model(name, num_classes=0, **source).eval()
+        config = timm.data.resolve_model_data_config(module)
+    preprocess = timm_preprocess(config)
+    return _Image(name, module, _width(module, preprocess), preprocess)
+
+
+@torch.no_grad()
+def _width(module: nn.Module, preprocess: Preprocess) -> int:
+    """`num_features` is of the last grid; some architectures widen it once more."""
+    return int(module(torch.zeros(1, 3, preprocess.size, preprocess.size)).shape[1])
+
+
+def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
+    transformers = require("transformers", "students")
+    needed = () if from_scratch else (WEIGHTS,)
+    folder = folder_of(name, ["config.json"], *needed)
+    with loading(name, "a text tower"):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if config.model_type not in _TEXT:
+        raise StudentError(
+            f"{name} is a {config.model_type} model, which is no text tower here: no rewrite of it "
+            "for phones is known.",
+            f"Give a model of type {', '.join(_TEXT)}.",
+        )
+    kind = _TEXT[config.model_type]
+    text = model_of(transformers, kind, folder, config, name, from_scratch, optional=("pooler.",))
+    return text, tokenizer
+
+
+def _places(text: Any, tokenizer: Any) -> int:
+    """Tokens that tower and tokenizer both know."""
+    return known_length(tokenizer, text.config) - _first_place(text)
+
+
+def _first_place(text: Any) -> int:
+    return 0 if text.config.model_type == "bert" else int(text.config.pad_token_id) + 1
+
+
+def _as_student(given: Read) -> PublishedStudent:
+    """Rewrites the towers in place."""
+    towers, config = given.towers, given.config
+    embeddings = towers.text.embeddings
+    table: Tensor = embeddings.word_embeddings.weight
+    spec = TextSpec(config.length, table.shape[1], "mean")
+    first = _first_place(towers.text)
+    positions = embeddings.position_embeddings.weight[first : first + config.length]
+    text = RowTower(
+        positions + embeddings.token_type_embeddings.weight[0],
+        towers.text.encoder.layer,
+        towers.text_map,
+        hides="padding",
+        length=config.length,
+        hidden_score=HIDDEN_SCORE,
+        before=embeddings.LayerNorm,
+    )
+    phone_tokenizer = tokenizer_of(
+        given.tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=False
+    )
+    facts = {"config": config.to_json(), "text": plain(towers.text.config)}
+    identity = sha256_of(towers, facts, phone_tokenizer[1])
+    image = nn.Sequential(towers.image, towers.image_map)
+    return PublishedStudent(
+        name=given.name,
+        source=Source(given.where, "timm's configuration of the image tower"),
+        preprocess=config.preprocess,
+        text_spec=spec,
+        token_table=table.detach(),
+        image=image,
+        text=text,
+        dim=ready(image, text, config.preprocess, spec),
+        identity=identity,
+        tokenize=tokenize_by(given.tokenizer, spec),
+        phone_tokenizer=phone_tokenizer,
+    )
+
+
+def _write(directory: Path, given: Read) -> None:
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous() for name, value in given.towers.state_dict().items()}
+    save_file(weights, directory / "model.safetensors")
+    (directory / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner only
+    given.towers.text.config.save_pretrained(directory / "text")
+    given.tokenizer.save_pretrained(directory / "text")
+    config = json.dumps(given.config.to_json(), indent=2)
+    (directory / "config.json").write_text(config + "\n", "utf-8")
+
+
+def _read(folder: Path) -> Read:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / "config.json"
+    config = decode(path.read_bytes(), TowersConfig, path, StudentError, _HINT, schema=SCHEMA)
+    timm = require("timm", "students")
+    text, tokenizer = _text(str(folder / "text"), from_scratch=True)
+    try:
+        image = timm.create_model(config.image, num_classes=0)
+        widths = _width(image.eval(), config.preprocess), int(text.config.hidden_size)
+        towers = Towers(image, text, widths, config.dim if config.projected else 0)
+        towers.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
+        raise StudentError(f"The student in {folder} is damaged: {short(error)}", _HINT) from error
+    return Read(folder.resolve().name, str(folder), config, towers.eval(), tokenizer)

@@ -1,0 +1,1 @@
+"""Tokenizers of libraries, written as the file that a bundle holds."""

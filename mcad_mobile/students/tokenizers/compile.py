@@ -1,0 +1,300 @@
+"""Hugging Face's tokenizer.json -> the tokenizer's file of a bundle (see table.py).
+
+What a phone cannot do is refused here, by name, and not on the phone.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from mcad_mobile.engine.text.models import NONE
+from mcad_mobile.engine.text.table import Kind, string_arrays, write_table
+from mcad_mobile.errors import StudentError
+
+Json = dict[str, Any]
+Arrays = dict[str, tuple[Kind, bytes]]
+Step = list[Any]
+
+_CLIP = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
+_CLIP_SPECIALS = ("<|startoftext|>", "<|endoftext|>")
+_CLIP_NAMED = "<\\|startoftext\\|>|<\\|endoftext\\|>|" + _CLIP
+
+
+def compile_tokenizer(
+    data: Json,
+    *,
+    prepare: Sequence[Step] = (),
+    normalize: Sequence[Step] | None = None,
+    charsmap: bytes = b"",
+    whole: dict[str, int] | None = None,
+) -> bytes:
+    """The file for a tokenizer.json that was read.
+
+    `prepare` are steps on the whole text before the tokenizer's own (what a library does to a text
+    first). `normalize` stand in place of the file's normalizer, with the table that their step
+    "charsmap" reads. `whole`: words of open_clip's expression (which ignores case) that have an
+    id of their own. StudentError names the part that a phone lacks.
+    """
+    arrays: Arrays = charsmap_arrays(charsmap) if charsmap else {}
+    steps = _normalizer(data["normalizer"], arrays) if normalize is None else [*normalize]
+    before, after = _frame(data["post_processor"])
+    split = _pre_tokenizer(data["pre_tokenizer"], steps, whole)
+    of_bytes = any(step[0] == "clip" for step in split)
+    header = {
+        "prepare": list(prepare),
+        "added": [_added(token) for token in data["added_tokens"]],
+        "normalize": steps,
+        "split": split,
+        "model": _model(data["model"], arrays, of_bytes, whole or {}),
+        "before": before,
+        "after": after,
+    }
+    return write_table(header, arrays)
+
+
+def refuse(part: str, what: object) -> StudentError:
+    return StudentError(
+        f"The student's tokenizer has a {part} that phones do not read: {what}.",
+        "Use a student whose tokenizer is one of CLIP's, SigLIP's, SigLIP 2's or BERT's.",
+    )
+
+
+def _normalizer(data: Json | None, arrays: Arrays) -> list[Step]:
+    if data is None:
+        return []
+    kind = data["type"]
+    if kind == "Sequence":
+        return [step for part in data["normalizers"] for step in _normalizer(part, arrays)]
+    if kind == "BertNormalizer":
+        lowercase = data["lowercase"]
+        marks = lowercase if data["strip_accents"] is None else data["strip_accents"]
+        wanted = {
+            "bert_clean": data["clean_text"],
+            "space_ideographs": data["handle_chinese_chars"],
+            "strip_marks": marks,
+            "lower": lowercase,
+        }
+        return [[name] for name, there in wanted.items() if there]
+    if kind in ("NFC", "NFD", "NFKC", "NFKD"):
+        return [["form", kind]]
+    if kind == "Lowercase":
+        return [["lower"]]
+    if kind == "StripAccents":
+        return [["drop_marks"]]
+    if kind == "Strip":
+        return [["strip", data["strip_left"], data["strip_right"]]]
+    if kind == "Prepend":
+        return [["prepend", data["prepend"]]]
+    if kind == "Replace":
+        return [_replacement(data["pattern"], data["content"])]
+    if kind == "Precompiled":
+        return _charsmap(base64.b64decode(data["precompiled_charsmap"]), arrays)
+    raise refuse("normalizer", kind)
+
+
+def _replacement(pattern: Json, content: str) -> Step:
+    if "String" in pattern:
+        return ["replace", pattern["String"], content]
+    if pattern["Regex"] == "\\s+":
+        return ["join_spaces", content]
+    if pattern["Regex"] == " {2,}":
+        return ["join_blanks", content]
+    raise refuse("normalizer", f"Replace of the expression {pattern['Regex']!r}")
+
+
+def _charsmap(blob: bytes, arrays: Arrays) -> list[Step]:
+    if not blob:
+        return []
+    arrays |= charsmap_arrays(blob)
+    return [["charsmap", "clusters"]]
+
+
+def charsmap_arrays(blob: bytes) -> Arrays:
+    """SentencePiece's precompiled table: the bytes of its trie, the trie, what its values name."""
+    (size,) = struct.unpack_from("<I", blob)
+    return {"charsmap_trie": ("I", blob[4 : 4 + size]), "charsmap_text": ("B", blob[4 + size :])}
+
+
+def _pre_tokenizer(
+    data: Json | None, normalize: list[Step], whole: dict[str, int] | None
+) -> list[Step]:
+    parts = _flat(data)
+    kinds = [part["type"] for part in parts]
+    if kinds == ["Split", "ByteLevel"] and not parts[1]["add_prefix_space"]:
+        given, (split, level) = parts[0]["pattern"].get("Regex"), parts
+        removed = split["behavior"] == "Removed" and split["invert"]
+        if removed and given in (_CLIP, _CLIP_NAMED):
+            named = (
+                [*whole] if whole is not None else [*_CLIP_SPECIALS] if given == _CLIP_NAMED else []
+            )
+            return [["clip", named, level.get("use_regex", True), whole is not None]]
+        raise refuse("pre-tokenizer", f"Split by {split['pattern']}")
+    steps: list[Step] = []
+    for part in parts:
+        kind = part["type"]
+        if kind == "BertPreTokenizer":
+            steps.append(["bert"])
+        elif kind == "WhitespaceSplit":
+            steps.append(["spaces"])
+        elif kind == "Metaspace":
+            steps.append(["metaspace", part["replacement"], part["prepend_scheme"], part["split"]])
+        elif kind == "Split" and part["pattern"] == {"String": " "} and _no_blanks(normalize):
+            continue  # Gemma's: its normalizer has left nothing to split at
+        else:
+            raise refuse("pre-tokenizer", kind)
+    return steps
+
+
+def _no_blanks(normalize: list[Step]) -> bool:
+    return ["replace", " ", "▁"] in normalize[-1:]
+
+
+def _flat(data: Json | None) -> list[Json]:
+    if data is None:
+        return []
+    if data["type"] != "Sequence":
+        return [data]
+    return [inner for part in data["pretokenizers"] for inner in _flat(part)]
+
+
+def _frame(data: Json | None) -> tuple[list[int], list[int]]:
+    """Ids before and after those of a text."""
+    kind = None if data is None else data["type"]
+    if data is None or kind == "ByteLevel":
+        return [], []
+    if kind == "Sequence":
+        frames = [frame for frame in map(_frame, data["processors"]) if any(frame)]
+        if len(frames) > 1:
+            raise refuse("post-processor", "Sequence of several that add tokens")
+        return frames[0] if frames else ([], [])
+    if kind in ("RobertaProcessing", "BertProcessing"):
+        return [data["cls"][1]], [data["sep"][1]]
+    if kind != "TemplateProcessing":
+        raise refuse("post-processor", kind)
+    sides: tuple[list[int], list[int]] = ([], [])
+    side = 0
+    for part in data["single"]:
+        if "Sequence" in part:
+            side = 1
+        else:
+            sides[side].extend(data["special_tokens"][part["SpecialToken"]["id"]]["ids"])
+    return sides
+
+
+def _added(token: Json) -> Step:
+    if token["single_word"]:
+        raise refuse("token", f"{token['content']!r}, which stands for a single word")
+    flags = [token[name] for name in ("normalized", "lstrip", "rstrip")]
+    return [token["content"], token["id"], *flags]
+
+
+def _model(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) -> Json:
+    # Files from before version 0.20 of the library leave the type of WordPiece and BPE out.
+    kind = data.get("type") or ("BPE" if "merges" in data else "WordPiece")
+    if kind == "WordPiece":
+        arrays |= string_arrays(_by_id(data["vocab"]))
+        return {
+            "kind": "wordpiece",
+            "unk": data["vocab"][data["unk_token"]],
+            "continued": data["continuing_subword_prefix"],
+            "longest": data["max_input_chars_per_word"],
+        }
+    if kind == "Unigram":
+        return _unigram(data, arrays)
+    if kind == "BPE":
+        return _bpe(data, arrays, of_bytes, whole)
+    raise refuse("model", kind)
+
+
+def _by_id(vocab: dict[str, int]) -> list[bytes]:
+    strings = [b""] * (max(vocab.values()) + 1)
+    for string, number in vocab.items():
+        strings[number] = string.encode()
+    return strings
+
+
+def _unigram(data: Json, arrays: Arrays) -> Json:
+    scores = [score for _, score in data["vocab"]]
+    numbers = {piece: number for number, (piece, _) in enumerate(data["vocab"])}
+    if data["unk_id"] is None:
+        raise refuse("model", "Unigram without an unknown token")
+    pieces = [b""] * len(scores)  # of two of one name the later is found
+    for piece, number in numbers.items():
+        pieces[number] = piece.encode()
+    starts = {piece[:end]: None for piece in numbers for end in range(1, len(piece))}
+    arrays |= string_arrays(
+        [*pieces, *(start.encode() for start in starts if start not in numbers)]
+    )
+    arrays["scores"] = ("d", array("d", scores).tobytes())
+    if data.get("byte_fallback"):
+        arrays["byte_ids"] = ("I", _byte_tokens(numbers))
+    # What an unknown character costs: kUnkPenalty in SentencePiece's unigram_model.cc.
+    return {"kind": "unigram", "unk": data["unk_id"], "unk_score": min(scores) - 10.0}
+
+
+def _byte_tokens(numbers: dict[str, int]) -> bytes:
+    """The tokens <0x00> to <0xFF>."""
+    return array("I", (numbers.get(f"<0x{byte:02X}>", NONE) for byte in range(256))).tobytes()
+
+
+def _bpe(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) -> Json:
+    vocab: dict[str, int] = data["vocab"]
+    suffix = data.get("end_of_word_suffix") or ""
+    for name in ("dropout", "continuing_subword_prefix", "ignore_merges"):
+        if data.get(name):
+            raise refuse("model", f"BPE with {name} {data[name]!r}")
+    if of_bytes:
+        letters = _byte_letters()
+        for name, end in (("byte_ids", ""), ("byte_last_ids", suffix)):
+            found = array("I", (vocab.get(letter + end, NONE) for letter in letters))
+            arrays[name] = ("I", found.tobytes())
+    elif suffix:
+        raise refuse("model", f"BPE of characters with the suffix {suffix!r}")
+    else:
+        single = sorted((ord(token), number) for token, number in vocab.items() if len(token) == 1)
+        arrays["chars"] = ("I", array("I", (code for code, _ in single)).tobytes())
+        arrays["char_ids"] = ("I", array("I", (number for _, number in single)).tobytes())
+        if data.get("byte_fallback"):
+            arrays["byte_ids"] = ("I", _byte_tokens(vocab))
+    arrays |= _merges(data["merges"], vocab)
+    unknown = data.get("unk_token")
+    return {
+        "kind": "bpe",
+        "of_bytes": of_bytes,
+        "unk": vocab.get(unknown) if unknown is not None else None,
+        "fuse_unk": bool(data.get("fuse_unk")),
+        "whole": whole,
+    }
+
+
+def _merges(merges: list[Any], vocab: dict[str, int]) -> Arrays:
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for rank, merge in enumerate(merges):
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        found[vocab[left], vocab[right]] = (rank, vocab[left + right])
+    pairs = sorted(found)
+    rows = array("I", bytes(4 * (max(vocab.values()) + 2)))
+    for left, _ in pairs:
+        rows[left + 1] += 1
+    for number in range(1, len(rows)):
+        rows[number] += rows[number - 1]
+    return {
+        "merge_rows": ("I", rows.tobytes()),
+        "merge_right": ("I", array("I", (right for _, right in pairs)).tobytes()),
+        "merge_rank": ("I", array("I", (found[pair][0] for pair in pairs)).tobytes()),
+        "merge_into": ("I", array("I", (found[pair][1] for pair in pairs)).tobytes()),
+    }
+
+
+def _byte_letters() -> list[str]:
+    """For each byte the printable character that stands for it in a vocabulary of GPT-2's kind."""
+    letters, spare = [], 256
+    for byte in range(256):
+        printable = 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or byte >= 0xAE
+        letters.append(chr(byte if printable else spare))
+        spare += not printable
+    return letters

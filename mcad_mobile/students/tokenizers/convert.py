@@ -1,0 +1,272 @@
+"""A library's tokenizer -> the tokenizer's file of a bundle, with the ids that the library gives.
+
+Each is asked for its own parts; what a phone cannot do is a StudentError that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mcad_mobile.engine.text.normalize import ASCII_PUNCTUATION
+from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
+from mcad_mobile.errors import StudentError
+from mcad_mobile.students.tokenizers.compile import Json, Step, compile_tokenizer, refuse
+
+# What a SentencePiece model file holds (sentencepiece_model.proto, ModelProto).
+#
+# Read by hand: sentencepiece's own protobuf module wants a newer protobuf than qai-hub takes.
+
+UNIGRAM, BPE = 1, 2
+
+
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """`kind` is UNIGRAM or BPE; `pieces` are strings and scores by id; `charsmap` is the table of
+    what stands for what, empty for none."""
+
+    kind: int
+    pieces: list[tuple[str, float]]
+    unk_id: int
+    charsmap: bytes
+
+
+def read_sentencepiece(path: str) -> SentencePieceModel:
+    """StudentError if the file is missing or something else."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            fields = list(_fields(file.read()))
+        trainer = dict(_fields(next(value for number, value in fields if number == 2)))
+        normalizer = dict(_fields(next(value for number, value in fields if number == 3)))
+        pieces = [_piece(value) for number, value in fields if number == 1]
+    except (OSError, ValueError, IndexError, StopIteration, struct.error, TypeError) as error:
+        raise StudentError(
+            f"{path} is not a SentencePiece model: {type(error).__name__} {error}.",
+            "Give the student's folder as it was published, with its tokenizer's files.",
+        ) from error
+    return SentencePieceModel(
+        trainer.get(3, UNIGRAM), pieces, trainer.get(40, 0), normalizer.get(2, b"")
+    )
+
+
+def _piece(data: bytes) -> tuple[str, float]:
+    fields = dict(_fields(data))
+    return fields[1].decode(), struct.unpack("<f", fields.get(2, bytes(4)))[0]
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Protobuf's wire format: field numbers, and their integers or bytes."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield number, value
+            continue
+        size = {1: 8, 5: 4}.get(wire)
+        if size is None:
+            if wire != 2:
+                raise ValueError(f"wire type {wire}")
+            size, at = _varint(data, at)
+        if at + size > len(data):
+            raise ValueError("it is cut off")
+        yield number, data[at : at + size]
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+_MARK = "▁"  # SentencePiece's space
+
+_CANONICAL: list[Step] = [["lower_text"], ["remove", ASCII_PUNCTUATION], ["join_words"]]
+# open_clip's three ways to clean a text, by the name of its function.
+_CLEAN: dict[str, list[Step]] = {
+    "_clean_lower": [["basic_clean"], ["join_words"], ["lower_text"]],
+    "_clean_whitespace": [["basic_clean"], ["join_words"]],
+    "_clean_canonicalize": [["basic_clean"], ["replace", "_", " "], *_CANONICAL],
+}
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A tokenizer.json, what is done to a text before it, words with an id of their own, and how
+    a row is filled."""
+
+    data: Json
+    pad: int
+    eos: int | None
+    prepare: Sequence[Step] = ()
+    normalize: Sequence[Step] | None = None
+    charsmap: bytes = b""
+    whole: dict[str, int] | None = None
+    pad_left: bool = False
+
+
+def tokenizer_of(
+    tokenizer: Any, *, length: int, pool: Pool, attends_to_padding: bool
+) -> tuple[TokenizerSpec, bytes]:
+    """What a bundle holds for a tokenizer of open_clip or transformers: its spec, and its file.
+
+    `length` is the tower's L. `attends_to_padding`: the tower looks at padding as it does at words
+    (SigLIP, MobileCLIP2). The spec of `pool` "eos" has the tokenizer's end of text.
+    """
+    parts = _parts(tokenizer)
+    spec = TokenizerSpec(
+        length=length,
+        pad=parts.pad,
+        pad_left=parts.pad_left,
+        attends_to_padding=attends_to_padding,
+        pool=pool,
+        eos=parts.eos if pool == "eos" else None,
+    )
+    file = compile_tokenizer(
+        parts.data,
+        prepare=parts.prepare,
+        normalize=parts.normalize,
+        charsmap=parts.charsmap,
+        whole=parts.whole,
+    )
+    return spec, file
+
+
+def _parts(tokenizer: Any) -> _Parts:
+    kind = type(tokenizer).__name__
+    if kind == "SimpleTokenizer":
+        return _open_clip(tokenizer)
+    if kind == "HFTokenizer":
+        return _open_clip_of_transformers(tokenizer)
+    if kind == "SigLipTokenizer":
+        return replace(_transformers(tokenizer.tokenizer), prepare=_CLEAN["_clean_canonicalize"])
+    if kind == "SiglipTokenizer":
+        return _siglip(tokenizer)
+    if hasattr(tokenizer, "backend_tokenizer"):
+        return _transformers(tokenizer)
+    raise refuse("class", kind)
+
+
+def _open_clip(tokenizer: Any) -> _Parts:
+    """open_clip's own byte-pair encoding, whose expression names its specials."""
+    if tokenizer.reduction_fn is not None:
+        raise refuse("way to cut a text", "a reduction mask, which is for training")
+    encoder, start, end = tokenizer.encoder, tokenizer.sot_token_id, tokenizer.eot_token_id
+    names = {number: token for token, number in encoder.items()}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"},
+        "behavior": "Removed",
+        "invert": True,
+    }
+    level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    data: Json = {
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "cls": [names[start], start],
+            "sep": [names[end], end],
+        },
+        "model": {
+            "type": "BPE",
+            "vocab": encoder,
+            "merges": list(tokenizer.bpe_ranks),
+            "end_of_word_suffix": "</w>",
+        },
+    }
+    whole = {names[number]: number for number in tokenizer.all_special_ids}
+    return _Parts(data, pad=0, eos=end, prepare=_clean(tokenizer), whole=whole)
+
+
+def _open_clip_of_transformers(tokenizer: Any) -> _Parts:
+    if tokenizer.tokenizer_mode:
+        raise refuse("mode", repr(tokenizer.tokenizer_mode))
+    parts = _parts(tokenizer.tokenizer)
+    parts = replace(parts, prepare=[*_clean(tokenizer), *parts.prepare])
+    if not tokenizer.strip_sep_token:
+        return parts
+    # CLIPA's: a zero stands where the separator was.
+    data, separator = json.loads(json.dumps(parts.data)), tokenizer.tokenizer.sep_token_id
+    if data["post_processor"]["type"] != "TemplateProcessing":
+        raise refuse("post-processor", f"{data['post_processor']['type']} without its separator")
+    for special in data["post_processor"]["special_tokens"].values():
+        special["ids"] = [0 if number == separator else number for number in special["ids"]]
+    return replace(parts, data=data)
+
+
+def _clean(tokenizer: Any) -> list[Step]:
+    name = getattr(tokenizer.clean_fn, "__name__", repr(tokenizer.clean_fn))
+    if name not in _CLEAN:
+        raise refuse("way to clean a text", name)
+    return _CLEAN[name]
+
+
+def _transformers(tokenizer: Any) -> _Parts:
+    if tokenizer.truncation_side != "right":
+        raise refuse("truncation side", repr(tokenizer.truncation_side))
+    if tokenizer.pad_token_id is None:
+        raise refuse("padding", "no token for it")
+    return _Parts(
+        json.loads(tokenizer.backend_tokenizer.to_str()),
+        pad=tokenizer.pad_token_id,
+        eos=tokenizer.eos_token_id,
+        pad_left=tokenizer.padding_side == "left",
+    )
+
+
+def _siglip(tokenizer: Any) -> _Parts:
+    """transformers' SigLIP, which asks the sentencepiece library: the same steps here.
+
+    Each part between specials is put in canonical form, then SentencePiece's table of characters
+    is applied, and every space starts a word.
+    """
+    model = read_sentencepiece(tokenizer.vocab_file)
+    if model.kind != UNIGRAM:
+        raise refuse("model", "SentencePiece of another kind than unigram")
+    if not tokenizer.do_lower_case:
+        raise refuse("normalizer", "SigLIP without lower case")
+    eos = tokenizer.eos_token
+    data: Json = {
+        "added_tokens": [_added(token, n) for n, token in tokenizer.added_tokens_decoder.items()],
+        "normalizer": None,
+        "pre_tokenizer": None,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": eos}}],
+            "special_tokens": {eos: {"ids": [tokenizer.eos_token_id]}},
+        },
+        "model": {"type": "Unigram", "vocab": model.pieces, "unk_id": model.unk_id},
+    }
+    return _Parts(
+        data,
+        pad=tokenizer.pad_token_id,
+        eos=tokenizer.eos_token_id,
+        prepare=[["replace", _MARK, " "], ["prepend", _MARK]],
+        normalize=[
+            ["lower"],
+            ["remove", ASCII_PUNCTUATION],
+            ["join_words"],
+            *([["charsmap", "longest"]] if model.charsmap else []),
+            ["join_blanks", " "],
+            ["replace", " ", _MARK],
+            ["trim_end", _MARK],
+        ],
+        charsmap=model.charsmap,
+        pad_left=tokenizer.padding_side == "left",
+    )
+
+
+def _added(token: Any, number: int) -> Json:
+    names = ("content", "single_word", "lstrip", "rstrip", "normalized")
+    return {**{name: getattr(token, name) for name in names}, "id": number}

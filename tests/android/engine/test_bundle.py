@@ -1,0 +1,345 @@
+"""The Java engine reads bundles as Python does, refuses the same ones, and climbs their ladders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from msgspec.structs import replace
+from onnx import numpy_helper
+from PIL import Image, ImageOps
+
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Tower
+from mcad_mobile.errors import BundleError
+from tests.support.probe import EngineError, variant
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Bundle:
+    return make_tiny_bundle(tmp_path / "tiny")
+
+
+def test_a_whole_bundle_is_read(probe, tiny):
+    found = probe.ask("bundle", bundle=tiny.directory)
+    files = len(tiny.files())
+    assert found == {"name": "tiny", "dim": tiny.dim, "files": files, "english": True}
+
+
+def only(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: plain[name] for name in names}
+
+
+def java_tower(tower: Tower) -> dict[str, Any]:
+    """A tower's fields as Java names them, without those that it does not read."""
+    plain = json.loads(msgspec.json.encode(tower))
+    tensor = ("name", "dtype", "shape", "layout")
+    return {
+        "rungs": [
+            {
+                **only(rung, "runtime", "precision", "files", "expected"),
+                "inputs": [only(spec, *tensor) for spec in rung["inputs"]],
+                "outputs": [only(spec, *tensor) for spec in rung["outputs"]],
+                "totalNodes": rung["total_nodes"],
+            }
+            for rung in plain["rungs"]
+        ],
+        "golden": plain["golden"],
+    }
+
+
+@pytest.mark.parametrize("pool", ["mean", "eos"])
+def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
+    (rung,) = tiny.text.rungs
+    lower = replace(rung, precision="int8", total_nodes=7, expected=tiny.sample)
+    eos = 3 if pool == "eos" else None
+    directory = variant(
+        tiny,
+        tmp_path / "b",
+        name='"quotes" and \u00e9\u4e2d\U0001f600',
+        text=replace(tiny.text, rungs=(rung, lower)),
+        tokenizer=replace(tiny.tokenizer, pad_left=True, pool=pool, eos=eos),
+        no_match=tiny.no_match if pool == "mean" else None,
+    )
+    bundle = Bundle.load(directory)
+    plain = msgspec.to_builtins
+    measured = bundle.no_match
+    assert probe.ask("bundle_values", bundle=directory) == {
+        "directory": str(directory),
+        "name": bundle.name,
+        "created": bundle.created,
+        "target": bundle.target.id,
+        "studentName": bundle.student.name,
+        "studentSha256": bundle.student.sha256,
+        "dim": bundle.dim,
+        "image": java_tower(bundle.image),
+        "text": java_tower(bundle.text),
+        "preprocess": {"size": bundle.preprocess.size},
+        "tokenizer": {
+            "file": plain(bundle.tokenizer_file),
+            "length": bundle.tokenizer.length,
+            "pad": bundle.tokenizer.pad,
+            "padLeft": True,
+            "attendsToPadding": False,
+            "pool": pool,
+            "eos": -1 if eos is None else eos,
+        },
+        "tokenTable": plain(bundle.token_table),
+        "sample": plain(bundle.sample),
+        "noMatch": measured and {"margin": measured.margin, "perLogN": measured.per_log_n},
+    }
+
+
+@pytest.mark.parametrize(
+    "schema", ["mcad-bundle/2", "mcad-bundle/10", "mcad-bundle/0", "mcad-bundle/x", "other/1", None]
+)
+def test_another_schema_is_refused_in_the_same_words(probe, tiny, schema):
+    path = tiny.directory / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "schema": schema}))
+    with pytest.raises(BundleError) as python:
+        Bundle.load(tiny.directory)
+    with pytest.raises(EngineError) as java:
+        probe.ask("bundle", bundle=tiny.directory)
+    message, hint = java.value.args
+    assert message == python.value.what
+    assert hint.startswith("Update" if "newer" in message else "Export the bundle again")
+
+
+def test_a_bundle_without_rungs_is_refused(probe, tiny):
+    path = tiny.directory / "bundle.json"
+    data = json.loads(path.read_text("utf-8"))
+    data["text"]["rungs"] = []
+    path.write_text(json.dumps(data))
+    with pytest.raises(EngineError, match="text lacks or misnames field rungs"):
+        probe.ask("bundle", bundle=tiny.directory)
+
+
+def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
+    def damage(change) -> None:
+        copy = tiny.directory.with_name("copy")
+        shutil.copytree(tiny.directory, copy)
+        change(copy)
+        with pytest.raises(BundleError) as python:
+            Bundle.load(copy)
+        with pytest.raises(EngineError) as java:
+            probe.ask("bundle", bundle=copy)
+        # Up to the first value that a language prints in its own way.
+        common = len(str(copy)) + 12
+        assert java.value.args[0][:common] == python.value.what[:common]
+        shutil.rmtree(copy)
+
+    def edited(**fields):
+        def change(copy: Path) -> None:
+            path = copy / "bundle.json"
+            path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **fields}))
+
+        return change
+
+    def flipped(copy: Path) -> None:
+        path = copy / "image.onnx"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    damage(lambda copy: (copy / "bundle.json").unlink())
+    damage(lambda copy: (copy / "text.onnx").unlink())
+    damage(lambda copy: (copy / "tokenizer.bin").write_text("short"))
+    damage(flipped)
+    damage(lambda copy: (copy / "bundle.json").write_text("{"))
+    damage(edited(schema="mcad-bundle/9"))
+    damage(edited(dim=0))
+    damage(edited(tokenizer_file={}))
+    damage(edited(sample={"path": "../x", "sha256": "", "bytes": 1}))
+    damage(edited(sample={"path": "/etc/passwd", "sha256": "", "bytes": 1}))
+
+
+def test_assets_become_a_verified_copy_once(probe, tiny, tmp_path):
+    installed = tmp_path / "files" / "bundle"
+    installed.parent.mkdir()
+    assert probe.ask("install", **{"from": tiny.directory}, bundle=installed) == {"name": "tiny"}
+    assert Bundle.load(installed).name == "tiny"
+    before = (installed / "image.onnx").stat().st_ino
+    probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    assert (installed / "image.onnx").stat().st_ino == before
+
+    replace(tiny, name="newer").save()
+    assert probe.ask("install", **{"from": tiny.directory}, bundle=installed) == {"name": "newer"}
+    assert [path.name for path in installed.parent.iterdir()] == ["bundle"]
+
+
+def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_path):
+    installed = tmp_path / "bundle"
+    probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    (installed / "text.onnx").unlink()
+    (installed / "tokenizer.bin").write_text("cut")
+    probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    Bundle.load(installed).verify()
+
+
+def test_a_damaged_asset_leaves_the_installed_bundle_alone(probe, tiny, tmp_path):
+    installed = tmp_path / "bundle"
+    probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    replace(tiny, name="newer").save()
+    model = tiny.directory / "text.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"\0")
+    with pytest.raises(EngineError, match="damaged"):
+        probe.ask("install", **{"from": tiny.directory}, bundle=installed)
+    assert Bundle.load(installed).name == "tiny"
+    assert not (tmp_path / "bundle.partial").exists()
+
+
+def test_rungs_that_do_not_run_here_are_passed_over_with_a_reason(probe, tiny, tmp_path):
+    (onnx_rung,) = tiny.image.rungs
+    foreign = [replace(onnx_rung, runtime=name) for name in ("qnn", "litert")]
+    tower = replace(tiny.image, rungs=(*foreign, onnx_rung))
+    found = probe.ask("climb", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image")
+    assert (found["runtime"], found["provider"]) == ("onnx", "CPU")
+    assert found["cosine"] > 0.9999
+    qnn, litert, xnnpack = found["skipped"]
+    assert qnn == ["NO_LIBRARY", "qnn fp32 by QNN: libQnnHtp.so is not there"]
+    assert litert == ["NO_RUNTIME", "litert fp32: this app has no such runtime"]
+    why, said = xnnpack
+    assert why == "FAILED"
+    assert said.startswith("onnx fp32 by XNNPACK, CPU")  # this build of ONNX Runtime has none
+
+
+def test_xnnpack_is_tried_for_float_rungs_alone(probe, tiny, tmp_path):
+    (rung,) = tiny.image.rungs
+    tower = replace(tiny.image, rungs=(replace(rung, precision="int8"),))
+    found = probe.ask("climb", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image")
+    # Which of the two: as this processor needs it.
+    assert found["provider"] in ("CPU", "EXACT_CPU") and found["skipped"] == []
+
+
+def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path):
+    (tmp_path / "libQnnHtp.so").write_bytes(b"not a library")
+    (onnx_rung,) = tiny.image.rungs
+    tower = replace(tiny.image, rungs=(replace(onnx_rung, runtime="qnn"), onnx_rung))
+    found = probe.ask(
+        "climb",
+        bundle=variant(tiny, tmp_path / "b", image=tower),
+        tower="image",
+        libraries=tmp_path,
+    )
+    assert found["provider"] == "CPU"
+    why, said = found["skipped"][0]
+    assert why == "FAILED"
+    assert said.startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
+
+
+def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny, tmp_path):
+    directory = tmp_path / "b"
+    directory.mkdir()
+    model = onnx.load(tiny.directory / "image.onnx")
+    weight = model.graph.initializer[0]
+    shuffled = np.random.default_rng(1).permutation(numpy_helper.to_array(weight).ravel())
+    weight.CopyFrom(
+        numpy_helper.from_array(shuffled.reshape(weight.dims).astype(np.float32), weight.name)
+    )
+    onnx.save(model, directory / "wrong.onnx")
+    wrong = replace(
+        tiny.image.rungs[0],
+        precision="int8",
+        files=(FileRecord.of(directory, directory / "wrong.onnx"),),
+    )
+    tower = replace(tiny.image, rungs=(wrong, *tiny.image.rungs))
+    found = probe.ask("climb", bundle=variant(tiny, directory, image=tower), tower="image")
+    assert found["rung"] == "fp32"
+    assert any(
+        why == "SELF_TEST" and "self-test gave a cosine" in said for why, said in found["skipped"]
+    )
+
+
+def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):
+    """Each open session keeps its threads."""
+    golden = tiny.image.golden
+    nameless = replace(golden, inputs={"other": golden.inputs["pixels"]})
+    bundle = variant(tiny, tmp_path / "b", image=replace(tiny.image, golden=nameless))
+
+    def fail() -> None:
+        with pytest.raises(EngineError, match="pixels was not given whole"):
+            probe.ask("climb", bundle=bundle, tower="image", threads=8)
+
+    fail()
+    before = probe.threads
+    for _ in range(8):
+        fail()
+    assert probe.threads < before + 8
+
+
+def test_a_ladder_without_a_rung_that_runs_says_why(probe, tiny, tmp_path):
+    tower = replace(tiny.text, rungs=(replace(tiny.text.rungs[0], runtime="litert"),))
+    with pytest.raises(EngineError, match=r"No text tower .* no such runtime"):
+        probe.ask("climb", bundle=variant(tiny, tmp_path / "b", text=tower), tower="text")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_exif_orientation_is_found(probe, tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera's maker"
+    exif[0x0112] = 6
+    photo = tmp_path / f"turned.{suffix}"
+    Image.new("RGB", (40, 30), "teal").save(photo, exif=exif)
+    assert probe.ask("orientation", photo=photo) == {"value": 6, "read": True}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_shown_is_turned_as_what_is_indexed(probe, orientation):
+    photo = Image.effect_mandelbrot((40, 30), (-2, -1, 0.5, 1), 50).convert("RGB")
+    photo.getexif()[0x0112] = orientation
+    said = probe.ask("upright", orientation=orientation)
+    turned = ImageOps.mirror(photo) if said["mirrored"] else photo
+    turned = turned.rotate(-said["degrees"], expand=True)
+    assert turned.tobytes() == ImageOps.exif_transpose(photo).tobytes()
+
+
+def test_photos_without_whole_exif_are_upright(probe, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = tmp_path / "turned.jpg"
+    Image.new("RGB", (40, 30), "teal").save(photo, exif=exif)
+    whole = photo.read_bytes()
+    for length in (0, 2, 12, 30, 40, 50):
+        photo.write_bytes(whole[:length])
+        assert probe.ask("orientation", photo=photo)["value"] in (1, 6)
+    Image.new("RGB", (40, 30)).save(photo)
+    assert probe.ask("orientation", photo=photo) == {"value": 1, "read": True}
+
+
+@pytest.mark.parametrize("suffix", ["avif", "gif", "bmp", "tiff"])
+def test_what_has_its_orientation_elsewhere_is_left_to_a_decoder_that_knows(
+    probe, tmp_path, suffix
+):
+    photo = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (40, 30), "teal").save(photo)
+    assert probe.ask("orientation", photo=photo) == {"value": 1, "read": False}
+
+
+def test_json_comes_back_as_it_was(probe):
+    document = {
+        "text": 'quotes " and \\ and \u00e9 \u2028 \U0001f600 \x01',
+        "numbers": [0, -1, 2**62, 0.5, -1e-7, 1e300],
+        "nested": [[], {}, {"a": [None, True, False]}],
+    }
+    assert probe.ask("json", text=json.dumps(document))["value"] == document
+    assert probe.ask("json", text=json.dumps(document, ensure_ascii=False))["value"] == document
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[1,]", '{"a" 1}', "01", "1.", "nul", '"\x01"', '"\\x"', "[1] 2", "+1"),
+        *("[1 2]", "[1,,2]", "[,1]", '{"a":1,}', "{,}", '{"a"=1}', "['a']", "[a]", "[1]]", "[1}"),
+        *("[1 /* a comment */]", "[1] # a comment", '{"a": 1, "a": 2}', "[1e999]", "[0x10]"),
+        *("[1e99999999999]", "[" * 100, "[" * 100_000, '[{"a":' * 50_000, "['[', " + "[" * 10_000),
+    ],
+)
+def test_what_is_not_json_is_refused(probe, text):
+    with pytest.raises(EngineError, match="not JSON"):
+        probe.ask("json", text=text)

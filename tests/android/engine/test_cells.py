@@ -1,0 +1,310 @@
+"""Photos that lie near each other lie side by side: a search looks into some cells alone."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.index import PhotoIndex, tuning
+from mcad_mobile.engine.index.codes import rotate
+from tests.android.engine.test_index import SHA, JavaIndex, cosine, names, unit
+from tests.support.probe import EngineError
+
+DIM, PHOTOS, K = 64, 6000, 10
+NAMES = names(PHOTOS)
+PARTS = ["axis", "lens", "centroids", "starts", "rows", "columns", "records", "taken", "stamps"]
+PARTS += ["path_blocks", "paths"]  # as they lie
+# Cells of an index far smaller than those that have them.
+SMALL = {"dim": DIM, "cells_from": 1000}
+
+
+def clustered(count: int, seed: int = 0) -> np.ndarray:
+    """Vectors of length 1 around eighty centres."""
+    generator = np.random.default_rng(seed)
+    centres = unit(80, DIM, seed=77)
+    rows = centres[generator.integers(0, 80, count)] + generator.normal(size=(count, DIM)) * 0.05
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass
+class Written:
+    """A segment with cells, read by the format's page alone."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.data = bytearray(self.path.read_bytes())
+        assert self.data[:8] == b"MCADSEG1"
+        self.dim, parts, self.photos = struct.unpack_from("<IIQ", self.data, 8)
+        assert parts == len(PARTS)
+        self.scanned, self.cells = struct.unpack_from("<II", self.data, 32)
+
+    def _at(self, part: str) -> int:
+        return 40 + 24 * PARTS.index(part)
+
+    def part(self, part: str, kind: str) -> np.ndarray:
+        """Writable: `save` keeps what is changed."""
+        offset, length = struct.unpack_from("<QQ", self.data, self._at(part))
+        return np.frombuffer(self.data, kind, length // np.dtype(kind).itemsize, offset)
+
+    def save(self) -> None:
+        """With checksums that say it is whole, the manifest's too."""
+        for part in PARTS:
+            crc = zlib.crc32(self.part(part, "u1").tobytes())
+            struct.pack_into("<I", self.data, self._at(part) + 16, crc)
+        header = zlib.crc32(self.data[:4092])
+        struct.pack_into("<I", self.data, 4092, header)
+        self.path.write_bytes(self.data)
+        file = self.path.with_name("manifest.json")
+        manifest = json.loads(file.read_text())
+        for entry in manifest["segments"]:
+            if entry["file"] == self.path.name:
+                entry["header_crc32"] = header
+        manifest["crc32"] = "0" * 8
+        text = json.dumps(manifest) + "\n"
+        file.write_text(text.replace("0" * 8, f"{zlib.crc32(text.encode()):08x}", 1))
+
+
+def manifest(java: JavaIndex) -> dict:
+    return json.loads((java.directory / "manifest.json").read_text())
+
+
+def segment(java: JavaIndex) -> Written:
+    return Written(java.directory / manifest(java)["segments"][0]["file"])
+
+
+def looked(java: JavaIndex, queries: np.ndarray) -> float:
+    """How many photos a scan looks at, on average."""
+    given = java._scratch / "looked.f32"
+    queries.astype("<f4").tofile(given)
+    return float(np.mean(java._probe.ask("index_looked", index=java.directory, queries=given, k=K)))
+
+
+def recall(found: list[dict], expected: list[dict]) -> float:
+    pairs = zip(found, expected, strict=True)
+    return float(np.mean([len({*a["paths"]} & {*b["paths"]}) / len(b["paths"]) for a, b in pairs]))
+
+
+@pytest.fixture
+def java(probe, tmp_path) -> JavaIndex:
+    return JavaIndex(probe, tmp_path / "index", tmp_path)
+
+
+@pytest.fixture(scope="module", params=["java"])
+def whole(request, probe, tmp_path_factory) -> JavaIndex:
+    """Written once, with cells; no test changes it."""
+    folder = tmp_path_factory.mktemp("cells")
+    java = JavaIndex(probe, folder / "index", folder)
+    java.change(NAMES, clustered(PHOTOS), **SMALL)
+    return java
+
+
+@pytest.fixture
+def damaged(java) -> Written:
+    java.change(NAMES[:2000], clustered(2000), **SMALL)
+    return segment(java)
+
+
+def test_some_cells_hold_what_exact_search_finds(whole):
+    queries = clustered(100, seed=1)
+    exact = whole.search(queries, k=K, exact=True)
+    assert recall(whole.search(queries, k=K), exact) >= 0.99
+    assert looked(whole, queries) < PHOTOS / 3
+
+
+def test_scores_are_those_of_an_index_without_cells(whole, java):
+    java.change(NAMES, clustered(PHOTOS), dim=DIM)
+    assert manifest(java)["segments"][0]["cells"] is None
+    assert segment(java).cells == 0
+    queries = clustered(20, seed=1)
+    exact = whole.search(queries, k=K, exact=True)
+    assert exact == java.search(queries, k=K, exact=True)
+    assert whole.read(verify=True)[2] == java.read()[2]
+
+
+def test_a_photo_lies_in_the_cell_whose_centroid_is_nearest(whole):
+    written = segment(whole)
+    assert manifest(whole)["segments"][0]["cells"]
+    assert written.cells == 120  # of 6000 photos, 50 a cell
+    starts, rows = written.part("starts", "<u4"), written.part("rows", "<u4")
+    assert starts[0] == 0 and starts[-1] == PHOTOS and (np.diff(starts.astype(int)) >= 0).all()
+    assert sorted(rows) == [*range(PHOTOS)]
+    centroids = written.part("centroids", "<i2").reshape(-1, DIM).astype(np.int64)
+    axis = written.part("axis", "<f4")
+    x = np.stack([rotate(row) for row in clustered(PHOTOS)])
+    z = np.rint(2048 * (x - np.outer(x @ axis, axis))).astype(np.int64)
+    nearest = np.argmax(z @ centroids.T - np.square(centroids).sum(axis=1) // 2, axis=1)
+    cells = np.repeat(np.arange(written.cells), np.diff(starts.astype(int)))
+    assert (nearest[rows] == cells).mean() > 0.999  # rounding apart
+    for start, stop in pairwise(starts):
+        assert (np.diff(rows[start:stop].astype(int)) > 0).all()
+
+
+def test_changes_survive_merging_against_a_plain_dictionary(java):
+    photos = clustered(PHOTOS)
+    model = dict(zip(NAMES[:4000], photos[:4000], strict=True))
+    java.change(NAMES[:4000], photos[:4000], **SMALL)
+    first = segment(java).part("centroids", "<i2").tobytes()
+    # A small one without cells; one that all are merged into; deletes; a moved photo of a cell.
+    java.change(NAMES[4000:4100], photos[4000:4100], **SMALL)
+    assert [entry["cells"] is None for entry in manifest(java)["segments"]] == [False, True]
+    java.change(NAMES[4100:], photos[4100:], delete=NAMES[:90], **SMALL)
+    java.change(delete=NAMES[3000:3100], restamp=NAMES[2000:2001], **SMALL)
+    model |= dict(zip(NAMES[4000:], photos[4000:], strict=True))
+    for path in (*NAMES[:90], *NAMES[3000:3100]):
+        del model[path]
+    assert segment(java).part("centroids", "<i2").tobytes() == first
+    assert segment(java).photos == PHOTOS - 90
+    _, embeddings, stamps = java.read(verify=True)
+    assert embeddings.keys() == model.keys()
+    assert all(cosine(embeddings[path], row) > 0.9999 for path, row in model.items())
+    assert stamps[NAMES[2000]] == [5, 6]
+    queries = clustered(100, seed=2)
+    exact = java.search(queries, k=K, exact=True)
+    paths, rows = [*model], np.array([*model.values()])
+    true = [{"paths": [paths[at] for at in np.argsort(-rows @ query)[:K]]} for query in queries]
+    assert recall(exact, true) >= 0.98
+    assert recall(java.search(queries, k=K), exact) >= 0.99
+    assert looked(java, queries) < len(model) / 2
+
+
+def test_a_merge_rounds_no_photo_twice(java):
+    photos, queries = clustered(PHOTOS), clustered(20, seed=1)
+    java.change(NAMES[:4000], photos[:4000], **SMALL)
+    before = java.search(queries, k=4000, exact=True)
+    java.change(NAMES[4000:], photos[4000:], **SMALL)
+    assert len(manifest(java)["segments"]) == 1
+    for old, new in zip(before, java.search(queries, k=PHOTOS, exact=True), strict=True):
+        scores = dict(zip(new["paths"], new["scores"], strict=True))
+        assert old["scores"] == [scores[path] for path in old["paths"]]
+
+
+def test_fewer_photos_have_no_cells(java):
+    java.change(NAMES[:900], clustered(900), **SMALL)
+    assert [entry["cells"] for entry in manifest(java)["segments"]] == [None]
+    java.change(NAMES, clustered(PHOTOS), dim=DIM)  # too few for the usual rule
+    assert [entry["cells"] for entry in manifest(java)["segments"]] == [None]
+
+
+@pytest.mark.parametrize("share", [1, 0.5, 0.1, 0.02, 0.001])
+def test_cells_lose_hardly_any_of_those_that_pass(java, probe, tmp_path, share):
+    """Beside an index without cells."""
+    photos, queries = clustered(PHOTOS), clustered(100, seed=3)
+    other = JavaIndex(probe, tmp_path / "other", tmp_path)
+    for index, how in ((java, SMALL), (other, {"dim": DIM})):
+        index.change(NAMES, photos, **how)
+        index.change(delete=NAMES[::10], **how)
+    passing = np.flatnonzero(np.random.default_rng(7).random(PHOTOS) < share)
+    among = [NAMES[row] for row in passing]
+    within, without = (index.search(queries, k=K, among=among) for index in (java, other))
+    exact = other.search(queries, k=K, among=among, exact=True)
+    live = {NAMES[row] for row in passing if row % 10}
+    assert all({*found["paths"]} <= live for found in within)
+    assert {len(found["paths"]) for found in within} == {min(K, len(live))}
+    # How cells grow with the photos is measured on larger samples only.
+    assert recall(within, exact) >= recall(without, exact) - 0.015
+
+
+def test_where_few_pass_they_are_looked_at_one_by_one_in_some_cells(java):
+    """Where one in twenty or fewer pass, and still enough that cells tell."""
+    photos, queries = clustered(45_000), clustered(60, seed=3)
+    paths = names(len(photos))
+    java.change(paths, photos, **SMALL)
+    passing = np.arange(0, len(photos), 21)
+    among = [paths[row] for row in passing]
+    found = java.search(queries, k=K, among=among)
+    exact = java.search(queries, k=K, among=among, exact=True)
+    assert all(len({*one["paths"]}) == K and {*one["paths"]} <= {*among} for one in found)
+    assert recall(found, exact) >= 0.98
+
+
+def alike(index: PhotoIndex, java: JavaIndex) -> None:
+    """Both find the same, with the same scores."""
+    queries = clustered(20, seed=1)
+    for k in (1, K, 200):
+        for exact in (False, True):
+            for query, found in zip(queries, java.search(queries, k=k, exact=exact), strict=True):
+                expected = index.search(query, k=k, exact=exact)
+                assert found["paths"] == expected.paths
+                assert np.array_equal(np.float32(found["scores"]), expected.scores)
+
+
+def test_java_finds_in_pythons_cells_what_python_finds(java, monkeypatch):
+    monkeypatch.setattr(tuning, "_LEAST_IN_CELLS", 1000)
+    monkeypatch.setattr(tuning, "_WORTH_CELLS", 0.0)
+    index = PhotoIndex.create(java.directory, dim=DIM, student="tiny", student_sha256=SHA)
+    with index.writer() as writer:
+        writer.add(NAMES, clustered(PHOTOS))
+    assert segment(java).cells >= 16
+    alike(index, java)
+    with index.writer() as writer:
+        writer.delete(NAMES[::10])
+    alike(index, java)
+    java.read(verify=True)
+
+
+def test_python_finds_in_javas_cells_what_java_finds(java):
+    java.change(NAMES, clustered(PHOTOS), **SMALL)
+    java.change(delete=NAMES[::10], **SMALL)
+    index = PhotoIndex.open(java.directory)
+    index.verify()
+    assert index.photos == PHOTOS - PHOTOS // 10
+    alike(index, java)
+
+
+def test_every_damaged_part_is_found(java, damaged):
+    data = bytes(damaged.data)
+    places = [int(damaged.part(part, "u1").ctypes.data) for part in PARTS]
+    start = int(np.frombuffer(damaged.data, "u1").ctypes.data)
+    for at in (9, 32, 36, *(place - start for place in places)):
+        broken = bytearray(data)
+        broken[at] ^= 1
+        damaged.path.write_bytes(broken)
+        with pytest.raises(EngineError, match=r"is damaged|another CRC-32"):
+            java.read(verify=True)
+
+
+def test_cells_that_are_not_one_behind_the_other_are_refused(java, damaged):
+    damaged.part("starts", "<u4")[3] = 2001
+    damaged.save()
+    with pytest.raises(EngineError, match="don't start one behind the other"):
+        java.search(clustered(1), k=K)
+
+
+@pytest.mark.parametrize("change", ["twice", "order"])
+def test_rows_of_cells_are_each_there_once_and_in_order(java, damaged, change):
+    rows = damaged.part("rows", "<u4")
+    at = int(np.argmax(np.diff(damaged.part("starts", "<u4").astype(int)) > 2))
+    first = int(damaged.part("starts", "<u4")[at])
+    if change == "twice":
+        rows[first] = rows[-1]
+    else:
+        rows[first : first + 2] = rows[first : first + 2][::-1].copy()
+    damaged.save()
+    java.search(clustered(1), k=K)
+    with pytest.raises(EngineError, match="don't hold each photo once and in order"):
+        java.read(verify=True)
+
+
+def test_a_search_that_meets_a_row_that_is_not_there_says_so(java, damaged):
+    damaged.part("rows", "<u4")[:] += 2000
+    damaged.save()
+    with pytest.raises(EngineError, match=r"is damaged: one of its cells names row \d+ of 2000"):
+        java.search(clustered(1), k=K)
+
+
+def test_a_manifest_that_knows_nothing_of_cells_is_refused(java, damaged):
+    file = java.directory / "manifest.json"
+    told = manifest(java)
+    told["segments"][0]["cells"] = None
+    file.write_text(json.dumps(told) + "\n")
+    damaged.save()
+    with pytest.raises(EngineError, match="differ over whether it has cells"):
+        java.read()

@@ -1,0 +1,399 @@
+"""One index, two languages: each reads what the other wrote, and finds the same photos."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcad_mobile.android.downloads import jvm_libraries
+from mcad_mobile.android.toolchain import JAVA, executable
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.paths import path_from_bytes
+from mcad_mobile.engine.index.segments import open_segment
+from tests.support.paths import ROOT
+from tests.support.probe import EngineError
+
+GOLDEN = ROOT / "tests" / "golden" / "index"
+SHA = "ab" * 32
+KILLS = 8
+
+
+def unit(count: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Vectors of length 1 as embeddings are: in a cone, most of their spread in few directions."""
+    fixed, generator = np.random.default_rng(99), np.random.default_rng(seed)
+    centre, directions = fixed.normal(size=dim), fixed.normal(size=(dim // 4, dim))
+    spread = generator.normal(size=(count, dim // 4)) @ directions
+    rows = (spread + generator.normal(size=(count, dim)) * 0.5 + centre).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def names(count: int, prefix: str = "photo") -> list[str]:
+    return [f"{prefix}-{number:06d}.jpg" for number in range(count)]
+
+
+def saved(path: Path, rows: np.ndarray) -> Path:
+    path.write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
+    return path
+
+
+class JavaIndex:
+    """An index directory as the Java engine sees it."""
+
+    def __init__(self, probe, directory: Path, scratch: Path) -> None:
+        self._probe, self.directory, self._scratch = probe, directory, scratch
+
+    def read(self, *, verify: bool = False):
+        """(answer, {path: embedding}, {path: stamps})."""
+        out = self._scratch / "read.f32"
+        flags = {"verify": True} if verify else {}
+        answer = self._probe.ask("index_read", index=self.directory, out=out, **flags)
+        rows = np.fromfile(out, "<f4").reshape(-1, answer["dim"]) if answer["photos"] else []
+        embeddings = dict(zip(answer["paths"], rows, strict=True))
+        return answer, embeddings, dict(zip(answer["paths"], answer["stamps"], strict=True))
+
+    def search(self, queries: np.ndarray, k: int, *, exact: bool = False, **among):
+        given = saved(self._scratch / "queries.f32", queries)
+        return self._probe.ask(
+            "index_search", index=self.directory, queries=given, k=k, exact=exact, **among
+        )
+
+    def change(self, paths=(), embeddings=None, *, delete=(), restamp=(), dim: int, **flags):
+        rows = np.empty((0, dim), np.float32) if embeddings is None else embeddings
+        return self._probe.ask(
+            "index_change",
+            index=self.directory,
+            dim=dim,
+            student=SHA,
+            paths=list(paths),
+            embeddings=saved(self._scratch / "rows.f32", rows),
+            stamps=list(range(len(rows))),
+            delete=list(delete),
+            restamp=list(restamp),
+            **flags,
+        )
+
+
+@pytest.fixture
+def java(probe, tmp_path) -> JavaIndex:
+    return JavaIndex(probe, tmp_path / "index", tmp_path)
+
+
+def test_the_golden_index_is_written_again_byte_for_byte(probe, tmp_path):
+    probe.ask("index_rewrite", index=GOLDEN, out=tmp_path / "again")
+    segments = ["segment-00000002.mcs", "segment-00000003.mcs"]
+    written = {file.name: file.read_bytes() for file in (tmp_path / "again").glob("*.mcs")}
+    assert written == {name: (GOLDEN / name).read_bytes() for name in segments}
+    # JSON's fields have no order, and so another checksum.
+    manifests = [
+        json.loads((at / "manifest.json").read_text()) for at in (tmp_path / "again", GOLDEN)
+    ]
+    assert manifests[0] | {"crc32": ""} == manifests[1] | {"crc32": ""}
+
+
+def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
+    expected = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
+    java = JavaIndex(probe, GOLDEN, tmp_path)
+    answer, embeddings, stamps = java.read(verify=True)
+
+    def named(values: dict) -> dict:
+        return {path_from_bytes(bytes.fromhex(path)): value for path, value in values.items()}
+
+    assert answer["photos"] == expected["photos"]
+    assert sorted(embeddings, key=lambda path: path.encode("utf-8", "surrogateescape")) == [
+        path_from_bytes(bytes.fromhex(path)) for path in expected["paths_hex"]
+    ]
+    assert stamps == named(expected["stamps"])
+    for path, embedding in named(expected["embeddings"]).items():
+        assert np.abs(embeddings[path] - embedding).max() < 0.01, path
+    for query in expected["queries"]:
+        vector = np.array([query["embedding"]], np.float32)
+        (found,) = java.search(vector, k=expected["photos"], exact=True)
+        scores = dict(zip(found["paths"], found["scores"], strict=True))
+        for path, score in zip(query["paths_hex"], query["scores"], strict=True):
+            name = path_from_bytes(bytes.fromhex(path))
+            assert scores[name] == pytest.approx(score, abs=expected["score_tolerance"])
+        (found,) = java.search(vector, k=len(query["found_hex"]))
+        assert [path.encode("utf-8", "surrogateescape").hex() for path in found["paths"]] == query[
+            "found_hex"
+        ]
+
+
+@pytest.mark.parametrize("dim", [256, 200, 64, 40])
+def test_java_finds_in_pythons_index_what_python_finds(java, dim):
+    photos, queries = unit(6000, dim), unit(20, dim, seed=1)
+    index = PhotoIndex.create(java.directory, dim=dim, student="tiny", student_sha256=SHA)
+    for start, stop in ((0, 4000), (4000, 5500), (5500, 6000)):  # three segments
+        with index.writer() as writer:
+            writer.add(names(6000)[start:stop], photos[start:stop])
+    with index.writer() as writer:
+        writer.delete(names(6000)[::50])
+    for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
+        expected = index.search(query, k=10, exact=True)
+        assert found["paths"] == expected.paths
+        assert np.array_equal(np.float32(found["scores"]), expected.scores)
+    for k in (1, 10, 200):
+        for query, found in zip(queries, java.search(queries, k=k), strict=True):
+            expected = index.search(query, k=k)
+            assert found["paths"] == expected.paths
+            assert np.array_equal(np.float32(found["scores"]), expected.scores)
+
+
+def test_what_java_measures_finds_what_exact_search_finds(java):
+    photos, queries = unit(9000, 128), unit(40, 128, seed=1)
+    java.change(names(9000), photos, dim=128)
+    index = PhotoIndex.open(java.directory)
+    (live,) = index._commit[1]
+    assert len(live.segment.lens) >= 64
+    assert live.reach.candidates(9000, 10) < 9000 / 3
+    shared = []
+    for query, found in zip(queries, java.search(queries, k=10), strict=True):
+        assert found["paths"] == index.search(query, k=10).paths
+        shared.append(len({*found["paths"]} & {*index.search(query, k=10, exact=True).paths}))
+    assert np.mean(shared) >= 9.9
+
+
+def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
+    photos = np.random.default_rng(0).standard_normal((4000, 256)).astype(np.float32)
+    photos /= np.linalg.norm(photos, axis=1, keepdims=True)
+    java.change(names(4000), photos, dim=256)
+    pythons = PhotoIndex.create(tmp_path / "python", dim=256, student="tiny", student_sha256=SHA)
+    with pythons.writer() as writer:
+        writer.add(names(4000), photos)
+    looked_at = []
+    for index in (PhotoIndex.open(java.directory), pythons):
+        (live,) = index._commit[1]
+        looked_at.append(live.reach.candidates(4000, 10))
+    assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
+
+
+def test_python_finds_in_javas_index_what_java_finds(java):
+    photos, queries = unit(3000, 256), unit(20, 256, seed=1)
+    for start, stop in ((0, 200), (200, 2500), (2500, 3000)):
+        java.change(names(3000)[start:stop], photos[start:stop], dim=256)
+    java.change(delete=names(3000)[::100], dim=256)
+    index = PhotoIndex.open(java.directory)
+    index.verify()
+    assert index.photos == 2970
+    for query, found in zip(queries, java.search(queries, k=10, exact=True), strict=True):
+        expected = index.search(query, k=10, exact=True)
+        assert found["paths"] == expected.paths
+        assert np.array_equal(np.float32(found["scores"]), expected.scores)
+        true = np.sort(np.delete(photos, np.s_[::100], axis=0) @ query)[::-1][:10]
+        assert np.allclose(found["scores"], true, atol=2e-3)
+
+
+def test_both_write_one_index_in_turn(java, probe):
+    """Against a plain dictionary: adding, replacing, deleting, merging."""
+    dim = 64
+    pick = random.Random(4)
+    model: dict[str, np.ndarray] = {}
+    index = PhotoIndex.create(java.directory, dim=dim, student="tiny", student_sha256=SHA)
+    for turn in range(12):
+        paths = pick.sample(names(1500), pick.choice([3, 40, 300]))
+        rows = unit(len(paths), dim, seed=turn)
+        gone = pick.sample(sorted(model), min(len(model), pick.choice([0, 5, 50])))
+        if turn % 2:
+            java.change(paths, rows, delete=gone, dim=dim)
+        else:
+            with index.writer() as writer:
+                writer.add(paths, rows)
+                writer.delete(gone)
+        model |= dict(zip(paths, rows, strict=True))
+        for path in gone:
+            model.pop(path, None)
+        answer, embeddings, _ = java.read(verify=True)
+        index = PhotoIndex.open(java.directory)
+        index.verify()
+        assert set(embeddings) == set(index.paths()) == set(model)
+        assert answer["bytes_per_photo"] == pytest.approx(index.bytes_per_photo)
+        for path, row in model.items():
+            assert cosine(embeddings[path], row) > 0.9999
+
+
+def test_java_writes_the_bytes_that_python_writes(java, tmp_path):
+    """Without an axis no rounding differs but at the edge of a step; all else is equal."""
+    photos = unit(100, 256)
+    paths = [f"Ferien/Café {number}/{'x' * number}.jpg" for number in range(100)]
+    java.change(paths, photos, dim=256)
+    other = PhotoIndex.create(tmp_path / "py", dim=256, student="tiny", student_sha256=SHA)
+    stamps = np.stack([np.arange(100), np.full(100, 7)], axis=1).astype(np.uint32)
+    with other.writer() as writer:
+        writer.add(paths, photos, stamps)
+    mine = (java.directory / "segment-00000002.mcs").read_bytes()
+    theirs = (tmp_path / "py" / "segment-00000002.mcs").read_bytes()
+    assert len(mine) == len(theirs)
+    different = [
+        at for at in range(4096, len(mine)) if mine[at] != theirs[at]
+    ]  # behind the header, whose checksums follow from the rest
+    assert len(different) < 100 * 256 / 1000
+    assert all(abs(mine[at] - theirs[at]) <= 1 for at in different)
+
+
+def test_a_touched_file_keeps_its_embedding(java):
+    photos = unit(10, 64)
+    java.change(names(10), photos, dim=64)
+    java.change(restamp=names(10)[3:4], dim=64)
+    _, embeddings, stamps = java.read(verify=True)
+    assert len(embeddings) == 10
+    assert stamps[names(10)[3]] == [5, 6]
+    assert stamps[names(10)[4]] == [4, 7]
+    assert cosine(embeddings[names(10)[3]], photos[3]) > 0.9999
+
+
+def test_what_is_not_committed_never_happened(java):
+    java.change(names(5), unit(5, 64), dim=64)
+    before = sorted(path.name for path in java.directory.iterdir())
+    java.change(names(9), unit(9, 64), delete=names(2), dim=64, hold=True)
+    assert java.read()[0]["photos"] == 5
+    assert sorted(path.name for path in java.directory.iterdir()) == before
+
+
+def test_a_second_writer_is_refused(java, probe):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match="Another writer is at work"):
+        probe.ask("index_second_writer", index=java.directory)
+
+
+def test_another_students_index_is_refused(java, probe):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match="was built by student tiny"):
+        java.change(names(5), unit(5, 128), dim=128)
+
+
+@pytest.mark.parametrize(
+    ("vector", "complaint"),
+    [
+        (np.zeros(64), "has length 0.0, not 1"),
+        (np.full(64, np.nan), "has length NaN, not 1"),
+        (np.full(64, 0.25), "has length 2.0, not 1"),
+    ],
+)
+def test_vectors_that_are_no_embeddings_are_refused(java, vector, complaint):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match=complaint):
+        java.search(vector[None].astype(np.float32), k=1)
+    with pytest.raises(EngineError, match=complaint):
+        java.change(["x"], vector[None].astype(np.float32), dim=64)
+
+
+def test_every_damaged_part_is_found(java, tmp_path):
+    java.change(names(300), unit(300, 64), dim=64)
+    whole = tmp_path / "whole"
+    shutil.copytree(java.directory, whole)
+    (segment,) = java.directory.glob("*.mcs")
+    data = segment.read_bytes()
+    # Of the header, of zeros between the parts, and of every part.
+    places = [
+        9,
+        4000,
+        4094,
+        4096 + 4 * 64,
+        32,
+        *(part.offset for part in open_segment(segment).parts.values()),
+        len(data) - 1,
+    ]
+    for at in places:
+        broken = bytearray(data)
+        broken[at] ^= 1
+        segment.write_bytes(broken)
+        with pytest.raises(EngineError, match=r"is damaged|another CRC-32"):
+            java.read(verify=True)
+    segment.write_bytes(data[: len(data) // 2])
+    with pytest.raises(EngineError, match="is damaged"):
+        java.read()
+    segment.unlink()
+    with pytest.raises(EngineError, match="it is gone"):
+        java.read()
+
+
+def test_a_damaged_manifest_is_refused(java):
+    java.change(names(3), unit(3, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    text = manifest.read_text()
+    for damaged in (text.replace('"photos":3', '"photos":2'), text[:40], "[]", ""):
+        manifest.write_text(damaged)
+        with pytest.raises(EngineError):
+            java.read()
+    for field in ("reach", "filled_by"):
+        changed = text.replace(f'"{field}"', f'"{field[::-1]}"')
+        blank = (changed[:11] + "0" * 8 + changed[19:]).encode()
+        manifest.write_text(changed[:11] + f"{zlib.crc32(blank):08x}" + changed[19:])
+        with pytest.raises(EngineError, match=field):
+            java.read()
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("mcad-index/2", r"'mcad-index/2', of a newer .* reads 'mcad-index/1'.*Update this app"),
+        ("something-else/1", r"'something-else/1'; this version reads 'mcad-index/1'.*again"),
+    ],
+)
+def test_an_index_of_another_schema_is_refused_and_left_as_it_is(java, schema, message):
+    java.change(names(3), unit(3, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("mcad-index/1", schema))
+    refused(java, message)
+
+
+@pytest.mark.parametrize(
+    ("magic", "message"),
+    [
+        (b"MCADSEG2", r"'MCADSEG2', of a newer .* reads 'MCADSEG1'.*Update this app"),
+        (b"MCADSEGX", r"'MCADSEGX', not with 'MCADSEG1'.*index the photos again"),
+    ],
+)
+def test_a_segment_of_another_format_is_refused_and_left_as_it_is(java, magic, message):
+    java.change(names(3), unit(3, 64), dim=64)
+    (segment,) = java.directory.glob("*.mcs")
+    segment.write_bytes(magic + segment.read_bytes()[8:])
+    refused(java, message)
+
+
+def refused(java: JavaIndex, message: str) -> None:
+    """Nobody reads it, and nobody writes or deletes a byte of it."""
+    (java.directory / "segment-00000009.mcs").write_bytes(b"which a newer writer may need")
+    before = {file.name: file.read_bytes() for file in java.directory.iterdir()}
+    for use in (
+        lambda: java.read(),
+        lambda: java.search(unit(1, 64), k=1),
+        lambda: java.change(names(1), unit(1, 64), dim=64),
+    ):
+        with pytest.raises(EngineError) as error:
+            use()
+        assert re.search(message, " ".join(error.value.args), re.DOTALL)
+        assert {file.name: file.read_bytes() for file in java.directory.iterdir()} == before
+
+
+def test_a_killed_writer_loses_no_commit(java_classes, java):
+    """kill -9 at random moments: every commit that was announced is there, whole."""
+    pick = random.Random(5)
+    for _ in range(KILLS):
+        classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
+        command = [executable(JAVA), "-cp", classpath, "mcad.desktop.WriteForever"]
+        with subprocess.Popen(
+            [*command, str(java.directory)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            announced = 0
+            for _ in range(pick.randint(1, 12)):
+                announced = int(process.stdout.readline())
+            process.kill()
+            announced = max([announced, *map(int, process.stdout.read().split("\n")[:-1])])
+        index = PhotoIndex.open(java.directory)
+        index.verify()
+        assert index.photos >= announced
+        assert index.photos % 40 == 0
+        assert java.read(verify=True)[0]["photos"] == index.photos

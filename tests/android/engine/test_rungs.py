@@ -1,0 +1,196 @@
+"""Which rung an app runs: one that ended its process is left out from then on, unless it is the
+last."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import numpy as np
+import onnx
+import pytest
+from msgspec.structs import replace
+from onnx import TensorProto, helper, numpy_helper
+
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung
+from tests.android.engine.test_search import NAMES
+from tests.support.phone import App
+from tests.support.probe import Probe, variant
+
+# A rung that ends the process. It hangs in native code until the process is killed, which is what a
+# driver that aborts does.
+
+
+def hanging_image_rung(bundle: Bundle, *, only_white: bool) -> Rung:
+    """Runs for ever: on all photos, or on those of one colour alone: no golden one is."""
+    model = onnx.load(bundle.directory / "image.onnx")
+    graph = model.graph
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["still"]),
+            helper.make_node("Add", ["sum", "sum"], ["twice"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("twice", TensorProto.FLOAT, [1]),
+        ],
+    )
+    compare = ["highest", "lowest"] if only_white else ["highest", "highest"]
+    for node in graph.node:
+        for at, name in enumerate(node.output):
+            node.output[at] = "embedding" if name == "image_embedding" else name
+    graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["pixels"], ["highest"], keepdims=0),
+            helper.make_node("ReduceMin", ["pixels"], ["lowest"], keepdims=0),
+            helper.make_node("Equal", compare, ["hangs"]),
+            helper.make_node("Cast", ["hangs"], ["once"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["once", "for_ever"], ["turns"]),
+            helper.make_node("Loop", ["turns", "", "zero"], ["nothing"], body=body),
+            helper.make_node("Add", ["embedding", "nothing"], ["image_embedding"]),
+        ]
+    )
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(2**62, np.int64), "for_ever"),
+            numpy_helper.from_array(np.array([0], np.float32), "zero"),
+        ]
+    )
+    onnx.checker.check_model(model)
+    path = bundle.directory / f"hangs-{only_white}.onnx"
+    onnx.save(model, path)
+    rung = replace(bundle.image.rungs[0], files=(FileRecord.of(bundle.directory, path),))
+    return replace(rung, precision="int8")
+
+
+@pytest.fixture(params=["test", "use"])
+def mortal(bundle, tmp_path, request) -> Bundle:
+    """What would be an NPU's rung, in front of the one that every bundle ends in."""
+    copy = Bundle.load(variant(bundle, tmp_path / "copy"))
+    rung = hanging_image_rung(copy, only_white=request.param == "use")
+    image = replace(copy.image, rungs=(rung, *copy.image.rungs))
+    return Bundle.load(variant(copy, tmp_path / "mortal", image=image))
+
+
+def die(java_classes, tmp_path, bundle, phone) -> None:
+    """A process of the app that is killed while the rung does not come back."""
+    process = Probe(java_classes, tmp_path)
+    app = App(process, bundle, phone)
+    note = app.directory / "rungs" / "trying-image.json"
+
+    def kill() -> None:
+        seen, since = None, 0.0
+        while True:
+            now = note.stat().st_mtime_ns if note.exists() else None
+            if now != seen:
+                seen, since = now, time.monotonic()
+            # A rung that comes back is tested in milliseconds.
+            if seen is not None and time.monotonic() - since > 1:
+                process.kill()
+                return
+            threading.Event().wait(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises((AssertionError, BrokenPipeError)):
+        app.index()
+    killer.join()
+    process.end()
+
+
+def test_a_rung_that_kills_the_process_is_left_out_from_then_on(
+    mortal, java_classes, tmp_path, probe, phone
+):
+    phone.paint("white.png")  # the first
+    phone.take(*NAMES)
+    die(java_classes, tmp_path, mortal, phone)
+    app = App(probe, mortal, phone)
+    assert app.index()["photos"] == len(NAMES) + 1
+    image = app.ask("rungs")["image"]
+    assert image["runs"] == "onnx fp32 by CPU"
+    assert image["skipped"][0].startswith("DIED onnx int8 by CPU")
+    assert app.ask("rungs")["text"]["runs"] == "onnx fp32 by CPU"
+    app.close()
+    app = App(probe, mortal, phone)  # as in the next process
+    phone.take("new.png")
+    app.index()
+    assert app.ask("rungs")["image"]["runs"] == "onnx fp32 by CPU"
+    app.close()
+
+
+def test_the_user_may_have_it_tried_again(mortal, java_classes, tmp_path, probe, phone):
+    phone.paint("white.png")
+    die(java_classes, tmp_path, mortal, phone)
+    app = App(probe, mortal, phone)
+    app.ask("try_rungs_again")
+    app.close()
+    die(java_classes, tmp_path, mortal, phone)  # it was tried
+
+
+def test_another_firmware_or_app_tries_it_again(bundle, tmp_path, probe, phone):
+    first = replace(bundle.image.rungs[0], precision="int8")
+    image = replace(bundle.image, rungs=(first, *bundle.image.rungs))
+    two = Bundle.load(variant(bundle, tmp_path / "two", image=image))
+    phone.take(*NAMES)
+    app = App(probe, two, phone)
+    app.index()
+    tried = app.ask("rungs")["image"]["runs"]
+    assert tried.startswith("onnx int8")
+    app.close()
+    notes = app.directory / "rungs"
+    died = {
+        "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
+        "died": [f"image {tried}"],
+    }
+    for environment, runs in (("1, firmware 1", "onnx fp32"), ("1, firmware 2", "onnx int8")):
+        (notes / "rungs.json").write_text(json.dumps(died))
+        app = App(probe, two, phone, environment=f"app {environment}")
+        phone.take(f"{environment}.png")
+        app.index()
+        assert app.ask("rungs")["image"]["runs"].startswith(runs)
+        app.close()
+
+
+def test_the_last_rung_is_tried_whatever_happened_over_it(
+    bundle, java_classes, tmp_path, probe, phone
+):
+    """A phone that is switched off over it must not cost the app."""
+    phone.take(*NAMES)
+    app = App(probe, bundle, phone)
+    notes = app.directory / "rungs"
+    notes.mkdir(parents=True)
+    environment = f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}"
+    for tower in ("image", "text"):
+        note = {"environment": environment, "rung": f"{tower} onnx fp32 by CPU"}
+        (notes / f"trying-{tower}.json").write_text(json.dumps(note))
+    assert app.index()["added"] == len(NAMES)
+    assert app.ask("rungs")["image"]["runs"] == "onnx fp32 by CPU"
+    assert json.loads((notes / "rungs.json").read_text())["died"] == [
+        "image onnx fp32 by CPU",
+        "text onnx fp32 by CPU",
+    ]
+    app.close()
+
+
+def test_a_torn_note_is_no_death(bundle, probe, phone):
+    phone.take(*NAMES)
+    app = App(probe, bundle, phone)
+    notes = app.directory / "rungs"
+    notes.mkdir(parents=True)
+    (notes / "trying-image.json").write_text('{"environment": "app')
+    (notes / "rungs.json").write_text("")
+    app.index()
+    assert not (notes / "trying-image.json").exists()
+    app.close()
+
+
+def test_an_idle_thread_of_the_runtime_does_not_spin(probe):
+    for provider in ("CPU", "EXACT_CPU"):
+        assert probe.ask("options", provider=provider)["session.intra_op.allow_spinning"] == "0"

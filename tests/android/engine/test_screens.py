@@ -1,0 +1,209 @@
+"""What the app does behind its screens: searching as one types, more like this, access, sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.engine import create_index
+from tests.support.probe import EngineError
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+def search_box(probe, *events: object):
+    named = []
+    for event in events:
+        if isinstance(event, int):
+            named.append({"wait": event})
+        elif event in ("work", "submit", "forget"):
+            named.append({event: True})
+        elif str(event).startswith("like:"):
+            named.append({"like": str(event).removeprefix("like:")})
+        else:
+            named.append({"type": str(event).removeprefix("type:")})
+    answer = probe.ask("search_box", events=named)
+    return answer["log"], answer["searched"]
+
+
+def test_a_search_starts_when_typing_rests(probe):
+    log, searched = search_box(probe, "d", 100, "do", 100, "dog", 249, 1, "work")
+    assert searched == ["dog"]
+    assert log == ["searching dog", "found dog"]
+
+
+def test_results_of_an_older_query_are_never_shown(probe):
+    log, searched = search_box(probe, "dog", 250, "dog beach", "work", 250, "work")
+    assert searched == ["dog beach"]  # nor searched for, when nothing waits for them
+    assert log[-1] == "found dog beach"
+
+
+def test_the_search_key_does_not_wait(probe):
+    log, searched = search_box(probe, "dog", "submit", "work", 500, "work")
+    assert searched == ["dog"]
+    assert log == ["searching dog", "found dog"]
+
+
+def test_an_emptied_box_is_cleared_at_once(probe):
+    log, searched = search_box(probe, "dog", 100, "type:", 500, "work")
+    assert (log, searched) == (["cleared"], [])
+
+
+def test_spaces_are_no_new_query(probe):
+    assert search_box(probe, "dog", 250, "work", "dog ", 500, "work")[1] == ["dog"]
+
+
+def test_a_failed_search_is_said(probe):
+    assert search_box(probe, "broken", 250, "work")[0] == ["searching broken", "failed broken"]
+    assert search_box(probe, "bug", 250, "work")[0] == ["searching bug", "failed bug"]
+
+
+def test_what_was_forgotten_is_not_shown(probe):
+    assert search_box(probe, "dog", 250, "forget", "work")[0] == ["searching dog"]
+
+
+def test_photos_like_one_are_shown_unless_something_was_typed_since(probe):
+    log, searched = search_box(probe, "like:a.jpg", "work")
+    assert (log, searched) == (["searching a.jpg", "found a.jpg"], ["like a.jpg"])
+    log, searched = search_box(probe, "like:a.jpg", "dog", "work", 250, "work")
+    assert log == ["searching a.jpg", "searching dog", "found dog"]
+    assert searched == ["dog"]
+
+
+def test_photos_like_one_take_the_place_of_what_was_typed(probe):
+    log, searched = search_box(probe, "dog", 100, "like:a.jpg", 500, "work", "dog", 250, "work")
+    assert searched == ["like a.jpg", "dog"]
+    assert log[1] == "found a.jpg"
+
+
+def shown(probe, *events: dict[str, object]) -> list[object]:
+    """Photos that a grid shows, the row that it is sent to, whether there are more."""
+    return [tuple(state) for state in probe.ask("shown", events=events)]
+
+
+def test_a_grid_shows_matches_and_the_less_likely_when_asked(probe):
+    events = {"found": 9, "matches": 4}, {"all": True}, {"found": 9, "matches": 2}, {"clear": True}
+    assert shown(probe, *events) == [(4, 0, True), (9, -1, False), (2, 0, True), (0, -1, False)]
+
+
+def test_a_turned_screen_stays_where_it_was_and_what_it_showed(probe):
+    found = {"found": 90, "matches": 40}
+    turned = shown(probe, found, {"turned": 30}, found, {"turned": 31}, {"turned": 0}, found)
+    assert turned[2] == (40, 30, True)
+    assert turned[5] == (40, 31, True)  # turned twice before anything was found
+    turned = shown(probe, found, {"all": True}, {"turned": 80}, found, found)
+    assert turned[3:] == [(90, 80, False), (40, 0, True)]  # and another search begins at its top
+
+
+def test_more_like_this_finds_what_python_finds_without_the_photo_itself(probe, tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    dim = bundle.dim
+    rows = np.random.default_rng(3).normal(size=(500, dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    paths = [f"{number:03d}.jpg" for number in range(500)]
+    index = create_index(bundle, tmp_path / "index")
+    with index.writer() as writer:
+        writer.add(paths, rows)
+    found = probe.ask("more_like", index=tmp_path / "index", path=paths[42], k=10)
+    expected = index.search(rows[42], k=11, exact=True)
+    assert expected.paths[0] == paths[42]
+    assert found["paths"][:3] == expected.paths[1:4]
+    assert len({*found["paths"]} & {*expected.paths[1:]}) >= 9
+    assert np.allclose(found["scores"][:3], expected.scores[1:4], atol=0.01)
+    everything = probe.ask("more_like", index=tmp_path / "index", path=paths[42], k=1000)
+    assert sorted(everything["paths"]) == sorted({*paths} - {paths[42]})
+    with pytest.raises(EngineError, match=r"does not hold gone\.jpg"):
+        probe.ask("more_like", index=tmp_path / "index", path="gone.jpg", k=10)
+
+
+def test_an_index_that_does_not_open_again_is_tried_again_and_the_old_one_stays(probe, tmp_path):
+    steps = ["get", "commit", "get", "get", "commit", "broken", "broken", "get", "commit", "get"]
+    found = probe.ask("current_index", index=tmp_path / "index", steps=steps)
+    assert found == [0, 1, 1, "INDEX", "INDEX", 2, 3]
+
+
+READ = "android.permission.READ_EXTERNAL_STORAGE"
+IMAGES = "android.permission.READ_MEDIA_IMAGES"
+SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED"
+
+
+@pytest.mark.parametrize(
+    ("sdk", "granted", "ask", "state"),
+    [
+        (26, [], [READ], "NONE"),
+        (26, [READ], [READ], "ALL"),
+        (32, [READ], [READ], "ALL"),
+        (33, [READ], [IMAGES], "NONE"),
+        (33, [IMAGES], [IMAGES], "ALL"),
+        (33, [SELECTED], [IMAGES], "NONE"),
+        (34, [SELECTED], [IMAGES, SELECTED], "SOME"),
+        (36, [IMAGES, SELECTED], [IMAGES, SELECTED], "ALL"),
+        (36, [], [IMAGES, SELECTED], "NONE"),
+    ],
+)
+def test_access_by_version_of_android(probe, sdk, granted, ask, state):
+    assert probe.ask("access", sdk=sdk, granted=granted) == {"ask": ask, "state": state}
+
+
+@pytest.mark.parametrize(
+    ("answers", "last"),
+    [
+        ([(False, False)], [False]),  # a dialog that was put away
+        ([(False, False), (False, False)], [False, True]),  # refused for good in an earlier life
+        ([(False, True), (True, False)], [False, True]),
+        ([(False, True), (True, True), (True, False)], [False, False, True]),
+        ([(False, False), (False, True), (True, False)], [False, False, True]),
+    ],
+)
+def test_a_dialog_put_away_is_not_taken_for_the_last_refusal(probe, answers, last):
+    given = [{"before": before, "after": after} for before, after in answers]
+    assert probe.ask("refusals", answers=given) == last
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "side", "reduction"),
+    [
+        (12000, 2900, 1600, 4),
+        (2900, 12000, 1600, 4),
+        (30000, 300, 1600, 16),
+        (4000, 3000, 1600, 2),
+        (3199, 3199, 1600, 1),
+        (3200, 100, 1600, 2),
+        (100, 100, 1600, 1),
+        (4000, 3000, 256, 8),
+    ],
+)
+def test_no_photo_is_shown_larger_than_a_canvas_takes(probe, width, height, side, reduction):
+    found = probe.ask("reductions", width=width, height=height, side=side, pixels=1)
+    assert found["display"] == reduction
+    assert width * height * 4 / reduction**2 <= 4 * (2 * side) ** 2 < 100 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "sampling"),
+    [(4096, 4096, 1), (4097, 4097, 2), (8160, 6120, 2), (40000, 30000, 16), (1, 1, 1)],
+)
+def test_a_bitmap_to_be_embedded_stays_under_64_mib(probe, width, height, sampling):
+    found = probe.ask("reductions", width=width, height=height, side=1, pixels=2**24)
+    assert found["sampling"] == sampling
+    assert 4 * (width // sampling) * (height // sampling) <= 64 * 2**20
+
+
+def test_memory_is_told_also_where_the_kernel_does_not_add_it_up(probe, tmp_path):
+    """Android 8 and 9 have /proc/self/smaps alone."""
+    smaps = probe.ask("memory", file="/proc/self/smaps")
+    assert smaps["pss"] == pytest.approx(smaps["now"], rel=0.05)
+    assert smaps["rss"] >= smaps["pss"]
+    file = tmp_path / "smaps"
+    file.write_text(
+        "1-2 r /x\nRss: 2048 kB\nPss: 1024 kB\nPss_Dirty: 9 kB\nRss: 1024 kB\nPss: 512 kB\n"
+    )
+    assert probe.ask("memory", file=file)["pss"] == 1.5
+    assert probe.ask("memory", file=file)["rss"] == 3.0
+
+
+def test_the_panels_percentiles_are_those_of_the_last_200(probe):
+    ms = np.random.default_rng(2).exponential(size=350)
+    found = probe.ask("numbers", ms=ms.tolist())
+    assert found["count"] == 200
+    assert found["p50"] == pytest.approx(np.percentile(ms[-200:], 50))
+    assert found["p90"] == pytest.approx(np.percentile(ms[-200:], 90))

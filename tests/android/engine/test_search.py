@@ -1,0 +1,240 @@
+"""An app's one door to the engine: what a search shows, who indexes when, and what a phone can do
+to both."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, open_index
+from tests.support.phone import App
+from tests.support.probe import EngineError, variant
+
+NAMES = [f"{number:03d}.png" for number in range(12)]
+
+
+@pytest.mark.parametrize("words", ["a dog on the beach", "nothing of the kind", "zebra"])
+def test_what_matches_is_told_as_python_tells_it(app, phone, bundle, words):
+    phone.take(*NAMES)
+    app.index()
+    found = app.ask("search", words=words, k=5)
+    expected = SearchEngine(bundle).search(open_index(bundle, app.index_directory), words, k=5)
+    assert found["threshold"] == pytest.approx(expected.threshold, abs=1e-5)
+    assert found["matches"] == sum(r.score >= expected.threshold for r in expected.results)
+
+
+def test_without_a_measured_threshold_all_results_count(probe, bundle, phone, tmp_path):
+    unmeasured = Bundle.load(variant(bundle, tmp_path / "b", no_match=None))
+    phone.take(*NAMES)
+    app = App(probe, unmeasured, phone)
+    app.index()
+    found = app.ask("search", words="a dog", k=5)
+    assert (found["threshold"], found["matches"]) == (None, 5)
+    app.close()
+
+
+def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    path = phone.path(NAMES[3])
+    like = app.ask("like", path=path, k=3)
+    assert path not in like["paths"]
+    assert (like["threshold"], len(like["paths"])) == (None, 3)
+    file = app.ask("like_file", photo=phone.folder / "external_primary" / NAMES[3], k=3)
+    assert file["paths"] == [path, *like["paths"][:2]]
+    with pytest.raises(EngineError, match="does not hold"):
+        app.ask("like", path="content://media/external_primary/images/media/999", k=3)
+
+
+def test_near_duplicates_are_found_once_and_others_take_their_place(app, phone):
+    phone.take(*NAMES)
+    copies = phone.folder / "external_primary"
+    for number in range(4):  # of one photo, each with another pixel changed
+        phone.take(f"copy-{number}.png")
+        with Image.open(copies / NAMES[0]) as photo:
+            photo.putpixel((number, 0), (0, 0, 0))
+            photo.save(copies / f"copy-{number}.png")
+    app.index()
+
+    def names(**options: float) -> list[str]:
+        found = app.ask("search", words="a dog", k=12, **options)
+        assert found["scores"] == sorted(found["scores"], reverse=True)
+        return [phone.name(path) for path in found["paths"]]
+
+    alike = {NAMES[0], *(f"copy-{number}.png" for number in range(4))}
+    assert len(names()) == 12
+    distinct = names(same=0.97)
+    assert len(distinct) == len({*distinct}) == 12  # all but four of sixteen
+    assert len(alike & {*distinct}) == 1
+
+
+def test_photos_of_a_decoder_that_has_changed_are_embedded_again(app, phone):
+    phone.take("a.heic", "b.heic", "c.png")
+    assert app.index()["added"] == 3
+    assert app.index(revision=1)["added"] == 2
+    assert app.index()["added"] == 0
+
+
+def test_a_second_run_has_the_first_go_over_the_photos_again(app, phone, tmp_path):
+    """ "Choose more" while it indexes: the photos that may be seen from now on are indexed, too."""
+    phone.take(*NAMES)
+    phone.change(chosen={*NAMES[:4]})
+    before = phone.file.read_bytes()
+    phone.change(chosen=None)
+    then = tmp_path / "then.json"
+    then.write_bytes(phone.file.read_bytes())
+    phone.file.write_bytes(before)
+    joined, first = app.ask("interrupted", by="index", then=then)
+    assert joined == "joined"
+    assert (first["left"], first["photos"]) == (0, len(NAMES))
+
+
+def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="instead")
+    assert [outcome["left"] for outcome in outcomes] == [len(NAMES) - 1, 0]
+    assert [outcome["added"] for outcome in outcomes] == [1, len(NAMES) - 1]
+    assert app.ask("state")["running"] is False
+
+
+def test_a_job_that_comes_meanwhile_holds_the_process_until_the_run_is_over(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="job")
+    assert "joined, then over" in outcomes
+    assert app.indexed() == sorted(phone.path(name) for name in NAMES)
+
+
+def test_a_job_that_came_meanwhile_runs_again_for_what_a_stopped_run_has_left(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="job", stop=True)
+    assert "joined, then over, not done" in outcomes
+    assert app.index()["added"] == len(NAMES) - 1
+
+
+def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
+    phone.take(*NAMES)
+    with pytest.raises(AssertionError, match="broken"):
+        app.index(broken=True)
+    assert app.ask("state")["running"] is False
+    assert app.index()["left"] == 0
+
+
+def test_indexing_has_the_priority_of_what_runs_in_the_background(app, phone):
+    phone.take("a.png")
+    outcome = app.index()
+    assert outcome["priority"] < outcome["priority_after"] == 5  # the usual one of Java
+
+
+def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
+    phone.take(*NAMES)
+    phone.change(heat=3)
+    hot = phone.file.read_bytes()
+    cool = tmp_path / "cool.json"
+    phone.change(heat=1)
+    cool.write_bytes(phone.file.read_bytes())
+    phone.file.write_bytes(hot)
+    answer = app.ask("hot", then=cool)
+    assert answer["rests"] == 1  # and none before it was hot
+    assert (answer["outcome"]["left"], answer["outcome"]["added"]) == (0, len(NAMES))
+    assert [h["resting"] for h in app.ask("heard") if h["resting"]] == [True]
+
+
+def test_a_warm_phone_does_not_rest(app, phone):
+    phone.take(*NAMES)
+    phone.change(heat=2)
+    answer = app.ask("hot")
+    assert (answer["rests"], answer["outcome"]["left"]) == (0, 0)
+
+
+def test_a_hot_phone_can_be_told_to_stop(app, phone):
+    phone.take(*NAMES)
+    phone.change(heat=5)
+    outcome = app.ask("hot")["outcome"]
+    assert (outcome["added"], outcome["left"]) == (0, len(NAMES))
+
+
+def test_what_is_left_is_told(app, phone):
+    assert app.ask("state")["counted"] is False
+    phone.take(*NAMES)
+    state = app.ask("count")
+    assert (state["counted"], state["total"], state["left"]) == (True, 12, 12)
+    app.index()
+    phone.take("new.png")
+    state = app.ask("count")
+    assert (state["done"], state["left"]) == (12, 1)
+    heard = app.ask("heard")
+    assert {h["total"] for h in heard if h["running"]} == {-1, len(NAMES)}
+    assert heard[0] == {
+        "running": True,
+        "resting": False,
+        "changing": False,
+        "done": -1,
+        "total": -1,
+    }
+
+
+def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    app.ask("search", words="a dog", k=3)
+    app.close()
+    (segment,) = app.index_directory.glob("segment-*.mcs")
+    data = bytearray(segment.read_bytes())
+    paths = data.rindex(b"content://media/")
+    data[paths - 3 : paths] = b"\xff\xff\xff"  # a path that can't be
+    segment.write_bytes(data)
+    with pytest.raises(EngineError, match="damaged"):
+        app.ask("search", words="a dog", k=3)
+    outcome = app.index()
+    assert (outcome["added"], outcome["rebuilt"], outcome["searchable"]) == (12, True, 12)
+    assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
+    assert app.index()["rebuilt"] is False
+
+
+def test_an_index_of_a_newer_app_is_left_as_it_is(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    app.close()
+    manifest = app.index_directory / "manifest.json"
+    manifest.write_text(manifest.read_text("utf-8").replace("mcad-index/1", "mcad-index/2"))
+
+    def kept() -> dict[str, bytes]:
+        return {f.name: f.read_bytes() for f in app.index_directory.glob("[ms]*") if f.is_file()}
+
+    before = kept()
+    for use in (lambda: app.ask("search", words="a dog", k=3), app.index):
+        with pytest.raises(EngineError, match="schema 'mcad-index/2', of a newer version"):
+            use()
+        assert kept() == before
+    assert app.ask("state")["failure"] == "INDEX"
+
+
+def test_the_index_can_be_forgotten(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    assert app.ask("clear") == 0
+    assert app.index()["added"] == len(NAMES)
+
+
+def test_access_that_is_taken_back_is_told_and_costs_nothing(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    phone.change(access=False)
+    with pytest.raises(EngineError, match="may not see photos"):
+        app.index()
+    assert app.ask("state")["failure"] == "ACCESS"
+    phone.change(access=True)
+    assert (app.index()["added"], app.ask("state")["failure"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "english"), [(30_522, True), (49_408, True), (119_547, False), (250_002, False)]
+)
+def test_queries_are_english_where_the_vocabulary_has_room_for_no_more(
+    probe, bundle, tmp_path, tokens, english
+):
+    table = replace(bundle.token_table, tokens=tokens)
+    other = variant(bundle, tmp_path / "b", token_table=table)
+    assert probe.ask("bundle", bundle=other)["english"] is english

@@ -1,0 +1,115 @@
+"""Tokenizers of libraries in Java: the ids, masks and pooling weights that Python gives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.engine.bundle import Bundle, FileRecord
+from mcad_mobile.engine.text.tokenizer import Pool, Tokenizer
+from mcad_mobile.students.tokenizers.convert import tokenizer_of
+from tests.support.library_tokenizers import HOSTILE, Library, libraries
+from tests.support.probe import EngineError, variant
+from tests.support.tiny_bundle import make_tiny_bundle
+
+# How each of them is used: which states are pooled, and whether the tower looks at padding.
+USED: dict[str, tuple[Pool, bool]] = {
+    "open_clip CLIP": ("eos", False),
+    "open_clip canonical": ("eos", True),
+    "open_clip SigLIP": ("last", True),
+    "open_clip SigLIP 2": ("last", True),
+    "transformers CLIP": ("eos", False),
+    "transformers SigLIP": ("last", True),
+    "transformers SigLIP 2": ("mean", False),
+    "transformers Chinese-CLIP": ("first", False),
+}
+
+
+@pytest.fixture(scope="module")
+def captions(flickr8k) -> list[str]:
+    records = json.loads(next(flickr8k.glob("dataset_*.json")).read_text("utf-8"))["images"]
+    return [sentence["raw"] for record in records for sentence in record["sentences"]][:10_000]
+
+
+@pytest.fixture(scope="module")
+def given(captions, tmp_path_factory) -> dict[str, tuple[Library, Bundle]]:
+    folder = tmp_path_factory.mktemp("tokenizers")
+    tiny = make_tiny_bundle(folder / "tiny")
+    found = {}
+    for name, library in libraries(folder, captions).items():
+        pool, attends = USED[name]
+        spec, file = tokenizer_of(
+            library.tokenizer, length=library.length, pool=pool, attends_to_padding=attends
+        )
+        directory = folder / name
+        directory.mkdir()
+        (directory / "tokenizer.bin").write_bytes(file)
+        record = FileRecord.of(directory, directory / "tokenizer.bin")
+        variant(tiny, directory, tokenizer=spec, tokenizer_file=record)
+        found[name] = (library, Bundle.load(directory))
+    return found
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", USED)
+def test_captions_get_the_ids_of_the_library(probe, given, captions, name, count):
+    library, bundle = given[name]
+    answers = probe.ask("tokens", bundle=bundle.directory, texts=captions[:count])
+    assert len(answers) == count
+    found = zip(captions, answers, strict=False)
+    wrong = [text for text, answer in found if answer["ids"] != library.ids(text)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", USED)
+def test_hostile_texts_get_the_ids_of_the_library(probe, given, name):
+    library, bundle = given[name]
+    answers = probe.ask("tokens", bundle=bundle.directory, texts=list(HOSTILE))
+    for text, answer in zip(HOSTILE, answers, strict=True):
+        assert answer["ids"] == library.ids(text), text[:80]
+
+
+@pytest.mark.parametrize("name", USED)
+def test_masks_and_pooling_weights_are_pythons(probe, given, name):
+    _, bundle = given[name]
+    ours = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
+    for text in ("a dog on the beach", "word " * 100):
+        (answer,) = probe.ask("tokens", bundle=bundle.directory, texts=[text])
+        expected = ours(text)
+        assert answer["tokens"] == int(expected.mask.sum())
+        assert answer["pooling"] == pytest.approx(expected.pooling.tolist())
+        assert answer["truncated"] == expected.truncated
+
+
+def test_html_entities_are_searched_as_they_are_typed(probe, given):
+    library, bundle = given["open_clip CLIP"]
+    ours = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
+    texts = ["tom &amp; jerry", "&NTILDE; &#39; rose&thorn"]
+    answers = probe.ask("tokens", bundle=bundle.directory, texts=texts)
+    assert [answer["ids"] for answer in answers] == [ours(text).ids.tolist() for text in texts]
+    assert answers[0]["ids"] == library.ids("tom & amp ; jerry")
+
+
+@pytest.mark.parametrize("damage", ["missing", "foreign", "cut", "unknown step"])
+def test_a_damaged_file_is_an_error_that_says_what_to_do(probe, given, tmp_path, damage):
+    _, bundle = given["open_clip CLIP"]
+    copy = Bundle.load(variant(bundle, tmp_path / "copy"))
+    path = copy.path(copy.tokenizer_file)
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {
+                "foreign": b'{"version": "1.0"}',
+                "cut": data[: len(data) // 2],
+                "unknown step": data.replace(b'"basic_clean"', b'"rot13clean1"'),
+            }[damage]
+        )
+        record = FileRecord.of(copy.directory, path)
+        replace(copy, tokenizer_file=record).save()
+    with pytest.raises(EngineError) as caught:
+        probe.ask("tokens", bundle=copy.directory, texts=["a dog"])
+    assert "xport the bundle again" in caught.value.args[1]

@@ -1,0 +1,180 @@
+"""What doctor knows of extras is what pyproject.toml says, as `packaging` reads it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement as Read
+from packaging.utils import canonicalize_name
+
+from mcad_mobile.base import requirements
+from mcad_mobile.cli import doctor
+from tests.support.paths import ROOT
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+
+
+def lines() -> list[str]:
+    """As a build backend writes them into the metadata of a wheel."""
+    found = list(PYPROJECT["project"]["dependencies"])
+    for extra, wanted in EXTRAS.items():
+        for line in wanted:
+            specification, _, marker = line.partition(";")
+            condition = f"({marker.strip()}) and " if marker else ""
+            found.append(f"{specification.strip()}; {condition}extra == '{extra}'")
+    return found
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements.metadata, "requires", lambda name: lines())
+
+
+def told(
+    system: str, machine: str, monkeypatch: pytest.MonkeyPatch, python: str = "3.13.5"
+) -> dict[str, Any]:
+    platform = SimpleNamespace(
+        system=lambda: system,
+        machine=lambda: machine,
+        python_version_tuple=lambda: tuple(python.split(".")),
+    )
+    monkeypatch.setattr(requirements, "platform", platform)
+    monkeypatch.setattr(doctor, "version_of", lambda name: None)
+    return {finding.tool: finding for finding in [*doctor.examine_verbs(), *doctor.examine()]}
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_brings_what_pyproject_says(extra: str) -> None:
+    linux = {"platform_system": "Linux", "platform_machine": "x86_64", "python_version": "3.11"}
+    environment = {"extra": extra, **linux}
+    read = [Read(line) for line in lines()]
+    wanted = {r.name for r in read if r.marker and r.marker.evaluate(environment)}
+    found = {r.name for r in requirements.requirements() if r.extra == extra}
+    assert found == wanted - {"mcad-mobile"}
+
+
+@pytest.mark.usefixtures("installed")
+def test_extras_within_extras_are_followed() -> None:
+    assert requirements.extras_within("students") == {"students", "export"}
+    assert requirements.extras_within("dev") == {"dev", "serve", "embed", "ray", "android"}
+    assert requirements.extras_within("heic") == {"heic"}
+
+
+@pytest.mark.usefixtures("installed")
+def test_each_extra_of_users_has_its_reason() -> None:
+    assert set(doctor._EXTRAS) == set(EXTRAS) - {"dev", "peers"} | {""}
+    assert {extra for extras in doctor._VERBS.values() for extra in extras} <= set(EXTRAS)
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    mac = told("Darwin", "arm64", monkeypatch)
+    only = "not to be had here: it is made for Linux x86_64 alone"
+    assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only
+    assert mac["serve"].how_to_get == "pip install 'mcad-mobile[serve]'"
+    here = told("Linux", "x86_64", monkeypatch)
+    assert here["onnxruntime-qnn"].how_to_get == "pip install 'mcad-mobile[snapdragon]'"
+    assert here["demo"].how_to_get == "pip install 'mcad-mobile[export,snapdragon,report]'"
+    assert here["distill"].how_to_get == "pip install 'mcad-mobile[distill]'"
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = told("Linux", "x86_64", monkeypatch, python="3.14.0")
+    only = "not to be had here: it is made for Python before 3.14 alone"
+    assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
+    here = told("Linux", "x86_64", monkeypatch)
+    assert here["litert-torch"].how_to_get == "pip install 'mcad-mobile[dimensity]'"
+
+
+def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements.metadata, "requires", lambda name: None)
+    assert {finding.version for finding in doctor.examine_verbs()} == {None}
+    assert "pip install -e ." in doctor.examine_verbs()[0].how_to_get
+
+
+def required() -> Iterator[tuple[str, ast.expr, ast.expr]]:
+    """Each call of `require` in the package: where it stands, its module and its extra."""
+    for file in sorted((ROOT / "mcad_mobile").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
+                assert len(node.args) == 2, f"{file}:{node.lineno}: a module and an extra, by place"
+                yield f"{file.name}:{node.lineno}", node.args[0], node.args[1]
+
+
+def brought_by(extra: str) -> set[str]:
+    """The distributions that an install with an extra has, those that they require included."""
+    waiting = [(Read(line), "") for line in PYPROJECT["project"]["dependencies"] + EXTRAS[extra]]
+    found = set()
+    while waiting:
+        wanted, of_extra = waiting.pop()
+        if wanted.marker and not wanted.marker.evaluate({"extra": of_extra}):
+            continue
+        step = (canonicalize_name(wanted.name), of_extra, *sorted(wanted.extras))
+        if step in found:
+            continue
+        found.add(step)
+        for name in ("", *wanted.extras):
+            waiting += [(Read(line), name) for line in _required_by(wanted.name, name)]
+    return {name for name, *_ in found}
+
+
+@functools.cache
+def _required_by(name: str, extra: str) -> list[str]:
+    if name == "mcad-mobile":
+        return EXTRAS.get(extra, [])
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def test_the_extra_that_a_missing_module_is_told_with_exists_and_brings_it() -> None:
+    distributions = metadata.packages_distributions()
+    brought: dict[str, set[str]] = {}
+    for where, module, extra in required():
+        assert isinstance(extra, ast.Constant), f"{where}: name the extra here"
+        assert extra.value in EXTRAS, f"{where}: pyproject.toml has no extra {extra.value!r}"
+        if extra.value not in brought:
+            brought[extra.value] = brought_by(extra.value)
+        if isinstance(module, ast.Constant):
+            package = module.value.partition(".")[0]
+            names = {canonicalize_name(name) for name in distributions.get(package, [])}
+            if names:
+                assert names & brought[extra.value], f"{where}: [{extra.value}] lacks {package}"
+    assert {"export", "snapdragon", "dimensity", "students", "distill", "embed"} <= set(brought)
+
+
+def test_every_extra_that_a_text_names_exists() -> None:
+    named = re.compile(r"""(?:mcad-mobile|-e ['"]?\.|'\.)\[([a-z,]+)\]""")
+    texts = [ROOT / "Makefile", ROOT / "README.md"]
+    for folder, kinds in {
+        "mcad_mobile": ("py", "jinja"),
+        "docs": ("md",),
+        "scripts": ("sh",),
+    }.items():
+        texts += [file for kind in kinds for file in (ROOT / folder).rglob(f"*.{kind}")]
+    seen = set()
+    for file in texts:
+        for extras in named.findall(file.read_text("utf-8")):
+            for extra in extras.split(","):
+                assert extra in EXTRAS, (
+                    f"{file.name} names [{extra}]; pyproject.toml has no such extra"
+                )
+                seen.add(extra)
+    assert {"heic", "export", "snapdragon"} <= seen
+
+
+def test_make_installs_every_extra_but_that_of_benchmarks() -> None:
+    (line,) = re.findall(r"^EVERYTHING := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert set(line.split(",")) == set(EXTRAS) - {"peers"}

@@ -1,0 +1,253 @@
+"""bench over a real adbd and a real adb server: a Linux board, and an Android phone up to
+app_process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.bench import run
+from mcad_mobile.bench.devices.adb import AdbDevice, _left_out
+from mcad_mobile.bench.devices.adb_facts import read_health
+from mcad_mobile.bench.devices.adb_shell import connect
+from mcad_mobile.bench.devices.base import Spec
+from mcad_mobile.bench.samples import sample_photos, synthetic_index
+from mcad_mobile.engine.bundle import Bundle, TargetFacts
+from mcad_mobile.engine.native import LIBRARY
+from mcad_mobile.errors import BenchError
+from tests.support.adbd import PYTHON, Adbd, adbd, on_device
+from tests.support.phones import as_phone, quick, thermal, use
+
+STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"}
+
+
+def test_board_fills_the_document(board: Adbd, bundle: Bundle) -> None:
+    heard: list[str] = []
+    document = run.bench(bundle, device=AdbDevice(), progress=heard.append, **quick(repeats=2))
+    assert json.loads(json.dumps(document)) == document
+    assert document["schema"] == "mcad-bench/1"
+    assert (document["device"]["kind"], document["device"]["system"]) == ("adb", "linux")
+    assert document["index"]["photos"] == 500
+    assert set(document["latency_ms"]) == set(document["samples_ms"]) == STAGES
+    counted = sum(repeat["counted"] for repeat in document["conditions"]["repeats"])
+    assert counted >= 1
+    assert len(document["samples_ms"]["total"]) == 10 * counted
+    assert document["targets"]["memory"]["measured_mib"] == document["memory_mib"]["peak_pss"] > 10
+    assert document["ladder"]["text"][0]["status"] == "pass"
+    assert document["ladder"]["text"][0]["cosine_min"] > 0.9999
+    assert "text tower loaded" in heard
+
+
+@pytest.mark.slow
+def test_a_board_with_another_processor_compiles_the_kernels_itself(
+    board: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "another")
+    # The board's system has no compiler of its own: what this computer's made stands in for it.
+    compiled = f"/computer{LIBRARY}"
+    board.stand_in(
+        "cc",
+        'case "$*" in *"passing.c rescore.c scan.c -o libmcad_search.so -lm") '
+        f"exec cp {compiled} libmcad_search.so;; esac; exit 1",
+    )
+    document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert set(document["latency_ms"]) == STAGES
+    board.stand_in("cc", "echo no such header; exit 1")
+    with pytest.raises(BenchError, match="compiled on the board: no such header") as caught:
+        run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert "Install a C compiler on the board" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_nothing_is_left_running_or_lying_in_run(board: Adbd, bundle: Bundle) -> None:
+    run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert not (board.root / "run").exists()
+    assert (board.root / "bundle" / "bundle.json").is_file()
+
+
+@pytest.mark.slow
+def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
+    board: Adbd, bundle: Bundle, tmp_path: Path
+) -> None:
+    synthetic_index(bundle, tmp_path / "index", 300)
+    photos = sample_photos(bundle, tmp_path, 2)
+    spec = Spec(bundle, tmp_path / "index", ("a dog",), tuple(photos), searches=1)
+    AdbDevice().measure(spec)
+    again = AdbDevice().measure(spec)
+    assert again["device"]["pushed_files"] == 0
+    (board.root / "bundle" / "tokenizer.bin").write_text("damaged")
+    (board.root / "bundle" / "stale.bin").write_text("of another bundle")
+    third = AdbDevice().measure(spec)
+    assert third["device"]["pushed_files"] == 1
+    assert (board.root / "bundle" / "tokenizer.bin").read_bytes() == (
+        bundle.directory / "tokenizer.bin"
+    ).read_bytes()
+    assert not (board.root / "bundle" / "stale.bin").exists()
+
+
+@pytest.mark.slow
+def test_fastest_core_is_pinned(board: Adbd, bundle: Bundle) -> None:
+    document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert document["device"]["core_max_mhz"] == {"0": 3200, "1": 1800}
+    assert document["conditions"]["pinned_cores"] == [0]
+
+
+@pytest.mark.slow
+def test_memory_is_sampled_from_outside_too(
+    board: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that says less of itself than /proc does is overruled."""
+    board.stand_in(
+        "python3",
+        f'case "$*" in *runner*spec.json) {_fake_runner()};; *) exec {PYTHON} "$@";; esac',
+    )
+    document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    assert document["memory_mib"]["steps"][0]["pss"] == 0.5
+    assert document["memory_mib"]["peak_pss"] > 60
+
+
+def _fake_runner() -> str:
+    """Runs the real one; where it reports steps of a search, makes them tiny, and holds 64 MiB
+    for the time of many samples."""
+    code = (
+        "import io,json,os,sys,time; sys.argv=sys.argv[:1]+sys.argv[-1:]\n"
+        "from mcad_mobile.bench import runner\n"
+        "held=bytearray(b'x')*(64<<20)\n"
+        "until=time.monotonic()+0.4\n"
+        "while time.monotonic()<until: pass\n"
+        "taken=runner.Steps.take\n"
+        "def take(self,name):\n"
+        " self.taken.append({'step':name,'pss':0.5,'rss':1.0}); runner.announce(name)\n"
+        "runner.Steps.take=take\n"
+        "sys.exit(runner.main())"
+    )
+    return f'exec {PYTHON} -c "{code}" "$@"'
+
+
+def test_phone_says_what_it_is_and_runs_the_java_command_line(
+    phone: Adbd, bundle: Bundle, runner_folder: Path
+) -> None:
+    phone.stand_in(
+        "app_process",
+        (phone.bin / "app_process")
+        .read_text()
+        .replace("exec ", f"cp $(dirname $spec)/scratch/called {on_device(phone.folder)}; exec "),
+    )
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    device = document["device"]
+    assert device["cpu"] == "samsung SM-S931B (SM8750)"
+    assert (device["os"], device["abi"]) == ("Android 15 (API 35)", "arm64-v8a")
+    assert not any(phone.serial in str(value) for value in device.values())
+    before = document["conditions"]["repeats"][0]["before"]
+    assert before == {"thermal_status": 0, "temperature_c": 34.5, "battery_percent": 81}
+    called = (phone.folder / "called").read_text().strip().split("|")
+    root = "/data/local/tmp/mcad-mobile"
+    assert called[:2] == [f"{root}/runner/runner.jar", f"{root}/runner/lib"]
+    assert re.search(rf"/ mcad\.runner\.Main {root}/run/spec\.json$", called[2])
+
+
+@pytest.mark.slow
+def test_throttled_run_is_left_out_and_told(
+    phone: Adbd, bundle: Bundle, runner_folder: Path
+) -> None:
+    (phone.folder / "asked").write_text("")
+    counter = on_device(phone.folder / "asked")
+    # Asked before and after each of three runs: from the fourth time on, the phone is hot.
+    thermal(
+        phone,
+        f"sh -c 'echo x >> {counter}; n=$(wc -l < {counter}); "
+        'if [ $n -ge 4 ]; then echo "Thermal Status: 2"; else echo "Thermal Status: 0"; fi\'',
+    )
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=2))
+    first, second = document["conditions"]["repeats"]
+    assert first["counted"] and not second["counted"]
+    assert (second["before"]["thermal_status"], second["after"]["thermal_status"]) == (0, 2)
+    assert second["why"] == "thermal status 2"
+    assert len(document["samples_ms"]["total"]) == 10
+
+
+def test_capped_clock_is_seen(phone: Adbd, bundle: Bundle, fake_cores: Path) -> None:
+    clock = fake_cores / "cpu0" / "cpufreq" / "scaling_max_freq"
+    clock.write_text("2100000\n")
+    try:
+        assert read_health(connect()).capped == {"0": 2100}
+    finally:
+        clock.write_text("3200000\n")
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"ro.kernel.qemu": "1"},
+        pytest.param({"ro.boot.qemu": "1"}, marks=pytest.mark.slow),
+        pytest.param({"ro.hardware": "ranchu"}, marks=pytest.mark.slow),
+    ],
+)
+def test_android_emulator_gets_parity_only(
+    phone: Adbd, bundle: Bundle, runner_folder: Path, props: dict[str, str]
+) -> None:
+    as_phone(phone, **props)
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    assert document["ladder"]["text"][0]["status"] == "pass"
+    assert document["device"]["emulator"].startswith("Android Emulator")
+    assert document["latency_ms"] == document["samples_ms"] == {}
+    assert document["memory_mib"] == {"peak_pss": None, "peak_rss": None, "steps": []}
+    assert document["targets"]["search"]["pass"] is None
+
+
+@pytest.mark.slow
+def test_board_without_clocks_says_which_core_was_pinned_instead(
+    device_system: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cores" / "cpu0").mkdir(parents=True)
+    with adbd(device_system, tmp_path / "adbd", cores=tmp_path / "cores") as device:
+        use(device, monkeypatch)
+        document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+    (last,) = document["conditions"]["pinned_cores"]
+    assert last == max(os.sched_getaffinity(0))
+    (told,) = (line for line in document["not_measured"] if "cores" in line)
+    assert f"core {last}, the last that the runner may use, was pinned instead" in told
+
+
+def test_a_board_that_allows_no_pinning_says_so() -> None:
+    measured = {
+        "conditions": {"pinned_cores": []},
+        "memory_mib": {"samples": 3},
+        "indexing": {"photos": 2},
+    }
+    assert _left_out(measured, fastest=False) == [
+        "Pinned cores: the device tells no clocks or allows no pinning"
+    ]
+
+
+@pytest.mark.slow
+def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
+    def told() -> tuple[bool, bool]:
+        document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
+        assert document["memory_mib"]["peak_pss"] > 10
+        return (
+            any("sampled from outside" in line for line in document["measured"]),
+            any("from outside" in line for line in document["not_measured"]),
+        )
+
+    assert told() == (True, False)
+    board.stand_in("cat", 'case "$*" in *smaps_rollup*) exit 1;; *) exec /bin/cat "$@";; esac')
+    assert told() == (False, True)
+
+
+@pytest.mark.slow
+def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(
+    phone: Adbd, bundle: Bundle, runner_folder: Path
+) -> None:
+    made_for = TargetFacts("snapdragon-8-gen-3", "SM8650", "Hexagon v75")
+    other = replace(bundle, target=made_for)
+    with pytest.raises(BenchError, match="made for snapdragon-8-gen-3") as caught:
+        run.bench(other, device=AdbDevice(runner=runner_folder), **quick())
+    assert "--target snapdragon-8-elite" in caught.value.hint
+    forced = AdbDevice(runner=runner_folder, force=True)
+    assert run.bench(other, device=forced, **quick(repeats=1))["latency_ms"]["total"]["p50"] > 0

@@ -1,0 +1,341 @@
+"""What can go wrong between here and a phone: each is one clear error, and nothing is left
+behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.bench import run
+from mcad_mobile.bench.devices.adb import AdbDevice
+from mcad_mobile.bench.devices.adb_shell import Attached, connect, parse_devices, pick
+from mcad_mobile.bench.devices.open import open_device
+from mcad_mobile.engine.bundle import Bundle, FileRecord
+from mcad_mobile.errors import BenchError, DeviceLost, MissingExtra
+from tests.support.adbd import PYTHON, Adbd, adbd, on_device
+from tests.support.phones import APP_PROCESS, as_phone, quick, use
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
+
+LISTING = """List of devices attached
+R5CX12ABCDE            device usb:1-2 product:pa1qxxx model:SM_S931B device:pa1q transport_id:3
+0123456789             unauthorized usb:1-3 transport_id:4
+192.168.1.20:5555      offline transport_id:5
+XYZ                    no permissions (user in plugdev group); see [http://...] usb:1-4
+"""
+
+
+def test_every_state_that_adb_lists_is_read() -> None:
+    assert [(d.serial, d.state) for d in parse_devices(LISTING)] == [
+        ("R5CX12ABCDE", "device"),
+        ("0123456789", "unauthorized"),
+        ("192.168.1.20:5555", "offline"),
+        ("XYZ", "no permissions"),
+    ]
+
+
+def test_the_only_one_that_is_ready_is_used() -> None:
+    assert pick(parse_devices(LISTING), None).serial == "R5CX12ABCDE"
+
+
+@pytest.mark.parametrize(
+    ("serial", "state", "hint"),
+    [
+        ("0123456789", "unauthorized", "allow USB debugging"),
+        ("192.168.1.20:5555", "offline", "adb reconnect offline"),
+        ("XYZ", "no permissions", "udev"),
+    ],
+)
+def test_a_device_that_is_not_ready_says_what_to_do(serial: str, state: str, hint: str) -> None:
+    with pytest.raises(BenchError, match=f"{serial} is {state}") as caught:
+        pick(parse_devices(LISTING), serial)
+    assert hint in caught.value.hint
+    with pytest.raises(BenchError, match=state):
+        pick([d for d in parse_devices(LISTING) if d.serial == serial], None)
+
+
+def test_a_device_is_opened_by_its_name() -> None:
+    for name, serial in (("adb", None), ("adb:R5CX12ABCDE", "R5CX12ABCDE")):
+        device = open_device(name)
+        assert isinstance(device, AdbDevice)
+        assert device.serial == serial
+
+
+def test_unknown_serial_lists_what_there_is() -> None:
+    with pytest.raises(BenchError, match="adb:R5CX12ABCDE  device"):
+        pick([Attached("R5CX12ABCDE", "device")], "other")
+
+
+def test_without_adb_the_error_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match="adb is not installed") as caught:
+        connect()
+    assert "apt install adb" in caught.value.hint
+
+
+def test_no_device_and_several_devices(
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with adbd(device_system, tmp_path / "adbd") as device:
+        use(device, monkeypatch)
+        first, second = device.serial, device.start()
+        with pytest.raises(BenchError, match="2 devices are attached") as several:
+            connect()
+        assert f"adb:{first}" in str(several.value)
+        assert f"adb:{second}" in str(several.value)
+        assert connect(second).run("echo here").strip() == "here"
+        device.adb("disconnect")
+        with pytest.raises(BenchError, match="No device is attached"):
+            connect()
+
+
+@pytest.mark.slow
+def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
+    device_system: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bundle: Bundle,
+    runner_folder: Path,
+) -> None:
+    """The phone goes away while it searches: adb itself then ends with exit code 0."""
+    with adbd(device_system, tmp_path / "adbd") as device:
+        use(device, monkeypatch)
+        as_phone(device)
+        lost_at_search = (
+            'case $(cat "$spec") in *\'"mode": "search"\'*) '
+            f"kill -9 $(cat {on_device(device.folder)}/adbd.pid); sleep 30;; esac"
+        )
+        device.stand_in("app_process", APP_PROCESS.replace("unset", f"{lost_at_search}\nunset", 1))
+        daemon = device.daemons.pop(device.serial)
+        (device.folder / "adbd.pid").write_text(str(daemon.pid))
+        with pytest.raises(DeviceLost, match="was lost") as caught:
+            run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick())
+        assert "what was pushed stays" in caught.value.hint
+        assert (device.root / "run" / "spec.json").is_file()
+        daemon.wait(timeout=30)
+        device.adb("disconnect")
+        as_phone(device)
+        device.start()
+        again = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+        assert again["device"]["pushed_files"] == 0
+        assert not (device.root / "run").exists()
+
+
+def test_device_that_is_lost_while_files_are_sent_is_told(
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with adbd(device_system, tmp_path / "adbd") as device:
+        use(device, monkeypatch)
+        files = {}
+        for name in ("first", "second"):
+            files[name] = tmp_path / name
+            files[name].write_bytes(os.urandom(1 << 20))
+        daemon = device.daemons[device.serial]
+
+        def lose(step: str) -> None:
+            if step == "pushing second (2 of 2)":
+                daemon.kill()
+                daemon.wait(timeout=30)
+
+        with pytest.raises(DeviceLost, match=r"was lost .*did not take second"):
+            connect().push(files, lose)
+        assert (device.root / "first").read_bytes() == files["first"].read_bytes()
+
+
+def test_command_that_does_not_end_is_told_with_its_time(board: Adbd) -> None:
+    shell = connect()
+    with pytest.raises(BenchError, match="did not end `sleep 600` in 1 s") as caught:
+        shell.ask("sleep 600", timeout_s=1)
+    assert not isinstance(caught.value, DeviceLost)
+    assert "Reboot it" in caught.value.hint
+    assert shell.run("echo here").strip() == "here"
+
+
+def test_adb_server_that_does_not_answer_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stuck = tmp_path / "adb"
+    stuck.write_text("#!/bin/sh\nexec sleep 600\n")
+    stuck.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("mcad_mobile.bench.devices.adb_shell._COMMAND_S", 1.0)
+    with pytest.raises(BenchError, match=r"start-server` did not end in 1 s") as caught:
+        connect()
+    assert "adb kill-server" in caught.value.hint
+
+
+def test_process_that_a_lost_run_left_is_ended(board: Adbd) -> None:
+    shell = connect()
+    shell.run("mkdir -p /data/local/tmp/mcad-mobile/run; mkfifo /data/local/tmp/fifo")
+    # A shell whose command line has our name in it, as the runner's has.
+    shell.run(
+        "sh -c 'read line <&9' mcad 9<>/data/local/tmp/fifo >/dev/null 2>&1 & "
+        "echo $! > /data/local/tmp/mcad-mobile/run/pid"
+    )
+    pid = int((board.root / "run" / "pid").read_text())
+    board.adb("shell", f"until grep -q mcad /proc/{pid}/cmdline; do :; done")
+    shell.clean()
+    assert shell.ask(f"grep -q mcad /proc/{pid}/cmdline")[0] != 0
+
+
+def test_process_of_others_that_took_the_number_is_left_alone(board: Adbd) -> None:
+    shell = connect()
+    shell.run("mkdir -p /data/local/tmp/mcad-mobile/run")
+    shell.run("sleep 600 >/dev/null 2>&1 & echo $! > /data/local/tmp/mcad-mobile/run/pid")
+    pid = (board.root / "run" / "pid").read_text().strip()
+    shell.clean()
+    assert shell.ask(f"kill {pid}")[0] == 0
+
+
+def test_full_device_is_told_before_anything_is_sent(
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
+) -> None:
+    with adbd(device_system, tmp_path / "adbd", room="8m") as device:
+        use(device, monkeypatch)
+        with pytest.raises(BenchError, match=r"no room: \d+ MiB are needed") as caught:
+            run.bench(bundle, device=AdbDevice(), **quick())
+        assert "--synthetic" in caught.value.hint
+
+
+def test_device_that_fills_up_while_files_are_sent_is_told(
+    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with adbd(device_system, tmp_path / "adbd", room="4m") as device:
+        use(device, monkeypatch)
+        large = tmp_path / "large"
+        large.write_bytes(os.urandom(6 << 20))
+        shell = connect()
+        with pytest.raises(BenchError, match="no room"):
+            shell.push_file(large, "/data/local/tmp/large")
+
+
+def test_paths_with_spaces_and_quotes_arrive(board: Adbd, tmp_path: Path) -> None:
+    shell = connect()
+    name = 'photos/it\'s a "photo" $HOME.jpg'
+    (tmp_path / "photo").write_bytes(b"bytes")
+    assert shell.push({name: tmp_path / "photo"}) == [name]
+    assert shell.push({name: tmp_path / "photo"}) == []
+    assert (board.root / name).read_bytes() == b"bytes"
+    assert shell.push({}) == []
+    assert not (board.root / name).exists()
+    odd = "two words; and 'quotes'/photo $(id).jpg"
+    assert shell.push({odd: tmp_path / "photo"}) == [odd]
+    assert (board.root / odd).read_bytes() == b"bytes"
+    assert sorted(path.name for path in board.root.iterdir()) == [
+        "photos",
+        "two words; and 'quotes'",
+    ]
+    shell.push({})
+
+
+def test_what_arrives_with_other_bytes_is_an_error(board: Adbd, tmp_path: Path) -> None:
+    (tmp_path / "photo").write_bytes(b"bytes")
+    # The device's disk loses what is written to it: its own sum is of something else.
+    board.stand_in("sha256sum", 'for f; do echo "$(printf %064d 0)  $f"; done')
+    with pytest.raises(BenchError, match=r"photo\.jpg arrived on the device with other bytes"):
+        connect().push({"photo.jpg": tmp_path / "photo"})
+    board.bare()
+    connect().push({})
+
+
+def test_board_with_an_old_python_or_none_says_so(board: Adbd, bundle: Bundle) -> None:
+    board.stand_in("python3", "echo 3 9")
+    for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
+        board.stand_in(name, "exit 127")
+    with pytest.raises(BenchError, match=r"no Python 3\.11 or later \(python3 is 3\.9\)"):
+        run.bench(bundle, device=AdbDevice(), **quick())
+
+
+def test_board_without_libraries_names_the_pip_command(board: Adbd, bundle: Bundle) -> None:
+    board.stand_in("python3", f'exec {PYTHON} -S "$@"')
+    with pytest.raises(BenchError, match="lacks numpy, msgspec, pillow, onnxruntime") as caught:
+        run.bench(bundle, device=AdbDevice(), **quick())
+    assert "python3 -m pip install numpy msgspec pillow onnxruntime" in caught.value.hint
+
+
+def test_runner_that_crashes_shows_its_last_lines(
+    phone: Adbd, bundle: Bundle, runner_folder: Path
+) -> None:
+    phone.stand_in("app_process", "echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139")
+    with pytest.raises(BenchError, match=r"code 139(.|\n)*SIGSEGV"):
+        run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick())
+    assert not (phone.root / "run").exists()
+
+
+@pytest.mark.slow
+def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
+    phone: Adbd, runner_folder: Path, tmp_path: Path
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    text = replace(tiny.text, rungs=(text_rung_that_fails(tiny), *tiny.text.rungs))
+    bundle = replace(tiny, text=text)
+    bundle.save()
+    crash = (
+        "if grep -q '\"text\": \\[0, 1\\]' $spec; then\n"
+        "echo 'step: checking text onnx w8a8' >&2; echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139\n"
+        "fi"
+    )
+    phone.stand_in("app_process", APP_PROCESS.replace("unset", f"{crash}\nunset", 1))
+    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    crashed, passed = document["ladder"]["text"]
+    assert crashed["why"] == "the process crashed with code 139: Fatal signal 11 (SIGSEGV)"
+    assert passed["status"] == "pass"
+
+
+def test_phone_without_a_runner_says_where_one_comes_from(
+    phone: Adbd, bundle: Bundle, tmp_path: Path
+) -> None:
+    with pytest.raises(BenchError, match=r"runner\.jar is missing"):
+        run.bench(bundle, device=AdbDevice(runner=tmp_path), **quick())
+
+
+@pytest.mark.slow
+def test_rung_that_gives_wrong_vectors_is_skipped_and_reported(
+    board: Adbd, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Two rungs; the golden embeddings are the first tower's, so one that differs is wrong."""
+    wrong = replace(bundle.text.rungs[0], precision="w8a16", files=_other_tower(bundle))
+    ladder = replace(bundle.text, rungs=(wrong, bundle.text.rungs[0]))
+    doubled = replace(bundle, text=ladder)
+    original = (bundle.directory / "bundle.json").read_bytes()
+    doubled.save()
+    try:
+        document = run.bench(doubled, device=AdbDevice(), **quick(repeats=1))
+    finally:
+        (bundle.directory / "bundle.json").write_bytes(original)
+        (bundle.directory / "other.onnx").unlink()
+    first, second = document["ladder"]["text"]
+    assert first["status"] == "fail"
+    assert first["cosine_min"] < 0.9
+    assert "wrong here" in first["why"]
+    assert second["status"] == "pass"
+    assert document["runtime"]["text"]["precision"] == "fp32"
+
+
+def _other_tower(bundle: Bundle) -> tuple[FileRecord, ...]:
+    """The text tower with its last weights shuffled: it loads, runs, and is wrong."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(bundle.directory / "text.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name == "weight":
+            values = numpy_helper.to_array(tensor)
+            shuffled = np.random.default_rng(1).permuted(values, axis=0)
+            tensor.CopyFrom(numpy_helper.from_array(shuffled, "weight"))
+    onnx.save(model, bundle.directory / "other.onnx")
+    return (FileRecord.of(bundle.directory, bundle.directory / "other.onnx"),)
+
+
+def test_android_runner_that_cannot_be_built_names_the_option(
+    phone: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "mcad_mobile.android.runner", None)
+    with pytest.raises(MissingExtra, match="cannot be built") as caught:
+        run.bench(bundle, device=AdbDevice(), **quick())
+    assert "--runner DIR" in caught.value.hint

@@ -1,0 +1,143 @@
+"""export --via aihub: compiled by the stand-in cloud for real, compared on its simulated phone."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.towers import load_rung
+from mcad_mobile.errors import AiHubError, ExportError
+from mcad_mobile.export.aihub.client import AiHub, CloudDevice
+from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.students.load import load_student
+from tests.support.aihub_cloud import TOKEN, Cloud
+from tests.support.exported import mcad_json
+from tests.support.tiny_students import write_open_clip
+
+ELITE = find_target("snapdragon-8-elite")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> str:
+    """What `--student` calls a tiny one: the default one's towers take the simulator a minute."""
+    folder = write_open_clip(tmp_path_factory.mktemp("student") / "tiny")
+    return f"open_clip:local-dir:{folder}"
+
+
+@pytest.fixture(scope="module")
+def student(tiny):
+    return load_student(tiny)
+
+
+@pytest.mark.slow
+def test_command_compiles_a_bundle_there_and_compares_it_on_the_phone(
+    cloud: Cloud, tiny: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "sd"
+    given = ("-t", ELITE.id, "-o", out, "--student", tiny, "--samples", 4, "--allow-low-parity")
+    document = mcad_json("export", *given, "--via", "aihub")
+    bundle = Bundle.load(out)
+    for name in ("image", "text"):
+        rung = bundle.tower(name).rungs[0]
+        assert rung.runtime == document["towers"][name]["runtime"] == "qnn"
+        assert rung.parity is not None and rung.parity.cosine_min > 0.97
+        assert rung.npu_nodes == rung.total_nodes == document["towers"][name]["npu_nodes"] == 7
+        assert "Samsung Galaxy S25" in rung.notes[0]
+    assert bundle.image.rungs[-1].runtime == "onnx"
+    assert TOKEN not in (tmp_path / "sd.aihub.json").read_text()
+    kinds = [job.WhichOneof("job") for job in cloud.jobs.values()]
+    assert sorted(kinds) == ["compile_job"] * 2 + ["inference_job"] * 2
+    # Both towers' binaries lie in one folder, each under the name that its model gives.
+    for name in ("image", "text"):
+        model, binary = (bundle.path(record) for record in bundle.tower(name).rungs[0].files)
+        nodes = onnx.load(model, load_external_data=False).graph.node
+        named = {a.s for node in nodes for a in node.attribute if a.name == "ep_cache_context"}
+        assert named == {binary.name.encode()}
+    # What was written runs here too.
+    text = bundle.text
+    assert load_rung(bundle, text.rungs[0]) is not None
+
+
+def test_phone_with_another_chip_is_refused(cloud: Cloud, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="Galaxy S24 has snapdragon-8gen3"):
+        CloudCompiler.open(ELITE, tmp_path / "jobs.json", "Samsung Galaxy S24")
+
+
+def test_chip_that_no_phone_there_has_is_told(cloud: Cloud) -> None:
+    with pytest.raises(AiHubError, match="no phone with snapdragon-888"):
+        AiHub().device_with(find_target("snapdragon-888"))
+
+
+@pytest.mark.parametrize(
+    ("chipset", "target"),
+    [
+        ("snapdragon-8-elite-for-galaxy", "snapdragon-8-elite"),
+        ("snapdragon-8gen2", "snapdragon-8-gen-2"),
+        ("snapdragon-888", "snapdragon-888"),
+        ("snapdragon-7gen4", "snapdragon-7-gen-4"),
+        ("snapdragon-x-elite", "snapdragon-x-elite"),
+        ("qcs8550-proxy", "qcs8550"),
+        ("sa8775p", "sa8255p"),
+        ("google-tensor-g4", None),
+        ("", None),
+    ],
+)
+def test_chipsets_are_those_of_our_table(chipset: str, target: str | None) -> None:
+    found = CloudDevice("phone", chipset=chipset).target
+    assert (found.id if found else None) == target
+
+
+def test_failed_compilation_leaves_no_bundle(cloud: Cloud, student, tmp_path: Path) -> None:
+    cloud.fail = {"compile": "Unsupported operator Foo"}
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    with pytest.raises(ExportError, match="Unsupported operator Foo"):
+        export(student, [Order(ELITE, tmp_path / "sd", compiler)], samples=4)
+    assert not (tmp_path / "sd").exists()
+
+
+def _zip(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"job.onnx/model.{name}", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        (b"no zip", "which is no zip of a precompiled model"),
+        (_zip(onnx=b""), "holds 1 models and 0 context binaries"),
+    ],
+    ids=["no zip", "no binary"],
+)
+def test_archive_that_is_no_precompiled_model_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, archive: bytes, said: str
+) -> None:
+    cloud.archive = archive
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    with pytest.raises(ExportError, match=said):
+        compiler.compile(bundle.directory / "image.onnx", tmp_path / "image.onnx", ELITE)
+    assert not (tmp_path / "image.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [("profile", "has no profile"), ("output", "put nothing out")]
+)
+def test_comparison_without_results_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, said: str
+) -> None:
+    cloud.without = {lost}
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    golden = bundle.image.golden.inputs["pixels"]
+    inputs = {"pixels": np.load(bundle.path(golden))}
+    with pytest.raises(AiHubError, match=said):
+        compiler.run(bundle, bundle.image.rungs[0], inputs)

@@ -1,0 +1,327 @@
+"""Jobs in Qualcomm AI Hub from one command to the next, and the account that they run on."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import traceback
+import zipfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+import pytest
+
+from mcad_mobile.bench.run import bench_towers
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import AiHubError
+from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
+from mcad_mobile.export.aihub.jobs import Job, Ledger, Runner
+from tests.support.aihub_cloud import S25, TOKEN, Cloud, device
+
+
+def golden_pixels(bundle: Bundle) -> Dataset:
+    pixels = np.load(bundle.path(bundle.image.golden.inputs["pixels"]))
+    return {"pixels": [sample[None] for sample in pixels]}
+
+
+def test_second_run_goes_on_with_the_jobs_of_the_first(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    first, _ = bench_towers(bundle, device(tmp_path))
+    jobs, uploads = len(cloud.jobs), cloud.count("PUT", "/files/")
+    second, _ = bench_towers(bundle, device(tmp_path))
+    assert (len(cloud.jobs), cloud.count("PUT", "/files/")) == (jobs, uploads)
+    assert second[0]["jobs"] == first[0]["jobs"]
+    assert second[0]["latency_ms"] == first[0]["latency_ms"]
+
+
+def test_what_the_cloud_no_longer_knows_is_submitted_once_more(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    def submitted() -> tuple[int, int, int]:
+        routes = ("/models/", "/datasets/", "/jobs/")
+        return tuple(cloud.log.count(("POST", f"/api/v1{route}")) for route in routes)
+
+    bench_towers(bundle, device(tmp_path))
+    assert submitted() == (2, 2, 2)
+    cloud.jobs.clear()
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (2, 2, 4)
+    # An uploaded dataset expires after 30 days, and so do the outputs of a job.
+    cloud.expired = {name for name in cloud.files if name.startswith("d")}
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (2, 4, 6)
+    for lost in (cloud.jobs, cloud.models, cloud.files):
+        lost.clear()
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (4, 6, 8)
+    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert submitted() == (4, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "shape"), [({"x": [np.zeros((1, 7), np.float32)]}, [1, 7]), ({}, [1, "tokens"])]
+)
+def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs_if_it_has_some(
+    cloud: Cloud, tmp_path: Path, data: Dataset, shape: list[int | str]
+) -> None:
+    graph = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 17]>
+        agraph (float[1, tokens] x) => (float[1, tokens] y) { y = Relu(x) }"""
+    )
+    files = tmp_path / "m.onnx", tmp_path / "m.onnx.data"
+    onnx.save(graph, files[0])
+    files[1].write_bytes(b"weights")
+    hub = AiHub()
+    job = Job("m", hub.device(S25), files, data, "--target_runtime onnx")
+    Runner(hub, Ledger(tmp_path / "jobs.json", cloud.url), tmp_path).compile([job])
+    with zipfile.ZipFile(io.BytesIO(cloud.files[next(iter(cloud.models))][1])) as archive:
+        by_name = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    uploaded = onnx.load_from_string(by_name["m.onnx"])
+    for value in (*uploaded.graph.input, *uploaded.graph.output):
+        sizes = value.type.tensor_type.shape.dim
+        assert [size.dim_param or size.dim_value for size in sizes] == shape
+    assert by_name["m.onnx.data"] == b"weights"
+
+
+def test_compiled_model_that_was_removed_is_compiled_again(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    phone = device(tmp_path, compile_to="onnx")
+    first, _ = bench_towers(bundle, phone)
+    made = cloud.jobs[first[0]["jobs"]["text"]["compile"]].compile_job.target_model.model_id
+    del cloud.models[made]
+    second, failures = bench_towers(bundle, phone)
+    assert failures == []
+    assert second[0]["jobs"]["text"]["compile"] != first[0]["jobs"]["text"]["compile"]
+    assert second[0]["jobs"]["image"] == first[0]["jobs"]["image"]
+
+
+def test_jobs_are_remembered_for_each_cloud_apart(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = bench_towers(bundle, device(tmp_path))
+    other = Cloud(tmp_path / "other")
+    try:
+        monkeypatch.setenv("QAIHUB_CLIENT_INI", str(other.configure(tmp_path / "other.ini")))
+        assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    finally:
+        other.close()
+    assert len(other.jobs) == 2
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "client.ini"))
+    again, _ = bench_towers(bundle, device(tmp_path))
+    assert again[0]["jobs"] == first[0]["jobs"]
+    assert len(cloud.jobs) == 2
+
+
+def test_quota_is_told_and_the_rest_is_submitted_later(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.quota = 1
+    with pytest.raises(AiHubError, match=r"quota is used up(.|\n)*too many jobs in flight"):
+        bench_towers(bundle, device(tmp_path))
+    assert len(cloud.jobs) == 1
+    cloud.quota = 1000
+    documents, _ = bench_towers(bundle, device(tmp_path))
+    assert len(cloud.jobs) == 2
+    assert documents[0]["latency_ms"]["text"]["p50"] > 0
+
+
+def test_jobs_that_take_their_time_are_waited_for(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.running = 3
+    heard: list[str] = []
+    documents, _ = bench_towers(bundle, device(tmp_path), progress=heard.append)
+    assert len(documents) == 1
+    assert any("running inference" in line for line in heard)
+
+
+def test_jobs_that_never_end_are_given_up_and_waited_for_again(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.running = 10**6
+    phone = AiHub().device(S25)
+    job = Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
+    ledger = Ledger(tmp_path / "jobs.json", cloud.url)
+    runner = Runner(AiHub(), ledger, tmp_path, poll_s=0.0, timeout_s=0.0)
+    with pytest.raises(AiHubError, match=r"did not finish j\d+ in 0 s"):
+        runner.run([job])
+    cloud.running = 0
+    (outcome,) = runner.run([job])
+    assert outcome.failure == ""
+    assert len(cloud.jobs) == 1
+
+
+def test_unreachable_cloud_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        cloud.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(cloud.configure(tmp_path / "nobody.ini")))
+    monkeypatch.setattr("qai_hub.util.session.BACKOFF_FACTOR", 0.0)
+    with pytest.raises(AiHubError, match="could not list its devices") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert "again later" in caught.value.hint
+
+
+def test_bad_token_says_how_to_set_one_and_never_shows_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "another-secret-token"
+    ini = cloud.configure(tmp_path / "bad.ini", token=secret)
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(ini))
+    with pytest.raises(AiHubError, match="would not list its devices") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert "qai-hub configure" in caught.value.hint
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_refusal_that_quotes_the_token_is_told_without_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.locked = True
+    with pytest.raises(AiHubError, match=r"The account of 'token \[token\]' is locked") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+def test_without_a_configuration_the_error_says_how_to_make_one(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
+    with pytest.raises(AiHubError, match=r"not configured here: .*none\.ini is missing"):
+        bench_towers(bundle, device(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token {TOKEN}\n",
+        f"api_token = {TOKEN}\n",
+        f"[api]\napi_token = {TOKEN}\n[api]\napi_token = {TOKEN}\n",
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token = %{TOKEN}\n",
+        f"[api]\napi_url = http://x\nweb_url = http://x\napi_token = x\nverbose = {TOKEN}\n",
+        "[api]\napi_url = http://x\nweb_url = http://x\napi_token =\n",
+    ],
+    ids=["no equals sign", "no section", "section twice", "percent sign", "moved", "empty"],
+)
+def test_damaged_configuration_is_named_and_not_quoted(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "bad.ini").write_text(content)
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "bad.ini"))
+    with pytest.raises(AiHubError, match=r"not configured here: .*bad\.ini is") as caught:
+        bench_towers(bundle, device(tmp_path))
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+def test_token_is_in_no_result_and_no_url(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    documents, _ = bench_towers(bundle, device(tmp_path))
+    printed = capfd.readouterr()
+    kept = json.dumps(documents) + (tmp_path / "jobs.json").read_text()
+    assert TOKEN not in kept + printed.out + printed.err
+    assert cloud.leaks == []
+    assert printed.out == ""
+
+
+def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
+    def file(folder: str, name: str, content: bytes) -> Path:
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    model, weights = file("a", "m.onnx", b"model"), file("a", "m.data", b"weights")
+    phone = CloudDevice("Galaxy", "15")
+    ones = {"x": [np.ones((1, 2), np.float32)]}
+    job = Job("image", phone, (model, weights), ones, "--target_runtime onnx")
+    again = (file("b", "m.onnx", b"model"), file("b", "m.data", b"weights"))
+    same = replace(job, name="other", files=again, data={"x": [np.ones((1, 2), np.float32)]})
+    assert (same.compile_key(), same.inference_key()) == (job.compile_key(), job.inference_key())
+    compiled_otherwise = [
+        replace(job, device=CloudDevice("Pixel", "15")),
+        replace(job, device=CloudDevice("Galaxy", "16")),
+        replace(job, compile_options="--target_runtime tflite"),
+        replace(job, files=(model,)),
+        replace(job, files=(model, file("c", "m.data", b"Weights"))),
+        replace(job, files=(model, file("d", "n.data", b"weights"))),
+    ]
+    run_otherwise = [
+        replace(job, data={"y": ones["x"]}),
+        replace(job, data={"x": [2 * ones["x"][0]]}),
+        replace(job, data={"x": ones["x"] * 2}),
+    ]
+    compile_keys = {one.compile_key() for one in (job, *compiled_otherwise)}
+    assert len(compile_keys) == 1 + len(compiled_otherwise)
+    assert {one.compile_key() for one in run_otherwise} == {job.compile_key()}
+    every = (job, *compiled_otherwise, *run_otherwise)
+    assert len({one.inference_key() for one in every}) == len(every)
+
+
+@pytest.mark.parametrize(
+    ("chipset", "target"),
+    [
+        ("snapdragon-8-elite-for-galaxy", "snapdragon-8-elite"),
+        ("snapdragon-8gen2-leading-version", "snapdragon-8-gen-2"),
+        ("qcs6490-proxy", "qcs6490"),
+        ("google-tensor-g4", None),
+        ("", None),
+    ],
+)
+def test_chip_is_known_by_the_name_that_it_is_sold_under(chipset: str, target: str | None) -> None:
+    found = CloudDevice("phone", "15", chipset).target
+    assert (found and found.id) == target
+
+
+@pytest.mark.parametrize("written", ["{}", '{"schema": "mcad-aihub-jobs/1", "clouds": {}}'])
+def test_a_list_of_jobs_that_is_damaged_or_of_before_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "jobs.json").write_text(written)
+    with pytest.raises(AiHubError, match="no list of AI Hub jobs"):
+        bench_towers(bundle, device(tmp_path))
+
+
+def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
+    """The first is still submitting when the second comes to the same job."""
+    path, submitted, ids = tmp_path / "jobs.json", [], []
+
+    def second() -> None:
+        ids.append(Ledger(path, "cloud").once("key", lambda: submit("second"), lambda _: True))
+
+    other = threading.Thread(target=second)
+
+    def submit(who: str) -> str:
+        submitted.append(who)
+        if who == "first":
+            other.start()
+            other.join(timeout=1)  # which it only could end in if it submitted, too
+        return f"job of {who}"
+
+    ledger = Ledger(path, "cloud")
+    # What a job needs is submitted with it, under the same lock.
+    needing = partial(ledger.once, "needed", lambda: submit("first"), lambda _: True)
+    ids.append(ledger.once("key", needing, lambda _: True))
+    other.join()
+    assert submitted == ["first"]
+    assert ids == ["job of first", "job of first"]
+    assert [file.name for file in tmp_path.iterdir()] == ["jobs.json"]
+
+
+def test_a_job_that_another_run_submitted_again_is_not_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.json"
+    one, other = Ledger(path, "cloud"), Ledger(path, "cloud")
+    one.once("key", lambda: "failed", lambda _: True)
+    other.forget("key", "failed")
+    assert other.once("key", lambda: "again", lambda _: True) == "again"
+    one.forget("key", "failed")
+    assert one.once("key", lambda: "third", lambda _: True) == "again"

@@ -1,0 +1,177 @@
+"""`bench --device` and `report` as commands: what they print, where, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mcad_mobile.cli.command import app
+from mcad_mobile.engine.bundle import Bundle
+from tests.support.adbd import Adbd
+from tests.support.aihub_cloud import S24, S25, TOKEN, Cloud
+
+COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
+
+
+def run(
+    *arguments: object, code: int = 0, device: Adbd | None = None
+) -> subprocess.CompletedProcess[str]:
+    path = os.environ["PATH"] if device is None else f"{device.tools}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def result(_device: Adbd, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result over adb, measured by the command, with photos of 12 megapixels as it makes them."""
+    path = tmp_path_factory.mktemp("result") / "board.json"
+    quick = ("--synthetic", "300", "--searches", "5", "--repeats", "1")
+    over = ("--device", f"adb:{_device.serial}")
+    done = run("bench", "-b", bundle.directory, *over, *quick, "--json", device=_device)
+    path.write_text(done.stdout)
+    return path
+
+
+def test_json_over_adb_is_the_document_and_nothing_else(result: Path) -> None:
+    document = json.loads(result.read_text())
+    assert document["schema"] == "mcad-bench/1"
+    assert document["device"]["kind"] == "adb"
+
+
+def test_report_checks_a_baseline_by_its_exit_code(result: Path, tmp_path: Path) -> None:
+    slower = json.loads(result.read_text())
+    # A tiny bundle on a busy machine: far beyond the floor and the noise.
+    slower["latency_ms"]["total"]["p50"] += 1000.0
+    (tmp_path / "slower.json").write_text(json.dumps(slower))
+    run("report", result, "--baseline", result)
+    failed = run("report", tmp_path / "slower.json", "--baseline", result, code=1)
+    assert "whole search, median" in failed.stderr
+    assert "times the baseline" in failed.stderr
+    allowed = ("--baseline", result, "--max-slowdown", "1e6")
+    run("report", tmp_path / "slower.json", *allowed)
+
+
+def test_report_writes_one_page_of_several_results(result: Path, tmp_path: Path) -> None:
+    page, text = tmp_path / "both.html", tmp_path / "both.md"
+    run("report", result, result, "--out", page)
+    run("report", result, result, "--out", text)
+    assert "Results side by side" in page.read_text("utf-8")
+    assert text.read_text("utf-8").startswith("# Results side by side")
+    both = json.loads(run("report", result, result, "--json").stdout)
+    assert len(both) == 2
+    assert run("report", result, "--out", tmp_path / "page.pdf", code=2).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("toaster", "No device is called 'toaster'"),
+        ("adb:nothing", "No device 'nothing' is attached"),
+        ("aihub", "No phone of AI Hub is named"),
+    ],
+)
+def test_device_that_is_not_there_ends_with_1(
+    _device: Adbd, bundle: Bundle, device: str, said: str
+) -> None:
+    arguments = ("bench", "-b", bundle.directory, "--device", device)
+    assert said in run(*arguments, code=1, device=_device).stderr
+
+
+def test_phones_in_the_cloud_print_a_list_and_no_word_of_the_client(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    phones = "aihub:Samsung Galaxy S25,Samsung Galaxy S24"
+    jobs = ("--jobs", tmp_path / "jobs.json")
+    done = run("bench", "-b", bundle.directory, "--device", phones, *jobs, "--json")
+    documents = json.loads(done.stdout)
+    assert [document["device"]["model"] for document in documents] == [
+        "Samsung Galaxy S25",
+        "Samsung Galaxy S24",
+    ]
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_phone_whose_jobs_failed_ends_with_1(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
+    cloud.fail = {"inference": "Device ran out of memory"}
+    phone = ("--device", "aihub:Samsung Galaxy S25", "--jobs", tmp_path / "jobs.json")
+    failed = run("bench", "-b", bundle.directory, *phone, code=1)
+    assert "Device ran out of memory" in failed.stderr
+
+
+def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.wrong = {S25}
+    phones = ("--device", f"aihub:{S25},{S24}", "--jobs", tmp_path / "jobs.json")
+    done = run("bench", "-b", bundle.directory, *phones, "--json", code=1)
+    assert json.loads(done.stdout)["device"]["model"] == S24
+    told = " ".join(done.stderr.split())
+    assert f"{S25}, text tower" in told
+    assert "embeddings of the golden inputs are wrong" in told
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "said"),
+    [
+        ("emulator", ["--threads", "1"], "--threads is for --device host or adb, not emulator"),
+        ("emulator", ["--synthetic", "9"], "--synthetic is for --device host or adb"),
+        ("aihub:Samsung Galaxy S25", ["--index", "x"], "--index is for --device host or adb"),
+        ("aihub:Samsung Galaxy S25", ["--searches", "200"], "--searches is for --device host or"),
+        ("aihub:Samsung Galaxy S25", ["--repeats", "2"], "--repeats is for --device host or adb"),
+        ("aihub:Samsung Galaxy S25", ["--cool-down", "1"], "--cool-down is for --device host or"),
+        ("aihub:Samsung Galaxy S25", ["--compile", "qnn", "--runtime", "onnx"], "--compile and"),
+        ("host", ["--force"], "--force is for --device adb or aihub, not host"),
+        ("host", ["--runner", "x"], "--runner is for --device adb, not host"),
+        ("host", ["--jobs", "x"], "--jobs is for --device aihub, not host"),
+        ("adb", ["--dry-run"], "--dry-run is for --device aihub, not adb"),
+        ("toaster", ["--dry-run"], "--dry-run is for --device aihub, not toaster"),
+        ("adb:SERIAL", ["--compile", "onnx"], "--compile is for --device aihub, not adb"),
+        ("adb", ["--runner", "x", "--aar", "y.aar"], "--runner and --aar exclude each other"),
+    ],
+)
+def test_option_that_would_be_ignored_is_wrong_usage(
+    bundle: Bundle, device: str, options: list[str], said: str
+) -> None:
+    arguments = ["bench", "-b", str(bundle.directory), "--device", device, *options]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 2
+    assert said in " ".join(shown.output.replace("│", " ").split())
+
+
+def test_baseline_is_read_before_anything_is_measured(bundle: Bundle, tmp_path: Path) -> None:
+    """No device is asked: the serial is of none."""
+    over = ("--device", "adb:nothing", "--baseline", tmp_path / "typo.json")
+    failed = run("bench", "-b", bundle.directory, *over, code=1)
+    assert "typo.json does not exist" in failed.stderr
+
+
+def test_dry_run_prints_jobs_and_is_wrong_usage_elsewhere(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
+    phone = ("--device", "aihub:Samsung Galaxy S25")
+    planned = run("bench", "-b", bundle.directory, *phone, "--dry-run", "--json").stdout
+    assert [job["job"] for job in json.loads(planned)] == ["upload"] * 2 + [
+        "inference with profile"
+    ] * 2
+    run("bench", "-b", bundle.directory, "--dry-run", code=2)
+
+
+def test_export_via_aihub_is_for_snapdragon(tmp_path: Path) -> None:
+    run("export", "-t", "dimensity", "-o", tmp_path / "out", "--via", "aihub", code=2)
+    run("export", "-t", "snapdragon", "-o", tmp_path / "out", "--via", "aws", code=2)

@@ -1,0 +1,99 @@
+"""`bench` and `report` as commands: exit codes for targets and baselines, and what is warned of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mcad_mobile.bench.run import judge
+from mcad_mobile.cli import bench as verb
+from mcad_mobile.cli.command import app
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import BenchError
+from tests.support.report_documents import measured
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def bench(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the command where measuring gives the document at hand; `bench.asked` is what `run` was
+    asked for."""
+
+    class Bench:
+        asked: dict[str, Any]
+
+        def __call__(self, found: dict[str, Any], *options: object) -> Result:
+            def run(_: Bundle, **asked: Any) -> dict[str, Any]:
+                self.asked = asked
+                return judge(bundle, found)
+
+            monkeypatch.setattr(verb, "run", run)
+            given = ["bench", "-b", str(bundle.directory), "--json", *map(str, options)]
+            return CliRunner().invoke(app, given)
+
+    return Bench()
+
+
+def test_a_missed_target_is_an_exit_code_for_those_who_ask(bench: Any) -> None:
+    assert bench(measured(total=9.0)).exit_code == 0
+    assert bench(measured(total=7.9), "--fail-on-target").exit_code == 0
+    missed = bench(measured(total=9.0, peak=120.0), "--fail-on-target")
+    assert missed.exit_code == 1
+    assert json.loads(missed.stdout)["schema"] == "mcad-bench/1"
+    told = str(missed.exception)
+    assert "Search, median 9.00 ms, limit 8 ms" in told
+    assert "Memory, peak PSS 120.0 MiB, limit 100 MiB" in told
+
+
+def test_a_report_can_fail_on_targets_too(bundle: Bundle, tmp_path: Path) -> None:
+    results = []
+    for total in (2.0, 9.0):
+        results.append(str(tmp_path / f"{total:g}.json"))
+        Path(results[-1]).write_text(json.dumps(judge(bundle, measured(total=total))))
+    assert CliRunner().invoke(app, ["report", results[0], "--fail-on-target"]).exit_code == 0
+    failed = CliRunner().invoke(app, ["report", *results, "--fail-on-target"])
+    assert isinstance(failed.exception, BenchError)
+
+
+def test_a_busy_machine_is_warned_of(bench: Any) -> None:
+    found = measured(total=9.0)
+    found["conditions"]["waited_share"] = 0.4
+    done = bench(found, "--fail-on-target")
+    assert "warning: The machine was busy: 40 % of the time" in done.stderr
+    assert "The machine was busy" in str(done.exception)
+    assert "busy" not in bench(measured()).stderr
+
+
+def test_noise_is_measured_where_it_decides(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps(judge(bundle, measured(total=2.5))))
+    same = bench(measured(total=2.5), "--baseline", before)
+    assert (same.exit_code, bench.asked["repeats"]) == (0, 3)
+    bench(measured(total=2.5), "--baseline", before, "--repeats", 1)
+    assert bench.asked["repeats"] == 1
+    bench(measured(total=2.5))
+    assert bench.asked["repeats"] is None
+    worse = bench(measured(total=4.0), "--baseline", before)
+    assert "whole search, median: 4.00 ms" in str(worse.exception)
+
+
+def test_a_part_alone_is_told_and_fails_nobody(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    document = judge(bundle, measured(total=3.0))
+    document["latency_ms"]["text"]["p50"] = 1.5
+    before.write_text(json.dumps(document))
+    now = measured(total=2.8)
+    now["latency_ms"]["text"]["p50"] = 1.81
+    done = bench(now, "--baseline", before)
+    assert done.exit_code == 0
+    assert "Not counted: text tower, median: 1.81 ms" in done.stderr

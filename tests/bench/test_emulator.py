@@ -1,0 +1,74 @@
+"""The emulated phone: what is run, what it is said to be, and what is missing for it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.bench.devices import emulator
+from mcad_mobile.bench.devices.emulator import EmulatorDevice
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import BenchError
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("emulated") / "bundle")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where an arm64 system's Python would lie."""
+    (tmp_path / "usr" / "bin").mkdir(parents=True)
+    (tmp_path / "usr" / "bin" / "python3.13").touch()
+    return tmp_path
+
+
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In qemu's place: it notes how it is called, and this Python runs what the other would."""
+    called, program = tmp_path / "called", tmp_path / "qemu"
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {called}\nexec {sys.executable} -m '
+        "mcad_mobile.bench.runner\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(emulator.shutil, "which", lambda name: str(program))
+    return called
+
+
+def test_its_embeddings_are_compared_and_it_is_called_an_emulator(
+    bundle: Bundle, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = stand_in(root, monkeypatch)
+    ((document,), failures) = EmulatorDevice(root, "cortex-a53").measure_towers(bundle)
+    assert failures == []
+    assert document["device"] == {
+        "kind": "emulator",
+        "emulator": "qemu-aarch64",
+        "cpu": "emulated Arm cortex-a53",
+        "cores": 1,
+        "arch": "aarch64",
+        "os": "Debian packages for arm64",
+        "kernel": "of this computer",
+    }
+    assert document["latency_ms"] == {}
+    assert {rung["status"] for rungs in document["ladder"].values() for rung in rungs} == {"pass"}
+    arguments = called.read_text().splitlines()
+    assert arguments[:4] == ["-cpu", "cortex-a53", "-L", str(root)]
+    assert f"PYTHONHOME={root / 'usr'}" in arguments
+    assert arguments[-3:] == [str(root / "usr/bin/python3.13"), "-m", "mcad_mobile.bench.runner"]
+
+
+def test_what_is_missing_for_it_is_named(
+    bundle: Bundle, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(root, monkeypatch)
+    with pytest.raises(BenchError, match=r"an arm64 Python in .*/nothing is missing"):
+        EmulatorDevice(root / "nothing").measure_towers(bundle)
+    monkeypatch.setattr(emulator.shutil, "which", lambda name: None)
+    with pytest.raises(BenchError, match="qemu-aarch64 is missing") as raised:
+        EmulatorDevice(root).measure_towers(bundle)
+    assert "scripts/setup-root.sh arm64" in raised.value.hint

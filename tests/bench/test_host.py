@@ -1,0 +1,313 @@
+"""The bench on this host: lean processes, and what they do when they fail."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from mcad_mobile.bench import run, runner, samples
+from mcad_mobile.bench.devices import host
+from mcad_mobile.bench.devices.base import Spec
+from mcad_mobile.bench.report import markdown
+from mcad_mobile.bench.self_test import Ladder, choose, judge_ladder
+from mcad_mobile.bench.session import Session
+from mcad_mobile.engine import towers
+from mcad_mobile.engine.bundle import Bundle, Rung
+from mcad_mobile.engine.engine import create_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.towers import why_not
+from mcad_mobile.errors import BenchError, PhotoIndexError
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
+
+SEARCH_STEPS = [
+    "process start",
+    "runtime loaded",
+    "text tower loaded",
+    "index opened",
+    "after 100 searches",
+]
+
+
+@pytest.fixture(autouse=True)
+def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "PHOTO_SIZE", (160, 120))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def test_bench_fills_the_document(bundle: Bundle) -> None:
+    heard: list[str] = []
+    document = run.bench(bundle, synthetic=2000, searches=20, progress=heard.append)
+    assert json.loads(json.dumps(document)) == document
+    assert document["schema"] == "mcad-bench/1"
+    assert document["device"]["kind"] == "host"
+    assert document["index"]["photos"] == 2000
+    assert [step["step"] for step in document["memory_mib"]["steps"]] == SEARCH_STEPS
+    assert set(document["latency_ms"]) == {
+        "tokenize",
+        "text",
+        "scan",
+        "rescore",
+        "total",
+        "decode",
+        "image",
+    }
+    assert document["conditions"]["threads"] == len(document["conditions"]["pinned_cores"]) == 1
+    assert document["indexing"]["photos_per_s"] > 0
+    assert document["measured"]
+    assert any("NPU" in item for item in document["not_measured"])
+    assert "text tower loaded" in heard
+
+
+def with_text_rung(bundle: Bundle, rung: Rung) -> Bundle:
+    """A copy of `bundle` with `rung` before its own."""
+    text = replace(bundle.text, rungs=(rung, *bundle.text.rungs))
+    laddered = replace(bundle, text=text)
+    laddered.save()
+    return laddered
+
+
+@pytest.mark.parametrize(
+    ("rung", "status", "why"),
+    [
+        (text_rung_that_fails, "skip", "cannot run .*fails.onnx: .*Reshape"),
+        (text_rung_of_integers, "fail", "is not an embedding"),
+    ],
+)
+def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(
+    tmp_path: Path, rung: Callable[[Bundle], Rung], status: str, why: str
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    document = run.bench(with_text_rung(tiny, rung(tiny)), synthetic=300, searches=1)
+    first, second = document["ladder"]["text"]
+    assert (first["status"], second["status"]) == (status, "pass")
+    assert re.search(why, first["why"])
+    assert document["runtime"]["text"]["precision"] == "fp32"
+    (row,) = (line for line in markdown(document).splitlines() if "w8a8" in line)
+    assert re.search(why, row) and row.endswith("|")
+
+
+def test_embeddings_of_different_lengths_are_wrong_and_no_more(bundle: Bundle) -> None:
+    ragged = {"rung": 0, "loaded": True, "embeddings": [[0.5], [0.5, 0.5]]}
+    (judged,) = judge_ladder(bundle, {"ladder": {"image": [ragged], "text": []}})["image"]
+    assert (judged["status"], judged["cosine_min"]) == ("fail", None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "why"),
+    [("x86_64", "only simulated here"), ("aarch64", "this runner has no QNN runtime")],
+)
+def test_qnn_is_simulated_only_where_there_is_a_simulator(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, machine: str, why: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert why in (why_not(replace(bundle.text.rungs[0], runtime="qnn")) or "")
+
+
+@pytest.mark.parametrize(("asked", "tried"), [(None, False), ("onnx", True)])
+def test_a_rung_that_is_not_chosen_by_itself_is_tried_where_it_is_named(
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str | None,
+    tried: bool,
+) -> None:
+    monkeypatch.setattr(towers, "why_not", lambda rung: "it is slow here")
+    spec = Spec(bundle, tmp_path / "index", ("a dog",), (), runtime=asked)
+    places = host.HostLauncher(spec, tmp_path, timeout_s=60).places
+    given = {**spec.document("check", places), "rungs": {"text": [0]}}
+    (found,) = runner.check(given)["ladder"]["text"]
+    assert found["loaded"] == tried
+    assert found.get("why") == (None if tried else "it is slow here")
+
+
+CRASH = """
+import os, signal, sys
+from mcad_mobile import runtimes
+load = runtimes.load_rung
+def load_rung(bundle, rung, threads=1):
+    if rung.precision in {precisions}:
+        print("Fatal signal 11", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return load(bundle, rung, threads)
+runtimes.load_rung = load_rung
+from mcad_mobile.bench import runner
+sys.exit(runner.main())
+"""
+
+
+def self_test_of_a_crashing_runner(folder: Path, *precisions: str) -> Ladder:
+    """The ladder, where towers of these precisions take their process down as they load."""
+    tiny = make_tiny_bundle(folder / "bundle")
+    bundle = with_text_rung(tiny, text_rung_that_fails(tiny))
+    spec = Spec(bundle, folder / "index", ("a dog",), ())
+    command = (sys.executable, "-c", CRASH.format(precisions=precisions))
+    launcher = host.HostLauncher(spec, folder, timeout_s=60, command=command)
+    return Session(launcher, spec).check()[0]
+
+
+def test_rung_that_crashes_its_process_is_recorded_and_the_others_are_tried(tmp_path: Path) -> None:
+    ladder = self_test_of_a_crashing_runner(tmp_path, "w8a8")
+    crashed, passed = ladder["text"]
+    assert (crashed["rung"], crashed["status"]) == (0, "skip")
+    assert crashed["why"] == "the process crashed with code -9: Fatal signal 11"
+    assert (passed["rung"], passed["status"]) == (1, "pass")
+    assert ladder["image"][0]["status"] == "pass"
+
+
+def test_where_every_rung_crashes_the_error_names_each(tmp_path: Path) -> None:
+    ladder = self_test_of_a_crashing_runner(tmp_path, "w8a8", "fp32")
+    with pytest.raises(BenchError, match=r"w8a8: the process crashed.*fp32: the process crashed"):
+        choose(ladder, "text")
+
+
+def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
+    spec = Spec(make_tiny_bundle(tmp_path / "bundle"), tmp_path / "index", ("a dog",), ())
+    command = (sys.executable, "-c", "import sys; sys.exit('no runtime at all')")
+    launcher = host.HostLauncher(spec, tmp_path, timeout_s=60, command=command)
+    with pytest.raises(BenchError, match=r"code 1; its last lines:\nno runtime at all"):
+        Session(launcher, spec).check()
+
+
+def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
+    memory = run.bench(bundle, synthetic=300, searches=1)["memory_mib"]
+    for part in (memory, memory["indexing"]):
+        for step in part["steps"]:
+            assert part["peak_pss"] >= step["pss"]
+            assert part["peak_rss"] >= step["rss"]
+
+
+def test_photos_to_decode_are_the_golden_ones_in_turn(bundle: Bundle, tmp_path: Path) -> None:
+    golden = len(np.load(bundle.path(bundle.image.golden.inputs["pixels"])))
+    made = samples.sample_photos(bundle, tmp_path, 2 * golden + 1, size=(80, 60))
+    assert sorted(tmp_path.iterdir()) == made
+    files = [photo.read_bytes() for photo in made]
+    assert files == [*files[:golden], *files[:golden], files[0]]
+    assert len(set(files)) == golden > 1
+    with Image.open(made[-1]) as last:
+        assert last.size == (80, 60)
+
+
+def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
+    photos = samples.sample_photos(bundle, tmp_path, 3)
+    index = create_index(bundle, tmp_path / "index")
+    real = samples.real_embeddings(bundle)
+    with index.writer() as writer:
+        writer.add([*map(str, photos), "/gone.jpg"], real[:4])
+    document = run.bench(bundle, index=tmp_path / "index", searches=5)
+    assert document["index"] == {
+        "photos": 4,
+        "bytes_per_photo": pytest.approx(index.bytes_per_photo, abs=1e-3),
+        "source": str(tmp_path / "index"),
+    }
+    assert document["indexing"]["photos"] == 3
+    assert document["indexing"]["source"] == "photos of the index"
+
+
+def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    other = replace(bundle, student=replace(bundle.student, sha256="f" * 64))
+    create_index(other, tmp_path / "index")
+    with pytest.raises(PhotoIndexError, match="student"):
+        run.bench(bundle, index=tmp_path / "index")
+
+
+def test_real_and_synthetic_at_once_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="both"):
+        run.bench(bundle, index=tmp_path, synthetic=10)
+
+
+@pytest.mark.parametrize("asked", [{"searches": 0}, {"synthetic": 0}])
+def test_nothing_to_measure_is_refused(bundle: Bundle, asked: dict[str, Any]) -> None:
+    with pytest.raises(BenchError, match="nothing to measure"):
+        run.bench(bundle, **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rest"), [({}, (3, 7.5)), ({"repeats": 2, "cool_down_s": 0.0}, (2, 0.0))]
+)
+def test_how_often_it_is_measured_is_the_devices_unless_somebody_says(
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    rest: tuple[int, float],
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def measure(device: host.HostDevice, spec: Spec, progress: object) -> None:
+        raise Seen(spec.repeats, spec.cool_down_s)
+
+    monkeypatch.setattr(host.HostDevice, "measure", measure)
+    device = host.HostDevice(repeats=3, cool_down_s=7.5)
+    with pytest.raises(Seen) as seen:
+        run.bench(bundle, device=device, synthetic=100, **asked)
+    assert seen.value.args == rest
+    with pytest.raises(Seen) as seen:
+        run.bench(bundle, synthetic=100)
+    assert seen.value.args == (1, 0.0)
+
+
+def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
+    with pytest.raises(BenchError, match="99 threads"):
+        run.bench(bundle, synthetic=100, threads=99)
+
+
+FOREIGN = ("faiss", "matplotlib", "rich", "tokenizers", "torch", "typer")
+
+
+@pytest.mark.parametrize("planted", [(), FOREIGN], ids=["as it is", "planted"])
+def test_a_library_that_no_phone_has_is_told_if_a_search_loads_it(
+    bundle: Bundle, tmp_path: Path, planted: tuple[str, ...]
+) -> None:
+    samples.synthetic_index(bundle, tmp_path / "index", 300)
+    spec = Spec(bundle, tmp_path / "index", ("a dog",), (), searches=1)
+    launcher = host.HostLauncher(spec, tmp_path, timeout_s=60)
+    code = (
+        "import sys, types\n"
+        "from mcad_mobile.bench import runner\n"
+        f"sys.modules.update((name, types.ModuleType(name)) for name in {planted})\n"
+        "code = runner.main()\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    given = {**spec.document("search", launcher.places), "rung": {"image": 0, "text": 0}}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=launcher.environment,
+    )
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "onnxruntime" in loaded
+    assert loaded & {*FOREIGN, "onnx", "scipy"} == set(planted)
+    assert sorted(json.loads(done.stdout)["foreign_modules"]) == list(planted)
+
+
+def test_simulated_tower_is_refused() -> None:
+    with pytest.raises(BenchError, match="simulated time is never a latency") as caught:
+        runner.refuse_simulated(True)
+    assert "--runtime onnx" in caught.value.hint
+    runner.refuse_simulated(False)
+
+
+def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path) -> None:
+    samples.synthetic_index(bundle, tmp_path / "index", 5000)
+    index = PhotoIndex.open(tmp_path / "index")
+    assert index.photos == 5000
+    assert index.student_sha256 == bundle.student.sha256

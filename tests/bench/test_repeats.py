@@ -1,0 +1,145 @@
+"""Which runs count, and which rungs may be measured."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.bench.measure import Memory
+from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
+from mcad_mobile.bench.self_test import choose, judge_ladder
+from mcad_mobile.bench.watch import Watched
+from mcad_mobile.engine.bundle import Bundle, Parity
+from mcad_mobile.errors import BenchError
+from tests.support.tiny_bundle import make_tiny_bundle
+
+COOL = Health(thermal_status=0)
+
+
+def repeat(ms: float, before: Health = COOL, after: Health = COOL) -> Repeat:
+    document = {"samples_ms": {"total": [ms * 0.9, ms, ms * 1.5]}}
+    return Repeat(Watched(document, Memory(1, 1), samples=1), before, after)
+
+
+def why(*repeats: Repeat) -> list[str]:
+    return [told["why"] for told in those_that_count(repeats)[1]]
+
+
+def test_cool_and_equal_runs_all_count() -> None:
+    counted, told = those_that_count([repeat(3.0), repeat(3.2), repeat(3.1)])
+    assert len(counted) == 3
+    assert [run["p50_ms"] for run in told] == [3.0, 3.2, 3.1]
+
+
+def test_run_that_slowed_down_does_not_count() -> None:
+    assert why(repeat(3.0), repeat(3.6)) == ["", "20 % slower than the fastest run"]
+
+
+def test_run_under_thermal_status_does_not_count_even_if_it_was_fast() -> None:
+    hot = repeat(2.0, after=Health(thermal_status=2))
+    assert why(hot, repeat(3.0)) == ["thermal status 2", ""]
+
+
+def test_run_that_began_hot_does_not_count_even_if_it_ended_cool() -> None:
+    assert why(repeat(3.0, before=Health(thermal_status=3)), repeat(3.0)) == [
+        "thermal status 3",
+        "",
+    ]
+
+
+def test_clock_that_is_lowered_in_between_does_not_count() -> None:
+    lowered = repeat(3.0, after=Health(thermal_status=0, capped={"7": 2400}))
+    assert why(repeat(3.0), lowered) == ["", "the clock was lowered: core 7 at 2400 MHz"]
+
+
+def test_clock_that_was_capped_from_the_start_is_a_condition() -> None:
+    capped = Health(thermal_status=0, capped={"7": 2400})
+    counted, told = those_that_count([repeat(3.0, capped, capped)])
+    assert len(counted) == 1
+    assert told[0]["before"]["capped"] == {"7": 2400}
+
+
+def test_device_that_throttles_throughout_is_an_error_not_an_average() -> None:
+    hot = repeat(3.0, after=Health(thermal_status=3))
+    with pytest.raises(BenchError, match="throttled in all of 2 runs") as caught:
+        those_that_count([hot, hot])
+    assert "--cool-down" in caught.value.hint
+
+
+def test_cooling_goes_on_until_the_device_is_cool() -> None:
+    status, slept = iter([2, 1, 0]), []
+    cool_down(lambda: Health(thermal_status=next(status)), 15.0, sleep=slept.append)
+    assert slept == [15.0, 5.0, 5.0]
+
+
+def test_cooling_gives_up_in_the_end() -> None:
+    slept: list[float] = []
+    cool_down(lambda: Health(thermal_status=4), 15.0, sleep=slept.append)
+    assert sum(slept) == 300.0
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def checked(bundle: Bundle, text: Any, **more: Any) -> dict[str, Any]:
+    images = np.load(bundle.path(bundle.image.golden.embeddings)).tolist()
+    tried = {"rung": 0, "loaded": True, "nodes": None}
+    return {
+        "ladder": {
+            "image": [{**tried, "embeddings": images}],
+            "text": [{**tried, "embeddings": text, **more}],
+        }
+    }
+
+
+def golden(bundle: Bundle) -> Any:
+    return np.load(bundle.path(bundle.text.golden.embeddings))
+
+
+def test_right_embeddings_of_any_length_pass(bundle: Bundle) -> None:
+    ladder = judge_ladder(bundle, checked(bundle, (golden(bundle) * 7).tolist()))
+    assert [ladder[name][0]["status"] for name in ("image", "text")] == ["pass", "pass"]
+    assert ladder["text"][0]["cosine_min"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_one_wrong_embedding_of_four_fails(bundle: Bundle) -> None:
+    wrong = golden(bundle).copy()
+    wrong[2] = wrong[1]
+    ladder = judge_ladder(bundle, checked(bundle, wrong.tolist()))
+    assert ladder["text"][0]["status"] == "fail"
+    with pytest.raises(BenchError, match="No rung of the text tower"):
+        choose(ladder, "text")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [[[math.nan] * 64] * 4, [[None] * 64] * 4, [[0.1] * 32] * 4, [[0.0] * 64] * 4, None],
+)
+def test_what_is_no_embedding_fails(bundle: Bundle, broken: Any) -> None:
+    assert judge_ladder(bundle, checked(bundle, broken))["text"][0]["status"] == "fail"
+
+
+def test_other_tokens_fail(bundle: Bundle) -> None:
+    ids = np.load(bundle.path(bundle.text.golden.ids)).tolist()
+    right = checked(bundle, golden(bundle).tolist(), tokens=ids)
+    assert judge_ladder(bundle, right)["text"][0]["status"] == "pass"
+    ids[0][1] += 1
+    wrong = checked(bundle, golden(bundle).tolist(), tokens=ids)
+    (found,) = judge_ladder(bundle, wrong)["text"]
+    assert found["status"] == "fail"
+    assert "tokenizer" in found["why"]
+
+
+def test_the_bar_is_the_same_for_a_bundle_that_lost_much_at_export(bundle: Bundle) -> None:
+    rung = replace(bundle.text.rungs[0], parity=Parity(16, 0.9, 0.8))
+    lossy = replace(bundle, text=replace(bundle.text, rungs=(rung,)))
+    almost = golden(bundle) + 0.06 * np.roll(golden(bundle), 1, axis=1)
+    (found,) = judge_ladder(lossy, checked(lossy, almost.tolist()))["text"]
+    assert 0.99 < found["cosine_min"] < 0.999
+    assert found["status"] == "fail"

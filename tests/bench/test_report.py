@@ -1,0 +1,306 @@
+"""The bench document, judged and told: Markdown and the HTML page."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from mcad_mobile.bench.report import html, markdown
+from mcad_mobile.bench.run import judge
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import Found, Result
+from tests.support.report_documents import (
+    Page,
+    counted,
+    lines_and_texts,
+    measured,
+    parity_of_an_emulator,
+    precisions_chosen,
+    rung,
+    spread,
+    text_of,
+)
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.mark.parametrize(("peak", "passes"), [(99.9994, True), (100.0, True), (100.01, False)])
+def test_memory_is_judged_right_at_the_limit(bundle: Bundle, peak: float, passes: bool) -> None:
+    target = judge(bundle, measured(peak=peak))["targets"]["memory"]
+    assert target["limit_mib"] == 100
+    assert target["measured_mib"] == pytest.approx(peak, abs=1e-3)
+    assert target["pass"] is passes
+
+
+def test_where_memory_is_not_told_its_tile_has_the_limit_alone(bundle: Bundle) -> None:
+    found = measured()
+    found["memory_mib"] |= {"peak_pss": None, "peak_rss": None, "steps": []}
+    document = judge(bundle, found)
+    text = Page(html(document)).text
+    notes = [line.strip() for line in text.splitlines() if line.strip().startswith("limit 100")]
+    assert notes == ["limit 100 MiB"]
+    assert "Within the target for time. Memory was not measured here." in text
+    document["targets"]["search"]["pass"] = False
+    assert "Over the target for time. Memory was not measured here." in markdown(document)
+
+
+@pytest.mark.parametrize(("total", "passes"), [(7.999, True), (8.0, True), (8.001, False)])
+def test_search_is_judged_by_its_median_right_at_the_limit(
+    bundle: Bundle, total: float, passes: bool
+) -> None:
+    target = judge(bundle, measured(total=total))["targets"]["search"]
+    assert target == {"limit_ms": 8.0, "measured_ms": total, "pass": passes}
+
+
+def test_document_comes_back_the_same_from_json(bundle: Bundle) -> None:
+    document = judge(bundle, measured())
+    assert document["schema"] == "mcad-bench/1"
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_judging_leaves_what_was_measured_as_it_was(bundle: Bundle) -> None:
+    found = measured(peak=12.34567)
+    before = copy.deepcopy(found)
+    judge(bundle, found)
+    assert found == before
+
+
+def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bundle: Bundle) -> None:
+    told = precisions_chosen(bundle)
+    text = html(judge(told, measured()), bundle=told)
+    for said in (
+        "How precisions were chosen",
+        "2 of 9 weights in 4 bits",
+        ">9.0<",
+        ">4.1<",
+        "0.75 ± 0.40",
+        "0.55 ± 0.20",
+        ">over<",
+        ">chosen<",
+    ):
+        assert said in text
+    assert "Because of this." in text
+    assert "0.33 ± 0.21" in text
+    for said in ("texts by float", ">onnx mixed<", "43.75 (1.25 ± 0.10)"):
+        assert said in text
+    assert "blocks.3.expand 0.0042 (8 bits)" in text
+    assert "layers.1.up 0.0007 (4 bits)" in text
+    for chart in re.findall(r"<svg[^>]*with one weight in 4 bits.*?</svg>", text, flags=re.DOTALL):
+        ((left, top, right, bottom),) = lines_and_texts(chart, "line")[0]
+        assert left == right
+        assert abs(bottom - top) > 10  # where bars begin, beside all of them
+    plain = html(judge(bundle, measured()), bundle=bundle)
+    assert "How precisions" not in plain
+    assert "<h2>Recall</h2>" not in plain
+
+
+def test_page_is_well_formed_and_loads_nothing(bundle: Bundle) -> None:
+    text = html(judge(bundle, measured()), bundle=bundle)
+    page = Page(text)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed"}
+    assert "http://" not in text
+    assert "https://" not in text
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:"))
+    assert not re.search(r"url\((?!#)|@import", text)
+
+
+def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> None:
+    text = html(judge(bundle, measured()))
+    charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert len(charts) == 2
+    for chart, limit in zip(charts, ("100 MiB", "8 ms"), strict=True):
+        assert limit in chart
+        assert "var(--accent)" in chart
+        assert not re.search(r"#[0-9a-f]{6}", chart)
+
+
+def test_page_tells_pass_from_fail(bundle: Bundle) -> None:
+    page = Page(html(judge(bundle, measured(peak=120.0, total=3.0))))
+    verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
+    assert verdicts == ["verdict pass", "verdict fail"]
+    assert "Over the target for memory." in page.text
+
+
+def test_text_from_outside_is_escaped(bundle: Bundle) -> None:
+    found = Found("<b>cats</b> & dogs", [], {"total": 1.0}, truncated=False)
+    text = html(judge(bundle, measured()), searches=[found])
+    assert "<b>cats" not in text
+    assert "<b>cats</b> & dogs" in Page(text).text
+    assert "A <CPU> & more (this computer, not a phone)" in Page(text).text
+
+
+def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -> None:
+    Image.new("RGB", (900, 600), "red").save(tmp_path / "red.jpg")
+    results = [Result("red.jpg", 0.31), Result("gone.jpg", 0.2)]
+    found = Found("a red square", results, {"total": 1.0}, truncated=False)
+    text = html(judge(bundle, measured()), searches=[found], photo_root=tmp_path)
+    images = [attributes for tag, attributes in Page(text).tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["red.jpg"]
+    assert "gone.jpg" in Page(text).text
+    assert len(images[0]["src"] or "") < 20_000
+
+
+def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> None:
+    document = judge(bundle, measured())
+    assert "NPU nodes" not in html(document)
+    text = Page(html(document, bundle=bundle)).text
+    assert f"0 of {bundle.text.rungs[0].total_nodes}" in text
+    assert "1.0000" in text
+
+
+def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> None:
+    text = markdown(judge(bundle, measured(total=9.0)))
+    assert "| Search, median | 8 ms | 9.00 ms | fail |" in text
+    assert "| Memory, peak PSS | 100 MiB | 64.0 MiB | pass |" in text
+    assert "- On a phone; NPU latency" in text
+
+
+def test_every_chart_says_in_words_what_it_shows(bundle: Bundle) -> None:
+    page = Page(html(judge(bundle, measured(peak=64.0, total=2.5))))
+    alternatives = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert len(alternatives) == 2
+    assert "runtime loaded 40.0" in alternatives[0] and "peak 64.0" in alternatives[0]
+    assert "whole search p50 2.50, p90 3.00, p99 4.00" in alternatives[1]
+
+
+def test_ladder_tells_what_was_skipped_and_why(bundle: Bundle) -> None:
+    found = measured()
+    found["ladder"]["text"] = [
+        rung("qnn", "fail", "its embeddings are wrong here"),
+        rung("litert", "skip", "libQnnHtp.so is missing"),
+        rung("onnx", "pass", npu=90, gpu=0, cpu=7),
+        rung("onnx", "pass"),
+    ]
+    text = text_of(judge(bundle, found))
+    assert "wrong vectors: its embeddings are wrong here" in text
+    assert "skipped: libQnnHtp.so is missing" in text
+    assert "NPU 90, CPU 7" in text
+    assert "right, not used" in text
+
+
+def test_throttled_runs_are_told_with_their_reason(bundle: Bundle) -> None:
+    found = measured()
+    found["conditions"]["repeats"] = [counted(2.5), counted(3.9, "thermal status 2")]
+    text = text_of(judge(bundle, found))
+    assert "1 of 2 runs throttled" in text
+    assert "left out: thermal status 2" in text
+    assert "left out: thermal status 2" in markdown(judge(bundle, found))
+
+
+def test_clock_that_was_capped_from_the_start_is_told(bundle: Bundle) -> None:
+    found = measured()
+    found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
+    assert "core 7 at 2,400 MHz" in text_of(judge(bundle, found))
+
+
+def test_emulated_result_has_parity_and_no_time(bundle: Bundle) -> None:
+    document = judge(bundle, parity_of_an_emulator())
+    text = text_of(document)
+    assert "Right embeddings: cosine 0.9980 or better" in text
+    assert "emulated by qemu-aarch64" in text
+    assert "No verdict against the targets" in text
+    assert not re.search(r"\d (ms|MiB)\b", text)
+    assert "| Search, median | 8 ms | not measured | not measured |" in markdown(document)
+
+
+def test_towers_alone_are_told_without_a_verdict(bundle: Bundle) -> None:
+    found = parity_of_an_emulator()
+    found["device"] = {"kind": "aihub", "cpu": "Samsung Galaxy S25", "os": "Android 15"}
+    found["conditions"]["threads"] = None
+    found["memory_mib"]["towers"] = {"text": {"load_peak": [40.0, 45.0], "run_peak": None}}
+    found["samples_ms"] = {"text": [0.9, 1.0, 1.1]}
+    found["latency_ms"] = {"text": spread(1.0)}
+    found["jobs"] = {"text": {"compile": None, "inference": "j123", "url": "http://x"}}
+    text = text_of(judge(bundle, found))
+    assert "Text tower 1.00\u00a0ms" in text
+    assert "40 to 45" in text
+    assert "inference j123" in text
+    assert "Qualcomm AI Hub" in text
+
+
+@pytest.mark.parametrize("total", [4.9, 30.0])
+def test_no_limit_is_drawn_through_a_label(bundle: Bundle, total: float) -> None:
+    """A slow machine: its limit lies where the names of the stages stand; and one whose limit lies
+    just beyond the mark at p99. What begins right of a line is not crossed by it."""
+    slow = judge(bundle, measured(total=total))
+    charts = re.findall(r"<svg.*?</svg>", html(slow, slow), flags=re.DOTALL)
+    bars, _, _, latency, *_ = charts
+    for chart in (bars, latency):
+        lines, texts = lines_and_texts(chart)
+        assert lines and len(texts) > 2
+        for left, top, _, bottom in lines:
+            low, high = min(top, bottom) + 1, max(top, bottom)
+            assert not [y for x, y in texts if low < y < high and x <= left]
+
+
+def test_charts_name_what_their_marks_are(bundle: Bundle) -> None:
+    """No legend: PSS and RSS stand in the chart of memory, percentiles at their marks, and each
+    bar of a comparison has its result's name above it."""
+    one, other = (
+        judge(bundle, measured()),
+        judge(replace(bundle, name="other"), measured(total=9.0)),
+    )
+    page = html(one, other)
+    bars, peaks, memory, latency, *_ = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    written = [re.findall(r"<text[^>]*>([^<]*)</text>", c) for c in (bars, peaks, memory, latency)]
+    for chart in written[:2]:
+        assert [text.split()[0] for text in chart if text.split()[0] in ("tiny", "other")] == [
+            "tiny",
+            "other",
+        ]
+    assert written[0].count("p99") == 2
+    assert {"PSS", "RSS"} <= set(written[2])
+    assert {"p50", "p90", "p99"} <= set(written[3])
+    assert "thin line" not in page and "mark at" not in page
+
+
+def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> None:
+    for last in (99.0, 101.0, 103.0, 105.0):
+        found = measured(peak=last + 1)
+        found["memory_mib"]["steps"][-1] = {"step": "last", "pss": last, "rss": last + 5}
+        (chart, _) = re.findall(r"<svg.*?</svg>", html(judge(bundle, found)), flags=re.DOTALL)
+        ((_, limit, *_),) = lines_and_texts(chart)[0]
+        for text in (f"{last:.1f}", f"peak {last + 1:.1f}"):
+            at = re.search(rf' y="([\d.]+)"[^>]*>{re.escape(text)}<', chart)
+            assert at, text
+            baseline = float(at[1])
+            assert not baseline - 7 < limit < baseline + 0.5, (last, text)
+
+
+def test_the_peak_is_marked_over_the_last_step_alone(bundle: Bundle) -> None:
+    document = judge(bundle, measured())
+    (chart, _) = re.findall(r"<svg.*?</svg>", html(document), flags=re.DOTALL)
+    ((first, _, end, _),) = lines_and_texts(chart)[0]
+    ((left, _, right, _),) = lines_and_texts(chart, "ink")[0]
+    step = (end - first) / len(document["memory_mib"]["steps"])
+    assert right == pytest.approx(end, abs=0.1)
+    assert right - step < left < right - 0.9 * step
+
+
+def test_a_busy_machine_is_told_beside_the_verdict(bundle: Bundle) -> None:
+    busy = measured(total=12.0)
+    busy["conditions"]["waited_share"] = 0.31
+    busy["device"]["load_average_1m"] = 3.2
+    for text in (text_of(judge(bundle, busy)), markdown(judge(bundle, busy))):
+        assert "Over the target for time. The machine was busy: 31 % of the time" in text
+        assert "a load average of 3.2 in the minute before" in text
+    busy["conditions"]["waited_share"] = 0.004
+    assert "busy" not in markdown(judge(bundle, busy))
+    del busy["conditions"]["waited_share"]  # a kernel or a runner that does not tell
+    assert "its load average was 3.2 on 2 cores" in markdown(judge(bundle, busy))
+    busy["device"]["load_average_1m"] = 0.3
+    assert "busy" not in markdown(judge(bundle, busy))

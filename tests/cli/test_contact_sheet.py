@@ -1,0 +1,100 @@
+"""What a search found, as a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mcad_mobile.cli.contact_sheet import contact_sheet, write_contact_sheet
+from mcad_mobile.engine.engine import Found, Result
+from mcad_mobile.errors import DiskError
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def found(*results: Result, **more) -> Found:
+    return Found("a <b>cat</b> & dog", list(results), {"total": 4.21}, truncated=False, **more)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """On its side: 600 wide and 900 high once EXIF is read."""
+    path = tmp_path / "sunset & sea.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (900, 600), "orange").save(path, exif=exif)
+    return path
+
+
+def test_a_simulated_time_is_not_shown() -> None:
+    assert "4.2" not in contact_sheet(found(simulated=True))
+
+
+def test_photos_are_inside_the_page_upright_and_link_to_their_files(photo: Path) -> None:
+    text = contact_sheet(found(Result(str(photo), 0.31)))
+    page = Page(text)
+    (image,) = page.named("img")
+    content = base64.b64decode((image["src"] or "").removeprefix("data:image/jpeg;base64,"))
+    assert Image.open(io.BytesIO(content)).size == (480, 720)
+    assert image["alt"] == "sunset & sea.jpg"
+    assert [link["href"] for link in page.named("a")] == [photo.as_uri()]
+    assert "0.310" in page.text and "4.2 ms" in page.text
+
+
+def test_nothing_in_the_page_is_loaded_and_all_text_is_escaped(photo: Path) -> None:
+    text = contact_sheet(found(Result(str(photo), 0.31)))
+    assert "<b>cat" not in text
+    assert "a <b>cat</b> & dog" in Page(text).text
+    tags = {tag for tag, _ in Page(text).tags}
+    assert not tags & {"script", "link", "iframe"}
+    assert re.findall(r"(?:src|url)\W+https?:", text) == []
+
+
+def test_doubtful_photos_stand_apart_from_those_that_match(photo: Path) -> None:
+    results = (Result(str(photo), 0.31), Result("gone.jpg", 0.1))
+    page = Page(contact_sheet(found(*results, threshold=0.2)))
+    assert "1 photo, and 1 that may not match" in page.text
+    assert [item.get("class") for item in page.named("li")] == [None, "doubtful"]
+    everything = Page(contact_sheet(found(*results)))  # where no threshold was measured
+    assert "2 photos" in everything.text
+    assert [item.get("class") for item in everything.named("li")] == [None, None]
+
+
+def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> None:
+    page = Page(contact_sheet(found(Result("gone.jpg", 0.1))))
+    assert page.named("img") == []
+    assert "gone.jpg cannot be read" in page.text
+    assert "0 photos" in Page(contact_sheet(found())).text
+
+
+def test_words_that_were_not_read_are_told() -> None:
+    page = Page(contact_sheet(found(unknown=("собака", "🐶"))))
+    assert "No words to the student: собака, 🐶." in page.text
+
+
+def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"sheet\.html"):
+        write_contact_sheet(found(), tmp_path / "missing" / "sheet.html")

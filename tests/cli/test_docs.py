@@ -1,0 +1,60 @@
+"""Pages that are made from the code stay true to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+
+import pytest
+
+from scripts import make_docs
+from tests.support.paths import ROOT
+
+
+def test_generated_pages_are_up_to_date():
+    assert make_docs.stale_pages() == [], "run make docs"
+
+
+def test_check_names_the_page_that_differs_and_how_to_write_it(monkeypatch, tmp_path):
+    for name in make_docs.PAGES:
+        copy = tmp_path / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    chips = tmp_path / "docs" / "chips.md"
+    chips.write_text(chips.read_text("utf-8").replace("SM8750", "SM8751"), "utf-8")
+    stale = make_docs.stale_pages(tmp_path)
+    assert stale == ["docs/chips.md"]
+    monkeypatch.setattr("stale_pages", lambda: stale)
+    monkeypatch.setattr(sys, "argv", ["make_docs.py", "--check"])
+    with pytest.raises(SystemExit) as stopped:
+        make_docs.main()
+    assert stopped.value.code == "docs/chips.md is out of date: run make docs"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if not link.startswith(("http://", "https://")):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_shipped_student_says_which_run_it_is():
+    student = ROOT / "models" / "mcad-s"
+    run = json.loads((student / "training.json").read_text("utf-8"))["run"]
+    recipe = (student / "recipe.json").read_bytes()
+    result = json.loads((ROOT / run.partition(" ")[0]).read_text("utf-8"))
+    said = json.loads(recipe)
+    del said["arithmetic"]  # whatever is fastest: it makes no other run
+    assert result["recipe"] == said
+    assert hashlib.sha256(recipe).hexdigest() in run
+    assert f"of {result['date']}: seed {result['recipe']['seed']}," in run
+
+
+def test_the_no_match_margin_that_ships_is_the_fit_that_is_stored():
+    shipped = json.loads((ROOT / "models" / "mcad-s" / "no_match.json").read_text("utf-8"))
+    stored = json.loads((ROOT / "benchmarks" / "results" / "no_match.json").read_text("utf-8"))
+    fit = stored["fit"]
+    assert shipped == {"margin": fit["margin"], "per_log_n": fit["margin_per_log_n"]}
+    assert stored["shipped"] == shipped, "run benchmarks/no_match.py again with what ships"

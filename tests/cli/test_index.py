@@ -1,0 +1,152 @@
+"""`mcad-mobile index` as a process: runs that are cut short, runs beside each other, --prune."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.index import PhotoIndex
+from tests.support.paths import ROOT
+from tests.support.tiny_bundle import make_tiny_bundle
+
+# The command, killed before the manifest of the first commit takes its name.
+KILLED = """
+import os, signal
+from pathlib import Path
+from mcad_mobile.cli import main
+Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+COMMAND = "from mcad_mobile.cli import main; main()"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in packaged_photos()[:3]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    make_tiny_bundle(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def index(
+    folder: Path, bundle: Path, *options: str, code: str = COMMAND
+) -> subprocess.CompletedProcess[str]:
+    arguments = ["index", str(folder), "--bundle", str(bundle), "--json", *options]
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_first_run_that_was_killed_is_simply_run_again(
+    tmp_path: Path, folder: Path, bundle: Path
+) -> None:
+    directory = tmp_path / "index"
+    killed = index(folder, bundle, "--index", str(directory), code=KILLED)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert sorted(path.name for path in directory.iterdir()) == ["lock", "manifest.json.tmp"]
+    assert told(index(folder, bundle, "--index", str(directory)))["photos"] == 3
+    PhotoIndex.open(directory).verify()
+
+
+def test_an_empty_folder_becomes_an_index(tmp_path: Path, folder: Path, bundle: Path) -> None:
+    (tmp_path / "index").mkdir()
+    assert told(index(folder, bundle, "--index", str(tmp_path / "index")))["added"] == 3
+
+
+def test_an_empty_folder_is_an_error_that_prune_is_the_way_out_of(
+    tmp_path: Path, folder: Path, bundle: Path
+) -> None:
+    told(index(folder, bundle))
+    for path in folder.iterdir():
+        path.unlink()
+    refused = index(folder, bundle)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--prune" in refused.stderr
+    pruned = told(index(folder, bundle, "--prune"))
+    assert (pruned["removed"], pruned["photos"]) == (3, 0)
+    missing = index(tmp_path / "mistyped", bundle, "--prune")
+    assert (missing.returncode, "No folder at" in missing.stderr) == (1, True)
+
+
+# A run that stops at its second photo until it is told to go on.
+WAITING = """
+import sys
+from pathlib import Path
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.sync import sync_folder
+
+def wait(done, total):
+    if done == 1:
+        print("waiting", flush=True)
+        sys.stdin.readline()
+
+bundle = Bundle.load(Path(sys.argv[2]))
+index = create_index(bundle, Path(sys.argv[3]))
+print(sync_folder(SearchEngine(bundle, threads=1), index, Path(sys.argv[1]), wait).added)
+"""
+
+
+def test_a_second_run_beside_the_first_is_refused_at_once_and_readers_are_not(
+    tmp_path: Path, folder: Path, bundle: Path
+) -> None:
+    directory = tmp_path / "index"
+    first = subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(folder), str(bundle), str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        assert first.stdout
+        assert first.stdout.readline() == "waiting\n"
+        second = index(folder, bundle, "--index", str(directory))
+        assert (second.returncode, second.stdout) == (1, "")
+        assert "Another writer is at work" in second.stderr
+        assert PhotoIndex.open(directory).paths() == []
+        out, _ = first.communicate("go on\n", timeout=120)
+    finally:
+        first.kill()
+    assert (first.returncode, out) == (0, "3\n")
+    assert told(index(folder, bundle, "--index", str(directory)))["unchanged"] == 3
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_an_error(
+    tmp_path: Path, folder: Path, bundle: Path
+) -> None:
+    for number in range(2):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        (tmp_path / "broken" / f"{number}.jpg").write_bytes(b"no photo")
+    failed = index(tmp_path / "broken", bundle)
+    assert failed.returncode == 1
+    assert len(json.loads(failed.stdout)["skipped"]) == 2
+    assert f"None of the 2 photos in {tmp_path / 'broken'} could be read" in failed.stderr
+    shutil.copy(next(folder.iterdir()), tmp_path / "broken")
+    assert len(told(index(tmp_path / "broken", bundle))["skipped"]) == 2
+    assert told(index(tmp_path / "broken", bundle))["unchanged"] == 1

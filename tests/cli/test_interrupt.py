@@ -1,0 +1,117 @@
+"""Ctrl-C and systems without what we build on: a sentence, the right exit code, and no trace."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.index import PhotoIndex
+from tests.support.paths import ROOT
+from tests.support.tiny_bundle import make_tiny_bundle
+
+# A Ctrl-C as soon as the verb's long work begins, or (index) as its second photo does.
+INTERRUPTED = """
+import importlib, os, signal, sys
+from mcad_mobile.cli import main
+
+module, name = sys.argv.pop(1).split(":")
+found = importlib.import_module(module)
+run = getattr(found, name)
+
+def interrupted(*arguments, **options):
+    if name == "sync_folder":
+        engine, index, folder, progress = arguments
+
+        def stop(done, total):
+            if done == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            progress(done, total)
+
+        return run(engine, index, folder, stop, **options)
+    os.kill(os.getpid(), signal.SIGINT)
+    return run(*arguments, **options)
+
+setattr(found, name, interrupted)
+main()
+"""
+# As on Windows: there is no such module.
+WITHOUT_FCNTL = """
+import sys
+sys.modules["fcntl"] = None
+from mcad_mobile.cli import main
+main()
+"""
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("begins", "arguments", "said"),
+    [
+        ("mcad_mobile.cli.export:find_target", ("export", "-t", "cpu", "-o", "x"), "starts again"),
+        ("mcad_mobile.cli.bench:load_bundle", ("bench", "-b", "x"), "No measurement is kept"),
+        ("mcad_mobile.cli.app:load_bundle", ("app", "-b", "x", "-o", "x.apk"), "--out"),
+        (
+            "mcad_mobile.cli.library:load_bundle",
+            ("library", "-b", "x", "-o", "x.aar"),
+            "--out",
+        ),
+        ("mcad_mobile.cli.report:load_documents", ("report", "x.json"), "not printed"),
+        ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "starts again"),
+        ("mcad_mobile.cli.distill:require", ("distill", "--data", "x", "-o", "y"), "goes on from"),
+    ],
+)
+def test_an_interrupted_verb_says_what_is_kept(
+    begins: str, arguments: tuple[str, ...], said: str
+) -> None:
+    done = python(INTERRUPTED, begins, *arguments)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("interrupted: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_index_keeps_what_it_says_it_keeps(tmp_path: Path) -> None:
+    make_tiny_bundle(tmp_path / "bundle")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, path in enumerate(packaged_photos()[:3]):
+        (photos / f"{number}{path.suffix}").write_bytes(path.read_bytes())
+    begins = "mcad_mobile.engine.sync:sync_folder"
+    done = python(INTERRUPTED, begins, "index", photos, "-b", tmp_path / "bundle")
+    assert done.returncode == 130, done.stderr
+    assert "interrupted: What was embedded so far is in the index" in done.stderr
+    assert PhotoIndex.open(tmp_path / "bundle.index").photos == 1
+
+
+def test_help_is_given_where_there_are_no_file_locks_and_the_rest_refused() -> None:
+    for arguments in ((), ("index",)):
+        helped = python(WITHOUT_FCNTL, *arguments, "--help")
+        assert (helped.returncode, helped.stderr) == (0, "")
+        assert "Usage" in helped.stdout
+    refused = python(WITHOUT_FCNTL, "index", "x", "-b", "y")
+    assert refused.returncode == 1
+    assert re.match("error: mcad-mobile runs on Linux and macOS.*\n.*WSL", refused.stderr)
+    assert "Traceback" not in refused.stderr
+
+
+def test_signals_number_is_in_the_exit_code() -> None:
+    from mcad_mobile.cli.command import INTERRUPTED as code
+
+    assert code == 128 + signal.SIGINT

@@ -1,0 +1,199 @@
+"""`mcad-mobile search`: what would be ignored is refused, and weights are read or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from typer.testing import CliRunner
+
+from mcad_mobile.cli.command import app
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.errors import QueryError
+from tests.support.paths import ROOT
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """With an index of four photos beside it."""
+    folder = tmp_path_factory.mktemp("search")
+    bundle = make_tiny_bundle(folder / "bundle")
+    index = create_index(bundle, folder / "bundle.index")
+    SearchEngine(bundle).index_photos(index, packaged_photos()[:4])
+    return bundle
+
+
+def search(bundle: Bundle, *arguments: str) -> Any:
+    done = CliRunner().invoke(app, ["search", *arguments, "-b", str(bundle.directory), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def refused(bundle: Bundle, *arguments: str) -> str:
+    done = CliRunner().invoke(app, ["search", *arguments, "-b", str(bundle.directory)])
+    assert done.exit_code == 2, done.output
+    return " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "query"),
+    [
+        (("a dog", "--plus", "snow=.5"), "+1 'a dog' +0.5 'snow'"),
+        (("a dog", "--plus", "snow=2."), "+1 'a dog' +2 'snow'"),
+        (("a dog", "--plus", "E=mc2=1"), "+1 'a dog' +1 'E=mc2'"),
+        (("a dog", "--minus", "a ball=0.5"), "+1 'a dog' -0.5 'a ball'"),
+        (("a = b",), "a = b"),  # the query has no weight
+    ],
+)
+def test_a_weight_stands_behind_the_last_equals_sign(
+    bundle: Bundle, arguments: tuple[str, ...], query: str
+) -> None:
+    assert search(bundle, *arguments)["query"] == query
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--minus", "ball=abc"), "--minus 'ball=abc': 'abc' is no weight, as in 'ball=0.5'"),
+        (("--minus", "ball="), "'' is no weight"),
+        (("--minus", "ball=-1"), "a weight is more than 0 (the opposite is --plus)"),
+        (("--plus", "ball=0"), "a weight is more than 0 (the opposite is --minus)"),
+        (("--plus", "ball=nan"), "a weight is more than 0"),
+        (("--plus", "=3"), "--plus '=3' has a weight and no words"),
+        (("--like", "a.jpg=-2"), "a weight is more than 0 (the opposite is --unlike)"),
+    ],
+)
+def test_what_is_no_weight_is_not_searched_for(
+    bundle: Bundle, given: tuple[str, str], said: str
+) -> None:
+    assert said in refused(bundle, "a dog", *given)
+
+
+def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: Path) -> None:
+    photo = tmp_path / "x=2.png"
+    shutil.copy(packaged_photos()[0], photo)
+    assert search(bundle, "--like", str(photo))["query"] == str(photo)
+    assert search(bundle, "--like", f"{photo}=0.5")["query"] == f"+0.5 {str(photo)!r}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("a dog",), "leave a query out"),
+        (("-k", "3"), "leave -k out"),
+        (("--plus", "snow"), "leave --plus out"),
+        (("--min-score", "0.3"), "leave --min-score out"),
+        (("--exact",), "leave --exact out"),
+        (("--matches",), "leave --matches out"),
+        (("--threads", "2"), "leave --threads out"),
+    ],
+)
+def test_duplicates_take_no_query_nor_what_belongs_to_one(
+    bundle: Bundle, given: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(bundle, "--duplicates", "0.97", *given)
+    assert search(bundle, "--duplicates", "0.97")["photos"] == 4
+
+
+@pytest.mark.parametrize(
+    "given", [("a dog", "--plus", "snow"), ("--like", "a.jpg"), ("--minus", "snow")]
+)
+def test_matches_are_known_of_one_text_only(bundle: Bundle, given: tuple[str, ...]) -> None:
+    assert "--matches is for one text" in refused(bundle, *given, "--matches")
+    assert search(bundle, "--plus", "a dog", "--matches")["threshold"] is not None
+
+
+def test_matches_of_a_student_that_was_not_measured_are_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.copytree(bundle.directory, tmp_path / "bundle")
+    shutil.copytree(bundle.directory.with_name("bundle.index"), tmp_path / "bundle.index")
+    other = replace(bundle, directory=tmp_path / "bundle", no_match=None)
+    other.save()
+    arguments = ["search", "a dog", "--matches", "-b", str(other.directory)]
+    done = CliRunner().invoke(app, arguments)
+    assert "never measured" in str(done.exception)
+    assert search(other, "a dog")["results"]
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> tuple[Bundle, Path]:
+    """Four photos in two folders, of May 2023 and May 2024."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    for number, photo in enumerate(packaged_photos()[:4]):
+        folder = tmp_path / "photos" / ("sea" if number % 2 else "city")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, folder / f"{number}.jpg")
+        day = datetime(2023 + number // 2, 5, 10 + number).timestamp()
+        os.utime(folder / f"{number}.jpg", (day, day))
+    index = create_index(bundle, tmp_path / "bundle.index")
+    SearchEngine(bundle).index_folder(index, tmp_path / "photos")
+    return bundle, tmp_path / "photos"
+
+
+def found(bundle: Bundle, *arguments: str) -> list[str]:
+    results = search(bundle, "a dog", *arguments)["results"]
+    return sorted(Path(result["path"]).name for result in results)
+
+
+def test_only_photos_of_a_folder_and_of_a_time_are_found(gallery: tuple[Bundle, Path]) -> None:
+    bundle, photos = gallery
+    assert found(bundle, "--in", str(photos / "sea")) == ["1.jpg", "3.jpg"]
+    assert found(bundle, "--in", str(photos / "sea"), "--in", str(photos)) == [
+        f"{number}.jpg" for number in range(4)
+    ]
+    assert found(bundle, "--after", "2024-05-01") == ["2.jpg", "3.jpg"]
+    assert found(bundle, "--before", "2023-05-11") == ["0.jpg"]
+    assert found(bundle, "--after", "2023-05-11", "--before", "2024-05-13") == ["1.jpg", "2.jpg"]
+    assert found(bundle, "--in", str(photos / "city"), "--after", "2024-01-01") == ["2.jpg"]
+    done = CliRunner().invoke(
+        app, ["search", "a dog", "-b", str(bundle.directory), "--in", str(photos / "hills")]
+    )
+    assert "no photos of that folder and time" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--after", "May"), "2024-05-01"),
+        (("--after", "2024-05-02", "--before", "2024-05-02"), "Swap the days"),
+    ],
+)
+def test_days_that_are_none_or_the_wrong_way_round_are_an_error(
+    gallery: tuple[Bundle, Path], arguments: tuple[str, ...], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["search", "a dog", "-b", str(gallery[0].directory), *arguments])
+    assert done.exit_code == 1 or isinstance(done.exception, QueryError)
+    assert said in f"{done.output} {done.exception}"
+
+
+def test_photos_whose_files_are_gone_are_marked_with_a_way_to_drop_them(
+    gallery: tuple[Bundle, Path],
+) -> None:
+    bundle, photos = gallery
+    (photos / "sea" / "3.jpg").unlink()
+    results = search(bundle, "a dog")["results"]
+    assert [Path(r["path"]).name for r in results if r["gone"]] == ["3.jpg"]
+    lines = CliRunner().invoke(app, ["search", "a dog", "-b", str(bundle.directory)]).output
+    (marked,) = [line for line in lines.splitlines() if "(gone)" in line]
+    assert "3.jpg" in marked
+    assert "--prune" in lines
+
+
+def test_an_index_is_written_anew_without_its_photos(tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    shutil.copytree(ROOT / "tests" / "golden/index", tmp_path / "bundle.index")
+    command = ["-b", str(bundle.directory)]
+    done = CliRunner().invoke(app, ["index", "--rebuild", *command, "--json"])
+    assert json.loads(done.stdout)["photos"] == 277
+    done = CliRunner().invoke(app, ["index", str(tmp_path), "--rebuild", *command])
+    assert done.exit_code == 2

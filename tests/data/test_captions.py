@@ -1,0 +1,176 @@
+"""Captioned datasets: what is broken is named before anything starts."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.errors import DataError
+from tests.support.paths import ROOT
+
+
+def write(folder, images, name="dataset_x.json"):
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps({"images": images}))
+
+
+def record(filename, *captions, split="train"):
+    return {
+        "filename": filename,
+        "split": split,
+        "sentences": [{"raw": caption} for caption in captions],
+    }
+
+
+def test_photos_of_the_split_come_with_their_captions(tmp_path):
+    write(tmp_path, [record("a.jpg", "one ", "two"), record("b.jpg", "three", split="test")])
+    (tmp_path / "images" / "a.jpg").touch()
+    (photo,) = load_captions(tmp_path, "train")
+    assert photo.path == tmp_path / "images" / "a.jpg"
+    assert photo.captions == ("one", "two")
+
+
+def test_flickr8k_has_its_official_splits(flickr8k):
+    assert [len(load_captions(flickr8k, split)) for split in ("train", "val", "test")] == [
+        6000,
+        1000,
+        1000,
+    ]
+
+
+def test_a_missing_photo_is_named(tmp_path):
+    write(tmp_path, [record("gone.jpg", "one")])
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        load_captions(tmp_path, "train")
+
+
+@pytest.mark.parametrize("captions", [(), ("fine", "  ")])
+def test_a_photo_with_an_empty_caption_or_none_is_named(tmp_path, captions):
+    write(tmp_path, [record("a.jpg", *captions)])
+    (tmp_path / "images" / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        load_captions(tmp_path, "train")
+
+
+def test_an_unknown_split_is_an_error_that_lists_those_that_are_there(tmp_path):
+    write(tmp_path, [record("a.jpg", "one")])
+    with pytest.raises(DataError, match=r"'tset'.*\n.*train"):
+        load_captions(tmp_path, "tset")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": [{"split": "train"}]}'])
+def test_broken_json_is_named(tmp_path, text):
+    (tmp_path / "dataset_x.json").write_text(text)
+    with pytest.raises(DataError, match=r"dataset_x\.json"):
+        load_captions(tmp_path, "train")
+
+
+@pytest.mark.parametrize("other", ["dataset_y.json", "captions.csv"])
+def test_two_datasets_in_one_folder_are_an_error_that_names_both(tmp_path, other):
+    write(tmp_path, [])
+    (tmp_path / other).write_text("{}")
+    with pytest.raises(DataError, match=rf"dataset_x\.json, {re.escape(other)}: which"):
+        load_captions(tmp_path, "train")
+
+
+def test_a_folder_without_captions_is_an_error_that_tells_the_layouts(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"no captioned photos.*\n.*captions\.csv"):
+        load_captions(tmp_path, "train")
+
+
+def photos_of(folder, split):
+    return [(photo.path, photo.captions) for photo in load_captions(folder, split)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("captions.csv", 'photo,caption,split\na.jpg,"a dog, running",train\nb.jpg,cat,test\n'),
+        (
+            "captions.tsv",
+            "Caption\tfilepath\tsplit\na dog, running\ta.jpg\ttrain\ncat\tb.jpg\ttest",
+        ),
+        (
+            "captions.txt",
+            '\ufeffsplit,image,n,text\r\ntrain,a.jpg,1,"a dog, running"\r\ntest,b.jpg,2,cat\r\n',
+        ),
+    ],
+)
+def test_a_table_names_its_columns(tmp_path, name, text):
+    (tmp_path / name).write_text(text, "utf-8", newline="")
+    for photo in ("a.jpg", "b.jpg"):
+        (tmp_path / photo).touch()
+    assert photos_of(tmp_path, "train") == [(tmp_path / "a.jpg", ("a dog, running",))]
+    assert photos_of(tmp_path, "test") == [(tmp_path / "b.jpg", ("cat",))]
+
+
+def test_rows_of_one_photo_are_its_captions_and_without_splits_all_is_test(tmp_path):
+    text = "image,caption\na.jpg,one\nb.jpg,two\na.jpg,three\n"
+    (tmp_path / "captions.txt").write_text(text)
+    (tmp_path / "images").mkdir()
+    for photo in ("a.jpg", "b.jpg"):
+        (tmp_path / "images" / photo).touch()
+    images = tmp_path / "images"
+    expected = [(images / "a.jpg", ("one", "three")), (images / "b.jpg", ("two",))]
+    assert photos_of(tmp_path, "test") == expected == photos_of(tmp_path, None)
+    with pytest.raises(DataError, match=r"'train'.*\n.*It has: test"):
+        load_captions(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a.jpg,one\n", "has no photo among its columns: a.jpg, one"),
+        ("photo,words\na.jpg,one\n", "has no caption among"),
+        ("photo,image,caption\na.jpg,b.jpg,one\n", "has photo and image among"),
+        ("photo,caption\na.jpg,a dog, running\n", "Line 2 .* has not 2 columns"),
+        ("photo,caption\na.jpg\n", "Line 2 .* has not 2 columns"),
+        ('photo,caption\na.jpg,"open\n', "after line 1: unexpected end"),
+        ("", "has no photo"),
+    ],
+)
+def test_a_table_that_is_not_one_is_named_with_its_line(tmp_path, text, said):
+    (tmp_path / "captions.csv").write_text(text)
+    with pytest.raises(DataError, match=f"(?s){said}"):
+        load_captions(tmp_path, "test")
+
+
+def test_a_text_file_beside_a_photo_is_its_captions(tmp_path):
+    for name in ("sea.jpg", "deep/dog.PNG", "alone.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "sea.txt").write_text("the sea\nwaves \n\n")
+    (tmp_path / "deep" / "dog.txt").write_text("a dog")
+    expected = [
+        (tmp_path / "deep/dog.PNG", ("a dog",)),
+        (tmp_path / "sea.jpg", ("the sea", "waves")),
+    ]
+    assert photos_of(tmp_path, "test") == expected
+
+
+def test_folders_called_train_and_test_are_splits(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.jpg").touch()
+        (tmp_path / split / "a.txt").write_text(split)
+    assert photos_of(tmp_path, "train") == [(tmp_path / "train/a.jpg", ("train",))]
+    assert photos_of(tmp_path, "test") == [(tmp_path / "test/a.jpg", ("test",))]
+
+
+def test_every_key_of_a_recipe_is_told_with_its_default():
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    told = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) \|", page, re.M))
+    recipe = json.loads(json.dumps(Recipe().to_json()))
+    recipe |= {f"teachers.{key}": value for key, value in recipe.pop("teachers").items()}
+    assert told.pop("teachers") == ""
+    assert {key: json.loads(value.strip("`")) for key, value in told.items()} == recipe
+
+
+def test_a_folder_that_is_not_there_is_not_said_to_be_empty(tmp_path):
+    with pytest.raises(DataError, match=r"^No folder at .*nothere\.\n"):
+        load_captions(tmp_path / "nothere", "train")

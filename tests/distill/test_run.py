@@ -1,0 +1,345 @@
+"""Distillation, end to end: small runs on real photos, from real starting weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from mcad_mobile.distill.dataset import Extra
+from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.losses import showing_loss
+from mcad_mobile.distill.progress import WholeRun
+from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.run import train
+from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, retrieval, trunk
+from mcad_mobile.distill.trainees.load import AskedStudent
+from mcad_mobile.errors import PhotoError, StudentError, TrainingError
+from mcad_mobile.students.evaluation import evaluate_student
+from mcad_mobile.students.load import load_student
+
+TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
+RECIPE = Recipe(
+    epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, names=8,
+    last_photos=8, teachers=TEACHERS,
+    arithmetic="fp32",  # where two are as fast, runs that are compared may choose differently
+)  # fmt: skip
+
+
+NAMED = ("naming", "showing", "near", "called")  # what a classifier teaches
+
+
+def silent(*step):
+    pass
+
+
+@pytest.fixture(scope="module")
+def unpaired(material):
+    extra = Extra(
+        tuple(photo.path for photo in material.val),
+        tuple(f"a picture of {thing}" for thing in ("a cat", "the moon", "a cup", "a street")),
+    )
+    return dataclasses.replace(material, extra=extra)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def distilled(unpaired, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "small"
+    parts = []
+    train(unpaired, out, RECIPE, cache, silent, record=lambda step, values: parts.append(values))
+    return out, parts
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_student(str(folder)).state_dict()
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
+    out, parts = distilled
+    assert load_student(str(out)).config.name == "small"
+    assert Recipe.load(out / "recipe.json") == RECIPE
+    assert {f"loss/{name}" for name in ("contrastive", "distribution", "feature", *NAMED)} == set(
+        parts[0]
+    )
+    assert not (out / "checkpoint.pt").exists()
+
+
+def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
+    training = json.loads((distilled[0] / "training.json").read_text())
+    assert training["photos"] == {"captioned": 12, "extra": len(unpaired.extra.photos)}
+    assert training["captions"]["extra"] == 4
+    assert {"student", "dual-stream teacher", "classifier on photos"} <= training["minutes"].keys()
+    assert all(minutes >= 0 for minutes in training["minutes"].values())
+    assert [name.split()[0] for name in training["teachers"]] == [
+        *["region-text"] * 2,
+        "word-region",
+        "ImageNet",
+    ]
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_done_again_but_another_one_is(unpaired, cache, tmp_path):
+    out, recipe, steps = tmp_path / "small", replace(RECIPE, teaching="none", epochs=1), []
+
+    def count(step, values):
+        steps.append(step)
+
+    first = train(unpaired, out, recipe, cache, silent, record=count)
+    done = len(steps)
+    assert train(unpaired, out, recipe, cache, silent, record=count) == first
+    assert len(steps) == done
+    train(unpaired, out, replace(recipe, seed=1), cache, silent, record=count)
+    assert len(steps) == 2 * done
+
+
+def test_recall_on_the_validation_split_is_recorded(distilled):
+    looked = [values for values in distilled[1] if "val/mean_recall" in values]
+    assert len(looked) == RECIPE.epochs
+    assert all(0 <= values["val/mean_recall"] <= 100 for values in looked)
+
+
+@pytest.mark.parametrize(
+    "teaching",
+    ["none", *(pytest.param(one, marks=pytest.mark.slow) for one in ("mcad", "dual", "single"))],
+)
+def test_each_way_of_teaching_moves_the_student_somewhere_else(
+    teaching, material, cache, tmp_path, distilled
+):
+    recipe = replace(RECIPE, teaching=teaching, epochs=1, feature=0.0)
+    parts = []
+    out = tmp_path / "small"
+    train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
+    taught = set() if teaching == "none" else {"distribution", *NAMED}
+    assert set(parts[0]) == {f"loss/{name}" for name in ("contrastive", *taught)}
+    assert not same_weights(out, distilled[0])
+
+
+@pytest.mark.slow
+def test_a_class_finds_its_photos_among_those_of_the_steps_before_at_every_width(
+    unpaired, cache, tmp_path, monkeypatch
+):
+    seen = []
+
+    def showing(student, teacher, temperature=1.0):
+        seen.append(tuple(student.shape))
+        return showing_loss(student, teacher, temperature)
+
+    monkeypatch.setattr("mcad_mobile.distill.naming.showing_loss", showing)
+    train(unpaired, tmp_path / "small", replace(RECIPE, epochs=1), cache, silent)
+    # Four captioned photos and two others a step, and the last eight of those before.
+    assert seen == [(photos, 1000) for photos in (6, 12, 14) for _ in ("256", "128", "64")]
+
+
+@pytest.mark.slow
+def test_a_classifier_of_no_weight_is_not_asked(unpaired, cache, tmp_path):
+    parts, steps = [], []
+    recipe = replace(RECIPE, classifier=0.0, epochs=1)
+    train(
+        unpaired, tmp_path / "small", recipe, tmp_path / "cache",
+        lambda step, *_: steps.append(step), record=lambda step, values: parts.append(values),
+    )  # fmt: skip
+    assert not {f"loss/{name}" for name in NAMED} & set(parts[0])
+    assert not [step for step in steps if "classifier" in step]
+    assert len(json.loads((tmp_path / "small" / "training.json").read_text())["teachers"]) == 3
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, cache, tmp_path):
+    def kill(step, values):
+        if step == 5:  # in the second epoch of three steps
+            raise Killed
+
+    out = tmp_path / "small"
+    with pytest.raises(Killed):
+        train(unpaired, out, RECIPE, cache, silent, record=kill)
+    assert (out / "checkpoint.pt").exists()
+    steps, said = [], []
+    train(
+        unpaired, out, RECIPE, cache, lambda doing, *_: said.append(doing),
+        record=lambda step, values: steps.append(step),
+    )  # fmt: skip
+    assert steps[0] == 4  # from the checkpoint, not from the start
+    assert {doing.split(":")[0] for doing in said} == {"student, epoch 2/2"}
+    assert same_weights(out, distilled[0])
+
+
+@pytest.mark.slow
+def test_a_run_cut_off_in_its_qat_epochs_keeps_their_ranges(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none", epochs=3, qat_epochs=2)
+
+    def kill(step, values):
+        if step == 8:
+            raise Killed
+
+    train(material, tmp_path / "straight" / "s", recipe, cache, silent)
+    with pytest.raises(Killed):
+        train(material, tmp_path / "cut" / "s", recipe, cache, silent, record=kill)
+    train(material, tmp_path / "cut" / "s", recipe, cache, silent)
+    assert same_weights(tmp_path / "straight" / "s", tmp_path / "cut" / "s")
+
+
+def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none")
+
+    def kill(step, values):
+        if step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(material, tmp_path / "small", recipe, cache, silent, record=kill)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt was written by another recipe"):
+        train(material, tmp_path / "small", replace(recipe, seed=1), cache, silent)
+
+
+@pytest.mark.slow
+def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    steps = []
+    train(unpaired, tmp_path / "small", RECIPE, cache, lambda step, *_: steps.append(step))
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+    assert {step.split(",")[0] for step in steps} == {"student"}
+
+
+@pytest.mark.parametrize(
+    ("teaching", "views"),
+    [
+        ("none", (2, 1)),
+        pytest.param("dual", (1, 2), marks=pytest.mark.slow),
+        pytest.param("single", (2, 1), marks=pytest.mark.slow),
+        pytest.param("mcad", (1, 2), marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, monkeypatch):
+    runs = []
+
+    class Kept(WholeRun):
+        def __init__(self, *given):
+            super().__init__(*given)
+            runs.append(self)
+
+    monkeypatch.setattr("mcad_mobile.distill.run.WholeRun", Kept)
+    recipe = replace(
+        RECIPE, teaching=teaching, views=views[0], extra_views=2, epochs=1,
+        teachers=replace(TEACHERS, views=views[1]),
+    )  # fmt: skip
+    shown = []
+    photos = tuple(photo.path for photo in unpaired.train[:3])
+    extra = dataclasses.replace(unpaired.extra, photos=photos)
+    material = dataclasses.replace(unpaired, extra=extra)
+    train(material, tmp_path / "s", recipe, tmp_path / "cache", lambda *step: shown.append(step))
+    (run,) = runs
+    done = {part: sum(pieces.values()) for part, pieces in run._done.items()}
+    assert done == {name: part.units for name, part in run.parts.items()}
+    assert shown[-1][3] == 0
+    assert all(left >= 0 for *_, left in shown)
+
+
+def test_partial_files_that_nobody_went_on_with_are_gone_when_a_run_ends_well(
+    material, cache, tmp_path
+):
+    left = cache / "of another run.npy.partial"
+    left.write_bytes(b"rows")
+    recipe = replace(RECIPE, teaching="none", epochs=1)
+    train(material, tmp_path / "small", recipe, cache, silent)
+    assert not left.exists()
+
+
+@pytest.mark.slow
+def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
+    def losses(qat_epochs: int) -> list[float]:
+        recipe, parts = replace(RECIPE, teaching="none", qat_epochs=qat_epochs), []
+        out = tmp_path / str(qat_epochs)
+        train(material, out, recipe, cache, silent, record=lambda _, values: parts.append(values))
+        return [part["loss/contrastive"] for part in parts if "loss/contrastive" in part]
+
+    plain, quantized = losses(0), losses(1)
+    assert plain[:3] == quantized[:3]
+    assert all(one != other for one, other in zip(plain[3:], quantized[3:], strict=True))
+
+
+def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
+    student = load_student()
+    photos = material.train
+    quick = retrieval(student, photos, FeatureCache(cache, silent), "fp32")
+    # The cache's float16 may swap neighbours: 3 points are about one rank in one of six recalls.
+    exact = evaluate_student(student, photos, silent)
+    assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
+    assert exact.mean_recall > 50
+
+
+def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
+    student, photos = load_student(), [photo.path for photo in material.train]
+    grids = trunk(student, "fp32").cached(FeatureCache(cache, silent), photos, 0)
+    with torch.no_grad():
+        quick = embed_grids(student.image, torch.from_numpy(grids.astype("float32")))
+        pixels = [student.config.preprocess(photo) for photo in photos]
+        exact = student.image(torch.from_numpy(np.stack(pixels)))
+    assert torch.cosine_similarity(quick, exact).min() > 0.99
+
+
+def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(
+    material, cache, tmp_path
+):
+    told, recipe = [], replace(RECIPE, teaching="none", batch=256, epochs=1)
+    out = tmp_path / "small"
+    train(material, out, recipe, cache, silent, say=told.append)
+    (line,) = told
+    assert "12 captioned photos" in line and "batch is 8, not 256" in line
+    assert json.loads((out / "training.json").read_text())["batches"]["batch"] == 8
+    assert Recipe.load(out / "recipe.json") == replace(recipe, batch=8)
+
+
+def test_a_photo_that_does_not_decode_leaves_nothing_behind(material, cache, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    extra = Extra((broken,), ("a cat",))
+    for out in (tmp_path / "new", tmp_path / "there"):
+        if out.name == "there":
+            out.mkdir()
+        with pytest.raises(PhotoError, match=r"broken\.jpg"):
+            train(dataclasses.replace(material, extra=extra), out, RECIPE, cache, silent)
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_a_student_of_ours_is_trained_further_from_where_it_was(
+    material, distilled, cache, tmp_path
+):
+    still = replace(RECIPE, teaching="none", epochs=1, head_lr=1e-12, tuned_lr=1e-12)
+    student = AskedStudent(str(distilled[0]))
+    train(material, tmp_path / "more", still, cache, silent, student=student)
+    before, after = weights(distilled[0]), weights(tmp_path / "more")
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+@pytest.mark.parametrize("spec", [None, "student"])
+def test_ours_is_not_trained_from_nothing(spec, material, distilled, cache, tmp_path):
+    asked = AskedStudent(spec and str(distilled[0]), from_scratch=True)
+    with pytest.raises(StudentError, match="trunk is frozen"):
+        train(material, tmp_path / "small", RECIPE, cache, silent, student=asked)
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none", head_lr=1e30, tuned_lr=1e30)
+    with pytest.raises(TrainingError, match="The contrastive loss is nan at step"):
+        train(material, tmp_path / "small", recipe, cache, silent)

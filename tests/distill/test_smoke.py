@@ -1,0 +1,57 @@
+"""`distill --smoke`: everything once, on little."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mcad_mobile.cli.command import app
+from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.dataset import Extra
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.run import Material, first_of, smallest
+
+
+@pytest.mark.slow
+def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tmp_path):
+    out = tmp_path / "smoke"
+    command = ["distill", "--smoke", "--out", str(out), "--cache", str(tmp_path / "cache")]
+    done = CliRunner().invoke(app, [*command, "--epochs", "5", "--seed", "3", "--json"])
+    assert done.exit_code == 0, done.output
+    assert "--smoke: 12 photos, one pass: it works, and finds nothing" in done.stderr
+    assert "12 captioned photos, too few for the recipe: batch is 8, not 32" in done.stderr
+    assert json.loads(done.stdout)["val"]["photos"] == 4
+    training = json.loads((out / "training.json").read_text())
+    assert len(training["teachers"]) == 3
+    recipe = Recipe.load(out / "recipe.json")
+    assert (recipe.epochs, recipe.seed, recipe.teachers.seed) == (5, 3, 3)
+    assert (recipe.teachers.epochs, recipe.teachers.members, recipe.views) == (1, 1, 1)
+
+
+def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
+    photos = [CaptionedPhoto(f"{n}.jpg", (f"{n}", "more"), "train") for n in range(300)]
+    extra = Extra(tuple(range(300)), tuple(map(str, range(300))))
+    some = first_of(Material(photos, photos, extra))
+    assert [photo.captions for photo in some.train] == [(f"{n}",) for n in range(200)]
+    assert len(some.val) == 50
+    assert (len(some.extra.photos), len(some.extra.captions)) == (200, 200)
+
+
+def test_a_smoke_run_is_one_pass_of_all_that_trains():
+    recipe = Recipe(qat_epochs=3)
+    small = recipe.changed(**smallest(recipe))
+    passes = (
+        small.epochs,
+        small.fusion_epochs,
+        small.teachers.epochs,
+        small.teachers.single_epochs,
+    )
+    assert passes == (1, 1, 1, 1)
+
+
+def test_without_data_and_without_smoke_the_option_is_named(tmp_path):
+    done = CliRunner().invoke(app, ["distill", "--out", str(tmp_path / "s")])
+    assert done.exit_code == 2
+    assert "--data" in done.output

@@ -1,0 +1,114 @@
+"""What a step of training is made of: losses, their weights and temperatures, and its chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import nn
+from torch.nn import functional as F
+
+from mcad_mobile.distill.dataset import Batch
+from mcad_mobile.distill.fusion import Modified
+from mcad_mobile.distill.loop import Loop, Schedule
+from mcad_mobile.distill.losses import (
+    contrastive_loss,
+    distribution_loss,
+    feature_loss,
+    order_loss,
+)
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.run import _paired_losses, _taught_losses
+
+RECIPE = Recipe(contrastive=0.5, distribution=3.0, order=7.0, feature=11.0, temperature=0.25)
+
+
+def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, dim, generator=generator), dim=1)
+
+
+@pytest.fixture
+def made() -> dict[str, torch.Tensor]:
+    """What a student of width 4 makes of five photos and six captions."""
+    scales = {"scale": torch.tensor(9.0), "soft_scale": torch.tensor(4.0)}
+    return {"image": unit(5, 4, 0), "text": unit(6, 4, 1), **scales}
+
+
+@pytest.fixture
+def taught() -> Modified:
+    """What teachers of width 8 say of them: of some pairs where the single-stream one looked."""
+    image, text = unit(5, 8, 2), unit(6, 8, 3)
+    seen = torch.tensor([[1, 1, 1, 0, 0, 1]] * 5, dtype=torch.bool)
+    return Modified(image, text, image @ text.T, seen)
+
+
+def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperature(made):
+    batch = Batch(np.arange(5), np.zeros(5, np.intp), np.arange(6), paired=3)
+    (loss,) = _paired_losses(made, batch, RECIPE).values()
+    expected = contrastive_loss(made["image"][:3], made["text"][:3], torch.tensor(9.0))
+    assert loss == pytest.approx(0.5 * float(expected))
+    assert _paired_losses(made, batch, replace(RECIPE, contrastive=0.0)) == {}
+
+
+@pytest.mark.parametrize("teaching", ["mcad", "single"])
+def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taught, teaching):
+    space = unit(8, 4, 4)
+    parts = _taught_losses(made, taught, space, replace(RECIPE, teaching=teaching))
+    image, text = made["image"], made["text"]
+    logits = 4.0 * image @ text.T
+    # The single-stream teacher alone has looked at the candidates only.
+    among = taught.candidates if teaching == "single" else None
+    divergence = distribution_loss(logits, taught.similarity / 0.25, among)
+    order = order_loss(logits, taught.similarity, taught.candidates)
+    apart = [
+        feature_loss(mine, F.normalize(theirs @ space, dim=1))
+        for mine, theirs in ((image, taught.image), (text, taught.text))
+    ]
+    assert {name: float(part) for name, part in parts.items()} == pytest.approx(
+        {
+            "distribution": 3.0 * float(divergence),
+            "order": 7.0 * float(order),
+            "feature": 11.0 * float(apart[0] + apart[1]) / 2,
+        }
+    )
+
+
+def test_weights_of_zero_leave_a_teachers_loss_out(made, taught):
+    none = replace(RECIPE, distribution=0.0, order=0.0, feature=0.0)
+    assert _taught_losses(made, taught, unit(8, 4, 4), none) == {}
+
+
+class Dropped(nn.Module):
+    """Ones, most of which are dropped; it keeps which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(64))
+        self.seen: list[list[float]] = []
+
+    def forward(self) -> torch.Tensor:
+        out = F.dropout(self.weight.detach().sign(), 0.5, self.training)
+        self.seen.append(out.tolist())
+        return (self.weight * out).sum()
+
+
+def dropped(folder: Path, seed: int, steps: int = 4) -> list[list[float]]:
+    model = Dropped()
+    groups = [{"params": [*model.parameters()], "lr": 1e-3}]
+    schedule = Schedule(1, steps, 0.1, 0.0, seed)
+    loop = Loop(model, groups, schedule, folder / f"{seed}.pt", "f", "test", "fp32")
+    loop.run(lambda forward, step: {"loss": forward()}, lambda *told: None)
+    loop.finish()
+    return model.seen
+
+
+def test_dropout_is_of_the_seed_and_the_step(tmp_path):
+    first = dropped(tmp_path, seed=3)
+    assert len({tuple(step) for step in first}) == 4
+    torch.rand(100)  # whatever else has drawn from chance meanwhile
+    assert dropped(tmp_path, seed=3) == first
+    assert all(one != other for one, other in zip(dropped(tmp_path, seed=4), first, strict=True))

@@ -1,0 +1,83 @@
+"""A Ray cluster of several nodes, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mcad_mobile.embed import on_ray
+from mcad_mobile.embed.job import job_of, write_manifest
+from mcad_mobile.embed.pieces import Listed, Members
+from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.worker import Setup
+from tests.support.embedding_runs import environment, odd_photo, run, same, vectors
+
+TIMEOUT_S = 900
+# A machine that is loaded is slow and not dead; a raylet that was killed refuses at once.
+PATIENT = {
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_health_check_initial_delay_ms": "60000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_TMPDIR": "/tmp",  # its sockets' names may have 107 bytes
+}
+
+
+def answer(worker, piece):
+    return msgspec.json.decode(worker(msgspec.json.encode(piece)))
+
+
+def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
+    tmp_path, monkeypatch, bundle, photos, shards
+):
+    """What an actor does, without a cluster."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    job = job_of(bundle, "onnx", "fp32", 10)
+    setup = Setup("elsewhere", str(tmp_path / "out"), job, 1)
+    worker = on_ray._Worker(msgspec.json.encode(setup), on_ray.packed(bundle.directory))
+    keys = tuple(map(str, sorted(photos.iterdir())))
+    done = answer(worker, Listed(keys, (0,) * len(keys)))["done"]
+    assert done["photos"] == 8
+    write_manifest(Store(str(tmp_path / "out")), job)
+    assert same(vectors(tmp_path / "out"), vectors(shards))
+    told = answer(worker, Members(str(tmp_path / "none.tar"), ""))
+    assert told["kind"] == "StoreError" and "none.tar" in told["what"]
+    worker._guard.stop()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bundle, photos):
+    pytest.importorskip("ray")
+    folder, go = tmp_path / "photos", tmp_path / "go"
+    shutil.copytree(photos, folder)
+    for number, path in enumerate(sorted(photos.iterdir())):
+        shutil.copy(path, folder / f"again-{number}{path.suffix}")
+    odd_photo(folder / "held.jpg", "wait", go)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    arguments = [bundle.directory, folder, tmp_path / "ray", go, *sorted(photos.iterdir())]
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("cluster_run.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env={**environment(), "TMPDIR": str(tmp_path), **PATIENT},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    document = json.loads((tmp_path / "ray" / "result.json").read_text())
+    assert (document["killed"], document["nodes"]) == (1, 2)  # the head, and one of two
+    assert len((tmp_path / "go.held").read_text().split()) == 2  # begun anew by another node
+    assert document["embedded"] == 17
+    assert [Path(one["key"]).name for one in document["left_out"]] == ["broken.jpg"]
+    run("embed", folder, "--bundle", bundle.directory, "--out", tmp_path / "local", "--workers", 1)
+    assert same(vectors(tmp_path / "ray"), vectors(tmp_path / "local"))
+    assert document["features"], "teachers' features differ between the cluster and one process"

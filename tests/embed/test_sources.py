@@ -1,0 +1,188 @@
+"""What is embedded: folders, lists, Parquet, WebDataset, here and at addresses."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+import uuid
+
+import fsspec
+import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+from fsspec.registry import _registry as registry
+
+from mcad_mobile.embed.job import Known
+from mcad_mobile.embed.pieces import Rows, name_of, photos_of
+from mcad_mobile.embed.shard import embed_shard
+from mcad_mobile.embed.source import Source
+from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.worker import BundleModel
+from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
+from tests.support.embedding_runs import run, told, vectors
+
+
+def cut(source, at_once=3, done=frozenset()):
+    left = []
+    empty = lambda: Known(Store("memory://nothing"), ())  # noqa: E731
+    return list(source.pieces(at_once, empty, done, left))
+
+
+def keys(pieces):
+    return [photo.key for piece in pieces for photo in photos_of(piece)]
+
+
+def contents(pieces):
+    return [photo.read()[0] for piece in pieces for photo in photos_of(piece)]
+
+
+@pytest.fixture
+def paths(photos):
+    return sorted(photos.iterdir())
+
+
+@pytest.fixture
+def memory():
+    """An object store in this process."""
+    yield f"memory://{uuid.uuid4().hex}"
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_a_list_names_photos_and_their_order(tmp_path, paths, bundle):
+    (tmp_path / "list.txt").write_text("\n".join(str(path) for path in paths[4:1:-1]) + "\n\n")
+    pieces = cut(Source(str(tmp_path / "list.txt")), at_once=2)
+    assert [len(piece.keys) for piece in pieces] == [2, 1]
+    assert keys(pieces) == [str(path) for path in paths[4:1:-1]]
+    model = BundleModel(bundle.directory, "onnx", "fp32", 1)
+    found = embed_shard(model, photos_of(pieces[0]))
+    assert found.keys == [str(paths[4]), str(paths[3])]
+
+
+def table_of(paths, kind):
+    data = [path.read_bytes() for path in paths]
+    named = [path.stem for path in paths]
+    if kind == "bytes":
+        return {"id": named, "image": arrow.array(data, arrow.binary())}
+    if kind == "hugging face":
+        return {"id": named, "image": [{"bytes": one, "path": None} for one in data]}
+    return {"id": named, "path": [str(path) for path in paths]}
+
+
+@pytest.mark.parametrize("kind", ["bytes", "hugging face", "paths"])
+def test_parquet_holds_photos_or_where_they_are(tmp_path, paths, kind):
+    file = tmp_path / "photos.parquet"
+    parquet.write_table(arrow.table(table_of(paths, kind)), file, row_group_size=2)
+    pieces = cut(Source(str(file)), at_once=3)
+    assert [(piece.first, piece.count) for piece in pieces] == [(0, 3), (3, 3), (6, 2)]
+    assert keys(pieces) == [path.stem for path in paths]
+    assert contents(pieces) == [path.read_bytes() for path in paths]
+    # By its piece a range of rows is known another day, and nothing of it is read again.
+    assert cut(Source(str(file)), 3, frozenset(map(name_of, pieces[:2]))) == pieces[2:]
+
+
+def test_rows_without_names_are_called_by_their_file_and_number(tmp_path, paths):
+    file = tmp_path / "photos.parquet"
+    parquet.write_table(arrow.table({"jpg": [path.read_bytes() for path in paths]}), file)
+    pieces = cut(Source(str(file)), at_once=5)
+    assert keys(pieces) == [f"{file}#{number}" for number in range(8)]
+
+
+def test_an_empty_cell_is_left_out_and_listed(tmp_path, paths, bundle):
+    file = tmp_path / "photos.parquet"
+    parquet.write_table(arrow.table({"jpg": [paths[0].read_bytes(), None]}), file)
+    model = BundleModel(bundle.directory, "onnx", "fp32", 1)
+    found = embed_shard(model, photos_of(cut(Source(str(file)))[0]))
+    assert found.keys == [f"{file}#0"]
+    assert [(photo.key, photo.cause) for photo in found.left_out] == [(f"{file}#1", "read")]
+
+
+def tar_of(paths):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for path in paths:
+            tar.add(path, path.name)
+            caption = tarfile.TarInfo(f"{path.stem}.txt")
+            caption.size = 7
+            tar.addfile(caption, io.BytesIO(b"a photo"))
+    return made.getvalue()
+
+
+def test_webdataset_shards_are_read_one_a_piece_and_their_captions_passed_over(tmp_path, paths):
+    for number in (0, 1):
+        (tmp_path / f"set-{number}.tar").write_bytes(tar_of(paths[number * 4 : number * 4 + 4]))
+    pieces = cut(Source(f"{tmp_path}/set-*.tar"))
+    assert len(pieces) == 2
+    assert keys(pieces) == [f"{tmp_path}/set-{i // 4}.tar/{p.name}" for i, p in enumerate(paths)]
+    assert contents(pieces) == [path.read_bytes() for path in paths]
+
+
+def test_a_tar_file_that_is_cut_off_is_named(tmp_path, paths, bundle):
+    whole = tar_of(paths)
+    (tmp_path / "set.tar").write_bytes(whole[: len(whole) * 2 // 3])
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out")
+    assert "no whole tar file" in run("embed", tmp_path / "set.tar", *arguments, code=1).stderr
+
+
+def test_the_command_embeds_from_and_to_addresses(tmp_path, bundle, photos, shards):
+    document = told(
+        "embed", f"file://{photos}", "--bundle", bundle.directory, "--out", f"file://{tmp_path}/s"
+    )
+    assert document["photos"] == 8
+    found, expected = vectors(tmp_path / "s"), vectors(shards)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], expected[key]) for key in found)
+
+
+def test_an_object_store_is_a_source_like_a_folder(memory, paths):
+    files = fsspec.filesystem("memory")
+    for path in paths:
+        files.pipe_file(f"{memory.removeprefix('memory:/')}/2025/{path.name}", path.read_bytes())
+    pieces = cut(Source(memory))
+    assert keys(pieces) == [f"{memory}/2025/{path.name}".replace("://", ":///") for path in paths]
+    assert contents(pieces) == [path.read_bytes() for path in paths]
+    assert all(stamp for piece in pieces for stamp in piece.stamps)
+
+
+def test_files_of_an_object_store_are_whole_or_absent_and_claimed_once(memory):
+    store = Store(memory)
+    assert store.read("a") is None and store.sizes("shards") == {}
+    assert store.create("a", b"first") and not store.create("a", b"second")
+    assert store.read("a") == b"first"
+    store.write("shards/b", b"12345")
+    store.write("shards/b", b"123")
+    assert store.sizes("shards") == {"b": 3}
+
+
+def test_names_that_lead_nowhere_say_so(tmp_path, photos, monkeypatch):
+    with pytest.raises(StoreError, match="nothing at"):
+        cut(Source(str(tmp_path / "missing")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PhotoError, match="No photos"):
+        cut(Source(str(tmp_path / "empty")))
+    with pytest.raises(StoreError, match="cannot be opened"):
+        cut(Source("nosuch://bucket"))
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
+    monkeypatch.delitem(registry, "s3", raising=False)
+    with pytest.raises(MissingExtra, match="s3fs"):
+        Store("s3://bucket/shards")
+
+
+def test_a_folder_of_several_kinds_asks_which_are_meant(tmp_path, paths):
+    (tmp_path / "a.jpg").write_bytes(paths[0].read_bytes())
+    (tmp_path / "b.tar").write_bytes(tar_of(paths[:2]))
+    with pytest.raises(DataError, match="--kind"):
+        cut(Source(str(tmp_path)))
+    assert len(cut(Source(str(tmp_path), "webdataset"))) == 1
+    assert keys(cut(Source(str(tmp_path), "photos"))) == [str(tmp_path / "a.jpg")]
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path, paths):
+    file = tmp_path / "photos.parquet"
+    parquet.write_table(arrow.table({"x": [path.read_bytes() for path in paths]}), file)
+    with pytest.raises(DataError, match=r"no column .* it has: x"):
+        cut(Source(str(file)))
+    assert isinstance(cut(Source(str(file), photo_column="x"))[0], Rows)
+    with pytest.raises(DataError, match="no column name"):
+        cut(Source(str(file), photo_column="x", key_column="name"))

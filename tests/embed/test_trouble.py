@@ -1,0 +1,225 @@
+"""What goes wrong: nothing that was done is lost, and a sentence says what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+
+from mcad_mobile.embed.table import ShardFile
+from mcad_mobile.engine.photos.folder import stat_stamp
+from tests.support.embedding_runs import command, environment, odd_photo, run, same, told, vectors
+from tests.support.mounts import run_on_disk
+
+DEADLINE_S = 200
+
+
+def until(condition):
+    """Wait for something to become true."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+def pids(held):
+    return [int(line) for line in held.read_text().split()] if held.exists() else []
+
+
+def alive(pid):
+    """Whether a process runs: one that ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_a_photo_that_kills_two_processes_is_left_out_and_listed_and_costs_no_other(
+    tmp_path, bundle, photos, shards
+):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos, folder)
+    deadly = odd_photo(folder / "deadly.jpg", "kill", tmp_path / "deadly")
+    arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1, "--threads", 2)
+    document = told("embed", folder, *arguments)
+    assert document["photos"] == 8
+    assert [photo["path"] for photo in document["skipped"]] == [str(deadly)]
+    assert "ended the process" in document["skipped"][0]["why"]
+    assert len(pids(tmp_path / "deadly.held")) == 2
+    found, expected = vectors(out), vectors(shards)
+    assert sorted(found[str(folder / Path(key).name)].tobytes() for key in expected) == (
+        sorted(embedding.tobytes() for embedding in expected.values())
+    )
+    # It is known from then on.
+    assert told("embed", folder, *arguments)["embedded"] == 0
+    assert len(pids(tmp_path / "deadly.held")) == 2
+    (left,) = (out / "left-out").iterdir()
+    assert parquet.read_table(left)["stamp"].to_pylist() == [stat_stamp(deadly.stat())]
+    assert parquet.read_table(left)["cause"].to_pylist() == ["killed"]
+
+
+def test_an_interrupt_keeps_what_was_finished_and_leaves_no_process(
+    tmp_path, bundle, photos, shards
+):
+    folder, out, go = tmp_path / "photos", tmp_path / "out", tmp_path / "go"
+    shutil.copytree(photos, folder)
+    odd_photo(folder / "zz.jpg", "wait", go)
+    arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1, "--shard", 2)
+    paths = [*sorted(map(str, photos.iterdir())), str(folder / "zz.jpg")]
+    (tmp_path / "list.txt").write_text("\n".join(paths))
+    process = subprocess.Popen(
+        command("embed", tmp_path / "list.txt", *arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    until(lambda: pids(tmp_path / "go.held"))
+    (worker,) = pids(tmp_path / "go.held")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130, said
+    assert "Shards that were finished are kept" in said
+    until(lambda: not alive(worker))
+    assert same(vectors(out), vectors(shards))
+    assert json.loads((out / "manifest.json").read_text())["photos"] == 8
+    go.touch()
+    assert told("embed", tmp_path / "list.txt", *arguments)["embedded"] == 1
+
+
+@pytest.mark.slow
+def test_a_shard_that_is_half_written_is_made_again(tmp_path, bundle, photos, shards):
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    first, second, third = sorted((out / "shards").iterdir())
+    first.write_bytes(first.read_bytes()[:-40])
+    second.unlink()
+    (out / "shards" / ".partial-left").write_bytes(b"PAR1")
+    arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1)
+    index = ("index", "--from", out, "--bundle", bundle.directory, "--index", tmp_path / "index")
+    refused = run(*index, code=1).stderr
+    assert first.name in refused and "half written" in refused
+    assert not (tmp_path / "index" / "lock").exists()
+    done = run("embed", photos, *arguments)
+    assert f"{first.name} is half written" in done.stderr
+    assert same(vectors(out), vectors(shards))
+    assert not (out / "shards" / ".partial-left").exists()
+    # Bytes that changed where they lie are noticed as they are read, by the pages' checksums.
+    whole = third.read_bytes()
+    third.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
+    refused = run(*index, code=1).stderr
+    assert third.name in refused and "damaged" in refused
+    third.unlink()
+    assert f"names {third.name}, and it is gone" in run(*index, code=1).stderr
+
+
+class Watched(io.FileIO):
+    """A file that knows which threads have read it."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.readers = set()
+
+    def read(self, size=-1):
+        self.readers.add(threading.get_ident())
+        return super().read(size)
+
+
+def test_a_shard_is_read_on_the_thread_that_asks_for_it(shards):
+    """Another that holds its file as the process ends aborts that."""
+    for path in (shards / "shards").iterdir():
+        with Watched(path) as file:
+            assert list(ShardFile(file, path.name).batches())
+        assert file.readers == {threading.get_ident()}
+
+
+def test_a_lost_manifest_is_written_anew_from_the_shards(tmp_path, bundle, photos, shards):
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    before = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").unlink()
+    arguments = ("--bundle", bundle.directory, "--out", out, "--shard", before["photos_a_shard"])
+    assert told("embed", photos, *arguments)["embedded"] == 0
+    assert json.loads((out / "manifest.json").read_text()) == before
+
+
+# Fills the disk, goes on once there is room, and says what was there in between.
+ON_A_FULL_DISK = """
+import os, subprocess, sys
+from pathlib import Path
+command = [sys.executable, "-m", "mcad_mobile", "embed", *sys.argv[1:]]
+full = subprocess.run(command, capture_output=True, text=True, timeout=200)
+kept = len(list(Path("out/shards").glob("*.parquet")))
+partial = len(list(Path("out/shards").glob(".partial*")))
+os.remove("ballast")
+again = subprocess.run(command, capture_output=True, text=True, timeout=200)
+print(full.returncode, again.returncode, kept, partial)
+print(full.stderr.replace(chr(10), " "))
+print(again.stdout + again.stderr)
+"""
+
+
+def test_a_disk_that_fills_ends_the_run_and_keeps_what_is_done(tmp_path, bundle, photos):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ("--bundle", bundle.directory, "--out", "out", "--workers", "1", "--shard", "2")
+    ballast = "head -c 49152 /dev/zero > ballast"
+    arguments = map(str, (photos, *options))
+    done = run_on_disk(disk, "size=64k", "-c", ON_A_FULL_DISK, *arguments, first=ballast)
+    codes, said, again = done.stdout.split("\n", 2)
+    full, second, kept, partial = map(int, codes.split())
+    assert (full, second, partial) == (1, 0, 0), done.stdout + done.stderr
+    assert 0 < kept < 4, done.stdout
+    assert "No space left on device" in said and "Free some space" in said
+    assert "8 photos in 4 shards" in again
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, bundle, photos):
+    out, go = tmp_path / "out", tmp_path / "go"
+    odd_photo(tmp_path / "zz.jpg", "wait", go)
+    (tmp_path / "list.txt").write_text(str(tmp_path / "zz.jpg"))
+    arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1)
+    process = subprocess.Popen(
+        command("embed", tmp_path / "list.txt", *arguments), env=environment()
+    )
+    try:
+        until(lambda: pids(tmp_path / "go.held"))
+        assert "Another run is writing" in run("embed", photos, *arguments, code=1).stderr
+    finally:
+        go.touch()
+        assert process.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_is_listed_and_asked_again(tmp_path, bundle, photos):
+    path = sorted(photos.iterdir())[0]
+    (tmp_path / "list.txt").write_text(f"{path}\n{tmp_path / 'later.png'}\n")
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--workers", 1)
+    document = told("embed", tmp_path / "list.txt", *arguments)
+    assert document["photos"] == 1
+    assert [photo["path"] for photo in document["skipped"]] == [str(tmp_path / "later.png")]
+    shutil.copy(path, tmp_path / "later.png")
+    document = told("embed", tmp_path / "list.txt", *arguments)
+    assert (document["photos"], document["embedded"], document["skipped"]) == (2, 1, [])
+
+
+def test_a_source_that_is_not_there_leaves_nothing_behind(tmp_path, bundle):
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out")
+    assert "nothing at" in run("embed", tmp_path / "typo", *arguments, code=1).stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_no_cluster_at_an_address_is_one_error(tmp_path, bundle, photos):
+    pytest.importorskip("ray")
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--ray", "127.0.0.1:1")
+    said = run("embed", photos, *arguments, code=1).stderr
+    assert "There is no Ray cluster at 127.0.0.1:1" in said and "ray start --head" in said

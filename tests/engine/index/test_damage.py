@@ -1,0 +1,339 @@
+"""What an index refuses: damaged bytes, foreign files, manifests that point elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index.manifest import _fitting
+from mcad_mobile.engine.index.segments import PARTS, open_segment
+from mcad_mobile.errors import PhotoIndexError
+from tests.support.index_embeddings import (
+    cells_from,
+    create,
+    filled,
+    levels,
+    names,
+    photos_and_queries,
+    searching_by,
+    unit,
+)
+from tests.support.paths import ROOT
+
+
+def rewrite_manifest(directory: Path, change: dict[str, object]) -> None:
+    """Change fields of a manifest and give it the checksum that fits."""
+    file = directory / "manifest.json"
+    document = {**json.loads(file.read_text()), **change, "crc32": "0" * 8}
+    blank = json.dumps(document).encode()
+    file.write_bytes(blank.replace(b"00000000", f"{zlib.crc32(blank):08x}".encode(), 1))
+
+
+def test_a_changed_byte_in_any_part_is_found_and_the_file_named(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    index.verify()
+    (file,) = tmp_path.glob("*.mcs")
+    good = file.read_bytes()
+    # One byte in each part: axis, records, taken, stamps, ..., paths.
+    for offset in (*range(4096, len(good), 4096), len(good) - 1):
+        file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
+        with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs.*CRC-32"):
+            index.verify()
+    file.write_bytes(good)
+    index.verify()
+
+
+def test_damage_is_not_merged_into_a_segment_with_a_good_checksum(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    with index.writer() as writer:
+        writer.delete(["photo/000001.jpg"])
+    (file,) = tmp_path.glob("*.mcs")
+    with file.open("r+b") as opened:
+        opened.seek(-1, 2)
+        opened.write(b"?")
+    with pytest.raises(PhotoIndexError, match="CRC-32"):
+        index.compact()
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"),
+    [(0, b"X"), (8, b"\x00"), (16, b"\x07"), (32, b"\x01"), (40, b"\x01"), (4095, b"\xff")],
+)
+def test_a_damaged_segment_header_is_refused_on_opening(
+    tmp_path: Path, at: int, byte: bytes
+) -> None:
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*.mcs")
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(byte)
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 5, 4000, 4096, 9000, -1])
+def test_a_segment_cut_short_is_refused_on_opening(tmp_path: Path, length: int) -> None:
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*.mcs")
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(PhotoIndexError, match="damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_path: Path) -> None:
+    index = filled(tmp_path, n=400)
+    (file,) = tmp_path.glob("*.mcs")
+    records = open_segment(file).parts["records"]
+    with file.open("r+b") as opened:
+        opened.truncate(records.offset + 1000)
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged: it ends before"):
+        index.search(unit(np.ones(64)))
+
+
+def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path / "a")
+    with create(tmp_path / "b").writer() as writer:
+        writer.add(names(50), photos_and_queries(50, 1, seed=1)[0])
+    (tmp_path / "b/segment-00000002.mcs").replace(tmp_path / "a/segment-00000002.mcs")
+    with pytest.raises(PhotoIndexError, match="not the segment"):
+        PhotoIndex.open(tmp_path / "a")
+
+
+def test_a_missing_segment_is_named(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (tmp_path / "segment-00000002.mcs").unlink()
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs.*gone"):
+        PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../segment-00000002.mcs", "/etc/passwd", "a/segment-00000002.mcs", "", "manifest.json"],
+)
+def test_a_manifest_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    filled(tmp_path / "index")
+    document = json.loads((tmp_path / "index/manifest.json").read_text())
+    (tmp_path / "index/segment-00000002.mcs").rename(tmp_path / "segment-00000002.mcs")
+    document["segments"][0]["file"] = name
+    rewrite_manifest(tmp_path / "index", document)
+    with pytest.raises(PhotoIndexError, match="is not the name of a segment"):
+        PhotoIndex.open(tmp_path / "index")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
+
+
+def refused(directory: Path, index: PhotoIndex, message: str) -> None:
+    """Nobody reads it, and nobody writes or deletes a byte of it; `index` was opened before."""
+    before = contents(directory)
+    for use in (
+        lambda: PhotoIndex.open(directory),
+        lambda: PhotoIndex.rebuild(directory),
+        lambda: index.writer().__enter__(),
+        index.compact,
+        index.verify,
+    ):
+        with pytest.raises(PhotoIndexError, match=message):
+            use()
+        assert contents(directory) == before
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            "mcad-index/2",
+            r"'mcad-index/2', of a newer .* reads 'mcad-index/1'[\s\S]*Update mcad-mo",
+        ),
+        ("something-else/1", r"'something-else/1'; this version reads 'mcad-index/1'[\s\S]*again"),
+        (None, r"names no schema; this version reads 'mcad-index/1'[\s\S]*index the photos again"),
+    ],
+)
+def test_an_index_of_another_schema_is_refused_and_left_as_it_is(
+    tmp_path: Path, schema: str | None, message: str
+) -> None:
+    index = filled(tmp_path)
+    (tmp_path / "segment-00000009.mcs").write_bytes(b"which a writer of that schema may need")
+    rewrite_manifest(tmp_path, {"schema": schema})
+    refused(tmp_path, index, message)
+
+
+@pytest.mark.parametrize(
+    ("magic", "message"),
+    [
+        (b"MCADSEG2", r"b'MCADSEG2', of a newer .* reads b'MCADSEG1'[\s\S]*Update mcad-mobile"),
+        (b"MCADSEGX", r"b'MCADSEGX', not with b'MCADSEG1'[\s\S]*index the photos again"),
+    ],
+)
+def test_a_segment_of_another_format_is_refused_and_left_as_it_is(
+    tmp_path: Path, magic: bytes, message: str
+) -> None:
+    index = filled(tmp_path)
+    file = tmp_path / "segment-00000002.mcs"
+    file.write_bytes(magic + file.read_bytes()[8:])
+    refused(tmp_path, index, message)
+
+
+@pytest.mark.parametrize("schema", ["mcad-index/2", "something-else/1"])
+def test_no_index_of_another_schema_is_locked_to_be_rebuilt(tmp_path: Path, schema: str) -> None:
+    filled(tmp_path)
+    (tmp_path / "lock").unlink()
+    rewrite_manifest(tmp_path, {"schema": schema})
+    with pytest.raises(PhotoIndexError):
+        PhotoIndex.rebuild(tmp_path)
+    assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": 100},
+        {"segments": None},
+        {"segments": [{"file": "segment-00000002.mcs"}]},
+        {"generation": "many"},
+        {"generation": float("inf")},
+        {"generation": float("nan")},
+        {"dim": 1e400},
+        {"segments": [{"file": "segment-00000002.mcs", "photos": float("-inf")}]},
+        {"student": None, "dim": []},
+        {"filled_by": None},
+    ],
+)
+def test_a_manifest_with_fields_of_another_kind_is_damaged(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    filled(tmp_path)
+    rewrite_manifest(tmp_path, change)
+    with pytest.raises(PhotoIndexError, match="damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+def test_a_manifest_of_brackets_in_brackets_is_damaged(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for text in ("[" * 200_000, '{"schema": ' * 100_000):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(PhotoIndexError, match="damaged"):
+            PhotoIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "deleted",
+    [
+        *(None, "12", {}, {"1": 2}, 7, [1.5], ["3"], [[1], [2]], [[1], 2], [None], [2**63]),
+        *([2**80], [1, 2**80], [1, float("nan")], [1, None], [1, float("inf")]),
+    ],
+)
+def test_tombstones_that_are_no_row_numbers_are_damage(tmp_path: Path, deleted: object) -> None:
+    filled(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    document["segments"][0]["deleted"] = deleted
+    rewrite_manifest(tmp_path, document)
+    with pytest.raises(PhotoIndexError, match="damaged"):
+        PhotoIndex.open(tmp_path)
+
+
+def test_tombstones_outside_a_segment_are_damage(tmp_path: Path) -> None:
+    filled(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    for deleted in ([50], [-1], [-1, 3], [3, 50], [2**62], [3, 3], [4, 2], [1, 4, 3, 5]):
+        document["segments"][0]["deleted"] = deleted
+        rewrite_manifest(tmp_path, document)
+        with pytest.raises(PhotoIndexError, match="ascend"):
+            PhotoIndex.open(tmp_path)
+
+
+def test_any_changed_byte_of_the_manifest_is_noticed(tmp_path: Path) -> None:
+    filled(tmp_path)
+    file = tmp_path / "manifest.json"
+    good = file.read_bytes()
+    for offset in range(len(good)):
+        file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
+        with pytest.raises(PhotoIndexError):
+            PhotoIndex.open(tmp_path)
+
+
+def test_settings_of_less_than_a_sixteenth_of_the_photos_are_refused(tmp_path: Path) -> None:
+    """Writers measure them anew at eight times as many."""
+
+    def holding(photos: int) -> tuple[Any, ...]:
+        segment = SimpleNamespace(
+            lens=[0, 1], centroids=[], axis_photos=500, file=tmp_path / "a.mcs"
+        )
+        return (SimpleNamespace(live=photos, first=None, cells=None, segment=segment),)
+
+    assert _fitting(tmp_path, holding(8000))
+    with pytest.raises(PhotoIndexError, match=r"holds 8001 photos, and is searched as one of 500"):
+        _fitting(tmp_path, holding(8001))
+
+
+@pytest.mark.parametrize(
+    ("part", "at", "value", "said"),
+    [
+        ("starts", 0, 1, "do not hold its 2000 photos"),
+        ("starts", 3, 2**31, "do not hold its 2000 photos"),
+        ("rows", 5, 2000, "row 2000's"),
+        ("rows", 5, None, "no place"),
+        ("rows", None, None, "not in the order of paths"),
+    ],
+    ids=["first", "falling", "no such row", "twice the same", "order"],
+)
+def test_cells_that_hold_no_photos_are_found(
+    tmp_path: Path, part: str, at: int | None, value: int | None, said: str
+) -> None:
+    """Also where checksums say that this is what was written."""
+    photos, queries = photos_and_queries(2000, 1)
+    with cells_from(1000), create(tmp_path).writer() as writer:
+        writer.add(names(2000), photos, None, np.arange(2000, dtype=np.int32))
+    (file,) = tmp_path.glob("*.mcs")
+    raw = bytearray(file.read_bytes())
+    entry = 40 + 24 * PARTS.index(part)
+    offset, length = struct.unpack_from("<QQ", raw, entry)
+    numbers = np.frombuffer(raw, "<u4", length // 4, offset).copy()
+    if at is None:
+        # Within a cell: the largest has two for certain.
+        starts = PhotoIndex.open(tmp_path)._commit[1][0].segment.starts.astype(int)
+        first = starts[np.diff(starts).argmax()]
+        numbers[[first, first + 1]] = numbers[[first + 1, first]]
+    else:
+        numbers[at] = numbers[at + 1] if value is None else value
+    raw[offset : offset + length] = numbers.tobytes()
+    struct.pack_into("<I", raw, entry + 16, zlib.crc32(raw[offset : offset + length]))
+    raw[4092:4096] = struct.pack("<I", zlib.crc32(raw[:4092]))
+    file.write_bytes(raw)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["segments"][0]["header_crc32"] = zlib.crc32(raw[:4092])
+    rewrite_manifest(tmp_path, manifest)
+    with pytest.raises(PhotoIndexError, match=said):
+        PhotoIndex.open(tmp_path).verify()
+    if value == 2000:
+        with pytest.raises(PhotoIndexError, match=said):
+            PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
+        for compiled in levels():
+            with searching_by(compiled), pytest.raises(PhotoIndexError, match="of no row"):
+                rows = RowFilter(before=2**20)
+                PhotoIndex.open(tmp_path).search(queries[0], 2000, rows=rows)
+
+
+def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Path) -> None:
+    golden = ROOT / "tests" / "golden/index"
+    shutil.copytree(golden, tmp_path / "index")
+    manifest = json.loads((golden / "manifest.json").read_text())
+    manifest["segments"][0]["cells"] = None
+    rewrite_manifest(tmp_path / "index", manifest)
+    with pytest.raises(PhotoIndexError, match="it has cells, unlike what the manifest says"):
+        PhotoIndex.open(tmp_path / "index")
+    reach = manifest["segments"][0]["reach"]
+    manifest["segments"][1]["cells"] = manifest["segments"][0]["cells"] = reach
+    rewrite_manifest(tmp_path / "index", manifest)
+    with pytest.raises(PhotoIndexError, match="it has no cells, unlike what the manifest says"):
+        PhotoIndex.open(tmp_path / "index")

@@ -1,0 +1,216 @@
+"""kill -9 at any moment, a full disk, flipped bits: no photo of a finished commit is lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.manifest import read_manifest
+from mcad_mobile.errors import PhotoIndexError
+from tests.support.index_embeddings import names, photos_and_queries
+from tests.support.index_model import DIM, Model, applied, assert_equal, holds, random_change
+from tests.support.paths import ROOT
+
+# Commits change after change, and says so.
+CHANGES = """
+import sys
+from pathlib import Path
+from tests.support.index_model import apply, random_change
+from mcad_mobile.engine.index import PhotoIndex
+
+index = PhotoIndex.open(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 10**9):
+    print(number, flush=True)
+    apply(index, random_change(number))
+"""
+
+
+def kill_at_random(directory: Path, first: int, random: np.random.Generator) -> int:
+    """Let a process commit changes from `first` on, kill it, return the last that it began."""
+    root = ROOT
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHANGES, str(directory), str(first)],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}",
+            "OMP_NUM_THREADS": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    began = [process.stdout.readline()]  # the first change is under way
+    try:
+        process.wait(timeout=float(random.exponential(0.05)))
+    except subprocess.TimeoutExpired:
+        process.kill()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, err
+    return int((began + out.splitlines())[-1])
+
+
+def survive(directory: Path, kills: int, seed: int) -> set[str]:
+    """Kill a writer again and again; return the kinds of change that were killed half-way."""
+    random = np.random.default_rng(seed)
+    PhotoIndex.create(directory, dim=DIM, student_sha256="ab" * 32, student="tiny")
+    model: Model = {}
+    following, killed = seed * 10_000, set()
+    for _ in range(kills):
+        last = kill_at_random(directory, following, random)
+        for number in range(following, last):
+            model = applied(model, random_change(number))
+        index = PhotoIndex.open(directory)
+        change = random_change(last)
+        after = applied(model, change)
+        # The change that was under way is there as a whole, or not at all.
+        differing = [path for path in {*model, *after} if model.get(path) != after.get(path)]
+        there = {holds(index, path, after.get(path)) for path in differing}
+        assert len(there) <= 1
+        if there == {True}:
+            model = after
+        else:
+            killed.add(change.kind)
+        assert_equal(index, model)
+        following = last + 1
+    return killed
+
+
+def test_a_writer_that_is_killed_twenty_times_loses_no_photo(tmp_path: Path) -> None:
+    survive(tmp_path / "index", kills=20, seed=1)
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_killed_two_hundred_times_loses_no_photo(tmp_path: Path) -> None:
+    assert survive(tmp_path / "index", kills=200, seed=2) == {
+        "add",
+        "delete",
+        "move",
+        "rotate",
+        "compact",
+    }
+
+
+@contextmanager
+def limited(kind: int, limit: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (soft, hard))
+
+
+@pytest.mark.parametrize(("photos", "limit"), [(3000, 300_000), (40, 20_000), (0, 200)])
+def test_a_full_disk_is_a_clear_error_and_keeps_the_last_commit(
+    tmp_path: Path, photos: int, limit: int
+) -> None:
+    """The spool, the segment or the manifest does not fit: a limit on the size of files."""
+    index = PhotoIndex.create(tmp_path, dim=64, student_sha256="ab" * 32, student="tiny")
+    embeddings = photos_and_queries(3000, 1)[0]
+    with index.writer() as writer:
+        writer.add(names(300), embeddings[:300])
+    with (
+        limited(resource.RLIMIT_FSIZE, limit),
+        pytest.raises(PhotoIndexError, match=r"could not be written(.|\n)*Check free space"),
+        index.writer() as writer,
+    ):
+        writer.add(names(photos, "new"), embeddings[:photos])
+        writer.delete(names(1))
+    again = PhotoIndex.open(tmp_path)
+    again.verify()
+    assert again.paths() == names(300)
+    with index.writer() as writer:
+        writer.add(["later.jpg"], embeddings[:1])
+    assert PhotoIndex.open(tmp_path).photos == 301
+    assert len([*tmp_path.iterdir()]) == 2 + len(read_manifest(tmp_path).segments)
+
+
+def test_an_index_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for directory in (tmp_path / "file", tmp_path / "file/index", Path("/proc/index")):
+        with pytest.raises(PhotoIndexError, match="could not be written"):
+            PhotoIndex.create(directory, dim=64, student_sha256="ab" * 32, student="tiny")
+    with (
+        limited(resource.RLIMIT_FSIZE, 20),
+        pytest.raises(PhotoIndexError, match=r"could not be written(.|\n)*Check free space"),
+    ):
+        PhotoIndex.create(tmp_path / "index", dim=64, student_sha256="ab" * 32, student="tiny")
+    PhotoIndex.create(tmp_path / "index", dim=64, student_sha256="ab" * 32, student="tiny")
+
+
+def test_too_many_open_files_are_a_clear_error_wherever_they_are_noticed(tmp_path: Path) -> None:
+    """Each round may open one more file than the round before."""
+    index = PhotoIndex.create(tmp_path, dim=64, student_sha256="ab" * 32, student="tiny")
+    embeddings = photos_and_queries(1, 1)[0]
+    with index.writer() as writer:
+        writer.add(["first.jpg"], embeddings)
+    refused = 0
+    for spare in range(20):
+        taken = {int(entry.name) for entry in Path("/dev/fd").iterdir()}
+        free = (number for number in count() if number not in taken)
+        try:
+            with limited(resource.RLIMIT_NOFILE, next(islice(free, spare, None))):
+                PhotoIndex.open(tmp_path)
+                with index.writer() as writer:
+                    writer.add(["second.jpg"], embeddings)
+            break
+        except PhotoIndexError as error:
+            assert "Too many open files" in str(error)
+            assert "limit of open files" in str(error)
+            refused += 1
+    assert 3 < refused < 19
+    assert index.paths() == PhotoIndex.open(tmp_path).paths() == ["first.jpg", "second.jpg"]
+
+
+def test_every_flipped_bit_of_a_segment_is_found(tmp_path: Path) -> None:
+    index = PhotoIndex.create(tmp_path, dim=8, student_sha256="ab" * 32, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(20), photos_and_queries(20, 1, dim=8)[0])
+    (file,) = tmp_path.glob("*.mcs")
+    good = file.read_bytes()
+    full = [i for i in range(len(good)) if good[i] or i < 300 or 4080 <= i < 4100]
+    gaps = [i for i in range(0, len(good), 7) if not good[i]]
+    sweep = [(i, bit) for i in full for bit in range(8)] + [(i, i % 8) for i in gaps]
+    unnoticed = []
+    with file.open("r+b") as opened:
+        for offset, bit in sweep:
+            opened.seek(offset)
+            opened.write(bytes([good[offset] ^ 1 << bit]))
+            opened.flush()
+            try:
+                PhotoIndex.open(tmp_path).verify()
+                unnoticed.append((offset, bit))
+            except PhotoIndexError:
+                pass
+            opened.seek(offset)
+            opened.write(good[offset : offset + 1])
+            opened.flush()
+    assert unnoticed == []
+    index.verify()
+
+
+def test_every_flipped_bit_of_a_manifest_is_found_on_opening(tmp_path: Path) -> None:
+    index = PhotoIndex.create(tmp_path, dim=8, student_sha256="ab" * 32, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(20), photos_and_queries(20, 1, dim=8)[0])
+    with index.writer() as writer:
+        writer.delete(names(2))
+    file = tmp_path / "manifest.json"
+    good = file.read_bytes()
+    for offset in range(len(good)):
+        for bit in range(8):
+            file.write_bytes(good[:offset] + bytes([good[offset] ^ 1 << bit]) + good[offset + 1 :])
+            with pytest.raises(PhotoIndexError):
+                PhotoIndex.open(tmp_path)

@@ -1,0 +1,203 @@
+"""Pass 2 reads no more records than may hold a result."""
+
+from __future__ import annotations
+
+from math import erfc, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.index import PhotoIndex, search
+from mcad_mobile.engine.index import search as rescore
+from mcad_mobile.engine.index.codes import rotate, split_query
+from mcad_mobile.engine.index.filters import RowFilter
+from mcad_mobile.engine.index.store import PhotoIndex as Store
+from tests.support.index_embeddings import ORACLE, SHA, kernels, levels, names, photos_and_queries
+from tests.support.kernel_oracle import above, spread
+
+PHOTOS, DIM, K = 40_000, 128, 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two segments of different sizes."""
+    photos, _ = photos_and_queries(PHOTOS, 1, dim=DIM)
+    folder = tmp_path_factory.mktemp("rescore") / "index"
+    index = PhotoIndex.create(folder, dim=DIM, student_sha256=SHA, student="tiny")
+    for start, stop in ((0, 30_000), (30_000, PHOTOS)):
+        with index.writer() as writer:
+            writer.add(names(PHOTOS)[start:stop], photos[start:stop])
+    return folder
+
+
+@pytest.fixture
+def index(folder: Path) -> Store:
+    return PhotoIndex.open(folder)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
+    """Of which segment each search has scored photos, and how many."""
+    counts: list[tuple[Any, int]] = []
+    before = search.rescore
+
+    def counted(segments: Any, *others: Any) -> Any:
+        found = before(segments, *others)
+        for segment, (places, scores) in zip(segments, found, strict=True):
+            assert (np.diff(places) > 0).all()
+            assert len(places) == len(scores)
+            counts.append((segment, len(places)))
+        return found
+
+    monkeypatch.setattr(search, "rescore", counted)
+    return counts
+
+
+def records(read: list[tuple[Any, int]]) -> int:
+    return sum(count for _, count in read)
+
+
+def queries() -> Any:
+    return photos_and_queries(1, 60, dim=DIM)[1]
+
+
+def test_fewer_records_are_read_and_the_same_photos_found(
+    index: Store, read: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [index.search(query, K) for query in queries()]
+    some = records(read)
+    read.clear()
+    monkeypatch.setattr(rescore, "_MISSED", -1)
+    every = [index.search(query, K) for query in queries()]
+    allowed = sum(live.reach.candidates(live.live, K) for live in index._commit[1])
+    assert records(read) == allowed * len(queries())
+    assert some < 0.85 * records(read)
+    kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(few, every, strict=True)]
+    assert np.mean(kept) >= 0.998
+
+
+def test_the_nearest_by_bits_alone_would_not_do(
+    index: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the spread of errors lets in counts."""
+    few = [index.search(query, K) for query in queries()]
+    monkeypatch.setattr(rescore, "_MISSED", np.inf)
+    monkeypatch.setattr(rescore, "_SURE_PART", PHOTOS)
+    bare = [index.search(query, K) for query in queries()]
+    kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(bare, few, strict=True)]
+    assert np.mean(kept) < 0.99
+
+
+def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
+    query = queries()[0]
+    found = index.search(query, 1000)
+    exact = index.search(query, 1000, exact=True)
+    assert len(set(found.paths)) == 1000
+    assert len(set(found.paths) & set(exact.paths)) >= 980
+    assert (np.diff(found.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_every_kernel_scores_the_same(folder: Path, k: int) -> None:
+    live = PhotoIndex.open(folder)._commit[1]
+    segments = [one.segment for one in live]
+    shares = []
+    for query in queries():
+        rotated = rotate(query)
+        split = [split_query(rotated, segment.axis) for segment in segments]
+        nearest = [
+            search._scan(one, one.passing(RowFilter(), ORACLE), rotated, k, ORACLE) for one in live
+        ]
+        scored_all = rescore.Candidates(nearest[1].places)
+        for candidates in (nearest, [nearest[0], scored_all], nearest[:1]):
+            some = len(candidates)
+            plain = rescore.rescore(segments[:some], split[:some], candidates, k, ORACLE)
+            for compiled in levels():
+                found = rescore.rescore(segments[:some], split[:some], candidates, k, compiled)
+                for (places, scores), (others, other_scores) in zip(found, plain, strict=True):
+                    assert np.array_equal(places, others)
+                    assert np.array_equal(scores, other_scores)
+            shares.append(len(plain[0][0]) / len(nearest[0].places))
+    assert min(shares) < max(shares)
+    assert k > 100 or np.mean(shares) < 0.85
+
+
+def test_copies_of_one_photo_which_err_alike_are_all_scored(tmp_path: Path) -> None:
+    """No error is taken for none: any of them may be the best."""
+    photo = photos_and_queries(1, 1, dim=DIM)[0]
+    index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(2000), np.repeat(photo, 2000, axis=0))
+    segment = index._commit[1][0].segment
+    query = split_query(rotate(photo[0]), segment.axis)
+    for distance in range(40, 50):
+        distances = np.full(2000, distance, np.uint16)
+        copies = rescore.Candidates(np.arange(2000), distances, 1e-3)
+        for compiled in kernels():
+            found = rescore.rescore([segment], [query], [copies], K, compiled)
+            assert len(found[0][0]) == 2000
+
+
+def test_where_bits_tell_little_less_is_left_out(
+    tmp_path: Path, read: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos and queries that are even on the sphere: more than one of eight is a candidate."""
+    even = np.random.default_rng(3).normal(size=(6_100, DIM)).astype(np.float32)
+    even /= np.linalg.norm(even, axis=1, keepdims=True)
+    index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(6000), even[:6000])
+    (live,) = index._commit[1]
+    assert live.reach.candidates(live.live, K) > 6000 / 8
+    kept = []
+    for part in (rescore._MISSED_OF_MANY, rescore._MISSED):
+        monkeypatch.setattr(rescore, "_MISSED_OF_MANY", part)
+        read.clear()
+        found = [set(index.search(query, K).paths) for query in even[6000:]]
+        kept.append((records(read), found))
+    assert kept[0][0] > 1.1 * kept[1][0]
+    exact = [set(index.search(query, K, exact=True).paths) for query in even[6000:]]
+    assert np.mean([len(a & b) / K for a, b in zip(kept[0][1], exact, strict=True)]) >= 0.995
+
+
+def test_errors_are_judged_alike_whatever_the_order_of_sums() -> None:
+    errors = np.random.default_rng(1).normal(2.0, 0.03, 5000)
+    mean, deviation = spread(errors)
+    assert (mean, deviation) == spread(errors[::-1])
+    assert mean == pytest.approx(errors.mean(), abs=1e-6)
+    assert deviation == pytest.approx(errors.std(), abs=1e-6)
+    assert spread(np.full(9, 0.5))[1] > 0
+
+
+def test_a_large_error_is_no_less_probable_than_it_is_thought() -> None:
+    deviations = np.linspace(-3, 6, 91)
+    tail = np.array([erfc(z / sqrt(2)) / 2 for z in deviations])
+    bound = above(deviations)
+    assert (tail <= bound).all()
+    assert (bound[deviations >= 0] <= 8 * tail[deviations >= 0]).all()
+
+
+def test_one_segment_is_measured_by_the_best_of_all(
+    tmp_path: Path, read: list[tuple[Any, int]]
+) -> None:
+    """A segment in which nothing is near costs the rows that are scored in any case."""
+    photos, _ = photos_and_queries(30_000, 1, dim=DIM)
+    index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
+    with index.writer() as writer:
+        writer.add(names(20_000, "near"), photos[:20_000])
+    far = photos[20_000:] - 1.5 * photos.mean(axis=0)
+    far /= np.linalg.norm(far, axis=1, keepdims=True)
+    with index.writer() as writer:
+        writer.add(names(9_000, "other"), far[:9_000])
+    _, smaller = sorted(index._commit[1], key=lambda live: -live.live)
+    candidates = smaller.reach.candidates(smaller.live, K)
+    sure = max(rescore._SURE, candidates // rescore._SURE_PART)
+    assert candidates > 2 * sure
+    for query in photos[:20]:
+        read.clear()
+        found = index.search(query, K)
+        assert all(path.startswith("near") for path in found.paths)
+        others = [count for segment, count in read if segment.photos == 9_000]
+        assert others == [sure]

@@ -1,0 +1,354 @@
+"""What a search returns: the nearest photos, none that were deleted, whatever the sizes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import PhotoIndexError
+from tests.support.index_embeddings import (
+    F32,
+    ORACLE,
+    kernels,
+    levels,
+    names,
+    photos_and_queries,
+    searching_by,
+    unit,
+)
+
+Build = Callable[..., PhotoIndex]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def make(*batches: F32, prefix: str = "photo") -> PhotoIndex:
+        index = PhotoIndex.create(
+            tmp_path / "index", dim=batches[0].shape[1], student_sha256="ab" * 32, student="tiny"
+        )
+        for i, batch in enumerate(batches):
+            with index.writer() as writer:
+                writer.add(names(len(batch), f"{prefix}{i}"), batch)
+        return index
+
+    return make
+
+
+def faiss() -> Any:
+    """Import faiss, a development dependency: on CI its absence is a failure, not a skip."""
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("faiss", exc_type=ImportError)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SWIG's types warn on import
+        return importlib.import_module("faiss")
+
+
+def rows(paths: list[str]) -> list[int]:
+    return [int(path[-10:-4]) for path in paths]
+
+
+def candidates(index: PhotoIndex, k: int) -> int:
+    return sum(live.reach.candidates(live.live, k) for live in index._commit[1])
+
+
+def recall(found: list[list[int]], true: np.ndarray) -> float:
+    pairs = zip(found, true, strict=True)
+    return float(np.mean([len(set(f) & set(t.tolist())) / len(t) for f, t in pairs]))
+
+
+def test_two_passes_find_the_ten_nearest_of_exact_float_search(build: Build) -> None:
+    photos, queries = photos_and_queries(20_000, 100, dim=256)
+    index = build(photos)
+    assert candidates(index, 10) < 20_000 / 10
+    found = [rows(index.search(query).paths) for query in queries]
+    true = np.argsort(-(queries @ photos.T), axis=1)[:, :10]
+    assert recall(found, true) >= 0.99
+
+
+def test_exact_search_agrees_with_faiss_flat(build: Build) -> None:
+    photos, queries = photos_and_queries(3000, 50, dim=256)
+    index = build(photos)
+    flat = faiss().IndexFlatIP(256)
+    flat.add(photos)
+    true_scores, true = flat.search(queries, 10)
+    hits = [index.search(query, exact=True) for query in queries]
+    assert recall([rows(hit.paths) for hit in hits], true) >= 0.99
+    assert np.abs(np.stack([hit.scores for hit in hits]) - true_scores).max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("dim", "least"), [(8, 0.8), (40, 0.95), (48, 0.95), (96, 0.95), (200, 0.95), (384, 0.95)]
+)
+def test_widths_that_are_not_whole_words_are_scanned_too(
+    build: Build, dim: int, least: float
+) -> None:
+    photos, queries = photos_and_queries(5000, 40, dim=dim)
+    index = build(photos)
+    assert dim < 64 or candidates(index, 10) < 5000
+    found = [index.search(query).paths for query in queries]
+    exact = [index.search(query, exact=True).paths for query in queries]
+    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
+    assert same >= least
+
+
+@pytest.mark.parametrize("words", [1, 2, 3, 16, 64])
+def test_the_kernels_find_what_a_sort_of_all_distances_finds(words: int) -> None:
+    random = np.random.default_rng(words)
+    columns = random.integers(0, 2**64, (words, 5000), dtype=np.uint64)
+    query = random.integers(0, 2**64, (3, words), dtype=np.uint64)
+    columns[:, 17], columns[:, 18] = ~query[0], query[0]
+    differ = columns ^ query[0][:, None]
+    distances = sum(
+        weight * np.bitwise_count(differ & query[weight][:, None]).sum(axis=0, dtype=np.int64)
+        for weight in (1, 2)
+    )
+    allowed = random.integers(0, 256, 625, dtype=np.uint8)
+    rare = np.packbits(random.random(5000) < 0.03, bitorder="little")
+    both = np.concatenate([rare[:300], allowed[300:]])
+    several = [range(3, 40), range(41, 42), range(200, 4300), range(4990, 5000)]
+    for spans in ([range(5000)], [range(13, 4321)], [range(70, 71)], several):
+        for mask in (None, allowed, rare, both, np.zeros_like(rare)):
+            among = np.concatenate([np.array(span) for span in spans])
+            if mask is not None:
+                among = among[np.unpackbits(mask, bitorder="little")[among] == 1]
+            order = among[np.argsort(distances[among], kind="stable")]
+            for wanted in (0, 1, 10, 500, 4999, 6000):
+                for compiled in kernels():
+                    found, at = compiled.nearest(columns, query, spans, wanted, mask)
+                    assert found.tolist() == sorted(order[:wanted].tolist())
+                    assert at.tolist() == distances[found].tolist()
+
+
+def test_equal_distances_go_to_the_first_rows() -> None:
+    columns = np.zeros((2, 9000), np.uint64)
+    columns[0, 4000:] = 1
+    query = np.array([[1, 0], [1, 1], [0, 0]], np.uint64)
+    for compiled in kernels():
+        found, _ = compiled.nearest(columns, query, [range(9000)], 100)
+        assert found.tolist() == [*range(4000, 4100)]
+        found, _ = compiled.nearest(columns, query, [range(9000)], 5100)
+        assert found.tolist() == [*range(100), *range(4000, 9000)]
+
+
+@pytest.mark.parametrize("near", [1, 128, 400], ids=["none", "few", "enough"])
+def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) -> None:
+    """It guesses by the first 128 of every 2048 how far it has to look."""
+    random = np.random.default_rng(near)
+    columns = random.integers(0, 2**64, (3, 40_000), dtype=np.uint64)
+    query = random.integers(0, 2**64, (3, 3), dtype=np.uint64)
+    columns[:, (np.arange(40_000) - 13) % 2048 < near] = query[0][:, None]
+    cells = [range(start, start + 390) for start in range(13, 39_000, 400)]
+    for spans in ([range(13, 40_000)], cells):
+        every, distances = ORACLE.nearest(columns, query, spans, 40_000)
+        order = every[np.argsort(distances, kind="stable")]
+        for compiled in kernels():
+            found, _ = compiled.nearest(columns, query, spans, 4000)
+            assert found.tolist() == sorted(order[:4000].tolist())
+
+
+@pytest.mark.parametrize("dim", [40, 64, 200, 256, 520])
+def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int) -> None:
+    photos, queries = photos_and_queries(5000, 20, dim=dim)
+    index = build(photos)
+    with index.writer() as writer:
+        writer.delete(index.paths()[::11])
+    for query in queries:
+        for exact in (False, True):
+            with searching_by(ORACLE):
+                expected = index.search(query, exact=exact)
+            for compiled in levels():
+                with searching_by(compiled):
+                    found = index.search(query, exact=exact)
+                assert found.paths == expected.paths
+                assert np.array_equal(found.scores, expected.scores)
+
+
+def test_a_file_that_ends_while_it_is_open_is_an_error(build: Build, tmp_path: Path) -> None:
+    photos, queries = photos_and_queries(5000, 1, dim=256)
+    build(photos)
+    for compiled in levels():
+        index = PhotoIndex.open(tmp_path / "index")
+        segment = index._commit[1][0].segment
+        size = segment.file.stat().st_size
+        os.truncate(segment.file, segment.parts["records"].offset + segment.record)
+        with (
+            searching_by(compiled),
+            pytest.raises(PhotoIndexError, match="it ends before"),
+        ):
+            index.search(queries[0], exact=True)
+        os.truncate(segment.file, size)
+
+
+def test_scores_are_cosines_best_first(build: Build) -> None:
+    photos, queries = photos_and_queries(500, 1)
+    hits = build(photos).search(queries[0], k=20)
+    assert hits.scores.dtype == np.float32
+    assert (np.diff(hits.scores) <= 0).all()
+    true = photos[rows(hits.paths)] @ queries[0]
+    assert np.abs(hits.scores - true).max() < 2e-3
+    assert hits.scan_ms >= 0 and hits.rescore_ms > 0
+
+
+def test_a_photo_is_its_own_nearest(build: Build) -> None:
+    photos, _ = photos_and_queries(4000, 1)
+    index = build(photos)
+    assert [rows(index.search(photos[i], k=1).paths)[0] for i in range(0, 4000, 97)] == [
+        *range(0, 4000, 97)
+    ]
+
+
+def test_deleted_photos_are_never_returned(build: Build) -> None:
+    photos, queries = photos_and_queries(4000, 20, dim=256)
+    index = build(photos)
+    assert candidates(index, 30) < 3900
+    best = [index.search(query, k=5).paths for query in queries]
+    gone = {path for paths in best for path in paths}
+    with index.writer() as writer:
+        assert writer.delete(sorted(gone)) == len(gone)
+    for exact in (False, True):
+        for query in queries:
+            hits = index.search(query, k=30, exact=exact)
+            assert len(hits.paths) == 30
+            assert gone.isdisjoint(hits.paths)
+
+
+# Rows of 9,050 to delete. More than one in eight would have the segment written anew.
+GONE = {
+    "first": range(1000),
+    "middle": range(4000, 5000),
+    "last": range(9000, 9050),
+    "parts of all": range(0, 9050, 9),
+}
+
+
+@pytest.mark.parametrize(
+    "part", [*GONE][:2] + [pytest.param(part, marks=pytest.mark.slow) for part in [*GONE][2:]]
+)
+def test_a_scan_with_tombstones_finds_what_exact_search_finds(
+    build: Build, tmp_path: Path, part: str
+) -> None:
+    photos, queries = photos_and_queries(9050, 30, dim=256)
+    everything = names(9050, "photo0")
+    gone = {everything[row] for row in GONE[part]}
+    with build(photos).writer() as writer:
+        assert writer.delete(sorted(gone)) == len(gone)
+    index = PhotoIndex.open(tmp_path / "index")
+    (live,) = index._commit[1]
+    assert len(live.deleted) == len(gone)
+    assert live.reach.candidates(live.live, 10) < live.live / 4
+    pairs = [(index.search(query), index.search(query, exact=True)) for query in queries]
+    same = [len(set(two.paths) & set(one.paths)) / 10 for two, one in pairs]
+    assert np.mean(same) >= 0.99
+    for two, one in pairs:
+        assert gone.isdisjoint(two.paths)
+        # A photo scores the same however it was chosen.
+        scores = dict(zip(one.paths, one.scores.tolist(), strict=True))
+        assert [scores.get(p, s) for p, s in zip(two.paths, two.scores, strict=True)] == (
+            two.scores.tolist()
+        )
+
+
+def test_results_come_from_all_segments(build: Build) -> None:
+    photos, queries = photos_and_queries(7000, 30)
+    index = build(photos[:5000], photos[5000:6500], photos[6500:])
+    found = [index.search(query).paths for query in queries]
+    names_of = names(5000, "photo0") + names(1500, "photo1") + names(500, "photo2")
+    true = np.argsort(-(queries @ photos.T), axis=1)[:, :10]
+    hit = [len(set(f) & {names_of[i] for i in t}) / 10 for f, t in zip(found, true, strict=True)]
+    assert np.mean(hit) >= 0.98
+
+
+def test_small_segments_of_a_large_index_are_searched(build: Build) -> None:
+    photos, _ = photos_and_queries(6001, 1)
+    index = build(photos[:6000], photos[6000:])
+    assert index.search(photos[6000], k=1).paths == ["photo1/000000.jpg"]
+
+
+def test_an_empty_index_has_no_hits(build: Build) -> None:
+    index = build(np.empty((0, 64), np.float32))
+    for exact in (False, True):
+        hits = index.search(unit(np.ones(64)), exact=exact)
+        assert hits.paths == []
+        assert hits.scores.shape == (0,)
+
+
+def test_an_index_whose_photos_are_all_deleted_has_no_hits(build: Build) -> None:
+    photos, queries = photos_and_queries(300, 1)
+    index = build(photos)
+    with index.writer() as writer:
+        writer.delete(index.paths())
+    assert index.photos == 0
+    assert index.search(queries[0]).paths == []
+
+
+def test_more_results_than_photos_gives_every_photo_once(build: Build) -> None:
+    photos, queries = photos_and_queries(30, 1)
+    index = build(photos)
+    with index.writer() as writer:
+        writer.delete(["photo0/000003.jpg"])
+    hits = index.search(queries[0], k=1000)
+    assert sorted(hits.paths) == index.paths()
+    assert len(hits.scores) == 29
+
+
+def test_many_results_are_as_good_as_few(build: Build) -> None:
+    photos, queries = photos_and_queries(20_000, 10, dim=256)
+    index = build(photos)
+    assert candidates(index, 150) < 20_000
+    for query in queries:
+        hits = index.search(query, k=150)
+        true = set(np.argsort(-(photos @ query))[:150].tolist())
+        assert len(true & set(rows(hits.paths))) >= 0.97 * 150
+
+
+def test_the_opposite_of_the_query_comes_last(build: Build) -> None:
+    """256 differing bits overflow a byte: a count that wraps to 0 would put it first."""
+    query = unit(np.where(np.arange(256) % 3 == 0, 1.0, -1.0))
+    photos, _ = photos_and_queries(5000, 1, dim=256)
+    index = build(np.concatenate([photos, -query[None], query[None]]))
+    hits = index.search(query, k=5000)
+    assert rows(hits.paths)[0] == 5001
+    assert 5000 not in rows(index.search(query, k=50).paths)
+
+
+def test_equal_photos_are_all_found(build: Build) -> None:
+    photos, _ = photos_and_queries(4000, 1, dim=256)
+    photos[1000:3000] = photos[1000]
+    index = build(photos)
+    for k in (30, 1500):  # by a scan, and by the bytes of all
+        hits = index.search(photos[1000], k=k)
+        assert set(rows(hits.paths)) <= set(range(1000, 3000))
+        assert len(set(hits.paths)) == k
+
+
+def test_photos_that_are_all_the_same_don_t_divide_by_zero(build: Build) -> None:
+    photo = unit(np.eye(64)[:1] + 0.1)
+    hits = build(np.repeat(photo, 3000, axis=0)).search(photo[0], k=3)
+    assert np.allclose(hits.scores, 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3.0, 0.0])
+def test_a_query_that_is_not_a_unit_vector_is_refused(build: Build, bad: float) -> None:
+    photos, queries = photos_and_queries(10, 1)
+    with pytest.raises(PhotoIndexError, match="query has length"):
+        build(photos).search(queries[0] * np.float32(bad))
+
+
+def test_a_query_of_another_width_names_both(build: Build) -> None:
+    photos, _ = photos_and_queries(10, 1)
+    with pytest.raises(PhotoIndexError, match=r"\[32\].*\[64\]"):
+        build(photos).search(unit(np.ones(32)))
+
+
+def test_asking_for_no_results_is_refused(build: Build) -> None:
+    photos, queries = photos_and_queries(10, 1)
+    with pytest.raises(PhotoIndexError, match="0 results"):
+        build(photos).search(queries[0], k=0)

@@ -1,0 +1,121 @@
+"""Settings are measured on a sample some rows at a time: as on all at once, in little memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from functools import partial
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.index.bit_weights import estimates, fit_lens, moments
+from mcad_mobile.engine.index.codes import error_feedback, split
+from mcad_mobile.engine.index.tuning import Trial, choose, evenness
+
+DIM, PHOTOS = 128, 2500  # neither a whole number of blocks, nor one
+
+
+@pytest.fixture(scope="module")
+def sample() -> np.ndarray:
+    """In a cone, and spread over few directions, none of them a coordinate."""
+    random = np.random.default_rng(5)
+    directions = random.standard_normal((16, DIM))
+    rows = random.standard_normal((PHOTOS, 16)) @ directions + random.standard_normal(DIM) * 3
+    rows += 0.5 * random.standard_normal(rows.shape)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def axis(sample: np.ndarray) -> np.ndarray:
+    mean = sample.mean(axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+@pytest.fixture(scope="module")
+def bits(sample: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    return (split(sample, axis)[1] > 0).astype(np.uint8)
+
+
+def test_moments_are_those_of_all_photos_at_once(sample, bits):
+    gram, cross = moments(sample, bits)
+    signs = bits * 2.0 - 1
+    assert np.array_equal(gram, signs.T @ signs / PHOTOS)
+    assert np.allclose(cross, signs.T @ (sample - sample.mean(axis=0)) / PHOTOS, atol=1e-5)
+
+
+def test_estimates_of_all_photos_are_those_of_each(sample, bits):
+    lens = fit_lens(moments(sample, bits), 64)
+    found = estimates(lens, bits[:, :64], sample[:3])
+    for photo in (0, 1023, 1024, PHOTOS - 1):
+        alone = estimates(lens, bits[[photo], :64], sample[:3])
+        assert np.array_equal(found[:, photo], alone[:, 0])
+
+
+def test_rounding_errors_go_by_all_photos(sample, axis):
+    rests = split(sample, axis)[1]
+    shares = error_feedback(rests)
+    assert np.array_equal(shares, error_feedback(np.roll(rests, 700, axis=0)))
+    assert not np.array_equal(shares, error_feedback(rests[:2048]))
+
+
+def true_scores(sample: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    return queries.astype(np.float64) @ sample.astype(np.float64).T
+
+
+@pytest.mark.parametrize("dim", [128, 512])
+def test_evenness_is_the_share_of_dimensions_that_matter(dim):
+    random = np.random.default_rng(2)
+    for share in (1.0, 0.5, 0.125):
+        rows = random.standard_normal((192, dim)).astype(np.float32)
+        rows[:, int(share * dim) :] = 0
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        assert evenness(rows) == pytest.approx(share, rel=0.1)
+
+
+def cosines_with_own(sample: np.ndarray) -> np.ndarray:
+    """Of queries that were turned, in the photos' rests."""
+    axis = np.eye(DIM, dtype=np.float32)[0]
+    sample = sample - (sample @ axis)[:, None] * axis
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
+    queries = Trial(sample, axis).queries
+    own, turned = queries[: len(queries) // 2], queries[len(queries) // 2 :]
+    return (own * turned).sum(axis=1)
+
+
+def test_queries_are_turned_further_where_photos_lie_evenly(sample):
+    few = cosines_with_own(sample)
+    even = cosines_with_own(
+        np.random.default_rng(3).standard_normal((PHOTOS, DIM)).astype(np.float32)
+    )
+    assert np.median(few) == pytest.approx(np.cos(np.radians(45)), abs=0.05)
+    assert np.median(even) == pytest.approx(np.cos(np.radians(76)), abs=0.05)
+
+
+def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):
+    trial = Trial(sample, axis)
+    assert trial.by_estimates(partial(true_scores, sample)).candidates(PHOTOS, 10) == 20
+    upside_down = trial.by_estimates(lambda queries: -true_scores(sample, queries))
+    assert upside_down.candidates(PHOTOS, 10) >= PHOTOS - 10
+
+
+def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis):
+    trial = Trial(sample, axis)
+
+    def late(queries: np.ndarray) -> np.ndarray:
+        scores = true_scores(sample, queries)
+        best = np.argsort(scores, axis=1)[:, -2]  # the last is the query itself, of half of them
+        np.put_along_axis(scores, best[:, None], -1, axis=1)
+        return scores
+
+    assert trial.by_estimates(late).candidates(PHOTOS, 10) >= PHOTOS - 10
+
+
+def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
+    many = np.concatenate([sample] * 6)
+    tracemalloc.start()
+    try:
+        choose(many, axis, 6 * PHOTOS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < many.size + (16 << 20)  # a byte of bits a number, and blocks

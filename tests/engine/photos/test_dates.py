@@ -1,0 +1,90 @@
+"""When a photo was taken, and what a person may write for a day."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mcad_mobile.engine.photos.dates import moment, taken
+from mcad_mobile.errors import QueryError
+
+
+@pytest.fixture
+def lisbon(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "Europe/Lisbon")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def photo(path: Path, written: str | None, offset: str | None = None, kind: str = "JPEG") -> int:
+    exif = Image.Exif()
+    inside = exif.get_ifd(0x8769)
+    if written is not None:
+        inside[0x9003] = written
+    if offset is not None:
+        inside[0x9011] = offset
+    Image.new("RGB", (8, 8)).save(path, kind, exif=exif)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    return taken(str(path), path.stat())
+
+
+def minutes(*when: int) -> int:
+    return int(datetime(*when, tzinfo=UTC).timestamp()) // 60
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_a_photo_was_taken_when_its_camera_says(tmp_path: Path, lisbon: None, kind: str) -> None:
+    file = tmp_path / "a"
+    summer = "2024:07:01 12:30:59"
+    assert photo(file, summer, "+05:30", kind) == minutes(2024, 7, 1, 7, 0)
+    assert photo(file, summer, "-03:00", kind) == minutes(2024, 7, 1, 15, 30)
+    assert photo(file, summer, None, kind) == minutes(2024, 7, 1, 11, 30)
+    assert photo(file, "2024:01:01 12:30:59", None, kind) == minutes(2024, 1, 1, 12, 30)
+    assert photo(file, "1950:01:02 00:00:00", "+00:00", kind) == minutes(1950, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "written", [None, "", "0000:00:00 00:00:00", "2024:13:01 00:00:00", "last summer", "    "]
+)
+def test_without_a_time_of_the_camera_that_of_the_file_counts(
+    tmp_path: Path, written: str | None
+) -> None:
+    assert photo(tmp_path / "a.jpg", written) == 1_000_000_000 // 60
+
+
+def test_what_is_no_photo_has_the_time_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "broken-\udce9.jpg"
+    file.write_bytes(b"\xff\xd8\xff\xe1 and then nothing")
+    os.utime(file, (-120, -61))
+    assert taken(str(file), file.stat()) == -2
+    os.utime(file, (0, 2**40))
+    assert taken(str(file), file.stat()) <= 2**31 - 1
+
+
+def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
+    assert moment("2024-07-01") == minutes(2024, 6, 30, 23)
+    assert moment("2024-01-01") == minutes(2024, 1, 1)
+    assert moment("2024-07-01T18:30") == minutes(2024, 7, 1, 17, 30)
+    assert moment("2024-07-01T18:30+02:00") == minutes(2024, 7, 1, 16, 30)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "01.05.2024", "2024"])
+def test_what_is_no_day_is_an_error_that_shows_one(text: str) -> None:
+    with pytest.raises(QueryError, match="2024-05-01"):
+        moment(text)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "HEIF"])
+def test_the_bytes_of_a_photo_tell_what_its_file_does(tmp_path: Path, kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    file = tmp_path / ("a.heic" if kind == "HEIF" else "a.jpg")
+    told = photo(file, "2024:07:01 12:30:59", "+05:30", kind)
+    assert told == taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)

@@ -1,0 +1,272 @@
+"""Bundle: what is written is read back, and what is damaged is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from PIL import Image
+
+from mcad_mobile.engine.bundle import MANIFEST, Bundle, FileRecord, StudentFacts
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.towers import climb, normalize
+from mcad_mobile.errors import BundleError, PhotoIndexError
+from mcad_mobile.students.load import default_directory
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Bundle:
+    return make_tiny_bundle(tmp_path / "bundle")
+
+
+def edit(bundle: Bundle, change) -> None:
+    path = bundle.directory / MANIFEST
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def test_a_bundle_is_read_back_as_it_was_written(bundle):
+    assert Bundle.load(bundle.directory) == bundle
+
+
+def test_bundle_json_holds_the_fields_of_the_bundle_in_order(bundle):
+    data = json.loads((bundle.directory / MANIFEST).read_text())
+    assert data["schema"] == "mcad-bundle/1"
+    assert list(data) == [
+        *("schema", "name", "created", "student", "target", "dim", "image", "text", "preprocess"),
+        *("tokenizer", "tokenizer_file", "token_table", "sample", "tools"),
+        *("no_match", "recall", "precision"),
+    ]
+    assert data["dim"] == 64
+    for tower in ("image", "text"):
+        assert list(data[tower]) == ["rungs", "golden"]
+        (rung,) = data[tower]["rungs"]
+        assert {"runtime", "precision", "files", "inputs", "outputs"} <= set(rung)
+        assert set(rung["parity"]) == {"inputs", "cosine_mean", "cosine_min"}
+    assert data["tokenizer_file"]["path"] == "tokenizer.bin"
+    assert str(bundle.directory) not in json.dumps(data)
+
+
+def test_a_rung_tells_the_facts_of_the_contract(bundle):
+    rung = bundle.image.rungs[0]
+    assert rung.facts() == {
+        "runtime": rung.runtime,
+        "precision": rung.precision,
+        "bytes": sum(bundle.path(file).stat().st_size for file in rung.files),
+        "npu_nodes": rung.npu_nodes,
+        "total_nodes": rung.total_nodes,
+        "cosine_mean": rung.parity.cosine_mean,
+        "cosine_min": rung.parity.cosine_min,
+        "inputs": rung.parity.inputs,
+        "notes": [],
+    }
+    assert rung.npu_nodes == 0  # of a CPU's, which its bundle.json need not say
+
+
+def test_what_is_not_told_of_a_student_is_empty(bundle):
+    bare = StudentFacts(name="one", sha256="0" * 64)
+    assert (bare.source, bare.preprocess, bare.licence) == ("", "", "")
+    edit(bundle, lambda data: [data["student"].pop(key, 0) for key in ("source", "licence")])
+    student = Bundle.load(bundle.directory).student
+    assert (student.source, student.licence) == ("", "")
+
+
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_golden_inputs_give_the_golden_embeddings(bundle, tower):
+    golden = bundle.tower(tower).golden
+    inputs = {name: np.load(bundle.path(record)) for name, record in golden.inputs.items()}
+    embeddings = normalize(climb(bundle, tower).tower(inputs))
+    assert np.allclose(embeddings, normalize(np.load(bundle.path(golden.embeddings))), atol=1e-5)
+
+
+def test_a_changed_byte_is_found_and_the_file_named(bundle):
+    path = bundle.path(bundle.text.rungs[0].files[0])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match=rf"{path.name}.*sha256"):
+        Bundle.load(bundle.directory)
+
+
+def test_a_changed_byte_of_any_file_is_found_also_of_rungs_that_are_only_fallen_back_on(bundle):
+    directory = bundle.directory
+    for name in ("image", "text"):
+        rung = bundle.tower(name).rungs[0]
+        for record in (*rung.files, rung.expected):
+            shutil.copy(bundle.path(record), directory / f"second-{record.path}")
+        second = replace(
+            rung,
+            precision="int8",
+            files=tuple(
+                FileRecord.of(directory, directory / f"second-{file.path}") for file in rung.files
+            ),
+            expected=FileRecord.of(directory, directory / f"second-{rung.expected.path}"),
+        )
+        tower = replace(bundle.tower(name), rungs=(rung, second))
+        bundle = replace(bundle, **{name: tower})
+    bundle.save()
+    assert Bundle.load(directory) == bundle
+    others = {path.name for path in directory.iterdir()} - {MANIFEST}
+    assert others == {record.path for record in bundle.files()}
+    for name in others:
+        path = directory / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(BundleError, match=f"{name} is damaged"):
+            Bundle.load(directory)
+        path.write_bytes(whole)
+    Bundle.load(directory)
+
+
+def test_a_missing_file_is_named(bundle):
+    path = bundle.path(bundle.image.rungs[0].files[0])
+    path.unlink()
+    with pytest.raises(BundleError, match=rf"{path.name} is missing"):
+        Bundle.load(bundle.directory)
+
+
+def test_a_cut_file_is_found_without_reading_checksums(bundle):
+    path = bundle.path(bundle.sample)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=path.name):
+        Bundle.load(bundle.directory, verify=False)
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a/../../b", "..\\secret"])
+def test_a_path_that_leaves_the_directory_is_refused(bundle, path):
+    edit(bundle, lambda data: data["sample"].update(path=path))
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        Bundle.load(bundle.directory)
+
+
+@pytest.mark.parametrize("schema", ["mcad-bundle/0", None, "other", "other/1", 2, "mcad-bundle/x"])
+def test_an_older_or_foreign_schema_is_to_be_exported_again(bundle, schema):
+    edit(bundle, lambda data: data.update(schema=schema))
+    named = "names no schema" if schema is None else f"has schema {schema!r}"
+    with pytest.raises(BundleError, match=rf"{named}; .*'mcad-bundle/1'") as caught:
+        Bundle.load(bundle.directory)
+    assert "mcad-mobile export" in caught.value.hint
+
+
+@pytest.mark.parametrize("schema", ["mcad-bundle/2", "mcad-bundle/10"])
+def test_a_newer_schema_asks_for_a_newer_version(bundle, schema):
+    """Also where its fields are others than ours."""
+    edit(bundle, lambda data: (data.clear(), data.update(schema=schema, towers=[])))
+    with pytest.raises(BundleError, match=rf"'{schema}', of a newer .*'mcad-bundle/1'") as caught:
+        Bundle.load(bundle.directory)
+    assert "Update mcad-mobile" in caught.value.hint
+
+
+def put(*steps, value):
+    """Put a value into a document, or take one out (...)."""
+
+    def change(data):
+        *way, last = steps
+        for step in way:
+            data = data[step]
+        if value is ...:
+            del data[last]
+        else:
+            data[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (put("tokenizer", value=...), r"lacks tokenizer\."),
+        (put("student", "sha256", value=...), r"lacks student\.sha256\."),
+        (put("text", "golden", "inputs", "pooling", "bytes", value=...), "pooling.bytes"),
+        (put("tokenizer", "length", value=0), r"has 0 in tokenizer\.length, where .* >= 2"),
+        (put("sample", "path", value=5), r"has 5 in sample\.path, where text belongs"),
+        (put("preprocess", "interpolation", value="lanczos"), r"'lanczos' in preprocess\.interp"),
+        (put("preprocess", "std", 1, value=0.0), r"has 0\.0 in preprocess\.std\[1\], where .* > 0"),
+        (put("preprocess", "mean", value=[0.5]), r"has \[0\.5\] in preprocess\.mean"),
+        (put("text", "rungs", value=[]), r"has \[\] in text\.rungs, where a list of length >= 1"),
+        (put("image", "rungs", 0, "files", value=[]), r"has \[\] in image\.rungs\[0\]\.files"),
+        (
+            put("image", "rungs", 0, "files", 0, "sha256", value="A"),
+            r"has 'A' in image\.rungs\[0\]\.files\[0\]\.sha256",
+        ),
+        (put("image", "speed", value=9), r"has image\.speed, which this version does not know"),
+        (put("directory", value="/tmp"), "has directory, which this version does not know"),
+        (put("dim", value=True), "has True in dim, where a whole number"),
+        (put("dim", value=0), "has 0 in dim, where .* >= 1"),
+        (put("dim", value=2**16 + 1), "has 65537 in dim, where .* <= 65536"),
+        (put("tokenizer", "pool", value="eos"), "pool is 'eos', and there is no eos"),
+        (
+            put("text", "golden", "inputs", "pooling", value=[]),
+            r"\[\] in text\.golden\.inputs\.pool",
+        ),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_with_its_value(bundle, change, said):
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=rf"{MANIFEST} .*{said}") as caught:
+        Bundle.load(bundle.directory)
+    assert "mcad-mobile export" in caught.value.hint
+
+
+def test_no_other_tokenizer_is_opened_than_the_one_that_was_verified(bundle):
+    other = bundle.directory / "other.bin"
+    other.write_bytes(bundle.path(bundle.tokenizer_file).read_bytes()[::-1])
+    edit(bundle, put("tokenizer_file", "path", value="other.bin"))
+    with pytest.raises(BundleError, match=r"other\.bin is damaged"):
+        Bundle.load(bundle.directory)
+    edit(bundle, put("tokenizer", "file", value="other.bin"))
+    with pytest.raises(BundleError, match=r"tokenizer\.file, which this version does not know"):
+        Bundle.load(bundle.directory)
+
+
+def test_what_a_bundle_records_is_all_that_is_opened(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    for path in (*(record.path for record in bundle.files()), MANIFEST):
+        (copy / path).parent.mkdir(exist_ok=True)
+        shutil.copy(bundle.directory / path, copy / path)
+    engine = SearchEngine(Bundle.load(copy))
+    index = create_index(engine.bundle, tmp_path / "index")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    assert engine.index_photos(index, [tmp_path / "red.png"]).added == 1
+    assert len(engine.search(index, "a red car").results) == 1
+
+
+def test_what_is_given_in_place_of_a_bundle_is_called_by_its_name(bundle, tmp_path):
+    index = create_index(bundle, tmp_path / "index")
+    assert index.photos == 0
+    with pytest.raises(BundleError, match="no bundle: it is a photo index") as caught:
+        Bundle.load(tmp_path / "index")
+    assert "--index" in caught.value.hint and "xport" not in caught.value.hint
+    with pytest.raises(BundleError, match="no bundle: it is a student"):
+        Bundle.load(default_directory())
+    with pytest.raises(BundleError, match="no bundle: it is a file"):
+        Bundle.load(bundle.directory / MANIFEST)
+    for use in (PhotoIndex.open, lambda folder: create_index(bundle, folder)):
+        with pytest.raises(PhotoIndexError, match=r"bundle is (no photo index: it is )?a bundle"):
+            use(bundle.directory)
+    assert not (bundle.directory / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": "mcad-bundle/1"}'])
+def test_a_broken_bundle_json_is_an_error_of_ours(bundle, text):
+    (bundle.directory / MANIFEST).write_text(text)
+    with pytest.raises(BundleError, match=MANIFEST):
+        Bundle.load(bundle.directory)
+
+
+def test_a_folder_without_a_bundle_is_an_error_that_says_how_to_make_one(tmp_path):
+    with pytest.raises(BundleError, match="mcad-mobile export"):
+        Bundle.load(tmp_path / "nothing")
+
+
+def test_saving_leaves_no_partial_file(bundle):
+    replace(bundle, name="other").save()
+    assert Bundle.load(bundle.directory).name == "other"
+    assert not list(bundle.directory.glob("*.partial"))
+    assert not list(bundle.directory.glob(".*.partial"))

@@ -1,0 +1,100 @@
+"""SearchEngine: photos in, photos found, nothing lost on the way."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import QueryError, RuntimeUnavailable
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
+
+
+@pytest.fixture
+def engine(tmp_path) -> SearchEngine:
+    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"))
+
+
+@pytest.fixture
+def index(tmp_path, engine) -> PhotoIndex:
+    return create_index(engine.bundle, tmp_path / "index")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return [shutil.copy(path, folder / path.name) for path in packaged_photos()[:6]]
+
+
+def test_embeddings_have_unit_length(engine, photos):
+    for embedding in (engine.embed_text("a dog"), engine.embed_photo(photos[0])):
+        assert embedding.dtype == np.float32
+        assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_tower_that_loads_and_then_fails_is_told(tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    text = replace(bundle.text, rungs=(text_rung_that_fails(bundle),))
+    with pytest.raises(RuntimeUnavailable, match=r"cannot run .*fails\.onnx.*Reshape"):
+        SearchEngine(replace(bundle, text=text)).embed_text("a dog")
+
+
+def test_results_are_those_of_a_plain_product_of_float_embeddings(engine, index, photos):
+    engine.index_photos(index, photos)
+    embeddings = np.stack([engine.embed_photo(photo) for photo in photos])
+    scores = embeddings @ engine.embed_text("a cat on a chair")
+    best = np.argsort(-scores)[:3]
+    found = engine.search(index, "a cat on a chair", 3)
+    assert [result.path for result in found.results] == [str(photos[i]) for i in best]
+    assert np.allclose([result.score for result in found.results], scores[best], atol=0.02)
+    assert set(found.ms) == {"tokenize", "text", "scan", "rescore", "total"}
+    assert found.ms["total"] >= found.ms["text"]
+
+
+def test_photos_that_do_not_decode_are_skipped_and_listed(engine, index, photos):
+    broken = photos[0].with_name("broken.jpg")
+    broken.write_bytes(b"\xff\xd8\xff")
+    result = engine.index_photos(index, [*photos[:2], broken, *photos[2:]])
+    assert result.added == len(photos)
+    (skipped,) = result.skipped
+    assert skipped.path == str(broken)
+    assert "broken.jpg" in skipped.why
+    assert str(broken) not in index.paths()
+
+
+def test_indexing_again_adds_only_what_is_new(engine, index, photos):
+    engine.index_photos(index, photos[:4])
+    seen = []
+    result = engine.index_photos(index, photos, lambda done, total: seen.append((done, total)))
+    assert (result.added, result.unchanged, index.photos) == (2, 4, 6)
+    assert seen[-1] == (6, 6)
+
+
+def test_a_run_that_is_stopped_keeps_what_it_embedded(engine, index, photos):
+    def stop_at_five(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.index_photos(index, photos, stop_at_five)
+    assert PhotoIndex.open(index._directory).photos == 5
+    assert engine.index_photos(index, photos).added == 1
+
+
+def test_an_empty_query_is_an_error_and_a_long_one_is_cut_and_says_so(engine, index, photos):
+    engine.index_photos(index, photos)
+    with pytest.raises(QueryError):
+        engine.search(index, " ")
+    assert engine.search(index, "dog " * 100).truncated
+    assert not engine.search(index, "dog").truncated
+
+
+def test_a_runtime_that_the_bundle_lacks_is_an_error_that_lists_what_it_has(tmp_path, engine):
+    with pytest.raises(RuntimeUnavailable, match=r"(?s)'qnn'.*onnx"):
+        _ = SearchEngine(engine.bundle, runtime="qnn").text_tower

@@ -1,0 +1,36 @@
+"""What a phone needs never imports torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LEAN = [
+    "engine.bundle",
+    "engine.engine",
+    "engine.index",
+    "engine.photos.preprocess",
+    "engine.query",
+    "engine.sync",
+    "engine.text.tokenizer",
+    "engine.towers",
+    "engine.towers.litert",
+    "engine.towers.onnx",
+    "engine.towers.qnn",
+    "export.targets",
+    "cli",
+]
+
+
+@pytest.mark.parametrize("module", LEAN)
+def test_a_clean_interpreter_imports_it_without_torch(module):
+    program = (
+        f"import mcad_mobile.{module}, sys; "
+        "print(*{'torch', 'onnx', 'litert_torch', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == ""

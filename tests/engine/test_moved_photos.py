@@ -1,0 +1,93 @@
+"""Photos that moved keep their embeddings, and what only looks like one that moved does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from mcad_mobile.engine.photos.folder import content_stamp, stat_stamp
+from mcad_mobile.engine.sync import sync_folder
+from tests.engine.test_sync import counts, files, paint
+
+
+def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index, folder, embedded):
+    sync_folder(engine, index, folder)
+    first, second, *_ = files(folder)
+    before = index.search(engine.embed_photo(Path(first)), k=1)
+    (folder / "2024").mkdir()
+    moved = shutil.move(first, folder / "2024/renamed.jpg")
+    copied = shutil.copy2(second, folder / "copy.png")
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (1, 0, 1, 0, 5)
+    assert embedded == [str(copied)]
+    hits = index.search(engine.embed_photo(Path(moved)), k=1)
+    assert hits.paths == [str(moved)]
+    assert hits.scores.tolist() == before.scores.tolist()
+    assert index.paths() == files(folder)
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 7)
+    assert index.stamps()[str(moved)] == (stat_stamp(moved.stat()), content_stamp(str(moved)))
+
+
+def test_a_photo_moved_over_another_changes_it_and_hides_no_other_move(
+    engine, index, folder, embedded
+):
+    sync_folder(engine, index, folder)
+    first, second, third, *_ = files(folder)
+    shutil.move(first, second)
+    (folder / "2024").mkdir()
+    shutil.move(third, folder / "2024/renamed.jpg")
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 1, 1, 1, 3)
+    assert embedded == [second]
+    assert index.paths() == files(folder)
+
+
+def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, embedded, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    paint(other / "a.png", "red")
+    sync_folder(engine, index, folder)
+    sync_folder(engine, index, other)
+    before = {Path(path).name: index.embedding(path).tolist() for path in files(folder)}
+    renamed = folder.rename(tmp_path / "pictures")
+    (renamed / "beach").rename(renamed / "sea")
+    paint(renamed / "new.png", "blue")
+    embedded.clear()
+    assert counts(sync_folder(engine, index, renamed)) == (1, 0, 6, 0, 0)
+    assert embedded == [str(renamed / "new.png")]
+    assert index.paths() == sorted([*files(other), *files(renamed)])
+    after = {Path(path).name: index.embedding(path).tolist() for path in files(renamed)}
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_copied_folder_takes_nothing_from_the_one_it_was_copied_from(
+    engine, index, folder, tmp_path
+):
+    sync_folder(engine, index, folder)
+    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert counts(sync_folder(engine, index, copied)) == (6, 0, 0, 0, 0)
+    assert index.paths() == sorted([*files(folder), *files(copied)])
+
+
+def test_another_photo_of_the_same_size_and_time_is_not_taken_for_one_that_moved(
+    engine, index, folder, embedded
+):
+    for name, colour in (("red.png", "red"), ("blue.png", "blue")):
+        paint(folder / name, colour)
+    blue = (folder / "blue.png").read_bytes()
+    (folder / "blue.png").unlink()
+    sync_folder(engine, index, folder)
+    red = (folder / "red.png").stat()
+    size = max(red.st_size, len(blue))
+    (folder / "red.png").write_bytes((folder / "red.png").read_bytes().ljust(size, b"\0"))
+    os.utime(folder / "red.png", ns=(red.st_atime_ns, red.st_mtime_ns))
+    sync_folder(engine, index, folder)
+    (folder / "red.png").unlink()
+    (folder / "blue.png").write_bytes(blue.ljust(size, b"\0"))
+    os.utime(folder / "blue.png", ns=(red.st_atime_ns, red.st_mtime_ns))
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (1, 0, 0, 1, 6)
+    assert embedded == [str(folder / "blue.png")]
+    assert index.search(engine.embed_photo(folder / "blue.png"), k=1).scores[0] > 0.999

@@ -1,0 +1,280 @@
+"""Queries of several parts, the threshold for no match, near duplicates."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import duplicates
+from mcad_mobile.engine.query import Part, compose, match_threshold
+from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
+from tests.support.index_embeddings import create, names, photos_and_queries, unit
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return SearchEngine(make_tiny_bundle(tmp_path / "bundle"))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return [Path(shutil.copy(path, folder / path.name)) for path in packaged_photos()[:8]]
+
+
+@pytest.fixture
+def index(tmp_path, engine, photos):
+    index = create_index(engine.bundle, tmp_path / "index")
+    engine.index_photos(index, photos)
+    return index
+
+
+def background(dim: int = 64) -> np.ndarray:
+    return photos_and_queries(200, 1, dim=dim)[0]
+
+
+def test_one_part_is_the_query_itself() -> None:
+    query = unit(np.ones(64))
+    assert compose([query], [1.0], background()) is query
+
+
+def test_weights_move_a_query_from_one_part_to_the_other() -> None:
+    photos = background()
+    a, b = photos[0], photos[1]
+    towards = [
+        float(compose([a, b], [1.0, w], photos) @ (b - a)) for w in (-1.0, 0.0, 0.5, 1.0, 4.0)
+    ]
+    assert towards == sorted(towards)
+    assert towards[0] < towards[-1] - 0.1
+    assert np.allclose(np.linalg.norm(compose([a, b], [2.0, -0.5], photos)), 1, atol=1e-5)
+
+
+def test_parts_count_by_how_much_they_tell_photos_apart_not_by_their_scores() -> None:
+    photos = background()
+    strong = photos[0]
+    spread = (photos @ strong).std()
+    # Half along a direction in which no photo differs: half the spread, the same meaning.
+    blunt = unit(np.linalg.svd(photos - photos.mean(0))[2][-1])
+    weak = unit(photos[1] * 0.3 + blunt)
+    assert (photos @ weak).std() < 0.6 * spread
+
+    def agreement(query, part):
+        return np.corrcoef(photos @ query, photos @ part)[0, 1]
+
+    mixed = compose([strong, weak], [1.0, 1.0], photos)
+    assert agreement(mixed, weak) > agreement(unit(strong + weak), weak) + 0.05
+    assert abs(agreement(mixed, weak) - agreement(mixed, strong)) < 0.05
+
+
+def test_parts_that_cancel_out_are_an_error() -> None:
+    query = unit(np.ones(64))
+    with pytest.raises(QueryError, match="cancel out"):
+        compose([query, query], [1.0, -1.0], background())
+    with pytest.raises(QueryError, match="cancel out"):
+        compose([query], [0.0], background())
+
+
+def test_parts_that_leave_little_of_each_other_are_a_query_of_unit_length_in_float32() -> None:
+    photos = background()
+    spread = float((photos @ photos[0]).std())
+    asked = compose([photos[0], photos[0]], [1.0, 0.1 * spread - 1.0], photos)
+    assert asked.dtype == np.float32
+    assert np.allclose(asked, photos[0], atol=1e-5)
+
+
+def test_more_like_a_photo_of_the_index_leaves_it_out_and_needs_no_decoding(engine, index, photos):
+    expected = index.search(engine.embed_photo(photos[2]), k=4).paths[1:]
+    photos[2].write_bytes(b"gone")  # what the index holds is enough
+    found = engine.search_parts(index, [Part(photos[2])], 3)
+    assert [result.path for result in found.results] == expected
+    assert str(photos[2]) not in [result.path for result in found.results]
+    assert found.threshold is None
+
+
+def test_more_like_a_photo_that_is_not_in_the_index_decodes_it(engine, index, photos, tmp_path):
+    copy = Path(shutil.copy(photos[3], tmp_path / "copy.png"))
+    found = engine.search_parts(index, [Part(copy)], 1)
+    assert found.results[0].path == str(photos[3])
+    assert found.results[0].score > 0.999
+    with pytest.raises(PhotoError, match="No photo at"):
+        engine.search_parts(index, [Part(tmp_path / "nowhere.jpg")], 1)
+
+
+def test_words_less_a_photo_put_what_is_like_it_lower(engine, index, photos):
+    copy = Path(shutil.copy(photos[1], photos[1].with_stem("copy")))  # itself is left out
+    engine.index_photos(index, [copy])
+
+    def paths(weight):
+        parts = [Part("a dog"), Part(photos[1], weight)]
+        return [result.path for result in engine.search_parts(index, parts, 9).results]
+
+    more, less = paths(2.0), paths(-2.0)
+    assert len(more) == len(less) == 8
+    assert str(photos[1]) not in more + less
+    assert (more[0], less[-1]) == (str(copy), str(copy))
+    query = engine.search_parts(index, [Part("a dog"), Part(photos[1], -2.0)], 1).query
+    assert query == f"+1 'a dog' -2 {str(photos[1])!r}"
+
+
+def test_nothing_to_search_for_is_an_error(engine, index):
+    with pytest.raises(QueryError, match="empty"):
+        engine.search_parts(index, [])
+
+
+def test_the_threshold_follows_the_query_and_the_number_of_photos() -> None:
+    photos = background()
+    mean = unit(photos.mean(axis=0))
+    assert (
+        match_threshold(mean, photos, 1000, 0.242, 0.035)
+        > match_threshold(-mean, photos, 1000, 0.242, 0.035) + 0.3
+    )
+    assert match_threshold(mean, photos, 100_000, 0.242, 0.035) > match_threshold(
+        mean, photos, 1000, 0.242, 0.035
+    )
+
+
+def test_the_threshold_lies_the_students_margin_above_what_a_query_scores_at_large() -> None:
+    photos = background()
+    query = unit(photos[0] + photos[1])
+    at_large = float((photos @ query).mean())
+    found = match_threshold(query, photos, 1, 0.21, 0.0384)
+    assert found == pytest.approx(at_large + 0.21, abs=1e-6)
+    found = match_threshold(query, photos, 1000, 0.21, 0.0384)
+    assert found == pytest.approx(at_large + 0.21 + 0.0384 * math.log(1000), abs=1e-6)
+    assert match_threshold(query, photos, 0, 0.21, 0.0384) == pytest.approx(at_large + 0.21)
+
+
+def test_a_plain_search_has_a_threshold_and_others_have_none(engine, index, photos):
+    assert engine.search(index, "a dog").threshold is not None
+    assert engine.search_parts(index, [Part("a dog"), Part("snow")]).threshold is None
+
+
+def duplicated(tmp_path: Path, n: int = 3000):
+    """An index of n photos; 0 to 2 are nearly the same, 10 and 11 too, in two segments."""
+    photos = photos_and_queries(n, 1, dim=256)[0]
+    random = np.random.default_rng(3)
+    for copy, of in ((1, 0), (2, 0), (11, 10), (n - 1, 50)):
+        noise = random.normal(size=256)
+        photos[copy] = unit(photos[of] + 0.15 * noise / np.linalg.norm(noise))
+    index = create(tmp_path / "index", dim=256)
+    with index.writer() as writer:
+        writer.add(names(n - 200), photos[: n - 200])
+    with index.writer() as writer:
+        writer.add(names(n)[n - 200 :], photos[n - 200 :])
+    return index, photos
+
+
+def test_near_duplicates_are_those_that_comparing_all_pairs_finds(tmp_path: Path) -> None:
+    index, photos = duplicated(tmp_path)
+    every = photos @ photos.T
+    pairs = {(i, j) for i, j in np.argwhere(every >= 0.97).tolist() if i < j}
+    assert pairs >= {(0, 1), (0, 2), (10, 11), (50, 2999)}
+    groups = index.near_duplicates(0.97)
+    together = {frozenset(map(int, (a[6:12], b[6:12]))) for g in groups for a in g for b in g}
+    assert {frozenset(pair) for pair in pairs} <= together
+    linked = {frozenset({i}) for pair in pairs for i in pair}
+    assert {one for one in together if len(one) == 1} == linked
+    assert len(groups[0]) == max(map(len, groups)) >= 3
+
+
+def test_pairs_just_within_the_cosine_are_found_though_their_codes_differ_by_chance(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(5)
+    photos, aside = unit(random.normal(size=(2, 300, 256)))
+    aside = unit(aside - (aside * photos).sum(1, keepdims=True) * photos)
+    likes = unit(0.975 * photos + np.sqrt(1 - 0.975**2) * aside)
+    index = create(tmp_path / "index", dim=256)
+    with index.writer() as writer:
+        writer.add([*names(300), *names(300, "like")], np.concatenate([photos, likes]))
+    found = [group for group in index.near_duplicates(0.97) if len(group) == 2]
+    assert all(one[-10:] == other[-10:] for one, other in found)
+    assert len(found) >= 0.97 * 300
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pairs of codes were compared, some at a time."""
+    counts: list[int] = []
+    pairs_of_equal = duplicates._pairs_of_equal
+
+    def noted(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for a, b in pairs_of_equal(keys):
+            counts.append(len(a))
+            yield a, b
+
+    monkeypatch.setattr(duplicates, "_pairs_of_equal", noted)
+    return counts
+
+
+@pytest.mark.slow
+def test_twenty_thousand_copies_are_found_without_comparing_them_all(
+    tmp_path: Path, compared: list[int]
+) -> None:
+    index, photos = duplicated(tmp_path)
+    index.near_duplicates()
+    before = sum(compared)
+    compared.clear()
+    for part in ("a", "b"):
+        with index.writer() as writer:
+            writer.add(names(10_000, part), np.repeat(photos[20:21], 10_000, axis=0))
+    assert index.near_duplicates()[0] == [
+        *names(10_000, "a"),
+        *names(10_000, "b"),
+        "photo/000020.jpg",
+    ]
+    assert sum(compared) < 2 * before + 1000
+
+
+def test_copies_bring_the_likes_of_each_into_one_group_and_no_others(tmp_path: Path) -> None:
+    index, photos = duplicated(tmp_path)
+    before = index.near_duplicates(0.97)
+    of = {path: group for group in before for path in group}
+    copied = names(60)
+    for part, count in (("copy", 60), ("later", 30)):  # the later ones in a segment of their own
+        with index.writer() as writer:
+            writer.add(names(count, part), photos[:count])
+            writer.delete([f"{part}/000007.jpg"])
+    expected = {frozenset(group) for group in before if not {*group} & {*copied}}
+    there = {
+        f"{part}/{row:06d}.jpg"
+        for part, count in (("copy", 60), ("later", 30))
+        for row in range(count)
+        if row != 7
+    }
+    for path in copied:
+        group = of.get(path, [path])
+        copies = {path.replace("photo", part) for path in group for part in ("copy", "later")}
+        expected.add(frozenset({*group, *(copies & there)}))
+    expected = {group for group in expected if len(group) > 1}
+    assert {frozenset(group) for group in index.near_duplicates(0.97)} == expected
+
+
+def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:
+    index, _ = duplicated(tmp_path)
+    with index.writer() as writer:
+        writer.delete(["photo/000011.jpg"])
+    assert all("photo/000010.jpg" not in group for group in index.near_duplicates(0.97))
+
+
+def test_an_index_of_no_or_one_photo_has_no_duplicates(tmp_path: Path) -> None:
+    index = create(tmp_path)
+    assert index.near_duplicates() == []
+    with index.writer() as writer:
+        writer.add(["a"], unit(np.ones((1, 64))))
+    assert index.near_duplicates() == []
+
+
+@pytest.mark.parametrize("least", [0.5, 0.0, 1.2, float("nan")])
+def test_a_cosine_that_is_no_near_duplicate_is_refused(tmp_path: Path, least: float) -> None:
+    with pytest.raises(PhotoIndexError, match="near duplicates"):
+        create(tmp_path).near_duplicates(least)

@@ -1,0 +1,122 @@
+"""The photos of an index, by another student: beside it, and in its place in the end."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.reembed import embed_again
+from mcad_mobile.engine.sync import sync_folder
+from mcad_mobile.errors import PhotoIndexError
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """An index of another student, whose embeddings are as wide."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in packaged_photos()[:6]:
+        shutil.copy(path, folder)
+    engine = SearchEngine(make_tiny_bundle(tmp_path / "bundle"))
+    index = PhotoIndex.create(
+        tmp_path / "old.index", dim=engine.bundle.dim, student="old", student_sha256="2" * 64
+    )
+    sync_folder(engine, index, folder)
+    return tmp_path / "old.index"
+
+
+@pytest.fixture
+def new(old: Path) -> SearchEngine:
+    from mcad_mobile.engine.bundle import Bundle
+
+    return SearchEngine(Bundle.load(old.parent / "bundle"))
+
+
+def test_the_photos_of_an_index_are_embedded_by_another_student(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    gone = tmp_path / "photos" / packaged_photos()[2].name
+    gone.unlink()
+    index, result = embed_again(new, old, tmp_path / "new.index")
+    assert (result.added, result.gone) == (5, [str(gone)])
+    assert index.student_sha256 == new.bundle.student.sha256
+    assert index.paths() == [path for path in PhotoIndex.open(old).paths() if path != str(gone)]
+    assert PhotoIndex.open(old).photos == 6
+    assert not (tmp_path / "new.index.partial").exists()
+
+
+def test_it_takes_the_place_of_the_old_one_in_the_end(old: Path, new: SearchEngine) -> None:
+    seen = []
+
+    def look(done: int, total: int) -> None:
+        seen.append((PhotoIndex.open(old).student, done, total))
+
+    index, _ = embed_again(new, old, old, look)
+    assert {student for student, _, _ in seen} == {"old"}
+    assert seen[-1] == ("old", 6, 6)
+    assert PhotoIndex.open(old).student_sha256 == index.student_sha256 != "2" * 64
+    assert sorted(path.name for path in old.parent.iterdir() if "index" in path.name) == [old.name]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from mcad_mobile import again, sync
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine
+again._LOOKUP = 1
+bundle, old = map(Path, sys.argv[1:])
+
+def tell(done, total):
+    print(done, flush=True)
+    if done >= 3:
+        sys.stdin.read()  # until it is killed
+
+again.embed_again(SearchEngine(Bundle.load(bundle)), old, old, tell)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(old: Path, new: SearchEngine) -> None:
+    command = [sys.executable, "-c", CHILD, str(old.parent / "bundle"), str(old)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if int(line) >= 3:
+                child.send_signal(signal.SIGKILL)
+                break
+    assert PhotoIndex.open(old).student == "old"
+    held = PhotoIndex.open(old.with_name("old.index.partial")).photos
+    assert held >= 2
+    _, result = embed_again(new, old, old)
+    assert (result.added, result.unchanged) == (6 - held, held)
+    assert PhotoIndex.open(old).photos == 6
+
+
+def test_an_index_of_the_new_student_is_added_to(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    held = create_index(new.bundle, tmp_path / "new.index")
+    new.index_photos(held, packaged_photos()[7:8])
+    index, result = embed_again(new, old, tmp_path / "new.index")
+    assert (result.added, index.photos) == (6, 7)
+    with pytest.raises(PhotoIndexError, match="of this bundle's student already"):
+        embed_again(new, tmp_path / "new.index", tmp_path / "new.index")
+
+
+def test_an_index_of_a_third_student_is_not_overwritten(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    PhotoIndex.create(tmp_path / "third", dim=new.bundle.dim, student="x", student_sha256="1" * 64)
+    with pytest.raises(PhotoIndexError, match="was built by student x"):
+        embed_again(new, old, tmp_path / "third")
+    assert PhotoIndex.open(tmp_path / "third").student == "x"

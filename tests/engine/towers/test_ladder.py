@@ -1,0 +1,212 @@
+"""Which rung of a tower serves on this machine, and who hears of those that don't."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from typer.testing import CliRunner
+
+from mcad_mobile.android.parts import lean
+from mcad_mobile.cli.command import app
+from mcad_mobile.cli.doctor import examine_bundle
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
+from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.towers import LoadedTower, climb, ladder, load_rung
+from mcad_mobile.errors import ParityError, RuntimeUnavailable
+from mcad_mobile.export.parity import judge_kernels
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_tiny_bundle(tmp_path / "bundle")
+
+
+def wrong_here(bundle: Bundle, name: str) -> Rung:
+    """A rung that this processor gets wrong: its file says that it gives other embeddings."""
+    rung = bundle.tower(name).rungs[0]  # type: ignore[arg-type]
+    expected = np.roll(np.load(bundle.path(rung.expected)), 1, axis=1)
+    path = bundle.directory / f"{name}-expected.npy"
+    np.save(path, expected)
+    return replace(rung, precision="int8", expected=FileRecord.of(bundle.directory, path))
+
+
+def with_wrong_first(bundle: Bundle) -> Bundle:
+    image = replace(bundle.image, rungs=(wrong_here(bundle, "image"), *bundle.image.rungs))
+    text = replace(bundle.text, rungs=(wrong_here(bundle, "text"), *bundle.text.rungs))
+    changed = replace(bundle, image=image, text=text)
+    changed.save()
+    return changed
+
+
+def test_a_rung_that_is_wrong_here_is_left_out_with_a_sentence(bundle: Bundle) -> None:
+    heard: list[str] = []
+    found = climb(with_wrong_first(bundle), "text", warn=heard.append)
+    assert found.rung.precision == "fp32"
+    (sentence,) = heard
+    assert "text tower onnx int8 fails its self-test" in sentence
+    assert "next rung serves" in sentence
+
+
+def test_a_rung_that_is_right_is_not_spoken_of(bundle: Bundle) -> None:
+    heard: list[str] = []
+    assert climb(bundle, "image", warn=heard.append).rung.precision == "fp32"
+    assert heard == []
+
+
+def test_a_rung_that_fails_as_it_runs_gives_way(bundle: Bundle) -> None:
+    rungs = (text_rung_that_fails(bundle), *bundle.text.rungs)
+    heard: list[str] = []
+    changed = replace(bundle, text=replace(bundle.text, rungs=rungs))
+    assert climb(changed, "text", warn=heard.append).rung.precision == "fp32"
+    assert len(heard) == 1
+
+
+def test_where_no_rung_is_right_each_reason_is_told(bundle: Bundle) -> None:
+    text = replace(bundle.text, rungs=(wrong_here(bundle, "text"),))
+    with pytest.raises(RuntimeUnavailable, match=r"No text tower .* int8: .*self-test"):
+        climb(replace(bundle, text=text), "text")
+
+
+@pytest.fixture
+def slow_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bundle]:
+    """Two right image rungs of a runtime, the first of which takes twice the second's time."""
+    first = replace(bundle.image.rungs[0], precision="int8")
+    seconds = iter([2.0, 1.0])
+    monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
+    yield replace(bundle, image=replace(bundle.image, rungs=(first, *bundle.image.rungs)))
+
+
+@pytest.mark.parametrize(("here", "precision"), [(None, "fp32"), ("not installed", "int8")])
+def test_time_decides_between_two_runtimes_that_are_here(
+    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, here: str | None, precision: str
+) -> None:
+    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: False)
+    first, *others = slow_first.image.rungs
+    other_runtime = replace(first, runtime="litert")
+    image = replace(slow_first.image, rungs=(other_runtime, first, *others))
+    monkeypatch.setattr(ladder, "why_not", lambda rung: here if rung == other_runtime else None)
+    monkeypatch.setattr(ladder, "load_rung", _by_onnxruntime)
+    seconds = iter([2.0, 2.0, 1.0])
+    monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
+    bundle = replace(slow_first, image=image)
+    assert climb(bundle, "image", fastest=True).rung.precision == precision
+
+
+def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **given: bool) -> LoadedTower:
+    return load_rung(bundle, replace(rung, runtime="onnx"), threads)
+
+
+@pytest.mark.parametrize(("wrong", "precision"), [(True, "fp32"), (False, "int8")])
+def test_between_rungs_of_one_runtime_time_decides_where_its_fast_kernels_are_wrong(
+    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: bool, precision: str
+) -> None:
+    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: wrong)
+    assert climb(slow_first, "image", fastest=True).rung.precision == precision
+
+
+def test_a_search_does_not_spend_time_on_choosing(
+    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: True)
+    assert climb(slow_first, "image").rung.precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("kernels", "excused"), [(0.9995, True), (0.9985, True), (0.9978, False), (0.97, False)]
+)
+def test_kernels_may_cost_no_more_than_quantization_did(
+    bundle: Bundle, kernels: float, excused: bool
+) -> None:
+    exact = np.eye(3, dtype=np.float32)[:2]
+    written = turned(exact, 0.998)
+    found = turned(written, kernels)
+    rung = bundle.image.rungs[0]
+    if excused:
+        judge_kernels("image", rung, exact, written, found)
+        return
+    with pytest.raises(ParityError, match="This processor's kernels") as caught:
+        judge_kernels("image", rung, exact, written, found)
+    assert "--allow-low-parity does not help" in caught.value.hint
+
+
+def test_one_golden_input_that_the_kernels_get_wrong_is_enough(bundle: Bundle) -> None:
+    written = np.eye(3, dtype=np.float32)[:2]
+    found = written.copy()
+    judge_kernels("image", bundle.image.rungs[0], written, written, found)
+    found[1] = turned(written[1:], 0.97)
+    with pytest.raises(ParityError, match=r"This processor's kernels.*cosine 0\.9700"):
+        judge_kernels("image", bundle.image.rungs[0], written, written, found)
+
+
+def turned(rows: np.ndarray, cosine: float) -> np.ndarray:
+    aside = np.zeros_like(rows)
+    aside[:, 2] = np.sqrt(1 - cosine**2)
+    return (cosine * rows / np.linalg.norm(rows, axis=1, keepdims=True) + aside).astype(np.float32)
+
+
+def test_an_index_notes_what_filled_it(bundle: Bundle, tmp_path: Path) -> None:
+    from mcad_mobile.bench.samples import sample_photos
+
+    photos = sample_photos(bundle, tmp_path, 2, size=(80, 60))
+    index = create_index(bundle, tmp_path / "index")
+    assert index.filled_by == ()
+    SearchEngine(bundle).index_photos(index, photos[:1])
+    assert PhotoIndex.open(tmp_path / "index").filled_by == ("onnx fp32 by CPU",)
+    with index.writer() as writer:
+        writer.filled_by("litert w8a8 by XNNPACK")
+        writer.delete([str(photos[0])])
+    assert index.filled_by == ("litert w8a8 by XNNPACK", "onnx fp32 by CPU")
+
+
+def test_doctor_tests_each_rung_of_a_bundle(bundle: Bundle) -> None:
+    by_tool = {found.tool: found for found in examine_bundle(with_wrong_first(bundle))}
+    assert by_tool["image tower onnx int8"].version is None
+    assert "are wrong here" in by_tool["image tower onnx int8"].how_to_get
+    assert by_tool["text tower onnx fp32"].version == "cosine 1.0000 by CPU"
+
+
+def low(bundle: Bundle) -> Bundle:
+    """As after --allow-low-parity: an 8-bit image rung that lost too much, a float one behind."""
+    bad = replace(bundle.image.rungs[0], precision="int8", parity=Parity(16, 0.9, 0.8))
+    changed = replace(bundle, image=replace(bundle.image, rungs=(bad, *bundle.image.rungs)))
+    changed.save()
+    return changed
+
+
+def test_an_app_keeps_the_float_rung_behind_one_of_low_parity(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    packed, _ = lean(low(bundle), tmp_path / "packed", keep_float=False, no_npu=None)
+    assert [rung.precision for rung in packed.image.rungs] == ["int8", "fp32"]
+    good = replace(bundle.image.rungs[0], precision="int8", parity=Parity(16, 0.99, 0.98))
+    fine = replace(bundle, image=replace(bundle.image, rungs=(good, *bundle.image.rungs)))
+    packed, _ = lean(fine, tmp_path / "lean", keep_float=False, no_npu=None)
+    assert [rung.precision for rung in packed.image.rungs] == ["int8"]
+
+
+def test_verbs_say_again_what_was_accepted_at_export(bundle: Bundle, tmp_path: Path) -> None:
+    low(bundle)
+    create_index(bundle, tmp_path / "bundle.index")
+    for verb in (["search", "a dog"], ["doctor"]):
+        done = CliRunner().invoke(app, [*verb, "--bundle", str(bundle.directory), "--json"])
+        assert done.exit_code == 0, done.output
+        assert "warning: The image tower onnx int8 was exported with low parity" in done.stderr
+        assert isinstance(json.loads(done.stdout), (dict, list))
+
+
+def test_a_gpu_that_is_not_there_is_one_error_and_no_cpu_in_disguise(bundle: Bundle) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is a GPU here")
+    rung = bundle.image.rungs[0]
+    with pytest.raises(RuntimeUnavailable, match="onnxruntime-gpu"):
+        ladder.load_tested(bundle, "image", rung, gpu=True)
+    assert ladder.load_tested(bundle, "image", rung).tower.arithmetic == "CPU"

@@ -1,0 +1,78 @@
+"""A .tflite with 8-bit products beside a residual stream of 16 bits."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+
+from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.towers.litert import LiteRTTower
+from mcad_mobile.export.backends.litert.convert import channels_last, even, stored_specs
+from mcad_mobile.export.backends.litert.flatbuffer import operators
+from mcad_mobile.export.backends.litert.mediatek import refusals
+from mcad_mobile.export.backends.litert.quantize import quantize_litert
+from mcad_mobile.export.backends.qnn.residual_stream import find_stream, gains_by_matrix
+from mcad_mobile.export.parity import float_embeddings, parity
+from mcad_mobile.export.tower_job import TowerJob
+from tests.export.test_residual_stream import bert, inputs_of_bert, specs
+from tests.support.pythons import needs_litert
+
+pytestmark = [needs_litert, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> TowerJob:
+    module, inputs = bert(), inputs_of_bert()
+    output = TensorSpec("text_embedding", "float32", (1, 48), "ND")
+    exact = float_embeddings(module, inputs)
+    folder = tmp_path_factory.mktemp("job")
+    return TowerJob(module, "text", specs(inputs), output, inputs, inputs, exact, None, folder)
+
+
+def cosine_of(job: TowerJob, path) -> float:
+    inputs, output = stored_specs(path, channels_last(job.inputs), job.output)
+    return parity(job.exact, LiteRTTower(path, inputs, (output,))(job.judged)).cosine_mean
+
+
+def test_a_tower_with_even_channels_computes_the_same(job):
+    model = onnx.load(job.cpu_onnx)
+    gains = gains_by_matrix(model, job.samples)
+    assert len(gains) == len(find_stream(model).products)
+    evened = even(job.module, gains)
+    given = [torch.from_numpy(value) for value in job.samples.values()]
+    with torch.no_grad():
+        expected, found = job.module(*given), evened(*given)
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+    loudest: list[torch.Tensor] = []
+    for module in evened.modules():
+        if hasattr(module, "gains"):
+            module.even.register_forward_hook(
+                lambda module, inputs, made: loudest.append(made.detach().abs().amax((0, 1)))
+            )
+    evened(*given)
+    assert len(loudest) == len(gains)
+    assert all(loud.max() / loud.min() < 10 for loud in loudest)  # biases are not even
+
+
+def test_loud_channels_cost_w8a8_little_where_the_stream_has_16_bits(job, tmp_path):
+    flat = tmp_path / "flat.tflite"
+    quantize_litert(job._float_litert, flat, job.samples, channels_last(job.inputs), "w8a8")
+    assert cosine_of(job, flat) < 0.95
+    assert cosine_of(job, job.integer_litert("w8a8")) > 0.98
+
+
+def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
+    found = operators(job.integer_litert("w8a8"))
+    kinds = {
+        name: {one.tensors[0].dtype for one in found if one.name == name}
+        for name in ("FULLY_CONNECTED", "BATCH_MATMUL", "ADD", "MUL")
+    }
+    assert kinds["FULLY_CONNECTED"] == kinds["BATCH_MATMUL"] == {"INT8"}
+    assert kinds["ADD"] == kinds["MUL"] == {"INT16"}
+    assert not refusals(found)
+
+
+@pytest.mark.parametrize("method", ["percentile", "mse"])
+def test_what_has_16_bits_keeps_its_whole_range_whatever_the_method(job, method):
+    assert cosine_of(job, job.integer_litert("w8a8", method)) > 0.97

@@ -1,0 +1,70 @@
+"""Bundles for a Dimensity, where MediaTek's SDK is installed (a stand-in) and where it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.engine.towers import climb, load_rung, why_not
+from mcad_mobile.errors import RuntimeUnavailable
+from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.students.load import load_student
+from tests.support.neuropilot_sdk import install, uninstall, write_sdk
+from tests.support.pythons import needs_litert
+from tests.support.tiny_students import write_hf
+
+pytestmark = [needs_litert, pytest.mark.usefixtures("traced_once")]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    return load_student(f"hf:{write_hf(tmp_path_factory.mktemp('hf') / 'student', 'clip')}")
+
+
+@pytest.mark.slow
+def test_a_compiled_tower_leads_the_ladder_of_its_bundle(student, tmp_path, monkeypatch):
+    install(monkeypatch, write_sdk(tmp_path / "sdk"))
+    steps = []
+    export(
+        student,
+        [Order(find_target("dimensity-9400"), tmp_path / "bundle")],
+        samples=4,
+        progress=lambda step, done, total: steps.append((done, total)),
+    )
+    assert steps == sorted(steps)
+    assert steps[-1] == (12, 12)
+    bundle = Bundle.load(tmp_path / "bundle")
+    for name in TOWERS:
+        compiled, integer, last = bundle.tower(name).rungs
+        assert (compiled.runtime, integer.runtime, last.runtime) == ("neuropilot", "litert", "onnx")
+        assert compiled.precision == integer.precision
+        assert compiled.npu_nodes == compiled.total_nodes == integer.npu_nodes > 20
+        assert b"stand-in network for mt6991" in bundle.path(compiled.files[0]).read_bytes()
+        assert (compiled.inputs, compiled.outputs) == (integer.inputs, integer.outputs)
+        # Nothing here runs it: what is told of it is what was found of its source, and it says so.
+        assert (compiled.parity, compiled.expected) == (integer.parity, integer.expected)
+        assert any("was not run here" in note for note in compiled.notes)
+        assert not any("not compiled" in note for note in integer.notes)
+        assert "that chip alone" in why_not(compiled)
+        with pytest.raises(RuntimeUnavailable, match=r"(?s)MT6991.*--runtime litert"):
+            load_rung(bundle, compiled)
+    assert climb(bundle, "image").rung == bundle.image.rungs[1]
+    assert climb(bundle, "text").rung == bundle.text.rungs[2]
+
+
+@pytest.mark.slow
+def test_without_the_sdk_a_bundle_has_the_rest_and_tells_what_is_missing(
+    student, tmp_path, monkeypatch
+):
+    uninstall(monkeypatch)
+    order = Order(find_target("dimensity-9400"), tmp_path / "bundle")
+    (made,) = export(student, [order], samples=4)
+    for name in TOWERS:
+        integer, last = made.bundle.tower(name).rungs
+        assert (integer.runtime, last.runtime) == ("litert", "onnx")
+        assert integer.npu_nodes == integer.total_nodes > 20
+        (note,) = integer.notes
+        assert "by its list" in note
+        assert "not compiled" in note
+        assert "pip install ai-edge-litert-sdk-mediatek" in note

@@ -1,0 +1,60 @@
+"""How large a difference of two recalls a data set can tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.towers import normalize
+from mcad_mobile.export.precision.recall import drop
+from mcad_mobile.students.evaluation import evaluate_retrieval
+
+
+def two_towers(photos: int, noise: float, seed: int = 0):
+    """Recall by photo of embeddings, and of the same with `noise`; three captions a photo."""
+    random = np.random.default_rng(seed)
+    images = normalize(random.normal(size=(photos, 24)).astype(np.float32))
+    owners = np.repeat(np.arange(photos), 3)
+    texts = normalize(
+        images[owners] + random.normal(size=(3 * photos, 24)).astype(np.float32) * 0.3
+    )
+    other = normalize(texts + random.normal(size=texts.shape).astype(np.float32) * noise)
+    return [evaluate_retrieval(images, one, owners) for one in (texts, other)]
+
+
+def test_the_mean_over_photos_is_the_mean_recall():
+    for found in two_towers(80, 0.1):
+        assert found.by_photo.mean() == pytest.approx(found.mean_recall, abs=0.01)
+        assert "by_photo" not in found.to_json()
+
+
+def test_captions_weigh_alike_however_many_a_photo_has():
+    images = np.eye(3, dtype=np.float32)
+    owners = np.array([0, 0, 0, 1, 2])
+    found = evaluate_retrieval(images, images[[0, 1, 1, 1, 2]], owners)
+    assert found.by_photo.mean() == pytest.approx(found.mean_recall, abs=0.01)
+
+
+def test_the_drop_and_its_margin_are_those_of_a_paired_bootstrap():
+    exact, exported = two_towers(400, 0.1)
+    found = drop(exact.by_photo, exported.by_photo)
+    assert found.points == pytest.approx(exact.mean_recall - exported.mean_recall, abs=0.02)
+    random = np.random.default_rng(1)
+    lost = exact.by_photo - exported.by_photo
+    means = [lost[random.integers(0, 400, 400)].mean() for _ in range(4000)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    assert found.margin == pytest.approx((high - low) / 2, rel=0.08)
+
+
+def test_four_times_the_photos_tell_half_the_difference():
+    exact, exported = two_towers(400, 0.1)
+    found = drop(exact.by_photo, exported.by_photo)
+    assert found.photos_to_tell(found.margin / 2) == pytest.approx(1600, abs=1)
+    more = drop(*(np.tile(one.by_photo, 4) for one in (exact, exported)))
+    assert more.margin == pytest.approx(found.margin / 2, rel=0.01)
+
+
+def test_towers_that_find_the_same_have_no_drop_and_no_margin():
+    exact, _ = two_towers(50, 0)
+    found = drop(exact.by_photo, exact.by_photo)
+    assert (found.points, found.margin, found.photos_to_tell(0.5)) == (0, 0, 0)

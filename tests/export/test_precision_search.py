@@ -1,0 +1,274 @@
+"""Precisions that are chosen by recall: the choice, what is told of it, and that it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from msgspec.structs import replace as replace_fields
+from typer.testing import CliRunner
+
+from mcad_mobile.cli.command import app
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.errors import ParityError
+from mcad_mobile.export import parity as validate
+from mcad_mobile.export.pipeline import Order, export, too_little
+from mcad_mobile.export.precision.recall import RecallJudge, budget_on, data_facts
+from mcad_mobile.export.rungs import Candidate
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.students.evaluation import evaluate
+from mcad_mobile.students.load import load_student
+from tests.support.tiny_students import write_open_clip
+
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+BUDGET, EACH = 1.0, 0.1
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_open_clip(tmp_path_factory.mktemp("smallest") / "student")
+
+
+@pytest.fixture(scope="module")
+def student(checkpoint):
+    return load_student(f"open_clip:local-dir:{checkpoint}")
+
+
+@pytest.fixture(scope="module")
+def make(student, packaged_pairs, tmp_path_factory):
+    """Exports for a budget of so many points, where each weight of 4 bits that the files hold costs
+    EACH more than it does: towers of random weights lose nothing."""
+    folder = tmp_path_factory.mktemp("exported")
+    photos = load_captions(packaged_pairs, None)
+    split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
+    real = RecallJudge.drop
+
+    def dearer(self, towers):
+        found = real(self, towers)
+        count = sum(len(packed(one.path)) for one in towers.values())
+        return replace(found, points=found.points + EACH * count)
+
+    def run(points: float, out: str, allow_low_parity: bool = True) -> Bundle:
+        budget = budget_on(student, packaged_pairs, split["val"], points)
+        (exported,) = export(
+            student,
+            [Order(find_target("cpu"), folder / out)],
+            samples=4,
+            allow_low_parity=allow_low_parity,
+            budget=replace(budget, kept=folder / "kept"),
+            calibrate_on=split["train"],
+        )
+        assert not (folder / "kept").exists()
+        return exported.bundle
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecallJudge, "drop", dearer)
+        yield run
+
+
+def packed(path: Path) -> list[str]:
+    """Weights that a file holds in 4 bits."""
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    return [tensor.name for tensor in tensors if tensor.name.endswith("/packed")]
+
+
+@pytest.fixture(scope="module")
+def chosen(make):
+    return make(BUDGET, "chosen")
+
+
+@pytest.mark.slow
+def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
+    record = chosen.precision
+    found = next(one for one in record.steps if one.within)
+    assert all(one.within == (one.drop <= BUDGET) for one in record.steps)
+    assert any(not one.within for one in record.steps)
+    assert all(one.bytes >= found.bytes for one in record.steps if one.within)
+    total, count = 0, 0
+    for name in TOWERS:
+        rung = chosen.tower(name).rungs[0]
+        four = packed(chosen.path(rung.files[0]))
+        assert len(four) == sum(w.tower == name and w.bits == 4 for w in record.weights)
+        told = getattr(found, name)
+        assert told.startswith(f"{len(four)} of") if four else told == rung.precision
+        alone = next(one for one in record.alone if (one.tower, one.precision) == (name, told))
+        total += alone.bytes
+        count += len(four)
+    assert total == found.bytes
+    assert 0 < count < len(record.weights)
+    assert found.image in record.why
+    assert f"{found.drop:.2f}" in record.why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOWERS)
+def test_weights_whose_bytes_cost_least_come_first(chosen, name):
+    weights = [one for one in chosen.precision.weights if one.tower == name]
+    each = [weight.loss / weight.numbers for weight in weights]
+    assert weights
+    assert each == sorted(each)
+    bits = [weight.bits for weight in weights]
+    assert bits == sorted(bits)
+
+
+@pytest.mark.slow
+def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
+    photos = load_captions(packaged_pairs, "val")
+    engine = SearchEngine(chosen, runtime="onnx")
+    found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
+    last = next(one for one in chosen.precision.steps if one.within)
+    four = sum(weight.bits == 4 for weight in chosen.precision.weights)
+    assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
+    assert chosen.precision.data.photos == len(photos)
+
+
+@pytest.mark.slow
+def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
+    parity = {name: chosen.tower(name).rungs[0].parity.cosine_mean for name in TOWERS}
+    least = min(parity.values()) + 1e-6
+    monkeypatch.setattr(validate, "LEAST_PARITY", least)
+    bundle = make(BUDGET, "accepted", allow_low_parity=False)
+    assert all(bundle.tower(name).rungs[0].parity.cosine_mean >= least for name in TOWERS)
+    tried = {(one.tower, one.precision) for one in bundle.precision.alone}
+    left_out = {(one.tower, one.precision) for one in chosen.precision.alone} - tried
+    first = next(one for one in chosen.precision.steps if one.within)
+    lowest = min(TOWERS, key=lambda name: parity[name])
+    assert (lowest, getattr(first, lowest)) in left_out
+    assert all(f"{told} (" in bundle.precision.why for _, told in left_out)
+
+
+@pytest.mark.slow
+def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_told(make, monkeypatch):
+    monkeypatch.setattr(validate, "LEAST_PARITY", 2.0)
+    monkeypatch.setattr(validate, "WARN_BELOW", 2.0)
+    with pytest.raises(ParityError, match=r"fp32 image tower .* at least 2\.0 is needed"):
+        make(BUDGET, "none", allow_low_parity=False)
+
+
+@pytest.mark.slow
+def test_where_even_8_bits_cost_too_much_towers_stay_float(make, monkeypatch):
+    real = RecallJudge._once
+
+    def spoiled(self, key, embed):
+        found = real(self, key, embed)
+        return found if key.startswith(self.student.sha256()) else np.zeros_like(found)
+
+    monkeypatch.setattr(RecallJudge, "_once", spoiled)
+    bundle = make(BUDGET, "float")
+    for name in TOWERS:
+        assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
+    assert next(one for one in bundle.precision.steps if one.within).drop == 0
+    assert {weight.bits for weight in bundle.precision.weights} == {32}
+
+
+@pytest.mark.slow
+def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkeypatch):
+    whole = chosen
+    embedded = []
+    real = RecallJudge._embeddings
+
+    def cut(self, one, told):
+        if len(embedded) == 4:
+            raise KeyboardInterrupt
+        embedded.append(one.told)
+        return real(self, one, told)
+
+    monkeypatch.setattr(RecallJudge, "_embeddings", cut)
+    with pytest.raises(KeyboardInterrupt):
+        make(BUDGET, "again")
+    monkeypatch.setattr(RecallJudge, "_embeddings", real)
+    computed = []
+    once = RecallJudge._of_photos
+    monkeypatch.setattr(
+        RecallJudge,
+        "_of_photos",
+        lambda self, embed, told: computed.append(told) or once(self, embed, told),
+    )
+    again = make(BUDGET, "again")
+    towers = {one.precision for one in whole.precision.alone if one.tower == "image"}
+    assert embedded[:2] == ["fp32", "int8"]
+    assert len(computed) == len(towers) - len(embedded)  # what came before the cut was kept
+    assert again.precision == whole.precision
+    for name in TOWERS:
+        files = [bundle.tower(name).rungs[0].files for bundle in (whole, again)]
+        assert files[0] == files[1]
+
+
+def test_a_bundle_without_data_tells_of_none(cpu):
+    said = json.loads((cpu.directory / "bundle.json").read_text())
+    assert said["recall"] is None and said["precision"] is None
+    assert Bundle.load(cpu.directory).precision is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--target", "cpu", "--precision", "auto"], "--data"),
+        (
+            ["--target", "snapdragon", "--target", "cpu", "--precision", "auto", "--data", "DATA"],
+            "family",
+        ),
+        (
+            ["--target", "SM8350", "--target", "SM8750", "--precision", "auto", "--data", "DATA"],
+            "v73",
+        ),
+        (
+            ["--target", "snapdragon", "--via", "aihub", "--precision", "auto", "--data", "DATA"],
+            "chosen",
+        ),
+        (["--target", "cpu", "--precision", "w8a8"], "chips with an NPU"),
+        (["--target", "snapdragon", "--precision", "w4"], "w4"),
+    ],
+)
+def test_what_cannot_be_chosen_is_wrong_usage(given, told, packaged_pairs, tmp_path):
+    given = [str(packaged_pairs) if one == "DATA" else one for one in given]
+    result = CliRunner().invoke(app, ["export", *given, "--out", str(tmp_path / "b")])
+    assert result.exit_code == 2
+    assert told in result.output.replace("│", " ").replace("\n", " ")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_data_set_is_told_by_what_is_in_it(packaged_pairs):
+    photos = load_captions(packaged_pairs, "val")
+    facts = data_facts(packaged_pairs, photos)
+    assert (facts.photos, facts.captions, facts.split) == (len(photos), 2 * len(photos), "val")
+    assert data_facts(packaged_pairs, photos) == facts
+    assert data_facts(packaged_pairs, photos[1:]).sha256 != facts.sha256
+    other = [dataclasses.replace(photos[0], captions=("a dog", "dogs")), *photos[1:]]
+    assert data_facts(packaged_pairs, other).sha256 != facts.sha256
+
+
+@pytest.mark.slow
+def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
+    record = replace_fields(chosen.precision, photos_to_tell=10**6)
+    (sentence,) = too_little(record)
+    assert str(record.data.photos) in sentence
+    assert "1000000 would do" in sentence
+    assert too_little(replace_fields(record, photos_to_tell=record.data.photos)) == []
+
+
+def test_progress_counts_through_all_candidates_of_a_tower(student, packaged_pairs, tmp_path):
+    def candidate(name: str) -> Candidate:
+        (tmp_path / name).write_text(name)
+        return Candidate("image", "int8", name, 1, 1, tmp_path / name, lambda path: of_ones)
+
+    def of_ones(inputs):
+        return np.ones((len(inputs["pixels"]), 8), np.float32)
+
+    photos = [one for one in load_captions(packaged_pairs, None) if one.split == "val"]
+    told: list[tuple[str, int, int]] = []
+    judge = RecallJudge(
+        student, photos, None, None, tmp_path / "kept", lambda *step: told.append(step)
+    )
+    judge.embed([candidate("one"), candidate("other")])
+    done = [count for _, count, _ in told]
+    assert done == sorted(done)
+    assert told[-1] == ("recall of image, other", 2 * len(photos), 2 * len(photos))

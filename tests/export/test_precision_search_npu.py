@@ -1,0 +1,207 @@
+"""Precisions that are chosen by recall for NPUs: by what it was judged, and what is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.engine.bundle import TOWERS
+from mcad_mobile.engine.towers.qnn import QnnTower
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export.backends.litert import mediatek
+from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.precision.recall import RecallJudge, budget_on
+from mcad_mobile.export.rungs import plans_here
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.students.load import load_student
+from tests.support.pythons import needs_litert
+from tests.support.tiny_students import write_open_clip
+
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+# Points of mR that a tower in this precision costs here: towers of random weights lose nothing.
+COSTS = {"w4a16": 2.0, "w8a8": 0.3, "w8a16": 0.0}
+# What cutting off rare values brings or costs on top, where activations have 8 bits.
+CUTS = {"min-max": 0.0, "percentile": 0.1, "entropy": 5.0, "mse": -0.1}
+CUT = {"w8a8", *(f"w8a8, ranges by {method}" for method in CUTS if method != "min-max")}
+SIMULATED, FIRST = 2, 3
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    folder = write_open_clip(tmp_path_factory.mktemp("npu") / "student")
+    return load_student(f"open_clip:local-dir:{folder}")
+
+
+@pytest.fixture
+def make(student, packaged_pairs, tmp_path, monkeypatch):
+    photos = load_captions(packaged_pairs, None)
+    split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
+    real = RecallJudge.drop
+
+    def dearer(self, towers):
+        cost = sum(COSTS[one.precision] + CUTS[one.method] for one in towers.values())
+        found = real(self, towers)
+        # What the files find is near what float ones do, where there are photos enough to tell.
+        assert len(self.photos) == FIRST or abs(found.points) < 10
+        return replace(found, points=cost)
+
+    monkeypatch.setattr(RecallJudge, "drop", dearer)
+
+    def run(chip: str, points: float):
+        budget = budget_on(student, packaged_pairs, split["val"], points)
+        (exported,) = export(
+            student,
+            [Order(find_target(chip), tmp_path / "bundle")],
+            samples=4,
+            simulated=SIMULATED,
+            allow_low_parity=True,
+            budget=replace(budget, kept=tmp_path / "kept", simulated=FIRST),
+            calibrate_on=split["train"],
+        )
+        return exported.bundle
+
+    return run
+
+
+def last_built(monkeypatch, method: str) -> dict[str, str]:
+    """By tower, how the ranges were found that a bundle's rung of this kind was asked with."""
+    found: dict[str, str] = {}
+    build = getattr(TowerJob, method)
+
+    def noted(self, *given):
+        found[self.name] = given[-1]
+        return build(self, *given)
+
+    monkeypatch.setattr(TowerJob, method, noted)
+    return found
+
+
+@pytest.mark.slow
+def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypatch):
+    simulated: Counter[str] = Counter()
+    run = QnnTower.__call__
+
+    def counted(self, inputs):
+        simulated["image" if "pixels" in inputs else "text"] += len(next(iter(inputs.values())))
+        return run(self, inputs)
+
+    monkeypatch.setattr(QnnTower, "__call__", counted)
+    built = last_built(monkeypatch, "npu_onnx")
+    bundle = make("snapdragon", 0.7)
+    record = bundle.precision
+    assert built == dict.fromkeys(TOWERS, "mse")
+    for name in TOWERS:
+        qnn, cpu = bundle.tower(name).rungs
+        assert (qnn.precision, cpu.precision) == ("w8a8", "int8")
+        alone = {one.precision: one for one in record.alone if one.tower == name}
+        assert set(alone) == {*CUT, "w4a16", "w8a16"}
+        assert alone["w8a8"].bytes == sum(file.bytes for file in qnn.files)
+        assert alone["w4a16"].bytes < alone["w8a8"].bytes
+        (note,) = [one for one in qnn.notes if "judged by ONNX Runtime" in one]
+        assert f"On {SIMULATED} real inputs the HTP simulator's embeddings" in note
+        assert float(note.split("cosine of ")[1].split()[0]) > 0.99
+    assert "not on an HTP" in record.judged_by
+    # Parity's inputs, and the first photos of the split with two captions each.
+    assert simulated == {"image": SIMULATED + FIRST, "text": SIMULATED + 2 * FIRST}
+    assert (record.simulated.photos, record.simulated.captions) == (FIRST, 2 * FIRST)
+    assert record.simulated.drop == record.simulated.judged_drop == 0.4
+    tried = [(one.image, one.text) for one in record.steps]
+    assert ("w4a16", "w4a16") in tried
+    assert tried.index(("w8a8, ranges by mse",) * 2) < tried.index(("w8a8", "w8a8"))
+    assert "The image tower has w8a8, ranges by mse, the text tower w8a8, ranges by mse" in (
+        record.why
+    )
+    assert tried.index(("w8a8", "w8a8")) < tried.index(("w8a16", "w8a16"))
+
+
+@pytest.mark.slow
+def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
+    bundle = make("snapdragon", 5)
+    for name in TOWERS:
+        rung = bundle.tower(name).rungs[0]
+        assert (rung.runtime, rung.precision) == ("qnn", "w4a16")
+        assert rung.npu_nodes == rung.total_nodes
+
+
+@pytest.mark.slow
+def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monkeypatch, tmp_path):
+    monkeypatch.setitem(COSTS, "w8a16", 0.255)
+    monkeypatch.setitem(CUTS, "mse", 0.0)
+    with pytest.raises(ExportError, match=r"image w8a16, text w8a16 loses least, 0\.51") as raised:
+        make("snapdragon", 0.5)
+    assert "--max-recall-drop 0.51" in raised.value.hint
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+@needs_litert
+def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatch):
+    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)  # without recall, w8a16 would be taken
+    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: "no SDK.")
+    built = last_built(monkeypatch, "integer_litert")
+    bundle = make("dimensity", 0.7)
+    assert built == dict.fromkeys(TOWERS, "mse")
+    for name in TOWERS:
+        rung, cpu = bundle.tower(name).rungs
+        assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
+        alone = {one.precision: one for one in bundle.precision.alone if one.tower == name}
+        assert set(alone) == {*CUT, "w8a16", "w4a16"}
+        assert alone["w4a16"].bytes < alone["w8a16"].bytes
+        assert alone["w8a8"].bytes == rung.files[0].bytes
+        assert not any("16-bit activations" in note for note in rung.notes)
+    assert "by LiteRT" in bundle.precision.judged_by
+
+
+@pytest.mark.slow
+@needs_litert
+@pytest.mark.parametrize(("asked", "given"), [(True, "w8a8"), (False, "w8a16")])
+def test_a_dimensity_gets_8_bits_where_they_are_asked_for(
+    student, tmp_path, monkeypatch, asked, given
+):
+    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)
+    first = {"image": "w8a8", "text": "w8a8"} if asked else None
+    order = Order(find_target("dimensity"), tmp_path / "bundle", first=first)
+    (made,) = export(student, [order], samples=4, allow_low_parity=True)
+    assert made.bundle.image.rungs[0].precision == given
+
+
+@pytest.mark.slow
+@needs_litert
+def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_any_cpu(
+    make, monkeypatch
+):
+    for precision in ("fp32", "int8", "mixed"):
+        monkeypatch.setitem(COSTS, precision, 0.1)
+    bundle = make("cpu-litert", 0.5)
+    alone = bundle.precision.alone
+    tried = {name: [one.precision for one in alone if one.tower == name] for name in TOWERS}
+    assert set(tried["image"]) == CUT
+    assert tried["text"][:2] == ["fp32", "int8"]
+    told = {name: [(r.runtime, r.precision) for r in bundle.tower(name).rungs] for name in TOWERS}
+    assert told["image"] == [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
+    assert told["text"] == [("onnx", "mixed"), ("onnx", "fp32")]
+    assert {weight.tower for weight in bundle.precision.weights} == {"text"}
+
+
+def test_what_a_chosen_rung_is_compiled_from_has_its_precisions(monkeypatch):
+    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
+    chosen = {"image": "w8a16", "text": "w8a8"}
+    for name, precision in chosen.items():
+        plans = plans_here(name, find_target("dimensity"), chosen)
+        assert plans == [("neuropilot", precision), ("litert", precision), ("onnx", "int8")]
+    mixed = plans_here("image", find_target("cpu"), {"image": "mixed", "text": "int8"})
+    assert mixed == [("onnx", "mixed"), ("onnx", "fp32")]
+
+
+def test_the_precision_that_was_chosen_for_a_tower_is_that_of_its_own_first_rung():
+    chosen = {"image": "w8a8", "text": "mixed"}
+    computer = find_target("cpu-litert")
+    image = [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
+    assert plans_here("image", computer, chosen) == plans_here("image", computer) == image
+    assert plans_here("text", computer, chosen) == [("onnx", "mixed"), ("onnx", "fp32")]
+    assert plans_here("text", computer) == [("onnx", "int8"), ("onnx", "fp32")]

@@ -1,0 +1,208 @@
+"""Quantization: what the recipes promise, on real photos and texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.towers.litert import dequantize, quantize
+from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+from mcad_mobile.errors import DataError, ParityError
+from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolutional, multiply_adds
+from mcad_mobile.export.backends.onnx.quantize import quantize_static_int8
+from mcad_mobile.export.backends.qnn.quantize import quantize_w8a16
+from mcad_mobile.export.bundle_builder import tower_specs
+from mcad_mobile.export.parity import float_embeddings, judge, parity
+from mcad_mobile.export.quantization.bias_correction import corrected
+from mcad_mobile.export.quantization.calibration import load_samples
+from mcad_mobile.students.load import load_student
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load_student()
+
+
+@pytest.fixture(scope="module")
+def samples(student):
+    return load_samples(student, None, 16)
+
+
+def test_samples_to_calibrate_and_to_compare_are_different_real_inputs(samples):
+    calibrate, held_out = samples
+    assert calibrate.pixels.shape == (16, 3, 224, 224)
+    assert held_out.pixels.shape == (32, 3, 224, 224)
+    assert not set(calibrate.texts) & set(held_out.texts)
+    for photo in held_out.pixels:
+        assert np.abs(calibrate.pixels - photo).mean((1, 2, 3)).min() > 0.01
+
+
+def test_samples_are_the_same_at_every_call(student, samples):
+    again = load_samples(student, None, 16)
+    assert np.array_equal(again[0].pixels, samples[0].pixels)
+    assert again[1].texts == samples[1].texts
+
+
+def test_what_parity_is_judged_on_does_not_depend_on_how_many_samples_calibrate(student, samples):
+    calibrate, held_out = load_samples(student, None, 2)
+    assert len(calibrate.pixels) == len(calibrate.texts) == 2
+    assert np.array_equal(held_out.pixels, samples[1].pixels)
+    assert held_out.texts == samples[1].texts
+
+
+def test_a_karpathy_folder_gives_its_own_photos_and_captions(student, flickr8k):
+    calibrate, _ = load_samples(student, flickr8k, 4)
+    dataset = next(flickr8k.glob("dataset_*.json")).read_text("utf-8")
+    assert all(text in dataset for text in calibrate.texts)
+
+
+def test_photos_that_do_not_decode_are_passed_over_and_a_folder_of_them_is_an_error(
+    student, tmp_path
+):
+    (tmp_path / "a.jpg").write_text("no")
+    with pytest.raises(DataError, match=str(tmp_path)):
+        load_samples(student, tmp_path, 4)
+
+
+@pytest.mark.slow
+def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, samples, tmp_path):
+    calibrate, held_out = samples
+    inputs, output = tower_specs(student, "image")
+    expected = float_embeddings(student.image, held_out.inputs("image"))
+    found = {}
+    fixed = corrected(student.image, torch.from_numpy(calibrate.pixels))
+    for name, module in (("plain", student.image), ("corrected", fixed)):
+        export_onnx(module, tmp_path / f"{name}.onnx", inputs, output)
+        quantized = tmp_path / f"{name}_int8.onnx"
+        quantize_static_int8(tmp_path / f"{name}.onnx", quantized, calibrate.inputs("image"))
+        found[name] = parity(
+            expected, OnnxTower(quantized, exact=saturates())(held_out.inputs("image"))
+        )
+    assert found["corrected"].cosine_mean > 0.99
+    loss = {name: 1 - value.cosine_mean for name, value in found.items()}
+    assert loss["corrected"] < loss["plain"] / 2
+
+
+def test_bias_correction_leaves_the_student_and_its_weights_alone(student, samples):
+    before = {name: value.clone() for name, value in student.image.state_dict().items()}
+    fixed = corrected(student.image, torch.from_numpy(samples[0].pixels[:2]))
+    after = student.image.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    for name, value in fixed.state_dict().items():
+        assert torch.equal(value, before[name]) == name.endswith("weight"), name
+    assert not any(module._forward_hooks for module in fixed.modules())
+
+
+def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, samples, tmp_path):
+    inputs, output = tower_specs(student, "text")
+    export_onnx(student.tower("text"), tmp_path / "text.onnx", inputs, output)
+    quantize_w8a16(tmp_path / "text.onnx", tmp_path / "q.onnx", samples[0].inputs("text"))
+    graph = onnx.load(tmp_path / "q.onnx").graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    made_by = {node.output[0]: node for node in graph.node}
+    seen = 0
+    for node in graph.node:
+        if node.op_type != "MatMul":
+            continue
+        weight = made_by[node.input[1]]
+        if weight.input[0] not in constants:
+            continue
+        stored = numpy_helper.to_array(constants[weight.input[0]])
+        scales = numpy_helper.to_array(constants[weight.input[1]])
+        assert stored.dtype == np.int8
+        assert scales.shape == (stored.shape[1],)
+        activation = constants[made_by[node.input[0]].input[2]]
+        assert numpy_helper.to_array(activation).dtype == np.uint16
+        seen += 1
+    assert seen >= 18  # six a layer
+
+
+@pytest.mark.parametrize(("mean", "warned"), [(0.995, False), (0.97, True)])
+def test_parity_under_0_99_is_a_warning(mean, warned):
+    expected = np.tile(np.array([[1, 0]], np.float32), (4, 1))
+    found = np.tile(np.array([[mean, (1 - mean**2) ** 0.5]], np.float32), (4, 1))
+    warning = judge("image", "qnn", parity(expected, found), allow_low=False)
+    assert bool(warning) == warned
+
+
+def test_parity_is_judged_by_the_mean_and_tells_the_worst():
+    expected = np.tile(np.array([[1, 0]], np.float32), (20, 1))
+    found = expected.copy()
+    found[7] = [0.9, 0.436]
+    one_bad = parity(expected, found)
+    assert (one_bad.inputs, round(one_bad.cosine_min, 3)) == (20, 0.9)
+    assert one_bad.cosine_mean == pytest.approx(0.995, abs=1e-4)
+    assert judge("image", "qnn", one_bad, allow_low=False) is None
+    found[:10] = [0.9, 0.436]
+    found[0] = [0.8, 0.6]
+    half_bad = parity(expected, found)  # 0.945 on average
+    with pytest.raises(ParityError, match=r"0\.94\d+ on average, 0\.8000 at worst, over 20"):
+        judge("image", "qnn", half_bad, allow_low=False)
+    found[5:10] = expected[5:10]  # 0.97
+    assert "0.8000 at worst" in (
+        judge("image", "qnn", parity(expected, found), allow_low=False) or ""
+    )
+
+
+def test_parity_under_0_95_is_an_error_unless_allowed():
+    expected = np.array([[1, 0]], np.float32)
+    low = parity(expected, np.array([[0.9, 0.436]], np.float32))
+    with pytest.raises(ParityError, match=r"(?s)0\.9.*--allow-low-parity"):
+        judge("text", "litert", low, allow_low=False)
+    assert "0.9" in (judge("text", "litert", low, allow_low=True) or "")
+
+
+def test_integer_inputs_and_outputs_round_and_clip_as_their_spec_says():
+    spec = TensorSpec("x", "int8", (1, 4), "ND", scale=0.5, zero_point=10)
+    real = np.array([[-100, 0.2, 0.3, 100]], np.float32)
+    stored = quantize(real, spec)
+    assert stored.dtype == np.int8
+    assert stored.tolist() == [[-128, 10, 11, 127]]
+    assert dequantize(stored, spec).tolist() == [[-69.0, 0.0, 0.5, 58.5]]
+
+
+class Convolution(nn.Module):
+    """A convolution that is most of the work, and more products than convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 64, 3, padding=1, groups=1)
+        self.depthwise = nn.Conv2d(64, 64, 5, padding=2, groups=64)
+        self.products = nn.Sequential(*(nn.Linear(64, 64) for _ in range(6)))
+
+    def forward(self, pixels):
+        return self.products(self.depthwise(self.convolution(pixels)).mean((2, 3)))
+
+
+class Patches(nn.Module):
+    """A transformer's shape: one convolution, and products of each patch with each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 64, 16, 16)
+        self.wide, self.narrow = nn.Linear(64, 512), nn.Linear(512, 64)
+
+    def forward(self, pixels):
+        tokens = self.patches(pixels).flatten(2).mT
+        tokens = (tokens @ tokens.mT).softmax(2) @ tokens
+        return self.narrow(self.wide(tokens)).mean(1)
+
+
+@pytest.mark.parametrize("module", [Convolution, Patches])
+def test_a_tower_is_convolutional_by_its_multiply_adds(module, tmp_path):
+    tower, pixels = module().eval(), TensorSpec("pixels", "float32", (1, 3, 64, 64), "NCHW")
+    export_onnx(tower, tmp_path / "t.onnx", (pixels,), TensorSpec("out", "float32", (1, 64), "ND"))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        tower(torch.zeros(pixels.shape))
+    counted = {
+        str(kernel): flops // 2 for kernel, flops in counter.get_flop_counts()["Global"].items()
+    }
+    convolutions = counted.pop("aten.convolution")
+    assert multiply_adds(tmp_path / "t.onnx") == (convolutions, sum(counted.values()))
+    assert is_convolutional(tmp_path / "t.onnx") == (module is Convolution)

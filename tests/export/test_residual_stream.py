@@ -1,0 +1,218 @@
+"""8-bit products beside a residual stream of 16 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+
+from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.towers import normalize
+from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.export.backends.onnx.convert import export_onnx
+from mcad_mobile.export.backends.qnn.quantize import quantize_w8a8
+from mcad_mobile.export.backends.qnn.residual_stream import even_channels, find_stream
+from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
+from mcad_mobile.students.load import load_student
+from mcad_mobile.students.published import RowTower
+from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
+from tests.support.tiny_students import TEXTS, write_open_clip
+
+LENGTH, WIDTH, LOUD = 12, 64, 300.0
+KINDS = {
+    onnx.TensorProto.UINT8: "8",
+    onnx.TensorProto.INT8: "8",
+    onnx.TensorProto.UINT16: "16",
+    onnx.TensorProto.INT16: "16",
+}
+
+
+def bert() -> RowTower:
+    """A post-norm transformer, a few channels of whose branches are loud, as MiniLM's are."""
+    torch.manual_seed(0)
+    config = TextConfig(
+        vocab=50, length=LENGTH, width=WIDTH, heads=4, layers=3, mlp=4 * WIDTH, embedding_rank=32
+    )
+    text = TextTower(config, 48).eval()
+    with torch.no_grad():
+        for layer in text.layers:
+            layer.down.weight[5] *= LOUD
+            layer.attention_norm.weight[5] = layer.mlp_norm.weight[5] = 0.05
+    return RowTower(
+        text.position,
+        text.layers,
+        text.head,
+        hides="padding",
+        length=LENGTH,
+        hidden_score=MASKED_SCORE,
+        widen=text.widen,
+        before=text.norm,
+    ).eval()
+
+
+def inputs_of_bert() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    mask = (np.arange(LENGTH) < random.integers(4, LENGTH + 1, (16, 1))).astype(np.float32)
+    return {
+        "token_rows": random.normal(size=(16, LENGTH, 32)).astype(np.float32),
+        "attention_mask": mask,
+        "pooling": mask / mask.sum(1, keepdims=True),
+    }
+
+
+@pytest.fixture(scope="module")
+def post_norm(tmp_path_factory):
+    """Of BERT's kind: path, and inputs."""
+    inputs = inputs_of_bert()
+    path = tmp_path_factory.mktemp("post") / "float.onnx"
+    export_onnx(bert(), path, specs(inputs), TensorSpec("e", "float32", (1, 48), "ND"))
+    return path, inputs
+
+
+@pytest.fixture(scope="module")
+def pre_norm(tmp_path_factory):
+    """CLIP's text tower."""
+    folder = tmp_path_factory.mktemp("pre")
+    student = load_student(f"open_clip:local-dir:{write_open_clip(folder / 'student')}")
+    inputs = student.read(TEXTS).inputs()
+    path = folder / "float.onnx"
+    output = TensorSpec("e", "float32", (1, student.dim), "ND")
+    export_onnx(student.tower("text"), path, specs(inputs), output)
+    return path, inputs
+
+
+def specs(inputs):
+    return tuple(
+        TensorSpec(name, "float32", (1, *value.shape[1:]), "ND") for name, value in inputs.items()
+    )
+
+
+def run(model: onnx.ModelProto, inputs) -> np.ndarray:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, one)[0] for one in one_by_one(inputs)])
+
+
+@pytest.mark.parametrize(("tower", "branches"), [("post_norm", 7), ("pre_norm", 4)])
+def test_even_channels_compute_the_same_in_float(tower, branches, request):
+    path, inputs = request.getfixturevalue(tower)
+    model = onnx.load(path)
+    even = even_channels(model, inputs)
+    onnx.checker.check_model(even, full_check=True)
+    assert len(find_stream(model).products) == branches
+    assert len(even.graph.node) == len(model.graph.node) + branches
+    expected = run(model, inputs)
+    assert np.abs(run(even, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_channels_that_join_the_stream_are_equally_loud(post_norm):
+    path, inputs = post_norm
+    even = even_channels(onnx.load(path), inputs)
+    names = [name for node in even.graph.node for name in node.output if name.endswith("_even")]
+    del even.graph.output[:]
+    even.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = ort.InferenceSession(even.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = [session.run(None, one) for one in one_by_one(inputs)]
+    for values in zip(*found, strict=True):
+        loudest = np.abs(np.concatenate(values)).max((0, 1))
+        assert loudest.max() / loudest.min() < 1.01
+
+
+def test_loud_channels_cost_w8a8_nothing_where_the_stream_has_16_bits(post_norm, tmp_path):
+    path, inputs = post_norm
+    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    floats = normalize(OnnxTower(path)(inputs))
+    with_stream = OnnxTower(tmp_path / "q.onnx", exact=saturates())
+    assert (floats * normalize(with_stream(inputs))).sum(1).min() > 0.98
+    no_stream = OnnxTower(_without_stream(path, tmp_path / "flat.onnx", inputs), exact=saturates())
+    assert (floats * normalize(no_stream(inputs))).sum(1).mean() < 0.95
+
+
+@pytest.mark.parametrize("tower", ["post_norm", "pre_norm"])
+def test_products_have_8_bits_and_norms_and_sums_16(tower, request, tmp_path):
+    path, inputs = request.getfixturevalue(tower)
+    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    graph = onnx.load(tmp_path / "q.onnx").graph
+    made_by = {node.output[0]: node for node in graph.node}
+    zeros = {t.name: t.data_type for t in graph.initializer}
+    stream = find_stream(even_channels(onnx.load(path), inputs)).nodes
+    seen = {"MatMul": 0, "LayerNormalization": 0, "stream": 0}
+    for node in graph.node:
+        kinds = [
+            KINDS[zeros[made_by[name].input[2]]]
+            for name in node.input[:2]
+            if name in made_by and made_by[name].op_type == "DequantizeLinear"
+        ]
+        if node.op_type in ("MatMul", "Gemm"):
+            assert kinds == ["8", "8"], node.name
+            seen["MatMul"] += 1
+        elif node.name in stream:
+            assert kinds == ["16", "16"], node.name
+            seen["LayerNormalization" if "Norm" in node.op_type else "stream"] += 1
+    assert min(seen.values()) >= 5, seen
+    # Nothing is converted that nobody reads so.
+    read = {name for node in graph.node for name in node.input} | {graph.output[0].name}
+    assert all(read.intersection(node.output) for node in graph.node)
+
+
+def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_path):
+    path, inputs = post_norm
+    even = even_channels(onnx.load(path), inputs)
+    seen = extremes(activations(even), one_by_one(inputs))
+    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    graph = onnx.load(tmp_path / "q.onnx").graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    stream = find_stream(even)
+    products = {node.output[0] for node in even.graph.node if node.name in stream.products}
+    told = dict.fromkeys(stream.tensors, 0) | dict.fromkeys(products, 0)
+    for node in graph.node:
+        name = node.input[0]
+        if node.op_type != "QuantizeLinear" or name not in told:
+            continue
+        wide = stored[node.input[2]].dtype == np.uint16
+        least, largest = seen[name]
+        step = (largest - least) / 65535 * HEADROOM[16] if wide else (largest - least) / 255
+        assert float(stored[node.input[1]]) == pytest.approx(step, rel=1e-3)
+        assert wide == (name in stream.tensors)
+        told[name] += 1
+    assert all(told.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chip", ["SM8350", "SM8750"])
+def test_every_node_of_it_runs_on_the_npu(chip, post_norm, tmp_path):
+    from mcad_mobile.engine.towers.qnn import QnnTower
+    from mcad_mobile.export.backends.qnn.compile import compile_context
+    from mcad_mobile.export.targets import find_target
+
+    path, inputs = post_norm
+    target = find_target(chip)
+    quantize_w8a8(path, tmp_path / "q.onnx", inputs, target.htp_arch)
+    compile_context(tmp_path / "q.onnx", tmp_path / "c.onnx", target)  # an error names the others
+    found = QnnTower(tmp_path / "c.onnx", target.soc_model, target.htp_arch)
+    few = {name: value[:2] for name, value in inputs.items()}
+    assert (normalize(found(few)) * normalize(OnnxTower(path)(few))).sum(1).min() > 0.97
+
+
+def _without_stream(path, out, inputs):
+    """The same tower, 8 bits a tensor everywhere."""
+    from onnxruntime.quantization import QuantType, quantize
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
+
+    from mcad_mobile.export.quantization.calibration import Reader, weights_per_channel
+
+    config = get_qnn_qdq_config(
+        str(path),
+        Reader(inputs),
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        init_overrides=weights_per_channel(onnx.load(path)),
+    )
+    quantize(str(path), str(out), config)
+    weights = [numpy_helper.to_array(t) for t in onnx.load(out).graph.initializer]
+    assert any(weight.dtype == np.int8 for weight in weights)
+    return out

@@ -1,0 +1,251 @@
+"""Bundles for several chips in one command: what they share is made once, and is the same."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.engine.towers import load_rung
+from mcad_mobile.errors import ExportError
+from mcad_mobile.export import comparison, parity, rungs
+from mcad_mobile.export.pipeline import Order, export, export_bundle
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.students.load import load_student
+from tests.support.exported import mcad, mcad_json
+from tests.support.pythons import needs_litert
+from tests.support.tiny_students import write_open_clip
+
+pytestmark = pytest.mark.usefixtures("traced_once")
+
+CHIPS = ("SM8650", "SM8750", "cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_open_clip(tmp_path_factory.mktemp("several") / "student")
+
+
+@pytest.fixture(scope="module")
+def student(checkpoint):
+    return load_student(f"open_clip:local-dir:{checkpoint}")
+
+
+class Watched:
+    """A simulated tower that counts what it is asked, and adds `off` to what it says."""
+
+    simulated = True
+
+    def __init__(self, tower, counts: Counter[str], chip: str, off: float) -> None:
+        self.run, self.counts, self.chip, self.off = tower, counts, chip, off
+
+    def __call__(self, inputs):
+        self.counts[self.chip] += len(next(iter(inputs.values())))
+        return self.run(inputs) + self.off
+
+
+def watch(monkeypatch, off: dict[str, float]) -> Counter[str]:
+    """How many inputs the simulator of each chip is given, from now on."""
+    counts: Counter[str] = Counter()
+
+    def load(bundle, rung):
+        tower = load_rung(bundle, rung)
+        if not tower.simulated:
+            return tower
+        return Watched(tower, counts, bundle.target.chip, off.get(bundle.target.chip, 0.0))
+
+    monkeypatch.setattr(comparison, "load_rung", load)
+    return counts
+
+
+@pytest.fixture(scope="module")
+def several(student, tmp_path_factory):
+    """A bundle a chip, and what the progress said."""
+    out = tmp_path_factory.mktemp("bundles")
+    said: list[tuple[str, int, int]] = []
+    orders = [Order(find_target(chip), out / chip) for chip in CHIPS]
+    made = export(
+        student,
+        orders,
+        samples=4,
+        allow_low_parity=True,
+        progress=lambda *step: said.append(step),
+    )
+    return {chip: one.bundle for chip, one in zip(CHIPS, made, strict=True)}, said
+
+
+def files(bundle: Bundle) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(bundle.directory)): path.read_bytes()
+        for path in sorted(bundle.directory.rglob("*"))
+        if path.is_file() and path.name != "bundle.json"
+    }
+
+
+def test_each_bundle_is_whole(several):
+    for chip, bundle in several[0].items():
+        loaded = Bundle.load(bundle.directory)
+        assert loaded.target.id == find_target(chip).id
+        assert [rung.runtime for rung in loaded.image.rungs] == [
+            plan.runtime for plan in find_target(chip).ladder
+        ]
+
+
+def test_bundles_hold_the_files_that_their_json_names_and_no_others(several):
+    for bundle in several[0].values():
+        assert set(files(bundle)) == {record.path for record in bundle.files()}
+
+
+def test_what_bundles_share_is_equal_and_what_is_compiled_is_not(several):
+    found = {chip: files(bundle) for chip, bundle in several[0].items()}
+    shared = set.intersection(*(set(names) for names in found.values()))
+    assert {"token_table.bin", "tokenizer.bin", "image_onnx_int8.onnx.data"} <= shared
+    for name in shared:
+        assert len({files[name] for files in found.values()}) == 1, name
+    binary = "image_qnn_w8a16_qnn.bin"
+    assert found["SM8650"][binary] != found["SM8750"][binary]
+
+
+def test_no_rung_is_made_twice(several):
+    said = Counter(step for step, _, _ in several[1])
+    assert set(said.values()) == {1}
+    steps = [done for _, done, _ in several[1]]
+    assert steps == list(range(len(steps)))
+    assert steps[-1] == several[1][-1][2]
+
+
+@pytest.mark.parametrize(
+    ("off", "second"), [(1e-7, 2), pytest.param(1e-3, 4, marks=pytest.mark.slow)]
+)
+def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_alone(
+    student, tmp_path, monkeypatch, off, second
+):
+    counts = watch(monkeypatch, {"SM8750": off})
+    orders = [Order(find_target(chip), tmp_path / chip) for chip in CHIPS[:2]]
+    made = export(student, orders, samples=4, allow_low_parity=True, simulated=4)
+    assert counts == {"SM8650": len(TOWERS) * 4, "SM8750": len(TOWERS) * second}
+    first, other = (one.bundle for one in made)
+    for name in TOWERS:
+        rungs = first.tower(name).rungs[0], other.tower(name).rungs[0]
+        assert [rung.parity.inputs for rung in rungs] == [4, 4]
+        expected = [
+            np.load(bundle.path(rung.expected))
+            for bundle, rung in zip((first, other), rungs, strict=True)
+        ]
+        assert len(expected[1]) == 2
+        assert not np.array_equal(*expected)  # each bundle has its own chip's
+
+
+@pytest.mark.slow
+def test_a_second_export_gives_the_same_files(student, several, tmp_path):
+    order = Order(find_target("SM8650"), tmp_path / "again")
+    (made,) = export(student, [order], samples=4, allow_low_parity=True)
+    before = several[0]["SM8650"]
+    one, other = files(made.bundle), files(before)
+    # Qualcomm's compiler numbers operators through all graphs of a process.
+    binaries = {name for name in one if name.endswith(".bin") and "qnn" in name}
+    assert len(binaries) == 2
+    assert {name for name in one if one[name] != other[name]} <= binaries
+    assert made.bundle.tools == before.tools
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chip", ["SM8650", "dimensity"])
+def test_the_same_command_gives_the_same_files(checkpoint, chip, tmp_path):
+    made = []
+    for name in ("one", "other"):
+        out = tmp_path / name
+        wanted = ("--samples", 4, "--allow-low-parity", "--out", out)
+        mcad("export", "-t", chip, "--student", f"open_clip:local-dir:{checkpoint}", *wanted)
+        made.append(Bundle.load(out))
+    one, other = made
+    assert files(one) == files(other)
+    assert replace(one, created="", directory=other.directory) == replace(other, created="")
+
+
+def test_a_bundle_that_is_done_stays_when_the_next_fails(student, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise ExportError("the chip is not known", "try another")
+
+    monkeypatch.setattr(rungs, "_qnn", fails)
+    orders = [Order(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8650")]
+    with pytest.raises(ExportError, match="the chip is not known"):
+        export(student, orders, samples=4, allow_low_parity=True)
+    Bundle.load(tmp_path / "cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
+
+
+def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise ExportError("the chip is not known", "try another")
+
+    monkeypatch.setattr(rungs, "_qnn", fails)
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "er" / "sd", tmp_path / "there" / "sd"):
+        with pytest.raises(ExportError, match="the chip is not known"):
+            export(student, [Order(find_target("SM8650"), out)], samples=4, allow_low_parity=True)
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
+
+
+def test_python_is_given_the_bundle_and_what_is_doubtful_of_it_as_warnings(
+    student, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(parity, "WARN_BELOW", 1.1)
+    out = tmp_path / "bundle"
+    with pytest.warns(UserWarning, match="is off the float student"):
+        bundle = export_bundle("cpu", str(out), student=student, samples=4, allow_low_parity=True)
+    assert (bundle.directory, bundle.target.id) == (out, "cpu")
+    assert Bundle.load(out).student == bundle.student
+    assert bundle.student.sha256 == student.sha256()
+
+
+@pytest.mark.slow
+@needs_litert
+def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "images").symlink_to(packaged_pairs / "images")
+    said = json.loads((packaged_pairs / "dataset_packaged.json").read_text())
+    said["images"] = said["images"][:4]
+    for photo in said["images"]:
+        photo["split"] = "test"
+    (data / "dataset_test.json").write_text(json.dumps(said))
+    out = tmp_path / "out"
+    wanted = ("-t", "cpu", "-t", "dimensity", "-t", "cpu", "--samples", 4, "--allow-low-parity")
+    student = f"open_clip:local-dir:{checkpoint}"
+    documents = mcad_json("export", *wanted, "--student", student, "--data", data, "--out", out)
+    assert [document["target"] for document in documents] == ["cpu", "dimensity-9400"]
+    for document in documents:
+        bundle = Bundle.load(out / document["target"])
+        assert document["student"] == bundle.student.name
+        assert set(document["towers"]) == set(TOWERS)
+        assert document["recall"]["float"]["photos"] == len(said["images"])
+        assert 0 <= document["recall"]["exported"]["mean_recall"] <= 100
+    # A folder of bundles is none itself, and a bundle is no place for others.
+    assert "No bundle" in mcad("eval", "--data", data, "--bundle", out, "--split", "test", code=1)
+    message = mcad("export", *wanted, "--out", out / "cpu", code=1)
+    assert "is a bundle, and several are to be written" in message
+
+
+@pytest.mark.parametrize("wrong", [(), ("--all", "-t", "cpu")])
+def test_a_target_or_all_of_them_is_asked_for(wrong, tmp_path):
+    message = mcad("export", *wrong, "--out", tmp_path / "out", code=2)
+    assert "--target CHIP" in message
+
+
+@pytest.mark.slow
+def test_a_snapdragon_takes_8_bit_activations_where_they_are_asked_for(student, tmp_path):
+    order = Order(find_target("SM8750"), tmp_path / "b", first={"image": "w8a8", "text": "w8a8"})
+    (exported,) = export(student, [order], samples=4, allow_low_parity=True, simulated=2)
+    for name in TOWERS:
+        first, second = exported.bundle.tower(name).rungs
+        assert (first.runtime, first.precision) == ("qnn", "w8a8")
+        assert first.npu_nodes == first.total_nodes > 0
+        assert first.parity is not None
+        assert first.parity.cosine_mean > 0.97
+        assert (second.runtime, second.precision) == ("onnx", "int8")

@@ -1,0 +1,103 @@
+"""Targets: every spelling of a chip finds it, and a wrong one says what is near."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcad_mobile.errors import TargetError
+from mcad_mobile.export.targets import all_targets, find_target
+from tests.support.pythons import needs_litert
+
+
+@pytest.mark.parametrize(
+    ("spelling", "target"),
+    [
+        ("snapdragon", "snapdragon-8-elite"),
+        ("dimensity", "dimensity-9400"),
+        ("cpu", "cpu"),
+        ("SM8650", "snapdragon-8-gen-3"),
+        ("sm8650", "snapdragon-8-gen-3"),
+        ("snapdragon-8-gen-3", "snapdragon-8-gen-3"),
+        ("Snapdragon 8 Gen 3", "snapdragon-8-gen-3"),
+        ("Snapdragon 8+ Gen 1", "snapdragon-8-plus-gen-1"),
+        ("Snapdragon 8 Gen 1", "snapdragon-8-gen-1"),
+        ("mt6991", "dimensity-9400"),
+        ("Dimensity 1080", "dimensity-7050"),
+        ("MT6878", "dimensity-7300"),
+        ("SM8550-AC", "snapdragon-8-gen-2"),
+        ("Snapdragon 7+ Gen 3", "snapdragon-7-plus-gen-3"),
+        ("Snapdragon 7 Gen 3", "snapdragon-7-gen-3"),
+        ("Snapdragon 8s Gen 3", "snapdragon-8s-gen-3"),
+        ("SXR2250P", "snapdragon-xr2-gen-2"),
+        ("qcm6490", "qcs6490"),
+    ],
+)
+def test_a_chip_is_found_however_it_is_written(spelling, target):
+    assert find_target(spelling).id == target
+
+
+def test_an_unknown_chip_is_an_error_that_names_the_nearest():
+    with pytest.raises(TargetError, match=r"'snapdragon-9-gen-3'.*\n.*snapdragon-8-gen-3"):
+        find_target("snapdragon-9-gen-3")
+
+
+def test_a_mistyped_family_is_among_the_nearest():
+    with pytest.raises(TargetError) as caught:
+        find_target("snapdragn")
+    assert caught.value.hint.startswith("The nearest are: snapdragon, snapdragon-8")
+
+
+def test_a_name_like_no_chip_is_pointed_to_the_list():
+    with pytest.raises(TargetError, match="mcad-mobile targets"):
+        find_target("??")
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda target: target.id)
+def test_every_chip_has_a_ladder_that_ends_on_the_cpu(target):
+    first, *_, last = target.ladder
+    assert last.runtime == "onnx"
+    npu = {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "neuropilot"}[target.family]
+    known = target.neuropilot is not None if target.family == "dimensity" else not target.litert
+    assert first.runtime == (npu if known else "litert")
+    if target.family == "snapdragon":
+        assert target.soc_model and target.htp_arch and target.vtcm_mb
+
+
+def test_no_spelling_is_of_two_chips():
+    spellings = [
+        (find_target(spelling).id, target.id)
+        for target in all_targets()
+        for spelling in (target.id, target.chip, *target.names)
+    ]
+    assert [found for found, _ in spellings] == [target for _, target in spellings]
+
+
+def test_no_two_chips_share_an_id_a_model_or_a_qnn_number():
+    targets = all_targets()
+    for key in ("id", "chip"):
+        assert len({getattr(target, key) for target in targets}) == len(targets)
+    numbers = [target.soc_model for target in targets if target.soc_model is not None]
+    assert len(set(numbers)) == len(numbers)
+
+
+# LiteRT compiles for these, too: chips of tablets and boards.
+NO_PHONES = {"MT8171", "MT8188", "MT8189"}
+
+
+@needs_litert
+def test_dimensity_chips_are_those_that_litert_compiles_for():
+    from ai_edge_litert.aot.vendors.mediatek.target import SocModel, map_soc_to_np_version
+
+    table = {t.chip: t.neuropilot for t in all_targets() if t.neuropilot is not None}
+    known = set(SocModel) - {SocModel.ALL, *NO_PHONES}
+    assert table == {chip.value: map_soc_to_np_version(chip) for chip in known}
+
+
+@needs_litert
+def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
+    from ai_edge_litert.aot.vendors.mediatek.target import SocModel
+
+    left = [t for t in all_targets() if t.family == "dimensity" and t.neuropilot is None]
+    assert [t.chip for t in left] == ["MT6896"]
+    assert "MT6896" not in set(SocModel)
+    assert [plan.runtime for plan in left[0].ladder] == ["litert", "onnx"]

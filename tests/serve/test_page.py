@@ -1,0 +1,311 @@
+"""The page in real Chromium: by keyboard and by mouse."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import QUERY, WIDTHS, Open, ask, assert_focused, assert_soon, found
+from tests.support.servers import TIMEOUT_S, Server
+
+
+def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
+    page = open_page()
+    count = served.get("/api/status")["indexes"][0]["photos"]
+    expect(page.locator("#left .headline")).to_have_text(f"{count} photos")
+    expect(page.locator("#left .photo")).to_have_count(count)
+    page.keyboard.press("/")
+    page.keyboard.type(QUERY)
+    assert_soon(page, found(served, QUERY))
+    score = served.search(QUERY)["hits"][0]["score"]
+    expect(page.locator("#left .photo").first).to_contain_text(f"{score:.3f}")
+
+
+def test_doubtful_ones_stand_apart(open_page: Open, served: Server) -> None:
+    page = open_page()
+    ask(page)
+    sure = served.search(QUERY)["matches"]
+    expect(page.locator("#left .headline")).to_contain_text(f"{sure} of ")
+    expect(page.locator("#left li:not(.doubtful)")).to_have_count(sure)
+    page.wait_for_function(
+        """() => {
+            const box = (one) => one.getBoundingClientRect();
+            const items = [...document.querySelectorAll("#left li")];
+            const heading = box(document.querySelector("#left .less-sure"));
+            const doubtful = (one) => one.classList.contains("doubtful");
+            const above = items.filter((one) => !doubtful(one)).map((one) => box(one).bottom);
+            const below = items.filter(doubtful).map((one) => box(one).top);
+            return Math.max(...above) <= heading.top && heading.bottom <= Math.min(...below);
+        }"""
+    )
+
+
+def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
+    page = open_page()
+    press = page.keyboard.press
+    press("/")
+    page.keyboard.type(QUERY)
+    expected = found(served, QUERY)
+    assert_soon(page, expected)
+    press("ArrowDown")
+    assert_focused(page, expected[0])
+    expect(page.locator("#left .photo").first).to_have_css("outline-style", "solid")
+    press("End")
+    assert_focused(page, expected[-1])
+    press("Home")
+    press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
+    press("ArrowRight")
+    expect(page.locator("#name")).to_have_text(expected[1])
+    press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    assert_focused(page, expected[1])
+    press("ArrowUp")
+    assert_focused(page, "What the photo shows")
+    press("ArrowDown")
+    press("m")
+    expect(page.locator(".chip")).to_contain_text(expected[0])
+    assert_focused(page, "What the photo shows")
+    press("ArrowDown")
+    press("-")
+    page.keyboard.type("snow")
+    press("Enter")
+    expect(page.locator(".chip.against")).to_contain_text("snow")
+    press("Escape")
+    expect(page.locator(".chip")).to_have_count(0)
+    expect(page.locator("#left .headline")).to_have_text(f"{len(found(served, limit=1000))} photos")
+
+
+def test_more_and_less_by_mouse(open_page: Open, served: Server) -> None:
+    page = open_page()
+    ask(page)
+    first = served.search(QUERY)["hits"][0]
+    page.locator("#left li").first.hover()
+    page.locator("#left li .like").first.click()
+    expected = found(served, QUERY, {"photo": first["id"]})
+    expect(page.locator("#left .headline")).to_contain_text("nearest first")
+    assert_soon(page, expected)
+    page.get_by_role("button", name="Turn round").click()
+    expect(page.locator(".chip.against")).to_have_count(1)
+    assert_soon(page, found(served, QUERY, {"photo": first["id"], "weight": -1}))
+    page.get_by_role("button", name="Change").click()
+    assert_soon(page, found(served, QUERY, {"photo": first["id"], "weight": -2}))
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="also").click()
+    page.locator("#words").fill("snow")
+    page.locator("#words").press("Enter")
+    assert_soon(page, found(served, QUERY, {"text": "snow"}))
+
+
+_CARRY = """([kind, name, data]) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    const carried = new DataTransfer();
+    carried.items.add(new File([bytes], name, {type: "image/png"}));
+    const more = {bubbles: true, cancelable: true};
+    const pasted = new ClipboardEvent("paste", {clipboardData: carried, ...more});
+    if (kind === "paste") dispatchEvent(pasted);
+    else for (const type of ["dragenter", "dragover", "drop"])
+        document.body.dispatchEvent(new DragEvent(type, {dataTransfer: carried, ...more}));
+}"""
+
+
+@pytest.mark.parametrize(
+    "how", ["drop", *(pytest.param(how, marks=pytest.mark.slow) for how in ("paste", "choose"))]
+)
+def test_a_photo_finds_photos(open_page: Open, served: Server, photos: Path, how: str) -> None:
+    page = open_page()
+    photo = next(photos.rglob("coffee.png"))
+    if how == "choose":
+        page.set_input_files("#file", photo)
+    else:
+        data = base64.b64encode(photo.read_bytes()).decode()
+        page.evaluate(_CARRY, [how, photo.name, data])
+    expect(page.locator(".chip img")).to_be_visible()
+    expect(page.locator("#left .headline")).to_contain_text("nearest first")
+    expect(page.locator("#left .photo .name").first).to_have_text("coffee.png")
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_a_file_that_is_no_photo_is_told(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    (tmp_path / "letter.png").write_text("Dear reader")
+    page.set_input_files("#file", tmp_path / "letter.png")
+    expect(page.get_by_role("alert")).to_contain_text("no JPEG, PNG, WebP or HEIC")
+    expect(page.locator(".chip")).to_have_count(0)
+    told_by_browser = "error: Failed to load resource: the server responded with a status of 422"
+    assert [line.startswith(told_by_browser) for line in open_page.heard] == [True]  # type: ignore
+    open_page.heard.clear()  # type: ignore[attr-defined]
+
+
+def test_folders_and_days_filter(open_page: Open, served: Server, photos: Path) -> None:
+    page = open_page()
+    page.locator("#folder").select_option(label=page.locator("#folder option").nth(1).inner_text())
+    here = {path.name for path in (photos / "here").iterdir()}
+    newest = found(served, filter={"folder": folder_id(served, "here")}, limit=1000)
+    assert set(newest) == here
+    assert_soon(page, newest)
+    served.wait(lambda s: s["indexes"][0]["dates_known"] == s["indexes"][0]["photos"])
+    page.locator("#after").fill("2023-05-06")
+    page.locator("#before").fill("2023-05-06")
+    assert_soon(page, ["lying.jpg"])
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
+
+
+def folder_id(server: Server, name: str) -> str:
+    folders = server.get("/api/indexes/first.index/folders")
+    return next(str(folder["id"]) for folder in folders if folder["name"] == name)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_two_sides_are_marked_where_they_differ(
+    open_page: Open, served: Server, width: str
+) -> None:
+    page = open_page(width=width)
+    ask(page)
+    page.get_by_role("button", name="Side by side").click()
+    sides = {"left": {"bundle": "first"}, "right": {"bundle": "second"}}
+    expected = served.post("/api/compare", {"parts": [{"text": QUERY}], **sides})
+    for side in sides:
+        hits = expected[side]["hits"]
+        page.evaluate("scrollTo(0, 1e6)")
+        expect(page.locator(f"#{side} li[aria-posinset='{len(hits)}']")).to_be_in_viewport()
+        page.evaluate("scrollTo(0, 0)")
+        expect(page.locator(f"#{side} li[aria-posinset='1']")).to_be_in_viewport()
+        for number, hit in enumerate(hits[:6], start=1):
+            item = page.locator(f"#{side} li[aria-posinset='{number}']")
+            expect(item.locator(".name")).to_have_text(hit["name"])
+            if hit["only_here"]:
+                expect(item.locator(".mark")).to_have_text("only here")
+            elif hit["elsewhere"] == number:
+                expect(item.locator(".mark")).to_have_count(0)
+            else:
+                expect(item.locator(".mark")).to_contain_text(str(hit["elsewhere"]))
+
+
+def test_without_words_there_is_one_side_and_it_says_so(open_page: Open, served: Server) -> None:
+    page = open_page(width="desktop")
+    first = page.locator("#left li[aria-posinset='1']")
+    expect(first).to_be_visible()
+    whole = page.locator("#left").bounding_box()
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#left .note")).to_have_text("Side by side begins with your first words.")
+    expect(page.locator("#right")).to_be_hidden()
+    assert whole and page.locator("#left").bounding_box()["width"] == whole["width"]
+    page.locator("#query").fill(QUERY)
+    expect(page.locator("#right .headline")).to_contain_text("on both sides")
+    expect(page.locator("#left .note")).to_be_hidden()
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#right")).to_be_hidden()
+    expect(page.locator("#left .note")).to_be_hidden()
+
+
+def test_an_answer_that_was_overtaken_is_not_shown(open_page: Open, served: Server) -> None:
+    page = open_page()
+    held: list[Any] = []
+    page.route("**/api/search", lambda route: held.append(route))
+    page.locator("#query").fill("a dog")
+    page.locator("#query").fill("a red car")
+    wait_until(page, lambda: len(held) == 2)
+    held[1].continue_()
+    expected = found(served, "a red car")
+    assert_soon(page, expected)
+    held[0].fulfill(json=served.search("a dog"))
+    page.unroute("**/api/search")
+    page.locator("#left .photo").first.click()  # what was put on the page by then stays there
+    expect(page.locator("#name")).to_have_text(expected[0])
+    assert_soon(page, expected)
+
+
+def test_every_key_asks_at_once(open_page: Open) -> None:
+    """However slow the answers are; those that were typed on are given up."""
+    page = open_page()
+    asked: list[Any] = []
+    given_up: list[Any] = []
+    page.on("requestfailed", lambda request: given_up.append(request))
+    page.route("**/api/search", lambda route: asked.append(route))
+    page.locator("#query").press_sequentially(QUERY)
+    wait_until(page, lambda: len(asked) == len(QUERY))
+    assert [json.loads(route.request.post_data)["parts"] for route in asked] == [
+        [{"text": QUERY[:end]}] for end in range(1, len(QUERY) + 1)
+    ]
+    wait_until(page, lambda: len(given_up) == len(QUERY) - 1)
+
+
+def test_a_picture_never_stands_over_anothers_name(open_page: Open, served: Server) -> None:
+    """Also where new ones are long in coming, and an item that showed a photo shows another."""
+    page = open_page()
+    names = {hit["id"]: hit["name"] for hit in served.search(limit=1000)["hits"]}
+    folders = [folder_id(served, name) for name in ("here", "there")]
+    page.locator("#folder").select_option(folders[0])
+    assert_soon(page, found(served, filter={"folder": folders[0]}, limit=1000))
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#left img')].every((one) => one.naturalWidth)"
+    )
+    page.route("**/thumbnail", lambda route: None)
+    page.locator("#folder").select_option(folders[1])
+    assert_soon(page, found(served, filter={"folder": folders[1]}, limit=1000))
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll("#left li:has(img[src])")].map((one) => [
+        one.querySelector("img").src.split("/").at(-2), one.querySelector(".name").textContent])"""
+    )
+    assert [names[photo] for photo, _ in shown] == [name for _, name in shown]
+
+
+@pytest.mark.parametrize("ms", [0, 1000])
+def test_a_picture_is_given_up_only_where_it_is_long_in_coming(
+    open_page: Open, served: Server, ms: int
+) -> None:
+    """And with it its connection, which others could use."""
+    page = open_page()
+    address = page.url
+    page.goto("about:blank")  # what that page was still loading is not held, and not given up
+    held: list[Any] = []
+    given_up: list[str] = []
+    page.add_init_script("performance.now = () => window.ms ?? 0")
+    page.route("**/thumbnail", lambda route: held.append(route))
+    page.on("requestfailed", lambda request: given_up.append(request.url))
+    page.goto(address)
+    wait_until(page, lambda: len(held) == 4)
+    names = {hit["id"]: Path(hit["folder"]).name for hit in served.search(limit=1000)["hits"]}
+    folders = [names[route.request.url.split("/")[-2]] for route in held]
+    other = "there" if folders[0] == "here" else "here"
+    page.evaluate("ms => void (window.ms = ms)", ms)
+    page.locator("#folder").select_option(folder_id(served, other))
+    assert_soon(page, found(served, filter={"folder": folder_id(served, other)}, limit=1000))
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    if ms:
+        wait_until(page, lambda: len(given_up) == folders.count(folders[0]))
+    assert bool(given_up) == bool(ms)
+
+
+def wait_until(page: Page, true: Callable[[], bool]) -> None:
+    """For what the test itself is told: playwright tells it while it waits for the page."""
+    until = time.monotonic() + TIMEOUT_S
+    while not true():
+        assert time.monotonic() < until
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+
+
+def test_ten_thousand_characters_are_taken(open_page: Open) -> None:
+    page = open_page()
+    page.locator("#query").fill("a dog on the beach " * 526)
+    expect(page.locator("#left .note")).to_contain_text("beginning")
+
+
+def test_who_does_not_see_the_page_is_told(open_page: Open, served: Server) -> None:
+    page = open_page()
+    ask(page)
+    answer = served.search(QUERY)
+    live = page.get_by_role("status")
+    expect(live).to_contain_text(f"{answer['matches']} of {answer['total']} photos")
+    item = page.get_by_role("listitem").first
+    expect(item).to_have_attribute("aria-posinset", "1")
+    expect(item).to_have_attribute("aria-setsize", str(answer["total"]))

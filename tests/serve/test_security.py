@@ -1,0 +1,247 @@
+"""What a page from elsewhere, or a name for this computer that is not ours, would try."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mcad_mobile.serve.catalog import path_id
+from mcad_mobile.serve.http import HEADERS, REQUEST_BYTES
+from mcad_mobile.serve.photos import UPLOAD_BYTES
+from tests.support.servers import Server
+
+PATHS = ("/", "/api/status", "/openapi.json", "/static/app.js", "/nowhere")
+
+
+def test_it_listens_on_this_computer_alone(served: Server) -> None:
+    """By the kernel's table, in which 0100007F is 127.0.0.1."""
+    port = f"{served.port:04X}"
+    tables = [Path(f"/proc/{served.process.pid}/net/{kind}") for kind in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
+    listening = [line[1] for line in lines if line[3] == "0A" and line[1].endswith(f":{port}")]
+    assert listening == [f"0100007F:{port}"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]:{port}", ""]
+)
+def test_a_name_that_was_rebound_gets_nothing(served: Server, path: str, host: str) -> None:
+    status, headers, body = served.request("GET", path, host=host.format(port=served.port))
+    assert status == 421
+    assert b"mcad" not in body
+    assert dict(HEADERS).items() <= headers.items()
+
+
+def test_two_hosts_get_nothing(served: Server) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), 10) as connection:
+        ours = f"Host: 127.0.0.1:{served.port}\r\n"
+        connection.sendall(f"GET / HTTP/1.1\r\n{ours}Host: evil.example\r\n\r\n".encode())
+        assert b"200" not in connection.recv(4096).splitlines()[0]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST:{port}"])
+def test_our_own_names_are_answered(served: Server, host: str) -> None:
+    assert served.request("GET", "/", host=host.format(port=served.port))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "file://"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_another_origin_gets_nothing(served: Server, origin: str, method: str) -> None:
+    path = "/api/status" if method == "GET" else "/api/search"
+    status, headers, _ = served.request(
+        method,
+        path,
+        b"{}" if method == "POST" else None,
+        origin=origin.format(port=served.port),
+        content_type="application/json",
+    )
+    assert status == 403
+    assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("path", ["/api/status", "/api/indexes/first.index/folders", "/"])
+def test_what_another_site_embeds_gets_nothing(served: Server, site: str, path: str) -> None:
+    """An image, a frame or a script of ours on a page of theirs: no Origin is sent for these."""
+    for kind in ("image", "script", "iframe"):
+        status, _, _ = served.request("GET", path, sec_fetch_site=site, sec_fetch_dest=kind)
+        assert status == 403
+
+
+def test_a_link_from_elsewhere_may_open_the_page_and_nothing_else(served: Server) -> None:
+    link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate"}
+    page = {**link, "sec_fetch_dest": "document"}
+    assert served.request("GET", "/", **page)[0] == 200
+    assert served.request("GET", "/api/status", **page)[0] == 403
+    assert served.request("POST", "/api/indexing", b"{}", **page)[0] == 403
+
+
+def test_a_form_of_another_page_cannot_be_a_request(served: Server) -> None:
+    """What a browser sends without asking first: text, or fields of a form."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        body = json.dumps({"parts": [{"text": "a dog"}]}).encode()
+        assert served.request("POST", "/api/search", body, content_type=kind)[0] == 415
+
+
+def test_no_answer_to_a_preflight_lets_another_page_in(served: Server) -> None:
+    status, headers, _ = served.request(
+        "OPTIONS", "/api/search", access_control_request_method="POST"
+    )
+    assert status == 405
+    assert not [name for name in headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_carries_the_headers(served: Server, path: str) -> None:
+    _, headers, _ = served.request("GET", path)
+    assert dict(HEADERS).items() <= headers.items()
+    policy = headers["content-security-policy"]
+    assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+    assert policy.startswith("default-src 'none';")
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "%2Fetc%2Fpasswd",
+        "..%2f..%2f..%2fetc%2fpasswd",
+        "../../../../etc/passwd",
+        "..%252f..%252fetc%252fpasswd",
+        "C%3A%5CWindows%5Cwin.ini",
+        "%00",
+        "here%2Fcamera.png",
+        "0" * 20,
+    ],
+)
+@pytest.mark.parametrize(
+    "place", ["/api/indexes/first.index/photos/{}/thumbnail", "/static/{}", "/{}"]
+)
+def test_a_path_that_is_asked_for_is_never_served(served: Server, name: str, place: str) -> None:
+    status, _, body = served.request("GET", place.format(name))
+    assert status in (404, 405)
+    assert b"root:" not in body
+
+
+def test_files_beside_the_photos_have_no_address(served: Server, photos: Path) -> None:
+    """An id is the hash of a path, which anybody can compute: only the index's are known."""
+    secret = photos.resolve() / "here" / "secret.png"
+    Image.new("RGB", (8, 8), "white").save(secret)
+    try:
+        for path in (secret, photos.resolve(), Path("/etc/passwd")):
+            address = f"/api/indexes/first.index/photos/{path_id(str(path))}/view"
+            assert served.request("GET", address)[0] == 404
+    finally:
+        secret.unlink()
+
+
+def test_an_upload_that_says_it_is_large_is_refused_unread(served: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    connection.putrequest("POST", "/api/uploads")
+    connection.putheader("Content-Length", str(UPLOAD_BYTES + 1))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_an_upload_that_does_not_say_how_large_it_is_is_cut(served: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    piece = b"\xff\xd8\xff" + bytes(1 << 20)
+    pieces = (piece for _ in range(2 * UPLOAD_BYTES // len(piece)))
+    try:
+        connection.request("POST", "/api/uploads", pieces, encode_chunked=True)
+        refused = connection.getresponse().status == 413
+    except (BrokenPipeError, ConnectionResetError):  # it hung up while we were sending
+        refused = next(pieces, None) is not None
+    connection.close()
+    assert refused
+
+
+def test_a_request_may_not_be_large(served: Server) -> None:
+    body = b" " * (REQUEST_BYTES + 1)
+    assert served.request("POST", "/api/search", body, content_type="application/json")[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) run\n"),
+        ("SVG", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"),
+        ("HTML", b"<html><script>alert(1)</script></html>"),
+        ("half a JPEG", b"\xff\xd8\xff\xe0" + bytes(50)),
+        ("nothing", b""),
+        ("TIFF", b"II*\x00" + bytes(64)),
+    ],
+)
+def test_what_is_no_photo_is_not_taken(served: Server, kind: str, content: bytes) -> None:
+    status, headers, body = served.request("POST", "/api/uploads", content)
+    assert status == 422, kind
+    assert headers["content-type"] == "application/json"
+    assert b"/tmp" not in body
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "EPS", "PPM"])
+def test_pictures_of_other_kinds_are_not_decoded(served: Server, kind: str) -> None:
+    """Whole ones, which Pillow would open."""
+    content = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(content, kind)
+    status, _, body = served.request("POST", "/api/uploads", content.getvalue())
+    assert status == 422
+    assert b"no JPEG, PNG, WebP or HEIC" in body
+
+
+def test_a_small_file_of_very_many_pixels_is_not_decoded(served: Server, tmp_path: Path) -> None:
+    """A PNG that says it has 40,000 x 40,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(99)))
+    assert served.request("POST", "/api/uploads", bomb)[0] == 422
+
+
+def test_uploads_are_for_this_user_alone(served: Server, photos: Path) -> None:
+    served.upload(next(photos.rglob("coins.png")))
+    folders = list(Path(tempfile.gettempdir()).glob("mcad-serve-*"))
+    assert folders
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in folders)
+
+
+def test_the_page_names_nothing_elsewhere(served: Server) -> None:
+    """No address of the web, and nothing written in line, which the policy would stop."""
+    page = served.request("GET", "/")[2].decode()
+    assert "<style" not in page and " style=" not in page and " onclick" not in page
+    assert page.count("<script") == page.count('<script type="module" src="/static/') == 1
+    for name in (
+        "app.js",
+        "app.css",
+        "grid.js",
+        "pane.js",
+        "parts.js",
+        "viewer.js",
+        "job.js",
+        "images.js",
+        "api.js",
+        "dom.js",
+    ):
+        status, headers, body = served.request("GET", f"/static/{name}")
+        assert status == 200
+        assert headers["content-type"].split(";")[0] in ("text/javascript", "text/css")
+        assert b"http" not in body.replace(b"http-", b"")

@@ -1,0 +1,158 @@
+"""Thumbnails: made ahead, kept for the next server, and never those of another state."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.serve import photos as thumbnails
+from mcad_mobile.serve.catalog import path_id
+from mcad_mobile.serve.photos import Thumbnails, state_of
+from mcad_mobile.serve.run import create_app, open_state, take_port
+from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def few(tmp_path: Path, photos: Path) -> Bundle:
+    """With an index of three photos of its own."""
+    (tmp_path / "photos").mkdir()
+    for name in ("coffee.png", "chelsea.png", "rocket.jpg"):
+        shutil.copy(next(photos.rglob(name)), tmp_path / "photos")
+    bundle = tiny(tmp_path, "bundle")
+    indexed(bundle, tmp_path / "photos")
+    return bundle
+
+
+def given(server: Server, name: str) -> tuple[int, bytes]:
+    hit = next(hit for hit in server.search()["hits"] if hit["name"] == name)
+    path = f"/api/indexes/bundle.index/photos/{hit['id']}/thumbnail"
+    status, _, body = server.request("GET", path)
+    return status, body
+
+
+def kept(cache: Path) -> list[Path]:
+    return list((cache / "mcad-mobile" / "thumbnails").rglob("*.jpg"))
+
+
+@pytest.mark.slow
+def test_they_are_made_while_nobody_asks_and_kept_for_the_next_server(
+    start: Start, few: Bundle, tmp_path: Path
+) -> None:
+    """In files that only this user can read."""
+    cache = tmp_path / "cache"
+    server = start("-b", few.directory, cache=cache)
+    server.wait(lambda _: len(kept(cache)) == 3)
+    server.stop()
+    places = [cache / "mcad-mobile" / "thumbnails", *kept(cache)]
+    assert [place.stat().st_mode & 0o077 for place in places] == [0] * 4
+    for file in kept(cache):
+        file.write_bytes(b"kept")
+    assert given(start("-b", few.directory, cache=cache), "coffee.png") == (200, b"kept")
+
+
+def test_a_photo_that_has_changed_gets_a_new_one(start: Start, few: Bundle, tmp_path: Path) -> None:
+    server = start("-b", few.directory)
+    _, before = given(server, "coffee.png")
+    Image.new("RGB", (400, 400), "red").save(tmp_path / "photos" / "coffee.png")
+    _, after = given(server, "coffee.png")
+    assert after != before
+    assert Image.open(io.BytesIO(after)).getpixel((5, 5))[0] > 200
+
+
+def test_where_none_can_be_kept_they_are_given_all_the_same(
+    start: Start, few: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    server = start("-b", few.directory, cache=tmp_path / "cache")
+    status, body = given(server, "coffee.png")
+    assert (status, Image.open(io.BytesIO(body)).format) == (200, "JPEG")
+
+
+def test_what_was_used_longest_ago_goes_first(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    held = Thumbnails()
+    made = {}
+    for days, name in enumerate(("coffee.png", "chelsea.png", "rocket.jpg", "coins.png")):
+        path = str(next(photos.rglob(name)))
+        tag = state_of(path) or ""
+        before = set(kept(tmp_path))
+        made[name] = path, tag, len(held.make(path, tag))
+        (file,) = set(kept(tmp_path)) - before
+        used = time.time() - days * 86_400 - (100 * 86_400 if name == "coins.png" else 0)
+        os.utime(file, (used, used))
+
+    def left() -> set[str]:
+        return {name for name, (path, tag, _) in made.items() if held.has(path, tag)}
+
+    held.prune()
+    assert left() == {"coffee.png", "chelsea.png", "rocket.jpg"}
+    path, tag, _ = made["rocket.jpg"]
+    assert held.held(path, tag)  # which counts as used
+    monkeypatch.setattr(thumbnails, "KEPT_BYTES", made["rocket.jpg"][2] + made["coffee.png"][2])
+    held.prune()
+    assert left() == {"coffee.png", "rocket.jpg"}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_nobody_waits_for_any_more_is_not_decoded(
+    few: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    state = open_state([few], [tmp_path / "bundle.index"])
+    app = create_app(state)
+    photo = path_id(state.indexes["bundle.index"].now.catalog.paths[0])
+    path = f"/api/indexes/bundle.index/photos/{photo}/thumbnail"
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    said: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        if waits:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async def ask() -> None:
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert said[0]["status"] == (200 if waits else 499)
+    assert len(kept(tmp_path / "cache")) == waits
+
+
+def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
+    """As Nagle's algorithm would have it, for up to 40 ms where acknowledgements are delayed."""
+
+    async def options() -> list[int]:
+        said: list[int] = []
+
+        def met(reader: Any, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            said.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listening = take_port(0)
+        async with await asyncio.start_server(met, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            await asyncio.wait_for(reader.read(), TIMEOUT_S)
+            writer.close()
+        return said
+
+    assert all(asyncio.run(options()))

@@ -1,0 +1,341 @@
+"""What goes wrong while serving: it is told, and the server goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.base.files import replace_folder
+from mcad_mobile.bench.measure import memory
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, open_index
+from mcad_mobile.engine.index import PhotoIndex
+from tests.support.servers import Server, indexed, tiny
+
+Start = Callable[..., Server]
+_INDEXES = ("deleted", "damaged", "swapped")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, photos: Path) -> Bundle:
+    """With an index of copies of the photos, which a test may do with as it likes."""
+    shutil.copytree(photos, tmp_path / "photos")
+    bundle = tiny(tmp_path, "bundle")
+    indexed(bundle, tmp_path / "photos")
+    return bundle
+
+
+class House:
+    """A server with several bundles of one student, several indexes of the same photos, and the
+    photos: each test breaks another of these."""
+
+    def __init__(self, folder: Path, photos: Path) -> None:
+        shutil.copytree(photos, folder / "photos")
+        first = tiny(folder, "first")
+        index = indexed(first, folder / "photos")
+        for name in _INDEXES:
+            shutil.copytree(index, folder / name)
+        names = ("replaced", "broken", "another", "elsewhere")
+        self.bundles = {"first": first, **{name: tiny(folder, name) for name in names}}
+        elsewhere = self.bundles["elsewhere"]
+        rung = replace(elsewhere.text.rungs[0], runtime="neuropilot", precision="w8a16")
+        text = replace(elsewhere.text, rungs=(rung, *elsewhere.text.rungs))
+        replace(elsewhere, text=text).save()
+        given = [f"--bundle={one.directory}" for one in self.bundles.values()]
+        given += [f"--index={one}" for one in (index, *map(folder.joinpath, _INDEXES))]
+        self.folder = folder
+        self.server = Server(*given, cache=folder / "cache")
+
+    def hit(self, name: str) -> Any:
+        """A photo by its file's name."""
+        return next(one for one in self.server.search(limit=1000)["hits"] if one["name"] == name)
+
+    def found(self, **side: str) -> list[tuple[str, float]]:
+        hits = self.server.search("a dog on the beach", **side)["hits"]
+        return [(hit["id"], hit["score"]) for hit in hits]
+
+    def status(self, kind: str, name: str, status: Any = None) -> Any:
+        """What is told of a bundle or an index."""
+        told = self.server.get("/api/status") if status is None else status
+        return next(one for one in told[kind] if one["id"] == name)
+
+    def note(self, kind: str, name: str) -> str:
+        """Once there is one."""
+        status = self.server.wait(lambda s: self.status(kind, name, s)["note"])
+        return str(self.status(kind, name, status)["note"])
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("house"), photos)
+    yield made
+    code, said = made.server.stop()
+    assert code == 130, said
+    assert "Traceback" not in said
+
+
+def refused(*arguments: object) -> str:
+    command = [sys.executable, "-m", "mcad_mobile", "serve", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def thumbnail(server: Server, hit: Any) -> int:
+    return server.request("GET", f"/api/indexes/first.index/photos/{hit['id']}/thumbnail")[0]
+
+
+def test_a_port_in_use_is_told(served: Server, bundle: Bundle) -> None:
+    said = refused("-b", bundle.directory, "--port", served.port)
+    assert f"Port {served.port} of 127.0.0.1 is in use" in said
+    assert "--port 0" in said
+
+
+def test_a_bundle_without_an_index_is_told_how_to_get_one(tmp_path: Path) -> None:
+    lonely = tiny(tmp_path, "lonely")
+    said = refused("-b", lonely.directory, "--port", 0)
+    assert "no photo index" in said and "mcad-mobile index" in said
+    assert not (tmp_path / "lonely.index").exists()
+
+
+def test_an_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    PhotoIndex.create(tmp_path / "other", dim=64, student="other", student_sha256="1" * 64)
+    said = refused("-b", bundle.directory, "--index", tmp_path / "other", "--port", 0)
+    assert "None of the indexes" in said and "tiny" in said
+
+
+@pytest.mark.slow
+def test_photos_that_come_and_go_are_followed(start: Start, bundle: Bundle, tmp_path: Path) -> None:
+    """`index` runs beside the server, which changes over to each commit."""
+    server = start("-b", bundle.directory)
+    before = server.get("/api/status")["indexes"][0]
+    (tmp_path / "photos" / "here" / "camera.png").unlink()
+    command = [sys.executable, "-m", "mcad_mobile", "index", str(tmp_path / "photos")]
+    command += ["-b", str(bundle.directory)]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    after = server.wait(lambda s: s["indexes"][0]["generation"] > before["generation"])
+    assert after["indexes"][0]["photos"] == before["photos"] - 1
+    assert "camera.png" not in [hit["name"] for hit in server.search("a", limit=1000)["hits"]]
+
+
+def test_a_photo_whose_file_is_gone_is_found_and_cannot_be_shown(house: House) -> None:
+    hit = house.hit("coffee.png")
+    assert thumbnail(house.server, hit) == 200
+    (house.folder / "photos" / "here" / "coffee.png").unlink()
+    assert thumbnail(house.server, hit) == 404
+    hits = house.server.search("a", limit=1000)["hits"]
+    assert "coffee.png" in [one["name"] for one in hits]
+    assert house.server.search({"photo": hit["id"]})["hits"]
+
+
+def test_a_photo_that_became_a_link_to_another_file_gives_no_file(house: House) -> None:
+    hit = house.hit("chelsea.png")
+    (photo,) = (house.folder / "photos").rglob("chelsea.png")
+    photo.unlink()
+    photo.symlink_to("/etc/passwd")
+    assert thumbnail(house.server, hit) == 404
+
+
+def test_an_index_that_is_deleted_is_served_on(house: House) -> None:
+    before = house.found(index="deleted")
+    shutil.rmtree(house.folder / "deleted")
+    assert "is gone" in house.note("indexes", "deleted")
+    assert house.found(index="deleted") == before
+
+
+def test_an_index_that_is_damaged_is_not_changed_over_to(house: House) -> None:
+    before = house.found(index="damaged")
+    manifest = house.folder / "damaged" / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.with_suffix(".new").write_bytes(whole[: len(whole) // 2])
+    manifest.with_suffix(".new").replace(manifest)
+    assert "An older state is served" in house.note("indexes", "damaged")
+    assert house.found(index="damaged") == before
+    manifest.write_bytes(whole)
+    house.server.wait(lambda s: house.status("indexes", "damaged", s)["note"] is None)
+
+
+def test_a_bundle_that_is_replaced_is_changed_over_to(house: House, tmp_path: Path) -> None:
+    """By one of the same student, with other towers: results become those of the new one."""
+    before = house.found(bundle="replaced")
+    other = tiny(tmp_path, "replaced", seed=12)
+    bundle = house.bundles["replaced"]
+    photo_index = open_index(bundle, house.folder / "first.index")
+    expected = [
+        r.score for r in SearchEngine(other).search(photo_index, "a dog on the beach").results
+    ]
+    replace_folder(bundle.directory, other.directory)
+    house.server.wait(lambda _: house.found(bundle="replaced") != before)
+    scores = [score for _, score in house.found(bundle="replaced")[:10]]
+    assert scores == pytest.approx(expected, abs=1e-6)
+    assert house.status("bundles", "replaced")["note"] is None
+
+
+def test_a_bundle_that_is_broken_is_served_as_it_was_loaded(house: House) -> None:
+    before = house.found(bundle="broken")
+    directory = house.bundles["broken"].directory
+    (directory / "text.onnx").write_bytes(b"broken")
+    os.utime(directory / "bundle.json")
+    assert "is served still" in house.note("bundles", "broken")
+    assert house.found(bundle="broken") == before
+
+
+def test_a_query_of_ten_thousand_characters_is_answered(served: Server) -> None:
+    for text in (
+        "a dog on the beach " * 530,
+        "x" * 10_000,
+        "\u732b" * 10_000,
+        "\U0001f415" * 10_000,
+    ):
+        answer = served.search(text[:10_000])
+        assert answer["hits"]
+        assert answer["truncated"] or len(set(text)) == 1  # which may be one unknown word
+    answer = served.post("/api/search", {"parts": [{"text": "a" * 20_001}]}, status=422)
+    assert len(answer["error"]) < 500
+
+
+def test_two_hundred_at_once_are_all_answered_in_bounded_memory(served: Server) -> None:
+    words = ["dog", "cat", "car", "sea", "snow"]
+    expected = {word: served.search(word)["hits"] for word in words}
+    hits = served.search(limit=1000)["hits"]
+    before = memory(served.process.pid).pss
+    gate = threading.Barrier(200)
+
+    def ask(number: int) -> bool:
+        gate.wait(60)
+        if number % 4 == 3:
+            hit = hits[number % len(hits)]
+            path = f"/api/indexes/first.index/photos/{hit['id']}/view"
+            return served.request("GET", path)[0] == 200
+        word = words[number % len(words)]
+        return bool(served.search(word)["hits"] == expected[word])
+
+    with ThreadPoolExecutor(200) as pool:
+        answered = list(pool.map(ask, range(200)))
+    assert answered == [True] * 200
+    assert memory(served.process.pid).pss - before < 100
+
+
+@pytest.mark.slow
+def test_two_hundred_uploads_at_once_are_all_taken(
+    start: Start, bundle: Bundle, photos: Path
+) -> None:
+    server = start("-b", bundle.directory)
+    photo = next(photos.rglob("coffee.png"))
+    server.upload(photo)
+    before = memory(server.process.pid).pss
+    with ThreadPoolExecutor(200) as pool:
+        names = list(pool.map(lambda _: server.upload(photo), range(200)))
+    assert len(set(names)) == 200
+    assert memory(server.process.pid).pss - before < 100
+
+
+def test_indexing_is_watched_and_what_comes_is_found(
+    start: Start, tmp_path: Path, photos: Path
+) -> None:
+    """From no index at all, with a file that is no photo."""
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no photo")
+    fresh = tiny(tmp_path, "fresh")
+    server = start("-b", fresh.directory, "--photos", tmp_path / "photos")
+    told = server.wait(lambda s: s["job"] and s["job"]["state"] != "running")
+    assert told["job"]["state"] == "done"
+    assert told["job"]["done"] == told["job"]["total"]
+    assert "broken.jpg" in told["job"]["skipped"][0]
+    there = len(list((tmp_path / "photos").rglob("*.*"))) - 1
+    server.wait(lambda s: s["indexes"][0]["photos"] == there)
+    assert server.search("a dog")["total"] == there
+    (tmp_path / "photos" / "here" / "camera.png").unlink()
+    server.post("/api/indexing", {}, status=202)
+    server.wait(lambda s: s["job"]["state"] == "done" and "1 gone" in s["job"]["told"])
+    server.wait(lambda s: s["indexes"][0]["photos"] == there - 1)
+
+
+def test_indexing_that_is_stopped_keeps_what_it_has(
+    start: Start, tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    photo = next(photos.rglob("rocket.jpg"))
+    for number in range(600):
+        os.link(photo, tmp_path / "photos" / f"{number}.jpg")
+    fresh = tiny(tmp_path, "fresh")
+    server = start("-b", fresh.directory, "--photos", tmp_path / "photos")
+    server.wait(lambda s: s["job"] and s["job"]["done"] > 5)
+    status, _, _ = server.request("DELETE", "/api/indexing")
+    assert status == 200
+    told = server.wait(lambda s: s["job"]["state"] != "running")
+    assert told["job"]["state"] == "stopped"
+    kept = server.wait(lambda s: s["indexes"][0]["photos"] > 5)["indexes"][0]["photos"]
+    assert kept < 600
+
+
+def test_indexing_needs_a_folder_from_the_command_line(served: Server) -> None:
+    answer = served.post("/api/indexing", {}, status=422)
+    assert "--photos" in answer["hint"]
+
+
+def test_another_writer_is_seen_and_told(start: Start, bundle: Bundle, tmp_path: Path) -> None:
+    server = start("-b", bundle.directory, "--photos", tmp_path / "photos")
+    server.wait(lambda s: s["job"] and s["job"]["state"] == "done")
+    assert not server.get("/api/status")["indexes"][0]["being_written"]
+    with open_index(bundle, bundle.directory.with_name("bundle.index")).exclusive():
+        server.wait(lambda s: s["indexes"][0]["being_written"])
+        server.post("/api/indexing", {}, status=202)
+        told = server.wait(lambda s: s["job"]["state"] == "failed")
+        assert "Another writer" in told["job"]["told"]
+    assert server.search("a dog")["hits"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_it_is_told_to_and_leaves_nothing(
+    start: Start, bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: Any, sent: int
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    server = start("-b", bundle.directory)
+    server.upload(next(photos.rglob("coins.png")))
+    assert list((tmp_path / "temporary").glob("mcad-*"))
+    server.process.send_signal(sent)
+    _, said = server.process.communicate(timeout=60)
+    assert server.process.returncode in (130, -sent, 128 + sent)
+    assert "Traceback" not in said
+    assert not list((tmp_path / "temporary").glob("mcad-*"))
+
+
+def test_a_rung_that_does_not_run_here_is_told(house: House) -> None:
+    offered = house.status("bundles", "elsewhere")["rungs"]
+    assert [one["best"] for one in offered] == [False, True]
+    assert "NPU" in offered[0]["why"]
+    asked = {"bundle": "elsewhere", "rung": "neuropilot w8a16"}
+    answer = house.server.post("/api/search", asked, status=409)
+    assert "that chip alone" in answer["error"]
+
+
+def test_a_bundle_of_another_student_does_not_take_the_place(house: House) -> None:
+    before = house.found(bundle="another")
+    bundle = house.bundles["another"]
+    replace(bundle, student=replace(bundle.student, name="other", sha256="1" * 64)).save()
+    assert "another student, other" in house.note("bundles", "another")
+    assert house.status("bundles", "another")["student"] == bundle.student.name
+    assert house.found(bundle="another") == before
+
+
+def test_an_index_of_another_student_does_not_take_the_place(house: House, tmp_path: Path) -> None:
+    before = house.found(index="swapped")
+    PhotoIndex.create(tmp_path / "other", dim=64, student="other", student_sha256="1" * 64)
+    replace_folder(house.folder / "swapped", tmp_path / "other")
+    assert "built by student other" in house.note("indexes", "swapped")
+    assert house.found(index="swapped") == before

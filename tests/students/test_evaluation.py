@@ -1,0 +1,46 @@
+"""Recall@K against a plain loop, and against cases that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mcad_mobile.students.evaluation import evaluate_retrieval
+
+
+def unit(rng, rows, dim):
+    vectors = rng.normal(size=(rows, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def recall_by_loop(images, texts, owners, k):
+    """Text-to-image and image-to-text Recall@k in percent, by sorting each row."""
+    found_photos = [owners[i] in np.argsort(-(images @ text))[:k] for i, text in enumerate(texts)]
+    found_captions = [
+        any(owners[j] == i for j in np.argsort(-(texts @ image))[:k])
+        for i, image in enumerate(images)
+    ]
+    return 100 * np.mean(found_photos), 100 * np.mean(found_captions)
+
+
+def test_recall_is_what_a_plain_loop_finds():
+    rng = np.random.default_rng(0)
+    images = unit(rng, 60, 8)
+    owners = np.repeat(np.arange(60), rng.integers(1, 6, 60))
+    noisy = images[owners] + rng.normal(size=(len(owners), 8)).astype(np.float32)
+    texts = noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
+    result = evaluate_retrieval(images, texts, owners)
+    for k in (1, 5, 10):
+        expected = recall_by_loop(images, texts, owners, k)
+        assert getattr(result.text_to_image, f"r{k}") == pytest.approx(expected[0], abs=0.01)
+        assert getattr(result.image_to_text, f"r{k}") == pytest.approx(expected[1], abs=0.01)
+
+
+def test_perfect_embeddings_score_100_and_mr_is_the_mean_of_six():
+    vectors = np.eye(20, dtype=np.float32)
+    assert evaluate_retrieval(vectors, vectors, np.arange(20)).mean_recall == 100
+
+
+def test_collapsed_embeddings_score_0_not_100():
+    same = np.ones((30, 4), np.float32) / 2
+    assert evaluate_retrieval(same, same, np.arange(30)).mean_recall == 0

@@ -1,0 +1,170 @@
+"""Each rewrite keeps what a tower computes, and leaves what it is named for."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.students.rewrites import for_export
+from mcad_mobile.students.rewrites.attention_pooling import ProbePool, spell_attention_pooling
+from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE, causal_scores, padding_scores
+from mcad_mobile.students.rewrites.folded_norms import fold_batch_norms
+from mcad_mobile.students.rewrites.quick_gelu import fold_quick_gelu
+from mcad_mobile.students.rewrites.reparameterized import reparameterize
+from mcad_mobile.students.rewrites.spelled_attention import SpelledAttention, spell_attention
+from tests.support.tiny_students import settle, spread
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def photos():
+    images = [np.asarray(open_photo(path).resize((SIDE, SIDE))) for path in packaged_photos()[:4]]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255.0
+
+
+def tower(name, **settings):
+    torch.manual_seed(0)
+    made = timm.create_model(name, pretrained=False, num_classes=16, **settings)
+    spread(made)
+    settle(made, SIDE)
+    return made.eval()
+
+
+@torch.no_grad()
+def same(before, after, photos):
+    expected = before(photos)
+    assert expected.std(0).min() > 1e-3, "the tower says the same of all photos"
+    return torch.allclose(
+        after(photos), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
+    )
+
+
+class Net(nn.Module):
+    """A norm that a convolution alone writes for, one whose convolution is read twice, one after a
+    sum, and one of vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.first_norm = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)
+        self.second, self.second_norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.alone = nn.BatchNorm2d(8, affine=False)
+        self.vectors = nn.BatchNorm1d(8)
+
+    def forward(self, x):
+        x = F.relu(self.first_norm(self.first(x)))
+        y = self.second(x)
+        return self.vectors(self.alone(x + y + self.second_norm(y)).mean((2, 3)))
+
+
+@torch.no_grad()
+def test_a_batch_norm_goes_into_its_convolution_only_where_nothing_else_reads_that(photos):
+    torch.manual_seed(0)
+    net = Net()
+    settle(net, SIDE)
+    net.vectors.running_mean.normal_()
+    net.eval()
+    folded = copy.deepcopy(net)
+    fold_batch_norms(folded, photos[:1])
+    assert same(net, folded, photos)
+    assert not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in folded.modules())
+    assert isinstance(folded.first_norm, nn.Identity)
+    assert torch.equal(folded.second.weight, net.second.weight)
+
+
+def test_the_norms_of_a_convolutional_tower_leave_nothing_behind(photos):
+    before = tower("resnet18")
+    after = copy.deepcopy(before)
+    fold_batch_norms(after, photos[:1])
+    assert same(before, after, photos)
+    kinds = {type(module).__name__ for module in after.modules()}
+    assert not kinds & {"BatchNorm2d", "BatchNormAct2d", "_Scale"}
+
+
+def test_branches_become_one_convolution(photos):
+    before = tower("fastvit_mci0")
+    after = copy.deepcopy(before)
+    reparameterize(after)
+    assert same(before, after, photos)
+    assert any(hasattr(module, "conv_kxk") for module in before.modules())
+    assert not any(hasattr(module, "conv_kxk") for module in after.modules())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_multi_head_attention_spelled_out_is_the_same_with_other_keys_and_a_mask(bias):
+    torch.manual_seed(0)
+    holder = nn.Sequential(
+        nn.MultiheadAttention(32, 4, bias=bias, batch_first=True, kdim=24, vdim=16)
+    )
+    spread(holder)
+    query, key, value = torch.randn(2, 5, 32), torch.randn(2, 7, 24), torch.randn(2, 7, 16)
+    mask = torch.randn(5, 7)
+    expected = holder[0](query, key, value, attn_mask=mask, need_weights=False)[0]
+    spell_attention(holder)
+    assert isinstance(holder[0], SpelledAttention)
+    found = holder[0](query, key, value, attn_mask=mask)[0]
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "fastvit_mci0", "eva02_tiny_patch14_224"])
+def test_timms_attention_spelled_out_is_the_same(photos, name):
+    before = tower(name, **({} if name.startswith("fastvit") else {"img_size": SIDE}))
+    after = copy.deepcopy(before)
+    spell_attention(after)
+    assert same(before, after, photos)
+    assert not any(getattr(module, "fused_attn", False) for module in after.modules())
+    spelled = any(isinstance(module, SpelledAttention) for module in after.modules())
+    assert spelled == (not name.startswith("eva"))
+
+
+@torch.no_grad()
+def test_pooling_by_a_learned_query_needs_no_keys(photos):
+    before = tower("vit_base_patch32_siglip_256", img_size=SIDE, depth=2)
+    after = copy.deepcopy(before)
+    spell_attention_pooling(after)
+    assert same(before, after, photos)
+    assert isinstance(after.attn_pool, ProbePool)
+    assert after.attn_pool.scores.out_features == after.attn_pool.heads
+
+
+@torch.no_grad()
+def test_a_quick_gelu_becomes_a_silu_between_linear_maps():
+    from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+
+    torch.manual_seed(0)
+    block = ResidualAttentionBlock(32, 2, act_layer=QuickGELU).eval()
+    x = torch.randn(2, 5, 32)
+    expected = block(x)
+    fold_quick_gelu(block)
+    assert torch.allclose(block(x), expected, atol=1e-5)
+    assert isinstance(block.mlp.gelu, nn.SiLU)
+
+
+def test_masks_are_finite_and_hide_what_minus_infinity_hides():
+    torch.manual_seed(0)
+    scores = 5 * torch.randn(1, 2, 6, 6)
+    future = torch.full((6, 6), float("-inf")).triu(1)
+    found = (scores + causal_scores(6)).softmax(-1)
+    assert torch.allclose(found, (scores + future).softmax(-1), atol=1e-7)
+    mask = torch.tensor([[1.0, 1, 1, 1, 0, 0]])
+    hidden = scores.masked_fill(mask[:, None, None] == 0, float("-inf")).softmax(-1)
+    assert torch.allclose((scores + padding_scores(mask)).softmax(-1), hidden, atol=1e-7)
+    assert causal_scores(6).min() == padding_scores(mask).min() == HIDDEN_SCORE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fastvit_mci1", "fastvit_mci2", "fastvit_mci3"])
+def test_all_rewrites_together_keep_mobileclips_towers(photos, name):
+    before = tower(name)
+    after = copy.deepcopy(before)
+    for_export(after, photos[:1])
+    assert same(before, after, photos)

@@ -1,0 +1,235 @@
+"""A student that cannot be had says what is wrong, with which value, and what to do next."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import huggingface_hub
+import open_clip
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from mcad_mobile.errors import MissingExtra, StudentError
+from mcad_mobile.students.load import load_student
+from tests.support.tiny_students import (
+    sentences_tokenizer,
+    spread,
+    write_config,
+    write_hf,
+    write_named,
+    write_open_clip,
+)
+
+SMALLEST = "ViT-S-32-alt"  # of all that open_clip has by name
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    return write_open_clip(tmp_path_factory.mktemp("vit") / "vit")
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def no_route(monkeypatch):
+    def unreachable(address, timeout):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.delenv("https_proxy", raising=False)
+
+
+def refused(spec, *patterns):
+    with pytest.raises(StudentError) as caught:
+        load_student(spec)
+    said = str(caught.value)
+    assert caught.value.hint
+    for pattern in patterns:
+        assert pattern in said, said
+    return said
+
+
+def test_an_unknown_name_lists_the_nearest():
+    refused("open_clip:MobileCLIP2-S9:x", "MobileCLIP2-S9", "MobileCLIP2-S0")
+
+
+def test_an_unknown_checkpoint_lists_those_that_are_published():
+    refused("open_clip:ViT-B-32:laion2b_e17", "laion2b_e17", "laion2b_e16")
+    refused("open_clip:ViT-B-32:/nowhere/weights.pt", "/nowhere/weights.pt")
+
+
+def test_a_name_with_many_checkpoints_asks_which():
+    refused("open_clip:ViT-B-32", "Which weights of ViT-B-32", "laion2b_s34b_b79k")
+
+
+@pytest.mark.parametrize(
+    ("spec", "repository"),
+    [
+        ("open_clip:MobileCLIP2-S0", "timm/MobileCLIP2-S0-OpenCLIP"),
+        ("open_clip:hf-hub:timm/some-clip", "timm/some-clip"),
+        ("hf:openai/clip-vit-base-patch32", "openai/clip-vit-base-patch32"),
+    ],
+)
+def test_a_published_name_without_a_network_says_how_to_get_it(no_route, spec, repository):
+    refused(spec, "cannot be reached", f"hf download {repository}")
+
+
+def test_offline_by_choice_is_not_asked_twice(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    refused("hf:openai/clip-vit-base-patch32", "HF_HUB_OFFLINE", "hf download")
+
+
+@pytest.mark.slow
+def test_a_hub_that_accepts_and_never_answers_is_given_up_on(socket_enabled, tmp_path):
+    """In a process of its own, whose sockets are not guarded."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from mcad_mobile.students.load import load_student\n"
+                "load_student('hf:openai/clip-vit-base-patch32')",
+            ],
+            env=os.environ
+            | {
+                "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+                "HF_HOME": str(tmp_path),
+                "no_proxy": "127.0.0.1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert "hf download openai/clip-vit-base-patch32" in found.stderr
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_a_hub():
+    refused("hf:./models/mine", "no folder ./models/mine")
+
+
+def test_weights_of_another_architecture_name_the_keys(tmp_path):
+    path = write_named(tmp_path, SMALLEST)
+    weights = load_file(path)
+    weights["visual.extra"] = weights.pop("visual.proj")
+    save_file(weights, path)
+    said = refused(f"open_clip:{SMALLEST}:{path}", "missing keys visual.proj")
+    assert "unexpected keys visual.extra" in said
+    save_file(weights | {"ln_final.weight": torch.ones(3)}, path)
+    refused(f"open_clip:{SMALLEST}:{path}", "other sizes of ln_final.weight")
+
+
+def test_positions_of_another_length_are_not_stretched(vit, tmp_path):
+    folder = tmp_path / "longer"
+    folder.mkdir()
+    weights = load_file(vit / "open_clip_model.safetensors")
+    weights["positional_embedding"] = torch.randn(64, 64)
+    save_file(weights, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text((vit / "open_clip_config.json").read_text())
+    refused(f"open_clip:local-dir:{folder}", "positional_embedding of [64, 64]", "[77, 64]")
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("trap",)
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused_and_runs_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Trap()}, "weights.pt")
+    refused(f"open_clip:{SMALLEST}:weights.pt", "would run code")
+    assert not (tmp_path / "trap").exists()
+
+
+def test_weights_that_are_cut_off_are_an_error(vit, tmp_path):
+    whole = (vit / "open_clip_model.safetensors").read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    refused(f"open_clip:{SMALLEST}:{tmp_path / 'half.safetensors'}", "cannot be loaded")
+    folder = write_hf(tmp_path / "clip", "clip")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    refused(f"hf:{folder}", "cannot be loaded as CLIPModel")
+
+
+def test_weights_that_are_missing_are_named(tmp_path):
+    folder = write_hf(tmp_path / "clip", "clip")
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused(f"hf:{folder}", "lacks 1 weights", "text_projection.weight")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "why"), [("siglip2", "NaFlex"), ("blip", "together"), ("bert", "no rewrite")]
+)
+def test_a_model_that_cannot_be_exported_is_refused_with_the_reason(tmp_path, model_type, why):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    refused(f"hf:{tmp_path}", model_type, why)
+
+
+def test_code_of_a_checkpoints_own_is_not_run(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mine", "auto_map": {"AutoConfig": "trap.Config"}})
+    )
+    (tmp_path / "trap.py").write_text("raise SystemExit('ran')")
+    refused(f"hf:{tmp_path}", "code of their own are not run")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("coca_ViT-B-32", "CoCa"), ("xlm-roberta-base-ViT-B-32", "xlm-roberta-base")],
+)
+def test_towers_of_open_clip_that_cannot_be_exported_are_refused(tmp_path, name, why):
+    (tmp_path / "w.pt").write_bytes(b"not read")
+    refused(f"open_clip:{name}:{tmp_path / 'w.pt'}", "cannot be exported", why)
+
+
+def test_a_model_of_open_clip_asked_for_as_transformers_is_pointed_there(vit):
+    refused(f"hf:{vit}", "open_clip:hf-hub:")
+
+
+def test_towers_of_different_width_are_an_error(tmp_path):
+    tokenizer = sentences_tokenizer(tmp_path, 300)
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    tower |= {"num_attention_heads": 2}
+    config = transformers.SiglipConfig(
+        text_config=tower | {"vocab_size": len(tokenizer), "projection_size": 48},
+        vision_config=tower | {"image_size": 32, "patch_size": 8},
+    )
+    model = transformers.SiglipModel(config)
+    processor = transformers.SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    for part in (model, processor, tokenizer):
+        part.save_pretrained(tmp_path)
+    refused(f"hf:{tmp_path}", "[1, 32]", "[1, 48]")
+
+
+def test_a_tokenizer_of_another_model_is_an_error(tmp_path):
+    torch.manual_seed(0)
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 1000, "width": 32, "heads": 2, "layers": 1}
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    write_config(tmp_path, config)
+    model = open_clip.CLIP(**config)
+    spread(model)
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    refused(f"open_clip:local-dir:{tmp_path}", "1000 tokens", "49407")
+
+
+@pytest.mark.parametrize(
+    ("spec", "module"),
+    [("open_clip:ViT-B-32:openai", "open_clip"), ("hf:some/clip", "transformers")],
+)
+def test_a_missing_library_names_the_extra(monkeypatch, spec, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=r"mcad-mobile\[students\]"):
+        load_student(spec)

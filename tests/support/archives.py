@@ -1,0 +1,75 @@
+"""Android archives as users give them."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from mcad_mobile.android import downloads
+from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, Artifact, Download, fetch, sha256_of
+from tests.support.elf_library import elf_library
+
+ABI = "arm64-v8a"
+HTP = elf_library(b"the NPU's library")
+
+
+def archive(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as aar:
+        aar.writestr("AndroidManifest.xml", '<manifest package="com.qualcomm.qti"/>')
+        for name, data in files.items():
+            aar.writestr(name, data)
+    return path
+
+
+def onnxruntime_archive(path: Path, says: bytes = b"VERS_1.29.0", abi: str = ABI) -> Path:
+    """ONNX Runtime's real Java API, and a native library that is none but `says` something."""
+    with zipfile.ZipFile(fetch(downloads.ONNXRUNTIME_AAR)) as real:
+        classes = real.read("classes.jar")
+    files = {
+        "classes.jar": classes,
+        f"jni/{abi}/libonnxruntime.so": elf_library(says),
+        f"jni/{abi}/libonnxruntime4j_jni.so": elf_library(b"JNI"),
+    }
+    return archive(path, files)
+
+
+def qnn_archive(path: Path) -> Path:
+    files = {
+        f"jni/{ABI}/libQnnHtp.so": HTP,
+        f"jni/{ABI}/libQnnHtpV79Skel.so": elf_library(b"skeleton", machine=164, page=4096),
+        "jni/x86_64/libOther.so": b"of another ABI",
+    }
+    return archive(path, files)
+
+
+class StandIn(Artifact):
+    """Stands for an artifact of the same coordinates. It is made here of the JVM's ONNX Runtime."""
+
+    def fetch(self, folder: Path) -> Path:
+        with zipfile.ZipFile(fetch(ONNXRUNTIME_JVM)) as jar:
+            with zipfile.ZipFile(folder / "classes.jar", "w") as classes:
+                for name in sorted(jar.namelist()):
+                    if name.startswith("ai/onnxruntime/") and name.endswith(".class"):
+                        classes.writestr(zipfile.ZipInfo(name), jar.read(name))
+            parts = {
+                "AndroidManifest.xml": b'<manifest package="ai.onnxruntime"/>',
+                "classes.jar": (folder / "classes.jar").read_bytes(),
+            }
+            for abi, system in (("arm64-v8a", "linux-aarch64"), ("x86_64", "linux-x64")):
+                for name in ("libonnxruntime.so", "libonnxruntime4j_jni.so"):
+                    data = jar.read(f"ai/onnxruntime/native/{system}/{name}")
+                    parts[f"jni/{abi}/{name}"] = data
+        with zipfile.ZipFile(folder / self.file_name, "w") as aar:
+            for name, data in parts.items():
+                aar.writestr(zipfile.ZipInfo(name), data)  # undated: always the same bytes
+        return folder / self.file_name
+
+
+def onnxruntime_stand_in(folder: Path) -> Download:
+    """What takes the place of ONNX Runtime for Android where that cannot be had."""
+    pinned = downloads.ONNXRUNTIME_AAR
+    assert isinstance(pinned.source, Artifact)
+    source = StandIn(*vars(pinned.source).values())
+    sha256 = sha256_of(source.fetch(folder))
+    return replace(pinned, name="onnxruntime-stand-in.aar", sha256=sha256, source=source)

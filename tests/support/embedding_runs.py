@@ -1,0 +1,67 @@
+"""`mcad-mobile embed` in processes of its own, and what it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcad_mobile.embed.phone_index import Shards
+from tests.support.paths import ROOT
+
+TIMEOUT_S = 240
+
+
+def environment() -> dict[str, str]:
+    """With decoders that misbehave where a photo asks for it."""
+    paths = [str(Path(__file__).parent / "decoders"), str(ROOT)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "mcad_mobile", *map(str, arguments)]
+
+
+def run(*arguments: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command, which has to exit with `code`; `more` variables of its environment."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env={**environment(), **more},
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def told(*arguments: object, **more: str) -> Any:
+    """What the command says with --json."""
+    return json.loads(run(*arguments, "--json", **more).stdout)
+
+
+def vectors(shards: Path | str) -> dict[str, np.ndarray]:
+    """Every photo of some shards; fails if one is there twice."""
+    found: dict[str, np.ndarray] = {}
+    for batch in Shards(str(shards)).batches():
+        for key, embedding in zip(batch.keys, batch.embeddings, strict=True):
+            assert key not in found, f"{key} is there twice"
+            found[key] = embedding
+    return found
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    """Whether both hold the same photos with the same bits."""
+    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def odd_photo(path: Path, what: str, where: Path) -> Path:
+    """A photo whose decoder does `what` (decoders/sitecustomize.py)."""
+    path.write_text(f"ODDPHOTO\n{what}\n{where}\n")
+    return path

@@ -1,0 +1,60 @@
+"""The command, run as a user runs it, and bundles that it exports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.base.locks import alone
+from mcad_mobile.export.targets import find_target
+
+COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
+# The command, but that the HTP simulator is given no more than the golden inputs, at two seconds
+# of a core each.
+SIMULATED = 2
+_FEW_SIMULATED = f"""
+from mcad_mobile.cli import main
+from mcad_mobile.export import pipeline
+pipeline.export.__kwdefaults__["simulated"] = {SIMULATED}
+main()
+"""
+# By one command: what a CPU runs is in a Snapdragon's bundle, too, and is made once.
+_TOGETHER = ("snapdragon", "cpu")
+
+
+def mcad(*arguments: object, code: int = 0, command: Sequence[str] = (COMMAND,)) -> str:
+    """Run the command; its standard output. Fails unless it exits with `code`."""
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout if code == 0 else done.stderr
+
+
+def mcad_json(*arguments: object) -> Any:
+    """Run the command with --json; the document, which must be all of its standard output."""
+    return json.loads(mcad(*arguments, "--json"))
+
+
+class Exported:
+    """The default student's bundle for a target in `folder`, and what `export --json` said of it.
+    Exported by the first of the processes that share the folder; tests only read it."""
+
+    def __init__(self, target: str, folder: Path) -> None:
+        self.target, chip = target, find_target(target).id
+        self.directory = folder / chip
+        targets = _TOGETHER if target in _TOGETHER else (target,)
+        said = folder / f"{targets[0]}.json"
+        with alone(said.with_suffix(".lock")):
+            if not said.exists():
+                command = (sys.executable, "-c", _FEW_SIMULATED)
+                chips = [word for one in targets for word in ("--target", one)]
+                out = ("--out", folder if len(targets) > 1 else self.directory)
+                said.write_text(mcad("export", *chips, *out, "--json", command=command))
+        documents = json.loads(said.read_text())
+        several = documents if isinstance(documents, list) else [documents]
+        (self.document,) = (one for one in several if one["target"] == chip)

@@ -1,0 +1,89 @@
+"""Stand-ins for real embeddings in the index tests: a cone, clusters, and queries beside the cone.
+
+Real photos may not be shipped (Flickr8k's licence); these have what makes real ones hard: a mean
+far from zero, few effective dimensions, and queries that share neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.engine.index import PhotoIndex, store, tuning
+from mcad_mobile.engine.native import Kernel, load_kernel
+from tests.support.kernel_oracle import Oracle
+
+F32 = npt.NDArray[np.float32]
+SHA = "ab" * 32
+
+
+def photos_and_queries(n: int, queries: int, dim: int = 64, seed: int = 0) -> tuple[F32, F32]:
+    """Return photos [n, dim] and queries [queries, dim] float32, L2-normalized."""
+    random = np.random.default_rng(seed)
+    spread = random.normal(size=(dim // 2, dim)) * np.linspace(1.5, 0.3, dim // 2)[:, None]
+    centres = random.normal(size=(200, dim // 2))
+    cone, gap = random.normal(size=(2, dim)) * 4
+
+    def around(count: int, shift: npt.NDArray[np.float64]) -> F32:
+        inside = centres[random.integers(0, 200, count)] + random.normal(size=(count, dim // 2))
+        return unit(inside @ spread + random.normal(size=(count, dim)) * 0.5 + shift)
+
+    return around(n, cone), around(queries, gap)
+
+
+def unit(rows: npt.ArrayLike) -> F32:
+    """L2-normalize rows."""
+    values = np.asarray(rows, np.float64)
+    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def names(n: int, prefix: str = "photo") -> list[str]:
+    return [f"{prefix}/{i:06d}.jpg" for i in range(n)]
+
+
+def create(directory: Path, dim: int = 64) -> PhotoIndex:
+    return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny")
+
+
+@contextmanager
+def cells_from(photos: int) -> Iterator[None]:
+    """Segments of so many photos have cells, whatever those cost."""
+    with (
+        patch.object(tuning, "_LEAST_IN_CELLS", photos),
+        patch.object(tuning, "_WORTH_CELLS", 0.0),
+    ):
+        yield
+
+
+def filled(directory: Path, n: int = 50) -> PhotoIndex:
+    index = create(directory)
+    with index.writer() as writer:
+        writer.add(names(n), photos_and_queries(n, 1)[0])
+    return index
+
+
+ORACLE = Oracle()
+
+
+def levels() -> list[Kernel]:
+    """The kernels at every instruction level that this processor has."""
+    best = load_kernel()
+    return [Kernel(best.library, level) for level in range(best.level + 1)]
+
+
+def kernels() -> list[Kernel | Oracle]:
+    """The oracle, and the kernels at every level."""
+    return [ORACLE, *levels()]
+
+
+@contextmanager
+def searching_by(kernel: Any) -> Iterator[None]:
+    """Indexes are searched by this kernel."""
+    with patch.object(store, "load_kernel", lambda: kernel):
+        yield

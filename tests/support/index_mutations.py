@@ -1,0 +1,122 @@
+"""Mutation sweep: python index_mutations.py GOLDEN WORK SEED ROUNDS
+
+Changes bytes of an index, makes the checksums of header and manifest fit, so that those do not
+catch it, and does all that a reader can do. Only PhotoIndexError may come of it. Prints how many
+mutants could be opened, how many uses of them went well, and how many segments were scanned.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import sys
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.tuning import Reach
+from mcad_mobile.engine.native import Kernel
+from mcad_mobile.errors import PhotoIndexError
+
+STRETCH = 64
+
+ODD_VALUES = [None, -1, 2**63, 2**80, "x", [], {}, 1.5, True, 8]
+
+
+def mutated(good: bytes) -> bytes:
+    raw = bytearray(good)
+    parts = struct.unpack_from("<I", raw, 12)[0]
+    for _ in range(random.choice([0, 1, 1, 2, 8])):
+        part = 40 + 24 * random.randrange(parts)
+        at = random.choice(
+            [
+                random.randrange(8, 40 + 24 * parts),
+                random.randrange(len(raw)),
+                random.randrange(len(raw) - 2000, len(raw)),
+                struct.unpack_from("<Q", good, part)[0] + random.randrange(64),
+            ]
+        )
+        if at < len(raw):
+            flipped = raw[at] ^ 1 << random.randrange(8)
+            raw[at] = random.choice([0, 255, flipped, random.randrange(256)])
+    if random.random() < 0.1:
+        raw = raw[: random.randrange(len(raw))]
+    if len(raw) >= 4096:
+        raw[4092:4096] = struct.pack("<I", zlib.crc32(raw[:4092]))
+    return bytes(raw)
+
+
+def mutant(manifest: dict[str, Any], good: dict[str, bytes], work: Path) -> None:
+    """Write a mutant of the index into `work`."""
+    document = json.loads(json.dumps(manifest))
+    for entry in document["segments"]:
+        file, raw = entry["file"], mutated(good[entry["file"]])
+        (work / file).write_bytes(raw)
+        entry["header_crc32"] = zlib.crc32(raw[:4092])
+        if random.random() < 0.1:
+            entry["deleted"] = sorted(random.sample(range(400), random.randrange(9)))
+        elif random.random() < 0.2:
+            start = STRETCH * random.randrange(4)
+            entry["deleted"] = [*range(start, start + STRETCH)]
+        if random.random() < 0.05:
+            entry[random.choice(list(entry))] = random.choice(ODD_VALUES)
+    if random.random() < 0.1:
+        document[random.choice(list(document))] = random.choice(ODD_VALUES)
+    document["crc32"] = "0" * 8
+    blank = json.dumps({"crc32": document.pop("crc32"), **document}).encode()
+    crc = f"{zlib.crc32(blank):08x}".encode()
+    (work / "manifest.json").write_bytes(blank[:11] + crc + blank[19:])
+
+
+def main() -> None:
+    golden, work = Path(sys.argv[1]), Path(sys.argv[2])
+    random.seed(int(sys.argv[3]))
+    warnings.simplefilter("ignore")  # numbers that overflow are no crash
+    good = {file.name: file.read_bytes() for file in golden.glob("*.mcs")}
+    manifest = json.loads((golden / "manifest.json").read_text())
+    query = np.eye(1, manifest["dim"], dtype=np.float32)[0]
+    work.mkdir()
+    opened = used = scans = 0
+    # So few that a search of the golden index scans it.
+    Reach.candidates = lambda self, photos, k: min(photos, 20)
+
+    nearest = Kernel.nearest
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal scans
+        scans += 1
+        return nearest(*args, **kwargs)
+
+    Kernel.nearest = noted
+    for _ in range(int(sys.argv[4])):
+        mutant(manifest, good, work)
+        try:
+            index = PhotoIndex.open(work)
+        except PhotoIndexError:
+            continue
+        opened += 1
+        for use in (
+            lambda index=index: index.search(query, 5),
+            lambda index=index: index.search(query, 500, exact=True),
+            index.paths,
+            index.stamps,
+            index.verify,
+            lambda index=index: index.near_duplicates(0.9),
+            lambda index=index: index.embedding("DCIM/Camera/000010.jpg"),
+            lambda index=index: [*index.census().missing("DCIM/")],
+        ):
+            try:
+                use()
+                used += 1
+            except PhotoIndexError:
+                pass
+    print(opened, used, scans)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What the search kernels have to find, in numpy: slow, and obviously right.
+
+`Oracle` has the methods of `mcad_mobile.engine.native.Kernel`, and is given the same structures.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.engine.index import codes
+from mcad_mobile.engine.index.codes import Encoded, Query
+from mcad_mobile.engine.native import PassingTask, Task, address
+
+# The same as in rescore.c: how many more are scored each time, and the unit of errors.
+_MORE = 2
+_UNIT = 2.0**-18
+
+Array = npt.NDArray[Any]
+
+
+class Oracle:
+    """The same as a Kernel, bit by bit."""
+
+    name = "numpy"
+
+    def nearest(
+        self,
+        columns: Array,
+        query: Array,
+        spans: Sequence[range],
+        wanted: int,
+        allowed: Array | None = None,
+    ) -> tuple[Array, Array]:
+        rows = np.concatenate([np.empty(0, np.intp), *(np.array(span, np.intp) for span in spans)])
+        if allowed is not None:
+            rows = rows[np.unpackbits(allowed, bitorder="little")[rows] == 1]
+        distances = np.zeros(len(rows), np.uint16)
+        for column, sign, once, twice in zip(columns, *query, strict=True):
+            differ = column[rows] ^ sign
+            distances += np.bitwise_count(differ & once)
+            distances += np.uint16(2) * np.bitwise_count(differ & twice)
+        kept = np.sort(np.argsort(distances, kind="stable")[: max(wanted, 0)])
+        return rows[kept], distances[kept]
+
+    def hold(self, task: PassingTask, order: Array, enough: int) -> int | None:
+        held = 0
+        for looked_into, cell in enumerate(order.tolist()):
+            if held >= enough:
+                return looked_into
+            passing = self._look_into(task, cell)
+            if passing is None:
+                return None
+            held += passing
+        return len(order)
+
+    @staticmethod
+    def _look_into(task: PassingTask, cell: int) -> int | None:
+        """Note which photos of a cell pass, and return how many; None where a row is none."""
+        start, stop = array_at(task.starts, np.uint32, cell + 2)[cell:].tolist()
+        rows = array_at(task.rows, np.uint32, stop)[start:]
+        first, end = start + int((rows < task.first).sum()), start + int((rows < task.end).sum())
+        if task.end == task.photos:
+            end = stop
+        array_at(task.known_from, np.uint32, cell + 1)[cell] = first
+        array_at(task.known_until, np.uint32, cell + 1)[cell] = end
+        held = array_at(task.held, np.int32, cell + 1)
+        held[cell] = end - first
+        if task.of_rows:
+            rows = rows[first - start : end - start]
+            if (rows >= task.photos).any():
+                return None
+            of_rows = array_at(task.of_rows, np.uint8, -(-task.photos // 8))
+            of_places = array_at(task.of_places, np.uint8, -(-task.photos // 8))
+            passes = np.unpackbits(of_rows, bitorder="little")[rows]
+            places = first + np.flatnonzero(passes)
+            np.bitwise_or.at(of_places, places // 8, (1 << places % 8).astype(np.uint8))
+            held[cell] = len(places)
+        return int(held[cell])
+
+    def between(self, times: Array, rows: range, first: int, last: int, bits: Array) -> None:
+        within = np.zeros(8 * len(bits), np.bool_)
+        part = slice(rows.start, rows.stop)
+        within[part] = (times[part] >= first) & (times[part] <= last)
+        bits |= np.packbits(within, bitorder="little")
+
+    def rescore(self, tasks: Sequence[Task], k: int) -> int | None:
+        segments = [_Segment(task) for task in tasks]
+        while True:
+            for number, segment in enumerate(segments):
+                if not segment.score_wanted():
+                    return number
+            scores = np.concatenate([np.empty(0, np.float32), *(s.scores for s in segments)])
+            beaten = float(np.sort(scores)[-k]) if len(scores) >= k else -np.inf
+            wanted = [segment.wants_more(beaten) for segment in segments]
+            if not any(wanted):
+                return None
+
+
+class _Segment:
+    """The candidates of a segment, nearest first, of which so many are scored: `scores`."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._wanted = task, task.sure
+        self._cosines = array_at(task.cosines, np.float32, task.count)
+        self._cosines[:] = np.nan
+        self._order = np.arange(task.count)
+        self._estimates = np.empty(0)
+        self.scores = np.empty(0, np.float32)
+        if task.distances:
+            distances = array_at(task.distances, np.uint16, task.count)
+            self._order = np.argsort(distances, kind="stable")
+            self._estimates = distances[self._order].astype(np.float64) * task.fall
+
+    def score_wanted(self) -> bool:
+        """Score what is wanted; False where the file ends before a record."""
+        task, chosen = self._task, self._order[len(self.scores) : self._wanted]
+        rows = array_at(task.rows, np.uint32, task.count)[chosen].tolist()
+        records = [os.pread(task.file, task.size, task.offset + row * task.size) for row in rows]
+        if any(len(record) < task.size for record in records):
+            return False
+        if rows:
+            self._cosines[chosen] = self._scored(rows, b"".join(records))
+        self.scores = self._cosines[self._order[: self._wanted]]
+        return True
+
+    def _scored(self, rows: list[int], records: bytes) -> Array:
+        """Return the cosines of rows by their records."""
+        task = self._task
+        raw = np.frombuffer(records, np.uint8).reshape(len(rows), task.size)
+        columns = array_at(task.columns, np.uint64, task.words * task.stride)
+        first = np.ascontiguousarray(columns.reshape(task.words, task.stride)[:, rows].T)
+        signs = np.concatenate([first.view(np.uint8), raw[:, task.dim : -4]], axis=1)
+        bits = np.unpackbits(signs, axis=1, bitorder="little")
+        levels = (2.0 * raw[:, : task.dim] + 1) * np.where(bits, 1.0, -1.0)
+        along = np.ascontiguousarray(raw[:, -4:-2]).view("<i2")[:, 0]
+        scales = np.ascontiguousarray(raw[:, -2:]).view("<u2")[:, 0] * 2.0**-24
+        products = levels @ array_at(task.steps, np.float64, task.dim)
+        return (products * scales + along * task.along).astype(np.float32)
+
+    def wants_more(self, beaten: float) -> bool:
+        """Whether more of the rest than may be missed are expected to have a cosine above `beaten`;
+        so many are wanted then, within bounds."""
+        scored = len(self.scores)
+        if scored < self._task.count:
+            mean, deviation = spread(self.scores - self._estimates[:scored])
+            expected = above((beaten - mean - self._estimates[scored:]) / deviation)
+            beyond = np.cumsum(expected[::-1])[::-1]
+            missed = int(np.count_nonzero(beyond > self._task.missed))
+            self._wanted = scored + min(_MORE * scored, missed)
+        return self._wanted > scored
+
+
+def spread(errors: Array) -> tuple[float, float]:
+    """Return their mean and standard deviation, above 0: the same whatever the order of sums."""
+    whole = codes.units(errors, _UNIT)
+    mean = float(whole.sum()) / len(whole)
+    variance = float(np.square(whole).sum()) / len(whole) - mean * mean
+    return mean * _UNIT, max(sqrt(max(variance, 0.0)), 1.0) * _UNIT
+
+
+def above(deviations: Array) -> Array:
+    """Return how probable it is at most that a normal error is above so many deviations: half of
+    exp(-z^2 / 2), and 1 below 0."""
+    bound = np.exp(np.square(deviations) * -0.5) * 0.5
+    return np.where(deviations < 0, 1.0, bound)
+
+
+def array_at(address: int | None, dtype: Any, count: int) -> Array:
+    """Return the array of `count` numbers at an address."""
+    size = count * np.dtype(dtype).itemsize
+    if not size:
+        return np.empty(0, dtype)
+    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+
+
+def scores(kernel: Any, query: Query, photos: Encoded) -> Array:
+    """Return the cosines [B] float32 of encoded photos by a kernel, through a file of records."""
+    count, dim = photos.magnitudes.shape
+    record = np.dtype(
+        [("magnitudes", "u1", dim), ("codes", "u1", dim // 8), ("along", "<i2"), ("scale", "<u2")]
+    )
+    records = np.empty(count, record)
+    records["magnitudes"], records["codes"] = photos.magnitudes, photos.codes
+    records["along"], records["scale"] = photos.along, photos.scales
+    steps = np.ascontiguousarray(query.steps)
+    rows, cosines = np.arange(count, dtype=np.uint32), np.empty(count, np.float32)
+    with tempfile.TemporaryFile() as file:
+        file.write(records.tobytes())
+        file.flush()
+        task = Task(
+            file=file.fileno(),
+            size=record.itemsize,
+            dim=dim,
+            stride=count,
+            steps=address(steps),
+            along=query.along_step,
+            rows=address(rows),
+            count=count,
+            sure=count,
+            cosines=address(cosines),
+        )
+        assert kernel.rescore([task], 1) is None
+    return cosines

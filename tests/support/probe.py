@@ -1,0 +1,113 @@
+"""The Java engine on a JVM, with ONNX Runtime's natives for Linux, asked from Python."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from mcad_mobile.android.downloads import jvm_libraries
+from mcad_mobile.android.toolchain import JAVA, executable
+from mcad_mobile.engine.bundle import Bundle
+
+_MAIN = "mcad.desktop.Probe"
+# A language with digits of its own, which must get into no file.
+_LANGUAGE = ("-Duser.language=ar", "-Duser.region=EG")
+
+
+class EngineError(Exception):
+    """The engine answered with an error of its own: `what` and `hint`."""
+
+
+class Probe:
+    """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed."""
+
+    def __init__(self, classes: Path, scratch: Path) -> None:
+        self._scratch = scratch
+        classpath = ":".join(map(str, [classes, *jvm_libraries()]))
+        # ONNX Runtime unpacks its library there, and a JVM that is killed leaves it.
+        options = [f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
+        self._process = subprocess.Popen(
+            [executable(JAVA), *_LANGUAGE, *options, _MAIN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def ask(self, what: str, **request: Any) -> Any:
+        """One request, its answer. EngineError when the engine refuses."""
+        fields = {key: str(v) if isinstance(v, Path) else v for key, v in request.items()}
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": what, **fields}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the JVM ended"
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "error" in answer:
+            assert answer["hint"] != "unforeseen", answer["error"]
+            raise EngineError(answer["error"], answer["hint"])
+        return answer
+
+    def arrays(self, what: str, **request: Any) -> NDArray[np.float32]:
+        """A request whose answer is an array: [rows, width] float32."""
+        out = self._scratch / "out.f32"
+        rows = self.ask(what, out=out, **request)["rows"]
+        return np.fromfile(out, "<f4").reshape(rows, -1)
+
+    def embed_photos(self, bundle: Path, photos: Sequence[Path]) -> NDArray[np.float32]:
+        return self.arrays("embed_photos", bundle=bundle, photos=[str(p) for p in photos])
+
+    @property
+    def threads(self) -> int:
+        """Threads that the JVM has now, its own and native ones."""
+        return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
+
+    def limit_files(self, most_bytes: int) -> None:
+        """No file may grow over this: a disk without space, as far as a process can tell."""
+        _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
+
+    def kill(self) -> None:
+        """As Android kills an app: kill -9."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Clear up behind a JVM that has ended by itself, or end it."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.kill()
+        self._process.wait(timeout=60)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            assert self._process.wait(timeout=60) == 0
+        finally:
+            self._process.kill()
+            self._process.stdout.close()
+
+
+def variant(bundle: Bundle, directory: Path, **changes: Any) -> Path:
+    """The folder of a bundle that is like another but for some of its fields; their new files, if
+    any, must lie in `directory` already."""
+    directory.mkdir(exist_ok=True)
+    changed = replace(bundle, directory=directory, **changes)
+    for record in changed.files():
+        copy = directory / record.path
+        copy.parent.mkdir(exist_ok=True)
+        if not copy.exists():
+            # No hard link: onnx refuses weights that have a second name.
+            shutil.copyfile(bundle.path(record), copy)
+    changed.save()
+    return directory

@@ -1,0 +1,74 @@
+"""Run by an interpreter on some processor: makes an index of given embeddings, searches it and
+another one, decodes photos, and prints what came out as JSON. A float is written as its bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from mcad_mobile.engine.index import PhotoIndex, store
+from mcad_mobile.engine.index.codes import error_feedback
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.query import compose, match_threshold
+
+_HALF = (0.5, 0.5, 0.5)
+
+
+def probe(given: Path, out: Path) -> dict[str, Any]:
+    """`given` holds photos.npy and queries.npy, the folder photos and, of another run, index."""
+    photos, queries = np.load(given / "photos.npy"), np.load(given / "queries.npy")
+    names = [f"{i:06d}.jpg" for i in range(len(photos))]
+    shutil.rmtree(out, ignore_errors=True)
+    index = PhotoIndex.create(out, dim=photos.shape[1], student_sha256="ab" * 32, student="probe")
+    # Three commits: one without an axis, one that takes it, and one that keeps it.
+    for start, stop in ((0, 100), (100, len(photos) - 50), (len(photos) - 50, len(photos))):
+        with index.writer() as writer:
+            writer.add(names[start:stop], photos[start:stop])
+            writer.delete(names[start : start + 3])
+    other = given / "index"
+    background = photos[:50]
+    return {
+        "files": {file.name: zlib.crc32(file.read_bytes()) for file in sorted(out.iterdir())},
+        "found": [_found(other if other.exists() else out, query) for query in queries],
+        "embedding": _bits(index.embedding(names[50])),
+        "duplicates": index.near_duplicates(0.9),
+        "composed": [_bits(compose(list(pair), [1, -0.5], background)) for pair in _pairs(photos)],
+        "feedback": zlib.crc32(error_feedback(photos - photos.mean(axis=0)).tobytes()),
+        "threshold": match_threshold(queries[0], background, len(photos), 0.242, 0.035).hex(),
+        "photos": {photo.name: _pixels(photo) for photo in sorted((given / "photos").iterdir())},
+    }
+
+
+def _found(directory: Path, query: np.ndarray[Any, Any]) -> list[Any]:
+    from tests.support.kernel_oracle import Oracle
+
+    index = PhotoIndex.open(directory)
+    every = [index.search(query), index.search(query, exact=True)]
+    with patch.object(store, "load_kernel", Oracle):
+        every.append(PhotoIndex.open(directory).search(query))
+    return [[hits.paths, _bits(hits.scores)] for hits in every]
+
+
+def _pairs(photos: Any) -> Any:
+    return zip(photos[:40], photos[40:80], strict=True)
+
+
+def _pixels(photo: Path) -> list[int]:
+    squash = Preprocess(224, "squash", "bilinear", _HALF, _HALF)
+    shortest = Preprocess(224, "shortest", "bicubic", _HALF, (0.229, 0.224, 0.225))
+    return [zlib.crc32(preprocess(photo).tobytes()) for preprocess in (squash, shortest)]
+
+
+def _bits(values: Any) -> str:
+    return bytes(np.asarray(values, "<f4").tobytes()).hex()
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -1,0 +1,294 @@
+"""A whole bundle with towers of random weights: small enough to be made in every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from mcad_mobile.engine.bundle import (
+    Bundle,
+    FileRecord,
+    Golden,
+    NoMatch,
+    Parity,
+    Rung,
+    StudentFacts,
+    TableRecord,
+    TargetFacts,
+    TensorSpec,
+    Tower,
+)
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
+from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig, wordpiece_file
+
+SIZE = 32
+LENGTH = 16
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+TEXTS = (
+    "a dog on the beach",
+    "two children playing football in the park",
+    "red car in front of a house",
+    "sunset over the sea",
+)
+WORDS = """
+a an the of in on at to and with for from by near over under between behind beside through into
+is are was be has have his her their its my your our this that these those there it he she they
+who where while as up down out off around along across against one two three four five six many
+some several few small large big little old young new long short tall high low
+black white red blue green yellow brown orange pink purple grey gray golden dark bright colored
+man woman men women boy girl child children kid kids baby people person friend friends family
+brother sister mother father grandma player players crowd group couple team worker chef rider
+dog dogs cat cats bird birds horse horses cow sheep fish duck elephant bear zebra giraffe animal
+beach sea ocean lake river mountain mountains hill forest tree trees flower flowers grass field
+garden park sand snow ice rain sky cloud clouds sun sunset sunrise moon star night day morning
+winter summer water wave waves rock rocks stone fire smoke
+city street road bridge house building tower church castle room kitchen bedroom bathroom office
+window door wall floor roof table chair bench bed sofa desk lamp shelf mirror stairs fence
+car cars bus truck train bicycle bike motorbike motorcycle boat ship airplane plane station
+airport wheel wing traffic light lights sign
+food pizza cake bread fruit apple banana vegetables soup noodles pasta rice salad sandwich
+coffee tea wine beer bottle glass cup plate bowl fork knife spoon birthday candles dinner lunch
+shirt dress suit hat coat jacket shoes umbrella bag glasses tie helmet uniform
+phone laptop computer keyboard screen screenshot map book paper receipt passport whiteboard
+camera photo picture drawing painting toy ball kite skateboard surfboard skis frisbee racket bat
+football baseball tennis soccer basketball game match concert stage wedding party market festival
+playing running walking standing sitting lying sleeping jumping riding skiing surfing swimming
+holding eating drinking cooking reading writing talking laughing smiling looking watching dancing
+singing throwing catching climbing flying driving working building cutting wearing front top side
+back left right middle view inside outside next together
+"""
+PIECES = (*(chr(c) for c in range(ord("a"), ord("z") + 1)), *"0123456789.,!?'-")
+
+
+def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
+    """Write a bundle of one ONNX rung a tower into `directory` and return it.
+
+    Image tower: "pixels" [1, 3, 32, 32] float32 -> "image_embedding" [1, dim]. Text tower:
+    "token_rows" [1, 16, dim], "attention_mask" [1, 16], "pooling" [1, 16], all float32 ->
+    "text_embedding" [1, dim].
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    vocabulary = _vocabulary()
+    (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")
+    words = WordPieceConfig(
+        kind="wordpiece",
+        file="vocab.txt",
+        length=LENGTH,
+        pad=0,
+        specials={name: number for number, name in enumerate(SPECIALS)},
+    )
+    spec, table = wordpiece_file(words, directory)
+    (directory / "tokenizer.bin").write_bytes(table)
+    (directory / "vocab.txt").unlink()
+    read = [Tokenizer(spec, table)(text) for text in TEXTS]
+    ids, mask, pooling = (
+        np.stack([getattr(tokens, part) for tokens in read]) for part in ("ids", "mask", "pooling")
+    )
+    pixels = random.uniform(-1, 1, (4, 3, SIZE, SIZE)).astype(np.float32)
+    image_weight = _normal(random, 3 * SIZE * SIZE, dim)
+    table_values, text_weight = _normal(random, len(vocabulary), dim), _normal(random, dim, dim)
+    write_token_table(directory / "token_table.bin", table_values)
+    rows = TokenTable(directory / "token_table.bin", len(vocabulary), dim)(ids)
+
+    _save_image_tower(directory / "image.onnx", image_weight)
+    _save_text_tower(directory / "text.onnx", text_weight)
+    images = pixels.reshape(len(pixels), -1) @ image_weight
+    texts = np.einsum("bl,bld->bd", pooling * mask, rows) @ text_weight
+    sample = np.random.default_rng(8).normal(size=(256, dim)).astype(np.float32)
+    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
+
+    image_golden = Golden(
+        inputs={"pixels": _array(directory, "golden-pixels.npy", pixels)},
+        embeddings=_array(directory, "golden-images.npy", images),
+    )
+    text_golden = Golden(
+        inputs={
+            "token_rows": _array(directory, "golden-rows.npy", rows),
+            "attention_mask": _array(directory, "golden-mask.npy", mask),
+            "pooling": _array(directory, "golden-pooling.npy", pooling),
+        },
+        embeddings=_array(directory, "golden-texts.npy", texts),
+        texts=TEXTS,
+        ids=_array(directory, "golden-ids.npy", ids),
+    )
+    bundle = Bundle(
+        directory=directory,
+        name="tiny",
+        created="2025-01-01T00:00:00+00:00",
+        student=StudentFacts("tiny", "0" * 64, "random weights"),
+        target=TargetFacts("cpu"),
+        dim=dim,
+        image=Tower(
+            rungs=(
+                _rung(
+                    directory,
+                    "image.onnx",
+                    (TensorSpec("pixels", "float32", (1, 3, SIZE, SIZE), "NCHW"),),
+                    TensorSpec("image_embedding", "float32", (1, dim), "ND"),
+                    image_golden.embeddings,
+                ),
+            ),
+            golden=image_golden,
+        ),
+        text=Tower(
+            rungs=(
+                _rung(
+                    directory,
+                    "text.onnx",
+                    (
+                        TensorSpec("token_rows", "float32", (1, LENGTH, dim), "NLW"),
+                        TensorSpec("attention_mask", "float32", (1, LENGTH), "NL"),
+                        TensorSpec("pooling", "float32", (1, LENGTH), "NL"),
+                    ),
+                    TensorSpec("text_embedding", "float32", (1, dim), "ND"),
+                    text_golden.embeddings,
+                ),
+            ),
+            golden=text_golden,
+        ),
+        preprocess=Preprocess(
+            size=SIZE,
+            resize="squash",
+            interpolation="bilinear",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        tokenizer=spec,
+        tokenizer_file=FileRecord.of(directory, directory / "tokenizer.bin"),
+        token_table=TableRecord(
+            FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim
+        ),
+        sample=_array(directory, "sample.npy", sample),
+        tools={"onnx": onnx.__version__},
+        no_match=NoMatch(0.242, 0.035),
+        recall=None,
+        precision=None,
+    )
+    bundle.save()
+    return bundle
+
+
+def text_rung_that_fails(bundle: Bundle) -> Rung:
+    """A text tower that loads, and then fails on every input: a Reshape to as many numbers as
+    there are tokens, out of all of them."""
+    nodes = [
+        helper.make_node("ReduceSum", ["attention_mask", "last"], ["count"], keepdims=0),
+        helper.make_node("Cast", ["count"], ["shape"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["attention_mask", "shape"], ["text_embedding"]),
+    ]
+    return _odd_rung(bundle, "fails.onnx", nodes, TensorProto.FLOAT)
+
+
+def text_rung_of_integers(bundle: Bundle) -> Rung:
+    """A text tower that loads and runs, and puts out what is no embedding: whole numbers."""
+    nodes = [helper.make_node("Cast", ["pooling"], ["text_embedding"], to=TensorProto.INT32)]
+    return _odd_rung(bundle, "integers.onnx", nodes, TensorProto.INT32)
+
+
+def _odd_rung(bundle: Bundle, file: str, nodes: list[onnx.NodeProto], kind: int) -> Rung:
+    rung, path = bundle.text.rungs[0], bundle.directory / file
+    output = helper.make_tensor_value_info("text_embedding", kind, None)
+    last = [numpy_helper.from_array(np.array([-1], np.int64), "last")]
+    graph = helper.make_graph(nodes, path.stem, _text_inputs(bundle.dim), [output], last)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path
+    )
+    files = (FileRecord.of(bundle.directory, path),)
+    return replace(rung, files=files, precision="w8a8", total_nodes=len(nodes))
+
+
+def _text_inputs(width: int) -> list[onnx.ValueInfoProto]:
+    shapes = {
+        "token_rows": [1, LENGTH, width],
+        "attention_mask": [1, LENGTH],
+        "pooling": [1, LENGTH],
+    }
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
+
+
+def _vocabulary() -> list[str]:
+    """Whole words, single characters, and characters that continue a word: as in BERT's."""
+    continued = [f"##{piece}" for piece in PIECES]
+    return list(dict.fromkeys((*SPECIALS, *WORDS.split(), *PIECES, *continued)))
+
+
+def _normal(random: np.random.Generator, rows: int, columns: int) -> NDArray[np.float32]:
+    return (random.normal(size=(rows, columns)) / np.sqrt(rows)).astype(np.float32)
+
+
+def _array(directory: Path, name: str, values: NDArray[np.generic]) -> FileRecord:
+    np.save(directory / name, values)
+    return FileRecord.of(directory, directory / name)
+
+
+def _rung(
+    directory: Path,
+    file: str,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    expected: FileRecord,
+) -> Rung:
+    model = onnx.load(directory / file)
+    return Rung(
+        runtime="onnx",
+        precision="fp32",
+        files=(FileRecord.of(directory, directory / file),),
+        inputs=inputs,
+        outputs=(output,),
+        total_nodes=len(model.graph.node),
+        expected=expected,
+        parity=Parity(inputs=4, cosine_mean=1.0, cosine_min=1.0),
+    )
+
+
+def _save_image_tower(path: Path, weight: NDArray[np.float32]) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["pixels"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "weight"], ["image_embedding"]),
+    ]
+    inputs = [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, SIZE, SIZE])]
+    _save_model(path, nodes, inputs, "image_embedding", {"weight": weight})
+
+
+def _save_text_tower(path: Path, weight: NDArray[np.float32]) -> None:
+    """The rows by their pooling weights, where the mask says so, then a linear map."""
+    nodes = [
+        helper.make_node("Mul", ["attention_mask", "pooling"], ["weights"]),
+        helper.make_node("Unsqueeze", ["weights", "middle"], ["row"]),
+        helper.make_node("MatMul", ["row", "token_rows"], ["mean_row"]),
+        helper.make_node("Squeeze", ["mean_row", "middle"], ["mean"]),
+        helper.make_node("MatMul", ["mean", "weight"], ["text_embedding"]),
+    ]
+    constants = {"weight": weight, "middle": np.array([1], np.int64)}
+    _save_model(path, nodes, _text_inputs(len(weight)), "text_embedding", constants)
+
+
+def _save_model(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    output: str,
+    constants: dict[str, NDArray[np.generic]],
+) -> None:
+    dim = constants["weight"].shape[1]
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        inputs,
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, dim])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)

@@ -1,0 +1,27 @@
+"""Systems in a folder, which scripts/setup-root.sh makes of packages: made once, kept in the user's
+cache, and made again when the script has changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mcad_mobile.base.locks import alone
+from mcad_mobile.bench.devices.emulator import default_root
+from tests.support.paths import ROOT
+
+SETUP_ROOT = ROOT / "scripts" / "setup-root.sh"
+
+
+def unpacked_system(kind: str) -> Path:
+    """The folder of an "arm64" or a "device" system, from the package registries where the cache
+    has none."""
+    root = default_root().with_name(kind)
+    made_by = root / SETUP_ROOT.name
+    with alone(root.with_name(f"{kind}.lock")):
+        if not made_by.is_file() or made_by.read_bytes() != SETUP_ROOT.read_bytes():
+            environment = os.environ | {"PYTHON": sys.executable}
+            subprocess.run([SETUP_ROOT, kind, root], check=True, timeout=900, env=environment)
+    return root
