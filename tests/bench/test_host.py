@@ -136,14 +136,14 @@ def test_a_rung_that_is_not_chosen_by_itself_is_tried_where_it_is_named(
 
 CRASH = """
 import os, signal, sys
-from mcad_mobile import runtimes
-load = runtimes.load_rung
+from mcad_mobile.engine import towers
+load = towers.load_rung
 def load_rung(bundle, rung, threads=1):
     if rung.precision in {precisions}:
         print("Fatal signal 11", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     return load(bundle, rung, threads)
-runtimes.load_rung = load_rung
+towers.load_rung = load_rung
 from mcad_mobile.bench import runner
 sys.exit(runner.main())
 """

@@ -12,7 +12,7 @@ from mcad_mobile.bench.repeats import Health
 from mcad_mobile.errors import TargetError
 from mcad_mobile.export.targets import Target, all_targets, find_target
 
-_MARK = ""
+_MARK = "@@"
 # Android Studio's emulator, old and new, and the virtual device of Android's own builds.
 _EMULATED_HARDWARE = ("goldfish", "ranchu", "cutf_cvm")
 _CORES = (

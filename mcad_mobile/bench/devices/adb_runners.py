@@ -8,6 +8,7 @@ import shlex
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mcad_mobile.base.documents import decode
@@ -23,12 +24,11 @@ _JAVA_MAIN = "mcad.runner.Main"
 _PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 _OLDEST_PYTHON = (3, 11)
 _ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes each time, so that they are pushed once
-# Rooms of this package that a board's Python has no use for: what needs torch, or a person.
-_NOT_LEAN = (
-    *("aihub", "android", "bench/devices", "bench/report", "cli", "data", "distill"),
-    *("export", "models", "quantize", "students"),
+# All that the measured process imports of this package, which needs no torch.
+_LEAN = (
+    *("__init__.py", "errors.py", "base/*.py", "data/*.py", "engine/*.py"),
+    *("bench/__init__.py", "bench/measure.py", "bench/runner.py"),
 )
-_SUFFIXES = (".py", ".toml")
 # As mcad_mobile/engine/native/CMakeLists.txt compiles them.
 _COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
 
@@ -133,8 +133,7 @@ def _compiled_there(shell: AdbShell) -> tuple[str, str]:
 
 
 def _is_lean(path: Path) -> bool:
-    room = path.as_posix()
-    return path.suffix in _SUFFIXES and not any(room.startswith(f"{name}/") for name in _NOT_LEAN)
+    return any(fnmatchcase(path.as_posix(), pattern) for pattern in _LEAN)
 
 
 def _python(shell: AdbShell) -> str:

@@ -23,7 +23,7 @@ from mcad_mobile.engine.native import LIBRARY_VARIABLE
 from tests.support.index_embeddings import photos_and_queries
 from tests.support.paths import ROOT
 
-PROBE = Path(__file__).with_name("processor_probe.py")
+PROBE = ROOT / "tests" / "support" / "processor_probe.py"
 REPOSITORY = ROOT
 X86 = platform.machine() == "x86_64"
 # OpenBLAS's kernels by name, numpy's by what is switched off, the JPEG decoder's, and threads.
@@ -71,7 +71,7 @@ def probe(
 ) -> dict[str, Any]:
     done = subprocess.run(
         [*map(str, python), str(PROBE), str(given), str(out)],
-        env=os.environ | (environment or {}),
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | (environment or {}),
         capture_output=True,
         text=True,
         timeout=300,
