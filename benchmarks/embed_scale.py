@@ -100,7 +100,7 @@ def rate(folder: Path, bundle: Bundle, out: Path, workers: int, size: str) -> di
     seen: list[float] = []
     spent: list[tuple[float, float]] = []
 
-    def note(done: int, total: int) -> None:
+    def note(step: str, done: int, total: int) -> None:
         seen.append(time.perf_counter())
         spent.append(workers_s())
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from mcad_mobile.android.apk import completed, link, native_entries, write_apk
 from mcad_mobile.android.dex import build_dex
-from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import bundletool, d8_version, packaged_aapt2, prepare
 from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.toolchain import android_demo
 from mcad_mobile.base.files import check_file
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BuildError, require
 
@@ -47,7 +47,7 @@ def build_app(
     parts: Parts = OURS,
     keep_float: bool = False,
     sbom_path: Path | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> Built:
     """Build the demo app with `bundle` as its assets, for processors of `abis`.
 

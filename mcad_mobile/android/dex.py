@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mcad_mobile.android.downloads import R8, Progress, fetch, sha256_of
+from mcad_mobile.android.downloads import R8, fetch, sha256_of
 from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.toolchain import (
     JAVAC,
@@ -18,6 +18,7 @@ from mcad_mobile.android.toolchain import (
     main_sources,
 )
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.progress import Progress, silent
 
 MIN_SDK = 26
 
@@ -34,7 +35,7 @@ def build_dex(
     *,
     generated: Sequence[Path] = (),
     r8: Path | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> bytes:
     """classes.dex of some modules of android_demo/, of `generated` sources, and of `jars`, by
     our D8 or that of the user's `r8`.

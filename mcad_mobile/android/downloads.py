@@ -14,12 +14,12 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.android.toolchain import Tool, executable, run
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
 # Maven artifacts, fetched by mvn: it knows the user's mirrors, proxies, passwords and certificates
@@ -78,7 +78,6 @@ def _reason(output: str) -> str:
 
 
 _PIP_TIMEOUT_S = 1800
-Progress = Callable[[str], None]
 
 
 def sha256_of(path: Path) -> str:
@@ -242,7 +241,7 @@ DOWNLOADS = (
 )
 
 
-def fetch(wanted: Download, progress: Progress = lambda step: None) -> Path:
+def fetch(wanted: Download, progress: Progress = silent) -> Path:
     """The file, from the cache or fetched into it, with all else that this system needs of the same
     source. BuildError names the file when it cannot be had, or is not what it should be."""
     if wanted.present:
@@ -267,7 +266,7 @@ def fetch(wanted: Download, progress: Progress = lambda step: None) -> Path:
     return wanted.path
 
 
-def fetch_unpinned(artifact: Artifact, progress: Progress = lambda step: None) -> Path:
+def fetch_unpinned(artifact: Artifact, progress: Progress = silent) -> Path:
     """The file of an artifact whose version is known only when a bundle is read, from the cache or
     fetched into it. The checksum that it comes with is kept, and compared later. BuildError."""
     path = cache_directory() / artifact.file_name

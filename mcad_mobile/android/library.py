@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.packaged import prepare
 from mcad_mobile.android.parts import ABI, OURS, Parts, gather
 from mcad_mobile.android.sample import build_sample
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.base.files import check_file
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, require
 
@@ -46,7 +46,7 @@ def build_library(
     parts: Parts = OURS,
     keep_float: bool = False,
     sbom_path: Path | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> BuiltLibrary:
     """Write an Android archive (.aar) that an app adds as one file.
 

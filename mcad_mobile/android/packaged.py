@@ -14,10 +14,10 @@ from mcad_mobile.android.downloads import (
     FRAMEWORK,
     R8,
     Download,
-    Progress,
     fetch,
 )
 from mcad_mobile.android.toolchain import JAVA, SHORT_LIVED, Tool, executable, run
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.errors import BuildError
 
 _D8 = "com.android.tools.r8.D8"

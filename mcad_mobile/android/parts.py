@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from mcad_mobile.android.aar import Libraries, libraries
-from mcad_mobile.android.downloads import ONNXRUNTIME_QNN, Artifact, Progress, fetch, fetch_unpinned
+from mcad_mobile.android.downloads import ONNXRUNTIME_QNN, Artifact, fetch, fetch_unpinned
 from mcad_mobile.android.package import Entry
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
 from mcad_mobile.errors import BuildError
 
@@ -105,7 +106,7 @@ def qnn_runtime(bundle: Bundle) -> Artifact | None:
     return Artifact(QUALCOMM, "qnn-runtime", version, "aar")
 
 
-def npu_archives(bundle: Bundle, progress: Progress = lambda step: None) -> dict[Path, Artifact]:
+def npu_archives(bundle: Bundle, progress: Progress = silent) -> dict[Path, Artifact]:
     """ONNX Runtime with QNN and Qualcomm's runtime, fetched once; none for a bundle without QNN
     rungs. BuildError."""
     runtime = qnn_runtime(bundle)

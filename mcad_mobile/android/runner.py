@@ -10,16 +10,16 @@ from pathlib import Path
 
 from mcad_mobile.android.aar import ABIS, libraries
 from mcad_mobile.android.dex import build_dex
-from mcad_mobile.android.downloads import Progress
 from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
 RUNNER_MODULES = ("engine", "platform", "runner")
 
 
 def runner_files(
-    abi: str, aars: Sequence[Path] = (), progress: Progress = lambda step: None
+    abi: str, aars: Sequence[Path] = (), progress: Progress = silent
 ) -> dict[str, Path]:
     """Name on the device (relative, POSIX) -> local file, in the cache.
 

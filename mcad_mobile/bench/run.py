@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Progress, Spec, TowerDevice
+from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import TOWERS, Bundle
@@ -91,7 +92,7 @@ def bench(
     repeats: int | None = None,
     cool_down_s: float | None = None,
     device: Device | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure memory (MiB) and latency (ms) of `bundle`; return the mcad-bench/1 document.
 
@@ -156,7 +157,7 @@ def bench_towers(
     device: TowerDevice,
     *,
     runtime: str | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Measure the towers alone: a mcad-bench/1 document for each device, and why others failed.
 

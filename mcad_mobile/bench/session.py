@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Progress, Spec
+from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Spec
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
 from mcad_mobile.bench.runner import checking
@@ -37,7 +38,7 @@ class Session:
 
     launcher: Launcher
     spec: Spec
-    progress: Progress = lambda step: None
+    progress: Progress = silent
 
     def check(self) -> tuple[Ladder, dict[str, str]]:
         """The self-test of every candidate rung, and the runner's own versions. A rung that takes

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from mcad_mobile.base.documents import Record, convert
-from mcad_mobile.bench.devices.base import Progress
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.measure import Memory, memory
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, MemoryNotTold, RunnerCrashed
@@ -45,7 +45,7 @@ def watch(
     *,
     timeout_s: float,
     sample: Callable[[int], Memory] = memory,
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
     environment: Mapping[str, str] | None = None,
 ) -> Watched:
     """Run `command` with `document` on its standard input; `sample` is asked for its memory by

@@ -170,9 +170,16 @@ def bench(
         return
     failures: list[str] = []
     with Console(stderr=True).status("starting") as status:
+
+        def show(step: str, _done: int = 0, _total: int = 0, /) -> None:
+            status.update(step)
+
         if towers is not None:
             documents, failures = bench_towers(
-                loaded, towers, runtime=runtime, progress=status.update
+                loaded,
+                towers,
+                runtime=runtime,
+                progress=show,
             )
         else:
             documents = [
@@ -186,7 +193,7 @@ def bench(
                     repeats=repeats or (_FOR_A_BASELINE if before else None),
                     cool_down_s=cool_down,
                     device=open_device(device, force=force, runner=runner, aars=aar or ()),
-                    progress=status.update,
+                    progress=show,
                 )
             ]
     for said in filter(None, map(busy, documents)):

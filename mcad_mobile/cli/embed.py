@@ -117,7 +117,7 @@ def embed(
             load_bundle(bundle),
             out,
             options,
-            lambda done, total: advance("photos", done, total),
+            advance,
             warn,
         )
     document = _report(out, result, options.workers)

@@ -12,6 +12,7 @@ import typer
 from msgspec.structs import replace as replace_fields
 
 from mcad_mobile.base.files import megabytes
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report.bundle_rows import (
     ALONE_HEAD,
@@ -23,7 +24,6 @@ from mcad_mobile.bench.report.bundle_rows import (
     told_judge,
 )
 from mcad_mobile.cli.output import (
-    Advance,
     DimOption,
     JsonOption,
     aihub_jobs,
@@ -294,14 +294,14 @@ def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bund
     return bundle
 
 
-def _cloud(via: str | None, chip: Target, out: Path, advance: Advance) -> CloudCompiler | None:
+def _cloud(via: str | None, chip: Target, out: Path, progress: Progress) -> CloudCompiler | None:
     if via is None:
         return None
     from mcad_mobile.export.aihub.compiler import CloudCompiler
 
     jobs = aihub_jobs(out)
     found = CloudCompiler.open(chip, jobs, via.partition(":")[2] or None)
-    return replace(found, progress=lambda step: advance(step, 0, 1))
+    return replace(found, progress=progress)
 
 
 def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:

@@ -95,9 +95,7 @@ def index_again(engine: SearchEngine, origin: Path, directory: Path, json: bool)
     started = time.perf_counter()
     filler = engine.folder_rung  # loaded and tested before any photo is
     with progress_bar() as advance:
-        index, result = embed_again(
-            engine, origin, directory, lambda done, total: advance("photos", done, total)
-        )
+        index, result = embed_again(engine, origin, directory, advance)
     tell(directory, index, result, str(filler), time.perf_counter() - started, json)
     if not json:
         for path in result.gone:
@@ -117,9 +115,7 @@ def index_shards(
     shards.check_student(bundle)
     index = open_index(bundle, directory, create=True)
     with progress_bar() as advance:
-        result = phone_index.index_shards(
-            shards, index, wanted, lambda done, total: advance("photos", done, total)
-        )
+        result = phone_index.index_shards(shards, index, wanted, advance)
     seconds = time.perf_counter() - started
     tell(directory, index, result, ", ".join(shards.filled_by), seconds, json)
     if result.skipped and not (result.added + result.changed + result.unchanged):
@@ -221,7 +217,7 @@ def index(
         result = engine.index_folder(
             photo_index,
             photos,
-            lambda done, total: advance("photos", done, total),
+            advance,
             drop_gone=drop_gone,
         )
     seconds = time.perf_counter() - started

@@ -8,11 +8,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -20,16 +20,17 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from mcad_mobile.base import machine
+from mcad_mobile.base.progress import Progress, TimedProgress
 from mcad_mobile.engine.bundle import Bundle
 
 BundleOption = Annotated[
@@ -64,12 +65,6 @@ DimOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
-
-
-class Advance(Protocol):
-    """How much of a step is done. `left`: seconds, where they are known better than by the rate."""
-
-    def __call__(self, step: str, done: int, total: int, left: float | None = None, /) -> None: ...
 
 
 def given_options(context: typer.Context) -> dict[str, str]:
@@ -158,7 +153,7 @@ class _Left(TimeRemainingColumn):
 
 
 @contextmanager
-def progress_bar() -> Iterator[Advance]:
+def progress_bar() -> Iterator[TimedProgress]:
     """A bar on standard error that disappears when the work is done. Where standard error is not
     a terminal but a log: a line a minute, nothing for work that takes less."""
     console = Console(stderr=True)
@@ -174,24 +169,24 @@ def progress_bar() -> Iterator[Advance]:
         TextColumn("left"),
         _Left(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         stage = _Stage()
 
-        def advance(step: str, done: int, total: int, left: float | None = None, /) -> None:
+        def advance(step: str, done: int = 0, total: int = 0, left: float | None = None, /) -> None:
             if stage.is_new(done, total):
                 bar.reset(task)
-            bar.update(task, description=step, completed=done, total=total, left=left)
+            bar.update(task, description=step, completed=done, total=total or None, left=left)
 
         yield advance
 
 
-def counted(advance: Advance, about: int) -> Callable[[str], None]:
+def counted(advance: TimedProgress, about: int) -> Progress:
     """For work that announces its steps and not their number, `about` so many."""
-    done = itertools.count()
+    steps = itertools.count()
 
-    def progress(step: str) -> None:
-        number = next(done)
+    def progress(step: str, done: int = 0, total: int = 0, /) -> None:
+        number = next(steps)
         advance(step, number, max(number, about))
 
     return progress
@@ -209,12 +204,12 @@ class _Stage:
         return new
 
 
-def _line_a_minute() -> Advance:
+def _line_a_minute() -> TimedProgress:
     started = said = time.monotonic()
     first = 0
     stage = _Stage()
 
-    def advance(step: str, done: int, total: int, left: float | None = None, /) -> None:
+    def advance(step: str, done: int = 0, total: int = 0, left: float | None = None, /) -> None:
         nonlocal said, started, first
         now = time.monotonic()
         if stage.is_new(done, total):
@@ -226,6 +221,7 @@ def _line_a_minute() -> Advance:
                 left = (total - done) / rate
             speed = f", {rate:.1f}/s" if rate else ""
             speed += f", {left / 60:.0f} min left" if left is not None else ""
-            print(f"{time.strftime('%H:%M:%S')} {step} ({done}/{total}{speed})", file=sys.stderr)
+            counts = f" ({done}/{total}{speed})" if total else ""
+            print(f"{time.strftime('%H:%M:%S')} {step}{counts}", file=sys.stderr)
 
     return advance

@@ -22,7 +22,7 @@ from mcad_mobile.base.files import Partial
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
-from mcad_mobile.distill.progress import Progress
+from mcad_mobile.distill.progress import PieceProgress
 from mcad_mobile.embed.on_ray import mapped
 from mcad_mobile.embed.pieces import Listed, Photo, photos_of
 from mcad_mobile.embed.shard import embed_shard
@@ -134,7 +134,7 @@ class FeatureCache:
     """Arrays under one folder, each named by a hash of the model and of its inputs. `ray` is the
     address of a cluster that looks at photos; None: this process does."""
 
-    def __init__(self, folder: Path, progress: Progress, ray: str | None = None) -> None:
+    def __init__(self, folder: Path, progress: PieceProgress, ray: str | None = None) -> None:
         self.folder = folder
         self.progress = progress
         self.ray = ray

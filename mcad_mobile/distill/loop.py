@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.files import Partial
 from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
 from mcad_mobile.distill.device import accelerator, autocast
-from mcad_mobile.distill.progress import Progress
+from mcad_mobile.distill.progress import PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.errors import TrainingError
 
@@ -83,7 +83,7 @@ class Loop:
     def run(
         self,
         losses: Callable[[Forward, int], Losses],
-        progress: Progress,
+        progress: PieceProgress,
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
         record: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:

@@ -7,17 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from mcad_mobile.base.progress import TimedProgress
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.recipe import Recipe
 
 
-class Show(Protocol):
-    """What is done now, how much of that, and the seconds left of the whole run, if known."""
-
-    def __call__(self, step: str, done: int, total: int, left: float | None, /) -> None: ...
-
-
-class Progress(Protocol):
+class PieceProgress(Protocol):
     """Of a part of a run, a piece (a pass over photos, a model's training) has `done` of `count`
     units. A piece is first told of before its work begins, so that what an earlier run did is not
     taken for speed."""
@@ -32,12 +27,15 @@ class Part:
 
 
 class WholeRun:
-    """A Progress that shows, of the part that is at work, how much of all its pieces is done, and
-    the time left for all `parts`: at the speed of those that have been at work, and for the others
-    at that by which `parts` were too slow or too fast so far."""
+    """A PieceProgress that shows, of the part that is at work, how much of all its pieces is done,
+    and the time left for all `parts`: at the speed of those that have been at work, and for the
+    others at that by which `parts` were too slow or too fast so far."""
 
     def __init__(
-        self, parts: Mapping[str, Part], show: Show, clock: Callable[[], float] = time.monotonic
+        self,
+        parts: Mapping[str, Part],
+        show: TimedProgress,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.parts = parts
         self._show = show

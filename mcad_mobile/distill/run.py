@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mcad_mobile.base.files import remove_partials
+from mcad_mobile.base.progress import TimedProgress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.batches import Ahead, fitted, what_changed
@@ -32,7 +33,7 @@ from mcad_mobile.distill.losses import (
 )
 from mcad_mobile.distill.naming import Naming, named_losses
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.progress import Show, WholeRun, planned
+from mcad_mobile.distill.progress import WholeRun, planned
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.result import facts_of, fingerprint_of, finished, save
 from mcad_mobile.distill.teachers.prepare import Teachers, class_labels_of, labels_of
@@ -91,7 +92,7 @@ def train(
     out: Path,
     recipe: Recipe,
     cache_folder: Path,
-    show: Show,
+    show: TimedProgress,
     teachers: Teachers | None = None,
     record: Record | None = None,
     ray: str | None = None,
@@ -130,7 +131,7 @@ def _train(
     out: Path,
     asked: Recipe,
     cache_folder: Path,
-    show: Show,
+    show: TimedProgress,
     teachers: Teachers,
     record: Record | None,
     ray: str | None,

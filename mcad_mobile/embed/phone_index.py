@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.embed.job import Done, Manifest, open_shard, read_manifest, take_stock
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import Batch
@@ -61,7 +62,7 @@ def index_shards(
     shards: Shards,
     index: PhotoIndex,
     wanted: set[str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Synced:
     """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit; those
     that it holds as they are there are left as they are, and none are dropped. Wanted keys that no
@@ -93,7 +94,8 @@ def index_shards(
             writer.add(
                 [batch.keys[row] for row in fresh], batch.embeddings[fresh], batch.stamps[fresh]
             )
-            progress(min(result.added + result.changed + result.unchanged, total), total)
+            done = min(result.added + result.changed + result.unchanged, total)
+            progress("photos", done, total)
         for filler in shards.filled_by if result.added or result.changed else []:
             writer.filled_by(filler)
     result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from mcad_mobile.base.locks import lock
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.embed.guard import Guarded
 from mcad_mobile.embed.job import (
     LEFT_OUT,
@@ -121,7 +122,7 @@ def embed(
     bundle: Bundle,
     out: str,
     options: Options,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Embedded:
     """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them.
@@ -202,9 +203,7 @@ def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
     return spread
 
 
-def _run(
-    setup: Setup, pieces: list[Piece], options: Options, progress: Callable[[int, int], None]
-) -> Iterator[Done]:
+def _run(setup: Setup, pieces: list[Piece], options: Options, progress: Progress) -> Iterator[Done]:
     if not pieces:
         return
     total, done = sum(_photos_in(piece) for piece in pieces), 0
@@ -212,7 +211,7 @@ def _run(
     def more(photos: int) -> None:
         nonlocal done
         done += photos
-        progress(done, max(total, done))
+        progress("photos", done, max(total, done))
 
     if options.ray is None:
         yield from run_here(setup, pieces, options.workers, more)

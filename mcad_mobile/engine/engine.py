@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.base import machine
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.query import Part, compose, match_threshold
@@ -249,7 +250,7 @@ class SearchEngine:
         self,
         index: PhotoIndex,
         folder: Path | str,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
         *,
         drop_gone: bool = False,
     ) -> Synced:
@@ -263,7 +264,7 @@ class SearchEngine:
         self,
         index: PhotoIndex,
         photos: Sequence[Path | str],
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
     ) -> Synced:
         """Add photos that `index` does not hold as they are now. Photos that do not decode are
         skipped and listed."""

@@ -8,13 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from mcad_mobile.base.files import replace_folder, restore
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import is_gone
-from mcad_mobile.engine.sync import Progress, Synced, add_photos
+from mcad_mobile.engine.sync import Synced, add_photos
 from mcad_mobile.errors import PhotoIndexError
-
-_LOOKUP = 1000
 
 
 @dataclass
@@ -28,7 +27,9 @@ def embed_again(
     engine: SearchEngine,
     old: Path,
     directory: Path,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
+    *,
+    batch_photos: int = 1000,
 ) -> tuple[PhotoIndex, EmbeddedAgain]:
     """Make an index at `directory` of the photos that the index `old` holds, by `engine`'s student.
 
@@ -53,7 +54,7 @@ def embed_again(
     made = PhotoIndex.exists(target)
     index = open_index(bundle, target) if made else create_index(bundle, target)
     result, total, done = EmbeddedAgain(), source.photos, 0
-    for batch in _batches(source):
+    for batch in _batches(source, batch_photos):
         there = [Path(path) for path in batch if not is_gone(path)]
         result.gone += [path for path in batch if is_gone(path)]
         part = add_photos(engine, index, there, _shifted(progress, done, total))
@@ -61,7 +62,7 @@ def embed_again(
             setattr(result, name, getattr(result, name) + getattr(part, name))
         result.skipped += part.skipped
         done += len(batch)
-        progress(done, total)
+        progress("photos", done, total)
     if target == partial:
         index.close()
         replace_folder(directory, partial)
@@ -70,10 +71,10 @@ def embed_again(
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
-    return lambda done, _: progress(before + done, total)
+    return lambda step, done=0, _=0: progress(step, before + done, total)
 
 
-def _batches(index: PhotoIndex) -> Iterator[list[str]]:
+def _batches(index: PhotoIndex, photos: int) -> Iterator[list[str]]:
     paths = (path for path, _ in index.census().missing(""))
-    while batch := list(islice(paths, _LOOKUP)):
+    while batch := list(islice(paths, photos)):
         yield batch

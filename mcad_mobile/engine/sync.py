@@ -9,7 +9,7 @@ import struct
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,6 +19,7 @@ from typing import IO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.photo_formats import USUAL
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.membership import Census, Known
@@ -110,8 +111,6 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
     return moves
 
 
-Progress = Callable[[int, int], None]
-
 # What a crash can cost (an interrupt costs nothing), and a segment worth having.
 _COMMIT_PHOTOS = 1000
 _COMMIT_S = 20.0
@@ -161,7 +160,7 @@ def sync_folder(
     embedder: Embedder,
     index: PhotoIndex,
     folder: Path,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     *,
     drop_gone: bool = False,
 ) -> Synced:
@@ -209,7 +208,7 @@ def sync_folder(
         known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in known_again)
-        _embed_all(embedder, index, todo, result, lambda done: progress(done, total))
+        _embed_all(embedder, index, todo, result, progress, total)
         if drop_gone:
             result.removed += prune(index)
     return result
@@ -219,7 +218,7 @@ def add_photos(
     embedder: Embedder,
     index: PhotoIndex,
     photos: Sequence[Path],
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Synced:
     """Embed those of `photos` that `index` lacks or that have changed, and drop none.
     PhotoIndexError, before anything is done, when another writer is at work."""
@@ -232,7 +231,7 @@ def add_photos(
                 result.unchanged += 1
             else:
                 todo.append((str(photo), known.stamp if known else None))
-        _embed_all(embedder, index, todo, result, lambda done: progress(done, len(photos)))
+        _embed_all(embedder, index, todo, result, progress, len(photos))
     return result
 
 
@@ -310,11 +309,12 @@ def _embed_all(
     index: PhotoIndex,
     work: Iterable[tuple[str, Stamp | None]],
     result: Synced,
-    progress: Callable[[int], None],
+    progress: Progress,
+    total: int,
 ) -> None:
     """Embed on as many threads as the embedder has, commit here now and then."""
     done = result.unchanged + result.moved
-    progress(done)
+    progress("photos", done, total)
     batch = _Batch(index, result, str(embedder.folder_rung))
     try:
         for photo in _on_threads(embedder, work):
@@ -323,7 +323,7 @@ def _embed_all(
             else:
                 batch.add(photo)
             done += 1
-            progress(done)
+            progress("photos", done, total)
     finally:
         # Also when the user interrupts: what is embedded is kept.
         batch.commit()

@@ -7,10 +7,9 @@ has a folder of its own. A bundle is a copy of `common`, of its rungs' folders, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import nn
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.bundle import (
     TOWERS,
@@ -41,7 +41,7 @@ from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.export import parity
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
-from mcad_mobile.export.precision.recall import Budget, Progress, RecallJudge
+from mcad_mobile.export.precision.recall import Budget, RecallJudge
 from mcad_mobile.export.precision.recipes import JUDGED_BY, candidates_for, sensitivities
 from mcad_mobile.export.precision.search import Search
 from mcad_mobile.export.quantization.bias_correction import corrected
@@ -63,9 +63,6 @@ _TOOLS = (
     "ai-edge-litert",
     "ai-edge-litert-sdk-mediatek",
 )
-
-# What is being done, before it is done
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ class Workshop:
         *,
         allow_low_parity: bool,
         simulated: int,
-        progress: Progress = lambda step, done, total: None,
+        progress: Progress = silent,
     ) -> None:
         self._student = student
         self._progress = progress
@@ -185,7 +182,7 @@ class Workshop:
         target: Target,
         out: Path,
         cloud: CloudCompiler | None,
-        step: Step,
+        step: Progress,
         first: Mapping[TowerName, Precision] | None = None,
     ) -> tuple[Bundle, list[str]]:
         """All files of a bundle for `target` but bundle.json in the empty folder `out`; the bundle
@@ -211,7 +208,7 @@ class Workshop:
         plan: TowerPlan,
         target: Target,
         cloud: CloudCompiler | None,
-        step: Step,
+        step: Progress,
         asked: bool,
     ) -> _Part:
         key = rung_key(name, plan, target)
@@ -279,7 +276,7 @@ class Workshop:
                 work,
                 any_length,
                 own_biases,
-                partial(self._progress, f"{name} tower: rounding weights to 4 bits"),
+                lambda step, done=0, total=0: self._progress(f"{name} tower: {step}", done, total),
             )
 
         as_it_is = job(self._student.tower(name), f"{name}-float")

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.base import files
 from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import (
     MANIFEST,
@@ -69,7 +70,6 @@ def _bytes_each(precision: Precision) -> int:
     return 4 if precision == "fp32" else 1
 
 
-Progress = Callable[[str, int, int], None]
 _TEXTS = 8  # captions to calibrate on for each photo: they have far fewer tokens than it has places
 
 
@@ -101,7 +101,7 @@ def export(
     simulated: int = PARITY_INPUTS,
     budget: Budget | None = None,
     calibrate_on: Sequence[CaptionedPhoto] = (),
-    progress: Progress = lambda step, done, total: None,
+    progress: Progress = silent,
 ) -> list[Exported]:
     """Write a bundle of `student` for each of `orders`; what several of them hold is made once.
 
@@ -130,9 +130,9 @@ def export(
     rungs = {key for order in orders for key in rung_keys(order.target, order.first)}
     total, done = 2 * len(rungs), 0  # each is built, and compared
 
-    def step(what: str) -> None:
+    def step(name: str, _done: int = 0, _total: int = 0, /) -> None:
         nonlocal done
-        progress(what, done, total)
+        progress(name, done, total)
         done += 1
 
     exported = []
@@ -177,7 +177,7 @@ def export_bundle(
     calibration: str | Path | None = None,
     samples: int = 32,
     allow_low_parity: bool = False,
-    progress: Progress = lambda step, done, total: None,
+    progress: Progress = silent,
 ) -> Bundle:
     """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
 
@@ -202,9 +202,7 @@ def export_bundle(
     return exported.bundle
 
 
-def _write(
-    workshop: Workshop, order: Order, step: Callable[[str], None]
-) -> tuple[Bundle, list[str]]:
+def _write(workshop: Workshop, order: Order, step: Progress) -> tuple[Bundle, list[str]]:
     out = order.out
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
 from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolutional
@@ -40,8 +40,8 @@ class TowerJob:
     several ways (`judged`, and what the float student makes of them: `exact` [N, dim], of unit
     length), and its self-test. What is made lies in the existing folder `work`, which is this
     job's own. `any_length`: its texts may be cut after their last token. Where biases of `module`
-    make up for weights of 8 bits, `own_biases` is the same tower with its own. `rounding` hears
-    how many of how many weights have been rounded to 4 bits, which takes minutes."""
+    make up for weights of 8 bits, `own_biases` is the same tower with its own. `progress` hears
+    how many weights have been rounded to 4 bits, which takes minutes."""
 
     module: nn.Module
     name: TowerName
@@ -54,7 +54,7 @@ class TowerJob:
     work: Path
     any_length: bool = False
     own_biases: TowerJob | None = None
-    rounding: Callable[[int, int], None] = lambda done, total: None
+    progress: Progress = silent
 
     @cached_property
     def float_onnx(self) -> Path:
@@ -118,7 +118,7 @@ class TowerJob:
         from mcad_mobile.export.quantization.four_bits import each_in_four_bits
 
         held = {tensor.name for tensor in onnx.load(self.int8_onnx[0]).graph.initializer}
-        found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples, self.rounding)
+        found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples, self.progress)
         return {name: four for name, four in found.items() if f"{name}_quantized" in held}
 
     @cached_property
@@ -127,7 +127,7 @@ class TowerJob:
         from mcad_mobile.export.quantization.four_bits import renamed, together_in_four_bits
 
         model = onnx.load(self.cpu_onnx)
-        found = together_in_four_bits(model, self.samples, self.four_bits, self.rounding)
+        found = together_in_four_bits(model, self.samples, self.four_bits, self.progress)
         return renamed(found, model, onnx.load(self.float_onnx))
 
     def mixed_onnx(self, names: frozenset[str], method: CalibrationMethod = "min-max") -> Path:
@@ -140,7 +140,7 @@ class TowerJob:
         mixed = self.work / f"mixed-{told}.onnx"
         if not mixed.exists():
             model = onnx.load(self.cpu_onnx)
-            four = together_in_four_bits(model, self.samples, names, self.rounding)
+            four = together_in_four_bits(model, self.samples, names, self.progress)
             way = self._way[0] if is_convolutional(self.cpu_onnx) else None
             self._quantize(mixed, way, four, method)
         return mixed

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mcad_mobile.base.machine import allowed_cores, step_back
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import McadError, QueryError
@@ -95,10 +96,10 @@ class IndexingJob:
         told = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
         return f"{shown(folder.name)}: {told or 'nothing new'}"
 
-    def _progress(self) -> Callable[[int, int], None]:
+    def _progress(self) -> Progress:
         begun = False
 
-        def progress(done: int, total: int) -> None:
+        def progress(step: str, done: int = 0, total: int = 0, /) -> None:
             nonlocal begun
             if not begun:  # what was there already took no time
                 begun, self._first, self._since = True, done, time.monotonic()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.towers import normalize
 
 if TYPE_CHECKING:
     from mcad_mobile.students.protocol import Student
 
-Progress = Callable[[str, int, int], None]
 
 KS = (1, 5, 10)
 

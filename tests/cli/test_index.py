@@ -101,7 +101,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.sync import sync_folder
 
-def wait(done, total):
+def wait(step, done, total):
     if done == 1:
         print("waiting", flush=True)
         sys.stdin.readline()

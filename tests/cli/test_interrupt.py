@@ -29,10 +29,10 @@ def interrupted(*arguments, **options):
     if name == "sync_folder":
         engine, index, folder, progress = arguments
 
-        def stop(done, total):
+        def stop(step, done, total):
             if done == 1:
                 os.kill(os.getpid(), signal.SIGINT)
-            progress(done, total)
+            progress(step, done, total)
 
         return run(engine, index, folder, stop, **options)
     os.kill(os.getpid(), signal.SIGINT)

@@ -71,13 +71,13 @@ def test_photos_that_do_not_decode_are_skipped_and_listed(engine, index, photos)
 def test_indexing_again_adds_only_what_is_new(engine, index, photos):
     engine.index_photos(index, photos[:4])
     seen = []
-    result = engine.index_photos(index, photos, lambda done, total: seen.append((done, total)))
+    result = engine.index_photos(index, photos, lambda *step: seen.append(step))
     assert (result.added, result.unchanged, index.photos) == (2, 4, 6)
-    assert seen[-1] == (6, 6)
+    assert seen[-1] == ("photos", 6, 6)
 
 
 def test_a_run_that_is_stopped_keeps_what_it_embedded(engine, index, photos):
-    def stop_at_five(done, total):
+    def stop_at_five(step, done, total):
         if done == 5:
             raise KeyboardInterrupt
 

@@ -57,7 +57,7 @@ def test_the_photos_of_an_index_are_embedded_by_another_student(
 def test_it_takes_the_place_of_the_old_one_in_the_end(old: Path, new: SearchEngine) -> None:
     seen = []
 
-    def look(done: int, total: int) -> None:
+    def look(step: str, done: int, total: int) -> None:
         seen.append((PhotoIndex.open(old).student, done, total))
 
     index, _ = embed_again(new, old, old, look)
@@ -70,18 +70,17 @@ def test_it_takes_the_place_of_the_old_one_in_the_end(old: Path, new: SearchEngi
 CHILD = """
 import sys
 from pathlib import Path
-from mcad_mobile import again, sync
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
-again._LOOKUP = 1
+from mcad_mobile.engine.reembed import embed_again
 bundle, old = map(Path, sys.argv[1:])
 
-def tell(done, total):
+def tell(step, done, total):
     print(done, flush=True)
     if done >= 3:
         sys.stdin.read()  # until it is killed
 
-again.embed_again(SearchEngine(Bundle.load(bundle)), old, old, tell)
+embed_again(SearchEngine(Bundle.load(bundle)), old, old, tell, batch_photos=1)
 """
 
 

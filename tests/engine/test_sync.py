@@ -220,7 +220,7 @@ def test_a_changed_photo_that_no_longer_decodes_keeps_its_place_until_it_does(
 
 
 def test_an_interrupted_run_keeps_what_it_embedded_and_goes_on(engine, index, folder, embedded):
-    def stop_at_four(done, total):
+    def stop_at_four(step, done, total):
         if done == 4:
             raise KeyboardInterrupt
 
@@ -229,7 +229,7 @@ def test_an_interrupted_run_keeps_what_it_embedded_and_goes_on(engine, index, fo
     assert PhotoIndex.open(index._directory).photos == 4
     embedded.clear()
     seen = []
-    again = sync_folder(engine, index, folder, lambda done, total: seen.append((done, total)))
+    again = sync_folder(engine, index, folder, lambda step, done, total: seen.append((done, total)))
     assert counts(again) == (2, 0, 0, 0, 4)
     assert len(embedded) == 2
     assert (seen[0], seen[-1]) == ((4, 6), (6, 6))
@@ -242,7 +242,7 @@ def test_long_runs_commit_now_and_then(engine, index, folder, monkeypatch):
         engine,
         index,
         folder,
-        lambda done, total: held.append(PhotoIndex.open(index._directory).photos),
+        lambda step, done, total: held.append(PhotoIndex.open(index._directory).photos),
     )
     assert held == [0, 0, 2, 2, 4, 4, 6]
 
@@ -270,7 +270,7 @@ def test_no_other_writer_comes_between_the_commits_of_a_run(engine, index, folde
     monkeypatch.setattr(sync, "_COMMIT_PHOTOS", 2)
     other = PhotoIndex.open(index._directory)
 
-    def try_to_write(done, total):
+    def try_to_write(step, done, total):
         with pytest.raises(PhotoIndexError, match="Another writer"), other.writer():
             pass
         PhotoIndex.open(index._directory).search(engine.embed_text("a dog"))

@@ -147,7 +147,7 @@ def test_a_bar_moves_as_weights_are_rounded(tower):
     names = list(products(model))
     steps: list[tuple[int, int]] = []
 
-    def told(done: int, total: int) -> None:
+    def told(step: str, done: int, total: int) -> None:
         steps.append((done, total))
 
     each_in_four_bits(model, inputs, told)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base.machine import emulator_among
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_runners import DeviceRunner, java_runner, python_runner
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
-from mcad_mobile.bench.devices.base import Places, Progress, Spec
+from mcad_mobile.bench.devices.base import Places, Spec
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, counts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
@@ -56,7 +57,7 @@ class AdbDevice:
             )
         return shell, facts
 
-    def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
+    def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
         """See Device.measure. A process that turns out to be emulated is not timed: its document
         has parity only."""
         shell, facts = self._connect(spec.bundle)

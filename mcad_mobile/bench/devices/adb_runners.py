@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mcad_mobile.base.documents import decode
 from mcad_mobile.base.package import PACKAGE
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.bench.devices.adb_facts import Facts
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell
-from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.engine.native import LIBRARY, LIBRARY_VARIABLE
 from mcad_mobile.errors import BenchError, MissingExtra
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mcad_mobile.bench.devices.base import Progress
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.measure import Memory, parse_smaps_rollup
 from mcad_mobile.errors import BenchError, DeviceLost
 
@@ -109,7 +109,7 @@ class AdbShell:
             return done.stdout.strip()
         return "offline" if "offline" in done.stderr else "gone"
 
-    def push(self, files: Mapping[str, Path], progress: Progress = lambda step: None) -> list[str]:
+    def push(self, files: Mapping[str, Path], progress: Progress = silent) -> list[str]:
         """Make ROOT hold exactly `files` (path under ROOT -> local file). Only what differs by
         its SHA-256 is sent, and compared again when it is there; what is not of `files` is
         removed. Returns what was sent. BenchError if the device has no room."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.devices.base import Progress
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.self_test import judge_rung
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
@@ -252,7 +252,7 @@ class AiHubDevice:
         self,
         bundle: Bundle,
         runtime: str | None = None,
-        progress: Progress = lambda step: None,
+        progress: Progress = silent,
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """A mcad-bench/1 part for each device on which a rung of a tower passed, and why other
         towers have no numbers. AiHubError if AI Hub cannot be used at all, BenchError if the bundle

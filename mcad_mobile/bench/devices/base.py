@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
-Progress = Callable[[str], None]
 Mode = Literal["check", "search", "index"]
 
 RESULT_SCHEMA = "mcad-bench/1"
@@ -80,7 +79,7 @@ class TowerDevice(Protocol):
         self,
         bundle: Bundle,
         runtime: str | None = None,
-        progress: Progress = lambda step: None,
+        progress: Progress = silent,
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """As Device.measure, for one device or several, with null where a part of a search was
         not measured; and why devices are missing. Of `runtime`, if it is named."""
@@ -107,7 +106,7 @@ class Device(Protocol):
         and photos are made for it."""
         ...
 
-    def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
+    def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
         """Run `spec` and return the device's part of a mcad-bench/1 document: "device", "tools",
         "conditions", "index" {"photos"}, "memory_mib" {"peak_pss", "peak_rss", "steps",
         "indexing"}, "latency_ms" (stage -> percentiles in ms), "samples_ms", "indexing"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base.package import PACKAGE
-from mcad_mobile.bench.devices.base import Places, Progress, Spec
+from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.bench.devices.base import Places, Spec
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
@@ -41,7 +42,7 @@ class EmulatorDevice:
         self,
         bundle: Bundle,
         runtime: str | None = None,
-        progress: Progress = lambda step: None,
+        progress: Progress = silent,
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
         the right embeddings."""

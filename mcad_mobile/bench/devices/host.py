@@ -12,8 +12,9 @@ from typing import Any
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.package import PACKAGE
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Progress, Spec
+from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Spec
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
@@ -43,7 +44,7 @@ class HostDevice:
                 "bench_towers(bundle, EmulatedHost()) compares embeddings alone.",
             )
 
-    def measure(self, spec: Spec, progress: Progress = lambda step: None) -> dict[str, Any]:
+    def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
         """See Device.measure. The peak is that of the process that searches; indexing, which a
         phone does at another time, has its own."""
         device = device_facts()
@@ -79,7 +80,7 @@ class EmulatedHost:
         self,
         bundle: Bundle,
         runtime: str | None = None,
-        progress: Progress = lambda step: None,
+        progress: Progress = silent,
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)

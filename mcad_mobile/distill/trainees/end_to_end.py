@@ -19,7 +19,7 @@ from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.progress import Part, Progress
+from mcad_mobile.distill.progress import Part, PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.photos.preprocess import Preprocess, open_photo
 from mcad_mobile.errors import TrainingError
@@ -138,7 +138,7 @@ def photos_each(recipe: Recipe, data: Dataset) -> int:
     return step // int(accelerator().num_processes)
 
 
-def _look_at(photos: Sequence[Path], piece: str, progress: Progress) -> None:
+def _look_at(photos: Sequence[Path], piece: str, progress: PieceProgress) -> None:
     progress(_LOOKED_AT, piece, 0, len(photos))
     for start in range(0, len(photos), _AT_ONCE):
         some = photos[start : start + _AT_ONCE]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, Rung, TensorSpec
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import one_by_one
@@ -35,7 +35,7 @@ class CloudCompiler:
     device: CloudDevice
     ledger: Path
     poll_s: float = 10.0
-    progress: Callable[[str], None] = lambda step: None
+    progress: Progress = silent
 
     @staticmethod
     def open(target: Target, ledger: Path, device: str | None = None) -> CloudCompiler:

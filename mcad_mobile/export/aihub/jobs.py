@@ -14,10 +14,10 @@ from typing import Any
 
 from mcad_mobile.base.documents import Record, Word, decode
 from mcad_mobile.base.locks import alone
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import AiHubError, AiHubRefused, require
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
 
-Progress = Callable[[str], None]
 SCHEMA = "mcad-aihub-jobs/2"
 
 # Our runtime -> what AI Hub calls it. A precompiled QNN ONNX is an EPContext model and its context
@@ -142,7 +142,7 @@ class Runner:
     scratch: Path
     poll_s: float = 10.0
     timeout_s: float = 7200.0
-    progress: Progress = lambda step: None
+    progress: Progress = silent
 
     def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Compile each job's model, where it asks for it. One that is refused or fails does not

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import (
     TOWERS,
@@ -74,7 +75,6 @@ def drop(exact: NDArray[np.float64], exported: NDArray[np.float64]) -> Drop:
 # Recall of towers as they were written: each file is read back by its runtime and given a split
 # of captioned photos. What a file gave is kept, so that a search that was cut goes on.
 
-Progress = Callable[[str, int, int], None]
 Told = Callable[[int], None]
 _PHOTOS_AT_ONCE, _TEXTS_AT_ONCE = 16, 64
 
@@ -250,7 +250,6 @@ class RecallJudge:
 # Recall of a bundle's rungs, read back by their runtimes, each beside each: photos may be indexed
 # by one and searched by another, on a server by the float student and on a phone by 8 bits.
 
-RungProgress = Callable[[str, int, int], None]
 FLOAT = "float"
 _RUN_HERE = ("onnx", "litert")  # what is compiled for an NPU runs there, or in a slow simulator
 
@@ -295,7 +294,7 @@ class RungRecalls:
 
 
 def rung_recalls(
-    bundle: Bundle, photos: Sequence[CaptionedPhoto], exact: Embedded, progress: RungProgress
+    bundle: Bundle, photos: Sequence[CaptionedPhoto], exact: Embedded, progress: Progress
 ) -> RungRecalls:
     """Of the rungs that this machine runs itself. `exact`: by the float student, on the same
     photos."""

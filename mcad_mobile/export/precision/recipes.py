@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.bundle import Precision
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
@@ -24,7 +25,6 @@ from mcad_mobile.export.tower_job import TowerJob
 
 # What 4 bits cost each weight of a tower: a proxy, by which weights are ranked.
 
-SensitivityProgress = Callable[[str, int, int], None]
 _SAMPLES = 16
 
 
@@ -39,7 +39,7 @@ class Sensitivity:
     loss: float
 
 
-def sensitivities(job: TowerJob, progress: SensitivityProgress) -> list[Sensitivity]:
+def sensitivities(job: TowerJob, progress: Progress) -> list[Sensitivity]:
     """Of all weights that can have 4 bits on CPUs: the cheapest for its bytes comes first."""
     four = job.four_bits
     model = onnx.load(job.cpu_onnx)
@@ -61,7 +61,6 @@ def _run(model: onnx.ModelProto, path: Path, inputs: Inputs) -> NDArray[np.float
     return normalize(OnnxTower(path)(inputs))
 
 
-Progress = Callable[[str, int, int], None]
 # Of what 4 bits can save. Finer steps differ by less recall than a thousand photos can tell.
 _SHARES = 6
 # What recall is judged by, for who reads the result.

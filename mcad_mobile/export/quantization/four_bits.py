@@ -12,7 +12,7 @@ objective of GPTAQ (Li et al., arXiv 2504.02692), whose closed form is least squ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.export.quantization.ranges import reader, singles
 
@@ -223,15 +224,15 @@ _HELD = 0.3
 _CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its scale
 _BLOCK = 64  # inputs that are made up for at once
 
+_ROUNDING = "rounding weights to 4 bits"
+
 Matrix = NDArray[np.float64]
-Told = Callable[[int, int], None]
 
 
 def each_in_four_bits(
-    model: onnx.ModelProto, samples: Inputs, told: Told = lambda done, total: None
+    model: onnx.ModelProto, samples: Inputs, progress: Progress = silent
 ) -> dict[str, FourBits]:
-    """All weights of a float model that can have 4 bits, each as if it were the only one. `told`
-    hears before each how many are done."""
+    """All weights of a float model that can have 4 bits, each as if it were the only one."""
     nodes = products(model)
     read = reader(model, {node.input[0] for node in nodes.values()})
     moments: dict[str, Matrix] = {}
@@ -242,7 +243,7 @@ def each_in_four_bits(
             moments[tensor] = moments.get(tensor, 0.0) + _products(rows, rows)
     found: dict[str, FourBits] = {}
     for name, node in nodes.items():
-        told(len(found), len(nodes))
+        progress(_ROUNDING, len(found), len(nodes))
         found[name] = _in_four_bits(model, name, node, moments[node.input[0]])
     return found
 
@@ -251,16 +252,15 @@ def together_in_four_bits(
     model: onnx.ModelProto,
     samples: Inputs,
     names: Iterable[str],
-    told: Told = lambda done, total: None,
+    progress: Progress = silent,
 ) -> dict[str, FourBits]:
-    """The weights `names` of a float model, as they are when all of them have 4 bits. `told` hears
-    before each product how many are done."""
+    """The weights `names` of a float model, as they are when all of them have 4 bits."""
     asked = set(names)
     nodes = {name: node for name, node in products(model).items() if name in asked}
     single_samples = singles(model, samples)
     found: dict[str, FourBits] = {}
     for tensor, kind in _kinds(nodes).items():
-        told(len(found), len(nodes))
+        progress(_ROUNDING, len(found), len(nodes))
         exact, halved = (reader(one, {tensor}) for one in (model, with_weights(model, found)))
         moments: Matrix = np.zeros(())
         shared: Matrix = np.zeros(())

@@ -1,0 +1,30 @@
+"""How long-running work reports how far it is: one protocol for all of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Is called when a step of the work begins and each time that more of it is done.
+
+    Args:
+        step: what is being done, for people to read: "photos", "compiling Java".
+        done: units of this step that are done (photos, captions, layers, pieces of work).
+        total: units of this step in all; 0 when their number is not known.
+    """
+
+    def __call__(self, step: str, done: int = 0, total: int = 0, /) -> None: ...
+
+
+class TimedProgress(Protocol):
+    """A Progress that also takes `left`: the seconds left of the whole work, None when the rate of
+    this step is the best estimate."""
+
+    def __call__(
+        self, step: str, done: int = 0, total: int = 0, left: float | None = None, /
+    ) -> None: ...
+
+
+def silent(step: str, done: int = 0, total: int = 0, /) -> None:
+    """Report nothing: the default of every `progress` parameter."""
