@@ -32,8 +32,9 @@ from PIL import Image
 
 from benchmarks.main_job import processor_of
 from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.base.memory import process_memory
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.measure import device_facts, memory
+from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 
@@ -312,12 +313,12 @@ def grow(bundle: Path, folder: Path) -> dict[str, Any]:
 
     engine = SearchEngine(Bundle.load(bundle, verify=False), threads=allowed_cores(), fastest=True)
     _ = engine.folder_rung
-    seen = [memory().pss]
+    seen = [process_memory().pss]
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.1):
-            seen.append(memory().pss)
+            seen.append(process_memory().pss)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

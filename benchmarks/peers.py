@@ -23,8 +23,9 @@ from typing import Any
 
 from benchmarks.main_job import store
 from benchmarks.peer_row import Row
+from mcad_mobile.base.machine import pin
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.measure import device_facts, percentiles, pin
+from mcad_mobile.bench.measure import device_facts, percentiles
 from mcad_mobile.bench.watch import watch
 from mcad_mobile.engine.towers.protocol import without_padding
 

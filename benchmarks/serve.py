@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serve_page import QUERIES, STEPS, scroll, type_query, watch
+from mcad_mobile.base.memory import process_memory
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.measure import device_facts, memory, percentiles
+from mcad_mobile.bench.measure import device_facts, percentiles
 from mcad_mobile.bench.samples import cloud_batches, real_embeddings, sample_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
@@ -141,7 +142,7 @@ def typed(serving: list[str], cache: Path) -> dict[str, Any]:
         watch(page)
         first = [type_query(page, query)[-1] for query in QUERIES]
         keys = [type_query(page, query) for query in QUERIES]
-        used = memory(server)
+        used = process_memory(server)
     load.append(os.getloadavg()[0])
     last = [query[-1] for query in keys]
     every = [key["shown"] for query in keys for key in query if "shown" in key]

@@ -99,8 +99,8 @@ class BenchError(McadError):
     """A measurement could not be taken."""
 
 
-class MemoryNotTold(BenchError):
-    """The system does not say how much memory a process has."""
+class MemoryUnavailable(BenchError):
+    """This system does not account for the memory of a process."""
 
 
 class RunnerCrashed(BenchError):

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch, sha256_of
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.package import HEXAGON, MACHINES, PAGE, read_elf
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 

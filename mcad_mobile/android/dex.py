@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mcad_mobile.android.downloads import R8, fetch, sha256_of
+from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.packaged import d8
 from mcad_mobile.android.toolchain import (
     JAVAC,
@@ -17,7 +17,7 @@ from mcad_mobile.android.toolchain import (
     library_classes,
     main_sources,
 )
-from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.files import cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 
 MIN_SDK = 26

@@ -7,7 +7,6 @@ known, is in docs/parts.md. Every checksum is compared at every use.
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 import shutil
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.android.toolchain import Tool, executable, run
-from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.files import cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
@@ -78,12 +77,6 @@ def _reason(output: str) -> str:
 
 
 _PIP_TIMEOUT_S = 1800
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from mcad_mobile.android.downloads import (
     R8,
     Artifact,
     Download,
-    sha256_of,
 )
 from mcad_mobile.android.parts import Gathered
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.package import VERSION
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 

@@ -121,7 +121,12 @@ def set_aside(out: Path) -> Path:
     return whole.parent / f".{whole.name}.old"
 
 
-# How sizes of files are told.
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    import hashlib  # OpenSSL is 3 MiB that a process that only searches need not load
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def megabytes(count: int) -> str:

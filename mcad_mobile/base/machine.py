@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path, PurePath
 
+from mcad_mobile.errors import BenchError
+
 # The processor, and those of its instruction sets that decide how fast towers run, and how.
 
 # As the kernel names them, and as people do: what 8-bit products and half-width floats depend on.
@@ -131,3 +133,30 @@ def step_back() -> None:
     nothing is done."""
     if sys.platform == "linux":
         os.nice(5)
+
+
+def pin(threads: int) -> list[int]:
+    """Pin this process to its `threads` last allowed cores and return them: the last ones are
+    the fast ones of a phone, and seldom take the interrupts of a server. Where a system pins none
+    (macOS), return none. BenchError if there are fewer."""
+    pins = hasattr(os, "sched_setaffinity")
+    allowed = sorted(os.sched_getaffinity(0)) if pins else list(range(os.cpu_count() or 1))
+    if not 1 <= threads <= len(allowed):
+        raise BenchError(
+            f"{threads} threads were asked for; this process may use {len(allowed)} cores.",
+            f"Use --threads 1 to {len(allowed)}.",
+        )
+    if not pins:
+        return []
+    cores = allowed[-threads:]
+    os.sched_setaffinity(0, cores)
+    return cores
+
+
+def waited_s() -> float | None:
+    """Seconds that this thread was ready to run and had no core, since it began; None where that
+    is not told. Source: /proc/thread-self/schedstat, second field, ns (Linux, sched-stats.rst)."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return None

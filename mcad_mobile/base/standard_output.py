@@ -1,12 +1,10 @@
-"""Standard output holds results, and nothing that a library says."""
+"""Standard output, kept for results: what libraries print there is dropped or sent elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import json
-import logging
 import os
 import sys
 import warnings
@@ -14,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# Mute libraries that narrate what they do.
-
 STDOUT, STDERR = 1, 2
+_results: TextIO | None = None
 
 
 @contextmanager
@@ -24,6 +21,8 @@ def muted(*descriptors: int) -> Iterator[None]:
     """Drop what native code writes to these file descriptors, past Python's streams. Qualcomm's
     compiler greets on standard output, and LiteRT's converter logs its progress; both report errors
     as exceptions. C's own buffers are flushed, or they would be written when the process ends."""
+    import ctypes
+
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [(descriptor, os.dup(descriptor)) for descriptor in descriptors]
@@ -44,7 +43,7 @@ def muted(*descriptors: int) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, and nothing on Python's streams nor past them."""
+    """Drop warnings, and what is written to Python's streams or past them."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -57,7 +56,9 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def advice_muted(least: int) -> Iterator[None]:
-    """Nothing below level `least` on the root logger, which some libraries tell their advice."""
+    """Drop records below level `least` of the root logger, to which some libraries log advice."""
+    import logging
+
     root = logging.getLogger()
     level = root.level
     root.setLevel(least)
@@ -67,15 +68,18 @@ def advice_muted(least: int) -> Iterator[None]:
         root.setLevel(level)
 
 
-_STDOUT, _STDERR = 1, 2
-_results: TextIO | None = None
+def claim_standard_output() -> int:
+    """Return a new descriptor of standard output. From here on, what native code writes to
+    descriptor 1 goes to standard error, be it while it is loaded, or as the process ends and C's
+    buffers are flushed."""
+    claimed = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    return claimed
 
 
 def reserve_standard_output(*, json_only: bool) -> None:
-    """From here on, what native code writes to descriptor 1 goes to standard error, be it while it
-    is loaded, or as the process ends and C's buffers are flushed; Python's print() still reaches
-    standard output. With `json_only` print() goes to standard error too, and print_json() alone
-    is left."""
+    """Claim standard output for print() and print_json(); with `json_only`, for print_json()
+    alone: print() then goes to standard error too."""
     global _results
     ours = sys.__stdout__
     if sys.stdout is not ours:  # taken already, by a program that we run inside of
@@ -86,23 +90,26 @@ def reserve_standard_output(*, json_only: bool) -> None:
         return
     ours.flush()
     # Names that the locale cannot write are escaped.
-    _results = os.fdopen(os.dup(_STDOUT), "w", encoding=ours.encoding, errors="backslashreplace")
-    os.dup2(_STDERR, _STDOUT)
+    _results = os.fdopen(
+        claim_standard_output(), "w", encoding=ours.encoding, errors="backslashreplace"
+    )
     sys.stdout = sys.stderr if json_only else _results
 
 
 def print_json(document: Any) -> None:
-    """One document of plain values; the only thing that a verb with --json prints."""
+    """Print one document of plain values, the only thing that a verb with --json prints."""
     print(json.dumps(document, indent=2), file=_results or sys.stdout)
 
 
 def flush_results() -> None:
-    """OSError: the disk behind standard output is full, or its reader has gone."""
+    """Flush what was printed. OSError: the disk behind standard output is full, or its reader has
+    gone."""
     (_results or sys.stdout).flush()
 
 
 def give_up_results() -> None:
-    """Where standard output takes no more, the interpreter is not to complain of that again."""
+    """Drop what is still to be printed where standard output takes no more, so that the
+    interpreter does not report that a second time."""
     try:
         flush_results()
     except OSError:

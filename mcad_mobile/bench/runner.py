@@ -19,8 +19,10 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.bench.measure import memory, pin, waited_s
-from mcad_mobile.errors import BenchError, McadError, MemoryNotTold
+from mcad_mobile.base.machine import pin, waited_s
+from mcad_mobile.base.memory import process_memory
+from mcad_mobile.base.standard_output import claim_standard_output
+from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
@@ -40,8 +42,8 @@ class Steps:
         self.taken: list[dict[str, Any]] = []
 
     def take(self, name: str) -> None:
-        with contextlib.suppress(MemoryNotTold):
-            now = memory()
+        with contextlib.suppress(MemoryUnavailable):
+            now = process_memory()
             self.taken.append({"step": name, "pss": now.pss, "rss": now.rss})
         announce(name)
 
@@ -198,7 +200,7 @@ MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 def main() -> int:
     """Exit code 1 and {"error": {"what", "hint"}} for an error of ours; others end in a
     traceback."""
-    with _standard_output() as out:
+    with os.fdopen(claim_standard_output(), "w", encoding="utf-8") as out:
         spec = json.loads(
             Path(sys.argv[1]).read_text("utf-8") if sys.argv[1:] else sys.stdin.read()
         )
@@ -212,14 +214,6 @@ def main() -> int:
         foreign = [name for name in FOREIGN if name in sys.modules]
         json.dump({**found, "foreign_modules": foreign}, out)
     return 0
-
-
-def _standard_output() -> Any:
-    """Standard output for the document alone: what native libraries print goes to standard
-    error."""
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return out
 
 
 def _limit_thread_pools(threads: int) -> None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from mcad_mobile.base.documents import Record, convert
+from mcad_mobile.base.memory import Memory, process_memory
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.measure import Memory, memory
 from mcad_mobile.bench.runner import STEP
-from mcad_mobile.errors import BenchError, MemoryNotTold, RunnerCrashed
+from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed
 
 # Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
 # come and go, and rarely while it is timed.
@@ -44,12 +44,12 @@ def watch(
     document: str = "",
     *,
     timeout_s: float,
-    sample: Callable[[int], Memory] = memory,
+    sample: Callable[[int], Memory] = process_memory,
     progress: Progress = silent,
     environment: Mapping[str, str] | None = None,
 ) -> Watched:
     """Run `command` with `document` on its standard input; `sample` is asked for its memory by
-    its process id, and raises ProcessLookupError while there is none to see or MemoryNotTold.
+    its process id, and raises ProcessLookupError while there is none to see or MemoryUnavailable.
 
     Lines of its standard error that announce a step go to `progress`. BenchError: it fails (with
     its own reason), or runs longer than `timeout_s`; RunnerCrashed: it ends without a document.
@@ -87,7 +87,7 @@ def _sample(
     while process.poll() is None:
         try:
             now = sample(process.pid)
-        except (ProcessLookupError, MemoryNotTold):
+        except (ProcessLookupError, MemoryUnavailable):
             pass
         else:
             pss, rss, samples = max(pss, now.pss), max(rss, now.rss), samples + 1

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.photos.preprocess import find_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
@@ -28,8 +29,7 @@ def content_of(photo: Path) -> str:
 
 @cache
 def _content_of(photo: Path, size: int, changed: int) -> str:
-    with photo.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(photo)
 
 
 @dataclass(frozen=True)

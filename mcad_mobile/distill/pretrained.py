@@ -4,12 +4,12 @@ sha256, which docs/parts.md says more of."""
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.errors import TrainingError, require
 from mcad_mobile.students.efficientnet_lite import Block, SameConv, Trunk
 from mcad_mobile.students.text_transformer import TextTower
@@ -108,8 +108,7 @@ def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
 
 @functools.cache  # 90 MB need not be read at every call
 def _checked(path: Path) -> Path:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != SHA256[path.name]:
         raise TrainingError(
             f"{path} is not what training started from: its sha256 is {found}, and "

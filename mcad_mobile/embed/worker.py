@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.standard_output import claim_standard_output
 from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Done, Manifest, file_name
 from mcad_mobile.embed.pieces import Piece, name_of, photos_of
 from mcad_mobile.embed.shard import Note, embed_shard
@@ -152,8 +153,7 @@ Told = Ready | Said | Finished | Failed
 
 def main() -> None:
     # Native libraries that print are not to get between two lines.
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    out = os.fdopen(claim_standard_output(), "wb", buffering=0)
 
     def tell(told: Told) -> None:
         out.write(msgspec.json.encode(told) + b"\n")

@@ -21,7 +21,7 @@ from mcad_mobile.base.documents import (
     decode,
     what_is,
 )
-from mcad_mobile.base.files import restore
+from mcad_mobile.base.files import restore, sha256_of
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import BundleError
@@ -459,10 +459,3 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
         raise BundleError(
             f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", _EXPORT_AGAIN
         )
-
-
-def sha256_of(path: Path) -> str:
-    import hashlib  # OpenSSL is 3 MiB that a process that only searches need not load
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.machine import allowed_cores, step_back
+from mcad_mobile.base.memory import process_memory
 from mcad_mobile.base.package import VERSION
-from mcad_mobile.bench.measure import memory
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
@@ -228,7 +228,7 @@ class State:
 
     def _machine(self) -> records.MachineInfo:
         try:
-            used = memory()
+            used = process_memory()
         except BenchError:
             pss = rss = None
         else:

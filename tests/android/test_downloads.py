@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.downloads import Download
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.command import app
 from mcad_mobile.errors import BuildError
 
@@ -119,7 +120,7 @@ def test_a_wheel_that_is_not_as_pinned_is_refused_by_pip(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     (tmp_path / "fetched").mkdir()
-    pinned = downloads.Wheel("tools", "1.0", downloads.sha256_of(wheel))
+    pinned = downloads.Wheel("tools", "1.0", sha256_of(wheel))
     fetched = pinned.fetch(tmp_path / "fetched")
     assert fetched.read_bytes() == wheel.read_bytes()
     fetched.unlink()

@@ -15,8 +15,9 @@ from mcad_mobile.android import downloads, toolchain
 from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.downloads import JSON_JVM, Artifact, fetch, fetch_unpinned, sha256_of
+from mcad_mobile.android.downloads import JSON_JVM, Artifact, fetch, fetch_unpinned
 from mcad_mobile.android.parts import Parts
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.engine.bundle import Bundle, FileRecord

@@ -1,4 +1,4 @@
-"""How many threads `index` starts: what the process may use, not what the machine has."""
+"""Cores: how many this process may use, which it is pinned to, and how long it waits for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.base.machine import allowed_cores, pin
+from mcad_mobile.errors import BenchError
 
 
 def test_the_affinity_counts() -> None:
@@ -33,3 +34,53 @@ def test_a_containers_share_counts(
     file.write_text(quota + "\n")
     assert allowed_cores(file) == cores
     assert allowed_cores(tmp_path / "none") == 4
+
+
+def test_pin_refuses_more_threads_than_cores_and_says_how_many_there_are() -> None:
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(BenchError, match=f"may use {cores} cores"):
+        pin(cores + 1)
+    with pytest.raises(BenchError, match="0 threads"):
+        pin(0)
+
+
+def test_pin_takes_the_last_cores() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        assert pin(1) == [max(allowed)]
+        assert os.sched_getaffinity(0) == {max(allowed)}
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_waiting_for_a_core_is_seen() -> None:
+    """Two processes on one core: each waits for about half of the time."""
+    code = (
+        "import os, sys, time\n"
+        "from mcad_mobile.base.machine import waited_s\n"
+        "os.sched_setaffinity(0, {int(sys.argv[1])})\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "started = time.perf_counter()\n"
+        "while time.process_time() < 1.0: pass\n"
+        "print(waited_s() / (time.perf_counter() - started))\n"
+    )
+    core = str(max(os.sched_getaffinity(0)))
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, core],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in pair:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in pair:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    shares = [float(process.communicate(timeout=60)[0]) for process in pair]
+    assert max(shares) > 0.2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,55 +14,6 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench import measure, watch
 from mcad_mobile.errors import BenchError
 from tests.support.mounts import run_on_disk
-
-ALLOCATE = """
-import sys
-from pathlib import Path
-data = bytearray(b"x") * (int(sys.argv[1]) << 20)
-print("ready", flush=True)
-sys.stdin.readline()
-"""
-
-
-def memory_of_child(mebibytes: int) -> measure.Memory:
-    """Memory of a Python process that holds this much, asked for while it waits."""
-    command = [sys.executable, "-c", ALLOCATE, str(mebibytes)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        found = measure.memory(child.pid)
-        child.stdin.write("\n")
-        child.stdin.flush()
-        assert child.wait(timeout=30) == 0
-    return found
-
-
-def test_memory_of_a_process_grows_by_what_it_allocates() -> None:
-    empty, full = memory_of_child(0), memory_of_child(50)
-    assert full.pss - empty.pss == pytest.approx(50, abs=3)
-    assert full.rss - empty.rss == pytest.approx(50, abs=3)
-
-
-def test_pss_is_never_above_rss() -> None:
-    own = measure.memory()
-    assert 0 < own.pss <= own.rss
-
-
-def test_smaps_rollup_is_read_in_mib() -> None:
-    text = "5641-7ffd ---p 00000000 00:00 0    [rollup]\nRss:   2048 kB\nPss:   1536 kB\n"
-    assert measure.parse_smaps_rollup(text) == measure.Memory(pss=1.5, rss=2.0)
-
-
-def test_ended_process_is_told_apart_from_a_system_without_smaps() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    child.wait(timeout=30)
-    with pytest.raises(ProcessLookupError):
-        measure.memory(child.pid)
-    with pytest.raises(ProcessLookupError):
-        measure.parse_smaps_rollup("")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 199, 200])
@@ -78,23 +28,6 @@ def test_percentiles_are_numpys(count: int) -> None:
 def test_percentiles_of_nothing_are_an_error() -> None:
     with pytest.raises(BenchError, match="no measurements"):
         measure.percentiles([])
-
-
-def test_pin_refuses_more_threads_than_cores_and_says_how_many_there_are() -> None:
-    cores = len(os.sched_getaffinity(0))
-    with pytest.raises(BenchError, match=f"may use {cores} cores"):
-        measure.pin(cores + 1)
-    with pytest.raises(BenchError, match="0 threads"):
-        measure.pin(0)
-
-
-def test_pin_takes_the_last_cores() -> None:
-    allowed = os.sched_getaffinity(0)
-    try:
-        assert measure.pin(1) == [max(allowed)]
-        assert os.sched_getaffinity(0) == {max(allowed)}
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def test_device_facts_say_what_the_numbers_depend_on() -> None:
@@ -114,8 +47,9 @@ def test_versions_name_only_what_is_installed() -> None:
 def test_facts_are_told_where_there_is_no_proc() -> None:
     """As on macOS: an empty folder is mounted over it."""
     code = (
-        "import json; from mcad_mobile.bench import measure; "
-        "print(json.dumps([measure.device_facts(), measure.waited_s()]))"
+        "import json; from mcad_mobile.base.machine import waited_s; "
+        "from mcad_mobile.bench import measure; "
+        "print(json.dumps([measure.device_facts(), waited_s()]))"
     )
     done = run_on_disk(Path("/proc"), "size=64k", "-c", code)
     facts, waited = json.loads(done.stdout)
@@ -138,39 +72,6 @@ def test_a_system_that_does_not_tell_is_not_told_of(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "sysconf", lambda _: -1)
     facts = measure.device_facts()
     assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
-
-
-def test_waiting_for_a_core_is_seen() -> None:
-    """Two processes on one core: each waits for about half of the time."""
-    code = (
-        "import os, sys, time\n"
-        "from mcad_mobile.bench.measure import waited_s\n"
-        "os.sched_setaffinity(0, {int(sys.argv[1])})\n"
-        "print('ready', flush=True)\n"
-        "sys.stdin.readline()\n"
-        "started = time.perf_counter()\n"
-        "while time.process_time() < 1.0: pass\n"
-        "print(waited_s() / (time.perf_counter() - started))\n"
-    )
-    core = str(max(os.sched_getaffinity(0)))
-    pair = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, core],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in pair:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in pair:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    shares = [float(process.communicate(timeout=60)[0]) for process in pair]
-    assert max(shares) > 0.2
 
 
 def python(code: str) -> list[str]:

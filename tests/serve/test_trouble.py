@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.base.files import replace_folder
-from mcad_mobile.bench.measure import memory
+from mcad_mobile.base.memory import process_memory
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -211,7 +211,7 @@ def test_two_hundred_at_once_are_all_answered_in_bounded_memory(served: Server) 
     words = ["dog", "cat", "car", "sea", "snow"]
     expected = {word: served.search(word)["hits"] for word in words}
     hits = served.search(limit=1000)["hits"]
-    before = memory(served.process.pid).pss
+    before = process_memory(served.process.pid).pss
     gate = threading.Barrier(200)
 
     def ask(number: int) -> bool:
@@ -226,7 +226,7 @@ def test_two_hundred_at_once_are_all_answered_in_bounded_memory(served: Server) 
     with ThreadPoolExecutor(200) as pool:
         answered = list(pool.map(ask, range(200)))
     assert answered == [True] * 200
-    assert memory(served.process.pid).pss - before < 100
+    assert process_memory(served.process.pid).pss - before < 100
 
 
 @pytest.mark.slow
@@ -236,11 +236,11 @@ def test_two_hundred_uploads_at_once_are_all_taken(
     server = start("-b", bundle.directory)
     photo = next(photos.rglob("coffee.png"))
     server.upload(photo)
-    before = memory(server.process.pid).pss
+    before = process_memory(server.process.pid).pss
     with ThreadPoolExecutor(200) as pool:
         names = list(pool.map(lambda _: server.upload(photo), range(200)))
     assert len(set(names)) == 200
-    assert memory(server.process.pid).pss - before < 100
+    assert process_memory(server.process.pid).pss - before < 100
 
 
 def test_indexing_is_watched_and_what_comes_is_found(

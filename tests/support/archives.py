@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mcad_mobile.android import downloads
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, Artifact, Download, fetch, sha256_of
+from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, Artifact, Download, fetch
+from mcad_mobile.base.files import sha256_of
 from tests.support.elf_library import elf_library
 
 ABI = "arm64-v8a"

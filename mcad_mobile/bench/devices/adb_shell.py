@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import select
@@ -14,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.memory import Memory, parse_smaps_rollup
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.measure import Memory, parse_smaps_rollup
 from mcad_mobile.errors import BenchError, DeviceLost
 
 # A phone or board over the adb server: run, push, memory of a process, clean up.
@@ -113,7 +113,7 @@ class AdbShell:
         """Make ROOT hold exactly `files` (path under ROOT -> local file). Only what differs by
         its SHA-256 is sent, and compared again when it is there; what is not of `files` is
         removed. Returns what was sent. BenchError if the device has no room."""
-        wanted = {name: _sha256(path) for name, path in files.items()}
+        wanted = {name: sha256_of(path) for name, path in files.items()}
         self.run(f"mkdir -p {ROOT}")
         there = self._hashes()
         stale = sorted(name for name in there if there[name] != wanted.get(name))
@@ -243,11 +243,6 @@ def _no_room(what: str) -> BenchError:
         f"Free some on it, or remove what earlier benches left: adb shell rm -r {ROOT}. "
         "A smaller index (--synthetic N) needs less.",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _chunks(items: list[str], size: int) -> Iterator[list[str]]:

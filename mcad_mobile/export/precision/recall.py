@@ -17,7 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.files import cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import (
@@ -31,7 +31,6 @@ from mcad_mobile.engine.bundle import (
     Rung,
     SimulatedRecord,
     TowerName,
-    sha256_of,
 )
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable
