@@ -304,10 +304,10 @@ class TargetFacts(Record, frozen=True):
     numbers of a Snapdragon, None for other chips."""
 
     id: Word
+    soc_model: Size | None
+    htp_arch: Size | None
     chip: str = ""
     npu: str = ""
-    soc_model: Size | None = None
-    htp_arch: Size | None = None
 
 
 class Tower(Record, frozen=True):

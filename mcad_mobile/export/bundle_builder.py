@@ -292,7 +292,7 @@ class Workshop:
             directory=directory,
             name=f"{self._student.name}-{target.id}",
             target=TargetFacts(
-                target.id, target.chip, target.npu, target.soc_model, target.htp_arch
+                target.id, target.soc_model, target.htp_arch, target.chip, target.npu
             ),
             image=Tower(rungs.get("image", ()), self._golden["image"]),
             text=Tower(rungs.get("text", ()), self._golden["text"]),

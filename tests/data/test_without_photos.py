@@ -10,14 +10,14 @@ import pytest
 
 from tests.support.paths import ROOT
 
-ONE_THAT_NEEDS_PHOTOS = "tests/unit/test_captions.py::test_flickr8k_has_its_official_splits"
+TEST_WITH_PHOTOS = "tests/data/test_captions.py::test_flickr8k_has_its_official_splits"
 
 
 @pytest.mark.parametrize(("ci", "code", "ends"), [("", 0, "1 skipped"), ("true", 1, "1 error")])
 def test_absent_photos_are_named_with_what_to_do(tmp_path, ci, code, ends):
     nowhere = tmp_path / "nowhere"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", ONE_THAT_NEEDS_PHOTOS],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", TEST_WITH_PHOTOS],
         cwd=ROOT,
         env={**os.environ, "FLICKR8K": str(nowhere), "CI": ci, "COLUMNS": "300"},
         capture_output=True,

@@ -48,7 +48,7 @@ OPTIONAL = {
 }
 # Fields that may be null. Each of them is an object or a number otherwise.
 NULLABLE = ("no_match", "recall", "precision", "simulated", "parity", "ids")
-NULLABLE += ("scale", "zero_point", "resize_to", "eos")
+NULLABLE += ("soc_model", "htp_arch", "scale", "zero_point", "resize_to", "eos")
 # Objects whose names are data: they have no fields.
 MAPS = ("tools", "inputs")
 OF_EACH_KIND: tuple[Any, ...] = (None, True, 7, "x", [], {})

@@ -22,7 +22,7 @@ from mcad_mobile.errors import RuntimeUnavailable
 EXACT_KERNELS = ("session.x64quantprecision", "1")
 
 # A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8: 159 bytes, so that nothing has to be
-# shipped beside this file and Saturation.java; tests/unit/test_saturation.py builds the same.
+# shipped beside this file and Saturation.java; test_saturation.py builds the same.
 PRODUCTS = (
     "CAgSADqSAQozCgVzaGFwZRIBYiIPQ29uc3RhbnRPZlNoYXBlKhYKBXZhbHVlKgoIARADKgF/QgF2oAEEChsKAWEKAWIS"
     "BHN1bXMiDU1hdE11bEludGVnZXISBHN1bXMqDwgCEAc6AkAgQgVzaGFwZVoRCgFhEgwKCggCEgYKAAoCCEBiFAoEc3Vt"

@@ -2,8 +2,8 @@
 
 A rung's `expected` is what its file puts out for the golden inputs, fixed at export. A processor
 whose kernels are right gives the same: ONNX Runtime's and XNNPACK's 8-bit arithmetic are equal to
-the last bit on all x86 and Arm processors that were tried (tests/device/test_kernels.py). What
-quantization cost is in `expected` already, so the bar is one for all bundles.
+the last bit on all x86 and Arm processors that were tried (test_kernels.py). What quantization
+cost is in `expected` already, so the bar is one for all bundles.
 """
 
 from __future__ import annotations

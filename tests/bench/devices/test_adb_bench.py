@@ -244,7 +244,7 @@ def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle:
 def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(
     phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:
-    made_for = TargetFacts("snapdragon-8-gen-3", "SM8650", "Hexagon v75")
+    made_for = TargetFacts("snapdragon-8-gen-3", 57, 75, "SM8650", "Hexagon v75")
     other = replace(bundle, target=made_for)
     with pytest.raises(BenchError, match="made for snapdragon-8-gen-3") as caught:
         run.bench(other, device=AdbDevice(runner=runner_folder), **quick())

@@ -18,7 +18,7 @@ def test_chip_that_is_unknown_is_not_refused(board: Adbd, bundle: Bundle) -> Non
     facts = read_facts(connect())
     assert (facts.soc, facts.targets) == ("", [])
     assert "unknown chip" in facts.to_json()["cpu"]
-    check_chip(replace(bundle, target=TargetFacts("snapdragon-8-elite")), facts)
+    check_chip(replace(bundle, target=TargetFacts("snapdragon-8-elite", None, None)), facts)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_chip_that_is_known_to_be_another_is_refused(
     phone: Adbd, bundle: Bundle, props: dict[str, str], made_for: str, hint: str
 ) -> None:
     as_phone(phone, **{"ro.soc.model": "", **props})
-    other = replace(bundle, target=TargetFacts(made_for))
+    other = replace(bundle, target=TargetFacts(made_for, None, None))
     with pytest.raises(BenchError, match=f"made for {made_for}.*has ") as caught:
         AdbDevice().check(other)
     assert hint in caught.value.hint
     assert "--force" in caught.value.hint
     AdbDevice(force=True).check(other)
-    AdbDevice().check(replace(bundle, target=TargetFacts("cpu")))
+    AdbDevice().check(replace(bundle, target=TargetFacts("cpu", None, None)))
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_chip_is_known_by_every_name_that_a_system_has_for_it(
     phone: Adbd, bundle: Bundle, soc: str, made_for: str
 ) -> None:
     as_phone(phone, **{"ro.soc.model": "", "ro.board.platform": soc})
-    AdbDevice().check(replace(bundle, target=TargetFacts(made_for)))
+    AdbDevice().check(replace(bundle, target=TargetFacts(made_for, None, None)))

@@ -186,7 +186,7 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
         name: replace(bundle.tower(name), rungs=(qnn, bundle.tower(name).rungs[0]))
         for name in ("image", "text")
     }
-    made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite"), **both)
+    made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite", None, None), **both)
     documents, _ = bench_towers(made_for, device(tmp_path, S24))
     skipped, ran = documents[0]["ladder"]["text"]
     assert skipped["status"] == "skip"
@@ -203,7 +203,7 @@ def test_phone_that_no_rung_is_for_leaves_the_others(
         )
         for name in ("image", "text")
     }
-    made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite"), **only)
+    made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite", None, None), **only)
     (document,), failures = bench_towers(made_for, device(tmp_path, S24, S25))
     assert document["device"]["model"] == S25
     assert len(failures) == 2
