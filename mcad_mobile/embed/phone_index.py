@@ -73,11 +73,11 @@ def index_shards(
     total = shards.rows if wanted is None else len(wanted)
     seen: set[str] = set()
     with index.exclusive(), index.writer() as writer:
-        census = index.census()
+        membership = index.membership()
         for batch in shards.batches(wanted):
             missing.difference_update(batch.keys)
             fresh = []
-            for row, known in enumerate(census.find(batch.keys)):
+            for row, known in enumerate(membership.find(batch.keys)):
                 key, stamp = batch.keys[row], tuple(batch.stamps[row].tolist())
                 if key in seen:
                     fresh.append(row)

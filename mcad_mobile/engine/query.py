@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.index import codes
+from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.errors import QueryError
 
 F32 = NDArray[np.float32]
@@ -35,7 +35,7 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
         return embeddings[0]
     total = np.zeros(len(embeddings[0]), np.float32)
     for embedding, weight in zip(embeddings, weights, strict=True):
-        spread = float(codes.dot(background, embedding).std())
+        spread = float(dot(background, embedding).std())
         total += embedding * np.float32(weight / max(spread, 1e-3))
     length = float(np.sqrt(np.square(total, dtype=np.float64).sum()))
     if length < 1e-3:
@@ -54,5 +54,5 @@ def match_threshold(
     of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance:
     `margin` and `per_log_n` are the student's (bundle.NoMatch).
     """
-    at_large = float(codes.dot(background, query).mean())
+    at_large = float(dot(background, query).mean())
     return at_large + margin + per_log_n * math.log(max(photos, 1))

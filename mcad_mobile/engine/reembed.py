@@ -75,6 +75,6 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
 
 
 def _batches(index: PhotoIndex, photos: int) -> Iterator[list[str]]:
-    paths = (path for path, _ in index.census().missing(""))
+    paths = (path for path, _ in index.membership().missing(""))
     while batch := list(islice(paths, photos)):
         yield batch

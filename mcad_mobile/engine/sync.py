@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.photo_formats import USUAL
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.membership import Census, Known
+from mcad_mobile.engine.index.membership import KnownPhoto, Membership
 from mcad_mobile.engine.photos.dates import taken
 from mcad_mobile.engine.photos.folder import (
     Leftovers,
@@ -75,7 +75,7 @@ class Worklist:
             yield path, stat, (first, second) if held else None
 
 
-def renamed_elsewhere(census: Census, work: Worklist, inside: str) -> dict[str, Stamp]:
+def renamed_elsewhere(membership: Membership, work: Worklist, inside: str) -> dict[str, Stamp]:
     """Return photos of other folders whose files are gone and whose stat stamps new photos have:
     their folder may have been renamed."""
     new = work.new_stamps()
@@ -83,7 +83,7 @@ def renamed_elsewhere(census: Census, work: Worklist, inside: str) -> dict[str, 
         return {}
     return {
         path: stamp
-        for path, stamp in census.missing("")
+        for path, stamp in membership.missing("")
         if new[min(int(np.searchsorted(new, stamp[0])), len(new) - 1)] == stamp[0]
         and not path.startswith(inside)
         and is_gone(path)
@@ -179,10 +179,10 @@ def sync_folder(
     result = Synced()
     with index.exclusive(), tempfile.TemporaryFile() as file:
         work = Worklist(file)
-        census = index.census()
+        membership = index.membership()
         photos = walk(folder, result.skipped, result.left_out)
         while batch := list(islice(photos, _LOOKUP)):
-            stamps = census.find([path for path, _ in batch])
+            stamps = membership.find([path for path, _ in batch])
             for (path, stat), known in zip(batch, stamps, strict=True):
                 if _as_known(known, stat):
                     result.unchanged += 1
@@ -199,12 +199,12 @@ def sync_folder(
         hidden = f"{os.sep}."  # indexed by a run over its own folder
         gone = {
             path: stamp
-            for path, stamp in census.missing(inside)
+            for path, stamp in membership.missing(inside)
             if path not in unseen
             and not path.startswith(closed)
             and hidden not in path[len(inside) - 1 :]
         }
-        elsewhere = renamed_elsewhere(census, work, inside)
+        elsewhere = renamed_elsewhere(membership, work, inside)
         known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in known_again)
@@ -224,9 +224,9 @@ def add_photos(
     PhotoIndexError, before anything is done, when another writer is at work."""
     result = Synced()
     with index.exclusive():
-        census = index.census()
+        membership = index.membership()
         todo: list[tuple[str, Stamp | None]] = []
-        for photo, known in zip(photos, census.find([str(p) for p in photos]), strict=True):
+        for photo, known in zip(photos, membership.find([str(p) for p in photos]), strict=True):
             if _as_known(known, stat_or_none(photo)):
                 result.unchanged += 1
             else:
@@ -235,14 +235,14 @@ def add_photos(
     return result
 
 
-def _as_known(known: Known | None, stat: int | None) -> bool:
+def _as_known(known: KnownPhoto | None, stat: int | None) -> bool:
     """Say whether a photo need not be read. One whose time is not known is read once more."""
     return known is not None and known.timed and known.stamp != (0, 0) and known.stamp[0] == stat
 
 
 def prune(index: PhotoIndex) -> int:
     """Drop the photos whose files are gone, wherever they were; return how many."""
-    gone = [path for path, _ in index.census().missing("") if is_gone(path)]
+    gone = [path for path, _ in index.membership().missing("") if is_gone(path)]
     if not gone:
         return 0
     with index.writer() as writer:
@@ -376,7 +376,7 @@ class _Batch:
                     )
                     writer.filled_by(self._arithmetic)
                 writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
-                writer.retake({photo.path: photo.minutes for photo in touched})
+                writer.set_times({photo.path: photo.minutes for photo in touched})
             self._result.added += sum(not photo.known for photo in added)
             self._result.changed += sum(photo.known for photo in added)
             self._result.unchanged += len(touched)

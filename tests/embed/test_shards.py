@@ -25,7 +25,7 @@ def files(index):
 def held(directory):
     """What an index holds of each photo, but when it was taken, which no shard knows."""
     with PhotoIndex.open(directory) as index:
-        (live,) = index._commit[1]
+        (live,) = index.segments
         encoded = live.segment.encoded_rows(np.arange(live.segment.photos))
         numbers = [column.tolist() for column in vars(encoded).values()]
         return live.segment.axis.tolist(), index.paths(), index.stamps(), numbers
@@ -104,9 +104,7 @@ def test_an_index_from_shards_holds_what_that_of_the_folder_does(tmp_path, bundl
     # The folder is known by its stamps: nothing of it is embedded again.
     assert told("index", photos, *options, tmp_path / "from")["unchanged"] == 8
     with PhotoIndex.open(tmp_path / "from") as whole, PhotoIndex.open(tmp_path / "of") as other:
-        assert (
-            whole._commit[1][0].segment.taken.tolist() == other._commit[1][0].segment.taken.tolist()
-        )
+        assert whole.segments[0].segment.times.tolist() == other.segments[0].segment.times.tolist()
 
 
 def test_a_selection_of_keys_makes_an_index_of_these_photos_alone(tmp_path, bundle, photos, shards):

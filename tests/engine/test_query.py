@@ -205,14 +205,14 @@ def test_pairs_just_within_the_cosine_are_found_though_their_codes_differ_by_cha
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pairs of codes were compared, some at a time."""
     counts: list[int] = []
-    pairs_of_equal = duplicates._pairs_of_equal
+    pairs_of_equal = duplicates.pairs_of_equal
 
     def noted(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for a, b in pairs_of_equal(keys):
             counts.append(len(a))
             yield a, b
 
-    monkeypatch.setattr(duplicates, "_pairs_of_equal", noted)
+    monkeypatch.setattr(duplicates, "pairs_of_equal", noted)
     return counts
 
 

@@ -12,16 +12,13 @@ import json
 import math
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from unittest.mock import patch
 
 import numpy as np
 
-from mcad_mobile.engine.index import (
-    PhotoIndex,
-    cells,
-)
+from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.engine.index.paths import path_to_bytes
 from tests.support.index_embeddings import F32, cells_from, names
@@ -43,19 +40,21 @@ def main(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     photos, queries = embeddings(CAMERA + len(ODD) + 1, 1), embeddings(QUERIES, 2)
     camera = names(CAMERA, "DCIM/Camera")
-    index = PhotoIndex.create(directory, dim=DIM, student_sha256="ab" * 32, student="golden")
-    # Cells of fewer photos than are worth it keep the files small.
-    with cells_from(CAMERA), patch.object(cells, "_PHOTOS_A_CELL", 15):
-        with index.writer() as writer:
-            stamps = np.arange(2 * CAMERA, dtype=np.uint32).reshape(-1, 2) * 7
-            minutes = np.arange(CAMERA, dtype=np.int32) * 1000 + 28_000_000
-            writer.add(camera, photos[:CAMERA], stamps, minutes)
-            writer.filled_by("onnx int8 by CPU")
-        with index.writer() as writer:
-            writer.add(ODD, photos[CAMERA:-1])
-            writer.add([camera[10]], photos[-1:])
-            writer.delete(camera[100:130])
-            writer.move([(camera[200], "Moved/ä.jpg", (4294967295, 1))])
+    # Cells of fewer photos than usual keep the files small.
+    limits = replace(cells_from(CAMERA), photos_per_cell=15)
+    index = PhotoIndex.create(
+        directory, dim=DIM, student_sha256="ab" * 32, student="golden", limits=limits
+    )
+    with index.writer() as writer:
+        stamps = np.arange(2 * CAMERA, dtype=np.uint32).reshape(-1, 2) * 7
+        minutes = np.arange(CAMERA, dtype=np.int32) * 1000 + 28_000_000
+        writer.add(camera, photos[:CAMERA], stamps, minutes)
+        writer.filled_by("onnx int8 by CPU")
+    with index.writer() as writer:
+        writer.add(ODD, photos[CAMERA:-1])
+        writer.add([camera[10]], photos[-1:])
+        writer.delete(camera[100:130])
+        writer.move([(camera[200], "Moved/ä.jpg", (4294967295, 1))])
     (directory / "lock").unlink()
     held = dict(zip(camera, photos, strict=False)) | dict(zip(ODD, photos[CAMERA:], strict=False))
     held[camera[10]] = photos[-1]

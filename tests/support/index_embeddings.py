@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index import PhotoIndex, store, tuning
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits, store
+from mcad_mobile.engine.index.tuning import LIMITS
 from mcad_mobile.engine.native import Kernel, load_kernel
 from tests.support.kernel_oracle import Oracle
 
@@ -47,18 +48,13 @@ def names(n: int, prefix: str = "photo") -> list[str]:
     return [f"{prefix}/{i:06d}.jpg" for i in range(n)]
 
 
-def create(directory: Path, dim: int = 64) -> PhotoIndex:
-    return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny")
+def create(directory: Path, dim: int = 64, limits: TuningLimits = LIMITS) -> PhotoIndex:
+    return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny", limits=limits)
 
 
-@contextmanager
-def cells_from(photos: int) -> Iterator[None]:
+def cells_from(photos: int) -> TuningLimits:
     """Segments of so many photos have cells, whatever those cost."""
-    with (
-        patch.object(tuning, "_LEAST_IN_CELLS", photos),
-        patch.object(tuning, "_WORTH_CELLS", 0.0),
-    ):
-        yield
+    return TuningLimits(cells_from=photos, cells_gain=0.0)
 
 
 def filled(directory: Path, n: int = 50) -> PhotoIndex:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.tuning import Reach
+from mcad_mobile.engine.index.tuning import CandidateCount
 from mcad_mobile.engine.native import Kernel
 from mcad_mobile.errors import PhotoIndexError
 
@@ -83,7 +83,7 @@ def main() -> None:
     work.mkdir()
     opened = used = scans = 0
     # So few that a search of the golden index scans it.
-    Reach.candidates = lambda self, photos, k: min(photos, 20)
+    CandidateCount.of = lambda self, photos, k: min(photos, 20)
 
     nearest = Kernel.nearest
 
@@ -108,7 +108,7 @@ def main() -> None:
             index.verify,
             lambda index=index: index.near_duplicates(0.9),
             lambda index=index: index.embedding("DCIM/Camera/000010.jpg"),
-            lambda index=index: [*index.census().missing("DCIM/")],
+            lambda index=index: [*index.membership().missing("DCIM/")],
         ):
             try:
                 use()

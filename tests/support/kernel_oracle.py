@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index import codes
 from mcad_mobile.engine.index.codes import Encoded, Query
-from mcad_mobile.engine.native import PassingTask, Task, address
+from mcad_mobile.engine.index.deterministic import units
+from mcad_mobile.engine.native import FilterTask, RescoreTask, address
 
 # The same as in rescore.c: how many more are scored each time, and the unit of errors.
 _MORE = 2
@@ -50,48 +50,49 @@ class Oracle:
         kept = np.sort(np.argsort(distances, kind="stable")[: max(wanted, 0)])
         return rows[kept], distances[kept]
 
-    def hold(self, task: PassingTask, order: Array, enough: int) -> int | None:
+    def probe_cells(self, task: FilterTask, order: Array, enough: int) -> int | None:
         held = 0
-        for looked_into, cell in enumerate(order.tolist()):
+        for probed, cell in enumerate(order.tolist()):
             if held >= enough:
-                return looked_into
-            passing = self._look_into(task, cell)
+                return probed
+            passing = self._filter_cell(task, cell)
             if passing is None:
                 return None
             held += passing
         return len(order)
 
     @staticmethod
-    def _look_into(task: PassingTask, cell: int) -> int | None:
-        """Note which photos of a cell pass, and return how many; None where a row is none."""
+    def _filter_cell(task: FilterTask, cell: int) -> int | None:
+        """Set the bits of photos of a cell that pass, and return how many; None if a place has
+        no row."""
         start, stop = array_at(task.starts, np.uint32, cell + 2)[cell:].tolist()
         rows = array_at(task.rows, np.uint32, stop)[start:]
         first, end = start + int((rows < task.first).sum()), start + int((rows < task.end).sum())
         if task.end == task.photos:
             end = stop
-        array_at(task.known_from, np.uint32, cell + 1)[cell] = first
-        array_at(task.known_until, np.uint32, cell + 1)[cell] = end
-        held = array_at(task.held, np.int32, cell + 1)
+        array_at(task.cell_starts, np.uint32, cell + 1)[cell] = first
+        array_at(task.cell_ends, np.uint32, cell + 1)[cell] = end
+        held = array_at(task.counts, np.int32, cell + 1)
         held[cell] = end - first
-        if task.of_rows:
+        if task.row_bits:
             rows = rows[first - start : end - start]
             if (rows >= task.photos).any():
                 return None
-            of_rows = array_at(task.of_rows, np.uint8, -(-task.photos // 8))
-            of_places = array_at(task.of_places, np.uint8, -(-task.photos // 8))
-            passes = np.unpackbits(of_rows, bitorder="little")[rows]
+            row_bits = array_at(task.row_bits, np.uint8, -(-task.photos // 8))
+            place_bits = array_at(task.place_bits, np.uint8, -(-task.photos // 8))
+            passes = np.unpackbits(row_bits, bitorder="little")[rows]
             places = first + np.flatnonzero(passes)
-            np.bitwise_or.at(of_places, places // 8, (1 << places % 8).astype(np.uint8))
+            np.bitwise_or.at(place_bits, places // 8, (1 << places % 8).astype(np.uint8))
             held[cell] = len(places)
         return int(held[cell])
 
-    def between(self, times: Array, rows: range, first: int, last: int, bits: Array) -> None:
+    def filter_times(self, times: Array, rows: range, first: int, last: int, bits: Array) -> None:
         within = np.zeros(8 * len(bits), np.bool_)
         part = slice(rows.start, rows.stop)
         within[part] = (times[part] >= first) & (times[part] <= last)
         bits |= np.packbits(within, bitorder="little")
 
-    def rescore(self, tasks: Sequence[Task], k: int) -> int | None:
+    def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
         segments = [_Segment(task) for task in tasks]
         while True:
             for number, segment in enumerate(segments):
@@ -107,8 +108,8 @@ class Oracle:
 class _Segment:
     """The candidates of a segment, nearest first, of which so many are scored: `scores`."""
 
-    def __init__(self, task: Task) -> None:
-        self._task, self._wanted = task, task.sure
+    def __init__(self, task: RescoreTask) -> None:
+        self._task, self._wanted = task, task.at_least
         self._cosines = array_at(task.cosines, np.float32, task.count)
         self._cosines[:] = np.nan
         self._order = np.arange(task.count)
@@ -117,7 +118,7 @@ class _Segment:
         if task.distances:
             distances = array_at(task.distances, np.uint16, task.count)
             self._order = np.argsort(distances, kind="stable")
-            self._estimates = distances[self._order].astype(np.float64) * task.fall
+            self._estimates = distances[self._order].astype(np.float64) * task.slope
 
     def score_wanted(self) -> bool:
         """Score what is wanted; False where the file ends before a record."""
@@ -140,10 +141,10 @@ class _Segment:
         signs = np.concatenate([first.view(np.uint8), raw[:, task.dim : -4]], axis=1)
         bits = np.unpackbits(signs, axis=1, bitorder="little")
         levels = (2.0 * raw[:, : task.dim] + 1) * np.where(bits, 1.0, -1.0)
-        along = np.ascontiguousarray(raw[:, -4:-2]).view("<i2")[:, 0]
+        projection = np.ascontiguousarray(raw[:, -4:-2]).view("<i2")[:, 0]
         scales = np.ascontiguousarray(raw[:, -2:]).view("<u2")[:, 0] * 2.0**-24
-        products = levels @ array_at(task.steps, np.float64, task.dim)
-        return (products * scales + along * task.along).astype(np.float32)
+        products = levels @ array_at(task.residual, np.float64, task.dim)
+        return (products * scales + projection * task.projection_step).astype(np.float32)
 
     def wants_more(self, beaten: float) -> bool:
         """Whether more of the rest than may be missed are expected to have a cosine above `beaten`;
@@ -160,7 +161,7 @@ class _Segment:
 
 def spread(errors: Array) -> tuple[float, float]:
     """Return their mean and standard deviation, above 0: the same whatever the order of sums."""
-    whole = codes.units(errors, _UNIT)
+    whole = units(errors, _UNIT)
     mean = float(whole.sum()) / len(whole)
     variance = float(np.square(whole).sum()) / len(whole) - mean * mean
     return mean * _UNIT, max(sqrt(max(variance, 0.0)), 1.0) * _UNIT
@@ -185,26 +186,31 @@ def scores(kernel: Any, query: Query, photos: Encoded) -> Array:
     """Return the cosines [B] float32 of encoded photos by a kernel, through a file of records."""
     count, dim = photos.magnitudes.shape
     record = np.dtype(
-        [("magnitudes", "u1", dim), ("codes", "u1", dim // 8), ("along", "<i2"), ("scale", "<u2")]
+        [
+            ("magnitudes", "u1", dim),
+            ("codes", "u1", dim // 8),
+            ("projection", "<i2"),
+            ("scale", "<u2"),
+        ]
     )
     records = np.empty(count, record)
     records["magnitudes"], records["codes"] = photos.magnitudes, photos.codes
-    records["along"], records["scale"] = photos.along, photos.scales
-    steps = np.ascontiguousarray(query.steps)
+    records["projection"], records["scale"] = photos.projections, photos.scales
+    residual = np.ascontiguousarray(query.residual)
     rows, cosines = np.arange(count, dtype=np.uint32), np.empty(count, np.float32)
     with tempfile.TemporaryFile() as file:
         file.write(records.tobytes())
         file.flush()
-        task = Task(
+        task = RescoreTask(
             file=file.fileno(),
             size=record.itemsize,
             dim=dim,
             stride=count,
-            steps=address(steps),
-            along=query.along_step,
+            residual=address(residual),
+            projection_step=query.projection_step,
             rows=address(rows),
             count=count,
-            sure=count,
+            at_least=count,
             cosines=address(cosines),
         )
         assert kernel.rescore([task], 1) is None

@@ -1,38 +1,34 @@
-"""Cells: photos that lie near each other, side by side, so that a search looks into some of them.
+"""Cells: photos that lie near each other are stored together, and a search looks into some cells.
 
-This is the inverted file of Sivic and Zisserman (ICCV 2003), as faiss and others have it: k-means
-(Lloyd) on a sample gives C centroids, each photo is in the cell of the nearest, and a query looks
-into the cells whose centroids it points at most, until they hold as many photos as were measured
-to be enough (reach.py). Places of photos are in the order of their cells, and in each by path.
+This is the inverted file of Sivic and Zisserman (ICCV 2003), as in faiss: k-means (Lloyd) on a
+sample gives C centroids, and each photo is in the cell of the nearest. A query looks into the cells
+whose centroids have the largest product with it, until they hold as many photos as were measured to
+be enough (tuning.py). Places of photos are in the order of their cells, and in each by path.
 
-Photos and centroids are counted in whole steps of 2^-11, so that no sum of float32 rounds: vectors
-of length 1 have products below 2^23. So a photo is in the same cell on every processor.
+Residuals and centroids are counted in whole steps of 2^-11, so that no sum of float32 rounds:
+vectors of length 1 have products below 2^23. A photo is in the same cell on every processor.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from mcad_mobile.engine.index.codes import F32
+from mcad_mobile.engine.arrays import F32, I16, Rows
 
-I16 = npt.NDArray[np.int16]
-Rows = npt.NDArray[np.intp]
-
-_MOST, _FEWEST, _PHOTOS_A_CELL = 256, 16, 50
+_MAX_CELLS, _MIN_CELLS = 256, 16
 _STEPS = np.float32(2048)
 _ROUNDS = 8
 _BLOCK = 1 << 14
 
 
-def fit_centroids(rests: F32) -> I16:
-    """Return centroids [C, D] int16 of what M rotated photos have beside the axis [M, D]. None
-    (C = 0) where they are too few to tell."""
-    count = min(len(rests) // _PHOTOS_A_CELL, _MOST)
-    if count < _FEWEST:
-        return np.empty((0, rests.shape[1]), np.int16)
-    whole = _whole(rests)
-    centroids = whole[:: len(rests) // count][:count].copy()
+def fit_centroids(residuals: F32, photos_per_cell: int) -> I16:
+    """Return centroids [C, D] int16 of the residuals [M, D] of M rotated photos; C = 0 where M are
+    too few for 16 cells."""
+    count = min(len(residuals) // photos_per_cell, _MAX_CELLS)
+    if count < _MIN_CELLS:
+        return np.empty((0, residuals.shape[1]), np.int16)
+    whole = _whole(residuals)
+    centroids = whole[:: len(residuals) // count][:count].copy()
     for _ in range(_ROUNDS):
         cells = _nearest(whole, centroids)
         by_cell = np.argsort(cells, kind="stable")
@@ -42,13 +38,13 @@ def fit_centroids(rests: F32) -> I16:
     return centroids.astype(np.int16)
 
 
-def cells_of(rests: F32, centroids: I16) -> Rows:
-    """Return the cells [M] of rests [M, D]; of equally near ones the first."""
-    return _nearest(_whole(rests), centroids.astype(np.float32))
+def assign_cells(residuals: F32, centroids: I16) -> Rows:
+    """Return the cells [M] of residuals [M, D]; the first of equally near ones."""
+    return _nearest(_whole(residuals), centroids.astype(np.float32))
 
 
-def nearest_first(queries: F32, centroids: F32) -> Rows:
-    """Return the cells [Q, C] in the order in which queries [Q, D], rotated, look into them."""
+def order_cells(queries: F32, centroids: F32) -> Rows:
+    """Return the cells [Q, C] in the order in which rotated queries [Q, D] look into them."""
     return np.argsort(-(_whole(queries) @ centroids.T), axis=1, kind="stable")
 
 

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index import codes as exact
-from mcad_mobile.engine.index.codes import F32, U8, decode, encode
+from mcad_mobile.engine.arrays import F32, U8, U32, Rows
+from mcad_mobile.engine.index.codes import decode, encode
+from mcad_mobile.engine.index.deterministic import blocks, dot
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.errors import PhotoIndexError
 
-Rows = npt.NDArray[np.intp]
-
-# Photos with the same 16 bits somewhere are compared: two whose cosine is 0.97 differ in 8 % of
-# all bits, so they share one of 16 such bands with a probability of 0.99.
+# Photos that have a band of 16 bits in common are compared: two with a cosine of 0.97 differ in 8 %
+# of all bits, so they share one of 16 bands with a probability of 0.99.
 _BAND_BYTES = 2
 # Bits that may differ beyond the expected number, in standard deviations.
 _SLACK = 4
@@ -36,20 +35,22 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
             f"Photos with a cosine of {least} are not near duplicates.",
             "Ask for more than 0.5, up to 1.",
         )
-    where = [(number, rows) for number, live in enumerate(segments) for rows in [live.live_rows()]]
     ids = np.concatenate(
         [np.empty((0, 2), np.intp)]
-        + [np.stack([np.full(len(rows), number), rows], axis=1) for number, rows in where]
+        + [
+            np.stack([np.full(live.live, number), live.live_rows()], axis=1)
+            for number, live in enumerate(segments)
+        ]
     )
     if len(ids) < 2:
         return []
     codes = _codes(segments)
-    # Copies are compared by one of them: all their pairs would be too many.
+    # One photo stands for all its copies: their pairs would be too many.
     parent = _first_copies(segments, codes)
     single = np.flatnonzero(parent == np.arange(len(ids)))
     for left, right in _similar_codes(codes[single], least):
         a, b = single[left], single[right]
-        # What is in one group already needs no second look.
+        # Photos of one group need no second comparison.
         apart = _roots(parent, a) != _roots(parent, b)
         a, b = a[apart], b[apart]
         if len(a):
@@ -69,8 +70,8 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
     for live in segments:
         rows, segment = live.live_rows(), live.segment
         same = np.array_equal(segment.axis, axis)
-        for some in exact.blocks(len(rows)):
-            photos = segment.encoded_rows(rows[some])
+        for block in blocks(len(rows)):
+            photos = segment.encoded_rows(rows[block])
             if not same:
                 photos = encode(decode(photos, segment.axis), axis)
             parts.append(photos.codes)
@@ -84,14 +85,14 @@ def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
     start = 0
     for live in segments:
         rows = live.live_rows()
-        # Equal photos have equal codes: of most rows no more than a word is looked at.
+        # Equal photos have equal codes: most rows differ in their first word.
         _, inverse, counts = np.unique(
             _words(codes[start : start + len(rows)])[:, 0], return_inverse=True, return_counts=True
         )
         known: dict[bytes, int] = {}
         alike = np.flatnonzero(counts[inverse] > 1)
-        for some in exact.blocks(len(alike)):
-            batch = alike[some]
+        for block in blocks(len(alike)):
+            batch = alike[block]
             for position, digest in zip(batch, _digests(live, rows[batch]), strict=True):
                 firsts[start + position] = start + known.setdefault(digest, int(position))
         start += len(rows)
@@ -99,10 +100,12 @@ def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
 
 
 def _digests(live: LiveSegment, rows: Rows) -> Iterator[bytes]:
-    from hashlib import blake2b  # brings OpenSSL, which a search has no use for
+    from hashlib import blake2b  # loads OpenSSL, which a search does not need
 
     photos = live.segment.encoded_rows(rows)
-    for numbers in zip(photos.codes, photos.along, photos.scales, photos.magnitudes, strict=True):
+    for numbers in zip(
+        photos.codes, photos.projections, photos.scales, photos.magnitudes, strict=True
+    ):
         yield blake2b(b"".join(part.tobytes() for part in numbers), digest_size=16).digest()
 
 
@@ -116,7 +119,7 @@ def _similar_codes(codes: U8, least: float) -> Iterator[tuple[Rows, Rows]]:
         band = codes[:, start : start + _BAND_BYTES]
         keys = band.astype(np.uint32) @ (256 ** np.arange(band.shape[1], dtype=np.uint32))
         order = np.argsort(keys, kind="stable")
-        for a, b in _pairs_of_equal(keys[order]):
+        for a, b in pairs_of_equal(keys[order]):
             left, right = order[a], order[b]
             differ = np.bitwise_count(words[left] ^ words[right]).sum(axis=1, dtype=np.uint16)
             near = differ <= limit
@@ -129,8 +132,8 @@ def _words(codes: U8) -> npt.NDArray[np.unsignedinteger[Any]]:
     return codes.view(f"<u{next(w for w in (8, 4, 2, 1) if codes.shape[1] % w == 0)}")
 
 
-def _pairs_of_equal(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Rows, Rows]]:
-    """Yield all pairs of positions in sorted `keys` that hold the same key, some at a time."""
+def pairs_of_equal(keys: U32) -> Iterator[tuple[Rows, Rows]]:
+    """Yield all pairs of positions in sorted `keys` that hold the same key, in batches."""
     ends = np.searchsorted(keys, keys, side="right")
     counts = ends - np.arange(len(keys)) - 1  # later positions of the same key
     start = 0
@@ -148,9 +151,9 @@ def _pairs_of_equal(keys: npt.NDArray[np.uint32]) -> Iterator[tuple[Rows, Rows]]
 
 def _cosines(segments: Sequence[LiveSegment], ids: Rows, a: Rows, b: Rows) -> F32:
     scores = np.empty(len(a), np.float32)
-    for part in exact.blocks(len(a)):
+    for part in blocks(len(a)):
         left, right = _embeddings(segments, ids[a[part]]), _embeddings(segments, ids[b[part]])
-        scores[part] = exact.dot(left, right)
+        scores[part] = dot(left, right)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""The last commit on disk: how it is read, and who may replace it."""
+"""The last commit on disk: manifest.json, the segments that it names, and the writer's lock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from io import RawIOBase
@@ -14,22 +14,21 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Meta
 
 from mcad_mobile.base.documents import Record, Size, decode, what_is
 from mcad_mobile.base.locks import lock
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segments import damaged, open_segment
-from mcad_mobile.engine.index.tuning import First, Reach
+from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.errors import PhotoIndexError
-
-# The one mutable file of an index, manifest.json: which segments make up the last commit.
 
 SCHEMA = "mcad-index/1"
 NAME = "manifest.json"
 TEMPORARY = "manifest.json.tmp"
+LOCK_NAME = "lock"
 
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
 # The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
@@ -39,28 +38,28 @@ _DAMAGED = (
     "again."
 )
 _OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
-
-Rows = npt.NDArray[np.intp]
+# A tuning serves at most so many times its photos. Writers tune anew at eight times.
+_MAX_GROWTH = 16
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentEntry:
-    """A segment of the commit, the rows of it that were deleted (ascending), and how far a search
-    of it looks."""
+    """A segment of the commit: its file, its deleted rows (ascending), and its tuning, as in
+    `LiveSegment`. The attributes are the fields of the file."""
 
     file: str
     photos: int
     header_crc32: int
     deleted: Rows
-    reach: Reach
-    first: First | None = None
-    cells: Reach | None = None
+    candidates: CandidateCount
+    prescan: Prescan | None = None
+    cells: CandidateCount | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One commit: `generation` grows by one with each. `filled_by` names what has embedded its
-    photos, a rung and whose arithmetic ran it ("onnx int8 by CPU"), sorted."""
+    """One commit: `generation` grows by one with each. `filled_by` lists the towers that embedded
+    its photos, each with its precision and processor ("onnx int8 by CPU"), sorted."""
 
     generation: int
     dim: int
@@ -70,15 +69,18 @@ class Manifest:
     filled_by: tuple[str, ...] = ()
 
 
-class _ReachOnDisk(Record, frozen=True):
+Commit = tuple[Manifest, tuple[LiveSegment, ...]]
+
+
+class _CandidateCountOnDisk(Record, frozen=True):
     factor: Annotated[float, Meta(ge=0, le=1e6)]
     exponent: Annotated[float, Meta(ge=0, le=1)]
     growth: Annotated[float, Meta(ge=0, le=1)]
 
 
-class _FirstOnDisk(Record, frozen=True):
+class _PrescanOnDisk(Record, frozen=True):
     bits: Annotated[int, Meta(ge=64, le=MAX_DIM, multiple_of=64)]
-    reach: _ReachOnDisk
+    candidates: _CandidateCountOnDisk
 
 
 class _EntryOnDisk(Record, frozen=True):
@@ -87,9 +89,9 @@ class _EntryOnDisk(Record, frozen=True):
     header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     # There may be 100,000 of them.
     deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
-    reach: _ReachOnDisk
-    first: _FirstOnDisk | None
-    cells: _ReachOnDisk | None
+    candidates: _CandidateCountOnDisk
+    prescan: _PrescanOnDisk | None
+    cells: _CandidateCountOnDisk | None
 
 
 class _OnDisk(Record, frozen=True):
@@ -109,7 +111,7 @@ def segment_name(generation: int) -> str:
 
 
 def is_disposable(name: str) -> bool:
-    """Say whether a file of this name may be deleted when no commit names it."""
+    """Return whether a file of this name may be deleted when no commit names it."""
     return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
 
 
@@ -139,24 +141,13 @@ def read_manifest(directory: Path) -> Manifest:
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
     if raw[_CRC_AT] != crc.encode():
-        raise _damaged(file, f"it has CRC-32 {crc}, and says {read.crc32!r}")
+        raise _damaged(file, f"it has CRC-32 {crc}, not {read.crc32!r} as it says")
     manifest = Manifest(
         generation=read.generation,
         dim=read.dim,
         student=read.student,
         student_sha256=read.student_sha256,
-        segments=tuple(
-            SegmentEntry(
-                entry.file,
-                entry.photos,
-                entry.header_crc32,
-                np.array(entry.deleted, np.intp),
-                _reach(entry.reach),
-                First(entry.first.bits, _reach(entry.first.reach)) if entry.first else None,
-                _reach(entry.cells) if entry.cells else None,
-            )
-            for entry in read.segments
-        ),
+        segments=tuple(_entry(entry) for entry in read.segments),
         filled_by=read.filled_by,
     )
     _check(manifest, file)
@@ -175,7 +166,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         out.write(blank[: _CRC_AT.start] + crc + blank[_CRC_AT.stop :])
         out.flush()
         os.fsync(out.fileno())
-    # The names of what the manifest names must not be flushed after the rename.
+    # The names of segments must be on disk before the manifest that names them.
     sync_directory(directory)
     temporary.replace(directory / NAME)
     sync_directory(directory)
@@ -190,8 +181,21 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _reach(found: _ReachOnDisk) -> Reach:
-    return Reach(found.factor, found.exponent, found.growth)
+def _entry(entry: _EntryOnDisk) -> SegmentEntry:
+    prescan = entry.prescan
+    return SegmentEntry(
+        entry.file,
+        entry.photos,
+        entry.header_crc32,
+        np.array(entry.deleted, np.intp),
+        _count(entry.candidates),
+        Prescan(prescan.bits, _count(prescan.candidates)) if prescan else None,
+        _count(entry.cells) if entry.cells else None,
+    )
+
+
+def _count(count: _CandidateCountOnDisk) -> CandidateCount:
+    return CandidateCount(count.factor, count.exponent, count.growth)
 
 
 def _check(manifest: Manifest, file: Path) -> None:
@@ -200,23 +204,13 @@ def _check(manifest: Manifest, file: Path) -> None:
         if not _SEGMENT_NAME.fullmatch(entry.file):
             raise _damaged(file, f"{entry.file!r} is not the name of a segment in the directory")
         rows = entry.deleted
-        if len(rows) and not (rows[0] >= 0 and rows[-1] < entry.photos and _ascend(rows)):
+        ascend = bool((rows[1:] > rows[:-1]).all())
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < entry.photos and ascend):
             raise _damaged(file, f"the deleted rows of {entry.file} don't ascend within its photos")
-
-
-def _ascend(rows: Rows) -> bool:
-    return bool((rows[1:] > rows[:-1]).all())
 
 
 def _damaged(file: Path, detail: str) -> PhotoIndexError:
     return PhotoIndexError(f"The manifest {file} is damaged: {detail}.", _DAMAGED)
-
-
-Commit = tuple[Manifest, tuple[LiveSegment, ...]]
-
-LOCK_NAME = "lock"
-# Writers measure settings anew when the photos have grown eightfold.
-_MOST_GROWTH = 16
 
 
 def load_commit(directory: Path) -> Commit:
@@ -225,7 +219,9 @@ def load_commit(directory: Path) -> Commit:
         manifest = read_manifest(directory)
         while True:
             try:
-                return manifest, _fitting(directory, tuple(open_segments(directory, manifest)))
+                segments = tuple(open_segments(directory, manifest))
+                check_tuning(directory, segments)
+                return manifest, segments
             except FileNotFoundError as error:
                 newer = read_manifest(directory)
                 if newer.generation == manifest.generation:
@@ -248,11 +244,11 @@ def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, entry.deleted, entry.reach, entry.first, entry.cells)
+        yield LiveSegment(segment, entry.deleted, entry.candidates, entry.prescan, entry.cells)
 
 
-def to_rebuild(directory: Path) -> Commit:
-    """Read a commit whose settings may not fit its photos. PhotoIndexError: missing, damaged or of
+def load_for_rebuild(directory: Path) -> Commit:
+    """Read a commit whose tuning may not fit its photos. PhotoIndexError: missing, damaged or of
     another format."""
     manifest = read_manifest(directory)
     try:
@@ -262,23 +258,23 @@ def to_rebuild(directory: Path) -> Commit:
         raise damaged(gone, f"the manifest names it, and {error}") from None
 
 
-def _fitting(directory: Path, segments: tuple[LiveSegment, ...]) -> tuple[LiveSegment, ...]:
-    """Refuse settings that were measured on a small part of what is there: no writer of ours leaves
-    those, and no search would be as good as it says."""
+def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
+    """Raise PhotoIndexError for a tuning that does not fit its segment, or that was measured on a
+    small part of the photos: our writers leave none, and searches would miss more than they say."""
     total = sum(live.live for live in segments)
     for live in segments:
-        if live.first and live.first.bits >= max(len(live.segment.lens), 1):
-            raise damaged(live.segment.file, f"it has not the {live.first.bits} bits to scan first")
-        if (live.cells is None) != (len(live.segment.centroids) == 0):
-            what = "has cells" if live.cells is None else "has no cells"
-            raise damaged(live.segment.file, f"it {what}, unlike what the manifest says")
-        if len(live.segment.lens) and total > _MOST_GROWTH * live.segment.axis_photos:
+        segment = live.segment
+        if live.prescan and live.prescan.bits >= max(len(segment.bit_weights), 1):
+            raise damaged(segment.file, f"it has not the {live.prescan.bits} bits of its prescan")
+        if (live.cells is None) != (len(segment.centroids) == 0):
+            found = "has cells" if live.cells is None else "has no cells"
+            raise damaged(segment.file, f"it {found}, unlike what the manifest says")
+        if len(segment.bit_weights) and total > _MAX_GROWTH * segment.axis_photos:
             raise PhotoIndexError(
-                f"The index {directory} holds {total} photos, and is searched as one of "
-                f"{live.segment.axis_photos} was.",
-                f"Measure it anew: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
+                f"The index {directory} holds {total} photos, and was tuned for "
+                f"{segment.axis_photos}.",
+                f"Tune it again: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
             )
-    return segments
 
 
 @contextmanager
@@ -312,7 +308,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def spool_file(directory: Path) -> Iterator[RawIOBase]:
-    """Open an unnamed file beside the index, which a writer keeps what it adds in."""
+    """Open an unnamed file beside the index, for the embeddings that a writer adds."""
     with ExitStack() as files:
         with writing(directory):
             spool = files.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))

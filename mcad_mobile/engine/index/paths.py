@@ -1,5 +1,5 @@
-"""The paths of a segment: sorted, in blocks of sixteen, each path without what it shares with
-the one before it. Sorted, so that a path is found by bisection and a folder is a range of rows."""
+"""The table of a segment's paths: sorted, in blocks of sixteen, each path without the prefix that
+it shares with the path before it. Bisection finds a path, and a folder is a range of rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_LENGTH = 65535
 _ENTRY = struct.Struct("<BH")
 _START = struct.Struct("<Q")
 _TWO_STARTS = struct.Struct("<QQ")
-_MOST_SHARED = 255
+_MAX_SHARED = 255
 _READ_BLOCKS = 512
 
 
 def path_to_bytes(path: str) -> bytes:
-    """The bytes that the file system knows, whatever the locale decodes them as.
+    """Return the path's bytes in the file system, whatever the locale decodes them as.
 
     PhotoIndexError for characters that stand for no byte of a file name here.
     """
@@ -37,12 +37,12 @@ def path_to_bytes(path: str) -> bytes:
 
 
 def path_from_bytes(path: bytes) -> str:
-    """Inverse of `path_to_bytes`."""
+    """Invert `path_to_bytes`."""
     return os.fsdecode(path)
 
 
 class PathPacker:
-    """Packs paths that come in ascending order, and notes where each block starts."""
+    """Packs paths that come in ascending order; `starts` has the offset of each block."""
 
     def __init__(self) -> None:
         self.starts: list[int] = []
@@ -58,7 +58,7 @@ class PathPacker:
                 raise ValueError(f"{path!r} does not come after {self._last!r}")
             shared = 0
             if self._count % BLOCK:
-                shared = min(_shared(self._last, path), _MOST_SHARED)
+                shared = min(_shared(self._last, path), _MAX_SHARED)
             else:
                 self.starts.append(self._size + len(packed))
             packed += _ENTRY.pack(shared, len(path) - shared)
@@ -70,8 +70,8 @@ class PathPacker:
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What was read while paths were looked up: first paths of blocks, and whole blocks."""
+class _ReadPaths:
+    """Paths that a lookup has read: the first paths of blocks, and whole blocks."""
 
     firsts: dict[int, bytes] = field(default_factory=dict)
     blocks: dict[int, list[bytes]] = field(default_factory=dict)
@@ -79,8 +79,8 @@ class _Known:
 
 @dataclass(frozen=True)
 class PathTable:
-    """Reads the paths of `count` rows, by position: `read(offset, length)` gives bytes of the
-    `size` that paths take, `read_starts(offset, length)` of where blocks start, uint64 each.
+    """Reads the paths of `count` rows by position. `read(offset, length)` returns bytes of the
+    `size` that paths take, `read_starts(offset, length)` of the starts of blocks, uint64 each.
 
     `damaged(detail)` makes the error for bytes that are not a table.
     """
@@ -113,7 +113,7 @@ class PathTable:
 
     def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
         """Return (position in `paths`, row) of every path that is here."""
-        known = _Known()
+        known = _ReadPaths()
         found = []
         for position, path in enumerate(paths):
             row = self._lower_bound(path, known)
@@ -124,10 +124,10 @@ class PathTable:
     def below(self, folder: bytes) -> range:
         """Return the rows whose paths start with `folder`, which ends with a slash."""
         after = folder[:-1] + bytes([folder[-1] + 1])
-        known = _Known()
+        known = _ReadPaths()
         return range(self._lower_bound(folder, known), self._lower_bound(after, known))
 
-    def _lower_bound(self, path: bytes, known: _Known) -> int:
+    def _lower_bound(self, path: bytes, known: _ReadPaths) -> int:
         """Return the first row whose path is not before `path`; its block is known then."""
 
         def block(number: int) -> list[bytes]:

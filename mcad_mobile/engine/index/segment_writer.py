@@ -1,5 +1,5 @@
-"""Writes one segment, front to back but for its columns, which grow side by side, and what is in
-the order of cells."""
+"""Writes one segment from front to back, except for columns, which grow side by side, and for the
+parts in the order of cells."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index.codes import F32, Encoded
+from mcad_mobile.engine.arrays import F32, I16, Rows, Stamps, Times
+from mcad_mobile.engine.index.codes import Encoded
 from mcad_mobile.engine.index.paths import PathPacker
 from mcad_mobile.engine.index.segments import (
     ALIGNMENT,
@@ -23,23 +24,20 @@ from mcad_mobile.engine.index.segments import (
     MAGIC,
     PART,
     PARTS,
-    Rows,
-    Stamps,
-    Taken,
     aligned,
-    packed,
+    pack_records,
     part_lengths,
 )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B photos on their way into a segment, by ascending path; stamps [B, 2] uint32, taken [B]
-    int32, minutes since 1970 or NO_TIME; the cells [B] they belong to, if there are any."""
+    """B photos of a new segment, by ascending path; stamps [B, 2] uint32, times [B] int32, minutes
+    since 1970 or NO_TIME; their cells [B], if there are any."""
 
     encoded: Encoded
     stamps: Stamps
-    taken: Taken
+    times: Times
     paths: Sequence[bytes]
     cells: Rows | None = None
 
@@ -48,7 +46,7 @@ class Batch:
 class CellSizes:
     """Centroids [C, D] int16, and how many photos are in the cell of each [C]."""
 
-    centroids: npt.NDArray[np.int16]
+    centroids: I16
     photos: Rows
 
 
@@ -56,7 +54,7 @@ def write_segment(
     file: Path,
     *,
     axis: F32,
-    lens: F32,
+    bit_weights: F32,
     axis_photos: int,
     photos: int,
     batches: Iterable[Batch],
@@ -64,67 +62,87 @@ def write_segment(
 ) -> int:
     """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
 
-    Only where blocks of paths start (half a byte a photo) is held in memory, and with cells whose
-    place is whose (four bytes); all else streams through.
+    Memory holds only the starts of blocks of paths (half a byte a photo) and, with cells, the row
+    of each place (four bytes); everything else streams through.
     """
-    dim, scanned, count = len(axis), len(lens), len(cells.photos) if cells else 0
-    lengths = part_lengths(dim, scanned, count, photos)
-    offsets = _offsets(lengths)
-    crcs = dict.fromkeys(lengths, 0)
-    written = dict.fromkeys(lengths, 0)
+    dim, scan_bits, count = len(axis), len(bit_weights), len(cells.photos) if cells else 0
     packer = PathPacker()
     places = _Places(cells, photos) if cells else None
-
     with file.open("x+b") as out:
-
-        def put(part: str, data: bytes | npt.NDArray[Any]) -> None:
-            raw = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
-            out.seek(offsets[part] + written[part])
-            out.write(raw)
-            crcs[part] = zlib.crc32(raw, crcs[part])
-            written[part] += len(raw)
-
-        put("axis", axis.astype("<f4"))
-        put("lens", lens.astype("<f4"))
+        parts = _Parts(out, part_lengths(dim, scan_bits, count, photos))
+        parts.append("axis", axis.astype("<f4"))
+        parts.append("bit_weights", bit_weights.astype("<f4"))
         row = 0
         for batch in batches:
-            records, columns = packed(batch.encoded, scanned)
+            records, columns = pack_records(batch.encoded, scan_bits)
             for chosen, at in _runs(batch, row, places):
-                out.seek(offsets["records"] + at * records.shape[1])
-                out.write(records[chosen].tobytes())
+                parts.put("records", at * records.shape[1], records[chosen])
                 for number, column in enumerate(columns):
-                    out.seek(offsets["columns"] + 8 * (number * photos + at))
-                    out.write(column[chosen].tobytes())
-            put("taken", batch.taken.astype("<i4"))
-            put("stamps", batch.stamps.astype("<u4"))
-            put("paths", packer.pack(batch.paths))
+                    parts.put("columns", 8 * (number * photos + at), column[chosen])
+            parts.append("times", batch.times.astype("<i4"))
+            parts.append("stamps", batch.stamps.astype("<u4"))
+            parts.append("paths", packer.pack(batch.paths))
             row += len(records)
-        put("path_blocks", np.array(packer.starts, "<u8"))
+        parts.append("path_blocks", np.array(packer.starts, "<u8"))
         if cells and places:
-            put("centroids", cells.centroids.astype("<i2"))
-            put("starts", places.starts)
-            put("rows", places.rows)
-        # Checksums go from front to back.
-        for part in ("columns", "records"):
-            written[part] = lengths[part]
-            out.seek(offsets[part])
-            for start in range(0, written[part], CHUNK):
-                chunk = out.read(min(CHUNK, written[part] - start))
-                crcs[part] = zlib.crc32(chunk, crcs[part])
+            parts.append("centroids", cells.centroids.astype("<i2"))
+            parts.append("starts", places.starts)
+            parts.append("rows", places.rows)
+        head = HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos, scan_bits, count)
+        return parts.finish(head)
 
-        head = HEAD.pack(MAGIC, dim, len(PARTS), photos, axis_photos, scanned, count)
-        table = b"".join(PART.pack(offsets[p], written[p], crcs[p], 0) for p in PARTS)
+
+class _Parts:
+    """The parts of an open file: each at the next multiple of 4096 after the one before it."""
+
+    def __init__(self, out: BinaryIO, lengths: dict[str, int]) -> None:
+        self._out = out
+        self._lengths = lengths
+        self._offsets: dict[str, int] = {}
+        end = ALIGNMENT
+        for part, length in lengths.items():
+            self._offsets[part] = aligned(end)
+            end = self._offsets[part] + length
+        self._crcs = dict.fromkeys(lengths, 0)
+        self._written = dict.fromkeys(lengths, 0)
+
+    def put(self, part: str, at: int, data: npt.NDArray[Any]) -> None:
+        """Write to byte `at` of a part."""
+        self._out.seek(self._offsets[part] + at)
+        self._out.write(data.tobytes())
+
+    def append(self, part: str, data: bytes | npt.NDArray[Any]) -> None:
+        """Write the next bytes of a part that goes from front to back."""
+        raw = data if isinstance(data, bytes) else data.tobytes()
+        self._out.seek(self._offsets[part] + self._written[part])
+        self._out.write(raw)
+        self._crcs[part] = zlib.crc32(raw, self._crcs[part])
+        self._written[part] += len(raw)
+
+    def finish(self, head: bytes) -> int:
+        """Write the header, flush the file and return the header's CRC-32."""
+        # Checksums go from front to back, so these parts are read again.
+        for part in ("columns", "records"):
+            length = self._written[part] = self._lengths[part]
+            self._out.seek(self._offsets[part])
+            for start in range(0, length, CHUNK):
+                chunk = self._out.read(min(CHUNK, length - start))
+                self._crcs[part] = zlib.crc32(chunk, self._crcs[part])
+        table = b"".join(
+            PART.pack(self._offsets[part], self._written[part], self._crcs[part], 0)
+            for part in PARTS
+        )
         header = (head + table).ljust(ALIGNMENT - CRC.size, b"\0")
         crc = zlib.crc32(header)
-        out.seek(0)
-        out.write(header + CRC.pack(crc))
-        out.flush()
-        os.fsync(out.fileno())
-    return crc
+        self._out.seek(0)
+        self._out.write(header + CRC.pack(crc))
+        self._out.flush()
+        os.fsync(self._out.fileno())
+        return crc
 
 
 class _Places:
-    """Where photos go that come in the order of their rows: behind those of their cell."""
+    """Places of photos that come in the order of their rows: next after those of their cell."""
 
     def __init__(self, cells: CellSizes, photos: int) -> None:
         self.starts = np.concatenate([[0], np.cumsum(cells.photos)]).astype("<u4")
@@ -132,7 +150,8 @@ class _Places:
         self._next = self.starts[:-1].astype(np.intp)
 
     def runs(self, cells: Rows, row: int) -> Iterator[tuple[Rows, int]]:
-        """Yield which of a batch, whose first is `row`, go side by side to which place on."""
+        """Yield the photos of a batch that go side by side, and their first place. `row` is that of
+        the first photo, `cells` [B] are those of all."""
         by_cell = np.argsort(cells, kind="stable")
         for chosen in np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1):
             cell = cells[chosen[0]]
@@ -146,13 +165,3 @@ def _runs(batch: Batch, row: int, places: _Places | None) -> Iterator[tuple[Rows
     if places is None or batch.cells is None:
         return iter([(np.arange(len(batch.paths)), row)])
     return places.runs(batch.cells, row)
-
-
-def _offsets(lengths: dict[str, int]) -> dict[str, int]:
-    """Place each part at the next multiple of 4096 after the one before it; paths come last."""
-    offsets = {}
-    end = ALIGNMENT
-    for part, length in lengths.items():
-        offsets[part] = aligned(end)
-        end = offsets[part] + length
-    return offsets

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mcad_mobile.base.documents import what_is
-from mcad_mobile.engine.index import codes
+from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
+from mcad_mobile.engine.index.deterministic import lengths
 from mcad_mobile.engine.index.duplicates import duplicate_groups
 from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
 from mcad_mobile.engine.index.manifest import (
@@ -20,19 +20,20 @@ from mcad_mobile.engine.index.manifest import (
     Commit,
     Manifest,
     load_commit,
+    load_for_rebuild,
     locked,
     read_manifest,
     remove_strays,
     spool_file,
     sync_directory,
-    to_rebuild,
     write_manifest,
     writing,
 )
-from mcad_mobile.engine.index.membership import Census
+from mcad_mobile.engine.index.membership import Membership
 from mcad_mobile.engine.index.merge import segment_items
 from mcad_mobile.engine.index.paths import path_from_bytes, path_to_bytes
 from mcad_mobile.engine.index.search import Hits, search_segments
+from mcad_mobile.engine.index.tuning import LIMITS, TuningLimits
 from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import load_kernel
 from mcad_mobile.errors import PhotoIndexError
@@ -41,11 +42,14 @@ ALL_ROWS = RowFilter()
 
 
 class PhotoIndex:
-    """An index as of one commit, read through memory maps.
+    """Embeddings of photos as of one commit, read through memory maps.
 
-    What others commit later is not seen; `open` again to see it. A writer of this object's own
-    moves it to the commit that the writer made. Searching from several threads is safe. `close`, or
-    the end of a `with` block, lets go of its files.
+    A commit of another process is not seen; `open` again to see it. A writer of this object moves
+    it to the commit that the writer made. Several threads may search at once. `close`, or the end
+    of a `with` block, releases the files.
+
+        with PhotoIndex.open("index") as index:
+            hits = index.search(query, k=10)
     """
 
     def __init__(
@@ -53,18 +57,37 @@ class PhotoIndex:
         directory: Path,
         manifest: Manifest,
         segments: tuple[LiveSegment, ...],
+        limits: TuningLimits = LIMITS,
     ) -> None:
+        """Hold a commit that was read; use `open` or `create` instead."""
         self._directory = directory
         self._opened: Commit | None = (manifest, segments)
+        self._limits = limits
         # Whether `exclusive` holds the lock for the next writer.
         self._lends_lock = False
 
     @classmethod
-    def create(cls, directory: Path, *, dim: int, student_sha256: str, student: str) -> PhotoIndex:
-        """Make an empty index of `dim` dimensions, a multiple of 8 up to 4096, and commit it.
+    def create(
+        cls,
+        directory: Path,
+        *,
+        dim: int,
+        student_sha256: str,
+        student: str,
+        limits: TuningLimits = LIMITS,
+    ) -> PhotoIndex:
+        """Make an empty index and commit it.
 
-        PhotoIndexError when `dim` is another number, the directory has an index already or cannot
-        be written.
+        Args:
+            directory: where; it is made with its parents if it does not exist.
+            dim: width D of the embeddings, a multiple of 8 up to 4096.
+            student_sha256: hash of the weights that make the embeddings.
+            student: name of that student.
+            limits: when the index is tuned, and what a search may leave out.
+
+        Raises:
+            PhotoIndexError: `dim` is another number, the directory is a bundle, has an index
+                already or cannot be written.
         """
         if dim % 8 or not 8 <= dim <= MAX_DIM:
             raise PhotoIndexError(
@@ -79,7 +102,7 @@ class PhotoIndex:
         with writing(directory):
             made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
             directory.mkdir(parents=True, exist_ok=True)
-            # Nor may a power cut take the directory that a commit lies in.
+            # A power cut must not lose the directory of a commit.
             for folder in made:
                 sync_directory(folder.parent)
         with locked(directory):
@@ -90,21 +113,24 @@ class PhotoIndex:
                 )
             with writing(directory):
                 write_manifest(directory, Manifest(1, dim, student, student_sha256))
-        return cls.open(directory)
+        return cls.open(directory, limits)
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Say whether there is an index: a directory whose first commit never came is none."""
+        """Return whether there is an index: a directory without a commit is none."""
         try:
             return (directory / NAME).exists()
-        except OSError:  # what can't be looked at is told by whoever tries to use it
+        except OSError:  # whoever opens it reports the error
             return False
 
     @classmethod
-    def open(cls, directory: Path | str) -> PhotoIndex:
-        """Open the last commit. PhotoIndexError: missing, unreadable, damaged, or of an unknown
-        schema."""
-        return cls(Path(directory), *load_commit(Path(directory)))
+    def open(cls, directory: Path | str, limits: TuningLimits = LIMITS) -> PhotoIndex:
+        """Open the last commit of an index.
+
+        Raises:
+            PhotoIndexError: the index is missing, unreadable, damaged, or of an unknown schema.
+        """
+        return cls(Path(directory), *load_commit(Path(directory)), limits)
 
     def __enter__(self) -> PhotoIndex:
         return self
@@ -113,9 +139,9 @@ class PhotoIndex:
         self.close()
 
     def close(self) -> None:
-        """Let go of the files. Searches that are under way in other threads end as they would;
-        whatever is asked for afterwards is a PhotoIndexError."""
-        self._opened = None  # files and maps are closed with the last who reads them
+        """Release the files. Searches that are under way in other threads finish; any later use
+        raises PhotoIndexError."""
+        self._opened = None  # the last reader closes files and maps
 
     @property
     def _commit(self) -> Commit:
@@ -137,65 +163,81 @@ class PhotoIndex:
 
     @property
     def student_sha256(self) -> str:
+        """Hash of that student's weights."""
         return self._commit[0].student_sha256
 
     @property
     def generation(self) -> int:
-        """Number of the commit: it grows by one with each."""
+        """Number of the commit; each commit adds 1."""
         return self._commit[0].generation
 
     @property
     def filled_by(self) -> tuple[str, ...]:
-        """What has embedded its photos, a rung and whose arithmetic ran it; none where the
-        embeddings came from elsewhere."""
+        """Towers that embedded the photos, with precision and processor ("onnx int8 by CPU"); none
+        where the embeddings came from elsewhere."""
         return self._commit[0].filled_by
 
     @property
     def photos(self) -> int:
         """Number of photos, deleted ones not counted."""
-        return sum(live.live for live in self._commit[1])
+        return sum(live.live for live in self.segments)
 
     @property
     def bytes_per_photo(self) -> float:
-        """Bytes of all that is stored, paths too, for each live photo; what fills up pages of
+        """Bytes of all stored parts, paths included, for each live photo; the padding of parts to
         4096 bytes is not counted."""
-        used = sum(part.length for live in self._commit[1] for part in live.segment.parts.values())
+        used = sum(part.length for live in self.segments for part in live.segment.parts.values())
         return used / self.photos if self.photos else 0.0
 
+    @property
+    def segments(self) -> tuple[LiveSegment, ...]:
+        """The mapped segments of this commit, with their tombstones and tuning."""
+        return self._commit[1]
+
     def paths(self) -> list[str]:
-        """Return the paths of all photos, sorted by their bytes."""
-        streams = [segment_items(live, number) for number, live in enumerate(self._commit[1])]
+        """Return the paths of all photos, sorted by their bytes.
+
+        Raises:
+            PhotoIndexError: a table of paths is damaged, or the index was closed.
+        """
+        streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
         return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return the stamps of all photos by path: what their files were, see folder.py."""
-        found = {}
-        for number, live in enumerate(self._commit[1]):
+        """Return the stamps of all photos by path: the state of their files, see folder.py."""
+        stamps_of = {}
+        for number, live in enumerate(self.segments):
             stamps = live.segment.stamps(np.arange(live.segment.photos)).tolist()
             for path, _, row in segment_items(live, number):
                 first, second = stamps[row]
-                found[path_from_bytes(path)] = (first, second)
-        return found
+                stamps_of[path_from_bytes(path)] = (first, second)
+        return stamps_of
 
-    def census(self) -> Census:
-        """Begin to look up photos one after another, to see in the end which were not asked for."""
-        return Census(self._commit[1])
+    def membership(self) -> Membership:
+        """Begin to look photos up, to see in the end which of the index were not found."""
+        return Membership(self.segments)
 
-    def embedding(self, path: str) -> npt.NDArray[np.float32] | None:
-        """Return the embedding [D] float32 of a photo, of length 1 but for what its bytes lost;
-        None when it is not here."""
-        for live in self._commit[1]:
+    def embedding(self, path: str) -> F32 | None:
+        """Return the embedding [D] float32 of a photo, as stored and scaled to length 1; None when
+        the index lacks the photo."""
+        for live in self.segments:
             for _, row in live.segment.paths.find([path_to_bytes(path)]):
                 if row not in live.deleted:
                     encoded = live.segment.encoded_rows(np.array([row]))
-                    found = unrotate(decode(encoded, live.segment.axis)[0])
-                    return np.asarray(found / codes.lengths(found), np.float32)
+                    embedding = unrotate(decode(encoded, live.segment.axis)[0])
+                    return np.asarray(embedding / lengths(embedding), np.float32)
         return None
 
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
-        """Return groups of photos of which each has a cosine of `least` or more to another of its
-        group, largest group first. PhotoIndexError when `least` is not above 0.5 and up to 1."""
-        segments = self._commit[1]
+        """Return groups of photos that are nearly the same, largest group first.
+
+        Args:
+            least: each photo has at least this cosine to another of its group.
+
+        Raises:
+            PhotoIndexError: `least` is not above 0.5 and up to 1.
+        """
+        segments = self.segments
         return [
             sorted(path_from_bytes(segments[s].segment.paths.at(row)) for s, row in group)
             for group in duplicate_groups(segments, least)
@@ -214,8 +256,8 @@ class PhotoIndex:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep all other writers out over several of this object's, which begin with the last
-        commit on disk; readers are not held up. PhotoIndexError when another writer is at work."""
+        """Hold the writer's lock over several writers of this object, which start from the last
+        commit on disk; readers go on. PhotoIndexError when another writer is at work."""
         with self._locked():
             self._opened = load_commit(self._directory)
             self._lends_lock = True
@@ -226,7 +268,7 @@ class PhotoIndex:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        _ = self._commit  # a closed index is not opened by its writer
+        _ = self._commit  # raises for a closed index
         if not self._lends_lock:
             with locked(self._directory):
                 yield
@@ -242,69 +284,75 @@ class PhotoIndex:
     def writer(self) -> Iterator[IndexWriter]:
         """Open the index for changes: one commit when the block ends, none when it raises.
 
-        Starts from the last commit on disk, whoever made it. PhotoIndexError when another writer
-        holds the lock or the disk refuses.
+        The writer starts from the last commit on disk, whoever made it.
+
+        Raises:
+            PhotoIndexError: another writer holds the lock, the index is damaged, or the disk
+                refuses to write.
         """
         with self._locked():
             # A rename that a crashed writer could not flush must be safe before files that only
             # the commit before it names are deleted.
             with writing(self._directory):
                 sync_directory(self._directory)
-            manifest, segments = load_commit(self._directory)
-            remove_strays(self._directory, manifest)
-            with spool_file(self._directory) as spool:
-                writer = IndexWriter(self._directory, manifest, segments, spool)
+            commit = load_commit(self._directory)
+            remove_strays(self._directory, commit[0])
+            with _open_writer(self._directory, commit, self._limits) as writer:
                 yield writer
-                writer._commit()
             self._opened = load_commit(self._directory)
             remove_strays(self._directory, self._opened[0])
 
     @classmethod
     def rebuild(cls, directory: Path) -> PhotoIndex:
-        """Write an index anew, in one commit and one segment, coded around the photos as they are
-        now and with settings measured on them. PhotoIndexError: missing, damaged, of another
-        format, or another writer is at work."""
-        read_manifest(directory)  # where that is refused, no lock is made
+        """Write an index anew, in one commit and one segment, with axis and tuning from its photos.
+
+        Raises:
+            PhotoIndexError: the index is missing, damaged or of another format, or another writer
+                is at work.
+        """
+        read_manifest(directory)  # raises before a lock is made
         with locked(directory):
             with writing(directory):
                 sync_directory(directory)
-            manifest, segments = to_rebuild(directory)
-            with spool_file(directory) as spool:
-                writer = IndexWriter(directory, manifest, segments, spool)
+            with _open_writer(directory, load_for_rebuild(directory), LIMITS) as writer:
                 writer.rebuild()
-                writer._commit()
             remove_strays(directory, read_manifest(directory))
         return cls.open(directory)
 
     def compact(self) -> None:
-        """Merge all segments into one and drop the tombstones; the scores stay the same."""
+        """Merge all segments into one and drop the tombstones; scores do not change."""
         with self.writer() as writer:
             writer.merge_all()
 
     def verify(self) -> None:
-        """Read the last commit on disk whole; PhotoIndexError names the file that is damaged."""
+        """Read the whole last commit on disk; PhotoIndexError names the file that is damaged."""
         for live in load_commit(self._directory)[1]:
             live.segment.verify()
 
     def count(self, rows: RowFilter) -> int:
-        """Return how many photos pass. KernelError when the search kernels are missing."""
+        """Return how many photos pass a filter. KernelError when the search kernels are missing."""
         kernel = load_kernel()
-        return sum(live.passing(rows, kernel).count for live in self._commit[1])
+        return sum(live.filtered(rows, kernel).count for live in self.segments)
 
     def search(
-        self,
-        query: npt.NDArray[np.float32],
-        k: int = 10,
-        *,
-        rows: RowFilter = ALL_ROWS,
-        exact: bool = False,
+        self, query: F32, k: int = 10, *, rows: RowFilter = ALL_ROWS, exact: bool = False
     ) -> Hits:
-        """Return the `k` photos nearest to `query` [D] float32, L2-normalized, best first, of those
-        that `rows` lets pass.
+        """Find the photos nearest to a query.
 
-        Fewer when there are fewer photos. `exact` scores all photos in place of the best
-        candidates of the scan. PhotoIndexError when the query does not fit or `k` is below 1;
-        KernelError when the search kernels are missing.
+        Args:
+            query: [D] float32, L2-normalized.
+            k: how many photos to return.
+            rows: only photos that pass this filter.
+            exact: score all photos, not only the best candidates of a scan.
+
+        Returns:
+            The `k` best photos, fewer if fewer pass: paths and cosines [k] float32, best first, and
+            the times of both passes in ms.
+
+        Raises:
+            PhotoIndexError: the query has another shape or length, `k` is below 1, or the index is
+                damaged or closed.
+            KernelError: the search kernels are missing.
         """
         if query.shape != (self.dim,):
             raise PhotoIndexError(
@@ -320,10 +368,21 @@ class PhotoIndex:
         if k < 1:
             raise PhotoIndexError(f"{k} results were asked for.", "Ask for 1 or more.")
         return search_segments(
-            self._commit[1],
+            self.segments,
             query.astype(np.float32),
             k,
-            wanted=rows,
-            exact=codes,
+            rows=rows,
+            exact=exact,
             kernel=load_kernel(),
+            budget=self._limits.rescore,
         )
+
+
+@contextmanager
+def _open_writer(directory: Path, commit: Commit, limits: TuningLimits) -> Iterator[IndexWriter]:
+    """Commit at the end of the block, unless it raises."""
+    manifest, segments = commit
+    with spool_file(directory) as spool:
+        writer = IndexWriter(directory, manifest, segments, spool, limits)
+        yield writer
+        writer.commit()

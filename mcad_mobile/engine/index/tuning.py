@@ -1,159 +1,337 @@
-"""What an index chooses for itself when it is committed, from a sample of its photos: which bits a
-scan reads, whether cells are worth their while, and how far a search looks."""
+"""How many photos each step of a search looks at: the scan, and the second pass after it.
+
+This file decides how many candidates the second pass reads. `choose_tuning` measures the counts on
+a sample when a commit tunes an index: how many bits a scan reads, whether a shorter scan or cells
+come first, and how many candidates go on (`CandidateCount`). `RescoreBudget` says how many of those
+candidates the second pass scores in any case, and how many misses it may risk to skip the others.
+
+The counts depend on the student. Queries are photos of the sample, each as it is and once more
+turned by 45 degrees in a random direction, since words are further from photos than photos are. A
+count is the rank down to which an estimate has to be followed to meet the best photos of a query.
+Where photos lie about evenly in all directions, words are further still: queries are turned by 76
+degrees there, and fewer photos may be missed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from math import ceil, log
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from mcad_mobile.engine.index import codes
-from mcad_mobile.engine.index.bit_weights import estimates, fit_lens, moments
-from mcad_mobile.engine.index.cells import cells_of, fit_centroids, nearest_first
-from mcad_mobile.engine.index.codes import F32, split
+from mcad_mobile.engine.arrays import F32, F64, I16, U8, Floats, Rows
+from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, moments
+from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
+from mcad_mobile.engine.index.codes import split
+from mcad_mobile.engine.index.deterministic import UNIT, blocks, lengths, units
 
-# How far a search looks: measured on a sample of the photos, with photos as queries.
-#
-# How many photos have to be looked at so that hardly any of the best is missed depends on the
-# student. So queries are photos of the sample, each as it is, and once more turned by 45 degrees in
-# a random direction, since words are further from photos than photos are; and what counts is the
-# rank up to which an estimate has to be followed to meet the best of them. Where photos lie about
-# evenly in all directions, words are further still: queries are turned by 76 degrees, and fewer may
-# be missed.
+# Scores [B, M] that the photos of a sample have with queries [B, D].
+Scores = Callable[[F32], Floats]
 
-Ranks = npt.NDArray[np.intp]
-# Of queries [B, D], what the photos of a sample score [B, M].
-Scores = Callable[[F32], codes.Floats]
+# An index of fewer photos is not tuned: pass 2 scores all of them.
+MIN_TUNED = 256
 
-# Results, and as many more as tell how candidates grow with them.
+# Results, and the larger number of results that shows how candidates grow with them.
 K, _MANY = 10, 80
-# A sample of the sample, for how they grow with the photos.
+# One photo in so many of the sample, to show how candidates grow with the photos.
 _EVERY = 8
-# Every so many photos, and results: what is measured.
-_TRIALS = ((1, K), (_EVERY, K), (1, _MANY))
+# What is measured: (one photo in so many, results).
+_MEASURED = ((1, K), (_EVERY, K), (1, _MANY))
 _QUERIES = 192
 # Queries at a time: their scores with all photos of a sample are megabytes.
 _BLOCK = 32
 # Share of the best ten that the candidates hold, in the sample; and where photos lie evenly.
 _HELD, _HELD_EVENLY = 0.997, 0.999
-# How evenly photos lie: of the default student 0.12, whitened 0.5. The tangents of both angles.
+# From where on photos lie evenly (the default student has 0.12, whitened 0.5), and the tangents of
+# both angles.
 _EVENLY, _TURNED, _TURNED_FURTHER = 0.4, 1, 4
 # Candidates grow with the root of the photos where a sample is too small to tell, and never less.
-# Beyond the sample growth gets steeper: by what it took at a million.
-_EXPONENT, _LEAST_EXPONENT, _TELLS_FROM = 0.5, 0.45, 4096
+# Beyond the sample growth gets steeper, as measured at a million photos.
+_EXPONENT, _MIN_EXPONENT, _EXPONENT_FROM = 0.5, 0.45, 4096
 _STEEPER = 0.05
-_LEAST_GROWTH = 0.5
-# Where growth is looked at: the last few ranks would tell more of chance.
+_MIN_GROWTH = 0.5
+# The ranks that growth is measured by: the last few are chance.
 _TYPICAL = (0.9, 0.95, 0.98)
+# For fewer photos the cells to look into were not measured: an eighth of a sample has as many.
+_CELLS_MEASURED_FROM = 2048
+
+# Numbers in a sample of photos, and its photos at least where there are so many.
+_SAMPLE, _MIN_SAMPLE = 1 << 22, 4096
+# Photos of the sample that bit weights are fitted to.
+_FIT_SAMPLE = 4096
+_MAX_SCAN_BITS = 1024
+# Cost of a search, in ns on a server's core: a scanned byte, a scored photo and its bytes.
+_NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 1500.0, 0.6
+# Choosing the cells to look into, and each number of a centroid.
+_NS_CELLS, _NS_NUMBER = 150_000.0, 0.1
+# A photo that a prescan passes on, and each word of it, which lies elsewhere.
+_NS_LOOK, _NS_WORD = 40.0, 60.0
+# A prescan loses some photos that the scan would find, so it passes more on.
+_PRESCAN_SPARE = 1.5
+# Words may be harder to place than photos, and candidates that pass 2 skips cost little.
+_SPARE = 2
+# Nor do the photos of a few more cells.
+_CELLS_SPARE = 1.5
+# A smaller scan is preferred up to this cost.
+_WORTH = 1.05
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Of `n` photos, `factor` * n ^ `exponent` * k ^ `growth` are looked at for k results."""
+class CandidateCount:
+    """Of n photos, `factor` * n ^ `exponent` * k ^ `growth` are candidates for k results."""
 
     factor: float
     exponent: float
     growth: float
 
-    def candidates(self, photos: int, k: int) -> int:
-        """Return how many of `photos`, all of them at most."""
+    def of(self, photos: int, k: int) -> int:
+        """Return how many of `photos` are candidates for `k` results, all of them at most."""
         if photos <= k:
             return photos
         wanted = float(self.factor * photos**self.exponent * k**self.growth)
         return min(photos, ceil(max(wanted, 2 * k)))
 
-    def times(self, factor: float) -> Reach:
+    def in_cells(self, photos: int, k: int) -> int:
+        """Return how many of `photos` the cells must hold that a scan reads."""
+        return self.of(photos, k) if photos >= _CELLS_MEASURED_FROM else photos
+
+    def times(self, factor: float) -> CandidateCount:
         return replace(self, factor=round(factor * self.factor, 3))
 
 
 @dataclass(frozen=True)
-class First:
-    """A scan of the first `bits` alone: how many photos are looked at by all S bits."""
+class Prescan:
+    """A scan of the first `bits` alone, and how many candidates it passes on to the scan."""
 
     bits: int
-    reach: Reach
+    candidates: CandidateCount
+
+
+@dataclass(frozen=True)
+class RescoreBudget:
+    """How many of a segment's candidates pass 2 reads.
+
+    It scores the nearest `at_least`, `per_result` * k, or one candidate in `part`, whichever is
+    most: these show how large errors are (the nearest err a little less than all). Then it goes on
+    until no more than `missed` of each result may be expected among the rest. Where more than one
+    photo in `many` is a candidate, bits tell so little that misses add up: `missed_of_many` then.
+    """
+
+    at_least: int = 128
+    per_result: int = 4
+    part: int = 8
+    missed: float = 1 / 64
+    missed_of_many: float = 1 / 512
+    many: int = 8
+
+    def minimum(self, candidates: int, k: int) -> int:
+        """Return how many candidates are scored in any case."""
+        return min(candidates, max(self.at_least, self.per_result * k, candidates // self.part))
+
+    def may_miss(self, candidates: int, photos: int) -> float:
+        """Return how much of a result may be expected among the candidates left out."""
+        return self.missed_of_many if candidates > photos / self.many else self.missed
+
+
+@dataclass(frozen=True)
+class TuningLimits:
+    """When an index is tuned, and what a search may leave out.
+
+    Attributes:
+        axis_growth: a commit takes the axis and the tuning anew when the photos have grown so many
+            times.
+        cells_from: segments of fewer photos have no cells.
+        cells_gain: cells must make a search so many times cheaper.
+        photos_per_cell: photos of the sample for each centroid.
+        rescore: how many candidates pass 2 reads.
+    """
+
+    axis_growth: int = 8
+    cells_from: int = 1 << 17
+    cells_gain: float = 1.1
+    photos_per_cell: int = 50
+    rescore: RescoreBudget = RescoreBudget()
+
+
+LIMITS = TuningLimits()
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Centroids [C, D] int16, see cells.py, and how many photos the cells hold that are read."""
+
+    centroids: I16
+    candidates: CandidateCount
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a segment is searched: bit weights [S, D] float32, S the bits in columns; how many
+    candidates a scan of them passes on; a prescan and cells where they make it cheaper."""
+
+    bit_weights: F32
+    candidates: CandidateCount
+    prescan: Prescan | None = None
+    cells: Cells | None = None
 
 
 class Sample(Protocol):
-    """Rotated photos [M, D] float32, which may be read from a file, some at a time."""
+    """Rotated photos [M, D] float32, which may be read from a file, block by block."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, some: slice, /) -> F32: ...
+    def __getitem__(self, rows: slice, /) -> F32: ...
 
 
-class Trial:
-    """Queries [Q, D] out of a sample [M, D], and the best photos for each."""
+def untuned(dim: int) -> Tuning:
+    """Return the tuning of an index whose photos are all scored."""
+    return Tuning(np.zeros((0, dim), np.float32), CandidateCount(1.0, 1.0, 1.0))
+
+
+def sample_size(dim: int) -> int:
+    """Return how many photos of `dim` dimensions `choose_tuning` needs at most."""
+    return max(_SAMPLE // dim, _MIN_SAMPLE)
+
+
+def choose_tuning(sample: Sample, axis: F32, photos: int, limits: TuningLimits = LIMITS) -> Tuning:
+    """Choose the cheapest tuning for an index.
+
+    Args:
+        sample: rotated photos of the index, sample_size(D) at most.
+        axis: [D] float32, the direction of their mean.
+        photos: how many photos the index holds.
+        limits: from how many photos on, and from what gain on, cells are used.
+    """
+    dim = len(axis)
+    if len(sample) < MIN_TUNED or dim < 64:
+        return untuned(dim)
+    bits = np.empty((len(sample), dim), np.uint8)
+    for block in blocks(len(sample)):
+        bits[block] = split(sample[block], axis)[1] > 0
+    queries = SampleQueries(sample, axis)
+    cells = None
+    if photos >= limits.cells_from:
+        cells = _fit_cells(split(sample[:], axis)[1], queries, limits.photos_per_cell)
+    with_cells = (None, cells) if cells else (None,)
+    costs: list[tuple[float, Tuning]] = []
+    prescans: list[Prescan] = []
+    for bit_weights in _fit_each(sample, bits):
+        scan_bits = len(bit_weights)
+        count = queries.fit_to_estimates(partial(estimates, bit_weights, bits[:, :scan_bits]))
+        for tried_cells, prescan in product(with_cells, (None, *prescans)):
+            tuning = Tuning(bit_weights, count, prescan, tried_cells)
+            cost = _cost(tuning, photos) * (limits.cells_gain if tried_cells else 1.0)
+            costs.append((cost, replace(tuning, candidates=count.times(_SPARE))))
+        prescans.append(Prescan(scan_bits, count.times(_PRESCAN_SPARE)))
+    least = min(cost for cost, _ in costs)
+    by_size = sorted(costs, key=lambda entry: (len(entry[1].bit_weights), entry[0]))
+    return next(tuning for cost, tuning in by_size if cost <= _WORTH * least)
+
+
+def _fit_each(sample: Sample, bits: U8) -> Iterator[F32]:
+    """Yield bit weights for a quarter, a half, three quarters and all of the bits."""
+    most = min(bits.shape[1], _MAX_SCAN_BITS) // 64 * 64
+    fitted = slice(0, len(sample), -(-len(sample) // _FIT_SAMPLE))
+    photo_moments = moments(sample[fitted], bits[fitted, :most])
+    for scan_bits in sorted({64 * max(most * quarters // 256, 1) for quarters in (1, 2, 3, 4)}):
+        yield fit_bit_weights(photo_moments, scan_bits)
+
+
+def _fit_cells(residuals: F32, queries: SampleQueries, photos_per_cell: int) -> Cells | None:
+    centroids = fit_centroids(residuals, photos_per_cell)
+    if not len(centroids):
+        return None
+    order = order_cells(queries.queries, centroids.astype(np.float32))
+    count = queries.fit_to_cells(order, assign_cells(residuals, centroids))
+    return Cells(centroids, count.times(_CELLS_SPARE))
+
+
+def _cost(tuning: Tuning, photos: int) -> float:
+    """Return what a search costs, in ns."""
+    scan_bits, dim = tuning.bit_weights.shape
+    cost = tuning.candidates.of(photos, K) * (_NS_PHOTO + dim * _NS_PHOTO_BYTE)
+    scanned, scanned_bits = photos, scan_bits
+    if tuning.cells:
+        scanned = tuning.cells.candidates.of(photos, K)
+        cost += _NS_CELLS + tuning.cells.centroids.size * _NS_NUMBER
+    if tuning.prescan:
+        scanned_bits = tuning.prescan.bits
+        words = (scan_bits - scanned_bits) // 64
+        cost += tuning.prescan.candidates.of(photos, K) * (_NS_LOOK + words * _NS_WORD)
+    return float(cost + scanned * scanned_bits / 8 * _NS_BYTE)
+
+
+class SampleQueries:
+    """Queries [Q, D] made from a sample [M, D], and the best photos for each."""
 
     def __init__(self, sample: Sample, axis: F32) -> None:
         self.photos = len(sample)
         step = -(-len(sample) // _QUERIES)
         rows = np.arange(0, len(sample), step)
         chosen = sample[::step]
-        rests = split(chosen, axis)[1]
-        lengths = np.sqrt(np.square(rests).sum(axis=1, keepdims=True))
-        directions = np.asarray(rests / np.maximum(lengths, codes.UNIT), np.float32)
+        residuals = split(chosen, axis)[1]
+        sizes = np.sqrt(np.square(residuals).sum(axis=1, keepdims=True))
+        directions = np.asarray(residuals / np.maximum(sizes, UNIT), np.float32)
         evenly = evenness(directions) > _EVENLY
         self._held = _HELD_EVENLY if evenly else _HELD
-        lengths *= _TURNED_FURTHER if evenly else _TURNED
+        sizes *= _TURNED_FURTHER if evenly else _TURNED
         random = np.random.default_rng(0).integers(0, 2, chosen.shape) * np.float32(2) - 1
-        turned = chosen + lengths * random / np.float32(np.sqrt(chosen.shape[1]))
-        turned /= codes.lengths(turned).astype(np.float32)[:, None]
+        turned = chosen + sizes * random / np.float32(np.sqrt(chosen.shape[1]))
+        turned /= lengths(turned).astype(np.float32)[:, None]
         self.queries = np.concatenate([chosen, turned])
         self._own = np.concatenate([rows, rows])
-        best: list[list[Ranks]] = [[] for _ in _TRIALS]
-        for _, scores in self._of_others(partial(_scores, sample)):
-            for found, (step, k) in zip(best, _TRIALS, strict=True):
-                found.append(_best(scores, step, k))
-        self._best = [np.concatenate(found) for found in best]
+        best: list[list[Rows]] = [[] for _ in _MEASURED]
+        for _, scores in self._blocks(partial(_true_scores, sample)):
+            for rows_of, (step, k) in zip(best, _MEASURED, strict=True):
+                rows_of.append(_best(scores, step, k))
+        self._best = [np.concatenate(rows_of) for rows_of in best]
 
-    def by_estimates(self, estimates: Scores) -> Reach:
-        """Return how far to go down `estimates`, which says of queries [B, D] what photos score
-        [B, M]."""
-        ranks: list[list[Ranks]] = [[] for _ in _TRIALS]
-        for some, scores in self._of_others(estimates):
-            for found, best, (step, _) in zip(ranks, self._best, _TRIALS, strict=True):
-                at = np.take_along_axis(scores, best[some], axis=1)
-                for row, a in zip(scores[:, ::step], at, strict=True):
-                    found.append(len(row) - np.sort(row).searchsorted(a))
-        return self._fitted([np.concatenate(found) for found in ranks])
+    def fit_to_estimates(self, estimate: Scores) -> CandidateCount:
+        """Return how many photos to take by `estimate`, which returns the estimated scores [B, M]
+        of all photos for queries [B, D]."""
+        ranks: list[list[Rows]] = [[] for _ in _MEASURED]
+        for block, scores in self._blocks(estimate):
+            for ranks_of, best, (step, _) in zip(ranks, self._best, _MEASURED, strict=True):
+                best_scores = np.take_along_axis(scores, best[block], axis=1)
+                for row, own in zip(scores[:, ::step], best_scores, strict=True):
+                    ranks_of.append(len(row) - np.sort(row).searchsorted(own))
+        return self._fit([np.concatenate(ranks_of) for ranks_of in ranks])
 
-    def _of_others(self, of: Scores) -> Iterator[tuple[slice, codes.Floats]]:
-        """Yield some of the queries at a time, and what `of` says that photos score; a query does
-        not find the photo that it was."""
-        for start in range(0, len(self._own), _BLOCK):
-            some = slice(start, start + _BLOCK)
-            scores = of(self.queries[some])
-            scores[np.arange(len(scores)), self._own[some]] = -np.inf
-            yield some, scores
-
-    def by_cells(self, orders: Ranks, cells: Ranks) -> Reach:
-        """Return how many photos are in the first cells of each query, `orders` [Q, C], up to that
-        of the last of its best; `cells` [M] are those of photos."""
+    def fit_to_cells(self, order: Rows, cells: Rows) -> CandidateCount:
+        """Return how many photos are in the first cells of each query, up to the cell of the last
+        of its best photos. `order` [Q, C] are the cells of queries, `cells` [M] those of photos."""
         ranks = []
-        for best, (step, _) in zip(self._best, _TRIALS, strict=True):
-            held = np.bincount(cells[::step], minlength=orders.shape[1])[orders].cumsum(axis=1)
+        for best, (step, _) in zip(self._best, _MEASURED, strict=True):
+            held = np.bincount(cells[::step], minlength=order.shape[1])[order].cumsum(axis=1)
             up_to = np.empty_like(held)
-            np.put_along_axis(up_to, orders, held, axis=1)
+            np.put_along_axis(up_to, order, held, axis=1)
             ranks.append(np.take_along_axis(up_to, cells[best], axis=1).ravel())
-        return self._fitted(ranks)
+        return self._fit(ranks)
 
-    def _fitted(self, ranks: Sequence[Ranks]) -> Reach:
-        needed = [
-            [_at(np.sort(some), share) for share in (self._held, *_TYPICAL)] for some in ranks
-        ]
+    def _blocks(self, score: Scores) -> Iterator[tuple[slice, Floats]]:
+        """Yield blocks of queries and the scores of photos; a query does not find the photo that it
+        was made from."""
+        for start in range(0, len(self._own), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            scores = score(self.queries[block])
+            scores[np.arange(len(scores)), self._own[block]] = -np.inf
+            yield block, scores
+
+    def _fit(self, ranks: Sequence[Rows]) -> CandidateCount:
+        shares = (self._held, *_TYPICAL)
+        needed = [[_rank_at(np.sort(measured), share) for share in shares] for measured in ranks]
         (whole, *typical), (_, *of_part), (_, *of_many) = needed
         exponent = _EXPONENT
-        if self.photos >= _TELLS_FROM:
-            exponent = min(max(_slope(of_part, typical, _EVERY) + _STEEPER, _LEAST_EXPONENT), 1.0)
+        if self.photos >= _EXPONENT_FROM:
+            exponent = min(max(_slope(of_part, typical, _EVERY) + _STEEPER, _MIN_EXPONENT), 1.0)
         exponent = round(exponent, 3)
-        growth = round(min(max(_slope(typical, of_many, _MANY / K), _LEAST_GROWTH), 1.0), 3)
-        return Reach(round(whole / (self.photos**exponent * K**growth), 3), exponent, growth)
+        growth = round(min(max(_slope(typical, of_many, _MANY / K), _MIN_GROWTH), 1.0), 3)
+        factor = round(whole / (self.photos**exponent * K**growth), 3)
+        return CandidateCount(factor, exponent, growth)
 
 
 def evenness(directions: F32) -> float:
@@ -161,142 +339,33 @@ def evenness(directions: F32) -> float:
     a share: (sum l)^2 / (D * sum l^2) of their covariance's eigenvalues l, estimated from the
     cosines between two of them, whose mean square is sum l^2 / (sum l)^2."""
     count, dim = directions.shape
-    whole = codes.units(directions)
-    squares = np.square(whole @ whole.T * codes.UNIT**2)
+    whole = units(directions)
+    squares = np.square(whole @ whole.T * UNIT**2)
     np.fill_diagonal(squares, 0)
     mean = squares.sum() / max(count * (count - 1), 1)
     return float(1 / (dim * mean)) if mean else 1.0
 
 
-def _scores(sample: Sample, queries: F32) -> npt.NDArray[np.float64]:
-    whole = codes.units(queries)
+def _true_scores(sample: Sample, queries: F32) -> F64:
+    whole = units(queries)
     scores = np.empty((len(queries), len(sample)))
-    for some in codes.blocks(len(sample)):
-        scores[:, some] = whole @ codes.units(sample[some]).T
+    for block in blocks(len(sample)):
+        scores[:, block] = whole @ units(sample[block]).T
     return scores
 
 
-def _best(scores: codes.Floats, step: int, k: int) -> Ranks:
-    """Return the `k` best of every so many photos [Q, k]."""
-    some = np.arange(scores.shape[1])[::step]
-    k = min(k, len(some) - 1)
-    return some[np.argpartition(-scores[:, ::step], k - 1, axis=1)[:, :k]]
+def _best(scores: Floats, step: int, k: int) -> Rows:
+    """Return the `k` best [Q, k] of one photo in every `step`."""
+    rows = np.arange(scores.shape[1])[::step]
+    k = min(k, len(rows) - 1)
+    return rows[np.argpartition(-scores[:, ::step], k - 1, axis=1)[:, :k]]
 
 
-def _at(ranks: Ranks, share: float) -> int:
-    """Return the rank up to which a share of sorted ranks is."""
+def _rank_at(ranks: Rows, share: float) -> int:
+    """Return the rank that a share of sorted ranks does not exceed."""
     return int(ranks[ceil(share * len(ranks)) - 1])
 
 
 def _slope(small: list[int], large: list[int], times: float) -> float:
     """Return e where numbers grow as `times` ^ e, on average."""
     return sum(log(b / a) for a, b in zip(small, large, strict=True)) / (len(small) * log(times))
-
-
-# Fewer photos are all scored by their bytes.
-LEAST = 256
-# Fewer are scanned before cells are in order.
-_LEAST_IN_CELLS = 1 << 17
-
-# Numbers in a sample of photos, and photos at least where that many are there.
-_SAMPLE, _LEAST_SAMPLE = 1 << 22, 4096
-# Photos of it that lenses are fitted to.
-_FIT_SAMPLE = 4096
-_MOST_SCANNED = 1024
-# What a search costs, in ns on a server's core: a byte scanned, a photo scored and its bytes.
-_NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 1500.0, 0.6
-# And to say which cells to look into, and a number of a centroid.
-_NS_CELLS, _NS_NUMBER = 150_000.0, 0.1
-# And a photo looked at once more, and a word of it, each somewhere else.
-_NS_LOOK, _NS_WORD = 40.0, 60.0
-# A first look loses some of what the second would find: it looks at more.
-_WIDER = 1.5
-# Words may be harder to place than photos, and what pass 2 leaves out (rescore.py) costs little.
-_SPARE = 2
-# Nor do photos in a cell or two more.
-_MORE_CELLS = 1.5
-_WORTH, _WORTH_CELLS = 1.05, 1.1
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Centroids [C, D] int16, see cells.py, and how many photos the cells that are looked into
-    hold."""
-
-    centroids: npt.NDArray[np.int16]
-    reach: Reach
-
-
-@dataclass(frozen=True)
-class Settings:
-    """lens [S, D] float32, S the bits that are in columns, the reach for them, a scan of fewer
-    where that pays, and cells where they do."""
-
-    lens: F32
-    reach: Reach
-    first: First | None = None
-    cells: Cells | None = None
-
-
-def no_settings(dim: int) -> Settings:
-    """Return those of an index whose photos are all scored."""
-    return Settings(np.zeros((0, dim), np.float32), Reach(1.0, 1.0, 1.0))
-
-
-def sample_size(dim: int) -> int:
-    """Return how many photos of so many dimensions `choose` wants at most."""
-    return max(_SAMPLE // dim, _LEAST_SAMPLE)
-
-
-def worth_cells(photos: int) -> bool:
-    """Say whether a segment of so many may have cells."""
-    return photos >= _LEAST_IN_CELLS
-
-
-def choose(sample: Sample, axis: F32, photos: int) -> Settings:
-    """Choose settings for an index of `photos` from a sample of about sample_size(D) at most."""
-    dim = len(axis)
-    if len(sample) < LEAST or dim < 64:
-        return no_settings(dim)
-    bits = np.empty((len(sample), dim), np.uint8)
-    for some in codes.blocks(len(sample)):
-        bits[some] = split(sample[some], axis)[1] > 0
-    trial = Trial(sample, axis)
-    ways: list[tuple[Cells | None, float, float]] = [(None, photos, 0.0)]
-    if worth_cells(photos) and (cells := _cells(split(sample[:], axis)[1], trial)):
-        held = cells.reach.candidates(photos, K)
-        ways.append((cells, held, _NS_CELLS + cells.centroids.size * _NS_NUMBER))
-    found: list[tuple[float, Settings]] = []
-    firsts: list[First] = []
-    most = min(dim, _MOST_SCANNED) // 64 * 64
-    to_fit = slice(0, len(sample), -(-len(sample) // _FIT_SAMPLE))
-    fitted = moments(sample[to_fit], bits[to_fit, :most])
-    for scanned in sorted({64 * max(most * quarters // 256, 1) for quarters in (1, 2, 3, 4)}):
-        lens = fit_lens(fitted, scanned)
-        reach = trial.by_estimates(partial(estimates, lens, bits[:, :scanned]))
-        scores = reach.candidates(photos, K) * (_NS_PHOTO + dim * _NS_PHOTO_BYTE)
-        for cells, looked_into, cost_of_cells in ways:
-            worth = _WORTH_CELLS if cells else 1.0
-            for first in (None, *firsts):
-                bytes_read = (first.bits if first else scanned) / 8
-                cost = looked_into * bytes_read * _NS_BYTE + scores + cost_of_cells
-                if first:
-                    words = (scanned - first.bits) // 64
-                    looks = first.reach.candidates(photos, K)
-                    cost += looks * (_NS_LOOK + words * _NS_WORD)
-                found.append((worth * cost, Settings(lens, reach.times(_SPARE), first, cells)))
-        firsts.append(First(scanned, reach.times(_WIDER)))
-    least = min(cost for cost, _ in found)
-    return next(
-        settings
-        for cost, settings in sorted(found, key=lambda one: (len(one[1].lens), one[0]))
-        if cost <= _WORTH * least
-    )
-
-
-def _cells(rests: F32, trial: Trial) -> Cells | None:
-    centroids = fit_centroids(rests)
-    if not len(centroids):
-        return None
-    orders = nearest_first(trial.queries, centroids.astype(np.float32))
-    return Cells(centroids, trial.by_cells(orders, cells_of(rests, centroids)).times(_MORE_CELLS))

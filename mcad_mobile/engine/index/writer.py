@@ -1,18 +1,18 @@
-"""Changes to an index: gathered first, then one commit that a crash can't tear."""
+"""Changes to an index: collected first, then written in one commit that a crash can't tear."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import RawIOBase
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from mcad_mobile.engine.index import codes
-from mcad_mobile.engine.index.codes import F32, NORM_TOLERANCE, error_feedback, rotate, split
-from mcad_mobile.engine.index.filters import LiveSegment, Rows
+from mcad_mobile.engine.arrays import F32, Rows, Stamps, Times
+from mcad_mobile.engine.index.codes import NORM_TOLERANCE, error_feedback, rotate, split
+from mcad_mobile.engine.index.deterministic import blocks, lengths
+from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.manifest import (
     Manifest,
     SegmentEntry,
@@ -22,46 +22,54 @@ from mcad_mobile.engine.index.manifest import (
 )
 from mcad_mobile.engine.index.merge import (
     Item,
-    Sampled,
+    Merger,
+    PhotoSample,
+    Source,
     Spool,
-    cells_of_rows,
-    embeddings_of,
-    merged,
+    assign_rows,
     plan_merge,
+    read_embeddings,
     segment_items,
 )
 from mcad_mobile.engine.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.engine.index.segment_writer import write_segment
-from mcad_mobile.engine.index.segments import NO_TIME, Segment, Stamps, Taken
+from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.tuning import (
-    LEAST,
+    LIMITS,
+    MIN_TUNED,
     Cells,
-    Settings,
-    choose,
-    no_settings,
+    Tuning,
+    TuningLimits,
+    choose_tuning,
     sample_size,
-    worth_cells,
+    untuned,
 )
 from mcad_mobile.errors import PhotoIndexError
 
-# What a writer is given: paths and embeddings that an index can hold.
+# Old path, new path, stamp.
+Move = tuple[str, str, tuple[int, int]]
+
+# Photos that a covariance is taken from, and the width up to which it is worth its time.
+_FEEDBACK_FROM = 256
+_FEEDBACK_SAMPLE = 4096
+_FEEDBACK_DIM = 1024
 
 
-def checked_paths(paths: Sequence[str]) -> list[bytes]:
-    """Return the bytes of paths. PhotoIndexError: one is empty or too long."""
+def validate_paths(paths: Sequence[str]) -> list[bytes]:
+    """Return the bytes of paths. PhotoIndexError when a path is empty or too long."""
     raw = [path_to_bytes(path) for path in paths]
     for path in raw:
         if not 0 < len(path) <= MAX_LENGTH:
-            what = "an empty path" if not path else f"a path of {len(path)} bytes"
+            fault = "an empty path" if not path else f"a path of {len(path)} bytes"
             raise PhotoIndexError(
-                f"A photo has {what}.", f"Give each photo a path of 1 to {MAX_LENGTH} bytes."
+                f"A photo has {fault}.", f"Give each photo a path of 1 to {MAX_LENGTH} bytes."
             )
     return raw
 
 
-def checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim: int) -> F32:
-    """Return embeddings [N, D] float32, each of length exactly 1. PhotoIndexError: they are not of
-    this shape, or one is not of about that length."""
+def validate_embeddings(paths: Sequence[str], embeddings: F32, dim: int) -> F32:
+    """Return embeddings [N, D] float32, scaled to length 1. PhotoIndexError when they have another
+    shape, or one has another length by more than a quantized tower's rounding."""
     if embeddings.shape != (len(paths), dim):
         raise PhotoIndexError(
             f"{len(paths)} paths came with embeddings of shape {list(embeddings.shape)}; this "
@@ -69,7 +77,7 @@ def checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim:
             "Embed the photos with the bundle that the index was made with.",
         )
     rows = np.asarray(embeddings, np.float32)
-    norms = codes.lengths(rows).astype(np.float32)
+    norms = lengths(rows).astype(np.float32)
     wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
     if len(wrong):
         first = int(wrong[0])
@@ -82,29 +90,20 @@ def checked_rows(paths: Sequence[str], embeddings: npt.NDArray[np.float32], dim:
     return scaled
 
 
-# Old path, new path, stamp.
-Move = tuple[str, str, tuple[int, int]]
-
-# Photos that a covariance is taken from, and the width up to which it is worth its time.
-_FEEDBACK_FROM = 256
-_FEEDBACK_SAMPLE = 4096
-_FEEDBACK_DIM = 1024
-
-
 @dataclass(frozen=True)
 class _Frame:
-    """What the photos of a segment are coded around, and how they are scanned."""
+    """The axis that a segment's photos are coded around, and how the segment is searched."""
 
     axis: F32
     axis_photos: int
-    settings: Settings
+    tuning: Tuning
 
 
 class IndexWriter:
-    """Adds, moves and deletes photos; nothing is visible to a reader before the commit, when the
-    block of `PhotoIndex.writer` ends.
+    """Adds, moves and deletes photos; readers see nothing of it before the commit, when the block
+    of `PhotoIndex.writer` ends.
 
-    `spool` is an empty, unbuffered file, where new embeddings wait.
+    `spool` is an empty, unbuffered file for new embeddings.
     """
 
     def __init__(
@@ -113,15 +112,17 @@ class IndexWriter:
         manifest: Manifest,
         segments: Sequence[LiveSegment],
         spool: RawIOBase,
+        limits: TuningLimits = LIMITS,
     ) -> None:
         self._directory = directory
         self._manifest = manifest
         self._segments = segments
+        self._limits = limits
         self._spool = Spool(spool, manifest.dim)
         # Photos to write: number of the source (the spool comes after the segments) and row.
         self._pending: dict[bytes, tuple[int, int]] = {}
-        self._restamped: dict[bytes, tuple[int, int]] = {}
-        self._retaken: dict[bytes, int] = {}
+        self._new_stamps: dict[bytes, tuple[int, int]] = {}
+        self._new_times: dict[bytes, int] = {}
         self._deleted = [set(live.deleted.tolist()) for live in segments]
         self._filled_by = set(manifest.filled_by)
         self._changed = False
@@ -131,30 +132,36 @@ class IndexWriter:
     def add(
         self,
         paths: Sequence[str],
-        embeddings: npt.NDArray[np.float32],
+        embeddings: F32,
         stamps: Stamps | None = None,
-        taken: Taken | None = None,
+        times: Times | None = None,
     ) -> None:
-        """Add photos with embeddings [N, D] float32, L2-normalized; a path that exists is replaced.
+        """Add photos, or replace those whose paths the index has.
 
-        `stamps` [N, 2] uint32 say what the files were when they were embedded (folder.py); zeros
-        unless given. `taken` [N] int32 says when they were taken, minutes since 1970 (UTC); NO_TIME
-        unless given. Of a path given twice the last embedding counts. PhotoIndexError when the
-        shapes don't match, a path is empty or longer than 65535 bytes, or an embedding is not
-        finite or not of length 1 (within 0.01).
+        Args:
+            paths: N paths. Of a path that comes twice the last embedding counts.
+            embeddings: [N, D] float32, L2-normalized.
+            stamps: [N, 2] uint32, the state of the files that were embedded (folder.py); zeros
+                unless given.
+            times: [N] int32, when the photos were taken, in minutes since 1970 (UTC); NO_TIME
+                unless given.
+
+        Raises:
+            PhotoIndexError: the shapes don't match, a path is empty or longer than 65535 bytes, or
+                an embedding is not finite or not of length 1 (within 0.01).
         """
-        raw = checked_paths(paths)
-        rows = checked_rows(paths, embeddings, self._manifest.dim)
+        raw = validate_paths(paths)
+        rows = validate_embeddings(paths, embeddings, self._manifest.dim)
         if stamps is None:
             stamps = np.zeros((len(raw), 2), np.uint32)
-        if taken is None:
-            taken = np.full(len(raw), NO_TIME, np.int32)
+        if times is None:
+            times = np.full(len(raw), NO_TIME, np.int32)
         first = self._spool.count
         with writing(self._directory):
             self._spool.append(
                 rotate(rows),
                 stamps.astype(np.uint32).reshape(len(raw), 2),
-                taken.astype(np.int32).reshape(len(raw)),
+                times.astype(np.int32).reshape(len(raw)),
             )
         self._take(raw)
         for row, path in enumerate(raw, start=first):
@@ -170,31 +177,31 @@ class IndexWriter:
         PhotoIndexError when a new path is empty or longer than 65535 bytes.
         """
         before = [path_to_bytes(old) for old, _, _ in moves]
-        after = checked_paths([new for _, new, _ in moves])
-        taken = self._take(before)
+        after = validate_paths([new for _, new, _ in moves])
+        found = self._take(before)
         placed = [
-            (taken.pop(old), new, stamp)
+            (found.pop(old), new, stamp)
             for old, new, (_, _, stamp) in zip(before, after, moves, strict=True)
-            if old in taken
+            if old in found
         ]
         self._take([new for _, new, _ in placed])
         for at, new, stamp in placed:
             self._pending[new] = at
-            self._restamped[new] = stamp
+            self._new_stamps[new] = stamp
         return len(placed)
 
-    def retake(self, times: dict[str, int]) -> None:
+    def set_times(self, times: dict[str, int]) -> None:
         """Give photos that this writer has added or moved other times, in minutes since 1970."""
         for path, minutes in times.items():
             if (raw := path_to_bytes(path)) in self._pending:
-                self._retaken[raw] = minutes
+                self._new_times[raw] = minutes
 
     def delete(self, paths: Sequence[str]) -> int:
-        """Delete photos and return how many there were; unknown paths are passed over."""
+        """Delete photos and return how many there were; unknown paths are skipped."""
         return len(self._take([path_to_bytes(path) for path in paths]))
 
     def filled_by(self, arithmetic: str) -> None:
-        """Note what has embedded the photos that are added; the commit keeps it."""
+        """Record which tower embedded the photos that are added, and the processor it ran on."""
         self._filled_by.add(arithmetic)
 
     def merge_all(self) -> None:
@@ -202,11 +209,14 @@ class IndexWriter:
         self._merge_all = True
 
     def rebuild(self) -> None:
-        """The same, with settings measured anew and around the photos as they are now."""
+        """The same, and take the axis and the tuning anew from the photos as they are now."""
         self._merge_all = self._new_frame = self._changed = True
 
-    def _commit(self) -> None:
-        """Write one segment and the manifest that names it; without changes, do nothing."""
+    def commit(self) -> None:
+        """Write one segment and the manifest that names it; without changes, do nothing.
+
+        `PhotoIndex.writer` calls this at the end of its block.
+        """
         tidy = len(self._segments) <= 1 and not any(self._deleted)
         if not self._changed and (tidy or not self._merge_all):
             return
@@ -218,113 +228,115 @@ class IndexWriter:
             s.segment.photos - len(d) for s, d in zip(self._segments, self._deleted, strict=True)
         ]
         frame = self._frame_in_use(live)
-        plan = plan_merge(
-            live, [len(d) for d in self._deleted], len(self._pending), frame.axis_photos
-        )
+        deleted, added = [len(rows) for rows in self._deleted], len(self._pending)
+        plan = plan_merge(live, deleted, added, frame.axis_photos, self._limits.axis_growth)
         absorbed = tuple(range(len(live))) if self._merge_all else plan.absorbed
         entries = [
             replace(entry, deleted=self._current(i).deleted)
             for i, entry in enumerate(self._manifest.segments)
             if i not in absorbed
         ]
+        photos = added + sum(live[i] for i in absorbed)
         generation = self._manifest.generation + 1
-        photos = len(self._pending) + sum(live[i] for i in absorbed)
         if photos:
             pending: list[Item] = sorted((path, *at) for path, at in self._pending.items())
-            for i in {*absorbed, *(item[1] for item in pending)} - {len(self._segments)}:
+            written = self._written_rows(absorbed, pending)
+            for i in {number for number, _ in written} - {len(self._segments)}:
                 # Copying unread bytes would give damage a checksum that says it is fine.
                 self._segments[i].segment.verify()
-            if plan.new_axis or (self._new_frame and photos >= LEAST):
-                frame = self._frame_of(absorbed, pending, photos)
-            settings = frame.settings
-            placed = None
-            if settings.cells and worth_cells(photos):
-                wanted = self._wanted(absorbed, pending)
-                placed = cells_of_rows(
-                    self._sources(), wanted, frame.axis, settings.cells.centroids
-                )
+            if plan.new_axis or (self._new_frame and photos >= MIN_TUNED):
+                frame = self._new_frame_of(written, photos)
+            merger = Merger(
+                self._sources(),
+                frame.axis,
+                self._feedback(frame.axis, live, pending),
+                self._new_stamps,
+                self._new_times,
+            )
+            items = [*(segment_items(self._current(i), i) for i in absorbed), pending]
             name = segment_name(generation)
-            crc = write_segment(
-                self._directory / name,
-                axis=frame.axis,
-                lens=settings.lens,
-                axis_photos=frame.axis_photos,
-                photos=photos,
-                batches=merged(
-                    self._sources(),
-                    [*(segment_items(self._current(i), i) for i in absorbed), pending],
-                    self._restamped,
-                    self._retaken,
-                    frame.axis,
-                    self._feedback(frame.axis, live, pending),
-                    placed.of if placed else None,
-                ),
-                cells=placed.sizes if placed else None,
-            )
-            entry = SegmentEntry(
-                name, photos, crc, np.empty(0, np.intp), settings.reach, settings.first
-            )
-            if placed and settings.cells:
-                entry = replace(entry, cells=settings.cells.reach)
-            entries.append(entry)
-        write_manifest(
-            self._directory,
-            replace(
-                self._manifest,
-                generation=generation,
-                segments=tuple(entries),
-                filled_by=tuple(sorted(self._filled_by)),
-            ),
+            entries.append(self._write_segment(name, photos, frame, written, merger, items))
+        manifest = replace(
+            self._manifest,
+            generation=generation,
+            segments=tuple(entries),
+            filled_by=tuple(sorted(self._filled_by)),
+        )
+        write_manifest(self._directory, manifest)
+
+    def _write_segment(
+        self,
+        name: str,
+        photos: int,
+        frame: _Frame,
+        written: Sequence[tuple[int, Rows]],
+        merger: Merger,
+        items: Sequence[Iterable[Item]],
+    ) -> SegmentEntry:
+        tuning, cells, assigned = frame.tuning, None, None
+        if tuning.cells and photos >= self._limits.cells_from:
+            cells = tuning.cells.candidates
+            assigned = assign_rows(merger.sources, written, frame.axis, tuning.cells.centroids)
+            merger = replace(merger, cells=assigned.of_rows)
+        crc = write_segment(
+            self._directory / name,
+            axis=frame.axis,
+            bit_weights=tuning.bit_weights,
+            axis_photos=frame.axis_photos,
+            photos=photos,
+            batches=merger.batches(items),
+            cells=assigned.sizes if assigned else None,
+        )
+        none_deleted = np.empty(0, np.intp)
+        return SegmentEntry(
+            name, photos, crc, none_deleted, tuning.candidates, tuning.prescan, cells
         )
 
-    def _sources(self) -> list[Segment | Spool]:
+    def _sources(self) -> list[Source]:
         return [*(live.segment for live in self._segments), self._spool]
 
     def _current(self, i: int) -> LiveSegment:
-        """Return a segment with what this writer has deleted of it."""
-        return replace(
-            self._segments[i], deleted=np.array(sorted(self._deleted[i]), np.intp), _known={}
-        )
+        """Return a segment without the rows that this writer has deleted."""
+        deleted = np.array(sorted(self._deleted[i]), np.intp)
+        return replace(self._segments[i], deleted=deleted, _filters={})
 
     def _frame_in_use(self, live: Sequence[int]) -> _Frame:
-        """Return the frame of the largest segment, or an empty one for an index that has none."""
+        """Return the frame of the largest segment, or an empty one for an index without photos."""
         if not any(live):
             dim = self._manifest.dim
-            return _Frame(np.zeros(dim, np.float32), 0, no_settings(dim))
+            return _Frame(np.zeros(dim, np.float32), 0, untuned(dim))
         largest = self._segments[int(np.argmax(live))]
         segment = largest.segment
         cells = Cells(segment.centroids, largest.cells) if largest.cells else None
-        settings = Settings(segment.lens, largest.reach, largest.first, cells)
-        return _Frame(segment.axis, segment.axis_photos, settings)
+        tuning = Tuning(segment.bit_weights, largest.candidates, largest.prescan, cells)
+        return _Frame(segment.axis, segment.axis_photos, tuning)
 
-    def _frame_of(self, absorbed: Sequence[int], pending: Sequence[Item], photos: int) -> _Frame:
+    def _new_frame_of(self, written: Sequence[tuple[int, Rows]], photos: int) -> _Frame:
         """Take the axis, the direction of the mean of all photos or zeros when they cancel out, and
-        choose settings with a sample of them."""
-        dim = self._manifest.dim
-        wanted = self._wanted(absorbed, pending)
-        axis = self._axis_of(wanted)
-        step = -(-photos // sample_size(dim))
-        places = [(np.full(len(rows[::step]), i), rows[::step]) for i, rows in wanted]
-        number, row = np.concatenate(places, axis=1)
-        sample = Sampled(self._sources(), number, row, dim)
-        return _Frame(axis, photos, choose(sample, axis, photos))
-
-    def _wanted(self, absorbed: Sequence[int], pending: Sequence[Item]) -> list[tuple[int, Rows]]:
-        """Return what a commit writes: numbers of sources and rows, ascending; one twice where
-        some of its rows have moved."""
-        wanted = [(i, self._current(i).live_rows()) for i in absorbed]
-        for i in {item[1] for item in pending}:
-            wanted.append((i, np.sort(np.array([row for _, s, row in pending if s == i], np.intp))))
-        return wanted
-
-    def _axis_of(self, wanted: Sequence[tuple[int, Rows]]) -> F32:
-        total = np.zeros(self._manifest.dim, np.float64)
-        sources = self._sources()
-        for i, rows in wanted:
-            for some in codes.blocks(len(rows)):
-                total += embeddings_of(sources[i], rows[some]).sum(axis=0, dtype=np.float64)
+        choose a tuning on a sample of them."""
+        dim, sources = self._manifest.dim, self._sources()
+        total = np.zeros(dim, np.float64)
+        for i, rows in written:
+            for block in blocks(len(rows)):
+                total += read_embeddings(sources[i], rows[block]).sum(axis=0, dtype=np.float64)
         length = np.sqrt(np.square(total).sum())
-        return (total / length if length > 0 else total).astype(np.float32)
+        axis = (total / length if length > 0 else total).astype(np.float32)
+        step = -(-photos // sample_size(dim))
+        places = [(np.full(len(rows[::step]), i), rows[::step]) for i, rows in written]
+        number, row = np.concatenate(places, axis=1)
+        sample = PhotoSample(sources, number, row, dim)
+        return _Frame(axis, photos, choose_tuning(sample, axis, photos, self._limits))
+
+    def _written_rows(
+        self, absorbed: Sequence[int], pending: Sequence[Item]
+    ) -> list[tuple[int, Rows]]:
+        """Return the rows that a commit writes, ascending, by the number of their source. A source
+        comes twice where some of its rows have moved."""
+        written = [(i, self._current(i).live_rows()) for i in absorbed]
+        for i in {item[1] for item in pending}:
+            rows = np.array([row for _, source, row in pending if source == i], np.intp)
+            written.append((i, np.sort(rows)))
+        return written
 
     def _feedback(self, axis: F32, live: Sequence[int], pending: Sequence[Item]) -> F32 | None:
         """Return the feedback for rounding, from the largest segment or from the new photos where
@@ -338,23 +350,23 @@ class IndexWriter:
         if len(rows) < _FEEDBACK_FROM or len(axis) > _FEEDBACK_DIM:
             return None
         rows = np.sort(rows[:: -(-len(rows) // _FEEDBACK_SAMPLE)])
-        source, rests = self._sources()[number], np.empty((len(rows), len(axis)), np.float32)
-        for some in codes.blocks(len(rows)):
-            rests[some] = split(embeddings_of(source, rows[some]), axis)[1]
-        return error_feedback(rests)
+        source, residuals = self._sources()[number], np.empty((len(rows), len(axis)), np.float32)
+        for block in blocks(len(rows)):
+            residuals[block] = split(read_embeddings(source, rows[block]), axis)[1]
+        return error_feedback(residuals)
 
     def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Take out the photos of these paths, committed or pending; return where each is."""
-        taken = {}
-        for number, (live, dead) in enumerate(zip(self._segments, self._deleted, strict=True)):
+        found = {}
+        for number, (live, deleted) in enumerate(zip(self._segments, self._deleted, strict=True)):
             for position, row in live.segment.paths.find(raw):
-                if row not in dead:
-                    dead.add(row)
-                    taken[raw[position]] = (number, row)
+                if row not in deleted:
+                    deleted.add(row)
+                    found[raw[position]] = (number, row)
         for path in raw:
-            self._restamped.pop(path, None)
-            self._retaken.pop(path, None)
+            self._new_stamps.pop(path, None)
+            self._new_times.pop(path, None)
             if path in self._pending:
-                taken[path] = self._pending.pop(path)
-        self._changed = self._changed or bool(taken)
-        return taken
+                found[path] = self._pending.pop(path)
+        self._changed = self._changed or bool(found)
+        return found

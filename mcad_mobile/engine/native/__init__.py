@@ -1,4 +1,4 @@
-"""The search kernels: the loops of mcad_mobile/engine/native in C, called through ctypes."""
+"""The search kernels: the C loops beside this file, called through ctypes."""
 
 from __future__ import annotations
 
@@ -13,33 +13,44 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile.engine.arrays import U8, Distances, Rows, Times, Words
 from mcad_mobile.errors import KernelError
 
-# Names another library in the environment: where the package is a zip file, from which none loads.
+# Names another library in the environment, for a package in a zip file, from which none loads.
 LIBRARY_VARIABLE = "MCAD_SEARCH_LIBRARY"
 LIBRARY = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).with_name("libmcad_search.so"))
 LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
+# The number of the structures' layout in the C sources.
+LAYOUT = 4
 
-_LAYOUT = 4
 _INSTALL = (
     "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "
     "compiler."
 )
 _BLOCK = 2048
 _Nothing = ctypes.c_char * 0
-
-U8 = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.intp]
-Words = npt.NDArray[np.uint64]
-Distances = npt.NDArray[np.uint16]
+_SIGNATURES: dict[str, tuple[Any, str]] = {  # result, and letters for the arguments
+    "mcad_scan": (ctypes.c_size_t, "pi"),
+    "mcad_probe_cells": (ctypes.c_int64, "ppssi"),
+    "mcad_filter_times": (None, "pssuupi"),
+    "mcad_rescore": (ctypes.c_int, "pssi"),
+    "mcad_level": (ctypes.c_int, ""),
+    "mcad_layout": (ctypes.c_int, ""),
+}
+_ARGUMENTS: dict[str, Any] = {
+    "p": ctypes.c_void_p,
+    "s": ctypes.c_size_t,
+    "u": ctypes.c_uint32,
+    "i": ctypes.c_int,
+}
 
 
 def address(array: npt.NDArray[Any]) -> int:
-    """Return where a writable array lies: a third of what `array.ctypes.data` takes."""
+    """Return the address of a writable array, in a third of the time of `array.ctypes.data`."""
     return ctypes.addressof(_Nothing.from_buffer(array.data))
 
 
-class _Scan(ctypes.Structure):
+class _ScanTask(ctypes.Structure):
     _fields_ = [
         ("columns", ctypes.c_void_p),
         ("stride", ctypes.c_size_t),
@@ -55,8 +66,8 @@ class _Scan(ctypes.Structure):
     ]
 
 
-class Task(ctypes.Structure):
-    """A segment for the second pass, see rescore.c. Its arrays have to live as long as it does."""
+class RescoreTask(ctypes.Structure):
+    """A segment for the second pass, see rescore.c. Its arrays must live as long as the task."""
 
     _fields_ = [
         ("file", ctypes.c_int),
@@ -66,29 +77,30 @@ class Task(ctypes.Structure):
         ("words", ctypes.c_size_t),
         ("stride", ctypes.c_size_t),
         ("columns", ctypes.c_void_p),
-        ("steps", ctypes.c_void_p),
-        ("along", ctypes.c_double),
+        ("residual", ctypes.c_void_p),
+        ("projection_step", ctypes.c_double),
         ("rows", ctypes.c_void_p),
         ("distances", ctypes.c_void_p),
         ("count", ctypes.c_size_t),
-        ("sure", ctypes.c_size_t),
-        ("fall", ctypes.c_double),
+        ("at_least", ctypes.c_size_t),
+        ("slope", ctypes.c_double),
         ("missed", ctypes.c_double),
         ("cosines", ctypes.c_void_p),
     ]
 
 
-class PassingTask(ctypes.Structure):
-    """What passes a filter, by cell, see passing.c. Its arrays have to live as long as it does."""
+class FilterTask(ctypes.Structure):
+    """The photos of each cell that pass a filter, see filters.c. Its arrays must live as long as
+    the task."""
 
     _fields_ = [
         ("rows", ctypes.c_void_p),
         ("starts", ctypes.c_void_p),
-        ("of_rows", ctypes.c_void_p),
-        ("of_places", ctypes.c_void_p),
-        ("known_from", ctypes.c_void_p),
-        ("known_until", ctypes.c_void_p),
-        ("held", ctypes.c_void_p),
+        ("row_bits", ctypes.c_void_p),
+        ("place_bits", ctypes.c_void_p),
+        ("cell_starts", ctypes.c_void_p),
+        ("cell_ends", ctypes.c_void_p),
+        ("counts", ctypes.c_void_p),
         ("photos", ctypes.c_size_t),
         ("first", ctypes.c_size_t),
         ("end", ctypes.c_size_t),
@@ -120,14 +132,14 @@ class Kernel:
             columns: [W, N] uint64, the bits of N photos; bit i of word w is dimension 64 w + i.
             query: [3, W] uint64, its bits, then the bits that count 1 and 2 where they differ: a
                 bit counts 3 at most.
-            spans: the photos to look at; they ascend and are not empty.
+            spans: ranges of photos to scan, ascending and not empty.
             wanted: how many photos to find.
             allowed: [ceil(N / 8)] uint8, a bit a photo, least significant first: only photos whose
-                bit is set are looked at. None: all.
+                bit is set are considered. None: all.
 
         Returns:
             The `wanted` nearest photos, ascending, and their distances, both [wanted] or fewer
-            where there are fewer. Of photos at the same distance the first are taken.
+            where there are fewer. Of photos at the same distance the first are kept.
         """
         wanted = min(wanted, sum(map(len, spans)))
         if wanted <= 0:
@@ -135,10 +147,10 @@ class Kernel:
         words, photos = columns.shape
         query = np.ascontiguousarray(query)
         ends = np.array([(span.start, span.stop) for span in spans], np.uint64)
-        found = np.empty(wanted + 2 * _BLOCK, np.uint32)
-        distances = np.empty(len(found), np.uint16)
+        rows = np.empty(wanted + 2 * _BLOCK, np.uint32)
+        distances = np.empty(len(rows), np.uint16)
         histogram = np.zeros(3 * 64 * words + 1, np.uint32)
-        task = _Scan(
+        task = _ScanTask(
             columns=columns.ctypes.data,
             stride=photos,
             spans=address(ends),
@@ -147,34 +159,32 @@ class Kernel:
             allowed=None if allowed is None else allowed.ctypes.data,
             words=words,
             wanted=wanted,
-            rows=address(found),
+            rows=address(rows),
             distances=address(distances),
             histogram=address(histogram),
         )
         count = self.library.mcad_scan(ctypes.byref(task), self.level)
-        return found[:count].astype(np.intp), distances[:count]
+        return rows[:count].astype(np.intp), distances[:count]
 
-    def hold(self, task: PassingTask, order: Rows, enough: int) -> int | None:
-        """Look into the first cells of an order that hold `enough` photos that pass. Return how
-        many cells these are, all if they hold less; None where a place is of no row."""
+    def probe_cells(self, task: FilterTask, order: Rows, enough: int) -> int | None:
+        """Filter cells in an order until they hold `enough` photos that pass. Return how many
+        cells that takes, all if they hold fewer; None where a place has no row."""
         order = np.ascontiguousarray(order, np.int64)
-        cells: int = self.library.mcad_hold(
+        cells: int = self.library.mcad_probe_cells(
             ctypes.byref(task), address(order), len(order), enough, self.level
         )
         return None if cells < 0 else cells
 
-    def between(
-        self, times: npt.NDArray[np.int32], rows: range, first: int, last: int, bits: U8
-    ) -> None:
-        """Set in `bits` those of `rows` whose times are from `first` to `last`."""
-        self.library.mcad_between(
+    def filter_times(self, times: Times, rows: range, first: int, last: int, bits: U8) -> None:
+        """Set the bits of those of `rows` whose times are from `first` to `last`."""
+        self.library.mcad_filter_times(
             times.ctypes.data, rows.start, rows.stop, first, last - first, address(bits), self.level
         )
 
-    def rescore(self, tasks: Sequence[Task], k: int) -> int | None:
-        """Score what may be among the `k` best of all, see rescore.rescore. Return the position of
-        a segment whose file ends before a record; None where all are whole."""
-        together = (Task * len(tasks))(*tasks)
+    def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
+        """Score the candidates that may be among the `k` best of all segments, see rescore.c.
+        Return the position of a segment whose file ends before a record; None if all are whole."""
+        together = (RescoreTask * len(tasks))(*tasks)
         most = sum(task.count for task in tasks) + 1
         failed = self.library.mcad_rescore(together, len(tasks), min(k, most), self.level)
         if failed < 0:
@@ -192,38 +202,17 @@ def load_kernel() -> Kernel:
     """
     try:
         library = ctypes.CDLL(str(LIBRARY))
-        layout = library.mcad_layout()
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = [_ARGUMENTS[letter] for letter in arguments]
     except (OSError, AttributeError) as error:
         raise KernelError(f"The search kernels could not be loaded: {error}.", _INSTALL) from error
-    if layout != _LAYOUT:
+    layout = library.mcad_layout()
+    if layout != LAYOUT:
         raise KernelError(
             f"The search kernels in {LIBRARY} have layout {layout}; this version of mcad-mobile "
-            f"needs layout {_LAYOUT}.",
+            f"needs layout {LAYOUT}.",
             _INSTALL,
         )
-    library.mcad_scan.restype = ctypes.c_size_t
-    library.mcad_hold.restype = ctypes.c_int64
-    library.mcad_hold.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_size_t,
-        ctypes.c_int,
-    ]
-    library.mcad_between.restype = None
-    library.mcad_between.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_size_t,
-        ctypes.c_uint32,
-        ctypes.c_uint32,
-        ctypes.c_void_p,
-        ctypes.c_int,
-    ]
-    library.mcad_rescore.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_size_t,
-        ctypes.c_size_t,
-        ctypes.c_int,
-    ]
     return Kernel(library, library.mcad_level())

@@ -1,6 +1,6 @@
-/* The loops of a search. Each is compiled for several widths of instructions, of which kernel.py names one: 2 is
- * AVX-512 with VPOPCNTDQ, 1 AVX2, 0 what the compiler takes by itself (NEON on Arm). All give the same results, bit by
- * bit; tests/kernel_oracle.py says in numpy which. */
+/* The loops of a search. Each is compiled at several instruction levels, one of which the caller names: 2 is AVX-512
+ * with VPOPCNTDQ, 1 AVX2, 0 the compiler's default (NEON on Arm). All levels give the same results, bit by bit;
+ * tests/support/kernel_oracle.py computes them in numpy. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

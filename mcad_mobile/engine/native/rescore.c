@@ -1,4 +1,9 @@
-/* Pass 2: cosines by the records of the candidates nearest by bits, as long as one may be among the best. */
+/* Pass 2: cosines of candidates by their records, nearest by bits first, as long as one may be among the best.
+ *
+ * Bit distances predict cosines, up to a constant and an error. The nearest candidates are scored first: they show the
+ * constant, the size of errors, and the cosine that has to be beaten. Then more are scored, nearest first, as long as
+ * one of the rest is likely to beat it. So a query reads the records that it needs, and no more than the index allows
+ * (tuning.py). */
 #include "kernel.h"
 #include <math.h>
 #include <stdlib.h>
@@ -7,24 +12,24 @@
 #define READ 65536
 #define AHEAD 4
 #define MOST_SIGNS 512
-/* Each time, so many times as many as are scored already. */
-#define MORE 2
-/* Of errors, so that their sums do not round. */
+/* Each round scores at most so many times as many candidates as are scored already. */
+#define GROWTH 2
+/* Unit of errors, in which their sums do not round. */
 #define UNIT 0x1p-18
 
 typedef struct {
     int file;
     int64_t offset;      /* of the records in the file */
-    size_t size;         /* of a record: magnitudes, the rest of the signs, along, scale */
+    size_t size;         /* of a record: magnitudes, the rest of the signs, projection, scale */
     size_t dim, words, stride;
     const uint64_t *columns;
-    const double *steps;       /* [dim] */
-    double along;              /* what a step of along adds to a cosine */
+    const double *residual;    /* [dim], of the query */
+    double projection_step;    /* what a step of a projection adds to a cosine */
     const uint32_t *rows;      /* [count], ascending: the candidates */
     const uint16_t *distances; /* [count], or NULL where all are scored */
-    size_t count, sure;        /* how many are scored in any case */
-    double fall;               /* what one more of a distance adds to a cosine: less than 0 */
-    double missed;             /* how many better ones may be expected among those left out */
+    size_t count, at_least;    /* how many there are, and are scored in any case */
+    double slope;              /* what 1 more of a distance adds to a cosine: less than 0 */
+    double missed;             /* how many of the best may be expected among the candidates left out */
     float *cosines;            /* [count], NaN where they are not known */
 } Segment;
 
@@ -33,7 +38,7 @@ typedef struct {
     uint32_t *order, *batch;
     uint8_t *marks; /* of each candidate, whether it is in the batch */
     size_t scored, wanted;
-} Nearing;
+} Progress;
 
 /* The k best cosines: a heap, the least first. */
 typedef struct {
@@ -63,9 +68,9 @@ typedef int32_t Ints __attribute__((vector_size(32)));
 typedef uint32_t Lanes __attribute__((vector_size(32)));
 typedef double Doubles __attribute__((vector_size(64)));
 
-/* A sum of products that does not round, whatever its order. Bytes are spread over lanes by shifts: what compilers
- * make of a conversion takes them one by one. */
-BODY double products(const double *steps, const uint8_t *magnitudes, const uint8_t *signs, size_t dim) {
+/* A sum of products that does not round, whatever its order. Shifts spread bytes over lanes: the code that compilers
+ * make of a conversion handles them one by one. */
+BODY double products(const double *residual, const uint8_t *magnitudes, const uint8_t *signs, size_t dim) {
     const Ints bits = {1, 2, 4, 8, 16, 32, 64, 128};
     const Lanes places = {0, 8, 16, 24, 0, 8, 16, 24};
     Doubles sums = {0};
@@ -73,7 +78,7 @@ BODY double products(const double *steps, const uint8_t *magnitudes, const uint8
         uint32_t four[2];
         Doubles step;
         memcpy(four, magnitudes + i, 8);
-        memcpy(&step, steps + i, 64);
+        memcpy(&step, residual + i, 64);
         Lanes spread = {four[0], four[0], four[0], four[0], four[1], four[1], four[1], four[1]};
         Ints levels = (Ints)(2 * (spread >> places & 255) + 1);
         Ints minus = (Ints)((bits & (int32_t)signs[i >> 3]) == 0); /* -1 where the bit is 0 */
@@ -83,13 +88,13 @@ BODY double products(const double *steps, const uint8_t *magnitudes, const uint8
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-/* Score the candidates batch[0 .. count), which ascend; whether their records are there. */
+/* Score the candidates batch[0 .. count), which ascend. Return whether their records are there. */
 BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best) {
     uint8_t buffer[READ], signs[MOST_SIGNS];
     size_t most = READ / s->size;
     for (size_t at = 0, run; at < count; at += run) {
         size_t row = s->rows[batch[at]];
-        /* Words of rows far apart come from as many places: asked for some rows ahead. */
+        /* Words of rows far apart are in distant cache lines: prefetch them a few rows ahead. */
         if (at + AHEAD < count)
             for (size_t w = 0; w < s->words; w++)
                 __builtin_prefetch(s->columns + w * s->stride + s->rows[batch[at + AHEAD]]);
@@ -101,12 +106,12 @@ BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best
             for (size_t w = 0; w < s->words; w++) memcpy(signs + 8 * w, s->columns + w * s->stride + row + i, 8);
             size_t left = s->dim / 8 - 8 * s->words;
             memcpy(signs + 8 * s->words, tail, left);
-            int16_t along;
+            int16_t projection;
             uint16_t scale;
-            memcpy(&along, tail + left, 2);
+            memcpy(&projection, tail + left, 2);
             memcpy(&scale, tail + left + 2, 2);
-            double sum = products(s->steps, record, signs, s->dim);
-            float cosine = (float)(sum * (double)(scale * 0x1p-24f) + along * s->along);
+            double sum = products(s->residual, record, signs, s->dim);
+            float cosine = (float)(sum * (double)(scale * 0x1p-24f) + projection * s->projection_step);
             s->cosines[batch[at + i]] = cosine;
             keep(best, cosine);
         }
@@ -114,7 +119,7 @@ BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best
     return 1;
 }
 
-BODY int score_wanted(const Segment *s, Nearing *n, Best *best) {
+BODY int score_wanted(const Segment *s, Progress *n, Best *best) {
     size_t count = 0;
     if (n->scored == n->wanted) return 1;
     for (size_t i = n->scored; i < n->wanted; i++) n->marks[n->order[i]] = 1;
@@ -125,15 +130,15 @@ BODY int score_wanted(const Segment *s, Nearing *n, Best *best) {
     return score(s, n->batch, count, best);
 }
 
-/* Whether more of the rest than may be missed are expected to have a cosine above `beaten`; so many are wanted
- * then, within bounds. */
-static int wants_more(const Segment *s, Nearing *n, double beaten) {
+/* Return whether more of the rest than may be missed are expected to have a cosine above `beaten`; then raise
+ * `wanted` by as many, within bounds. */
+static int wants_more(const Segment *s, Progress *n, double beaten) {
     double sum = 0, squares = 0, beyond = 0, expected = 0;
     size_t last = s->count, before = SIZE_MAX;
     if (n->scored == last) return 0;
     for (size_t i = 0; i < n->scored; i++) {
         size_t at = n->order[i];
-        double error = rint(((double)s->cosines[at] - s->distances[at] * s->fall) * (1 / UNIT));
+        double error = rint(((double)s->cosines[at] - s->distances[at] * s->slope) * (1 / UNIT));
         sum += error;
         squares += error * error;
     }
@@ -142,8 +147,8 @@ static int wants_more(const Segment *s, Nearing *n, double beaten) {
     deviation = (deviation > 1 ? deviation : 1) * UNIT;
     for (; last > n->scored; last--) {
         size_t distance = s->distances[n->order[last - 1]];
-        if (distance != before) { /* many are at the same */
-            double z = (beaten - mean * UNIT - (double)distance * s->fall) / deviation;
+        if (distance != before) { /* many candidates share a distance */
+            double z = (beaten - mean * UNIT - (double)distance * s->slope) / deviation;
             expected = z < 0 ? 1 : exp(z * z * -0.5) * 0.5;
             before = distance;
         }
@@ -151,12 +156,12 @@ static int wants_more(const Segment *s, Nearing *n, double beaten) {
         if (beyond > s->missed) break;
     }
     size_t rest = last - n->scored;
-    n->wanted += rest < MORE * n->scored ? rest : MORE * n->scored;
+    n->wanted += rest < GROWTH * n->scored ? rest : GROWTH * n->scored;
     return rest > 0;
 }
 
-/* Candidates by distance, those at the same by row: counted, as there are few distances. */
-static int sort_by_distance(const Segment *s, Nearing *n) {
+/* Sort candidates by distance, then row, by counting: there are few distances. */
+static int sort_by_distance(const Segment *s, Progress *n) {
     size_t furthest = 0, *next;
     for (size_t i = 0; i < s->count; i++)
         if (s->distances[i] > furthest) furthest = s->distances[i];
@@ -168,9 +173,9 @@ static int sort_by_distance(const Segment *s, Nearing *n) {
     return 1;
 }
 
-static int start(const Segment *s, Nearing *n) {
+static int start(const Segment *s, Progress *n) {
     n->scored = 0;
-    n->wanted = s->sure;
+    n->wanted = s->at_least;
     n->order = malloc((s->count + 1) * sizeof *n->order);
     n->batch = malloc((s->count + 1) * sizeof *n->batch);
     n->marks = calloc(s->count + 1, 1);
@@ -182,8 +187,8 @@ static int start(const Segment *s, Nearing *n) {
     return !s->distances || sort_by_distance(s, n);
 }
 
-/* All is well: 0; segment i ends before a record: i + 1. */
-BODY int rescore(const Segment *segments, Nearing *of, size_t count, Best *best) {
+/* Return 0, or i + 1 if segment i ends before a record. */
+BODY int rescore(const Segment *segments, Progress *of, size_t count, Best *best) {
     for (int more = 1; more;) {
         for (size_t i = 0; i < count; i++)
             if (!score_wanted(segments + i, of + i, best)) return (int)i + 1;
@@ -194,15 +199,15 @@ BODY int rescore(const Segment *segments, Nearing *of, size_t count, Best *best)
     return 0;
 }
 
-typedef int Rescore(const Segment *, Nearing *, size_t, Best *);
-static int rescore_plain(const Segment *s, Nearing *n, size_t count, Best *best) {
+typedef int Rescore(const Segment *, Progress *, size_t, Best *);
+static int rescore_plain(const Segment *s, Progress *n, size_t count, Best *best) {
     return rescore(s, n, count, best);
 }
 #if defined(__x86_64__)
-AVX2 int rescore_avx2(const Segment *s, Nearing *n, size_t count, Best *best) {
+AVX2 int rescore_avx2(const Segment *s, Progress *n, size_t count, Best *best) {
     return rescore(s, n, count, best);
 }
-AVX512 int rescore_avx512(const Segment *s, Nearing *n, size_t count, Best *best) {
+AVX512 int rescore_avx512(const Segment *s, Progress *n, size_t count, Best *best) {
     return rescore(s, n, count, best);
 }
 static Rescore *const rescores[] = {rescore_plain, rescore_avx2, rescore_avx512};
@@ -210,9 +215,9 @@ static Rescore *const rescores[] = {rescore_plain, rescore_avx2, rescore_avx512}
 static Rescore *const rescores[] = {rescore_plain};
 #endif
 
-/* As rescore; -1: there is no memory. */
+/* The same; -1 if there is no memory. */
 int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
-    Nearing *of = calloc(count + 1, sizeof *of);
+    Progress *of = calloc(count + 1, sizeof *of);
     Best best = {malloc(k * sizeof(float)), 0, k};
     int done = of && best.best ? 0 : -1;
     for (size_t i = 0; i < count && !done; i++) done = start(segments + i, of + i) ? 0 : -1;
@@ -227,7 +232,7 @@ int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
     return done;
 }
 
-/* The number of the structures' layout: kernel.py refuses a library with another. */
+/* The number of the structures' layout: __init__.py refuses a library with another number. */
 int mcad_layout(void) { return 4; }
 
 int mcad_level(void) {

@@ -31,7 +31,7 @@ typedef struct {
     uint32_t *histogram; /* [3 * 64 * words + 1], zeros */
 } Scan;
 
-typedef void Measure(const Scan *, size_t start, size_t some, uint16_t *near);
+typedef void Measure(const Scan *, size_t start, size_t n, uint16_t *near);
 
 /* Keep what is nearer than `limit`, and of those at it the first, `wanted` in all. */
 static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
@@ -46,46 +46,46 @@ static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
     return out;
 }
 
-/* Distances of `some` rows from `start` on. */
-BODY void count_bits(const Scan *s, size_t start, size_t some, uint16_t *near) {
+/* Distances of `n` rows from `start` on. */
+BODY void count_bits(const Scan *s, size_t start, size_t n, uint16_t *near) {
     uint64_t sums[BLOCK];
-    memset(sums, 0, some * sizeof *sums);
+    memset(sums, 0, n * sizeof *sums);
     for (size_t w = 0; w < s->words; w++) {
         const uint64_t *column = s->columns + w * s->stride + start;
-        uint64_t signs = s->query[w], one = s->query[s->words + w];
-        uint64_t two = s->query[2 * s->words + w];
-        for (size_t i = 0; i < some; i++) {
+        uint64_t signs = s->query[w], weight_1 = s->query[s->words + w];
+        uint64_t weight_2 = s->query[2 * s->words + w];
+        for (size_t i = 0; i < n; i++) {
             uint64_t differ = column[i] ^ signs;
-            sums[i] += (uint64_t)__builtin_popcountll(differ & one)
-                + 2 * (uint64_t)__builtin_popcountll(differ & two);
+            sums[i] += (uint64_t)__builtin_popcountll(differ & weight_1)
+                + 2 * (uint64_t)__builtin_popcountll(differ & weight_2);
         }
     }
-    for (size_t i = 0; i < some; i++) near[i] = (uint16_t)sums[i];
+    for (size_t i = 0; i < n; i++) near[i] = (uint16_t)sums[i];
 }
 
 static int passes(const Scan *s, size_t row) {
     return !s->allowed || s->allowed[row >> 3] >> (row & 7) & 1;
 }
 
-/* The bits of `some` rows from `start` on, 56 at most: what 8 bytes hold from any bit of the first on. */
-BODY uint64_t bits_of(const Scan *s, size_t start, size_t some) {
+/* The bits of `n` rows from `start` on, 56 at most: what 8 bytes hold from any bit of the first on. */
+BODY uint64_t bits_of(const Scan *s, size_t start, size_t n) {
     size_t byte = start >> 3, left = (s->stride + 7) / 8 - byte;
     uint64_t bits = 0;
     if (left >= 8) memcpy(&bits, s->allowed + byte, 8);
     else memcpy(&bits, s->allowed + byte, left);
-    return bits >> (start & 7) & (((uint64_t)1 << some) - 1);
+    return bits >> (start & 7) & (((uint64_t)1 << n) - 1);
 }
 
-/* List those of `some` rows from `start` on that pass, if they are rare; else say no. */
-BODY int rare(const Scan *s, size_t start, size_t some, uint16_t *list, size_t *count) {
+/* List those of `n` rows from `start` on that pass, if they are rare; else say no. */
+BODY int rare(const Scan *s, size_t start, size_t n, uint16_t *list, size_t *count) {
     if (!s->allowed) return 0;
     size_t most = 0;
-    for (size_t done = 0; done < some; done += 56)
-        most += (size_t)__builtin_popcountll(bits_of(s, start + done, some - done < 56 ? some - done : 56));
-    if (most > some / RARE) return 0;
+    for (size_t done = 0; done < n; done += 56)
+        most += (size_t)__builtin_popcountll(bits_of(s, start + done, n - done < 56 ? n - done : 56));
+    if (most > n / RARE) return 0;
     *count = 0;
-    for (size_t done = 0; done < some; done += 56) {
-        uint64_t bits = bits_of(s, start + done, some - done < 56 ? some - done : 56);
+    for (size_t done = 0; done < n; done += 56) {
+        uint64_t bits = bits_of(s, start + done, n - done < 56 ? n - done : 56);
         for (; bits; bits &= bits - 1) list[(*count)++] = (uint16_t)(done + (size_t)__builtin_ctzll(bits));
     }
     return 1;
@@ -113,10 +113,10 @@ BODY void keep(const Scan *s, Found *f, size_t row, uint16_t near) {
     while (f->inside - s->histogram[f->limit] >= s->wanted) f->inside -= s->histogram[f->limit--];
 }
 
-/* Keep what is near enough of `some` rows from `start` on; `near` has room for whole groups. */
-BODY void keep_near(const Scan *s, Found *f, size_t start, size_t some, uint16_t *near) {
-    for (size_t i = some; i % GROUP; i++) near[i] = UINT16_MAX;
-    for (size_t group = 0; group < some; group += GROUP) {
+/* Keep what is near enough of `n` rows from `start` on; `near` has room for whole groups. */
+BODY void keep_near(const Scan *s, Found *f, size_t start, size_t n, uint16_t *near) {
+    for (size_t i = n; i % GROUP; i++) near[i] = UINT16_MAX;
+    for (size_t group = 0; group < n; group += GROUP) {
         uint16_t within = (uint16_t)f->limit;
         uint16_t any = 0;
         for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
@@ -139,25 +139,25 @@ BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
     Found found = {0, 0, limit};
     for (size_t span = 0, start = s->spans[0]; span < s->span_count;) {
         size_t end = s->spans[2 * span + 1];
-        size_t some = end - start < BLOCK ? end - start : BLOCK;
+        size_t n = end - start < BLOCK ? end - start : BLOCK;
         uint16_t near[BLOCK], list[BLOCK / RARE];
         size_t listed;
-        if (rare(s, start, some, list, &listed)) {
+        if (rare(s, start, n, list, &listed)) {
             for (size_t i = 0; i < listed; i++) keep(s, &found, start + list[i], distance(s, start + list[i]));
         } else {
-            measure(s, start, some, near);
-            keep_near(s, &found, start, some, near);
+            measure(s, start, n, near);
+            keep_near(s, &found, start, n, near);
         }
         if (found.kept > s->wanted + BLOCK / 2 && found.inside >= s->wanted)
             found.kept = compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);
-        start += some;
+        start += n;
         if (start == end && ++span < s->span_count) start = s->spans[2 * span];
     }
     if (found.inside < s->wanted) return found.kept;
     return compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);
 }
 
-/* What some more than are wanted are nearer than, by a few rows of every BLOCK; `all` where they do not tell. */
+/* A limit that a few more rows than are wanted are within, by a few rows of every BLOCK; `all` if they do not show it. */
 BODY size_t guess(const Scan *s, Measure measure, size_t all) {
     size_t seen = 0, count = 0, measured = 0;
     for (size_t span = 0; span < s->span_count; span++) count += s->spans[2 * span + 1] - s->spans[2 * span];
@@ -190,30 +190,30 @@ BODY size_t scan(const Scan *s, Measure measure) {
     return scan_within(s, measure, all);
 }
 
-static void measure_plain(const Scan *s, size_t start, size_t some, uint16_t *near) {
-    count_bits(s, start, some, near);
+static void measure_plain(const Scan *s, size_t start, size_t n, uint16_t *near) {
+    count_bits(s, start, n, near);
 }
 static size_t scan_plain(const Scan *s) { return scan(s, measure_plain); }
 
 #if defined(__x86_64__)
 /* AVX2 counts no bits: those of half a byte are looked up. */
-AVX2 void measure_avx2(const Scan *s, size_t start, size_t some, uint16_t *near) {
+AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
     const __m256i zero = _mm256_setzero_si256(), low = _mm256_set1_epi8(15);
     const __m256i once = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1,
                                           2, 2, 3, 2, 3, 3, 4);
     const __m256i twice = _mm256_add_epi8(once, once);
     __m256i of[MOST_WORDS][5]; /* signs, and what counts once or twice in either half of a byte */
     for (size_t w = 0; w < s->words; w++) {
-        __m256i one = _mm256_set1_epi64x((int64_t)s->query[s->words + w]);
-        __m256i two = _mm256_set1_epi64x((int64_t)s->query[2 * s->words + w]);
+        __m256i weight_1 = _mm256_set1_epi64x((int64_t)s->query[s->words + w]);
+        __m256i weight_2 = _mm256_set1_epi64x((int64_t)s->query[2 * s->words + w]);
         of[w][0] = _mm256_set1_epi64x((int64_t)s->query[w]);
-        of[w][1] = _mm256_and_si256(one, low);
-        of[w][2] = _mm256_and_si256(_mm256_srli_epi16(one, 4), low);
-        of[w][3] = _mm256_and_si256(two, low);
-        of[w][4] = _mm256_and_si256(_mm256_srli_epi16(two, 4), low);
+        of[w][1] = _mm256_and_si256(weight_1, low);
+        of[w][2] = _mm256_and_si256(_mm256_srli_epi16(weight_1, 4), low);
+        of[w][3] = _mm256_and_si256(weight_2, low);
+        of[w][4] = _mm256_and_si256(_mm256_srli_epi16(weight_2, 4), low);
     }
     size_t done = 0;
-    for (; done + ROWS <= some; done += ROWS) {
+    for (; done + ROWS <= n; done += ROWS) {
         __m256i sums[4] = {zero, zero, zero, zero};
         for (size_t first = 0; first < s->words; first += WORDS) {
             __m256i bytes[4] = {zero, zero, zero, zero};
@@ -238,12 +238,12 @@ AVX2 void measure_avx2(const Scan *s, size_t start, size_t some, uint16_t *near)
         packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_storeu_si256((__m256i *)(near + done), packed);
     }
-    count_bits(s, start + done, some - done, near + done);
+    count_bits(s, start + done, n - done, near + done);
 }
 AVX2 size_t scan_avx2(const Scan *s) { return scan(s, measure_avx2); }
 
-AVX512 void measure_avx512(const Scan *s, size_t start, size_t some, uint16_t *near) {
-    count_bits(s, start, some, near);
+AVX512 void measure_avx512(const Scan *s, size_t start, size_t n, uint16_t *near) {
+    count_bits(s, start, n, near);
 }
 AVX512 size_t scan_avx512(const Scan *s) { return scan(s, measure_avx512); }
 #endif

@@ -12,14 +12,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, tuning
+from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.codes import rotate
-from tests.android.engine.test_index import SHA, JavaIndex, cosine, names, unit
+from tests.android.engine.test_index import JavaIndex, cosine, names, unit
+from tests.support.index_embeddings import cells_from, create
 from tests.support.probe import EngineError
 
 DIM, PHOTOS, K = 64, 6000, 10
 NAMES = names(PHOTOS)
-PARTS = ["axis", "lens", "centroids", "starts", "rows", "columns", "records", "taken", "stamps"]
+PARTS = [
+    "axis",
+    "bit_weights",
+    "centroids",
+    "starts",
+    "rows",
+    "columns",
+    "records",
+    "times",
+    "stamps",
+]
 PARTS += ["path_blocks", "paths"]  # as they lie
 # Cells of an index far smaller than those that have them.
 SMALL = {"dim": DIM, "cells_from": 1000}
@@ -236,10 +247,8 @@ def alike(index: PhotoIndex, java: JavaIndex) -> None:
                 assert np.array_equal(np.float32(found["scores"]), expected.scores)
 
 
-def test_java_finds_in_pythons_cells_what_python_finds(java, monkeypatch):
-    monkeypatch.setattr(tuning, "_LEAST_IN_CELLS", 1000)
-    monkeypatch.setattr(tuning, "_WORTH_CELLS", 0.0)
-    index = PhotoIndex.create(java.directory, dim=DIM, student="tiny", student_sha256=SHA)
+def test_java_finds_in_pythons_cells_what_python_finds(java):
+    index = create(java.directory, DIM, cells_from(1000))
     with index.writer() as writer:
         writer.add(NAMES, clustered(PHOTOS))
     assert segment(java).cells >= 16

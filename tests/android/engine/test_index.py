@@ -154,9 +154,9 @@ def test_what_java_measures_finds_what_exact_search_finds(java):
     photos, queries = unit(9000, 128), unit(40, 128, seed=1)
     java.change(names(9000), photos, dim=128)
     index = PhotoIndex.open(java.directory)
-    (live,) = index._commit[1]
-    assert len(live.segment.lens) >= 64
-    assert live.reach.candidates(9000, 10) < 9000 / 3
+    (live,) = index.segments
+    assert len(live.segment.bit_weights) >= 64
+    assert live.candidates.of(9000, 10) < 9000 / 3
     shared = []
     for query, found in zip(queries, java.search(queries, k=10), strict=True):
         assert found["paths"] == index.search(query, k=10).paths
@@ -173,8 +173,8 @@ def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
         writer.add(names(4000), photos)
     looked_at = []
     for index in (PhotoIndex.open(java.directory), pythons):
-        (live,) = index._commit[1]
-        looked_at.append(live.reach.candidates(4000, 10))
+        (live,) = index.segments
+        looked_at.append(live.candidates.of(4000, 10))
     assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
 
 
@@ -326,7 +326,7 @@ def test_a_damaged_manifest_is_refused(java):
         manifest.write_text(damaged)
         with pytest.raises(EngineError):
             java.read()
-    for field in ("reach", "filled_by"):
+    for field in ("candidates", "filled_by"):
         changed = text.replace(f'"{field}"', f'"{field[::-1]}"')
         blank = (changed[:11] + "0" * 8 + changed[19:]).encode()
         manifest.write_text(changed[:11] + f"{zlib.crc32(blank):08x}" + changed[19:])

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RowFilter, merge
-from mcad_mobile.engine.index.cells import cells_of, fit_centroids, nearest_first
+from mcad_mobile.engine.index import PhotoIndex, RowFilter, TuningLimits, merge
+from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
 from mcad_mobile.engine.index.codes import decode, split
-from mcad_mobile.engine.index.filters import Passing
+from mcad_mobile.engine.index.filters import FilteredRows
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import Segment, open_segment
 from mcad_mobile.engine.native import Kernel
@@ -41,7 +41,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, F32, F32]:
     """20,000 photos in two folders, photo n taken in minute n; queries as far away as words are."""
     directory = tmp_path_factory.mktemp("gallery")
     photos, queries = photos_and_queries(PHOTOS, 60, dim=DIM)
-    with cells_from(PHOTOS), create(directory, DIM).writer() as writer:
+    with create(directory, DIM, cells_from(PHOTOS)).writer() as writer:
         stamps = np.arange(2 * PHOTOS, dtype=np.uint32).reshape(-1, 2)
         taken = np.arange(PHOTOS, dtype=np.int32)
         paths = [*names(PHOTOS // 2, "a"), *names(PHOTOS // 2, "b")]
@@ -55,16 +55,16 @@ def scanned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     counts: list[int] = []
     nearest = Kernel.nearest
 
-    def counted(kernel: Kernel, columns: Any, query: Any, spans: Any, *others: Any) -> Any:
+    def counted(kernel: Kernel, columns: Any, query: Any, spans: Any, *arguments: Any) -> Any:
         counts.append(sum(map(len, spans)))
-        return nearest(kernel, columns, query, spans, *others)
+        return nearest(kernel, columns, query, spans, *arguments)
 
     monkeypatch.setattr(Kernel, "nearest", counted)
     yield counts
 
 
 def segment_of(directory: Path, number: int = 0) -> Segment:
-    return PhotoIndex.open(directory)._commit[1][number].segment
+    return PhotoIndex.open(directory).segments[number].segment
 
 
 def test_each_photo_is_in_the_cell_whose_centroid_is_nearest(
@@ -74,11 +74,11 @@ def test_each_photo_is_in_the_cell_whose_centroid_is_nearest(
     segment.verify()
     assert len(segment.centroids) == 256
     places = np.arange(PHOTOS)
-    rests = split(decode(segment.encoded_at(places), segment.axis), segment.axis)[1]
+    residuals = split(decode(segment.encoded_at(places), segment.axis), segment.axis)[1]
     centroids = segment.centroids / np.float64(2048)
     distances = (
-        np.square(rests).sum(axis=1)[:, None]
-        - 2 * rests.astype(np.float64) @ centroids.T
+        np.square(residuals).sum(axis=1)[:, None]
+        - 2 * residuals.astype(np.float64) @ centroids.T
         + np.square(centroids).sum(axis=1)
     )
     cell = np.searchsorted(segment.starts, places, side="right") - 1
@@ -118,8 +118,8 @@ FILTERS = {
 @pytest.mark.parametrize("which", FILTERS)
 def test_all_kernels_look_into_the_same_cells(gallery: tuple[Path, F32, F32], which: str) -> None:
     rows, _ = FILTERS[which]
-    (live,) = PhotoIndex.open(gallery[0])._commit[1]
-    orders = nearest_first(gallery[2][:10], live.segment.directions)
+    (live,) = PhotoIndex.open(gallery[0]).segments
+    orders = order_cells(gallery[2][:10], live.segment.directions)
     index, asked = (
         PhotoIndex.open(gallery[0]),
         [(q, k) for q in gallery[2][:10] for k in (1, 10, 99)],
@@ -127,20 +127,20 @@ def test_all_kernels_look_into_the_same_cells(gallery: tuple[Path, F32, F32], wh
     with searching_by(ORACLE):
         expected = [index.search(query, k, rows=rows) for query, k in asked]
     allowed = np.zeros(PHOTOS, np.bool_)
-    allowed[live.passing(rows, ORACLE).places(ORACLE)] = True
+    allowed[live.filtered(rows, ORACLE).places(ORACLE)] = True
     for compiled in kernels():
-        live._known.clear()
-        passing = live.passing(rows, compiled)
+        (live,) = PhotoIndex.open(gallery[0]).segments  # it has probed no cells yet
+        filtered = live.filtered(rows, compiled)
         for order in orders:
-            for enough in (1, 700, passing.count // 2 + 1):
-                spans = passing.look_into(order, enough, compiled)
+            for enough in (1, 700, filtered.count // 2 + 1):
+                spans = filtered.probe(order, enough, compiled)
                 assert all(len(span) > 0 for span in spans)
                 assert all(a.stop < b.start for a, b in pairwise(spans))
                 within = np.concatenate([[0], *(np.arange(r.start, r.stop) for r in spans)])
                 within = within[1:].astype(np.intp)
                 kept = within
-                if passing.allowed is not None:
-                    bits = np.unpackbits(passing.allowed, bitorder="little")
+                if filtered.allowed is not None:
+                    bits = np.unpackbits(filtered.allowed, bitorder="little")
                     kept = within[bits[within] == 1]
                 # The first cells in the order until they hold enough, and of them what passes.
                 cells = live.segment.starts.searchsorted(np.flatnonzero(allowed), "right") - 1
@@ -148,7 +148,7 @@ def test_all_kernels_look_into_the_same_cells(gallery: tuple[Path, F32, F32], wh
                 chosen = order[: int(held.searchsorted(enough)) + 1]
                 assert kept.tolist() == np.flatnonzero(allowed)[np.isin(cells, chosen)].tolist()
     for compiled in levels():
-        index = PhotoIndex.open(gallery[0])  # nothing is known yet of what passes
+        index = PhotoIndex.open(gallery[0])  # it has probed no cells yet
         with searching_by(compiled):
             found = [index.search(query, k, rows=rows) for query, k in asked]
         for a, b in zip(found, expected, strict=True):
@@ -162,7 +162,7 @@ def test_a_range_of_rows_is_one_of_places_in_each_cell(
 ) -> None:
     segment = segment_of(gallery[0])
     for compiled in kernels():
-        places = Passing(segment, span).places(compiled)
+        places = FilteredRows(segment, span).places(compiled)
         assert sorted(segment.rows_at(places).tolist()) == [*span]
 
 
@@ -173,10 +173,9 @@ def test_searches_at_once_with_a_new_filter_find_what_one_alone_finds(
     rows, queries = RowFilter(before=12_000), gallery[2][:8]
     index = PhotoIndex.open(gallery[0])
     alone = [index.search(query, rows=rows).paths for query in queries]
-    (live,) = index._commit[1]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(40):
-            live._known.clear()
+            index = PhotoIndex.open(gallery[0])  # it has probed no cells yet
             found = pool.map(partial(index.search, rows=rows), queries)
             assert [hits.paths for hits in found] == alone
 
@@ -214,31 +213,30 @@ def test_cells_live_through_changes_and_merges(
 ) -> None:
     looked_up = []
 
-    def noted(rests: F32, centroids: Any) -> Any:
-        looked_up.append(len(rests))
-        return cells_of(rests, centroids)
+    def noted(residuals: F32, centroids: Any) -> Any:
+        looked_up.append(len(residuals))
+        return assign_cells(residuals, centroids)
 
     photos, queries = photos_and_queries(9000, 20, dim=DIM)
     paths = names(9000)
-    with cells_from(4000):
-        index = create(tmp_path, DIM)
-        with index.writer() as writer:
-            writer.add(paths[:8000], photos[:8000])
-        with index.writer() as writer:
-            writer.add(paths[8000:], photos[8000:])
-            writer.delete(paths[:7])
-            writer.move([(paths[8], "moved.jpg", (1, 2))])
-        before = [index.search(query, 10, exact=True) for query in queries]
-        was_in = index._commit[1][0].segment.cells_of(np.arange(9, 8000))
-        assert [len(live.segment.centroids) > 0 for live in index._commit[1]] == [True, False]
-        monkeypatch.setattr(merge, "cells_of", noted)
-        index.compact()
-        assert sum(looked_up) == 1001  # those of the segment without
-        (live,) = index._commit[1]
-        assert live.cells and len(live.segment.centroids) > 0
-        # The photos that have neither gone nor moved: nobody changes cells by a merge.
-        found = live.segment.paths.find([path_to_bytes(path) for path in paths[9:8000]])
-        assert np.array_equal(live.segment.cells_of(np.array([row for _, row in found])), was_in)
+    index = create(tmp_path, DIM, cells_from(4000))
+    with index.writer() as writer:
+        writer.add(paths[:8000], photos[:8000])
+    with index.writer() as writer:
+        writer.add(paths[8000:], photos[8000:])
+        writer.delete(paths[:7])
+        writer.move([(paths[8], "moved.jpg", (1, 2))])
+    before = [index.search(query, 10, exact=True) for query in queries]
+    was_in = index.segments[0].segment.cells_of(np.arange(9, 8000))
+    assert [len(live.segment.centroids) > 0 for live in index.segments] == [True, False]
+    monkeypatch.setattr(merge, "assign_cells", noted)
+    index.compact()
+    assert sum(looked_up) == 1001  # those of the segment without
+    (live,) = index.segments
+    assert live.cells and len(live.segment.centroids) > 0
+    # The photos that have neither gone nor moved: nobody changes cells by a merge.
+    found = live.segment.paths.find([path_to_bytes(path) for path in paths[9:8000]])
+    assert np.array_equal(live.segment.cells_of(np.array([row for _, row in found])), was_in)
     index.verify()
     for query, was in zip(queries, before, strict=True):
         found = index.search(query, 10, exact=True)
@@ -249,14 +247,14 @@ def test_cells_live_through_changes_and_merges(
     with index.writer() as writer:
         writer.delete(paths[100:8000])
     index.compact()
-    assert [len(live.segment.centroids) for live in index._commit[1]] == [0]
+    assert [len(live.segment.centroids) for live in index.segments] == [0]
 
 
 def test_a_segment_without_cells_spends_no_bytes_on_them(tmp_path: Path) -> None:
     photos, _ = photos_and_queries(2000, 1)
     cells, files = {}, {}
     for name, least in (("with", 1000), ("without", 5000)):
-        with cells_from(least), create(tmp_path / name).writer() as writer:
+        with create(tmp_path / name, limits=cells_from(least)).writer() as writer:
             writer.add(names(2000), photos)
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         (file,) = (tmp_path / name).glob("*.mcs")
@@ -270,30 +268,27 @@ def test_a_segment_without_cells_spends_no_bytes_on_them(tmp_path: Path) -> None
     assert files["with"] - files["without"] == (2 + 1 + 2) * 4096
 
 
-def test_where_all_directions_matter_alike_there_are_no_cells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mcad_mobile.engine.index.tuning._LEAST_IN_CELLS", 1000)
+def test_where_all_directions_matter_alike_there_are_no_cells(tmp_path: Path) -> None:
     white = unit(np.random.default_rng(0).normal(size=(6000, 64)))
-    index = create(tmp_path)
+    index = create(tmp_path, limits=TuningLimits(cells_from=1000))
     with index.writer() as writer:
         writer.add(names(6000), white)
-    (live,) = index._commit[1]
+    (live,) = index.segments
     assert live.cells is None
 
 
 def test_cells_are_the_same_whatever_the_order_of_sums() -> None:
     photos, queries = photos_and_queries(3000, 9, dim=256)
-    rests = split(photos, unit(photos.sum(axis=0)))[1]
+    residuals = split(photos, unit(photos.sum(axis=0)))[1]
     turned = np.random.default_rng(0).permutation(256)
-    centroids = fit_centroids(rests)
+    centroids = fit_centroids(residuals, 50)
     assert len(centroids) == 60
-    assert np.array_equal(fit_centroids(rests[:, turned]), centroids[:, turned])
-    cells = cells_of(rests, centroids)
-    assert np.array_equal(cells, cells_of(rests[:, turned], centroids[:, turned]))
-    assert np.array_equal(cells[:1], cells_of(rests[:1], centroids))
+    assert np.array_equal(fit_centroids(residuals[:, turned], 50), centroids[:, turned])
+    cells = assign_cells(residuals, centroids)
+    assert np.array_equal(cells, assign_cells(residuals[:, turned], centroids[:, turned]))
+    assert np.array_equal(cells[:1], assign_cells(residuals[:1], centroids))
     floats = centroids.astype(np.float32)
-    orders = nearest_first(queries, floats)
-    assert np.array_equal(orders, nearest_first(queries[:, turned], floats[:, turned]))
+    orders = order_cells(queries, floats)
+    assert np.array_equal(orders, order_cells(queries[:, turned], floats[:, turned]))
     products = np.rint(queries * 2048).astype(np.int64) @ centroids.T.astype(np.int64)
     assert np.array_equal(orders, np.argsort(-products, axis=1, kind="stable"))

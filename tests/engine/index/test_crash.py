@@ -21,7 +21,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.support.index_embeddings import names, photos_and_queries
-from mcad_mobile.engine.index import PhotoIndex, merge, writer
+from mcad_mobile.engine.index import PhotoIndex, merge
 
 directory, function, deadly = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 calls = 0
@@ -41,7 +41,7 @@ owner, name = {
     "rename": (Path, "replace"),
     "encode": (merge, "encode"),
     "unlink": (Path, "unlink"),
-    "spool": (writer.IndexWriter, "_take"),
+    "spool": (merge.Spool, "append"),
 }[function]
 setattr(owner, name, before(getattr(owner, name)))
 with index.writer() as changes:
@@ -175,14 +175,14 @@ def test_every_name_is_flushed_before_what_relies_on_it(
 def test_strays_of_a_crashed_writer_are_removed_and_other_files_left(tmp_path: Path) -> None:
     index = filled(tmp_path)
     strays = [tmp_path / "segment-00000099.mcs", tmp_path / "manifest.json.tmp"]
-    others = [tmp_path / "holiday.jpg", tmp_path / "segment-notes.txt"]
-    for file in strays + others:
+    unrelated = [tmp_path / "holiday.jpg", tmp_path / "segment-notes.txt"]
+    for file in strays + unrelated:
         file.write_bytes(b"half written")
     assert PhotoIndex.open(tmp_path).photos == 300
     with index.writer() as writer:
         writer.delete(["photo/000001.jpg"])
     assert not any(file.exists() for file in strays)
-    assert all(file.exists() for file in others)
+    assert all(file.exists() for file in unrelated)
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:

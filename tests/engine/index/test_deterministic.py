@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index import codes as exact
-from mcad_mobile.engine.index.bit_weights import query_words
+from mcad_mobile.engine.index.bit_weights import quantize_query
 from mcad_mobile.engine.index.codes import (
     Encoded,
     Query,
@@ -22,7 +21,8 @@ from mcad_mobile.engine.index.codes import (
     split,
     split_query,
 )
-from mcad_mobile.engine.index.tuning import choose
+from mcad_mobile.engine.index.deterministic import dot, lengths
+from mcad_mobile.engine.index.tuning import choose_tuning
 from tests.support.index_embeddings import (
     create,
     kernels,
@@ -37,7 +37,7 @@ DIMS = (8, 96, 256, 768)
 ZEROS = np.zeros(4096, np.float32)
 
 
-def rests(photos: np.ndarray) -> np.ndarray:
+def residuals(photos: np.ndarray) -> np.ndarray:
     return split(photos, unit(photos.sum(axis=0)))[1]
 
 
@@ -48,25 +48,28 @@ def test_a_product_is_the_exact_sum_of_what_is_multiplied(dim: int) -> None:
     whole = [[round(Fraction(float(v)) / unit_of) for v in row] for row in photos]
     query = [round(Fraction(float(v)) / unit_of) for v in queries[0]]
     true = [sum(a * b for a, b in zip(row, query, strict=True)) * unit_of**2 for row in whole]
-    assert [Fraction(value) for value in exact.dot(photos, queries[0]).tolist()] == true
-    assert np.abs(exact.lengths(photos) - 1).max() < 1e-7
+    assert [Fraction(value) for value in dot(photos, queries[0]).tolist()] == true
+    assert np.abs(lengths(photos) - 1).max() < 1e-7
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_a_photo_alone_is_encoded_as_it_is_among_others(dim: int) -> None:
     photos, _ = photos_and_queries(600, 1, dim=dim)
-    axis, feedback = unit(photos.sum(axis=0)), error_feedback(rests(photos))
+    axis, feedback = unit(photos.sum(axis=0)), error_feedback(residuals(photos))
     together = encode(photos, axis, feedback)
     for row in range(0, 600, 7):
         alone = encode(photos[row : row + 1], axis, feedback)
         assert np.array_equal(alone.magnitudes[0], together.magnitudes[row])
         assert np.array_equal(alone.codes[0], together.codes[row])
-        assert (alone.along[0], alone.scales[0]) == (together.along[row], together.scales[row])
+        assert (alone.projections[0], alone.scales[0]) == (
+            together.projections[row],
+            together.scales[row],
+        )
 
 
 def test_shares_of_errors_do_not_depend_on_the_order_of_photos() -> None:
     photos, _ = photos_and_queries(3000, 1, dim=256)
-    shares, again = error_feedback(rests(photos)), error_feedback(rests(photos)[::-1])
+    shares, again = error_feedback(residuals(photos)), error_feedback(residuals(photos)[::-1])
     assert shares is not None
     assert again is not None
     assert np.array_equal(again, shares)
@@ -78,15 +81,15 @@ def test_shares_of_errors_do_not_depend_on_the_order_of_photos() -> None:
 def test_photos_that_lie_everywhere_alike_are_rounded_one_by_one() -> None:
     """What a sample of them says of one coordinate by the others is noise."""
     even = unit(np.random.default_rng(0).normal(size=(3000, 256)))
-    assert error_feedback(rests(even)) is None
+    assert error_feedback(residuals(even)) is None
     assert error_feedback(np.zeros((300, 64), np.float32)) is None
 
 
 def reordered(query: Query, photos: Encoded, order: np.ndarray) -> tuple[Query, Encoded]:
     bits = np.unpackbits(photos.codes, axis=1, bitorder="little")[:, order]
     codes = np.packbits(bits, axis=1, bitorder="little")
-    turned = Query(query.along, query.steps[order])
-    return turned, Encoded(codes, photos.along, photos.scales, photos.magnitudes[:, order])
+    turned = Query(query.projection, query.residual[order])
+    return turned, Encoded(codes, photos.projections, photos.scales, photos.magnitudes[:, order])
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -96,10 +99,10 @@ def test_scores_do_not_depend_on_the_order_of_dimensions(dim: int) -> None:
     random = np.random.default_rng(0)
     for row in queries:
         query = split_query(row, ZEROS[:dim])
-        turned, others = reordered(query, encoded, random.permutation(dim))
+        turned, reordered_photos = reordered(query, encoded, random.permutation(dim))
         expected = scores_by(kernels()[0], query, encoded)
         for kernel in kernels():
-            assert np.array_equal(scores_by(kernel, turned, others), expected)
+            assert np.array_equal(scores_by(kernel, turned, reordered_photos), expected)
             assert np.array_equal(scores_by(kernel, query, encoded), expected)
 
 
@@ -110,7 +113,7 @@ def test_a_score_keeps_what_is_left_when_all_else_cancels_out() -> None:
     query[7], query[248] = 2.0**-20 + 2.0**-36, -(2.0**-20)
     tiny = Encoded(
         codes=np.full((1, 32), 255, np.uint8),
-        along=np.zeros(1, np.int16),
+        projections=np.zeros(1, np.int16),
         scales=np.ones(1, np.uint16),
         magnitudes=np.full((1, 256), 255, np.uint8),
     )
@@ -164,15 +167,15 @@ def test_of_equal_photos_the_first_are_found(tmp_path: Path) -> None:
 def test_what_a_scan_weighs_does_not_depend_on_the_order_of_photos(dim: int) -> None:
     photos, queries = photos_and_queries(3000, 5, dim=dim)
     axis = unit(photos.sum(axis=0))
-    chosen = choose(photos, axis, 3000)
-    turned = choose(photos[::-1], axis, 3000)
-    assert len(chosen.lens) >= 64
-    assert np.array_equal(turned.lens, chosen.lens)
+    chosen = choose_tuning(photos, axis, 3000)
+    turned = choose_tuning(photos[::-1], axis, 3000)
+    assert len(chosen.bit_weights) >= 64
+    assert np.array_equal(turned.bit_weights, chosen.bit_weights)
     # A product with what is stored is exact, and so are the words.
-    assert np.array_equal(chosen.lens * 2**16, np.rint(chosen.lens * 2**16))
+    assert np.array_equal(chosen.bit_weights * 2**16, np.rint(chosen.bit_weights * 2**16))
     order = np.random.default_rng(0).permutation(dim)
     for query in queries:
-        words, step = query_words(chosen.lens, query)
-        again, same_step = query_words(chosen.lens[:, order], query[order])
+        words, step = quantize_query(chosen.bit_weights, query)
+        again, same_step = quantize_query(chosen.bit_weights[:, order], query[order])
         assert np.array_equal(again, words)
         assert same_step == step

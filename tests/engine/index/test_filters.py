@@ -97,12 +97,12 @@ def test_times_outlive_merges_moves_and_new_embeddings(tmp_path: Path) -> None:
     with index.writer() as writer:
         writer.move([("photo/000007.jpg", "other/7.jpg", (1, 2))])
         writer.move([("photo/000008.jpg", "other/8.jpg", (1, 2))])
-        writer.retake({"other/8.jpg": -17, "nobody.jpg": 3})
+        writer.set_times({"other/8.jpg": -17, "nobody.jpg": 3})
         writer.add(["photo/000009.jpg"], photos[300:301], None, np.array([900], np.int32))
         writer.add(["photo/000010.jpg"], photos[301:302])
     index.compact()
-    (live,) = index._commit[1]
-    times = dict(zip(index.paths(), live.segment.taken.tolist(), strict=True))
+    (live,) = index.segments
+    times = dict(zip(index.paths(), live.segment.times.tolist(), strict=True))
     assert times["other/7.jpg"] == 7
     assert times["other/8.jpg"] == -17
     assert times["photo/000009.jpg"] == 900
@@ -141,10 +141,10 @@ def test_times_pass_as_they_are_compared_one_by_one(
             and row not in range(100, 103)
         ]
         for compiled in kernels():
-            (live,) = PhotoIndex.open(tmp_path)._commit[1]
-            passing = live.passing(rows, compiled)
-            assert passing.places(compiled).tolist() == expected
-            assert passing.count == len(expected)
+            (live,) = PhotoIndex.open(tmp_path).segments
+            filtered = live.filtered(rows, compiled)
+            assert filtered.places(compiled).tolist() == expected
+            assert filtered.count == len(expected)
 
 
 def test_a_photo_whose_time_is_not_known_is_of_no_time_however_early(gallery):

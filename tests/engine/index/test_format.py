@@ -18,6 +18,7 @@ from mcad_mobile.engine.index.codes import Encoded, decode, encode, rotate, spli
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segment_writer import Batch, write_segment
 from mcad_mobile.engine.index.segments import NO_TIME, open_segment
+from tests.golden import make_index
 from tests.support.index_embeddings import kernels, names, photos_and_queries
 from tests.support.kernel_oracle import scores as scores_by
 from tests.support.paths import ROOT
@@ -29,7 +30,7 @@ AXIS = np.array([0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0], np.float32)
 PHOTOS = np.array(
     [[0.75, -0.5, 0.25, -0.25, 0.25, 0, 0, 0], [0.5, 0.5, 0.5, -0.5, 0, 0, 0, 0]], np.float32
 )
-NO_LENS = np.empty((0, 8), np.float32)
+NO_BIT_WEIGHTS = np.empty((0, 8), np.float32)
 QUERY = np.array([0.5, -0.5, 0.5, 0.5, 0, 0, 0, 0], np.float32)
 
 
@@ -129,7 +130,9 @@ def write_example(file: Path) -> None:
     stamps = np.array([[1, 2], [0xDEADBEEF, 0]], np.uint32)
     paths = [path_to_bytes(path) for path in ("Müll/a.jpg", "Müll/b.jpg")]
     batch = Batch(encode(PHOTOS, AXIS), stamps, np.array([28_596_960, NO_TIME], np.int32), paths)
-    write_segment(file, axis=AXIS, lens=NO_LENS, axis_photos=2, photos=2, batches=[batch])
+    write_segment(
+        file, axis=AXIS, bit_weights=NO_BIT_WEIGHTS, axis_photos=2, photos=2, batches=[batch]
+    )
 
 
 def test_the_worked_example_of_the_page_is_what_we_write(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_the_worked_example_of_the_page_is_what_we_write(tmp_path: Path) -> None
 def test_the_worked_example_of_the_page_scores_as_the_page_says() -> None:
     encoded = encode(PHOTOS, AXIS)
     query = split_query(QUERY, AXIS)
-    assert float(query.along) == 0.5
+    assert float(query.projection) == 0.5
     for kernel in kernels():
         found = scores_by(kernel, query, encoded)
         assert np.allclose(found, [0.624453, 0.000252], atol=1e-6)
@@ -169,7 +172,7 @@ def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path) -> Non
     expected = json.loads((directory / "expected.json").read_text())
     index = PhotoIndex.open(directory)
     index.verify()
-    assert [len(live.segment.centroids) for live in index._commit[1]] == expected["cells"]
+    assert [len(live.segment.centroids) for live in index.segments] == expected["cells"]
     assert index.photos == expected["photos"] == len(expected["paths_hex"])
     assert [path_to_bytes(path).hex() for path in index.paths()] == expected["paths_hex"]
     stamps = {path_to_bytes(path).hex(): [*stamp] for path, stamp in index.stamps().items()}
@@ -194,13 +197,8 @@ def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path) -> Non
         assert [path_to_bytes(path).hex() for path in hits.paths] == query["found_hex"]
 
 
-def test_the_golden_index_is_written_again_byte_for_byte(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(GOLDEN.parent))
-    from make_index import main
-
-    main(tmp_path / "index")
+def test_the_golden_index_is_written_again_byte_for_byte(tmp_path: Path) -> None:
+    make_index.main(tmp_path / "index")
     written = {file.name: file.read_bytes() for file in (tmp_path / "index").iterdir()}
     assert written == {file.name: file.read_bytes() for file in GOLDEN.iterdir()}
 
@@ -265,14 +263,14 @@ def test_decoding_gives_the_photo_back_to_about_half_a_step() -> None:
 def test_what_a_scan_reads_is_mapped_and_not_copied(tmp_path: Path) -> None:
     write_example(tmp_path / "example.mcs")
     segment = open_segment(tmp_path / "example.mcs")
-    for array in (segment.lens, segment.columns, segment.taken):
+    for array in (segment.bit_weights, segment.columns, segment.times):
         assert not array.flags.owndata
         assert not array.flags.writeable
 
 
-@pytest.mark.parametrize("scanned", [0, 64, 128])
+@pytest.mark.parametrize("scan_bits", [0, 64, 128])
 def test_rows_come_out_as_they_went_in_whether_adjacent_or_apart(
-    tmp_path: Path, scanned: int
+    tmp_path: Path, scan_bits: int
 ) -> None:
     photos, _ = photos_and_queries(200, 1, dim=128)
     axis = np.zeros(128, np.float32)
@@ -281,10 +279,12 @@ def test_rows_come_out_as_they_went_in_whether_adjacent_or_apart(
     stamps = np.zeros((200, 2), np.uint32)
     taken = np.arange(200, dtype=np.int32)
     batch = Batch(written, stamps, taken, [path_to_bytes(path) for path in names(200)])
-    lens = np.ones((scanned, 128), np.float32)
-    write_segment(file, axis=axis, lens=lens, axis_photos=0, photos=200, batches=[batch])
+    bit_weights = np.ones((scan_bits, 128), np.float32)
+    write_segment(
+        file, axis=axis, bit_weights=bit_weights, axis_photos=0, photos=200, batches=[batch]
+    )
     segment = open_segment(file)
-    assert segment.taken.tolist() == taken.tolist()
+    assert segment.times.tolist() == taken.tolist()
     for rows in (np.array([7]), np.arange(50, 90), np.array([0, 3, 4, 199])):
         read = segment.encoded_rows(rows)
         for field in Encoded.__dataclass_fields__:

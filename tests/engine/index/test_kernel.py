@@ -24,7 +24,7 @@ def loaded_anew() -> Iterator[None]:
     native.load_kernel.cache_clear()
 
 
-def assert_told(folder: Path, message: str) -> None:
+def assert_reported(folder: Path, message: str) -> None:
     """The index opens; what needs the kernels raises, and doctor reports the same."""
     with PhotoIndex.open(folder) as index:
         query = photos_and_queries(1, 1)[1][0]
@@ -46,23 +46,24 @@ def test_a_library_that_does_not_load_is_an_error_at_the_first_search(
     if content is not None:
         library.write_bytes(content)
     monkeypatch.setattr(native, "LIBRARY", library)
-    assert_told(tmp_path / "index", "could not be loaded: .*libmcad_search.so")
+    assert_reported(tmp_path / "index", "could not be loaded: .*libmcad_search.so")
 
 
 def test_a_library_of_another_version_is_an_error_that_names_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(tmp_path / "index")
-    monkeypatch.setattr(native, "_LAYOUT", 99)
-    assert_told(tmp_path / "index", r"libmcad_search.so have layout \d+; .* needs layout 99")
+    monkeypatch.setattr(native, "LAYOUT", 99)
+    assert_reported(tmp_path / "index", r"libmcad_search.so have layout \d+; .* needs layout 99")
 
 
 def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:
     program = (
-        "from mcad_mobile.engine.index import PhotoIndex, kernel\n"
-        "print(kernel.LIBRARY)\n"
-        "try:\n    kernel.load_kernel()\n"
-        "except kernel.KernelError as error:\n    print(error.what)\n"
+        "from mcad_mobile.engine import native\n"
+        "from mcad_mobile.engine.index import PhotoIndex\n"
+        "print(native.LIBRARY)\n"
+        "try:\n    native.load_kernel()\n"
+        "except native.KernelError as error:\n    print(error.what)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -72,9 +73,9 @@ def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:
         timeout=60,
         check=True,
     )
-    named, told = done.stdout.splitlines()
-    assert named == str(tmp_path / "none.so")
-    assert told.startswith("The search kernels could not be loaded: ") and "none.so" in told
+    path, message = done.stdout.splitlines()
+    assert path == str(tmp_path / "none.so")
+    assert message.startswith("The search kernels could not be loaded: ") and "none.so" in message
 
 
 def test_doctor_names_the_instructions() -> None:

@@ -81,7 +81,7 @@ def test_any_paths_come_out_of_a_table_as_they_went_in(paths: set[bytes]) -> Non
 
 def test_no_change_of_bytes_makes_a_reader_crash_hang_or_read_outside(tmp_path: Path) -> None:
     golden = ROOT / "tests" / "golden/index"
-    mutations = Path(__file__).with_name("index_mutations.py")
+    mutations = ROOT / "tests/support/index_mutations.py"
     done = subprocess.run(
         [sys.executable, str(mutations), str(golden), str(tmp_path / "work"), "1", "1200"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Indexes that are written anew, and settings that don't fit: found at opening, said, mended."""
+"""Indexes that are written anew, and tuning that don't fit: found at opening, said, mended."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits
+from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.errors import PhotoIndexError
 from tests.engine.index.test_damage import rewrite_manifest
 from tests.support.index_embeddings import create, names, photos_and_queries
 
 
 @pytest.mark.parametrize(
-    "reach", [{"factor": -1.0}, {"exponent": 1.5}, {"growth": "x"}, {"factor": 1e99}]
+    "candidates", [{"factor": -1.0}, {"exponent": 1.5}, {"growth": "x"}, {"factor": 1e99}]
 )
-def test_settings_out_of_range_are_damage(tmp_path: Path, reach: dict[str, object]) -> None:
+def test_settings_out_of_range_are_damage(tmp_path: Path, candidates: dict[str, object]) -> None:
     with create(tmp_path).writer() as writer:
         writer.add(names(300), photos_and_queries(300, 1)[0])
     entry = json.loads((tmp_path / "manifest.json").read_text())["segments"][0]
-    entry["reach"] |= reach
+    entry["candidates"] |= candidates
     rewrite_manifest(tmp_path, {"segments": [entry]})
-    with pytest.raises(PhotoIndexError, match=rf"reach\.{next(iter(reach))}"):
+    with pytest.raises(PhotoIndexError, match=rf"candidates\.{next(iter(candidates))}"):
         PhotoIndex.open(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["reach", "first", "cells"])
+@pytest.mark.parametrize("field", ["candidates", "prescan", "cells"])
 def test_settings_that_are_missing_are_damage(tmp_path: Path, field: str) -> None:
     with create(tmp_path).writer() as writer:
         writer.add(names(300), photos_and_queries(300, 1)[0])
@@ -40,16 +41,15 @@ def test_settings_that_are_missing_are_damage(tmp_path: Path, field: str) -> Non
 
 
 def test_settings_of_a_far_smaller_index_are_said_and_mended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    """As another writer might leave them: ours measures again at eightfold."""
-    monkeypatch.setattr("mcad_mobile.engine.index.merge._AXIS_GROWTH", 1000)
+    """As another writer might leave them: ours tunes again at eightfold."""
     photos, queries = photos_and_queries(6000, 20)
-    index = create(tmp_path)
+    index = create(tmp_path, limits=TuningLimits(axis_growth=1000))
     with index.writer() as writer:
         writer.add(names(300, "a"), photos[:300])
     with (
-        pytest.raises(PhotoIndexError, match=r"6000 photos[\s\S]*one of 300[\s\S]*--rebuild"),
+        pytest.raises(PhotoIndexError, match=r"6000 photos[\s\S]*for 300[\s\S]*--rebuild"),
         index.writer() as writer,
     ):
         writer.add(names(5700, "b"), photos[300:])
@@ -71,9 +71,7 @@ def test_a_rebuilt_index_is_coded_around_the_photos_it_holds_now(tmp_path: Path)
         writer.delete(names(300, "a"))
     rebuilt = PhotoIndex.rebuild(tmp_path)
     mean = -photos[300:].mean(axis=0)
-    (live,) = rebuilt._commit[1]
-    from mcad_mobile.engine.index.codes import rotate
-
+    (live,) = rebuilt.segments
     assert float(live.segment.axis @ rotate(mean / np.linalg.norm(mean))) > 0.999
     assert live.segment.axis_photos == rebuilt.photos == 600
 

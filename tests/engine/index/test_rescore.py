@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, search
-from mcad_mobile.engine.index import search as rescore
+from mcad_mobile.engine.index import PhotoIndex, RescoreBudget, TuningLimits, search
 from mcad_mobile.engine.index.codes import rotate, split_query
 from mcad_mobile.engine.index.filters import RowFilter
-from mcad_mobile.engine.index.store import PhotoIndex as Store
 from tests.support.index_embeddings import ORACLE, SHA, kernels, levels, names, photos_and_queries
 from tests.support.kernel_oracle import above, spread
 
 PHOTOS, DIM, K = 40_000, 128, 10
+BUDGET = RescoreBudget()
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def index(folder: Path) -> Store:
+def index(folder: Path) -> PhotoIndex:
     return PhotoIndex.open(folder)
+
+
+def with_budget(folder: Path, **budget: float) -> PhotoIndex:
+    return PhotoIndex.open(folder, TuningLimits(rescore=RescoreBudget(**budget)))
 
 
 @pytest.fixture
@@ -43,8 +46,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
     counts: list[tuple[Any, int]] = []
     before = search.rescore
 
-    def counted(segments: Any, *others: Any) -> Any:
-        found = before(segments, *others)
+    def counted(segments: Any, *arguments: Any) -> Any:
+        found = before(segments, *arguments)
         for segment, (places, scores) in zip(segments, found, strict=True):
             assert (np.diff(places) > 0).all()
             assert len(places) == len(scores)
@@ -64,33 +67,30 @@ def queries() -> Any:
 
 
 def test_fewer_records_are_read_and_the_same_photos_found(
-    index: Store, read: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch
+    index: PhotoIndex, folder: Path, read: list[tuple[Any, int]]
 ) -> None:
     few = [index.search(query, K) for query in queries()]
-    some = records(read)
+    read_for_few = records(read)
     read.clear()
-    monkeypatch.setattr(rescore, "_MISSED", -1)
-    every = [index.search(query, K) for query in queries()]
-    allowed = sum(live.reach.candidates(live.live, K) for live in index._commit[1])
+    thorough = with_budget(folder, missed=-1)
+    every = [thorough.search(query, K) for query in queries()]
+    allowed = sum(live.candidates.of(live.live, K) for live in index.segments)
     assert records(read) == allowed * len(queries())
-    assert some < 0.85 * records(read)
+    assert read_for_few < 0.85 * records(read)
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(few, every, strict=True)]
     assert np.mean(kept) >= 0.998
 
 
-def test_the_nearest_by_bits_alone_would_not_do(
-    index: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the spread of errors lets in counts."""
+def test_the_nearest_by_bits_alone_would_not_do(index: PhotoIndex, folder: Path) -> None:
+    """Candidates that the spread of errors lets in count."""
     few = [index.search(query, K) for query in queries()]
-    monkeypatch.setattr(rescore, "_MISSED", np.inf)
-    monkeypatch.setattr(rescore, "_SURE_PART", PHOTOS)
-    bare = [index.search(query, K) for query in queries()]
+    hasty = with_budget(folder, missed=np.inf, part=PHOTOS)
+    bare = [hasty.search(query, K) for query in queries()]
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(bare, few, strict=True)]
     assert np.mean(kept) < 0.99
 
 
-def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
+def test_more_results_than_are_scored_first_are_found(index: PhotoIndex) -> None:
     query = queries()[0]
     found = index.search(query, 1000)
     exact = index.search(query, 1000, exact=True)
@@ -101,24 +101,26 @@ def test_more_results_than_are_scored_first_are_found(index: Store) -> None:
 
 @pytest.mark.parametrize("k", [1, 10, 300])
 def test_every_kernel_scores_the_same(folder: Path, k: int) -> None:
-    live = PhotoIndex.open(folder)._commit[1]
-    segments = [one.segment for one in live]
+    live = PhotoIndex.open(folder).segments
+    segments = [entry.segment for entry in live]
     shares = []
     for query in queries():
         rotated = rotate(query)
         split = [split_query(rotated, segment.axis) for segment in segments]
         nearest = [
-            search._scan(one, one.passing(RowFilter(), ORACLE), rotated, k, ORACLE) for one in live
+            search.scan(entry, entry.filtered(RowFilter(), ORACLE), rotated, k, ORACLE)
+            for entry in live
         ]
-        scored_all = rescore.Candidates(nearest[1].places)
+        scored_all = search.Candidates(nearest[1].places)
         for candidates in (nearest, [nearest[0], scored_all], nearest[:1]):
-            some = len(candidates)
-            plain = rescore.rescore(segments[:some], split[:some], candidates, k, ORACLE)
+            count = len(candidates)
+            pairs = (segments[:count], split[:count], candidates, k)
+            plain = search.rescore(*pairs, ORACLE, BUDGET)
             for compiled in levels():
-                found = rescore.rescore(segments[:some], split[:some], candidates, k, compiled)
-                for (places, scores), (others, other_scores) in zip(found, plain, strict=True):
-                    assert np.array_equal(places, others)
-                    assert np.array_equal(scores, other_scores)
+                found = search.rescore(*pairs, compiled, BUDGET)
+                for (places, scores), (expected, cosines) in zip(found, plain, strict=True):
+                    assert np.array_equal(places, expected)
+                    assert np.array_equal(scores, cosines)
             shares.append(len(plain[0][0]) / len(nearest[0].places))
     assert min(shares) < max(shares)
     assert k > 100 or np.mean(shares) < 0.85
@@ -130,18 +132,18 @@ def test_copies_of_one_photo_which_err_alike_are_all_scored(tmp_path: Path) -> N
     index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
     with index.writer() as writer:
         writer.add(names(2000), np.repeat(photo, 2000, axis=0))
-    segment = index._commit[1][0].segment
+    segment = index.segments[0].segment
     query = split_query(rotate(photo[0]), segment.axis)
     for distance in range(40, 50):
         distances = np.full(2000, distance, np.uint16)
-        copies = rescore.Candidates(np.arange(2000), distances, 1e-3)
+        copies = search.Candidates(np.arange(2000), distances, 1e-3)
         for compiled in kernels():
-            found = rescore.rescore([segment], [query], [copies], K, compiled)
+            found = search.rescore([segment], [query], [copies], K, compiled, BUDGET)
             assert len(found[0][0]) == 2000
 
 
 def test_where_bits_tell_little_less_is_left_out(
-    tmp_path: Path, read: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, read: list[tuple[Any, int]]
 ) -> None:
     """Photos and queries that are even on the sphere: more than one of eight is a candidate."""
     even = np.random.default_rng(3).normal(size=(6_100, DIM)).astype(np.float32)
@@ -149,13 +151,13 @@ def test_where_bits_tell_little_less_is_left_out(
     index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
     with index.writer() as writer:
         writer.add(names(6000), even[:6000])
-    (live,) = index._commit[1]
-    assert live.reach.candidates(live.live, K) > 6000 / 8
+    (live,) = index.segments
+    assert live.candidates.of(live.live, K) > 6000 / 8
     kept = []
-    for part in (rescore._MISSED_OF_MANY, rescore._MISSED):
-        monkeypatch.setattr(rescore, "_MISSED_OF_MANY", part)
+    for missed in (BUDGET.missed_of_many, BUDGET.missed):
+        opened = with_budget(tmp_path / "index", missed_of_many=missed)
         read.clear()
-        found = [set(index.search(query, K).paths) for query in even[6000:]]
+        found = [set(opened.search(query, K).paths) for query in even[6000:]]
         kept.append((records(read), found))
     assert kept[0][0] > 1.1 * kept[1][0]
     exact = [set(index.search(query, K, exact=True).paths) for query in even[6000:]]
@@ -191,13 +193,12 @@ def test_one_segment_is_measured_by_the_best_of_all(
     far /= np.linalg.norm(far, axis=1, keepdims=True)
     with index.writer() as writer:
         writer.add(names(9_000, "other"), far[:9_000])
-    _, smaller = sorted(index._commit[1], key=lambda live: -live.live)
-    candidates = smaller.reach.candidates(smaller.live, K)
-    sure = max(rescore._SURE, candidates // rescore._SURE_PART)
+    _, smaller = sorted(index.segments, key=lambda live: -live.live)
+    candidates = smaller.candidates.of(smaller.live, K)
+    sure = BUDGET.minimum(candidates, K)
     assert candidates > 2 * sure
     for query in photos[:20]:
         read.clear()
         found = index.search(query, K)
         assert all(path.startswith("near") for path in found.paths)
-        others = [count for segment, count in read if segment.photos == 9_000]
-        assert others == [sure]
+        assert [count for segment, count in read if segment.photos == 9_000] == [sure]

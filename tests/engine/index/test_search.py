@@ -56,7 +56,7 @@ def rows(paths: list[str]) -> list[int]:
 
 
 def candidates(index: PhotoIndex, k: int) -> int:
-    return sum(live.reach.candidates(live.live, k) for live in index._commit[1])
+    return sum(live.candidates.of(live.live, k) for live in index.segments)
 
 
 def recall(found: list[list[int]], true: np.ndarray) -> float:
@@ -176,7 +176,7 @@ def test_a_file_that_ends_while_it_is_open_is_an_error(build: Build, tmp_path: P
     build(photos)
     for compiled in levels():
         index = PhotoIndex.open(tmp_path / "index")
-        segment = index._commit[1][0].segment
+        segment = index.segments[0].segment
         size = segment.file.stat().st_size
         os.truncate(segment.file, segment.parts["records"].offset + segment.record)
         with (
@@ -241,18 +241,18 @@ def test_a_scan_with_tombstones_finds_what_exact_search_finds(
     with build(photos).writer() as writer:
         assert writer.delete(sorted(gone)) == len(gone)
     index = PhotoIndex.open(tmp_path / "index")
-    (live,) = index._commit[1]
+    (live,) = index.segments
     assert len(live.deleted) == len(gone)
-    assert live.reach.candidates(live.live, 10) < live.live / 4
+    assert live.candidates.of(live.live, 10) < live.live / 4
     pairs = [(index.search(query), index.search(query, exact=True)) for query in queries]
-    same = [len(set(two.paths) & set(one.paths)) / 10 for two, one in pairs]
+    same = [len(set(hits.paths) & set(exact.paths)) / 10 for hits, exact in pairs]
     assert np.mean(same) >= 0.99
-    for two, one in pairs:
-        assert gone.isdisjoint(two.paths)
+    for hits, exact in pairs:
+        assert gone.isdisjoint(hits.paths)
         # A photo scores the same however it was chosen.
-        scores = dict(zip(one.paths, one.scores.tolist(), strict=True))
-        assert [scores.get(p, s) for p, s in zip(two.paths, two.scores, strict=True)] == (
-            two.scores.tolist()
+        scores = dict(zip(exact.paths, exact.scores.tolist(), strict=True))
+        assert [scores.get(p, s) for p, s in zip(hits.paths, hits.scores, strict=True)] == (
+            hits.scores.tolist()
         )
 
 

@@ -1,4 +1,4 @@
-"""Settings are measured on a sample some rows at a time: as on all at once, in little memory."""
+"""Tuning are measured on a sample some rows at a time: as on all at once, in little memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index.bit_weights import estimates, fit_lens, moments
+from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, moments
 from mcad_mobile.engine.index.codes import error_feedback, split
-from mcad_mobile.engine.index.tuning import Trial, choose, evenness
+from mcad_mobile.engine.index.tuning import SampleQueries, choose_tuning, evenness
 
 DIM, PHOTOS = 128, 2500  # neither a whole number of blocks, nor one
 
@@ -44,10 +44,10 @@ def test_moments_are_those_of_all_photos_at_once(sample, bits):
 
 
 def test_estimates_of_all_photos_are_those_of_each(sample, bits):
-    lens = fit_lens(moments(sample, bits), 64)
-    found = estimates(lens, bits[:, :64], sample[:3])
+    bit_weights = fit_bit_weights(moments(sample, bits), 64)
+    found = estimates(bit_weights, bits[:, :64], sample[:3])
     for photo in (0, 1023, 1024, PHOTOS - 1):
-        alone = estimates(lens, bits[[photo], :64], sample[:3])
+        alone = estimates(bit_weights, bits[[photo], :64], sample[:3])
         assert np.array_equal(found[:, photo], alone[:, 0])
 
 
@@ -77,7 +77,7 @@ def cosines_with_own(sample: np.ndarray) -> np.ndarray:
     axis = np.eye(DIM, dtype=np.float32)[0]
     sample = sample - (sample @ axis)[:, None] * axis
     sample /= np.linalg.norm(sample, axis=1, keepdims=True)
-    queries = Trial(sample, axis).queries
+    queries = SampleQueries(sample, axis).queries
     own, turned = queries[: len(queries) // 2], queries[len(queries) // 2 :]
     return (own * turned).sum(axis=1)
 
@@ -92,14 +92,16 @@ def test_queries_are_turned_further_where_photos_lie_evenly(sample):
 
 
 def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):
-    trial = Trial(sample, axis)
-    assert trial.by_estimates(partial(true_scores, sample)).candidates(PHOTOS, 10) == 20
-    upside_down = trial.by_estimates(lambda queries: -true_scores(sample, queries))
-    assert upside_down.candidates(PHOTOS, 10) >= PHOTOS - 10
+    sample_queries = SampleQueries(sample, axis)
+    assert (
+        sample_queries.fit_to_estimates(partial(true_scores, sample)).candidates(PHOTOS, 10) == 20
+    )
+    upside_down = sample_queries.fit_to_estimates(lambda queries: -true_scores(sample, queries))
+    assert upside_down.of(PHOTOS, 10) >= PHOTOS - 10
 
 
 def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis):
-    trial = Trial(sample, axis)
+    sample_queries = SampleQueries(sample, axis)
 
     def late(queries: np.ndarray) -> np.ndarray:
         scores = true_scores(sample, queries)
@@ -107,14 +109,14 @@ def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis
         np.put_along_axis(scores, best[:, None], -1, axis=1)
         return scores
 
-    assert trial.by_estimates(late).candidates(PHOTOS, 10) >= PHOTOS - 10
+    assert sample_queries.fit_to_estimates(late).candidates(PHOTOS, 10) >= PHOTOS - 10
 
 
 def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
     many = np.concatenate([sample] * 6)
     tracemalloc.start()
     try:
-        choose(many, axis, 6 * PHOTOS)
+        choose_tuning(many, axis, 6 * PHOTOS)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

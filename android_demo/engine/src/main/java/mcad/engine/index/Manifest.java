@@ -141,10 +141,10 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             deleted[i] = (int) row;
         }
         // A JSON null counts as missing.
-        JsonFields first = data.has("first") ? data.object("first") : null;
+        JsonFields first = data.has("prescan") ? data.object("prescan") : null;
         return new Entry(file, photos, data.integer("header_crc32"), deleted,
-            reach(data, "reach"),
-            first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first, "reach")),
+            reach(data, "candidates"),
+            first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first, "candidates")),
             data.has("cells") ? reach(data, "cells") : null);
     }
 
@@ -174,8 +174,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
                 deleted.add(row);
             }
             entries.add(Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
-                "deleted", deleted, "reach", json(entry.reach()), "first", entry.first() == null ? null
-                    : Json.object("bits", entry.first().bits(), "reach", json(entry.first().reach())),
+                "deleted", deleted, "candidates", json(entry.reach()), "prescan", entry.first() == null ? null
+                    : Json.object("bits", entry.first().bits(), "candidates", json(entry.first().reach())),
                 "cells", json(entry.cells())));
         }
         String fields = Json.write(Json.object("schema", SCHEMA, "generation", generation, "dim", dim,

@@ -1,0 +1,42 @@
+"""Sums that are the same on every processor.
+
+A sum of floats depends on the order of its additions, and the BLAS kernel, the width of the vector
+registers and the number of threads choose that order. Where every partial sum fits into the float,
+no addition rounds and the order does not matter. So terms are first rounded to whole numbers of a
+unit: 2^-26 leaves a quarter of what float32 rounds at 1/16, and the product of two vectors of
+length 1 is then a sum of multiples of 2^-52 that stays below 2, which takes 53 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mcad_mobile.engine.arrays import F64, Floats
+
+UNIT = 2.0**-26
+# Rows of a block: as float64 they take no more than a few megabytes.
+_BLOCK = 1024
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Yield slices that cover `rows` rows in blocks; sums that do not round can be taken so."""
+    for start in range(0, rows, _BLOCK):
+        yield slice(start, min(start + _BLOCK, rows))
+
+
+def units(values: Floats, unit: float = UNIT) -> F64:
+    """Return `values` in whole numbers of `unit`, a power of two."""
+    return np.rint(np.multiply(values, 1 / unit, dtype=np.float64))
+
+
+def dot(a: Floats, b: Floats) -> F64:
+    """Return the products [...] of vectors [..., D], broadcast, whose lengths multiply to 2 or less
+    (of longer vectors the last bits may depend on the processor)."""
+    return np.asarray(np.vecdot(units(a), units(b)) * UNIT**2)
+
+
+def lengths(rows: Floats) -> F64:
+    """Return the lengths [...] of rows [..., D], the same on every processor up to length 1.4."""
+    return np.asarray(np.sqrt(dot(rows, rows)))
