@@ -121,7 +121,7 @@ def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 def _onnx(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 
-    return OnnxTower(Path(row["file"]), exact=saturates())
+    return OnnxTower(Path(row["file"]), exact_kernels=saturates())
 
 
 def _litert(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:

@@ -7,12 +7,17 @@ from types import ModuleType
 
 
 class McadError(Exception):
-    """Base of every error that a user can meet; `hint` is the next step to take."""
+    """Base of every error that a user can meet.
 
-    def __init__(self, what: str, hint: str = "") -> None:
-        self.what = what
+    Attributes:
+        message: what went wrong, with the value that is at fault, as a sentence.
+        hint: the next step to take, as a sentence; "" where there is none.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
         self.hint = hint
-        super().__init__(f"{what}\n  {hint}" if hint else what)
+        super().__init__(f"{message}\n  {hint}" if hint else message)
 
 
 class MissingExtra(McadError):

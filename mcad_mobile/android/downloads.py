@@ -63,7 +63,7 @@ class Artifact:
         try:
             run(MVN, arguments, timeout_s=_TIMEOUT_S, folder=folder)
         except BuildError as error:
-            raise BuildError(f"mvn could not fetch {self}: {_reason(error.what)}") from error
+            raise BuildError(f"mvn could not fetch {self}: {_reason(error.message)}") from error
         path = folder / self.file_name
         if not path.is_file():
             raise BuildError(f"mvn fetched {self} and left no {self.file_name}.")
@@ -251,7 +251,7 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
             for file in [wanted, *same_source]:
                 _take(file, source, Path(folder) / "member")
     except (BuildError, OSError, KeyError, zipfile.BadZipFile) as error:
-        why = error.what if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
+        why = error.message if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
         raise BuildError(
             f"{wanted.name} could not be fetched: {why}",
             f"It is needed for {wanted.needed_for}: {wanted.how_to_get}.",

@@ -177,7 +177,7 @@ _FOLDERS = {
 }
 
 
-def what_is(path: Path) -> str:
+def folder_kind(path: Path) -> str:
     """ "a bundle", "a photo index", "a student" or "a file"; "" for anything else."""
     try:
         if path.is_file():

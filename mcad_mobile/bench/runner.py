@@ -84,13 +84,13 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
         tower = load_rung(bundle, rung, spec["threads"])
         embeddings = tower(golden_inputs(bundle, name))
     except McadError as error:
-        return {**tried, "why": error.what}
+        return {**tried, "why": error.message}
     except Exception as error:  # a runtime's own, which share no base: the next rung may run
         return {**tried, "why": f"it fails on the golden inputs: {type(error).__name__}: {error}"}
     return {
         **tried,
         "loaded": True,
-        "provider": tower.arithmetic,
+        "provider": tower.kernels,
         "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # no other processor was offered
         "embeddings": embeddings.tolist(),
         **({"tokens": _tokens(bundle)} if name == "text" else {}),
@@ -209,7 +209,7 @@ def main() -> int:
             _limit_thread_pools(spec["threads"])
             found = {**MODES[spec["mode"]](spec), "pinned_cores": cores}
         except McadError as error:
-            json.dump({"error": {"what": error.what, "hint": error.hint}}, out)
+            json.dump({"error": {"what": error.message, "hint": error.hint}}, out)
             return 1
         foreign = [name for name in FOREIGN if name in sys.modules]
         json.dump({**found, "foreign_modules": foreign}, out)

@@ -120,9 +120,9 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
             if why is None:
                 try:
                     tested = load_tested(bundle, name, rung)
-                    passed = f"cosine {tested.cosine:.4f} by {tested.tower.arithmetic}"
+                    passed = f"cosine {tested.cosine:.4f} by {tested.tower.kernels}"
                 except McadError as error:
-                    why = error.what
+                    why = error.message
             tool = f"{name} tower {rung.runtime} {rung.precision}"
             found.append(Finding(tool, passed, f"search, index with {bundle.name}", why or ""))
     return found

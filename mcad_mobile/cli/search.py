@@ -205,7 +205,7 @@ def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> 
 
 
 def _is_text(part: Part) -> bool:
-    return isinstance(part.what, str)
+    return isinstance(part.content, str)
 
 
 def _weighted_words(flag: str, given: str) -> tuple[str, float]:

@@ -180,7 +180,7 @@ def repaired_stock(store: Store, manifest: Manifest, warn: Callable[[str], None]
         store.clear_partials(folder)
     stock, damaged = _looked(store, manifest)
     for name, error in damaged:
-        warn(f"{error.what} It is made again.")
+        warn(f"{error.message} It is made again.")
         store.remove(f"{SHARDS}/{name}")
     return stock
 

@@ -161,7 +161,7 @@ class _Worker:
         try:
             told = _Told(done=self._guard(piece))
         except McadError as error:
-            told = _Told(kind=type(error).__name__, what=error.what, hint=error.hint)
+            told = _Told(kind=type(error).__name__, what=error.message, hint=error.hint)
         return msgspec.json.encode(told)
 
 

@@ -47,9 +47,9 @@ class BundleModel:
         self.threads = threads
         bundle = Bundle.load(directory, verify=False)
         rung = rungs_of(bundle, "image", runtime, precision)[0]
-        climbed = load_tested(bundle, "image", rung, threads, gpu=gpu)
-        self.filled_by = str(climbed)
-        self._tower = climbed.tower
+        loaded = load_tested(bundle, "image", rung, threads, gpu=gpu)
+        self.filled_by = str(loaded)
+        self._tower = loaded.tower
         self._preprocess = bundle.preprocess
 
     def prepare(self, photo: bytes, number: int, key: str) -> NDArray[np.float32]:
@@ -186,7 +186,7 @@ def _listen(lines: queue.SimpleQueue[bytes]) -> None:
 
 
 def _failed(error: McadError) -> Failed:
-    return Failed(type(error).__name__, error.what, error.hint)
+    return Failed(type(error).__name__, error.message, error.hint)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from mcad_mobile.base.documents import (
     Size,
     Word,
     decode,
-    what_is,
+    folder_kind,
 )
 from mcad_mobile.base.files import restore, sha256_of
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -423,7 +423,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         try:
             raw = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            kind = what_is(directory)
+            kind = folder_kind(directory)
             raise BundleError(
                 f"{directory} is no bundle: it is {kind}."
                 if kind in _INSTEAD

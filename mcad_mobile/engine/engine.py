@@ -19,7 +19,7 @@ from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.query import Part, compose, match_threshold
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
-from mcad_mobile.engine.towers import Climbed, LoadedTower, climb, normalize
+from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
 from mcad_mobile.errors import QueryError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class SearchEngine:
 
     `runtime` names one ("onnx", "litert", "qnn": simulated), and `precision` a rung of it; without
     them, the best rung that this machine runs natively. `threads` run one text or photo; of a
-    folder, each takes a photo of its own. `fastest`: see climb(), for the image tower.
+    folder, each takes a photo of its own. `fastest`: see choose_rung(), for the image tower.
     """
 
     def __init__(
@@ -99,23 +99,23 @@ class SearchEngine:
         return TokenTable(self.bundle.path(table.file), table.tokens, table.width)
 
     @cached_property
-    def text_rung(self) -> Climbed:
-        return self._climb("text", self.threads)
+    def text_rung(self) -> LoadedRung:
+        return self._load_tower("text", self.threads)
 
     @cached_property
-    def image_rung(self) -> Climbed:
-        return self._climb("image", self.threads, fastest=self._fastest)
+    def image_rung(self) -> LoadedRung:
+        return self._load_tower("image", self.threads, fastest=self._fastest)
 
     @cached_property
-    def folder_rung(self) -> Climbed:
+    def folder_rung(self) -> LoadedRung:
         """The image tower for folders, where photos are embedded beside each other: on one thread
         each, none waits for another."""
         if self.threads == 1:
             return self.image_rung
-        return self._climb("image", 1, fastest=self._fastest)
+        return self._load_tower("image", 1, fastest=self._fastest)
 
-    def _climb(self, tower: TowerName, threads: int, *, fastest: bool = False) -> Climbed:
-        return climb(
+    def _load_tower(self, tower: TowerName, threads: int, *, fastest: bool = False) -> LoadedRung:
+        return choose_rung(
             self.bundle,
             tower,
             runtime=self.runtime,
@@ -193,8 +193,8 @@ class SearchEngine:
         """
         if not parts:
             raise QueryError("The query is empty.", "Give words, or a photo.")
-        texts = [part.what for part in parts if isinstance(part.what, str)]
-        photos = [part.what for part in parts if isinstance(part.what, Path)]
+        texts = [part.content for part in parts if isinstance(part.content, str)]
+        photos = [part.content for part in parts if isinstance(part.content, Path)]
         # Loaded before the clock starts.
         tokenizer = self.tokenizer if texts else None
         _ = self.token_table if texts else None
@@ -206,7 +206,7 @@ class SearchEngine:
         embedded = {text: self._embed_tokens(tokens[text]) for text in tokens}
         of_photos = {photo: self._embedding_of(index, photo) for photo in photos}
         embeddings = [
-            embedded[part.what] if isinstance(part.what, str) else of_photos[part.what]
+            embedded[part.content] if isinstance(part.content, str) else of_photos[part.content]
             for part in parts
         ]
         query = compose(embeddings, [part.weight for part in parts], background)
@@ -276,8 +276,8 @@ class SearchEngine:
 def _written(parts: Sequence[Part]) -> str:
     """The query as one line: the words alone where that is all, else with signs and weights."""
     if len(parts) == 1 and parts[0].weight == 1:
-        return str(parts[0].what)
-    return " ".join(f"{part.weight:+g} {str(part.what)!r}" for part in parts)
+        return str(parts[0].content)
+    return " ".join(f"{part.weight:+g} {str(part.content)!r}" for part in parts)
 
 
 def default_index(bundle: Path) -> Path:

@@ -20,7 +20,7 @@ F32 = NDArray[np.float32]
 class Part:
     """Words, or a photo, and how much they count: below 0, the less alike the better."""
 
-    what: str | Path
+    content: str | Path
     weight: float = 1.0
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from mcad_mobile.engine.bundle import LEAST_PARITY, Parity, Rung
 from mcad_mobile.engine.towers import Inputs, normalize
-from mcad_mobile.engine.towers.protocol import one_by_one, takes_any_length, without_padding
+from mcad_mobile.engine.towers.protocol import split_batch, takes_any_length, without_padding
 from mcad_mobile.engine.towers.self_test import LEAST_AGREEMENT
 from mcad_mobile.errors import ParityError
 
@@ -40,7 +40,7 @@ def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    singles = one_by_one(inputs)
+    singles = split_batch(inputs)
     if takes_any_length(session):
         singles = [without_padding(single) for single in singles]
     outputs = [session.run(None, single)[0] for single in singles]

@@ -102,7 +102,7 @@ class TowerJob:
         for way in _WAYS:
             path = self.work / f"int8_{way}.onnx"
             self._quantize(path, way)
-            cosines[way] = self._cosine(OnnxTower(path, exact=saturates()))
+            cosines[way] = self._cosine(OnnxTower(path, exact_kernels=saturates()))
             if cosines[way] >= WARN_BELOW:
                 break
         best = max(cosines, key=cosines.__getitem__)

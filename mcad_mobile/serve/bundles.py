@@ -93,7 +93,7 @@ class ServedBundle:
         try:
             found = Bundle.load(self.bundle.directory)
         except McadError as error:
-            self.note = f"The one that was loaded is served still. {error.what}"
+            self.note = f"The one that was loaded is served still. {error.message}"
             return None
         if (found.student.sha256, found.dim) != self.student:
             self.note = (

@@ -179,4 +179,4 @@ def _text(message: str) -> str:
 
 def told(error: McadError) -> Response:
     """What a user can meet."""
-    return problem(_STATUS.get(type(error), 409), error.what, error.hint)
+    return problem(_STATUS.get(type(error), 409), error.message, error.hint)

@@ -63,7 +63,7 @@ class ServedIndex:
                 self._change_over()
                 self._seen, self.note = seen, None
             except McadError as error:
-                self.note = f"An older state is served. {error.what}"
+                self.note = f"An older state is served. {error.message}"
         return self._look_up_dates()
 
     def _change_over(self) -> None:

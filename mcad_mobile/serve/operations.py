@@ -193,7 +193,7 @@ async def _photo(
     try:
         path = state.photo(index, request.path_params["photo"])
     except QueryError as error:
-        raise Refused(_GONE, error.what, error.hint) from None
+        raise Refused(_GONE, error.message, error.hint) from None
 
     def look() -> tuple[str | None, bytes | None]:
         tag = state_of(path)
@@ -212,7 +212,7 @@ async def _photo(
                     raise ClientDisconnect
                 content = await state.on(state.decoders, make, path, tag)
         except (PhotoError, MissingExtra) as error:
-            raise Refused(_GONE, error.what, error.hint) from None
+            raise Refused(_GONE, error.message, error.hint) from None
     return Response(content, media_type="image/jpeg", headers=headers)
 
 

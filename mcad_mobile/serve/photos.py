@@ -173,7 +173,7 @@ class Uploads:
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, PhotoError):  # whose message names a file of ours
-                told = error.what.replace(str(path), "The photo")
+                told = error.message.replace(str(path), "The photo")
                 raise PhotoError(told, error.hint) from error
             raise
         made = Uploaded(path, size, width, height, thumbnail)

@@ -63,7 +63,9 @@ class Searcher:
         allowed = catalog.allowed(asked.filter)
         if not asked.parts:
             return self._browse(asked, allowed, offset, limit)
-        own = {path_id(str(part.what)) for part in asked.parts if not isinstance(part.what, str)}
+        own = {
+            path_id(str(part.content)) for part in asked.parts if not isinstance(part.content, str)
+        }
         rows_of_own = [catalog.row_of[one] for one in own if one in catalog.row_of]
         photos = len(catalog.paths) if allowed is None else int(allowed.sum())
         photos -= sum(allowed is None or bool(allowed[row]) for row in rows_of_own)
@@ -123,7 +125,7 @@ class Searcher:
             asked.bundle,
             asked.rung,
             asked.snapshot,
-            tuple((str(part.what), part.weight) for part in asked.parts),
+            tuple((str(part.content), part.weight) for part in asked.parts),
             msgspec.json.encode(asked.filter),
             asked.exact,
         )

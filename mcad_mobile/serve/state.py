@@ -76,7 +76,7 @@ class State:
                     try:
                         await self.on(self.engines, bundle.change_over, found)
                     except McadError as error:
-                        bundle.note = f"The one that was loaded is served still. {error.what}"
+                        bundle.note = f"The one that was loaded is served still. {error.message}"
             await asyncio.sleep(0 if more else _FOLLOW_S)
 
     async def make_ahead(self) -> None:

@@ -14,7 +14,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from mcad_mobile.base.documents import Record, Word, decode, what_is
+from mcad_mobile.base.documents import Record, Word, decode, folder_kind
 from mcad_mobile.engine.bundle import NoMatch
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
@@ -248,7 +248,7 @@ def read_config(directory: Path) -> StudentConfig:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        kind = what_is(directory)
+        kind = folder_kind(directory)
         why = f"it is {kind}" if kind not in ("", "a student") else "config.json is missing"
         raise StudentError(f"No student in {directory}: {why}.", hint) from None
     except OSError as error:

@@ -53,7 +53,7 @@ def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert isinstance(JSON_JVM.source, Artifact)
         return JSON_JVM.source.fetch(tmp_path_factory.mktemp("central"))
     except BuildError as error:
-        pytest.skip(f"Maven Central is out of reach: {error.what}")
+        pytest.skip(f"Maven Central is out of reach: {error.message}")
 
 
 def test_mvn_itself_fetches_what_is_pinned(central):
@@ -78,7 +78,7 @@ def test_mvn_is_asked_for_one_file_and_compares_checksums(mvn, tmp_path):
 def test_an_artifact_that_cannot_be_had_is_named_with_mvn_s_reason(mvn, tmp_path):
     with pytest.raises(BuildError) as caught:
         replace(RUNTIME, version="9.9.9").fetch(tmp_path)
-    assert caught.value.what == (
+    assert caught.value.message == (
         "mvn could not fetch com.qualcomm.qti:qnn-runtime:9.9.9: "
         "Could not find artifact com.qualcomm.qti:qnn-runtime:9.9.9:aar in central"
     )
@@ -115,7 +115,9 @@ def test_onnx_runtime_is_the_one_that_is_pinned(cache, mvn, tmp_path, monkeypatc
     mvn.publish(wanted.source, b"another file")
     with pytest.raises(BuildError, match=r"its sha256 is .* is pinned") as caught:
         fetch(wanted)
-    assert caught.value.what.startswith("onnxruntime-android-qnn-1.29.0.aar could not be fetched")
+    assert caught.value.message.startswith(
+        "onnxruntime-android-qnn-1.29.0.aar could not be fetched"
+    )
     assert list(cache.iterdir()) == []
     mvn.publish(wanted.source, (tmp_path / "pinned.aar").read_bytes())
     assert sha256_of(fetch(wanted)) == wanted.sha256

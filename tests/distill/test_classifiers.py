@@ -169,7 +169,7 @@ def test_a_list_that_does_not_name_the_classes_is_an_error_that_names_it(content
         path.write_bytes(content)
     with pytest.raises(TeacherError, match=said) as error:
         load_class_names(path, 3)
-    assert str(path) in error.value.what
+    assert str(path) in error.value.message
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
@@ -182,14 +182,14 @@ def test_a_checkpoint_that_cannot_be_loaded_is_an_error_that_names_it(library, c
         path.write_bytes(content)
     with pytest.raises(TeacherError, match="cannot be loaded") as error:
         load_classifier(f"{library}:{name}:{path}", None, "cpu")
-    assert str(path) in error.value.what
+    assert str(path) in error.value.message
 
 
 @pytest.mark.parametrize("spec", ["", "timm", "timm:", "keras:ResNet50", "references"])
 def test_a_spec_that_names_no_classifier_is_an_error_that_names_it(spec):
     with pytest.raises(TeacherError, match=r"(?s)is not a classifier.*\n  Write") as error:
         load_classifier(spec, None, "cpu")
-    assert repr(spec) in error.value.what
+    assert repr(spec) in error.value.message
 
 
 def test_the_reference_has_names_of_its_own(tmp_path):

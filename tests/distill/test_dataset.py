@@ -249,7 +249,7 @@ def test_captions_that_are_not_captions_are_an_error_that_names_the_file(tmp_pat
         DataError, match=rf"(?s)bad\.txt.*{message}.*\n  \S|{message}.*bad"
     ) as caught:
         load_extra([], [good, bad])
-    assert str(bad) in caught.value.what
+    assert str(bad) in caught.value.message
 
 
 def test_extra_photos_without_a_photo_are_an_error_that_names_the_folder(tmp_path):

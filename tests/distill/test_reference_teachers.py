@@ -241,7 +241,7 @@ def test_a_spec_that_names_no_teacher_is_an_error_that_names_it(load, spec):
         TeacherError, match=r"(?s)is not a (dual|single)-stream.*\n  Write"
     ) as error:
         load(spec, "cpu")
-    assert repr(spec) in error.value.what
+    assert repr(spec) in error.value.message
 
 
 @pytest.mark.parametrize("spec", ["open_clip", "open_clip:", "open_clip:ViT-B-32"])
@@ -269,4 +269,4 @@ def test_a_folder_without_a_checkpoint_is_an_error_that_names_it(load, tmp_path)
             (folder / "config.json").write_text(content, "utf-8")
         with pytest.raises(TeacherError, match="cannot be loaded") as error:
             load(f"transformers:{folder}", "cpu")
-        assert str(folder) in error.value.what
+        assert str(folder) in error.value.message

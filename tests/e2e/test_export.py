@@ -11,7 +11,7 @@ import pytest
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.engine.towers import climb, load_rung, normalize
+from mcad_mobile.engine.towers import choose_rung, load_rung, normalize
 from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
 from tests.support.exported import SIMULATED, mcad, mcad_json
 
@@ -81,7 +81,7 @@ def test_golden_inputs_give_golden_embeddings_on_the_rung_that_runs_here(exporte
     for name in TOWERS:
         golden = bundle.tower(name).golden
         inputs = {key: np.load(bundle.path(record)) for key, record in golden.inputs.items()}
-        found = normalize(climb(bundle, name).tower(inputs))
+        found = normalize(choose_rung(bundle, name).tower(inputs))
         expected = np.load(bundle.path(golden.embeddings))
         assert (found * expected).sum(1).min() > 0.98
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mcad_mobile.engine.bundle import MANIFEST, Bundle, FileRecord, StudentFacts
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.towers import climb, normalize
+from mcad_mobile.engine.towers import choose_rung, normalize
 from mcad_mobile.errors import BundleError, PhotoIndexError
 from mcad_mobile.students.load import default_directory
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -81,7 +81,7 @@ def test_what_is_not_told_of_a_student_is_empty(bundle):
 def test_golden_inputs_give_the_golden_embeddings(bundle, tower):
     golden = bundle.tower(tower).golden
     inputs = {name: np.load(bundle.path(record)) for name, record in golden.inputs.items()}
-    embeddings = normalize(climb(bundle, tower).tower(inputs))
+    embeddings = normalize(choose_rung(bundle, tower).tower(inputs))
     assert np.allclose(embeddings, normalize(np.load(bundle.path(golden.embeddings))), atol=1e-5)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mcad_mobile.android.parts import lean
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.engine.towers import climb
+from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.export.pipeline import Order, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
@@ -49,15 +49,15 @@ def rungs(bundle: Bundle, name: str) -> list[tuple[str, str]]:
 def test_photos_are_litert_s_and_texts_onnx_runtimes(bundle):
     assert rungs(bundle, "image") == [("litert", "w8a8"), *FALLBACKS]
     assert rungs(bundle, "text") == FALLBACKS
-    by = {name: climb(bundle, name).rung.runtime for name in TOWERS}
+    by = {name: choose_rung(bundle, name).rung.runtime for name in TOWERS}
     assert by == {"image": "litert", "text": "onnx"}
 
 
 def test_without_litert_the_next_rung_serves(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    climbed = climb(bundle, "image")
-    assert (climbed.rung.runtime, climbed.rung.precision) == FALLBACKS[0]
+    loaded = choose_rung(bundle, "image")
+    assert (loaded.rung.runtime, loaded.rung.precision) == FALLBACKS[0]
 
 
 @pytest.mark.slow

@@ -247,8 +247,10 @@ def test_packed_weights_give_the_same_numbers_as_unpacked_ones_and_as_the_file_s
     quantize(tmp_path / "packed.onnx", four)
     monkeypatch.setattr("mcad_mobile.export.backends.onnx.quantize.pack", lambda model: 0)
     quantize(tmp_path / "plain.onnx", four)
-    found = OnnxTower(tmp_path / "packed.onnx", exact=saturates())(inputs)
-    assert np.array_equal(found, OnnxTower(tmp_path / "plain.onnx", exact=saturates())(inputs))
+    found = OnnxTower(tmp_path / "packed.onnx", exact_kernels=saturates())(inputs)
+    assert np.array_equal(
+        found, OnnxTower(tmp_path / "plain.onnx", exact_kernels=saturates())(inputs)
+    )
     cosines = (normalize(found) * evaluate_onnx(tmp_path / "packed.onnx", inputs)).sum(1)
     assert cosines.min() > 0.999
     floats = OnnxTower(path)(inputs)

@@ -74,7 +74,7 @@ def test_a_photo_unlike_the_samples_is_not_cut_and_what_is_to_be_cut_is(
     faint = photos[:4] * np.float32(0.75)
     quantize(path, out, {"pixels": faint})
     loud = {"pixels": np.clip(photos[4:], faint.min(), faint.max())}
-    expected, found = OnnxTower(path)(loud), OnnxTower(out, exact=saturates())(loud)
+    expected, found = OnnxTower(path)(loud), OnnxTower(out, exact_kernels=saturates())(loud)
     assert np.abs(found - expected).mean() < 0.01 * np.abs(expected).max()
 
 

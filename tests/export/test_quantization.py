@@ -82,7 +82,7 @@ def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, s
         quantized = tmp_path / f"{name}_int8.onnx"
         quantize_static_int8(tmp_path / f"{name}.onnx", quantized, calibrate.inputs("image"))
         found[name] = parity(
-            expected, OnnxTower(quantized, exact=saturates())(held_out.inputs("image"))
+            expected, OnnxTower(quantized, exact_kernels=saturates())(held_out.inputs("image"))
         )
     assert found["corrected"].cosine_mean > 0.99
     loss = {name: 1 - value.cosine_mean for name, value in found.items()}

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn.quantize import quantize_w8a8
 from mcad_mobile.export.backends.qnn.residual_stream import even_channels, find_stream
@@ -93,7 +93,7 @@ def specs(inputs):
 
 def run(model: onnx.ModelProto, inputs) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, one)[0] for one in one_by_one(inputs)])
+    return np.concatenate([session.run(None, one)[0] for one in split_batch(inputs)])
 
 
 @pytest.mark.parametrize(("tower", "branches"), [("post_norm", 7), ("pre_norm", 4)])
@@ -115,7 +115,7 @@ def test_channels_that_join_the_stream_are_equally_loud(post_norm):
     del even.graph.output[:]
     even.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     session = ort.InferenceSession(even.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = [session.run(None, one) for one in one_by_one(inputs)]
+    found = [session.run(None, one) for one in split_batch(inputs)]
     for values in zip(*found, strict=True):
         loudest = np.abs(np.concatenate(values)).max((0, 1))
         assert loudest.max() / loudest.min() < 1.01
@@ -125,9 +125,11 @@ def test_loud_channels_cost_w8a8_nothing_where_the_stream_has_16_bits(post_norm,
     path, inputs = post_norm
     quantize_w8a8(path, tmp_path / "q.onnx", inputs)
     floats = normalize(OnnxTower(path)(inputs))
-    with_stream = OnnxTower(tmp_path / "q.onnx", exact=saturates())
+    with_stream = OnnxTower(tmp_path / "q.onnx", exact_kernels=saturates())
     assert (floats * normalize(with_stream(inputs))).sum(1).min() > 0.98
-    no_stream = OnnxTower(_without_stream(path, tmp_path / "flat.onnx", inputs), exact=saturates())
+    no_stream = OnnxTower(
+        _without_stream(path, tmp_path / "flat.onnx", inputs), exact_kernels=saturates()
+    )
     assert (floats * normalize(no_stream(inputs))).sum(1).mean() < 0.95
 
 
@@ -161,7 +163,7 @@ def test_products_have_8_bits_and_norms_and_sums_16(tower, request, tmp_path):
 def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_path):
     path, inputs = post_norm
     even = even_channels(onnx.load(path), inputs)
-    seen = extremes(activations(even), one_by_one(inputs))
+    seen = extremes(activations(even), split_batch(inputs))
     quantize_w8a8(path, tmp_path / "q.onnx", inputs)
     graph = onnx.load(tmp_path / "q.onnx").graph
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}

@@ -9,7 +9,7 @@ import torch
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import TensorSpec
-from mcad_mobile.engine.towers.protocol import normalize, one_by_one, without_padding
+from mcad_mobile.engine.towers.protocol import normalize, split_batch, without_padding
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.students.load import load_student
 from tests.support.tiny_students import CAPTIONS, HF, OPEN_CLIP, write_hf, write_open_clip
@@ -57,7 +57,7 @@ def test_an_exported_tower_says_what_the_float_one_does(student, tower, tmp_path
         export_onnx(student.tower(tower), path, specs(inputs), output, any_length)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         assert [taken.name for taken in session.get_inputs()] == list(inputs)
-        singles = one_by_one(inputs)
+        singles = split_batch(inputs)
         if any_length:
             singles = [without_padding(single) for single in singles]
         found = np.concatenate([session.run(None, single)[0] for single in singles])

@@ -67,7 +67,7 @@ def job_of(tower: nn.Module, folder, *, rare: float = 1, judged: float = 1) -> T
 
 
 def cosine_of(job: TowerJob, path) -> float:
-    return parity(job.exact, OnnxTower(path, exact=saturates())(job.judged)).cosine_mean
+    return parity(job.exact, OnnxTower(path, exact_kernels=saturates())(job.judged)).cosine_mean
 
 
 def kinds_of_float_convolutions(path) -> set[bool]:

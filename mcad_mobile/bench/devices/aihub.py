@@ -16,7 +16,7 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.self_test import judge_rung
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.export.aihub.jobs import (
@@ -110,7 +110,7 @@ class Descent:
             }
             url = hub.url(outcome.inference)
         except AiHubError as error:
-            self._unread = f"{error.what} {error.hint}"
+            self._unread = f"{error.message} {error.hint}"
             return
         judged = self._record(judge_rung(self._bundle, self.tower, ran), job)
         if judged["status"] == "pass":
@@ -355,7 +355,7 @@ def _golden(bundle: Bundle, name: TowerName, rung: Rung) -> Dataset:
     """The golden inputs as the rung's file takes them: one array a sample."""
     records = bundle.tower(name).golden.inputs
     inputs = {spec: np.load(bundle.path(records[spec])) for spec in records}
-    samples = one_by_one(inputs)
+    samples = split_batch(inputs)
     if rung.runtime == "litert":
         from mcad_mobile.engine.towers.litert import signature_arguments
 

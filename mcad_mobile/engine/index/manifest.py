@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from mcad_mobile.base.documents import Record, Size, decode, what_is
+from mcad_mobile.base.documents import Record, Size, decode, folder_kind
 from mcad_mobile.base.locks import lock
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.index.codes import MAX_DIM
@@ -121,7 +121,7 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         raw = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        kind = what_is(directory)
+        kind = folder_kind(directory)
         raise PhotoIndexError(
             f"{directory} is no photo index: it is {kind}."
             if kind

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcad_mobile.base.documents import what_is
+from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
@@ -94,7 +94,7 @@ class PhotoIndex:
                 f"An index of {dim} dimensions can't be made: not a multiple of 8 up to {MAX_DIM}.",
                 "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
             )
-        if what_is(directory) == "a bundle":
+        if folder_kind(directory) == "a bundle":
             raise PhotoIndexError(
                 f"{directory} is a bundle, and no place for an index.",
                 "Give --index another folder, or leave it out: an index lies beside its bundle.",

@@ -1,6 +1,14 @@
 """One file per runtime beside one small protocol."""
 
-from mcad_mobile.engine.towers.ladder import Climbed, climb, load_rung, why_not
+from mcad_mobile.engine.towers.ladder import LoadedRung, choose_rung, load_rung, why_not
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
 
-__all__ = ["Climbed", "Inputs", "LoadedTower", "climb", "load_rung", "normalize", "why_not"]
+__all__ = [
+    "Inputs",
+    "LoadedRung",
+    "LoadedTower",
+    "choose_rung",
+    "load_rung",
+    "normalize",
+    "why_not",
+]

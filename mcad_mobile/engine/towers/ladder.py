@@ -60,7 +60,7 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
         from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 
         exact = rung.precision != "fp32" and not gpu and saturates()
-        return OnnxTower(path, threads, exact=exact, gpu=gpu)
+        return OnnxTower(path, threads, exact_kernels=exact, gpu=gpu)
     if rung.runtime == "litert":
         from mcad_mobile.engine.towers.litert import LiteRTTower
 
@@ -91,7 +91,7 @@ _FASTER = 0.9  # of the time of the rung before it, or the better precision is k
 
 
 @dataclass(frozen=True)
-class Climbed:
+class LoadedRung:
     """A rung that passed the self-test on this machine, its tower in memory, and the worst cosine
     to what its file says."""
 
@@ -100,10 +100,10 @@ class Climbed:
     cosine: float
 
     def __str__(self) -> str:
-        return f"{self.rung.runtime} {self.rung.precision} by {self.tower.arithmetic}"
+        return f"{self.rung.runtime} {self.rung.precision} by {self.tower.kernels}"
 
 
-def climb(
+def choose_rung(
     bundle: Bundle,
     name: TowerName,
     *,
@@ -112,7 +112,7 @@ def climb(
     threads: int = 1,
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
-) -> Climbed:
+) -> LoadedRung:
     """The best rung of a tower that loads here and passes the self-test; of `runtime` and
     `precision`, as far as they are named (see rungs_of). `warn` hears a sentence about each rung
     that is left out because it failed.
@@ -122,7 +122,7 @@ def climb(
     floats do. There time decides among the rungs that pass.
     RuntimeUnavailable, with what became of each rung, if none is left.
     """
-    passed: list[tuple[float, Climbed]] = []
+    passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
     tried = [
         (rung, None if runtime is not None else why_not(rung))
@@ -135,16 +135,16 @@ def climb(
             reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
             continue
         try:
-            climbed = load_tested(bundle, name, rung, threads)
+            loaded = load_tested(bundle, name, rung, threads)
         except (RuntimeUnavailable, MissingExtra) as error:
             if runtime is not None:
                 raise
-            reasons.append(f"{rung.runtime} {rung.precision}: {error.what}")
-            warn(f"{error.what} The tower's next rung serves instead.")
+            reasons.append(f"{rung.runtime} {rung.precision}: {error.message}")
+            warn(f"{error.message} The tower's next rung serves instead.")
             continue
         if not compares:
-            return climbed
-        passed.append((_seconds(bundle, name, climbed.tower), climbed))
+            return loaded
+        passed.append((_seconds(bundle, name, loaded.tower), loaded))
     if passed:
         best = passed[0]
         for other in passed[1:]:
@@ -158,7 +158,7 @@ def climb(
 
 def load_tested(
     bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
-) -> Climbed:
+) -> LoadedRung:
     """A rung in memory. RuntimeUnavailable or MissingExtra if it cannot be run here, or fails its
     self-test."""
     tower = load_rung(bundle, rung, threads, gpu=gpu)
@@ -169,7 +169,7 @@ def load_tested(
             f"The {name} tower {rung.runtime} {rung.precision} fails its self-test: {why}.",
             "Update that runtime, or leave --runtime out: the next rung of the ladder may run.",
         )
-    return Climbed(rung, tower, cosine)
+    return LoadedRung(rung, tower, cosine)
 
 
 def _fast_kernels_are_wrong() -> bool:

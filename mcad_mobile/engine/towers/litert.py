@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import TensorSpec
-from mcad_mobile.engine.towers.protocol import Inputs, one_by_one
+from mcad_mobile.engine.towers.protocol import Inputs, split_batch
 from mcad_mobile.errors import RuntimeUnavailable, require
 
 
@@ -35,7 +35,7 @@ class LiteRTTower:
         interpreter = require("ai_edge_litert.interpreter", "dimensity")
         kinds = interpreter.OpResolverType
         kernels = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        self.arithmetic = "XNNPACK" if xnnpack else "LiteRT's own kernels"
+        self.kernels = "XNNPACK" if xnnpack else "LiteRT's own kernels"
         self._path, self._inputs, self._output = path, inputs, outputs[0]
         self._new: Callable[[], Any] = partial(
             interpreter.Interpreter,
@@ -56,7 +56,7 @@ class LiteRTTower:
             ) from error
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        return np.concatenate([self._one(single) for single in one_by_one(inputs)])
+        return np.concatenate([self._one(single) for single in split_batch(inputs)])
 
     def _one(self, inputs: Inputs) -> NDArray[np.float32]:
         try:

@@ -11,7 +11,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.towers.protocol import Inputs, one_by_one, takes_any_length, without_padding
+from mcad_mobile.engine.towers.protocol import (
+    Inputs,
+    split_batch,
+    takes_any_length,
+    without_padding,
+)
 from mcad_mobile.errors import RuntimeUnavailable
 
 # Do ONNX Runtime's 8-bit kernels overflow on this processor?
@@ -63,13 +68,13 @@ class OnnxTower:
     from their file's buffer once, and no arena keeps what a run no longer needs.
 
     A text tower that takes any number of tokens is given no padding: it would take as long as words
-    do. With `exact`, its 8-bit products are exact on every processor: see saturation.py. With
-    `gpu`, CUDA runs it, in plain float32 (no TF32)."""
+    do. With `exact_kernels`, its 8-bit products are exact on every processor: see saturates().
+    With `gpu`, CUDA runs it, in plain float32 (no TF32)."""
 
     simulated = False
 
     def __init__(
-        self, path: Path, threads: int = 1, *, exact: bool = False, gpu: bool = False
+        self, path: Path, threads: int = 1, *, exact_kernels: bool = False, gpu: bool = False
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -77,9 +82,9 @@ class OnnxTower:
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
         options.add_session_config_entry(*_SLOW_FUSION)
-        if exact:
+        if exact_kernels:
             options.add_session_config_entry(*EXACT_KERNELS)
-        self.arithmetic = "CUDA" if gpu else "CPU, exact kernels" if exact else "CPU"
+        self.kernels = "CUDA" if gpu else "CPU, exact kernels" if exact_kernels else "CPU"
         self._path = path
         provider: Any = (_CUDA, {"use_tf32": "0"}) if gpu else "CPUExecutionProvider"
         if gpu and _CUDA not in ort.get_available_providers():
@@ -89,7 +94,7 @@ class OnnxTower:
                 "--gpus out.",
             )
         try:
-            self._session = _session(path, options, provider, exact)
+            self._session = _session(path, options, provider, exact_kernels)
             if gpu and _CUDA not in self._session.get_providers():  # it falls back in silence
                 raise RuntimeError("CUDA could not be started")
         except Exception as error:  # onnxruntime's exceptions share no public base
@@ -100,7 +105,7 @@ class OnnxTower:
         self._any_length = takes_any_length(self._session)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        singles = one_by_one(inputs)
+        singles = split_batch(inputs)
         if self._any_length:
             singles = [without_padding(single) for single in singles]
         try:
@@ -113,13 +118,13 @@ class OnnxTower:
         return np.concatenate(outputs).astype(np.float32, copy=False)
 
 
-def _session(path: Path, options: ort.SessionOptions, provider: Any, exact: bool) -> Any:
+def _session(path: Path, options: ort.SessionOptions, provider: Any, exact_kernels: bool) -> Any:
     """ONNX Runtime 1.32 cannot make exact kernels of a weight that several products share: those
     are left to floats between quantized tensors then, slower and as exact."""
     try:
         return ort.InferenceSession(path, options, providers=[provider])
     except Exception:
-        if not exact:
+        if not exact_kernels:
             raise
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         return ort.InferenceSession(path, options, providers=[provider])

@@ -14,10 +14,10 @@ FEWEST_TOKENS = 2  # a start and an end
 class LoadedTower(Protocol):
     """A tower in memory, which may be called from several threads at once. `simulated` is true
     where another machine's chip is imitated: the numbers are right, the time it takes means
-    nothing. `arithmetic` says whose kernels run."""
+    nothing. `kernels` says whose kernels run."""
 
     simulated: bool
-    arithmetic: str
+    kernels: str
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         """Inputs by name, batch first, float32 (pixels [B, 3, S, S]; token_rows [B, L, W],
@@ -26,7 +26,7 @@ class LoadedTower(Protocol):
         ...
 
 
-def one_by_one(inputs: Inputs) -> list[Inputs]:
+def split_batch(inputs: Inputs) -> list[Inputs]:
     """Split a batch: towers are exported for a batch of one, as phones use them."""
     size = len(next(iter(inputs.values())))
     return [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(size)]

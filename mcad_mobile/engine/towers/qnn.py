@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mcad_mobile.base.standard_output import STDOUT, muted
-from mcad_mobile.engine.towers.protocol import Inputs, one_by_one
+from mcad_mobile.engine.towers.protocol import Inputs, split_batch
 from mcad_mobile.errors import RuntimeUnavailable, require
 
 _FATAL_ONLY = 4
@@ -22,7 +22,7 @@ class QnnTower:
     """A compiled EPContext model, simulated for the chip of its context binary."""
 
     simulated = True
-    arithmetic = "HTP simulator"
+    kernels = "HTP simulator"
 
     def __init__(self, path: Path, soc_model: int, htp_arch: int) -> None:
         options = session_options(soc_model, htp_arch)
@@ -37,7 +37,7 @@ class QnnTower:
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         with self._lock:
-            outputs = [self._session.run(None, single)[0] for single in one_by_one(inputs)]
+            outputs = [self._session.run(None, single)[0] for single in split_batch(inputs)]
         return np.concatenate(outputs).astype(np.float32, copy=False)
 
 

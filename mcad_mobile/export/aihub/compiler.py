@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, Rung, TensorSpec
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner
@@ -72,7 +72,7 @@ class CloudCompiler:
         """Embeddings [N, dim] by the rung on the phone; and the rung with the layers that ran on
         its NPU, and where it was compared."""
         files = tuple(bundle.path(record) for record in rung.files)
-        samples = one_by_one(inputs)
+        samples = split_batch(inputs)
         data = {name: [sample[name] for sample in samples] for name in inputs}
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
             job = Job(files[0].stem, self.device, files, data)

@@ -193,7 +193,7 @@ class Runner:
             try:
                 submitted[key] = submit()
             except AiHubRefused as error:
-                refused[key] = error.what
+                refused[key] = error.message
         return submitted, refused | self._wait(submitted)
 
     def _uploaded(self, job: Job) -> str:

@@ -224,7 +224,7 @@ def _numbers(job: TowerJob) -> int:
 
 
 def _by_onnxruntime(path: Path) -> OnnxTower:
-    return OnnxTower(path, exact=saturates())
+    return OnnxTower(path, exact_kernels=saturates())
 
 
 def mixes(numbers: Sequence[int]) -> list[int]:

@@ -22,7 +22,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.photos.preprocess import find_photos, open_photo
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import DataError, PhotoError
 from mcad_mobile.export.quantization.ranges import Ranges
 from mcad_mobile.students.protocol import Student
@@ -61,7 +61,7 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
     """Inputs, one by one, as onnxruntime's calibration asks for them."""
 
     def __init__(self, inputs: Inputs) -> None:
-        self._left: Iterator[Inputs] = iter(one_by_one(inputs))
+        self._left: Iterator[Inputs] = iter(split_batch(inputs))
 
     def get_next(self) -> dict[str, NDArray[np.generic]] | None:
         return next(self._left, None)

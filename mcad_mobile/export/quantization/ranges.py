@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.engine.towers.protocol import one_by_one, without_padding
+from mcad_mobile.engine.towers.protocol import split_batch, without_padding
 
 # What the tensors of a float model are, input by input.
 
@@ -29,7 +29,7 @@ Observe = Callable[[Inputs], Mapping[str, NDArray[np.float32]]]
 
 def singles(model: onnx.ModelProto, samples: Inputs) -> list[Inputs]:
     """One by one, texts without their padding where the model takes them so."""
-    singles = one_by_one(samples)
+    singles = split_batch(samples)
     shapes = [taken.type.tensor_type.shape for taken in model.graph.input]
     if any(size.dim_param for shape in shapes for size in shape.dim):
         singles = [without_padding(single) for single in singles]

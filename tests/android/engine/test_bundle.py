@@ -107,7 +107,7 @@ def test_another_schema_is_refused_in_the_same_words(probe, tiny, schema):
     with pytest.raises(EngineError) as java:
         probe.ask("bundle", bundle=tiny.directory)
     message, hint = java.value.args
-    assert message == python.value.what
+    assert message == python.value.message
     assert hint.startswith("Update" if "newer" in message else "Export the bundle again")
 
 
@@ -131,7 +131,7 @@ def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
             probe.ask("bundle", bundle=copy)
         # Up to the first value that a language prints in its own way.
         common = len(str(copy)) + 12
-        assert java.value.args[0][:common] == python.value.what[:common]
+        assert java.value.args[0][:common] == python.value.message[:common]
         shutil.rmtree(copy)
 
     def edited(**fields):

@@ -16,7 +16,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.photos.preprocess import open_photo
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.engine.towers import climb, normalize
+from mcad_mobile.engine.towers import choose_rung, normalize
 from tests.support.probe import EngineError, variant
 
 COUNT = 200
@@ -176,7 +176,7 @@ def test_the_same_pixels_get_the_same_embedding(probe, bundle, photos, tmp_path)
     pixels = np.stack([bundle.preprocess(photo) for photo in photos[:50]])
     (tmp_path / "pixels.f32").write_bytes(pixels.tobytes())
     found = probe.arrays("embed_pixels", bundle=bundle.directory, pixels=tmp_path / "pixels.f32")
-    tower = climb(bundle, "image").tower
+    tower = choose_rung(bundle, "image").tower
     assert cosines(found, tower({"pixels": pixels})).min() >= 0.9999
 
 

@@ -142,8 +142,8 @@ def test_without_exact_kernels_a_processor_without_vnni_is_found_out(
 
 def test_a_lossy_bundle_is_judged_by_its_own_file(cpu: Exported) -> None:
     """Its loss to the float student is not this machine's: the rung passes all the same."""
-    from mcad_mobile.engine.towers import climb
+    from mcad_mobile.engine.towers import choose_rung
 
     bundle = Bundle.load(cpu.directory)
     text = replace(bundle.text, golden=replace(bundle.text.golden, embeddings=bundle.sample))
-    assert climb(replace(bundle, text=text), "text").rung.precision == "int8"
+    assert choose_rung(replace(bundle, text=text), "text").rung.precision == "int8"

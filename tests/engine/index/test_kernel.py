@@ -63,7 +63,7 @@ def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:
         "from mcad_mobile.engine.index import PhotoIndex\n"
         "print(native.LIBRARY)\n"
         "try:\n    native.load_kernel()\n"
-        "except native.KernelError as error:\n    print(error.what)\n"
+        "except native.KernelError as error:\n    print(error.message)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

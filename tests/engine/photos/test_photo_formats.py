@@ -262,11 +262,11 @@ def test_the_tower_for_folders_has_one_thread_and_gives_the_same_embeddings(
     from mcad_mobile.engine import engine as engines
 
     asked: list[int] = []
-    climb = engines.climb
+    choose_rung = engines.choose_rung
     monkeypatch.setattr(
         engines,
-        "climb",
-        lambda *given, **named: asked.append(named["threads"]) or climb(*given, **named),
+        "choose_rung",
+        lambda *given, **named: asked.append(named["threads"]) or choose_rung(*given, **named),
     )
     (tmp_path / "photos").mkdir()
     photo = Path(shutil.copy(packaged_photos()[0], tmp_path / "photos"))

@@ -17,7 +17,7 @@ from mcad_mobile.cli.doctor import examine_bundle
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.towers import LoadedTower, climb, ladder, load_rung
+from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_rung
 from mcad_mobile.errors import ParityError, RuntimeUnavailable
 from mcad_mobile.export.parity import judge_kernels
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
@@ -47,7 +47,7 @@ def with_wrong_first(bundle: Bundle) -> Bundle:
 
 def test_a_rung_that_is_wrong_here_is_left_out_with_a_sentence(bundle: Bundle) -> None:
     heard: list[str] = []
-    found = climb(with_wrong_first(bundle), "text", warn=heard.append)
+    found = choose_rung(with_wrong_first(bundle), "text", warn=heard.append)
     assert found.rung.precision == "fp32"
     (sentence,) = heard
     assert "text tower onnx int8 fails its self-test" in sentence
@@ -56,7 +56,7 @@ def test_a_rung_that_is_wrong_here_is_left_out_with_a_sentence(bundle: Bundle) -
 
 def test_a_rung_that_is_right_is_not_spoken_of(bundle: Bundle) -> None:
     heard: list[str] = []
-    assert climb(bundle, "image", warn=heard.append).rung.precision == "fp32"
+    assert choose_rung(bundle, "image", warn=heard.append).rung.precision == "fp32"
     assert heard == []
 
 
@@ -64,14 +64,14 @@ def test_a_rung_that_fails_as_it_runs_gives_way(bundle: Bundle) -> None:
     rungs = (text_rung_that_fails(bundle), *bundle.text.rungs)
     heard: list[str] = []
     changed = replace(bundle, text=replace(bundle.text, rungs=rungs))
-    assert climb(changed, "text", warn=heard.append).rung.precision == "fp32"
+    assert choose_rung(changed, "text", warn=heard.append).rung.precision == "fp32"
     assert len(heard) == 1
 
 
 def test_where_no_rung_is_right_each_reason_is_told(bundle: Bundle) -> None:
     text = replace(bundle.text, rungs=(wrong_here(bundle, "text"),))
     with pytest.raises(RuntimeUnavailable, match=r"No text tower .* int8: .*self-test"):
-        climb(replace(bundle, text=text), "text")
+        choose_rung(replace(bundle, text=text), "text")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_time_decides_between_two_runtimes_that_are_here(
     seconds = iter([2.0, 2.0, 1.0])
     monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
     bundle = replace(slow_first, image=image)
-    assert climb(bundle, "image", fastest=True).rung.precision == precision
+    assert choose_rung(bundle, "image", fastest=True).rung.precision == precision
 
 
 def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **given: bool) -> LoadedTower:
@@ -108,14 +108,14 @@ def test_between_rungs_of_one_runtime_time_decides_where_its_fast_kernels_are_wr
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: bool, precision: str
 ) -> None:
     monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: wrong)
-    assert climb(slow_first, "image", fastest=True).rung.precision == precision
+    assert choose_rung(slow_first, "image", fastest=True).rung.precision == precision
 
 
 def test_a_search_does_not_spend_time_on_choosing(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: True)
-    assert climb(slow_first, "image").rung.precision == "int8"
+    assert choose_rung(slow_first, "image").rung.precision == "int8"
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_a_gpu_that_is_not_there_is_one_error_and_no_cpu_in_disguise(bundle: Bun
     rung = bundle.image.rungs[0]
     with pytest.raises(RuntimeUnavailable, match="onnxruntime-gpu"):
         ladder.load_tested(bundle, "image", rung, gpu=True)
-    assert ladder.load_tested(bundle, "image", rung).tower.arithmetic == "CPU"
+    assert ladder.load_tested(bundle, "image", rung).tower.kernels == "CPU"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
 from mcad_mobile.students.rewrites.replace import replace_modules
 
@@ -211,7 +211,7 @@ def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torc
     """Sample by sample, in the order that a tower takes its inputs."""
     return [
         tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
-        for single in one_by_one(samples)
+        for single in split_batch(samples)
     ]
 
 

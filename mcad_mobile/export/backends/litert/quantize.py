@@ -14,7 +14,7 @@ from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.litert import signature_arguments
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.quantization.four_bits import FourBits
@@ -61,7 +61,7 @@ def quantize_litert(
             str(model), calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, whole_range
         )
         run = observed.get_signature_runner(SIGNATURE)
-        for single in one_by_one(inputs):
+        for single in split_batch(inputs):
             run(**signature_arguments(single, specs))
         found = observed.get_calibration_results()
         eight = set(found) if precision == "w8a8" else set()
@@ -166,4 +166,6 @@ def _cut(
         run(**signature_arguments(single, specs))
         return {name: interpreter.get_tensor(place) for name, place in places.items()}
 
-    return {name: cut(one, method) for name, one in histograms(observe, one_by_one(inputs)).items()}
+    return {
+        name: cut(one, method) for name, one in histograms(observe, split_batch(inputs)).items()
+    }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.engine.towers.protocol import one_by_one
+from mcad_mobile.engine.towers.protocol import split_batch
 
 _QUIETEST = 1e-3  # of the loudest channel: a channel that samples leave silent is not blown up
 _JOINS = ("Add", "Mul")
@@ -132,7 +132,7 @@ def _loudest(
     del probe.graph.output[:]
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
     session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-    for single in one_by_one(samples):
+    for single in split_batch(samples):
         for name, value in zip(outputs, session.run(None, single), strict=True):
             size = np.abs(value).reshape(-1, value.shape[-1]).max(0).astype(np.float32)
             found[outputs[name]] = np.maximum(found.get(outputs[name], size), size)
