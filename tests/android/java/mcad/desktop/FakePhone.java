@@ -14,11 +14,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.base.JsonFields;
 import mcad.engine.gallery.MediaPath;
 import mcad.engine.gallery.PhotoLibrary;
+import mcad.engine.photos.PhotoDecoder;
 
 /**
  * A phone's photos as a file tells them, which a test writes and this reads anew at every question: volumes with their

@@ -15,11 +15,10 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import mcad.engine.Bundle;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
-import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 import mcad.engine.gallery.CurrentIndex;
 import mcad.engine.gallery.IndexRun;
 import mcad.engine.gallery.Numbers;
@@ -28,6 +27,7 @@ import mcad.engine.gallery.PhotoLibrary;
 import mcad.engine.gallery.SearchBox;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoDecoder;
 
 /** What the app does behind its screens, asked from Python. */
 final class GalleryProbe {

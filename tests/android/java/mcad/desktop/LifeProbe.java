@@ -14,19 +14,19 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.Photo;
-import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 import mcad.engine.gallery.Filter;
 import mcad.engine.gallery.Folders;
 import mcad.engine.gallery.IndexRun;
 import mcad.engine.gallery.Indexing;
 import mcad.engine.gallery.PhotoSearch;
 import mcad.engine.gallery.Strictness;
+import mcad.engine.photos.Photo;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.towers.Ladder;
 
 /** The life of an app through its one door, {@link PhotoSearch}, on a {@link FakePhone}; asked from Python. */
 final class LifeProbe {

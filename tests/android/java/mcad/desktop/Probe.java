@@ -21,15 +21,11 @@ import java.util.Map;
 import java.util.Set;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
-import mcad.engine.Exif;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.InsideProbe;
-import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
-import mcad.engine.Tokenizer;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+import mcad.engine.base.MemoryProbe;
 import mcad.engine.gallery.ScreenProbe;
 import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
@@ -38,6 +34,11 @@ import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
+import mcad.engine.photos.Exif;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.text.Tokenizer;
+import mcad.engine.towers.Ladder;
+import mcad.engine.towers.TowerProbe;
 
 /**
  * The Java engine, asked from Python: one JSON request a line on standard input, one JSON answer a line on standard
@@ -152,9 +153,9 @@ final class Probe {
                     return found(SearchEngine.moreLike(index, request.string("path"), k, null));
                 }
             case "memory":
-                return InsideProbe.memory(request);
+                return MemoryProbe.memory(request);
             case "options":
-                return InsideProbe.options(request);
+                return TowerProbe.options(request);
             case "reductions":
                 return reductions(request);
             case "numbers":

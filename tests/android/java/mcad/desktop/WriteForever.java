@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.util.Random;
-import mcad.engine.Vectors;
+import mcad.engine.base.Vectors;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
 

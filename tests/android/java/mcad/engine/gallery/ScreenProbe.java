@@ -8,10 +8,10 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /** Lets the probe in at what screens are told, and at what the gallery keeps to itself. */
 public final class ScreenProbe {

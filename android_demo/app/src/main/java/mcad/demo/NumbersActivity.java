@@ -10,11 +10,11 @@ import android.widget.TextView;
 import java.io.IOException;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.Memory;
+import mcad.engine.base.Memory;
 import mcad.engine.gallery.Numbers;
 import mcad.engine.gallery.PhotoSearch;
+import mcad.engine.towers.Ladder;
 import mcad.platform.MediaSearch;
 
 /** What this phone really took, measured while the app was used; nothing is taken from elsewhere. */

@@ -3,10 +3,10 @@ package mcad.demo;
 import android.content.Context;
 import android.util.Log;
 import android.widget.Toast;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
 import mcad.engine.gallery.Home;
 import mcad.engine.gallery.Indexing;
+import mcad.engine.towers.Ladder;
 
 /** What is said of errors and of a run: on the screen in the user's language, of errors to the log in full. */
 final class Words {

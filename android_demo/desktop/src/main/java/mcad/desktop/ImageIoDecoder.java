@@ -7,10 +7,10 @@ import java.awt.image.Raster;
 import java.io.IOException;
 import java.io.InputStream;
 import javax.imageio.ImageIO;
-import mcad.engine.Exif;
 import mcad.engine.McadException;
-import mcad.engine.Photo;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.photos.Exif;
+import mcad.engine.photos.Photo;
+import mcad.engine.photos.PhotoDecoder;
 
 /** Decodes what javax.imageio reads (JPEG, PNG, GIF, BMP), at full size: for tests and for the runner on a JVM. */
 public final class ImageIoDecoder implements PhotoDecoder {

@@ -8,8 +8,8 @@ import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import mcad.engine.Json;
-import mcad.engine.Memory;
+import mcad.engine.base.Json;
+import mcad.engine.base.Memory;
 import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
 

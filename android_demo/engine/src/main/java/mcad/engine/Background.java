@@ -1,6 +1,8 @@
 package mcad.engine;
 
 import java.io.IOException;
+import mcad.engine.base.Npy;
+import mcad.engine.base.Vectors;
 
 /** Photos at large, the bundle's sample: from which score on a photo is worth calling a match for words. */
 final class Background {

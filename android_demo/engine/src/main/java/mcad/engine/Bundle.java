@@ -13,6 +13,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import mcad.engine.base.JsonFields;
+import mcad.engine.photos.Preprocess;
 
 /** A directory with bundle.json (schema mcad-bundle/1) and all that a phone needs to search. */
 public final class Bundle {

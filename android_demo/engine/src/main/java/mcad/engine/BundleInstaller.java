@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
+import mcad.engine.base.Fsync;
 
 /**
  * Copies a bundle out of an APK's assets, which a runtime cannot open in place. The copy is built beside its final

@@ -10,9 +10,15 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import mcad.engine.base.Vectors;
 import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.Rows;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.text.Tokenizer;
+import mcad.engine.towers.Ladder;
+import mcad.engine.towers.Quarantine;
+import mcad.engine.towers.Tower;
 
 /** From words to photos: a bundle's towers, each loaded when it is first needed. Not for two threads at once. */
 public final class SearchEngine implements AutoCloseable {

@@ -8,11 +8,11 @@ import android.graphics.Matrix;
 import android.os.Build;
 import java.io.IOException;
 import java.io.InputStream;
-import mcad.engine.Exif;
 import mcad.engine.McadException;
-import mcad.engine.Photo;
-import mcad.engine.PhotoBytes;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.photos.Exif;
+import mcad.engine.photos.Photo;
+import mcad.engine.photos.PhotoBytes;
+import mcad.engine.photos.PhotoDecoder;
 
 /**
  * Decodes what Android decodes: JPEG, PNG, WebP, HEIC, AVIF and more, as the version of Android has them.

@@ -7,12 +7,12 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.Tokenizer;
-import mcad.engine.Tower;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+import mcad.engine.text.Tokenizer;
+import mcad.engine.towers.Ladder;
+import mcad.engine.towers.Tower;
 
 /** Mode check: each rung of each tower on the bundle's golden inputs. A rung that fails stops no other. */
 final class Check {

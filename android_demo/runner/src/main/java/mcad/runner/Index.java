@@ -11,14 +11,14 @@ import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
-import mcad.engine.PhotoDecoder;
-import mcad.engine.Tower;
-import mcad.engine.Vectors;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+import mcad.engine.base.Vectors;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.towers.Tower;
 
 /** Mode index: decode and embed each photo, then build an index of them all. */
 final class Index {

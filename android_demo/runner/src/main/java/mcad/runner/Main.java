@@ -12,9 +12,9 @@ import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * Measures a bundle on this device, without an app: {@code CLASSPATH=runner.jar app_process / mcad.runner.Main SPEC}.

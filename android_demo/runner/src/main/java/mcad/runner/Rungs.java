@@ -5,11 +5,11 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.Tower;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+import mcad.engine.towers.Ladder;
+import mcad.engine.towers.Tower;
 
 /** Rungs by their number in the ladder, 0 the best. */
 final class Rungs {

@@ -8,12 +8,12 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.SearchEngine;
-import mcad.engine.Tokenizer;
-import mcad.engine.Tower;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.text.Tokenizer;
+import mcad.engine.towers.Tower;
 
 /** Mode search: memory of what a phone that searches must load, and nothing else; then each stage of many searches. */
 final class Search {

@@ -2,9 +2,9 @@ package mcad.runner;
 
 import java.util.ArrayList;
 import java.util.List;
-import mcad.engine.Json;
 import mcad.engine.McadException;
-import mcad.engine.Memory;
+import mcad.engine.base.Json;
+import mcad.engine.base.Memory;
 
 /** Memory at each step, in MiB, in the order in which they were taken; each is announced on standard error. */
 final class Steps {

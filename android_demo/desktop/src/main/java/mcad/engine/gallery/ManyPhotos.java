@@ -15,9 +15,9 @@ import java.util.List;
 import java.util.Set;
 import mcad.desktop.ImageIoDecoder;
 import mcad.engine.Bundle;
-import mcad.engine.PhotoDecoder;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoDecoder;
 
 /**
  * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N EMBEDDINGS.f32" makes it, of the

@@ -6,7 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.photos.PhotoDecoder;
 
 /**
  * The phone's photos without the folders that the user left out, which a list names apart; and what the last list told of

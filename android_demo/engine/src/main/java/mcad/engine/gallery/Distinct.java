@@ -3,7 +3,7 @@ package mcad.engine.gallery;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
-import mcad.engine.Vectors;
+import mcad.engine.base.Vectors;
 import mcad.engine.index.PhotoIndex;
 
 /** Tells photos from those that were shown before them, by the embeddings that the index has. */

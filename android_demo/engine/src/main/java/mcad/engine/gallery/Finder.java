@@ -8,11 +8,11 @@ import java.util.EnumSet;
 import java.util.List;
 import java.util.Set;
 import mcad.engine.McadException;
-import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
+import mcad.engine.photos.PhotoDecoder;
 
 /** The half of {@link PhotoSearch} that searches, on the one thread that it is called on. */
 final class Finder implements Closeable {

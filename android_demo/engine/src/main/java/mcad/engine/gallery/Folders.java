@@ -10,8 +10,8 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.Set;
 import java.util.TreeSet;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * Which folders are indexed and found, as the user chose: some alone, or all but some.

@@ -10,11 +10,11 @@ import java.util.Map;
 import java.util.Set;
 import java.util.function.LongSupplier;
 import mcad.engine.McadException;
-import mcad.engine.PhotoBytes;
-import mcad.engine.PhotoDecoder;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoBytes;
+import mcad.engine.photos.PhotoDecoder;
 
 /**
  * Brings an index in step with a phone's photos: adds the new, embeds the changed again, follows those that have another

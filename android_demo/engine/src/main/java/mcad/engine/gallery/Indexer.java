@@ -4,9 +4,9 @@ import java.io.IOException;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.towers.Ladder;
 
 /** The half of {@link PhotoSearch} that indexes: who runs when, what is told of it. */
 final class Indexer {

@@ -7,10 +7,10 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
-import mcad.engine.Fsync;
-import mcad.engine.Quarantine;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.Fsync;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.towers.Quarantine;
 
 /**
  * What lies in an app's folder: the bundle, the rungs that are left out, the index. Each is made when first asked for.

@@ -9,8 +9,8 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * What a run remembers of the phone's list of photos, in a file beside the index: which version each volume had, and

@@ -5,7 +5,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.photos.PhotoDecoder;
 
 /** The photos of a phone, or of a folder. */
 public interface PhotoLibrary {

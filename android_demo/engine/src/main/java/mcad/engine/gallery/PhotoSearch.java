@@ -16,12 +16,12 @@ import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
-import mcad.engine.Ladder;
 import mcad.engine.McadException;
-import mcad.engine.PhotoDecoder;
-import mcad.engine.Quarantine;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.towers.Ladder;
+import mcad.engine.towers.Quarantine;
 
 /**
  * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link #search}

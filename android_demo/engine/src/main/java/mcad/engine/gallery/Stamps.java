@@ -5,7 +5,7 @@ import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.zip.CRC32;
-import mcad.engine.PhotoDecoder;
+import mcad.engine.photos.PhotoDecoder;
 
 /**
  * What the index notes of a photo's file (docs/index-format.md): the CRC-32 of its size and the time of its last change,

@@ -12,9 +12,9 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * Photos over which the process died: killed for its memory, or by a bug of a native decoder, which nothing can catch.

@@ -2,7 +2,7 @@ package mcad.engine.index;
 
 import java.util.Arrays;
 import java.util.List;
-import mcad.engine.Vectors;
+import mcad.engine.base.Vectors;
 
 /**
  * Where the photos of a segment lie near each other (docs/index-format.md): the centroids of its cells, int16 [count][dim],

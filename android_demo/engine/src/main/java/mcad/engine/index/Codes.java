@@ -2,7 +2,7 @@ package mcad.engine.index;
 
 import java.io.IOException;
 import java.util.Arrays;
-import mcad.engine.Vectors;
+import mcad.engine.base.Vectors;
 
 /** The numbers of a photo in an index, and how a query is scored with them (docs/index-format.md). */
 final class Codes {

@@ -9,9 +9,9 @@ import java.util.List;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import mcad.engine.Fsync;
 import mcad.engine.McadException;
-import mcad.engine.Vectors;
+import mcad.engine.base.Fsync;
+import mcad.engine.base.Vectors;
 import mcad.engine.index.CommitSource.Pending;
 
 /**

@@ -16,10 +16,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Set;
 import java.util.zip.CRC32;
-import mcad.engine.Fsync;
-import mcad.engine.Json;
-import mcad.engine.JsonFields;
 import mcad.engine.McadException;
+import mcad.engine.base.Fsync;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * The one file of an index that changes: which segments make up the last commit. {@code filledBy} names what has

@@ -10,7 +10,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.function.IntPredicate;
 import mcad.engine.McadException;
-import mcad.engine.Vectors;
+import mcad.engine.base.Vectors;
 
 /**
  * A directory of immutable segments and one manifest that names those that count: the format that

@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
-import mcad.engine.Vectors;
+import mcad.engine.base.Vectors;
 
 /** Photos of the sample as queries, their best, and at which rank each estimate, or the order of cells, puts those. */
 final class Trial {

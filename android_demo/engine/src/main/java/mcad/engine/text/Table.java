@@ -15,8 +15,8 @@ import java.nio.file.StandardOpenOption;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import mcad.engine.Json;
 import mcad.engine.McadException;
+import mcad.engine.base.Json;
 
 /**
  * The tokenizer's file: a header in JSON, then arrays that are mapped and read where they lie, so that 256,000 tokens

@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.towers;
 
 import ai.onnxruntime.OnnxJavaType;
 import ai.onnxruntime.OnnxTensor;

@@ -1,8 +1,10 @@
-package mcad.engine;
+package mcad.engine.photos;
 
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.Locale;
+import mcad.engine.McadException;
+import mcad.engine.base.JsonFields;
 
 /**
  * Photo to pixels [3, size, size] float32, planar: upright, over white, resized, then (value / 255 - mean) / std for
@@ -32,7 +34,7 @@ public final class Preprocess {
         }
     }
 
-    static Preprocess of(JsonFields data) throws McadException {
+    public static Preprocess of(JsonFields data) throws McadException {
         Scale scale = oneOf(Scale.class, data.string("resize"), "Resize");
         Resize.Filter filter = oneOf(Resize.Filter.class, data.string("interpolation"), "Interpolation");
         Preprocess made = new Preprocess(data, scale, filter);

@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.base;
 
 import java.io.IOException;
 import java.nio.channels.FileChannel;

@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.towers;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -9,6 +9,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import mcad.engine.base.Fsync;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * Rungs over which the process died: an NPU's driver that aborts is nothing that can be caught. Which rung is being
@@ -66,7 +69,7 @@ public final class Quarantine {
     }
 
     /** From here to {@link #end}, a death of the process is this rung's. */
-    synchronized void begin(String tower, String rung) {
+    public synchronized void begin(String tower, String rung) {
         if (directory == null) {
             return;
         }
@@ -77,7 +80,7 @@ public final class Quarantine {
         }
     }
 
-    synchronized void end(String tower) throws IOException {
+    public synchronized void end(String tower) throws IOException {
         if (directory != null) {
             Files.deleteIfExists(directory.resolve(note(tower)));
         }

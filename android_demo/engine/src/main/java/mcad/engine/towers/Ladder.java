@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.towers;
 
 import java.io.File;
 import java.io.IOException;
@@ -7,6 +7,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import mcad.engine.Bundle;
+import mcad.engine.McadException;
+import mcad.engine.base.Npy;
+import mcad.engine.base.Vectors;
 
 /**
  * Loads the best rung of a tower that runs here and passes the golden self-test: the bundle's order, QNN where its

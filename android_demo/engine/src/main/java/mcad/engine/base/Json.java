@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.base;
 
 import java.util.ArrayList;
 import java.util.Iterator;

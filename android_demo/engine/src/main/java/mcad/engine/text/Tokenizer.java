@@ -1,13 +1,12 @@
-package mcad.engine;
+package mcad.engine.text;
 
 import java.io.Closeable;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
-import mcad.engine.text.Characters;
-import mcad.engine.text.Encoder;
-import mcad.engine.text.TokenTable;
+import mcad.engine.Bundle;
+import mcad.engine.McadException;
 
 /** Text to the rows that a text tower takes. The reference is mcad_mobile/engine/text/tokenizer.py. */
 public final class Tokenizer implements Closeable {

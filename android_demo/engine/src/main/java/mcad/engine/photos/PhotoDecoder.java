@@ -1,7 +1,8 @@
-package mcad.engine;
+package mcad.engine.photos;
 
 import java.io.IOException;
 import java.io.InputStream;
+import mcad.engine.McadException;
 
 /** Decodes photo files: BufferedImage on a JVM, Bitmap on Android. */
 public interface PhotoDecoder {

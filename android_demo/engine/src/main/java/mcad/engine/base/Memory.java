@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.base;
 
 import java.io.BufferedReader;
 import java.io.IOException;
@@ -6,6 +6,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import mcad.engine.McadException;
 
 /**
  * Memory of this process in MiB. {@code rss} counts every resident page whole, {@code pss} divides a page among the

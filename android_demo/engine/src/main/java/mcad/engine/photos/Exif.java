@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.photos;
 
 import java.io.DataInputStream;
 import java.io.EOFException;

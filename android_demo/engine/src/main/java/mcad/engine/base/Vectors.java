@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.base;
 
 /** The little linear algebra that embeddings need. */
 public final class Vectors {

@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.towers;
 
 import ai.onnxruntime.NodeInfo;
 import ai.onnxruntime.OnnxTensor;
@@ -16,6 +16,8 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import mcad.engine.Bundle;
+import mcad.engine.McadException;
 
 /** A tower in memory, run by ONNX Runtime. Not for two threads at once. */
 public final class Tower implements AutoCloseable {

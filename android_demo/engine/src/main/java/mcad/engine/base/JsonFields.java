@@ -1,8 +1,9 @@
-package mcad.engine;
+package mcad.engine.base;
 
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import mcad.engine.McadException;
 
 /** A JSON object whose fields are asked for by name and type; McadException names the one that is wrong. */
 public final class JsonFields {

@@ -1,10 +1,11 @@
-package mcad.engine;
+package mcad.engine.photos;
 
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
+import mcad.engine.McadException;
 
 /** A photo's file in memory: opened once, however often it is read for its checksum, orientation, size and pixels. */
 public final class PhotoBytes implements PhotoDecoder.Source {

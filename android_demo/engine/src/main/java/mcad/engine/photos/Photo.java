@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.photos;
 
 /** A decoded photo as it lies in its file, read row by row so that no second copy of 12 megapixels is needed. */
 public interface Photo extends AutoCloseable {

@@ -1,4 +1,4 @@
-package mcad.engine;
+package mcad.engine.base;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import mcad.engine.McadException;
 
 /** An array of a .npy file (NumPy format 1.0 to 3.0): float32 or int32, in C order. */
 public final class Npy {

@@ -1,0 +1,21 @@
+package mcad.engine.towers;
+
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtSession;
+import java.io.IOException;
+import mcad.engine.base.JsonFields;
+
+/** Gives the probe access to the package-private part of {@link Tower}. */
+public final class TowerProbe {
+    private TowerProbe() {}
+
+    /** The options of a provider's session. */
+    public static Object options(JsonFields request) throws IOException {
+        Tower.Provider provider = Tower.Provider.valueOf(request.string("provider"));
+        try (OrtSession.SessionOptions options = Tower.options(provider, 4, null)) {
+            return options.getConfigEntries();
+        } catch (OrtException error) {
+            throw new IOException(error);
+        }
+    }
+}
