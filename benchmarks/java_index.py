@@ -72,7 +72,7 @@ def truth(images: np.ndarray, photos: int, queries: np.ndarray) -> list[set[str]
 
 def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
     jars = jvm_libraries()
-    sources = [main_sources("engine"), main_sources("desktop")]
+    sources = [*map(main_sources, ("engine", "gallery", "desktop"))]
     classes = compile_java(sources, jars, work / "classes")
     given = work / "queries.f32"
     queries.astype("<f4").tofile(given)

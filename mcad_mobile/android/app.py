@@ -21,7 +21,7 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BuildError, require
 
 PACKAGE = "mcad.demo"
-APP_MODULES = ("engine", "platform", "app")
+APP_MODULES = ("engine", "gallery", "platform", "app")
 
 
 @dataclass(frozen=True)

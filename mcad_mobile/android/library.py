@@ -19,7 +19,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, require
 
-LIBRARY_MODULES = ("engine", "platform")
+LIBRARY_MODULES = ("engine", "gallery", "platform")
 NAMESPACE = "mcad.platform"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

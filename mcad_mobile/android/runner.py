@@ -15,7 +15,7 @@ from mcad_mobile.base.files import cache_directory
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
-RUNNER_MODULES = ("engine", "platform", "runner")
+RUNNER_MODULES = ("engine", "gallery", "platform", "runner")
 
 
 def runner_files(

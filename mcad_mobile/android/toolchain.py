@@ -36,7 +36,7 @@ def android_demo() -> Path:
 
 
 def main_sources(module: str) -> Path:
-    """The Java sources of "engine", "platform", "runner", "desktop" or "app"."""
+    """The Java sources of a module of android_demo/, such as "engine"."""
     return android_demo() / module / "src" / "main" / "java"
 
 

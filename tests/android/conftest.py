@@ -47,7 +47,10 @@ def java_classes(bundles) -> Path:
     with alone(folder.with_suffix(".lock")):
         if not done.exists():
             folder.mkdir(exist_ok=True)
-            sources = [*map(main_sources, ("engine", "desktop", "runner")), HERE / "java"]
+            sources = [
+                *map(main_sources, ("engine", "gallery", "desktop", "runner")),
+                HERE / "java",
+            ]
             compile_java(sources, jvm_libraries(), classes)
             done.touch()
     return classes

@@ -165,9 +165,9 @@ def test_gradle_compiles_each_module_with_what_it_depends_on(built, tmp_path):
     version = said_by_hand("build.gradle").split("onnxruntime = '")[1].split("'")[0]
     runtime = f"onnxruntime-android-{version}.jar"
     assert said(built, "engine")["runs"] == []  # an app chooses the runtime
-    assert {*said(built, "platform")["runs"]} == {"engine.jar", runtime}
+    assert {*said(built, "platform")["runs"]} == {"gallery.jar", "engine.jar", runtime}
     for app in ("app", "sample"):
-        assert {*said(built, app)["runs"]} == {"platform.jar", "engine.jar", runtime}
+        assert {*said(built, app)["runs"]} == {"platform.jar", "gallery.jar", "engine.jar", runtime}
         assets = built / app / "build" / "bundleAssets" / "bundle"
         assert (assets / "bundle.json").read_bytes() == (
             built.parent / "tiny" / "bundle.json"
@@ -183,7 +183,7 @@ def test_gradle_s_android_modules_say_what_the_commands_say(built):
         assert (android["namespace"], android["compileSdk"]) == (name, str(TARGET_SDK))
         assert usual["minSdk"] == str(MIN_SDK)
         if module == "platform":
-            assert {*LIBRARY_MODULES} == {"engine", module}
+            assert {*LIBRARY_MODULES} == {"engine", "gallery", module}
             assert (built / module / usual["consumerProguardFiles"]).is_file()
             continue
         assert (usual["applicationId"], usual["targetSdk"]) == (name, str(TARGET_SDK))
@@ -203,6 +203,7 @@ def test_gradle_takes_an_npu_s_archives_in_the_place_of_onnx_runtime_s(built, tm
     app = said(built, "app")
     assert {*app["runs"]} == {
         "platform.jar",
+        "gallery.jar",
         "engine.jar",
         "onnxruntime-android-qnn-1.aar",
         "qnn-runtime-2.aar",

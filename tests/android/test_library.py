@@ -141,7 +141,7 @@ def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archiv
 def test_the_lines_that_the_readme_tells_compile(unpacked, tmp_path):
     text = (android_demo() / "README.md").read_text("utf-8")
     (lines,) = re.findall(r"```java\n(.*?)```", text, re.S)
-    imports = ("android.content.Context", "mcad.engine.SearchEngine", "mcad.engine.gallery.*")
+    imports = ("android.content.Context", "mcad.engine.SearchEngine", "mcad.gallery.*")
     imports = (*imports, "mcad.platform.MediaSearch", "java.util.concurrent.ExecutorService")
     (tmp_path / "java").mkdir()
     (tmp_path / "java" / "Readme.java").write_text(

@@ -46,7 +46,7 @@ def test_a_shrunk_app_indexes_and_searches(java_classes, tmp_path):
     shrunk = shrink(java_classes, tmp_path, RULES.read_text("utf-8") + OWN_RULES)
     names = zipfile.ZipFile(shrunk).namelist()
     assert "mcad/desktop/Probe.class" in names
-    assert "mcad/engine/gallery/PhotoSearch.class" not in names  # it has another name
+    assert "mcad/gallery/PhotoSearch.class" not in names  # it has another name
     phone = FakePhone(tmp_path)
     phone.take("a.png", "b.png", "c.png")
     process = Probe(shrunk, tmp_path)

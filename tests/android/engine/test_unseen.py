@@ -153,7 +153,7 @@ def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spare
 
     def many(what: str, heap: str) -> list[float]:
         classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
-        main = ["-cp", classpath, "mcad.engine.gallery.ManyPhotos"]
+        main = ["-cp", classpath, "mcad.gallery.ManyPhotos"]
         arguments = [what, bundle.directory, tmp_path / "app", 100_000, embeddings]
         return [float(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
 

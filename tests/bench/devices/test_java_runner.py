@@ -28,7 +28,7 @@ STAGES = {"tokenize", "text", "scan", "rescore", "total"}
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Engine, runner, and the desktop's decoder of photos, by javac."""
     folder = tmp_path_factory.mktemp("java")
-    sources = [*map(main_sources, ("engine", "desktop", "runner"))]
+    sources = [*map(main_sources, ("engine", "gallery", "desktop", "runner"))]
     return compile_java(sources, jvm_libraries(), folder / "classes")
 
 

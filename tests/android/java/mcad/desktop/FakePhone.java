@@ -16,9 +16,9 @@ import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
-import mcad.engine.gallery.MediaPath;
-import mcad.engine.gallery.PhotoLibrary;
 import mcad.engine.photos.PhotoDecoder;
+import mcad.gallery.MediaPath;
+import mcad.gallery.PhotoLibrary;
 
 /**
  * A phone's photos as a file tells them, which a test writes and this reads anew at every question: volumes with their

@@ -19,15 +19,15 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
-import mcad.engine.gallery.CurrentIndex;
-import mcad.engine.gallery.IndexRun;
-import mcad.engine.gallery.Numbers;
-import mcad.engine.gallery.PhotoAccess;
-import mcad.engine.gallery.PhotoLibrary;
-import mcad.engine.gallery.SearchBox;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
+import mcad.gallery.CurrentIndex;
+import mcad.gallery.IndexRun;
+import mcad.gallery.Numbers;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoLibrary;
+import mcad.gallery.SearchBox;
 
 /** What the app does behind its screens, asked from Python. */
 final class GalleryProbe {

@@ -18,15 +18,15 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
-import mcad.engine.gallery.Filter;
-import mcad.engine.gallery.Folders;
-import mcad.engine.gallery.IndexRun;
-import mcad.engine.gallery.Indexing;
-import mcad.engine.gallery.PhotoSearch;
-import mcad.engine.gallery.Strictness;
 import mcad.engine.photos.Photo;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
+import mcad.gallery.Filter;
+import mcad.gallery.Folders;
+import mcad.gallery.IndexRun;
+import mcad.gallery.Indexing;
+import mcad.gallery.PhotoSearch;
+import mcad.gallery.Strictness;
 
 /** The life of an app through its one door, {@link PhotoSearch}, on a {@link FakePhone}; asked from Python. */
 final class LifeProbe {

@@ -26,7 +26,6 @@ import mcad.engine.SearchEngine;
 import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.base.MemoryProbe;
-import mcad.engine.gallery.ScreenProbe;
 import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
 import mcad.engine.index.IndexInside;
@@ -39,6 +38,7 @@ import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Ladder;
 import mcad.engine.towers.TowerProbe;
+import mcad.gallery.ScreenProbe;
 
 /**
  * The Java engine, asked from Python: one JSON request a line on standard input, one JSON answer a line on standard

@@ -6,7 +6,7 @@ import android.content.pm.PackageManager;
 import android.net.Uri;
 import android.os.Build;
 import android.provider.Settings;
-import mcad.engine.gallery.PhotoAccess;
+import mcad.gallery.PhotoAccess;
 import mcad.platform.MediaPhotos;
 
 /** What a screen asks the user's leave for: photos, and the notification of a run. */

@@ -7,10 +7,10 @@ import android.view.Menu;
 import android.view.MenuItem;
 import java.io.IOException;
 import java.util.List;
-import mcad.engine.gallery.Album;
-import mcad.engine.gallery.Folders;
-import mcad.engine.gallery.PhotoSearch;
-import mcad.engine.gallery.Strictness;
+import mcad.gallery.Album;
+import mcad.gallery.Folders;
+import mcad.gallery.PhotoSearch;
+import mcad.gallery.Strictness;
 import mcad.platform.MediaSearch;
 
 /** What the user may choose in the menu for good. */

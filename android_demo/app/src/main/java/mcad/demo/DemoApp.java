@@ -8,7 +8,7 @@ import android.os.Handler;
 import android.os.Looper;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import mcad.engine.gallery.Indexing;
+import mcad.gallery.Indexing;
 import mcad.platform.IndexingNotice;
 
 /** The process: the screen's thread, one thread for what takes time, and the words of the notification. */

@@ -17,10 +17,10 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
-import mcad.engine.gallery.Album;
-import mcad.engine.gallery.Filter;
-import mcad.engine.gallery.Period;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.Album;
+import mcad.gallery.Filter;
+import mcad.gallery.Period;
+import mcad.gallery.PhotoSearch;
 
 /** Among which photos a screen searches, as the user chose: some albums, some time. It lasts as long as the screen. */
 final class Filters {

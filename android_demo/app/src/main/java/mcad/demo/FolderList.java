@@ -6,7 +6,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Predicate;
-import mcad.engine.gallery.Album;
+import mcad.gallery.Album;
 
 /** A list of folders to tick. */
 final class FolderList {

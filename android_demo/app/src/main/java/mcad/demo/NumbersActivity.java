@@ -12,9 +12,9 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import mcad.engine.McadException;
 import mcad.engine.base.Memory;
-import mcad.engine.gallery.Numbers;
-import mcad.engine.gallery.PhotoSearch;
 import mcad.engine.towers.Ladder;
+import mcad.gallery.Numbers;
+import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaSearch;
 
 /** What this phone really took, measured while the app was used; nothing is taken from elsewhere. */

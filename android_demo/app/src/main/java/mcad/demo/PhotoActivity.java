@@ -10,7 +10,7 @@ import android.view.View;
 import android.widget.ImageView;
 import android.widget.Toast;
 import java.io.IOException;
-import mcad.engine.gallery.MediaPath;
+import mcad.gallery.MediaPath;
 import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 

@@ -11,7 +11,7 @@ import android.widget.ImageView;
 import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
-import mcad.engine.gallery.Shown;
+import mcad.gallery.Shown;
 
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {

@@ -1,7 +1,7 @@
 package mcad.demo;
 
 import android.os.Handler;
-import mcad.engine.gallery.SearchBox;
+import mcad.gallery.SearchBox;
 
 /** Runs tasks later on the screen's thread. */
 record ScreenScheduler(Handler handler) implements SearchBox.Scheduler {

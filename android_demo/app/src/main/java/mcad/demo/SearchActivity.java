@@ -17,10 +17,10 @@ import android.widget.Toast;
 import java.io.IOException;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
-import mcad.engine.gallery.Home;
-import mcad.engine.gallery.PhotoAccess;
-import mcad.engine.gallery.PhotoSearch;
-import mcad.engine.gallery.SearchBox;
+import mcad.gallery.Home;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoSearch;
+import mcad.gallery.SearchBox;
 import mcad.platform.MediaPhotos;
 import mcad.platform.MediaSearch;
 

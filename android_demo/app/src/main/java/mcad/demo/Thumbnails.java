@@ -10,8 +10,8 @@ import android.widget.ImageView;
 import java.io.IOException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import mcad.engine.gallery.MediaPath;
-import mcad.engine.gallery.Tiles;
+import mcad.gallery.MediaPath;
+import mcad.gallery.Tiles;
 import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 

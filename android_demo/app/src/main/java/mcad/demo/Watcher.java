@@ -2,7 +2,7 @@ package mcad.demo;
 
 import android.content.Context;
 import java.util.concurrent.atomic.AtomicBoolean;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaFollower;
 
 /** While a screen is visible, it hears now and then how far indexing is, which follows the photos. */

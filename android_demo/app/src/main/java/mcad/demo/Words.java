@@ -4,9 +4,9 @@ import android.content.Context;
 import android.util.Log;
 import android.widget.Toast;
 import mcad.engine.McadException;
-import mcad.engine.gallery.Home;
-import mcad.engine.gallery.Indexing;
 import mcad.engine.towers.Ladder;
+import mcad.gallery.Home;
+import mcad.gallery.Indexing;
 
 /** What is said of errors and of a run: on the screen in the user's language, of errors to the log in full. */
 final class Words {

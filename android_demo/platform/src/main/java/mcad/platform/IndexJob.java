@@ -11,9 +11,9 @@ import android.util.Log;
 import java.io.IOException;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
-import mcad.engine.gallery.IndexRun;
-import mcad.engine.gallery.PhotoAccess;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.IndexRun;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoSearch;
 
 /**
  * Indexes in the background: at night while the phone charges and rests, soon after photos came or went, and what a

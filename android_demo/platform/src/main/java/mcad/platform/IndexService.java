@@ -13,9 +13,9 @@ import android.os.SystemClock;
 import android.util.Log;
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
-import mcad.engine.gallery.IndexRun;
-import mcad.engine.gallery.Indexing;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.IndexRun;
+import mcad.gallery.Indexing;
+import mcad.gallery.PhotoSearch;
 
 /**
  * Indexes in the foreground, with a notification, because a job is stopped after ten minutes (Android 8 to 11) or by quota

@@ -1,7 +1,7 @@
 package mcad.platform;
 
 import android.app.Notification;
-import mcad.engine.gallery.Indexing;
+import mcad.gallery.Indexing;
 
 /** An app whose Application is one words the notification of {@link IndexService} itself; else it shows numbers. */
 public interface IndexingNotice {

@@ -9,8 +9,8 @@ import android.util.Log;
 import java.io.IOException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import mcad.engine.gallery.PhotoAccess;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoSearch;
 
 /**
  * While a screen is visible, photos that come and go are indexed at once, and what is left is counted; jobs do it otherwise.

@@ -21,10 +21,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import mcad.engine.McadException;
-import mcad.engine.gallery.MediaPath;
-import mcad.engine.gallery.PhotoAccess;
-import mcad.engine.gallery.PhotoLibrary;
 import mcad.engine.photos.PhotoDecoder;
+import mcad.gallery.MediaPath;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoLibrary;
 
 /** The photos that Android lets the app see; the index knows each as {@link MediaPath} says. */
 public final class MediaPhotos implements PhotoLibrary {

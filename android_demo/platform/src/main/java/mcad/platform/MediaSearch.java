@@ -13,7 +13,7 @@ import android.system.Os;
 import android.util.Log;
 import java.io.File;
 import java.util.Collections;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.PhotoSearch;
 
 /**
  * {@link PhotoSearch} over the photos of this phone, with the bundle in the app's assets: the one object of the process,

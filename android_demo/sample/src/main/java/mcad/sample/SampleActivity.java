@@ -5,8 +5,8 @@ import android.os.Build;
 import android.os.Bundle;
 import android.widget.EditText;
 import java.io.IOException;
-import mcad.engine.gallery.PhotoAccess;
-import mcad.engine.gallery.PhotoSearch;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaSearch;
 
 /** All that an app needs to search its user's photos: the best match's path takes the place of what was typed. */

@@ -1,0 +1,29 @@
+package mcad.gallery;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** A folder as a user reads of it: by the last part of its path, or by all of it where two have the same. */
+public record Album(String folder, String name, int photos) {
+    /** Of {@link PhotoSearch#folders}, those with most photos first. */
+    public static List<Album> of(Map<String, Integer> folders) {
+        Map<String, Integer> named = new HashMap<>();
+        for (String folder : folders.keySet()) {
+            named.merge(last(folder), 1, Integer::sum);
+        }
+        List<Album> albums = new ArrayList<>();
+        for (Map.Entry<String, Integer> folder : folders.entrySet()) {
+            String name = last(folder.getKey());
+            albums.add(new Album(folder.getKey(), named.get(name) > 1 ? folder.getKey() : name, folder.getValue()));
+        }
+        albums.sort(Comparator.comparingInt((Album album) -> -album.photos).thenComparing(Album::name));
+        return albums;
+    }
+
+    private static String last(String folder) {
+        return folder.isEmpty() ? "/" : folder.substring(folder.lastIndexOf('/') + 1);
+    }
+}

@@ -1,0 +1,92 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.ToIntFunction;
+import mcad.engine.index.Census;
+
+/** What a list of photos and an index do not have in common. Both are walked once, side by side, by path. */
+final class Difference {
+    /** A photo of the index, and its stamps. */
+    record Known(String path, int stamp, int contentStamp) {}
+
+    /** New and changed photos, in the order of the list. */
+    final List<PhotoLibrary.Item> work = new ArrayList<>();
+    /** Of the changed ones, by path: what the index knows. */
+    final Map<String, Known> changed = new HashMap<>();
+    /** Photos of the index that are not in the list, and those that another photo's path has. */
+    final List<Known> unlisted = new ArrayList<>();
+    /** What the index knows of photos that it is no longer to hold, and that may not take another's place. */
+    final List<Known> replaced = new ArrayList<>();
+    /** How many photos the index has of each volume. */
+    final Map<String, Integer> held = new HashMap<>();
+
+    private Difference() {}
+
+    static Difference of(PhotoLibrary library, PhotoLibrary.Listing listing, Census census,
+            ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
+        Difference found = new Difference();
+        BitSet work = new BitSet();
+        List<PhotoLibrary.Item> items = listing.items();
+        Integer[] byPath = new Integer[items.size() + listing.leftOut().size()];
+        Arrays.setAll(byPath, i -> i);
+        Arrays.sort(byPath, (a, b) -> Census.order(item(listing, a).path(), item(listing, b).path()));
+        boolean more = found.advance(library, census);
+        String before = "";
+        for (int number : byPath) {
+            PhotoLibrary.Item item = item(listing, number);
+            if (item.path().equals(before)) {
+                continue; // listed twice
+            }
+            before = item.path();
+            int order = -1;
+            while (more && (order = census.compareTo(item.path())) < 0) {
+                found.unlisted.add(known(census));
+                more = found.advance(library, census);
+            }
+            boolean leftOut = number >= items.size();
+            if (!more || order != 0) {
+                work.set(number, !leftOut);
+                continue;
+            }
+            if (leftOut) {
+                // With another stamp it may be what the index knows of another photo, which has another path by now.
+                (census.stamp() == stamp.applyAsInt(item) ? found.replaced : found.unlisted).add(known(census));
+            } else if (census.stamp() != stamp.applyAsInt(item)) {
+                found.changed.put(item.path(), known(census));
+                work.set(number);
+            }
+            more = found.advance(library, census);
+        }
+        for (; more; more = found.advance(library, census)) {
+            found.unlisted.add(known(census));
+        }
+        for (int i = work.nextSetBit(0); i >= 0; i = work.nextSetBit(i + 1)) {
+            found.work.add(items.get(i));
+        }
+        return found;
+    }
+
+    /** Those that are left out come behind the others. */
+    private static PhotoLibrary.Item item(PhotoLibrary.Listing listing, int number) {
+        int listed = listing.items().size();
+        return number < listed ? listing.items().get(number) : listing.leftOut().get(number - listed);
+    }
+
+    private boolean advance(PhotoLibrary library, Census census) throws IOException {
+        boolean more = census.next();
+        if (more) {
+            held.merge(Parked.volume(library, census.path()), 1, Integer::sum);
+        }
+        return more;
+    }
+
+    private static Known known(Census census) {
+        return new Known(census.path(), census.stamp(), census.contentStamp());
+    }
+}

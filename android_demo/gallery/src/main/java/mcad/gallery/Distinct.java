@@ -1,0 +1,35 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import mcad.engine.base.Vectors;
+import mcad.engine.index.PhotoIndex;
+
+/** Tells photos from those that were shown before them, by the embeddings that the index has. */
+final class Distinct {
+    private final PhotoIndex index;
+    private final float sameFrom;
+    private final List<float[]> shown = new ArrayList<>();
+
+    /** {@code sameFrom}: the cosine from which on two photos are one; over 1 for none. */
+    Distinct(PhotoIndex index, float sameFrom) {
+        this.index = index;
+        this.sameFrom = sameFrom;
+    }
+
+    /** Whether no photo before was like this one; if so, it is one of them from now on. */
+    boolean isNew(String path) throws IOException {
+        if (sameFrom > 1) {
+            return true;
+        }
+        float[] embedding = index.embedding(path);
+        for (float[] before : shown) {
+            if (Vectors.cosine(before, embedding) >= sameFrom) {
+                return false;
+            }
+        }
+        shown.add(embedding);
+        return true;
+    }
+}

@@ -1,0 +1,152 @@
+package mcad.gallery;
+
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.zip.CRC32;
+import java.util.zip.CheckedInputStream;
+import java.util.zip.CheckedOutputStream;
+import mcad.engine.index.RowNumbers;
+
+/**
+ * The folder of each photo, and when it was taken: what the phone's list told last, in a file beside the index, 20 bytes a
+ * photo. It is a cache of that list: missing or torn, the list is asked again.
+ */
+final class Facts {
+    private static final String NAME = "facts.bin";
+    private static final int MAGIC = 0x4d434631; // MCF1
+    private static final int BUFFER = 1 << 16;
+
+    /** By ascending key of the path. */
+    private final long[] keys;
+    private final int[] folders;
+    private final long[] taken;
+    private final List<String> names;
+
+    private Facts(int photos, List<String> names) {
+        keys = new long[photos];
+        folders = new int[photos];
+        taken = new long[photos];
+        this.names = names;
+    }
+
+    static Facts of(List<PhotoLibrary.Item> items) throws IOException {
+        List<String> names = new ArrayList<>();
+        Map<String, Integer> numbers = new HashMap<>();
+        Facts facts = new Facts(items.size(), names);
+        long[] listed = new long[items.size()];
+        for (int i = 0; i < listed.length; i++) {
+            listed[i] = RowNumbers.key(items.get(i).path());
+        }
+        System.arraycopy(listed, 0, facts.keys, 0, listed.length);
+        Arrays.sort(facts.keys);
+        for (int i = 0; i < listed.length; i++) {
+            PhotoLibrary.Item item = items.get(i);
+            int at = facts.number(listed[i]);
+            Integer folder = numbers.get(item.folder());
+            if (folder == null) {
+                folder = names.size();
+                numbers.put(item.folder(), folder);
+                names.add(item.folder());
+            }
+            facts.folders[at] = folder;
+            facts.taken[at] = item.takenMs();
+        }
+        return facts;
+    }
+
+    /** Of a photo by the key of its path; -1 for one that was not listed. */
+    int number(long key) {
+        return Math.max(-1, Arrays.binarySearch(keys, key));
+    }
+
+    boolean passes(int number, Filter filter, Folders chosen) {
+        String folder = names.get(folders[number]);
+        return chosen.takes(folder) && filter.passes(folder, taken[number]);
+    }
+
+    /** How many photos each folder has, by name. */
+    Map<String, Integer> folders() {
+        int[] counts = new int[names.size()];
+        for (int folder : folders) {
+            counts[folder]++;
+        }
+        Map<String, Integer> all = new TreeMap<>();
+        for (int i = 0; i < counts.length; i++) {
+            all.put(names.get(i), counts[i]);
+        }
+        return all;
+    }
+
+    boolean isLike(Facts other) {
+        return Arrays.equals(keys, other.keys) && Arrays.equals(taken, other.taken)
+            && Arrays.equals(folders, other.folders) && names.equals(other.names);
+    }
+
+    void save(Path directory) throws IOException {
+        Path partial = directory.resolve(NAME + ".tmp");
+        CRC32 crc = new CRC32();
+        try (DataOutputStream out = new DataOutputStream(new CheckedOutputStream(
+                new BufferedOutputStream(Files.newOutputStream(partial), BUFFER), crc))) {
+            out.writeInt(MAGIC);
+            out.writeInt(keys.length);
+            out.writeInt(names.size());
+            for (String name : names) {
+                out.writeUTF(name);
+            }
+            for (int i = 0; i < keys.length; i++) {
+                out.writeLong(keys[i]);
+                out.writeInt(folders[i]);
+                out.writeLong(taken[i]);
+            }
+            out.writeLong(crc.getValue());
+        }
+        Files.move(partial, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
+    }
+
+    static void delete(Path directory) throws IOException {
+        Files.deleteIfExists(directory.resolve(NAME));
+    }
+
+    /** As they were saved. IOException where there are none that are whole. */
+    static Facts open(Path directory) throws IOException {
+        CRC32 crc = new CRC32();
+        Path file = directory.resolve(NAME);
+        try (DataInputStream in = new DataInputStream(new CheckedInputStream(
+                new BufferedInputStream(Files.newInputStream(file), BUFFER), crc))) {
+            int magic = in.readInt();
+            int photos = in.readInt();
+            int folders = in.readInt();
+            long size = Files.size(file);
+            if (magic != MAGIC || photos < 0 || folders < 0 || photos > size / 20 || folders > size / 2) {
+                throw new IOException(NAME + " is damaged.");
+            }
+            List<String> names = new ArrayList<>();
+            for (int i = 0; i < folders; i++) {
+                names.add(in.readUTF());
+            }
+            Facts facts = new Facts(photos, names);
+            for (int i = 0; i < photos; i++) {
+                facts.keys[i] = in.readLong();
+                facts.folders[i] = in.readInt();
+                facts.taken[i] = in.readLong();
+            }
+            long expected = crc.getValue();
+            if (in.readLong() != expected) {
+                throw new IOException(NAME + " is damaged.");
+            }
+            return facts;
+        }
+    }
+}

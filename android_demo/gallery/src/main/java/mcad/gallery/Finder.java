@@ -1,0 +1,194 @@
+package mcad.gallery;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Set;
+import mcad.engine.McadException;
+import mcad.engine.SearchEngine;
+import mcad.engine.index.PhotoIndex;
+import mcad.engine.index.RowNumbers;
+import mcad.engine.index.Rows;
+import mcad.engine.photos.PhotoDecoder;
+
+/** The half of {@link PhotoSearch} that searches, on the one thread that it is called on. */
+final class Finder implements Closeable {
+    private static final int WIDER = 4;
+    private static final float NEVER_SAME = 2;
+    /** Of a bundle and an index that cannot be used, whatever is asked. */
+    private static final Set<McadException.Kind> BROKEN = EnumSet.of(McadException.Kind.BUNDLE,
+        McadException.Kind.TOWER, McadException.Kind.INDEX, McadException.Kind.DAMAGED);
+
+    private final PhotoSearch.Setup setup;
+    private final Installed installed;
+    private final ChosenPhotos photos;
+    private final Numbers numbers;
+    private volatile CurrentIndex index;
+    private SearchEngine engine;
+    private Facts numbered;
+    private RowNumbers rowNumbers;
+    private Within within;
+    private volatile float sameFrom = NEVER_SAME;
+    private volatile Strictness strictness = Strictness.USUAL;
+
+    /** Rows, and what they were made of. */
+    private record Within(PhotoIndex index, Facts facts, Filter filter, Folders chosen, Rows rows) {}
+
+    /** What finds {@code count} photos among rows, or among all where they are null. */
+    interface Question {
+        SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
+    }
+
+    /** What is asked of it on its thread. */
+    interface Work<T> {
+        T run() throws IOException;
+    }
+
+    Finder(PhotoSearch.Setup setup, Installed installed, ChosenPhotos photos, Numbers numbers) {
+        this.setup = setup;
+        this.installed = installed;
+        this.photos = photos;
+        this.numbers = numbers;
+        index = newIndex();
+    }
+
+    private CurrentIndex newIndex() {
+        return new CurrentIndex(() -> installed.searched().openIndex());
+    }
+
+    /** From any thread: there is a new commit. */
+    void committed() {
+        index.committed();
+    }
+
+    /** By the student of before an update, as long as that can be used; then by this app's. */
+    <T> T withEither(Work<T> work) throws IOException {
+        try {
+            return work.run();
+        } catch (McadException error) {
+            if (installed.before() == null || !BROKEN.contains(error.kind)) {
+                throw error;
+            }
+            changeOver();
+            return work.run();
+        }
+    }
+
+    /** From now on photos are found by this app's student. */
+    void changeOver() throws IOException {
+        if (installed.searched() != installed.own()) {
+            close();
+            index = newIndex();
+            installed.changeOver();
+        }
+    }
+
+    /** See {@link PhotoSearch#hideDuplicates}; from any thread. */
+    void hideDuplicates(float cosine) {
+        sameFrom = cosine;
+    }
+
+    /** See {@link PhotoSearch#strictness}; from any thread. */
+    void strictness(Strictness chosen) {
+        strictness = chosen;
+    }
+
+    PhotoIndex index() throws IOException {
+        return index.get();
+    }
+
+    /** The engine, its text tower loaded. */
+    SearchEngine engine() throws IOException {
+        if (engine == null) {
+            SearchEngine made = installed.searched().newEngine(1, setup);
+            try {
+                made.warmUp();
+            } catch (IOException error) {
+                made.close();
+                throw McadException.of(McadException.Kind.TOWER, error);
+            }
+            engine = made;
+        }
+        return engine;
+    }
+
+    /** An embedding of any photo; the image tower goes again. */
+    float[] embed(PhotoDecoder.Source photo) throws IOException {
+        SearchEngine own = engine();
+        try {
+            return own.embedPhoto(setup.decoder(), photo);
+        } finally {
+            own.closeImageTower();
+        }
+    }
+
+    /** Ask for more until {@code k} of the results can be seen, or there are no more. */
+    SearchEngine.Found find(Question question, int k, Filter filter) throws IOException {
+        PhotoIndex open = index.get(); // one commit for all of it
+        Rows rows = rows(open, filter);
+        SearchEngine.Found first = null;
+        for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
+            SearchEngine.Found found = question.ask(open, rows, count);
+            first = first == null ? found : first;
+            List<SearchEngine.Result> seen = seen(open, found.results(), k);
+            if (seen.size() == k || found.results().size() < count) {
+                numbers.addAll(first.ms());
+                return first.with(seen, strictness.stricter());
+            }
+        }
+    }
+
+    /** The first {@code k} that the app may see, and that are not like one before. */
+    private List<SearchEngine.Result> seen(PhotoIndex open, List<SearchEngine.Result> found, int k) throws IOException {
+        List<String> paths = new ArrayList<>();
+        for (SearchEngine.Result result : found) {
+            paths.add(result.path());
+        }
+        Set<String> visible = paths.isEmpty() ? Collections.emptySet() : setup.library().visible(paths);
+        List<SearchEngine.Result> seen = new ArrayList<>();
+        Distinct distinct = new Distinct(open, sameFrom);
+        for (SearchEngine.Result result : found) {
+            if (seen.size() < k && visible.contains(result.path()) && distinct.isNew(result.path())) {
+                seen.add(result);
+            }
+        }
+        return seen;
+    }
+
+    /** Where to look; null for everywhere. Kept until the index, the phone's list or the question is another. */
+    private Rows rows(PhotoIndex open, Filter filter) throws IOException {
+        Folders chosen = photos.chosen();
+        if (filter.isAll() && chosen.areAll()) {
+            return null;
+        }
+        Facts facts = photos.facts();
+        if (within != null && within.index == open && within.facts == facts && within.filter.equals(filter)
+                && within.chosen.equals(chosen)) {
+            return within.rows;
+        }
+        if (facts != numbered) {
+            rowNumbers = new RowNumbers(facts::number);
+            numbered = facts;
+        }
+        Rows rows = open.rows(rowNumbers, number -> facts.passes(number, filter, chosen));
+        within = new Within(open, facts, filter, chosen, rows);
+        return rows;
+    }
+
+    /** The next search loads the towers again. */
+    void closeEngine() {
+        if (engine != null) {
+            engine.close();
+            engine = null;
+        }
+    }
+
+    @Override
+    public void close() throws IOException {
+        closeEngine();
+        index.close();
+    }
+}

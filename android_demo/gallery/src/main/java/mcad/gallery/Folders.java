@@ -1,0 +1,52 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.Set;
+import java.util.TreeSet;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+
+/**
+ * Which folders are indexed and found, as the user chose: some alone, or all but some.
+ *
+ * @param only whether {@code names} are the only ones, or those that are left out
+ */
+public record Folders(boolean only, Set<String> names) {
+    public static final Folders ALL = new Folders(false, Collections.emptySet());
+
+    private static final String NAME = "folders.json";
+
+    public boolean takes(String folder) {
+        return names.contains(folder) == only;
+    }
+
+    boolean areAll() {
+        return !only && names.isEmpty();
+    }
+
+    /** As it was saved; ALL where nothing was, or what was is torn. */
+    static Folders open(Path directory) {
+        try {
+            byte[] raw = Files.readAllBytes(directory.resolve(NAME));
+            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME, "");
+            return new Folders(fields.flag("only"), new HashSet<>(fields.list("names", String.class)));
+        } catch (IOException missingOrTorn) {
+            return ALL;
+        }
+    }
+
+    void save(Path directory) throws IOException {
+        Files.createDirectories(directory);
+        Path partial = directory.resolve(NAME + ".tmp");
+        String document = Json.write(Json.object("only", only, "names", new ArrayList<Object>(new TreeSet<>(names))));
+        Files.write(partial, document.getBytes(StandardCharsets.UTF_8));
+        Files.move(partial, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
+    }
+}

@@ -1,0 +1,150 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import mcad.engine.Bundle;
+import mcad.engine.BundleInstaller;
+import mcad.engine.SearchEngine;
+import mcad.engine.base.Fsync;
+import mcad.engine.index.PhotoIndex;
+import mcad.engine.towers.Quarantine;
+
+/**
+ * What lies in an app's folder: the bundle, the rungs that are left out, the index. Each is made when first asked for.
+ *
+ * <p>After an update with another student there are two of each: the bundle of before is kept, and with it photos are
+ * found until {@link #changeOver}, which renames it away. Which student is searched by is whether that folder is there.
+ */
+final class Installed {
+    private static final String BUNDLE = "bundle";
+    private static final String RUNGS = "rungs";
+    private static final String BEFORE = ".before";
+    private static final String GONE = ".gone";
+    private static final String INDEX = "index-";
+
+    /** A student and the photos that it has embedded. */
+    record Student(Bundle bundle, Quarantine quarantine, Path index) {
+        /** The caller closes it. */
+        SearchEngine newEngine(int threads, PhotoSearch.Setup setup) throws IOException {
+            return new SearchEngine(bundle, threads, setup.libraries(), quarantine);
+        }
+
+        PhotoIndex openIndex() throws IOException {
+            return PhotoIndex.openOrCreate(index, bundle.dim, bundle.studentName, bundle.studentSha256);
+        }
+
+        /** Start over with an empty index. */
+        void recreateIndex() throws IOException {
+            PhotoIndex.recreate(index, bundle.dim, bundle.studentName, bundle.studentSha256).close();
+        }
+    }
+
+    private final PhotoSearch.Setup setup;
+    private Student own;
+    private volatile Student before;
+
+    Installed(PhotoSearch.Setup setup) {
+        this.setup = setup;
+    }
+
+    /** Of this app, its bundle copied to where a runtime can open it (megabytes). */
+    synchronized Student own() throws IOException {
+        if (own == null) {
+            Bundle bundle = BundleInstaller.install(setup.bundle(), path(BUNDLE), this::replaced);
+            Student student = student(bundle, RUNGS);
+            before = openBefore(student);
+            if (before != null) {
+                Suspects.inherit(before.index, student.index);
+            }
+            tidy(student);
+            own = student;
+        }
+        return own;
+    }
+
+    /** By which photos are found now. */
+    synchronized Student searched() throws IOException {
+        Student now = own();
+        return before == null ? now : before;
+    }
+
+    /** Of the app before an update, as long as photos are found by it; else null. At once. */
+    Student before() {
+        return before;
+    }
+
+    /** Forget the student of before, for good: none of its files may be in use. */
+    synchronized void changeOver() throws IOException {
+        if (before == null) {
+            return;
+        }
+        Files.move(path(BUNDLE + BEFORE), path(BUNDLE + GONE), StandardCopyOption.ATOMIC_MOVE);
+        Fsync.directory(setup.directory());
+        before = null;
+        tidy(own);
+    }
+
+    private Path path(String name) {
+        return setup.directory().resolve(name);
+    }
+
+    private Student student(Bundle bundle, String rungs) throws IOException {
+        Quarantine quarantine = Quarantine.open(
+            path(rungs), setup.environment().get() + " " + bundle.studentSha256 + " " + bundle.created);
+        return new Student(bundle, quarantine, path(INDEX + bundle.studentSha256.substring(0, 16)));
+    }
+
+    /** A bundle makes room for the app's new one: it is kept if its student, not that one's, has embedded photos. */
+    private void replaced(Bundle other, Path directory) throws IOException {
+        Path kept = path(BUNDLE + BEFORE);
+        // Two updates in a row: all photos are embedded by the first student alone.
+        if (!Files.exists(kept) && hasPhotos(directory, other)) {
+            Files.move(directory, kept, StandardCopyOption.ATOMIC_MOVE);
+        } else {
+            BundleInstaller.deleteTree(directory);
+        }
+    }
+
+    private boolean hasPhotos(Path directory, Bundle other) {
+        try {
+            Bundle bundle = Bundle.load(directory, false);
+            Path index = path(INDEX + bundle.studentSha256.substring(0, 16));
+            if (bundle.studentSha256.equals(other.studentSha256)) {
+                return false;
+            }
+            try (PhotoIndex known = PhotoIndex.open(index)) {
+                return known.photos() > 0;
+            }
+        } catch (IOException unreadable) {
+            return false;
+        }
+    }
+
+    private Student openBefore(Student now) throws IOException {
+        Path kept = path(BUNDLE + BEFORE);
+        if (hasPhotos(kept, now.bundle)) {
+            return student(Bundle.load(kept, false), RUNGS + BEFORE);
+        }
+        BundleInstaller.deleteTree(kept);
+        return null;
+    }
+
+    /** Delete what belongs to no student that is in use. What cannot be deleted now, the next start deletes. */
+    private void tidy(Student now) {
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(setup.directory())) {
+            for (Path file : files) {
+                String name = file.getFileName().toString();
+                boolean stray = name.equals(BUNDLE + GONE) || name.equals(RUNGS + BEFORE) && before == null
+                    || name.startsWith(INDEX) && !file.equals(now.index) && (before == null || !file.equals(before.index));
+                if (stray) {
+                    BundleInstaller.deleteTree(file);
+                }
+            }
+        } catch (IOException later) {
+            // It takes space until then, and nothing more.
+        }
+    }
+}

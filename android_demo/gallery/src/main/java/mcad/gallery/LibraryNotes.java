@@ -1,0 +1,101 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Set;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+
+/**
+ * What a run remembers of the phone's list of photos, in a file beside the index: which version each volume had, and
+ * which volumes lost so many photos at once that it is not believed yet. Without the file nothing is lost but that.
+ */
+final class LibraryNotes {
+    /** So many photos may go at once and be believed, or a quarter of the volume's if that is more. */
+    private static final int FEW = 16;
+    private static final int SHARE = 4;
+    /** A card that is being read again, or a database that is being built, is done by then. */
+    private static final long BELIEVED_AFTER_MS = 60 * 60 * 1000L;
+    private static final String NAME = "library.json";
+
+    private final Path file;
+    private final Map<String, String> versions = new HashMap<>();
+    private final Map<String, Long> losses = new HashMap<>();
+
+    private LibraryNotes(Path directory) {
+        file = directory.resolve(NAME);
+    }
+
+    static LibraryNotes open(Path directory) {
+        LibraryNotes notes = new LibraryNotes(directory);
+        try {
+            byte[] raw = Files.readAllBytes(notes.file);
+            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME, "");
+            JsonFields versions = fields.object("versions");
+            for (String volume : versions.names()) {
+                notes.versions.put(volume, versions.string(volume));
+            }
+            JsonFields losses = fields.object("losses");
+            for (String volume : losses.names()) {
+                notes.losses.put(volume, losses.integer(volume));
+            }
+        } catch (IOException missingOrTorn) {
+            notes.versions.clear();
+            notes.losses.clear();
+        }
+        return notes;
+    }
+
+    /** Volumes that had another version before. */
+    Set<String> renumbered(Map<String, String> now) {
+        Set<String> found = new HashSet<>();
+        for (Map.Entry<String, String> volume : now.entrySet()) {
+            String before = versions.get(volume.getKey());
+            if (before != null && !before.equals(volume.getValue())) {
+                found.add(volume.getKey());
+            }
+        }
+        return found;
+    }
+
+    /** Remember the versions of the volumes that are mounted; of others, what they had. */
+    void seen(Map<String, String> now) throws IOException {
+        if (!versions.entrySet().containsAll(now.entrySet())) {
+            versions.putAll(now);
+            save();
+        }
+    }
+
+    /**
+     * Of a volume with {@code held} photos, {@code lost} are not listed: whether they are gone. A few are; of many it is
+     * believed when a run of an hour later says so, too.
+     */
+    boolean isBelieved(String volume, int lost, int held, long nowMs) throws IOException {
+        if (lost <= Math.max(FEW, held / SHARE)) {
+            if (losses.remove(volume) != null) {
+                save();
+            }
+            return true;
+        }
+        Long since = losses.get(volume);
+        if (since == null || since > nowMs) { // or the clock was set back
+            losses.put(volume, nowMs);
+            save();
+            return false;
+        }
+        return nowMs - since >= BELIEVED_AFTER_MS;
+    }
+
+    private void save() throws IOException {
+        Map<String, Object> document = Json.object("versions", versions, "losses", losses);
+        Path partial = file.resolveSibling(NAME + ".tmp");
+        Files.write(partial, Json.write(document).getBytes(StandardCharsets.UTF_8));
+        Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
+    }
+}

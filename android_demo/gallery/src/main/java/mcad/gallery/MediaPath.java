@@ -1,0 +1,69 @@
+package mcad.gallery;
+
+/**
+ * What the index knows a photo of Android's MediaStore by: its content URI, which names the volume from Android 10 on
+ * ({@code content://media/external_primary/images/media/7}). Before, all volumes are "external" there; then the volume is
+ * written behind the URI ({@code content://media/external/images/media/7#1A2B-3C4D}).
+ */
+public final class MediaPath {
+    /** The volume of the phone's own storage, where Android has no name for it. */
+    public static final String PRIMARY = "primary";
+
+    private static final String START = "content://media/";
+    private static final String STORAGE = "/storage/";
+    private static final String EMULATED = "emulated";
+
+    private MediaPath() {}
+
+    /** The volume of an indexed path; empty for one that is not of MediaStore. */
+    public static String volume(String path) {
+        int mark = path.lastIndexOf('#');
+        if (mark >= 0) {
+            return path.substring(mark + 1);
+        }
+        int end = path.indexOf('/', START.length());
+        return path.startsWith(START) && end > 0 ? path.substring(START.length(), end) : "";
+    }
+
+    /** The content URI of an indexed path. */
+    public static String uri(String path) {
+        int mark = path.lastIndexOf('#');
+        return mark >= 0 ? path.substring(0, mark) : path;
+    }
+
+    /**
+     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code told}
+     * is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
+     */
+    public static String folder(String told, String data) {
+        if (told != null) {
+            return told.endsWith("/") ? told.substring(0, told.length() - 1) : told;
+        }
+        int end = data == null ? -1 : data.lastIndexOf('/');
+        if (end < 0) {
+            return "";
+        }
+        String folder = data.substring(0, end);
+        if (!folder.startsWith(STORAGE)) {
+            return folder.substring(1);
+        }
+        // Behind the volume: "emulated" has a folder for each user.
+        int levels = folder.startsWith(STORAGE + EMULATED + "/") ? 2 : 1;
+        int at = STORAGE.length();
+        for (int i = 0; i < levels && at > 0; i++) {
+            at = folder.indexOf('/', at) + 1;
+        }
+        return at > 0 ? folder.substring(at) : "";
+    }
+
+    /** The indexed path of a content URI that does not name the volume, whose file is {@code data}. */
+    public static String of(String uri, String data) {
+        String volume = PRIMARY;
+        if (data != null && data.startsWith(STORAGE)) {
+            int end = data.indexOf('/', STORAGE.length());
+            String name = end < 0 ? "" : data.substring(STORAGE.length(), end);
+            volume = name.isEmpty() || name.equals(EMULATED) || name.equals("self") ? PRIMARY : name;
+        }
+        return uri + '#' + volume;
+    }
+}

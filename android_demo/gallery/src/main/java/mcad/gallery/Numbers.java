@@ -1,0 +1,64 @@
+package mcad.gallery;
+
+import java.util.ArrayDeque;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/** The last durations of each stage, in ms, and their percentiles: what this device really took. */
+public final class Numbers {
+    private static final int KEPT = 200;
+
+    private final Map<String, ArrayDeque<Double>> stages = new LinkedHashMap<>();
+
+    public synchronized void add(String stage, double ms) {
+        ArrayDeque<Double> kept = stages.get(stage);
+        if (kept == null) {
+            kept = new ArrayDeque<>();
+            stages.put(stage, kept);
+        }
+        kept.addLast(ms);
+        if (kept.size() > KEPT) {
+            kept.removeFirst();
+        }
+    }
+
+    public synchronized void addAll(Map<String, Double> ms) {
+        for (Map.Entry<String, Double> stage : ms.entrySet()) {
+            add(stage.getKey(), stage.getValue());
+        }
+    }
+
+    /** How many durations of a stage there are. */
+    public synchronized int count(String stage) {
+        ArrayDeque<Double> kept = stages.get(stage);
+        return kept == null ? 0 : kept.size();
+    }
+
+    /** All kept durations of a stage together. */
+    public synchronized double sum(String stage) {
+        double sum = 0;
+        for (double ms : stages.getOrDefault(stage, new ArrayDeque<>())) {
+            sum += ms;
+        }
+        return sum;
+    }
+
+    /** A percentile, interpolated linearly between ranks as the bench does; NaN where nothing was measured. */
+    public synchronized double percentile(String stage, double percent) {
+        ArrayDeque<Double> kept = stages.get(stage);
+        if (kept == null) {
+            return Double.NaN;
+        }
+        double[] ordered = new double[kept.size()];
+        int at = 0;
+        for (double ms : kept) {
+            ordered[at++] = ms;
+        }
+        Arrays.sort(ordered);
+        double rank = (ordered.length - 1) * percent / 100;
+        int below = (int) rank;
+        int above = Math.min(below + 1, ordered.length - 1);
+        return ordered[below] + (ordered[above] - ordered[below]) * (rank - below);
+    }
+}

@@ -1,0 +1,297 @@
+package mcad.gallery;
+
+import java.io.Closeable;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.function.IntSupplier;
+import java.util.function.LongSupplier;
+import java.util.function.Supplier;
+import mcad.engine.Bundle;
+import mcad.engine.BundleInstaller;
+import mcad.engine.McadException;
+import mcad.engine.SearchEngine;
+import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.towers.Ladder;
+import mcad.engine.towers.Quarantine;
+
+/**
+ * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link #search}
+ * from anywhere. All methods may be called from any thread; those that throw IOException take their time, and are not for
+ * the screen's. Searches run on one thread inside, in the order in which they come; a commit of the index is seen by the
+ * next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are behind it.
+ */
+public final class PhotoSearch implements Closeable {
+    /**
+     * What it needs to know.
+     *
+     * @param bundle where the bundle's files come from: the app's assets
+     * @param directory where bundle and index are kept; no backup should have it
+     * @param libraries folders that may hold native libraries of an NPU
+     * @param environment the app's version and the phone's firmware: see {@link Quarantine}
+     * @param clock tells ms since 1970
+     * @param heat see {@link Conditions#heat}
+     */
+    public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, Supplier<String> environment,
+            PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
+
+    /** What this phone really took, stage by stage. */
+    public final Numbers numbers = new Numbers();
+
+    private final Setup setup;
+    private final ExecutorService worker = Executors.newSingleThreadExecutor(PhotoSearch::thread);
+    private final Installed installed;
+    private final ChosenPhotos photos;
+    private final Finder finder;
+    private final Indexer indexer;
+
+    private PhotoSearch(Setup setup) {
+        this.setup = setup;
+        installed = new Installed(setup);
+        photos = new ChosenPhotos(setup.library(), setup.directory());
+        finder = new Finder(setup, installed, photos, numbers);
+        indexer = new Indexer(setup, installed, photos, numbers, finder::committed, this::changeOver);
+    }
+
+    /** A process that does not close it ends all the same. */
+    private static Thread thread(Runnable task) {
+        Thread thread = new Thread(task, "photo-search");
+        thread.setDaemon(true);
+        return thread;
+    }
+
+    /** Nothing is read or loaded before it is needed. */
+    public static PhotoSearch open(Setup setup) {
+        return new PhotoSearch(setup);
+    }
+
+    /**
+     * The bundle by which photos are found, copied to where a runtime can open it when it is first asked for (megabytes).
+     * After an update with another student it is that of before until all photos are embedded anew.
+     */
+    public Bundle bundle() throws IOException {
+        return installed.searched().bundle();
+    }
+
+    /**
+     * The {@code k} photos nearest to words, of those that can be seen now. McadException if there are no words, the text
+     * tower does not run, or the index cannot be read; one of kind DAMAGED when it has to be built again by the next
+     * {@link #index}.
+     */
+    public SearchEngine.Found search(String words, int k) throws IOException {
+        return search(words, k, Filter.ALL);
+    }
+
+    /** The same among the photos of some folders, or of some time. */
+    public SearchEngine.Found search(String words, int k, Filter filter) throws IOException {
+        return find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
+    }
+
+    /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
+    public SearchEngine.Found moreLike(String path, int k) throws IOException {
+        return moreLike(path, k, Filter.ALL);
+    }
+
+    /** The same among the photos of some folders, or of some time, of which it need not be. */
+    public SearchEngine.Found moreLike(String path, int k, Filter filter) throws IOException {
+        return find((index, rows, count) -> SearchEngine.moreLike(index, path, count, rows), k, filter);
+    }
+
+    /** The {@code k} photos most like any photo: one that the user picked, or that another app shared. */
+    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k) throws IOException {
+        return moreLike(photo, k, Filter.ALL);
+    }
+
+    /** The same among the photos of some folders, or of some time. */
+    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k, Filter filter) throws IOException {
+        return call(() -> {
+            float[] embedding = finder.embed(photo);
+            return finder.find(
+                (index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
+        });
+    }
+
+    private SearchEngine.Found find(Finder.Question question, int k, Filter filter) throws IOException {
+        return call(() -> finder.find(question, k, filter));
+    }
+
+    /**
+     * From which cosine on two photos are so alike that only the first is found: a burst, a copy. 0.97 is a good one; over
+     * 1, where it begins, hides none.
+     */
+    public void hideDuplicates(float cosine) {
+        finder.hideDuplicates(cosine);
+    }
+
+    /** From which score on photos count as matches, from the next search on. */
+    public void strictness(Strictness chosen) {
+        finder.strictness(chosen);
+    }
+
+    /** How many photos each folder has, those that are left out, too, as of the last look at the phone's photos. */
+    public Map<String, Integer> folders() throws IOException {
+        return photos.facts().folders();
+    }
+
+    /** Which folders are indexed and found. */
+    public Folders chosenFolders() {
+        return photos.chosen();
+    }
+
+    /**
+     * Index and find some folders alone, or all but some: kept beside the index. Photos of the others are not found from
+     * now on, and the next {@link #index} drops them.
+     */
+    public void chooseFolders(Folders folders) throws IOException {
+        photos.choose(folders);
+    }
+
+    /** Load what a search needs, so that the first takes no longer than the others. */
+    public void warmUp() throws IOException {
+        call(() -> {
+            finder.index();
+            return finder.engine();
+        });
+    }
+
+    /** How many photos can be searched. */
+    public int photos() throws IOException {
+        return call(() -> finder.index().photos());
+    }
+
+    /** Bytes of all that is stored for each photo. */
+    public double bytesPerPhoto() throws IOException {
+        return call(() -> finder.index().bytesPerPhoto());
+    }
+
+    /** The text tower as it was loaded, with what was passed over. */
+    public Ladder.Climbed textTower() throws IOException {
+        return call(() -> finder.engine().textTower());
+    }
+
+    /** The image tower of the last run; null before the first. */
+    public Ladder.Climbed imageTower() {
+        return indexer.imageTower();
+    }
+
+    /** Rungs over which the process died are tried again when towers are next loaded. */
+    public void tryRungsAgain() throws IOException {
+        call(() -> {
+            installed.own().quarantine().clear();
+            installed.searched().quarantine().clear();
+            finder.closeEngine();
+            return null;
+        });
+    }
+
+    /**
+     * Bring the index in step with the photos, on the calling thread, until all is done or {@link #stopIndexing}. When a
+     * run is on already, that one goes over the photos once more, and nothing is returned, at once. IOException with the
+     * reason when it fails; what was committed is kept.
+     */
+    public Optional<IndexRun.Outcome> index() throws IOException {
+        return indexer.index(false);
+    }
+
+    /** The same in the place of a run that is on: it ends, with what it has. */
+    public IndexRun.Outcome indexInstead() throws IOException {
+        return indexer.index(true).orElseThrow(IllegalStateException::new);
+    }
+
+    /**
+     * Wait until no run is on: a job in whose name none was begun holds the process meanwhile. Whether photos are left:
+     * that run may have been stopped, or have failed.
+     */
+    public boolean awaitIndexing() throws InterruptedException {
+        indexer.join();
+        return indexer.state().left() > 0;
+    }
+
+    /** End a run that is on after the photo at hand; what it has is committed. */
+    public void stopIndexing() {
+        indexer.stop();
+    }
+
+    /** Count the photos that are not indexed, for {@link #indexing}; nothing while a run is on, which counts itself. */
+    public void count() throws IOException {
+        PhotoLibrary.Listing listing = photos.list();
+        int all = listing.items().size();
+        try (PhotoIndex own = installed.own().openIndex()) { // a search need not wait for it
+            Difference difference = Difference.of(photos, listing, own.census(),
+                item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
+            indexer.counted(all - difference.work.size(), all);
+        }
+    }
+
+    public boolean isIndexing() {
+        return indexer.isRunning();
+    }
+
+    public Indexing indexing() {
+        return indexer.state().changing(installed.before() != null);
+    }
+
+    /** Who is told when {@link #indexing} has changed, or there are more photos to search; on any thread. */
+    public void addListener(Runnable listener) {
+        indexer.addListener(listener);
+    }
+
+    public void removeListener(Runnable listener) {
+        indexer.removeListener(listener);
+    }
+
+    /** Forget all photos: the index is deleted, and what is known of their folders and times. */
+    public void clear() throws IOException {
+        indexer.alone(() -> {
+            changeOver();
+            installed.own().recreateIndex();
+            photos.forget();
+        });
+        indexer.report(Indexing.UNKNOWN, true);
+    }
+
+    /** Ends a run, and waits for it. */
+    @Override
+    public void close() throws IOException {
+        indexer.alone(() -> { });
+        call(() -> {
+            finder.close();
+            return null;
+        });
+        worker.shutdown();
+    }
+
+    private void changeOver() throws IOException {
+        call(() -> {
+            finder.changeOver();
+            return null;
+        });
+    }
+
+    /** Run on the worker and wait. */
+    private <T> T call(Finder.Work<T> work) throws IOException {
+        Future<T> running = worker.submit(() -> finder.withEither(work));
+        try {
+            return running.get();
+        } catch (ExecutionException error) {
+            if (error.getCause() instanceof IOException io) {
+                if (McadException.kind(io) == McadException.Kind.DAMAGED) {
+                    indexer.damaged();
+                }
+                throw io;
+            }
+            throw new IOException(error.getCause());
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+            throw new IOException(interrupted);
+        }
+    }
+}

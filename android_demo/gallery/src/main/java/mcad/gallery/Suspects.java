@@ -1,0 +1,128 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import mcad.engine.McadException;
+import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
+
+/**
+ * Photos over which the process died: killed for its memory, or by a bug of a native decoder, which nothing can catch.
+ * Which photo is being decoded is noted in a file, and a note that is found at the start of a run tells of such a death.
+ * Once may be bad luck (the phone was switched off), so that the photo only comes last the next time; after the second
+ * death it is left out until its file changes.
+ */
+final class Suspects {
+    private static final int MOST_DEATHS = 2;
+    private static final String LIST = "suspects.json";
+    private static final String NOTE = "decoding.json";
+
+    /** A state of a photo's file. */
+    private record File(String path, long modifiedMs, long bytes, String kind) {
+        static File of(PhotoLibrary.Item item) {
+            return new File(item.path(), item.modifiedMs(), item.bytes(), item.kind());
+        }
+    }
+
+    private final Path directory;
+    private final Map<File, Integer> deaths = new HashMap<>();
+
+    private Suspects(Path directory) {
+        this.directory = directory;
+    }
+
+    /** What is known in {@code directory} of the photos that are {@code seen} now; others are forgotten. */
+    static Suspects open(Path directory, Collection<PhotoLibrary.Item> seen) throws IOException {
+        Suspects suspects = new Suspects(directory);
+        try {
+            for (JsonFields photo : suspects.read(LIST).objects("photos")) {
+                suspects.deaths.put(file(photo), photo.integer("deaths", 1, MOST_DEATHS));
+            }
+        } catch (IOException missingOrTorn) {
+            suspects.deaths.clear();
+        }
+        try {
+            suspects.deaths.merge(file(suspects.read(NOTE)), 1, Integer::sum);
+        } catch (IOException missingOrTorn) {
+            return suspects;
+        }
+        Set<File> still = new HashSet<>();
+        for (PhotoLibrary.Item item : seen) {
+            File file = File.of(item);
+            if (suspects.deaths.containsKey(file)) {
+                still.add(file);
+            }
+        }
+        suspects.deaths.keySet().retainAll(still);
+        suspects.write();
+        suspects.decoded();
+        return suspects;
+    }
+
+    /** Have an index that does not exist yet know what another knows: no student is to blame. */
+    static void inherit(Path from, Path to) throws IOException {
+        if (Files.isRegularFile(from.resolve(LIST)) && !Files.exists(to)) {
+            Files.createDirectories(to);
+            Files.copy(from.resolve(LIST), to.resolve(LIST));
+        }
+    }
+
+    int deaths(PhotoLibrary.Item item) {
+        Integer count = deaths.get(File.of(item));
+        return count == null ? 0 : count;
+    }
+
+    /** Whether it is to be left out. */
+    boolean isCondemned(PhotoLibrary.Item item) {
+        return deaths(item) >= MOST_DEATHS;
+    }
+
+    /** From here to {@link #decoded}, a death of the process is this photo's. */
+    void decoding(PhotoLibrary.Item item) throws IOException {
+        save(NOTE, fields(File.of(item)));
+    }
+
+    void decoded() throws IOException {
+        Files.deleteIfExists(directory.resolve(NOTE));
+    }
+
+    private void write() throws IOException {
+        List<Object> photos = new ArrayList<>();
+        for (Map.Entry<File, Integer> suspect : deaths.entrySet()) {
+            Map<String, Object> fields = fields(suspect.getKey());
+            fields.put("deaths", Math.min(suspect.getValue(), MOST_DEATHS));
+            photos.add(fields);
+        }
+        save(LIST + ".tmp", Json.object("photos", photos));
+        Files.move(directory.resolve(LIST + ".tmp"), directory.resolve(LIST), StandardCopyOption.ATOMIC_MOVE);
+    }
+
+    private JsonFields read(String name) throws IOException {
+        byte[] raw = Files.readAllBytes(directory.resolve(name));
+        return JsonFields.parse(new String(raw, StandardCharsets.UTF_8), name, "");
+    }
+
+    private void save(String name, Map<String, Object> fields) throws IOException {
+        Files.write(directory.resolve(name), Json.write(fields).getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static Map<String, Object> fields(File file) {
+        return Json.object("path", file.path(), "modified_ms", file.modifiedMs(), "bytes", file.bytes(),
+            "kind", file.kind());
+    }
+
+    private static File file(JsonFields fields) throws McadException {
+        return new File(fields.string("path"), fields.integer("modified_ms"), fields.integer("bytes"),
+            fields.string("kind"));
+    }
+}
