@@ -51,7 +51,7 @@ class Probe:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the JVM ended"
-        answer = json.loads(line)
+        answer = json.loads(line)["answer"]
         if isinstance(answer, dict) and "error" in answer:
             assert answer["hint"] != "unforeseen", answer["error"]
             raise EngineError(answer["error"], answer["hint"])

@@ -5,8 +5,7 @@ import mcad.stubs.Unset;
 
 public class JSONObject {
     public static final Object NULL = Unset.object();
-    public JSONObject() {}
-    public native Object get(String name) throws JSONException;
+    public static native Object wrap(Object value);
     public native Iterator<String> keys();
-    public native JSONObject put(String name, Object value) throws JSONException;
+    public native Object opt(String name);
 }

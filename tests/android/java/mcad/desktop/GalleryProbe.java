@@ -17,7 +17,6 @@ import java.util.concurrent.atomic.AtomicInteger;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
@@ -124,7 +123,7 @@ final class GalleryProbe {
                     commits.add(photos);
                 }
             });
-            return Json.object("added", outcome.added(), "deleted", outcome.deleted(), "skipped", outcome.skipped(),
+            return JsonFields.of("added", outcome.added(), "deleted", outcome.deleted(), "skipped", outcome.skipped(),
                 "photos", outcome.photos(), "finished", outcome.finished(), "commits", commits);
         }
     }
@@ -212,13 +211,13 @@ final class GalleryProbe {
                 box.forget();
             }
         }
-        return Json.object("log", screen.log, "searched", searched);
+        return JsonFields.of("log", screen.log, "searched", searched);
     }
 
     static Object access(JsonFields request) throws IOException {
         int sdk = request.integer("sdk", 26, 99);
         List<String> granted = request.list("granted", String.class);
-        return Json.object("ask", Arrays.asList(PhotoAccess.toRequest(sdk)), "state",
+        return JsonFields.of("ask", Arrays.asList(PhotoAccess.toRequest(sdk)), "state",
             PhotoAccess.state(sdk, granted::contains).name());
     }
 
@@ -274,7 +273,7 @@ final class GalleryProbe {
         for (Number ms : request.list("ms", Number.class)) {
             numbers.add("stage", ms.doubleValue());
         }
-        return Json.object("count", numbers.count("stage"), "p50", numbers.percentile("stage", 50), "p90",
+        return JsonFields.of("count", numbers.count("stage"), "p50", numbers.percentile("stage", 50), "p90",
             numbers.percentile("stage", 90));
     }
 }

@@ -16,7 +16,6 @@ import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.photos.Photo;
 import mcad.engine.photos.PhotoDecoder;
@@ -51,7 +50,7 @@ final class LifeProbe {
         search.addListener(() -> {
             Indexing state = search.indexing();
             synchronized (heard) {
-                heard.add(Json.object("running", state.running(), "resting", state.resting(),
+                heard.add(JsonFields.of("running", state.running(), "resting", state.resting(),
                     "changing", state.changing(), "done", state.done(), "total", state.total()));
             }
         });
@@ -148,7 +147,7 @@ final class LifeProbe {
                     return new ArrayList<>(heard);
                 }
             case "rungs":
-                return Json.object("text", rung(search.textTower()), "image", rung(search.imageTower()));
+                return JsonFields.of("text", rung(search.textTower()), "image", rung(search.imageTower()));
             case "try_rungs_again":
                 search.tryRungsAgain();
                 return true;
@@ -186,7 +185,7 @@ final class LifeProbe {
         };
         search.addListener(listener);
         try {
-            return Json.object("outcome", outcome(search.index()), "rests", rests[0]);
+            return JsonFields.of("outcome", outcome(search.index()), "rests", rests[0]);
         } finally {
             search.removeListener(listener);
         }
@@ -272,7 +271,7 @@ final class LifeProbe {
             return "joined";
         }
         IndexRun.Outcome outcome = ended.get();
-        return Json.object("added", outcome.added(), "moved", outcome.moved(), "deleted", outcome.deleted(), "skipped",
+        return JsonFields.of("added", outcome.added(), "moved", outcome.moved(), "deleted", outcome.deleted(), "skipped",
             outcome.skipped(), "left", outcome.left(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
             "opened", phone.opened.get(), "searchable", search.photos(), "priority", decoder.priority, "priority_after",
             Thread.currentThread().getPriority());
@@ -287,7 +286,7 @@ final class LifeProbe {
 
     private Object state() {
         Indexing state = search.indexing();
-        return Json.object("running", state.running(), "changing", state.changing(), "counted", state.isCounted(), "done", state.done(), "total",
+        return JsonFields.of("running", state.running(), "changing", state.changing(), "counted", state.isCounted(), "done", state.done(), "total",
             state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
             state.failure() == null ? null : state.failure().name());
     }
@@ -299,7 +298,7 @@ final class LifeProbe {
             paths.add(result.path());
             scores.add(result.score());
         }
-        return Json.object("paths", paths, "scores", scores, "threshold", found.threshold(), "matches",
+        return JsonFields.of("paths", paths, "scores", scores, "threshold", found.threshold(), "matches",
             found.matches());
     }
 
@@ -311,6 +310,6 @@ final class LifeProbe {
         for (Ladder.Skipped reason : climbed.skipped()) {
             skipped.add(reason.why().name() + " " + reason.what());
         }
-        return Json.object("runs", climbed.toString(), "skipped", skipped);
+        return JsonFields.of("runs", climbed.toString(), "skipped", skipped);
     }
 }

@@ -23,9 +23,8 @@ import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
-import mcad.engine.base.Json;
+import mcad.engine.base.BaseProbe;
 import mcad.engine.base.JsonFields;
-import mcad.engine.base.MemoryProbe;
 import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
 import mcad.engine.index.IndexInside;
@@ -55,7 +54,7 @@ final class Probe {
         Probe probe = new Probe();
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = in.readLine(); line != null; line = in.readLine()) {
-            out.println(Json.write(probe.answer(line)));
+            out.println(JsonFields.write(JsonFields.of("answer", probe.answer(line))));
         }
     }
 
@@ -63,11 +62,11 @@ final class Probe {
         try {
             return answer(JsonFields.parse(line, "request", ""));
         } catch (McadException error) {
-            return Json.object("error", error.what, "hint", error.hint);
+            return JsonFields.of("error", error.what, "hint", error.hint);
         } catch (IllegalArgumentException error) {
-            return Json.object("error", error.getMessage(), "hint", "");
+            return JsonFields.of("error", error.getMessage(), "hint", "");
         } catch (IOException | RuntimeException | LinkageError error) {
-            return Json.object("error", error.toString(), "hint", "unforeseen");
+            return JsonFields.of("error", error.toString(), "hint", "unforeseen");
         }
     }
 
@@ -75,23 +74,23 @@ final class Probe {
         switch (request.string("do")) {
             case "bundle":
                 Bundle bundle = Bundle.load(Paths.get(request.string("bundle")), true);
-                return Json.object("name", bundle.name, "dim", bundle.dim, "files", bundle.files().size(), "english",
+                return JsonFields.of("name", bundle.name, "dim", bundle.dim, "files", bundle.files().size(), "english",
                     bundle.isEnglish());
             case "bundle_values":
                 return PublicValues.of(Bundle.load(Paths.get(request.string("bundle")), false));
             case "install":
                 Path from = Paths.get(request.string("from"));
                 BundleInstaller.Source source = path -> Files.newInputStream(from.resolve(path));
-                return Json.object("name", BundleInstaller.install(source, Paths.get(request.string("bundle"))).name);
+                return JsonFields.of("name", BundleInstaller.install(source, Paths.get(request.string("bundle"))).name);
             case "json":
-                return Json.object("value", Json.parse(request.string("text")));
+                return BaseProbe.json(request);
             case "orientation":
                 Path turned = Paths.get(request.string("photo"));
-                return Json.object("value", Exif.orientation(Files.newInputStream(turned)), "read",
+                return JsonFields.of("value", Exif.orientation(Files.newInputStream(turned)), "read",
                     Exif.isRead(Files.newInputStream(turned)));
             case "upright":
                 int stored = request.integer("orientation", 1, 8);
-                return Json.object("degrees", Exif.degrees(stored), "mirrored", Exif.mirrored(stored));
+                return JsonFields.of("degrees", Exif.degrees(stored), "mirrored", Exif.mirrored(stored));
             case "tokens":
                 return tokens(request);
             case "pixels":
@@ -112,7 +111,7 @@ final class Probe {
                 return looked(request);
             case "index_rewrite":
                 IndexInside.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
-                return Json.object();
+                return JsonFields.of();
             case "index_old_rows":
                 return oldRows(request);
             case "index_second_writer":
@@ -153,7 +152,7 @@ final class Probe {
                     return found(SearchEngine.moreLike(index, request.string("path"), k, null));
                 }
             case "memory":
-                return MemoryProbe.memory(request);
+                return BaseProbe.memory(request);
             case "options":
                 return TowerProbe.options(request);
             case "reductions":
@@ -162,7 +161,7 @@ final class Probe {
                 return GalleryProbe.numbers(request);
             case "climb":
                 Ladder.Climbed climbed = climb(request, request.string("tower"));
-                return Json.object("rung", climbed.tower().rung.precision(), "runtime", climbed.tower().rung.runtime(),
+                return JsonFields.of("rung", climbed.tower().rung.precision(), "runtime", climbed.tower().rung.runtime(),
                     "provider", climbed.tower().provider.name(), "cosine", climbed.cosine(), "skipped",
                     skipped(climbed));
             default:
@@ -189,7 +188,7 @@ final class Probe {
             for (float weight : tokens.pooling()) {
                 pooling.add(weight);
             }
-            all.add(Json.object("ids", ids, "tokens", masked, "pooling", pooling, "truncated", tokens.truncated()));
+            all.add(JsonFields.of("ids", ids, "tokens", masked, "pooling", pooling, "truncated", tokens.truncated()));
         }
         return all;
     }
@@ -274,13 +273,13 @@ final class Probe {
             paths.add(result.path());
             scores.add(result.score());
         }
-        return Json.object("paths", paths, "scores", scores);
+        return JsonFields.of("paths", paths, "scores", scores);
     }
 
     private static Object reductions(JsonFields request) throws IOException {
         int width = request.integer("width", 1, 1 << 30);
         int height = request.integer("height", 1, 1 << 30);
-        return Json.object("display", PhotoDecoder.displayReduction(width, height, request.integer("side", 1, 1 << 20)),
+        return JsonFields.of("display", PhotoDecoder.displayReduction(width, height, request.integer("side", 1, 1 << 20)),
             "sampling", PhotoDecoder.sampling(width, height, request.integer("pixels")));
     }
 
@@ -301,7 +300,7 @@ final class Probe {
             if (!rows.isEmpty()) {
                 write(rows, request);
             }
-            return Json.object("photos", index.photos(), "dim", index.dim(), "bytes_per_photo", index.bytesPerPhoto(),
+            return JsonFields.of("photos", index.photos(), "dim", index.dim(), "bytes_per_photo", index.bytesPerPhoto(),
                 "paths", paths, "stamps", stamps);
         }
     }
@@ -317,7 +316,7 @@ final class Probe {
                 for (float score : hits.scores()) {
                     scores.add(score);
                 }
-                all.add(Json.object("paths", Arrays.asList(hits.paths()), "scores", scores));
+                all.add(JsonFields.of("paths", Arrays.asList(hits.paths()), "scores", scores));
             }
             return all;
         }
@@ -369,7 +368,7 @@ final class Probe {
             if (!request.has("hold")) {
                 writer.commit();
             }
-            return Json.object("photos", index.photos(), "deleted", deleted);
+            return JsonFields.of("photos", index.photos(), "deleted", deleted);
         }
     }
 
@@ -389,7 +388,7 @@ final class Probe {
         try (PhotoIndex index = PhotoIndex.open(directory); IndexWriter first = index.writer()) {
             first.delete("x");
             index.writer().close();
-            return Json.object("writers", 2);
+            return JsonFields.of("writers", 2);
         }
     }
 
@@ -402,6 +401,6 @@ final class Probe {
         }
         Path file = Paths.get(request.string("out"));
         Files.write(file, out.array());
-        return Json.object("rows", rows.size());
+        return JsonFields.of("rows", rows.size());
     }
 }

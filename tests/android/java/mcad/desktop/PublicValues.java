@@ -9,13 +9,17 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import org.json.JSONObject;
 
 /** What an object shows to its users, its public fields or a record's components, as maps and lists for JSON. */
 final class PublicValues {
     private PublicValues() {}
 
     static Object of(Object value) {
-        if (value == null || value instanceof String || value instanceof Number || value instanceof Boolean) {
+        if (value == null) {
+            return JSONObject.NULL;
+        }
+        if (value instanceof String || value instanceof Number || value instanceof Boolean) {
             return value;
         }
         if (value instanceof Path) {

@@ -10,7 +10,6 @@ import java.util.List;
 import java.util.Map;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /** Lets the probe in at what screens are told, and at what the gallery keeps to itself. */
@@ -27,7 +26,7 @@ public final class ScreenProbe {
         PhotoAccess.State access = PhotoAccess.State.valueOf(request.string("access"));
         boolean refused = request.flag("refused");
         Home home = Home.of(access, refused, indexing, request.integer("photos", 0, 1 << 30));
-        return Json.object("panel", home.panel().name(), "action", home.action().name(), "line", home.line().name(),
+        return JsonFields.of("panel", home.panel().name(), "action", home.action().name(), "line", home.line().name(),
             "index_now", Home.indexNow(access, refused).name(), "left", indexing.left(), "minutes",
             indexing.minutesLeft());
     }
@@ -67,7 +66,7 @@ public final class ScreenProbe {
     public static Object mediaPath(JsonFields request) throws IOException {
         String path = request.has("data") ? MediaPath.of(request.string("uri"), request.string("data"))
             : request.string("uri");
-        return Json.object("path", path, "volume", MediaPath.volume(path), "uri", MediaPath.uri(path));
+        return JsonFields.of("path", path, "volume", MediaPath.volume(path), "uri", MediaPath.uri(path));
     }
 
     /** From and until of a period, as seen from a day in a time zone; null for no end. */

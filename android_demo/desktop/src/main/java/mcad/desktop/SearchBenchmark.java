@@ -8,7 +8,7 @@ import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 import mcad.engine.base.Memory;
 import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
@@ -49,7 +49,7 @@ final class SearchBenchmark {
         }
         Memory memory = Memory.now();
         Runtime runtime = Runtime.getRuntime();
-        System.out.println(Json.write(Json.object("photos", index.photos(), "dim", index.dim(), "open_ms", openMs,
+        System.out.println(JsonFields.write(JsonFields.of("photos", index.photos(), "dim", index.dim(), "open_ms", openMs,
             "scan", scan, "rescore", rescore, "total", total, "found", found, "heap_limit_mib",
             runtime.maxMemory() / 1048576.0, "heap_mib", (runtime.totalMemory() - runtime.freeMemory()) / 1048576.0,
             "pss_mib", memory.pss(), "java", System.getProperty("java.vm.name") + " "

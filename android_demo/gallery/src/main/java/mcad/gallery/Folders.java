@@ -10,7 +10,6 @@ import java.util.Collections;
 import java.util.HashSet;
 import java.util.Set;
 import java.util.TreeSet;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -45,7 +44,7 @@ public record Folders(boolean only, Set<String> names) {
     void save(Path directory) throws IOException {
         Files.createDirectories(directory);
         Path partial = directory.resolve(NAME + ".tmp");
-        String document = Json.write(Json.object("only", only, "names", new ArrayList<Object>(new TreeSet<>(names))));
+        String document = JsonFields.write(JsonFields.of("only", only, "names", new ArrayList<Object>(new TreeSet<>(names))));
         Files.write(partial, document.getBytes(StandardCharsets.UTF_8));
         Files.move(partial, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
     }

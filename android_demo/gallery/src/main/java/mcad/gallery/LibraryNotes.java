@@ -9,7 +9,6 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -93,9 +92,9 @@ final class LibraryNotes {
     }
 
     private void save() throws IOException {
-        Map<String, Object> document = Json.object("versions", versions, "losses", losses);
+        Map<String, Object> document = JsonFields.of("versions", versions, "losses", losses);
         Path partial = file.resolveSibling(NAME + ".tmp");
-        Files.write(partial, Json.write(document).getBytes(StandardCharsets.UTF_8));
+        Files.write(partial, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
         Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
     }
 }

@@ -13,7 +13,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -103,7 +102,7 @@ final class Suspects {
             fields.put("deaths", Math.min(suspect.getValue(), MOST_DEATHS));
             photos.add(fields);
         }
-        save(LIST + ".tmp", Json.object("photos", photos));
+        save(LIST + ".tmp", JsonFields.of("photos", photos));
         Files.move(directory.resolve(LIST + ".tmp"), directory.resolve(LIST), StandardCopyOption.ATOMIC_MOVE);
     }
 
@@ -113,11 +112,11 @@ final class Suspects {
     }
 
     private void save(String name, Map<String, Object> fields) throws IOException {
-        Files.write(directory.resolve(name), Json.write(fields).getBytes(StandardCharsets.UTF_8));
+        Files.write(directory.resolve(name), JsonFields.write(fields).getBytes(StandardCharsets.UTF_8));
     }
 
     private static Map<String, Object> fields(File file) {
-        return Json.object("path", file.path(), "modified_ms", file.modifiedMs(), "bytes", file.bytes(),
+        return JsonFields.of("path", file.path(), "modified_ms", file.modifiedMs(), "bytes", file.bytes(),
             "kind", file.kind());
     }
 

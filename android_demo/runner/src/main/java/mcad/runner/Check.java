@@ -8,7 +8,6 @@ import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Ladder;
@@ -33,13 +32,13 @@ final class Check {
             }
             ladder.put(tower, rungs);
         }
-        return Json.object("ladder", ladder);
+        return JsonFields.of("ladder", ladder);
     }
 
     private Map<String, Object> rung(String which, int number) throws McadException {
         Bundle.Rung rung = Rungs.of(bundle, which, number);
         Steps.announce("checking " + which + " " + rung.runtime() + " " + rung.precision());
-        Map<String, Object> said = Json.object("rung", number, "runtime", rung.runtime(), "precision",
+        Map<String, Object> said = JsonFields.of("rung", number, "runtime", rung.runtime(), "precision",
             rung.precision());
         try (Tower tower = Rungs.load(bundle, rung, spec.integer("threads", 1, 1024))) {
             List<Object> embeddings = new ArrayList<>();
@@ -68,7 +67,7 @@ final class Check {
     private static Object nodes(Tower tower) {
         int total = tower.rung.totalNodes();
         boolean npu = tower.provider == Tower.Provider.QNN;
-        return Json.object("npu", npu ? total : 0, "gpu", 0, "cpu", npu ? 0 : total);
+        return JsonFields.of("npu", npu ? total : 0, "gpu", 0, "cpu", npu ? 0 : total);
     }
 
     private List<Object> tokens() throws IOException {

@@ -12,7 +12,6 @@ import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.base.Vectors;
 import mcad.engine.index.IndexWriter;
@@ -33,7 +32,7 @@ final class Index {
     Map<String, Object> run() throws IOException {
         PhotoDecoder decoder = decoder();
         if (decoder == null) {
-            return Json.object("unsupported", "no decoder of photos runs here outside an app");
+            return JsonFields.of("unsupported", "no decoder of photos runs here outside an app");
         }
         Steps steps = new Steps();
         steps.take("process start");
@@ -60,9 +59,9 @@ final class Index {
         }
         double seconds = build(bundle, tower, decoder, photos);
         steps.take("after " + photos.size() + " photos");
-        return Json.object("steps", steps.taken, "rung", Rungs.facts(tower.rung), "provider", tower.provider.toString(),
+        return JsonFields.of("steps", steps.taken, "rung", Rungs.facts(tower.rung), "provider", tower.provider.toString(),
             "photos", photos.size(), "photos_per_s", photos.size() / seconds, "samples_ms",
-            Json.object("decode", decode, "image", image));
+            JsonFields.of("decode", decode, "image", image));
     }
 
     private double build(Bundle bundle, Tower tower, PhotoDecoder decoder, List<String> photos) throws IOException {

@@ -13,7 +13,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -35,14 +34,14 @@ public final class Main {
         try {
             document = run(arguments);
         } catch (McadException error) {
-            document = Json.object("error", Json.object("what", error.what, "hint", error.hint));
+            document = JsonFields.of("error", JsonFields.of("what", error.what, "hint", error.hint));
             code = 1;
         } catch (IOException | RuntimeException | Error error) {
             error.printStackTrace();
             System.exit(3);
             return;
         }
-        out.println(Json.write(document));
+        out.println(JsonFields.write(document));
         out.flush();
         // Not a return: app_process waits for threads of the framework that never end.
         System.exit(code);
@@ -74,7 +73,7 @@ public final class Main {
                 throw new McadException("The mode '" + spec.string("mode") + "' is not check, search or index.", "");
         }
         document.put("pinned_cores", allowedCores());
-        document.put("tools", Json.object("runner", VERSION, "onnxruntime", onnxRuntime(), "java",
+        document.put("tools", JsonFields.of("runner", VERSION, "onnxruntime", onnxRuntime(), "java",
             System.getProperty("java.vm.name") + " " + System.getProperty("java.vm.version")));
         return document;
     }

@@ -6,7 +6,6 @@ import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.towers.Ladder;
 import mcad.engine.towers.Tower;
@@ -48,6 +47,6 @@ final class Rungs {
     }
 
     static Map<String, Object> facts(Bundle.Rung rung) {
-        return Json.object("runtime", rung.runtime(), "precision", rung.precision(), "bytes", rung.bytes());
+        return JsonFields.of("runtime", rung.runtime(), "precision", rung.precision(), "bytes", rung.bytes());
     }
 }

@@ -9,7 +9,6 @@ import java.util.List;
 import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.SearchEngine;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.text.Tokenizer;
@@ -59,7 +58,7 @@ final class Search {
                     samples.get(stage).add(ms.get(stage));
                 }
             }
-            return Json.object("photos", index.photos(), "bytes_per_photo", index.bytesPerPhoto(), "rung",
+            return JsonFields.of("photos", index.photos(), "bytes_per_photo", index.bytesPerPhoto(), "rung",
                 Rungs.facts(tower.rung), "provider", tower.provider.toString(), "steps", steps.taken, "samples_ms",
                 samples);
         }

@@ -3,7 +3,7 @@ package mcad.runner;
 import java.util.ArrayList;
 import java.util.List;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 import mcad.engine.base.Memory;
 
 /** Memory at each step, in MiB, in the order in which they were taken; each is announced on standard error. */
@@ -12,7 +12,7 @@ final class Steps {
 
     void take(String name) throws McadException {
         Memory now = Memory.now();
-        taken.add(Json.object("step", name, "pss", now.pss(), "rss", now.rss()));
+        taken.add(JsonFields.of("step", name, "pss", now.pss(), "rss", now.rss()));
         announce(name);
     }
 

@@ -1,18 +1,29 @@
 package mcad.engine.base;
 
 import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import mcad.engine.McadException;
+import org.json.JSONArray;
+import org.json.JSONException;
+import org.json.JSONObject;
+import org.json.JSONTokener;
 
-/** A JSON object whose fields are asked for by name and type; McadException names the one that is wrong. */
+/**
+ * A JSON object of org.json whose fields are read by name and type; McadException names a field that is wrong. org.json
+ * is a part of Android, and a jar on the JVM. Classes that were compiled against the jar run on Android, too, so only
+ * members that both have with the same types are called here.
+ */
 public final class JsonFields {
-    private final Map<?, ?> map;
+    private final JSONObject object;
     private final String where;
     private final String hint;
 
-    private JsonFields(Map<?, ?> map, String where, String hint) {
-        this.map = map;
+    private JsonFields(JSONObject object, String where, String hint) {
+        this.object = object;
         this.where = where;
         this.hint = hint;
     }
@@ -20,23 +31,60 @@ public final class JsonFields {
     /** Parse a document that is an object. {@code where} and {@code hint} go into error messages. */
     public static JsonFields parse(String text, String where, String hint) throws McadException {
         try {
-            if (Json.parse(text) instanceof Map<?, ?> map) {
-                return new JsonFields(map, where, hint);
+            JSONTokener tokens = new JSONTokener(text);
+            if (tokens.nextValue() instanceof JSONObject object) {
+                if (tokens.nextClean() != 0) {
+                    throw new JSONException("text follows the object");
+                }
+                return new JsonFields(object, where, hint);
             }
-        } catch (IllegalArgumentException error) {
-            throw new McadException(where + " cannot be read: " + error.getMessage() + ".", hint, error);
+        } catch (JSONException | StackOverflowError error) { // Android's parser has no limit for nested values
+            throw new McadException(where + " cannot be read: it is not JSON: " + error.getMessage() + ".", hint, error);
         }
         throw new McadException(where + " is not a JSON object.", hint);
     }
 
+    /** A document to be written: a map with these keys and values, in this order. */
+    public static Map<String, Object> of(Object... keysAndValues) {
+        Map<String, Object> map = new LinkedHashMap<>();
+        for (int i = 0; i < keysAndValues.length; i += 2) {
+            Object value = keysAndValues[i + 1];
+            map.put((String) keysAndValues[i], value == null ? JSONObject.NULL : value);
+        }
+        return map;
+    }
+
+    /**
+     * Write a map or a list of maps, lists, strings, numbers, booleans and {@link JSONObject#NULL}. Surrogates become
+     * escapes: a path may have a single one, which UTF-8 cannot hold. RuntimeException for NaN and infinity.
+     */
+    public static String write(Object document) {
+        Object wrapped = JSONObject.wrap(document);
+        String json = wrapped == null ? null : wrapped.toString(); // null where Android's version fails
+        if (json == null) {
+            throw new IllegalArgumentException("JSON has no such value: " + document);
+        }
+        StringBuilder out = new StringBuilder(json.length());
+        for (int i = 0; i < json.length(); i++) {
+            char c = json.charAt(i);
+            if (Character.isSurrogate(c)) {
+                out.append(String.format(Locale.ROOT, "\\u%04x", (int) c));
+            } else {
+                out.append(c);
+            }
+        }
+        return out.toString();
+    }
+
+    /** Whether the field is there and not null. */
     public boolean has(String key) {
-        return map.get(key) != null;
+        return value(key) != null;
     }
 
     public Iterable<String> names() {
         List<String> names = new ArrayList<>();
-        for (Object key : map.keySet()) {
-            names.add((String) key);
+        for (Iterator<String> keys = object.keys(); keys.hasNext();) {
+            names.add(keys.next());
         }
         return names;
     }
@@ -58,7 +106,11 @@ public final class JsonFields {
     }
 
     public double number(String key) throws McadException {
-        return typed(key, Number.class).doubleValue();
+        double value = typed(key, Number.class).doubleValue();
+        if (Double.isInfinite(value)) {
+            throw wrong(key, "it is too large for a double");
+        }
+        return value;
     }
 
     public boolean flag(String key) throws McadException {
@@ -66,23 +118,23 @@ public final class JsonFields {
     }
 
     public JsonFields object(String key) throws McadException {
-        return new JsonFields(typed(key, Map.class), where + ": " + key, hint);
+        return new JsonFields(typed(key, JSONObject.class), where + ": " + key, hint);
     }
 
     public List<JsonFields> objects(String key) throws McadException {
         List<JsonFields> found = new ArrayList<>();
-        for (Object item : typed(key, List.class)) {
-            if (!(item instanceof Map<?, ?> object)) {
-                throw wrong(key, "one of its items is not an object");
-            }
-            found.add(new JsonFields(object, where + ": " + key, hint));
+        for (JSONObject item : list(key, JSONObject.class)) {
+            found.add(new JsonFields(item, where + ": " + key, hint));
         }
         return found;
     }
 
+    /** The items of an array, which all are of {@code type}: String, Long, Number, Boolean, JSONArray or JSONObject. */
     public <T> List<T> list(String key, Class<T> type) throws McadException {
+        JSONArray array = typed(key, JSONArray.class);
         List<T> found = new ArrayList<>();
-        for (Object item : typed(key, List.class)) {
+        for (int i = 0; i < array.length(); i++) {
+            Object item = plain(array.opt(i));
             if (!type.isInstance(item)) {
                 throw wrong(key, item + " is not a " + type.getSimpleName());
             }
@@ -92,15 +144,31 @@ public final class JsonFields {
     }
 
     private <T> T typed(String key, Class<T> type) throws McadException {
-        Object value = map.get(key);
+        Object value = value(key);
         if (!type.isInstance(value)) {
             throw wrong(key, value == null ? "it is missing" : value + " is not a " + type.getSimpleName());
         }
         return type.cast(value);
     }
 
+    private Object value(String key) {
+        return plain(object.opt(key));
+    }
+
+    private static Object plain(Object value) {
+        if (value == JSONObject.NULL) {
+            return null;
+        }
+        return value instanceof Integer small ? (Object) small.longValue() : value;
+    }
+
     /** The error for a field that is not as it should be. */
     public McadException wrong(String key, String why) {
         return new McadException(where + " lacks or misnames field " + key + ": " + why + ".", hint);
+    }
+
+    /** The whole object, as a value that {@link #write} takes. */
+    Object document() {
+        return object;
     }
 }

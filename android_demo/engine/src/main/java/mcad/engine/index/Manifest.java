@@ -18,7 +18,6 @@ import java.util.Set;
 import java.util.zip.CRC32;
 import mcad.engine.McadException;
 import mcad.engine.base.Fsync;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -154,7 +153,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     }
 
     private static Object json(Reach reach) {
-        return reach == null ? null : Json.object("factor", reach.factor(), "exponent", reach.exponent(), "growth", reach.growth());
+        return reach == null ? null : JsonFields.of("factor", reach.factor(), "exponent", reach.exponent(), "growth", reach.growth());
     }
 
     private static double within(JsonFields data, String key, double most) throws McadException {
@@ -173,12 +172,12 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             for (int row : entry.deleted()) {
                 deleted.add(row);
             }
-            entries.add(Json.object("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
+            entries.add(JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
                 "deleted", deleted, "candidates", json(entry.reach()), "prescan", entry.first() == null ? null
-                    : Json.object("bits", entry.first().bits(), "candidates", json(entry.first().reach())),
+                    : JsonFields.of("bits", entry.first().bits(), "candidates", json(entry.first().reach())),
                 "cells", json(entry.cells())));
         }
-        String fields = Json.write(Json.object("schema", SCHEMA, "generation", generation, "dim", dim,
+        String fields = JsonFields.write(JsonFields.of("schema", SCHEMA, "generation", generation, "dim", dim,
             "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy));
         String json = BEFORE_CRC + NO_CRC + "\", " + fields.substring(1) + "\n";
         byte[] raw = json.getBytes(StandardCharsets.UTF_8);

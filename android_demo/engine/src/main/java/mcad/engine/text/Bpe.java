@@ -2,8 +2,11 @@ package mcad.engine.text;
 
 import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.PriorityQueue;
+import mcad.engine.McadException;
+import mcad.engine.base.JsonFields;
 
 /**
  * Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first. Symbols to begin with are bytes, or
@@ -13,7 +16,7 @@ final class Bpe implements Model {
     private final boolean ofBytes;
     private final int unknown;
     private final boolean fuseUnknown;
-    private final Map<?, ?> whole;
+    private final Map<String, Integer> whole = new HashMap<>();
     private final IntBuffer byteIds;
     private final IntBuffer byteLastIds;
     private final IntBuffer chars;
@@ -23,11 +26,14 @@ final class Bpe implements Model {
     private final IntBuffer rank;
     private final IntBuffer into;
 
-    Bpe(Map<?, ?> model, Table table) {
-        ofBytes = (Boolean) model.get("of_bytes");
+    Bpe(JsonFields model, Table table) throws McadException {
+        ofBytes = model.flag("of_bytes");
         unknown = Model.id(model, "unk");
-        fuseUnknown = (Boolean) model.get("fuse_unk");
-        whole = (Map<?, ?>) model.get("whole");
+        fuseUnknown = model.flag("fuse_unk");
+        JsonFields words = model.object("whole");
+        for (String word : words.names()) {
+            whole.put(word, (int) words.integer(word));
+        }
         byteIds = table.ints("byte_ids");
         byteLastIds = table.ints("byte_last_ids");
         chars = table.ints("chars");
@@ -40,8 +46,9 @@ final class Bpe implements Model {
 
     @Override
     public void encode(String word, Ids ids) {
-        if (whole.get(word) instanceof Long id) {
-            ids.add(id.intValue());
+        Integer id = whole.get(word);
+        if (id != null) {
+            ids.add(id);
             return;
         }
         Ids symbols = new Ids();

@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
 import mcad.engine.McadException;
+import org.json.JSONArray;
 
 /** A text to token ids, by the steps of a tokenizer's file. Many threads may use one. */
 public final class Encoder {
@@ -25,15 +26,16 @@ public final class Encoder {
     public Encoder(Path file) throws IOException {
         Table table = new Table(file);
         try {
-            before = ids(table.list("before"));
-            after = ids(table.list("after"));
-            prepare = Normalize.of(table.list("prepare"), table);
-            normalize = Normalize.of(table.list("normalize"), table);
-            splits = Words.of(table.list("split"));
+            before = ids(table.header.list("before", Long.class));
+            after = ids(table.header.list("after", Long.class));
+            prepare = Normalize.of(table.header.list("prepare", JSONArray.class), table);
+            normalize = Normalize.of(table.header.list("normalize", JSONArray.class), table);
+            splits = Words.of(table.header.list("split", JSONArray.class));
             model = Model.of(table);
-            added = added(table.list("added"), false);
-            addedNormalized = added(table.list("added"), true);
-        } catch (RuntimeException error) {
+            List<JSONArray> tokens = table.header.list("added", JSONArray.class);
+            added = added(tokens, false);
+            addedNormalized = added(tokens, true);
+        } catch (McadException | RuntimeException error) {
             throw new McadException(
                 "The tokenizer has a part that this version does not read: " + error.getMessage() + ".",
                 "Update the app, or: " + Table.EXPORT_AGAIN, error);
@@ -78,23 +80,22 @@ public final class Encoder {
         return words;
     }
 
-    private Added added(List<?> tokens, boolean normalized) {
+    private Added added(List<JSONArray> tokens, boolean normalized) {
         List<Added.Token> found = new ArrayList<>();
-        for (Object token : tokens) {
-            List<?> fields = (List<?>) token;
-            if ((Boolean) fields.get(2) == normalized) {
-                String name = (String) fields.get(0);
+        for (JSONArray fields : tokens) {
+            if ((Boolean) fields.opt(2) == normalized) {
+                String name = (String) fields.opt(0);
                 found.add(new Added.Token(normalized ? Normalize.apply(normalize, name) : name,
-                    ((Long) fields.get(1)).intValue(), (Boolean) fields.get(3), (Boolean) fields.get(4)));
+                    (Integer) fields.opt(1), (Boolean) fields.opt(3), (Boolean) fields.opt(4)));
             }
         }
         return new Added(found);
     }
 
-    private static int[] ids(List<?> numbers) {
+    private static int[] ids(List<Long> numbers) {
         int[] ids = new int[numbers.size()];
         for (int i = 0; i < ids.length; i++) {
-            ids[i] = ((Long) numbers.get(i)).intValue();
+            ids[i] = numbers.get(i).intValue();
         }
         return ids;
     }

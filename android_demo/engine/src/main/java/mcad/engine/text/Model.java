@@ -2,7 +2,8 @@ package mcad.engine.text;
 
 import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
-import java.util.Map;
+import mcad.engine.McadException;
+import mcad.engine.base.JsonFields;
 
 /** One word to token ids. */
 interface Model {
@@ -11,9 +12,9 @@ interface Model {
     void encode(String word, Ids ids);
 
     /** The model of a table; IllegalArgumentException for one that this version does not know. */
-    static Model of(Table table) {
-        Map<?, ?> model = (Map<?, ?>) table.header.get("model");
-        switch ((String) model.get("kind")) {
+    static Model of(Table table) throws McadException {
+        JsonFields model = table.header.object("model");
+        switch (model.string("kind")) {
             case "wordpiece":
                 return new WordPiece(model, table);
             case "bpe":
@@ -21,7 +22,7 @@ interface Model {
             case "unigram":
                 return new Unigram(model, table);
             default:
-                throw new IllegalArgumentException("model " + model.get("kind"));
+                throw new IllegalArgumentException("model " + model.string("kind"));
         }
     }
 
@@ -43,8 +44,7 @@ interface Model {
     }
 
     /** An id of a header, or NONE for null. */
-    static int id(Map<?, ?> model, String key) {
-        Object id = model.get(key);
-        return id == null ? NONE : ((Long) id).intValue();
+    static int id(JsonFields model, String key) throws McadException {
+        return model.has(key) ? (int) model.integer(key) : NONE;
     }
 }

@@ -6,16 +6,17 @@ import java.util.List;
 import java.util.Locale;
 import java.util.function.IntPredicate;
 import java.util.function.UnaryOperator;
+import org.json.JSONArray;
 
 /** Steps from text to text, as mcad_mobile/engine/text/normalize.py names them. */
 final class Normalize {
     private Normalize() {}
 
     /** The functions of steps; IllegalArgumentException for a name that this version does not know. */
-    static List<UnaryOperator<String>> of(List<?> steps, Table table) {
+    static List<UnaryOperator<String>> of(List<JSONArray> steps, Table table) {
         List<UnaryOperator<String>> all = new ArrayList<>();
-        for (Object step : steps) {
-            all.add(of((List<?>) step, (String) ((List<?>) step).get(0), table));
+        for (JSONArray step : steps) {
+            all.add(of(step, (String) step.opt(0), table));
         }
         return all;
     }
@@ -28,7 +29,7 @@ final class Normalize {
         return result;
     }
 
-    private static UnaryOperator<String> of(List<?> step, String name, Table table) {
+    private static UnaryOperator<String> of(JSONArray step, String name, Table table) {
         switch (name) {
             case "basic_clean":
                 return Clean::basicClean;
@@ -39,30 +40,30 @@ final class Normalize {
             case "join_words":
                 return text -> joined(text, Characters::isWordBreak, " ", true);
             case "join_spaces":
-                String space = (String) step.get(1);
+                String space = (String) step.opt(1);
                 return text -> joined(text, Characters::isSpace, space, false);
             case "join_blanks":
-                String blank = (String) step.get(1);
+                String blank = (String) step.opt(1);
                 return text -> text.replaceAll(" {2,}", blank);
             case "strip":
-                boolean left = (Boolean) step.get(1);
-                boolean right = (Boolean) step.get(2);
+                boolean left = (Boolean) step.opt(1);
+                boolean right = (Boolean) step.opt(2);
                 return text -> Characters.trimmed(text, left, right);
             case "replace":
-                String old = (String) step.get(1);
-                String with = (String) step.get(2);
+                String old = (String) step.opt(1);
+                String with = (String) step.opt(2);
                 return text -> text.replace(old, with);
             case "trim_end":
-                String mark = (String) step.get(1);
+                String mark = (String) step.opt(1);
                 return text -> withoutEnd(text, mark);
             case "prepend":
-                String start = (String) step.get(1);
+                String start = (String) step.opt(1);
                 return text -> text.isEmpty() ? text : start + text;
             case "remove":
-                String unwanted = (String) step.get(1);
+                String unwanted = (String) step.opt(1);
                 return text -> kept(text, c -> unwanted.indexOf(c) < 0);
             case "form":
-                Normalizer.Form form = Normalizer.Form.valueOf((String) step.get(1));
+                Normalizer.Form form = Normalizer.Form.valueOf((String) step.opt(1));
                 return text -> Characters.normalized(text, form);
             case "strip_marks":
                 return text -> kept(Characters.normalized(text, Normalizer.Form.NFD),
@@ -74,7 +75,7 @@ final class Normalize {
             case "space_ideographs":
                 return Normalize::spaceIdeographs;
             case "charsmap":
-                return new Charsmap(table, (String) step.get(1));
+                return new Charsmap(table, (String) step.opt(1));
             default:
                 throw new IllegalArgumentException("step " + name);
         }

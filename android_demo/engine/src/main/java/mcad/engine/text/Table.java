@@ -16,7 +16,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import mcad.engine.McadException;
-import mcad.engine.base.Json;
+import mcad.engine.base.JsonFields;
 
 /**
  * The tokenizer's file: a header in JSON, then arrays that are mapped and read where they lie, so that 256,000 tokens
@@ -27,7 +27,7 @@ final class Table {
     private static final int START = MAGIC.length + 4;
     static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
 
-    final Map<?, ?> header;
+    final JsonFields header;
     private final Map<String, ByteBuffer> arrays = new HashMap<>();
 
     // Of Java 8 a ByteBuffer's position and limit are Buffer's.
@@ -38,17 +38,18 @@ final class Table {
                 ByteOrder.LITTLE_ENDIAN);
             header = header(data);
             int base = START + data.getInt(MAGIC.length);
-            for (Map.Entry<?, ?> array : ((Map<?, ?>) header.get("arrays")).entrySet()) {
-                List<?> place = (List<?>) array.getValue();
+            JsonFields places = header.object("arrays");
+            for (String name : places.names()) {
+                List<Object> place = places.list(name, Object.class);
                 long first = base + (Long) place.get(1);
                 long last = first + (Long) place.get(2) * width((String) place.get(0));
                 if (last > data.capacity()) {
-                    throw new EOFException("array " + array.getKey() + " is cut off");
+                    throw new EOFException("array " + name + " is cut off");
                 }
                 ByteBuffer part = data.duplicate();
                 ((Buffer) part).limit((int) last);
                 ((Buffer) part).position((int) first);
-                arrays.put((String) array.getKey(), part.slice());
+                arrays.put(name, part.slice());
             }
         } catch (NoSuchFileException error) {
             throw new McadException(file + " is missing.", EXPORT_AGAIN, error);
@@ -57,7 +58,7 @@ final class Table {
         }
     }
 
-    private static Map<?, ?> header(ByteBuffer data) throws IOException {
+    private static JsonFields header(ByteBuffer data) throws IOException {
         for (int i = 0; i < MAGIC.length; i++) {
             if (data.capacity() < START || data.get(i) != MAGIC[i]) {
                 throw new EOFException("it does not start with MCADTOK1");
@@ -71,7 +72,7 @@ final class Table {
         ByteBuffer from = data.duplicate();
         ((Buffer) from).position(START);
         from.get(json);
-        return (Map<?, ?>) Json.parse(new String(json, StandardCharsets.UTF_8));
+        return JsonFields.parse(new String(json, StandardCharsets.UTF_8), "its header", "");
     }
 
     private static int width(String type) throws IOException {
@@ -85,10 +86,6 @@ final class Table {
             default:
                 throw new EOFException("arrays have no type " + type);
         }
-    }
-
-    List<?> list(String key) {
-        return (List<?>) header.get(key);
     }
 
     /** One array by its name; an empty one if the file has none of that name. */

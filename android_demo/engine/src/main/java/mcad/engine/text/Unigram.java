@@ -4,7 +4,8 @@ import java.nio.DoubleBuffer;
 import java.nio.IntBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.Map;
+import mcad.engine.McadException;
+import mcad.engine.base.JsonFields;
 
 /**
  * The most likely pieces (Kudo, 2018). The strings are the pieces, then beginnings of pieces that are none themselves;
@@ -17,11 +18,11 @@ final class Unigram implements Model {
     private final double unknownScore;
     private final IntBuffer byteIds;
 
-    Unigram(Map<?, ?> model, Table table) {
+    Unigram(JsonFields model, Table table) throws McadException {
         strings = new Strings(table);
         scores = table.doubles("scores");
         unknown = Model.id(model, "unk");
-        unknownScore = ((Number) model.get("unk_score")).doubleValue();
+        unknownScore = model.number("unk_score");
         byteIds = table.ints("byte_ids");
     }
 

@@ -1,7 +1,8 @@
 package mcad.engine.text;
 
 import java.nio.charset.StandardCharsets;
-import java.util.Map;
+import mcad.engine.McadException;
+import mcad.engine.base.JsonFields;
 
 /** The longest pieces that the vocabulary holds, from the left (Devlin et al., 2019). */
 final class WordPiece implements Model {
@@ -10,10 +11,10 @@ final class WordPiece implements Model {
     private final byte[] continued;
     private final int longest;
 
-    WordPiece(Map<?, ?> model, Table table) {
+    WordPiece(JsonFields model, Table table) throws McadException {
         strings = new Strings(table);
         unknown = Model.id(model, "unk");
-        continued = ((String) model.get("continued")).getBytes(StandardCharsets.UTF_8);
+        continued = model.string("continued").getBytes(StandardCharsets.UTF_8);
         longest = Model.id(model, "longest");
     }
 

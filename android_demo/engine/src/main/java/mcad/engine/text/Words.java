@@ -2,6 +2,7 @@ package mcad.engine.text;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.json.JSONArray;
 
 /** Steps that cut a normalized text into the words that a model takes, as mcad_mobile/engine/text/words.py names them. */
 interface Words {
@@ -9,15 +10,15 @@ interface Words {
     void split(String text, boolean first, List<String> words);
 
     /** The functions of steps; IllegalArgumentException for a name that this version does not know. */
-    static List<Words> of(List<?> steps) {
+    static List<Words> of(List<JSONArray> steps) {
         List<Words> all = new ArrayList<>();
-        for (Object step : steps) {
-            all.add(of((List<?>) step, (String) ((List<?>) step).get(0)));
+        for (JSONArray step : steps) {
+            all.add(of(step, (String) step.opt(0)));
         }
         return all;
     }
 
-    private static Words of(List<?> step, String name) {
+    private static Words of(JSONArray step, String name) {
         switch (name) {
             case "bert":
                 return (text, first, words) -> cut(text, true, words);
@@ -25,12 +26,13 @@ interface Words {
                 return (text, first, words) -> cut(text, false, words);
             case "clip":
                 List<String> whole = new ArrayList<>();
-                for (Object word : (List<?>) step.get(1)) {
-                    whole.add((String) word);
+                JSONArray words = (JSONArray) step.opt(1);
+                for (int i = 0; i < words.length(); i++) {
+                    whole.add((String) words.opt(i));
                 }
-                return new ClipWords(whole, (Boolean) step.get(2), (Boolean) step.get(3));
+                return new ClipWords(whole, (Boolean) step.opt(2), (Boolean) step.opt(3));
             case "metaspace":
-                return metaspace((String) step.get(1), (String) step.get(2), (Boolean) step.get(3));
+                return metaspace((String) step.opt(1), (String) step.opt(2), (Boolean) step.opt(3));
             default:
                 throw new IllegalArgumentException("split " + name);
         }

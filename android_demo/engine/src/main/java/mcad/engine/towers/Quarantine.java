@@ -10,7 +10,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import mcad.engine.base.Fsync;
-import mcad.engine.base.Json;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -74,7 +73,7 @@ public final class Quarantine {
             return;
         }
         try {
-            write(note(tower), Json.object("environment", environment, "rung", name(tower, rung)));
+            write(note(tower), JsonFields.of("environment", environment, "rung", name(tower, rung)));
         } catch (IOException noRoom) {
             // Without room for a note the rung is tried all the same.
         }
@@ -101,7 +100,7 @@ public final class Quarantine {
 
     private void save() throws IOException {
         List<String> names = new ArrayList<>(died);
-        write(LIST + ".tmp", Json.object("environment", environment, "died", names));
+        write(LIST + ".tmp", JsonFields.of("environment", environment, "died", names));
         Files.move(directory.resolve(LIST + ".tmp"), directory.resolve(LIST), StandardCopyOption.ATOMIC_MOVE);
         Fsync.directory(directory);
     }
@@ -109,7 +108,7 @@ public final class Quarantine {
     /** A driver may take the whole phone with it: what is noted must be on the disk. */
     private void write(String name, Map<String, Object> document) throws IOException {
         Path file = directory.resolve(name);
-        Files.write(file, Json.write(document).getBytes(StandardCharsets.UTF_8));
+        Files.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
         Fsync.file(file);
         Fsync.directory(directory);
     }
