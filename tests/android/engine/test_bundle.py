@@ -198,7 +198,9 @@ def test_rungs_that_do_not_run_here_are_passed_over_with_a_reason(probe, tiny, t
     (onnx_rung,) = tiny.image.rungs
     foreign = [replace(onnx_rung, runtime=name) for name in ("qnn", "litert")]
     tower = replace(tiny.image, rungs=(*foreign, onnx_rung))
-    found = probe.ask("climb", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image")
+    found = probe.ask(
+        "choose_rung", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image"
+    )
     assert (found["runtime"], found["provider"]) == ("onnx", "CPU")
     assert found["cosine"] > 0.9999
     qnn, litert, xnnpack = found["skipped"]
@@ -212,7 +214,9 @@ def test_rungs_that_do_not_run_here_are_passed_over_with_a_reason(probe, tiny, t
 def test_xnnpack_is_tried_for_float_rungs_alone(probe, tiny, tmp_path):
     (rung,) = tiny.image.rungs
     tower = replace(tiny.image, rungs=(replace(rung, precision="int8"),))
-    found = probe.ask("climb", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image")
+    found = probe.ask(
+        "choose_rung", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image"
+    )
     # Which of the two: as this processor needs it.
     assert found["provider"] in ("CPU", "EXACT_CPU") and found["skipped"] == []
 
@@ -222,7 +226,7 @@ def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path)
     (onnx_rung,) = tiny.image.rungs
     tower = replace(tiny.image, rungs=(replace(onnx_rung, runtime="qnn"), onnx_rung))
     found = probe.ask(
-        "climb",
+        "choose_rung",
         bundle=variant(tiny, tmp_path / "b", image=tower),
         tower="image",
         libraries=tmp_path,
@@ -249,7 +253,7 @@ def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny
         files=(FileRecord.of(directory, directory / "wrong.onnx"),),
     )
     tower = replace(tiny.image, rungs=(wrong, *tiny.image.rungs))
-    found = probe.ask("climb", bundle=variant(tiny, directory, image=tower), tower="image")
+    found = probe.ask("choose_rung", bundle=variant(tiny, directory, image=tower), tower="image")
     assert found["rung"] == "fp32"
     assert any(
         why == "SELF_TEST" and "self-test gave a cosine" in said for why, said in found["skipped"]
@@ -264,7 +268,7 @@ def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):
 
     def fail() -> None:
         with pytest.raises(EngineError, match="pixels was not given whole"):
-            probe.ask("climb", bundle=bundle, tower="image", threads=8)
+            probe.ask("choose_rung", bundle=bundle, tower="image", threads=8)
 
     fail()
     before = probe.threads
@@ -276,7 +280,7 @@ def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):
 def test_a_ladder_without_a_rung_that_runs_says_why(probe, tiny, tmp_path):
     tower = replace(tiny.text, rungs=(replace(tiny.text.rungs[0], runtime="litert"),))
     with pytest.raises(EngineError, match=r"No text tower .* no such runtime"):
-        probe.ask("climb", bundle=variant(tiny, tmp_path / "b", text=tower), tower="text")
+        probe.ask("choose_rung", bundle=variant(tiny, tmp_path / "b", text=tower), tower="text")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

@@ -95,7 +95,9 @@ def looked(java: JavaIndex, queries: np.ndarray) -> float:
     """How many photos a scan looks at, on average."""
     given = java._scratch / "looked.f32"
     queries.astype("<f4").tofile(given)
-    return float(np.mean(java._probe.ask("index_looked", index=java.directory, queries=given, k=K)))
+    return float(
+        np.mean(java._probe.ask("index_scanned", index=java.directory, queries=given, k=K))
+    )
 
 
 def recall(found: list[dict], expected: list[dict]) -> float:

@@ -147,16 +147,16 @@ def test_a_filter_follows_the_index_and_the_phone_s_list(app, albums):
 
 def test_what_the_list_told_outlives_the_process_and_a_torn_file(app, albums):
     app.index()
-    facts = app.directory / "facts.bin"
-    whole = facts.read_bytes()
+    metadata = app.directory / "metadata.bin"
+    whole = metadata.read_bytes()
     assert len(whole) < 11 * 20 + 200
     torn = (whole[:-1], whole[:30], whole[:9] + b"\xff" + whole[10:], b"")
     wrong = whole[:-20] + b"\x7f" + whole[-19:]  # the last photo's folder
     for content in (whole, *torn, wrong):
-        facts.write_bytes(content)
+        metadata.write_bytes(content)
         app.close()
         assert len(found(app, folders=["DCIM/Camera"])) == 6
-    facts.unlink()
+    metadata.unlink()
     app.close()
     assert len(found(app, folders=["DCIM/Camera"])) == 6
 
@@ -210,7 +210,7 @@ def test_a_photo_under_a_left_out_one_s_number_is_known_again(app, albums):
 def test_forgetting_all_photos_forgets_their_folders(app, albums):
     app.index()
     app.ask("clear")
-    assert not (app.directory / "facts.bin").exists()
+    assert not (app.directory / "metadata.bin").exists()
 
 
 @pytest.mark.parametrize(("strictness", "more"), [("LOOSE", -1), ("STRICT", 1)])

@@ -75,11 +75,11 @@ def test_minutes_left_are_whole_and_never_none_of_them(probe):
 
 
 def test_the_pace_is_that_of_the_last_hundred_photos_and_of_no_rest(probe):
-    assert probe.ask("pace", seconds=[*range(5)]) == 0  # too early
-    assert probe.ask("pace", seconds=[*range(60)]) == pytest.approx(60)
+    assert probe.ask("throughput", seconds=[*range(5)]) == 0  # too early
+    assert probe.ask("throughput", seconds=[*range(60)]) == pytest.approx(60)
     slower = [*range(200), *(200 + 3 * i for i in range(1, 200))]
-    assert probe.ask("pace", seconds=slower) == pytest.approx(20)
-    assert probe.ask("pace", seconds=[*range(60), -1, *range(1000, 1005)]) == 0
+    assert probe.ask("throughput", seconds=slower) == pytest.approx(20)
+    assert probe.ask("throughput", seconds=[*range(60), -1, *range(1000, 1005)]) == 0
 
 
 @pytest.mark.parametrize(

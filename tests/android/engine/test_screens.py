@@ -77,7 +77,7 @@ def test_photos_like_one_take_the_place_of_what_was_typed(probe):
 
 def shown(probe, *events: dict[str, object]) -> list[object]:
     """Photos that a grid shows, the row that it is sent to, whether there are more."""
-    return [tuple(state) for state in probe.ask("shown", events=events)]
+    return [tuple(state) for state in probe.ask("shown_results", events=events)]
 
 
 def test_a_grid_shows_matches_and_the_less_likely_when_asked(probe):
@@ -203,7 +203,7 @@ def test_memory_is_told_also_where_the_kernel_does_not_add_it_up(probe, tmp_path
 
 def test_the_panels_percentiles_are_those_of_the_last_200(probe):
     ms = np.random.default_rng(2).exponential(size=350)
-    found = probe.ask("numbers", ms=ms.tolist())
+    found = probe.ask("timings", ms=ms.tolist())
     assert found["count"] == 200
     assert found["p50"] == pytest.approx(np.percentile(ms[-200:], 50))
     assert found["p90"] == pytest.approx(np.percentile(ms[-200:], 90))

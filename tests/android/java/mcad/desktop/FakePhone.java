@@ -32,17 +32,17 @@ final class FakePhone implements PhotoLibrary {
         this.file = file;
     }
 
-    JsonFields told() throws IOException {
+    JsonFields document() throws IOException {
         return JsonFields.parse(new String(Files.readAllBytes(file), StandardCharsets.UTF_8), file.toString(), "");
     }
 
     @Override
     public Listing list() throws IOException {
         checkAccess();
-        JsonFields told = told();
+        JsonFields document = document();
         List<Item> items = new ArrayList<>();
         Map<String, String> versions = new LinkedHashMap<>();
-        for (JsonFields volume : told.objects("volumes")) {
+        for (JsonFields volume : document.objects("volumes")) {
             String name = volume.string("name");
             versions.put(name, volume.string("version"));
             JsonFields photos = volume.object("photos");
@@ -50,13 +50,13 @@ final class FakePhone implements PhotoLibrary {
                 Path photo = Paths.get(photos.string(id));
                 String kind = "image/" + photos.string(id).replaceAll(".*\\.", "").replace("jpg", "jpeg");
                 long modifiedMs = Files.getLastModifiedTime(photo).toMillis();
-                JsonFields taken = told.object("taken");
+                JsonFields taken = document.object("taken");
                 String folder = photos.string(id).replaceAll(".*/" + name + "/(.*?)/?[^/]*$", "$1");
                 items.add(new Item("content://media/" + name + "/images/media/" + id, modifiedMs, Files.size(photo), kind,
                     folder, taken.has(photos.string(id)) ? taken.integer(photos.string(id)) : modifiedMs));
             }
         }
-        return new Listing(items, versions, told.flag("whole"));
+        return new Listing(items, versions, document.flag("whole"));
     }
 
     @Override
@@ -72,7 +72,7 @@ final class FakePhone implements PhotoLibrary {
             if (Files.exists(log)) {
                 Files.write(log, (path + "\n").getBytes(StandardCharsets.UTF_8), StandardOpenOption.APPEND);
             }
-            for (JsonFields volume : told().objects("volumes")) {
+            for (JsonFields volume : document().objects("volumes")) {
                 String start = "content://media/" + volume.string("name") + "/images/media/";
                 if (path.startsWith(start)) {
                     return Files.newInputStream(Paths.get(volume.object("photos").string(
@@ -95,14 +95,14 @@ final class FakePhone implements PhotoLibrary {
 
     @Override
     public void checkAccess() throws IOException {
-        if (!told().flag("access")) {
+        if (!document().flag("access")) {
             throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "", null);
         }
     }
 
     int heat() {
         try {
-            return told().integer("heat", 0, 6);
+            return document().integer("heat", 0, 6);
         } catch (IOException error) {
             throw new IllegalStateException(error);
         }

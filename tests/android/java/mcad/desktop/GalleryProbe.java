@@ -23,10 +23,10 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.gallery.CurrentIndex;
 import mcad.gallery.IndexRun;
-import mcad.gallery.Numbers;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoLibrary;
 import mcad.gallery.SearchBox;
+import mcad.gallery.Timings;
 
 /** What the app does behind its screens, asked from Python. */
 final class GalleryProbe {
@@ -111,7 +111,7 @@ final class GalleryProbe {
         List<Object> commits = new ArrayList<>();
         try (SearchEngine engine = new SearchEngine(bundle, 1, Collections.emptyList())) {
             IndexRun run = new IndexRun(Paths.get(request.string("index")), engine, decoder(request), folder,
-                new Numbers(), System::currentTimeMillis);
+                new Timings(), System::currentTimeMillis);
             IndexRun.Outcome outcome = run.run(false, () -> embedded.get() >= stopAfter, new IndexRun.Progress() {
                 @Override
                 public void done(int done, int total) {
@@ -268,12 +268,12 @@ final class GalleryProbe {
         }
     }
 
-    static Object numbers(JsonFields request) throws IOException {
-        Numbers numbers = new Numbers();
+    static Object timings(JsonFields request) throws IOException {
+        Timings timings = new Timings();
         for (Number ms : request.list("ms", Number.class)) {
-            numbers.add("stage", ms.doubleValue());
+            timings.add("stage", ms.doubleValue());
         }
-        return JsonFields.of("count", numbers.count("stage"), "p50", numbers.percentile("stage", 50), "p90",
-            numbers.percentile("stage", 90));
+        return JsonFields.of("count", timings.count("stage"), "p50", timings.percentile("stage", 50), "p90",
+            timings.percentile("stage", 90));
     }
 }

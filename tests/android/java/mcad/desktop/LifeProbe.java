@@ -104,8 +104,8 @@ final class LifeProbe {
         return app.ask(request.string("verb"), request);
     }
 
-    private Object ask(String what, JsonFields request) throws IOException {
-        switch (what) {
+    private Object ask(String verb, JsonFields request) throws IOException {
+        switch (verb) {
             case "index":
                 if (request.has("revision")) {
                     decoder.revisions.put("image/heic", request.integer("revision", 0, 9));
@@ -302,14 +302,14 @@ final class LifeProbe {
             found.matches());
     }
 
-    private static Object rung(Ladder.Climbed climbed) {
-        if (climbed == null) {
+    private static Object rung(Ladder.LoadedRung loaded) {
+        if (loaded == null) {
             return null;
         }
         List<Object> skipped = new ArrayList<>();
-        for (Ladder.Skipped reason : climbed.skipped()) {
-            skipped.add(reason.why().name() + " " + reason.what());
+        for (Ladder.Skipped reason : loaded.skipped()) {
+            skipped.add(reason.reason().name() + " " + reason.step());
         }
-        return JsonFields.of("runs", climbed.toString(), "skipped", skipped);
+        return JsonFields.of("runs", loaded.toString(), "skipped", skipped);
     }
 }

@@ -25,10 +25,10 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.BaseProbe;
 import mcad.engine.base.JsonFields;
-import mcad.engine.index.Census;
 import mcad.engine.index.Hits;
-import mcad.engine.index.IndexInside;
+import mcad.engine.index.IndexProbe;
 import mcad.engine.index.IndexWriter;
+import mcad.engine.index.Membership;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
@@ -45,7 +45,7 @@ import mcad.gallery.ScreenProbe;
  */
 final class Probe {
     private final PhotoDecoder decoder = new ImageIoDecoder();
-    private final Map<String, Ladder.Climbed> towers = new LinkedHashMap<>();
+    private final Map<String, Ladder.LoadedRung> towers = new LinkedHashMap<>();
 
     private Probe() {}
 
@@ -62,7 +62,7 @@ final class Probe {
         try {
             return answer(JsonFields.parse(line, "request", ""));
         } catch (McadException error) {
-            return JsonFields.of("error", error.what, "hint", error.hint);
+            return JsonFields.of("error", error.problem, "hint", error.hint);
         } catch (IllegalArgumentException error) {
             return JsonFields.of("error", error.getMessage(), "hint", "");
         } catch (IOException | RuntimeException | LinkageError error) {
@@ -107,10 +107,10 @@ final class Probe {
                 return indexSearch(request);
             case "index_change":
                 return indexChange(request);
-            case "index_looked":
-                return looked(request);
+            case "index_scanned":
+                return scanned(request);
             case "index_rewrite":
-                IndexInside.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
+                IndexProbe.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
                 return JsonFields.of();
             case "index_old_rows":
                 return oldRows(request);
@@ -122,8 +122,8 @@ final class Probe {
                 return LifeProbe.answer(request);
             case "home":
                 return ScreenProbe.home(request);
-            case "shown":
-                return ScreenProbe.shown(request);
+            case "shown_results":
+                return ScreenProbe.shownResults(request);
             case "tiles":
                 return ScreenProbe.tiles(request);
             case "media_path":
@@ -134,8 +134,8 @@ final class Probe {
                 return ScreenProbe.albums(request);
             case "folder":
                 return ScreenProbe.folder(request);
-            case "pace":
-                return ScreenProbe.pace(request);
+            case "throughput":
+                return ScreenProbe.throughput(request);
             case "search_box":
                 return GalleryProbe.searchBox(request);
             case "access":
@@ -157,13 +157,13 @@ final class Probe {
                 return TowerProbe.options(request);
             case "reductions":
                 return reductions(request);
-            case "numbers":
-                return GalleryProbe.numbers(request);
-            case "climb":
-                Ladder.Climbed climbed = climb(request, request.string("tower"));
-                return JsonFields.of("rung", climbed.tower().rung.precision(), "runtime", climbed.tower().rung.runtime(),
-                    "provider", climbed.tower().provider.name(), "cosine", climbed.cosine(), "skipped",
-                    skipped(climbed));
+            case "timings":
+                return GalleryProbe.timings(request);
+            case "choose_rung":
+                Ladder.LoadedRung loaded = chooseRung(request, request.string("tower"));
+                return JsonFields.of("rung", loaded.tower().rung.precision(), "runtime", loaded.tower().rung.runtime(),
+                    "provider", loaded.tower().provider.name(), "cosine", loaded.cosine(), "skipped",
+                    skipped(loaded));
             default:
                 throw new McadException("Unknown request.", "");
         }
@@ -207,7 +207,7 @@ final class Probe {
         int width = 3 * bundle.preprocess.size * bundle.preprocess.size;
         List<float[]> rows = new ArrayList<>();
         for (float[] pixels : SearchBenchmark.read(request.string("pixels"), width)) {
-            rows.add(climb(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
+            rows.add(chooseRung(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
         }
         return write(rows, request);
     }
@@ -217,7 +217,7 @@ final class Probe {
         List<float[]> rows = new ArrayList<>();
         for (String photo : request.list("photos", String.class)) {
             float[] pixels = bundle.preprocess.pixels(decoder, () -> Files.newInputStream(Paths.get(photo)));
-            rows.add(climb(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
+            rows.add(chooseRung(request, "image").tower().run(Collections.singletonMap("pixels", pixels)));
         }
         return write(rows, request);
     }
@@ -226,30 +226,30 @@ final class Probe {
         Tokenizer tokenizer = Tokenizer.of(bundle(request));
         List<float[]> rows = new ArrayList<>();
         for (String text : request.list("texts", String.class)) {
-            rows.add(climb(request, "text").tower().run(tokenizer.inputs(tokenizer.tokenize(text))));
+            rows.add(chooseRung(request, "text").tower().run(tokenizer.inputs(tokenizer.tokenize(text))));
         }
         return write(rows, request);
     }
 
-    private Ladder.Climbed climb(JsonFields request, String tower) throws IOException {
+    private Ladder.LoadedRung chooseRung(JsonFields request, String tower) throws IOException {
         String key = tower + " " + request.string("bundle");
-        Ladder.Climbed climbed = towers.get(key);
-        if (climbed == null) {
+        Ladder.LoadedRung loaded = towers.get(key);
+        if (loaded == null) {
             List<File> libraries = new ArrayList<>();
             if (request.has("libraries")) {
                 libraries.add(new File(request.string("libraries")));
             }
             int threads = request.has("threads") ? request.integer("threads", 1, 64) : 1;
-            climbed = new Ladder(bundle(request), threads, libraries).climb(tower);
-            towers.put(key, climbed);
+            loaded = new Ladder(bundle(request), threads, libraries).chooseRung(tower);
+            towers.put(key, loaded);
         }
-        return climbed;
+        return loaded;
     }
 
-    private static List<Object> skipped(Ladder.Climbed climbed) {
+    private static List<Object> skipped(Ladder.LoadedRung loaded) {
         List<Object> all = new ArrayList<>();
-        for (Ladder.Skipped skipped : climbed.skipped()) {
-            all.add(Arrays.asList(skipped.why().name(), skipped.toString()));
+        for (Ladder.Skipped skipped : loaded.skipped()) {
+            all.add(Arrays.asList(skipped.reason().name(), skipped.toString()));
         }
         return all;
     }
@@ -291,7 +291,7 @@ final class Probe {
             List<float[]> rows = new ArrayList<>();
             List<String> paths = new ArrayList<>();
             List<Object> stamps = new ArrayList<>();
-            Census photos = index.census();
+            Membership photos = index.membership();
             while (photos.next()) {
                 paths.add(photos.path());
                 stamps.add(Arrays.asList(photos.stamp() & 0xffffffffL, photos.contentStamp() & 0xffffffffL));
@@ -323,13 +323,13 @@ final class Probe {
     }
 
     /** How many photos the scan of each query looks at. */
-    private static Object looked(JsonFields request) throws IOException {
+    private static Object scanned(JsonFields request) throws IOException {
         try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
-            List<Integer> looked = new ArrayList<>();
+            List<Integer> scanned = new ArrayList<>();
             for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
-                looked.add(IndexInside.looked(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
+                scanned.add(IndexProbe.scanned(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
             }
-            return looked;
+            return scanned;
         }
     }
 
@@ -350,7 +350,7 @@ final class Probe {
         try (PhotoIndex index = PhotoIndex.openOrCreate(directory, dim, "tiny", request.string("student"));
                 IndexWriter writer = index.writer()) {
             if (request.has("cells_from")) {
-                IndexInside.cellsFrom(index, request.integer("cells_from", 1, Integer.MAX_VALUE));
+                IndexProbe.cellsFrom(index, request.integer("cells_from", 1, Integer.MAX_VALUE));
             }
             List<String> paths = request.list("paths", String.class);
             List<Long> stamps = request.list("stamps", Long.class);

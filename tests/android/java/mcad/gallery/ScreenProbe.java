@@ -32,8 +32,8 @@ public final class ScreenProbe {
     }
 
     /** A grid after each event: "found" with so many photos and matches, "all", "turned" at a row, "clear". */
-    public static Object shown(JsonFields request) throws IOException {
-        Shown shown = new Shown();
+    public static Object shownResults(JsonFields request) throws IOException {
+        ShownResults shown = new ShownResults();
         List<Object> states = new ArrayList<>();
         for (JsonFields event : request.objects("events")) {
             int at = -1;
@@ -46,7 +46,7 @@ public final class ScreenProbe {
                 float least = 1 - (event.integer("matches", 0, photos) - 0.5f) / photos;
                 at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false, least));
             } else if (event.has("turned")) {
-                shown = new Shown(shown.row(event.integer("turned", 0, 1 << 20)), shown.isAll());
+                shown = new ShownResults(shown.row(event.integer("turned", 0, 1 << 20)), shown.isAll());
             } else if (event.has("all")) {
                 shown.showAll();
             } else {
@@ -80,10 +80,10 @@ public final class ScreenProbe {
     }
 
     public static Object albums(JsonFields request) throws IOException {
-        JsonFields told = request.object("folders");
+        JsonFields counts = request.object("folders");
         Map<String, Integer> folders = new HashMap<>();
-        for (String name : told.names()) {
-            folders.put(name, told.integer(name, 0, 1 << 30));
+        for (String name : counts.names()) {
+            folders.put(name, counts.integer(name, 0, 1 << 30));
         }
         List<Object> albums = new ArrayList<>();
         for (Album album : Album.of(folders)) {
@@ -98,15 +98,15 @@ public final class ScreenProbe {
     }
 
     /** Photos a minute after photos that were done at these seconds. */
-    public static Object pace(JsonFields request) throws IOException {
-        Pace pace = new Pace();
+    public static Object throughput(JsonFields request) throws IOException {
+        Throughput throughput = new Throughput();
         for (Number second : request.list("seconds", Number.class)) {
             if (second.doubleValue() < 0) {
-                pace.rested();
+                throughput.rested();
             } else {
-                pace.done((long) (second.doubleValue() * 1e9));
+                throughput.done((long) (second.doubleValue() * 1e9));
             }
         }
-        return pace.perMinute();
+        return throughput.perMinute();
     }
 }

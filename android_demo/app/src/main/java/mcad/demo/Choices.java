@@ -91,7 +91,7 @@ final class Choices {
                 }
             });
         } catch (IOException | RuntimeException error) {
-            Words.tell(screen, error);
+            Words.showError(screen, error);
         }
     }
 
@@ -109,7 +109,7 @@ final class Choices {
                 search.chooseFolders(folders);
                 DemoApp.SCREEN.post(listener::foldersChanged);
             } catch (IOException | RuntimeException error) {
-                Words.tell(screen, error);
+                Words.showError(screen, error);
             }
         });
     }

@@ -73,7 +73,7 @@ final class Filters {
     }
 
     /** What it lets through, in words; empty if it is all. */
-    String said() {
+    String text() {
         List<String> parts = new ArrayList<>();
         if (!filter.folders().isEmpty()) {
             int count = filter.folders().size();
@@ -108,7 +108,7 @@ final class Filters {
                 }
             });
         } catch (IOException | RuntimeException error) {
-            Words.tell(screen, error);
+            Words.showError(screen, error);
         }
     }
 

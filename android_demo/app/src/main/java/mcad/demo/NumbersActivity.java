@@ -13,8 +13,8 @@ import java.util.Map;
 import mcad.engine.McadException;
 import mcad.engine.base.Memory;
 import mcad.engine.towers.Ladder;
-import mcad.gallery.Numbers;
 import mcad.gallery.PhotoSearch;
+import mcad.gallery.Timings;
 import mcad.platform.MediaSearch;
 
 /** What this phone really took, measured while the app was used; nothing is taken from elsewhere. */
@@ -45,8 +45,8 @@ public final class NumbersActivity extends Activity {
         try {
             rows.put(R.string.photos_indexed,
                 getString(R.string.photos_indexed_value, search.photos(), search.bytesPerPhoto()));
-            Ladder.Climbed text = search.textTower();
-            Ladder.Climbed image = search.imageTower();
+            Ladder.LoadedRung text = search.textTower();
+            Ladder.LoadedRung image = search.imageTower();
             died = died(text) || died(image);
             rows.put(R.string.rung_text, rung(text));
             rows.put(R.string.rung_image, rung(image));
@@ -64,10 +64,10 @@ public final class NumbersActivity extends Activity {
     private void show(Map<Integer, String> rows, int again) {
         ViewGroup list = findViewById(R.id.rows);
         list.removeAllViews();
-        for (Map.Entry<Integer, String> told : rows.entrySet()) {
+        for (Map.Entry<Integer, String> entry : rows.entrySet()) {
             View row = LayoutInflater.from(this).inflate(R.layout.row, list, false);
-            ((TextView) row.findViewById(R.id.name)).setText(told.getKey());
-            ((TextView) row.findViewById(R.id.value)).setText(told.getValue());
+            ((TextView) row.findViewById(R.id.name)).setText(entry.getKey());
+            ((TextView) row.findViewById(R.id.value)).setText(entry.getValue());
             list.addView(row);
         }
         findViewById(R.id.try_rungs).setVisibility(again);
@@ -85,11 +85,11 @@ public final class NumbersActivity extends Activity {
         });
     }
 
-    private static boolean died(Ladder.Climbed climbed) {
+    private static boolean died(Ladder.LoadedRung loaded) {
         boolean died = false;
-        if (climbed != null) {
-            for (Ladder.Skipped skipped : climbed.skipped()) {
-                died |= skipped.why() == Ladder.Why.DIED;
+        if (loaded != null) {
+            for (Ladder.Skipped skipped : loaded.skipped()) {
+                died |= skipped.reason() == Ladder.Reason.DIED;
             }
         }
         return died;
@@ -106,22 +106,22 @@ public final class NumbersActivity extends Activity {
     }
 
     private String stage(String stage) {
-        Numbers numbers = search.numbers;
-        int count = numbers.count(stage);
+        Timings timings = search.timings;
+        int count = timings.count(stage);
         return count == 0 ? getString(R.string.stage_none) : getString(R.string.stage_value,
-            numbers.percentile(stage, 50), numbers.percentile(stage, 90), count);
+            timings.percentile(stage, 50), timings.percentile(stage, 90), count);
     }
 
-    private String rung(Ladder.Climbed climbed) {
-        if (climbed == null) {
+    private String rung(Ladder.LoadedRung loaded) {
+        if (loaded == null) {
             return getString(R.string.rung_none);
         }
-        StringBuilder said = new StringBuilder(getString(R.string.rung_value, climbed.tower().rung.runtime(),
-            climbed.tower().rung.precision(), climbed.tower().provider.toString(), climbed.cosine()));
-        for (Ladder.Skipped skipped : climbed.skipped()) {
-            String why = getString(Words.text(skipped.why()));
-            said.append('\n').append(getString(R.string.rung_skipped, skipped.what(), why));
+        StringBuilder text = new StringBuilder(getString(R.string.rung_value, loaded.tower().rung.runtime(),
+            loaded.tower().rung.precision(), loaded.tower().provider.toString(), loaded.cosine()));
+        for (Ladder.Skipped skipped : loaded.skipped()) {
+            String why = getString(Words.text(skipped.reason()));
+            text.append('\n').append(getString(R.string.rung_skipped, skipped.step(), why));
         }
-        return said.toString();
+        return text.toString();
     }
 }

@@ -11,7 +11,7 @@ import android.widget.ImageView;
 import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
-import mcad.gallery.Shown;
+import mcad.gallery.ShownResults;
 
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
@@ -21,14 +21,14 @@ final class ResultGrid extends BaseAdapter {
     private final Context context;
     private final Thumbnails thumbnails;
     private final GridView grid;
-    private final Shown shown;
+    private final ShownResults shown;
     private List<SearchEngine.Result> results = Collections.emptyList();
 
     ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
         this.context = context;
         this.grid = grid;
         this.thumbnails = thumbnails;
-        shown = saved == null ? new Shown() : new Shown(saved.getInt(ROW, 0), saved.getBoolean(ALL, false));
+        shown = saved == null ? new ShownResults() : new ShownResults(saved.getInt(ROW, 0), saved.getBoolean(ALL, false));
         grid.setAdapter(this);
     }
 

@@ -167,10 +167,10 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     /** What is searched, if it is not all; a touch ends that. */
     private void showFilter() {
-        String said = filters.said();
+        String text = filters.text();
         TextView filtered = findViewById(R.id.filtered);
-        filtered.setText(said);
-        filtered.setVisibility(said.isEmpty() ? View.GONE : View.VISIBLE);
+        filtered.setText(text);
+        filtered.setVisibility(text.isEmpty() ? View.GONE : View.VISIBLE);
     }
 
     @Override
@@ -302,9 +302,9 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         boolean more = results.show(found);
         findViewById(R.id.more).setVisibility(more ? View.VISIBLE : View.GONE);
         int matches = found.matches();
-        String said = matches == 0 ? getString(R.string.nothing_found)
+        String text = matches == 0 ? getString(R.string.nothing_found)
             : getResources().getQuantityString(R.plurals.found, matches, matches, found.ms().get("total"));
-        status.setText(found.truncated() ? said + "\n" + getString(R.string.truncated) : said);
+        status.setText(found.truncated() ? text + "\n" + getString(R.string.truncated) : text);
         showState();
     }
 

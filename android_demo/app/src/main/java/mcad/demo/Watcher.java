@@ -13,7 +13,7 @@ final class Watcher {
     private final PhotoSearch search;
     private final MediaFollower follower;
     private final Runnable show;
-    private final Runnable listener = this::told;
+    private final Runnable listener = this::changed;
     private final Runnable later = this::show;
     private final AtomicBoolean waiting = new AtomicBoolean();
 
@@ -37,7 +37,7 @@ final class Watcher {
     }
 
     /** On any thread, photo by photo. */
-    private void told() {
+    private void changed() {
         if (waiting.compareAndSet(false, true)) {
             DemoApp.SCREEN.postDelayed(later, SCREEN_MS);
         }

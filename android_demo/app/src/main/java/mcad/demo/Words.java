@@ -21,9 +21,9 @@ final class Words {
     }
 
     /** The same, and shown for a while; from any thread. */
-    static void tell(Context context, Throwable error) {
-        String said = failure(context, log(error));
-        DemoApp.SCREEN.post(() -> Toast.makeText(context, said, Toast.LENGTH_LONG).show());
+    static void showError(Context context, Throwable error) {
+        String text = failure(context, log(error));
+        DemoApp.SCREEN.post(() -> Toast.makeText(context, text, Toast.LENGTH_LONG).show());
     }
 
     static String failure(Context context, McadException.Kind kind) {
@@ -45,7 +45,7 @@ final class Words {
         };
     }
 
-    static int text(Ladder.Why why) {
+    static int text(Ladder.Reason why) {
         return switch (why) {
             case NO_RUNTIME -> R.string.why_no_runtime;
             case NO_LIBRARY -> R.string.why_no_library;
@@ -57,11 +57,11 @@ final class Words {
 
     /** The line above the photos. */
     static String line(Context context, Home.Line line, Indexing state, int photos) {
-        String said = said(context, line, state, photos);
-        return state.changing() && !said.isEmpty() ? said + "\n" + context.getString(R.string.changing) : said;
+        String text = text(context, line, state, photos);
+        return state.changing() && !text.isEmpty() ? text + "\n" + context.getString(R.string.changing) : text;
     }
 
-    private static String said(Context context, Home.Line line, Indexing state, int photos) {
+    private static String text(Context context, Home.Line line, Indexing state, int photos) {
         return switch (line) {
             case NONE -> "";
             case LOOKING, PROGRESS, RESTING -> progress(context, state);

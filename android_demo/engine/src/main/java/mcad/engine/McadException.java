@@ -6,7 +6,7 @@ import java.io.IOException;
 public final class McadException extends IOException {
     private static final long serialVersionUID = 1L;
 
-    /** What an app can say of an error in its user's language. {@link #what} is English, and for a log. */
+    /** What an app can say of an error in its user's language. {@link #problem} is English, and for a log. */
     public enum Kind {
         /** The app may see no photos. */
         ACCESS,
@@ -28,21 +28,21 @@ public final class McadException extends IOException {
     }
 
     public final Kind kind;
-    public final String what;
+    public final String problem;
     public final String hint;
 
-    public McadException(String what, String hint) {
-        this(Kind.OTHER, what, hint, null);
+    public McadException(String problem, String hint) {
+        this(Kind.OTHER, problem, hint, null);
     }
 
-    public McadException(String what, String hint, Throwable cause) {
-        this(Kind.OTHER, what, hint, cause);
+    public McadException(String problem, String hint, Throwable cause) {
+        this(Kind.OTHER, problem, hint, cause);
     }
 
-    public McadException(Kind kind, String what, String hint, Throwable cause) {
-        super(hint.isEmpty() ? what : what + "\n  " + hint, cause);
+    public McadException(Kind kind, String problem, String hint, Throwable cause) {
+        super(hint.isEmpty() ? problem : problem + "\n  " + hint, cause);
         this.kind = kind;
-        this.what = what;
+        this.problem = problem;
         this.hint = hint;
     }
 
@@ -51,7 +51,7 @@ public final class McadException extends IOException {
         if (!(error instanceof McadException known)) {
             return new McadException(kind, error.toString(), "", error);
         }
-        return known.kind == Kind.OTHER ? new McadException(kind, known.what, known.hint, known) : known;
+        return known.kind == Kind.OTHER ? new McadException(kind, known.problem, known.hint, known) : known;
     }
 
     /** The kind of any error. */

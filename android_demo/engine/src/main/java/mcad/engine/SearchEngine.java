@@ -32,8 +32,8 @@ public final class SearchEngine implements AutoCloseable {
      */
     public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, Float threshold) {
         /** The same with these of the results, and a threshold that is so much higher. */
-        public Found with(List<Result> some, float stricter) {
-            return new Found(some, ms, truncated, threshold == null ? null : threshold + stricter);
+        public Found with(List<Result> shown, float stricter) {
+            return new Found(shown, ms, truncated, threshold == null ? null : threshold + stricter);
         }
 
         /** How many of the results, the first, are matches. */
@@ -52,10 +52,10 @@ public final class SearchEngine implements AutoCloseable {
     private final Ladder ladder;
     private final Quarantine quarantine;
     private final Set<String> used = new HashSet<>();
-    private Background background;
+    private MatchThreshold matchThreshold;
     private Tokenizer tokenizer;
-    private Ladder.Climbed text;
-    private Ladder.Climbed image;
+    private Ladder.LoadedRung text;
+    private Ladder.LoadedRung image;
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
@@ -73,8 +73,8 @@ public final class SearchEngine implements AutoCloseable {
     public void warmUp() throws IOException {
         tokenizer();
         textTower();
-        if (background == null) {
-            background = Background.of(bundle);
+        if (matchThreshold == null) {
+            matchThreshold = MatchThreshold.of(bundle);
         }
     }
 
@@ -85,22 +85,22 @@ public final class SearchEngine implements AutoCloseable {
         return tokenizer;
     }
 
-    public Ladder.Climbed textTower() throws IOException {
+    public Ladder.LoadedRung textTower() throws IOException {
         if (text == null) {
-            text = ladder.climb("text");
+            text = ladder.chooseRung("text");
         }
         return text;
     }
 
-    public Ladder.Climbed imageTower() throws IOException {
+    public Ladder.LoadedRung imageTower() throws IOException {
         if (image == null) {
-            image = ladder.climb("image");
+            image = ladder.chooseRung("image");
         }
         return image;
     }
 
     /** Null before it is loaded. */
-    public Ladder.Climbed loadedImageTower() {
+    public Ladder.LoadedRung loadedImageTower() {
         return image;
     }
 
@@ -129,7 +129,7 @@ public final class SearchEngine implements AutoCloseable {
     /** The same among {@code rows} alone; among all where it is null. */
     public Found search(PhotoIndex index, String query, int k, Rows rows) throws IOException {
         warmUp();
-        return watched("text", text, () -> search(tokenizer, text.tower(), background, index, query, k, rows));
+        return watched("text", text, () -> search(tokenizer, text.tower(), matchThreshold, index, query, k, rows));
     }
 
     /** The same by a tokenizer and a text tower that were loaded before. */
@@ -138,7 +138,7 @@ public final class SearchEngine implements AutoCloseable {
         return search(tokenizer, tower, null, index, query, k, null);
     }
 
-    private static Found search(Tokenizer tokenizer, Tower tower, Background background, PhotoIndex index, String query,
+    private static Found search(Tokenizer tokenizer, Tower tower, MatchThreshold matchThreshold, PhotoIndex index, String query,
             int k, Rows rows) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
@@ -155,7 +155,7 @@ public final class SearchEngine implements AutoCloseable {
         ms.put("rescore", hits.rescoreMs());
         ms.put("total", (done - started) / MS);
         int photos = rows == null ? index.photos() : rows.count();
-        Float threshold = background == null ? null : background.threshold(embedding, photos);
+        Float threshold = matchThreshold == null ? null : matchThreshold.threshold(embedding, photos);
         return new Found(results, ms, tokens.truncated(), threshold);
     }
 
@@ -201,11 +201,11 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /** The first use of a tower, at which its rung may still take the process with it. */
-    private <T> T watched(String which, Ladder.Climbed climbed, Work<T> work) throws IOException {
+    private <T> T watched(String which, Ladder.LoadedRung loaded, Work<T> work) throws IOException {
         if (used.contains(which)) {
             return work.run();
         }
-        quarantine.begin(which, climbed.toString());
+        quarantine.begin(which, loaded.toString());
         try {
             T done = work.run();
             used.add(which);

@@ -16,7 +16,7 @@ final class ChosenPhotos implements PhotoLibrary {
     private final PhotoLibrary all;
     private final Path directory;
     private volatile Folders chosen;
-    private Facts facts;
+    private PhotoMetadata metadata;
 
     ChosenPhotos(PhotoLibrary all, Path directory) {
         this.all = all;
@@ -41,7 +41,7 @@ final class ChosenPhotos implements PhotoLibrary {
     @Override
     public Listing list() throws IOException {
         Listing whole = all.list();
-        keep(Facts.of(whole.items()));
+        keep(PhotoMetadata.of(whole.items()));
         Folders now = chosen();
         List<Item> taken = new ArrayList<>(whole.items().size());
         List<Item> leftOut = new ArrayList<>();
@@ -52,27 +52,27 @@ final class ChosenPhotos implements PhotoLibrary {
     }
 
     /** What the last list told, be it of another process; the list is asked where none is known. */
-    synchronized Facts facts() throws IOException {
-        if (facts == null) {
+    synchronized PhotoMetadata metadata() throws IOException {
+        if (metadata == null) {
             try {
-                facts = Facts.open(directory);
+                metadata = PhotoMetadata.open(directory);
             } catch (IOException missingOrTorn) {
-                keep(Facts.of(all.list().items()));
+                keep(PhotoMetadata.of(all.list().items()));
             }
         }
-        return facts;
+        return metadata;
     }
 
     synchronized void forget() throws IOException {
-        facts = null;
-        Facts.delete(directory);
+        metadata = null;
+        PhotoMetadata.delete(directory);
     }
 
-    private synchronized void keep(Facts now) {
-        if (facts != null && facts.isLike(now)) {
+    private synchronized void keep(PhotoMetadata now) {
+        if (metadata != null && metadata.isLike(now)) {
             return;
         }
-        facts = now;
+        metadata = now;
         try {
             Files.createDirectories(directory);
             now.save(directory);

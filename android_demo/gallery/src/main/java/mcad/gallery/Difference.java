@@ -8,35 +8,35 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.ToIntFunction;
-import mcad.engine.index.Census;
+import mcad.engine.index.Membership;
 
 /** What a list of photos and an index do not have in common. Both are walked once, side by side, by path. */
 final class Difference {
     /** A photo of the index, and its stamps. */
-    record Known(String path, int stamp, int contentStamp) {}
+    record KnownPhoto(String path, int stamp, int contentStamp) {}
 
     /** New and changed photos, in the order of the list. */
     final List<PhotoLibrary.Item> work = new ArrayList<>();
     /** Of the changed ones, by path: what the index knows. */
-    final Map<String, Known> changed = new HashMap<>();
+    final Map<String, KnownPhoto> changed = new HashMap<>();
     /** Photos of the index that are not in the list, and those that another photo's path has. */
-    final List<Known> unlisted = new ArrayList<>();
+    final List<KnownPhoto> unlisted = new ArrayList<>();
     /** What the index knows of photos that it is no longer to hold, and that may not take another's place. */
-    final List<Known> replaced = new ArrayList<>();
+    final List<KnownPhoto> replaced = new ArrayList<>();
     /** How many photos the index has of each volume. */
     final Map<String, Integer> held = new HashMap<>();
 
     private Difference() {}
 
-    static Difference of(PhotoLibrary library, PhotoLibrary.Listing listing, Census census,
+    static Difference of(PhotoLibrary library, PhotoLibrary.Listing listing, Membership membership,
             ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
         Difference found = new Difference();
         BitSet work = new BitSet();
         List<PhotoLibrary.Item> items = listing.items();
         Integer[] byPath = new Integer[items.size() + listing.leftOut().size()];
         Arrays.setAll(byPath, i -> i);
-        Arrays.sort(byPath, (a, b) -> Census.order(item(listing, a).path(), item(listing, b).path()));
-        boolean more = found.advance(library, census);
+        Arrays.sort(byPath, (a, b) -> Membership.order(item(listing, a).path(), item(listing, b).path()));
+        boolean more = found.advance(library, membership);
         String before = "";
         for (int number : byPath) {
             PhotoLibrary.Item item = item(listing, number);
@@ -45,9 +45,9 @@ final class Difference {
             }
             before = item.path();
             int order = -1;
-            while (more && (order = census.compareTo(item.path())) < 0) {
-                found.unlisted.add(known(census));
-                more = found.advance(library, census);
+            while (more && (order = membership.compareTo(item.path())) < 0) {
+                found.unlisted.add(known(membership));
+                more = found.advance(library, membership);
             }
             boolean leftOut = number >= items.size();
             if (!more || order != 0) {
@@ -56,15 +56,15 @@ final class Difference {
             }
             if (leftOut) {
                 // With another stamp it may be what the index knows of another photo, which has another path by now.
-                (census.stamp() == stamp.applyAsInt(item) ? found.replaced : found.unlisted).add(known(census));
-            } else if (census.stamp() != stamp.applyAsInt(item)) {
-                found.changed.put(item.path(), known(census));
+                (membership.stamp() == stamp.applyAsInt(item) ? found.replaced : found.unlisted).add(known(membership));
+            } else if (membership.stamp() != stamp.applyAsInt(item)) {
+                found.changed.put(item.path(), known(membership));
                 work.set(number);
             }
-            more = found.advance(library, census);
+            more = found.advance(library, membership);
         }
-        for (; more; more = found.advance(library, census)) {
-            found.unlisted.add(known(census));
+        for (; more; more = found.advance(library, membership)) {
+            found.unlisted.add(known(membership));
         }
         for (int i = work.nextSetBit(0); i >= 0; i = work.nextSetBit(i + 1)) {
             found.work.add(items.get(i));
@@ -78,15 +78,15 @@ final class Difference {
         return number < listed ? listing.items().get(number) : listing.leftOut().get(number - listed);
     }
 
-    private boolean advance(PhotoLibrary library, Census census) throws IOException {
-        boolean more = census.next();
+    private boolean advance(PhotoLibrary library, Membership membership) throws IOException {
+        boolean more = membership.next();
         if (more) {
-            held.merge(Parked.volume(library, census.path()), 1, Integer::sum);
+            held.merge(StalePaths.volume(library, membership.path()), 1, Integer::sum);
         }
         return more;
     }
 
-    private static Known known(Census census) {
-        return new Known(census.path(), census.stamp(), census.contentStamp());
+    private static KnownPhoto known(Membership membership) {
+        return new KnownPhoto(membership.path(), membership.stamp(), membership.contentStamp());
     }
 }

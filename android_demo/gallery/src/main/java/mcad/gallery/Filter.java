@@ -16,8 +16,8 @@ public record Filter(Set<String> folders, long fromMs, long untilMs) {
     public static final Filter ALL = new Filter(Collections.emptySet(), Long.MIN_VALUE, Long.MAX_VALUE);
 
     /** The same in other folders. */
-    public Filter in(Set<String> others) {
-        return new Filter(others, fromMs, untilMs);
+    public Filter in(Set<String> inFolders) {
+        return new Filter(inFolders, fromMs, untilMs);
     }
 
     /** The same from one day to another, both whole, as days begin in a time zone; null where it has no such end. */

@@ -23,19 +23,19 @@ final class Finder implements Closeable {
         McadException.Kind.TOWER, McadException.Kind.INDEX, McadException.Kind.DAMAGED);
 
     private final PhotoSearch.Setup setup;
-    private final Installed installed;
+    private final InstalledStudents installed;
     private final ChosenPhotos photos;
-    private final Numbers numbers;
+    private final Timings timings;
     private volatile CurrentIndex index;
     private SearchEngine engine;
-    private Facts numbered;
+    private PhotoMetadata numbered;
     private RowNumbers rowNumbers;
     private Within within;
     private volatile float sameFrom = NEVER_SAME;
     private volatile Strictness strictness = Strictness.USUAL;
 
     /** Rows, and what they were made of. */
-    private record Within(PhotoIndex index, Facts facts, Filter filter, Folders chosen, Rows rows) {}
+    private record Within(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
 
     /** What finds {@code count} photos among rows, or among all where they are null. */
     interface Question {
@@ -47,11 +47,11 @@ final class Finder implements Closeable {
         T run() throws IOException;
     }
 
-    Finder(PhotoSearch.Setup setup, Installed installed, ChosenPhotos photos, Numbers numbers) {
+    Finder(PhotoSearch.Setup setup, InstalledStudents installed, ChosenPhotos photos, Timings timings) {
         this.setup = setup;
         this.installed = installed;
         this.photos = photos;
-        this.numbers = numbers;
+        this.timings = timings;
         index = newIndex();
     }
 
@@ -72,17 +72,17 @@ final class Finder implements Closeable {
             if (installed.before() == null || !BROKEN.contains(error.kind)) {
                 throw error;
             }
-            changeOver();
+            switchStudent();
             return work.run();
         }
     }
 
     /** From now on photos are found by this app's student. */
-    void changeOver() throws IOException {
+    void switchStudent() throws IOException {
         if (installed.searched() != installed.own()) {
             close();
             index = newIndex();
-            installed.changeOver();
+            installed.switchStudent();
         }
     }
 
@@ -135,7 +135,7 @@ final class Finder implements Closeable {
             first = first == null ? found : first;
             List<SearchEngine.Result> seen = seen(open, found.results(), k);
             if (seen.size() == k || found.results().size() < count) {
-                numbers.addAll(first.ms());
+                timings.addAll(first.ms());
                 return first.with(seen, strictness.stricter());
             }
         }
@@ -149,9 +149,9 @@ final class Finder implements Closeable {
         }
         Set<String> visible = paths.isEmpty() ? Collections.emptySet() : setup.library().visible(paths);
         List<SearchEngine.Result> seen = new ArrayList<>();
-        Distinct distinct = new Distinct(open, sameFrom);
+        DuplicateFilter duplicates = new DuplicateFilter(open, sameFrom);
         for (SearchEngine.Result result : found) {
-            if (seen.size() < k && visible.contains(result.path()) && distinct.isNew(result.path())) {
+            if (seen.size() < k && visible.contains(result.path()) && duplicates.isNew(result.path())) {
                 seen.add(result);
             }
         }
@@ -164,17 +164,17 @@ final class Finder implements Closeable {
         if (filter.isAll() && chosen.areAll()) {
             return null;
         }
-        Facts facts = photos.facts();
-        if (within != null && within.index == open && within.facts == facts && within.filter.equals(filter)
+        PhotoMetadata metadata = photos.metadata();
+        if (within != null && within.index == open && within.metadata == metadata && within.filter.equals(filter)
                 && within.chosen.equals(chosen)) {
             return within.rows;
         }
-        if (facts != numbered) {
-            rowNumbers = new RowNumbers(facts::number);
-            numbered = facts;
+        if (metadata != numbered) {
+            rowNumbers = new RowNumbers(metadata::number);
+            numbered = metadata;
         }
-        Rows rows = open.rows(rowNumbers, number -> facts.passes(number, filter, chosen));
-        within = new Within(open, facts, filter, chosen, rows);
+        Rows rows = open.rows(rowNumbers, number -> metadata.passes(number, filter, chosen));
+        within = new Within(open, metadata, filter, chosen, rows);
         return rows;
     }
 

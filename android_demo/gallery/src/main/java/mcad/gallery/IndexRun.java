@@ -19,7 +19,7 @@ import mcad.engine.photos.PhotoDecoder;
 /**
  * Brings an index in step with a phone's photos: adds the new, embeds the changed again, follows those that have another
  * path by now, drops the gone. What is unseen is not gone: an empty list, a volume that is not mounted, and access to
- * chosen photos alone drop nothing, and {@link LibraryNotes} tells when the loss of many is believed. Commits batch by
+ * chosen photos alone drop nothing, and {@link LibraryState} tells when the loss of many is believed. Commits batch by
  * batch, so that a run that is stopped or killed loses one batch at most, and the next run goes on from there.
  */
 public final class IndexRun {
@@ -59,21 +59,21 @@ public final class IndexRun {
     private final SearchEngine engine;
     private final PhotoDecoder decoder;
     private final PhotoLibrary library;
-    private final Numbers numbers;
+    private final Timings timings;
     private final LongSupplier clock;
-    private Suspects suspects;
+    private CrashRecord crashes;
     private int added;
     private int moved;
     private int skipped;
 
     /** {@code clock} tells the time in ms since 1970. */
-    public IndexRun(Path directory, SearchEngine engine, PhotoDecoder decoder, PhotoLibrary library, Numbers numbers,
+    public IndexRun(Path directory, SearchEngine engine, PhotoDecoder decoder, PhotoLibrary library, Timings timings,
             LongSupplier clock) {
         this.directory = directory;
         this.engine = engine;
         this.decoder = decoder;
         this.library = library;
-        this.numbers = numbers;
+        this.timings = timings;
         this.clock = clock;
     }
 
@@ -123,16 +123,16 @@ public final class IndexRun {
         skipped = 0;
         PhotoLibrary.Listing listing = library.list();
         progress.listed(listing);
-        suspects = Suspects.open(directory, listing.items());
-        LibraryNotes notes = LibraryNotes.open(directory);
-        Difference difference = Difference.of(library, listing, index.census(), this::stamp);
-        park(index, difference, notes.renumbered(listing.volumes()));
-        notes.seen(listing.volumes());
-        List<PhotoLibrary.Item> work = withoutCondemned(difference);
-        Strays strays = new Strays(difference.unlisted, work, this::stamp);
+        crashes = CrashRecord.open(directory, listing.items());
+        LibraryState libraryState = LibraryState.open(directory);
+        Difference difference = Difference.of(library, listing, index.membership(), this::stamp);
+        setStaleAside(index, difference, libraryState.renumbered(listing.volumes()));
+        libraryState.seen(listing.volumes());
+        List<PhotoLibrary.Item> work = withoutExcluded(difference);
+        MovedPhotos movedPhotos = new MovedPhotos(difference.unlisted, work, this::stamp);
         // What may turn out to be moved is dropped when all is known.
-        boolean later = strays.anyMayBeFound();
-        int deleted = later ? 0 : drop(index, listing, difference, strays, notes);
+        boolean later = movedPhotos.anyMayBeFound();
+        int deleted = later ? 0 : drop(index, listing, difference, movedPhotos, libraryState);
         int total = listing.items().size();
         int done = total - work.size();
         if (!work.isEmpty()) {
@@ -145,7 +145,7 @@ public final class IndexRun {
                     if (isStopped(conditions, progress)) {
                         break;
                     }
-                    add(writer, item, difference.changed.get(item.path()), strays);
+                    add(writer, item, difference.changed.get(item.path()), movedPhotos);
                     progress.done(++done, total);
                 }
                 writer.commit();
@@ -153,7 +153,7 @@ public final class IndexRun {
             progress.committed(index.photos());
         }
         if (later && done == total) {
-            deleted = drop(index, listing, difference, strays, notes);
+            deleted = drop(index, listing, difference, movedPhotos, libraryState);
         }
         return new Outcome(added, moved, deleted, skipped, total - done, index.photos(), rebuilt);
     }
@@ -174,53 +174,53 @@ public final class IndexRun {
         return Stamps.ofState(item, decoder.revision(item.kind()));
     }
 
-    /** On volumes that were numbered anew, a changed photo is most likely another one: see {@link Parked}. */
-    private void park(PhotoIndex index, Difference difference, Set<String> renumbered) throws IOException {
+    /** On volumes that were numbered anew, a changed photo is most likely another one: see {@link StalePaths}. */
+    private void setStaleAside(PhotoIndex index, Difference difference, Set<String> renumbered) throws IOException {
         if (renumbered.isEmpty()) {
             return;
         }
-        List<Difference.Known> parked = new ArrayList<>();
+        List<Difference.KnownPhoto> stale = new ArrayList<>();
         try (IndexWriter writer = index.writer()) {
-            for (Difference.Known known : new ArrayList<>(difference.changed.values())) {
+            for (Difference.KnownPhoto known : new ArrayList<>(difference.changed.values())) {
                 if (renumbered.contains(library.volume(known.path()))) {
-                    String away = Parked.path(known.path());
+                    String away = StalePaths.path(known.path());
                     writer.move(known.path(), away, known.stamp(), known.contentStamp());
-                    parked.add(new Difference.Known(away, known.stamp(), known.contentStamp()));
+                    stale.add(new Difference.KnownPhoto(away, known.stamp(), known.contentStamp()));
                     difference.changed.remove(known.path());
                 }
             }
             writer.commit();
         }
-        difference.unlisted.addAll(parked);
+        difference.unlisted.addAll(stale);
     }
 
-    private List<PhotoLibrary.Item> withoutCondemned(Difference difference) {
+    private List<PhotoLibrary.Item> withoutExcluded(Difference difference) {
         List<PhotoLibrary.Item> work = new ArrayList<>();
         for (PhotoLibrary.Item item : difference.work) {
-            if (!suspects.isCondemned(item)) {
+            if (!crashes.isExcluded(item)) {
                 work.add(item);
                 continue;
             }
             skipped++;
-            Difference.Known known = difference.changed.remove(item.path());
+            Difference.KnownPhoto known = difference.changed.remove(item.path());
             if (known != null) {
                 difference.replaced.add(known); // what is stored is no longer this file
             }
         }
-        work.sort(Comparator.comparingInt(suspects::deaths));
+        work.sort(Comparator.comparingInt(crashes::deaths));
         return work;
     }
 
     /** Drop what is gone; return how many. */
-    private int drop(PhotoIndex index, PhotoLibrary.Listing listing, Difference difference, Strays strays,
-            LibraryNotes notes) throws IOException {
+    private int drop(PhotoIndex index, PhotoLibrary.Listing listing, Difference difference, MovedPhotos movedPhotos,
+            LibraryState libraryState) throws IOException {
         Map<String, List<String>> lost = new HashMap<>();
         if (listing.whole()) {
             for (PhotoLibrary.Item item : listing.items()) {
                 lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not an empty one
             }
-            for (Difference.Known known : strays.left()) {
-                List<String> ofVolume = lost.get(Parked.volume(library, known.path()));
+            for (Difference.KnownPhoto known : movedPhotos.left()) {
+                List<String> ofVolume = lost.get(StalePaths.volume(library, known.path()));
                 if (ofVolume != null) {
                     ofVolume.add(known.path());
                 }
@@ -229,11 +229,11 @@ public final class IndexRun {
         List<String> gone = new ArrayList<>();
         for (Map.Entry<String, List<String>> volume : lost.entrySet()) {
             int held = difference.held.getOrDefault(volume.getKey(), 0);
-            if (notes.isBelieved(volume.getKey(), volume.getValue().size(), held, clock.getAsLong())) {
+            if (libraryState.isConfirmed(volume.getKey(), volume.getValue().size(), held, clock.getAsLong())) {
                 gone.addAll(volume.getValue());
             }
         }
-        for (Difference.Known known : difference.replaced) {
+        for (Difference.KnownPhoto known : difference.replaced) {
             gone.add(known.path());
         }
         int deleted = 0;
@@ -249,7 +249,7 @@ public final class IndexRun {
     }
 
     /** A file that is broken must not stop the others: it is counted, and tried again by the next run. */
-    private void add(IndexWriter writer, PhotoLibrary.Item item, Difference.Known before, Strays strays)
+    private void add(IndexWriter writer, PhotoLibrary.Item item, Difference.KnownPhoto before, MovedPhotos movedPhotos)
             throws IOException {
         long started = System.nanoTime();
         PhotoDecoder.Source source;
@@ -267,7 +267,7 @@ public final class IndexRun {
             writer.move(item.path(), item.path(), stamp, content);
             return;
         }
-        Difference.Known elsewhere = before == null ? strays.find(stamp, content) : null;
+        Difference.KnownPhoto elsewhere = before == null ? movedPhotos.find(stamp, content) : null;
         if (elsewhere != null && writer.move(elsewhere.path(), item.path(), stamp, content)) {
             moved++;
             return;
@@ -282,8 +282,8 @@ public final class IndexRun {
         }
         long decoded = System.nanoTime();
         float[] embedding = engine.embedPixels(pixels);
-        numbers.add("decode", (decoded - started) / 1e6);
-        numbers.add("image", (System.nanoTime() - decoded) / 1e6);
+        timings.add("decode", (decoded - started) / 1e6);
+        timings.add("image", (System.nanoTime() - decoded) / 1e6);
         writer.add(item.path(), embedding, stamp, content);
         writer.filledBy(engine.imageTower().toString());
         added++;
@@ -291,14 +291,14 @@ public final class IndexRun {
 
     /** The pixels of a photo, or null if it cannot be decoded; IOException if photos may no longer be seen. */
     private float[] decode(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
-        suspects.decoding(item);
+        crashes.decoding(item);
         try {
             return engine.bundle.preprocess.pixels(decoder, source);
         } catch (IOException | RuntimeException | OutOfMemoryError broken) {
             library.checkAccess();
             return null;
         } finally {
-            suspects.decoded();
+            crashes.decoded();
         }
     }
 }

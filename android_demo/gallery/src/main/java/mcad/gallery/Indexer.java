@@ -14,33 +14,33 @@ final class Indexer {
     private static final int BACKGROUND = 4;
 
     private final PhotoSearch.Setup setup;
-    private final Installed installed;
+    private final InstalledStudents installed;
     private final PhotoLibrary photos;
-    private final Numbers numbers;
+    private final Timings timings;
     private final Runnable committed;
-    private final Task changeOver;
-    private final Turns turns = new Turns();
+    private final Task switchStudent;
+    private final RunLock runLock = new RunLock();
     private final List<Runnable> listeners = new CopyOnWriteArrayList<>();
-    private volatile Ladder.Climbed imageTower;
+    private volatile Ladder.LoadedRung imageTower;
     private volatile Indexing state = Indexing.UNKNOWN;
     private volatile boolean damaged;
     /** Photos of the last run. */
     private volatile int total;
 
-    /** {@code committed} is called when there may be more photos to search, {@code changeOver} as {@link Changeover} says. */
-    Indexer(PhotoSearch.Setup setup, Installed installed, PhotoLibrary photos, Numbers numbers, Runnable committed,
-            Task changeOver) {
+    /** {@code committed} is called when there may be more photos to search, {@code switchStudent} as {@link Reembedding} says. */
+    Indexer(PhotoSearch.Setup setup, InstalledStudents installed, PhotoLibrary photos, Timings timings, Runnable committed,
+            Task switchStudent) {
         this.setup = setup;
         this.installed = installed;
         this.photos = photos;
-        this.numbers = numbers;
+        this.timings = timings;
         this.committed = committed;
-        this.changeOver = changeOver;
+        this.switchStudent = switchStudent;
     }
 
     /** See {@link PhotoSearch#index}. */
     Optional<IndexRun.Outcome> index(boolean instead) throws IOException {
-        if (!turns.begin(instead)) {
+        if (!runLock.begin(instead)) {
             return Optional.empty();
         }
         int priority = Thread.currentThread().getPriority();
@@ -52,7 +52,7 @@ final class Indexer {
             ended = state.ended(outcome, total);
             return Optional.of(outcome);
         } catch (IOException | RuntimeException | Error error) {
-            turns.end(); // whatever it was: who waits for the turn would wait for ever
+            runLock.end(); // whatever it was: who waits for the turn would wait for ever
             ended = state.failed(McadException.kind(error));
             throw error;
         } finally {
@@ -65,32 +65,32 @@ final class Indexer {
     private IndexRun.Outcome run() throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
         try (SearchEngine engine = installed.own().newEngine(threads, setup)) {
-            Changeover changeover = new Changeover(installed, setup.clock());
-            Watch watch = new Watch(engine, changeover);
+            Reembedding reembedding = new Reembedding(installed, setup.clock());
+            Watch watch = new Watch(engine, reembedding);
             IndexRun.Outcome outcome;
             do {
                 IndexRun run = new IndexRun(
-                    installed.own().index(), engine, setup.decoder(), photos, numbers, setup.clock());
+                    installed.own().index(), engine, setup.decoder(), photos, timings, setup.clock());
                 outcome = run.run(damaged, watch, watch);
                 damaged = false;
-                if (outcome.finished() && changeover.isComplete()) {
-                    changeOver.run();
+                if (outcome.finished() && reembedding.isComplete()) {
+                    switchStudent.run();
                 }
-            } while (turns.isAskedAgain());
+            } while (runLock.isAskedAgain());
             return outcome;
         }
     }
 
     void stop() {
-        turns.stop();
+        runLock.stop();
     }
 
     boolean isRunning() {
-        return turns.isRunning();
+        return runLock.isRunning();
     }
 
     void join() throws InterruptedException {
-        turns.join();
+        runLock.join();
     }
 
     /** What is to be done while no run is on. */
@@ -100,11 +100,11 @@ final class Indexer {
 
     /** End a run that is on, and do this while none is. */
     void alone(Task task) throws IOException {
-        turns.begin(true);
+        runLock.begin(true);
         try {
             task.run();
         } finally {
-            turns.end();
+            runLock.end();
         }
     }
 
@@ -115,7 +115,7 @@ final class Indexer {
 
     /** Photos were counted; a run counts itself. */
     void counted(int known, int all) {
-        if (!turns.isRunning()) {
+        if (!runLock.isRunning()) {
             report(state.counted(known, all), false);
         }
     }
@@ -124,7 +124,7 @@ final class Indexer {
         return state;
     }
 
-    Ladder.Climbed imageTower() {
+    Ladder.LoadedRung imageTower() {
         return imageTower;
     }
 
@@ -149,17 +149,17 @@ final class Indexer {
     /** What a run asks and tells. */
     private final class Watch implements Conditions, IndexRun.Progress {
         private final SearchEngine engine;
-        private final Changeover changeover;
-        private final Pace pace = new Pace();
+        private final Reembedding reembedding;
+        private final Throughput throughput = new Throughput();
 
-        Watch(SearchEngine engine, Changeover changeover) {
+        Watch(SearchEngine engine, Reembedding reembedding) {
             this.engine = engine;
-            this.changeover = changeover;
+            this.reembedding = reembedding;
         }
 
         @Override
         public boolean isStopped() {
-            return turns.isStopped();
+            return runLock.isStopped();
         }
 
         @Override
@@ -171,8 +171,8 @@ final class Indexer {
         public void done(int done, int all) {
             total = all;
             imageTower = engine.loadedImageTower() == null ? imageTower : engine.loadedImageTower();
-            pace.done(System.nanoTime());
-            report(state.at(done, all, pace.perMinute()), false);
+            throughput.done(System.nanoTime());
+            report(state.at(done, all, throughput.perMinute()), false);
         }
 
         @Override
@@ -182,14 +182,14 @@ final class Indexer {
 
         @Override
         public void listed(PhotoLibrary.Listing listing) throws IOException {
-            if (changeover.isStale(listing)) {
-                changeOver.run();
+            if (reembedding.isStale(listing)) {
+                switchStudent.run();
             }
         }
 
         @Override
         public void resting(boolean hot) {
-            pace.rested();
+            throughput.rested();
             report(state.resting(hot), false);
         }
     }

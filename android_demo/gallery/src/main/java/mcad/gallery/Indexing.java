@@ -37,8 +37,8 @@ public record Indexing(boolean running, boolean resting, boolean changing, int d
         return perMinute > 0 && left() > 0 ? (int) Math.max(1, Math.round(left() / perMinute)) : 0;
     }
 
-    Indexing at(int nowDone, int nowTotal, double pace) {
-        return new Indexing(true, false, false, nowDone, nowTotal, pace, 0, rebuilt, null);
+    Indexing at(int nowDone, int nowTotal, double throughput) {
+        return new Indexing(true, false, false, nowDone, nowTotal, throughput, 0, rebuilt, null);
     }
 
     Indexing resting(boolean hot) {

@@ -32,12 +32,12 @@ public final class MediaPath {
     }
 
     /**
-     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code told}
+     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code relativePath}
      * is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
      */
-    public static String folder(String told, String data) {
-        if (told != null) {
-            return told.endsWith("/") ? told.substring(0, told.length() - 1) : told;
+    public static String folder(String relativePath, String data) {
+        if (relativePath != null) {
+            return relativePath.endsWith("/") ? relativePath.substring(0, relativePath.length() - 1) : relativePath;
         }
         int end = data == null ? -1 : data.lastIndexOf('/');
         if (end < 0) {

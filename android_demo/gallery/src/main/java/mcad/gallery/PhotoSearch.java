@@ -44,21 +44,21 @@ public final class PhotoSearch implements Closeable {
             PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
 
     /** What this phone really took, stage by stage. */
-    public final Numbers numbers = new Numbers();
+    public final Timings timings = new Timings();
 
     private final Setup setup;
     private final ExecutorService worker = Executors.newSingleThreadExecutor(PhotoSearch::thread);
-    private final Installed installed;
+    private final InstalledStudents installed;
     private final ChosenPhotos photos;
     private final Finder finder;
     private final Indexer indexer;
 
     private PhotoSearch(Setup setup) {
         this.setup = setup;
-        installed = new Installed(setup);
+        installed = new InstalledStudents(setup);
         photos = new ChosenPhotos(setup.library(), setup.directory());
-        finder = new Finder(setup, installed, photos, numbers);
-        indexer = new Indexer(setup, installed, photos, numbers, finder::committed, this::changeOver);
+        finder = new Finder(setup, installed, photos, timings);
+        indexer = new Indexer(setup, installed, photos, timings, finder::committed, this::switchStudent);
     }
 
     /** A process that does not close it ends all the same. */
@@ -138,7 +138,7 @@ public final class PhotoSearch implements Closeable {
 
     /** How many photos each folder has, those that are left out, too, as of the last look at the phone's photos. */
     public Map<String, Integer> folders() throws IOException {
-        return photos.facts().folders();
+        return photos.metadata().folders();
     }
 
     /** Which folders are indexed and found. */
@@ -173,12 +173,12 @@ public final class PhotoSearch implements Closeable {
     }
 
     /** The text tower as it was loaded, with what was passed over. */
-    public Ladder.Climbed textTower() throws IOException {
+    public Ladder.LoadedRung textTower() throws IOException {
         return call(() -> finder.engine().textTower());
     }
 
     /** The image tower of the last run; null before the first. */
-    public Ladder.Climbed imageTower() {
+    public Ladder.LoadedRung imageTower() {
         return indexer.imageTower();
     }
 
@@ -225,7 +225,7 @@ public final class PhotoSearch implements Closeable {
         PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
         try (PhotoIndex own = installed.own().openIndex()) { // a search need not wait for it
-            Difference difference = Difference.of(photos, listing, own.census(),
+            Difference difference = Difference.of(photos, listing, own.membership(),
                 item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
             indexer.counted(all - difference.work.size(), all);
         }
@@ -251,7 +251,7 @@ public final class PhotoSearch implements Closeable {
     /** Forget all photos: the index is deleted, and what is known of their folders and times. */
     public void clear() throws IOException {
         indexer.alone(() -> {
-            changeOver();
+            switchStudent();
             installed.own().recreateIndex();
             photos.forget();
         });
@@ -269,9 +269,9 @@ public final class PhotoSearch implements Closeable {
         worker.shutdown();
     }
 
-    private void changeOver() throws IOException {
+    private void switchStudent() throws IOException {
         call(() -> {
-            finder.changeOver();
+            finder.switchStudent();
             return null;
         });
     }

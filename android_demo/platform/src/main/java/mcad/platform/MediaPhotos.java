@@ -120,8 +120,8 @@ public final class MediaPhotos implements PhotoLibrary {
         for (Map.Entry<Uri, Map<Long, String>> volume : asked.entrySet()) {
             List<Long> ids = new ArrayList<>(volume.getValue().keySet());
             for (int start = 0; start < ids.size(); start += AT_ONCE) {
-                List<Long> some = ids.subList(start, Math.min(start + AT_ONCE, ids.size()));
-                ask(volume.getKey(), some, volume.getValue(), visible);
+                List<Long> batch = ids.subList(start, Math.min(start + AT_ONCE, ids.size()));
+                ask(volume.getKey(), batch, volume.getValue(), visible);
             }
         }
         return visible;

@@ -38,29 +38,29 @@ final class Check {
     private Map<String, Object> rung(String which, int number) throws McadException {
         Bundle.Rung rung = Rungs.of(bundle, which, number);
         Steps.announce("checking " + which + " " + rung.runtime() + " " + rung.precision());
-        Map<String, Object> said = JsonFields.of("rung", number, "runtime", rung.runtime(), "precision",
+        Map<String, Object> report = JsonFields.of("rung", number, "runtime", rung.runtime(), "precision",
             rung.precision());
         try (Tower tower = Rungs.load(bundle, rung, spec.integer("threads", 1, 1024))) {
             List<Object> embeddings = new ArrayList<>();
             for (float[] embedding : Ladder.runGolden(bundle, which, tower)) {
                 embeddings.add(listed(embedding));
             }
-            said.put("loaded", true);
-            said.put("provider", tower.provider.toString());
-            said.put("nodes", nodes(tower));
-            said.put("embeddings", embeddings);
+            report.put("loaded", true);
+            report.put("provider", tower.provider.toString());
+            report.put("nodes", nodes(tower));
+            report.put("embeddings", embeddings);
             if (which.equals("text")) {
-                said.put("tokens", tokens());
+                report.put("tokens", tokens());
             }
         } catch (McadException error) {
-            said.put("loaded", false);
-            said.put("why", error.what);
+            report.put("loaded", false);
+            report.put("why", error.problem);
         } catch (IOException | RuntimeException | Error error) {
             // Of a native library, say: the next rung may run.
-            said.put("loaded", false);
-            said.put("why", "it fails on the golden inputs: " + error);
+            report.put("loaded", false);
+            report.put("why", "it fails on the golden inputs: " + error);
         }
-        return said;
+        return report;
     }
 
     /** Where nodes ran: QNN refuses to leave one to the CPU; XNNPACK, too, is the CPU. */

@@ -59,7 +59,7 @@ final class Index {
         }
         double seconds = build(bundle, tower, decoder, photos);
         steps.take("after " + photos.size() + " photos");
-        return JsonFields.of("steps", steps.taken, "rung", Rungs.facts(tower.rung), "provider", tower.provider.toString(),
+        return JsonFields.of("steps", steps.taken, "rung", Rungs.summary(tower.rung), "provider", tower.provider.toString(),
             "photos", photos.size(), "photos_per_s", photos.size() / seconds, "samples_ms",
             JsonFields.of("decode", decode, "image", image));
     }

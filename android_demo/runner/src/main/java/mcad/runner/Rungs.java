@@ -37,7 +37,7 @@ final class Rungs {
             try {
                 return ladder.load(step);
             } catch (McadException error) {
-                reasons.add(error.what + (error.hint.isEmpty() ? "" : ": " + error.hint));
+                reasons.add(error.problem + (error.hint.isEmpty() ? "" : ": " + error.hint));
             }
         }
         if (reasons.isEmpty()) {
@@ -46,7 +46,7 @@ final class Rungs {
         throw new McadException(String.join("; ", reasons), "");
     }
 
-    static Map<String, Object> facts(Bundle.Rung rung) {
+    static Map<String, Object> summary(Bundle.Rung rung) {
         return JsonFields.of("runtime", rung.runtime(), "precision", rung.precision(), "bytes", rung.bytes());
     }
 }

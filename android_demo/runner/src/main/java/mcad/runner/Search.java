@@ -59,7 +59,7 @@ final class Search {
                 }
             }
             return JsonFields.of("photos", index.photos(), "bytes_per_photo", index.bytesPerPhoto(), "rung",
-                Rungs.facts(tower.rung), "provider", tower.provider.toString(), "steps", steps.taken, "samples_ms",
+                Rungs.summary(tower.rung), "provider", tower.provider.toString(), "steps", steps.taken, "samples_ms",
                 samples);
         }
     }

@@ -35,8 +35,8 @@ public final class SampleActivity extends Activity {
             } catch (IOException error) {
                 best = error.getMessage();
             }
-            String said = best;
-            query.post(() -> query.setText(said));
+            String text = best;
+            query.post(() -> query.setText(text));
         }).start();
         return true;
     }

@@ -2,7 +2,7 @@ package mcad.engine.base;
 
 /** The little linear algebra that embeddings need. */
 public final class Vectors {
-    private static final double EXACT_STEPS = 1 << 26;
+    private static final double DOT_STEPS = 1 << 26;
 
     private Vectors() {}
 
@@ -28,12 +28,12 @@ public final class Vectors {
      * The product of two vectors of length 1, each rounded to multiples of 2^-26 first: no sum of theirs rounds, so every
      * order of additions, and mcad_mobile/engine/index/codes.py, gives the same.
      */
-    public static double exactDot(float[] a, float[] b) {
+    public static double deterministicDot(float[] a, float[] b) {
         double sum = 0;
         for (int i = 0; i < a.length; i++) {
-            sum += Math.rint(a[i] * EXACT_STEPS) * Math.rint(b[i] * EXACT_STEPS);
+            sum += Math.rint(a[i] * DOT_STEPS) * Math.rint(b[i] * DOT_STEPS);
         }
-        return sum / (EXACT_STEPS * EXACT_STEPS);
+        return sum / (DOT_STEPS * DOT_STEPS);
     }
 
     /** Cosine of the angle between two vectors; 0 when one of them is zero. */

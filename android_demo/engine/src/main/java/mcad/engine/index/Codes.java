@@ -89,7 +89,7 @@ final class Codes {
         private final long[] steps;
 
         Query(float[] rotated, float[] axis) {
-            along = (float) Vectors.exactDot(rotated, axis);
+            along = (float) Vectors.deterministicDot(rotated, axis);
             steps = new long[rotated.length];
             for (int i = 0; i < steps.length; i++) {
                 float rest = rotated[i] - along * axis[i];

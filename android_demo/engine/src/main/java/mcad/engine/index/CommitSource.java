@@ -63,7 +63,7 @@ final class CommitSource {
 
     /** Rotated embeddings of a sample of all photos, of {@code photos} every so many. */
     List<float[]> sample(int photos) throws IOException {
-        int step = Math.max(1, -Math.floorDiv(-photos, LensChoice.sampleSize(dim)));
+        int step = Math.max(1, -Math.floorDiv(-photos, TuningChoice.sampleSize(dim)));
         List<float[]> sample = new ArrayList<>();
         int seen = 0;
         for (int s = 0; s < segments.size(); s++) {
@@ -95,7 +95,7 @@ final class CommitSource {
         for (int at = 0; rows.next(); at++) {
             Pending item = rows.item;
             if (item.source != SPOOL && known[item.source]) {
-                Places places = segments.get(item.source).segment().places;
+                PlaceTable places = segments.get(item.source).segment().places;
                 found[at] = (char) places.cellOf(places.of(item.row));
             } else {
                 Cells.rest(embedding(item), axis, steps);

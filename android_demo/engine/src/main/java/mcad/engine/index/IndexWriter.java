@@ -157,7 +157,7 @@ public final class IndexWriter implements Closeable {
         }
         float[] axis = largest < 0 ? new float[manifest.dim()] : segments.get(largest).segment().axis;
         long axisPhotos = largest < 0 ? 0 : segments.get(largest).segment().axisPhotos;
-        Lens lens = largest < 0 ? Lens.none() : Lens.of(segments.get(largest));
+        Tuning tuning = largest < 0 ? Tuning.none() : Tuning.of(segments.get(largest));
         MergePlan plan = MergePlan.of(live, dead, pending.size(), axisPhotos);
         int photos = pending.size();
         List<Manifest.Entry> entries = new ArrayList<>();
@@ -184,17 +184,17 @@ public final class IndexWriter implements Closeable {
             if (plan.newAxis()) {
                 axis = source.newAxis();
                 axisPhotos = photos;
-                lens = LensChoice.of(source.sample(photos), axis, photos, index.cellRule());
+                tuning = TuningChoice.of(source.sample(photos), axis, photos, index.cellRule());
             }
             if (photos < index.cellRule().photos()) {
-                lens = lens.withoutCells();
+                tuning = tuning.withoutCells();
             }
-            char[] cells = lens.cells() == null ? null : source.cells(plan.absorbed(), axis, lens.cells(), photos);
+            char[] cells = tuning.cells() == null ? null : source.cells(plan.absorbed(), axis, tuning.cells(), photos);
             String name = Manifest.segmentName(generation);
-            try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, lens, cells, photos)) {
+            try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, tuning, cells, photos)) {
                 source.merge(plan.absorbed(), axis, out);
                 long crc = out.finish(axisPhotos);
-                entries.add(new Manifest.Entry(name, photos, crc, new int[0], lens.reach(), lens.first(), lens.cellReach()));
+                entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(), tuning.prescan(), tuning.cellCandidates()));
             }
         }
         new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,

@@ -42,9 +42,9 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
      * A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks: {@code cells}
      * is null where it has none.
      */
-    record Entry(String file, int photos, long headerCrc, int[] deleted, Reach reach, First first, Reach cells) {
+    record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates, Prescan prescan, CandidateCount cells) {
         Entry without(int[] rows) {
-            return new Entry(file, photos, headerCrc, rows, reach, first, cells);
+            return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells);
         }
     }
 
@@ -140,20 +140,20 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             deleted[i] = (int) row;
         }
         // A JSON null counts as missing.
-        JsonFields first = data.has("prescan") ? data.object("prescan") : null;
+        JsonFields prescan = data.has("prescan") ? data.object("prescan") : null;
         return new Entry(file, photos, data.integer("header_crc32"), deleted,
-            reach(data, "candidates"),
-            first == null ? null : new First(first.integer("bits", 64, Segment.LARGEST_DIM), reach(first, "candidates")),
-            data.has("cells") ? reach(data, "cells") : null);
+            candidates(data, "candidates"),
+            prescan == null ? null : new Prescan(prescan.integer("bits", 64, Segment.LARGEST_DIM), candidates(prescan, "candidates")),
+            data.has("cells") ? candidates(data, "cells") : null);
     }
 
-    private static Reach reach(JsonFields data, String key) throws McadException {
-        JsonFields reach = data.object(key);
-        return new Reach(within(reach, "factor", 1e6), within(reach, "exponent", 1), within(reach, "growth", 1));
+    private static CandidateCount candidates(JsonFields data, String key) throws McadException {
+        JsonFields candidates = data.object(key);
+        return new CandidateCount(within(candidates, "factor", 1e6), within(candidates, "exponent", 1), within(candidates, "growth", 1));
     }
 
-    private static Object json(Reach reach) {
-        return reach == null ? null : JsonFields.of("factor", reach.factor(), "exponent", reach.exponent(), "growth", reach.growth());
+    private static Object json(CandidateCount candidates) {
+        return candidates == null ? null : JsonFields.of("factor", candidates.factor(), "exponent", candidates.exponent(), "growth", candidates.growth());
     }
 
     private static double within(JsonFields data, String key, double most) throws McadException {
@@ -173,8 +173,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
                 deleted.add(row);
             }
             entries.add(JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
-                "deleted", deleted, "candidates", json(entry.reach()), "prescan", entry.first() == null ? null
-                    : JsonFields.of("bits", entry.first().bits(), "candidates", json(entry.first().reach())),
+                "deleted", deleted, "candidates", json(entry.candidates()), "prescan", entry.prescan() == null ? null
+                    : JsonFields.of("bits", entry.prescan().bits(), "candidates", json(entry.prescan().candidates())),
                 "cells", json(entry.cells())));
         }
         String fields = JsonFields.write(JsonFields.of("schema", SCHEMA, "generation", generation, "dim", dim,

@@ -116,8 +116,8 @@ public final class PhotoIndex implements Closeable {
     }
 
     /** All photos of this commit, by ascending path. */
-    public Census census() throws IOException {
-        return new Census(segments);
+    public Membership membership() throws IOException {
+        return new Membership(segments);
     }
 
     /** The {@code k} photos nearest to an embedding of unit length, best first; fewer when there are fewer. */
@@ -184,14 +184,14 @@ public final class PhotoIndex implements Closeable {
     }
 
     /** McadException unless {@code vector} fits and has length 1. */
-    void checkLength(float[] vector, String what) throws McadException {
+    void checkLength(float[] vector, String name) throws McadException {
         if (vector.length != dim()) {
-            throw new McadException(what + " has " + vector.length + " dimensions; this index takes " + dim() + ".",
+            throw new McadException(name + " has " + vector.length + " dimensions; this index takes " + dim() + ".",
                 "Use the bundle that the index was made with.");
         }
         double norm = Math.sqrt(Vectors.dot(vector, vector));
         if (!(Math.abs(norm - 1) <= NORM_TOLERANCE)) {
-            throw new McadException(what + " has length " + norm + ", not 1.",
+            throw new McadException(name + " has length " + norm + ", not 1.",
                 "Give embeddings of unit length without NaN or infinity.");
         }
     }
@@ -217,10 +217,10 @@ public final class PhotoIndex implements Closeable {
             try {
                 for (Manifest.Entry entry : manifest.segments()) {
                     Segment segment = Segment.open(directory.resolve(entry.file()));
-                    segments.add(new LiveSegment(segment, entry.deleted(), entry.reach(), entry.first(), entry.cells()));
-                    First first = entry.first();
-                    if (first != null && (first.bits() % 64 != 0 || first.bits() >= segment.scanned)) {
-                        throw segment.file.damaged("it has not the " + first.bits() + " bits to scan first");
+                    segments.add(new LiveSegment(segment, entry.deleted(), entry.candidates(), entry.prescan(), entry.cells()));
+                    Prescan prescan = entry.prescan();
+                    if (prescan != null && (prescan.bits() % 64 != 0 || prescan.bits() >= segment.scanned)) {
+                        throw segment.file.damaged("it has not the " + prescan.bits() + " bits to scan first");
                     }
                     if (segment.photos != entry.photos() || segment.dim != manifest.dim()
                             || segment.headerCrc != entry.headerCrc()) {

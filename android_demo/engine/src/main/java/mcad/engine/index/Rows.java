@@ -11,16 +11,16 @@ import java.util.function.IntPredicate;
  */
 public final class Rows {
     private final List<LiveSegment> segments;
-    private final Findable[] passing;
+    private final FilteredPlaces[] passing;
 
-    private Rows(List<LiveSegment> segments, Findable[] passing) {
+    private Rows(List<LiveSegment> segments, FilteredPlaces[] passing) {
         this.segments = segments;
         this.passing = passing;
     }
 
     /** Live rows whose number passes; {@code numbers}: of each segment, one for each row, -1 for none. */
     static Rows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) throws IOException {
-        Findable[] passing = new Findable[segments.size()];
+        FilteredPlaces[] passing = new FilteredPlaces[segments.size()];
         for (int s = 0; s < passing.length; s++) {
             int[] ofRows = numbers.get(s);
             BitSet rows = new BitSet(ofRows.length);
@@ -32,7 +32,7 @@ public final class Rows {
             for (int row : segments.get(s).deleted()) {
                 rows.clear(row);
             }
-            passing[s] = Findable.among(segments.get(s).segment(), rows);
+            passing[s] = FilteredPlaces.among(segments.get(s).segment(), rows);
         }
         return new Rows(segments, passing);
     }
@@ -40,7 +40,7 @@ public final class Rows {
     /** How many photos pass. */
     public int count() {
         int sum = 0;
-        for (Findable of : passing) {
+        for (FilteredPlaces of : passing) {
             sum += of.count();
         }
         return sum;
@@ -50,7 +50,7 @@ public final class Rows {
         return segments == commit;
     }
 
-    Findable of(int segment) {
+    FilteredPlaces of(int segment) {
         return passing[segment];
     }
 }

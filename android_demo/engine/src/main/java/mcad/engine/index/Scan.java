@@ -19,7 +19,7 @@ final class Scan {
     private final int words;
     private final int largest;
     private final int[] sums = new int[CHUNK];
-    private final Findable findable;
+    private final FilteredPlaces filtered;
     /** Of places: from, until, from, until ... */
     private final int[] ranges;
     private int[] places;
@@ -31,11 +31,11 @@ final class Scan {
     private int limit;
 
     /** Of the words of {@code query} [scanned / 64] the first {@code words} are read, in some ascending ranges of places. */
-    Scan(Segment segment, QueryWords query, int words, Findable findable, int[] ranges) {
+    Scan(Segment segment, QuantizedQuery query, int words, FilteredPlaces filtered, int[] ranges) {
         this.segment = segment;
         this.query = query.words();
         step = query.step();
-        this.findable = findable;
+        this.filtered = filtered;
         this.ranges = ranges;
         this.words = words;
         largest = 3 * 64 * words;
@@ -43,13 +43,13 @@ final class Scan {
 
     /** What may be found in the ranges, one by one; of these the nearest. */
     private Candidates each(int count) {
-        places = new int[findable.count()];
+        places = new int[filtered.count()];
         distances = new short[places.length];
         kept = 0;
         histogram = new int[largest + 1];
         for (int range = 0; range < ranges.length; range += 2) {
-            int place = findable.next(ranges[range]);
-            for (; place >= 0 && place < ranges[range + 1]; place = findable.next(place + 1)) {
+            int place = filtered.next(ranges[range]);
+            for (; place >= 0 && place < ranges[range + 1]; place = filtered.next(place + 1)) {
                 int distance = distance(place, 0, words);
                 places[kept] = place;
                 distances[kept++] = (short) distance;
@@ -84,7 +84,7 @@ final class Scan {
      * to the first.
      */
     Candidates nearest(int count) {
-        if (findable.isSparse(SPARSE)) {
+        if (filtered.isSparse(SPARSE)) {
             return each(count);
         }
         places = new int[count + 2 * CHUNK];
@@ -95,13 +95,13 @@ final class Scan {
         limit = largest + 1;
         LongBuffer columns = segment.columns.duplicate();
         // Chunk by chunk out of the map: arrays are what a JVM reads fast.
-        long[] one = new long[CHUNK];
-        long[] two = new long[CHUNK];
+        long[] first = new long[CHUNK];
+        long[] second = new long[CHUNK];
         for (int range = 0; range < ranges.length; range += 2) {
             for (int start = ranges[range]; start < ranges[range + 1]; start += CHUNK) {
-                int some = Math.min(CHUNK, ranges[range + 1] - start);
-                add(columns, start, some, one, two);
-                for (int i = next(sums, 0, some, limit); i < some; i = next(sums, i + 1, some, limit)) {
+                int length = Math.min(CHUNK, ranges[range + 1] - start);
+                add(columns, start, length, first, second);
+                for (int i = next(sums, 0, length, limit); i < length; i = next(sums, i + 1, length, limit)) {
                     keep(start + i, sums[i], count);
                 }
                 if (kept > count + CHUNK / 2 && inside >= count) {
@@ -116,33 +116,33 @@ final class Scan {
     }
 
     /** The distances of a chunk, into sums. */
-    private void add(LongBuffer columns, int start, int some, long[] one, long[] two) {
-        Arrays.fill(sums, 0, some, 0);
+    private void add(LongBuffer columns, int start, int length, long[] first, long[] second) {
+        Arrays.fill(sums, 0, length, 0);
         for (int word = 0; word + 1 < words; word += 2) {
             columns.position(word * segment.photos + start);
-            columns.get(one, 0, some);
+            columns.get(first, 0, length);
             columns.position((word + 1) * segment.photos + start);
-            columns.get(two, 0, some);
-            addTwo(sums, one, two, word, some);
+            columns.get(second, 0, length);
+            addWords(sums, first, second, word, length);
         }
         if (words % 2 == 1) {
             columns.position((words - 1) * segment.photos + start);
-            columns.get(one, 0, some);
-            addOne(sums, one, words - 1, some);
+            columns.get(first, 0, length);
+            addWord(sums, first, words - 1, length);
         }
     }
 
-    /** The first position from {@code i} on at less than {@code limit}; {@code some} where there is none. */
-    private static int next(int[] sums, int i, int some, int limit) {
+    /** The first position from {@code i} on at less than {@code limit}; {@code length} where there is none. */
+    private static int next(int[] sums, int i, int length, int limit) {
         int at = i;
-        while (at < some && sums[at] >= limit) {
+        while (at < length && sums[at] >= limit) {
             at++;
         }
         return at;
     }
 
     private void keep(int place, int distance, int count) {
-        if (!findable.has(place)) {
+        if (!filtered.has(place)) {
             return;
         }
         places[kept] = place;
@@ -156,9 +156,9 @@ final class Scan {
         }
     }
 
-    /** Of the {@code looked} nearest, the {@code count} nearest by all words that there are. */
-    Candidates nearest(int looked, int count) {
-        Candidates found = nearest(looked);
+    /** Of the {@code prescanned} nearest, the {@code count} nearest by all words that there are. */
+    Candidates nearest(int prescanned, int count) {
+        Candidates found = nearest(prescanned);
         int all = query[0].length;
         if (words == all) {
             return found;
@@ -180,14 +180,14 @@ final class Scan {
         return new Candidates(Arrays.copyOf(places, kept), far, step);
     }
 
-    private void addTwo(int[] sums, long[] a, long[] b, int word, int some) {
+    private void addWords(int[] sums, long[] a, long[] b, int word, int length) {
         long signA = query[0][word];
         long oneA = query[1][word];
         long twoA = query[2][word];
         long signB = query[0][word + 1];
         long oneB = query[1][word + 1];
         long twoB = query[2][word + 1];
-        for (int i = 0; i < some; i++) {
+        for (int i = 0; i < length; i++) {
             long x = a[i] ^ signA;
             long y = b[i] ^ signB;
             sums[i] += Long.bitCount(x & oneA) + Long.bitCount(y & oneB)
@@ -195,13 +195,13 @@ final class Scan {
         }
     }
 
-    private void addOne(int[] sums, long[] a, int word, int some) {
+    private void addWord(int[] sums, long[] a, int word, int length) {
         long sign = query[0][word];
-        long one = query[1][word];
-        long two = query[2][word];
-        for (int i = 0; i < some; i++) {
+        long first = query[1][word];
+        long second = query[2][word];
+        for (int i = 0; i < length; i++) {
             long x = a[i] ^ sign;
-            sums[i] += Long.bitCount(x & one) + 2 * Long.bitCount(x & two);
+            sums[i] += Long.bitCount(x & first) + 2 * Long.bitCount(x & second);
         }
     }
 

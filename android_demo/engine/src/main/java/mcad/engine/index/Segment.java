@@ -21,7 +21,7 @@ import mcad.engine.McadException;
 final class Segment implements Closeable {
     static final int ALIGNMENT = 4096;
     static final int AXIS = 0;
-    static final int LENS = 1;
+    static final int BIT_WEIGHTS = 1;
     static final int CENTROIDS = 2;
     static final int STARTS = 3;
     static final int ROWS = 4;
@@ -52,12 +52,12 @@ final class Segment implements Closeable {
     /** Bits of a code that a scan reads, a multiple of 64; 0 where all photos are scored. */
     final int scanned;
     /** What those bits say of a photo, [scanned][dim] one after the other. */
-    final float[] lens;
+    final float[] bitWeights;
     /** [scanned / 64][photos] one after the other. */
     final LongBuffer columns;
     /** Null where places are rows. */
     final Cells cells;
-    final Places places;
+    final PlaceTable places;
     final IntBuffer taken;
     final IntBuffer stamps;
     /** Bytes of a record. */
@@ -114,11 +114,11 @@ final class Segment implements Closeable {
         }
         axis = new float[dim];
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
-        lens = new float[scanned * dim];
-        file.read(offsets[LENS], 4 * lens.length).asFloatBuffer().get(lens);
+        bitWeights = new float[scanned * dim];
+        file.read(offsets[BIT_WEIGHTS], 4 * bitWeights.length).asFloatBuffer().get(bitWeights);
         cells = cellCount == 0 ? null : readCells(cellCount);
-        places = cellCount == 0 ? Places.ofRows(file, photos)
-            : Places.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
+        places = cellCount == 0 ? PlaceTable.ofRows(file, photos)
+            : PlaceTable.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
         columns = scanned == 0 ? LongBuffer.allocate(0) : map(COLUMNS).asLongBuffer();
         taken = map(TAKEN).asIntBuffer();
         stamps = map(STAMPS).asIntBuffer();

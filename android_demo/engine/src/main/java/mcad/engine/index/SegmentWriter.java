@@ -29,13 +29,13 @@ final class SegmentWriter implements Closeable {
     private int rows;
 
     /** {@code cells}: of each row, in the order in which they will come; null without cells. */
-    SegmentWriter(Path file, float[] axis, Lens lens, char[] cells, int photos) throws IOException {
+    SegmentWriter(Path file, float[] axis, Tuning tuning, char[] cells, int photos) throws IOException {
         dim = axis.length;
-        scanned = lens.weights().length / dim;
+        scanned = tuning.bitWeights().length / dim;
         this.photos = photos;
         parts = new Part[Layout.PARTS.length];
         channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        long[] lengths = Layout.lengths(dim, scanned, cells == null ? 0 : lens.cells().count, photos);
+        long[] lengths = Layout.lengths(dim, scanned, cells == null ? 0 : tuning.cells().count, photos);
         long offset = Segment.ALIGNMENT;
         for (int part = 0; part < parts.length; part++) {
             parts[part] = new Part(offset);
@@ -48,10 +48,10 @@ final class SegmentWriter implements Closeable {
         for (float value : axis) {
             parts[Segment.AXIS].room(4).putFloat(value);
         }
-        for (float value : lens.weights()) {
-            parts[Segment.LENS].room(4).putFloat(value);
+        for (float value : tuning.bitWeights()) {
+            parts[Segment.BIT_WEIGHTS].room(4).putFloat(value);
         }
-        sorted = cells == null ? null : new Sorted(cells, lens.cells());
+        sorted = cells == null ? null : new Sorted(cells, tuning.cells());
     }
 
     void add(byte[] path, Codes.Row row, int taken, int stamp, int contentStamp) throws IOException {
@@ -212,9 +212,9 @@ final class SegmentWriter implements Closeable {
 
         void write(byte[] data, int from, int count) throws IOException {
             for (int at = from; at < from + count; ) {
-                int some = Math.min(from + count - at, room(1).remaining());
-                buffer.put(data, at, some);
-                at += some;
+                int length = Math.min(from + count - at, room(1).remaining());
+                buffer.put(data, at, length);
+                at += length;
             }
         }
 

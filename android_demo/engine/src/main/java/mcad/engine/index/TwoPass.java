@@ -8,18 +8,18 @@ import java.util.List;
 final class TwoPass {
     private static final double MS = 1e6;
     /** How many cells do for fewer photos was not measured: an eighth of a sample. */
-    private static final int TELLS_FROM = 2048;
+    private static final int CELLS_MEASURED_FROM = 2048;
 
     private final List<LiveSegment> segments;
     /** Those that are looked at alone; null for all. */
     private final Rows within;
     /** Of each segment, what may be found without a filter; null as long as nobody has asked. */
-    private final Findable[] live;
+    private final FilteredPlaces[] live;
 
     TwoPass(List<LiveSegment> segments, Rows within) {
         this.segments = segments;
         this.within = within;
-        live = new Findable[segments.size()];
+        live = new FilteredPlaces[segments.size()];
     }
 
     /** The {@code k} live photos nearest to a rotated query of length 1. {@code exact}: every photo is scored. */
@@ -39,41 +39,41 @@ final class TwoPass {
     private Candidates scan(int s, float[] rotated, int k, boolean exact) throws IOException {
         LiveSegment live = segments.get(s);
         Segment segment = live.segment();
-        Findable findable = findable(s);
-        int photos = findable.count();
-        int count = live.reach().candidates(photos, k);
+        FilteredPlaces filtered = filtered(s);
+        int photos = filtered.count();
+        int count = live.candidates().of(photos, k);
         if (exact || count >= photos || segment.scanned == 0) {
-            return Candidates.all(findable.all());
+            return Candidates.all(filtered.all());
         }
-        QueryWords query = Lens.words(segment.lens, rotated);
-        int[] ranges = ranges(live, findable, rotated, k);
-        First first = live.first();
-        if (first == null) {
-            return new Scan(segment, query, query.words()[0].length, findable, ranges).nearest(count);
+        QuantizedQuery query = BitWeights.quantize(segment.bitWeights, rotated);
+        int[] ranges = ranges(live, filtered, rotated, k);
+        Prescan prescan = live.prescan();
+        if (prescan == null) {
+            return new Scan(segment, query, query.words()[0].length, filtered, ranges).nearest(count);
         }
-        int looked = Math.max(count, first.reach().candidates(photos, k));
-        return new Scan(segment, query, first.bits() / 64, findable, ranges).nearest(looked, count);
+        int prescanned = Math.max(count, prescan.candidates().of(photos, k));
+        return new Scan(segment, query, prescan.bits() / 64, filtered, ranges).nearest(prescanned, count);
     }
 
-    private Findable findable(int s) throws IOException {
+    private FilteredPlaces filtered(int s) throws IOException {
         if (within != null) {
             return within.of(s);
         }
         if (live[s] == null) {
-            live[s] = Findable.live(segments.get(s));
+            live[s] = FilteredPlaces.live(segments.get(s));
         }
         return live[s];
     }
 
     /** Where the scan of a segment looks: into some of its cells, or everywhere. */
-    static int[] ranges(LiveSegment live, Findable findable, float[] rotated, int k) {
-        int photos = findable.count();
-        boolean told = live.cells() != null && photos >= TELLS_FROM;
-        int wanted = told ? live.cells().candidates(photos, k) : photos;
+    static int[] ranges(LiveSegment live, FilteredPlaces filtered, float[] rotated, int k) {
+        int photos = filtered.count();
+        boolean measured = live.cells() != null && photos >= CELLS_MEASURED_FROM;
+        int wanted = measured ? live.cells().of(photos, k) : photos;
         if (wanted >= photos) {
             return new int[] {0, live.segment().photos};
         }
-        return findable.ranges(live.segment().cells.order(rotated), wanted);
+        return filtered.ranges(live.segment().cells.order(rotated), wanted);
     }
 
     /** Keys of the best candidates, best first: {@code k} and some more, or all. */
@@ -116,14 +116,14 @@ final class TwoPass {
     /** Keys of what was scored and is not below {@code least}, best first. */
     private static long[] order(float[][] scores, float least) {
         int count = 0;
-        for (float[] some : scores) {
-            count += some.length;
+        for (float[] segmentScores : scores) {
+            count += segmentScores.length;
         }
         long[] order = new long[count];
         int known = 0;
         int position = 0;
-        for (float[] some : scores) {
-            for (float score : some) {
+        for (float[] segmentScores : scores) {
+            for (float score : segmentScores) {
                 if (score >= least) { // NaN is not
                     order[known++] = key(score, position);
                 }

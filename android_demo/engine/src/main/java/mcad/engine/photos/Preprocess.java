@@ -35,8 +35,8 @@ public final class Preprocess {
     }
 
     public static Preprocess of(JsonFields data) throws McadException {
-        Scale scale = oneOf(Scale.class, data.string("resize"), "Resize");
-        Resize.Filter filter = oneOf(Resize.Filter.class, data.string("interpolation"), "Interpolation");
+        Scale scale = constant(Scale.class, data.string("resize"), "Resize");
+        Resize.Filter filter = constant(Resize.Filter.class, data.string("interpolation"), "Interpolation");
         Preprocess made = new Preprocess(data, scale, filter);
         for (int channel = 0; channel < 3; channel++) {
             float mean = data.list("mean", Number.class).get(channel).floatValue();
@@ -48,14 +48,14 @@ public final class Preprocess {
         return made;
     }
 
-    private static <E extends Enum<E>> E oneOf(Class<E> type, String name, String what) throws McadException {
-        for (E one : type.getEnumConstants()) {
-            if (one.name().toLowerCase(Locale.ROOT).equals(name)) {
-                return one;
+    private static <E extends Enum<E>> E constant(Class<E> type, String name, String field) throws McadException {
+        for (E constant : type.getEnumConstants()) {
+            if (constant.name().toLowerCase(Locale.ROOT).equals(name)) {
+                return constant;
             }
         }
         String known = Arrays.toString(type.getEnumConstants()).toLowerCase(Locale.ROOT);
-        throw new McadException(what + " '" + name + "' is none of " + known + ".", UPDATE);
+        throw new McadException(field + " '" + name + "' is none of " + known + ".", UPDATE);
     }
 
     /** A photo file to pixels; closes what it opens. */

@@ -83,8 +83,8 @@ public final class Tokenizer implements Closeable {
                 break;
             default:
                 float sum = 0;
-                for (float one : mask) {
-                    sum += one;
+                for (float weight : mask) {
+                    sum += weight;
                 }
                 for (int i = 0; i < mask.length; i++) {
                     pooling[i] = mask[i] / sum;

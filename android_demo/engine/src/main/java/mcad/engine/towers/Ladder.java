@@ -25,18 +25,18 @@ public final class Ladder {
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
     /** Why something was passed over. */
-    public enum Why { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST, DIED }
+    public enum Reason { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST, DIED }
 
     /** What was passed over: {@code what} names it, {@code detail} is English, and for a log. */
-    public record Skipped(String what, Why why, String detail) {
+    public record Skipped(String step, Reason reason, String detail) {
         @Override
         public String toString() {
-            return what + ": " + detail;
+            return step + ": " + detail;
         }
     }
 
     /** The tower that won, its worst golden cosine, and what was tried before it. */
-    public record Climbed(Tower tower, double cosine, List<Skipped> skipped) {
+    public record LoadedRung(Tower tower, double cosine, List<Skipped> skipped) {
         /** The rung and whose arithmetic runs it: "onnx int8 by CPU". */
         @Override
         public String toString() {
@@ -71,24 +71,24 @@ public final class Ladder {
     }
 
     /** Climb for tower "image" or "text". McadException when no rung runs, with every reason. */
-    public Climbed climb(String which) throws IOException {
+    public LoadedRung chooseRung(String which) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
         Step last = last(bundle.tower(which));
         for (Bundle.Rung rung : bundle.tower(which).rungs()) {
             List<Step> steps = steps(rung);
             if (steps.isEmpty()) {
                 skipped.add(new Skipped(
-                    rung.runtime() + " " + rung.precision(), Why.NO_RUNTIME, "this app has no such runtime"));
+                    rung.runtime() + " " + rung.precision(), Reason.NO_RUNTIME, "this app has no such runtime"));
             }
             for (Step step : steps) {
                 // Without the last there is nothing at all: it is tried whatever happened over it.
                 if (!step.equals(last) && quarantine.holds(which, step.toString())) {
-                    skipped.add(new Skipped(step.toString(), Why.DIED, "the app died over it"));
+                    skipped.add(new Skipped(step.toString(), Reason.DIED, "the app died over it"));
                     continue;
                 }
-                Climbed climbed = attempt(which, step, skipped);
-                if (climbed != null) {
-                    return climbed;
+                LoadedRung loaded = attempt(which, step, skipped);
+                if (loaded != null) {
+                    return loaded;
                 }
             }
         }
@@ -112,9 +112,9 @@ public final class Ladder {
     }
 
     /** The step's tower if it loads and passes its self-test; else null, and why is added to {@code skipped}. */
-    private Climbed attempt(String which, Step step, List<Skipped> skipped) throws IOException {
+    private LoadedRung attempt(String which, Step step, List<Skipped> skipped) throws IOException {
         if (step.provider() == Tower.Provider.QNN && library(QNN_LIBRARY) == null) {
-            skipped.add(new Skipped(step.toString(), Why.NO_LIBRARY, QNN_LIBRARY + " is not there"));
+            skipped.add(new Skipped(step.toString(), Reason.NO_LIBRARY, QNN_LIBRARY + " is not there"));
             return null;
         }
         Tower tower = null;
@@ -123,15 +123,15 @@ public final class Ladder {
             tower = load(step);
             double cosine = selfTest(bundle, which, tower);
             if (cosine >= LEAST_AGREEMENT) {
-                Climbed climbed = new Climbed(tower, cosine, skipped);
+                LoadedRung loaded = new LoadedRung(tower, cosine, skipped);
                 tower = null;
-                return climbed;
+                return loaded;
             }
-            skipped.add(new Skipped(step.toString(), Why.SELF_TEST, String.format(
+            skipped.add(new Skipped(step.toString(), Reason.SELF_TEST, String.format(
                 Locale.ROOT, "self-test gave a cosine of %.4f to what its file says, under %.3f", cosine,
                 LEAST_AGREEMENT)));
         } catch (McadException error) {
-            skipped.add(new Skipped(step.toString(), Why.FAILED, error.what));
+            skipped.add(new Skipped(step.toString(), Reason.FAILED, error.problem));
         } finally {
             if (tower != null) {
                 tower.close();
@@ -204,11 +204,11 @@ public final class Ladder {
         }
         List<float[]> found = new ArrayList<>();
         for (int i = 0; i < rows; i++) {
-            Map<String, Object> one = new LinkedHashMap<>();
+            Map<String, Object> golden = new LinkedHashMap<>();
             for (Map.Entry<String, Npy> input : inputs.entrySet()) {
-                one.put(input.getKey(), input.getValue().row(i));
+                golden.put(input.getKey(), input.getValue().row(i));
             }
-            found.add(tower.run(one));
+            found.add(tower.run(golden));
         }
         return found;
     }

@@ -33,15 +33,15 @@ public final class Tower implements AutoCloseable {
         /** Where the fast 8-bit kernels overflow: see {@link Saturation}. */
         EXACT_CPU("CPU, exact kernels");
 
-        private final String said;
+        private final String name;
 
-        Provider(String said) {
-            this.said = said;
+        Provider(String name) {
+            this.name = name;
         }
 
         @Override
         public String toString() {
-            return said;
+            return name;
         }
     }
 

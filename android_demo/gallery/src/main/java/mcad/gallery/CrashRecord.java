@@ -21,9 +21,9 @@ import mcad.engine.base.JsonFields;
  * Once may be bad luck (the phone was switched off), so that the photo only comes last the next time; after the second
  * death it is left out until its file changes.
  */
-final class Suspects {
+final class CrashRecord {
     private static final int MOST_DEATHS = 2;
-    private static final String LIST = "suspects.json";
+    private static final String LIST = "crashes.json";
     private static final String NOTE = "decoding.json";
 
     /** A state of a photo's file. */
@@ -36,36 +36,36 @@ final class Suspects {
     private final Path directory;
     private final Map<File, Integer> deaths = new HashMap<>();
 
-    private Suspects(Path directory) {
+    private CrashRecord(Path directory) {
         this.directory = directory;
     }
 
     /** What is known in {@code directory} of the photos that are {@code seen} now; others are forgotten. */
-    static Suspects open(Path directory, Collection<PhotoLibrary.Item> seen) throws IOException {
-        Suspects suspects = new Suspects(directory);
+    static CrashRecord open(Path directory, Collection<PhotoLibrary.Item> seen) throws IOException {
+        CrashRecord crashes = new CrashRecord(directory);
         try {
-            for (JsonFields photo : suspects.read(LIST).objects("photos")) {
-                suspects.deaths.put(file(photo), photo.integer("deaths", 1, MOST_DEATHS));
+            for (JsonFields photo : crashes.read(LIST).objects("photos")) {
+                crashes.deaths.put(file(photo), photo.integer("deaths", 1, MOST_DEATHS));
             }
         } catch (IOException missingOrTorn) {
-            suspects.deaths.clear();
+            crashes.deaths.clear();
         }
         try {
-            suspects.deaths.merge(file(suspects.read(NOTE)), 1, Integer::sum);
+            crashes.deaths.merge(file(crashes.read(NOTE)), 1, Integer::sum);
         } catch (IOException missingOrTorn) {
-            return suspects;
+            return crashes;
         }
         Set<File> still = new HashSet<>();
         for (PhotoLibrary.Item item : seen) {
             File file = File.of(item);
-            if (suspects.deaths.containsKey(file)) {
+            if (crashes.deaths.containsKey(file)) {
                 still.add(file);
             }
         }
-        suspects.deaths.keySet().retainAll(still);
-        suspects.write();
-        suspects.decoded();
-        return suspects;
+        crashes.deaths.keySet().retainAll(still);
+        crashes.write();
+        crashes.decoded();
+        return crashes;
     }
 
     /** Have an index that does not exist yet know what another knows: no student is to blame. */
@@ -82,7 +82,7 @@ final class Suspects {
     }
 
     /** Whether it is to be left out. */
-    boolean isCondemned(PhotoLibrary.Item item) {
+    boolean isExcluded(PhotoLibrary.Item item) {
         return deaths(item) >= MOST_DEATHS;
     }
 
@@ -97,9 +97,9 @@ final class Suspects {
 
     private void write() throws IOException {
         List<Object> photos = new ArrayList<>();
-        for (Map.Entry<File, Integer> suspect : deaths.entrySet()) {
-            Map<String, Object> fields = fields(suspect.getKey());
-            fields.put("deaths", Math.min(suspect.getValue(), MOST_DEATHS));
+        for (Map.Entry<File, Integer> crash : deaths.entrySet()) {
+            Map<String, Object> fields = fields(crash.getKey());
+            fields.put("deaths", Math.min(crash.getValue(), MOST_DEATHS));
             photos.add(fields);
         }
         save(LIST + ".tmp", JsonFields.of("photos", photos));

@@ -8,11 +8,11 @@ import java.util.List;
  * All live photos of a commit by ascending path, with their stamps: of each segment one block of paths is in memory, so
  * that 100,000 photos cost no more of it than one. It ends with the commit that it was taken from.
  */
-public final class Census {
+public final class Membership {
     private final List<Cursor> cursors = new ArrayList<>();
     private Cursor current;
 
-    Census(List<LiveSegment> segments) throws IOException {
+    Membership(List<LiveSegment> segments) throws IOException {
         for (LiveSegment live : segments) {
             Cursor cursor = new Cursor(live);
             cursor.advance();
@@ -48,12 +48,12 @@ public final class Census {
         return current.live.segment().stamps.get(2 * current.row + 1);
     }
 
-    /** Below 0 when this photo's path comes before another in the order of the census, 0 when it is the same. */
+    /** Below 0 when this photo's path comes before another in the order of the members, 0 when it is the same. */
     public int compareTo(String path) throws IOException {
         return PathBytes.compare(current.path, PathBytes.of(path));
     }
 
-    /** Paths in the order of the census: by their bytes. */
+    /** Paths in the order of the members: by their bytes. */
     public static int order(String a, String b) {
         return PathBytes.compare(a, b);
     }

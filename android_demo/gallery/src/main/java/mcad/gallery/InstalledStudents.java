@@ -16,9 +16,9 @@ import mcad.engine.towers.Quarantine;
  * What lies in an app's folder: the bundle, the rungs that are left out, the index. Each is made when first asked for.
  *
  * <p>After an update with another student there are two of each: the bundle of before is kept, and with it photos are
- * found until {@link #changeOver}, which renames it away. Which student is searched by is whether that folder is there.
+ * found until {@link #switchStudent}, which renames it away. Which student is searched by is whether that folder is there.
  */
-final class Installed {
+final class InstalledStudents {
     private static final String BUNDLE = "bundle";
     private static final String RUNGS = "rungs";
     private static final String BEFORE = ".before";
@@ -46,7 +46,7 @@ final class Installed {
     private Student own;
     private volatile Student before;
 
-    Installed(PhotoSearch.Setup setup) {
+    InstalledStudents(PhotoSearch.Setup setup) {
         this.setup = setup;
     }
 
@@ -57,7 +57,7 @@ final class Installed {
             Student student = student(bundle, RUNGS);
             before = openBefore(student);
             if (before != null) {
-                Suspects.inherit(before.index, student.index);
+                CrashRecord.inherit(before.index, student.index);
             }
             tidy(student);
             own = student;
@@ -77,7 +77,7 @@ final class Installed {
     }
 
     /** Forget the student of before, for good: none of its files may be in use. */
-    synchronized void changeOver() throws IOException {
+    synchronized void switchStudent() throws IOException {
         if (before == null) {
             return;
         }

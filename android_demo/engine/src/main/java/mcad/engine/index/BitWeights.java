@@ -3,12 +3,10 @@ package mcad.engine.index;
 import java.util.List;
 
 /**
- * What pass 1 reads and how far it looks (docs/index-format.md): {@code weights} [S][D] one after the other, the
- * least-squares estimate of a photo from S bits of its code; {@code reach} measured on a sample of the photos, with
- * photos as queries, as they are and once more turned in a random direction; {@code first} a scan of fewer bits, or null;
- * {@code cells}, or null, in which photos lie, and {@code cellReach}, how many photos there are in those that are looked into.
+ * Bit weights [S][D], one row after the other: the least-squares estimate of a photo from S bits of its code
+ * (docs/index-format.md). They are fitted to a sample of photos, and quantize a query to the words that a scan counts.
  */
-record Lens(float[] weights, Reach reach, First first, Cells cells, Reach cellReach) {
+final class BitWeights {
     private static final int FIT_SAMPLE = 4096;
     private static final int MOST_SCANNED = 1024;
     private static final double RIDGE = 0.02;
@@ -19,30 +17,18 @@ record Lens(float[] weights, Reach reach, First first, Cells cells, Reach cellRe
     private static final double NEXT_STEP = 0.05;
     private static final int STEPS = 13;
 
-    /** Of an index whose photos are all scored. */
-    static Lens none() {
-        return new Lens(new float[0], new Reach(1, 1, 1), null, null, null);
-    }
+    private BitWeights() {}
 
-    /** That of a segment. */
-    static Lens of(LiveSegment live) {
-        return new Lens(live.segment().lens, live.reach(), live.first(), live.segment().cells, live.cells());
-    }
-
-    Lens withoutCells() {
-        return new Lens(weights, reach, first, null, null);
-    }
-
-    /** The words of a rotated query, see Scan. */
-    static QueryWords words(float[] lens, float[] rotated) {
+    /** Quantize a rotated query, see {@link Scan}. */
+    static QuantizedQuery quantize(float[] bitWeights, float[] rotated) {
         int dim = rotated.length;
         double[] steps = new double[dim];
         for (int i = 0; i < dim; i++) {
             steps[i] = Math.rint(rotated[i] * QUERY_STEPS);
         }
-        double[] weights = new double[lens.length / dim];
+        double[] weights = new double[bitWeights.length / dim];
         for (int s = 0; s < weights.length; s++) {
-            weights[s] = product(lens, s * dim, steps);
+            weights[s] = product(bitWeights, s * dim, steps);
         }
         int[] levels = levels(weights);
         long[][] words = new long[3][weights.length / 64];
@@ -55,20 +41,20 @@ record Lens(float[] weights, Reach reach, First first, Cells cells, Reach cellRe
             words[1][s >> 6] |= (levels[s] & 1L) << s;
             words[2][s >> 6] |= (levels[s] >> 1 & 1L) << s;
         }
-        return new QueryWords(words, product / Math.max(squares, 1) / QUERY_STEPS);
+        return new QuantizedQuery(words, product / Math.max(squares, 1) / QUERY_STEPS);
     }
 
     /** Four sums side by side: none rounds, so their order is all one. */
-    private static double product(float[] lens, int from, double[] steps) {
+    private static double product(float[] bitWeights, int from, double[] steps) {
         double one = 0;
         double two = 0;
         double three = 0;
         double four = 0;
         for (int i = 0; i < steps.length; i += 4) {
-            one += lens[from + i] * steps[i];
-            two += lens[from + i + 1] * steps[i + 1];
-            three += lens[from + i + 2] * steps[i + 2];
-            four += lens[from + i + 3] * steps[i + 3];
+            one += bitWeights[from + i] * steps[i];
+            two += bitWeights[from + i + 1] * steps[i + 1];
+            three += bitWeights[from + i + 2] * steps[i + 2];
+            four += bitWeights[from + i + 3] * steps[i + 3];
         }
         return one + two + three + four;
     }

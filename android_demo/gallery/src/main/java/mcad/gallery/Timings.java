@@ -6,7 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /** The last durations of each stage, in ms, and their percentiles: what this device really took. */
-public final class Numbers {
+public final class Timings {
     private static final int KEPT = 200;
 
     private final Map<String, ArrayDeque<Double>> stages = new LinkedHashMap<>();

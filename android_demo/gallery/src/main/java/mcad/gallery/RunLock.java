@@ -4,7 +4,7 @@ package mcad.gallery;
  * One run at a time. Who comes while one is on has it go over the photos once more when it is through, or takes its place;
  * neither cancels it for nothing.
  */
-final class Turns {
+final class RunLock {
     private boolean running;
     private boolean again;
     private boolean stopped;

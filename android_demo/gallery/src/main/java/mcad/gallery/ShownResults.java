@@ -5,7 +5,7 @@ import java.util.List;
 import mcad.engine.SearchEngine;
 
 /** What a grid shows of what was found, and where it stands: after its screen was turned, too. Of the screen's thread. */
-public final class Shown {
+public final class ShownResults {
     private static final int NOWHERE = -1;
 
     private List<SearchEngine.Result> found = Collections.emptyList();
@@ -15,12 +15,12 @@ public final class Shown {
     private int row;
 
     /** Nothing yet. */
-    public Shown() {
+    public ShownResults() {
         row = NOWHERE;
     }
 
     /** Nothing yet, on a screen that was turned, or begun again: as {@link #row} and {@link #isAll} told of it. */
-    public Shown(int row, boolean all) {
+    public ShownResults(int row, boolean all) {
         this.row = row;
         this.all = all;
     }

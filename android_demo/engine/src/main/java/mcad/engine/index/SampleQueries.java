@@ -7,7 +7,7 @@ import java.util.Random;
 import mcad.engine.base.Vectors;
 
 /** Photos of the sample as queries, their best, and at which rank each estimate, or the order of cells, puts those. */
-final class Trial {
+final class SampleQueries {
     static final int K = 10;
     private static final int QUERIES = 48;
     private static final int MANY = 80;
@@ -20,7 +20,7 @@ final class Trial {
     private static final double STEEPER = 0.05;
     private static final double LEAST_GROWTH = 0.5;
     private static final double[] TYPICAL = {0.9, 0.95, 0.98};
-    private static final int TELLS_FROM = 4096;
+    private static final int MEASURED_FROM = 4096;
     private static final int EVERY = 8;
 
     private final long[][] codes;
@@ -31,7 +31,7 @@ final class Trial {
     private final double held;
     private int count;
 
-    Trial(List<float[]> sample, float[] axis, long[][] codes) {
+    SampleQueries(List<float[]> sample, float[] axis, long[][] codes) {
         this.codes = codes;
         int step = -Math.floorDiv(-sample.size(), QUERIES);
         Random random = new Random(1);
@@ -57,7 +57,7 @@ final class Trial {
         queries[count++] = query;
     }
 
-    /** How many of the dimensions have a part in where photos point, as a share (reach.py has the formula). */
+    /** How many of the dimensions have a part in where photos point, as a share (tuning.py has the formula). */
     private static double evenness(List<float[]> sample, float[] axis, int step) {
         List<float[]> rests = new ArrayList<>();
         for (int p = 0; p < sample.size(); p += step) {
@@ -103,12 +103,12 @@ final class Trial {
         return best;
     }
 
-    /** How many candidates the words of a lens need. */
-    Reach reach(float[] weights, int scanned) {
+    /** How many candidates a scan with these bit weights needs. */
+    CandidateCount fitToEstimates(float[] weights, int scanned) {
         int[][] ranks = ranks();
         int[] distances = new int[codes.length];
         for (int q = 0; q < count; q++) {
-            long[][] words = Lens.words(weights, queries[q]).words();
+            long[][] words = BitWeights.quantize(weights, queries[q]).words();
             for (int p = 0; p < distances.length; p++) {
                 int distance = 0;
                 for (int w = 0; w < scanned / 64; w++) {
@@ -117,28 +117,28 @@ final class Trial {
                 }
                 distances[p] = p == own[q] ? Integer.MAX_VALUE : distance;
             }
-            for (int some = 0; some < 3; some++) {
-                int step = some == 1 ? EVERY : 1;
+            for (int kind = 0; kind < 3; kind++) {
+                int step = kind == 1 ? EVERY : 1;
                 int[] sorted = new int[-Math.floorDiv(-distances.length, step)];
                 for (int at = 0; at < sorted.length; at++) {
                     sorted[at] = distances[at * step];
                 }
                 Arrays.sort(sorted);
-                int k = best[some][q].length;
+                int k = best[kind][q].length;
                 for (int i = 0; i < k; i++) {
-                    ranks[some][q * k + i] = upTo(sorted, distances[best[some][q][i]]);
+                    ranks[kind][q * k + i] = upTo(sorted, distances[best[kind][q][i]]);
                 }
             }
         }
-        return reach(ranks);
+        return fit(ranks);
     }
 
     /** How many photos there must be in the cells that are looked into; {@code ofPhotos}: the cell of each of the sample. */
-    Reach reach(Cells cells, int[] ofPhotos) {
+    CandidateCount fitToCells(Cells cells, int[] ofPhotos) {
         int[][] ranks = ranks();
-        for (int some = 0; some < 3; some++) {
+        for (int kind = 0; kind < 3; kind++) {
             int[] sizes = new int[cells.count];
-            for (int p = 0; p < ofPhotos.length; p += some == 1 ? EVERY : 1) {
+            for (int p = 0; p < ofPhotos.length; p += kind == 1 ? EVERY : 1) {
                 sizes[ofPhotos[p]]++;
             }
             for (int q = 0; q < count; q++) {
@@ -148,38 +148,38 @@ final class Trial {
                     sum += sizes[cell];
                     upTo[cell] = sum;
                 }
-                int k = best[some][q].length;
+                int k = best[kind][q].length;
                 for (int i = 0; i < k; i++) {
-                    ranks[some][q * k + i] = upTo[ofPhotos[best[some][q][i]]];
+                    ranks[kind][q * k + i] = upTo[ofPhotos[best[kind][q][i]]];
                 }
             }
         }
-        return reach(ranks);
+        return fit(ranks);
     }
 
     private int[][] ranks() {
         int[][] ranks = new int[3][];
-        for (int some = 0; some < 3; some++) {
-            ranks[some] = new int[count * best[some][0].length];
+        for (int kind = 0; kind < 3; kind++) {
+            ranks[kind] = new int[count * best[kind][0].length];
         }
         return ranks;
     }
 
     /** What holds nearly all of the best by their ranks. */
-    private Reach reach(int[][] ranks) {
-        for (int[] some : ranks) {
-            Arrays.sort(some);
+    private CandidateCount fit(int[][] ranks) {
+        for (int[] kind : ranks) {
+            Arrays.sort(kind);
         }
         double whole = at(ranks[0], held);
         double exponent = EXPONENT;
-        if (codes.length >= TELLS_FROM) {
+        if (codes.length >= MEASURED_FROM) {
             exponent = slope(ranks[1], ranks[0], EVERY) + STEEPER;
             exponent = Math.min(Math.max(exponent, LEAST_EXPONENT), 1);
         }
         double growth = slope(ranks[0], ranks[2], (double) MANY / K);
         growth = Math.min(Math.max(growth, LEAST_GROWTH), 1);
         double factor = whole / (Math.pow(codes.length, exponent) * Math.pow(K, growth));
-        return new Reach(factor, exponent, growth);
+        return new CandidateCount(factor, exponent, growth);
     }
 
     /** The rank up to which a share of sorted ranks is. */

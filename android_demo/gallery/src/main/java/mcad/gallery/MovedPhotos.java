@@ -10,19 +10,19 @@ import java.util.Set;
 import java.util.function.ToIntFunction;
 
 /** Photos of the index that are not listed under their path, some of which may be found under another by both stamps. */
-final class Strays {
-    private final Map<String, Difference.Known> left = new LinkedHashMap<>();
-    private final Map<Long, Difference.Known> byStamps = new HashMap<>();
+final class MovedPhotos {
+    private final Map<String, Difference.KnownPhoto> left = new LinkedHashMap<>();
+    private final Map<Long, Difference.KnownPhoto> byStamps = new HashMap<>();
 
     /** Of {@code unlisted}, those may be found whose size and time one of {@code work} has. */
-    Strays(List<Difference.Known> unlisted, List<PhotoLibrary.Item> work, ToIntFunction<PhotoLibrary.Item> stamp) {
+    MovedPhotos(List<Difference.KnownPhoto> unlisted, List<PhotoLibrary.Item> work, ToIntFunction<PhotoLibrary.Item> stamp) {
         Set<Integer> wanted = new HashSet<>();
         if (!unlisted.isEmpty()) {
             for (PhotoLibrary.Item item : work) {
                 wanted.add(stamp.applyAsInt(item));
             }
         }
-        for (Difference.Known known : unlisted) {
+        for (Difference.KnownPhoto known : unlisted) {
             left.put(known.path(), known);
             if (wanted.contains(known.stamp()) && known.contentStamp() != 0) {
                 byStamps.put(key(known.stamp(), known.contentStamp()), known);
@@ -35,15 +35,15 @@ final class Strays {
     }
 
     /** The photo with these stamps, which is then no longer a stray; null if there is none. */
-    Difference.Known find(int stamp, int contentStamp) {
-        Difference.Known found = byStamps.remove(key(stamp, contentStamp));
+    Difference.KnownPhoto find(int stamp, int contentStamp) {
+        Difference.KnownPhoto found = byStamps.remove(key(stamp, contentStamp));
         if (found != null) {
             left.remove(found.path());
         }
         return found;
     }
 
-    Collection<Difference.Known> left() {
+    Collection<Difference.KnownPhoto> left() {
         return left.values();
     }
 

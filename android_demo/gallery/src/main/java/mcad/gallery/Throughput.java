@@ -3,7 +3,7 @@ package mcad.gallery;
 import java.util.ArrayDeque;
 
 /** Photos a minute, of the last hundred: a run slows down when the phone warms, and the first photo loads a tower. */
-final class Pace {
+final class Throughput {
     private static final int KEPT = 100;
     private static final int FEWEST = 10;
     private static final double MINUTE_NS = 60e9;

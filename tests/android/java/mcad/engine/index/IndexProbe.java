@@ -5,8 +5,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /** Lets the probe in at what the index keeps to itself. */
-public final class IndexInside {
-    private IndexInside() {}
+public final class IndexProbe {
+    private IndexProbe() {}
 
     /** From so many photos on an index has cells, whatever they save. */
     public static void cellsFrom(PhotoIndex index, int photos) {
@@ -32,7 +32,7 @@ public final class IndexInside {
             cells[row] = (char) segment.places.cellOf(segment.places.of(row));
         }
         Codes.Row numbers = new Codes.Row(segment.dim);
-        try (SegmentWriter out = new SegmentWriter(to, segment.axis, Lens.of(live), cells, segment.photos)) {
+        try (SegmentWriter out = new SegmentWriter(to, segment.axis, Tuning.of(live), cells, segment.photos)) {
             for (int row = 0; row < segment.photos; row++) {
                 numbers.read(segment, segment.places.of(row), false);
                 out.add(segment.paths.at(row), numbers, segment.taken.get(row), segment.stamps.get(2 * row),
@@ -43,16 +43,16 @@ public final class IndexInside {
     }
 
     /** How many photos the scan of a query looks at. */
-    public static int looked(PhotoIndex index, float[] query, int k) throws IOException {
+    public static int scanned(PhotoIndex index, float[] query, int k) throws IOException {
         PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
-        int looked = 0;
+        int scanned = 0;
         for (LiveSegment live : commit.segments()) {
-            int[] ranges = TwoPass.ranges(live, Findable.live(live), new Rotation(index.dim()).rotate(query), k);
+            int[] ranges = TwoPass.ranges(live, FilteredPlaces.live(live), new Rotation(index.dim()).rotate(query), k);
             for (int i = 0; i < ranges.length; i += 2) {
-                looked += ranges[i + 1] - ranges[i];
+                scanned += ranges[i + 1] - ranges[i];
             }
         }
         PhotoIndex.closeAll(commit.segments());
-        return looked;
+        return scanned;
     }
 }

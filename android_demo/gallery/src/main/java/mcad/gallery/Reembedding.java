@@ -4,21 +4,21 @@ import java.io.IOException;
 import java.util.HashSet;
 import java.util.Set;
 import java.util.function.LongSupplier;
-import mcad.engine.index.Census;
+import mcad.engine.index.Membership;
 import mcad.engine.index.PhotoIndex;
 
 /**
  * A new student, the old photos: after an update photos are found by the student of before, until a run has embedded all
  * by the new one. When that is the case is told here.
  */
-final class Changeover {
+final class Reembedding {
     private static final String ALL = "";
 
-    private final Installed installed;
+    private final InstalledStudents installed;
     private final LongSupplier clock;
     private PhotoLibrary.Listing listing;
 
-    Changeover(Installed installed, LongSupplier clock) {
+    Reembedding(InstalledStudents installed, LongSupplier clock) {
         this.installed = installed;
         this.clock = clock;
     }
@@ -26,8 +26,8 @@ final class Changeover {
     /** A run begins: whether the index of before means other photos by now, as the phone has numbered them anew. */
     boolean isStale(PhotoLibrary.Listing now) throws IOException {
         listing = now;
-        Installed.Student before = installed.before();
-        return before != null && !LibraryNotes.open(before.index()).renumbered(now.volumes()).isEmpty();
+        InstalledStudents.Student before = installed.before();
+        return before != null && !LibraryState.open(before.index()).renumbered(now.volumes()).isEmpty();
     }
 
     /**
@@ -36,18 +36,18 @@ final class Changeover {
      * an hour later says so, too.
      */
     boolean isComplete() throws IOException {
-        Installed.Student before = installed.before();
+        InstalledStudents.Student before = installed.before();
         if (before == null || listing.items().isEmpty()) {
             return false;
         }
         try (PhotoIndex old = before.openIndex(); PhotoIndex made = installed.own().openIndex()) {
-            LibraryNotes notes = LibraryNotes.open(before.index());
-            return notes.isBelieved(ALL, missing(old.census(), made.census()), old.photos(), clock.getAsLong());
+            LibraryState libraryState = LibraryState.open(before.index());
+            return libraryState.isConfirmed(ALL, missing(old.membership(), made.membership()), old.photos(), clock.getAsLong());
         }
     }
 
     /** How many photos of the one are not in the other; those that the user left out are no loss. */
-    private int missing(Census old, Census made) throws IOException {
+    private int missing(Membership old, Membership made) throws IOException {
         Set<String> leftOut = new HashSet<>();
         for (PhotoLibrary.Item item : listing.leftOut()) {
             leftOut.add(item.path());

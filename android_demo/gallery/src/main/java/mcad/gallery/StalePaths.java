@@ -4,10 +4,10 @@ package mcad.gallery;
  * Photos whose path no longer means them: the phone has numbered its photos anew. They are kept under a name that no
  * photo has, until they are found again by their stamps.
  */
-final class Parked {
-    private static final String PREFIX = "parked:";
+final class StalePaths {
+    private static final String PREFIX = "stale:";
 
-    private Parked() {}
+    private StalePaths() {}
 
     static String path(String path) {
         return PREFIX + path;

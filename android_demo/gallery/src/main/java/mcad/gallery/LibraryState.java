@@ -15,7 +15,7 @@ import mcad.engine.base.JsonFields;
  * What a run remembers of the phone's list of photos, in a file beside the index: which version each volume had, and
  * which volumes lost so many photos at once that it is not believed yet. Without the file nothing is lost but that.
  */
-final class LibraryNotes {
+final class LibraryState {
     /** So many photos may go at once and be believed, or a quarter of the volume's if that is more. */
     private static final int FEW = 16;
     private static final int SHARE = 4;
@@ -27,28 +27,28 @@ final class LibraryNotes {
     private final Map<String, String> versions = new HashMap<>();
     private final Map<String, Long> losses = new HashMap<>();
 
-    private LibraryNotes(Path directory) {
+    private LibraryState(Path directory) {
         file = directory.resolve(NAME);
     }
 
-    static LibraryNotes open(Path directory) {
-        LibraryNotes notes = new LibraryNotes(directory);
+    static LibraryState open(Path directory) {
+        LibraryState libraryState = new LibraryState(directory);
         try {
-            byte[] raw = Files.readAllBytes(notes.file);
+            byte[] raw = Files.readAllBytes(libraryState.file);
             JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME, "");
             JsonFields versions = fields.object("versions");
             for (String volume : versions.names()) {
-                notes.versions.put(volume, versions.string(volume));
+                libraryState.versions.put(volume, versions.string(volume));
             }
             JsonFields losses = fields.object("losses");
             for (String volume : losses.names()) {
-                notes.losses.put(volume, losses.integer(volume));
+                libraryState.losses.put(volume, losses.integer(volume));
             }
         } catch (IOException missingOrTorn) {
-            notes.versions.clear();
-            notes.losses.clear();
+            libraryState.versions.clear();
+            libraryState.losses.clear();
         }
-        return notes;
+        return libraryState;
     }
 
     /** Volumes that had another version before. */
@@ -75,7 +75,7 @@ final class LibraryNotes {
      * Of a volume with {@code held} photos, {@code lost} are not listed: whether they are gone. A few are; of many it is
      * believed when a run of an hour later says so, too.
      */
-    boolean isBelieved(String volume, int lost, int held, long nowMs) throws IOException {
+    boolean isConfirmed(String volume, int lost, int held, long nowMs) throws IOException {
         if (lost <= Math.max(FEW, held / SHARE)) {
             if (losses.remove(volume) != null) {
                 save();

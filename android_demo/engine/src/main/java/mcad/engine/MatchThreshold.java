@@ -5,17 +5,17 @@ import mcad.engine.base.Npy;
 import mcad.engine.base.Vectors;
 
 /** Photos at large, the bundle's sample: from which score on a photo is worth calling a match for words. */
-final class Background {
+final class MatchThreshold {
     private final Bundle.NoMatch measured;
     private final float[] mean;
 
-    private Background(Bundle.NoMatch measured, float[] mean) {
+    private MatchThreshold(Bundle.NoMatch measured, float[] mean) {
         this.measured = measured;
         this.mean = mean;
     }
 
     /** Null for a student whose threshold was never measured. */
-    static Background of(Bundle bundle) throws IOException {
+    static MatchThreshold of(Bundle bundle) throws IOException {
         if (bundle.noMatch == null) {
             return null;
         }
@@ -31,7 +31,7 @@ final class Background {
         for (int i = 0; i < mean.length; i++) {
             mean[i] = (float) (total[i] / sample.rows());
         }
-        return new Background(bundle.noMatch, mean);
+        return new MatchThreshold(bundle.noMatch, mean);
     }
 
     /**

@@ -1,9 +1,9 @@
 package mcad.engine.index;
 
 /** Of n photos, factor * n ^ exponent * k ^ growth go on to the second pass for k results (docs/index-format.md). */
-record Reach(double factor, double exponent, double growth) {
+record CandidateCount(double factor, double exponent, double growth) {
     /** How many of {@code photos}, all of them at most. */
-    int candidates(int photos, int k) {
+    int of(int photos, int k) {
         if (photos <= k) {
             return photos;
         }

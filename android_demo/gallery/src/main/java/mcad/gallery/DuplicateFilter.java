@@ -7,13 +7,13 @@ import mcad.engine.base.Vectors;
 import mcad.engine.index.PhotoIndex;
 
 /** Tells photos from those that were shown before them, by the embeddings that the index has. */
-final class Distinct {
+final class DuplicateFilter {
     private final PhotoIndex index;
     private final float sameFrom;
     private final List<float[]> shown = new ArrayList<>();
 
     /** {@code sameFrom}: the cosine from which on two photos are one; over 1 for none. */
-    Distinct(PhotoIndex index, float sameFrom) {
+    DuplicateFilter(PhotoIndex index, float sameFrom) {
         this.index = index;
         this.sameFrom = sameFrom;
     }

@@ -9,7 +9,7 @@ import java.util.stream.IntStream;
  * The places of a segment whose photos a search may find: not deleted, and passing its filter if there is one. It is
  * made once for a filter, not once for a search.
  */
-final class Findable {
+final class FilteredPlaces {
     private final Segment segment;
     /** Null: all. */
     private final BitSet places;
@@ -18,7 +18,7 @@ final class Findable {
     /** How many are in each cell; null without cells. */
     private final int[] inCells;
 
-    private Findable(Segment segment, BitSet places, boolean filtered) {
+    private FilteredPlaces(Segment segment, BitSet places, boolean filtered) {
         this.segment = segment;
         this.places = places;
         this.filtered = filtered;
@@ -27,30 +27,30 @@ final class Findable {
     }
 
     /** Of a commit, without a filter. */
-    static Findable live(LiveSegment live) throws IOException {
+    static FilteredPlaces live(LiveSegment live) throws IOException {
         Segment segment = live.segment();
         if (live.deleted().length == 0) {
-            return new Findable(segment, null, false);
+            return new FilteredPlaces(segment, null, false);
         }
         BitSet rows = new BitSet(segment.photos);
         rows.set(0, segment.photos);
         for (int row : live.deleted()) {
             rows.clear(row);
         }
-        return new Findable(segment, segment.places.of(rows), false);
+        return new FilteredPlaces(segment, segment.places.of(rows), false);
     }
 
     /** Those of some live rows. */
-    static Findable among(Segment segment, BitSet rows) throws IOException {
-        return new Findable(segment, segment.places.of(rows), true);
+    static FilteredPlaces among(Segment segment, BitSet rows) throws IOException {
+        return new FilteredPlaces(segment, segment.places.of(rows), true);
     }
 
-    private static int[] counted(Places all, BitSet some) {
+    private static int[] counted(PlaceTable all, BitSet passing) {
         int[] counts = new int[all.cells()];
         for (int cell = 0; cell < counts.length; cell++) {
             int from = all.start(cell);
             int until = all.start(cell + 1);
-            counts[cell] = some == null ? until - from : some.get(from, until).cardinality();
+            counts[cell] = passing == null ? until - from : passing.get(from, until).cardinality();
         }
         return counts;
     }

@@ -23,8 +23,8 @@ import mcad.engine.index.RowNumbers;
  * The folder of each photo, and when it was taken: what the phone's list told last, in a file beside the index, 20 bytes a
  * photo. It is a cache of that list: missing or torn, the list is asked again.
  */
-final class Facts {
-    private static final String NAME = "facts.bin";
+final class PhotoMetadata {
+    private static final String NAME = "metadata.bin";
     private static final int MAGIC = 0x4d434631; // MCF1
     private static final int BUFFER = 1 << 16;
 
@@ -34,36 +34,36 @@ final class Facts {
     private final long[] taken;
     private final List<String> names;
 
-    private Facts(int photos, List<String> names) {
+    private PhotoMetadata(int photos, List<String> names) {
         keys = new long[photos];
         folders = new int[photos];
         taken = new long[photos];
         this.names = names;
     }
 
-    static Facts of(List<PhotoLibrary.Item> items) throws IOException {
+    static PhotoMetadata of(List<PhotoLibrary.Item> items) throws IOException {
         List<String> names = new ArrayList<>();
-        Map<String, Integer> numbers = new HashMap<>();
-        Facts facts = new Facts(items.size(), names);
+        Map<String, Integer> timings = new HashMap<>();
+        PhotoMetadata metadata = new PhotoMetadata(items.size(), names);
         long[] listed = new long[items.size()];
         for (int i = 0; i < listed.length; i++) {
             listed[i] = RowNumbers.key(items.get(i).path());
         }
-        System.arraycopy(listed, 0, facts.keys, 0, listed.length);
-        Arrays.sort(facts.keys);
+        System.arraycopy(listed, 0, metadata.keys, 0, listed.length);
+        Arrays.sort(metadata.keys);
         for (int i = 0; i < listed.length; i++) {
             PhotoLibrary.Item item = items.get(i);
-            int at = facts.number(listed[i]);
-            Integer folder = numbers.get(item.folder());
+            int at = metadata.number(listed[i]);
+            Integer folder = timings.get(item.folder());
             if (folder == null) {
                 folder = names.size();
-                numbers.put(item.folder(), folder);
+                timings.put(item.folder(), folder);
                 names.add(item.folder());
             }
-            facts.folders[at] = folder;
-            facts.taken[at] = item.takenMs();
+            metadata.folders[at] = folder;
+            metadata.taken[at] = item.takenMs();
         }
-        return facts;
+        return metadata;
     }
 
     /** Of a photo by the key of its path; -1 for one that was not listed. */
@@ -89,7 +89,7 @@ final class Facts {
         return all;
     }
 
-    boolean isLike(Facts other) {
+    boolean isLike(PhotoMetadata other) {
         return Arrays.equals(keys, other.keys) && Arrays.equals(taken, other.taken)
             && Arrays.equals(folders, other.folders) && names.equals(other.names);
     }
@@ -120,7 +120,7 @@ final class Facts {
     }
 
     /** As they were saved. IOException where there are none that are whole. */
-    static Facts open(Path directory) throws IOException {
+    static PhotoMetadata open(Path directory) throws IOException {
         CRC32 crc = new CRC32();
         Path file = directory.resolve(NAME);
         try (DataInputStream in = new DataInputStream(new CheckedInputStream(
@@ -136,17 +136,17 @@ final class Facts {
             for (int i = 0; i < folders; i++) {
                 names.add(in.readUTF());
             }
-            Facts facts = new Facts(photos, names);
+            PhotoMetadata metadata = new PhotoMetadata(photos, names);
             for (int i = 0; i < photos; i++) {
-                facts.keys[i] = in.readLong();
-                facts.folders[i] = in.readInt();
-                facts.taken[i] = in.readLong();
+                metadata.keys[i] = in.readLong();
+                metadata.folders[i] = in.readInt();
+                metadata.taken[i] = in.readLong();
             }
             long expected = crc.getValue();
             if (in.readLong() != expected) {
                 throw new IOException(NAME + " is damaged.");
             }
-            return facts;
+            return metadata;
         }
     }
 }

@@ -6,7 +6,7 @@ import java.util.BitSet;
 import mcad.engine.McadException;
 
 /** Which photo, by its row, lies at which place of a segment; without cells each at its own. Damage is found as it is met. */
-final class Places {
+final class PlaceTable {
     private static final int MANY = 1 << 16;
 
     private final SegmentFile file;
@@ -21,19 +21,19 @@ final class Places {
         void see(int place, int row) throws IOException;
     }
 
-    private Places(SegmentFile file, long offset, int photos, int[] starts) {
+    private PlaceTable(SegmentFile file, long offset, int photos, int[] starts) {
         this.file = file;
         this.offset = offset;
         this.photos = photos;
         this.starts = starts;
     }
 
-    static Places ofRows(SegmentFile file, int photos) {
-        return new Places(file, 0, photos, null);
+    static PlaceTable ofRows(SegmentFile file, int photos) {
+        return new PlaceTable(file, 0, photos, null);
     }
 
     /** {@code starts} and {@code rows}: where those parts lie in the file. */
-    static Places ofCells(SegmentFile file, long starts, int count, long rows, int photos) throws IOException {
+    static PlaceTable ofCells(SegmentFile file, long starts, int count, long rows, int photos) throws IOException {
         int[] all = new int[count + 1];
         file.read(starts, 4 * all.length).asIntBuffer().get(all);
         boolean ordered = all[0] == 0 && all[count] == photos;
@@ -43,7 +43,7 @@ final class Places {
         if (!ordered) {
             throw file.damaged("its cells don't start one behind the other, from 0 to " + photos);
         }
-        return new Places(file, rows, photos, all);
+        return new PlaceTable(file, rows, photos, all);
     }
 
     boolean areRows() {
@@ -129,9 +129,9 @@ final class Places {
 
     private void visit(Visitor visitor) throws IOException {
         for (int start = 0; start < photos; start += MANY) {
-            int some = Math.min(MANY, photos - start);
-            IntBuffer rows = file.read(offset + 4L * start, 4 * some).asIntBuffer();
-            for (int i = 0; i < some; i++) {
+            int count = Math.min(MANY, photos - start);
+            IntBuffer rows = file.read(offset + 4L * start, 4 * count).asIntBuffer();
+            for (int i = 0; i < count; i++) {
                 visitor.see(start + i, checked(rows.get(i)));
             }
         }

@@ -1,0 +1,127 @@
+package mcad.engine.index;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Chooses the cheapest tuning (docs/index-format.md), by the cost of a search on a server's core. */
+final class TuningChoice {
+    private static final int LEAST_PHOTOS = 256;
+    private static final int SAMPLE_NUMBERS = 1 << 21; // half of Python's: phones have less memory
+    private static final int LEAST_SAMPLE = 2048;
+    private static final int K = SampleQueries.K;
+    private static final double NS_BYTE = 0.1;
+    private static final double NS_PHOTO = 1500;
+    private static final double NS_PHOTO_BYTE = 0.6;
+    private static final double NS_LOOK = 40;
+    private static final double NS_WORD = 60;
+    private static final double NS_CELLS = 150_000;
+    private static final double NS_CELL_DIM = 0.1;
+    private static final double WIDER = 1.5;
+    private static final double WORTH = 1.05;
+    /** Words may be harder to place than photos, and what pass 2 leaves out costs little. */
+    private static final double SPARE = 2;
+    private static final int PHOTOS_A_CELL = 50;
+    private static final int FEWEST_CELLS = 16;
+    private static final int MOST_CELLS = 256;
+    /** The sample's photos lie nearer to centroids that were taken of them than all others do. */
+    private static final double CELLS_WIDER = 1.5;
+
+    private final int dim;
+    private final int photos;
+    private final Cells cells;
+    private final CandidateCount cellCandidates;
+
+    private TuningChoice(int dim, int photos, Cells cells, CandidateCount cellCandidates) {
+        this.dim = dim;
+        this.photos = photos;
+        this.cells = cells;
+        this.cellCandidates = cellCandidates;
+    }
+
+    static int sampleSize(int dim) {
+        return Math.max(SAMPLE_NUMBERS / dim, LEAST_SAMPLE);
+    }
+
+    /** Choose for {@code photos} from a sample of rotated embeddings. */
+    static Tuning of(List<float[]> sample, float[] axis, int photos, CellRule rule) {
+        int dim = axis.length;
+        if (sample.size() < LEAST_PHOTOS || dim < 64) {
+            return Tuning.none();
+        }
+        BitWeights.Fit fit = new BitWeights.Fit(sample, axis);
+        SampleQueries queries = new SampleQueries(sample, axis, fit.codes);
+        List<Tuning> tunings = tunings(fit, queries);
+        TuningChoice without = new TuningChoice(dim, photos, null, null);
+        int count = photos < rule.photos() ? 0 : cells(sample.size());
+        if (count == 0) {
+            return without.chosen(tunings);
+        }
+        Cells cells = Cells.of(sample, axis, count);
+        CandidateCount candidates = wider(CELLS_WIDER, queries.fitToCells(cells, cells.of(sample, axis)));
+        TuningChoice within = new TuningChoice(dim, photos, cells, candidates);
+        return (within.least(tunings) < rule.worth() * without.least(tunings) ? within : without).chosen(tunings);
+    }
+
+    /** How many cells a sample tells apart; 0 for none. */
+    private static int cells(int sample) {
+        int count = Math.min(MOST_CELLS, sample / PHOTOS_A_CELL);
+        return count < FEWEST_CELLS ? 0 : count;
+    }
+
+    /** A quarter, a half, three quarters and all of the bits, each also behind a scan of fewer. */
+    private static List<Tuning> tunings(BitWeights.Fit fit, SampleQueries queries) {
+        List<Tuning> tunings = new ArrayList<>();
+        List<Prescan> narrower = new ArrayList<>();
+        for (int quarters = 1; quarters <= 4; quarters++) {
+            int scanned = 64 * Math.max(fit.most * quarters / 256, 1);
+            float[] bitWeights = fit.weights(scanned);
+            CandidateCount candidates = queries.fitToEstimates(bitWeights, scanned);
+            tunings.add(new Tuning(bitWeights, candidates, null, null, null));
+            for (Prescan prescan : narrower) {
+                tunings.add(new Tuning(bitWeights, candidates, prescan, null, null));
+            }
+            narrower.add(new Prescan(scanned, wider(WIDER, candidates)));
+        }
+        return tunings;
+    }
+
+    private double least(List<Tuning> tunings) {
+        double least = Double.POSITIVE_INFINITY;
+        for (Tuning tuning : tunings) {
+            least = Math.min(least, cost(tuning));
+        }
+        return least;
+    }
+
+    /** The fewest bits that cost hardly more than the least, and the cheapest way to scan those. */
+    private Tuning chosen(List<Tuning> tunings) {
+        double least = least(tunings);
+        Tuning chosen = null;
+        for (Tuning tuning : tunings) {
+            boolean cheap = cost(tuning) <= WORTH * least;
+            if (cheap && (chosen == null || chosen.bitWeights() == tuning.bitWeights() && cost(tuning) < cost(chosen))) {
+                chosen = tuning;
+            }
+        }
+        return new Tuning(chosen.bitWeights(), wider(SPARE, chosen.candidates()), chosen.prescan(), cells, cellCandidates);
+    }
+
+    /** The time of a search, in ns. */
+    private double cost(Tuning tuning) {
+        int scanned = tuning.bitWeights().length / dim;
+        int bits = tuning.prescan() == null ? scanned : tuning.prescan().bits();
+        double cost = tuning.candidates().of(photos, K) * (NS_PHOTO + dim * NS_PHOTO_BYTE);
+        if (tuning.prescan() != null) {
+            cost += tuning.prescan().candidates().of(photos, K) * (NS_LOOK + (scanned - bits) / 64 * NS_WORD);
+        }
+        if (cells == null) {
+            return cost + photos * (bits / 8.0) * NS_BYTE;
+        }
+        double order = NS_CELLS + cells.count * dim * NS_CELL_DIM;
+        return cost + order + cellCandidates.of(photos, K) * (bits / 8.0) * NS_BYTE;
+    }
+
+    private static CandidateCount wider(double times, CandidateCount candidates) {
+        return new CandidateCount(times * candidates.factor(), candidates.exponent(), candidates.growth());
+    }
+}
