@@ -209,7 +209,9 @@ final class LifeProbe {
         }
     }
 
-    /** A run that is held over its first photo, while something else comes: "index", "instead", or a "job" that waits. */
+    /**
+     * A run that is held over its first photo, while something else comes: "index", "instead", or a "job" that waits.
+     */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
         decoder.reached = new CountDownLatch(1);

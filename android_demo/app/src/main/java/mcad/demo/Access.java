@@ -9,7 +9,7 @@ import android.provider.Settings;
 import mcad.gallery.PhotoAccess;
 import mcad.platform.MediaPhotos;
 
-/** What a screen asks the user's leave for: photos, and the notification of a run. */
+/** The permissions that a screen asks for: photos, and the notification of a run. */
 final class Access {
     private static final int PHOTOS = 1;
     private static final int NOTIFICATIONS = 2;

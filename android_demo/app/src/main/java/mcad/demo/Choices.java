@@ -13,7 +13,7 @@ import mcad.gallery.PhotoSearch;
 import mcad.gallery.Strictness;
 import mcad.platform.MediaSearch;
 
-/** What the user may choose in the menu for good. */
+/** The user's saved choices in the menu. */
 final class Choices {
     private static final String DUPLICATES = "hide-duplicates";
     private static final String STRICTNESS = "strictness";
@@ -22,7 +22,7 @@ final class Choices {
     private static final float NEVER = 2;
     private static final int[] STRICTNESSES = {R.string.loose, R.string.usual, R.string.strict};
 
-    /** Is told on the screen's thread what became of it. */
+    /** Called on the screen's thread after a choice. */
     interface Listener {
         /** Searches find something else. */
         void changed();

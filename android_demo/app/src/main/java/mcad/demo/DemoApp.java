@@ -13,7 +13,7 @@ import mcad.platform.IndexingNotice;
 
 /** The process: the screen's thread, one thread for what takes time, and the words of the notification. */
 public final class DemoApp extends Application implements IndexingNotice {
-    /** So many results are asked for: what a screen full of tiles shows ten times over. */
+    /** How many results a search returns: ten screens full of tiles. */
     static final int RESULTS = 120;
 
     static final Handler SCREEN = new Handler(Looper.getMainLooper());

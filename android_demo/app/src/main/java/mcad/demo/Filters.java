@@ -72,7 +72,7 @@ final class Filters {
         use(Filter.ALL);
     }
 
-    /** What it lets through, in words; empty if it is all. */
+    /** The filter in words; empty without one. */
     String text() {
         List<String> parts = new ArrayList<>();
         if (!filter.folders().isEmpty()) {

@@ -16,7 +16,7 @@ import mcad.platform.MediaPhotos;
 
 /** One photo: look, share, find more like it, open it in the phone's gallery. */
 public final class PhotoActivity extends Activity {
-    /** What the index knows the photo by. */
+    /** The photo's path in the index. */
     static final String PATH = "mcad.demo.PATH";
 
     private static final int SIDE = 1600;

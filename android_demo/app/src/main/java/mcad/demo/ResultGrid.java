@@ -50,7 +50,7 @@ final class ResultGrid extends BaseAdapter {
         return shown.hasMore();
     }
 
-    /** Those that do not match, too. */
+    /** Show photos that do not match, too. */
     void showAll() {
         shown.showAll();
         changed();

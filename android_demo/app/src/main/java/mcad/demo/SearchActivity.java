@@ -24,7 +24,9 @@ import mcad.gallery.SearchBox;
 import mcad.platform.MediaPhotos;
 import mcad.platform.MediaSearch;
 
-/** The search box and the photos that it finds; photos like one are a screen of their own, from which back leads back. */
+/**
+ * The search box and the photos that it finds; photos like one are a screen of their own, from which back leads back.
+ */
 public final class SearchActivity extends Activity implements SearchBox.Listener {
     /** The photo of the index whose like are asked for. */
     static final String LIKE = "mcad.demo.LIKE";
@@ -165,7 +167,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         ask();
     }
 
-    /** What is searched, if it is not all; a touch ends that. */
+    /** Shows the filter of the search, if there is one; a touch removes it. */
     private void showFilter() {
         String text = filters.text();
         TextView filtered = findViewById(R.id.filtered);
@@ -226,7 +228,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         }
     }
 
-    /** The state could not be told; what was found before stays. */
+    /** The state is unknown; earlier results stay. */
     private void showFailure(McadException.Kind kind) {
         if (kind == McadException.Kind.DAMAGED) {
             indexNow(); // it is built again
@@ -244,7 +246,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         showState();
     }
 
-    /** Ask anew for what is asked for. */
+    /** Search again. */
     private void ask() {
         if (like != null) {
             showLike(like, likeBy);

@@ -17,10 +17,10 @@ import mcad.platform.MediaPhotos;
 
 /** Thumbnails, loaded off the screen's thread and kept in an eighth of the app's memory. */
 final class Thumbnails {
-    /** What a view shows when its thumbnail is there: the bitmap, and the photo's name. */
+    /** Shows a thumbnail that is loaded: the bitmap, and the photo's name. */
     private record Loaded(Bitmap bitmap, String name) {}
 
-    /** Is told the name of the photo that a view shows. */
+    /** Receives the name of the photo that a view shows. */
     interface Named {
         void named(ImageView view, String name);
     }

@@ -8,7 +8,7 @@ import mcad.engine.towers.Ladder;
 import mcad.gallery.Home;
 import mcad.gallery.Indexing;
 
-/** What is said of errors and of a run: on the screen in the user's language, of errors to the log in full. */
+/** The messages about errors and runs: on the screen in the user's language, errors also in the log in full. */
 final class Words {
     private static final String TAG = "mcad";
 
@@ -107,7 +107,7 @@ final class Words {
         };
     }
 
-    /** What the button under it says. */
+    /** The label of the button under it. */
     static int button(Home.Action action) {
         return switch (action) {
             case NONE, INDEX -> R.string.index_now;

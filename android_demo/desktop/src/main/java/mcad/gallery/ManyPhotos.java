@@ -20,10 +20,10 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N EMBEDDINGS.f32" makes it, of the
- * first N of a file; "run BUNDLE FOLDER N" brings it in step with a list in which nothing is new, "find BUNDLE FOLDER N"
- * opens the app and searches once. Prints what came of it, and ms: of a run; of the app's opening and its first search
- * together, and of the text tower's loading between the two.
+ * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N EMBEDDINGS.f32" makes it, of
+ * the first N of a file; "run BUNDLE FOLDER N" brings it in step with a list in which nothing is new, "find BUNDLE
+ * FOLDER N" opens the app and searches once. Prints what came of it, and ms: of a run; of the app's opening and its
+ * first search together, and of the text tower's loading between the two.
  */
 public final class ManyPhotos {
     private static final String START = "content://media/external_primary/images/media/";

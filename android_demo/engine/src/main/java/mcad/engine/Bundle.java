@@ -46,8 +46,10 @@ public final class Bundle {
         }
     }
 
-    /** Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files; the texts that they were
-     * made from, and their tokens, or null for photos. */
+    /**
+     * Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files; the texts that they were
+     * made from, and their tokens, or null for photos.
+     */
     public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts, FileRecord ids) {}
 
     /** The token table's file: {@code tokens} rows of {@code width} numbers. */
@@ -126,7 +128,7 @@ public final class Bundle {
         return bundle;
     }
 
-    /** What a bundle.json says, its files not looked at but for paths that would leave {@code directory}. */
+    /** Parse a bundle.json. Its files are not opened; paths that leave {@code directory} are refused. */
     static Bundle parse(Path directory, String json) throws McadException {
         String where = directory.resolve(MANIFEST).toString();
         JsonFields data = JsonFields.parse(json, where, EXPORT_AGAIN);
@@ -143,8 +145,8 @@ public final class Bundle {
     }
 
     /**
-     * Whether queries are to be in English. No bundle says it; a vocabulary of this size has room for one language (CLIP
-     * has 49,408 tokens, BERT 30,522), where those of many languages begin at 119,547 (multilingual BERT).
+     * Whether queries are to be in English. No bundle says it; a vocabulary of this size has room for one language
+     * (CLIP has 49,408 tokens, BERT 30,522), where those of many languages begin at 119,547 (multilingual BERT).
      */
     public boolean isEnglish() {
         return tokenTable.tokens() <= 1 << 16;

@@ -41,7 +41,7 @@ public final class BundleInstaller {
         return install(source, directory, (other, old) -> deleteTree(old));
     }
 
-    /** The same; what it takes the place of is {@code replaced}'s. */
+    /** The same; {@code replaced} takes the bundle that was there before. */
     public static Bundle install(Source source, Path directory, Replaced replaced) throws McadException {
         try {
             return installed(source, directory, replaced);

@@ -4,7 +4,7 @@ import java.io.IOException;
 import mcad.engine.base.Npy;
 import mcad.engine.base.Vectors;
 
-/** Photos at large, the bundle's sample: from which score on a photo is worth calling a match for words. */
+/** The score from which a photo counts as a match for a query, by the bundle's sample of photos. */
 final class MatchThreshold {
     private final Bundle.NoMatch measured;
     private final float[] mean;

@@ -2,11 +2,14 @@ package mcad.engine;
 
 import java.io.IOException;
 
-/** What a user can meet: what went wrong, with which value, and in {@link #hint} what to do next. */
+/**
+ * An error that a user can meet: {@link #problem} names what went wrong and with which value, {@link #hint} what to do
+ * next.
+ */
 public final class McadException extends IOException {
     private static final long serialVersionUID = 1L;
 
-    /** What an app can say of an error in its user's language. {@link #problem} is English, and for a log. */
+    /** The kinds of errors, for messages in the user's language. {@link #problem} is English, and for a log. */
     public enum Kind {
         /** The app may see no photos. */
         ACCESS,

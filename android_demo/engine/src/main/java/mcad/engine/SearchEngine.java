@@ -28,7 +28,8 @@ public final class SearchEngine implements AutoCloseable {
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
      * tower takes, and its end was not read. {@code threshold}: the score from which a photo is a match for these words
-     * and not just the nearest there is; null for other queries than words, and for students of which it was not measured.
+     * and not just the nearest there is; null for other queries than words, and for students of which it was not
+     * measured.
      */
     public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, Float threshold) {
         /** The same with these of the results, and a threshold that is so much higher. */
@@ -138,8 +139,8 @@ public final class SearchEngine implements AutoCloseable {
         return search(tokenizer, tower, null, index, query, k, null);
     }
 
-    private static Found search(Tokenizer tokenizer, Tower tower, MatchThreshold matchThreshold, PhotoIndex index, String query,
-            int k, Rows rows) throws IOException {
+    private static Found search(Tokenizer tokenizer, Tower tower, MatchThreshold matchThreshold, PhotoIndex index,
+            String query, int k, Rows rows) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();

@@ -9,8 +9,8 @@ import java.util.Set;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * The phone's photos without the folders that the user left out, which a list names apart; and what the last list told of
- * each photo, for searches within a time or a folder. For all threads.
+ * The phone's photos without the folders that the user left out, and the metadata of all listed photos, for searches
+ * within a time or a folder. Thread-safe.
  */
 final class ChosenPhotos implements PhotoLibrary {
     private final PhotoLibrary all;
@@ -51,7 +51,7 @@ final class ChosenPhotos implements PhotoLibrary {
         return new Listing(taken, whole.volumes(), whole.whole(), leftOut);
     }
 
-    /** What the last list told, be it of another process; the list is asked where none is known. */
+    /** The metadata of the last list, also of another process; photos are listed where there is none. */
     synchronized PhotoMetadata metadata() throws IOException {
         if (metadata == null) {
             try {
@@ -77,7 +77,7 @@ final class ChosenPhotos implements PhotoLibrary {
             Files.createDirectories(directory);
             now.save(directory);
         } catch (IOException full) {
-            // The next process asks for the list again; whoever has to write says that there is no space.
+            // The next process lists the photos again; the next commit reports that there is no space.
         }
     }
 

@@ -1,13 +1,13 @@
 package mcad.gallery;
 
-/** What a run asks of the phone between two photos. */
+/** Conditions that a run checks between two photos. */
 public interface Conditions {
     /** Whether it is to end. */
     boolean isStopped();
 
     /**
-     * How hot the phone is as Android tells it, from 0 (not at all, or not told) to 6 (it is being shut down): 3 is
-     * where it is throttled so much that a user feels it.
+     * Android's thermal status, from 0 (none, or unknown) to 6 (shutdown): from 3 on the phone is throttled so much
+     * that a user feels it.
      */
     default int heat() {
         return 0;
@@ -18,7 +18,7 @@ public interface Conditions {
         try {
             Thread.sleep(ms);
         } catch (InterruptedException interrupted) {
-            Thread.currentThread().interrupt(); // whoever did it stops the run, too
+            Thread.currentThread().interrupt(); // the caller that interrupts also stops the run
         }
     }
 }

@@ -16,10 +16,10 @@ import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
 /**
- * Photos over which the process died: killed for its memory, or by a bug of a native decoder, which nothing can catch.
- * Which photo is being decoded is noted in a file, and a note that is found at the start of a run tells of such a death.
- * Once may be bad luck (the phone was switched off), so that the photo only comes last the next time; after the second
- * death it is left out until its file changes.
+ * Photos whose decoding ended the process: it ran out of memory, or a native decoder crashed, which no handler catches.
+ * The photo that is being decoded is noted in a file; a note that a run finds at its start means that the process died.
+ * After the first death the photo is tried last, since the phone may have been switched off; after the second it is
+ * left out until its file changes.
  */
 final class CrashRecord {
     private static final int MOST_DEATHS = 2;
@@ -40,7 +40,7 @@ final class CrashRecord {
         this.directory = directory;
     }
 
-    /** What is known in {@code directory} of the photos that are {@code seen} now; others are forgotten. */
+    /** Read the record in {@code directory}; keep the photos that are {@code seen} now. */
     static CrashRecord open(Path directory, Collection<PhotoLibrary.Item> seen) throws IOException {
         CrashRecord crashes = new CrashRecord(directory);
         try {
@@ -68,7 +68,7 @@ final class CrashRecord {
         return crashes;
     }
 
-    /** Have an index that does not exist yet know what another knows: no student is to blame. */
+    /** Copy the record to an index that does not exist yet: crashes do not depend on the student. */
     static void inherit(Path from, Path to) throws IOException {
         if (Files.isRegularFile(from.resolve(LIST)) && !Files.exists(to)) {
             Files.createDirectories(to);

@@ -10,18 +10,18 @@ import java.util.Map;
 import java.util.function.ToIntFunction;
 import mcad.engine.index.Membership;
 
-/** What a list of photos and an index do not have in common. Both are walked once, side by side, by path. */
+/** The difference between a list of photos and an index. Both are walked once, side by side, by path. */
 final class Difference {
     /** A photo of the index, and its stamps. */
     record KnownPhoto(String path, int stamp, int contentStamp) {}
 
     /** New and changed photos, in the order of the list. */
     final List<PhotoLibrary.Item> work = new ArrayList<>();
-    /** Of the changed ones, by path: what the index knows. */
+    /** The indexed state of the changed photos, by path. */
     final Map<String, KnownPhoto> changed = new HashMap<>();
     /** Photos of the index that are not in the list, and those that another photo's path has. */
     final List<KnownPhoto> unlisted = new ArrayList<>();
-    /** What the index knows of photos that it is no longer to hold, and that may not take another's place. */
+    /** Photos that the index is to drop, and that cannot have moved. */
     final List<KnownPhoto> replaced = new ArrayList<>();
     /** How many photos the index has of each volume. */
     final Map<String, Integer> held = new HashMap<>();

@@ -6,7 +6,7 @@ import java.util.List;
 import mcad.engine.base.Vectors;
 import mcad.engine.index.PhotoIndex;
 
-/** Tells photos from those that were shown before them, by the embeddings that the index has. */
+/** Filters photos that are duplicates of earlier results, by their embeddings in the index. */
 final class DuplicateFilter {
     private final PhotoIndex index;
     private final float sameFrom;

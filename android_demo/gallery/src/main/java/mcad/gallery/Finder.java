@@ -18,7 +18,7 @@ import mcad.engine.photos.PhotoDecoder;
 final class Finder implements Closeable {
     private static final int WIDER = 4;
     private static final float NEVER_SAME = 2;
-    /** Of a bundle and an index that cannot be used, whatever is asked. */
+    /** Errors after which a bundle or an index cannot be used at all. */
     private static final Set<McadException.Kind> BROKEN = EnumSet.of(McadException.Kind.BUNDLE,
         McadException.Kind.TOWER, McadException.Kind.INDEX, McadException.Kind.DAMAGED);
 
@@ -34,15 +34,15 @@ final class Finder implements Closeable {
     private volatile float sameFrom = NEVER_SAME;
     private volatile Strictness strictness = Strictness.USUAL;
 
-    /** Rows, and what they were made of. */
+    /** Rows, and the filter and photos that they were made for. */
     private record Within(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
 
-    /** What finds {@code count} photos among rows, or among all where they are null. */
+    /** Finds {@code count} photos among rows, or among all where they are null. */
     interface Question {
         SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
     }
 
-    /** What is asked of it on its thread. */
+    /** A task for the search thread. */
     interface Work<T> {
         T run() throws IOException;
     }
@@ -64,7 +64,7 @@ final class Finder implements Closeable {
         index.committed();
     }
 
-    /** By the student of before an update, as long as that can be used; then by this app's. */
+    /** Run by the previous student as long as it works, else by this app's. */
     <T> T withEither(Work<T> work) throws IOException {
         try {
             return work.run();
@@ -77,7 +77,7 @@ final class Finder implements Closeable {
         }
     }
 
-    /** From now on photos are found by this app's student. */
+    /** Search by this app's student from now on. */
     void switchStudent() throws IOException {
         if (installed.searched() != installed.own()) {
             close();

@@ -1,20 +1,20 @@
 package mcad.gallery;
 
 /**
- * What a search screen says while it shows no results: of access, of the index, of a run. The words are the app's.
+ * The state of a search screen without results: access, index and run. The app has the words.
  *
  * @param panel what takes the place of the photos; NONE leaves it to them
  * @param action what the panel's button does
  * @param line what stands above the photos
  */
 public record Home(Panel panel, Action action, Line line) {
-    /** What there is to say at length. */
+    /** A message in the place of the photos. */
     public enum Panel { NONE, WELCOME, DENIED, NOT_INDEXED, NO_PHOTOS, NONE_READABLE, FAILED }
 
-    /** What a button, or "Index now", leads to. */
+    /** The action of the button, or of "Index now". */
     public enum Action { NONE, ASK_FOR_ACCESS, SETTINGS, INDEX, TRY_AGAIN }
 
-    /** What there is to say in a line. */
+    /** A message of one line. */
     public enum Line { NONE, LOOKING, PROGRESS, RESTING, SEARCHABLE, LEFT, FAILED }
 
     /**
@@ -51,7 +51,7 @@ public record Home(Panel panel, Action action, Line line) {
         return indexing.resting() ? Line.RESTING : Line.PROGRESS;
     }
 
-    /** What "Index now" leads to: without access, to being asked for it. */
+    /** The action of "Index now": without access, to ask for it. */
     public static Action indexNow(PhotoAccess.State access, boolean refused) {
         if (access != PhotoAccess.State.NONE) {
             return Action.INDEX;

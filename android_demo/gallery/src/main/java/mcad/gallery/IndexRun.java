@@ -17,10 +17,10 @@ import mcad.engine.photos.PhotoBytes;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * Brings an index in step with a phone's photos: adds the new, embeds the changed again, follows those that have another
- * path by now, drops the gone. What is unseen is not gone: an empty list, a volume that is not mounted, and access to
- * chosen photos alone drop nothing, and {@link LibraryState} tells when the loss of many is believed. Commits batch by
- * batch, so that a run that is stopped or killed loses one batch at most, and the next run goes on from there.
+ * Brings an index in step with a phone's photos: adds the new, embeds the changed again, follows those that have
+ * another path by now, drops the gone. Photos that are not visible are not gone: an empty list, a volume that is not
+ * mounted, and access to chosen photos alone drop nothing, and {@link LibraryState} confirms large losses. Commits
+ * batch by batch, so that a run that is stopped or killed loses one batch at most, and the next run goes on from there.
  */
 public final class IndexRun {
     /** A few seconds of work. */
@@ -36,7 +36,7 @@ public final class IndexRun {
 
         void committed(int photos);
 
-        /** What the phone's list tells, before anything is done. */
+        /** The phone's list, before a photo is processed. */
         default void listed(PhotoLibrary.Listing listing) throws IOException {}
 
         /** The phone is too hot, and the run waits; or it goes on. */
@@ -44,9 +44,9 @@ public final class IndexRun {
     }
 
     /**
-     * What a run did. {@code moved}: photos that were found under another path. {@code skipped}: those that cannot be
-     * read or decoded, and those over which the process died before. {@code left}: those that a run that was stopped has
-     * not come to. {@code rebuilt}: the index was damaged, and all photos are indexed anew.
+     * The outcome of a run. {@code moved}: photos that were found under another path. {@code skipped}: those that
+     * cannot be read or decoded, and those over which the process died before. {@code left}: those that a run that was
+     * stopped has not come to. {@code rebuilt}: the index was damaged, and all photos are indexed anew.
      */
     public record Outcome(
             int added, int moved, int deleted, int skipped, int left, int photos, boolean rebuilt) {
@@ -66,7 +66,7 @@ public final class IndexRun {
     private int moved;
     private int skipped;
 
-    /** {@code clock} tells the time in ms since 1970. */
+    /** {@code clock} returns ms since 1970. */
     public IndexRun(Path directory, SearchEngine engine, PhotoDecoder decoder, PhotoLibrary library, Timings timings,
             LongSupplier clock) {
         this.directory = directory;
@@ -259,7 +259,7 @@ public final class IndexRun {
             content = Stamps.ofContent(source, decoder.revision(item.kind()));
         } catch (IOException unreadable) {
             library.checkAccess();
-            skipped++; // nothing is known of what it holds now: what is stored stays
+            skipped++; // its content is unknown: the stored embedding stays
             return;
         }
         int stamp = stamp(item);

@@ -8,7 +8,7 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.towers.Ladder;
 
-/** The half of {@link PhotoSearch} that indexes: who runs when, what is told of it. */
+/** The half of {@link PhotoSearch} that indexes: runs one run at a time, and reports its progress. */
 final class Indexer {
     /** On Android nice 10, as for what runs in the background (ART maps the priorities of Java). */
     private static final int BACKGROUND = 4;
@@ -27,7 +27,10 @@ final class Indexer {
     /** Photos of the last run. */
     private volatile int total;
 
-    /** {@code committed} is called when there may be more photos to search, {@code switchStudent} as {@link Reembedding} says. */
+    /**
+     * {@code committed} is called when there may be more photos to search, {@code switchStudent} as {@link Reembedding}
+     * says.
+     */
     Indexer(PhotoSearch.Setup setup, InstalledStudents installed, PhotoLibrary photos, Timings timings, Runnable committed,
             Task switchStudent) {
         this.setup = setup;
@@ -61,7 +64,7 @@ final class Indexer {
         }
     }
 
-    /** Once over all photos, and again for whoever came meanwhile. */
+    /** Go over all photos, and again for callers that came meanwhile. */
     private IndexRun.Outcome run() throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
         try (SearchEngine engine = installed.own().newEngine(threads, setup)) {
@@ -93,7 +96,7 @@ final class Indexer {
         runLock.join();
     }
 
-    /** What is to be done while no run is on. */
+    /** A task for a time without a run. */
     interface Task {
         void run() throws IOException;
     }
@@ -146,7 +149,7 @@ final class Indexer {
         }
     }
 
-    /** What a run asks and tells. */
+    /** The conditions of a run, and the reports of its progress. */
     private final class Watch implements Conditions, IndexRun.Progress {
         private final SearchEngine engine;
         private final Reembedding reembedding;

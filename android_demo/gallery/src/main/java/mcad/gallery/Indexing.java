@@ -7,7 +7,7 @@ import mcad.engine.McadException;
  *
  * @param running whether a run is on
  * @param resting whether it waits for the phone to cool down
- * @param changing whether photos are found by the student of before an update, until this one's has embedded all
+ * @param changing whether searches use the student before an update, until this one has embedded all photos
  * @param done of {@code total} photos; -1 of -1 where they have not been counted yet
  * @param perMinute photos a minute of this run; 0 where it is too early to tell
  * @param skipped photos that could not be read, of a run that has ended
@@ -32,7 +32,7 @@ public record Indexing(boolean running, boolean resting, boolean changing, int d
         return total - done;
     }
 
-    /** Whole minutes until all are indexed, 1 at least; 0 where it cannot be told. */
+    /** Whole minutes until all are indexed, 1 at least; 0 where it is unknown. */
     public int minutesLeft() {
         return perMinute > 0 && left() > 0 ? (int) Math.max(1, Math.round(left() / perMinute)) : 0;
     }

@@ -13,10 +13,10 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.towers.Quarantine;
 
 /**
- * What lies in an app's folder: the bundle, the rungs that are left out, the index. Each is made when first asked for.
+ * The bundle, the quarantined rungs and the index in an app's folder. Each is made when first needed.
  *
- * <p>After an update with another student there are two of each: the bundle of before is kept, and with it photos are
- * found until {@link #switchStudent}, which renames it away. Which student is searched by is whether that folder is there.
+ * <p>After an update with another student there are two of each: photos are found by the previous student until
+ * {@link #switchStudent} renames its bundle away. Searches use the previous student as long as that folder exists.
  */
 final class InstalledStudents {
     private static final String BUNDLE = "bundle";
@@ -65,18 +65,18 @@ final class InstalledStudents {
         return own;
     }
 
-    /** By which photos are found now. */
+    /** The student that searches use now. */
     synchronized Student searched() throws IOException {
         Student now = own();
         return before == null ? now : before;
     }
 
-    /** Of the app before an update, as long as photos are found by it; else null. At once. */
+    /** The student before an update, as long as searches use it; else null. Returns at once. */
     Student before() {
         return before;
     }
 
-    /** Forget the student of before, for good: none of its files may be in use. */
+    /** Delete the previous student: none of its files may be in use. */
     synchronized void switchStudent() throws IOException {
         if (before == null) {
             return;

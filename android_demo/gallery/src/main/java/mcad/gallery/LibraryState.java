@@ -12,11 +12,11 @@ import java.util.Set;
 import mcad.engine.base.JsonFields;
 
 /**
- * What a run remembers of the phone's list of photos, in a file beside the index: which version each volume had, and
- * which volumes lost so many photos at once that it is not believed yet. Without the file nothing is lost but that.
+ * The state of the phone's list of photos as the last run saw it, in a file beside the index: the version of each
+ * volume, and the volumes that lost so many photos at once that the loss is not confirmed yet. The file may be deleted.
  */
 final class LibraryState {
-    /** So many photos may go at once and be believed, or a quarter of the volume's if that is more. */
+    /** So many photos may go at once without a second run, or a quarter of the volume's if that is more. */
     private static final int FEW = 16;
     private static final int SHARE = 4;
     /** A card that is being read again, or a database that is being built, is done by then. */
@@ -72,8 +72,8 @@ final class LibraryState {
     }
 
     /**
-     * Of a volume with {@code held} photos, {@code lost} are not listed: whether they are gone. A few are; of many it is
-     * believed when a run of an hour later says so, too.
+     * Whether the {@code lost} photos that are no longer listed, of the {@code held} of a volume, are gone. A few are;
+     * a large loss must be confirmed by a run an hour later.
      */
     boolean isConfirmed(String volume, int lost, int held, long nowMs) throws IOException {
         if (lost <= Math.max(FEW, held / SHARE)) {

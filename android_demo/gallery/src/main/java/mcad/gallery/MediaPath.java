@@ -1,9 +1,9 @@
 package mcad.gallery;
 
 /**
- * What the index knows a photo of Android's MediaStore by: its content URI, which names the volume from Android 10 on
- * ({@code content://media/external_primary/images/media/7}). Before, all volumes are "external" there; then the volume is
- * written behind the URI ({@code content://media/external/images/media/7#1A2B-3C4D}).
+ * The indexed path of a photo of Android's MediaStore: its content URI, which names the volume from Android 10 on
+ * ({@code content://media/external_primary/images/media/7}). Before, all volumes are "external" there; then the volume
+ * is written behind the URI ({@code content://media/external/images/media/7#1A2B-3C4D}).
  */
 public final class MediaPath {
     /** The volume of the phone's own storage, where Android has no name for it. */
@@ -32,8 +32,8 @@ public final class MediaPath {
     }
 
     /**
-     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code relativePath}
-     * is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
+     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code
+     * relativePath} is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
      */
     public static String folder(String relativePath, String data) {
         if (relativePath != null) {

@@ -9,7 +9,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.function.ToIntFunction;
 
-/** Photos of the index that are not listed under their path, some of which may be found under another by both stamps. */
+/** Photos of the index whose path is no longer listed; both stamps find those that have moved to another path. */
 final class MovedPhotos {
     private final Map<String, Difference.KnownPhoto> left = new LinkedHashMap<>();
     private final Map<Long, Difference.KnownPhoto> byStamps = new HashMap<>();
@@ -34,7 +34,7 @@ final class MovedPhotos {
         return !byStamps.isEmpty();
     }
 
-    /** The photo with these stamps, which is then no longer a stray; null if there is none. */
+    /** The photo with these stamps, which is then no longer missing; null if there is none. */
     Difference.KnownPhoto find(int stamp, int contentStamp) {
         Difference.KnownPhoto found = byStamps.remove(key(stamp, contentStamp));
         if (found != null) {

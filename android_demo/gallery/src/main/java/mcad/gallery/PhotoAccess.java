@@ -2,7 +2,7 @@ package mcad.gallery;
 
 import java.util.function.Predicate;
 
-/** Which permissions let an app see photos, by version of Android, and what those that were granted let it see. */
+/** The permissions to see photos by version of Android, and the access that granted permissions give. */
 public final class PhotoAccess {
     public static final String READ_STORAGE = "android.permission.READ_EXTERNAL_STORAGE";
     public static final String READ_IMAGES = "android.permission.READ_MEDIA_IMAGES";
@@ -39,7 +39,7 @@ public final class PhotoAccess {
         return new String[] {sdk >= ANDROID_13 ? READ_IMAGES : READ_STORAGE};
     }
 
-    /** What the app sees now; {@code granted} tells of a permission whether it is. */
+    /** The app's access; {@code granted} tests whether a permission is granted. */
     public static State state(int sdk, Predicate<String> granted) {
         if (granted.test(sdk >= ANDROID_13 ? READ_IMAGES : READ_STORAGE)) {
             return State.ALL;

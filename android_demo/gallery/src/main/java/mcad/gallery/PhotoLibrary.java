@@ -12,7 +12,7 @@ public interface PhotoLibrary {
     /**
      * A photo.
      *
-     * @param path what the index knows it by
+     * @param path its path in the index
      * @param modifiedMs when its file changed, in ms since 1970
      * @param kind its MIME type: "image/jpeg"
      * @param folder where it lies, as a user may choose it: "DCIM/Camera"
@@ -24,8 +24,8 @@ public interface PhotoLibrary {
      * What can be seen now.
      *
      * @param items in the order in which they are to be indexed
-     * @param volumes those that are mounted, each with its version: when that changes, the phone has numbered its photos
-     *     anew, and a path may mean another photo
+     * @param volumes those that are mounted, each with its version: when that changes, the phone has numbered its
+     *     photos anew, and a path may mean another photo
      * @param whole false where the user chose which photos are seen: one that is not among them is still there
      * @param leftOut those that are seen and are not to be indexed: the index holds none of them
      */

@@ -20,8 +20,8 @@ import java.util.zip.CheckedOutputStream;
 import mcad.engine.index.RowNumbers;
 
 /**
- * The folder of each photo, and when it was taken: what the phone's list told last, in a file beside the index, 20 bytes a
- * photo. It is a cache of that list: missing or torn, the list is asked again.
+ * The folder of each photo and when it was taken, from the phone's last list, in a file beside the index, 20 bytes a
+ * photo. It is a cache: where it is missing or torn, the photos are listed again.
  */
 final class PhotoMetadata {
     private static final String NAME = "metadata.bin";
@@ -119,7 +119,7 @@ final class PhotoMetadata {
         Files.deleteIfExists(directory.resolve(NAME));
     }
 
-    /** As they were saved. IOException where there are none that are whole. */
+    /** Read the file. IOException where it is missing or damaged. */
     static PhotoMetadata open(Path directory) throws IOException {
         CRC32 crc = new CRC32();
         Path file = directory.resolve(NAME);

@@ -24,26 +24,27 @@ import mcad.engine.towers.Ladder;
 import mcad.engine.towers.Quarantine;
 
 /**
- * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link #search}
- * from anywhere. All methods may be called from any thread; those that throw IOException take their time, and are not for
- * the screen's. Searches run on one thread inside, in the order in which they come; a commit of the index is seen by the
- * next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are behind it.
+ * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link
+ * #search} from anywhere. All methods may be called from any thread; those that throw IOException take their time, and
+ * are not for the screen's. Searches run on one thread inside, in the order in which they come; a commit of the index
+ * is seen by the next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are
+ * behind it.
  */
 public final class PhotoSearch implements Closeable {
     /**
-     * What it needs to know.
+     * The surroundings of a search.
      *
      * @param bundle where the bundle's files come from: the app's assets
      * @param directory where bundle and index are kept; no backup should have it
      * @param libraries folders that may hold native libraries of an NPU
      * @param environment the app's version and the phone's firmware: see {@link Quarantine}
-     * @param clock tells ms since 1970
+     * @param clock ms since 1970
      * @param heat see {@link Conditions#heat}
      */
     public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, Supplier<String> environment,
             PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
 
-    /** What this phone really took, stage by stage. */
+    /** Measured durations of each stage on this phone. */
     public final Timings timings = new Timings();
 
     private final Setup setup;
@@ -74,17 +75,17 @@ public final class PhotoSearch implements Closeable {
     }
 
     /**
-     * The bundle by which photos are found, copied to where a runtime can open it when it is first asked for (megabytes).
-     * After an update with another student it is that of before until all photos are embedded anew.
+     * The bundle by which photos are found, copied to where a runtime can open it when it is first asked for
+     * (megabytes). After an update with another student it is the previous bundle until all photos are embedded anew.
      */
     public Bundle bundle() throws IOException {
         return installed.searched().bundle();
     }
 
     /**
-     * The {@code k} photos nearest to words, of those that can be seen now. McadException if there are no words, the text
-     * tower does not run, or the index cannot be read; one of kind DAMAGED when it has to be built again by the next
-     * {@link #index}.
+     * The {@code k} photos nearest to words, of those that can be seen now. McadException if there are no words, the
+     * text tower does not run, or the index cannot be read; one of kind DAMAGED when it has to be built again by the
+     * next {@link #index}.
      */
     public SearchEngine.Found search(String words, int k) throws IOException {
         return search(words, k, Filter.ALL);
@@ -124,8 +125,8 @@ public final class PhotoSearch implements Closeable {
     }
 
     /**
-     * From which cosine on two photos are so alike that only the first is found: a burst, a copy. 0.97 is a good one; over
-     * 1, where it begins, hides none.
+     * From which cosine on two photos are so alike that only the first is found: a burst, a copy. 0.97 is a good one;
+     * over 1, where it begins, hides none.
      */
     public void hideDuplicates(float cosine) {
         finder.hideDuplicates(cosine);
@@ -147,8 +148,8 @@ public final class PhotoSearch implements Closeable {
     }
 
     /**
-     * Index and find some folders alone, or all but some: kept beside the index. Photos of the others are not found from
-     * now on, and the next {@link #index} drops them.
+     * Index and find some folders alone, or all but some: kept beside the index. Photos of the others are not found
+     * from now on, and the next {@link #index} drops them.
      */
     public void chooseFolders(Folders folders) throws IOException {
         photos.choose(folders);
@@ -193,15 +194,15 @@ public final class PhotoSearch implements Closeable {
     }
 
     /**
-     * Bring the index in step with the photos, on the calling thread, until all is done or {@link #stopIndexing}. When a
-     * run is on already, that one goes over the photos once more, and nothing is returned, at once. IOException with the
-     * reason when it fails; what was committed is kept.
+     * Bring the index in step with the photos, on the calling thread, until all is done or {@link #stopIndexing}. When
+     * a run is on already, that one goes over the photos once more, and nothing is returned, at once. IOException with
+     * the reason when it fails; what was committed is kept.
      */
     public Optional<IndexRun.Outcome> index() throws IOException {
         return indexer.index(false);
     }
 
-    /** The same in the place of a run that is on: it ends, with what it has. */
+    /** The same, after ending a run that is on; its batch is committed. */
     public IndexRun.Outcome indexInstead() throws IOException {
         return indexer.index(true).orElseThrow(IllegalStateException::new);
     }
@@ -239,7 +240,9 @@ public final class PhotoSearch implements Closeable {
         return indexer.state().changing(installed.before() != null);
     }
 
-    /** Who is told when {@link #indexing} has changed, or there are more photos to search; on any thread. */
+    /**
+     * Add a listener that is called, on any thread, when {@link #indexing} changes or there are more photos to search.
+     */
     public void addListener(Runnable listener) {
         indexer.addListener(listener);
     }
@@ -248,7 +251,7 @@ public final class PhotoSearch implements Closeable {
         indexer.removeListener(listener);
     }
 
-    /** Forget all photos: the index is deleted, and what is known of their folders and times. */
+    /** Delete the index, and the photos' folders and times. */
     public void clear() throws IOException {
         indexer.alone(() -> {
             switchStudent();

@@ -8,8 +8,8 @@ import mcad.engine.index.Membership;
 import mcad.engine.index.PhotoIndex;
 
 /**
- * A new student, the old photos: after an update photos are found by the student of before, until a run has embedded all
- * by the new one. When that is the case is told here.
+ * Decides when searches switch to a new student: after an update photos are found by the previous student until a run
+ * has embedded all of them by the new one.
  */
 final class Reembedding {
     private static final String ALL = "";
@@ -23,7 +23,7 @@ final class Reembedding {
         this.clock = clock;
     }
 
-    /** A run begins: whether the index of before means other photos by now, as the phone has numbered them anew. */
+    /** At the start of a run: whether the previous index is stale, since the phone has numbered its photos anew. */
     boolean isStale(PhotoLibrary.Listing now) throws IOException {
         listing = now;
         InstalledStudents.Student before = installed.before();
@@ -31,9 +31,9 @@ final class Reembedding {
     }
 
     /**
-     * A run has come to all that is listed: whether the new index holds what that of before does. A few photos less are
-     * gone; of many (a card that is out, a list that is not whole, files that cannot be read) it is believed when a run of
-     * an hour later says so, too.
+     * After a run over all listed photos: whether the new index holds the photos of the previous one. A few missing
+     * photos are gone; a large loss (a card that is out, an incomplete list, files that cannot be read) must be
+     * confirmed by a run an hour later.
      */
     boolean isComplete() throws IOException {
         InstalledStudents.Student before = installed.before();
@@ -42,11 +42,12 @@ final class Reembedding {
         }
         try (PhotoIndex old = before.openIndex(); PhotoIndex made = installed.own().openIndex()) {
             LibraryState libraryState = LibraryState.open(before.index());
-            return libraryState.isConfirmed(ALL, missing(old.membership(), made.membership()), old.photos(), clock.getAsLong());
+            int missing = missing(old.membership(), made.membership());
+            return libraryState.isConfirmed(ALL, missing, old.photos(), clock.getAsLong());
         }
     }
 
-    /** How many photos of the one are not in the other; those that the user left out are no loss. */
+    /** How many photos of the old index the new one lacks, without those that the user left out. */
     private int missing(Membership old, Membership made) throws IOException {
         Set<String> leftOut = new HashSet<>();
         for (PhotoLibrary.Item item : listing.leftOut()) {

@@ -1,8 +1,8 @@
 package mcad.gallery;
 
 /**
- * One run at a time. Who comes while one is on has it go over the photos once more when it is through, or takes its place;
- * neither cancels it for nothing.
+ * Lets one run go at a time. A caller that comes while a run is on makes it go over the photos once more, or ends it
+ * and takes its place.
  */
 final class RunLock {
     private boolean running;

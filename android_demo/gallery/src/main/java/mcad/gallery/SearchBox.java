@@ -24,7 +24,7 @@ public final class SearchBox {
         SearchEngine.Found search(String query) throws IOException;
     }
 
-    /** Is told on the screen's thread what to show. */
+    /** Called on the screen's thread. */
     public interface Listener {
         void cleared();
 

@@ -4,7 +4,7 @@ import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
 
-/** What a grid shows of what was found, and where it stands: after its screen was turned, too. Of the screen's thread. */
+/** The results that a grid shows, and its position, which survive a rotation of the screen. For the screen's thread. */
 public final class ShownResults {
     private static final int NOWHERE = -1;
 
@@ -19,7 +19,7 @@ public final class ShownResults {
         row = NOWHERE;
     }
 
-    /** Nothing yet, on a screen that was turned, or begun again: as {@link #row} and {@link #isAll} told of it. */
+    /** Nothing yet, on a screen that was recreated, with its saved {@link #row} and {@link #isAll}. */
     public ShownResults(int row, boolean all) {
         this.row = row;
         this.all = all;

@@ -1,6 +1,6 @@
 package mcad.gallery;
 
-/** How much a photo has to be like the words to count as a match: the student's threshold, or a cosine above or below. */
+/** Which photos count as matches: those over the student's threshold, or over a cosine above or below it. */
 public enum Strictness {
     LOOSE(-0.04f), USUAL(0), STRICT(0.04f);
 

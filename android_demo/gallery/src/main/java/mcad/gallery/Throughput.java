@@ -18,7 +18,7 @@ final class Throughput {
         }
     }
 
-    /** What was before a rest says nothing. */
+    /** Forget the photos before a rest. */
     void rested() {
         ends.clear();
     }

@@ -5,7 +5,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** The last durations of each stage, in ms, and their percentiles: what this device really took. */
+/** The last measured durations of each stage, in ms, and their percentiles. */
 public final class Timings {
     private static final int KEPT = 200;
 

@@ -17,9 +17,9 @@ import mcad.engine.photos.PhotoDecoder;
 /**
  * Decodes what Android decodes: JPEG, PNG, WebP, HEIC, AVIF and more, as the version of Android has them.
  *
- * <p>JPEG, PNG and WebP by BitmapFactory, turned as {@link Exif} says: the same on every version, and as the reference has
- * it. A HEIC or AVIF file is turned by a box of its container, which BitmapFactory ignores: from Android 9 on, all other
- * kinds than those three are decoded by ImageDecoder, which gives them upright.
+ * <p>JPEG, PNG and WebP by BitmapFactory, turned as {@link Exif} says: the same on every version, and as the reference
+ * has it. A HEIC or AVIF file is turned by a box of its container, which BitmapFactory ignores: from Android 9 on, all
+ * other kinds than those three are decoded by ImageDecoder, which gives them upright.
  */
 public final class BitmapDecoder implements PhotoDecoder {
     /** 64 MiB as a bitmap. */

@@ -18,9 +18,9 @@ import mcad.gallery.Indexing;
 import mcad.gallery.PhotoSearch;
 
 /**
- * Indexes in the foreground, with a notification, because a job is stopped after ten minutes (Android 8 to 11) or by quota
- * (later), and a first run takes longer. Android 15 gives a service of this type six hours a day; what is left then, or
- * when the process is killed, is a job's.
+ * Indexes in the foreground, with a notification, because a job is stopped after ten minutes (Android 8 to 11) or by
+ * quota (later), and a first run takes longer. Android 15 gives a service of this type six hours a day; what is left
+ * then, or when the process is killed, is a job's.
  */
 public final class IndexService extends Service {
     static final String CHANNEL = "photo-search-indexing";

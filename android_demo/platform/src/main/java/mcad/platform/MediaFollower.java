@@ -13,8 +13,8 @@ import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
 
 /**
- * While a screen is visible, photos that come and go are indexed at once, and what is left is counted; jobs do it otherwise.
- * {@link #start} and {@link #stop} are for {@code onResume} and {@code onPause}.
+ * While a screen is visible, photos that come and go are indexed at once, and what is left is counted; jobs do it
+ * otherwise. {@link #start} and {@link #stop} are for {@code onResume} and {@code onPause}.
  */
 public final class MediaFollower {
     /** Photos come in bursts. */

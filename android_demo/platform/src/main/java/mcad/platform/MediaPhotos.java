@@ -89,7 +89,7 @@ public final class MediaPhotos implements PhotoLibrary {
                 String kind = String.valueOf(cursor.getString(3));
                 String folder = HAS_VOLUMES ? MediaPath.folder(String.valueOf(place), null)
                     : MediaPath.folder(null, place);
-                long modifiedMs = 1000 * cursor.getLong(1); // it tells seconds
+                long modifiedMs = 1000 * cursor.getLong(1); // MediaStore has seconds
                 long takenMs = cursor.isNull(4) ? modifiedMs : cursor.getLong(4);
                 items.add(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, place), modifiedMs, cursor.getLong(2),
                     once.computeIfAbsent(kind, same -> same), once.computeIfAbsent(folder, same -> same), takenMs));

@@ -16,8 +16,8 @@ import java.util.Collections;
 import mcad.gallery.PhotoSearch;
 
 /**
- * {@link PhotoSearch} over the photos of this phone, with the bundle in the app's assets: the one object of the process,
- * which screens, service and job share.
+ * {@link PhotoSearch} over the photos of this phone, with the bundle in the app's assets: the one object of the
+ * process, which screens, service and job share.
  */
 public final class MediaSearch {
     static final String TAG = "mcad";
@@ -51,8 +51,8 @@ public final class MediaSearch {
     }
 
     /**
-     * Index now, in a service that the user sees: to be called from a screen that is visible. A run that is on goes over
-     * the photos once more. Where Android lets no service start, a job does it as soon as it may.
+     * Index now, in a service that the user sees: to be called from a screen that is visible. A run that is on goes
+     * over the photos once more. Where Android lets no service start, a job does it as soon as it may.
      */
     public static void indexNow(Context context) {
         try {
@@ -103,7 +103,7 @@ public final class MediaSearch {
         return updated + " " + Build.FINGERPRINT;
     }
 
-    /** 0 to 6; before Android 10 nobody tells. */
+    /** 0 to 6; 0 before Android 10, which has no thermal status. */
     private static int heat(Context context) {
         return Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q
             ? context.getSystemService(PowerManager.class).getCurrentThermalStatus() : 0;

@@ -18,8 +18,8 @@ import mcad.engine.base.JsonFields;
 /**
  * Measures a bundle on this device, without an app: {@code CLASSPATH=runner.jar app_process / mcad.runner.Main SPEC}.
  *
- * <p>Reads a spec (schema mcad-run/1), prints one JSON document on standard output, steps on standard error. Exit code 1
- * and {"error": {"what", "hint"}} for an error that was foreseen; another code for a crash.
+ * <p>Reads a spec (schema mcad-run/1), prints one JSON document on standard output, steps on standard error. Exit code
+ * 1 and {"error": {"what", "hint"}} for an error that was foreseen; another code for a crash.
  */
 public final class Main {
     static final String SCHEMA = "mcad-run/1";

@@ -15,10 +15,10 @@ import mcad.engine.McadException;
 public record Memory(double pss, double rss) {
     /** Sums that the kernel made (Linux 4.14, Android 10, and later). */
     private static final Path ROLLUP = Paths.get("/proc/self/smaps_rollup");
-    /** The same numbers for each mapping, which every kernel tells, and takes longer to. */
+    /** The same numbers for each mapping: every kernel has them, but they take longer to read. */
     private static final Path MAPPINGS = Paths.get("/proc/self/smaps");
 
-    /** McadException where the kernel tells neither. */
+    /** McadException where the kernel has neither file. */
     public static Memory now() throws McadException {
         return read(Files.isReadable(ROLLUP) ? ROLLUP : MAPPINGS);
     }

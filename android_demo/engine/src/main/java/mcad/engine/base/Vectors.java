@@ -25,8 +25,8 @@ public final class Vectors {
     }
 
     /**
-     * The product of two vectors of length 1, each rounded to multiples of 2^-26 first: no sum of theirs rounds, so every
-     * order of additions, and mcad_mobile/engine/index/codes.py, gives the same.
+     * The product of two vectors of length 1, each rounded to multiples of 2^-26 first: no sum of theirs rounds, so
+     * every order of additions, and mcad_mobile/engine/index/codes.py, gives the same.
      */
     public static double deterministicDot(float[] a, float[] b) {
         double sum = 0;

@@ -44,7 +44,7 @@ final class BitWeights {
         return new QuantizedQuery(words, product / Math.max(squares, 1) / QUERY_STEPS);
     }
 
-    /** Four sums side by side: none rounds, so their order is all one. */
+    /** Four sums side by side: no addition rounds, so the order of the additions does not matter. */
     private static double product(float[] bitWeights, int from, double[] steps) {
         double one = 0;
         double two = 0;
@@ -87,7 +87,7 @@ final class BitWeights {
         return best;
     }
 
-    /** What lenses of any number of bits are fitted to: the sample's codes, and what {@link #moments} takes from them. */
+    /** Fits weights for any number of bits to a sample: holds its codes and their {@link #moments}. */
     static final class Fit {
         final int most;
         final long[][] codes;

@@ -1,8 +1,8 @@
 package mcad.engine.index;
 
-/** Of n photos, factor * n ^ exponent * k ^ growth go on to the second pass for k results (docs/index-format.md). */
+/** Of n photos, factor * n ^ exponent * k ^ growth are candidates for k results (docs/index-format.md). */
 record CandidateCount(double factor, double exponent, double growth) {
-    /** How many of {@code photos}, all of them at most. */
+    /** The candidates among {@code photos} for {@code k} results. */
     int of(int photos, int k) {
         if (photos <= k) {
             return photos;

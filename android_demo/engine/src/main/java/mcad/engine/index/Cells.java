@@ -5,8 +5,8 @@ import java.util.List;
 import mcad.engine.base.Vectors;
 
 /**
- * Where the photos of a segment lie near each other (docs/index-format.md): the centroids of its cells, int16 [count][dim],
- * each in steps of 2^-11 of a photo's rotated rest. All sums are of whole numbers, and exact.
+ * Where the photos of a segment lie near each other (docs/index-format.md): the centroids of its cells, int16
+ * [count][dim], each in steps of 2^-11 of a photo's rotated rest. All sums are of whole numbers, and exact.
  */
 final class Cells {
     static final int MOST = 65_535;

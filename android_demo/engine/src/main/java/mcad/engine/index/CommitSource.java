@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** What a commit writes of: rows of the segments before it that are not deleted, and pending photos. */
+/** The photos that a commit writes: live rows of the segments that it absorbs, and pending photos. */
 final class CommitSource {
     static final int SPOOL = -1;
 

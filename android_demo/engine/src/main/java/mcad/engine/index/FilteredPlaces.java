@@ -6,8 +6,8 @@ import java.util.BitSet;
 import java.util.stream.IntStream;
 
 /**
- * The places of a segment whose photos a search may find: not deleted, and passing its filter if there is one. It is
- * made once for a filter, not once for a search.
+ * The places of a segment whose photos a search may find: they are not deleted, and pass the filter if there is one. It
+ * is made once for a filter, not for each search.
  */
 final class FilteredPlaces {
     private final Segment segment;
@@ -26,7 +26,7 @@ final class FilteredPlaces {
         inCells = segment.places.areRows() ? null : counted(segment.places, places);
     }
 
-    /** Of a commit, without a filter. */
+    /** The places of all live rows. */
     static FilteredPlaces live(LiveSegment live) throws IOException {
         Segment segment = live.segment();
         if (live.deleted().length == 0) {
@@ -40,7 +40,7 @@ final class FilteredPlaces {
         return new FilteredPlaces(segment, segment.places.of(rows), false);
     }
 
-    /** Those of some live rows. */
+    /** The places of the live rows that pass a filter. */
     static FilteredPlaces among(Segment segment, BitSet rows) throws IOException {
         return new FilteredPlaces(segment, segment.places.of(rows), true);
     }
@@ -71,7 +71,7 @@ final class FilteredPlaces {
         return places.nextSetBit(place);
     }
 
-    /** Whether one of so many photos at most passes a filter. */
+    /** Whether there is a filter that fewer than one photo in {@code of} passes. */
     boolean isSparse(int of) {
         return filtered && count < segment.photos / of;
     }
@@ -81,7 +81,9 @@ final class FilteredPlaces {
         return places == null ? IntStream.range(0, count).toArray() : places.stream().toArray();
     }
 
-    /** The first cells of an order that hold {@code wanted} of them, as ranges of places: from, until, from, until ... */
+    /**
+     * The first cells of an order that hold {@code wanted} of them, as ranges of places: from, until, from, until ...
+     */
     int[] ranges(int[] order, int wanted) {
         int held = 0;
         int chosen = 0;

@@ -194,7 +194,8 @@ public final class IndexWriter implements Closeable {
             try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, tuning, cells, photos)) {
                 source.merge(plan.absorbed(), axis, out);
                 long crc = out.finish(axisPhotos);
-                entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(), tuning.prescan(), tuning.cellCandidates()));
+                entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(),
+                    tuning.prescan(), tuning.cellCandidates()));
             }
         }
         new Manifest(generation, manifest.dim(), manifest.student(), manifest.studentSha256(), entries,

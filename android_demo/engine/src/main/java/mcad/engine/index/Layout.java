@@ -8,7 +8,7 @@ final class Layout {
 
     private Layout() {}
 
-    /** Length in bytes of each part; 0 for the paths, which nothing else tells. */
+    /** Length in bytes of each part; 0 for the paths, whose length depends on the paths alone. */
     static long[] lengths(int dim, int scanned, int cells, long photos) {
         return new long[] {
             4L * dim,

@@ -39,10 +39,11 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static final String NO_CRC = "00000000";
 
     /**
-     * A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks: {@code cells}
-     * is null where it has none.
+     * A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks: {@code
+     * cells} is null where it has none.
      */
-    record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates, Prescan prescan, CandidateCount cells) {
+    record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates,
+            Prescan prescan, CandidateCount cells) {
         Entry without(int[] rows) {
             return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells);
         }
@@ -103,7 +104,9 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             entries, data.list("filled_by", String.class));
     }
 
-    /** The highest generation that a file of the directory may be of: of its manifest if it can be read, or a segment. */
+    /**
+     * The highest generation that a file of the directory may be of: of its manifest if it can be read, or a segment.
+     */
     static long lastGeneration(Path directory) throws IOException {
         long last = 0;
         try {
@@ -143,17 +146,20 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         JsonFields prescan = data.has("prescan") ? data.object("prescan") : null;
         return new Entry(file, photos, data.integer("header_crc32"), deleted,
             candidates(data, "candidates"),
-            prescan == null ? null : new Prescan(prescan.integer("bits", 64, Segment.LARGEST_DIM), candidates(prescan, "candidates")),
+            prescan == null ? null
+                : new Prescan(prescan.integer("bits", 64, Segment.LARGEST_DIM), candidates(prescan, "candidates")),
             data.has("cells") ? candidates(data, "cells") : null);
     }
 
     private static CandidateCount candidates(JsonFields data, String key) throws McadException {
         JsonFields candidates = data.object(key);
-        return new CandidateCount(within(candidates, "factor", 1e6), within(candidates, "exponent", 1), within(candidates, "growth", 1));
+        return new CandidateCount(within(candidates, "factor", 1e6), within(candidates, "exponent", 1),
+            within(candidates, "growth", 1));
     }
 
     private static Object json(CandidateCount candidates) {
-        return candidates == null ? null : JsonFields.of("factor", candidates.factor(), "exponent", candidates.exponent(), "growth", candidates.growth());
+        return candidates == null ? null : JsonFields.of("factor", candidates.factor(), "exponent", candidates.exponent(),
+            "growth", candidates.growth());
     }
 
     private static double within(JsonFields data, String key, double most) throws McadException {

@@ -5,8 +5,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * All live photos of a commit by ascending path, with their stamps: of each segment one block of paths is in memory, so
- * that 100,000 photos cost no more of it than one. It ends with the commit that it was taken from.
+ * Walks all live photos of a commit by ascending path, with their stamps. It holds one block of paths of each segment
+ * in memory, however many photos there are. It is valid as long as the commit that it was taken from is open.
  */
 public final class Membership {
     private final List<Cursor> cursors = new ArrayList<>();
@@ -43,7 +43,7 @@ public final class Membership {
         return current.live.segment().stamps.get(2 * current.row);
     }
 
-    /** The CRC-32 of what the file held. */
+    /** The CRC-32 of the file's bytes. */
     public int contentStamp() {
         return current.live.segment().stamps.get(2 * current.row + 1);
     }

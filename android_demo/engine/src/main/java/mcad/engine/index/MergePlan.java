@@ -5,9 +5,9 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * What a commit merges into its new segment. All segments, with a new axis, when the index has grown eightfold since its
- * axis was taken; else those with too many deleted rows, and every segment not over twice as large as what has joined
- * before it: sizes at least double from one segment to the next.
+ * What a commit merges into its new segment. All segments, with a new axis, when the index has grown eightfold since
+ * its axis was taken; else those with too many deleted rows, and every segment not over twice as large as what has
+ * joined before it: sizes at least double from one segment to the next.
  */
 record MergePlan(boolean[] absorbed, boolean newAxis) {
     private static final int AXIS_FROM = 256;

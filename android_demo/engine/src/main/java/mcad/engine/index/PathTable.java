@@ -5,7 +5,10 @@ import java.nio.ByteBuffer;
 import java.nio.LongBuffer;
 import java.util.Arrays;
 
-/** The paths of a segment, ascending, in blocks of sixteen; each without what it shares with the one before it. */
+/**
+ * The paths of a segment, ascending, in blocks of sixteen; each path without the prefix that it shares with the path
+ * before it.
+ */
 final class PathTable {
     static final int BLOCK = 16;
     static final int ENTRY = 3;

@@ -13,11 +13,11 @@ import mcad.engine.McadException;
 import mcad.engine.base.Vectors;
 
 /**
- * A directory of immutable segments and one manifest that names those that count: the format that
- * mcad_mobile/index writes and reads, too (docs/index-format.md).
+ * A directory of immutable segments and one manifest that names those that count: the format that mcad_mobile/index
+ * writes and reads, too (docs/index-format.md).
  *
- * <p>An object reads the commit that it opened; its own writer moves it to the commit that the writer made. Searching is
- * for one thread at a time. Two writers in one process are kept apart; Java and Python writers are not.
+ * <p>An object reads the commit that it opened; its own writer moves it to the commit that the writer made. Searching
+ * is for one thread at a time. Two writers in one process are kept apart; Java and Python writers are not.
  */
 public final class PhotoIndex implements Closeable {
     static final double NORM_TOLERANCE = 1e-2;
@@ -126,8 +126,8 @@ public final class PhotoIndex implements Closeable {
     }
 
     /**
-     * The same among {@code rows} alone, which are taken before candidates are counted: what is found of them is what an
-     * index of them alone would find. McadException when they are of another commit.
+     * The same among {@code rows} alone, which are taken before candidates are counted: what is found of them is what
+     * an index of them alone would find. McadException when they are of another commit.
      */
     public Hits search(float[] query, int k, Rows rows) throws IOException {
         if (!rows.isOf(segments)) {

@@ -5,7 +5,10 @@ import java.nio.IntBuffer;
 import java.util.BitSet;
 import mcad.engine.McadException;
 
-/** Which photo, by its row, lies at which place of a segment; without cells each at its own. Damage is found as it is met. */
+/**
+ * Maps places of a segment to the rows of its photos, and back. Photos of one cell lie side by side; without cells
+ * place and row are the same. Damage is found when a place is read.
+ */
 final class PlaceTable {
     private static final int MANY = 1 << 16;
 
@@ -14,7 +17,7 @@ final class PlaceTable {
     private final int photos;
     /** The first place of each cell, and N behind them; null without cells. */
     private final int[] starts;
-    /** Of each row; null as long as nobody has asked. */
+    /** The place of each row; null until the first call of {@link #of(int)}. */
     private int[] ofRows;
 
     private interface Visitor {
@@ -79,7 +82,7 @@ final class PlaceTable {
         return starts == null ? place : checked(file.read(offset + 4L * place, 4).getInt());
     }
 
-    /** The place of a row's photo. The first question takes as long as reading all rows. */
+    /** The place of a row's photo. The first call reads all rows. */
     int of(int row) throws IOException {
         if (starts == null) {
             return row;
@@ -92,7 +95,7 @@ final class PlaceTable {
         return ofRows[row];
     }
 
-    /** The places of some rows; the rows themselves where those are the places. */
+    /** The places of a set of rows. */
     BitSet of(BitSet rows) throws IOException {
         if (starts == null) {
             return rows;
@@ -106,7 +109,7 @@ final class PlaceTable {
         return found;
     }
 
-    /** Each row is at one place, and in a cell they ascend. */
+    /** Check that each row has one place, and that the rows of a cell ascend. */
     void verify() throws IOException {
         if (starts == null) {
             return;

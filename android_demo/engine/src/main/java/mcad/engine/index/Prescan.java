@@ -1,4 +1,4 @@
 package mcad.engine.index;
 
-/** A scan of the first {@code bits} alone, a multiple of 64: how many photos are looked at by all that are in columns. */
+/** A scan of the first {@code bits} (a multiple of 64) alone, and how many candidates it passes on to the scan. */
 record Prescan(int bits, CandidateCount candidates) {}

@@ -1,4 +1,7 @@
 package mcad.engine.index;
 
-/** Signs of a query's weights, the bits that count 1 where they differ, those that count 2; and what one of a distance is. */
+/**
+ * A query as words of bits: the signs of its weights, the bits that count 1 where they differ, and those that count 2.
+ * {@code step} is the cosine that one unit of the distance stands for.
+ */
 record QuantizedQuery(long[][] words, double step) {}

@@ -5,13 +5,13 @@ import java.util.Arrays;
 
 /**
  * Pass 2: cosines by the bytes of what pass 1 chose, as long as one may be among the best. The nearest are scored
- * first: they tell how cosines follow from bits that differ, how large errors are, and which cosine is to be beaten. Then
- * more, nearest first, as long as one of the rest is likely to beat it.
+ * first: they tell how cosines follow from bits that differ, how large errors are, and which cosine is to be beaten.
+ * Then more, nearest first, as long as one of the rest is likely to beat it.
  */
 final class Rescore {
     /**
-     * Of each result, how much may be expected to be missed among those that are left out; and where bits tell so little
-     * that more than one photo of so many is a candidate, and misses add up.
+     * Of each result, how much may be expected to be missed among those that are left out; and where bits tell so
+     * little that more than one photo of so many is a candidate, and misses add up.
      */
     private static final double MISSED = 1 / 64.0;
     private static final double MISSED_OF_MANY = 1 / 512.0;
@@ -55,7 +55,7 @@ final class Rescore {
         wanted = candidates.distances() == null ? scores.length : Math.min(scores.length, sure);
     }
 
-    /** Score what is wanted. */
+    /** Score the wanted candidates. */
     void scoreWanted() throws IOException {
         Arrays.sort(order, scored, wanted);
         for (; scored < wanted; scored++) {
@@ -66,8 +66,8 @@ final class Rescore {
     }
 
     /**
-     * Whether more of the rest than may be missed are expected to have a cosine above {@code beaten}; so many are wanted
-     * then, within bounds.
+     * Whether more of the rest than may be missed are expected to have a cosine above {@code beaten}; so many are
+     * wanted then, within bounds.
      */
     boolean wantsMore(double beaten) {
         if (scored == scores.length) {

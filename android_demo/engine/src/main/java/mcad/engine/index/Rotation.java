@@ -1,8 +1,8 @@
 package mcad.engine.index;
 
 /**
- * One fixed rotation of all embeddings, x = H S2 H S1 e, that mixes their coordinates and keeps every inner product: two
- * rounds of random signs and a Hartley transform (docs/index-format.md). H is its own inverse.
+ * One fixed rotation of all embeddings, x = H S2 H S1 e, that mixes their coordinates and keeps every inner product:
+ * two rounds of random signs and a Hartley transform (docs/index-format.md). H is its own inverse.
  */
 final class Rotation {
     private final int dim;

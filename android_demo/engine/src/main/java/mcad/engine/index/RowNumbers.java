@@ -8,8 +8,8 @@ import java.util.Map;
 import mcad.engine.McadException;
 
 /**
- * What the paths of an index stand for: of each a number, under which others keep what they know of the photo. A segment
- * never changes, so each is read once, however many commits name it.
+ * What the paths of an index stand for: of each a number, under which others keep what they know of the photo. A
+ * segment never changes, so each is read once, however many commits name it.
  */
 public final class RowNumbers {
     /** The number of a photo by the key of its path; -1 for none. */

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.function.IntPredicate;
 
 /**
- * The photos of one commit among which a search is to look: {@link PhotoIndex#rows}. It ends with the commit that it was
- * made of.
+ * The photos of one commit among which a search is to look: {@link PhotoIndex#rows}. It ends with the commit that it
+ * was made of.
  */
 public final class Rows {
     private final List<LiveSegment> segments;

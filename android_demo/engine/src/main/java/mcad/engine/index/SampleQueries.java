@@ -6,7 +6,10 @@ import java.util.List;
 import java.util.Random;
 import mcad.engine.base.Vectors;
 
-/** Photos of the sample as queries, their best, and at which rank each estimate, or the order of cells, puts those. */
+/**
+ * Photos of the sample as queries with their best photos: measures how many candidates a scan, or cells, need to hold
+ * those.
+ */
 final class SampleQueries {
     static final int K = 10;
     private static final int QUERIES = 48;
@@ -133,7 +136,9 @@ final class SampleQueries {
         return fit(ranks);
     }
 
-    /** How many photos there must be in the cells that are looked into; {@code ofPhotos}: the cell of each of the sample. */
+    /**
+     * How many photos the cells must hold that are scanned; {@code ofPhotos} is the cell of each photo of the sample.
+     */
     CandidateCount fitToCells(Cells cells, int[] ofPhotos) {
         int[][] ranks = ranks();
         for (int kind = 0; kind < 3; kind++) {
@@ -165,7 +170,7 @@ final class SampleQueries {
         return ranks;
     }
 
-    /** What holds nearly all of the best by their ranks. */
+    /** The count that holds nearly all of the best photos, fitted to their ranks. */
     private CandidateCount fit(int[][] ranks) {
         for (int[] kind : ranks) {
             Arrays.sort(kind);

@@ -5,8 +5,8 @@ import java.util.Arrays;
 
 /**
  * Pass 1: the places of a segment at the least distance from a query's words. One walk through the columns, or through
- * ranges of them, at about the speed of memory, keeps what is near enough; as soon as enough are, only nearer ones are of
- * interest. Where few photos pass a filter, it goes from one to the next instead.
+ * ranges of them, at about the speed of memory, keeps what is near enough; as soon as enough are, only nearer ones are
+ * of interest. Where few photos pass a filter, it goes from one to the next instead.
  */
 final class Scan {
     private static final int CHUNK = 2048;
@@ -30,7 +30,10 @@ final class Scan {
     private int inside;
     private int limit;
 
-    /** Of the words of {@code query} [scanned / 64] the first {@code words} are read, in some ascending ranges of places. */
+    /**
+     * Of the words of {@code query} [scanned / 64] the first {@code words} are read, in some ascending ranges of
+     * places.
+     */
     Scan(Segment segment, QuantizedQuery query, int words, FilteredPlaces filtered, int[] ranges) {
         this.segment = segment;
         this.query = query.words();
@@ -80,8 +83,8 @@ final class Scan {
     }
 
     /**
-     * {@code count} places, at least one, of photos that may be found, ascending; fewer where the ranges have fewer. Ties go
-     * to the first.
+     * {@code count} places, at least one, of photos that may be found, ascending; fewer where the ranges have fewer.
+     * Ties go to the first.
      */
     Candidates nearest(int count) {
         if (filtered.isSparse(SPARSE)) {

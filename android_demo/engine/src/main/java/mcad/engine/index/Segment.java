@@ -13,10 +13,10 @@ import java.util.zip.CRC32;
 import mcad.engine.McadException;
 
 /**
- * One open segment of N photos (docs/index-format.md). A row is a photo's number by ascending path; a place its number in
- * columns and records, another one where the segment has cells. Columns, which a scan reads, are mapped; records and paths
- * are read by position, because a map of what is read here and there would in the end count the whole file as memory of
- * this process.
+ * One open segment of N photos (docs/index-format.md). A row is a photo's number by ascending path; a place its number
+ * in columns and records, another one where the segment has cells. Columns, which a scan reads, are mapped; records and
+ * paths are read by position, because a map of what is read here and there would in the end count the whole file as
+ * memory of this process.
  */
 final class Segment implements Closeable {
     static final int ALIGNMENT = 4096;
@@ -35,7 +35,7 @@ final class Segment implements Closeable {
     private static final int CELLS_AT = 36;
     private static final int PART_TABLE = 40;
     private static final int PART_SIZE = 24;
-    /** Of a photo that nobody has told the time of. */
+    /** The time of a photo whose time is unknown. */
     static final int NO_TIME = Integer.MIN_VALUE;
     static final int CRC_AT = ALIGNMENT - 4;
     static final int LARGEST_DIM = 4096;

@@ -11,8 +11,9 @@ import java.nio.file.StandardOpenOption;
 import java.util.zip.CRC32;
 
 /**
- * Writes one segment, row by row in ascending order of paths; every part streams to its place in the file. With cells it
- * is told before in which each row lies: records go where they belong, while columns and the rows of places wait in memory.
+ * Writes one segment, row by row in ascending order of paths; every part streams to its place in the file. With cells
+ * it is told before in which each row lies: records go where they belong, while columns and the rows of places wait in
+ * memory.
  */
 final class SegmentWriter implements Closeable {
     private static final int BUFFER = 1 << 16;

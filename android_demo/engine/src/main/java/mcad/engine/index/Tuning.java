@@ -4,8 +4,8 @@ package mcad.engine.index;
  * How a segment is searched (docs/index-format.md).
  *
  * @param bitWeights [S][D] one row after the other, S the bits in columns: see {@link BitWeights}
- * @param candidates how many photos a scan of them passes on, measured on a sample of the photos, with photos as queries,
- *     as they are and once more turned in a random direction
+ * @param candidates how many photos a scan of them passes on, measured on a sample of the photos, with photos as
+ *     queries, as they are and once more turned in a random direction
  * @param prescan a scan of fewer bits before it, or null
  * @param cells in which the photos lie, or null
  * @param cellCandidates how many photos the cells hold that are scanned; null without cells

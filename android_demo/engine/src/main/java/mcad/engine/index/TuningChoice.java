@@ -18,7 +18,7 @@ final class TuningChoice {
     private static final double NS_CELL_DIM = 0.1;
     private static final double WIDER = 1.5;
     private static final double WORTH = 1.05;
-    /** Words may be harder to place than photos, and what pass 2 leaves out costs little. */
+    /** Texts may need more candidates than photos do, and pass 2 stops early where it can. */
     private static final double SPARE = 2;
     private static final int PHOTOS_A_CELL = 50;
     private static final int FEWEST_CELLS = 16;
@@ -42,7 +42,7 @@ final class TuningChoice {
         return Math.max(SAMPLE_NUMBERS / dim, LEAST_SAMPLE);
     }
 
-    /** Choose for {@code photos} from a sample of rotated embeddings. */
+    /** Choose the tuning of {@code photos} photos by a sample of their rotated embeddings. */
     static Tuning of(List<float[]> sample, float[] axis, int photos, CellRule rule) {
         int dim = axis.length;
         if (sample.size() < LEAST_PHOTOS || dim < 64) {
@@ -62,7 +62,7 @@ final class TuningChoice {
         return (within.least(tunings) < rule.worth() * without.least(tunings) ? within : without).chosen(tunings);
     }
 
-    /** How many cells a sample tells apart; 0 for none. */
+    /** How many cells a sample is large enough for; 0 for none. */
     private static int cells(int sample) {
         int count = Math.min(MOST_CELLS, sample / PHOTOS_A_CELL);
         return count < FEWEST_CELLS ? 0 : count;

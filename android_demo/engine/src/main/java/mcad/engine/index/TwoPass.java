@@ -11,7 +11,7 @@ final class TwoPass {
     private static final int CELLS_MEASURED_FROM = 2048;
 
     private final List<LiveSegment> segments;
-    /** Those that are looked at alone; null for all. */
+    /** The rows to which the search is limited; null for all. */
     private final Rows within;
     /** Of each segment, what may be found without a filter; null as long as nobody has asked. */
     private final FilteredPlaces[] live;
@@ -65,7 +65,7 @@ final class TwoPass {
         return live[s];
     }
 
-    /** Where the scan of a segment looks: into some of its cells, or everywhere. */
+    /** The ranges of places that a scan reads: the nearest cells, or all. */
     static int[] ranges(LiveSegment live, FilteredPlaces filtered, float[] rotated, int k) {
         int photos = filtered.count();
         boolean measured = live.cells() != null && photos >= CELLS_MEASURED_FROM;
@@ -113,7 +113,7 @@ final class TwoPass {
         return new Hits(paths, best, 0, 0);
     }
 
-    /** Keys of what was scored and is not below {@code least}, best first. */
+    /** Keys of the scored photos that are not below {@code least}, best first. */
     private static long[] order(float[][] scores, float least) {
         int count = 0;
         for (float[] segmentScores : scores) {

@@ -28,7 +28,7 @@ public final class PhotoBytes implements PhotoDecoder.Source {
         }
         try {
             PhotoBytes read = read(source, (int) Math.max(LEAST, bytes + 1), MOST);
-            return read == null ? source : read; // the list told another size
+            return read == null ? source : read; // the listed size was wrong
         } catch (OutOfMemoryError tooLarge) {
             return source;
         }

@@ -50,8 +50,8 @@ public interface PhotoDecoder {
     }
 
     /**
-     * By which power of two a photo is reduced to be shown on {@code side} pixels: its longer side keeps less than twice
-     * as many (a bitmap of 4 * side * side pixels at most), and as many at least where the photo has them.
+     * By which power of two a photo is reduced to be shown on {@code side} pixels: its longer side keeps less than
+     * twice as many (a bitmap of 4 * side * side pixels at most), and as many at least where the photo has them.
      */
     static int displayReduction(int width, int height, int side) {
         int scale = 1;

@@ -94,7 +94,9 @@ final class Bpe implements Model {
         }
     }
 
-    /** A merge that may be done: of which rank, where, its place in the arrays, and the left symbol it was found for. */
+    /**
+     * A merge that may be done: of which rank, where, its place in the arrays, and the left symbol it was found for.
+     */
     private record Pair(int rank, int at, int place, int left) implements Comparable<Pair> {
         @Override
         public int compareTo(Pair other) {

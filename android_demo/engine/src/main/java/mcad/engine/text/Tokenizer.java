@@ -33,7 +33,7 @@ public final class Tokenizer implements Closeable {
             new TokenTable(bundle.path(table.file()), table.tokens(), table.width()));
     }
 
-    /** What a text tower takes, by name: the tokens' rows, mask and pooling. */
+    /** The inputs of a text tower by name: the tokens' rows, mask and pooling. */
     public Map<String, Object> inputs(Tokens tokens) throws IOException {
         Map<String, Object> inputs = new HashMap<>();
         inputs.put("token_rows", table.rows(tokens.ids()));

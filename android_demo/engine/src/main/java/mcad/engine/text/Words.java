@@ -4,7 +4,9 @@ import java.util.ArrayList;
 import java.util.List;
 import org.json.JSONArray;
 
-/** Steps that cut a normalized text into the words that a model takes, as mcad_mobile/engine/text/words.py names them. */
+/**
+ * Steps that cut a normalized text into the words that a model takes, as mcad_mobile/engine/text/words.py names them.
+ */
 interface Words {
     /** Adds the words of {@code text}, which stands at the start of what was asked if {@code first}. */
     void split(String text, boolean first, List<String> words);

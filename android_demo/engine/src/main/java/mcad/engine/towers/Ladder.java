@@ -24,10 +24,10 @@ public final class Ladder {
     private static final double LEAST_AGREEMENT = 0.999;
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
-    /** Why something was passed over. */
+    /** Why a step was skipped. */
     public enum Reason { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST, DIED }
 
-    /** What was passed over: {@code what} names it, {@code detail} is English, and for a log. */
+    /** A step that was skipped; {@code detail} is English, and for a log. */
     public record Skipped(String step, Reason reason, String detail) {
         @Override
         public String toString() {
@@ -35,9 +35,9 @@ public final class Ladder {
         }
     }
 
-    /** The tower that won, its worst golden cosine, and what was tried before it. */
+    /** The tower that was chosen, its worst golden cosine, and the steps that were skipped before it. */
     public record LoadedRung(Tower tower, double cosine, List<Skipped> skipped) {
-        /** The rung and whose arithmetic runs it: "onnx int8 by CPU". */
+        /** The rung's runtime and precision, and the processor that runs it: "onnx int8 by CPU". */
         @Override
         public String toString() {
             return new Step(tower.rung, tower.provider).toString();
@@ -70,7 +70,7 @@ public final class Ladder {
         this.quarantine = quarantine;
     }
 
-    /** Climb for tower "image" or "text". McadException when no rung runs, with every reason. */
+    /** Choose and load a rung of tower "image" or "text". McadException with every reason when no rung runs. */
     public LoadedRung chooseRung(String which) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
         Step last = last(bundle.tower(which));
@@ -141,7 +141,7 @@ public final class Ladder {
         return null;
     }
 
-    /** What to try for a rung, best first; nothing for a runtime that is not here. */
+    /** The steps of a rung, best first; none for a runtime that this app lacks. */
     public static List<Step> steps(Bundle.Rung rung) {
         List<Step> steps = new ArrayList<>();
         if (rung.runtime().equals("qnn")) {
@@ -182,7 +182,7 @@ public final class Ladder {
         return null;
     }
 
-    /** The worst cosine of a tower's golden inputs to what its rung's file says of them. */
+    /** The worst cosine between a tower's embeddings of its golden inputs and the expected ones in its rung's file. */
     public static double selfTest(Bundle bundle, String which, Tower tower) throws IOException {
         Npy expected = Npy.read(bundle.path(tower.rung.expected()));
         List<float[]> found = runGolden(bundle, which, tower);
@@ -193,7 +193,7 @@ public final class Ladder {
         return worst;
     }
 
-    /** A tower's embeddings of its golden inputs, as it puts them out. */
+    /** A tower's raw embeddings of its golden inputs. */
     public static List<float[]> runGolden(Bundle bundle, String which, Tower tower) throws IOException {
         Map<String, Npy> inputs = new LinkedHashMap<>();
         int rows = 0;

@@ -14,8 +14,8 @@ import mcad.engine.base.JsonFields;
 
 /**
  * Rungs over which the process died: an NPU's driver that aborts is nothing that can be caught. Which rung is being
- * loaded, tested or used for the first time is noted in a file, and a note that is found when the process starts tells of
- * such a death. The rung is left out from then on, until the app or the phone's firmware is another one, or the user
+ * loaded, tested or used for the first time is noted in a file, and a note that is found when the process starts tells
+ * of such a death. The rung is left out from then on, until the app or the phone's firmware is another one, or the user
  * wants it tried again.
  *
  * <p>One object for a directory in a process: the notes of its own rungs are no deaths.

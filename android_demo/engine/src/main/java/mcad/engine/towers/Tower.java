@@ -25,7 +25,10 @@ public final class Tower implements AutoCloseable {
     private static final String POOLING = "pooling";
     private static final int FEWEST_TOKENS = 2;
 
-    /** What runs a tower's nodes. Those that XNNPACK has no kernel for, the CPU's own run; how many, is not told. */
+    /**
+     * The execution provider of a tower. The CPU runs nodes without an XNNPACK kernel; ONNX Runtime does not report how
+     * many.
+     */
     public enum Provider {
         QNN("QNN"),
         XNNPACK("XNNPACK, CPU"),
@@ -81,7 +84,7 @@ public final class Tower implements AutoCloseable {
         }
     }
 
-    /** What a session of a provider is made with. The caller closes it. */
+    /** The options of a provider's session. The caller closes them. */
     static OrtSession.SessionOptions options(Provider provider, int threads, File qnnLibrary) throws OrtException {
         OrtSession.SessionOptions options = new OrtSession.SessionOptions();
         try {
