@@ -147,7 +147,7 @@ def test_the_lines_that_the_readme_tells_compile(unpacked, tmp_path):
     (tmp_path / "java" / "Readme.java").write_text(
         "".join(f"import {name};\n" for name in imports)
         + "abstract class Readme extends android.app.Activity {\n"
-        + "abstract void show(String uri, float score);\nabstract void tell(Indexing state);\n"
+        + "abstract void show(String uri, float score);\nabstract void report(Indexing state);\n"
         + f"void lines(Context context, ExecutorService background) {{\n{lines}}}\n}}\n"
     )
     jars = [unpacked / "classes.jar", *sorted((unpacked / "libs").glob("*.jar"))]

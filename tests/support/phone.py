@@ -128,11 +128,11 @@ class App:
         self.directory = phone.folder / "app"
         self._options = options
 
-    def ask(self, what: str, **request: Any) -> Any:
+    def ask(self, verb: str, **request: Any) -> Any:
         assert self._probe is not None, "it is not running"
         return self._probe.ask(
             "life",
-            verb=what,
+            verb=verb,
             bundle=self.bundle.directory,
             directory=self.directory,
             phone=self.phone.file,

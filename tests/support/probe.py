@@ -43,11 +43,11 @@ class Probe:
             encoding="utf-8",
         )
 
-    def ask(self, what: str, **request: Any) -> Any:
+    def ask(self, action: str, **request: Any) -> Any:
         """One request, its answer. EngineError when the engine refuses."""
         fields = {key: str(v) if isinstance(v, Path) else v for key, v in request.items()}
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": what, **fields}) + "\n")
+        self._process.stdin.write(json.dumps({"do": action, **fields}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the JVM ended"
@@ -57,10 +57,10 @@ class Probe:
             raise EngineError(answer["error"], answer["hint"])
         return answer
 
-    def arrays(self, what: str, **request: Any) -> NDArray[np.float32]:
+    def arrays(self, action: str, **request: Any) -> NDArray[np.float32]:
         """A request whose answer is an array: [rows, width] float32."""
         out = self._scratch / "out.f32"
-        rows = self.ask(what, out=out, **request)["rows"]
+        rows = self.ask(action, out=out, **request)["rows"]
         return np.fromfile(out, "<f4").reshape(rows, -1)
 
     def embed_photos(self, bundle: Path, photos: Sequence[Path]) -> NDArray[np.float32]:

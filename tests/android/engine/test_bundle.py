@@ -206,9 +206,9 @@ def test_rungs_that_do_not_run_here_are_passed_over_with_a_reason(probe, tiny, t
     qnn, litert, xnnpack = found["skipped"]
     assert qnn == ["NO_LIBRARY", "qnn fp32 by QNN: libQnnHtp.so is not there"]
     assert litert == ["NO_RUNTIME", "litert fp32: this app has no such runtime"]
-    why, said = xnnpack
+    why, detail = xnnpack
     assert why == "FAILED"
-    assert said.startswith("onnx fp32 by XNNPACK, CPU")  # this build of ONNX Runtime has none
+    assert detail.startswith("onnx fp32 by XNNPACK, CPU")  # this build of ONNX Runtime has none
 
 
 def test_xnnpack_is_tried_for_float_rungs_alone(probe, tiny, tmp_path):
@@ -232,9 +232,9 @@ def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path)
         libraries=tmp_path,
     )
     assert found["provider"] == "CPU"
-    why, said = found["skipped"][0]
+    why, detail = found["skipped"][0]
     assert why == "FAILED"
-    assert said.startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
+    assert detail.startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
 
 
 def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny, tmp_path):
@@ -256,7 +256,8 @@ def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny
     found = probe.ask("choose_rung", bundle=variant(tiny, directory, image=tower), tower="image")
     assert found["rung"] == "fp32"
     assert any(
-        why == "SELF_TEST" and "self-test gave a cosine" in said for why, said in found["skipped"]
+        why == "SELF_TEST" and "self-test gave a cosine" in detail
+        for why, detail in found["skipped"]
     )
 
 
@@ -297,9 +298,9 @@ def test_exif_orientation_is_found(probe, tmp_path, suffix):
 def test_what_is_shown_is_turned_as_what_is_indexed(probe, orientation):
     photo = Image.effect_mandelbrot((40, 30), (-2, -1, 0.5, 1), 50).convert("RGB")
     photo.getexif()[0x0112] = orientation
-    said = probe.ask("upright", orientation=orientation)
-    turned = ImageOps.mirror(photo) if said["mirrored"] else photo
-    turned = turned.rotate(-said["degrees"], expand=True)
+    upright = probe.ask("upright", orientation=orientation)
+    turned = ImageOps.mirror(photo) if upright["mirrored"] else photo
+    turned = turned.rotate(-upright["degrees"], expand=True)
     assert turned.tobytes() == ImageOps.exif_transpose(photo).tobytes()
 
 

@@ -234,7 +234,7 @@ def test_where_few_pass_they_are_looked_at_one_by_one_in_some_cells(java):
     among = [paths[row] for row in passing]
     found = java.search(queries, k=K, among=among)
     exact = java.search(queries, k=K, among=among, exact=True)
-    assert all(len({*one["paths"]}) == K and {*one["paths"]} <= {*among} for one in found)
+    assert all(len({*answer["paths"]}) == K and {*answer["paths"]} <= {*among} for answer in found)
     assert recall(found, exact) >= 0.98
 
 
@@ -313,9 +313,9 @@ def test_a_search_that_meets_a_row_that_is_not_there_says_so(java, damaged):
 
 def test_a_manifest_that_knows_nothing_of_cells_is_refused(java, damaged):
     file = java.directory / "manifest.json"
-    told = manifest(java)
-    told["segments"][0]["cells"] = None
-    file.write_text(json.dumps(told) + "\n")
+    document = manifest(java)
+    document["segments"][0]["cells"] = None
+    file.write_text(json.dumps(document) + "\n")
     damaged.save()
     with pytest.raises(EngineError, match="differ over whether it has cells"):
         java.read()

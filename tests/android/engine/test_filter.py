@@ -224,7 +224,7 @@ def test_strictness_moves_the_threshold(app, phone, strictness, more):
 
 
 @pytest.mark.parametrize(
-    ("told", "data", "folder"),
+    ("relative_path", "data", "folder"),
     [
         ("DCIM/Camera/", None, "DCIM/Camera"),
         ("", None, ""),
@@ -236,8 +236,12 @@ def test_strictness_moves_the_threshold(app, phone, strictness, more):
         (None, None, ""),
     ],
 )
-def test_a_folder_is_named_alike_by_old_and_new_phones(probe, told, data, folder):
-    given = {key: value for key, value in {"told": told, "data": data}.items() if value is not None}
+def test_a_folder_is_named_alike_by_old_and_new_phones(probe, relative_path, data, folder):
+    given = {
+        key: value
+        for key, value in {"relative_path": relative_path, "data": data}.items()
+        if value is not None
+    }
     assert probe.ask("folder", **given) == folder
 
 
@@ -268,10 +272,10 @@ def test_a_period_begins_and_ends_with_days_of_the_user_s_zone(probe, period, fi
         return None if day is None else int(datetime(*day, tzinfo=ZoneInfo(zone)).timestamp() * 1e3)
 
     zone = "Europe/Berlin"
-    told = probe.ask("period", period=period, today="2026-03-31", zone=zone)
-    assert told == [ms(first), ms(behind), period != "ANY"]
-    told = probe.ask("period", first="2026-03-28", last="2026-03-29", zone=zone)
-    assert told == [ms((2026, 3, 28)), ms((2026, 3, 30)), True]
+    range_ms = probe.ask("period", period=period, today="2026-03-31", zone=zone)
+    assert range_ms == [ms(first), ms(behind), period != "ANY"]
+    range_ms = probe.ask("period", first="2026-03-28", last="2026-03-29", zone=zone)
+    assert range_ms == [ms((2026, 3, 28)), ms((2026, 3, 30)), True]
 
 
 def test_rows_of_a_commit_before_are_refused(probe, java):

@@ -149,7 +149,7 @@ def test_a_photo_that_kills_the_process_comes_last_and_then_no_more(
     phone = Phone(probe, bundle, tmp_path)
     names = ["a.png", "b.png", "poison.png", "y.png", "z.png"]
     phone.take(*names)
-    others = [name for name in names if name != "poison.png"]
+    decodable = [name for name in names if name != "poison.png"]
 
     def die() -> None:
         mortal = Probe(java_classes, tmp_path)
@@ -163,7 +163,7 @@ def test_a_photo_that_kills_the_process_comes_last_and_then_no_more(
     die()
     outcome = phone.run(poison=str(phone.photos / "poison.png"))
     assert (outcome["skipped"], outcome["finished"]) == (1, True)
-    assert phone.indexed() == sorted([*others, "c.png"])
+    assert phone.indexed() == sorted([*decodable, "c.png"])
     phone.take("poison.png", seed=3)  # another photo by now
     assert phone.run()["skipped"] == 0
     assert "poison.png" in phone.indexed()

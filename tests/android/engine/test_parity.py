@@ -109,7 +109,9 @@ def test_every_character_gets_the_same_token_ids(probe, bundle):
         if answer["ids"] != tokenizer(text).ids.tolist()
     ]
     assert len(different) < 400
-    assert all(one > "\u061b" for one in different)  # after Latin, Greek, Cyrillic and Hebrew
+    assert all(
+        character > "\u061b" for character in different
+    )  # after Latin, Greek, Cyrillic and Hebrew
     assert {unicodedata.category(character)[0] for character in different} <= set("MPC") | {"S"}
 
 

@@ -249,13 +249,13 @@ def break_index(app: App, old: Bundle) -> None:
         segment.write_bytes(segment.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("what", ["bundle", "state"])  # known to be there, or not yet
+@pytest.mark.parametrize("verb", ["bundle", "state"])  # known to be there, or not yet
 @pytest.mark.parametrize("breaks", [break_bundle, break_index])
-def test_a_student_of_before_that_cannot_be_used_makes_room(apps, old, bundle, new, breaks, what):
+def test_a_student_of_before_that_cannot_be_used_makes_room(apps, old, bundle, new, breaks, verb):
     app = apps(new)
     app.ask("index_some", photos=30)
     app = apps(new)
-    app.ask(what)
+    app.ask(verb)
     breaks(app, bundle)
     assert len(search(app)) == 30  # what is done
     assert not app.ask("state")["changing"]

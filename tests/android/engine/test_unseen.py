@@ -151,10 +151,10 @@ def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spare
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     embeddings.write_bytes(vectors.astype("<f4").tobytes())
 
-    def many(what: str, heap: str) -> list[float]:
+    def many(command: str, heap: str) -> list[float]:
         classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
         main = ["-cp", classpath, "mcad.gallery.ManyPhotos"]
-        arguments = [what, bundle.directory, tmp_path / "app", 100_000, embeddings]
+        arguments = [command, bundle.directory, tmp_path / "app", 100_000, embeddings]
         return [float(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
 
     assert many("fill", "-Xmx256m") == [100_000]

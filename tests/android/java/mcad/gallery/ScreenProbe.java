@@ -93,7 +93,7 @@ public final class ScreenProbe {
     }
 
     public static Object folder(JsonFields request) throws IOException {
-        return MediaPath.folder(request.has("told") ? request.string("told") : null,
+        return MediaPath.folder(request.has("relative_path") ? request.string("relative_path") : null,
             request.has("data") ? request.string("data") : null);
     }
 
