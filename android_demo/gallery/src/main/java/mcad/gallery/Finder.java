@@ -30,15 +30,15 @@ final class Finder implements Closeable {
     private SearchEngine engine;
     private PhotoMetadata numbered;
     private RowNumbers rowNumbers;
-    private Within within;
+    private CachedRows cachedRows;
     private volatile float sameFrom = NEVER_SAME;
     private volatile Strictness strictness = Strictness.USUAL;
 
     /** Rows, and the filter and photos that they were made for. */
-    private record Within(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
+    private record CachedRows(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
 
     /** Finds {@code count} photos among rows, or among all where they are null. */
-    interface Question {
+    interface Query {
         SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
     }
 
@@ -65,11 +65,11 @@ final class Finder implements Closeable {
     }
 
     /** Run by the previous student as long as it works, else by this app's. */
-    <T> T withEither(Work<T> work) throws IOException {
+    <T> T withFallback(Work<T> work) throws IOException {
         try {
             return work.run();
         } catch (McadException error) {
-            if (installed.before() == null || !BROKEN.contains(error.kind)) {
+            if (installed.previous() == null || !BROKEN.contains(error.kind)) {
                 throw error;
             }
             switchStudent();
@@ -126,12 +126,12 @@ final class Finder implements Closeable {
     }
 
     /** Ask for more until {@code k} of the results can be seen, or there are no more. */
-    SearchEngine.Found find(Question question, int k, Filter filter) throws IOException {
+    SearchEngine.Found find(Query query, int k, Filter filter) throws IOException {
         PhotoIndex open = index.get(); // one commit for all of it
         Rows rows = rows(open, filter);
         SearchEngine.Found first = null;
         for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
-            SearchEngine.Found found = question.ask(open, rows, count);
+            SearchEngine.Found found = query.ask(open, rows, count);
             first = first == null ? found : first;
             List<SearchEngine.Result> seen = seen(open, found.results(), k);
             if (seen.size() == k || found.results().size() < count) {
@@ -165,16 +165,16 @@ final class Finder implements Closeable {
             return null;
         }
         PhotoMetadata metadata = photos.metadata();
-        if (within != null && within.index == open && within.metadata == metadata && within.filter.equals(filter)
-                && within.chosen.equals(chosen)) {
-            return within.rows;
+        if (cachedRows != null && cachedRows.index == open && cachedRows.metadata == metadata
+                && cachedRows.filter.equals(filter) && cachedRows.chosen.equals(chosen)) {
+            return cachedRows.rows;
         }
         if (metadata != numbered) {
             rowNumbers = new RowNumbers(metadata::number);
             numbered = metadata;
         }
         Rows rows = open.rows(rowNumbers, number -> metadata.passes(number, filter, chosen));
-        within = new Within(open, metadata, filter, chosen, rows);
+        cachedRows = new CachedRows(open, metadata, filter, chosen, rows);
         return rows;
     }
 

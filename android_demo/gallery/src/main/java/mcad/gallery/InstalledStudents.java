@@ -44,7 +44,7 @@ final class InstalledStudents {
 
     private final PhotoSearch.Setup setup;
     private Student own;
-    private volatile Student before;
+    private volatile Student previous;
 
     InstalledStudents(PhotoSearch.Setup setup) {
         this.setup = setup;
@@ -55,9 +55,9 @@ final class InstalledStudents {
         if (own == null) {
             Bundle bundle = BundleInstaller.install(setup.bundle(), path(BUNDLE), this::replaced);
             Student student = student(bundle, RUNGS);
-            before = openBefore(student);
-            if (before != null) {
-                CrashRecord.inherit(before.index, student.index);
+            previous = openPrevious(student);
+            if (previous != null) {
+                CrashRecord.inherit(previous.index, student.index);
             }
             tidy(student);
             own = student;
@@ -68,22 +68,22 @@ final class InstalledStudents {
     /** The student that searches use now. */
     synchronized Student searched() throws IOException {
         Student now = own();
-        return before == null ? now : before;
+        return previous == null ? now : previous;
     }
 
     /** The student before an update, as long as searches use it; else null. Returns at once. */
-    Student before() {
-        return before;
+    Student previous() {
+        return previous;
     }
 
     /** Delete the previous student: none of its files may be in use. */
     synchronized void switchStudent() throws IOException {
-        if (before == null) {
+        if (previous == null) {
             return;
         }
         Files.move(path(BUNDLE + BEFORE), path(BUNDLE + GONE), StandardCopyOption.ATOMIC_MOVE);
         Fsync.directory(setup.directory());
-        before = null;
+        previous = null;
         tidy(own);
     }
 
@@ -123,7 +123,7 @@ final class InstalledStudents {
         }
     }
 
-    private Student openBefore(Student now) throws IOException {
+    private Student openPrevious(Student now) throws IOException {
         Path kept = path(BUNDLE + BEFORE);
         if (hasPhotos(kept, now.bundle)) {
             return student(Bundle.load(kept, false), RUNGS + BEFORE);
@@ -137,8 +137,9 @@ final class InstalledStudents {
         try (DirectoryStream<Path> files = Files.newDirectoryStream(setup.directory())) {
             for (Path file : files) {
                 String name = file.getFileName().toString();
-                boolean stray = name.equals(BUNDLE + GONE) || name.equals(RUNGS + BEFORE) && before == null
-                    || name.startsWith(INDEX) && !file.equals(now.index) && (before == null || !file.equals(before.index));
+                boolean stray = name.equals(BUNDLE + GONE) || name.equals(RUNGS + BEFORE) && previous == null
+                    || name.startsWith(INDEX) && !file.equals(now.index)
+                        && (previous == null || !file.equals(previous.index));
                 if (stray) {
                     BundleInstaller.deleteTree(file);
                 }

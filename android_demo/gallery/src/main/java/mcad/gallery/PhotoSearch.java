@@ -120,8 +120,8 @@ public final class PhotoSearch implements Closeable {
         });
     }
 
-    private SearchEngine.Found find(Finder.Question question, int k, Filter filter) throws IOException {
-        return call(() -> finder.find(question, k, filter));
+    private SearchEngine.Found find(Finder.Query query, int k, Filter filter) throws IOException {
+        return call(() -> finder.find(query, k, filter));
     }
 
     /**
@@ -237,7 +237,7 @@ public final class PhotoSearch implements Closeable {
     }
 
     public Indexing indexing() {
-        return indexer.state().changing(installed.before() != null);
+        return indexer.state().changing(installed.previous() != null);
     }
 
     /**
@@ -281,7 +281,7 @@ public final class PhotoSearch implements Closeable {
 
     /** Run on the worker and wait. */
     private <T> T call(Finder.Work<T> work) throws IOException {
-        Future<T> running = worker.submit(() -> finder.withEither(work));
+        Future<T> running = worker.submit(() -> finder.withFallback(work));
         try {
             return running.get();
         } catch (ExecutionException error) {

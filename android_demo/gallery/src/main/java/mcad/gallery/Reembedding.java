@@ -26,8 +26,8 @@ final class Reembedding {
     /** At the start of a run: whether the previous index is stale, since the phone has numbered its photos anew. */
     boolean isStale(PhotoLibrary.Listing now) throws IOException {
         listing = now;
-        InstalledStudents.Student before = installed.before();
-        return before != null && !LibraryState.open(before.index()).renumbered(now.volumes()).isEmpty();
+        InstalledStudents.Student previous = installed.previous();
+        return previous != null && !LibraryState.open(previous.index()).renumbered(now.volumes()).isEmpty();
     }
 
     /**
@@ -36,31 +36,31 @@ final class Reembedding {
      * confirmed by a run an hour later.
      */
     boolean isComplete() throws IOException {
-        InstalledStudents.Student before = installed.before();
-        if (before == null || listing.items().isEmpty()) {
+        InstalledStudents.Student previous = installed.previous();
+        if (previous == null || listing.items().isEmpty()) {
             return false;
         }
-        try (PhotoIndex old = before.openIndex(); PhotoIndex made = installed.own().openIndex()) {
-            LibraryState libraryState = LibraryState.open(before.index());
-            int missing = missing(old.membership(), made.membership());
+        try (PhotoIndex old = previous.openIndex(); PhotoIndex current = installed.own().openIndex()) {
+            LibraryState libraryState = LibraryState.open(previous.index());
+            int missing = missing(old.membership(), current.membership());
             return libraryState.isConfirmed(ALL, missing, old.photos(), clock.getAsLong());
         }
     }
 
     /** How many photos of the old index the new one lacks, without those that the user left out. */
-    private int missing(Membership old, Membership made) throws IOException {
+    private int missing(Membership old, Membership current) throws IOException {
         Set<String> leftOut = new HashSet<>();
         for (PhotoLibrary.Item item : listing.leftOut()) {
             leftOut.add(item.path());
         }
         int missing = 0;
-        boolean more = made.next();
+        boolean more = current.next();
         while (old.next()) {
             String path = old.path();
-            while (more && made.compareTo(path) < 0) {
-                more = made.next();
+            while (more && current.compareTo(path) < 0) {
+                more = current.next();
             }
-            boolean there = more && made.compareTo(path) == 0;
+            boolean there = more && current.compareTo(path) == 0;
             missing += there || leftOut.contains(path) ? 0 : 1;
         }
         return missing;
