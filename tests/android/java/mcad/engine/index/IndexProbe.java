@@ -35,7 +35,7 @@ public final class IndexProbe {
         try (SegmentWriter out = new SegmentWriter(to, segment.axis, Tuning.of(live), cells, segment.photos)) {
             for (int row = 0; row < segment.photos; row++) {
                 numbers.read(segment, segment.places.of(row), false);
-                out.add(segment.paths.at(row), numbers, segment.taken.get(row), segment.stamps.get(2 * row),
+                out.add(segment.paths.at(row), numbers, segment.times.get(row), segment.stamps.get(2 * row),
                     segment.stamps.get(2 * row + 1));
             }
             out.finish(segment.axisPhotos);

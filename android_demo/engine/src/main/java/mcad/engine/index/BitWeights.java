@@ -78,9 +78,9 @@ final class BitWeights {
                 product += tried[s] * Math.abs(weights[s]);
                 length += tried[s] * tried[s];
             }
-            double along = product / Math.sqrt(Math.max(length, 1));
-            if (along > most) {
-                most = along;
+            double projection = product / Math.sqrt(Math.max(length, 1));
+            if (projection > most) {
+                most = projection;
                 best = tried.clone();
             }
         }
@@ -126,16 +126,16 @@ final class BitWeights {
                 mean[i] += sample.get(p)[i];
             }
         }
-        double[] rest = new double[dim];
+        double[] residual = new double[dim];
         for (int p = 0; p < sample.size(); p += step) {
             for (int i = 0; i < dim; i++) {
-                rest[i] = (sample.get(p)[i] - mean[i] / count) / count;
+                residual[i] = (sample.get(p)[i] - mean[i] / count) / count;
             }
             for (int s = 0; s < gram.length; s++) {
                 double[] products = cross[s];
                 boolean set = (codes[p][s >> 6] >> s & 1) != 0;
                 for (int i = 0; i < dim; i++) {
-                    products[i] += set ? rest[i] : -rest[i];
+                    products[i] += set ? residual[i] : -residual[i];
                 }
             }
         }

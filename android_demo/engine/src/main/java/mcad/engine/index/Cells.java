@@ -6,7 +6,7 @@ import mcad.engine.base.Vectors;
 
 /**
  * Where the photos of a segment lie near each other (docs/index-format.md): the centroids of its cells, int16
- * [count][dim], each in steps of 2^-11 of a photo's rotated rest. All sums are of whole numbers, and exact.
+ * [count][dim], each in steps of 2^-11 of a photo's rotated residual. All sums are of whole numbers, and exact.
  */
 final class Cells {
     static final int MOST = 65_535;
@@ -31,13 +31,13 @@ final class Cells {
         }
     }
 
-    /** {@code count} cells of a sample of rotated embeddings: k-means of their rests. */
+    /** {@code count} cells of a sample of rotated embeddings: k-means of their residuals. */
     static Cells of(List<float[]> sample, float[] axis, int count) {
         int dim = axis.length;
         short[] centroids = new short[count * dim];
         int[] steps = new int[dim];
         for (int c = 0; c < count; c++) {
-            rest(sample.get(c * (sample.size() / count)), axis, steps);
+            residual(sample.get(c * (sample.size() / count)), axis, steps);
             for (int i = 0; i < dim; i++) {
                 centroids[c * dim + i] = (short) steps[i];
             }
@@ -48,7 +48,7 @@ final class Cells {
             int[] photos = new int[count];
             Nearest nearest = cells.new Nearest();
             for (float[] photo : sample) {
-                rest(photo, axis, steps);
+                residual(photo, axis, steps);
                 int cell = nearest.to(steps);
                 photos[cell]++;
                 for (int i = 0; i < dim; i++) {
@@ -65,11 +65,11 @@ final class Cells {
         return new Cells(centroids, dim);
     }
 
-    /** The rest of a rotated embedding, in whole steps. */
-    static void rest(float[] x, float[] axis, int[] steps) {
-        float along = (float) Vectors.dot(x, axis);
+    /** The residual of a rotated embedding, in whole steps. */
+    static void residual(float[] x, float[] axis, int[] steps) {
+        float projection = (float) Vectors.dot(x, axis);
         for (int i = 0; i < steps.length; i++) {
-            steps[i] = (int) Math.rint((double) (x[i] - along * axis[i]) * STEPS);
+            steps[i] = (int) Math.rint((double) (x[i] - projection * axis[i]) * STEPS);
         }
     }
 
@@ -79,7 +79,7 @@ final class Cells {
         int[] steps = new int[dim];
         Nearest nearest = new Nearest();
         for (int p = 0; p < found.length; p++) {
-            rest(photos.get(p), axis, steps);
+            residual(photos.get(p), axis, steps);
             found[p] = nearest.to(steps);
         }
         return found;
@@ -137,7 +137,7 @@ final class Cells {
             }
         }
 
-        /** The cell of a rest in steps; of equally near ones the lowest number. */
+        /** The cell of a residual in steps; of equally near ones the lowest number. */
         int to(int[] steps) {
             int best = 0;
             long most = Long.MIN_VALUE;

@@ -6,16 +6,16 @@ import mcad.engine.base.Vectors;
 
 /** The numbers of a photo in an index, and how a query is scored with them (docs/index-format.md). */
 final class Codes {
-    static final float ALONG_UNIT = 1f / 32767;
+    static final float PROJECTION_UNIT = 1f / 32767;
     static final float SCALE_UNIT = 1f / (1 << 24);
     private static final int LEVELS = 256;
     private static final double SCORE_UNIT = 1.0 / (1L << 36);
 
-    /** One photo: code [D/8], along in steps of 1/32767, scale in steps of 2^-24 (unsigned), magnitudes [D]. */
+    /** One photo: code [D/8], projection in steps of 1/32767, scale in steps of 2^-24 (unsigned), magnitudes [D]. */
     static final class Row {
         final byte[] code;
         final byte[] magnitudes;
-        short along;
+        short projection;
         short scale;
         private byte[] record = {};
 
@@ -42,16 +42,16 @@ final class Codes {
                     code[i + j] = (byte) (word >> 8 * j);
                 }
             }
-            int rest = record.length - 4;
-            System.arraycopy(record, magnitudes.length, code, head, rest - magnitudes.length);
-            along = (short) (record[rest] & 0xff | record[rest + 1] << 8);
-            scale = (short) (record[rest + 2] & 0xff | record[rest + 3] << 8);
+            int tail = record.length - 4;
+            System.arraycopy(record, magnitudes.length, code, head, tail - magnitudes.length);
+            projection = (short) (record[tail] & 0xff | record[tail + 1] << 8);
+            scale = (short) (record[tail + 2] & 0xff | record[tail + 3] << 8);
         }
 
         /** Encode a rotated embedding of length 1 around an axis of length 1 or 0. */
         void encode(float[] x, float[] axis) {
             float a = (float) Vectors.dot(x, axis);
-            along = (short) Math.rint(Math.max(-1, Math.min(1, a)) / ALONG_UNIT);
+            projection = (short) Math.rint(Math.max(-1, Math.min(1, a)) / PROJECTION_UNIT);
             float top = 0;
             for (int i = 0; i < x.length; i++) {
                 top = Math.max(top, Math.abs(x[i] - a * axis[i]));
@@ -72,7 +72,7 @@ final class Codes {
         /** The rotated embedding that the numbers stand for. */
         float[] decode(float[] axis) {
             float size = (scale & 0xffff) * SCALE_UNIT;
-            float a = along * ALONG_UNIT;
+            float a = projection * PROJECTION_UNIT;
             float[] x = new float[axis.length];
             for (int i = 0; i < x.length; i++) {
                 int level = 2 * (magnitudes[i] & 0xff) + 1;
@@ -84,20 +84,20 @@ final class Codes {
 
     /** A rotated query split by an axis: a, and r. */
     static final class Query {
-        final float along;
-        /** The rest in whole steps so fine that a score is as good as exact, and the same everywhere. */
+        final float projection;
+        /** The residual in whole steps so fine that a score is as good as exact, and the same everywhere. */
         private final long[] steps;
 
         Query(float[] rotated, float[] axis) {
-            along = (float) Vectors.deterministicDot(rotated, axis);
+            projection = (float) Vectors.deterministicDot(rotated, axis);
             steps = new long[rotated.length];
             for (int i = 0; i < steps.length; i++) {
-                float rest = rotated[i] - along * axis[i];
-                steps[i] = (long) Math.rint(rest / SCORE_UNIT);
+                float residual = rotated[i] - projection * axis[i];
+                steps[i] = (long) Math.rint(residual / SCORE_UNIT);
             }
         }
 
-        /** Pass 2: a * along + scale * sum r_i w_i. */
+        /** Pass 2: a * projection + scale * sum r_i w_i. */
         float score(Row row) {
             byte[] magnitudes = row.magnitudes;
             long sum = 0;
@@ -110,7 +110,7 @@ final class Codes {
                     + steps[i + 6] * weight(bits >> 6, magnitudes[i + 6]) + steps[i + 7] * weight(bits >> 7, magnitudes[i + 7]);
             }
             double product = sum * SCORE_UNIT;
-            return (float) (product * ((row.scale & 0xffff) * SCALE_UNIT) + row.along * ((double) along * ALONG_UNIT));
+            return (float) (product * ((row.scale & 0xffff) * SCALE_UNIT) + row.projection * ((double) projection * PROJECTION_UNIT));
         }
 
         private static int weight(int bits, byte magnitude) {

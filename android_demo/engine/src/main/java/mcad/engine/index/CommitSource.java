@@ -21,7 +21,7 @@ final class CommitSource {
     private final Codes.Row numbers;
 
     /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps, and its time. */
-    record Pending(int source, int row, int stamp, int contentStamp, int taken) {}
+    record Pending(int source, int row, int stamp, int contentStamp, int time) {}
 
     CommitSource(List<LiveSegment> segments, List<BitSet> deleted, TreeMap<byte[], Pending> pending, Spool spool, int dim) {
         this.segments = segments;
@@ -98,7 +98,7 @@ final class CommitSource {
                 PlaceTable places = segments.get(item.source).segment().places;
                 found[at] = (char) places.cellOf(places.of(item.row));
             } else {
-                Cells.rest(embedding(item), axis, steps);
+                Cells.residual(embedding(item), axis, steps);
                 found[at] = (char) nearest.to(steps);
             }
         }
@@ -111,7 +111,7 @@ final class CommitSource {
         while (rows.next()) {
             Pending item = rows.item;
             encode(item, axis);
-            out.add(rows.path, numbers, item.taken, item.stamp, item.contentStamp);
+            out.add(rows.path, numbers, item.time, item.stamp, item.contentStamp);
         }
     }
 
@@ -178,7 +178,7 @@ final class CommitSource {
                 Segment segment = segments.get(first.segment).segment();
                 path = first.path;
                 item = new Pending(first.segment, first.row, segment.stamps.get(2 * first.row),
-                    segment.stamps.get(2 * first.row + 1), segment.taken.get(first.row));
+                    segment.stamps.get(2 * first.row + 1), segment.times.get(first.row));
                 first.advance();
             }
             return true;

@@ -71,13 +71,13 @@ public final class IndexWriter implements Closeable {
      * Add a photo with an embedding of unit length; a path that exists is replaced. Stamps, and {@code taken}, minutes
      * since 1970: see the format.
      */
-    public void add(String path, float[] embedding, int stamp, int contentStamp, int taken) throws IOException {
+    public void add(String path, float[] embedding, int stamp, int contentStamp, int time) throws IOException {
         byte[] raw = PathBytes.of(path);
         index.checkLength(embedding, "The embedding of " + path);
         float[] rotated = rotation.rotate(Vectors.normalized(embedding));
         int row = spool.append(rotated);
         bury(raw);
-        pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, taken));
+        pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, time));
         changed = true;
     }
 
@@ -93,8 +93,8 @@ public final class IndexWriter implements Closeable {
             if (row >= 0 && !deleted.get(s).get(row)) {
                 deleted.get(s).set(row);
                 bury(raw);
-                int taken = segments.get(s).segment().taken.get(row);
-                pending.put(raw, new Pending(s, row, stamp, contentStamp, taken));
+                int time = segments.get(s).segment().times.get(row);
+                pending.put(raw, new Pending(s, row, stamp, contentStamp, time));
                 changed = true;
                 return true;
             }

@@ -62,29 +62,29 @@ final class SampleQueries {
 
     /** How many of the dimensions have a part in where photos point, as a share (tuning.py has the formula). */
     private static double evenness(List<float[]> sample, float[] axis, int step) {
-        List<float[]> rests = new ArrayList<>();
+        List<float[]> residuals = new ArrayList<>();
         for (int p = 0; p < sample.size(); p += step) {
-            float[] rest = sample.get(p).clone();
-            float along = (float) Vectors.dot(rest, axis);
-            for (int i = 0; i < rest.length; i++) {
-                rest[i] -= along * axis[i];
+            float[] residual = sample.get(p).clone();
+            float projection = (float) Vectors.dot(residual, axis);
+            for (int i = 0; i < residual.length; i++) {
+                residual[i] -= projection * axis[i];
             }
-            rests.add(Vectors.normalized(rest));
+            residuals.add(Vectors.normalized(residual));
         }
         double squares = 0;
-        for (int a = 0; a < rests.size(); a++) {
+        for (int a = 0; a < residuals.size(); a++) {
             for (int b = 0; b < a; b++) {
-                double cosine = Vectors.dot(rests.get(a), rests.get(b));
+                double cosine = Vectors.dot(residuals.get(a), residuals.get(b));
                 squares += 2 * cosine * cosine;
             }
         }
-        double mean = squares / Math.max(1, rests.size() * (rests.size() - 1));
+        double mean = squares / Math.max(1, residuals.size() * (residuals.size() - 1));
         return mean == 0 ? 1 : 1 / (axis.length * mean);
     }
 
     private static float[] turned(float[] photo, float[] axis, double tangent, Random random) {
-        double along = Vectors.dot(photo, axis);
-        double size = tangent * Math.sqrt(Math.max(0, 1 - along * along) / photo.length);
+        double projection = Vectors.dot(photo, axis);
+        double size = tangent * Math.sqrt(Math.max(0, 1 - projection * projection) / photo.length);
         float[] turned = photo.clone();
         for (int i = 0; i < turned.length; i++) {
             turned[i] += (float) (random.nextBoolean() ? size : -size);

@@ -27,7 +27,7 @@ final class Segment implements Closeable {
     static final int ROWS = 4;
     static final int COLUMNS = 5;
     static final int RECORDS = 6;
-    static final int TAKEN = 7;
+    static final int TIMES = 7;
     static final int STAMPS = 8;
     static final int PATH_BLOCKS = 9;
     static final int PATHS = 10;
@@ -58,7 +58,7 @@ final class Segment implements Closeable {
     /** Null where places are rows. */
     final Cells cells;
     final PlaceTable places;
-    final IntBuffer taken;
+    final IntBuffer times;
     final IntBuffer stamps;
     /** Bytes of a record. */
     final int record;
@@ -120,7 +120,7 @@ final class Segment implements Closeable {
         places = cellCount == 0 ? PlaceTable.ofRows(file, photos)
             : PlaceTable.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
         columns = scanned == 0 ? LongBuffer.allocate(0) : map(COLUMNS).asLongBuffer();
-        taken = map(TAKEN).asIntBuffer();
+        times = map(TIMES).asIntBuffer();
         stamps = map(STAMPS).asIntBuffer();
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
         row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
@@ -176,7 +176,7 @@ final class Segment implements Closeable {
         return new Cells(centroids, dim);
     }
 
-    /** Magnitudes, the bits of the code that no column holds, along and scale. */
+    /** Magnitudes, the bits of the code that no column holds, projection and scale. */
     static int recordBytes(int dim, int scanned) {
         return dim + (dim - scanned) / 8 + 4;
     }

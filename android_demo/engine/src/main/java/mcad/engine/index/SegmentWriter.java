@@ -55,7 +55,7 @@ final class SegmentWriter implements Closeable {
         sorted = cells == null ? null : new Sorted(cells, tuning.cells());
     }
 
-    void add(byte[] path, Codes.Row row, int taken, int stamp, int contentStamp) throws IOException {
+    void add(byte[] path, Codes.Row row, int time, int stamp, int contentStamp) throws IOException {
         if (PathBytes.compare(lastPath, path) >= 0) {
             throw new IllegalArgumentException(
                 PathBytes.toString(path) + " does not come after " + PathBytes.toString(lastPath));
@@ -65,7 +65,7 @@ final class SegmentWriter implements Closeable {
         } else {
             sorted.add(row);
         }
-        parts[Segment.TAKEN].room(4).putInt(taken);
+        parts[Segment.TIMES].room(4).putInt(time);
         parts[Segment.STAMPS].room(8).putInt(stamp).putInt(contentStamp);
         int shared = 0;
         if (rows % PathTable.BLOCK == 0) {
@@ -86,7 +86,7 @@ final class SegmentWriter implements Closeable {
         Part records = parts[Segment.RECORDS];
         records.write(row.magnitudes, 0, dim);
         records.write(row.code, scanned / 8, (dim - scanned) / 8);
-        records.room(4).putShort(row.along).putShort(row.scale);
+        records.room(4).putShort(row.projection).putShort(row.scale);
     }
 
     /** Write the header, flush all to the disk, return the header's CRC-32. */
@@ -171,7 +171,7 @@ final class SegmentWriter implements Closeable {
                 words[word][place] = bits;
             }
             record.clear();
-            record.put(row.magnitudes).put(row.code, scanned / 8, (dim - scanned) / 8).putShort(row.along).putShort(row.scale);
+            record.put(row.magnitudes).put(row.code, scanned / 8, (dim - scanned) / 8).putShort(row.projection).putShort(row.scale);
             record.flip();
             writeFully(record, parts[Segment.RECORDS].offset + (long) place * record.capacity());
         }
