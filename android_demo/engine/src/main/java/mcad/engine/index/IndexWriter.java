@@ -57,18 +57,18 @@ public final class IndexWriter implements Closeable {
         }
     }
 
-    /** Note what has embedded the photos that are added; the commit keeps it. */
+    /** Note the tower that embeds the added photos; the commit stores it. */
     public void filledBy(String arithmetic) {
         filledBy.add(arithmetic);
     }
 
-    /** The same for a photo that was taken nobody knows when. */
+    /** The same for a photo whose time is unknown. */
     public void add(String path, float[] embedding, int stamp, int contentStamp) throws IOException {
         add(path, embedding, stamp, contentStamp, Segment.NO_TIME);
     }
 
     /**
-     * Add a photo with an embedding of unit length; a path that exists is replaced. Stamps, and {@code taken}, minutes
+     * Add a photo with an embedding of unit length; a path that exists is replaced. Stamps, and {@code time}, minutes
      * since 1970: see the format.
      */
     public void add(String path, float[] embedding, int stamp, int contentStamp, int time) throws IOException {

@@ -3,8 +3,8 @@ package mcad.engine.index;
 /** How a segment lies in its file: its first eight bytes, the names of its parts in order, how long each is. */
 final class Layout {
     static final String MAGIC = "MCADSEG1";
-    static final String[] PARTS = {"axis", "lens", "centroids", "starts", "rows", "columns", "records", "taken", "stamps",
-        "path_blocks", "paths"};
+    static final String[] PARTS = {"axis", "bit_weights", "centroids", "starts", "rows", "columns", "records", "times",
+        "stamps", "path_blocks", "paths"};
 
     private Layout() {}
 
