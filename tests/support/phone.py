@@ -97,7 +97,12 @@ class FakePhone:
             return {i: path for i, path in photos.items() if Path(path).name in self.chosen}
 
         volumes = [
-            {"name": name, "version": self.versions[name], "photos": seen(name, photos)}
+            {
+                "name": name,
+                "version": self.versions[name],
+                "photos": seen(name, photos),
+                "order": [*seen(name, photos)],  # fields of a JSON object have none
+            }
             for name, photos in self.volumes.items()
             if name not in self.out
         ]

@@ -46,7 +46,7 @@ final class FakePhone implements PhotoLibrary {
             String name = volume.string("name");
             versions.put(name, volume.string("version"));
             JsonFields photos = volume.object("photos");
-            for (String id : photos.names()) {
+            for (String id : volume.list("order", String.class)) {
                 Path photo = Paths.get(photos.string(id));
                 String kind = "image/" + photos.string(id).replaceAll(".*\\.", "").replace("jpg", "jpeg");
                 long modifiedMs = Files.getLastModifiedTime(photo).toMillis();
