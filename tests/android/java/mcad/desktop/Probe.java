@@ -62,7 +62,7 @@ final class Probe {
         try {
             return answer(JsonFields.parse(line, "request", ""));
         } catch (McadException error) {
-            return JsonFields.of("error", error.problem, "hint", error.hint);
+            return JsonFields.of("error", error.message, "hint", error.hint);
         } catch (IllegalArgumentException error) {
             return JsonFields.of("error", error.getMessage(), "hint", "");
         } catch (IOException | RuntimeException | LinkageError error) {

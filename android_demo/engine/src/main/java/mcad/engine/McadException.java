@@ -3,13 +3,13 @@ package mcad.engine;
 import java.io.IOException;
 
 /**
- * An error that a user can meet: {@link #problem} names what went wrong and with which value, {@link #hint} what to do
+ * An error that a user can meet: {@link #message} names what went wrong and with which value, {@link #hint} what to do
  * next.
  */
 public final class McadException extends IOException {
     private static final long serialVersionUID = 1L;
 
-    /** The kinds of errors, for messages in the user's language. {@link #problem} is English, and for a log. */
+    /** The kinds of errors, for messages in the user's language. {@link #message} is English, and for a log. */
     public enum Kind {
         /** The app may see no photos. */
         ACCESS,
@@ -31,21 +31,21 @@ public final class McadException extends IOException {
     }
 
     public final Kind kind;
-    public final String problem;
+    public final String message;
     public final String hint;
 
-    public McadException(String problem, String hint) {
-        this(Kind.OTHER, problem, hint, null);
+    public McadException(String message, String hint) {
+        this(Kind.OTHER, message, hint, null);
     }
 
-    public McadException(String problem, String hint, Throwable cause) {
-        this(Kind.OTHER, problem, hint, cause);
+    public McadException(String message, String hint, Throwable cause) {
+        this(Kind.OTHER, message, hint, cause);
     }
 
-    public McadException(Kind kind, String problem, String hint, Throwable cause) {
-        super(hint.isEmpty() ? problem : problem + "\n  " + hint, cause);
+    public McadException(Kind kind, String message, String hint, Throwable cause) {
+        super(hint.isEmpty() ? message : message + "\n  " + hint, cause);
         this.kind = kind;
-        this.problem = problem;
+        this.message = message;
         this.hint = hint;
     }
 
@@ -54,7 +54,7 @@ public final class McadException extends IOException {
         if (!(error instanceof McadException known)) {
             return new McadException(kind, error.toString(), "", error);
         }
-        return known.kind == Kind.OTHER ? new McadException(kind, known.problem, known.hint, known) : known;
+        return known.kind == Kind.OTHER ? new McadException(kind, known.message, known.hint, known) : known;
     }
 
     /** The kind of any error. */

@@ -54,7 +54,7 @@ final class Check {
             }
         } catch (McadException error) {
             report.put("loaded", false);
-            report.put("why", error.problem);
+            report.put("why", error.message);
         } catch (IOException | RuntimeException | Error error) {
             // Of a native library, say: the next rung may run.
             report.put("loaded", false);

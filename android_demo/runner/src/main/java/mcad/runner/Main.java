@@ -34,7 +34,7 @@ public final class Main {
         try {
             document = run(arguments);
         } catch (McadException error) {
-            document = JsonFields.of("error", JsonFields.of("what", error.problem, "hint", error.hint));
+            document = JsonFields.of("error", JsonFields.of("what", error.message, "hint", error.hint));
             code = 1;
         } catch (IOException | RuntimeException | Error error) {
             error.printStackTrace();

@@ -37,7 +37,7 @@ final class Rungs {
             try {
                 return ladder.load(step);
             } catch (McadException error) {
-                reasons.add(error.problem + (error.hint.isEmpty() ? "" : ": " + error.hint));
+                reasons.add(error.message + (error.hint.isEmpty() ? "" : ": " + error.hint));
             }
         }
         if (reasons.isEmpty()) {

@@ -131,7 +131,7 @@ public final class Ladder {
                 Locale.ROOT, "self-test gave a cosine of %.4f to what its file says, under %.3f", cosine,
                 LEAST_AGREEMENT)));
         } catch (McadException error) {
-            skipped.add(new Skipped(step.toString(), Reason.FAILED, error.problem));
+            skipped.add(new Skipped(step.toString(), Reason.FAILED, error.message));
         } finally {
             if (tower != null) {
                 tower.close();
