@@ -33,7 +33,7 @@ from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import Material, train
-from mcad_mobile.distill.trainees.frozen_trunk import retrieval
+from mcad_mobile.distill.trainees.frozen_trunk import evaluate_cached
 from mcad_mobile.students.load import load_student
 
 RESULTS = Path(__file__).parent / "results" / "distill_ablation"
@@ -104,9 +104,9 @@ def run(
             material = Material(pairs["train"], pairs["val"], given)
             train(material, out, recipe, work / "cache", advance)
             student = load_student(str(out))
-            found = retrieval(student, pairs["test"], cache, arithmetic)
+            found = evaluate_cached(student, pairs["test"], cache, arithmetic)
             if with_things:
-                things = retrieval(student, pairs["things"], cache, arithmetic).to_json()
+                things = evaluate_cached(student, pairs["things"], cache, arithmetic).to_json()
     result = {
         **found.to_json(),
         **({"things": things} if things else {}),

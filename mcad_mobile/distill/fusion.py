@@ -1,8 +1,5 @@
-"""MCAD's fusion: single-stream features folded into the dual-stream teacher's.
-
-Out come new teacher features and new teacher similarities, which the student is drawn to. What of
-it is the paper's and what is ours: docs/method.md.
-"""
+"""MCAD's fusion of single-stream features into the dual-stream teacher's: new teacher features and
+similarities, which the student is drawn to. docs/method.md says which parts are the paper's."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from mcad_mobile.distill.teachers.protocol import Fused
 
 @dataclass(frozen=True)
 class Modified:
-    """The teachers' joint word on I images and T texts."""
+    """The teachers' joint labels of I images and T texts."""
 
     image: Tensor  # [I, D] float32 of unit length
     text: Tensor  # [T, D] float32 of unit length

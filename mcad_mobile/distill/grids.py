@@ -1,8 +1,10 @@
-"""Frozen trunks: EfficientNet-Lite up to its last grid of 7 x 7, computed once for each photo."""
+"""Frozen trunks, EfficientNet-Lite up to its last grid of 7 x 7, and teachers on top of them: both
+encode each photo once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,18 +17,18 @@ from mcad_mobile.distill.dataset import Dataset, Views
 from mcad_mobile.distill.device import accelerator, autocast, device_of
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
 from mcad_mobile.distill.pretrained import load_imagenet
-from mcad_mobile.distill.progress import grids_of
+from mcad_mobile.distill.progress import grids_part
 from mcad_mobile.distill.recipe import Arithmetic
-from mcad_mobile.distill.teachers.checkpoint import identity_of
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.students.efficientnet_lite import LITE0, Trunk, scaled
 from mcad_mobile.students.mcad import default_config
+from mcad_mobile.students.protocol import model_sha256
 
 _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 
 
 class GridTrunk:
-    """`module` as it is now, without its last blocks: what trains behind it must not change it.
+    """`module` with its current weights, without its last blocks: training must not change them.
 
     `resumed`: so many of its last blocks run on the grids that a shallower trunk, with the same
     weights, leaves in the cache.
@@ -68,7 +70,7 @@ class GridTrunk:
     def identity(self) -> str:
         blocks = self.module.blocks[: len(self.module.blocks) - self.without]
         frozen = nn.ModuleDict({"stem": self.module.stem, "blocks": blocks})
-        return identity_of(frozen, {"preprocess": repr(self.preprocess)})
+        return model_sha256(frozen, {"preprocess": repr(self.preprocess)})[:16]
 
     @torch.no_grad()
     def grids(self, photos: Sequence[Image.Image]) -> Features:
@@ -81,7 +83,7 @@ class GridTrunk:
 
     @torch.no_grad()
     def resume(self, grids: Features) -> Features:
-        """What the shallower trunk left, [B, 7, 7, C'] float16 -> [B, 7, 7, C] float16."""
+        """The shallower trunk's grids, [B, 7, 7, C'] float16 -> [B, 7, 7, C] float16."""
         device = device_of(self.module)
         batch = torch.from_numpy(grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
         end = len(self.module.blocks) - self.without
@@ -91,7 +93,7 @@ class GridTrunk:
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
         if not self.resumed:
-            return cache.of_photos(photos, view, self.identity, grids_of(self.name), self.grids)
+            return cache.of_photos(photos, view, self.identity, grids_part(self.name), self.grids)
         deeper = self.without + self.resumed
         before = GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
         sources = [before.cached(cache, photos, view)]
@@ -101,6 +103,39 @@ class GridTrunk:
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
         """Grids of a whole dataset."""
         return photo_rows(data, views, lambda photos, view: self.cached(cache, photos, view))
+
+
+@dataclass(frozen=True)
+class PhotoEncoder:
+    """A frozen model that encodes photos from pixels or, on top of trunks, from cached grids.
+
+    Attributes:
+        identity: hash of the model; the cache finds its features by it.
+        part: the part of the run whose progress it is.
+        encode: photos -> rows.
+    """
+
+    identity: str
+    part: str
+    encode: Callable[[list[Image.Image]], Features]
+    trunks: Sequence[GridTrunk] = ()
+    encode_grids: Callable[[list[Features]], Features] | None = None
+
+    def on_grids(
+        self, trunks: Sequence[GridTrunk], encode_grids: Callable[[list[Features]], Features]
+    ) -> PhotoEncoder:
+        """The same model from each trunk's grids [B, 7, 7, C_n]."""
+        return replace(self, trunks=trunks, encode_grids=encode_grids)
+
+    def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
+        """Features of a whole dataset."""
+        return photo_rows(data, views, lambda photos, view: self._view(cache, photos, view))
+
+    def _view(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
+        if self.encode_grids is None:
+            return cache.of_photos(photos, view, self.identity, self.part, self.encode)
+        grids = [trunk.cached(cache, photos, view) for trunk in self.trunks]
+        return cache.of_features(grids, self.identity, self.part, self.encode_grids)
 
 
 def _half(grid: Tensor) -> Features:

@@ -1,33 +1,32 @@
-"""What the teachers say of a dataset: computed once, kept on disk, read a batch at a time."""
+"""The teachers' labels of a dataset: computed once, kept on disk, read a batch at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Order, Rows, Views
+from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Rows, Views
 from mcad_mobile.distill.features import (
     CaptionRows,
     FeatureCache,
     Features,
     PhotoRows,
     caption_rows,
-    photo_rows,
 )
 from mcad_mobile.distill.fusion import Fusion, Modified, candidates
+from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.recipe import Teaching
 from mcad_mobile.distill.teachers.protocol import (
     DualStreamTeacher,
     Fused,
     SingleStreamTeacher,
     TextStates,
-    side_by_side,
+    concatenate_teachers,
 )
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
@@ -35,8 +34,8 @@ from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 
 @dataclass(frozen=True)
 class DualLabels:
-    """Of one or more dual-stream teachers. Their embeddings are set side by side and scaled to
-    unit length, so that the similarity of several is the mean of their similarities."""
+    """Of one or more dual-stream teachers. Their embeddings are concatenated and scaled to unit
+    length, so that the similarity of several is the mean of their similarities."""
 
     photos: tuple[PhotoRows, ...]  # per teacher, rows [D_n]
     texts: tuple[CaptionRows, ...]  # per teacher, rows [D_n]
@@ -48,15 +47,15 @@ class DualLabels:
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images [I, D] and texts [T, D] float32 of unit length."""
         images = [photos.of(batch) for photos in self.photos]
-        return side_by_side(images), self._texts(batch.captions)
+        return concatenate_teachers(images), self._texts(batch.captions)
 
     def view(self, photos: Literal["paired", "extra"]) -> Tensor:
-        """All photos, as they are: [N, D] or [E, D]."""
+        """All photos, uncropped: [N, D] or [E, D]."""
         rows = [getattr(teacher, photos)[0] for teacher in self.photos]
-        return side_by_side([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
+        return concatenate_teachers([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
 
     def all_photos(self) -> Tensor:
-        """Paired and extra ones, as they are: [N + E, D]."""
+        """Paired and extra ones, uncropped: [N + E, D]."""
         has_extra = bool(self.photos[0].extra)
         return torch.cat([self.view("paired"), *([self.view("extra")] if has_extra else [])])
 
@@ -66,7 +65,7 @@ class DualLabels:
 
     def _texts(self, captions: Rows) -> Tensor:
         rows = [texts.of(captions).astype(np.float32) for texts in self.texts]
-        return side_by_side([torch.from_numpy(row) for row in rows])
+        return concatenate_teachers([torch.from_numpy(row) for row in rows])
 
     def principal(self, dim: int) -> Tensor:
         """The `dim` directions that carry most of the photos and captions, the heaviest first:
@@ -109,8 +108,8 @@ class SingleLabels:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What the fusion starts from."""
+class FusionInputs:
+    """Inputs of the fusion."""
 
     image: Tensor  # [I, D]
     text: Tensor  # [T, D]
@@ -120,7 +119,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Labels:
-    """`single` and `fusion` are None where only the dual-stream teacher teaches."""
+    """Of all teachers. `single` and `fusion` are None where only dual-stream teachers teach."""
 
     dual: DualLabels
     candidates: int  # of a photo, and of a caption
@@ -131,107 +130,105 @@ class Labels:
     scale: float = 1.0  # of the single-stream teacher's scores, before `shift` is added
     shift: float = 0.0
 
-    def calibrated(self, order: Order, steps: int = 4) -> Labels:
+    def calibrated(self, sampler: BatchSampler, steps: int = 4) -> Labels:
         """The single-stream teacher's scores brought to the mean and the spread that the
-        dual-stream similarities of the same pairs have: the candidates of an order's first steps.
+        dual-stream similarities of the same pairs have: the candidates of the first steps.
         A cross-encoder's logits are of another size, and too peaked to be matched as they are
         (arXiv 2407.07479): every softmax of them would be a label."""
-        looks = [self.look(order.at(step)) for step in range(min(steps, order.steps_per_epoch))]
-        dual = torch.cat([(look.image @ look.text.T)[look.candidates] for look in looks])
-        score = torch.cat([look.fused.scores for look in looks])
-        # A teacher that says the same of every pair has no spread, and nothing to say.
+        first = range(min(steps, sampler.steps_per_epoch))
+        batches = [self.score_candidates(sampler.at(step)) for step in first]
+        dual = torch.cat([(batch.image @ batch.text.T)[batch.candidates] for batch in batches])
+        score = torch.cat([batch.fused.scores for batch in batches])
+        # A teacher that gives every pair the same score has no spread, and teaches nothing.
         scale = float(dual.std() / score.std().clamp(min=1e-6))
         return replace(self, scale=scale, shift=float(dual.mean() - scale * score.mean()))
 
     @torch.no_grad()
     def of(self, batch: Batch, teaching: Teaching) -> Modified:
-        """The teachers' word on a batch: images [I, D], texts [T, D], similarities [I, T]."""
+        """The teachers' labels of a batch: images [I, D], texts [T, D], similarities [I, T]."""
         if teaching == "dual":
             image, text = self.dual.of(batch)
             everything = torch.ones(len(image), len(text), dtype=torch.bool)
             return Modified(image, text, image @ text.T, everything)
-        looked = self.look(batch)
-        image, text, seen = looked.image, looked.text, looked.candidates
+        inputs = self.score_candidates(batch)
+        image, text, seen = inputs.image, inputs.text, inputs.candidates
         if teaching == "single":
             scores = torch.zeros_like(seen, dtype=torch.float32)
-            scores[seen] = looked.fused.scores
+            scores[seen] = inputs.fused.scores
             return Modified(image, text, scores, seen)
         assert self.fusion is not None
-        modified: Modified = self.fusion(image, text, seen, looked.fused)
+        modified: Modified = self.fusion(image, text, seen, inputs.fused)
         return modified
 
     @torch.no_grad()
-    def look(self, batch: Batch) -> Looked:
-        """Ask the single-stream teacher about the candidates of a batch."""
+    def score_candidates(self, batch: Batch) -> FusionInputs:
+        """The single-stream teacher's scores of the candidates of a batch."""
         assert self.single is not None
         image, text = self.dual.of(batch)
         seen = candidates(image, text, self.candidates)
         states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
         fused = self.single.teacher.fuse(states, texts, seen.nonzero())
         scores = self.scale * fused.scores + self.shift
-        return Looked(image, text, seen, Fused(fused.features, scores))
+        return FusionInputs(image, text, seen, Fused(fused.features, scores))
 
 
 def dual_labels(
     teachers: Sequence[DualStreamTeacher], data: Dataset, views: Views, cache: FeatureCache
 ) -> DualLabels:
-    said = [_dual_labels(teacher, data, views, cache) for teacher in teachers]
-    return DualLabels(tuple(photos for photos, _ in said), tuple(texts for _, texts in said))
+    """Embeddings of all photos and captions by each teacher, computed or read from the cache."""
+    rows = [_dual_labels(teacher, data, views, cache) for teacher in teachers]
+    return DualLabels(tuple(photos for photos, _ in rows), tuple(texts for _, texts in rows))
 
 
 def _dual_labels(
     teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> tuple[PhotoRows, CaptionRows]:
-    def of_view(photos: Sequence[Path], view: int) -> Features:
-        part = "dual-stream teachers on photos"
-        if isinstance(teacher, RegionTextTeacher):
-            grids = [trunk.cached(cache, photos, view) for trunk in teacher.trunks]
-            return cache.of_features(
-                grids, teacher.identity, part, lambda rows: _half(teacher.embed_grids(rows))
-            )
-        return cache.of_photos(
-            photos, view, teacher.identity, part, lambda some: _half(teacher.embed_photos(some))
-        )
-
-    def of_captions(captions: Sequence[str]) -> Features:
-        part = "dual-stream teachers on captions"
-        return cache.of_captions(
-            captions, teacher.identity, part, lambda some: _half(teacher.embed_texts(some))
-        )
-
-    return photo_rows(data, views, of_view), caption_rows(data, of_captions)
+    encoder = PhotoEncoder(
+        teacher.identity,
+        "dual-stream teachers on photos",
+        lambda photos: _half(teacher.embed_photos(photos)),
+    )
+    if isinstance(teacher, RegionTextTeacher):
+        encoder = encoder.on_grids(teacher.trunks, lambda grids: _half(teacher.embed_grids(grids)))
+    texts = caption_rows(
+        data,
+        lambda captions: cache.of_captions(
+            captions,
+            teacher.identity,
+            "dual-stream teachers on captions",
+            lambda batch: _half(teacher.embed_texts(batch)),
+        ),
+    )
+    return encoder.rows(data, views, cache), texts
 
 
 def single_labels(
     teacher: SingleStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> SingleLabels:
-    def of_view(photos: Sequence[Path], view: int) -> Features:
-        part = "single-stream teacher on photos"
-        if isinstance(teacher, WordRegionTeacher):
-            grids = [trunk.cached(cache, photos, view) for trunk in teacher.trunks]
-            return cache.of_features(
-                grids, teacher.identity, part, lambda rows: _half(teacher.grid_states(rows))
-            )
-        return cache.of_photos(
-            photos, view, teacher.identity, part, lambda some: _half(teacher.photo_states(some))
-        )
+    """A teacher's states of all photos and captions, computed or read from the cache."""
+    encoder = PhotoEncoder(
+        teacher.identity,
+        "single-stream teacher on photos",
+        lambda photos: _half(teacher.photo_states(photos)),
+    )
+    if isinstance(teacher, WordRegionTeacher):
+        encoder = encoder.on_grids(teacher.trunks, lambda grids: _half(teacher.grid_states(grids)))
 
     # One array holds states and mask, side by side, so that a caption is encoded once.
-    def states_and_mask(some: Sequence[str]) -> Features:
-        texts = teacher.text_states(some)
+    def states_and_mask(captions: Sequence[str]) -> Features:
+        texts = teacher.text_states(captions)
         both = [texts.states.flatten(1), texts.mask.to(texts.states.dtype)]
         return torch.cat(both, 1).numpy()
 
+    part = "single-stream teacher on captions"
     example = teacher.text_states(data.captions[:1])
-
-    def of_captions(captions: Sequence[str]) -> Features:
-        part = "single-stream teacher on captions"
-        return cache.of_captions(captions, teacher.identity, part, states_and_mask)
-
     return SingleLabels(
         teacher,
-        photo_rows(data, views, of_view),
-        caption_rows(data, of_captions),
+        encoder.rows(data, views, cache),
+        caption_rows(
+            data,
+            lambda captions: cache.of_captions(captions, teacher.identity, part, states_and_mask),
+        ),
         tuple(example.states.shape[1:]),
         example.mask.shape[1],
     )

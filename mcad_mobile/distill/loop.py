@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
-from mcad_mobile.distill.dataset import Batch, Rows, back_in_order
+from mcad_mobile.distill.dataset import Batch, Rows, restore_order
 from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.progress import PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic
@@ -26,6 +26,7 @@ from mcad_mobile.errors import TrainingError
 
 Forward = Callable[..., Any]  # a model's, in the arithmetic of the loop
 Losses = dict[str, Tensor]
+RecordMetrics = Callable[[int, dict[str, float]], None]  # the step, and its values by name
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Loop:
     """Trains `model`, a module whose forward gives what `losses` needs.
 
     `groups` are AdamW's parameter groups, each with its peak `lr`. A checkpoint is written after
-    each epoch at `checkpoint`; `fingerprint` says what it belongs to.
+    each epoch at `checkpoint`; it belongs to the run of this `fingerprint`.
     """
 
     def __init__(
@@ -85,12 +86,12 @@ class Loop:
         losses: Callable[[Forward, int], Losses],
         progress: PieceProgress,
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
-        record: Callable[[int, dict[str, float]], None] | None = None,
+        record: RecordMetrics | None = None,
     ) -> None:
         """Train to the end, from the checkpoint where there is one.
 
         `losses(forward, step)` gives named loss parts, [] float32 each, that are summed;
-        `after_epoch(epoch)` says what it has come to, for the progress bar (epochs count from 1);
+        `after_epoch(epoch)` returns a summary for the progress bar (epochs count from 1);
         `record` is handed the parts of each step as `loss/NAME`. TrainingError if a loss is not
         finite, or if the checkpoint belongs to another recipe or other data.
         """
@@ -114,8 +115,8 @@ class Loop:
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            said = f"epoch {epoch}/{self.schedule.epochs}: {shown}{latest}"
-            progress(self.label, self.fingerprint, self.step, total, said)
+            detail = f"epoch {epoch}/{self.schedule.epochs}: {shown}{latest}"
+            progress(self.label, self.fingerprint, self.step, total, detail)
             if record:
                 record(self.step, {f"loss/{name}": value for name, value in values.items()})
             if self.step % per_epoch == 0:
@@ -123,19 +124,20 @@ class Loop:
                 latest = f"; {after_epoch(epoch)} after epoch {epoch}"
 
     def share(self, batch: Batch) -> tuple[Batch, Rows, Rows]:
-        """What this process embeds of a batch, and how to put the gathered rows of photos and of
-        captions back into the order of the batch."""
+        """This process's part of a batch, and the indices that put the gathered rows of photos
+        and of captions back into the order of the batch."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         return (
             batch.part(rank, world),
-            back_in_order(len(batch.photos), world),
-            back_in_order(len(batch.captions), world),
+            restore_order(len(batch.photos), world),
+            restore_order(len(batch.captions), world),
         )
 
     def share_rows(self, rows: int) -> tuple[Rows, Rows]:
-        """Which of so many rows this process embeds, and how to put the gathered ones back."""
+        """The rows, of so many, that this process embeds, and the indices that put the gathered
+        ones back."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        return np.arange(rows)[rank::world], back_in_order(rows, world)
+        return np.arange(rows)[rank::world], restore_order(rows, world)
 
     def finish(self) -> None:
         """Once what was trained is saved: take the checkpoint away."""

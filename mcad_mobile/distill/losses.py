@@ -14,34 +14,33 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.recipe import Recipe
 
-# Embeddings that can be cut: their first numbers are embeddings, too (Matryoshka representation
-# learning, arXiv 2205.13147).
+_MAX_SCALE = 100.0  # CLIP's cap on the inverse temperature (arXiv 2103.00020, section 2.5)
 
 
 def cut(embeddings: Tensor, width: int) -> Tensor:
-    """The first numbers of unit vectors [..., D] -> [..., width] of unit length."""
+    """The first numbers of unit vectors [..., D] -> [..., width] of unit length: embeddings, too
+    (Matryoshka representation learning, arXiv 2205.13147)."""
     return F.normalize(embeddings[..., :width], dim=-1)
 
 
 def at_widths(
     losses: Callable[[dict[str, Tensor], int], dict[str, Tensor]],
-    made: dict[str, Tensor],
+    embeddings: dict[str, Tensor],
     dim: int,
     recipe: Recipe,
 ) -> dict[str, Tensor]:
-    """`losses(made, width)` of a student's embeddings as they are, [B, dim], plus those of what
-    remains of them at each of the recipe's narrower widths, which count as much as it says."""
-    parts = losses(made, dim)
+    """`losses(embeddings, width)` of a student's whole embeddings [B, dim], plus those of their
+    first numbers at each of the recipe's narrower widths, times its weight `narrow`."""
+    parts = losses(embeddings, dim)
     for width in recipe.widths if recipe.narrow else ():
         if width >= dim:
             continue
-        narrow = {name: cut(rows, width) if rows.ndim else rows for name, rows in made.items()}
+        narrow = {
+            name: cut(rows, width) if rows.ndim else rows for name, rows in embeddings.items()
+        }
         for name, part in losses(narrow, width).items():
             parts[name] = parts[name] + recipe.narrow * part
     return parts
-
-
-_MAX_SCALE = 100.0  # CLIP's cap on the inverse temperature (arXiv 2103.00020, section 2.5)
 
 
 def capped(log_scale: Tensor) -> Tensor:
@@ -144,21 +143,21 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """What a photo is called: the student's distribution over names drawn to a classifier's.
+    """Which class a photo shows: the student's distribution over names drawn to a classifier's.
 
     student: [I, C] float32 logits of I photos and C names; teacher: [I, C] float32, the logarithms
     of the classifier's probabilities, of which a row need not hold all (C may be a choice of its
     classes). With m_i = sum_j p_ij, what the row does hold, returns [] float32:
       L = sum_i m_i KL(p_i. / m_i || softmax_j s_ij) / sum_i m_i
-    so that a photo of none of these classes says nothing.
+    so that a photo of none of these classes has no weight.
     """
     mass = teacher.logsumexp(1).exp()
     return (mass * _row_divergence(student, teacher)).sum() / mass.sum().clamp(min=1e-6)
 
 
 def nearness_loss(classes: Tensor, image: Tensor, teacher: Tensor) -> Tensor:
-    """How far a class lies from its photos: distributions tell classes apart, and say nothing of
-    how alike a photo and its name are, which is what a search goes by.
+    """How far a class lies from its photos: distributions tell classes apart, but not
+    how similar a photo and its name are, by which a search ranks.
 
     classes: [C, D] and image: [I, D] float32 of unit length; teacher: [I, C] float32 logarithms of
     probabilities. Over the photos S that show a class c(i) with a probability of at least 1/2,

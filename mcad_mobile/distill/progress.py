@@ -1,4 +1,4 @@
-"""How far a run is, over all its views, teachers and epochs, and how long all of it will take."""
+"""Progress of a whole run, over all its views, teachers and epochs, and the time that is left."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from mcad_mobile.distill.recipe import Recipe
 
 
 class PieceProgress(Protocol):
-    """Of a part of a run, a piece (a pass over photos, a model's training) has `done` of `count`
-    units. A piece is first told of before its work begins, so that what an earlier run did is not
-    taken for speed."""
+    """Is called when `done` of `count` units of a piece (a pass over photos, a model's training) of
+    a part of a run are done; `detail` is shown after the part. The first call for a piece comes
+    before its work begins, so that what an earlier run did is not taken for speed."""
 
-    def __call__(self, part: str, piece: str, done: int, count: int, said: str = "", /) -> None: ...
+    def __call__(
+        self, part: str, piece: str, done: int, count: int, detail: str = "", /
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class WholeRun:
         self._worked: dict[str, tuple[float, int]] = {}  # seconds and units, in this run
         self._last = 0.0
 
-    def __call__(self, part: str, piece: str, done: int, count: int, said: str = "", /) -> None:
+    def __call__(self, part: str, piece: str, done: int, count: int, detail: str = "", /) -> None:
         pieces = self._done.setdefault(part, {})
         before, now = pieces.get(piece), self._clock()
         pieces[piece] = max(done, before or 0)
@@ -52,7 +54,8 @@ class WholeRun:
             seconds, units = self._worked.get(part, (0.0, 0))
             self._worked[part] = seconds + now - self._last, units + done - before
             total = max(self.parts[part].units if part in self.parts else count, self._so_far(part))
-            self._show(f"{part}, {said}" if said else part, self._so_far(part), total, self._left())
+            step = f"{part}, {detail}" if detail else part
+            self._show(step, self._so_far(part), total, self._left())
         self._last = now
 
     @property
@@ -87,21 +90,25 @@ _FUSED_PAIR = 2.0
 _CLASSIFIED = 1.3
 
 
-def grids_of(trunk: str) -> str:
+def grids_part(trunk: str) -> str:
     """The part of a run that computes a frozen trunk's grids."""
     return f"grids of {trunk}"
 
 
-def planned(
-    data: Dataset,
-    recipe: Recipe,
-    given_duals: int | None,
-    given_single: bool,
-    given_classifier: bool,
-    trainee: Mapping[str, Part],
+@dataclass(frozen=True)
+class GivenTeachers:
+    """Which teachers the user gives; a run trains the reference teachers in place of the others."""
+
+    duals: int | None = None  # how many
+    single: bool = False
+    classifier: bool = False
+
+
+def plan_parts(
+    data: Dataset, recipe: Recipe, given: GivenTeachers, trainee: Mapping[str, Part]
 ) -> dict[str, Part]:
-    """The parts of a run from nothing, by the names that their progress is told under: those of
-    the `trainee`, and the teachers'. given_duals: None for the reference teachers."""
+    """The parts of a run from nothing, by the names that their progress is reported under: those
+    of the `trainee`, and the teachers'."""
     by_classifier = recipe.teaching != "none" and recipe.classifier > 0
     teachers, paired = recipe.teachers, data.paired_photos
     extra = (len(data.photos) - paired) * recipe.extra_views
@@ -111,12 +118,12 @@ def planned(
     def trains(part: str, epochs: int, batch: int, cost: float) -> None:
         parts[part] = Part(epochs * (paired // batch), batch * cost)
 
-    trained = recipe.teaching != "none" and given_duals is None
-    if trained or (by_classifier and not given_classifier):
+    trained = recipe.teaching != "none" and given.duals is None
+    if trained or (by_classifier and not given.classifier):
         more = paired * max(teachers.views - recipe.views, 0) if trained else 0
         for name, cost in GRIDS_MS.items():
-            before = trainee.get(grids_of(name), Part(looks, cost))
-            parts[grids_of(name)] = Part(before.units + more, cost)
+            before = trainee.get(grids_part(name), Part(looks, cost))
+            parts[grids_part(name)] = Part(before.units + more, cost)
         parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
     if by_classifier:
         parts["classifier on photos"] = Part(looks, _CLASSIFIED)
@@ -124,11 +131,11 @@ def planned(
         if trained:
             epochs = teachers.members * teachers.epochs
             trains("dual-stream teacher", epochs, teachers.batch, PAIR_MS)
-        duals = given_duals or teachers.members
+        duals = given.duals or teachers.members
         parts["dual-stream teachers on photos"] = Part(duals * looks, _DUAL_PHOTO)
         parts["dual-stream teachers on captions"] = Part(duals * captions, _CAPTION)
     if recipe.teaching in ("mcad", "single"):
-        if not given_single:
+        if not given.single:
             trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, PAIR_MS)
         parts["single-stream teacher on photos"] = Part(looks, _SINGLE_PHOTO)
         parts["single-stream teacher on captions"] = Part(captions, 2 * _CAPTION)

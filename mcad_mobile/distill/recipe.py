@@ -1,4 +1,4 @@
-"""What a training run depends on beside its data: saved with the student, to be run again."""
+"""The recipe of a training run: all that it depends on beside its data. Saved with the student."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcad_mobile.errors import DataError
 
 Teaching = Literal["mcad", "dual", "single", "none"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
-AskedArithmetic = Literal["auto", "fp32", "bf16", "fp16"]
+ArithmeticOption = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -73,7 +73,7 @@ class Recipe(Record, frozen=True):
     warmup: Share = 0.1
     initial_scale: Positive = 20.0
     qat_epochs: Count = 0  # the last ones, with fake-quantized activations
-    arithmetic: AskedArithmetic = "auto"  # of products; auto: what is fastest here, by measuring
+    arithmetic: ArithmeticOption = "auto"  # of products; auto: what is fastest here, by measuring
     projection: Count = 256  # of `towers:`, what both are mapped to; 0: nothing
     seed: Seed = 0
     teachers: TeacherRecipe = TeacherRecipe()
@@ -87,13 +87,13 @@ class Recipe(Record, frozen=True):
         return plain
 
     def changed(self, **options: Any) -> Recipe:
-        """Another one. DataError: a value that no run could start with."""
+        """A copy with other values. DataError: a value that no run could start with."""
         hint = "Change it in the recipe (--recipe) or by its option."
         return convert({**self.to_json(), **options}, Recipe, "The recipe", DataError, hint)
 
     def at_most(self, epochs: int) -> dict[str, Any]:
-        """Changes after which the student takes `epochs` passes, and nothing that teaches it
-        more."""
+        """Changes after which the student takes `epochs` passes, and its teachers and their fusion
+        no more."""
         teachers = self.teachers
         passes = {
             "epochs": min(teachers.epochs, epochs),
@@ -117,6 +117,6 @@ class Recipe(Record, frozen=True):
         found = decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)
         if start is None:
             return found
-        said = msgspec.json.decode(raw)
-        teachers = {**msgspec.to_builtins(start.teachers), **said.pop("teachers", {})}
-        return start.changed(**said, teachers=teachers)
+        changes = msgspec.json.decode(raw)
+        teachers = {**msgspec.to_builtins(start.teachers), **changes.pop("teachers", {})}
+        return start.changed(**changes, teachers=teachers)

@@ -1,10 +1,12 @@
-"""What a run leaves: a student, its recipe.json, and in training.json what it was made of."""
+"""The files of a finished run: a student, its recipe.json, and training.json, which says what it
+was made from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +15,10 @@ import torch
 from msgspec import Meta, field
 
 from mcad_mobile.base.documents import Count, NotNegative, Record, decode
+from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.device import Choice
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.naming import ClassLabels
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.trainees.protocol import Trainee
 from mcad_mobile.errors import TrainingError
@@ -40,7 +42,7 @@ class _Validation(Record, frozen=True):
 
 
 class Training(Record, frozen=True):
-    """training.json. Students from before a run was noted in it have `val` and `torch` alone."""
+    """training.json. The shipped student's has `val` and `torch` alone."""
 
     val: _Validation
     torch: str
@@ -55,58 +57,57 @@ class Training(Record, frozen=True):
     minutes: dict[str, NotNegative] = field(default_factory=dict)
 
 
-def fingerprint_of(
-    recipe: Recipe,
-    data: Dataset,
-    labels: Labels | None,
-    classes: ClassLabels | None,
-    trainee: Trainee,
-) -> str:
-    """What makes a run this run: not its arithmetic, which may change where it goes on."""
-    asked = recipe.to_json()
-    del asked["arithmetic"]
-    taught_by = [*(labels.identity if labels else ())]
-    if classes:
-        # Its names, too: another list of them makes another student of the same labels.
-        taught_by += [classes.identity, *("; ".join(names) for names in classes.names)]
-    return json.dumps([asked, data.fingerprint, taught_by, trainee.identity])
+@dataclass(frozen=True)
+class Provenance:
+    """What a student is made from. Two runs with the same `fingerprint` train the same student:
+    the arithmetic is no part of it, as it may change where a run continues."""
+
+    recipe: Recipe
+    fingerprint: str
+    facts: dict[str, Any]  # for training.json; `run` stands for all of them
+
+    @staticmethod
+    def of(
+        recipe: Recipe,
+        data: Dataset,
+        labels: Labels | None,
+        classes: ClassLabels | None,
+        trainee: Trainee,
+    ) -> Provenance:
+        options = recipe.to_json()
+        del options["arithmetic"]
+        taught_by = [*(labels.identity if labels else ())]
+        if classes:
+            # Its names, too: another list of them makes another student of the same labels.
+            taught_by += [classes.identity, *("; ".join(names) for names in classes.names)]
+        fingerprint = json.dumps([options, data.fingerprint, taught_by, trainee.identity])
+        paired, teachers = data.paired_photos, recipe.teachers
+        facts = {
+            "student": trainee.name,
+            "photos": {"captioned": paired, "extra": len(data.photos) - paired},
+            "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
+            "batches": {
+                "batch": recipe.batch,
+                "teachers.batch": teachers.batch,
+                "teachers.single_batch": teachers.single_batch,
+            },
+            "data": data.fingerprint,
+            "teachers": [*(labels.names if labels else ()), *([classes.name] if classes else ())],
+            "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],
+        }
+        return Provenance(recipe, fingerprint, facts)
 
 
-def facts_of(
-    recipe: Recipe,
-    data: Dataset,
-    labels: Labels | None,
-    classes: ClassLabels | None,
-    trainee: Trainee,
-    fingerprint: str,
-) -> dict[str, Any]:
-    """What a student was made of, and in which batches; `run` stands for all of it."""
-    paired, teachers = data.paired_photos, recipe.teachers
-    return {
-        "student": trainee.name,
-        "photos": {"captioned": paired, "extra": len(data.photos) - paired},
-        "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
-        "batches": {
-            "batch": recipe.batch,
-            "teachers.batch": teachers.batch,
-            "teachers.single_batch": teachers.single_batch,
-        },
-        "data": data.fingerprint,
-        "teachers": [*(labels.names if labels else ()), *([classes.name] if classes else ())],
-        "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],
-    }
-
-
-def finished(out: Path, facts: dict[str, Any]) -> Retrieval | None:
-    """What the student of this very run, if `out` holds it, scored on the validation split.
-    TrainingError for a training.json that is damaged: what lies there may be what hours of training
-    made."""
+def find_finished(out: Path, provenance: Provenance) -> Retrieval | None:
+    """The retrieval of the student at `out` on the validation split; None unless it was finished
+    by this very run. TrainingError for a damaged training.json: hours of training may have made
+    what lies there."""
     path = out / "training.json"
     if (out / "checkpoint.pt").exists() or not path.exists():
         return None
     hint = "Give another --out, or remove that file to train again."
     known = decode(path.read_bytes(), Training, path, TrainingError, hint)
-    if known.run != facts["run"]:
+    if known.run != provenance.facts["run"]:
         return None
     to_image, to_text = (
         Recall(found.r1, found.r5, found.r10)
@@ -118,19 +119,19 @@ def finished(out: Path, facts: dict[str, Any]) -> Retrieval | None:
 def save(
     trainee: Trainee,
     out: Path,
-    recipe: Recipe,
-    facts: dict[str, Any],
-    computed: Sequence[Choice],
+    provenance: Provenance,
+    arithmetics: Sequence[Choice],
     minutes: dict[str, float],
     val: Retrieval,
 ) -> None:
-    """`computed`: the arithmetics of the run, in the order it went through them; `minutes`: what
-    its parts took, as far as it was not cut off."""
+    """Write the student, recipe.json and training.json. `arithmetics`: those of the run, in its
+    order; `minutes`: what its parts took since it was last started."""
     trainee.save(out)
-    (out / "recipe.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n", "utf-8")
+    recipe = json.dumps(provenance.recipe.to_json(), indent=2)
+    (out / "recipe.json").write_text(recipe + "\n", "utf-8")
     training = {
-        **facts,
-        "arithmetic": msgspec.to_builtins(list(computed)),
+        **provenance.facts,
+        "arithmetic": msgspec.to_builtins(list(arithmetics)),
         "minutes": minutes,
         "val": val.to_json(),
         "torch": torch.__version__,

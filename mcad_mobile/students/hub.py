@@ -16,7 +16,7 @@ _CONNECT_S, _ANSWER_S = 5.0, 10.0
 _FACTS = ("*.json", "*.txt", "*.model", "README.md")
 
 
-def folder_of(name: str, *needed: Sequence[str]) -> Path:
+def find_folder(name: str, *needed: Sequence[str]) -> Path:
     """The folder `name`, or the snapshot of the repository `name`. `needed`: groups of file name
     patterns, of each of which the snapshot must hold one; the first pattern that the repository
     has is fetched. StudentError if it is not here and cannot be had."""
@@ -47,7 +47,7 @@ def folder_of(name: str, *needed: Sequence[str]) -> Path:
         raise _not_here(name, f"{type(error).__name__}: {_first_line(error)}") from error
 
 
-def licence_in(folder: Path) -> str | None:
+def read_licence(folder: Path) -> str | None:
     """The licence that a model card names in its front matter, if there is one."""
     try:
         card = (folder / "README.md").read_text("utf-8")

@@ -44,7 +44,7 @@ def loaded(spec: str | None = None) -> Student:
     """
     for module in ("torch", "safetensors"):
         require(module, "export")
-    kind, rest = kind_of(spec)
+    kind, rest = parse_spec(spec)
     if kind == "open_clip":
         from mcad_mobile.students.open_clip import load_open_clip
 
@@ -67,7 +67,7 @@ def loaded(spec: str | None = None) -> Student:
     return McadStudent.load(Path(rest))
 
 
-def kind_of(spec: str | None) -> tuple[str, str]:
+def parse_spec(spec: str | None) -> tuple[str, str]:
     """Which file of this package reads `spec`: open_clip, hf, towers or mcad; and what that makes
     its student from."""
     kind, _, rest = (spec or "").partition(":")

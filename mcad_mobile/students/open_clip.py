@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from mcad_mobile.base.standard_output import advice_muted
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import folder_of, licence_in
+from mcad_mobile.students.hub import find_folder, read_licence
 from mcad_mobile.students.image_transforms import open_clip_preprocess
 from mcad_mobile.students.open_clip_checkpoint import (
     Checkpoint,
     find_checkpoint,
     write_open_clip,
 )
-from mcad_mobile.students.protocol import Source, TextSpec, sha256_of
+from mcad_mobile.students.protocol import Source, TextSpec, model_sha256
 from mcad_mobile.students.published import PublishedStudent, RowTower, Trainable, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
 from mcad_mobile.students.rewrites.spelled_attention import linear
-from mcad_mobile.students.tokenizers.convert import tokenizer_of
+from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -90,7 +90,7 @@ def as_student(given: Read) -> PublishedStudent:
     """Rewrites the model in place."""
     spec, found, model = given.spec, given.found, given.model
     text_spec, table, text = _text(model, given.tokenizer, spec)
-    phone_tokenizer = tokenizer_of(
+    phone_tokenizer = convert_tokenizer(
         given.tokenizer,
         length=text_spec.length,
         pool=text_spec.pool,
@@ -98,8 +98,8 @@ def as_student(given: Read) -> PublishedStudent:
     )
     config = {**found.config, "quick_gelu": found.quick_gelu}
     facts = {"config": config, "preprocess": asdict(given.preprocess)}
-    identity = sha256_of(model, facts, phone_tokenizer[1])
-    licence = licence_in(found.weights.parent) if found.weights else None
+    identity = model_sha256(model, facts, phone_tokenizer[1])
+    licence = read_licence(found.weights.parent) if found.weights else None
     return PublishedStudent(
         name=_short_name(spec),
         source=Source(f"open_clip:{spec}", given.preprocess_from, licence),
@@ -232,7 +232,7 @@ def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
         return open_clip.get_tokenizer(found.model)
     beside = found.folder or Path()
     if not any((beside / file).is_file() for file in _TOKENIZER):
-        beside = folder_of(name, _TOKENIZER)
+        beside = find_folder(name, _TOKENIZER)
     try:
         return require("open_clip.tokenizer", "students").HFTokenizer(
             str(beside),

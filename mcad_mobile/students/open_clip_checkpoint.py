@@ -13,7 +13,7 @@ import msgspec
 from mcad_mobile.base.documents import decode
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.hub import folder_of
+from mcad_mobile.students.hub import find_folder
 
 _HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -43,7 +43,7 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
     where they are not in the cache; `from_scratch` takes none. StudentError where there is none."""
     if spec.startswith("hf-hub:"):
         needed = () if from_scratch else (_WEIGHTS,)
-        return _in_folder(folder_of(spec[7:], ["open_clip_config.json"], *needed), from_scratch)
+        return _in_folder(find_folder(spec[7:], ["open_clip_config.json"], *needed), from_scratch)
     if spec.startswith("local-dir:"):
         return _in_folder(Path(spec[10:]).expanduser(), from_scratch)
     name, _, checkpoint = spec.partition(":")
@@ -153,5 +153,5 @@ def _published_weights(open_clip: Any, config: dict[str, Any]) -> Path:
             ) from error
     repository, _, file = config["hf_hub"].rpartition("/")
     names = _WEIGHTS if not file else (str(Path(file).with_suffix(".safetensors")), file)
-    folder = folder_of(repository, names)
+    folder = find_folder(repository, names)
     return next(folder / name for name in names if (folder / name).is_file())

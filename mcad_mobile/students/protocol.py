@@ -19,7 +19,7 @@ from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 # Which student it is: one hash over all that its embeddings depend on.
 
 
-def sha256_of(model: nn.Module, facts: dict[str, Any], *files: bytes) -> str:
+def model_sha256(model: nn.Module, facts: dict[str, Any], *files: bytes) -> str:
     """SHA-256 over every tensor of `model` (name, type, shape, bytes), over `facts`, which JSON
     can hold, and over `files`."""
     digest = hashlib.sha256()

@@ -204,7 +204,7 @@ class Trainable:
         return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(seen.astype(np.float32))
 
 
-def freeze_unread(student: Trainable) -> None:
+def freeze_unused(student: Trainable) -> None:
     """Of a student's weights, those that no embedding depends on: a logit scale, a pooler that is
     not asked. Several processes would wait for their gradients."""
     student.module.eval()

@@ -20,20 +20,20 @@ from torch import Tensor, nn
 from mcad_mobile.base.documents import Record, Word, decode
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import folder_of
+from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import timm_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec, sha256_of
+from mcad_mobile.students.protocol import Source, TextSpec, model_sha256
 from mcad_mobile.students.published import PublishedStudent, RowTower, Trainable, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
-from mcad_mobile.students.tokenizers.convert import tokenizer_of
+from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 from mcad_mobile.students.transformers import (
     WEIGHTS,
     known_length,
+    load_model,
     loading,
-    model_of,
     plain,
     short,
-    tokenize_by,
+    tokenize_with,
 )
 
 SCHEMA = "mcad-towers/1"
@@ -189,7 +189,7 @@ def _image(name: str, from_scratch: bool) -> _Image:
         files = _TIMM_WEIGHTS
         if own := published.hf_hub_filename:
             files = (str(Path(own).with_suffix(".safetensors")), own)
-        folder = folder_of(published.hf_hub_id, files)
+        folder = find_folder(published.hf_hub_id, files)
         file = next(folder / one for one in files if (folder / one).is_file())
         source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     with loading(name, "an image tower"):
@@ -208,7 +208,7 @@ def _width(module: nn.Module, preprocess: Preprocess) -> int:
 def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
     transformers = require("transformers", "students")
     needed = () if from_scratch else (WEIGHTS,)
-    folder = folder_of(name, ["config.json"], *needed)
+    folder = find_folder(name, ["config.json"], *needed)
     with loading(name, "a text tower"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -219,7 +219,7 @@ def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
             f"Give a model of type {', '.join(_TEXT)}.",
         )
     kind = _TEXT[config.model_type]
-    text = model_of(transformers, kind, folder, config, name, from_scratch, optional=("pooler.",))
+    text = load_model(transformers, kind, folder, config, name, from_scratch, optional=("pooler.",))
     return text, tokenizer
 
 
@@ -249,11 +249,11 @@ def _as_student(given: Read) -> PublishedStudent:
         hidden_score=HIDDEN_SCORE,
         before=embeddings.LayerNorm,
     )
-    phone_tokenizer = tokenizer_of(
+    phone_tokenizer = convert_tokenizer(
         given.tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=False
     )
     facts = {"config": config.to_json(), "text": plain(towers.text.config)}
-    identity = sha256_of(towers, facts, phone_tokenizer[1])
+    identity = model_sha256(towers, facts, phone_tokenizer[1])
     image = nn.Sequential(towers.image, towers.image_map)
     return PublishedStudent(
         name=given.name,
@@ -265,7 +265,7 @@ def _as_student(given: Read) -> PublishedStudent:
         text=text,
         dim=ready(image, text, config.preprocess, spec),
         identity=identity,
-        tokenize=tokenize_by(given.tokenizer, spec),
+        tokenize=tokenize_with(given.tokenizer, spec),
         phone_tokenizer=phone_tokenizer,
     )
 

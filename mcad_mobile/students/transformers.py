@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import folder_of, licence_in
+from mcad_mobile.students.hub import find_folder, read_licence
 from mcad_mobile.students.image_transforms import transformers_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec, sha256_of
+from mcad_mobile.students.protocol import Source, TextSpec, model_sha256
 from mcad_mobile.students.published import PublishedStudent, RowTower, Tokenize, Trainable, ready
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
-from mcad_mobile.students.tokenizers.convert import tokenizer_of
+from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
 _MIXED = "it looks at a photo and a text together, and has no embedding of either alone"
@@ -85,10 +85,10 @@ def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
 def read(name: str, from_scratch: bool = False) -> Read:
     transformers = require("transformers", "students")
     needed = () if from_scratch else (WEIGHTS,)
-    folder = folder_of(name, ["config.json"], *needed)
+    folder = find_folder(name, ["config.json"], *needed)
     config = _config(transformers, folder, name)
     kind, _ = _KINDS[config.model_type]
-    model = model_of(transformers, kind, folder, config, name, from_scratch)
+    model = load_model(transformers, kind, folder, config, name, from_scratch)
     with loading(name, kind):
         processor = transformers.AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=False
@@ -97,7 +97,7 @@ def read(name: str, from_scratch: bool = False) -> Read:
     return Read(name, folder, config, model, processor, tokenizer)
 
 
-def model_of(
+def load_model(
     transformers: Any,
     kind: str,
     folder: Path,
@@ -152,17 +152,17 @@ def as_student(given: Read) -> PublishedStudent:
     _, parts_of = _KINDS[config.model_type]
     preprocess, said = transformers_preprocess(given.processor)
     spec, table, image, text = parts_of(given.model, given.tokenizer)
-    phone_tokenizer = tokenizer_of(
+    phone_tokenizer = convert_tokenizer(
         given.tokenizer,
         length=spec.length,
         pool=spec.pool,
         attends_to_padding=spec.attends_to_padding,
     )
     facts = {"config": plain(config), "preprocess": asdict(preprocess)}
-    identity = sha256_of(given.model, facts, phone_tokenizer[1])
+    identity = model_sha256(given.model, facts, phone_tokenizer[1])
     return PublishedStudent(
         name=folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
-        source=Source(f"hf:{name}", said, licence_in(folder)),
+        source=Source(f"hf:{name}", said, read_licence(folder)),
         preprocess=preprocess,
         text_spec=spec,
         token_table=table.detach(),
@@ -170,7 +170,7 @@ def as_student(given: Read) -> PublishedStudent:
         text=text,
         dim=ready(image, text, preprocess, spec),
         identity=identity,
-        tokenize=tokenize_by(given.tokenizer, spec),
+        tokenize=tokenize_with(given.tokenizer, spec),
         phone_tokenizer=phone_tokenizer,
     )
 
@@ -295,7 +295,7 @@ def known_length(tokenizer: Any, config: Any) -> int:
     return int(min(tokenizer.model_max_length, config.max_position_embeddings))
 
 
-def tokenize_by(tokenizer: Any, spec: TextSpec) -> Tokenize:
+def tokenize_with(tokenizer: Any, spec: TextSpec) -> Tokenize:
     def tokenize(texts: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         # Some of SigLIP's tokenizers give no mask unless it is asked for.
         found = tokenizer(

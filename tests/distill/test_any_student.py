@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
-from mcad_mobile.distill.features import FeatureCache, looked_at
+from mcad_mobile.distill.features import FeatureCache, compute_views
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import Material, train
+from mcad_mobile.distill.run import Material, RunOptions, train
 from mcad_mobile.distill.teachers.load import load_duals
 from mcad_mobile.distill.teachers.prepare import Teachers
 from mcad_mobile.distill.trainees.end_to_end import EndToEnd
-from mcad_mobile.distill.trainees.load import AskedStudent
+from mcad_mobile.distill.trainees.load import StudentChoice
 from mcad_mobile.engine.photos.preprocess import open_photo
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.evaluation import evaluate_student
@@ -59,20 +59,20 @@ def wordpiece():
     return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
 
 
-def start(kind: str, folder: Path) -> AskedStudent:
+def start(kind: str, folder: Path) -> StudentChoice:
     """One of each library, from weights or from nothing."""
     if kind == "open_clip":
-        return AskedStudent(f"open_clip:local-dir:{write_open_clip(folder)}")
+        return StudentChoice(f"open_clip:local-dir:{write_open_clip(folder)}")
     if kind == "open_clip by name":
         name = register_open_clip(folder, "tiny-resnet", "resnet")
-        return AskedStudent(f"open_clip:{name}", from_scratch=True)
+        return StudentChoice(f"open_clip:{name}", from_scratch=True)
     if kind == "hf":
-        return AskedStudent(f"hf:{write_hf(folder, 'clip')}")
+        return StudentChoice(f"hf:{write_hf(folder, 'clip')}")
     if kind == "hf from nothing":
-        return AskedStudent(f"hf:{write_hf(folder, 'siglip')}", from_scratch=True)
+        return StudentChoice(f"hf:{write_hf(folder, 'siglip')}", from_scratch=True)
     text = write_text_tower(folder, "xlm-roberta" if "roberta" in kind else "bert")
     image = "test_vit" if "roberta" in kind else "test_efficientnet"
-    return AskedStudent(f"towers:timm/{image}+hf/{text}", from_scratch=True)
+    return StudentChoice(f"towers:timm/{image}+hf/{text}", from_scratch=True)
 
 
 KINDS = (
@@ -101,7 +101,7 @@ def test_it_trains_and_what_comes_out_is_a_student_that_was_looked_at_as_it_is(
 
     asked = start(kind, tmp_path / "start")
     recipe = replace(RECIPE, epochs=6, views=1, warmup=0.2)
-    found = train(material, out, recipe, tmp_path, silent, record=record, student=asked)
+    found = train(material, out, recipe, tmp_path, silent, RunOptions(record=record, student=asked))
     assert len(losses) == 18 and np.mean(losses[-3:]) < np.mean(losses[:3])
     assert not (out / "checkpoint.pt").exists() and not (out / "arithmetic.json").exists()
     student = load_student(str(out))
@@ -129,13 +129,13 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path
             raise Killed
 
     straight, cut, steps = tmp_path / "straight" / "s", tmp_path / "cut" / "s", []
-    train(material, straight, RECIPE, tmp_path, silent, student=asked)
+    train(material, straight, RECIPE, tmp_path, silent, RunOptions(student=asked))
     with pytest.raises(Killed):
-        train(material, cut, RECIPE, tmp_path, silent, record=kill, student=asked)
+        train(material, cut, RECIPE, tmp_path, silent, RunOptions(record=kill, student=asked))
     assert (cut / "checkpoint.pt").exists()
     train(
         material, cut, RECIPE, tmp_path, silent,
-        record=lambda step, values: steps.append(step), student=asked,
+        RunOptions(record=lambda step, values: steps.append(step), student=asked),
     )  # fmt: skip
     assert steps[0] == 4
     assert load_student(str(straight)).sha256() == load_student(str(cut)).sha256()
@@ -148,12 +148,16 @@ def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tm
     def count(step, values):
         steps.append(step)
 
-    first = train(material, tmp_path / "s", RECIPE, tmp_path, silent, record=count, student=asked)
+    first = train(
+        material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(record=count, student=asked)
+    )
     done = len(steps)
-    again = train(material, tmp_path / "s", RECIPE, tmp_path, silent, record=count, student=asked)
+    again = train(
+        material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(record=count, student=asked)
+    )
     assert (first, done) == (again, len(steps))
-    further = AskedStudent(str(tmp_path / "s"))
-    train(material, tmp_path / "t", RECIPE, tmp_path, silent, student=further)
+    further = StudentChoice(str(tmp_path / "s"))
+    train(material, tmp_path / "t", RECIPE, tmp_path, silent, RunOptions(student=further))
     assert load_student(str(tmp_path / "t")).sha256() != load_student(str(tmp_path / "s")).sha256()
 
 
@@ -161,11 +165,11 @@ def test_what_starts_from_weights_keeps_their_licence(material, tmp_path):
     folder = write_hf(tmp_path / "start", "clip")
     (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA model.\n")
     for asked, licence in (
-        (AskedStudent(f"hf:{folder}"), "cc-by-4.0"),
-        (AskedStudent(f"hf:{folder}", from_scratch=True), None),
+        (StudentChoice(f"hf:{folder}"), "cc-by-4.0"),
+        (StudentChoice(f"hf:{folder}", from_scratch=True), None),
     ):
         out = tmp_path / str(licence)
-        train(material, out, replace(RECIPE, epochs=1), tmp_path, silent, student=asked)
+        train(material, out, replace(RECIPE, epochs=1), tmp_path, silent, RunOptions(student=asked))
         assert load_student(str(out)).source.licence == licence
 
 
@@ -175,16 +179,18 @@ def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path)
             raise Killed
 
     one = start("hf", tmp_path / "one")
-    other = AskedStudent(f"hf:{write_hf(tmp_path / 'other', 'clip', seed=1)}")
+    other = StudentChoice(f"hf:{write_hf(tmp_path / 'other', 'clip', seed=1)}")
     with pytest.raises(Killed):
-        train(material, tmp_path / "s", RECIPE, tmp_path, silent, record=kill, student=one)
+        train(
+            material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(record=kill, student=one)
+        )
     with pytest.raises(TrainingError, match="written by another recipe"):
-        train(material, tmp_path / "s", RECIPE, tmp_path, silent, student=other)
+        train(material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(student=other))
 
 
 @pytest.mark.slow
 def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_path):
-    """The teacher's space is turned to where the student's own lies, whatever its basis."""
+    """The teacher's space is rotate_space to where the student's own lies, whatever its basis."""
     folder = write_open_clip(tmp_path / "start")
     teachers = Teachers(load_duals([f"open_clip:local-dir:{folder}"], "cpu"))
     recipe = replace(RECIPE, teaching="dual", views=1, distribution=0.0, contrastive=0.0)
@@ -192,7 +198,7 @@ def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_pa
     train(
         material, tmp_path / "s", recipe, tmp_path / "cache", silent, teachers,
         lambda step, values: losses.append(values.get("loss/feature")),
-        student=AskedStudent(f"open_clip:local-dir:{folder}"),
+        RunOptions(student=StudentChoice(f"open_clip:local-dir:{folder}")),
     )  # fmt: skip
     assert losses[0] < 0.01  # of at most 40; labels are kept in float16
 
@@ -209,7 +215,8 @@ def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, t
     parts = []
     train(
         Material(material.train, material.val, extra), tmp_path / "s", recipe, tmp_path / "cache",
-        silent, record=lambda step, values: parts.append(values), student=start("towers", tmp_path),
+        silent,
+        RunOptions(record=lambda _, values: parts.append(values), student=start("towers", tmp_path)),
     )  # fmt: skip
     pairs, named = (
         ("contrastive", "distribution", "feature"),
@@ -221,14 +228,28 @@ def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, t
 
 def test_a_projection_of_zero_leaves_towers_of_one_width_as_they_are(material, tmp_path):
     text = write_text_tower(tmp_path / "text", width=64)  # as test_vit
-    asked = AskedStudent(f"towers:timm/test_vit+hf/{text}", from_scratch=True)
-    train(material, tmp_path / "s", replace(RECIPE, projection=0), tmp_path, silent, student=asked)
+    asked = StudentChoice(f"towers:timm/test_vit+hf/{text}", from_scratch=True)
+    train(
+        material,
+        tmp_path / "s",
+        replace(RECIPE, projection=0),
+        tmp_path,
+        silent,
+        RunOptions(student=asked),
+    )
     assert load_student(str(tmp_path / "s")).dim == 64
 
 
 def test_weights_that_no_embedding_depends_on_are_left_alone(material, tmp_path):
     folder = write_hf(tmp_path / "start", "clip")
-    train(material, tmp_path / "s", RECIPE, tmp_path, silent, student=AskedStudent(f"hf:{folder}"))
+    train(
+        material,
+        tmp_path / "s",
+        RECIPE,
+        tmp_path,
+        silent,
+        RunOptions(student=StudentChoice(f"hf:{folder}")),
+    )
     old, new = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "s"))
     same = {name for name in old if torch.equal(old[name], new[name])}
     assert "logit_scale" in same and "visual_projection.weight" not in same
@@ -264,7 +285,7 @@ def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_p
             seen.extend(student.preprocess.pixels(photo) for photo in photos)
             return np.zeros((len(photos), 1), np.float16)
 
-        list(looked_at(few, int(view), keep, [range(place, place + 1)], None))
+        list(compute_views(few, int(view), keep, [range(place, place + 1)], None))
         # A JPEG may be decoded smaller here.
         assert np.abs(mine - seen[0]).mean() < 0.1
 

@@ -123,7 +123,7 @@ def test_one_arithmetic_makes_grids_teachers_labels_and_student(
 ):
     # Looking at the validation split is always float32.
     found = evaluate_retrieval(np.eye(4), np.eye(4), np.arange(4))
-    monkeypatch.setattr(run, "retrieval_of", lambda *_: found)
+    monkeypatch.setattr(run, "evaluate_trainee", lambda *_: found)
     with watched_products() as seen:
         run.train(
             material,
@@ -209,7 +209,7 @@ def test_a_run_begun_in_bfloat16_ends_on_a_processor_without_it(material, tmp_pa
             raise Killed
 
     def begin(record) -> None:
-        run.train(material, out, RECIPE, tmp_path / "cache", silent, record=record)
+        run.train(material, out, RECIPE, tmp_path / "cache", silent, run.RunOptions(record=record))
 
     measured(monkeypatch, "new", fp32=10.0, bf16=4.0)
     with pytest.raises(Killed):

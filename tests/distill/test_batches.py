@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.distill.batches import fitted, what_changed
+from mcad_mobile.distill.batches import describe_changes, fit_batches
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.errors import DataError, TrainingError
 
@@ -31,7 +31,7 @@ def sizes(recipe: Recipe) -> tuple[int, int, int]:
     ],
 )
 def test_a_batch_that_photos_do_not_fill_is_a_quarter_of_them(photos, world, expected):
-    used = fitted(RECIPE, photos, world)
+    used = fit_batches(RECIPE, photos, world)
     assert sizes(used) == expected
     back = replace(used, batch=128, teachers=RECIPE.teachers)
     assert back == RECIPE
@@ -39,18 +39,18 @@ def test_a_batch_that_photos_do_not_fill_is_a_quarter_of_them(photos, world, exp
 
 
 def test_what_was_made_smaller_is_said_in_one_line():
-    said = what_changed(RECIPE, fitted(RECIPE, 120, 1), 120)
-    assert "120 captioned photos" in said and "\n" not in said
-    assert "batch is 30, not 128" in said and "teachers.batch is 30, not 128" in said
-    assert "single_batch" not in said
-    assert what_changed(RECIPE, fitted(RECIPE, 6000, 1), 6000) == ""
+    line = describe_changes(RECIPE, fit_batches(RECIPE, 120, 1), 120)
+    assert "120 captioned photos" in line and "\n" not in line
+    assert "batch is 30, not 128" in line and "teachers.batch is 30, not 128" in line
+    assert "single_batch" not in line
+    assert describe_changes(RECIPE, fit_batches(RECIPE, 6000, 1), 6000) == ""
 
 
 def test_what_processes_cannot_share_is_named():
     with pytest.raises(TrainingError, match="batch is 128, which 3 processes cannot share"):
-        fitted(RECIPE, 6000, 3)
+        fit_batches(RECIPE, 6000, 3)
     with pytest.raises(TrainingError, match="2 processes are more than the captioned photos, 1"):
-        fitted(RECIPE, 1, 2)
+        fit_batches(RECIPE, 1, 2)
 
 
 def test_one_epoch_is_one_of_all_that_trains():

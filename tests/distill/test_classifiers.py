@@ -16,9 +16,9 @@ from mcad_mobile.distill.teachers.classifiers import (
     IMAGENET,
     LiteClassifier,
     imagenet_names,
-    load_class_names,
     load_timm,
     load_torchvision,
+    read_class_names,
 )
 from mcad_mobile.distill.teachers.load import load_classifier
 from mcad_mobile.distill.teachers.prepare import reference_trunks
@@ -168,7 +168,7 @@ def test_a_list_that_does_not_name_the_classes_is_an_error_that_names_it(content
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TeacherError, match=said) as error:
-        load_class_names(path, 3)
+        read_class_names(path, 3)
     assert str(path) in error.value.message
 
 

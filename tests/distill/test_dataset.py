@@ -13,13 +13,13 @@ from PIL import Image
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import (
     Batch,
+    BatchSampler,
     Dataset,
     Extra,
-    Order,
     Views,
-    back_in_order,
     dataset,
     load_extra,
+    restore_order,
 )
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.errors import DataError, PhotoError
@@ -34,12 +34,12 @@ def tokenizer():
     return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
 
 
-def order(batch: int, seed: int = 0, extra: bool = True) -> Order:
+def order(batch: int, seed: int = 0, extra: bool = True) -> BatchSampler:
     photos = tuple(Path(f"{number}.jpg") for number in range(11 + 4 * extra))
     captions = tuple(str(number) for number in range(sum(CAPTIONS_OF) + 6 * extra))
     empty = torch.zeros(len(captions), 0)
     data = Dataset(photos, captions, np.repeat(np.arange(11), CAPTIONS_OF), empty, empty)
-    return Order(data, batch, Views(3, 2), extra_photos=5, extra_captions=7, seed=seed)
+    return BatchSampler(data, batch, Views(3, 2), extra_photos=5, extra_captions=7, seed=seed)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -157,7 +157,7 @@ def test_too_many_extra_captions_are_cut_to_the_same_ones_each_time():
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_what_processes_embed_apart_comes_back_in_the_order_of_the_batch(world):
-    data = Order(order(6).data, 6, Views(3, 2), extra_photos=6, extra_captions=12, seed=0)
+    data = BatchSampler(order(6).data, 6, Views(3, 2), extra_photos=6, extra_captions=12, seed=0)
     batch = data.at(0)
     parts = [batch.part(rank, world) for rank in range(world)]
     assert {len(part.photos) for part in parts} == {12 // world}
@@ -165,7 +165,7 @@ def test_what_processes_embed_apart_comes_back_in_the_order_of_the_batch(world):
     for name in ("photos", "views", "captions"):
         whole = getattr(batch, name)
         gathered = np.concatenate([getattr(part, name) for part in parts])
-        assert np.array_equal(gathered[back_in_order(len(whole), world)], whole)
+        assert np.array_equal(gathered[restore_order(len(whole), world)], whole)
     # A process that trains on its own rows alone has whole pairs.
     for part in parts:
         owners = data.data.owner[part.captions[: 6 // world]]

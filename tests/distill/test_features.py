@@ -15,7 +15,7 @@ from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length, photo_rows
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.recipe import TeacherRecipe
-from mcad_mobile.distill.teachers.prepare import School
+from mcad_mobile.distill.teachers.prepare import TeacherTraining
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText
 from mcad_mobile.errors import PhotoError
@@ -258,7 +258,7 @@ def test_photo_rows_without_extra_photos_need_none():
 
 
 @pytest.fixture
-def school(cache, photos):
+def training(cache, photos):
     data = Dataset(
         tuple(photos),
         ("a", "b", "c"),
@@ -266,10 +266,10 @@ def school(cache, photos):
         torch.zeros(3, 4, dtype=torch.int64),
         torch.ones(3, 4),
     )
-    return School(data, TeacherRecipe(batch=2), cache, "fp32")
+    return TeacherTraining(data, TeacherRecipe(batch=2), cache, "fp32")
 
 
-def test_what_is_trained_on_other_views_is_trained_anew(school):
+def test_what_is_trained_on_other_views_is_trained_anew(training):
     """The fusion sees as many views as its student does, which no recipe of teachers says."""
 
     def train(views: int) -> int:
@@ -281,15 +281,15 @@ def test_what_is_trained_on_other_views_is_trained_anew(school):
             steps += 1
             return {"loss": forward(torch.from_numpy(batch.views).float()[:, None]).mean()}
 
-        order = replace(school.order(2, 0), views=Views(views, 0))
+        sampler = replace(training.sampler(2, 0), views=Views(views, 0))
         groups = [{"params": list(model.parameters()), "lr": 0.1}]
-        school.train("fusion", model, groups, order, 1, losses)
+        training.train("fusion", model, groups, sampler, 1, losses)
         return steps
 
     assert [train(views) for views in (6, 6, 2, 2)] == [1, 0, 1, 0]
 
 
-def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(school):
+def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(training):
     """They depend on the number of threads, and half an hour of training on them."""
 
     def train(changed: str) -> int:
@@ -305,7 +305,7 @@ def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(school
             return {"loss": model.log_scale.sum()}
 
         groups = [{"params": [model.log_scale], "lr": 0.1}]
-        school.train("dual", model, groups, school.order(2, 0), 1, losses)
+        training.train("dual", model, groups, training.sampler(2, 0), 1, losses)
         return steps
 
     steps = [train(name) for name in ("", "text.token.weight", "text.widen.weight", "log_scale")]

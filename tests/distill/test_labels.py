@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Order, Views
+from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
 
 
 class Dual:
-    """A photo is its mean colour, a caption its numbers, each turned by a seeded matrix."""
+    """A photo is its mean colour, a caption its numbers, each rotate_space by a seeded matrix."""
 
     def __init__(self, seed: int, dim: int) -> None:
         self.name = self.identity = f"dual {seed}"
@@ -139,17 +139,18 @@ class Logits(Single):
 
 def test_logits_are_brought_to_the_range_of_similarities_in_their_order(data, cache):
     dual = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
-    order = Order(data, 4, Views(1, 1), 2, 3, seed=0)
+    sampler = BatchSampler(data, 4, Views(1, 1), 2, 3, seed=0)
     raw, labels = (
         Labels(dual, 2, single_labels(Logits(), data, Views(1, 1), cache)) for _ in range(2)
     )
-    labels = labels.calibrated(order)
-    look, before = labels.look(order.at(0)), raw.look(order.at(0))
-    similarity = (look.image @ look.text.T)[look.candidates]
+    labels = labels.calibrated(sampler)
+    batch = sampler.at(0)
+    scored, before = labels.score_candidates(batch), raw.score_candidates(batch)
+    similarity = (scored.image @ scored.text.T)[scored.candidates]
     assert before.fused.scores.std() > 20 * similarity.std()
-    assert torch.isclose(look.fused.scores.mean(), similarity.mean(), atol=1e-4)
-    assert torch.isclose(look.fused.scores.std(), similarity.std(), rtol=1e-3)
-    assert look.fused.scores.argsort().equal(before.fused.scores.argsort())
+    assert torch.isclose(scored.fused.scores.mean(), similarity.mean(), atol=1e-4)
+    assert torch.isclose(scored.fused.scores.std(), similarity.std(), rtol=1e-3)
+    assert scored.fused.scores.argsort().equal(before.fused.scores.argsort())
 
 
 def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, cache):

@@ -78,8 +78,8 @@ def test_the_time_left_of_the_whole_is_shown_where_it_is_known(
     assert "1:01:01" in shown.getvalue()
 
 
-class Told:
-    """What a WholeRun of `parts` shows, by a clock that is set by hand."""
+class ProgressRecorder:
+    """Keeps the progress that a WholeRun of `parts` shows, by a clock that is set by hand."""
 
     def __init__(self, **parts: Part) -> None:
         self.shown: list[tuple[str, int, int, float | None]] = []
@@ -92,37 +92,37 @@ class Told:
 
 
 def test_all_views_of_a_part_are_counted_together_and_once() -> None:
-    told = Told(photos=Part(30, 1.0))
+    recorder = ProgressRecorder(photos=Part(30, 1.0))
     for view in ("a", "b"):
-        told.work(5, "photos", view, 0, 10)
-        told.work(10, "photos", view, 5, 10)
-        told.work(10, "photos", view, 10, 10)
-        told.work(0, "photos", view, 10, 10)  # served from the cache later on
-    assert [step[:3] for step in told.shown] == [("photos", n, 30) for n in (5, 10, 15, 20)]
+        recorder.work(5, "photos", view, 0, 10)
+        recorder.work(10, "photos", view, 5, 10)
+        recorder.work(10, "photos", view, 10, 10)
+        recorder.work(0, "photos", view, 10, 10)  # served from the cache later on
+    assert [step[:3] for step in recorder.shown] == [("photos", n, 30) for n in (5, 10, 15, 20)]
 
 
 def test_the_time_left_is_that_of_all_parts_at_their_speed() -> None:
-    told = Told(photos=Part(20, 10.0), captions=Part(50, 2.0), steps=Part(8, 50.0))
-    told.work(0, "photos", "a", 0, 20)
-    told.work(10, "photos", "a", 10, 20)  # a second each, a tenth of the cost's unit
-    assert told.shown[-1][3] == pytest.approx(10 * 1.0 + 50 * 0.2 + 8 * 5.0)
-    told.work(10, "photos", "a", 20, 20)
-    told.work(99, "captions", "a", 0, 50)  # nobody's work
-    told.work(10, "captions", "a", 25, 50)  # twice as slow as photos would have it
+    recorder = ProgressRecorder(photos=Part(20, 10.0), captions=Part(50, 2.0), steps=Part(8, 50.0))
+    recorder.work(0, "photos", "a", 0, 20)
+    recorder.work(10, "photos", "a", 10, 20)  # a second each, a tenth of the cost's unit
+    assert recorder.shown[-1][3] == pytest.approx(10 * 1.0 + 50 * 0.2 + 8 * 5.0)
+    recorder.work(10, "photos", "a", 20, 20)
+    recorder.work(99, "captions", "a", 0, 50)  # nobody's work
+    recorder.work(10, "captions", "a", 25, 50)  # twice as slow as photos would have it
     pace = (20 + 10) / (20 * 10.0 + 25 * 2.0)
-    assert told.shown[-1][3] == pytest.approx(25 * 0.4 + 8 * 50.0 * pace)
+    assert recorder.shown[-1][3] == pytest.approx(25 * 0.4 + 8 * 50.0 * pace)
 
 
 def test_what_an_earlier_run_did_is_left_out_and_is_no_speed() -> None:
-    told = Told(photos=Part(40, 1.0), steps=Part(10, 4.0))
-    told.work(1, "photos", "a", 20, 20)
-    told.work(1, "photos", "b", 10, 20)
-    assert told.shown == []
-    told.work(5, "photos", "b", 15, 20)
-    assert told.shown == [("photos", 35, 40, pytest.approx(5 * 1.0 + 10 * 4.0))]
-    told.work(0, "steps", "s", 8, 10)
-    told.work(4, "steps", "s", 9, 10)
-    assert told.shown[-1] == ("steps", 9, 10, pytest.approx(5 * 1.0 + 1 * 4.0))
+    recorder = ProgressRecorder(photos=Part(40, 1.0), steps=Part(10, 4.0))
+    recorder.work(1, "photos", "a", 20, 20)
+    recorder.work(1, "photos", "b", 10, 20)
+    assert recorder.shown == []
+    recorder.work(5, "photos", "b", 15, 20)
+    assert recorder.shown == [("photos", 35, 40, pytest.approx(5 * 1.0 + 10 * 4.0))]
+    recorder.work(0, "steps", "s", 8, 10)
+    recorder.work(4, "steps", "s", 9, 10)
+    assert recorder.shown[-1] == ("steps", 9, 10, pytest.approx(5 * 1.0 + 1 * 4.0))
 
 
 def test_file_names_are_shown_on_one_line_of_text() -> None:

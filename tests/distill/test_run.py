@@ -16,9 +16,9 @@ from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import showing_loss
 from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import train
-from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, retrieval, trunk
-from mcad_mobile.distill.trainees.load import AskedStudent
+from mcad_mobile.distill.run import RunOptions, train
+from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, evaluate_cached, frozen_trunk
+from mcad_mobile.distill.trainees.load import StudentChoice
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
 from mcad_mobile.students.evaluation import evaluate_student
 from mcad_mobile.students.load import load_student
@@ -56,7 +56,14 @@ def cache(tmp_path_factory):
 def distilled(unpaired, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "small"
     parts = []
-    train(unpaired, out, RECIPE, cache, silent, record=lambda step, values: parts.append(values))
+    train(
+        unpaired,
+        out,
+        RECIPE,
+        cache,
+        silent,
+        RunOptions(record=lambda step, values: parts.append(values)),
+    )
     return out, parts
 
 
@@ -99,11 +106,11 @@ def test_a_finished_run_is_not_done_again_but_another_one_is(unpaired, cache, tm
     def count(step, values):
         steps.append(step)
 
-    first = train(unpaired, out, recipe, cache, silent, record=count)
+    first = train(unpaired, out, recipe, cache, silent, RunOptions(record=count))
     done = len(steps)
-    assert train(unpaired, out, recipe, cache, silent, record=count) == first
+    assert train(unpaired, out, recipe, cache, silent, RunOptions(record=count)) == first
     assert len(steps) == done
-    train(unpaired, out, replace(recipe, seed=1), cache, silent, record=count)
+    train(unpaired, out, replace(recipe, seed=1), cache, silent, RunOptions(record=count))
     assert len(steps) == 2 * done
 
 
@@ -123,7 +130,14 @@ def test_each_way_of_teaching_moves_the_student_somewhere_else(
     recipe = replace(RECIPE, teaching=teaching, epochs=1, feature=0.0)
     parts = []
     out = tmp_path / "small"
-    train(material, out, recipe, cache, silent, record=lambda step, values: parts.append(values))
+    train(
+        material,
+        out,
+        recipe,
+        cache,
+        silent,
+        RunOptions(record=lambda step, values: parts.append(values)),
+    )
     taught = set() if teaching == "none" else {"distribution", *NAMED}
     assert set(parts[0]) == {f"loss/{name}" for name in ("contrastive", *taught)}
     assert not same_weights(out, distilled[0])
@@ -139,7 +153,7 @@ def test_a_class_finds_its_photos_among_those_of_the_steps_before_at_every_width
         seen.append(tuple(student.shape))
         return showing_loss(student, teacher, temperature)
 
-    monkeypatch.setattr("mcad_mobile.distill.naming.showing_loss", showing)
+    monkeypatch.setattr("mcad_mobile.distill.class_distillation.showing_loss", showing)
     train(unpaired, tmp_path / "small", replace(RECIPE, epochs=1), cache, silent)
     # Four captioned photos and two others a step, and the last eight of those before.
     assert seen == [(photos, 1000) for photos in (6, 12, 14) for _ in ("256", "128", "64")]
@@ -151,7 +165,8 @@ def test_a_classifier_of_no_weight_is_not_asked(unpaired, cache, tmp_path):
     recipe = replace(RECIPE, classifier=0.0, epochs=1)
     train(
         unpaired, tmp_path / "small", recipe, tmp_path / "cache",
-        lambda step, *_: steps.append(step), record=lambda step, values: parts.append(values),
+        lambda step, *_: steps.append(step),
+        RunOptions(record=lambda step, values: parts.append(values)),
     )  # fmt: skip
     assert not {f"loss/{name}" for name in NAMED} & set(parts[0])
     assert not [step for step in steps if "classifier" in step]
@@ -170,12 +185,12 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, 
 
     out = tmp_path / "small"
     with pytest.raises(Killed):
-        train(unpaired, out, RECIPE, cache, silent, record=kill)
+        train(unpaired, out, RECIPE, cache, silent, RunOptions(record=kill))
     assert (out / "checkpoint.pt").exists()
     steps, said = [], []
     train(
         unpaired, out, RECIPE, cache, lambda doing, *_: said.append(doing),
-        record=lambda step, values: steps.append(step),
+        RunOptions(record=lambda step, values: steps.append(step)),
     )  # fmt: skip
     assert steps[0] == 4  # from the checkpoint, not from the start
     assert {doing.split(":")[0] for doing in said} == {"student, epoch 2/2"}
@@ -192,7 +207,7 @@ def test_a_run_cut_off_in_its_qat_epochs_keeps_their_ranges(material, cache, tmp
 
     train(material, tmp_path / "straight" / "s", recipe, cache, silent)
     with pytest.raises(Killed):
-        train(material, tmp_path / "cut" / "s", recipe, cache, silent, record=kill)
+        train(material, tmp_path / "cut" / "s", recipe, cache, silent, RunOptions(record=kill))
     train(material, tmp_path / "cut" / "s", recipe, cache, silent)
     assert same_weights(tmp_path / "straight" / "s", tmp_path / "cut" / "s")
 
@@ -205,7 +220,7 @@ def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(material, cache, tmp
             raise Killed
 
     with pytest.raises(Killed):
-        train(material, tmp_path / "small", recipe, cache, silent, record=kill)
+        train(material, tmp_path / "small", recipe, cache, silent, RunOptions(record=kill))
     with pytest.raises(TrainingError, match=r"checkpoint\.pt was written by another recipe"):
         train(material, tmp_path / "small", replace(recipe, seed=1), cache, silent)
 
@@ -268,7 +283,14 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
     def losses(qat_epochs: int) -> list[float]:
         recipe, parts = replace(RECIPE, teaching="none", qat_epochs=qat_epochs), []
         out = tmp_path / str(qat_epochs)
-        train(material, out, recipe, cache, silent, record=lambda _, values: parts.append(values))
+        train(
+            material,
+            out,
+            recipe,
+            cache,
+            silent,
+            RunOptions(record=lambda _, values: parts.append(values)),
+        )
         return [part["loss/contrastive"] for part in parts if "loss/contrastive" in part]
 
     plain, quantized = losses(0), losses(1)
@@ -279,7 +301,7 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
 def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
     student = load_student()
     photos = material.train
-    quick = retrieval(student, photos, FeatureCache(cache, silent), "fp32")
+    quick = evaluate_cached(student, photos, FeatureCache(cache, silent), "fp32")
     # The cache's float16 may swap neighbours: 3 points are about one rank in one of six recalls.
     exact = evaluate_student(student, photos, silent)
     assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
@@ -288,7 +310,7 @@ def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
 
 def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
     student, photos = load_student(), [photo.path for photo in material.train]
-    grids = trunk(student, "fp32").cached(FeatureCache(cache, silent), photos, 0)
+    grids = frozen_trunk(student, "fp32").cached(FeatureCache(cache, silent), photos, 0)
     with torch.no_grad():
         quick = embed_grids(student.image, torch.from_numpy(grids.astype("float32")))
         pixels = [student.config.preprocess(photo) for photo in photos]
@@ -301,7 +323,7 @@ def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(
 ):
     told, recipe = [], replace(RECIPE, teaching="none", batch=256, epochs=1)
     out = tmp_path / "small"
-    train(material, out, recipe, cache, silent, say=told.append)
+    train(material, out, recipe, cache, silent, RunOptions(note=told.append))
     (line,) = told
     assert "12 captioned photos" in line and "batch is 8, not 256" in line
     assert json.loads((out / "training.json").read_text())["batches"]["batch"] == 8
@@ -325,17 +347,17 @@ def test_a_student_of_ours_is_trained_further_from_where_it_was(
     material, distilled, cache, tmp_path
 ):
     still = replace(RECIPE, teaching="none", epochs=1, head_lr=1e-12, tuned_lr=1e-12)
-    student = AskedStudent(str(distilled[0]))
-    train(material, tmp_path / "more", still, cache, silent, student=student)
+    student = StudentChoice(str(distilled[0]))
+    train(material, tmp_path / "more", still, cache, silent, RunOptions(student=student))
     before, after = weights(distilled[0]), weights(tmp_path / "more")
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
 
 
 @pytest.mark.parametrize("spec", [None, "student"])
 def test_ours_is_not_trained_from_nothing(spec, material, distilled, cache, tmp_path):
-    asked = AskedStudent(spec and str(distilled[0]), from_scratch=True)
+    asked = StudentChoice(spec and str(distilled[0]), from_scratch=True)
     with pytest.raises(StudentError, match="trunk is frozen"):
-        train(material, tmp_path / "small", RECIPE, cache, silent, student=asked)
+        train(material, tmp_path / "small", RECIPE, cache, silent, RunOptions(student=asked))
     assert not (tmp_path / "small").exists()
 
 

@@ -11,7 +11,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.run import Material, first_of, smallest
+from mcad_mobile.distill.run import Material, limit_to_smoke, smoke_changes
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tm
 def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
     photos = [CaptionedPhoto(f"{n}.jpg", (f"{n}", "more"), "train") for n in range(300)]
     extra = Extra(tuple(range(300)), tuple(map(str, range(300))))
-    some = first_of(Material(photos, photos, extra))
+    some = limit_to_smoke(Material(photos, photos, extra))
     assert [photo.captions for photo in some.train] == [(f"{n}",) for n in range(200)]
     assert len(some.val) == 50
     assert (len(some.extra.photos), len(some.extra.captions)) == (200, 200)
@@ -41,7 +41,7 @@ def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
 
 def test_a_smoke_run_is_one_pass_of_all_that_trains():
     recipe = Recipe(qat_epochs=3)
-    small = recipe.changed(**smallest(recipe))
+    small = recipe.changed(**smoke_changes(recipe))
     passes = (
         small.epochs,
         small.fusion_epochs,

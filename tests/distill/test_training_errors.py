@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Extra
-from mcad_mobile.distill.run import Material, train
-from mcad_mobile.distill.trainees.load import AskedStudent
+from mcad_mobile.distill.run import Material, RunOptions, train
+from mcad_mobile.distill.trainees.load import StudentChoice
 from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingError
 from mcad_mobile.students.load import load_student
 from tests.distill.test_any_student import RECIPE, silent, start
@@ -19,7 +19,14 @@ from tests.support.tiny_students import write_hf
 
 def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
     with pytest.raises(error) as caught:
-        train(material, tmp_path / "out", recipe, tmp_path / "cache", silent, student=asked)
+        train(
+            material,
+            tmp_path / "out",
+            recipe,
+            tmp_path / "cache",
+            silent,
+            RunOptions(student=asked),
+        )
     assert caught.value.hint and not (tmp_path / "out").exists()
     return str(caught.value)
 
@@ -37,18 +44,18 @@ def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
     ],
 )
 def test_an_unknown_student_lists_the_nearest(spec, said, material, tmp_path):
-    found = refused(AskedStudent(spec, from_scratch=True), material, tmp_path)
+    found = refused(StudentChoice(spec, from_scratch=True), material, tmp_path)
     assert all(part in found for part in said), found
 
 
 def test_a_text_tower_without_a_rewrite_lists_those_that_have_one(material, tmp_path):
     folder = write_hf(tmp_path / "clip", "clip")
-    asked = AskedStudent(f"towers:timm/test_vit+hf/{folder}", from_scratch=True)
+    asked = StudentChoice(f"towers:timm/test_vit+hf/{folder}", from_scratch=True)
     assert "bert, xlm-roberta" in refused(asked, material, tmp_path)
 
 
 def test_towers_of_different_width_without_a_projection_are_named(material, text_tower, tmp_path):
-    asked = AskedStudent(f"towers:timm/test_vit+hf/{text_tower}", from_scratch=True)
+    asked = StudentChoice(f"towers:timm/test_vit+hf/{text_tower}", from_scratch=True)
     found = refused(asked, material, tmp_path, replace(RECIPE, projection=0))
     assert "64" in found and "32" in found and "projection" in found
 
@@ -58,7 +65,14 @@ def test_batch_norms_with_a_batch_of_one_are_named(material, tmp_path):
     small = replace(RECIPE, batch=1)
     assert "batch norms" in refused(asked, material, tmp_path, small, TrainingError)
     # Layer norms do not mind.
-    train(material, tmp_path / "s", small, tmp_path, silent, student=start("hf", tmp_path / "hf"))
+    train(
+        material,
+        tmp_path / "s",
+        small,
+        tmp_path,
+        silent,
+        RunOptions(student=start("hf", tmp_path / "hf")),
+    )
 
 
 def test_a_photo_that_does_not_decode_is_named_before_training(material, tmp_path):
@@ -67,7 +81,14 @@ def test_a_photo_that_does_not_decode_is_named_before_training(material, tmp_pat
     more = Material(material.train, material.val, Extra((broken,), ()))
     recipe = replace(RECIPE, extra_photos=0)  # no step would ever ask for it
     with pytest.raises(PhotoError, match=r"broken\.jpg"):
-        train(more, tmp_path / "out", recipe, tmp_path, silent, student=start("hf", tmp_path / "s"))
+        train(
+            more,
+            tmp_path / "out",
+            recipe,
+            tmp_path,
+            silent,
+            RunOptions(student=start("hf", tmp_path / "s")),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -84,7 +105,7 @@ def test_a_missing_library_names_the_extra(module, spec, material, tmp_path, mon
     with pytest.raises(MissingExtra, match=r"mcad-mobile\[students\]"):
         train(
             material, tmp_path / "out", RECIPE, tmp_path / "cache", silent,
-            student=AskedStudent(spec, from_scratch=True),
+            RunOptions(student=StudentChoice(spec, from_scratch=True)),
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
@@ -96,7 +117,7 @@ def test_towers_that_were_never_trained_are_no_student_yet(text_tower):
 
 def test_a_damaged_folder_of_towers_is_named(material, tmp_path):
     asked = start("towers", tmp_path / "start")
-    train(material, tmp_path / "s", RECIPE, tmp_path, silent, student=asked)
+    train(material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(student=asked))
     (tmp_path / "s" / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(StudentError, match="is damaged"):
         load_student(str(tmp_path / "s"))

@@ -21,7 +21,7 @@ from mcad_mobile.distill.losses import (
     order_loss,
 )
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.run import _paired_losses, _taught_losses
+from mcad_mobile.distill.run import paired_losses, taught_losses
 
 RECIPE = Recipe(contrastive=0.5, distribution=3.0, order=7.0, feature=11.0, temperature=0.25)
 
@@ -48,16 +48,16 @@ def taught() -> Modified:
 
 def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperature(made):
     batch = Batch(np.arange(5), np.zeros(5, np.intp), np.arange(6), paired=3)
-    (loss,) = _paired_losses(made, batch, RECIPE).values()
+    (loss,) = paired_losses(made, batch, RECIPE).values()
     expected = contrastive_loss(made["image"][:3], made["text"][:3], torch.tensor(9.0))
     assert loss == pytest.approx(0.5 * float(expected))
-    assert _paired_losses(made, batch, replace(RECIPE, contrastive=0.0)) == {}
+    assert paired_losses(made, batch, replace(RECIPE, contrastive=0.0)) == {}
 
 
 @pytest.mark.parametrize("teaching", ["mcad", "single"])
 def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taught, teaching):
     space = unit(8, 4, 4)
-    parts = _taught_losses(made, taught, space, replace(RECIPE, teaching=teaching))
+    parts = taught_losses(made, taught, space, replace(RECIPE, teaching=teaching))
     image, text = made["image"], made["text"]
     logits = 4.0 * image @ text.T
     # The single-stream teacher alone has looked at the candidates only.
@@ -79,7 +79,7 @@ def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taugh
 
 def test_weights_of_zero_leave_a_teachers_loss_out(made, taught):
     none = replace(RECIPE, distribution=0.0, order=0.0, feature=0.0)
-    assert _taught_losses(made, taught, unit(8, 4, 4), none) == {}
+    assert taught_losses(made, taught, unit(8, 4, 4), none) == {}
 
 
 class Dropped(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mcad_mobile.distill.dataset import back_in_order
+from mcad_mobile.distill.dataset import restore_order
 from mcad_mobile.students.load import load_student
 
 CLI = [sys.executable, "-m", "mcad_mobile"]
@@ -235,4 +235,4 @@ def test_two_processes_take_the_steps_that_one_would(tmp_path):
         assert (out / "world").read_text() == str(world)
     # Equal up to the order they are summed in.
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
-    assert back_in_order(4, 2).tolist() == [0, 2, 1, 3]
+    assert restore_order(4, 2).tolist() == [0, 2, 1, 3]

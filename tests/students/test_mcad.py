@@ -19,7 +19,7 @@ from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import McadStudent, default_config
-from mcad_mobile.students.protocol import sha256_of
+from mcad_mobile.students.protocol import model_sha256
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 
 # Indices of ImageNet-1k classes: tabby, tiger cat, Egyptian cat; espresso, cup; moped, scooter.
@@ -176,16 +176,16 @@ def test_an_identity_covers_weights_their_names_facts_and_files():
         return nn.ParameterDict({name: nn.Parameter(weights, requires_grad=False)})
 
     facts, ones = {"mean": 0.5, "std": 1}, torch.ones(2, 3)
-    same = sha256_of(model("a", ones), facts, b"tokenizer")
-    assert sha256_of(model("a", ones.clone()), {"std": 1, "mean": 0.5}, b"tokenizer") == same
+    same = model_sha256(model("a", ones), facts, b"tokenizer")
+    assert model_sha256(model("a", ones.clone()), {"std": 1, "mean": 0.5}, b"tokenizer") == same
     others = (
-        sha256_of(model("a", 2 * ones), facts, b"tokenizer"),
-        sha256_of(model("b", ones), facts, b"tokenizer"),
-        sha256_of(model("a", ones.reshape(3, 2)), facts, b"tokenizer"),
-        sha256_of(model("a", ones.view(torch.int32)), facts, b"tokenizer"),
-        sha256_of(model("a", ones), facts | {"mean": 0.4}, b"tokenizer"),
-        sha256_of(model("a", ones), facts, b"tokeniser"),
-        sha256_of(model("a", ones), facts),
+        model_sha256(model("a", 2 * ones), facts, b"tokenizer"),
+        model_sha256(model("b", ones), facts, b"tokenizer"),
+        model_sha256(model("a", ones.reshape(3, 2)), facts, b"tokenizer"),
+        model_sha256(model("a", ones.view(torch.int32)), facts, b"tokenizer"),
+        model_sha256(model("a", ones), facts | {"mean": 0.4}, b"tokenizer"),
+        model_sha256(model("a", ones), facts, b"tokeniser"),
+        model_sha256(model("a", ones), facts),
     )
     assert len({same, *others}) == 8
 

@@ -22,7 +22,7 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.compile import charsmap_arrays, compile_tokenizer
-from mcad_mobile.students.tokenizers.convert import read_sentencepiece, tokenizer_of
+from mcad_mobile.students.tokenizers.convert import convert_tokenizer, read_sentencepiece
 from mcad_mobile.students.tokenizers.wordpiece import wordpiece_json
 from tests.support.library_tokenizers import HOSTILE, VOCABULARY, libraries
 
@@ -54,7 +54,7 @@ def given(captions, tmp_path_factory):
 
 
 def bundled(library, **changes) -> Tokenizer:
-    spec, file = tokenizer_of(
+    spec, file = convert_tokenizer(
         library.tokenizer, length=library.length, pool="last", attends_to_padding=True
     )
     return Tokenizer(replace(spec, **changes), file)
@@ -91,10 +91,10 @@ def test_only_a_text_that_is_too_long_says_so(given):
 
 def test_the_end_of_text_is_the_librarys(given):
     library, _ = given["open_clip CLIP"]
-    spec, _ = tokenizer_of(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
+    spec, _ = convert_tokenizer(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
     assert (spec.eos, spec.pad) == (49407, 0)
     library, _ = given["transformers CLIP"]
-    spec, _ = tokenizer_of(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
+    spec, _ = convert_tokenizer(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
     assert (spec.eos, spec.pad) == (49407, 49407)
 
 
@@ -155,7 +155,7 @@ def test_a_clip_of_bert_may_have_its_separator_taken_out(given, tmp_path):
     library, _ = given["transformers Chinese-CLIP"]
     library.tokenizer.save_pretrained(tmp_path)
     theirs = open_clip.tokenizer.HFTokenizer(str(tmp_path), 32, strip_sep_token=True)
-    spec, file = tokenizer_of(theirs, length=32, pool="last", attends_to_padding=True)
+    spec, file = convert_tokenizer(theirs, length=32, pool="last", attends_to_padding=True)
     for text in ("a dog", "word " * 60):
         ids = theirs(text)[0].tolist()
         assert 102 not in ids
@@ -236,7 +236,7 @@ def test_a_part_that_phones_lack_is_refused_by_name(part):
 
 def test_a_tokenizer_of_another_kind_is_refused_by_name():
     with pytest.raises(StudentError, match=r"class .*Path"):
-        tokenizer_of(Path(), length=77, pool="eos", attends_to_padding=False)
+        convert_tokenizer(Path(), length=77, pool="eos", attends_to_padding=False)
 
 
 def test_an_expression_that_phones_lack_is_refused_by_name(given):
@@ -246,7 +246,7 @@ def test_an_expression_that_phones_lack_is_refused_by_name(given):
     backend.normalizer = normalizers.Replace(Regex("[0-9]{3}"), "#")
     try:
         with pytest.raises(StudentError, match=r"\[0-9\]\{3\}"):
-            tokenizer_of(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
+            convert_tokenizer(library.tokenizer, length=77, pool="eos", attends_to_padding=False)
     finally:
         backend.normalizer = before
 

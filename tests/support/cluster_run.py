@@ -21,7 +21,7 @@ import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from mcad_mobile.distill.features import looked_at
+from mcad_mobile.distill.features import compute_views
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine.bundle import Bundle
@@ -86,7 +86,7 @@ def main() -> None:
     paths = [Path(photo) for photo in photos]
     batches = [range(0, 3), range(3, len(paths))]
     places = (cluster.address, None)
-    features = [looked_at(paths, 1, thumbnails, batches, place) for place in places]
+    features = [compute_views(paths, 1, thumbnails, batches, place) for place in places]
     there, here = (np.concatenate(list(some)) for some in features)
     document = {
         "killed": len(killed),

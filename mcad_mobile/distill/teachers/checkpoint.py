@@ -1,9 +1,7 @@
-"""What every adapter needs: a checkpoint's hash, its loading through transformers, batches."""
+"""What adapters of checkpoints share: loading through transformers, encoding in batches."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mcad_mobile.errors import TeacherError, require
+from mcad_mobile.students.protocol import model_sha256
 
 Item = TypeVar("Item")
 
@@ -31,17 +30,6 @@ class Checkpoint:
     image_processor: Any
     tokenizer: Any
     device: torch.device
-
-
-def identity_of(model: nn.Module, preprocessing: Mapping[str, Any]) -> str:
-    """16 hex digits of the SHA-256 over every weight (name, type, shape, bytes) and the
-    preprocessing."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    digest.update(json.dumps(preprocessing, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:16]
 
 
 def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Checkpoint:
@@ -77,7 +65,7 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         preprocessing = {"image": image_processor.to_dict(), "vocabulary": tokenizer.get_vocab()}
-        identity = identity_of(model, preprocessing)
+        identity = model_sha256(model, preprocessing)[:16]
         model = model.eval().to(device)
     except TeacherError:
         raise
@@ -99,7 +87,7 @@ def model_type(path: str) -> str:
 
 
 def cannot_load(source: str, error: Exception) -> TeacherError:
-    """What to raise when a library fails, in its own way, to load `source`."""
+    """The error to raise when a library fails to load `source`, in whatever way."""
     return TeacherError(
         f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",
         "Give a complete local checkpoint, or a published name that can be reached from here.",
@@ -113,7 +101,7 @@ def in_batches(
     size: int = _BATCH,
 ) -> Tensor:
     """Rows of `encode` for all items, computed a batch at a time without gradients, and gathered
-    on the CPU in the dtype of `empty`: what zero items give, [0, ...]."""
+    on the CPU in the dtype of `empty`, [0, ...], the result for no items."""
     rows = [empty]
     with torch.no_grad():
         for start in range(0, len(items), size):

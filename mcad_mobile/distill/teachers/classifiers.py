@@ -1,4 +1,5 @@
-"""The reference classifier: EfficientNet-Lites with the heads that they were published with."""
+"""Classifiers as teachers: the reference one (EfficientNet-Lites with their published heads), those
+of torchvision and timm, and the names of their classes."""
 
 from __future__ import annotations
 
@@ -17,13 +18,12 @@ from mcad_mobile.distill.device import autocast, device_of
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers.checkpoint import cannot_load, identity_of, in_batches
+from mcad_mobile.distill.teachers.checkpoint import cannot_load, in_batches
 from mcad_mobile.errors import TeacherError, require
-
-# What the classes of a classifier are called, best name first.
+from mcad_mobile.students.protocol import model_sha256
 
 IMAGENET = Path(__file__).parent / "imagenet_names.txt"
-ClassNames = tuple[tuple[str, ...], ...]
+ClassNames = tuple[tuple[str, ...], ...]  # of each class, the best name first
 
 
 @cache
@@ -34,7 +34,7 @@ def imagenet_names() -> ClassNames:
     return tuple(_names(line.split(" ", 1)[1]) for line in lines)
 
 
-def load_class_names(path: Path, classes: int) -> ClassNames:
+def read_class_names(path: Path, classes: int) -> ClassNames:
     """A text file with one class a line, in the classifier's order; several names of a class are
     parted by semicolons. TeacherError if it cannot be read, if a line is empty, or if it has not
     `classes` lines."""
@@ -44,7 +44,7 @@ def load_class_names(path: Path, classes: int) -> ClassNames:
     except (OSError, UnicodeDecodeError) as error:
         raise TeacherError(f"The class names in {path} cannot be read: {error}.", hint) from error
     names = tuple(_names(line) for line in lines)
-    empty = [number for number, some in enumerate(names, 1) if not some]
+    empty = [number for number, found in enumerate(names, 1) if not found]
     if empty:
         raise TeacherError(f"{path} names no class in line {empty[0]}.", hint)
     if len(names) != classes:
@@ -60,24 +60,21 @@ def _names(line: str) -> tuple[str, ...]:
 
 def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = None) -> ClassNames:
     """From `path`; else ImageNet's for 1,000 classes; else the checkpoint's own `labels`.
-    TeacherError where nobody knows them."""
+    TeacherError where there are none."""
     if path is not None:
-        return load_class_names(path, classes)
+        return read_class_names(path, classes)
     if labels is not None and len(labels) == classes:
         return tuple(_names(label.replace(",", ";")) for label in labels)
     if classes == len(imagenet_names()):
         return imagenet_names()
     raise TeacherError(
-        f"Nobody says what the classifier's {classes} classes are called.",
+        f"The classifier's {classes} classes have no known names.",
         "Name them with --class-names FILE, one class a line.",
     )
 
 
-# Classifiers of torchvision and timm as teachers: any checkpoint whose classes have names.
-
-
-class GivenClassifier:
-    """A model that gives logits [B, C], and how its library prepares a photo."""
+class LibraryClassifier:
+    """A library's model, which gives logits [B, C], and the library's transform of photos."""
 
     def __init__(
         self,
@@ -89,7 +86,7 @@ class GivenClassifier:
         device: torch.device,
     ) -> None:
         self.name = name
-        self.identity = identity_of(model, preprocessing)
+        self.identity = model_sha256(model, preprocessing)[:16]
         self.names = names
         self._model = model.eval().to(device)
         self._transform = transform
@@ -98,21 +95,21 @@ class GivenClassifier:
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, C] float32 on the CPU: probabilities."""
 
-        def probabilities(some: list[Image.Image]) -> Tensor:
-            pixels = torch.stack([self._transform(photo) for photo in some])
-            said: Tensor = self._model(pixels.to(self._device)).float().softmax(1)
-            return said
+        def probabilities(batch: list[Image.Image]) -> Tensor:
+            pixels = torch.stack([self._transform(photo) for photo in batch])
+            rows: Tensor = self._model(pixels.to(self._device)).float().softmax(1)
+            return rows
 
         return in_batches(probabilities, photos, torch.empty(0, len(self.names)))
 
 
 def load_torchvision(
     name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
-) -> GivenClassifier:
+) -> LibraryClassifier:
     """A classifier by torchvision's name of its architecture, with its published weights or those
     of `weights`, a state dict, which may have classes of its own. Photos are prepared as for the
     published weights. TeacherError if weights are missing, damaged or of another architecture, or
-    if nobody names the classes; MissingExtra without torchvision."""
+    if there are no names of the classes; MissingExtra without torchvision."""
     models = require("torchvision.models", "students")
     try:
         published = models.get_model_weights(name).DEFAULT
@@ -126,14 +123,14 @@ def load_torchvision(
     # No narrower: the errors of pickle, torch, urllib and the registry all come through.
     except Exception as error:
         raise cannot_load(_source(f"torchvision:{name}", weights), error) from error
-    return _given(
+    return _classifier(
         name, model, transform, {"transform": repr(transform)}, labels, class_names, device
     )
 
 
 def load_timm(
     name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
-) -> GivenClassifier:
+) -> LibraryClassifier:
     """A classifier by timm's name ("local-dir:DIR" and "hf-hub:ORG/REPO" are such names), with its
     published weights or those of the checkpoint `weights`, which may have classes of its own.
     Photos are prepared as the model's configuration says. Errors as above; MissingExtra without
@@ -146,16 +143,16 @@ def load_timm(
             state = require("timm.models", "students").load_state_dict(str(weights), use_ema=False)
             model = timm.create_model(name, num_classes=_classes_of(state))
             model.load_state_dict(state)
-        settings = data.resolve_model_data_config(model)
-        transform = data.create_transform(**settings, is_training=False)
+        config = data.resolve_model_data_config(model)
+        transform = data.create_transform(**config, is_training=False)
     # No narrower: the errors of safetensors, pickle, torch and the hub all come through.
     except Exception as error:
         raise cannot_load(_source(f"timm:{name}", weights), error) from error
     labels = (model.pretrained_cfg or {}).get("label_names") if weights is None else None
-    return _given(name, model, transform, settings, labels, class_names, device)
+    return _classifier(name, model, transform, config, labels, class_names, device)
 
 
-def _given(
+def _classifier(
     name: str,
     model: nn.Module,
     transform: Callable[[Image.Image], Tensor],
@@ -163,12 +160,12 @@ def _given(
     labels: Sequence[str] | None,
     class_names: Path | None,
     device: str,
-) -> GivenClassifier:
+) -> LibraryClassifier:
     classes = _classes_of(model.state_dict())
     # Of ImageNet's 1,000 classes the library's own labels are its WordNet names, one each.
     known = labels if labels is not None and len(labels) != 1000 else None
     names = names_for(classes, class_names, known)
-    return GivenClassifier(name, model, transform, preprocessing, names, torch.device(device))
+    return LibraryClassifier(name, model, transform, preprocessing, names, torch.device(device))
 
 
 def _classes_of(state: Mapping[str, Tensor]) -> int:
@@ -187,7 +184,7 @@ def _source(name: str, weights: Path | None) -> str:
 
 
 class LiteClassifier:
-    """The mean of what several classifiers say, over ImageNet's classes. `trunks`: by size, each
+    """The mean of several classifiers' probabilities of ImageNet's classes. `trunks`: by size, each
     with its ImageNet weights."""
 
     name = "ImageNet classifiers (EfficientNet-Lite0 and -Lite2)"
@@ -203,23 +200,23 @@ class LiteClassifier:
     def identity(self) -> str:
         convolutions = nn.ModuleList(trunk.module.head_conv for trunk in self.trunks)
         both = nn.ModuleDict({"convolutions": convolutions, "heads": self.heads})
-        return identity_of(both, {"trunks": [trunk.identity for trunk in self.trunks]})
+        return model_sha256(both, {"trunks": [trunk.identity for trunk in self.trunks]})[:16]
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
-        def probabilities(some: list[Image.Image]) -> Tensor:
-            return self.classify_grids([trunk.grids(some) for trunk in self.trunks])
+        def probabilities(batch: list[Image.Image]) -> Tensor:
+            return self.classify_grids([trunk.grids(batch) for trunk in self.trunks])
 
         return in_batches(probabilities, photos, torch.empty(0, len(self.names)))
 
     @torch.no_grad()
     def classify_grids(self, grids: Sequence[Features]) -> Tensor:
-        """What classify gives, from each trunk's grids [B, 7, 7, C_n]."""
+        """The result of classify from each trunk's grids [B, 7, 7, C_n]."""
         device = device_of(self.heads)
-        said = []
-        for trunk, head, some in zip(self.trunks, self.heads, grids, strict=True):
-            grid = torch.from_numpy(some.astype(np.float32)).to(device).permute(0, 3, 1, 2)
+        rows = []
+        for trunk, head, own in zip(self.trunks, self.heads, grids, strict=True):
+            grid = torch.from_numpy(own.astype(np.float32)).to(device).permute(0, 3, 1, 2)
             with autocast(self.arithmetic, device):
                 pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
                 logits = head(pooled)
-            said.append(logits.float().softmax(1))
-        return torch.stack(said).mean(0).cpu()
+            rows.append(logits.float().softmax(1))
+        return torch.stack(rows).mean(0).cpu()

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.checkpoint import FeatureTeacher, cannot_load, identity_of
+from mcad_mobile.distill.teachers.checkpoint import FeatureTeacher, cannot_load
 from mcad_mobile.errors import require
+from mcad_mobile.students.protocol import model_sha256
 
 
 class OpenClipTeacher(FeatureTeacher):
@@ -25,7 +26,7 @@ class OpenClipTeacher(FeatureTeacher):
             "text_length": tokenizer.context_length,
         }
         self.name = name
-        self.identity = identity_of(model, preprocessing)
+        self.identity = model_sha256(model, preprocessing)[:16]
         self._model = model
         self._transform = transform
         self._tokenizer = tokenizer

@@ -1,4 +1,6 @@
-"""The teachers of a run, given or trained by the recipe, and what they say of its data."""
+"""The teachers of a run and their labels. Reference teachers (the dual-stream ones, the
+single-stream one on top of them, and the fusion of all) are trained on the captioned photos, each
+once, and kept under a name made of its recipe and its data."""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Order, Views, dataset
+from mcad_mobile.distill.class_distillation import ClassLabels, class_labels
+from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion
@@ -22,8 +25,8 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
-from mcad_mobile.distill.naming import ClassLabels, class_labels
 from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.distill.progress import GivenTeachers
 from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
 from mcad_mobile.distill.teachers.protocol import (
@@ -33,15 +36,16 @@ from mcad_mobile.distill.teachers.protocol import (
     SingleStreamTeacher,
 )
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
+from mcad_mobile.distill.teachers.word_region import (
+    WordRegion,
+    WordRegionTeacher,
+    encode_photos,
+    encode_texts,
+)
 from mcad_mobile.distill.trainees.frozen_trunk import TRAINED_BLOCKS
 from mcad_mobile.errors import TeacherError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
-
-# Train the reference teachers on captioned photos: the dual-stream ones, the single-stream one
-# from their spaces, and the fusion of all. Each is trained once and kept under a
-# name made of its recipe and its data.
 
 # Where a text tower starts from MiniLM: the last digits of its table's decomposition depend on
 # the number of threads, and what was trained with another is the same teacher.
@@ -49,29 +53,29 @@ _DECOMPOSED = ("text.token.weight", "text.widen.weight")
 
 
 @dataclass(frozen=True)
-class School:
-    """What teachers are trained on (pairs only) and where they are kept."""
+class TeacherTraining:
+    """The pairs that teachers are trained on, and where the trained teachers are kept."""
 
     data: Dataset
     recipe: TeacherRecipe
     cache: FeatureCache
     arithmetic: Arithmetic
 
-    def order(self, batch: int, seed: int) -> Order:
-        return Order(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
+    def sampler(self, batch: int, seed: int) -> BatchSampler:
+        return BatchSampler(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
 
     def grids(self, trunks: Sequence[GridTrunk]) -> Callable[[Batch], Tensor]:
         """A batch's grids, those of all trunks side by side: [I, 7, 7, C] float32."""
         views = Views(self.recipe.views, 0)
         rows = [trunk.rows(self.data, views, self.cache) for trunk in trunks]
-        return lambda batch: torch.cat([some.of(batch) for some in rows], -1)
+        return lambda batch: torch.cat([grids.of(batch) for grids in rows], -1)
 
     def train(
         self,
         kind: str,
         model: nn.Module,
         groups: list[dict[str, Any]],
-        order: Order,
+        sampler: BatchSampler,
         epochs: int,
         losses: Callable[[Loop, Forward, Batch], Losses],
         taught_by: Sequence[object] = (),
@@ -80,34 +84,26 @@ class School:
         `taught_by`: what else the losses depend on, for the name it is kept under."""
         from safetensors.torch import load_file, save
 
-        started = hashlib.sha256()
-        for name, value in model.state_dict().items():
-            if name in _DECOMPOSED:
-                continue
-            started.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        # Of what says how a photo is drawn, the order that is trained in, and not the recipe.
-        drawn = {"seed": order.seed, "views": order.views.paired}
-        recipe = {**msgspec.structs.asdict(self.recipe), "members": None, **drawn}
-        speed = [epochs, *(group["lr"] for group in groups)]
-        parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
-        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+        name = self._name(
+            kind, model, [epochs, *(group["lr"] for group in groups)], sampler, taught_by
+        )
         path = self.cache.folder / f"{kind}-{name}.safetensors"
         if path.exists():
-            steps = epochs * order.steps_per_epoch
+            steps = epochs * sampler.steps_per_epoch
             self.cache.progress(kind, name, steps, steps)
             model.load_state_dict(load_file(path))
             model.to(accelerator().device)
             return
         schedule = Schedule(
             epochs,
-            order.steps_per_epoch,
+            sampler.steps_per_epoch,
             self.recipe.warmup,
             self.recipe.weight_decay,
-            order.seed,
+            sampler.seed,
         )
         checkpoint = path.with_suffix(".checkpoint")
         loop = Loop(model, groups, schedule, checkpoint, name, kind, self.arithmetic)
-        loop.run(lambda forward, step: losses(loop, forward, order.at(step)), self.cache.progress)
+        loop.run(lambda forward, step: losses(loop, forward, sampler.at(step)), self.cache.progress)
         if loop.accelerator.is_main_process:
             with Partial(path) as partial:
                 partial.file.truncate()
@@ -115,9 +111,29 @@ class School:
                 partial.finish()
         loop.finish()
 
+    def _name(
+        self,
+        kind: str,
+        model: nn.Module,
+        speed: Sequence[float],
+        sampler: BatchSampler,
+        taught_by: Sequence[object],
+    ) -> str:
+        """24 hex digits of a hash of all that the trained model depends on."""
+        started = hashlib.sha256()
+        for name, value in model.state_dict().items():
+            if name in _DECOMPOSED:
+                continue
+            started.update(name.encode() + value.detach().cpu().numpy().tobytes())
+        # The sampler draws the photos: its seed and views count, and not those of the recipe.
+        drawn = {"seed": sampler.seed, "views": sampler.views.paired}
+        recipe = {**msgspec.structs.asdict(self.recipe), "members": None, **drawn}
+        parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
 
 def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
-    """What the reference teachers see photos with, by size."""
+    """The trunks of the reference teachers, by size."""
     # The student's trunk is Lite0, too, and its grids are in the cache already.
     return {
         2: GridTrunk.pretrained(2, arithmetic),
@@ -125,22 +141,22 @@ def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
     }
 
 
-def train_duals(school: School, token_counts: Tensor) -> list[RegionTextTeacher]:
+def train_duals(training: TeacherTraining, token_counts: Tensor) -> list[RegionTextTeacher]:
     """As many as the recipe has members, from its seed and those after it: the committees of two
     neighbouring seeds share all members but one. token_counts: [vocab]."""
-    recipe, trunks = school.recipe, list(reference_trunks(school.arithmetic).values())
+    recipe, trunks = training.recipe, list(reference_trunks(training.arithmetic).values())
     seeds = [recipe.seed + member for member in range(recipe.members)]
-    return [_train_dual(school, trunks, token_counts, seed) for seed in seeds]
+    return [_train_dual(training, trunks, token_counts, seed) for seed in seeds]
 
 
 def _train_dual(
-    school: School, trunks: Sequence[GridTrunk], token_counts: Tensor, seed: int
+    training: TeacherTraining, trunks: Sequence[GridTrunk], token_counts: Tensor, seed: int
 ) -> RegionTextTeacher:
     """Regions of both trunks and MiniLM-L6, contrastively."""
-    recipe, data = school.recipe, school.data
+    recipe, data = training.recipe, training.data
     torch.manual_seed(seed)
     model = RegionText.pretrained(trunks, token_counts)
-    grids = school.grids(trunks)
+    grids = training.grids(trunks)
     new = [*model.head.parameters(), *model.text.head.parameters(), model.log_scale]
     fresh = {id(parameter) for parameter in new}
     tuned = [parameter for parameter in model.parameters() if id(parameter) not in fresh]
@@ -152,11 +168,11 @@ def _train_dual(
         loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
         return {"contrastive": loss}
 
-    school.train(
+    training.train(
         "dual-stream teacher",
         model,
         [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}],
-        school.order(recipe.batch, seed),
+        training.sampler(recipe.batch, seed),
         recipe.epochs,
         losses,
         [hashlib.sha256(token_counts.numpy().tobytes()).hexdigest()],
@@ -164,12 +180,14 @@ def _train_dual(
     return RegionTextTeacher(trunks, model)
 
 
-def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegionTeacher:
+def train_single(
+    training: TeacherTraining, duals: Sequence[RegionTextTeacher]
+) -> WordRegionTeacher:
     """Word-region attention on the frozen regions and tokens of `duals`."""
-    recipe, data = school.recipe, school.data
+    recipe, data = training.recipe, training.data
     torch.manual_seed(recipe.seed)
     model = WordRegion(duals)
-    grids, order = school.grids(duals[0].trunks), school.order(recipe.single_batch, recipe.seed)
+    grids = training.grids(duals[0].trunks)
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         # Every process scores its own pairs against each other: word counts differ, and scores
@@ -177,7 +195,8 @@ def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegi
         mine, _, _ = loop.share(batch)
         ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
         with torch.no_grad(), autocast(loop.arithmetic, loop.device):
-            seen, text = see(duals, grids(mine).to(loop.device)), read(duals, ids, mask)
+            seen = encode_photos(duals, grids(mine).to(loop.device))
+            text = encode_texts(duals, ids, mask)
             similarity = seen.whole @ text.sentences.T
         there = mask > 0
         owner = there.nonzero()[:, 0]
@@ -185,11 +204,11 @@ def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegi
         words = [tokens[there] for tokens in text.tokens]
         return {"matching": matching_loss(forward(seen.regions, words, mean, similarity))}
 
-    school.train(
+    training.train(
         "single-stream teacher",
         model,
         [{"params": list(model.parameters()), "lr": recipe.single_lr}],
-        order,
+        training.sampler(recipe.single_batch, recipe.seed),
         recipe.single_epochs,
         losses,
         [dual.identity for dual in duals],
@@ -197,26 +216,26 @@ def train_single(school: School, duals: Sequence[RegionTextTeacher]) -> WordRegi
     return WordRegionTeacher(duals, model)
 
 
-def train_fusion(school: School, labels: Labels, recipe: Recipe) -> Fusion:
+def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> Fusion:
     """Both teachers frozen: the fusion learns to tell the matched pairs by s'_ij."""
-    teachers = school.recipe
+    teachers = training.recipe
     torch.manual_seed(teachers.seed)
     assert labels.single is not None
     model = Fusion(labels.dual.dim, labels.single.teacher.fused_dim)
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         mine, _, _ = loop.share(batch)
-        looked, device = labels.look(mine), loop.device
-        image, text = looked.image.to(device), looked.text.to(device)
-        fused = Fused(looked.fused.features.to(device), looked.fused.scores.to(device))
-        modified = forward(image, text, looked.candidates.to(device), fused)
+        inputs, device = labels.score_candidates(mine), loop.device
+        image, text = inputs.image.to(device), inputs.text.to(device)
+        fused = Fused(inputs.fused.features.to(device), inputs.fused.scores.to(device))
+        modified = forward(image, text, inputs.candidates.to(device), fused)
         return {"matching": matching_loss(20.0 * modified.similarity.float())}
 
-    school.train(
+    training.train(
         "fusion",
         model,
         [{"params": list(model.parameters()), "lr": recipe.fusion_lr}],
-        replace(school.order(teachers.batch, teachers.seed), views=Views(recipe.views, 0)),
+        replace(training.sampler(teachers.batch, teachers.seed), views=Views(recipe.views, 0)),
         recipe.fusion_epochs,
         losses,
         [*labels.identity, labels.candidates, labels.scale, labels.shift],
@@ -233,8 +252,10 @@ class Teachers:
     classifier: ClassifierTeacher | None = None
 
     @property
-    def how_many(self) -> int | None:
-        return len(self.dual) if self.dual else None
+    def given(self) -> GivenTeachers:
+        """For the plan of a run."""
+        duals = len(self.dual) if self.dual else None
+        return GivenTeachers(duals, bool(self.single), bool(self.classifier))
 
 
 def reference_teachers(
@@ -243,19 +264,16 @@ def reference_teachers(
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
     tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
     data = dataset(photos, tokenizer, Extra())
-    school, counts = _school(data, recipe, cache, arithmetic)
-    duals = train_duals(school, counts)
-    return duals, train_single(school, duals)
+    training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
+    duals = train_duals(training, _token_counts(data))
+    return duals, train_single(training, duals)
 
 
-def _school(
-    data: Dataset, recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
-) -> tuple[School, Tensor]:
-    counts = data.token_counts(default_config().text.vocab)
-    return School(data.pairs, recipe.teachers, cache, arithmetic), counts
+def _token_counts(data: Dataset) -> Tensor:
+    return data.token_counts(default_config().text.vocab)
 
 
-def labels_of(
+def label_by_teachers(
     data: Dataset,
     views: Views,
     recipe: Recipe,
@@ -263,42 +281,45 @@ def labels_of(
     cache: FeatureCache,
     arithmetic: Arithmetic,
 ) -> Labels | None:
-    """What the teachers that the recipe asks for say, trained first where they are not given."""
+    """Labels by the recipe's teachers, which are trained first where they are not given."""
     if recipe.teaching == "none":
         return None
-    school, counts = _school(data, recipe, cache, arithmetic)
-    duals = teachers.dual or train_duals(school, counts)
-    dual_said = dual_labels(duals, data, views, cache)
+    training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
+    duals = teachers.dual or train_duals(training, _token_counts(data))
+    dual = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
     names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
-        return Labels(dual_said, recipe.candidates, identity=identity, names=names)
-    single = teachers.single
-    if single is None:
-        reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
-        if foreign := [dual.name for dual in duals if dual not in reference]:
-            raise TeacherError(
-                f"The reference single-stream teacher starts from reference dual-stream ones, "
-                f"not from {foreign[0]}.",
-                "Give a --single-teacher too, or neither.",
-            )
-        single = train_single(school, reference)
-    single_said = single_labels(single, data, views, cache)
+        return Labels(dual, recipe.candidates, identity=identity, names=names)
+    single = teachers.single or train_single(training, _reference_duals(duals))
     labels = Labels(
-        dual_said,
+        dual,
         recipe.candidates,
-        single_said,
+        single_labels(single, data, views, cache),
         identity=(*identity, single.identity),
         names=(*names, single.name),
     )
     if not single.cosines:
-        labels = labels.calibrated(replace(school.order(recipe.batch, recipe.seed), views=views))
+        sampler = replace(training.sampler(recipe.batch, recipe.seed), views=views)
+        labels = labels.calibrated(sampler)
     if recipe.teaching == "single":
         return labels
-    return replace(labels, fusion=train_fusion(school, labels, recipe))
+    return replace(labels, fusion=train_fusion(training, labels, recipe))
 
 
-def class_labels_of(
+def _reference_duals(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
+    """`duals`, which the reference single-stream teacher starts from. TeacherError for others."""
+    reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
+    if foreign := [dual.name for dual in duals if dual not in reference]:
+        raise TeacherError(
+            f"The reference single-stream teacher starts from reference dual-stream ones, "
+            f"not from {foreign[0]}.",
+            "Give a --single-teacher too, or neither.",
+        )
+    return reference
+
+
+def label_by_classifier(
     data: Dataset,
     views: Views,
     recipe: Recipe,
@@ -306,7 +327,7 @@ def class_labels_of(
     cache: FeatureCache,
     arithmetic: Arithmetic,
 ) -> ClassLabels | None:
-    """What the classifier says, ours where none is given; None where the recipe asks for none."""
+    """Labels by the classifier, ours where none is given; None where the recipe asks for none."""
     if recipe.teaching == "none" or not recipe.classifier:
         return None
     classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))

@@ -1,4 +1,4 @@
-"""What a teacher is: three small protocols, and nothing about how a teacher was made."""
+"""The protocols of teachers: dual-stream, single-stream and classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Fused:
-    """What a single-stream teacher says of P image-text pairs."""
+    """A single-stream teacher's output for P image-text pairs."""
 
     features: Tensor  # [P, fused_dim] float32: one vector per pair, image and text together
     scores: Tensor  # [P] float32: how well the pair matches; higher is better, any range
@@ -51,8 +51,8 @@ class DualStreamTeacher(Protocol):
         ...
 
 
-def side_by_side(embeddings: Sequence[Tensor]) -> Tensor:
-    """Several dual-stream teachers speak as one: unit vectors [..., D_n] of each -> unit vectors
+def concatenate_teachers(embeddings: Sequence[Tensor]) -> Tensor:
+    """Several dual-stream teachers as one: unit vectors [..., D_n] of each -> unit vectors
     [..., sum D_n], whose products are the means of theirs."""
     return torch.cat(list(embeddings), -1) / math.sqrt(len(embeddings))
 
@@ -94,8 +94,8 @@ class SingleStreamTeacher(Protocol):
 
 
 class ClassifierTeacher(Protocol):
-    """A photo's probabilities over classes that have names: no texts are asked, and every photo
-    has them, captioned or not."""
+    """A photo's probabilities over classes that have names: no texts are needed, and every
+    photo has them, captioned or not."""
 
     @property
     def name(self) -> str: ...
@@ -108,7 +108,7 @@ class ClassifierTeacher(Protocol):
 
     @property
     def names(self) -> Sequence[Sequence[str]]:
-        """Of each class, what it is called: one name or more, the best first."""
+        """One name or more of each class, the best first."""
         ...
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:

@@ -17,9 +17,10 @@ from mcad_mobile.distill.features import Features, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.pretrained import load_minilm, minilm_directory
-from mcad_mobile.distill.teachers.checkpoint import identity_of, unit_rows
+from mcad_mobile.distill.teachers.checkpoint import unit_rows
 from mcad_mobile.students.efficientnet_lite import FEATURES, Head
 from mcad_mobile.students.mcad import default_config
+from mcad_mobile.students.protocol import model_sha256
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
@@ -88,14 +89,14 @@ class RegionTextTeacher:
 
     @cached_property
     def identity(self) -> str:
-        return identity_of(self.model, {"trunks": [t.identity for t in self.trunks]})
+        return model_sha256(self.model, {"trunks": [t.identity for t in self.trunks]})[:16]
 
     def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
         return self.embed_grids([trunk.grids(photos) for trunk in self.trunks])
 
     @torch.no_grad()
     def embed_grids(self, grids: Sequence[Features]) -> Tensor:
-        """What embed_photos gives, from each trunk's grids [B, 7, 7, C_n]."""
+        """The result of embed_photos from each trunk's grids [B, 7, 7, C_n]."""
         with autocast(self.arithmetic, device_of(self.model)):
             return self.model.photos(self.seen(grids)).cpu()
 
@@ -115,7 +116,7 @@ class RegionTextTeacher:
         return by_length(encode, ids, mask)
 
     def sentences(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Token states [M, L, 384] -> what embed_texts gives, [M, dim] of unit length."""
+        """Token states [M, L, 384] -> the result of embed_texts, [M, dim] of unit length."""
         return F.normalize(self.model.text.pool(tokens.float(), mask).float(), dim=-1)
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:

@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.device import as_multiplied, autocast, device_of
+from mcad_mobile.distill.device import autocast, device_of, to_product_type
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.teachers.checkpoint import identity_of
-from mcad_mobile.distill.teachers.protocol import Fused, TextStates, side_by_side
+from mcad_mobile.distill.teachers.protocol import Fused, TextStates, concatenate_teachers
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
+from mcad_mobile.students.protocol import model_sha256
 
 _SHARPNESS = 10.0  # SCAN's lambda_1 is 9, on Flickr30k
 _PAIRS_AT_ONCE = 512
@@ -64,7 +64,7 @@ class WordRegion(nn.Module):
         matrix, sqrt(a' G a), so that the attended vectors themselves [V, W, D] are never formed.
         """
         scores = self._scores(
-            as_multiplied(self.photo(regions)), as_multiplied(self.words(tokens)), mean, dual
+            to_product_type(self.photo(regions)), to_product_type(self.words(tokens)), mean, dual
         )
         return capped(self.log_scale) * scores.float()
 
@@ -80,7 +80,7 @@ class WordRegion(nn.Module):
 
     def attended(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
-        -> what the words found, averaged [P, D], and the mean cosine of word and find [P]."""
+        -> what the words attend to, averaged [P, D], and the mean cosine of words and that [P]."""
         weights = (self.log_sharpness.exp() * (words @ regions.transpose(1, 2))).softmax(2)
         found = weights @ regions
         cosine = (found * words).sum(-1) / found.norm(dim=-1).clamp(min=1e-6)
@@ -90,42 +90,46 @@ class WordRegion(nn.Module):
 
 def _mapped(heads: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
     pairs = zip(heads, inputs, strict=True)
-    return side_by_side([F.normalize(head(rows).float(), dim=-1) for head, rows in pairs])
+    return concatenate_teachers([F.normalize(head(rows).float(), dim=-1) for head, rows in pairs])
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the dual-stream teachers make of B photos."""
+class EncodedPhotos:
+    """B photos, encoded by the dual-stream teachers."""
 
     whole: Tensor  # [B, D] of unit length
     regions: list[Tensor]  # of each teacher, [B, 49, 1280 a trunk]
 
 
 @dataclass(frozen=True)
-class Read:
-    """What the dual-stream teachers make of M captions."""
+class EncodedTexts:
+    """M captions, encoded by the dual-stream teachers."""
 
     sentences: Tensor  # [M, D] of unit length
     tokens: list[Tensor]  # of each teacher, [M, L, 384]
 
 
-def see(duals: Sequence[RegionTextTeacher], grids: Tensor) -> Seen:
+def encode_photos(duals: Sequence[RegionTextTeacher], grids: Tensor) -> EncodedPhotos:
     """grids: those of all trunks, side by side, [B, 7, 7, C]."""
     regions = [dual.model.regions(grids) for dual in duals]
     pairs = zip(duals, regions, strict=True)
-    return Seen(side_by_side([dual.model.pool(some) for dual, some in pairs]), regions)
+    return EncodedPhotos(
+        concatenate_teachers([dual.model.pool(rows) for dual, rows in pairs]), regions
+    )
 
 
-def read(duals: Sequence[RegionTextTeacher], ids: Tensor, mask: Tensor) -> Read:
+def encode_texts(duals: Sequence[RegionTextTeacher], ids: Tensor, mask: Tensor) -> EncodedTexts:
     """ids, mask: [M, L]."""
     tokens = [dual.tokens(ids, mask) for dual in duals]
     pairs = zip(duals, tokens, strict=True)
-    return Read(side_by_side([dual.sentences(some, mask) for dual, some in pairs]), tokens)
+    return EncodedTexts(
+        concatenate_teachers([dual.sentences(rows, mask) for dual, rows in pairs]), tokens
+    )
 
 
 class WordRegionTeacher:
     """A trained WordRegion behind the SingleStreamTeacher protocol. Its fused feature is the part
-    of the photo that the text speaks of, in the dual-stream teachers' joint space.
+    of the photo that the text describes, in the dual-stream teachers' joint space.
 
     Row 0 of a photo's states is its dual-stream embedding, row 0 of a text's likewise.
     """
@@ -145,16 +149,16 @@ class WordRegionTeacher:
 
     @cached_property
     def identity(self) -> str:
-        return identity_of(self.model, {"duals": [dual.identity for dual in self.duals]})
+        return model_sha256(self.model, {"duals": [dual.identity for dual in self.duals]})[:16]
 
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
         return self.grid_states([trunk.grids(photos) for trunk in self.trunks])
 
     @torch.no_grad()
     def grid_states(self, grids: Sequence[Features]) -> Tensor:
-        """What photo_states gives, from each trunk's grids: [B, 1 + 49, D] float16."""
+        """The result of photo_states from each trunk's grids: [B, 1 + 49, D] float16."""
         with autocast(self.arithmetic, device_of(self.model)):
-            seen = see(self.duals, self.duals[0].seen(grids))
+            seen = encode_photos(self.duals, self.duals[0].seen(grids))
             states = torch.cat([seen.whole[:, None], self.model.photo(seen.regions)], 1)
         return states.half().cpu()
 
@@ -165,7 +169,7 @@ class WordRegionTeacher:
         arrays = self.duals[0].tokenizer.batch(list(captions))
         ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
         with autocast(self.arithmetic, device):
-            text = read(self.duals, ids, mask)
+            text = encode_texts(self.duals, ids, mask)
             states = torch.cat([text.sentences[:, None], self.model.words(text.tokens)], 1)
         return TextStates(states.half().cpu(), F.pad(mask, (1, 0), value=1.0).cpu())
 
@@ -175,10 +179,10 @@ class WordRegionTeacher:
         gate = self.model.gate.sigmoid()
         for chunk in torch.split(pairs, _PAIRS_AT_ONCE):
             photo, text = chunk.unbind(1)
-            seen, read = photos[photo].to(device).float(), texts.states[text].to(device).float()
+            seen, words = photos[photo].to(device).float(), texts.states[text].to(device).float()
             mask = texts.mask[text, 1:].to(device)
-            found, cosine = self.model.attended(seen[:, 1:], read[:, 1:], mask)
+            found, cosine = self.model.attended(seen[:, 1:], words[:, 1:], mask)
             features.append(found.cpu())
-            whole = (seen[:, 0] * read[:, 0]).sum(1)
+            whole = (seen[:, 0] * words[:, 0]).sum(1)
             scores.append(((1 - gate) * cosine + gate * whole).cpu())
         return Fused(torch.cat(features), torch.cat(scores))

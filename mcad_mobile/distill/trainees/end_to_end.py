@@ -1,4 +1,4 @@
-"""A student of a library as it is trained: all of it, from photos."""
+"""Training of a library's student: all of its weights, from photos."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mcad_mobile.distill.progress import Part, PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.photos.preprocess import Preprocess, open_photo
 from mcad_mobile.errors import TrainingError
-from mcad_mobile.students.published import Trainable, freeze_unread
+from mcad_mobile.students.published import Trainable, freeze_unused
 
-# Peak learning rates, where the recipe says none: WiSE-FT's for a CLIP that is trained further
+# Peak learning rates, unless the recipe has others: WiSE-FT's for a CLIP that is trained further
 # (arXiv 2109.01903) and CLIP's own from nothing (arXiv 2103.00020, table 20).
 TUNED_LR, NEW_LR = 3e-5, 5e-4
-_LOOKED_AT = "photos looked at"
-_LOOK_MS, _PAIR_MS = 3.0, 100.0
+_CHECKED = "photos looked at"
+_CHECK_MS, _PAIR_MS = 3.0, 100.0
 _AT_ONCE = 64
 
 
@@ -52,7 +52,7 @@ class PixelReader:
         return self.ids[captions], self.mask[captions]
 
     def _pixels(self, photo: int, view: int) -> NDArray[np.float32]:
-        # The crops that the teachers saw, which count extra photos from 0 (looks.py).
+        # The crops that the teachers saw, which count extra photos from 0 (features.py).
         first = self.data.paired_photos
         number = photo if photo < first else photo - first
         side = self.preprocess.resize_to or self.preprocess.size
@@ -63,39 +63,41 @@ class PixelReader:
 class EndToEnd:
     """A Trainee."""
 
-    def __init__(self, student: Trainable, name: str, photos_each: int) -> None:
-        """`photos_each`: how many photos each process embeds in a step. TrainingError where that is
-        one, and the student's batch norms would make zeros of it."""
+    def __init__(self, student: Trainable, name: str, photos_per_process: int) -> None:
+        """`photos_per_process`: of a step. TrainingError where that is one, and the student's batch
+        norms would turn it into zeros."""
         norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        if photos_each < 2 and any(isinstance(one, norms) for one in student.module.modules()):
+        if photos_per_process < 2 and any(
+            isinstance(module, norms) for module in student.module.modules()
+        ):
             raise TrainingError(
                 f"{name} has batch norms, and a batch of one photo a process: a norm over one "
                 "photo says nothing of others.",
                 "Give a recipe with a larger batch (--recipe), or more photos.",
             )
-        freeze_unread(student)
+        freeze_unused(student)
         new = {id(parameter) for parameter in student.new}
         self.module = student.module
         self.name = name
         self.identity = student.as_exported.identity
         self.dim = student.dim
         self.has_a_space = not student.new
-        self._from_scratch = all(id(one) in new for one in student.module.parameters())
+        self._from_scratch = all(id(weight) in new for weight in student.module.parameters())
         self._student = student
 
-    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+    def plan_parts(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
         steps = recipe.epochs * (data.paired_photos // recipe.batch)
         return {
-            _LOOKED_AT: Part(len(data.photos) + held_out, _LOOK_MS),
+            _CHECKED: Part(len(data.photos) + held_out, _CHECK_MS),
             "student": Part(steps, recipe.batch * _PAIR_MS),
         }
 
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> PixelReader:
-        """Each photo is decoded once, as small as its kind allows, so that a broken one is told
-        now, not after hours."""
-        _look_at(data.photos, data.fingerprint, cache.progress)
+        """Each photo is decoded once, as small as its format allows, so that a broken one is
+        reported now and not after hours."""
+        _check_photos(data.photos, data.fingerprint, cache.progress)
         return PixelReader(data, self._student.preprocess, *self._student.tokens([*data.captions]))
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -131,19 +133,19 @@ class EndToEnd:
             (directory / "README.md").write_text(card, "utf-8")
 
 
-def photos_each(recipe: Recipe, data: Dataset) -> int:
-    """Of a step, by each process."""
+def photos_per_process(recipe: Recipe, data: Dataset) -> int:
+    """Photos of a step that each process embeds."""
     has_extra = len(data.photos) > data.paired_photos
     step = recipe.batch + (recipe.extra_photos if has_extra else 0)
     return step // int(accelerator().num_processes)
 
 
-def _look_at(photos: Sequence[Path], piece: str, progress: PieceProgress) -> None:
-    progress(_LOOKED_AT, piece, 0, len(photos))
+def _check_photos(photos: Sequence[Path], piece: str, progress: PieceProgress) -> None:
+    progress(_CHECKED, piece, 0, len(photos))
     for start in range(0, len(photos), _AT_ONCE):
-        some = photos[start : start + _AT_ONCE]
-        _by_all_cores(_decodes, some)
-        progress(_LOOKED_AT, piece, start + len(some), len(photos))
+        batch = photos[start : start + _AT_ONCE]
+        _by_all_cores(_decodes, batch)
+        progress(_CHECKED, piece, start + len(batch), len(photos))
 
 
 def _decodes(photo: Path) -> None:

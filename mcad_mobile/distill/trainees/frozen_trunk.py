@@ -1,4 +1,4 @@
-"""The default student as it is trained: its trunk frozen, and what that makes of photos kept."""
+"""Training of the default student: its trunk is frozen, and the trunk's grids are cached."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Rows, Views, data
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
-from mcad_mobile.distill.progress import GRIDS_MS, PAIR_MS, Part, grids_of
+from mcad_mobile.distill.progress import GRIDS_MS, PAIR_MS, Part, grids_part
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.trainees.protocol import retrieval_of
+from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.evaluation import Retrieval
 from mcad_mobile.students.mcad import McadStudent, default_config
@@ -41,8 +41,7 @@ class GridReader:
 
 
 class FrozenTrunk:
-    """A Trainee. What trains is the image tower's last block, last convolution and head, and the
-    text tower."""
+    """A Trainee: the image tower's last block, last convolution and head, and the text tower."""
 
     def __init__(
         self, student: McadStudent, name: str, identity: str, *, has_a_space: bool = True
@@ -63,19 +62,19 @@ class FrozenTrunk:
         load_minilm(student.text, token_counts)
         return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh", has_a_space=False)
 
-    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+    def plan_parts(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
         paired = data.paired_photos
-        looks = paired * recipe.views + (len(data.photos) - paired) * recipe.extra_views
+        views_in_all = paired * recipe.views + (len(data.photos) - paired) * recipe.extra_views
         steps = recipe.epochs * (paired // recipe.batch)
         return {
-            grids_of(TRUNK): Part(looks + held_out, GRIDS_MS[TRUNK]),
+            grids_part(TRUNK): Part(views_in_all + held_out, GRIDS_MS[TRUNK]),
             "student": Part(steps, recipe.batch * PAIR_MS),
         }
 
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> GridReader:
-        return GridReader(trunk(self._student, arithmetic).rows(data, views, cache), data)
+        return GridReader(frozen_trunk(self._student, arithmetic).rows(data, views, cache), data)
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         ids, mask = self._student.tokenizer.batch(texts)
@@ -114,23 +113,23 @@ class FrozenTrunk:
         self._student.save(directory)
 
 
-def trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
-    """What of the image tower stays as ImageNet made it."""
+def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
+    """The frozen part of the image tower, with its ImageNet weights."""
     preprocess = student.config.preprocess
     return GridTrunk(TRUNK, student.image, preprocess, arithmetic, TRAINED_BLOCKS)
 
 
-def retrieval(
+def evaluate_cached(
     student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
 ) -> Retrieval:
-    """Recall of a float student by its trunk's cached features: what evaluate_student gives, but
+    """Recall of a float student by its trunk's cached features: the result of evaluate_student, but
     for the trunk's arithmetic, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
     trainee = FrozenTrunk(student, student.name, "")
-    return retrieval_of(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)
+    return evaluate_trainee(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
-    """Grids [B, 7, 7, 192] -> what the tower makes of their photos, [B, dim] of unit length."""
+    """Grids [B, 7, 7, 192] -> the tower's embeddings of their photos, [B, dim] of unit length."""
     seen = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
     return F.normalize(image.head(F.relu6(seen).mean((2, 3))).float(), dim=-1)

@@ -1,4 +1,5 @@
-"""What is trained, whoever made it: the one thing that the training of students knows of them."""
+"""Students under training: the protocol that the training loop uses, and what it adds to them
+(temperatures, class vectors, 8-bit activations)."""
 
 from __future__ import annotations
 
@@ -10,23 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mcad_mobile.distill.class_distillation import ClassDistillation
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.naming import Naming
 from mcad_mobile.distill.progress import Part
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
 
-# Fake-quantized activations: training feels what 8-bit activations will do to it.
-
-_MOMENTUM = 0.01  # of the running range
+_MOMENTUM = 0.01  # of the running range of fake-quantized activations
+_PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
 
 
 class FakeQuantization(nn.Module):
-    """Rounds what every Linear, LayerNorm and Conv2d of `model` takes, and what the first two
-    give, to 8 bits, per tensor and asymmetric, as a w8a8 export will; gradients pass straight
+    """Rounds the inputs of every Linear, LayerNorm and Conv2d of `model`, and the outputs of the
+    first two, to 8 bits, per tensor and asymmetric, as a w8a8 export will; gradients pass straight
     through (arXiv 1712.05877, section 3). `on` is false at first, and ranges are learned only
     once it is set. They are state of this module, so that a checkpoint holds them, and not of
     `model`.
@@ -72,9 +72,6 @@ class FakeQuantization(nn.Module):
         return rounded.to(x.dtype)
 
 
-_PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
-
-
 class Reader(Protocol):
     """A dataset's photos and captions as a trainee's towers take them."""
 
@@ -98,12 +95,12 @@ class Trainee(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, and what it starts from."""
+        """Its kind, and what it starts from."""
         ...
 
     @property
     def identity(self) -> str:
-        """A hash of what it starts from: a run that is gone on with has the same."""
+        """A hash of what it starts from: a run that continues has the same."""
         ...
 
     @property
@@ -114,9 +111,9 @@ class Trainee(Protocol):
         """Whether what it starts from embeds photos and captions already."""
         ...
 
-    def planned(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
-        """The parts that it has in a run, by the names that their progress is told under.
-        `held_out`: photos that are only looked at."""
+    def plan_parts(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
+        """Its parts of a run, by the names that their progress is reported under. `held_out`:
+        photos that are only evaluated."""
         ...
 
     def reader(
@@ -126,15 +123,15 @@ class Trainee(Protocol):
         ...
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Ids and mask [T, L], as a reader gives them of captions."""
+        """Ids and mask [T, L], as a reader returns them for captions."""
         ...
 
     def embed_photos(self, photos: Tensor) -> Tensor:
-        """What a reader gives of photos -> [I, dim] float32 of unit length."""
+        """A reader's photos -> [I, dim] float32 of unit length."""
         ...
 
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """What a reader gives of captions -> [T, dim] float32 of unit length."""
+        """A reader's captions -> [T, dim] float32 of unit length."""
         ...
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
@@ -152,7 +149,12 @@ class Learner(nn.Module):
     and fake quantization, where the recipe asks for them."""
 
     def __init__(
-        self, trainee: Trainee, recipe: Recipe, *, taught: bool, naming: Naming | None = None
+        self,
+        trainee: Trainee,
+        recipe: Recipe,
+        *,
+        taught: bool,
+        classes: ClassDistillation | None = None,
     ) -> None:
         super().__init__()
         self._trainee = trainee
@@ -163,7 +165,7 @@ class Learner(nn.Module):
         compared = taught and (recipe.distribution or recipe.order)
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
-        self.classes = naming.classes if naming else None
+        self.classes = classes.vectors if classes else None
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
         if self.classes is not None:
             # Vectors that are brought to unit length: to shrink them would only quicken them.
@@ -173,10 +175,10 @@ class Learner(nn.Module):
     def forward(
         self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
     ) -> dict[str, Tensor]:
-        """What a reader gives of I photos and T texts, of which the first `captions` (all, if it
-        is not said) are captions and the others name classes -> image [I, D], text and names
-        [T, D] of unit length; scale and soft_scale [], where a loss needs them; and what Classes
-        gives."""
+        """I photos and T texts of a reader, of which the first `captions` (None: all) are captions
+        and the others name classes -> image [I, D], text and names
+        [T, D] of unit length; scale and soft_scale [], where a loss needs them; and the outputs of
+        ClassVectors."""
         # Text first, as ever: what dropout draws for it does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
         out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
@@ -189,24 +191,24 @@ class Learner(nn.Module):
         return out
 
 
-def retrieval_of(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
-    """Recall of a float trainee as it is now, among the pairs of `data`, whose photos the reader
-    gives as they are."""
+def evaluate_trainee(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
+    """Recall of a float trainee as it is now, among the pairs of `data`, whose photos the
+    reader returns uncropped."""
     photos, captions = np.arange(data.paired_photos), np.arange(len(data.owner))
-    images, texts = embedded(trainee, reader, photos, captions)
+    images, texts = embed_rows(trainee, reader, photos, captions)
     return evaluate_retrieval(images.numpy(), texts.numpy(), data.owner)
 
 
 @torch.no_grad()
-def embedded(
+def embed_rows(
     trainee: Trainee, reader: Reader, photos: Rows, captions: Rows
 ) -> tuple[Tensor, Tensor]:
-    """What a trainee makes now of photos, as they are, and of captions, by their row numbers:
+    """A trainee's current embeddings of photos, uncropped, and of captions, by their row numbers:
     [I, dim] and [T, dim] float32 of unit length, on the CPU."""
     trainee.module.eval()
     device = device_of(trainee.module)
     images = [
-        trainee.embed_photos(reader.photos(_as_they_are(rows)).to(device)).cpu()
+        trainee.embed_photos(reader.photos(_uncropped(rows)).to(device)).cpu()
         for rows in np.array_split(photos, max(len(photos) // _PHOTOS_AT_ONCE, 1))
     ]
     texts = []
@@ -216,5 +218,5 @@ def embedded(
     return torch.cat(images), torch.cat(texts)
 
 
-def _as_they_are(rows: Rows) -> Batch:
+def _uncropped(rows: Rows) -> Batch:
     return Batch(rows, np.zeros_like(rows), rows[:0], 0)

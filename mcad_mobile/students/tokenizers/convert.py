@@ -114,7 +114,7 @@ class _Parts:
     pad_left: bool = False
 
 
-def tokenizer_of(
+def convert_tokenizer(
     tokenizer: Any, *, length: int, pool: Pool, attends_to_padding: bool
 ) -> tuple[TokenizerSpec, bytes]:
     """What a bundle holds for a tokenizer of open_clip or transformers: its spec, and its file.

@@ -10,6 +10,15 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from mcad_mobile.distill.class_distillation import (
+    TEMPLATES,
+    ClassPrompts,
+    ClassTargets,
+    PhotoMemory,
+    class_labels,
+    class_losses,
+    fill_template,
+)
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import (
@@ -19,15 +28,6 @@ from mcad_mobile.distill.losses import (
     naming_loss,
     nearness_loss,
     showing_loss,
-)
-from mcad_mobile.distill.naming import (
-    TEMPLATES,
-    LastPhotos,
-    Namer,
-    Shown,
-    class_labels,
-    in_words,
-    named_losses,
 )
 from mcad_mobile.distill.recipe import Recipe
 
@@ -60,17 +60,17 @@ def data(tmp_path) -> Dataset:
     return Dataset(tuple(paths), ("one", "two", "three"), owner, ids, torch.ones(3, 2))
 
 
-def test_every_photo_has_a_classifiers_word_captioned_or_not(data, tmp_path):
+def test_every_photo_has_a_classifiers_probabilities_captioned_or_not(data, tmp_path):
     teacher = Colours()
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     labels = class_labels(teacher, data, Views(2, 1), cache)
     batch = Batch(np.array([2, 0, 3]), np.array([0, 1, 0]), np.array([2, 0]), 2)
-    said = labels.of(batch)
-    assert said.argmax(1).tolist() == [2, 0, 0]
-    exact = teacher.classify([Image.open(data.photos[row]) for row in (2, 0, 3)])
+    rows = labels.of(batch)
+    assert rows.argmax(1).tolist() == [2, 0, 0]
+    expected = teacher.classify([Image.open(data.photos[row]) for row in (2, 0, 3)])
     # Logarithms in half precision; a probability of nothing is kept as the least one.
-    assert torch.allclose(said.exp(), exact, rtol=2e-2, atol=1e-4)
-    assert said.min() == pytest.approx(np.log(1e-10), rel=1e-3)
+    assert torch.allclose(rows.exp(), expected, rtol=2e-2, atol=1e-4)
+    assert rows.min() == pytest.approx(np.log(1e-10), rel=1e-3)
 
 
 def test_a_classifier_is_asked_once(data, tmp_path):
@@ -87,41 +87,43 @@ def test_a_classifier_is_asked_once(data, tmp_path):
 
 
 def test_every_class_is_named_once_before_one_is_named_twice():
-    namer = Namer(NAMES, 3, seed=0)
-    classes = np.concatenate([namer.at(step).classes for step in range(5)])
+    prompts = ClassPrompts(NAMES, 3, seed=0)
+    classes = np.concatenate([prompts.at(step).classes for step in range(5)])
     for turn in np.split(classes, 3):
         assert sorted(turn.tolist()) == [0, 1, 2, 3, 4]
     assert classes.tolist()[:5] != classes.tolist()[5:10]
 
 
 def test_more_names_than_classes_are_several_turns():
-    named = Namer(NAMES, 12, seed=0).at(0)
+    named = ClassPrompts(NAMES, 12, seed=0).at(0)
     assert sorted(np.bincount(named.classes)) == [2, 2, 2, 3, 3]
 
 
 def test_names_are_of_the_seed_and_the_step():
-    one, other = Namer(NAMES, 4, seed=3), Namer(NAMES, 4, seed=4)
-    assert one.at(7).texts == Namer(NAMES, 4, seed=3).at(7).texts
-    assert one.at(7).texts != one.at(8).texts
-    assert [one.at(step).texts for step in range(9)] != [other.at(step).texts for step in range(9)]
+    first, second = ClassPrompts(NAMES, 4, seed=3), ClassPrompts(NAMES, 4, seed=4)
+    assert first.at(7).texts == ClassPrompts(NAMES, 4, seed=3).at(7).texts
+    assert first.at(7).texts != first.at(8).texts
+    assert [first.at(step).texts for step in range(9)] != [
+        second.at(step).texts for step in range(9)
+    ]
 
 
 def test_a_text_says_a_name_of_its_class_and_every_name_is_said():
-    namer = Namer(NAMES, 5, seed=0)
-    said = {number: set() for number in range(5)}
+    prompts = ClassPrompts(NAMES, 5, seed=0)
+    rows = {number: set() for number in range(5)}
     for step in range(60):
-        named = namer.at(step)
+        named = prompts.at(step)
         for number, text in zip(named.classes, named.texts, strict=True):
             found = [name for name in NAMES[number] if name in text]
             assert found
-            said[number].update(found)
-    assert said[2] == {"cup of coffee", "mug"}
+            rows[number].update(found)
+    assert rows[2] == {"cup of coffee", "mug"}
 
 
 def test_articles_follow_the_name():
-    assert in_words("a photo of {a}", "ox") == "a photo of an ox"
-    assert in_words("{a} outdoors", "zebra") == "a zebra outdoors"
-    assert in_words("the {name}", "ox") == "the ox"
+    assert fill_template("a photo of {a}", "ox") == "a photo of an ox"
+    assert fill_template("{a} outdoors", "zebra") == "a zebra outdoors"
+    assert fill_template("the {name}", "ox") == "the ox"
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
@@ -129,54 +131,56 @@ def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
 
 
 def test_the_last_photos_are_the_last_ones_and_a_checkpoint_holds_them():
-    last = LastPhotos(5, 2, 3)
-    image, said = last.recalled()
-    assert len(image) == len(said) == 0
+    memory = PhotoMemory(5, 2, 3)
+    image, rows = memory.recalled()
+    assert len(image) == len(rows) == 0
     steps = [(unit(2, 2, step), torch.full((2, 3), -float(step))) for step in range(4)]
     for step in steps:
-        last.keep(*step)
-    image, said = last.recalled()
+        memory.keep(*step)
+    image, rows = memory.recalled()
     # The latest first: both of steps 3 and 2, one of step 1.
     assert torch.equal(image, torch.cat([steps[3][0], steps[2][0], steps[1][0]])[:5])
-    assert said[:, 0].tolist() == [-3, -3, -2, -2, -1]
-    other = LastPhotos(5, 2, 3)
-    other.load_state_dict(last.state_dict())
+    assert rows[:, 0].tolist() == [-3, -3, -2, -2, -1]
+    other = PhotoMemory(5, 2, 3)
+    other.load_state_dict(memory.state_dict())
     assert torch.equal(other.recalled()[0], image)
 
 
 def test_what_was_recalled_does_not_change_under_a_step():
-    last = LastPhotos(4, 2, 3)
-    last.keep(unit(4, 2, 0), torch.zeros(4, 3))
-    image, _ = last.recalled()
+    memory = PhotoMemory(4, 2, 3)
+    memory.keep(unit(4, 2, 0), torch.zeros(4, 3))
+    image, _ = memory.recalled()
     kept = image.clone()
-    last.keep(unit(4, 2, 1), torch.zeros(4, 3))
+    memory.keep(unit(4, 2, 1), torch.zeros(4, 3))
     assert torch.equal(image, kept)
 
 
 @pytest.fixture
-def made() -> dict[str, torch.Tensor]:
+def embeddings() -> dict[str, torch.Tensor]:
     scales = {"name_scale": torch.tensor(9.0), "show_scale": torch.tensor(4.0)}
     return {"image": unit(3, 4, 0), "names": unit(2, 4, 1), "classes": unit(5, 4, 2), **scales}
 
 
-def shown(seed: int = 5) -> Shown:
+def class_targets(seed: int = 5) -> ClassTargets:
     generator = torch.Generator().manual_seed(seed)
-    said, before = torch.randn(3, 5, generator=generator), torch.randn(6, 5, generator=generator)
-    return Shown(torch.tensor([4, 0]), said.log_softmax(1), unit(6, 4, 7), before.log_softmax(1))
+    rows, before = torch.randn(3, 5, generator=generator), torch.randn(6, 5, generator=generator)
+    return ClassTargets(
+        torch.tensor([4, 0]), rows.log_softmax(1), unit(6, 4, 7), before.log_softmax(1)
+    )
 
 
-def test_a_classifiers_losses_are_of_the_photos_the_classes_and_the_names_that_it_names(made):
-    lesson = shown()
-    parts = named_losses(made, lesson, Recipe(classifier=3.0, near=0.5, called=2.0))
-    image, classes = made["image"], made["classes"]
-    photos = torch.cat([image, lesson.before])
-    said = torch.cat([lesson.said, lesson.said_before])
+def test_a_classifiers_losses_are_of_the_photos_the_classes_and_the_names_that_it_names(embeddings):
+    targets = class_targets()
+    parts = class_losses(embeddings, targets, Recipe(classifier=3.0, near=0.5, called=2.0))
+    image, classes = embeddings["image"], embeddings["classes"]
+    photos = torch.cat([image, targets.memory])
+    rows = torch.cat([targets.log_probabilities, targets.memory_log_probabilities])
     assert {name: float(part) for name, part in parts.items()} == pytest.approx(
         {
-            "naming": 3 * float(naming_loss(9.0 * image @ classes.T, lesson.said)),
-            "showing": 3 * float(showing_loss(4.0 * photos @ classes.T, said)),
-            "near": 1.5 * float(nearness_loss(classes, photos, said)),
-            "called": 6 * float(feature_loss(made["names"], classes[[4, 0]])),
+            "naming": 3 * float(naming_loss(9.0 * image @ classes.T, targets.log_probabilities)),
+            "showing": 3 * float(showing_loss(4.0 * photos @ classes.T, rows)),
+            "near": 1.5 * float(nearness_loss(classes, photos, rows)),
+            "called": 6 * float(feature_loss(embeddings["names"], classes[[4, 0]])),
         }
     )
 
@@ -188,35 +192,42 @@ def test_cut_embeddings_have_unit_length_and_the_first_numbers():
     assert torch.allclose(narrow * whole[:, :2].norm(dim=1, keepdim=True), whole[:, :2])
 
 
-def test_losses_count_at_every_width_with_the_recipes_weight(made):
+def test_losses_count_at_every_width_with_the_recipes_weight(embeddings):
     widths = []
 
-    def losses(made, width):
-        widths.append((width, made["image"].shape[1], made["classes"].shape[1]))
-        assert made["name_scale"] == 9.0
+    def losses(embeddings, width):
+        widths.append((width, embeddings["image"].shape[1], embeddings["classes"].shape[1]))
+        assert embeddings["name_scale"] == 9.0
         return {"width": torch.tensor(float(width))}
 
     recipe = Recipe(widths=(3, 2), narrow=0.5)
-    assert float(at_widths(losses, made, 4, recipe)["width"]) == 4 + 0.5 * 3 + 0.5 * 2
+    assert float(at_widths(losses, embeddings, 4, recipe)["width"]) == 4 + 0.5 * 3 + 0.5 * 2
     assert widths == [(4, 4, 4), (3, 3, 3), (2, 2, 2)]
     widths.clear()
-    at_widths(losses, made, 4, Recipe(widths=(8, 4), narrow=0.5))
-    at_widths(losses, made, 4, Recipe(widths=(2,), narrow=0.0))
+    at_widths(losses, embeddings, 4, Recipe(widths=(8, 4), narrow=0.5))
+    at_widths(losses, embeddings, 4, Recipe(widths=(2,), narrow=0.0))
     assert widths == [(4, 4, 4)] * 2
 
 
-def test_a_classifiers_losses_are_taken_at_narrower_widths_too(made):
-    lesson = shown()
+def test_a_classifiers_losses_are_taken_at_narrower_widths_too(embeddings):
+    targets = class_targets()
     recipe = Recipe(widths=(2,), narrow=1.0)
-    both = at_widths(lambda made, width: named_losses(made, lesson, recipe), made, 4, recipe)
-    narrow = {name: cut(rows, 2) if rows.ndim else rows for name, rows in made.items()}
-    short = Shown(lesson.named, lesson.said, cut(lesson.before, 2), lesson.said_before)
-    expected = named_losses(made, lesson, recipe)
-    for name, part in named_losses(narrow, short, recipe).items():
+    both = at_widths(
+        lambda embeddings, width: class_losses(embeddings, targets, recipe), embeddings, 4, recipe
+    )
+    narrow = {name: cut(rows, 2) if rows.ndim else rows for name, rows in embeddings.items()}
+    short = ClassTargets(
+        targets.named,
+        targets.log_probabilities,
+        cut(targets.memory, 2),
+        targets.memory_log_probabilities,
+    )
+    expected = class_losses(embeddings, targets, recipe)
+    for name, part in class_losses(narrow, short, recipe).items():
         assert float(both[name]) == pytest.approx(float(expected[name] + part), rel=1e-5)
 
 
 def test_templates_are_plain_words_around_a_name():
     plain = re.compile(r"[a-z -]*\{(a|name)\}[a-z -]*")
     assert [template for template in TEMPLATES if not plain.fullmatch(template)] == []
-    assert in_words("a photo of {a}", "orange cat") == "a photo of an orange cat"
+    assert fill_template("a photo of {a}", "orange cat") == "a photo of an orange cat"

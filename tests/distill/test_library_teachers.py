@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import train
+from mcad_mobile.distill.run import RunOptions, train
 from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.prepare import Teachers
 from mcad_mobile.distill.teachers.protocol import Fused
@@ -113,7 +113,7 @@ def test_another_teacher_or_more_candidates_make_another_fusion(
     def fusions(dual: str, recipe: Recipe) -> set[Path]:
         duals = load_duals([f"transformers:{checkpoints[dual]}"], "cpu")
         out = tmp_path / f"{dual}-{recipe.candidates}"
-        train(material, out, recipe, cache / "fusions", silent, Teachers(duals, single))
+        train(material, out, recipe, cache / "fusions", silent, RunOptions(Teachers(duals, single)))
         return set((cache / "fusions").glob("fusion-*.safetensors"))
 
     first = fusions("clip", RECIPE)
