@@ -64,7 +64,7 @@ def row(student: Path, data: Path, wall_s: float, cpu_s: float, beside: str = ""
         "date": time.strftime("%Y-%m-%d"),
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate")),
-        "arithmetic": ", ".join(one["arithmetic"] for one in training["arithmetic"]),
+        "arithmetic": ", ".join(entry["arithmetic"] for entry in training["arithmetic"]),
         "minutes": round(wall_s / 60, 1),
         "processor_minutes": round(cpu_s / 60, 1),
         "minutes_of_parts": training["minutes"],

@@ -68,7 +68,7 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Photos [B, 3, S, S] float32 -> what ImageNet's classifier sees.
+    """Photos [B, 3, S, S] float32 -> the features of ImageNet's classifier.
 
     The batch norms of the ImageNet weights are folded into the convolutions (see
     distill/pretrained.py), so that training, export and quantization see the same weights.
@@ -87,8 +87,8 @@ class Trunk(nn.Module):
         self.head_conv = SameConv(cin, FEATURES, 1)
 
     def grid(self, pixels: Tensor, without: int = 0) -> Tensor:
-        """Photos [B, 3, S, S] -> [B, C, S/32, S/32], what its last convolution, to 1280 channels,
-        sees; or what the last blocks see, where they are left out."""
+        """Photos [B, 3, S, S] -> [B, C, S/32, S/32], the input of its last convolution, to 1280
+        channels, or of its last `without` blocks."""
         blocks = self.blocks[: len(self.blocks) - without]
         return blocks(F.relu6(self.stem(pixels)))  # type: ignore[no-any-return]
 

@@ -96,16 +96,16 @@ def _by_photo(
 def _ranks(
     of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """[M] and [N]: how many stand before each text's photo, and before each photo's best text."""
+    """[M] and [N]: ranks from 0 of each text's photo, and of each photo's best text."""
     rows = np.arange(len(photo_of_text))
     own = of_texts[rows, photo_of_text]
     # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
     text_ranks = (of_texts >= own[:, None]).sum(1) - 1
     best_own = np.full(of_images.shape[1], -np.inf, np.float32)
     np.maximum.at(best_own, photo_of_text, of_images[rows, photo_of_text])
-    others = of_images.copy()
-    others[rows, photo_of_text] = -np.inf
-    image_ranks = (others >= best_own[None, :]).sum(0)
+    foreign = of_images.copy()
+    foreign[rows, photo_of_text] = -np.inf
+    image_ranks = (foreign >= best_own[None, :]).sum(0)
     return text_ranks, image_ranks
 
 

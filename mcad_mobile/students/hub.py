@@ -31,14 +31,14 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
         return cached
     if hub.constants.HF_HUB_OFFLINE:
         raise _not_here(name, "HF_HUB_OFFLINE is set")
-    _reach(hub.constants.ENDPOINT, name)
+    _check_reachable(hub.constants.ENDPOINT, name)
     try:
         # The one request with a limit: the client would wait for a silent hub as long as it takes.
-        there = [
+        files = [
             file.rfilename for file in hub.HfApi().model_info(name, timeout=_ANSWER_S).siblings
         ]
         wanted = [
-            next((p for p in group if any(Path(f).match(p) for f in there)), group[0])
+            next((p for p in group if any(Path(f).match(p) for f in files)), group[0])
             for group in needed
         ]
         return Path(hub.snapshot_download(name, allow_patterns=[*_FACTS, *wanted]))
@@ -69,7 +69,7 @@ def _has(folder: Path, patterns: Sequence[str]) -> bool:
     return any(next(folder.glob(pattern), None) for pattern in patterns)
 
 
-def _reach(endpoint: str, name: str) -> None:
+def _check_reachable(endpoint: str, name: str) -> None:
     """The client would try five times, with ten seconds each."""
     if any(
         require("urllib.request", "students").getproxies().get(kind) for kind in ("https", "all")

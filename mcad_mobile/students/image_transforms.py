@@ -31,19 +31,21 @@ def open_clip_preprocess(
     Returns the preprocess and where its numbers come from. StudentError where nobody knows.
     """
     if from_scratch and not name.startswith("local-dir:"):
-        return _made(config, {}), "open_clip's default"
+        return _to_preprocess(config, {}), "open_clip's default"
     known, source = _known(name, checkpoint)
-    return _made(config, known), source
+    return _to_preprocess(config, known), source
 
 
-def _made(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
+def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
     found = {**{key: config[key] for key in _FIELDS if key in config}, **known}
     size = _side(config["size"], "size")
     fill = found.get("fill_color") or 0
     interpolation = found.get("interpolation") or "bicubic"
     return Preprocess(
         size=size,
-        resize=_one_of(found.get("resize_mode") or "shortest", "shortest", "longest", "squash"),
+        resize=_check_known(
+            found.get("resize_mode") or "shortest", "shortest", "longest", "squash"
+        ),
         # open_clip's "random" is for training: it resizes bicubically otherwise.
         interpolation="bilinear" if interpolation == "bilinear" else "bicubic",
         mean=_three(found["mean"], "mean"),
@@ -61,7 +63,7 @@ def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:
     if pretrained.is_pretrained_cfg(name, checkpoint):
         return _of_tag(pretrained, name, checkpoint), f"open_clip's {name} {checkpoint}"
     found = [_of_tag(pretrained, name, tag) for tag in tags]
-    if found and all(one == found[0] for one in found):
+    if found and all(config == found[0] for config in found):
         return found[0], f"all of open_clip's {name} checkpoints ({', '.join(tags)})"
     why = "differ between its published checkpoints" if found else "are of no published checkpoint"
     raise StudentError(
@@ -72,7 +74,7 @@ def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:
 
 
 def _of_tag(pretrained: Any, name: str, tag: str) -> dict[str, Any]:
-    """What open_clip knows of a checkpoint; what it leaves out is OpenAI's."""
+    """open_clip's preprocess of a checkpoint, by default OpenAI's."""
     default = require("open_clip.transform", "students").PreprocessCfg()
     known = pretrained.get_pretrained_cfg(name, tag)
     return {key: known.get(key) or getattr(default, key) for key in _FIELDS}
@@ -125,15 +127,15 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
     if cropped > resize_to:
         raise StudentError(f"{kind} crops {cropped} pixels out of {resize_to}.", _FIXED)
     mean, std = _scaling(get)
-    made = Preprocess(
+    preprocess = Preprocess(
         size=cropped,
-        resize=_one_of(resize, "shortest", "squash"),
-        interpolation=_one_of(resample, "bilinear", "bicubic"),
+        resize=_check_known(resize, "shortest", "squash"),
+        interpolation=_check_known(resample, "bilinear", "bicubic"),
         mean=mean,
         std=std,
         resize_to=None if resize_to == cropped else resize_to,
     )
-    return made, f"{kind} of the student's preprocessor_config.json"
+    return preprocess, f"{kind} of the student's preprocessor_config.json"
 
 
 def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
@@ -149,7 +151,7 @@ def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
     return Preprocess(
         size=size,
         resize="squash" if mode == "squash" else "shortest",
-        interpolation=_one_of(config["interpolation"], "bilinear", "bicubic"),
+        interpolation=_check_known(config["interpolation"], "bilinear", "bicubic"),
         mean=_three(config["mean"], "mean"),
         std=_three(config["std"], "std"),
         resize_to=None if resize_to == size else resize_to,
@@ -158,7 +160,7 @@ def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
 
 
 class _Fields:
-    """A processor's settings; one that is None is as good as missing."""
+    """A processor's settings, with a default for those that are missing or None."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
@@ -176,27 +178,27 @@ def _scaling(get: _Fields) -> tuple[tuple[float, float, float], tuple[float, flo
     std = _three(get("image_std", None), "image_std") if normalizes else (1.0, 1.0, 1.0)
     if abs(unit - 1) < 1e-6:  # 1/255 as JSON has it
         return mean, std
-    first, second, third = (value / unit for value in mean)
-    one, two, three = (value / unit for value in std)
-    return (first, second, third), (one, two, three)
+    return _three([value / unit for value in mean], "mean"), _three(
+        [value / unit for value in std], "std"
+    )
 
 
-def _side(size: Any, what: str) -> int:
+def _side(size: Any, field: str) -> int:
     sides = {int(side) for side in (size if isinstance(size, Sequence) else [size]) if side}
     if len(sides) != 1:
-        raise StudentError(f"The student's {what} is {size}, not one square.", _FIXED)
+        raise StudentError(f"The student's {field} is {size}, not one square.", _FIXED)
     return sides.pop()
 
 
-def _three(values: Any, what: str) -> tuple[float, float, float]:
-    given = [values] * 3 if isinstance(values, int | float) else list(values or ())
-    if len(given) != 3:
-        raise StudentError(f"The student's {what} is {values}, not three numbers.")
-    red, green, blue = map(float, given)
+def _three(values: Any, field: str) -> tuple[float, float, float]:
+    numbers = [values] * 3 if isinstance(values, int | float) else list(values or ())
+    if len(numbers) != 3:
+        raise StudentError(f"The student's {field} is {values}, not three numbers.")
+    red, green, blue = map(float, numbers)
     return red, green, blue
 
 
-def _one_of(value: str, *known: Any) -> Any:
+def _check_known(value: str, *known: Any) -> Any:
     if value not in known:
         raise StudentError(f"The student resizes photos by {value!r}.", f"Known: {known}.")
     return value

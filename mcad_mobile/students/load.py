@@ -1,4 +1,4 @@
-"""A student by what the command line says."""
+"""Students by the spelling of the command line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,25 @@ KINDS = ("open_clip", "hf", "towers")  # what `--student` begins with, if it is 
 
 
 def load_student(spec: str | None = None, dim: int | None = None) -> Student:
-    """`loaded(spec)`, cut to the first `dim` numbers of its embeddings where a width is given.
-    StudentError as there, and for a student that cannot be cut so."""
-    student = loaded(spec)
+    """Load a student.
+
+    Args:
+        spec: the folder of a student that `distill` or a library wrote;
+            `open_clip:NAME:CHECKPOINT`, with a published tag or a file of weights, or
+            `open_clip:NAME` where one checkpoint is published; `hf:NAME_OR_FOLDER`; None for the
+            default student.
+        dim: how many numbers of its embeddings to keep, the first ones; None for all. Only
+            students that `distill` trained can be cut.
+
+    Returns:
+        Both towers in eval mode on the CPU, rewritten for export, with tokenizer and preprocess.
+
+    Raises:
+        StudentError: it is missing, unknown, damaged, of a kind that a phone cannot run, or cannot
+            be cut to `dim`.
+        MissingExtra: the libraries that it needs are not installed.
+    """
+    student = _load_whole(spec)
     if dim is None or dim == student.dim:
         return student
     cut = getattr(student, "cut", None)
@@ -34,14 +50,7 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
     return narrow
 
 
-def loaded(spec: str | None = None) -> Student:
-    """The student in the folder `spec`, which `distill` or a library wrote;
-    `open_clip:NAME:CHECKPOINT`, a tag or a file of weights, or `open_clip:NAME` where one
-    checkpoint is published; `hf:NAME_OR_FOLDER`; or, for None, the default student.
-
-    StudentError if it is missing, unknown, damaged, or of a kind that a phone cannot run;
-    MissingExtra without the libraries that it needs.
-    """
+def _load_whole(spec: str | None) -> Student:
     for module in ("torch", "safetensors"):
         require(module, "export")
     kind, rest = parse_spec(spec)
@@ -68,8 +77,8 @@ def loaded(spec: str | None = None) -> Student:
 
 
 def parse_spec(spec: str | None) -> tuple[str, str]:
-    """Which file of this package reads `spec`: open_clip, hf, towers or mcad; and what that makes
-    its student from."""
+    """The kind of student that `spec` names (open_clip, hf, towers or mcad), and what its module
+    loads it from."""
     kind, _, rest = (spec or "").partition(":")
     if rest and kind in KINDS:
         return kind, rest
@@ -90,7 +99,7 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What tells a configuration of ours from one of transformers."""
+    """The fields that differ between our configurations and those of transformers."""
 
     schema: str = ""
     model_type: str = ""
@@ -99,7 +108,7 @@ class _Head(msgspec.Struct, frozen=True):
 def _head(path: Path) -> _Head:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Head)
-    except (OSError, ValueError):  # told by whoever reads it in earnest
+    except (OSError, ValueError):  # whoever loads the student reports it
         return _Head()
 
 

@@ -22,7 +22,7 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.hub import read_licence
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
-from mcad_mobile.students.published import RowTower, read_ids
+from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.tokenizers.wordpiece import (
     WordPieceConfig,
@@ -33,11 +33,11 @@ from mcad_mobile.students.tokenizers.wordpiece import (
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
-SMALLEST = 64  # dimensions: an index scans as many bits
+LEAST_DIM = 64  # an index scans as many bits
 
 
 class StudentConfig(Record, frozen=True):
-    """What config.json says."""
+    """config.json."""
 
     name: Word
     dim: Annotated[int, Meta(ge=1, le=2**12)]
@@ -146,16 +146,11 @@ class McadStudent(nn.Module):
         if name == "image":
             return self.image
         text = self.text
-        return RowTower(
-            text.position,
-            text.layers,
-            text.head,
-            hides="padding",
-            length=self.config.tokenizer.length,
-            hidden_score=MASKED_SCORE,
-            widen=text.widen,
-            before=text.norm,
-        ).eval()
+        parts = TextLayers(
+            text.position, text.layers, text.head, widen=text.widen, before=text.norm
+        )
+        length = self.config.tokenizer.length
+        return RowTower(parts, hides="padding", length=length, hidden_score=MASKED_SCORE).eval()
 
     def read(self, texts: list[str]) -> Texts:
         tokens = [self.tokenizer(text) for text in texts]
@@ -170,10 +165,10 @@ class McadStudent(nn.Module):
         `directory`. `distill` trains for some such widths (`widths` in the recipe). A no-match
         margin was measured at the whole width, so that it has none. StudentError where that is no
         width of an index, or more than there is."""
-        if not SMALLEST <= dim <= self.dim or dim % 8:
+        if not LEAST_DIM <= dim <= self.dim or dim % 8:
             raise StudentError(
                 f"{self.name} cannot be cut to {dim} dimensions.",
-                f"Give a multiple of 8, from {SMALLEST} to {self.dim}.",
+                f"Give a multiple of 8, from {LEAST_DIM} to {self.dim}.",
             )
         config = msgspec.structs.replace(self.config, dim=dim)
         with torch.device("meta"):

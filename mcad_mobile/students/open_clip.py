@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.base.standard_output import advice_muted
@@ -23,18 +22,24 @@ from mcad_mobile.students.open_clip_checkpoint import (
     find_checkpoint,
     write_open_clip,
 )
-from mcad_mobile.students.protocol import Source, TextSpec, model_sha256
-from mcad_mobile.students.published import PublishedStudent, RowTower, Trainable, ready
-from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
+from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.published import (
+    Hides,
+    PublishedStudent,
+    RowTower,
+    StudentTowers,
+    TextLayers,
+    Trainable,
+    build_student,
+)
 from mcad_mobile.students.rewrites.spelled_attention import linear
-from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
-class Read:
-    """A model as open_clip makes it, and what belongs to it."""
+class LoadedModel:
+    """A model of open_clip, with its tokenizer and preprocess."""
 
     spec: str
     found: Checkpoint
@@ -51,21 +56,21 @@ def load_open_clip(spec: str) -> PublishedStudent:
     StudentError if it is unknown, missing, damaged, of another architecture, or not one that a
     phone can run; MissingExtra without open_clip.
     """
-    return as_student(read(spec))
+    return as_student(read_model(spec))
 
 
 def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
     """The same, to be trained: from its weights, or `from_scratch`, from an architecture's random
     ones, which needs no checkpoint. Raises what `load_open_clip` does."""
-    found = read(spec, from_scratch)
-    model = found.model
-    config = {**found.found.config, "quick_gelu": found.found.quick_gelu}
+    loaded = read_model(spec, from_scratch)
+    model = loaded.model
 
     def write(directory: Path) -> None:
-        write_open_clip(directory, model, found.tokenizer, config, found.preprocess)
+        config = _config(loaded.found)
+        write_open_clip(directory, model, loaded.tokenizer, config, loaded.preprocess)
 
     return Trainable(
-        as_exported=as_student(replace(found, model=copy.deepcopy(model))),
+        as_exported=as_student(replace(loaded, model=copy.deepcopy(model))),
         module=model,
         image=model.encode_image,
         text=lambda ids, mask: model.encode_text(ids),
@@ -74,45 +79,39 @@ def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
     )
 
 
-def read(spec: str, from_scratch: bool = False) -> Read:
+def read_model(spec: str, from_scratch: bool = False) -> LoadedModel:
     open_clip = require("open_clip", "students")
     found = find_checkpoint(open_clip, spec, from_scratch)
     _refuse(spec, found.config)
     model = _build(open_clip, found, spec)
     tokenizer = _tokenizer(open_clip, found)
-    preprocess, said = open_clip_preprocess(
+    preprocess, source = open_clip_preprocess(
         model.visual.preprocess_cfg, found.model, found.checkpoint, from_scratch
     )
-    return Read(spec, found, model, tokenizer, preprocess, said)
+    return LoadedModel(spec, found, model, tokenizer, preprocess, source)
 
 
-def as_student(given: Read) -> PublishedStudent:
+def as_student(loaded: LoadedModel) -> PublishedStudent:
     """Rewrites the model in place."""
-    spec, found, model = given.spec, given.found, given.model
-    text_spec, table, text = _text(model, given.tokenizer, spec)
-    phone_tokenizer = convert_tokenizer(
-        given.tokenizer,
-        length=text_spec.length,
-        pool=text_spec.pool,
-        attends_to_padding=text_spec.attends_to_padding,
+    spec, found, model = loaded.spec, loaded.found, loaded.model
+    return build_student(
+        _short_name(spec),
+        Source(
+            f"open_clip:{spec}",
+            loaded.preprocess_from,
+            read_licence(found.weights.parent) if found.weights else None,
+        ),
+        loaded.preprocess,
+        _towers(model, loaded.tokenizer, spec),
+        loaded.tokenizer,
+        lambda texts: (loaded.tokenizer(texts).numpy(), None),
+        model,
+        {"config": _config(found), "preprocess": asdict(loaded.preprocess)},
     )
-    config = {**found.config, "quick_gelu": found.quick_gelu}
-    facts = {"config": config, "preprocess": asdict(given.preprocess)}
-    identity = model_sha256(model, facts, phone_tokenizer[1])
-    licence = read_licence(found.weights.parent) if found.weights else None
-    return PublishedStudent(
-        name=_short_name(spec),
-        source=Source(f"open_clip:{spec}", given.preprocess_from, licence),
-        preprocess=given.preprocess,
-        text_spec=text_spec,
-        token_table=table.detach(),
-        image=model.visual,
-        text=text,
-        dim=ready(model.visual, text, given.preprocess, text_spec),
-        identity=identity,
-        tokenize=lambda texts: (_ids(given.tokenizer, texts), None),
-        phone_tokenizer=phone_tokenizer,
-    )
+
+
+def _config(found: Checkpoint) -> dict[str, Any]:
+    return {**found.config, "quick_gelu": found.quick_gelu}
 
 
 def _refuse(spec: str, config: dict[str, Any]) -> None:
@@ -132,7 +131,7 @@ def _refuse(spec: str, config: dict[str, Any]) -> None:
 
 def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
     try:
-        with advice_muted(logging.CRITICAL):  # of weights that are loaded a line later
+        with advice_muted(logging.CRITICAL):  # of weights that are loaded later
             model = open_clip.create_model(
                 found.model,
                 # A folder brings its weights.
@@ -171,7 +170,7 @@ def _check_positions(model: Any, weights: Path) -> None:
                 )
 
 
-def _text(model: Any, tokenizer: Any, spec: str) -> tuple[TextSpec, Tensor, RowTower]:
+def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
     text = getattr(model, "text", model)
     table: Tensor = text.token_embedding.weight
     pool = getattr(text, "pool_type", None) or model.text_pool_type
@@ -195,16 +194,15 @@ def _text(model: Any, tokenizer: Any, spec: str) -> tuple[TextSpec, Tensor, RowT
         eos=eos,
         attends_to_padding=not causal or pool == "last",
     )
-    tower = RowTower(
+    parts = TextLayers(
         text.positional_embedding,
         [_Block(block) for block in text.transformer.resblocks],
         _projection(text.text_projection),
-        hides="future" if causal else "nothing",
-        length=text_spec.length,
-        hidden_score=HIDDEN_SCORE,
         after=text.ln_final,
     )
-    return text_spec, table, tower
+    hides: Hides = "future" if causal else "nothing"
+    tower = RowTower(parts, hides=hides, length=text_spec.length)
+    return StudentTowers(text_spec, table, model.visual, tower)
 
 
 class _Block(nn.Module):
@@ -247,11 +245,6 @@ def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
         ) from error
 
 
-def _ids(tokenizer: Any, texts: list[str]) -> NDArray[Any]:
-    ids: NDArray[Any] = tokenizer(texts).numpy()
-    return ids
-
-
 def _end(tokenizer: Any) -> int | None:
     inner = getattr(tokenizer, "tokenizer", None)
     end = tokenizer.eot_token_id if inner is None else inner.eos_token_id
@@ -265,21 +258,21 @@ def _short_name(spec: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in a few lines: torch lists every key, and explains pickles at length."""
+    """A short form of an error: torch lists every key, and explains pickles at length."""
     text = str(error)
     if "Weights only load failed" in text or "weights_only" in text:
         return "reading it would run code that it brings along, and that is not done."
-    found = []
-    for kind in ("Missing", "Unexpected"):
-        match = re.search(rf"{kind} key\(s\) in state_dict: (.*?)\. ?(\n|$)", text, re.DOTALL)
-        keys = re.findall(r'"([^"]+)"', match[1]) if match else []
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            found.append(f"{kind.lower()} keys {', '.join(keys[:3])}{more}")
-    sizes = re.findall(r"size mismatch for (\S+):", text)
-    if sizes:
-        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-        found.append(f"other sizes of {', '.join(sizes[:3])}{more}")
+    lists = {
+        f"{kind.lower()} keys": re.findall(r'"([^"]+)"', match[1])
+        for kind in ("Missing", "Unexpected")
+        if (match := re.search(rf"{kind} key\(s\) in state_dict: (.*?)\. ?(\n|$)", text, re.DOTALL))
+    }
+    lists["other sizes of"] = re.findall(r"size mismatch for (\S+):", text)
+    found = [
+        f"{label} {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+        for label, keys in lists.items()
+        if keys
+    ]
     if found:
         return "; ".join(found) + "."
     return f"{type(error).__name__}: {' '.join(text.split())[:400]}"

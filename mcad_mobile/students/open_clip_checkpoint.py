@@ -1,4 +1,4 @@
-"""What `open_clip:` names: an architecture and its weights."""
+"""Checkpoints of open_clip: an architecture and its weights, by the name after `open_clip:`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 class OpenClipConfig(msgspec.Struct, frozen=True):
-    """What its open_clip_config.json says of a model: open_clip's own, and more than is read."""
+    """open_clip_config.json, of which only these fields are read."""
 
     model_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
     preprocess_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Checkpoint:
-    """What `spec`, without its `open_clip:`, stands for. Weights that are published are fetched
+    """The checkpoint that `spec` names, without its `open_clip:`. Published weights are fetched
     where they are not in the cache; `from_scratch` takes none. StudentError where there is none."""
     if spec.startswith("hf-hub:"):
         needed = () if from_scratch else (_WEIGHTS,)
@@ -92,8 +92,8 @@ def read_config(folder: Path) -> OpenClipConfig:
         raw = path.read_bytes()
     except OSError as error:
         raise StudentError(f"{path} cannot be read: {error}.", _HINT) from error
-    what = f"{path} is no configuration of open_clip: it"
-    return decode(raw, OpenClipConfig, what, StudentError, _HINT)
+    subject = f"{path} is no configuration of open_clip: it"
+    return decode(raw, OpenClipConfig, subject, StudentError, _HINT)
 
 
 def write_open_clip(
@@ -106,7 +106,7 @@ def write_open_clip(
     tensors = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, folder / _WEIGHTS[0])
     (folder / _WEIGHTS[0]).chmod(0o644)  # safetensors leaves it readable to its owner only
-    said = {
+    photos = {
         "size": preprocess.size,
         "mean": preprocess.mean,
         "std": preprocess.std,
@@ -114,7 +114,7 @@ def write_open_clip(
         "resize_mode": preprocess.resize,
         "fill_color": preprocess.fill[0],
     }
-    data = json.dumps({"model_cfg": config, "preprocess_cfg": said}, indent=2)
+    data = json.dumps({"model_cfg": config, "preprocess_cfg": photos}, indent=2)
     (folder / "open_clip_config.json").write_text(data + "\n", "utf-8")
     inner = getattr(tokenizer, "tokenizer", None)  # of transformers, where it is not open_clip's
     if inner is not None:

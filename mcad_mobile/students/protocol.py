@@ -1,4 +1,4 @@
-"""What a student is, whoever trained it: all that export and evaluation may ask."""
+"""The protocol of a student, whoever trained it: all that export and evaluation use."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from mcad_mobile.engine.bundle import NoMatch
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
-
-# Which student it is: one hash over all that its embeddings depend on.
 
 
 def model_sha256(model: nn.Module, facts: dict[str, Any], *files: bytes) -> str:
@@ -39,10 +37,10 @@ TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 
 @dataclass(frozen=True)
 class TextSpec:
-    """What a text tower reads.
+    """The inputs of a text tower.
 
     `length` is the most tokens of a text, specials counted; `width` the W of a token's row.
-    `pool` tells which state becomes the embedding: the one at the first token with id `eos`, the
+    `pool` is the state that becomes the embedding: the one at the first token with id `eos`, the
     first, the last, or the mean of the tokens. `attends_to_padding`: the tower was trained to see
     padding as it sees words. Its texts are always `length` tokens long and their mask is all ones;
     every other tower gives the same embedding when the padding is cut off.
@@ -73,8 +71,8 @@ class Texts:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a student came from. `preprocess`: who says how photos are prepared, its own files or
-    a library's default. `licence` of the weights, where their files name one."""
+    """Where a student came from. `preprocess`: the source of its photo preprocessing, its own files
+    or a library's default. `licence` of the weights, where their files name one."""
 
     weights: str
     preprocess: str
@@ -107,7 +105,7 @@ class Student(Protocol):
 
     @property
     def no_match(self) -> NoMatch | None:
-        """From which score on a photo matches, where that was measured for this very student."""
+        """The score from which a photo matches, where it was measured for this very student."""
         ...
 
     def tower(self, name: TowerName) -> nn.Module:
@@ -122,7 +120,7 @@ class Student(Protocol):
         ...
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
-        """What a phone reads texts with: it gives the ids of `read`."""
+        """The tokenizer of a phone, which gives the ids of `read`."""
         ...
 
     def sha256(self) -> str:

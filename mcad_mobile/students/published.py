@@ -1,4 +1,4 @@
-"""A student of a library as it is trained: the library's own modules, before any rewrite."""
+"""Students of libraries: their towers rewritten for export, and their own modules for training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,27 @@ from mcad_mobile.engine.bundle import NoMatch
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName, model_sha256
 from mcad_mobile.students.rewrites import for_export
-from mcad_mobile.students.rewrites.finite_masks import causal_scores, padding_scores
+from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE, causal_scores, padding_scores
+from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
-# A text tower that is given token rows instead of ids.
-
+# Texts -> ids [B, L] of any integer type, and a mask [B, L] of the tokens or None
+Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
 Hides = Literal["future", "padding", "nothing"]
+
+
+@dataclass(frozen=True)
+class TextLayers:
+    """A library's text tower, taken apart: token rows -> `widen` -> plus `positions` [P, width] ->
+    `before` -> `layers` -> `after` -> pooled state -> `head`."""
+
+    positions: Tensor
+    layers: Iterable[nn.Module]
+    head: nn.Module
+    widen: nn.Module | None = None
+    before: nn.Module | None = None
+    after: nn.Module | None = None
 
 
 class RowTower(nn.Module):
@@ -30,40 +44,35 @@ class RowTower(nn.Module):
     float32 -> embeddings [B, dim] float32, not normalized.
 
     The token table stays outside: it is half of CLIP's text tower, a query reads ten rows of it,
-    and NPU compilers take no gather. So does the search for the end of the text. The parts are a
-    library's own: `layers` take states [B, L, width] and scores to add to the attention's, or None.
-    `hides`: what a token does not attend to. Tokens after the one that is pooled change nothing
-    where that is the future. L is at most `length`.
+    and NPU compilers take no gather. So does the search for the end of the text. The layers take
+    states [B, L, width] and scores to add to the attention's, or None. `hides`: what a token does
+    not attend to. Tokens after the one that is pooled change nothing where that is the future. L is
+    at most `length`.
     """
 
     def __init__(
         self,
-        positions: Tensor,
-        layers: Iterable[nn.Module],
-        head: nn.Module,
+        parts: TextLayers,
         *,
         hides: Hides,
         length: int,
-        hidden_score: float,
-        widen: nn.Module | None = None,
-        before: nn.Module | None = None,
-        after: nn.Module | None = None,
+        hidden_score: float = HIDDEN_SCORE,
     ) -> None:
         super().__init__()
-        if length > len(positions):
+        if length > len(parts.positions):
             raise StudentError(
                 f"A text of this student has up to {length} tokens, and its tower knows "
-                f"{len(positions)} positions.",
+                f"{len(parts.positions)} positions.",
                 "Tokenizer and weights do not belong together: give both of one checkpoint.",
             )
         self.hides = hides
         self.hidden_score = hidden_score
-        self.widen = widen or nn.Identity()
-        self.before = before or nn.Identity()
-        self.layers = nn.ModuleList(layers)
-        self.after = after or nn.Identity()
-        self.head = head
-        self.register_buffer("positions", positions[:length].detach().clone())
+        self.widen = parts.widen or nn.Identity()
+        self.before = parts.before or nn.Identity()
+        self.layers = nn.ModuleList(parts.layers)
+        self.after = parts.after or nn.Identity()
+        self.head = parts.head
+        self.register_buffer("positions", parts.positions[:length].detach().clone())
         if hides == "future":
             self.register_buffer("causal", causal_scores(length, hidden_score))
 
@@ -81,12 +90,6 @@ class RowTower(nn.Module):
         # so that hosts feed all students alike.
         weights = (pooling * attention_mask)[:, None, :]
         return self.head((weights @ self.after(x)).squeeze(1))  # type: ignore[no-any-return]
-
-
-# What students of all libraries have in common once they are loaded.
-
-# Texts -> ids [B, L] of any integer type, and a mask [B, L] of the tokens or None
-Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,51 @@ class PublishedStudent:
         return self.identity
 
 
+@dataclass(frozen=True)
+class StudentTowers:
+    """Both towers of a student before they are rewritten, and its token table [V, W]."""
+
+    text_spec: TextSpec
+    token_table: Tensor
+    image: nn.Module
+    text: RowTower
+
+
+def build_student(
+    name: str,
+    source: Source,
+    preprocess: Preprocess,
+    towers: StudentTowers,
+    tokenizer: Any,
+    tokenize: Tokenize,
+    model: nn.Module,
+    facts: dict[str, Any],
+) -> PublishedStudent:
+    """Rewrite the towers for export, in place, and put a student together. `model`: the library's,
+    whose weights and `facts` (and tokenizer) are what the student's hash stands for."""
+    spec = towers.text_spec
+    phone_tokenizer = convert_tokenizer(
+        tokenizer,
+        length=spec.length,
+        pool=spec.pool,
+        attends_to_padding=spec.attends_to_padding,
+    )
+    identity = model_sha256(model, facts, phone_tokenizer[1])
+    return PublishedStudent(
+        name=name,
+        source=source,
+        preprocess=preprocess,
+        text_spec=spec,
+        token_table=towers.token_table.detach(),
+        image=towers.image,
+        text=towers.text,
+        dim=_prepare_towers(towers, preprocess),
+        identity=identity,
+        tokenize=tokenize,
+        phone_tokenizer=phone_tokenizer,
+    )
+
+
 def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: TextSpec) -> Texts:
     """A text tower's inputs. ids, mask [B, L]; without a mask a text ends where it is pooled."""
     if ids.max() >= len(table):
@@ -151,18 +199,19 @@ def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: 
 
 
 @torch.no_grad()
-def ready(image: nn.Module, text: RowTower, preprocess: Preprocess, spec: TextSpec) -> int:
+def _prepare_towers(towers: StudentTowers, preprocess: Preprocess) -> int:
     """Rewrite both towers for export, in place, and return the width of their embeddings.
     StudentError where they do not share one."""
+    image, text, spec = towers.image, towers.text, towers.text_spec
     image.eval().requires_grad_(False)
     text.eval().requires_grad_(False)
     pixels = torch.zeros(1, 3, preprocess.size, preprocess.size)
-    one = torch.zeros(1, spec.length)
-    one[:, 0] = 1
+    first = torch.zeros(1, spec.length)
+    first[:, 0] = 1
     rows = torch.zeros(1, spec.length, spec.width)
     for_export(image, pixels)
-    for_export(text, rows, one, one)
-    photo, query = image(pixels), text(rows, one, one)
+    for_export(text, rows, first, first)
+    photo, query = image(pixels), text(rows, first, first)
     if photo.shape != query.shape:
         raise StudentError(
             f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)}: "
@@ -176,10 +225,10 @@ def ready(image: nn.Module, text: RowTower, preprocess: Preprocess, spec: TextSp
 class Trainable:
     """`image` takes pixels [B, 3, S, S], `text` token ids and their mask [B, L]; both give
     embeddings [B, dim], not normalized, by the weights of `module`. `new` are those of its
-    parameters that start from nothing. `write` puts a folder there that `load_student` reads.
+    parameters that start from nothing. `write` writes a folder that `load_student` reads.
 
-    `as_exported` is made of a copy of the same weights: what cannot be exported is told before
-    anything is trained.
+    `as_exported` is made of a copy of the same weights, so that a student that cannot be exported
+    is an error before anything is trained.
     """
 
     as_exported: PublishedStudent
@@ -205,13 +254,13 @@ class Trainable:
 
 
 def freeze_unused(student: Trainable) -> None:
-    """Of a student's weights, those that no embedding depends on: a logit scale, a pooler that is
-    not asked. Several processes would wait for their gradients."""
+    """Freeze the weights that no embedding depends on (a logit scale, an unused pooler): several
+    processes would wait for their gradients."""
     student.module.eval()
     side = student.preprocess.size
     ids, mask = student.tokens(["a photo", "another"])
-    read = student.image(torch.zeros(2, 3, side, side)).sum() + student.text(ids, mask).sum()
-    torch.autograd.backward(read)
+    total = student.image(torch.zeros(2, 3, side, side)).sum() + student.text(ids, mask).sum()
+    torch.autograd.backward(total)
     for parameter in student.module.parameters():
         if parameter.grad is None:
             parameter.requires_grad_(False)

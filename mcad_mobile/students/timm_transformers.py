@@ -22,17 +22,22 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import timm_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec, model_sha256
-from mcad_mobile.students.published import PublishedStudent, RowTower, Trainable, ready
-from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
-from mcad_mobile.students.tokenizers.convert import convert_tokenizer
+from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.published import (
+    PublishedStudent,
+    RowTower,
+    StudentTowers,
+    TextLayers,
+    Trainable,
+    build_student,
+)
 from mcad_mobile.students.transformers import (
     WEIGHTS,
     known_length,
     load_model,
     loading,
-    plain,
-    short,
+    plain_config,
+    short_message,
     tokenize_with,
 )
 
@@ -48,7 +53,7 @@ _TEXT = {"bert": "BertModel", "xlm-roberta": "XLMRobertaModel"}
 
 
 class TowersConfig(Record, frozen=True):
-    """What config.json says. `image` is timm's name of the architecture; `projected`: whether
+    """config.json. `image` is timm's name of the architecture; `projected`: whether
     there are maps into a shared space, or both towers have its width themselves."""
 
     image: Word
@@ -59,8 +64,8 @@ class TowersConfig(Record, frozen=True):
     schema: str = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        made: dict[str, Any] = msgspec.to_builtins(self)
-        return {"schema": SCHEMA, **made, "preprocess": self.preprocess.to_json()}
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return {"schema": SCHEMA, **fields, "preprocess": self.preprocess.to_json()}
 
 
 class Towers(nn.Module):
@@ -86,8 +91,8 @@ class Towers(nn.Module):
 
 
 @dataclass(frozen=True)
-class Read:
-    """`where`: from which the student came, for people."""
+class LoadedTowers:
+    """Both towers and their tokenizer. `where`: the source of the student, for people."""
 
     name: str
     where: str
@@ -137,7 +142,7 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
     if from_scratch:
         new = list(towers.parameters())
     name = spec.replace("/", "-")
-    return _trainable(Read(name, f"towers:{spec}", config, towers, tokenizer), new)
+    return _trainable(LoadedTowers(name, f"towers:{spec}", config, towers, tokenizer), new)
 
 
 def trainable_folder(folder: Path) -> Trainable:
@@ -145,15 +150,15 @@ def trainable_folder(folder: Path) -> Trainable:
     return _trainable(_read(folder), [])
 
 
-def _trainable(found: Read, new: list[nn.Parameter]) -> Trainable:
+def _trainable(loaded: LoadedTowers, new: list[nn.Parameter]) -> Trainable:
     def write(directory: Path) -> None:
-        _write(directory, found)
+        _write(directory, loaded)
 
     return Trainable(
-        as_exported=_as_student(replace(found, towers=copy.deepcopy(found.towers))),
-        module=found.towers,
-        image=found.towers.embed_photos,
-        text=found.towers.embed_texts,
+        as_exported=_as_student(replace(loaded, towers=copy.deepcopy(loaded.towers))),
+        module=loaded.towers,
+        image=loaded.towers.embed_photos,
+        text=loaded.towers.embed_texts,
         write=write,
         new=tuple(new),
     )
@@ -190,7 +195,7 @@ def _image(name: str, from_scratch: bool) -> _Image:
         if own := published.hf_hub_filename:
             files = (str(Path(own).with_suffix(".safetensors")), own)
         folder = find_folder(published.hf_hub_id, files)
-        file = next(folder / one for one in files if (folder / one).is_file())
+        file = next(path for path in map(folder.joinpath, files) if path.is_file())
         source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     with loading(name, "an image tower"):
         module = timm.create_model(name, num_classes=0, **source).eval()
@@ -224,7 +229,7 @@ def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
 
 
 def _places(text: Any, tokenizer: Any) -> int:
-    """Tokens that tower and tokenizer both know."""
+    """The most tokens that tower and tokenizer both take."""
     return known_length(tokenizer, text.config) - _first_place(text)
 
 
@@ -232,58 +237,51 @@ def _first_place(text: Any) -> int:
     return 0 if text.config.model_type == "bert" else int(text.config.pad_token_id) + 1
 
 
-def _as_student(given: Read) -> PublishedStudent:
+def _as_student(loaded: LoadedTowers) -> PublishedStudent:
     """Rewrites the towers in place."""
-    towers, config = given.towers, given.config
+    towers, config = loaded.towers, loaded.config
     embeddings = towers.text.embeddings
     table: Tensor = embeddings.word_embeddings.weight
     spec = TextSpec(config.length, table.shape[1], "mean")
     first = _first_place(towers.text)
     positions = embeddings.position_embeddings.weight[first : first + config.length]
-    text = RowTower(
+    parts = TextLayers(
         positions + embeddings.token_type_embeddings.weight[0],
         towers.text.encoder.layer,
         towers.text_map,
-        hides="padding",
-        length=config.length,
-        hidden_score=HIDDEN_SCORE,
         before=embeddings.LayerNorm,
     )
-    phone_tokenizer = convert_tokenizer(
-        given.tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=False
-    )
-    facts = {"config": config.to_json(), "text": plain(towers.text.config)}
-    identity = model_sha256(towers, facts, phone_tokenizer[1])
-    image = nn.Sequential(towers.image, towers.image_map)
-    return PublishedStudent(
-        name=given.name,
-        source=Source(given.where, "timm's configuration of the image tower"),
-        preprocess=config.preprocess,
-        text_spec=spec,
-        token_table=table.detach(),
-        image=image,
-        text=text,
-        dim=ready(image, text, config.preprocess, spec),
-        identity=identity,
-        tokenize=tokenize_with(given.tokenizer, spec),
-        phone_tokenizer=phone_tokenizer,
+    return build_student(
+        loaded.name,
+        Source(loaded.where, "timm's configuration of the image tower"),
+        config.preprocess,
+        StudentTowers(
+            spec,
+            table,
+            nn.Sequential(towers.image, towers.image_map),
+            RowTower(parts, hides="padding", length=config.length),
+        ),
+        loaded.tokenizer,
+        tokenize_with(loaded.tokenizer, spec),
+        towers,
+        {"config": config.to_json(), "text": plain_config(towers.text.config)},
     )
 
 
-def _write(directory: Path, given: Read) -> None:
+def _write(directory: Path, loaded: LoadedTowers) -> None:
     from safetensors.torch import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.contiguous() for name, value in given.towers.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in loaded.towers.state_dict().items()}
     save_file(weights, directory / "model.safetensors")
     (directory / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner only
-    given.towers.text.config.save_pretrained(directory / "text")
-    given.tokenizer.save_pretrained(directory / "text")
-    config = json.dumps(given.config.to_json(), indent=2)
+    loaded.towers.text.config.save_pretrained(directory / "text")
+    loaded.tokenizer.save_pretrained(directory / "text")
+    config = json.dumps(loaded.config.to_json(), indent=2)
     (directory / "config.json").write_text(config + "\n", "utf-8")
 
 
-def _read(folder: Path) -> Read:
+def _read(folder: Path) -> LoadedTowers:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -297,5 +295,7 @@ def _read(folder: Path) -> Read:
         towers = Towers(image, text, widths, config.dim if config.projected else 0)
         towers.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
-        raise StudentError(f"The student in {folder} is damaged: {short(error)}", _HINT) from error
-    return Read(folder.resolve().name, str(folder), config, towers.eval(), tokenizer)
+        raise StudentError(
+            f"The student in {folder} is damaged: {short_message(error)}", _HINT
+        ) from error
+    return LoadedTowers(folder.resolve().name, str(folder), config, towers.eval(), tokenizer)

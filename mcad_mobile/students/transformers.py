@@ -18,10 +18,16 @@ from torch import Tensor, nn
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import find_folder, read_licence
 from mcad_mobile.students.image_transforms import transformers_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec, model_sha256
-from mcad_mobile.students.published import PublishedStudent, RowTower, Tokenize, Trainable, ready
-from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE
-from mcad_mobile.students.tokenizers.convert import convert_tokenizer
+from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.published import (
+    PublishedStudent,
+    RowTower,
+    StudentTowers,
+    TextLayers,
+    Tokenize,
+    Trainable,
+    build_student,
+)
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
 _MIXED = "it looks at a photo and a text together, and has no embedding of either alone"
@@ -36,8 +42,8 @@ _CHINESE_LENGTH = 52
 
 
 @dataclass(frozen=True)
-class Read:
-    """A model as transformers makes it, and what belongs to it."""
+class LoadedModel:
+    """A model of transformers, with its image processor and tokenizer."""
 
     name: str
     folder: Path
@@ -50,14 +56,14 @@ class Read:
 def load_transformers(name: str) -> PublishedStudent:
     """The model in the folder `name`, or published under that name. StudentError if it is missing,
     damaged, or not one that a phone can run; MissingExtra without transformers."""
-    return as_student(read(name))
+    return as_student(read_model(name))
 
 
 def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
     """The same, to be trained: from its weights, or `from_scratch`, with random ones in their
     place. Raises what `load_transformers` does."""
-    found = read(name, from_scratch)
-    model = found.model
+    loaded = read_model(name, from_scratch)
+    model = loaded.model
     masked = model.config.model_type != "siglip"  # which was trained to see its padding
 
     def text(ids: Tensor, mask: Tensor) -> Tensor:
@@ -69,11 +75,11 @@ def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
 
     def write(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for part in (model, found.processor, found.tokenizer):
+        for part in (model, loaded.processor, loaded.tokenizer):
             part.save_pretrained(directory)
 
     return Trainable(
-        as_exported=as_student(replace(found, model=copy.deepcopy(model))),
+        as_exported=as_student(replace(loaded, model=copy.deepcopy(model))),
         module=model,
         image=lambda pixels: _pooled(model.get_image_features(pixel_values=pixels)),
         text=text,
@@ -82,7 +88,7 @@ def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
     )
 
 
-def read(name: str, from_scratch: bool = False) -> Read:
+def read_model(name: str, from_scratch: bool = False) -> LoadedModel:
     transformers = require("transformers", "students")
     needed = () if from_scratch else (WEIGHTS,)
     folder = find_folder(name, ["config.json"], *needed)
@@ -94,7 +100,7 @@ def read(name: str, from_scratch: bool = False) -> Read:
             folder, backend="pil", trust_remote_code=False
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return Read(name, folder, config, model, processor, tokenizer)
+    return LoadedModel(name, folder, config, model, processor, tokenizer)
 
 
 def load_model(
@@ -111,10 +117,10 @@ def load_model(
     transformers.utils.logging.disable_progress_bar()
     with loading(name, kind):
         if from_scratch:
-            made = getattr(transformers, kind)._from_config(
+            model = getattr(transformers, kind)._from_config(
                 config, dtype=torch.float32, attn_implementation="eager"
             )
-            return made.eval()
+            return model.eval()
         model, report = getattr(transformers, kind).from_pretrained(
             folder,
             config=config,
@@ -141,37 +147,26 @@ def loading(name: str, kind: str) -> Iterator[None]:
     # No narrower: the errors of json, safetensors, pickle and torch all come through.
     except Exception as error:
         raise StudentError(
-            f"{name} cannot be loaded as {kind}: {type(error).__name__}: {short(error)}",
+            f"{name} cannot be loaded as {kind}: {type(error).__name__}: {short_message(error)}",
             "Give a folder that save_pretrained() wrote, with weights, processor and tokenizer.",
         ) from error
 
 
-def as_student(given: Read) -> PublishedStudent:
+def as_student(loaded: LoadedModel) -> PublishedStudent:
     """Rewrites the model in place."""
-    name, folder, config = given.name, given.folder, given.config
-    _, parts_of = _KINDS[config.model_type]
-    preprocess, said = transformers_preprocess(given.processor)
-    spec, table, image, text = parts_of(given.model, given.tokenizer)
-    phone_tokenizer = convert_tokenizer(
-        given.tokenizer,
-        length=spec.length,
-        pool=spec.pool,
-        attends_to_padding=spec.attends_to_padding,
-    )
-    facts = {"config": plain(config), "preprocess": asdict(preprocess)}
-    identity = model_sha256(given.model, facts, phone_tokenizer[1])
-    return PublishedStudent(
-        name=folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
-        source=Source(f"hf:{name}", said, read_licence(folder)),
-        preprocess=preprocess,
-        text_spec=spec,
-        token_table=table.detach(),
-        image=image,
-        text=text,
-        dim=ready(image, text, preprocess, spec),
-        identity=identity,
-        tokenize=tokenize_with(given.tokenizer, spec),
-        phone_tokenizer=phone_tokenizer,
+    name, folder, config = loaded.name, loaded.folder, loaded.config
+    _, towers_of = _KINDS[config.model_type]
+    preprocess, source = transformers_preprocess(loaded.processor)
+    towers = towers_of(loaded.model, loaded.tokenizer)
+    return build_student(
+        folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
+        Source(f"hf:{name}", source, read_licence(folder)),
+        preprocess,
+        towers,
+        loaded.tokenizer,
+        tokenize_with(loaded.tokenizer, towers.text_spec),
+        loaded.model,
+        {"config": plain_config(config), "preprocess": asdict(preprocess)},
     )
 
 
@@ -181,10 +176,7 @@ def _pooled(output: Any) -> Tensor:
     return features
 
 
-_Parts = tuple[TextSpec, Tensor, nn.Module, RowTower]
-
-
-def _clip(model: Any, tokenizer: Any) -> _Parts:
+def _clip(model: Any, tokenizer: Any) -> StudentTowers:
     text, config = model.text_model, model.config.text_config
     table = text.embeddings.token_embedding.weight
     # The oldest checkpoints say 2, which transformers reads as: the largest id.
@@ -196,19 +188,18 @@ def _clip(model: Any, tokenizer: Any) -> _Parts:
             "Tokenizer and weights do not belong together: give both of one checkpoint.",
         )
     spec = TextSpec(known_length(tokenizer, config), table.shape[1], "eos", eos)
-    tower = RowTower(
+    parts = TextLayers(
         text.embeddings.position_embedding.weight,
         text.encoder.layers,
         model.text_projection,
-        hides="future",
-        length=spec.length,
-        hidden_score=HIDDEN_SCORE,
         after=text.final_layer_norm,
     )
-    return spec, table, _ImageTower(model.vision_model, model.visual_projection), tower
+    text_tower = RowTower(parts, hides="future", length=spec.length)
+    image = _ImageTower(model.vision_model, model.visual_projection)
+    return StudentTowers(spec, table, image, text_tower)
 
 
-def _siglip(model: Any, tokenizer: Any) -> _Parts:
+def _siglip(model: Any, tokenizer: Any) -> StudentTowers:
     text, config = model.text_model, model.config.text_config
     if not model.vision_model.use_head:
         raise StudentError(
@@ -218,37 +209,33 @@ def _siglip(model: Any, tokenizer: Any) -> _Parts:
     table = text.embeddings.token_embedding.weight
     length: int = config.max_position_embeddings
     spec = TextSpec(length, table.shape[1], "last", attends_to_padding=True)
-    tower = RowTower(
+    parts = TextLayers(
         text.embeddings.position_embedding.weight,
         text.encoder.layers,
         text.head,
-        hides="nothing",
-        length=length,
-        hidden_score=HIDDEN_SCORE,
         after=text.final_layer_norm,
     )
-    return spec, table, _ImageTower(model.vision_model, nn.Identity()), tower
+    image = _ImageTower(model.vision_model, nn.Identity())
+    return StudentTowers(spec, table, image, RowTower(parts, hides="nothing", length=length))
 
 
-def _chinese_clip(model: Any, tokenizer: Any) -> _Parts:
+def _chinese_clip(model: Any, tokenizer: Any) -> StudentTowers:
     text = model.text_model
     embeddings = text.embeddings
     table = embeddings.word_embeddings.weight
     length = min(_CHINESE_LENGTH, known_length(tokenizer, model.config.text_config))
     spec = TextSpec(length, table.shape[1], "first")
-    tower = RowTower(
+    parts = TextLayers(
         embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0],
         text.encoder.layer,
         model.text_projection,
-        hides="padding",
-        length=length,
-        hidden_score=HIDDEN_SCORE,
         before=embeddings.LayerNorm,
     )
-    return spec, table, _ImageTower(model.vision_model, model.visual_projection), tower
+    image = _ImageTower(model.vision_model, model.visual_projection)
+    return StudentTowers(spec, table, image, RowTower(parts, hides="padding", length=length))
 
 
-_KINDS: dict[str, tuple[str, Callable[[Any, Any], _Parts]]] = {
+_KINDS: dict[str, tuple[str, Callable[[Any, Any], StudentTowers]]] = {
     "clip": ("CLIPModel", _clip),
     "siglip": ("SiglipModel", _siglip),
     "chinese_clip": ("ChineseCLIPModel", _chinese_clip),
@@ -277,7 +264,7 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
     except Exception as error:
         raise StudentError(
             f"{name} has no configuration that transformers {transformers.__version__} reads: "
-            f"{short(error)}",
+            f"{short_message(error)}",
             "Models that bring code of their own are not run. Give a CLIP, SigLIP or Chinese-CLIP.",
         ) from error
     kind = config.model_type
@@ -291,7 +278,7 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
 
 
 def known_length(tokenizer: Any, config: Any) -> int:
-    """Tokens that both know. Tokenizers without a limit say 10^30."""
+    """The most tokens that both take. Tokenizers without a limit have 10^30."""
     return int(min(tokenizer.model_max_length, config.max_position_embeddings))
 
 
@@ -311,8 +298,8 @@ def tokenize_with(tokenizer: Any, spec: TextSpec) -> Tokenize:
     return tokenize
 
 
-def plain(config: Any) -> dict[str, Any]:
-    """A configuration without what does not touch the embeddings."""
+def plain_config(config: Any) -> dict[str, Any]:
+    """A configuration without the fields that no embedding depends on."""
     apart = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
     data = json.loads(config.to_json_string(use_diff=False))
     return {
@@ -324,6 +311,6 @@ def plain(config: Any) -> dict[str, Any]:
     }
 
 
-def short(error: Exception) -> str:
+def short_message(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:3])[:400]

@@ -51,7 +51,7 @@ RECIPE = Recipe(
 )
 
 
-def silent(*told):
+def silent(*reports):
     pass
 
 
@@ -89,7 +89,7 @@ QUICK = ("open_clip", "towers")
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(one, marks=() if one in QUICK else pytest.mark.slow) for one in KINDS],
+    [pytest.param(left, marks=() if left in QUICK else pytest.mark.slow) for left in KINDS],
 )
 def test_it_trains_and_what_comes_out_is_a_student_that_was_looked_at_as_it_is(
     kind, material, tmp_path
@@ -178,14 +178,19 @@ def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path)
         if step == 4:
             raise Killed
 
-    one = start("hf", tmp_path / "one")
-    other = StudentChoice(f"hf:{write_hf(tmp_path / 'other', 'clip', seed=1)}")
+    left = start("hf", tmp_path / "one")
+    right = StudentChoice(f"hf:{write_hf(tmp_path / 'other', 'clip', seed=1)}")
     with pytest.raises(Killed):
         train(
-            material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(record=kill, student=one)
+            material,
+            tmp_path / "s",
+            RECIPE,
+            tmp_path,
+            silent,
+            RunOptions(record=kill, student=left),
         )
     with pytest.raises(TrainingError, match="written by another recipe"):
-        train(material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(student=other))
+        train(material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(student=right))
 
 
 @pytest.mark.slow
@@ -216,7 +221,9 @@ def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, t
     train(
         Material(material.train, material.val, extra), tmp_path / "s", recipe, tmp_path / "cache",
         silent,
-        RunOptions(record=lambda _, values: parts.append(values), student=start("towers", tmp_path)),
+        RunOptions(
+            record=lambda _, values: parts.append(values), student=start("towers", tmp_path)
+        ),
     )  # fmt: skip
     pairs, named = (
         ("contrastive", "distribution", "feature"),
@@ -295,14 +302,16 @@ def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
     maps = (*student.module.image_map.parameters(), *student.module.text_map.parameters())
     recipe = replace(RECIPE, head_lr=0.5, tuned_lr=0.25, weight_decay=0.125)
     groups = EndToEnd(dataclasses.replace(student, new=maps), "towers", 4).groups(recipe)
-    told = {
-        id(one): (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]
+    reports = {
+        id(left): (group["lr"], group["weight_decay"])
+        for group in groups
+        for left in group["params"]
     }
-    assert len(told) == sum(one.requires_grad for one in student.module.parameters())
-    assert {told[id(one)] for one in maps} == {(0.5, 0.125)}
-    assert told[id(student.module.image.norm.weight)] == (0.25, 0.0)
-    assert told[id(student.module.image.patch_embed.proj.weight)] == (0.25, 0.125)
-    assert not any(one.requires_grad for one in student.module.text.pooler.parameters())
+    assert len(reports) == sum(left.requires_grad for left in student.module.parameters())
+    assert {reports[id(left)] for left in maps} == {(0.5, 0.125)}
+    assert reports[id(student.module.image.norm.weight)] == (0.25, 0.0)
+    assert reports[id(student.module.image.patch_embed.proj.weight)] == (0.25, 0.125)
+    assert not any(left.requires_grad for left in student.module.text.pooler.parameters())
 
 
 def test_a_tokens_embedding_is_the_one_it_trained_with(text_tower):

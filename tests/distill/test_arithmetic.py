@@ -63,8 +63,8 @@ def test_the_fastest_is_chosen_if_it_is_clearly_so(ms, before, chosen):
 
 
 def test_processes_wait_for_the_slowest_of_them():
-    one, other = {"fp32": 10.0, "bf16": 3.0, "fp16": 2.0}, {"fp32": 8.0, "bf16": 60.0}
-    assert slowest([one, other]) == {"fp32": 10.0, "bf16": 60.0}
+    left, right = {"fp32": 10.0, "bf16": 3.0, "fp16": 2.0}, {"fp32": 8.0, "bf16": 60.0}
+    assert slowest([left, right]) == {"fp32": 10.0, "bf16": 60.0}
 
 
 def test_a_cpu_is_measured_in_float32_and_bfloat16_and_left_as_it_was():

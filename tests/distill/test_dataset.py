@@ -42,9 +42,9 @@ def order(batch: int, seed: int = 0, extra: bool = True) -> BatchSampler:
     return BatchSampler(data, batch, Views(3, 2), extra_photos=5, extra_captions=7, seed=seed)
 
 
-def same(one: Batch, other: Batch) -> bool:
+def same(left: Batch, right: Batch) -> bool:
     return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
+        np.array_equal(getattr(left, name), getattr(right, name))
         for name in ("photos", "views", "captions")
     )
 
@@ -56,8 +56,8 @@ def test_an_epoch_sees_each_captioned_photo_once_but_for_what_fills_no_batch(bat
     assert per_epoch == 11 // batch
     for epoch in range(3):
         batches = [steps.at(epoch * per_epoch + place) for place in range(per_epoch)]
-        seen = np.concatenate([one.photos[: one.paired] for one in batches])
-        assert all(one.paired == batch for one in batches)
+        seen = np.concatenate([left.photos[: left.paired] for left in batches])
+        assert all(left.paired == batch for left in batches)
         assert len(set(seen)) == len(seen) == 11 // batch * batch
         assert seen.max() < 11
 
@@ -79,14 +79,14 @@ def test_epochs_differ_in_order_and_leave_other_photos_out():
 def test_a_caption_belongs_to_the_photo_of_its_row_and_each_is_said_some_time():
     steps = order(3)
     owner = [photo for photo, count in enumerate(CAPTIONS_OF) for _ in range(count)]
-    said, views = set(), set()
+    collected, views = set(), set()
     for step in range(150):
         batch = steps.at(step)
         for photo, caption in zip(batch.photos[:3], batch.captions[:3], strict=True):
             assert owner[caption] == photo
-        said |= {int(caption) for caption in batch.captions[:3]}
+        collected |= {int(caption) for caption in batch.captions[:3]}
         views |= {int(view) for view in batch.views[:3]}
-    assert said == set(range(len(owner)))
+    assert collected == set(range(len(owner)))
     assert views == {0, 1, 2}
 
 
@@ -128,17 +128,17 @@ def test_with_companions_extra_captions_go_with_the_photos_of_their_step():
     companions = first + random.integers(0, 6, (15, 2))
     steps = order(3)
     assert steps.extra_photos + 3 > steps.extra_captions == 7
-    said = set()
+    collected = set()
     for step in range(100):
         batch = replace(steps, companions=companions).at(step)
         # Extra photos come first: the captioned ones have a caption already.
         photos = [*batch.photos[3:], *batch.photos[:3]][:7]
         for photo, caption in zip(photos, batch.captions[3:], strict=True):
             assert caption in companions[photo]
-            said.add((int(photo), int(caption)))
+            collected.add((int(photo), int(caption)))
         assert np.array_equal(batch.photos, steps.at(step).photos)
     everything = {(row, int(caption)) for row in range(15) for caption in companions[row]}
-    assert len(said) > 0.9 * len(everything)
+    assert len(collected) > 0.9 * len(everything)
     roomy = replace(steps, extra_captions=20, companions=companions).at(0).captions[3:]
     assert len(roomy) == 20
     assert roomy.min() >= first
@@ -146,12 +146,12 @@ def test_with_companions_extra_captions_go_with_the_photos_of_their_step():
 
 def test_too_many_extra_captions_are_cut_to_the_same_ones_each_time():
     extra = Extra((Path("x.png"),), tuple(str(number) for number in range(100)))
-    some = extra.limited(30)
-    assert some == extra.limited(30)
-    assert some.photos == extra.photos
-    assert len(set(some.captions)) == 30
-    assert set(some.captions) <= set(extra.captions)
-    assert some.captions != extra.captions[:30]
+    subset = extra.limited(30)
+    assert subset == extra.limited(30)
+    assert subset.photos == extra.photos
+    assert len(set(subset.captions)) == 30
+    assert set(subset.captions) <= set(extra.captions)
+    assert subset.captions != extra.captions[:30]
     assert extra.limited(100) is extra
 
 
@@ -174,10 +174,14 @@ def test_what_processes_embed_apart_comes_back_in_the_order_of_the_batch(world):
 
 @pytest.fixture
 def pairs(tmp_path) -> list[CaptionedPhoto]:
-    said = {"b.png": ("a red square", "red"), "a.png": ("a blue square",), "c.png": ("?", "c", "d")}
-    for number, name in enumerate(said):
+    collected = {
+        "b.png": ("a red square", "red"),
+        "a.png": ("a blue square",),
+        "c.png": ("?", "c", "d"),
+    }
+    for number, name in enumerate(collected):
         Image.new("RGB", (8 + number, 8), (90 * number, 0, 0)).save(tmp_path / name)
-    return [CaptionedPhoto(tmp_path / name, captions) for name, captions in said.items()]
+    return [CaptionedPhoto(tmp_path / name, captions) for name, captions in collected.items()]
 
 
 def test_a_dataset_holds_pairs_before_extra_rows_and_each_captions_tokens(pairs, tokenizer):
@@ -200,19 +204,19 @@ def test_the_fingerprint_follows_captions_photos_and_who_owns_what(pairs, tokeni
     extra = Extra((), ("a green square",))
     before = dataset(pairs, tokenizer, extra).fingerprint
     assert dataset(list(pairs), tokenizer, extra).fingerprint == before
-    other = {before}
+    fingerprints = {before}
     first, *rest = pairs
     spoken = replace(first, captions=("a red square", "Red"))
-    other.add(dataset([spoken, *rest], tokenizer, extra).fingerprint)
+    fingerprints.add(dataset([spoken, *rest], tokenizer, extra).fingerprint)
     # The same captions in the same order, of other photos.
     moved = [replace(first, captions=first.captions[:1])]
     moved.append(replace(rest[0], captions=("red", *rest[0].captions)))
-    other.add(dataset([*moved, rest[1]], tokenizer, extra).fingerprint)
-    other.add(dataset(pairs, tokenizer, Extra()).fingerprint)
-    other.add(dataset(pairs, tokenizer, Extra((pairs[0].path,), extra.captions)).fingerprint)
+    fingerprints.add(dataset([*moved, rest[1]], tokenizer, extra).fingerprint)
+    fingerprints.add(dataset(pairs, tokenizer, Extra()).fingerprint)
+    fingerprints.add(dataset(pairs, tokenizer, Extra((pairs[0].path,), extra.captions)).fingerprint)
     Image.effect_noise((64, 64), 90).save(first.path)
-    other.add(dataset(pairs, tokenizer, extra).fingerprint)
-    assert len(other) == 6
+    fingerprints.add(dataset(pairs, tokenizer, extra).fingerprint)
+    assert len(fingerprints) == 6
 
 
 def test_extra_photos_and_captions_are_read_in_the_order_given(tmp_path):

@@ -66,13 +66,13 @@ def test_features_are_computed_once_batch_by_batch_and_served_from_then_on(cache
 
 
 def test_progress_counts_every_row_up_to_the_last(tmp_path):
-    told = []
-    cache = FeatureCache(tmp_path, lambda *step: told.append(step))
+    reports = []
+    cache = FeatureCache(tmp_path, lambda *step: reports.append(step))
     cache.of_captions(CAPTIONS, "m", "captions", Counted().captions)
-    assert [(part, done, count) for part, _, done, count in told] == [
+    assert [(part, done, count) for part, _, done, count in reports] == [
         ("captions", done, 1200) for done in (0, 512, 1024, 1200, 1200)
     ]
-    assert len({piece for _, piece, _, _ in told}) == 1
+    assert len({piece for _, piece, _, _ in reports}) == 1
 
 
 def test_another_model_other_captions_or_another_order_are_computed_anew(cache):
@@ -157,7 +157,7 @@ def test_a_second_model_on_a_firsts_features_is_kept_under_both(cache):
     assert np.array_equal(cache.of_features([first], "second", "", refuse), -first)
     assert np.array_equal(cache.of_features([other], "second", "", negative), -other)
     assert np.array_equal(
-        cache.of_features([first], "third", "", lambda some: 3 * some[0]), 3 * first
+        cache.of_features([first], "third", "", lambda subset: 3 * subset[0]), 3 * first
     )
     added = cache.of_features([first, first], "sum", "", sum)
     assert np.array_equal(added, 2 * first)
@@ -220,9 +220,9 @@ def test_what_a_teacher_read_in_a_caption_survives_the_cache_exactly(cache, phot
     )
     teacher = Reader(states)
     labels = single_labels(teacher, data, Views(1, 0), cache)
-    some = np.array([149, 3, 3, 64, 0])
-    found = labels.texts(some)
-    expected = teacher.text_states([CAPTIONS[number] for number in some])
+    subset = np.array([149, 3, 3, 64, 0])
+    found = labels.texts(subset)
+    expected = teacher.text_states([CAPTIONS[number] for number in subset])
     assert found.states.equal(expected.states)
     assert found.states.dtype == expected.states.dtype
     assert found.mask.equal(expected.mask)

@@ -172,8 +172,8 @@ def test_what_was_modified_moves_whole_to_a_device(sides):
     seen = candidates(image, text, 2)
     made = trained()(image, text, seen, look_at(seen))
     moved = made.to(torch.device("cpu"))
-    for one, other in zip(vars(made).values(), vars(moved).values(), strict=True):
-        assert torch.equal(one, other)
+    for left, right in zip(vars(made).values(), vars(moved).values(), strict=True):
+        assert torch.equal(left, right)
     assert moved.to(torch.device("meta")).candidates.device.type == "meta"
 
 

@@ -22,7 +22,7 @@ from mcad_mobile.distill.losses import (
 )
 
 # Rows with four candidates, with two, with one and with none; columns with one to three.
-SOME = torch.tensor(
+SUBSET = torch.tensor(
     [
         [1, 0, 1, 1, 0, 1],
         [0, 1, 1, 0, 0, 0],
@@ -42,7 +42,7 @@ def pairs(batch, dim):
 
 def logits(seed, spread=3.0):
     generator = torch.Generator().manual_seed(seed)
-    return spread * torch.randn(SOME.shape, generator=generator, dtype=torch.float64)
+    return spread * torch.randn(SUBSET.shape, generator=generator, dtype=torch.float64)
 
 
 def log_softmax(scores):
@@ -112,10 +112,10 @@ def test_matching_loss_takes_logits_that_are_no_product_of_embeddings():
     assert gradcheck(matching_loss, (square.requires_grad_(),))
 
 
-@pytest.mark.parametrize("seen", [None, SOME], ids=["all", "candidates"])
+@pytest.mark.parametrize("seen", [None, SUBSET], ids=["all", "candidates"])
 def test_distribution_loss_is_the_mean_divergence_of_rows_and_of_columns(seen):
     student, teacher = logits(2), logits(3)
-    everything = torch.ones_like(SOME) if seen is None else seen
+    everything = torch.ones_like(SUBSET) if seen is None else seen
     expected = both_directions(divergence, student, teacher, everything)
     found = distribution_loss(student, teacher, seen).item()
     assert math.isclose(found, expected, rel_tol=1e-9)
@@ -133,7 +133,7 @@ def test_distribution_loss_agrees_with_torchs_own_divergence():
     assert torch.allclose(distribution_loss(student, teacher), (rows + columns) / 2)
 
 
-@pytest.mark.parametrize("seen", [None, SOME], ids=["all", "candidates"])
+@pytest.mark.parametrize("seen", [None, SUBSET], ids=["all", "candidates"])
 def test_distribution_loss_is_least_where_the_student_says_what_the_teacher_says(seen):
     teacher = logits(3)
     same = teacher.clone().requires_grad_()
@@ -149,42 +149,42 @@ def test_distribution_loss_is_least_where_the_student_says_what_the_teacher_says
 @pytest.mark.parametrize("teacher", [logits(3), logits(3).round()], ids=["distinct", "ties"])
 def test_order_loss_is_the_likelihood_of_the_teachers_ranking(teacher):
     student = logits(2)
-    for seen in (SOME, torch.ones_like(SOME)):
+    for seen in (SUBSET, torch.ones_like(SUBSET)):
         expected = both_directions(ranking, student, teacher, seen)
         assert math.isclose(order_loss(student, teacher, seen).item(), expected, rel_tol=1e-9)
 
 
 def test_order_loss_has_the_gradient_of_its_value():
     student, teacher = logits(2).requires_grad_(), logits(3)
-    assert gradcheck(lambda s: order_loss(s, teacher, SOME), (student,))
+    assert gradcheck(lambda s: order_loss(s, teacher, SUBSET), (student,))
 
 
 def test_order_loss_does_not_see_the_teachers_spacing():
     student, teacher = logits(2), logits(3)
-    loss = order_loss(student, teacher, SOME)
+    loss = order_loss(student, teacher, SUBSET)
     for stretched in (teacher.exp(), 1e-3 * teacher - 7.0, teacher**3, teacher.sigmoid()):
-        assert order_loss(student, stretched, SOME).equal(loss)
-    assert not order_loss(student, -teacher, SOME).isclose(loss)
+        assert order_loss(student, stretched, SUBSET).equal(loss)
+    assert not order_loss(student, -teacher, SUBSET).isclose(loss)
 
 
 def test_order_loss_falls_as_the_student_agrees_more_and_rises_as_it_disagrees_more():
     teacher = logits(3)
-    falling = [order_loss(s * teacher, teacher, SOME).item() for s in (-4.0, -1.0, 0.0, 1.0, 4.0)]
+    falling = [order_loss(s * teacher, teacher, SUBSET).item() for s in (-4.0, -1.0, 0.0, 1.0, 4.0)]
     assert falling == sorted(falling, reverse=True)
     assert len(set(falling)) == 5
-    assert order_loss(1e3 * teacher, teacher, SOME).item() < 1e-3
+    assert order_loss(1e3 * teacher, teacher, SUBSET).item() < 1e-3
 
 
 @pytest.mark.parametrize("loss", [distribution_loss, order_loss])
 def test_pairs_that_are_no_candidates_neither_count_nor_learn(loss):
     student, teacher = logits(2), logits(3)
-    elsewhere = torch.where(SOME, student, 50 * logits(4)).requires_grad_()
-    found = loss(elsewhere, torch.where(SOME, teacher, 50 * logits(5)), SOME)
-    assert torch.allclose(found, loss(student, teacher, SOME), rtol=1e-12)
+    elsewhere = torch.where(SUBSET, student, 50 * logits(4)).requires_grad_()
+    found = loss(elsewhere, torch.where(SUBSET, teacher, 50 * logits(5)), SUBSET)
+    assert torch.allclose(found, loss(student, teacher, SUBSET), rtol=1e-12)
     found.backward()
     # The one candidate of row 2 is the only one of its column, too: it has nothing to be told
     # apart from.
-    learns = SOME.clone()
+    learns = SUBSET.clone()
     learns[2, 4] = False
     assert (elsewhere.grad[~learns] == 0).all()
     assert (elsewhere.grad[learns] != 0).all()
@@ -203,7 +203,7 @@ def test_a_batch_without_any_two_candidates_costs_nothing_and_can_be_learnt_from
 @pytest.mark.parametrize("loss", [distribution_loss, order_loss])
 def test_logits_as_large_as_the_smallest_temperature_makes_them_stay_finite(loss):
     student = (100 * torch.tanh(logits(2))).float().requires_grad_()
-    value = loss(student, (100 * torch.tanh(logits(3))).float(), SOME)
+    value = loss(student, (100 * torch.tanh(logits(3))).float(), SUBSET)
     value.backward()
     assert value.isfinite()
     assert student.grad.isfinite().all()
@@ -224,7 +224,7 @@ def test_naming_is_the_divergence_of_each_photo_weighted_by_what_its_classes_hol
     student, teacher = logits(0), logits(1)
     teacher = teacher.log_softmax(1)[:, :4]  # of six classes, four are asked about
     student = student[:, :4]
-    mass = [sum(math.exp(float(said)) for said in row) for row in teacher]
+    mass = [sum(math.exp(float(message)) for message in row) for row in teacher]
     expected = sum(
         held * divergence([float(s) for s in mine], [float(t) for t in theirs])
         for held, mine, theirs in zip(mass, student, teacher, strict=True)
@@ -235,8 +235,8 @@ def test_naming_is_the_divergence_of_each_photo_weighted_by_what_its_classes_hol
 def test_a_photo_of_none_of_the_classes_says_nothing():
     student, teacher = logits(0), logits(1).log_softmax(1)
     teacher[2] = -50.0
-    others = [row for row in range(len(teacher)) if row != 2]
-    expected = naming_loss(student[others], teacher[others])
+    rest = [row for row in range(len(teacher)) if row != 2]
+    expected = naming_loss(student[rest], teacher[rest])
     assert float(naming_loss(student, teacher)) == pytest.approx(float(expected))
 
 

@@ -46,11 +46,11 @@ def test_a_run_cut_off_goes_on_behind_its_last_whole_batch(cache, done, lost, as
     assert len(partials) == (1 if done else 0)
     for partial in partials:
         partial.write_bytes(partial.read_bytes()[: partial.stat().st_size - lost])
-    again, told = Counted(), []
-    later = FeatureCache(cache.folder, lambda *step: told.append(step))
+    again, reports = Counted(), []
+    later = FeatureCache(cache.folder, lambda *step: reports.append(step))
     found = later.of_captions(CAPTIONS, "m", "", again.captions)
     assert again.asked == asked
-    assert told[0][2] == 1200 - sum(asked)
+    assert reports[0][2] == 1200 - sum(asked)
     assert np.array_equal(found, Counted().captions(CAPTIONS))
     assert [path.suffix for path in cache.folder.iterdir()] == [".npy"]
 

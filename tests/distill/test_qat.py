@@ -88,8 +88,8 @@ def test_fake_quantization_lets_gradients_through_as_if_it_were_not_there():
     plain, model = network(), network()
     FakeQuantization(model).on = True
     weight = torch.randn(8, generator=torch.Generator().manual_seed(1))
-    for one in (plain, model):
-        (one(inputs()) @ weight).mean().backward()
+    for entry in (plain, model):
+        (entry(inputs()) @ weight).mean().backward()
     for (name, exact), rounded in zip(plain.named_parameters(), model.parameters(), strict=True):
         assert F.cosine_similarity(exact.grad.flatten(), rounded.grad.flatten(), 0) > 0.99, name
         assert rounded.grad.norm() > 0.9 * exact.grad.norm()

@@ -71,8 +71,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_student(str(folder)).state_dict()
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    first, second = weights(one), weights(other)
+def same_weights(entry: Path, other: Path) -> bool:
+    first, second = weights(entry), weights(other)
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -122,7 +122,10 @@ def test_recall_on_the_validation_split_is_recorded(distilled):
 
 @pytest.mark.parametrize(
     "teaching",
-    ["none", *(pytest.param(one, marks=pytest.mark.slow) for one in ("mcad", "dual", "single"))],
+    [
+        "none",
+        *(pytest.param(entry, marks=pytest.mark.slow) for entry in ("mcad", "dual", "single")),
+    ],
 )
 def test_each_way_of_teaching_moves_the_student_somewhere_else(
     teaching, material, cache, tmp_path, distilled
@@ -187,13 +190,13 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, 
     with pytest.raises(Killed):
         train(unpaired, out, RECIPE, cache, silent, RunOptions(record=kill))
     assert (out / "checkpoint.pt").exists()
-    steps, said = [], []
+    steps, message = [], []
     train(
-        unpaired, out, RECIPE, cache, lambda doing, *_: said.append(doing),
+        unpaired, out, RECIPE, cache, lambda doing, *_: message.append(doing),
         RunOptions(record=lambda step, values: steps.append(step)),
     )  # fmt: skip
     assert steps[0] == 4  # from the checkpoint, not from the start
-    assert {doing.split(":")[0] for doing in said} == {"student, epoch 2/2"}
+    assert {doing.split(":")[0] for doing in message} == {"student, epoch 2/2"}
     assert same_weights(out, distilled[0])
 
 
@@ -295,7 +298,7 @@ def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
 
     plain, quantized = losses(0), losses(1)
     assert plain[:3] == quantized[:3]
-    assert all(one != other for one, other in zip(plain[3:], quantized[3:], strict=True))
+    assert all(entry != other for entry, other in zip(plain[3:], quantized[3:], strict=True))
 
 
 def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
@@ -321,10 +324,10 @@ def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
 def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(
     material, cache, tmp_path
 ):
-    told, recipe = [], replace(RECIPE, teaching="none", batch=256, epochs=1)
+    reports, recipe = [], replace(RECIPE, teaching="none", batch=256, epochs=1)
     out = tmp_path / "small"
-    train(material, out, recipe, cache, silent, RunOptions(note=told.append))
-    (line,) = told
+    train(material, out, recipe, cache, silent, RunOptions(note=reports.append))
+    (line,) = reports
     assert "12 captioned photos" in line and "batch is 8, not 256" in line
     assert json.loads((out / "training.json").read_text())["batches"]["batch"] == 8
     assert Recipe.load(out / "recipe.json") == replace(recipe, batch=8)

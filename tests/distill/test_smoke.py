@@ -33,10 +33,10 @@ def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tm
 def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
     photos = [CaptionedPhoto(f"{n}.jpg", (f"{n}", "more"), "train") for n in range(300)]
     extra = Extra(tuple(range(300)), tuple(map(str, range(300))))
-    some = limit_to_smoke(Material(photos, photos, extra))
-    assert [photo.captions for photo in some.train] == [(f"{n}",) for n in range(200)]
-    assert len(some.val) == 50
-    assert (len(some.extra.photos), len(some.extra.captions)) == (200, 200)
+    subset = limit_to_smoke(Material(photos, photos, extra))
+    assert [photo.captions for photo in subset.train] == [(f"{n}",) for n in range(200)]
+    assert len(subset.val) == 50
+    assert (len(subset.extra.photos), len(subset.extra.captions)) == (200, 200)
 
 
 def test_a_smoke_run_is_one_pass_of_all_that_trains():

@@ -43,9 +43,9 @@ def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
         ("open_clip:coca_ViT-B-32", ("cannot be exported", "CoCa")),
     ],
 )
-def test_an_unknown_student_lists_the_nearest(spec, said, material, tmp_path):
+def test_an_unknown_student_lists_the_nearest(spec, message, material, tmp_path):
     found = refused(StudentChoice(spec, from_scratch=True), material, tmp_path)
-    assert all(part in found for part in said), found
+    assert all(part in found for part in message), found
 
 
 def test_a_text_tower_without_a_rewrite_lists_those_that_have_one(material, tmp_path):

@@ -101,7 +101,7 @@ def dropped(folder: Path, seed: int, steps: int = 4) -> list[list[float]]:
     groups = [{"params": [*model.parameters()], "lr": 1e-3}]
     schedule = Schedule(1, steps, 0.1, 0.0, seed)
     loop = Loop(model, groups, schedule, folder / f"{seed}.pt", "f", "test", "fp32")
-    loop.run(lambda forward, step: {"loss": forward()}, lambda *told: None)
+    loop.run(lambda forward, step: {"loss": forward()}, lambda *reports: None)
     loop.finish()
     return model.seen
 
@@ -111,4 +111,4 @@ def test_dropout_is_of_the_seed_and_the_step(tmp_path):
     assert len({tuple(step) for step in first}) == 4
     torch.rand(100)  # whatever else has drawn from chance meanwhile
     assert dropped(tmp_path, seed=3) == first
-    assert all(one != other for one, other in zip(dropped(tmp_path, seed=4), first, strict=True))
+    assert all(left != right for left, right in zip(dropped(tmp_path, seed=4), first, strict=True))

@@ -18,7 +18,7 @@ from mcad_mobile.export.backends.qnn.quantize import quantize_w8a8
 from mcad_mobile.export.backends.qnn.residual_stream import even_channels, find_stream
 from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.published import RowTower
+from mcad_mobile.students.published import RowTower, TextLayers
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from tests.support.tiny_students import TEXTS, write_open_clip
 
@@ -42,16 +42,8 @@ def bert() -> RowTower:
         for layer in text.layers:
             layer.down.weight[5] *= LOUD
             layer.attention_norm.weight[5] = layer.mlp_norm.weight[5] = 0.05
-    return RowTower(
-        text.position,
-        text.layers,
-        text.head,
-        hides="padding",
-        length=LENGTH,
-        hidden_score=MASKED_SCORE,
-        widen=text.widen,
-        before=text.norm,
-    ).eval()
+    parts = TextLayers(text.position, text.layers, text.head, widen=text.widen, before=text.norm)
+    return RowTower(parts, hides="padding", length=LENGTH, hidden_score=MASKED_SCORE).eval()
 
 
 def inputs_of_bert() -> dict[str, np.ndarray]:

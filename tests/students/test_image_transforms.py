@@ -106,8 +106,8 @@ def test_a_mean_that_nobody_knows_is_not_guessed(tmp_path):
 
 
 def test_a_folder_says_its_own(tmp_path):
-    told = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "resize_mode": "longest"}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": told}))
+    reports = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "resize_mode": "longest"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": reports}))
     ours, source = open_clip_preprocess(
         asdict(PreprocessCfg(size=224)), f"local-dir:{tmp_path}", ""
     )

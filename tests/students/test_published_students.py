@@ -130,10 +130,10 @@ def test_a_phones_tokenizer_gives_what_the_librarys_gives(pair):
 def test_the_graphs_hold_no_lookup_and_no_comparison(pair):
     """Of what torch.export leaves, MediaTek's compiler would not take these."""
     spec, preprocess = pair.student.text_spec, pair.student.preprocess
-    one = torch.ones(1, spec.length)
+    entry = torch.ones(1, spec.length)
     arguments = {
         "image": (torch.zeros(1, 3, preprocess.size, preprocess.size),),
-        "text": (torch.zeros(1, spec.length, spec.width), one, one),
+        "text": (torch.zeros(1, spec.length, spec.width), entry, entry),
     }
     for name, example in arguments.items():
         program = torch.export.export(copy.deepcopy(pair.student.tower(name)), example)
@@ -160,11 +160,11 @@ def test_one_checkpoint_has_one_hash_and_other_weights_another(pair, tmp_path):
 def test_the_same_weights_behind_another_preprocess_are_another_student(tmp_path):
     folders = [write_open_clip(tmp_path / name, "vit") for name in ("one", "other")]
     config = folders[1] / "open_clip_config.json"
-    told = json.loads(config.read_text())
-    told["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
-    config.write_text(json.dumps(told))
-    one, other = (load_student(f"open_clip:local-dir:{folder}").sha256() for folder in folders)
-    assert one != other
+    reports = json.loads(config.read_text())
+    reports["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
+    config.write_text(json.dumps(reports))
+    entry, other = (load_student(f"open_clip:local-dir:{folder}").sha256() for folder in folders)
+    assert entry != other
 
 
 def prefix(pair):

@@ -70,11 +70,11 @@ def test_a_vocabulary_that_lies_elsewhere_is_refused_and_nothing_is_written(
         ("schema", "mcad-student/2", "of a newer mcad-mobile"),
     ],
 )
-def test_a_field_that_is_wrong_is_named(folder: Path, place: str, value: Any, said: str) -> None:
+def test_a_field_that_is_wrong_is_named(folder: Path, place: str, value: Any, message: str) -> None:
     edit(folder, place, value)
     with pytest.raises(StudentError) as caught:
         load_student(str(folder))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(folder / "config.json") in str(caught.value)
 
 

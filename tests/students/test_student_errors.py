@@ -51,11 +51,11 @@ def no_route(monkeypatch):
 def refused(spec, *patterns):
     with pytest.raises(StudentError) as caught:
         load_student(spec)
-    said = str(caught.value)
+    message = str(caught.value)
     assert caught.value.hint
     for pattern in patterns:
-        assert pattern in said, said
-    return said
+        assert pattern in message, message
+    return message
 
 
 def test_an_unknown_name_lists_the_nearest():
@@ -123,8 +123,8 @@ def test_weights_of_another_architecture_name_the_keys(tmp_path):
     weights = load_file(path)
     weights["visual.extra"] = weights.pop("visual.proj")
     save_file(weights, path)
-    said = refused(f"open_clip:{SMALLEST}:{path}", "missing keys visual.proj")
-    assert "unexpected keys visual.extra" in said
+    message = refused(f"open_clip:{SMALLEST}:{path}", "missing keys visual.proj")
+    assert "unexpected keys visual.extra" in message
     save_file(weights | {"ln_final.weight": torch.ones(3)}, path)
     refused(f"open_clip:{SMALLEST}:{path}", "other sizes of ln_final.weight")
 

@@ -56,9 +56,9 @@ def compile_tokenizer(
     return write_table(header, arrays)
 
 
-def refuse(part: str, what: object) -> StudentError:
+def refuse(part: str, value: object) -> StudentError:
     return StudentError(
-        f"The student's tokenizer has a {part} that phones do not read: {what}.",
+        f"The student's tokenizer has a {part} that phones do not read: {value}.",
         "Use a student whose tokenizer is one of CLIP's, SigLIP's, SigLIP 2's or BERT's.",
     )
 
@@ -125,12 +125,11 @@ def _pre_tokenizer(
     parts = _flat(data)
     kinds = [part["type"] for part in parts]
     if kinds == ["Split", "ByteLevel"] and not parts[1]["add_prefix_space"]:
-        given, (split, level) = parts[0]["pattern"].get("Regex"), parts
+        pattern, (split, level) = parts[0]["pattern"].get("Regex"), parts
         removed = split["behavior"] == "Removed" and split["invert"]
-        if removed and given in (_CLIP, _CLIP_NAMED):
-            named = (
-                [*whole] if whole is not None else [*_CLIP_SPECIALS] if given == _CLIP_NAMED else []
-            )
+        if removed and pattern in (_CLIP, _CLIP_NAMED):
+            specials = _CLIP_SPECIALS if pattern == _CLIP_NAMED else ()
+            named = [*(specials if whole is None else whole)]
             return [["clip", named, level.get("use_regex", True), whole is not None]]
         raise refuse("pre-tokenizer", f"Split by {split['pattern']}")
     steps: list[Step] = []

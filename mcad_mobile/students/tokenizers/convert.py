@@ -1,6 +1,6 @@
 """A library's tokenizer -> the tokenizer's file of a bundle, with the ids that the library gives.
 
-Each is asked for its own parts; what a phone cannot do is a StudentError that names it.
+A part that a phone cannot read is a StudentError that names it.
 """
 
 from __future__ import annotations
@@ -16,78 +16,7 @@ from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.tokenizers.compile import Json, Step, compile_tokenizer, refuse
 
-# What a SentencePiece model file holds (sentencepiece_model.proto, ModelProto).
-#
-# Read by hand: sentencepiece's own protobuf module wants a newer protobuf than qai-hub takes.
-
-UNIGRAM, BPE = 1, 2
-
-
-@dataclass(frozen=True)
-class SentencePieceModel:
-    """`kind` is UNIGRAM or BPE; `pieces` are strings and scores by id; `charsmap` is the table of
-    what stands for what, empty for none."""
-
-    kind: int
-    pieces: list[tuple[str, float]]
-    unk_id: int
-    charsmap: bytes
-
-
-def read_sentencepiece(path: str) -> SentencePieceModel:
-    """StudentError if the file is missing or something else."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            fields = list(_fields(file.read()))
-        trainer = dict(_fields(next(value for number, value in fields if number == 2)))
-        normalizer = dict(_fields(next(value for number, value in fields if number == 3)))
-        pieces = [_piece(value) for number, value in fields if number == 1]
-    except (OSError, ValueError, IndexError, StopIteration, struct.error, TypeError) as error:
-        raise StudentError(
-            f"{path} is not a SentencePiece model: {type(error).__name__} {error}.",
-            "Give the student's folder as it was published, with its tokenizer's files.",
-        ) from error
-    return SentencePieceModel(
-        trainer.get(3, UNIGRAM), pieces, trainer.get(40, 0), normalizer.get(2, b"")
-    )
-
-
-def _piece(data: bytes) -> tuple[str, float]:
-    fields = dict(_fields(data))
-    return fields[1].decode(), struct.unpack("<f", fields.get(2, bytes(4)))[0]
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Protobuf's wire format: field numbers, and their integers or bytes."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        size = {1: 8, 5: 4}.get(wire)
-        if size is None:
-            if wire != 2:
-                raise ValueError(f"wire type {wire}")
-            size, at = _varint(data, at)
-        if at + size > len(data):
-            raise ValueError("it is cut off")
-        yield number, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
+UNIGRAM, BPE = 1, 2  # kinds of SentencePiece models
 _MARK = "▁"  # SentencePiece's space
 
 _CANONICAL: list[Step] = [["lower_text"], ["remove", ASCII_PUNCTUATION], ["join_words"]]
@@ -101,8 +30,8 @@ _CLEAN: dict[str, list[Step]] = {
 
 @dataclass(frozen=True)
 class _Parts:
-    """A tokenizer.json, what is done to a text before it, words with an id of their own, and how
-    a row is filled."""
+    """A tokenizer.json, the steps before it, words with an id of their own, and how a row is
+    padded."""
 
     data: Json
     pad: int
@@ -117,7 +46,7 @@ class _Parts:
 def convert_tokenizer(
     tokenizer: Any, *, length: int, pool: Pool, attends_to_padding: bool
 ) -> tuple[TokenizerSpec, bytes]:
-    """What a bundle holds for a tokenizer of open_clip or transformers: its spec, and its file.
+    """The spec and the file of a bundle for a tokenizer of open_clip or transformers.
 
     `length` is the tower's L. `attends_to_padding`: the tower looks at padding as it does at words
     (SigLIP, MobileCLIP2). The spec of `pool` "eos" has the tokenizer's end of text.
@@ -270,3 +199,70 @@ def _siglip(tokenizer: Any) -> _Parts:
 def _added(token: Any, number: int) -> Json:
     names = ("content", "single_word", "lstrip", "rstrip", "normalized")
     return {**{name: getattr(token, name) for name in names}, "id": number}
+
+
+@dataclass(frozen=True)
+class SentencePieceModel:
+    """A SentencePiece model file (sentencepiece_model.proto, ModelProto). It is parsed here:
+    sentencepiece's own protobuf module wants a newer protobuf than qai-hub takes. `kind` is UNIGRAM
+    or BPE; `pieces` are strings and scores by id; `charsmap` is the table of replacements, empty
+    for none."""
+
+    kind: int
+    pieces: list[tuple[str, float]]
+    unk_id: int
+    charsmap: bytes
+
+
+def read_sentencepiece(path: str) -> SentencePieceModel:
+    """StudentError if the file is missing or something else."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            fields = list(_fields(file.read()))
+        trainer = dict(_fields(next(value for number, value in fields if number == 2)))
+        normalizer = dict(_fields(next(value for number, value in fields if number == 3)))
+        pieces = [_piece(value) for number, value in fields if number == 1]
+    except (OSError, ValueError, IndexError, StopIteration, struct.error, TypeError) as error:
+        raise StudentError(
+            f"{path} is not a SentencePiece model: {type(error).__name__} {error}.",
+            "Give the student's folder as it was published, with its tokenizer's files.",
+        ) from error
+    return SentencePieceModel(
+        trainer.get(3, UNIGRAM), pieces, trainer.get(40, 0), normalizer.get(2, b"")
+    )
+
+
+def _piece(data: bytes) -> tuple[str, float]:
+    fields = dict(_fields(data))
+    return fields[1].decode(), struct.unpack("<f", fields.get(2, bytes(4)))[0]
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Protobuf's wire format: field numbers, and their integers or bytes."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield number, value
+            continue
+        size = {1: 8, 5: 4}.get(wire)
+        if size is None:
+            if wire != 2:
+                raise ValueError(f"wire type {wire}")
+            size, at = _varint(data, at)
+        if at + size > len(data):
+            raise ValueError("it is cut off")
+        yield number, data[at : at + size]
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at

@@ -15,7 +15,7 @@ _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class WordPieceConfig(Record, frozen=True):
-    """What config.json of a student says of it. `length` counts the specials."""
+    """The tokenizer in a student's config.json. `length` counts the specials."""
 
     kind: Literal["wordpiece"]
     file: FileName
@@ -30,7 +30,7 @@ class WordPieceConfig(Record, frozen=True):
 
 
 def wordpiece_file(config: WordPieceConfig, directory: Path) -> tuple[TokenizerSpec, bytes]:
-    """What a bundle holds for the vocabulary in `directory`: the spec, and the file."""
+    """The spec and the file of a bundle for the vocabulary in `directory`."""
     spec = TokenizerSpec(length=config.length, pad=config.pad)
     return spec, compile_tokenizer(wordpiece_json(config, directory))
 
