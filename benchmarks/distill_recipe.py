@@ -32,11 +32,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--extra-photos", type=Path, action="append", default=[])
     parser.add_argument("--extra-captions", type=Path, action="append", default=[])
-    given = parser.parse_args()
-    options = ["--data", str(given.data)]
-    for photos in given.extra_photos:
+    arguments = parser.parse_args()
+    options = ["--data", str(arguments.data)]
+    for photos in arguments.extra_photos:
         options += ["--extra-photos", str(photos)]
-    for captions in given.extra_captions:
+    for captions in arguments.extra_captions:
         options += ["--extra-captions", str(captions)]
     with tempfile.TemporaryDirectory() as scratch:
         student = Path(scratch) / "student"
@@ -48,11 +48,11 @@ def main() -> None:
             check=True,
         )
         wall_s, cpu_s = time.perf_counter() - started, _cpu_s() - before
-        record(row(student, given.data, wall_s, cpu_s))
+        record(row(student, arguments.data, wall_s, cpu_s))
 
 
 def row(student: Path, data: Path, wall_s: float, cpu_s: float, beside: str = "") -> dict[str, Any]:
-    """What a run took, in minutes, and what came of it. `beside`: what else the machine did."""
+    """The minutes of a run and its recall. `beside`: the machine's other work."""
     done = subprocess.run(
         [*COMMAND, "eval", "--data", str(data), "--student", str(student), "--json"],
         stdout=subprocess.PIPE,

@@ -104,7 +104,7 @@ ROWS = (
 
 
 def teacher_rows(
-    which: Teacher,
+    teacher: Teacher,
     recipe: Recipe,
     train: list[CaptionedPhoto],
     test: list[CaptionedPhoto],
@@ -117,7 +117,7 @@ def teacher_rows(
     views = Views(1, 0)
     dual = dual_labels(duals, data, views, cache)
     similarity = dual.all_texts() @ dual.view("paired").T
-    if which == "dual":
+    if teacher == "dual":
         return evaluate_similarity(similarity.numpy(), similarity.numpy(), data.owner)
     labels = single_labels(single, data, views, cache)
     photos = torch.from_numpy(np.array(labels.photos.paired[0]))
@@ -126,7 +126,7 @@ def teacher_rows(
     pairs = (seen[0] | seen[1]).nonzero()
     scores = torch.zeros_like(similarity)
     scores[pairs[:, 0], pairs[:, 1]] = single.fuse(photos, texts, pairs.flip(1)).scores
-    if which == "both":
+    if teacher == "both":
         scores = (scores + similarity) / 2
     return reranked(similarity, seen, scores, data.owner)
 

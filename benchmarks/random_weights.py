@@ -1,5 +1,5 @@
-"""What makes random weights tell, and a SentencePiece model: for checkpoints that are written here,
-by benchmarks and by tests."""
+"""Random weights that matter in every output, and a SentencePiece model: for checkpoints written by
+benchmarks and tests."""
 
 from __future__ import annotations
 

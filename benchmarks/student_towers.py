@@ -106,7 +106,7 @@ class _WithTable(nn.Module):
 
 
 def _library(spec: str) -> nn.Module:
-    """The library's own text encoder, untouched but for what it says must be done to ship it."""
+    """The library's own text encoder, with only the changes that it asks for before shipping."""
     kind, _, rest = spec.partition(":")
     if kind == "hf":
         from transformers import CLIPModel

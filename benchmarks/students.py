@@ -43,23 +43,23 @@ def main() -> None:
     parser.add_argument("--bundles", type=Path, help="where exports are, or will be")
     parser.add_argument("--only-export", action="store_true")
     parser.add_argument("students", nargs="*", default=MEASURED)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     result = stored()
     with tempfile.TemporaryDirectory() as scratch:
-        folders = {name: (given.bundles or Path(scratch)) / name for name in given.students}
+        folders = {name: (arguments.bundles or Path(scratch)) / name for name in arguments.students}
         for name, folder in folders.items():
             export(name, folder)
-        if given.only_export:
+        if arguments.only_export:
             return
         for name, folder in folders.items():
-            result["students"][name] = measure(folder, given.runs)
+            result["students"][name] = measure(folder, arguments.runs)
             result["students"] = dict(sorted(result["students"].items(), key=_order))
             RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(table(result))
 
 
 def stored() -> dict[str, Any]:
-    """What was measured last: of students that are not measured now, with their dates."""
+    """The stored results, also of students that are not measured now, with their dates."""
     found: dict[str, Any] = {"students": {}}
     return json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else found
 

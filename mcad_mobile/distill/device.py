@@ -86,13 +86,13 @@ def choose(option: ArithmeticOption, before: Arithmetic | None = None) -> Choice
     if option == "auto":
         gather = require("accelerate.utils", "distill").gather_object
         ms = slowest(gather([measure(device)]))
-        return Choice(fastest(ms, before), _name(device), ms)
+        return Choice(fastest(ms, before), device_name(device), ms)
     if option == "fp16" and device.type != "cuda":
         raise TrainingError(
             f"The recipe's arithmetic is fp16, which takes a GPU; this runs on {device.type}.",
             "Take auto, fp32 or bf16 (--arithmetic).",
         )
-    return Choice(option, _name(device), {})
+    return Choice(option, device_name(device), {})
 
 
 def choices(option: ArithmeticOption, note: Path) -> list[Choice]:
@@ -146,7 +146,7 @@ def measure(device: torch.device, seconds: float = _SECONDS) -> dict[Arithmetic,
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        work = _work(device)
+        work = trial_work(device)
         rounds: dict[Arithmetic, list[float]] = {arithmetic: [] for arithmetic in known}
         started = clock()
         while len(rounds["fp32"]) < 3 or clock() - started < seconds:
@@ -162,7 +162,7 @@ def measure(device: torch.device, seconds: float = _SECONDS) -> dict[Arithmetic,
     return {arithmetic: round(min(taken), 2) for arithmetic, taken in rounds.items()}
 
 
-def _work(device: torch.device) -> Callable[[], None]:
+def trial_work(device: torch.device) -> Callable[[], None]:
     """A block of a frozen trunk, forward; and the student's last block, its last convolution and a
     layer of its text tower, forward and backward."""
     # A GPU is not filled by less than a step; on a busy CPU little pieces find a quiet moment.
@@ -187,9 +187,9 @@ def _work(device: torch.device) -> Callable[[], None]:
     return work
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return torch.cuda.get_devicedevice_name(device)
     if device.type == "cpu":
         return machine.summary()
     return device.type

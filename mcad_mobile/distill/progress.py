@@ -53,9 +53,9 @@ class WholeRun:
         if before is not None and done > before:
             seconds, units = self._worked.get(part, (0.0, 0))
             self._worked[part] = seconds + now - self._last, units + done - before
-            total = max(self.parts[part].units if part in self.parts else count, self._so_far(part))
+            total = max(self.parts[part].units if part in self.parts else count, self.done(part))
             step = f"{part}, {detail}" if detail else part
-            self._show(step, self._so_far(part), total, self._left())
+            self._show(step, self.done(part), total, self._left())
         self._last = now
 
     @property
@@ -64,7 +64,8 @@ class WholeRun:
         earlier one's files knows nothing of what they took."""
         return {part: round(seconds / 60, 2) for part, (seconds, _) in self._worked.items()}
 
-    def _so_far(self, part: str) -> int:
+    def done(self, part: str) -> int:
+        """Units of a part that are done."""
         return sum(self._done.get(part, {}).values())
 
     def _left(self) -> float | None:
@@ -77,7 +78,7 @@ class WholeRun:
         for name, part in self.parts.items():
             seconds, units = self._worked.get(name, (0.0, 0))
             each = seconds / units if units else part.cost * pace
-            left += max(part.units - self._so_far(name), 0) * each
+            left += max(part.units - self.done(name), 0) * each
         return left
 
 

@@ -85,7 +85,7 @@ def test_a_cpu_is_measured_in_float32_and_bfloat16_and_left_as_it_was():
 )
 def test_what_is_measured_is_computed_in_the_arithmetic_of_its_name(name, kind):
     with watched_products() as seen, autocast(name, CPU):
-        arithmetic._work(CPU)()
+        arithmetic.trial_work(CPU)()
     assert set(seen) == {kind}
 
 
@@ -149,7 +149,7 @@ def test_grids_of_either_arithmetic_are_alike_and_bear_one_name():
 
 def measured(monkeypatch, device: str, **ms: float) -> None:
     monkeypatch.setattr(arithmetic, "measure", lambda _: dict(ms))
-    monkeypatch.setattr(arithmetic, "_name", lambda _: device)
+    monkeypatch.setattr(arithmetic, "device_name", lambda _: device)
 
 
 def test_a_run_keeps_its_arithmetic_unless_another_is_much_faster_where_it_goes_on(
