@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 from msgspec.structs import replace
 from torch import Tensor
@@ -36,13 +35,18 @@ class Prefetch:
     def __enter__(self) -> Prefetch:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def batch_sizes(recipe: Recipe) -> dict[str, int]:
+    """By their names in the recipe."""
+    teachers = recipe.teachers
+    return {
+        "batch": recipe.batch,
+        "teachers.batch": teachers.batch,
+        "teachers.single_batch": teachers.single_batch,
+    }
 
 
 def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
@@ -54,9 +58,7 @@ def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
     """
     teachers = recipe.teachers
     sizes = {
-        "batch": recipe.batch,
-        "teachers.batch": teachers.batch,
-        "teachers.single_batch": teachers.single_batch,
+        **batch_sizes(recipe),
         "extra_photos": recipe.extra_photos,
         "extra_captions": recipe.extra_captions,
         "names": recipe.names,
@@ -85,13 +87,11 @@ def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
 
 def describe_changes(asked: Recipe, used: Recipe, photos: int) -> str:
     """A line for people about the batches that were made smaller; "" where none was."""
-    pairs = {
-        "batch": (asked.batch, used.batch),
-        "teachers.batch": (asked.teachers.batch, used.teachers.batch),
-        "teachers.single_batch": (asked.teachers.single_batch, used.teachers.single_batch),
-    }
+    before = batch_sizes(asked)
     changed = [
-        f"{name} is {now}, not {before}" for name, (before, now) in pairs.items() if now != before
+        f"{name} is {now}, not {before[name]}"
+        for name, now in batch_sizes(used).items()
+        if now != before[name]
     ]
     if not changed:
         return ""

@@ -63,9 +63,7 @@ def class_labels(
     teacher: ClassifierTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> ClassLabels:
     encoder = PhotoEncoder(
-        teacher.identity,
-        "classifier on photos",
-        lambda photos: _logs(teacher.classify(photos)),
+        teacher.identity, "classifier on photos", lambda photos: _logs(teacher.classify(photos))
     )
     if isinstance(teacher, LiteClassifier):
         encoder = encoder.on_grids(

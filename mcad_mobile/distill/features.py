@@ -49,12 +49,7 @@ class FeatureCache:
         self.ray = ray
 
     def of_photos(
-        self,
-        photos: Sequence[Path],
-        view: int,
-        identity: str,
-        part: str,
-        compute: EncodePhotos,
+        self, photos: Sequence[Path], view: int, identity: str, part: str, compute: EncodePhotos
     ) -> Features:
         """Rows of `compute` for one view of each photo -> [N, ...] float16, memory-mapped.
 
@@ -107,12 +102,7 @@ class FeatureCache:
         )
 
     def _stored(
-        self,
-        key: str,
-        count: int,
-        compute: EncodeBatches,
-        part: str,
-        at_once: int,
+        self, key: str, count: int, compute: EncodeBatches, part: str, at_once: int
     ) -> Features:
         path = self.folder / f"{key}.npy"
         with accelerator().main_process_first():
@@ -126,13 +116,7 @@ class FeatureCache:
         return stored
 
     def _fill(
-        self,
-        file: BinaryIO,
-        key: str,
-        count: int,
-        compute: EncodeBatches,
-        part: str,
-        at_once: int,
+        self, file: BinaryIO, key: str, count: int, compute: EncodeBatches, part: str, at_once: int
     ) -> None:
         """Batch by batch to the end of the file: a gallery's features may not fit into memory, and
         a run that was cut off continues behind the last whole one."""

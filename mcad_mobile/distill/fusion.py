@@ -23,12 +23,8 @@ class Modified:
     candidates: Tensor  # [I, T] bool: the pairs that the single-stream teacher has seen
 
     def to(self, device: torch.device) -> Modified:
-        return Modified(
-            self.image.to(device),
-            self.text.to(device),
-            self.similarity.to(device),
-            self.candidates.to(device),
-        )
+        tensors = (self.image, self.text, self.similarity, self.candidates)
+        return Modified(*(tensor.to(device) for tensor in tensors))
 
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from msgspec import Meta, field
 
 from mcad_mobile.base.documents import Count, NotNegative, Record, decode
+from mcad_mobile.distill.batches import batch_sizes
 from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.device import Choice
@@ -81,16 +82,12 @@ class Provenance:
             # Its names, too: another list of them makes another student of the same labels.
             taught_by += [classes.identity, *("; ".join(names) for names in classes.names)]
         fingerprint = json.dumps([options, data.fingerprint, taught_by, trainee.identity])
-        paired, teachers = data.paired_photos, recipe.teachers
+        paired = data.paired_photos
         facts = {
             "student": trainee.name,
             "photos": {"captioned": paired, "extra": len(data.photos) - paired},
             "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
-            "batches": {
-                "batch": recipe.batch,
-                "teachers.batch": teachers.batch,
-                "teachers.single_batch": teachers.single_batch,
-            },
+            "batches": batch_sizes(recipe),
             "data": data.fingerprint,
             "teachers": [*(labels.names if labels else ()), *([classes.name] if classes else ())],
             "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],

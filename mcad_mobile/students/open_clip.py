@@ -17,11 +17,7 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import find_folder, read_licence
 from mcad_mobile.students.image_transforms import open_clip_preprocess
-from mcad_mobile.students.open_clip_checkpoint import (
-    Checkpoint,
-    find_checkpoint,
-    write_open_clip,
-)
+from mcad_mobile.students.open_clip_checkpoint import Checkpoint, find_checkpoint, write_open_clip
 from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import (
     Hides,

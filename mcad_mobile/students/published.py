@@ -51,12 +51,7 @@ class RowTower(nn.Module):
     """
 
     def __init__(
-        self,
-        parts: TextLayers,
-        *,
-        hides: Hides,
-        length: int,
-        hidden_score: float = HIDDEN_SCORE,
+        self, parts: TextLayers, *, hides: Hides, length: int, hidden_score: float = HIDDEN_SCORE
     ) -> None:
         super().__init__()
         if length > len(parts.positions):
@@ -149,10 +144,7 @@ def build_student(
     whose weights and `facts` (and tokenizer) are what the student's hash stands for."""
     spec = towers.text_spec
     phone_tokenizer = convert_tokenizer(
-        tokenizer,
-        length=spec.length,
-        pool=spec.pool,
-        attends_to_padding=spec.attends_to_padding,
+        tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
     )
     identity = model_sha256(model, facts, phone_tokenizer[1])
     return PublishedStudent(

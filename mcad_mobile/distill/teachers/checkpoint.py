@@ -95,10 +95,7 @@ def cannot_load(source: str, error: Exception) -> TeacherError:
 
 
 def in_batches(
-    encode: Callable[[list[Item]], Tensor],
-    items: Sequence[Item],
-    empty: Tensor,
-    size: int = _BATCH,
+    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor, size: int = _BATCH
 ) -> Tensor:
     """Rows of `encode` for all items, computed a batch at a time without gradients, and gathered
     on the CPU in the dtype of `empty`, [0, ...], the result for no items."""

@@ -104,10 +104,7 @@ class FrozenTrunk:
         known = {id(parameter) for parameter in tuned}
         moving = [value for value in self._student.parameters() if value.requires_grad]
         new = [value for value in moving if id(value) not in known]
-        return [
-            {"params": new, "lr": recipe.head_lr},
-            {"params": tuned, "lr": recipe.tuned_lr},
-        ]
+        return [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}]
 
     def save(self, directory: Path) -> None:
         self._student.save(directory)
