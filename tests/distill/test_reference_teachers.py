@@ -17,7 +17,12 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.teachers.load import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.teachers.word_region import WordRegion, WordRegionTeacher, read, see
+from mcad_mobile.distill.teachers.word_region import (
+    WordRegion,
+    WordRegionTeacher,
+    encode_photos,
+    encode_texts,
+)
 from mcad_mobile.engine.photos.preprocess import open_photo
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.efficientnet_lite import Trunk, scaled
@@ -171,7 +176,8 @@ def test_a_text_is_embedded_alike_from_its_token_states(dual):
 def test_training_scores_all_pairs_as_the_teacher_scores_each(single, photos, grids):
     duals, model = single.duals, single.model
     ids, mask = (torch.from_numpy(array) for array in duals[0].tokenizer.batch(CAPTIONS))
-    seen, text = see(duals, duals[0].seen(grids)), read(duals, ids, mask)
+    seen = encode_photos(duals, duals[0].seen(grids))
+    text = encode_texts(duals, ids, mask)
     there = mask > 0
     owner = there.nonzero()[:, 0]
     mean = F.one_hot(owner, 3) / mask.sum(1)

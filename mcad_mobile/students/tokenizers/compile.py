@@ -21,6 +21,7 @@ Step = list[Any]
 
 _CLIP = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
 _CLIP_SPECIALS = ("<|startoftext|>", "<|endoftext|>")
+_SIMPLE = {"Lowercase": "lower", "StripAccents": "drop_marks"}
 _CLIP_NAMED = "<\\|startoftext\\|>|<\\|endoftext\\|>|" + _CLIP
 
 
@@ -81,10 +82,8 @@ def _normalizer(data: Json | None, arrays: Arrays) -> list[Step]:
         return [[name] for name, there in wanted.items() if there]
     if kind in ("NFC", "NFD", "NFKC", "NFKD"):
         return [["form", kind]]
-    if kind == "Lowercase":
-        return [["lower"]]
-    if kind == "StripAccents":
-        return [["drop_marks"]]
+    if kind in _SIMPLE:
+        return [[_SIMPLE[kind]]]
     if kind == "Strip":
         return [["strip", data["strip_left"], data["strip_right"]]]
     if kind == "Prepend":
