@@ -200,7 +200,7 @@ class ClassDistillation:
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """What a step's losses compare a student with. Probabilities are logarithms, float32."""
+    """The targets of a step's losses. Probabilities are logarithms, float32."""
 
     named: Tensor  # [T] int64: the class that each prompt of the step names
     log_probabilities: Tensor  # [I, C]: of the step's photos

@@ -72,7 +72,7 @@ class Fusion(nn.Module):
             text + self.to_text(_pool(hidden.softmax(0), pairs, 1, fused.features)), dim=1
         )
         dual = image @ text.T
-        # Of a pair that was not looked at, the score is guessed from the dual-stream similarity.
+        # The score of a pair that is no candidate is guessed from its dual-stream similarity.
         guess = dual + (score - dual)[seen].mean()
         weight = self.score_weight
         similarity = modified_image @ modified_text.T + weight * torch.where(seen, score, guess)

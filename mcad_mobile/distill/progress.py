@@ -60,8 +60,7 @@ class WholeRun:
 
     @property
     def minutes(self) -> dict[str, float]:
-        """What each part that was at work has taken, in this run. A run that goes on from an
-        earlier one's files knows nothing of what they took."""
+        """Of each part, in this run. Work that an earlier run did is not counted."""
         return {part: round(seconds / 60, 2) for part, (seconds, _) in self._worked.items()}
 
     def done(self, part: str) -> int:

@@ -60,7 +60,7 @@ class Training(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a student is made from. Two runs with the same `fingerprint` train the same student:
+    """The origin of a student. Two runs with the same `fingerprint` train the same student:
     the arithmetic is no part of it, as it may change where a run continues."""
 
     recipe: Recipe

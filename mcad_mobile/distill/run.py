@@ -59,7 +59,7 @@ _SMOKE_HELD_OUT = 50
 
 @dataclass(frozen=True)
 class Material:
-    """What a student learns from. `val` is only evaluated: nothing is chosen by it."""
+    """The photos and captions of a run. `val` is only evaluated: nothing is chosen by it."""
 
     train: list[CaptionedPhoto]
     val: list[CaptionedPhoto]
@@ -68,7 +68,7 @@ class Material:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run may be given beside its data and its recipe.
+    """Options of a run beside its data and its recipe.
 
     Attributes:
         teachers: by default the reference teachers, which are trained first.
@@ -268,7 +268,7 @@ class Run:
     def _embed(
         self, forward: Forward, step: int, batch: Batch, photos: Tensor
     ) -> dict[str, Tensor]:
-        """What the student makes of a batch, gathered from all processes: see Learner.forward."""
+        """The student's embeddings of a batch, gathered from all processes: see Learner.forward."""
         mine, photo_order, text_order = self.loop.share(batch)
         orders = {"image": photo_order, "text": text_order}
         ids, mask = self.reader.captions(mine.captions)

@@ -28,7 +28,7 @@ def open_clip_preprocess(
     with a tag or the path of a file, or "local-dir:FOLDER". A name that is trained
     `from_scratch` takes the library's default.
 
-    Returns the preprocess and where its numbers come from. StudentError where nobody knows.
+    Returns the preprocess and the source of its numbers. StudentError where there is none.
     """
     if from_scratch and not name.startswith("local-dir:"):
         return _to_preprocess(config, {}), "open_clip's default"

@@ -28,7 +28,7 @@ class OpenClipConfig(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What to build, and what to load into it."""
+    """An architecture, and the weights to load into it."""
 
     model: str  # as open_clip's factory names it
     config: dict[str, Any]

@@ -80,8 +80,8 @@ class Source:
 
 
 class Student(Protocol):
-    """Two towers into one space of `dim` dimensions. What is ready for export comes out of
-    `tower`: weights are folded, and no operator is left that a phone's compiler refuses."""
+    """Two towers into one space of `dim` dimensions. `tower` returns what is ready for
+    export: weights are folded, and no operator is left that a phone's compiler refuses."""
 
     @property
     def name(self) -> str: ...

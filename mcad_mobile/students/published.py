@@ -81,7 +81,7 @@ class RowTower(nn.Module):
             scores = padding_scores(attention_mask, self.hidden_score)
         for layer in self.layers:
             x = layer(x, scores)
-        # What is hidden never enters an embedding. It also keeps the mask an input of each graph,
+        # Hidden tokens never enter an embedding. This also keeps the mask an input of each graph,
         # so that hosts feed all students alike.
         weights = (pooling * attention_mask)[:, None, :]
         return self.head((weights @ self.after(x)).squeeze(1))  # type: ignore[no-any-return]

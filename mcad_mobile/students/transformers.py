@@ -179,7 +179,7 @@ def _pooled(output: Any) -> Tensor:
 def _clip(model: Any, tokenizer: Any) -> StudentTowers:
     text, config = model.text_model, model.config.text_config
     table = text.embeddings.token_embedding.weight
-    # The oldest checkpoints say 2, which transformers reads as: the largest id.
+    # The oldest checkpoints have 2, which transformers takes for the largest id.
     eos = len(table) - 1 if config.eos_token_id == 2 else config.eos_token_id
     if eos != tokenizer.eos_token_id:
         raise StudentError(

@@ -1,4 +1,4 @@
-"""What adapters of checkpoints share: loading through transformers, encoding in batches."""
+"""Shared by adapters of checkpoints: loading through transformers, encoding in batches."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
 
 
 def model_type(path: str) -> str:
-    """What kind of model transformers finds at `path`. TeacherError if it finds none."""
+    """The `model_type` of the checkpoint at `path`. TeacherError if there is none."""
     try:
         transformers = require("transformers", "students")
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
@@ -116,7 +116,7 @@ def unit_rows(
 
 
 class FeatureTeacher(ABC):
-    """What adapters of dual-stream checkpoints share: features of a batch become unit rows."""
+    """Base of adapters of dual-stream checkpoints: features of a batch become unit rows."""
 
     dim: int
 
@@ -125,8 +125,8 @@ class FeatureTeacher(ABC):
         return unit_rows(self._photo_features, photos, self.dim)
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """Captions -> [B, dim] float32 of unit length, on the CPU. What goes beyond the model's
-        text length is cut off."""
+        """Captions -> [B, dim] float32 of unit length, on the CPU. Captions are cut to the
+        model's text length."""
         return unit_rows(self._text_features, captions, self.dim)
 
     @abstractmethod

@@ -1,4 +1,5 @@
-"""BLIP and ViLT checkpoints of transformers as single-stream teachers."""
+"""Checkpoints of transformers as teachers: CLIP and SigLIP as dual-stream ones, BLIP and ViLT as
+single-stream ones."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from mcad_mobile.distill.teachers.checkpoint import (
 )
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
 
-# CLIP and SigLIP checkpoints of transformers as dual-stream teachers.
-
+_TEXT_LENGTH = 32  # tokens, where the model allows as many
+_PAIRS = 64  # scored together, so that memory does not grow with the number of pairs
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 
 
@@ -71,12 +72,8 @@ def _features(output: Any) -> Tensor:
     return features
 
 
-_TEXT_LENGTH = 32  # tokens, where the model allows as many
-_PAIRS = 64  # looked at together, so that memory does not grow with the number of pairs
-
-
 class _PairTeacher(ABC):
-    """What BLIP and ViLT share: token ids as text states, and pairs looked at in chunks."""
+    """Base of BLIP and ViLT: token ids as text states, and pairs scored in chunks."""
 
     cosines = False  # but logits
 
@@ -132,7 +129,7 @@ class _PairTeacher(ABC):
 
 
 class BlipTeacher(_PairTeacher):
-    """BLIP's image-text matching: a text encoder that looks at the photo in every layer.
+    """BLIP's image-text matching: a text encoder that attends to the photo in every layer.
 
     The fused feature is the last state of the first token, which the matching head reads; the
     score is the head's logit for "match" minus that for "no match".

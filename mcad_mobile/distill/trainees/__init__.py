@@ -1,1 +1,1 @@
-"""Students as they are trained."""
+"""Students under training."""

@@ -111,8 +111,8 @@ class EndToEnd:
         return F.normalize(self._student.text(ids, mask).float(), dim=-1)
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """What starts from published weights moves slower. Norms and biases do not decay (CLIP,
-        arXiv 2103.00020, section 2.5)."""
+        """Published weights get a lower learning rate than new ones. Norms and biases do not decay
+        (CLIP, arXiv 2103.00020, section 2.5)."""
         new = {id(parameter) for parameter in self._student.new}
         found: dict[tuple[float, float], list[nn.Parameter]] = {}
         for parameter in self.module.parameters():

@@ -88,7 +88,7 @@ class FrozenTrunk:
         return F.normalize(by_length(self._student.text, ids, mask).float(), dim=-1)
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """What starts from published weights moves slower."""
+        """Published weights get a lower learning rate than new ones."""
         image, text = self._student.image, self._student.text
         image.stem.requires_grad_(False)
         image.blocks[:-TRAINED_BLOCKS].requires_grad_(False)

@@ -2,8 +2,8 @@
 
 SigLIP's asks with a vector that it has learned. That query is a constant, so its product with the
 keys' projection is one, too: the scores are a linear map of the states to heads, and the keys, as
-wide as the states, are never computed. What the keys' bias adds is the same for all places, and a
-softmax does not see it. In ModifiedResNet (CLIP's RN50) the mean of the places asks.
+wide as the states, are never computed. The keys' bias adds the same to all places, which a
+softmax cancels. In ModifiedResNet (CLIP's RN50) the mean of the places asks.
 """
 
 from __future__ import annotations

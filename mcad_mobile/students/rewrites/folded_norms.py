@@ -1,6 +1,6 @@
 """Batch norms folded away: into the convolution before, or into a product and a sum where a norm
 stands alone. onnxruntime-qnn 2.7 leaves such a BatchNormalization on the CPU, and crashes on a
-depthwise convolution of 1 x 1 in its place. What is quantized is then what is run."""
+depthwise convolution of 1 x 1 in its place. The quantized graph is then the one that runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _fold(convolution: nn.Conv2d, norm: Any) -> None:
 
 
 def _instead(module: Any, folded: bool) -> nn.Module | None:
-    """What takes a norm's place. timm's norms have their activation inside."""
+    """The module that takes a norm's place. timm's norms have their activation inside."""
     if not isinstance(module, _Norm):
         return None
     activation = getattr(module, "act", nn.Identity())
@@ -119,7 +119,7 @@ class _Reads(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        # Whoever asks for a shape or a type gives no tensor back, and reads none.
+        # A function that returns a shape or a type returns no tensor, and does not count.
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, Tensor):

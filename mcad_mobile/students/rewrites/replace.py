@@ -10,7 +10,7 @@ from torch import nn
 
 def replace_modules(tower: nn.Module, rule: Callable[[Any], nn.Module | None]) -> None:
     """Put what `rule` makes of a module into its place, wherever it makes something. Modules below
-    one that was replaced are not looked at."""
+    one that was replaced are left alone."""
     for name, child in tower.named_children():
         made = rule(child)
         if made is None:

@@ -1,6 +1,6 @@
 """Hugging Face's tokenizer.json -> the tokenizer's file of a bundle (see table.py).
 
-What a phone cannot do is refused here, by name, and not on the phone.
+A step that phones lack is an error here, which names it, and not on the phone.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _unigram(data: Json, arrays: Arrays) -> Json:
     arrays["scores"] = ("d", array("d", scores).tobytes())
     if data.get("byte_fallback"):
         arrays["byte_ids"] = ("I", _byte_tokens(numbers))
-    # What an unknown character costs: kUnkPenalty in SentencePiece's unigram_model.cc.
+    # The cost of an unknown character: kUnkPenalty in SentencePiece's unigram_model.cc.
     return {"kind": "unigram", "unk": data["unk_id"], "unk_score": min(scores) - 10.0}
 
 

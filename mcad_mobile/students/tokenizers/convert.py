@@ -48,8 +48,8 @@ def convert_tokenizer(
 ) -> tuple[TokenizerSpec, bytes]:
     """The spec and the file of a bundle for a tokenizer of open_clip or transformers.
 
-    `length` is the tower's L. `attends_to_padding`: the tower looks at padding as it does at words
-    (SigLIP, MobileCLIP2). The spec of `pool` "eos" has the tokenizer's end of text.
+    `length` is the tower's L. `attends_to_padding`: the tower attends to padding as it does to
+    words (SigLIP, MobileCLIP2). The spec of `pool` "eos" has the tokenizer's end of text.
     """
     parts = _parts(tokenizer)
     spec = TokenizerSpec(
