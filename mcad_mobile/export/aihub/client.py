@@ -61,8 +61,8 @@ class JobState:
 
 
 class AiHub:
-    """A session with the cloud at `api_url`. Each call raises AiHubError with what AI Hub said, and
-    what to do next; AiHubRefused where trying later will not help."""
+    """A session with the cloud at `api_url`. Each call raises AiHubError with AI Hub's message and
+    what to do next, AiHubRefused if trying later will not help."""
 
     def __init__(self) -> None:
         self._hub = require("qai_hub", "aihub")
@@ -85,7 +85,7 @@ class AiHub:
     def device(self, name: str) -> CloudDevice:
         """The device of exactly this name, or the newest with this chipset ("snapdragon-8-elite").
         AiHubError lists what sounds alike."""
-        with self._speaking("list its devices"):
+        with self._calling("list its devices"):
             every = self._client.get_devices()
         found = [d for d in every if name in (d.name, _chipset(d))]
         if not found:
@@ -100,7 +100,7 @@ class AiHub:
 
     def device_with(self, target: Target) -> CloudDevice:
         """The newest phone with a chip of our table. AiHubError if AI Hub has none."""
-        with self._speaking("list its devices"):
+        with self._calling("list its devices"):
             every = self._client.get_devices()
         devices = [CloudDevice(d.name, d.os, _chipset(d)) for d in every]
         found = [device for device in devices if device.target == target]
@@ -113,17 +113,17 @@ class AiHub:
 
     def upload_model(self, path: Path, name: str) -> str:
         """A model file, or a folder of an ONNX model and its weights -> model id."""
-        with self._speaking(f"take {name}"):
+        with self._calling(f"take {name}"):
             return str(self._client.upload_model(str(path), name=name).model_id)
 
     def upload_dataset(self, data: Dataset, name: str) -> str:
         entries = {key: [np.ascontiguousarray(x) for x in value] for key, value in data.items()}
-        with self._speaking(f"take {name}"):
+        with self._calling(f"take {name}"):
             return str(self._client.upload_dataset(entries, name=name).dataset_id)
 
     def submit_compile(self, model: str, device: CloudDevice, options: str, name: str) -> str:
         """-> job id. `options` as AI Hub documents them ("--target_runtime onnx")."""
-        with self._speaking(f"compile {name} for {device.name}"):
+        with self._calling(f"compile {name} for {device.name}"):
             source = self._client.get_model(model)
             job = self._client.submit_compile_job(
                 source, self._device(device), name=name, options=options, retry=False
@@ -133,7 +133,7 @@ class AiHub:
     def submit_inference(self, model: str, device: CloudDevice, dataset: str, name: str) -> str:
         """Run a model on a dataset and profile it -> job id. (Since client 0.56 one job does
         both; a profile job of its own is deprecated.)"""
-        with self._speaking(f"run {name} on {device.name}"):
+        with self._calling(f"run {name} on {device.name}"):
             job = self._client.submit_inference_job(
                 self._client.get_model(model),
                 self._device(device),
@@ -171,18 +171,18 @@ class AiHub:
         return self._has(f"job {job}", has)
 
     def state(self, job: str) -> JobState:
-        with self._speaking(f"tell how job {job} is"):
+        with self._calling(f"tell how job {job} is"):
             status = self._client.get_job(job).get_status()
             return JobState(status.code, status.message or "", status.finished, status.success)
 
     def url(self, job: str) -> str:
         """Where a person sees the job."""
-        with self._speaking(f"tell where job {job} is"):
+        with self._calling(f"tell where job {job} is"):
             return str(self._client.get_job(job).url)
 
     def compiled_model(self, job: str) -> str:
         """The id of the model that a compile job made."""
-        with self._speaking(f"name the model of job {job}"):
+        with self._calling(f"name the model of job {job}"):
             model = self._client.get_job(job).get_target_model()
         if model is None:
             raise AiHubError(f"Compile job {job} made no model.", _SUBMITTED_AGAIN)
@@ -190,12 +190,12 @@ class AiHub:
 
     def download_model(self, model: str, folder: Path) -> Path:
         """The file of a model, in `folder`."""
-        with self._speaking(f"give model {model}"):
+        with self._calling(f"give model {model}"):
             return Path(self._client.get_model(model).download(str(folder)))
 
     def output(self, job: str) -> NDArray[Any]:
         """The one tensor that an inference job put out: [samples, ...]."""
-        with self._speaking(f"give the output of job {job}"):
+        with self._calling(f"give the output of job {job}"):
             data = self._client.get_job(job).download_output_data()
         if data is None:
             raise AiHubError(f"Inference job {job} put nothing out.", _SUBMITTED_AGAIN)
@@ -209,7 +209,7 @@ class AiHub:
 
     def profile(self, job: str) -> dict[str, Any]:
         """{"execution_summary", "execution_detail"}: times in microseconds, memory in bytes."""
-        with self._speaking(f"give the profile of job {job}"):
+        with self._calling(f"give the profile of job {job}"):
             found: dict[str, Any] = self._client.get_job(job).download_profile()
         if not found:
             raise AiHubError(
@@ -218,8 +218,8 @@ class AiHub:
             )
         return found
 
-    def _has(self, what: str, ask: Callable[[], bool]) -> bool:
-        with self._speaking(f"tell whether it has {what}"):
+    def _has(self, name: str, ask: Callable[[], bool]) -> bool:
+        with self._calling(f"tell whether it has {name}"):
             try:
                 return ask()
             except self._hub.client.UserError as error:
@@ -232,15 +232,15 @@ class AiHub:
         return self._hub.Device(device.name, device.os)
 
     @contextlib.contextmanager
-    def _speaking(self, doing: str) -> Iterator[None]:
-        """The client prints on standard output, where a reader of --json must not see it."""
+    def _calling(self, doing: str) -> Iterator[None]:
+        """Translate the client's errors. It prints on standard output, which belongs to --json."""
         client = self._hub.client
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 yield
         except client.RateLimitedError as error:
             raise AiHubError(
-                f"AI Hub's quota is used up: it did not {doing}. {self._said(error)}",
+                f"AI Hub's quota is used up: it did not {doing}. {self._message(error)}",
                 "Run the same command again later: jobs that were submitted go on meanwhile, and "
                 "are not submitted again.",
             ) from None
@@ -248,17 +248,17 @@ class AiHub:
             hint = "Check the model, the device and the options in the message."
             if "authenticate" in str(error) or "token" in str(error):
                 hint = "Get a new token from your account page: qai-hub configure --api_token TOKEN"
-            raise AiHubRefused(f"AI Hub would not {doing}: {self._said(error)}", hint) from None
+            raise AiHubRefused(f"AI Hub would not {doing}: {self._message(error)}", hint) from None
         except (client.Error, client.APIException, OSError, TimeoutError, ValueError) as error:
             raise AiHubError(
-                f"AI Hub could not {doing}: {self._said(error)}",
+                f"AI Hub could not {doing}: {self._message(error)}",
                 "Run the same command again later: jobs that were submitted go on meanwhile.",
             ) from None
 
-    def _said(self, error: BaseException) -> str:
-        """The client's message on one line, without its box, and never with the token in it."""
-        said = " ".join(str(error).translate(str.maketrans("┌┐└┘─|", "      ")).split())
-        return said.replace(self._token, "[token]")
+    def _message(self, error: BaseException) -> str:
+        """Return the client's message on one line, without its box and without the token."""
+        message = " ".join(str(error).translate(str.maketrans("┌┐└┘─|", "      ")).split())
+        return message.replace(self._token, "[token]")
 
 
 def _os_version(device: Any) -> list[int]:

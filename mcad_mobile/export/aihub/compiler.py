@@ -45,16 +45,16 @@ class CloudCompiler:
         found = hub.device(device) if device else hub.device_with(target)
         if found.target is None or found.target.id != target.id:
             raise ExportError(
-                f"{found.name} has {found.chipset or 'a chip that is not told'}, and the bundle is "
+                f"{found.name} has {found.chipset or 'an unknown chip'}, and the bundle is "
                 f"for {target.id} ({target.chip}).",
                 "Leave the phone out (--via aihub), or export for its chip.",
             )
         return CloudCompiler(hub, found, ledger)
 
     def compile(self, model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
-        """As export.qnn.compile_context, done there: write the EPContext model `out` and the
-        context binary beside it; the binaries, and the number of nodes. ExportError if it does
-        not compile, or takes other inputs than the model did."""
+        """Do what backends.qnn.compile.compile_context does, in the cloud: write the EPContext
+        model `out` and the context binary beside it; return the binaries and the number of nodes.
+        ExportError if it does not compile, or takes other inputs than the model."""
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
             job = Job(out.stem, self.device, (model,), {}, _OPTIONS)
             (outcome,) = self._runner(Path(scratch)).compile([job])
@@ -69,8 +69,8 @@ class CloudCompiler:
         return [binary], node_count(model)
 
     def run(self, bundle: Bundle, rung: Rung, inputs: Inputs) -> tuple[NDArray[np.float32], Rung]:
-        """Embeddings [N, dim] by the rung on the phone; and the rung with the layers that ran on
-        its NPU, and where it was compared."""
+        """Run the rung on the phone; return its embeddings [N, dim], and the rung with the number
+        of layers that its NPU ran and a note on the phone."""
         files = tuple(bundle.path(record) for record in rung.files)
         samples = split_batch(inputs)
         data = {name: [sample[name] for sample in samples] for name in inputs}
@@ -143,7 +143,8 @@ def _check_inputs(model: Path, compiled: Path) -> None:
     expected, found = _inputs(model), _inputs(compiled)
     if expected != found:
         raise ExportError(
-            f"AI Hub's {compiled.name} takes {_told(found)}; the tower takes {_told(expected)}.",
+            f"AI Hub's {compiled.name} takes {_listed(found)}; the tower takes "
+            f"{_listed(expected)}.",
             "Report this, with the version of qai-hub.",
         )
 
@@ -161,5 +162,5 @@ def _inputs(path: Path) -> list[TensorSpec]:
     return specs
 
 
-def _told(specs: list[TensorSpec]) -> str:
+def _listed(specs: list[TensorSpec]) -> str:
     return ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)

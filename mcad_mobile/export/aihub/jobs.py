@@ -110,9 +110,9 @@ class Ledger:
     def _read(self) -> None:
         if not self.path.is_file():
             return
-        what = f"{self.path} is no list of AI Hub jobs that this version reads: it"
+        subject = f"{self.path} is no list of AI Hub jobs that this version reads: it"
         hint = "Remove it; the jobs will be submitted again."
-        read = decode(self.path.read_bytes(), _OnDisk, what, AiHubError, hint, schema=SCHEMA)
+        read = decode(self.path.read_bytes(), _OnDisk, subject, AiHubError, hint, schema=SCHEMA)
         self._clouds = read.clouds
 
     def _save(self) -> None:
@@ -298,17 +298,17 @@ def _digest(*parts: bytes) -> str:
 
 
 def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """What would be submitted, without asking anyone: for a dry run."""
-    told: list[dict[str, Any]] = []
+    """Return what would be submitted, without a request to AI Hub: for a dry run."""
+    planned: list[dict[str, Any]] = []
     uploaded: set[str] = set()
     for job in jobs:
         if job.source_key() not in uploaded:
             uploaded.add(job.source_key())
             size = sum(file.stat().st_size for file in job.files)
-            told.append({"job": "upload", "model": job.name, "bytes": size})
+            planned.append({"job": "upload", "model": job.name, "bytes": size})
     for job in jobs:
         if job.compile_options is not None:
-            told.append(
+            planned.append(
                 {
                     "job": "compile",
                     "model": job.name,
@@ -318,7 +318,7 @@ def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             )
     for job in jobs:
         samples = len(next(iter(job.data.values()), ()))
-        told.append(
+        planned.append(
             {
                 "job": "inference with profile",
                 "model": job.name,
@@ -326,4 +326,4 @@ def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "inputs": samples,
             }
         )
-    return told
+    return planned

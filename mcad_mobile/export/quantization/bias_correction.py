@@ -1,8 +1,8 @@
 """Bias correction: make a layer's mean output the same with 8-bit weights as with float ones.
 
 Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
-(arXiv 1906.04721, section 4.2), in its form with data: rounding a weight matrix shifts the mean
-of what a layer puts out, the shift adds up through a deep tower, and a bias can take it back.
+(arXiv 1906.04721, section 4.2), in its form with data: rounding a weight matrix shifts a layer's
+mean output, the shifts add up through a deep tower, and biases can undo them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def corrected(tower: nn.Module, pixels: Tensor) -> nn.Module:
-    """A copy of `tower` with float weights and new biases, where it has any, for quantization of
-    its weights to int8 per output channel; `pixels` [N, 3, S, S] are real photos."""
+    """Return a copy of `tower` with float weights and biases that are corrected for int8 weights
+    per output channel; `pixels` [N, 3, S, S] are real photos."""
     means = _channel_means(tower.eval(), pixels)
     rounded = copy.deepcopy(tower)
     for layer in rounded.modules():
@@ -25,8 +25,8 @@ def corrected(tower: nn.Module, pixels: Tensor) -> nn.Module:
 
     # One pass corrects all layers in order: each hook fixes its layer's output before the next
     # layer sees it.
-    def correct(layer: nn.Module, wanted: Tensor, output: Tensor) -> Tensor:
-        shift = wanted - _mean(output, isinstance(layer, nn.Conv2d))
+    def correct(layer: nn.Module, expected: Tensor, output: Tensor) -> Tensor:
+        shift = expected - _mean(output, isinstance(layer, nn.Conv2d))
         layer.get_parameter("bias").add_(shift)
         return output + (shift[:, None, None] if isinstance(layer, nn.Conv2d) else shift)
 
@@ -67,12 +67,12 @@ def _layers(tower: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
 
 
 def _mean(output: Tensor, image: bool) -> Tensor:
-    """Of each channel: the second axis of an image [N, C, H, W], the last of all else."""
+    """Return the mean of each channel, which is the second axis of an image and else the last."""
     return output.mean((0, 2, 3)) if image else output.flatten(0, -2).mean(0)
 
 
 def _rounded(weight: Tensor) -> Tensor:
-    """Symmetric int8 per output channel, and back: what the quantizers do to a weight."""
+    """Round a weight to symmetric int8 per output channel, as the quantizers do, and back."""
     largest = weight.abs().flatten(1).amax(1).clamp(min=1e-12)
     scale = (largest / 127).reshape(-1, *[1] * (weight.ndim - 1))
     return (weight / scale).round().clamp(-127, 127) * scale

@@ -1,4 +1,4 @@
-"""Target: a chip, and the fallback ladder of (runtime, precision) that its bundles carry."""
+"""Targets: chips, and the ladder of runtimes and precisions that the bundles of each have."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Family = Literal["cpu", "snapdragon", "dimensity"]
 
 @dataclass(frozen=True)
 class RungPlan:
-    """One way to run the towers: `image` and `text` are the precisions of each, None where a tower
-    is not run so.
+    """One way to run the towers: `image` and `text` are their precisions, None for a tower that is
+    not run so.
 
     fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
     ranges from calibration, the text tower's at run time. mixed: the same with some weights in 4
@@ -53,10 +53,17 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 
 
 class Target(Record, frozen=True):
-    """A chip of socs.toml. `platform` is what Android's ro.board.platform may say instead of the
-    chip; `soc_model` and `htp_arch` are QNN's numbers. All three are of Snapdragon only.
-    `neuropilot` is the version of MediaTek's SDK that compiles for it, None where none does.
-    `litert`: a CPU whose image tower LiteRT runs, where that is installed."""
+    """A chip of socs.toml.
+
+    id, names: what users may call it, besides `chip`, its model.
+    npu: the name of its NPU.
+    family: decides its ladder.
+    platform: what Android's ro.board.platform may say instead of the chip (Snapdragon only).
+    soc_model, htp_arch, vtcm_mb: QNN's numbers of the chip, of its NPU's architecture, and the MiB
+        of its NPU's memory (Snapdragon only).
+    neuropilot: the version of MediaTek's SDK that compiles for it; None if none does.
+    litert: a CPU whose image tower LiteRT runs, if it is installed.
+    """
 
     id: Word
     vendor: Word
@@ -73,13 +80,14 @@ class Target(Record, frozen=True):
 
     @property
     def ladder(self) -> tuple[RungPlan, ...]:
-        """Best first. Which rungs a bundle carries depends on the compilers that are installed."""
+        """Its rungs, best first. A bundle has those whose compilers are installed."""
         plans = (_BY_LITERT, *_LADDERS[self.family]) if self.litert else _LADDERS[self.family]
         return tuple(
             plan for plan in plans if plan.runtime != "neuropilot" or self.neuropilot is not None
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the chip as `mcad-mobile targets --json` prints it."""
         precisions = {p for rung in self.ladder for p in (rung.image, rung.text) if p is not None}
         return {
             "id": self.id,
@@ -93,15 +101,22 @@ class Target(Record, frozen=True):
 
 
 def all_targets() -> list[Target]:
-    """Every chip of the table, in its order."""
+    """Return every chip that a bundle can be made for, in the order of socs.toml."""
     return [*_table()[0]]
 
 
 def find_target(name: str) -> Target:
-    """A target by id, chip or market name, however it is written ("SM8650",
-    "snapdragon 8 gen 3"), or a family's default ("snapdragon"). TargetError lists the nearest."""
+    """Return the chip with a name.
+
+    Args:
+        name: its id, model or market name in any spelling ("SM8650", "snapdragon 8 gen 3"), or a
+            family, for its default ("snapdragon").
+
+    Raises:
+        TargetError: no chip has this name; its hint lists the nearest.
+    """
     spellings: dict[str, Target] = {}
-    shown: dict[str, str] = {}  # how a hint names what is spelled so
+    shown: dict[str, str] = {}  # by spelling, the name in hints
     for target in all_targets():
         for spelling in (target.id, target.chip, *target.names):
             spellings[_plain(spelling)] = target
@@ -124,9 +139,9 @@ def _plain(name: str) -> str:
 
 @functools.cache
 def _table() -> tuple[tuple[Target, ...], dict[Family, str]]:
-    """The chips, and the default of each family."""
+    """Return the chips, and the default of each family."""
     text = resources.files("mcad_mobile.export.targets").joinpath("socs.toml").read_text("utf-8")
     chips = tomllib.loads(text)
     defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
     targets = ({"id": name, **facts} for name, facts in chips.items())
-    return tuple(msgspec.convert(one, Target) for one in targets), defaults
+    return tuple(msgspec.convert(facts, Target) for facts in targets), defaults

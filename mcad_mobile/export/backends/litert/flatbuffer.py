@@ -1,4 +1,4 @@
-"""What a .tflite holds: its operators, and how their tensors are stored."""
+"""The operators of a .tflite, and how it stores their tensors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor: its type by the schema's name ("INT8"), how it is quantized ("none", "per tensor",
-    "per channel" or "per block"), how many bytes of the file it is, if it is a constant, and what
-    it is called."""
+    """A tensor: its type by the schema's name ("INT8"), its quantization ("none", "per tensor",
+    "per channel" or "per block"), its bytes in the file if it is a constant, and its name."""
 
     dtype: str
     quantization: str
@@ -28,8 +27,8 @@ class Stored:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator by the schema's name ("CONV_2D"), or its own if it is a custom one or a
-    composite, what it reads and, last, writes, and whether an activation is part of it."""
+    """An operator by the schema's name ("CONV_2D"), or its own if it is custom or a composite; the
+    tensors that it reads and, last, writes; and whether an activation is a part of it."""
 
     name: str
     tensors: tuple[Stored, ...]
@@ -37,11 +36,11 @@ class Operator:
 
 
 def operators(path: Path) -> list[Operator]:
-    """The operators of a .tflite that compute, in their order: all but quantize and dequantize."""
+    """Return the operators that compute, in their order: all but quantize and dequantize."""
     reader = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
     schema = require("ai_edge_litert.schema_py_generated", "dimensity")
     model = reader.read_model(str(path))
-    graph = model.subgraphs[0]  # the others are bodies of operators of this one
+    graph = model.subgraphs[0]  # the rest are bodies of operators of this one
     stored = [_stored(schema, model, tensor) for tensor in graph.tensors]
     found = [
         Operator(
@@ -55,7 +54,7 @@ def operators(path: Path) -> list[Operator]:
 
 
 def four_bits_of(path: Path) -> int:
-    """How many bytes of a .tflite are weights of 4 bits, two to a byte."""
+    """Return how many bytes of a .tflite are weights of 4 bits, two to a byte."""
     stored = [tensor for operator in operators(path) for tensor in operator.tensors]
     return sum(tensor.bytes for tensor in stored if tensor.dtype == "INT4")
 
