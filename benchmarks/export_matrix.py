@@ -76,7 +76,8 @@ def main() -> None:
 def measure(name: str, simulated: int) -> dict[str, Any]:
     """One student for all targets, in one command."""
     from benchmarks.random_students import STUDENTS
-    from mcad_mobile.export.pipeline import Order, export
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions, export
     from mcad_mobile.export.targets import find_target
     from mcad_mobile.students.load import load_student
 
@@ -93,10 +94,15 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
             print(f"{seconds:7.0f} s  {done}/{total} {step}", file=sys.stderr, flush=True)
 
         student = load_student(spec)
-        orders = [Order(find_target(target), Path(scratch) / target) for target in TARGETS]
+        requests = [
+            BundleRequest(find_target(target), Path(scratch) / target) for target in TARGETS
+        ]
         noted("samples, float embeddings, bias correction", 0, 0)
         exported = export(
-            student, orders, allow_low_parity=True, simulated=simulated, progress=noted
+            student,
+            requests,
+            ExportOptions(allow_low_parity=True, simulated_inputs=simulated),
+            noted,
         )
         bundles = {target: done.bundle for target, done in zip(TARGETS, exported, strict=True)}
         return {

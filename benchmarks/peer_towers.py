@@ -18,8 +18,8 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, TensorSpec, TowerName
 from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert, stored_specs
 from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.export.backends.onnx.convert import export_onnx
-from mcad_mobile.export.bundle_builder import tower_specs
-from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.bundle_builder import BundleRequest, tower_specs
+from mcad_mobile.export.pipeline import export
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
@@ -35,7 +35,7 @@ _CALIBRATION = 32
 def ours(folder: Path) -> list[Row]:
     """The default student in every runtime."""
     student = load_student(None)
-    (exported,) = export(student, [Order(find_target("cpu"), folder / "cpu")])
+    (exported,) = export(student, [BundleRequest(find_target("cpu"), folder / "cpu")])
     bundle = exported.bundle
     rows = []
     for name in TOWERS:

@@ -20,10 +20,10 @@ from benchmarks.peer_row import Row
 from benchmarks.peer_towers import Encoder
 from benchmarks.random_students import STUDENTS
 from mcad_mobile.engine.bundle import Bundle, TensorSpec
-from mcad_mobile.export.backends.onnx.convert import export_onnx
-from mcad_mobile.export.backends.onnx.quantize import quantize_dynamic_int8
-from mcad_mobile.export.pipeline import Order, export
-from mcad_mobile.export.rungs import save_mapped
+from mcad_mobile.export.backends.onnx.convert import export_onnx, save_mapped
+from mcad_mobile.export.backends.onnx.quantize import quantize_int8
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
@@ -45,8 +45,8 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "student").mkdir(parents=True)
     spec = STUDENTS[name](folder / "student")
     student = load_student(spec)
-    order = Order(find_target("cpu"), folder / BUNDLE)
-    (made,) = export(student, [order], allow_low_parity=True)
+    request = BundleRequest(find_target("cpu"), folder / BUNDLE)
+    (made,) = export(student, [request], ExportOptions(allow_low_parity=True))
     rows = towers(spec, student, made.bundle, folder)
     (folder / ROWS).write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
@@ -77,7 +77,7 @@ def towers(spec: str, student: Student, bundle: Bundle, folder: Path) -> list[Ro
     any_length = not student.text_spec.attends_to_padding
     module = _WithTable(student.token_table, tower)
     export_onnx(module, floats, inputs, output, any_length=any_length)
-    quantize_dynamic_int8(floats, in_graph)
+    quantize_int8(floats, in_graph, {}, "dynamic")
     save_mapped(onnx.load(in_graph), in_graph)
 
     library = folder / "library.onnx"

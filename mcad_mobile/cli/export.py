@@ -45,55 +45,11 @@ from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export.targets import Target, all_targets, find_target
 from mcad_mobile.students.evaluation import Retrieval, embed_by_student
 
-# What `export --precision` may name, and which splits of its data a search reads.
-
-_OF_NPUS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
-
-
-def first_rung(
-    name: str | None, chips: Sequence[Target], data: Path | None
-) -> dict[TowerName, Precision] | None:
-    """The precisions that `--precision` names; None where the target or a search tells them."""
-    families = {chip.family for chip in chips}
-    if name is None:
-        return None
-    if name == "auto" and data is None:
-        raise typer.BadParameter("--precision auto measures recall: give --data DIR")
-    if name == "auto" and len({_form(chip) for chip in chips}) > 1:
-        raise typer.BadParameter(
-            "--precision auto chooses for chips that take the same files: one family, and "
-            f"Snapdragons before Hexagon v73 apart; not {', '.join(chip.id for chip in chips)}"
-        )
-    if name == "auto":
-        return None
-    precision = next((one for one in _OF_NPUS if one == name), None)
-    if precision is None or "cpu" in families:
-        raise typer.BadParameter(
-            f"--precision takes auto, and {', '.join(_OF_NPUS)} for chips with an NPU; "
-            f"not {name!r} for {', '.join(chip.id for chip in chips)}"
-        )
-    return {"image": precision, "text": precision}
-
-
-def _form(chip: Target) -> tuple[str, int]:
-    require("onnxruntime", "export")
-    from mcad_mobile.export.backends.qnn.quantize import w8a16_form
-
-    return chip.family, 0 if chip.htp_arch is None else w8a16_form(chip.htp_arch)
-
-
-def splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
-    """What a search judges by, and what it calibrates on. Where there is no `val`, `test` is
-    judged by, and the recall that is told at the end is that of the choice."""
-    assert data is not None
-    photos = load_captions(data, None)
-    found = {split: [one for one in photos if one.split == split] for split in ("train", "val")}
-    return found["val"] or load_captions(data, "test"), found["train"]
-
-
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub.compiler import CloudCompiler
     from mcad_mobile.export.precision.recall import RungRecalls
+
+_NPU_PRECISIONS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
 
 
 def export(
@@ -214,47 +170,51 @@ def export(
         )
     if via is not None and precision == "auto":
         raise typer.BadParameter("precisions are chosen here: give --precision auto or --via")
-    first = first_rung(precision, chips, data)
+    precisions = _precisions(precision, chips, data)
     several = every or len(target or []) > 1
     places = _places(out, chips, several)
     photos = [] if data is None else load_captions(data, "test")
-    judged_on, calibrate_on = ([], []) if precision != "auto" else splits(data)
+    measure_on, calibrate_on = _splits(data) if precision == "auto" else ([], [])
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
-    from mcad_mobile.export.pipeline import Order
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions
     from mcad_mobile.export.pipeline import export as run
-    from mcad_mobile.export.precision.recall import budget_on, data_facts, rung_recalls, too_far
+    from mcad_mobile.export.precision.recall import (
+        budget_on,
+        data_facts,
+        recall_warnings,
+        rung_recalls,
+    )
     from mcad_mobile.students.load import load_student
 
     with progress_bar() as advance:
         loaded = load_student(student, dim)
-        exact = embed_by_student(loaded, photos, advance) if photos else None
-        orders = [
-            Order(chip, place, _cloud(via, chip, place, advance), first)
+        by_student = embed_by_student(loaded, photos, advance) if photos else None
+        requests = [
+            BundleRequest(chip, place, _cloud(via, chip, place, advance), precisions)
             for chip, place in zip(chips, places, strict=True)
         ]
-        exported = run(
-            loaded,
-            orders,
+        budget = None
+        if data is not None and measure_on:
+            budget = budget_on(loaded, data, measure_on, max_recall_drop, simulated)
+        options = ExportOptions(
             calibration=calibration,
             samples=samples,
-            allow_low_parity=allow_low_parity,
-            budget=budget_on(loaded, data, judged_on, max_recall_drop, simulated)
-            if data is not None and judged_on
-            else None,
             calibrate_on=calibrate_on if calibration is None else (),
-            progress=advance,
+            allow_low_parity=allow_low_parity,
+            budget=budget,
         )
-        bundles = [one.bundle for one in exported]
+        exported = run(loaded, requests, options, advance)
+        bundles = [made.bundle for made in exported]
+        warnings = [warning for made in exported for warning in made.warnings]
         recalls: RungRecalls | None = None
-        doubts: list[str] = []
-        if data is not None and exact is not None:
-            recalls = rung_recalls(bundles[0], photos, exact, advance)
+        if data is not None and by_student is not None:
+            recalls = rung_recalls(bundles[0], photos, by_student, advance)
             record = recalls.record(data_facts(data, photos))
             bundles = [_with_recall(bundle, record, bundles[0]) for bundle in bundles]
-            doubts += too_far(record, max_recall_drop)
-    doubts = [*(warning for one in exported for warning in one.warnings), *doubts]
-    for warning in dict.fromkeys(doubts):
+            warnings += recall_warnings(record, max_recall_drop)
+    for warning in dict.fromkeys(warnings):
         warn(warning)
     if json:
         documents = [_document(bundle, recalls) for bundle in bundles]
@@ -266,8 +226,52 @@ def export(
         _print_recall(data, recalls, record)
 
 
+def _precisions(
+    name: str | None, chips: Sequence[Target], data: Path | None
+) -> dict[TowerName, Precision] | None:
+    """Return the precisions that `--precision` names; None if the target or a search decides."""
+    if name is None:
+        return None
+    listed = ", ".join(chip.id for chip in chips)
+    if name == "auto":
+        if data is None:
+            raise typer.BadParameter("--precision auto measures recall: give --data DIR")
+        if len({_graph_form(chip) for chip in chips}) > 1:
+            raise typer.BadParameter(
+                "--precision auto chooses for chips that take the same files: one family, and "
+                f"Snapdragons before Hexagon v73 apart; not {listed}"
+            )
+        return None
+    precision = next((known for known in _NPU_PRECISIONS if known == name), None)
+    if precision is None or any(chip.family == "cpu" for chip in chips):
+        raise typer.BadParameter(
+            f"--precision takes auto, and {', '.join(_NPU_PRECISIONS)} for chips with an NPU; "
+            f"not {name!r} for {listed}"
+        )
+    return {"image": precision, "text": precision}
+
+
+def _graph_form(chip: Target) -> tuple[str, int]:
+    """Return what decides which quantized graphs a chip takes."""
+    require("onnxruntime", "export")
+    from mcad_mobile.export.backends.qnn.quantize import graph_form
+
+    return chip.family, 0 if chip.htp_arch is None else graph_form(chip.htp_arch)
+
+
+def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
+    """Return the photos on which a search measures recall, and those that it calibrates on. Without
+    a split `val` it measures on `test`, by which the choice was made."""
+    assert data is not None
+    photos = load_captions(data, None)
+    by_split = {
+        name: [photo for photo in photos if photo.split == name] for name in ("train", "val")
+    }
+    return by_split["val"] or load_captions(data, "test"), by_split["train"]
+
+
 def _chips(names: Sequence[str], every: bool) -> list[Target]:
-    """Each once, in the order they were named."""
+    """Return each chip once, in the order in which they were named."""
     if every == bool(names):
         raise typer.BadParameter("give --target CHIP, once or more often, or --all")
     chips = all_targets() if every else [find_target(name) for name in names]
@@ -286,10 +290,10 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
 
 
 def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bundle:
-    """A bundle that tells from now on what was measured of rungs of its own."""
-    from mcad_mobile.export.precision.recall import shared
+    """Save the recall of its own rungs in a bundle."""
+    from mcad_mobile.export.precision.recall import shared_recall
 
-    bundle = replace_fields(bundle, recall=shared(record, bundle, measured))
+    bundle = replace_fields(bundle, recall=shared_recall(record, bundle, measured))
     bundle.save()
     return bundle
 
@@ -313,7 +317,7 @@ def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
     }
     if recalls is not None:
         document["recall"] = {
-            "float": recalls.exact.to_json(),
+            "float": recalls.float_student.to_json(),
             "exported": recalls.exported.to_json(),
             "pairs": [] if bundle.recall is None else msgspec.to_builtins(bundle.recall.pairs),
         }
@@ -367,14 +371,16 @@ def _print_search(record: PrecisionRecord) -> None:
 
 
 def _print_recall(data: Path | None, recalls: RungRecalls, record: RecallRecord) -> None:
-    exact = recalls.exact
+    student = recalls.float_student
     rows = [
         [name, *(f"{value:.1f}" for value in _recalls(found)), f"{found.mean_recall:.2f}"]
-        for name, found in (("float student", exact), ("CPU rungs", recalls.exported))
+        for name, found in (("float student", student), ("CPU rungs", recalls.exported))
     ]
     ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
     print_table(
-        f"{data} test: {exact.photos} photos, {exact.captions} captions", ["", *ways, "mR"], rows
+        f"{data} test: {student.photos} photos, {student.captions} captions",
+        ["", *ways, "mR"],
+        rows,
     )
     print_table(
         "mR of photos embedded by one and texts by another",

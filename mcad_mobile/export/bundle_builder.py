@@ -1,21 +1,22 @@
-"""What the bundles of one student share, whatever their chips: each part is made and judged once.
+"""Builds the bundles of one student for several chips: each part that they share is made once.
 
-A folder of parts is laid out as a bundle: `common` holds the files of every bundle, and each rung
-has a folder of its own. A bundle is a copy of `common`, of its rungs' folders, and bundle.json.
+The folder of a part is laid out as a bundle: `common` holds the files of every bundle, and each
+rung has a folder of its own. A bundle is a copy of `common` and of its rungs' folders, and
+bundle.json.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from msgspec.structs import replace
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import nn
 
@@ -37,16 +38,22 @@ from mcad_mobile.engine.bundle import (
     TowerName,
 )
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
-from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.export import parity
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
-from mcad_mobile.export.precision.recall import Budget, RecallJudge
-from mcad_mobile.export.precision.recipes import JUDGED_BY, candidates_for, sensitivities
+from mcad_mobile.export.parity import float_embeddings
+from mcad_mobile.export.precision.recall import Budget, EmbeddingCache, RecallMeter
+from mcad_mobile.export.precision.recipes import MEASURED_BY, Recipe, recipes_for, sensitivities
 from mcad_mobile.export.precision.search import Search
 from mcad_mobile.export.quantization.bias_correction import corrected
 from mcad_mobile.export.quantization.calibration import Samples
-from mcad_mobile.export.rungs import Candidate, TowerPlan, build_rung, plans_here, with_source
+from mcad_mobile.export.rungs import (
+    RungOptions,
+    TowerPlan,
+    backend,
+    keyed_plans,
+    tower_plans,
+    with_source_facts,
+)
 from mcad_mobile.export.targets import Target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
@@ -66,33 +73,42 @@ _TOOLS = (
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A rung that was built in `folder` and judged."""
+class BundleRequest:
+    """A bundle to write.
 
+    target: the chip that it is for.
+    out: its folder, new or a bundle, which is replaced.
+    cloud: compiles its QNN rungs in Qualcomm AI Hub and compares them on a phone there; None to
+        compile here and compare in the HTP simulator.
+    precisions: of the first rung of each tower; None for the target's own.
+    """
+
+    target: Target
+    out: Path
+    cloud: CloudCompiler | None = None
+    precisions: Mapping[TowerName, Precision] | None = None
+
+
+@dataclass(frozen=True)
+class _BuiltRung:
     rung: Rung
     folder: Path
-    warning: str | None
+    warnings: list[str]
 
 
-def rung_key(tower: TowerName, plan: TowerPlan, target: Target) -> tuple[str, ...]:
-    """Two rungs with the same key are the same, note for note: some are compiled for one chip, and
-    an uncompiled .tflite says which SDK would, unless it is for CPUs."""
-    by_litert = target.neuropilot or target.family
-    compiler = {"litert": by_litert, "onnx": "any"}.get(plan.runtime, target.id)
-    return tower, plan.runtime, plan.precision, compiler
+class BundleBuilder:
+    """Builds bundles of one student.
 
-
-def rung_keys(
-    target: Target, first: Mapping[TowerName, Precision] | None = None
-) -> list[tuple[str, ...]]:
-    """Of all rungs of a bundle for `target`, its first rung with the precisions `first`."""
-    return [
-        rung_key(name, plan, target) for name in TOWERS for plan in plans_here(name, target, first)
-    ]
-
-
-class Workshop:
-    """Makes bundles of `student` in `folder`, which exists and is empty."""
+    Args:
+        student: the student whose towers are exported.
+        calibrate: real inputs to calibrate on.
+        held_out: other real inputs: the first 16 to compare on, the rest to choose between ways to
+            quantize.
+        folder: an empty folder for parts of bundles.
+        allow_low_parity: accept rungs that are too far from float.
+        simulated_inputs: how many inputs a simulator is given.
+        progress: hears of steps that take minutes.
+    """
 
     def __init__(
         self,
@@ -102,7 +118,7 @@ class Workshop:
         folder: Path,
         *,
         allow_low_parity: bool,
-        simulated: int,
+        simulated_inputs: int,
         progress: Progress = silent,
     ) -> None:
         self._student = student
@@ -110,183 +126,202 @@ class Workshop:
         self._folder = folder
         self._common = folder / "common"
         self._common.mkdir()
-        self._parts: dict[tuple[str, ...], _Part] = {}
-        table = self._common / TABLE
-        write_token_table(table, student.token_table.numpy())
-        rows = TokenTable(table, *student.token_table.shape)
+        self._built: dict[tuple[str, ...], _BuiltRung] = {}
+        write_token_table(self._common / TABLE, student.token_table.numpy())
+        self._table = TokenTable(self._common / TABLE, *student.token_table.shape)
         compared = held_out.first(PARITY_INPUTS)
         # A phone reads rounded rows of its table; the float student reads its own.
-        self._compared = {name: compared.read_from(rows).inputs(name) for name in TOWERS}
-        self._exact = {
-            name: parity.float_embeddings(student.tower(name), compared.inputs(name))
-            for name in TOWERS
+        inputs = {name: compared.read_from(self._table).inputs(name) for name in TOWERS}
+        expected = {
+            name: float_embeddings(student.tower(name), compared.inputs(name)) for name in TOWERS
         }
         self._comparison = Comparison(
-            self._compared, self._exact, allow_low_parity=allow_low_parity, simulated=simulated
+            inputs,
+            expected,
+            allow_low_parity=allow_low_parity,
+            simulated_inputs=simulated_inputs,
         )
-        few = compared.first(GOLDEN_INPUTS)
-        self._golden = {name: self._written_golden(name, few) for name in TOWERS}
-        samples, rest = calibrate.read_from(rows), held_out.after(PARITY_INPUTS)
-        self._jobs = {}
-        for name in TOWERS:
-            # The choice of a way to quantize is made on what is neither calibrated on nor told.
-            judged = rest if rest.count(name) else calibrate
-            exact = parity.float_embeddings(student.tower(name), judged.inputs(name))
-            read = judged.read_from(rows).inputs(name)
-            self._jobs[name] = self._tower_jobs(name, samples, read, exact)
-        photos = parity.float_embeddings(student.tower("image"), held_out.inputs("image"))
+        self._golden = {
+            name: self._save_golden(name, inputs[name], expected[name], compared) for name in TOWERS
+        }
+        rest = held_out.after(PARITY_INPUTS)
+        self.jobs = {
+            name: self._tower_job(name, calibrate, rest if rest.count(name) else calibrate)
+            for name in TOWERS
+        }
+        photos = float_embeddings(student.tower("image"), held_out.inputs("image"))
         self._facts = self._shared_facts(photos)
-        self._chosen: dict[TowerName, Candidate] = {}
+        self._chosen: dict[TowerName, Recipe] = {}
 
-    def choose(
-        self, budget: Budget, target: Target, progress: Progress
+    def choose_precisions(
+        self, budget: Budget, target: Target
     ) -> tuple[dict[TowerName, Precision], PrecisionRecord]:
-        """The precisions of the smallest towers for `target` that lose no more recall than `budget`
-        allows, and how they were found; bundles that are made afterwards tell it. ExportError
-        where all lose more, ParityError where all of a tower are too far from float."""
-        judge = RecallJudge(
+        """Search the smallest towers for the first rung of `target` that lose no more recall than
+        `budget` allows. Bundles that are built afterwards use and record them.
+
+        Returns:
+            The precision of each tower, and how it was found.
+
+        Raises:
+            ExportError: all towers lose more.
+            ParityError: all recipes of a tower are too far from float.
+        """
+        meter = RecallMeter(
             self._student,
             budget.photos,
             budget.data,
-            TokenTable(self._common / TABLE, *self._student.token_table.shape),
-            budget.kept,
-            progress,
+            self._table,
+            EmbeddingCache(budget.kept),
+            self._progress,
         )
-        jobs = {name: rounded for name, (_, rounded) in self._jobs.items()}
         ranked = {
-            name: sensitivities(job, progress)
-            for name, job in jobs.items()
-            if plans_here(name, target)[0].runtime == "onnx"
+            name: sensitivities(job, self._progress)
+            for name, job in self.jobs.items()
+            if tower_plans(name, target)[0].runtime == "onnx"
         }
-        candidates = {
-            name: candidates_for(job, target, ranked.get(name, ()), judge.loses_least, progress)
-            for name, job in jobs.items()
+        recipes = {
+            name: recipes_for(job, target, ranked.get(name, ()), meter.loses_least, self._progress)
+            for name, job in self.jobs.items()
         }
-        # A few photos find each other even by a tower that no longer says what its student does.
-        accepted = {name: self._comparison.accepted(name, candidates[name]) for name in TOWERS}
+        # Few photos are easy to tell apart even for a tower that is far from its student.
+        acceptable = {name: self._comparison.acceptable(name, recipes[name]) for name in TOWERS}
         search = Search(
-            {name: found for name, (found, _) in accepted.items()}, judge, budget.points
+            {name: found for name, (found, _) in acceptable.items()}, meter, budget.points
         )
         chosen = search.run()
-        self._chosen = {one.tower: one for one in chosen}
-        record = search.record(chosen, ranked, JUDGED_BY[target.family])
-        left_out = "".join(told for _, told in accepted.values())
-        record = replace(record, why=record.why + left_out)
+        self._chosen = {recipe.tower: recipe for recipe in chosen}
+        record = search.record(chosen, ranked, MEASURED_BY[target.family])
+        left_out = "".join(sentence for _, sentence in acceptable.values())
+        record = structs.replace(record, why=record.why + left_out)
         if budget.simulated and target.family == "snapdragon":
-            record = replace(record, simulated=judge.simulated(chosen, budget.simulated))
+            simulated = meter.simulated(chosen, budget.simulated)
+            record = structs.replace(record, simulated=simulated)
         self._facts["precision"] = record
-        return {one.tower: one.precision for one in chosen}, record
+        return {recipe.tower: recipe.precision for recipe in chosen}, record
 
-    def make(
-        self,
-        target: Target,
-        out: Path,
-        cloud: CloudCompiler | None,
-        step: Progress,
-        first: Mapping[TowerName, Precision] | None = None,
+    def build(
+        self, request: BundleRequest, out: Path, begin: Callable[[str], None]
     ) -> tuple[Bundle, list[str]]:
-        """All files of a bundle for `target` but bundle.json in the empty folder `out`; the bundle
-        and warnings. `first`: the precisions of its first rung, where they are not the target's
-        own. ExportError or ParityError."""
+        """Write all files of a bundle but bundle.json to the empty folder `out`.
+
+        Args:
+            request: the bundle; its own `out` is not written.
+            out: the folder.
+            begin: hears of each rung before it is built, and before it is compared.
+
+        Returns:
+            The bundle, and warnings.
+
+        Raises:
+            ExportError: a rung cannot be made for the chip.
+            ParityError: a rung is too far from float, or kernels of this machine are wrong.
+        """
         shutil.copytree(self._common, out, dirs_exist_ok=True)
         rungs: dict[TowerName, tuple[Rung, ...]] = {}
-        warnings = []
-        for name in TOWERS:
-            # A tower that is float at first has no other float rung behind it.
-            plans = {rung_key(name, plan, target): plan for plan in plans_here(name, target, first)}
-            asked = first is not None
-            parts = [self._part(name, plan, target, cloud, step, asked) for plan in plans.values()]
+        warnings: list[str] = []
+        for name, plans in keyed_plans(request.target, request.precisions).items():
+            for key, plan in plans.items():
+                if key not in self._built:
+                    folder = self._folder / "-".join(key)
+                    folder.mkdir()
+                    on_chip = f" for {request.target.chip}" if request.target.id in key else ""
+                    begin(f"{name} tower: {plan.runtime} {plan.precision}{on_chip}")
+                    # Biases are corrected for 8-bit weights; float ones keep their own.
+                    job = self.jobs[name]
+                    if plan.precision == "fp32":
+                        job = job.uncorrected or job
+                    build_rung = backend(plan.runtime)
+                    options = self._options(name, plan, request)
+                    rung = build_rung(job, plan, request.target, folder, options)
+                    begin(
+                        f"{name} tower: comparing {plan.runtime} {plan.precision}{on_chip} with "
+                        "float"
+                    )
+                    self._built[key] = self._compare(name, rung, folder, request)
+            parts = [self._built[key] for key in plans]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
-            warnings += [part.warning for part in parts if part.warning]
-            rungs[name] = with_source([part.rung for part in parts])
-        return self._bundle(out, target, rungs), warnings
+                warnings += part.warnings
+            rungs[name] = with_source_facts([part.rung for part in parts])
+        return self._bundle(out, request.target, rungs), warnings
 
-    def _part(
+    def _options(self, name: TowerName, plan: TowerPlan, request: BundleRequest) -> RungOptions:
+        chosen = self._chosen.get(name)
+        options = RungOptions(keep_precision=request.precisions is not None)
+        if chosen is not None and chosen.precision == plan.precision:
+            options = chosen.rung_options()
+        compile_context = None if request.cloud is None else request.cloud.compile
+        return replace(options, compile_context=compile_context)
+
+    def _compare(
+        self, name: TowerName, rung: Rung, folder: Path, request: BundleRequest
+    ) -> _BuiltRung:
+        bundle = self._bundle(folder, request.target, {name: (rung,)})
+        compared, warnings = self._comparison.compare(name, rung, bundle, request.cloud)
+        chosen = self._chosen.get(name)
+        if chosen is not None and rung.runtime == "qnn":
+            note = self._comparison.simulator_agreement(name, chosen)
+            compared = structs.replace(compared, notes=(*compared.notes, note))
+        return _BuiltRung(compared, folder, warnings)
+
+    def _save_golden(
         self,
         name: TowerName,
-        plan: TowerPlan,
-        target: Target,
-        cloud: CloudCompiler | None,
-        step: Progress,
-        asked: bool,
-    ) -> _Part:
-        key = rung_key(name, plan, target)
-        if key not in self._parts:
-            folder = self._folder / "-".join(key)
-            folder.mkdir()
-            precision = plan.precision
-            on = f" for {target.chip}" if target.id in key else ""
-            exact, rounded = self._jobs[name]
-            job = exact if precision == "fp32" else rounded
-            step(f"{name} tower: {plan.runtime} {precision}{on}")
-            compile_context = None if cloud is None else cloud.compile
-            chosen = self._chosen.get(name)
-            rung = build_rung(
-                job, plan.runtime, precision, target, folder, compile_context, chosen, asked=asked
-            )
-            step(f"{name} tower: comparing {plan.runtime} {precision}{on} with float")
-            bundle = self._bundle(folder, target, {name: (rung,)})
-            judged, warning = self._comparison.judged(name, rung, bundle, cloud)
-            if chosen and plan.runtime == "qnn":
-                note = self._comparison.told_agreement(name, chosen)
-                judged = replace(judged, notes=(*judged.notes, note))
-            self._parts[key] = _Part(judged, folder, warning)
-        return self._parts[key]
-
-    def _written_golden(self, name: TowerName, few: Samples) -> Golden:
-        """Inputs as a phone reads them, and what the float student makes of its own."""
-        inputs = {key: value[: len(few.ids)] for key, value in self._compared[name].items()}
+        inputs: Mapping[str, NDArray[np.float32]],
+        expected: NDArray[np.float32],
+        samples: Samples,
+    ) -> Golden:
+        """Write the first inputs as a phone reads them, and the float student's embeddings of its
+        own."""
+        few = samples.first(GOLDEN_INPUTS)
+        count = len(few.ids)
+        is_text = name == "text"
         return Golden(
             inputs={
-                key: save_array(self._common, f"golden/{key}.npy", value)
+                key: save_array(self._common, f"golden/{key}.npy", value[:count])
                 for key, value in inputs.items()
             },
-            embeddings=save_array(
-                self._common,
-                f"golden/{name}_embedding.npy",
-                self._exact[name][: len(few.ids)],
-            ),
-            texts=few.texts if name == "text" else (),
-            ids=save_array(self._common, "golden/token_ids.npy", few.ids)
-            if name == "text"
-            else None,
+            embeddings=save_array(self._common, f"golden/{name}_embedding.npy", expected[:count]),
+            texts=few.texts if is_text else (),
+            ids=save_array(self._common, "golden/token_ids.npy", few.ids) if is_text else None,
         )
 
-    def _tower_jobs(
-        self, name: TowerName, samples: Samples, judged: Inputs, exact: NDArray[np.float32]
-    ) -> tuple[TowerJob, TowerJob]:
-        """The tower as it is, and as it is to be quantized: weights that will be rounded to 8 bits
-        want other biases than float ones."""
+    def _tower_job(self, name: TowerName, calibrate: Samples, validation: Samples) -> TowerJob:
+        """Return the tower to quantize. The image tower's biases are corrected for 8-bit weights;
+        its `uncorrected` job has its own."""
+        samples = calibrate.read_from(self._table)
+        module = self._student.tower(name)
         inputs, output = tower_specs(self._student, name)
-        any_length = name == "text" and not self._student.text_spec.attends_to_padding
 
-        def job(module: nn.Module, folder: str, own_biases: TowerJob | None = None) -> TowerJob:
+        def progress(step: str, done: int = 0, total: int = 0, /) -> None:
+            self._progress(f"{name} tower: {step}", done, total)
+
+        def job(module: nn.Module, folder: str, uncorrected: TowerJob | None = None) -> TowerJob:
             work = self._folder / folder
             work.mkdir()
             return TowerJob(
-                module,
-                name,
-                inputs,
-                output,
-                samples.inputs(name),
-                judged,
-                exact,
-                self._golden[name],
-                work,
-                any_length,
-                own_biases,
-                lambda step, done=0, total=0: self._progress(f"{name} tower: {step}", done, total),
+                module=module,
+                name=name,
+                inputs=inputs,
+                output=output,
+                samples=samples.inputs(name),
+                validation=validation.read_from(self._table).inputs(name),
+                expected=expected,
+                golden=self._golden[name],
+                work=work,
+                any_length=name == "text" and not self._student.text_spec.attends_to_padding,
+                uncorrected=uncorrected,
+                progress=progress,
             )
 
-        as_it_is = job(self._student.tower(name), f"{name}-float")
+        expected = float_embeddings(module, validation.inputs(name))
+        own = job(module, f"{name}-float")
         if name == "text":
-            return as_it_is, as_it_is
-        rounded = corrected(self._student.tower("image"), torch.from_numpy(samples.pixels))
-        return as_it_is, job(rounded, "image-corrected", as_it_is)
+            return own
+        return job(corrected(module, torch.from_numpy(samples.pixels)), "image-corrected", own)
 
     def _bundle(
-        self, directory: Path, target: Target, rungs: dict[TowerName, tuple[Rung, ...]]
+        self, directory: Path, target: Target, rungs: Mapping[TowerName, tuple[Rung, ...]]
     ) -> Bundle:
         return Bundle(
             directory=directory,
@@ -300,6 +335,7 @@ class Workshop:
         )
 
     def _shared_facts(self, photos: NDArray[np.float32]) -> dict[str, Any]:
+        """Return the fields that all bundles share; `photos` are embeddings [N, dim] for tuning."""
         student, common = self._student, self._common
         tokenizer, file = student.tokenizer_file()
         (common / TOKENIZER).write_bytes(file)
@@ -328,7 +364,7 @@ class Workshop:
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
-    """Inputs and output of a float tower, for a batch of one."""
+    """Return the inputs and the output of a float tower, for a batch of one."""
     output = TensorSpec(f"{name}_embedding", "float32", (1, student.dim), "ND")
     if name == "image":
         size = student.preprocess.size

@@ -1,6 +1,6 @@
-"""Parity: do the written towers give the float student's embeddings? And kernels: does this
-processor give what the written towers say? The first is a fact of the bundle, and can be accepted;
-the second is a fault of the machine, and is not."""
+"""Parity: does a written tower give the float student's embeddings? And kernels: does this machine
+compute what the tower's file describes? Low parity is a fact of a bundle, which a user can accept;
+wrong kernels are a fault of the machine, which nobody can."""
 
 from __future__ import annotations
 
@@ -20,23 +20,91 @@ from mcad_mobile.engine.towers.protocol import split_batch, takes_any_length, wi
 from mcad_mobile.engine.towers.self_test import LEAST_AGREEMENT
 from mcad_mobile.errors import ParityError
 
-# A quantized tower evaluated as it is written: what quantization costs, whatever the kernels do.
-#
-# Runtimes run 8-bit graphs by kernels that differ from processor to processor. Here the same graph
-# is evaluated in another way: every integer product in float, or by kernels of another make.
+WARN_BELOW = 0.99
+# ONNX Runtime then keeps every QuantizeLinear and DequantizeLinear, and computes in float between.
+_IN_FLOAT = ("session.disable_quant_qdq", "1")
 
-# ONNX Runtime then leaves every QuantizeLinear and DequantizeLinear as it stands, and computes in
-# float between them.
-_AS_WRITTEN = ("session.disable_quant_qdq", "1")
+
+@torch.no_grad()
+def float_embeddings(tower: nn.Module, inputs: Inputs) -> NDArray[np.float32]:
+    """Return the float student's embeddings, [N, dim] of unit length."""
+    arguments = [torch.from_numpy(value) for value in inputs.values()]
+    return normalize(tower.eval()(*arguments).numpy())
+
+
+def parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
+    """Return the cosines of row pairs; both [N, dim], `expected` of unit length."""
+    cosines = (expected * normalize(found)).sum(1)
+    return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
+
+
+def too_low(found: Parity) -> bool:
+    """Whether a bundle refuses a rung with this parity."""
+    return found.cosine_mean < LEAST_PARITY
+
+
+def check(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> list[str]:
+    """Return a warning under 0.99 mean cosine; ParityError under 0.95 unless `allow_low`."""
+    if found.cosine_mean >= WARN_BELOW:
+        return []
+    message = (
+        f"The {runtime} {tower} tower is off the float student: cosine {found.cosine_mean:.4f} on "
+        f"average, {found.cosine_min:.4f} at worst, over {found.inputs} real inputs"
+    )
+    if too_low(found) and not allow_low:
+        raise ParityError(
+            f"{message}; at least {LEAST_PARITY} is needed.",
+            "Calibrate on photos like your users' (--calibration DIR), "
+            "or accept it with --allow-low-parity.",
+        )
+    return [f"{message}."]
+
+
+def check_kernels(
+    tower: str,
+    rung: Rung,
+    expected: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    found: NDArray[np.float32],
+) -> None:
+    """Raise ParityError if this machine's embeddings of the golden inputs, `found` [N, dim], are
+    not those of the rung's `reference`; `expected` are the float student's.
+
+    Two correct evaluations of a graph with 8-bit activations differ where a value lies between two
+    steps and is rounded the other way, which grows from layer to layer: by no more than all of its
+    rounding costs, `reference` to `expected`. Kernels that overflow cost ten times that.
+    """
+    kernels, quantization = _cosines(reference, found), _cosines(expected, reference)
+    if (kernels >= np.minimum(LEAST_AGREEMENT, quantization)).all():
+        return
+    raise ParityError(
+        f"This processor's kernels give wrong embeddings for the {tower} tower {rung.runtime} "
+        f"{rung.precision}: cosine {np.min(kernels):.4f} to the same tower evaluated without them, "
+        f"which has {quantization[np.argmin(kernels)]:.4f} to the float student.",
+        "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
+        "--allow-low-parity does not help here.",
+    )
+
+
+def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
+    """Return embeddings [N, dim] of unit length by a quantized rung in `directory`, by other
+    kernels than those that will run it. Only its chip or a simulator can run a context binary."""
+    file = directory / rung.files[0].path
+    if rung.runtime == "litert":
+        from mcad_mobile.engine.towers.litert import LiteRTTower
+
+        return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
+    return evaluate_onnx(file, inputs)
 
 
 def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Embeddings [N, dim] of unit length by a quantized ONNX model, without any 8-bit kernel."""
+    """Return embeddings [N, dim] of unit length by a quantized ONNX model, without 8-bit kernels,
+    which differ from processor to processor: every integer product is computed in float."""
     model = onnx.load(path)
-    _products_in_float(model.graph)
+    _multiply_in_float(model.graph)
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry(*_AS_WRITTEN)
+    options.add_session_config_entry(*_IN_FLOAT)
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -47,9 +115,9 @@ def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
     return normalize(np.concatenate(outputs))
 
 
-def _products_in_float(graph: onnx.GraphProto) -> None:
-    """Each MatMulInteger of A, B and their zero points becomes a MatMul of A - a and B - b. A sum
-    of products of 8 bits has 24 bits or little more: float32 keeps it but for its last bits."""
+def _multiply_in_float(graph: onnx.GraphProto) -> None:
+    """Replace each MatMulInteger of A, B and their zero points a, b by a MatMul of A - a and B - b.
+    A sum of 8-bit products has little more than 24 bits: float32 keeps it but for its last bits."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type != "MatMulInteger":
@@ -73,69 +141,6 @@ def _to_float(value: str, name: str) -> onnx.NodeProto:
     return helper.make_node("Cast", [value], [name], to=TensorProto.FLOAT)
 
 
-WARN_BELOW = 0.99
-
-
-@torch.no_grad()
-def float_embeddings(tower: nn.Module, inputs: Inputs) -> NDArray[np.float32]:
-    """Embeddings [N, dim] of unit length by the float student."""
-    arguments = [torch.from_numpy(value) for value in inputs.values()]
-    return normalize(tower.eval()(*arguments).numpy())
-
-
-def parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
-    """Cosines of row pairs; both [N, dim], `expected` of unit length."""
-    cosines = (expected * normalize(found)).sum(1)
-    return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
-
-
-def too_low(found: Parity) -> bool:
-    return found.cosine_mean < LEAST_PARITY
-
-
-def judge(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> str | None:
-    """None, or a warning under 0.99 mean; ParityError under 0.95 unless `allow_low`."""
-    if found.cosine_mean >= WARN_BELOW:
-        return None
-    message = (
-        f"The {runtime} {tower} tower is off the float student: cosine {found.cosine_mean:.4f} on "
-        f"average, {found.cosine_min:.4f} at worst, over {found.inputs} real inputs"
-    )
-    if too_low(found) and not allow_low:
-        raise ParityError(
-            f"{message}; at least {LEAST_PARITY} is needed.",
-            "Calibrate on photos like your users' (--calibration DIR), "
-            "or accept it with --allow-low-parity.",
-        )
-    return f"{message}."
-
-
-def judge_kernels(
-    tower: str,
-    rung: Rung,
-    exact: NDArray[np.float32],
-    written: NDArray[np.float32],
-    found: NDArray[np.float32],
-) -> None:
-    """ParityError if what this machine gives for the golden inputs, `found` [N, dim], is not what
-    the rung says, evaluated as it is `written`; `exact` is the float student's. Nothing excuses it.
-
-    Two right evaluations of a graph with 8-bit activations differ where a value lies between two
-    steps and rounds the other way, and that grows from layer to layer: by no more than rounding
-    costs at all, which is `written` to `exact`. Kernels that overflow cost ten times that.
-    """
-    kernels, quantization = _cosines(written, found), _cosines(exact, written)
-    if (kernels >= np.minimum(LEAST_AGREEMENT, quantization)).all():
-        return
-    raise ParityError(
-        f"This processor's kernels give wrong embeddings for the {tower} tower {rung.runtime} "
-        f"{rung.precision}: cosine {np.min(kernels):.4f} to the same tower evaluated as it is "
-        f"written, which has {quantization[np.argmin(kernels)]:.4f} to the float student.",
-        "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
-        "--allow-low-parity does not help here.",
-    )
-
-
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    cosines: NDArray[np.float32] = (normalize(one) * normalize(other)).sum(1)
+def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    cosines: NDArray[np.float32] = (normalize(left) * normalize(right)).sum(1)
     return cosines

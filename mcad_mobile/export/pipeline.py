@@ -1,172 +1,145 @@
-"""Student and targets -> bundles: export, quantize, compile, reload, compare, write."""
+"""Student and targets -> bundles: quantize, compile, compare with float, and write."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from mcad_mobile.base import files
 from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import (
-    MANIFEST,
-    TOWERS,
-    Bundle,
-    Precision,
-    PrecisionRecord,
-    TowerName,
-)
+from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, PrecisionRecord
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export.aihub.compiler import CloudCompiler
-from mcad_mobile.export.bundle_builder import Workshop, rung_keys
+from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.precision.recall import Budget
-from mcad_mobile.export.quantization.calibration import captioned_samples, load_samples, shortfall
-from mcad_mobile.export.rungs import plans_here, require_compilers
+from mcad_mobile.export.quantization.calibration import (
+    Samples,
+    captioned_samples,
+    load_samples,
+    missing_samples,
+)
+from mcad_mobile.export.rungs import keyed_plans, require_compilers
 from mcad_mobile.export.targets import Target, find_target
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
 
-# Where a bundle is to be written: looked at before the work of a minute is begun.
-
-
-def check_place(
-    out: Path,
-    student: Student,
-    target: Target,
-    first: Mapping[TowerName, Precision] | None = None,
-) -> None:
-    """ExportError if something that is no bundle would be overwritten at `out`; DiskError if no
-    bundle can be written there, or not even its weights would find room."""
-    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise ExportError(
-            f"{out} exists and is not a bundle: it would be overwritten.",
-            "Give --out a new folder, or one that holds a bundle.",
-        )
-    weights = {
-        name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
-    }
-    # The very least, so that nothing is refused that would go well: a weight takes a byte, or
-    # four where a rung is float; the token table has 16 bits.
-    rungs = sum(
-        weights[name] * _bytes_each(plan.precision)
-        for name in TOWERS
-        for plan in plans_here(name, target, first)
-    )
-    check_writable(out, rungs + 2 * student.token_table.numel())
-    check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
-
-
-def _bytes_each(precision: Precision) -> int:
-    return 4 if precision == "fp32" else 1
-
-
-_TEXTS = 8  # captions to calibrate on for each photo: they have far fewer tokens than it has places
+# Captions to calibrate on for each photo: a caption has far fewer tokens than a tower takes
+_TEXTS_PER_PHOTO = 8
 
 
 @dataclass(frozen=True)
-class Order:
-    """A bundle for `target`, written to `out`. With `cloud`, its QNN rungs are compiled in Qualcomm
-    AI Hub and compared on its phone. `first`: the precisions of its first rung, where they are not
-    the target's own."""
+class ExportOptions:
+    """How bundles are exported.
 
-    target: Target
-    out: Path
-    cloud: CloudCompiler | None = None
-    first: Mapping[TowerName, Precision] | None = None
+    calibration: a folder of photos to calibrate on; None for photos of installed packages.
+    samples: how many inputs of each tower to calibrate on.
+    calibrate_on: captioned photos to calibrate on instead; a split that recall is not measured on.
+    allow_low_parity: keep towers whose mean cosine to float is under 0.95.
+    simulated_inputs: how many of the 16 inputs that towers are compared on an HTP simulator is
+        given, which takes up to a minute for each; at least 2.
+    budget: the recall that a search for precisions may spend; None for the targets' precisions.
+    """
+
+    calibration: Path | None = None
+    samples: int = 32
+    calibrate_on: Sequence[CaptionedPhoto] = ()
+    allow_low_parity: bool = False
+    simulated_inputs: int = PARITY_INPUTS
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
 class Exported:
+    """A bundle that was written, and what its user should know of it."""
+
     bundle: Bundle
     warnings: list[str]
 
 
 def export(
     student: Student,
-    orders: Sequence[Order],
-    *,
-    calibration: Path | None = None,
-    samples: int = 32,
-    allow_low_parity: bool = False,
-    simulated: int = PARITY_INPUTS,
-    budget: Budget | None = None,
-    calibrate_on: Sequence[CaptionedPhoto] = (),
+    requests: Sequence[BundleRequest],
+    options: ExportOptions | None = None,
     progress: Progress = silent,
 ) -> list[Exported]:
-    """Write a bundle of `student` for each of `orders`; what several of them hold is made once.
+    """Write a bundle of `student` for each request; what several of them share is made once.
 
-    Calibrates on `samples` inputs a tower, then reloads every tower from its file and compares
-    it with the float student on 16 other inputs, the same whatever `samples` is. The HTP simulator
-    takes up to a minute for one: it is given the first `simulated` of them (2 at least), and what
-    is compiled for a second chip 2, where it gives for these what the first chip's did. With
-    `budget` the first rung gets the fewest bits that it allows, chosen for the first order's chip,
-    and towers are calibrated on
-    `calibrate_on`, if there are any: a split of captioned photos that is not measured on. Nothing
-    stands at an `out` unless all of its bundle went well, and a bundle that stood there before
-    stays until then; bundles that were done before one that fails stay. ExportError or ParityError
-    otherwise; DataError where there are no photos to calibrate on; before any work, MissingExtra
-    where a compiler is not installed, and DiskError where nothing can be written or there is too
-    little room.
+    Every tower is reloaded from its file and compared with the float student on 16 inputs that it
+    was not calibrated on, the same whatever the options are. A search for precisions chooses for
+    the first request's chip. A bundle replaces what stood at its `out` only when it is complete,
+    and stays if a later request fails.
+
+    Args:
+        student: the student to export.
+        requests: the bundles to write.
+        options: how; None for the defaults.
+        progress: hears of each rung before it is built and before it is compared.
+
+    Returns:
+        The bundles, in the order of the requests.
+
+    Raises:
+        MissingExtra: a compiler is not installed. This and DiskError are raised before any work.
+        DiskError: nothing can be written at an `out`, or there is too little room.
+        DataError: there are no photos to calibrate on.
+        ExportError: a rung cannot be made for its chip, or `out` is in use by something else.
+        ParityError: a tower is too far from the float student.
     """
-    for order in orders:
-        require_compilers(order.target, cloud=order.cloud is not None)
-        restore(order.out)
-        check_place(order.out, student, order.target, order.first)
-    calibrate, held_out = load_samples(student, calibration, samples)
-    doubts = shortfall(calibrate, samples)
-    if calibrate_on:
-        doubts = []
-        calibrate = captioned_samples(student, calibrate_on, photos=samples, texts=_TEXTS * samples)
-    rungs = {key for order in orders for key in rung_keys(order.target, order.first)}
-    total, done = 2 * len(rungs), 0  # each is built, and compared
-
-    def step(name: str, _done: int = 0, _total: int = 0, /) -> None:
-        nonlocal done
-        progress(name, done, total)
-        done += 1
-
+    options = options or ExportOptions()
+    for request in requests:
+        require_compilers(request.target, cloud=request.cloud is not None)
+        restore(request.out)
+        check_place(student, request)
+    calibrate, held_out, warned = _load_samples(student, options)
+    keys = {
+        key
+        for request in requests
+        for plans in keyed_plans(request.target, request.precisions).values()
+        for key in plans
+    }
+    done, total = itertools.count(), 2 * len(keys)  # each is built, and compared
     exported = []
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
-        workshop = Workshop(
+        builder = BundleBuilder(
             student,
             calibrate,
             held_out,
             Path(scratch),
-            allow_low_parity=allow_low_parity,
-            simulated=simulated,
+            allow_low_parity=options.allow_low_parity,
+            simulated_inputs=options.simulated_inputs,
             progress=progress,
         )
-        if budget is not None:
-            first, record = workshop.choose(budget, orders[0].target, progress)
-            orders = [dataclasses.replace(order, first=first) for order in orders]
-            doubts = [*doubts, *too_little(record)]
-        for order in orders:
-            bundle, warned = _write(workshop, order, step)
-            exported.append(Exported(bundle, [*doubts, *warned]))
-    if budget is not None:
-        shutil.rmtree(budget.kept, ignore_errors=True)  # it went to its end
+        if options.budget is not None:
+            chosen, record = builder.choose_precisions(options.budget, requests[0].target)
+            requests = [dataclasses.replace(request, precisions=chosen) for request in requests]
+            warned += missing_photos(record)
+        for request in requests:
+            with _replacing(request.out) as partial:
+                bundle, bundle_warnings = builder.build(
+                    request, partial, lambda step: progress(step, next(done), total)
+                )
+                bundle.save()
+                Bundle.load(partial)
+            exported.append(
+                Exported(
+                    structs.replace(bundle, directory=request.out), [*warned, *bundle_warnings]
+                )
+            )
+    if options.budget is not None:
+        shutil.rmtree(options.budget.kept, ignore_errors=True)  # the search is complete
     progress("done", total, total)
     return exported
-
-
-def too_little(record: PrecisionRecord) -> list[str]:
-    """A sentence where the data cannot tell a drop of the whole budget from none."""
-    if record.photos_to_tell <= record.data.photos:
-        return []
-    return [
-        f"{record.data.photos} photos of split {record.data.split!r} are too few to tell a drop of "
-        f"{record.max_recall_drop:g} points from none: {record.photos_to_tell} would do."
-    ]
 
 
 def export_bundle(
@@ -181,45 +154,108 @@ def export_bundle(
 ) -> Bundle:
     """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
 
-    `student`: as for load_student, None for the default one, or one that is loaded. What is
-    doubtful of the bundle is a warning of Python's. Raises what `export` and `load_student` do;
-    TargetError for a chip that is not in the table.
+    Warnings about the bundle are Python warnings.
+
+    Args:
+        target: a chip by id, model or name ("snapdragon-8-gen-3", "SM8650"), a family ("cpu",
+            "snapdragon", "dimensity"), or a Target.
+        out: the bundle's folder, new or a bundle, which is replaced when the new one is complete.
+        student: a loaded student, or what `load_student` takes; None for the default student.
+        calibration: a folder of photos like your users'; None for photos of installed packages.
+        samples: how many photos and captions to calibrate on.
+        allow_low_parity: keep towers whose mean cosine to the float student is under 0.95.
+        progress: called as (step, done, total) before each step.
+
+    Returns:
+        The bundle at `out`.
+
+    Raises:
+        TargetError: no chip has this name.
+        StudentError: the student cannot be loaded.
+        MissingExtra: a compiler for the chip is not installed.
+        DataError: there are no photos to calibrate on.
+        DiskError: the bundle cannot be written, or there is too little room.
+        ExportError: a tower cannot be made for the chip, or `out` holds something else.
+        ParityError: a tower's mean cosine to the float student is under 0.95.
     """
     chip = target if isinstance(target, Target) else find_target(target)
     if isinstance(student, Path):
         student = str(student)
     loaded = load_student(student) if student is None or isinstance(student, str) else student
-    (exported,) = export(
-        loaded,
-        [Order(chip, Path(out))],
+    options = ExportOptions(
         calibration=None if calibration is None else Path(calibration),
         samples=samples,
         allow_low_parity=allow_low_parity,
-        progress=progress,
     )
+    (exported,) = export(loaded, [BundleRequest(chip, Path(out))], options, progress)
     for sentence in exported.warnings:
         warnings.warn(sentence, stacklevel=2)
     return exported.bundle
 
 
-def _write(workshop: Workshop, order: Order, step: Progress) -> tuple[Bundle, list[str]]:
-    out = order.out
+def check_place(student: Student, request: BundleRequest) -> None:
+    """Check a place before the work begins. ExportError if something that is no bundle would be
+    overwritten at `out`; DiskError if a bundle cannot be written there or its weights alone would
+    not fit."""
+    out = request.out
+    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
+        raise ExportError(
+            f"{out} exists and is not a bundle: it would be overwritten.",
+            "Give --out a new folder, or one that holds a bundle.",
+        )
+    weights = {
+        name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
+    }
+    # A lower bound, so that nothing is refused that would fit: a weight takes a byte, or four in a
+    # float rung; the token table has 16 bits.
+    rungs = sum(
+        weights[name] * (4 if plan.precision == "fp32" else 1)
+        for name, plans in keyed_plans(request.target, request.precisions).items()
+        for plan in plans.values()
+    )
+    check_writable(out, rungs + 2 * student.token_table.numel())
+    check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
+
+
+def missing_photos(record: PrecisionRecord) -> list[str]:
+    """Return a warning if the data has too few photos to tell a drop of the whole budget from
+    none."""
+    if record.photos_to_tell <= record.data.photos:
+        return []
+    return [
+        f"{record.data.photos} photos of split {record.data.split!r} are too few to tell a drop of "
+        f"{record.max_recall_drop:g} points from none: {record.photos_to_tell} would do."
+    ]
+
+
+def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Samples, list[str]]:
+    """Return the inputs to calibrate on, those to compare on, and warnings."""
+    count = options.samples
+    calibrate, held_out = load_samples(student, options.calibration, count)
+    if not options.calibrate_on:
+        return calibrate, held_out, missing_samples(calibrate, count)
+    texts = _TEXTS_PER_PHOTO * count
+    captioned = captioned_samples(student, options.calibrate_on, photos=count, texts=texts)
+    return captioned, held_out, []
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside `out` that takes its place if all goes well, and leaves nothing
+    behind otherwise. DiskError if the disk is at fault."""
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    made_for_it = [folder for folder in out.absolute().parents if not folder.exists()]
+    new_parents = [folder for folder in out.absolute().parents if not folder.exists()]
     try:
         partial.mkdir(parents=True)
-        bundle, doubts = workshop.make(order.target, partial, order.cloud, step, order.first)
-        bundle.save()
-        Bundle.load(partial)
+        yield partial
         replace_folder(out, partial)
     except BaseException as error:
-        disk_error = files.trouble(out, error)  # asked before the partial bundle makes room
+        disk_error = files.trouble(out, error)  # before removing the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):  # one that holds other bundles stays
-            for folder in made_for_it:
+        with suppress(OSError):  # a folder that holds other bundles stays
+            for folder in new_parents:
                 folder.rmdir()
         if disk_error is not None:
             raise disk_error from error
         raise
-    return replace(bundle, directory=out), doubts

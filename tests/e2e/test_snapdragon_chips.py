@@ -16,7 +16,7 @@ from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn.compile import compile_context
-from mcad_mobile.export.backends.qnn.quantize import quantize_w8a16
+from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.targets import all_targets, find_target
 from mcad_mobile.students.efficientnet_lite import Block
 
@@ -50,7 +50,7 @@ def samples():
 def quantized(tmp_path_factory, samples):
     folder = tmp_path_factory.mktemp("qnn")
     export_onnx(SmallTower().eval(), folder / "float.onnx", (INPUT,), OUTPUT)
-    quantize_w8a16(folder / "float.onnx", folder / "w8a16.onnx", samples)
+    quantize_for_htp(folder / "float.onnx", folder / "w8a16.onnx", samples, "w8a16")
     return folder / "w8a16.onnx"
 
 
@@ -117,7 +117,7 @@ def attention(tmp_path_factory):
 @pytest.mark.parametrize("target", FIRST_OF_ITS_ARCHITECTURE, ids=lambda target: target.npu)
 def test_norms_and_attention_run_on_every_architecture(tmp_path, attention, target):
     model, rows = attention
-    quantize_w8a16(model, tmp_path / "w8a16.onnx", rows, target.htp_arch)
+    quantize_for_htp(model, tmp_path / "w8a16.onnx", rows, "w8a16", target.htp_arch)
     compile_context(tmp_path / "w8a16.onnx", tmp_path / "context.onnx", target)
     result = QnnTower(tmp_path / "context.onnx", target.soc_model, target.htp_arch)(rows)
     with torch.no_grad():
@@ -136,7 +136,7 @@ class WithErf(SmallTower):
 
 def test_a_node_that_the_npu_cannot_run_is_an_error_that_names_it(tmp_path, samples):
     export_onnx(WithErf().eval(), tmp_path / "float.onnx", (INPUT,), OUTPUT)
-    quantize_w8a16(tmp_path / "float.onnx", tmp_path / "w8a16.onnx", samples)
+    quantize_for_htp(tmp_path / "float.onnx", tmp_path / "w8a16.onnx", samples, "w8a16")
     with pytest.raises(ExportError, match=r"Hexagon v79.*\(Erf\)"):
         compile_context(
             tmp_path / "w8a16.onnx", tmp_path / "context.onnx", find_target("snapdragon")

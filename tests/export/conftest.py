@@ -27,8 +27,7 @@ def traced_once(traced: Path) -> Iterator[None]:
     """The same tower is the same float ONNX and the same float .tflite in all tests: to trace a
     tiny one takes longer than all that is done to it afterwards."""
     from mcad_mobile.export import tower_job
-    from mcad_mobile.export.backends.litert import convert as litert
-    from mcad_mobile.export.backends.onnx import convert as onnx
+    from mcad_mobile.export.backends.litert import quantize as litert
 
     def once(write):
         def write_once(tower, out, *arguments, **options):
@@ -42,7 +41,7 @@ def traced_once(traced: Path) -> Iterator[None]:
         return write_once
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tower_job, "export_onnx", once(onnx.export_onnx))
+        patch.setattr(tower_job, "export_onnx", once(tower_job.export_onnx))
         patch.setattr(litert, "convert_litert", once(litert.convert_litert))
         yield
 

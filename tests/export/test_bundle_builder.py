@@ -9,10 +9,10 @@ import pytest
 
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.errors import MissingExtra
-from mcad_mobile.export import bundle_builder, pipeline
+from mcad_mobile.export import pipeline
+from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.pipeline import Order
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
@@ -22,7 +22,7 @@ from tests.support.tiny_students import write_open_clip
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    folder = write_open_clip(tmp_path_factory.mktemp("workshop") / "student")
+    folder = write_open_clip(tmp_path_factory.mktemp("builder") / "student")
     return load_student(f"open_clip:local-dir:{folder}")
 
 
@@ -31,44 +31,35 @@ def samples(student):
     return load_samples(student, None, 4)
 
 
-def jobs_of(student, calibrate, held_out, folder, monkeypatch) -> dict[str, TowerJob]:
+def jobs_of(student, calibrate, held_out, folder) -> dict[str, TowerJob]:
     """By tower; those that will be quantized."""
-    made: dict[str, TowerJob] = {}
-
-    def noted(module, name, *rest):
-        made[name] = TowerJob(module, name, *rest)
-        return made[name]
-
-    monkeypatch.setattr(bundle_builder, "TowerJob", noted)
-    bundle_builder.Workshop(
-        student, calibrate, held_out, folder, allow_low_parity=True, simulated=PARITY_INPUTS
+    builder = BundleBuilder(
+        student, calibrate, held_out, folder, allow_low_parity=True, simulated_inputs=PARITY_INPUTS
     )
-    return made
+    return builder.jobs
 
 
 def test_a_way_to_quantize_is_chosen_on_what_is_neither_calibrated_on_nor_told(
-    student, samples, tmp_path, monkeypatch
+    student, samples, tmp_path
 ):
     calibrate, held_out = samples
-    jobs = jobs_of(student, calibrate, held_out, tmp_path, monkeypatch)
+    jobs = jobs_of(student, calibrate, held_out, tmp_path)
     pixels = held_out.pixels[PARITY_INPUTS:]
-    assert np.array_equal(jobs["image"].judged["pixels"], pixels)
+    assert np.array_equal(jobs["image"].validation["pixels"], pixels)
     mask = held_out.text_inputs["attention_mask"][PARITY_INPUTS:]
-    assert np.array_equal(jobs["text"].judged["attention_mask"], mask)
+    assert np.array_equal(jobs["text"].validation["attention_mask"], mask)
     for name in TOWERS:
         inputs = {key: value[PARITY_INPUTS:] for key, value in held_out.inputs(name).items()}
-        assert np.array_equal(jobs[name].exact, float_embeddings(student.tower(name), inputs))
-        assert len(jobs[name].exact) == len(pixels) == len(mask) > 0
+        assert np.array_equal(jobs[name].expected, float_embeddings(student.tower(name), inputs))
+        assert len(jobs[name].expected) == len(pixels) == len(mask) > 0
 
 
-def test_what_calibrates_also_chooses_where_too_little_is_held_out(
-    student, samples, tmp_path, monkeypatch
-):
+def test_what_calibrates_also_chooses_where_too_little_is_held_out(student, samples, tmp_path):
     calibrate, held_out = samples
     few = held_out.first(PARITY_INPUTS)
-    jobs = jobs_of(student, calibrate, few, tmp_path, monkeypatch)
-    assert np.array_equal(jobs["image"].judged["pixels"], calibrate.pixels)
-    assert len(jobs["text"].exact) == len(calibrate.ids)
+    jobs = jobs_of(student, calibrate, few, tmp_path)
+    assert np.array_equal(jobs["image"].validation["pixels"], calibrate.pixels)
+    assert len(jobs["text"].expected) == len(calibrate.ids)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +71,7 @@ def test_a_compiler_that_is_missing_is_told_before_any_work(
 ):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(pipeline, "load_samples", lambda *given: pytest.fail("work was begun"))
-    order = Order(find_target(chip), tmp_path / "bundle")
+    request = BundleRequest(find_target(chip), tmp_path / "bundle")
     with pytest.raises(MissingExtra) as raised:
-        pipeline.export(student, [order])
+        pipeline.export(student, [request])
     assert f"'mcad-mobile[{extra}]'" in raised.value.hint

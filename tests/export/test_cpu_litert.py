@@ -11,7 +11,8 @@ import pytest
 from mcad_mobile.android.parts import lean
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import choose_rung
-from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
@@ -33,8 +34,11 @@ def student(tmp_path_factory):
 
 
 def made(student, out: Path, *chips: str) -> list[Bundle]:
-    orders = [Order(find_target(chip), out / chip) for chip in chips]
-    return [one.bundle for one in export(student, orders, samples=4, allow_low_parity=True)]
+    requests = [BundleRequest(find_target(chip), out / chip) for chip in chips]
+    return [
+        one.bundle
+        for one in export(student, requests, ExportOptions(samples=4, allow_low_parity=True))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def test_a_cpu_s_file_tells_of_no_npu_though_a_dimensity_s_was_made_beside_it(st
 
 def test_activations_stay_at_8_bits_whatever_they_cost(student, tmp_path, monkeypatch):
     """LiteRT has no fast kernels for 16 on CPUs, and other rungs stand behind this one."""
-    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.5)
+    monkeypatch.setattr(TowerJob, "cosine", lambda self, path, load: 0.5)
     (bundle,) = made(student, tmp_path, "cpu-litert")
     assert rungs(bundle, "image")[0] == ("litert", "w8a8")
 

@@ -14,7 +14,7 @@ from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.export.backends.onnx.convert import export_onnx
-from mcad_mobile.export.backends.onnx.quantize import quantize_dynamic_int8, quantize_static_int8
+from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.parity import evaluate_onnx
 from mcad_mobile.export.quantization.four_bits import (
     TOP,
@@ -73,8 +73,8 @@ def written(module: nn.Module, name: str, shape: tuple[int, ...], path):
 
 
 TOWERS = {
-    "static": (Convolutions, "pixels", (8, 3, SIDE, SIDE), quantize_static_int8),
-    "dynamic": (Products, "rows", (8, 12, WIDTH), quantize_dynamic_int8),
+    "static": (Convolutions, "pixels", (8, 3, SIDE, SIDE), "everywhere"),
+    "dynamic": (Products, "rows", (8, 12, WIDTH), "dynamic"),
 }
 
 
@@ -82,10 +82,9 @@ TOWERS = {
 def tower(request, tmp_path_factory):
     """A float model, inputs, and how it is quantized with these weights in 4 bits."""
     torch.manual_seed(0)
-    module, name, shape, quantize = TOWERS[request.param]
+    module, name, shape, recipe = TOWERS[request.param]
     path, inputs = written(module(), name, shape, tmp_path_factory.mktemp("tower") / "float.onnx")
-    samples = (inputs,) if request.param == "static" else ()
-    return path, inputs, lambda out, four: quantize(path, out, *samples, four=four)
+    return path, inputs, lambda out, four: quantize_int8(path, out, inputs, recipe, four=four)
 
 
 def test_what_a_product_puts_out_changes_less_than_by_rounding_to_the_nearest(random):

@@ -20,8 +20,8 @@ from mcad_mobile.export.backends.litert.convert import (
 )
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.quantize import quantize_litert
-from mcad_mobile.export.backends.onnx.quantize import quantize_static_int8
-from mcad_mobile.export.backends.qnn.quantize import quantize_w8a16
+from mcad_mobile.export.backends.onnx.quantize import quantize_int8
+from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.quantization.ranges import HEADROOM, ranges_with_headroom
 from tests.support.pythons import needs_litert
 
@@ -65,14 +65,16 @@ def test_activations_have_headroom_but_those_with_bounds_of_their_own(clipped):
     assert seen["out"] == pytest.approx((out.min() * HEADROOM[16], out.max() * HEADROOM[16]))
 
 
-@pytest.mark.parametrize("quantize", [quantize_w8a16, quantize_static_int8])
+@pytest.mark.parametrize(
+    ("quantize", "recipe"), [(quantize_for_htp, "w8a16"), (quantize_int8, "everywhere")]
+)
 def test_a_photo_unlike_the_samples_is_not_cut_and_what_is_to_be_cut_is(
-    clipped, tmp_path, quantize
+    clipped, tmp_path, quantize, recipe
 ):
     path, photos = clipped
     out = tmp_path / "q.onnx"
     faint = photos[:4] * np.float32(0.75)
-    quantize(path, out, {"pixels": faint})
+    quantize(path, out, {"pixels": faint}, recipe)
     loud = {"pixels": np.clip(photos[4:], faint.min(), faint.max())}
     expected, found = OnnxTower(path)(loud), OnnxTower(out, exact_kernels=saturates())(loud)
     assert np.abs(found - expected).mean() < 0.01 * np.abs(expected).max()
@@ -147,7 +149,7 @@ def test_what_an_old_hexagon_rounds_to_8_bits_has_no_headroom(architecture, head
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
     onnx.save(model, tmp_path / "float.onnx")
     rows = {"rows": random(generator, 4, 8, 8)}
-    quantize_w8a16(tmp_path / "float.onnx", tmp_path / "q.onnx", rows, architecture)
+    quantize_for_htp(tmp_path / "float.onnx", tmp_path / "q.onnx", rows, "w8a16", architecture)
     seen = ranges_with_headroom(model, rows, 16)
     made = onnx.load(tmp_path / "q.onnx").graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.initializer}

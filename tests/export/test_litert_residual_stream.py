@@ -11,9 +11,9 @@ from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.export.backends.litert.convert import channels_last, even, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.mediatek import refusals
-from mcad_mobile.export.backends.litert.quantize import quantize_litert
-from mcad_mobile.export.backends.qnn.residual_stream import find_stream, gains_by_matrix
+from mcad_mobile.export.backends.litert.quantize import quantize_litert, quantize_tower
 from mcad_mobile.export.parity import float_embeddings, parity
+from mcad_mobile.export.quantization.residual_stream import find_stream, gains_by_matrix
 from mcad_mobile.export.tower_job import TowerJob
 from tests.export.test_residual_stream import bert, inputs_of_bert, specs
 from tests.support.pythons import needs_litert
@@ -59,11 +59,11 @@ def test_loud_channels_cost_w8a8_little_where_the_stream_has_16_bits(job, tmp_pa
     flat = tmp_path / "flat.tflite"
     quantize_litert(job._float_litert, flat, job.samples, channels_last(job.inputs), "w8a8")
     assert cosine_of(job, flat) < 0.95
-    assert cosine_of(job, job.integer_litert("w8a8")) > 0.98
+    assert cosine_of(job, quantize_tower(job, "w8a8")) > 0.98
 
 
 def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
-    found = operators(job.integer_litert("w8a8"))
+    found = operators(quantize_tower(job, "w8a8"))
     kinds = {
         name: {one.tensors[0].dtype for one in found if one.name == name}
         for name in ("FULLY_CONNECTED", "BATCH_MATMUL", "ADD", "MUL")
@@ -75,4 +75,4 @@ def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])
 def test_what_has_16_bits_keeps_its_whole_range_whatever_the_method(job, method):
-    assert cosine_of(job, job.integer_litert("w8a8", method)) > 0.97
+    assert cosine_of(job, quantize_tower(job, "w8a8", method)) > 0.97

@@ -19,7 +19,7 @@ from mcad_mobile.export.backends.litert.convert import channels_last, convert_li
 from mcad_mobile.export.backends.litert.flatbuffer import Operator, Stored, operators
 from mcad_mobile.export.backends.litert.mediatek import (
     compile_for_npu,
-    named,
+    counted,
     refusal,
     refusals,
     why_not_compiled,
@@ -127,7 +127,7 @@ def test_operators_outside_the_list_are_named_and_counted(tmp_path):
     found = operators(write(Net(), tmp_path / "net.tflite"))
     refused = refusals(found)
     assert refused == {"SIN": 2, "ARG_MAX": 1}
-    assert named(refused) == "SIN (2), ARG_MAX (1)"
+    assert counted(refused) == "SIN (2), ARG_MAX (1)"
     assert len(found) > refused.total()
 
 
@@ -143,7 +143,7 @@ def test_a_students_towers_hold_nothing_that_the_compiler_refuses(pair, tower, p
     else:
         student = load_student(f"open_clip:local-dir:{write_open_clip(tmp_path / 'student', kind)}")
     found = operators(write_tower(student, tower, precision, tmp_path))
-    assert not refusals(found), named(refusals(found))
+    assert not refusals(found), counted(refusals(found))
     kinds = {tensor.dtype for operator in found for tensor in operator.tensors}
     assert "FLOAT32" not in kinds
     assert len(found) > 20

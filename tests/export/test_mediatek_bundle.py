@@ -7,7 +7,8 @@ import pytest
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import choose_rung, load_rung, why_not
 from mcad_mobile.errors import RuntimeUnavailable
-from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from tests.support.neuropilot_sdk import install, uninstall, write_sdk
@@ -28,9 +29,9 @@ def test_a_compiled_tower_leads_the_ladder_of_its_bundle(student, tmp_path, monk
     steps = []
     export(
         student,
-        [Order(find_target("dimensity-9400"), tmp_path / "bundle")],
-        samples=4,
-        progress=lambda step, done, total: steps.append((done, total)),
+        [BundleRequest(find_target("dimensity-9400"), tmp_path / "bundle")],
+        ExportOptions(samples=4),
+        lambda step, done, total: steps.append((done, total)),
     )
     assert steps == sorted(steps)
     assert steps[-1] == (12, 12)
@@ -58,8 +59,8 @@ def test_without_the_sdk_a_bundle_has_the_rest_and_tells_what_is_missing(
     student, tmp_path, monkeypatch
 ):
     uninstall(monkeypatch)
-    order = Order(find_target("dimensity-9400"), tmp_path / "bundle")
-    (made,) = export(student, [order], samples=4)
+    request = BundleRequest(find_target("dimensity-9400"), tmp_path / "bundle")
+    (made,) = export(student, [request], ExportOptions(samples=4))
     for name in TOWERS:
         integer, last = made.bundle.tower(name).rungs
         assert (integer.runtime, last.runtime) == ("litert", "onnx")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mcad_mobile.engine.towers import normalize
-from mcad_mobile.export.precision.recall import drop
+from mcad_mobile.export.precision.recall import recall_drop
 from mcad_mobile.students.evaluation import evaluate_retrieval
 
 
@@ -19,7 +21,7 @@ def two_towers(photos: int, noise: float, seed: int = 0):
         images[owners] + random.normal(size=(3 * photos, 24)).astype(np.float32) * 0.3
     )
     other = normalize(texts + random.normal(size=texts.shape).astype(np.float32) * noise)
-    return [evaluate_retrieval(images, one, owners) for one in (texts, other)]
+    return [evaluate_retrieval(images, embedded, owners) for embedded in (texts, other)]
 
 
 def test_the_mean_over_photos_is_the_mean_recall():
@@ -36,25 +38,27 @@ def test_captions_weigh_alike_however_many_a_photo_has():
 
 
 def test_the_drop_and_its_margin_are_those_of_a_paired_bootstrap():
-    exact, exported = two_towers(400, 0.1)
-    found = drop(exact.by_photo, exported.by_photo)
-    assert found.points == pytest.approx(exact.mean_recall - exported.mean_recall, abs=0.02)
+    floats, exported = two_towers(400, 0.1)
+    found = recall_drop(floats, exported)
+    assert found.points == pytest.approx(floats.mean_recall - exported.mean_recall, abs=0.02)
     random = np.random.default_rng(1)
-    lost = exact.by_photo - exported.by_photo
+    lost = floats.by_photo - exported.by_photo
     means = [lost[random.integers(0, 400, 400)].mean() for _ in range(4000)]
     low, high = np.percentile(means, [2.5, 97.5])
     assert found.margin == pytest.approx((high - low) / 2, rel=0.08)
 
 
 def test_four_times_the_photos_tell_half_the_difference():
-    exact, exported = two_towers(400, 0.1)
-    found = drop(exact.by_photo, exported.by_photo)
+    floats, exported = two_towers(400, 0.1)
+    found = recall_drop(floats, exported)
     assert found.photos_to_tell(found.margin / 2) == pytest.approx(1600, abs=1)
-    more = drop(*(np.tile(one.by_photo, 4) for one in (exact, exported)))
+    more = recall_drop(
+        *(replace(found, by_photo=np.tile(found.by_photo, 4)) for found in (floats, exported))
+    )
     assert more.margin == pytest.approx(found.margin / 2, rel=0.01)
 
 
 def test_towers_that_find_the_same_have_no_drop_and_no_margin():
-    exact, _ = two_towers(50, 0)
-    found = drop(exact.by_photo, exact.by_photo)
+    floats, _ = two_towers(50, 0)
+    found = recall_drop(floats, floats)
     assert (found.points, found.margin, found.photos_to_tell(0.5)) == (0, 0, 0)

@@ -19,9 +19,10 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import ParityError
 from mcad_mobile.export import parity as validate
-from mcad_mobile.export.pipeline import Order, export, too_little
-from mcad_mobile.export.precision.recall import RecallJudge, budget_on, data_facts
-from mcad_mobile.export.rungs import Candidate
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
+from mcad_mobile.export.precision.recall import EmbeddingCache, RecallMeter, budget_on, data_facts
+from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.evaluation import evaluate
 from mcad_mobile.students.load import load_student
@@ -49,7 +50,7 @@ def make(student, packaged_pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     photos = load_captions(packaged_pairs, None)
     split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
-    real = RecallJudge.drop
+    real = RecallMeter.drop
 
     def dearer(self, towers):
         found = real(self, towers)
@@ -60,17 +61,19 @@ def make(student, packaged_pairs, tmp_path_factory):
         budget = budget_on(student, packaged_pairs, split["val"], points)
         (exported,) = export(
             student,
-            [Order(find_target("cpu"), folder / out)],
-            samples=4,
-            allow_low_parity=allow_low_parity,
-            budget=replace(budget, kept=folder / "kept"),
-            calibrate_on=split["train"],
+            [BundleRequest(find_target("cpu"), folder / out)],
+            ExportOptions(
+                samples=4,
+                calibrate_on=split["train"],
+                allow_low_parity=allow_low_parity,
+                budget=replace(budget, kept=folder / "kept"),
+            ),
         )
         assert not (folder / "kept").exists()
         return exported.bundle
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RecallJudge, "drop", dearer)
+        patch.setattr(RecallMeter, "drop", dearer)
         yield run
 
 
@@ -154,14 +157,14 @@ def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_told(make, monk
 
 
 @pytest.mark.slow
-def test_where_even_8_bits_cost_too_much_towers_stay_float(make, monkeypatch):
-    real = RecallJudge._once
+def test_where_even_8_bits_cost_too_much_towers_stay_float(student, make, monkeypatch):
+    real = EmbeddingCache.get
 
-    def spoiled(self, key, embed):
-        found = real(self, key, embed)
-        return found if key.startswith(self.student.sha256()) else np.zeros_like(found)
+    def spoiled(self, key, compute):
+        found = real(self, key, compute)
+        return found if key.startswith(student.sha256()) else np.zeros_like(found)
 
-    monkeypatch.setattr(RecallJudge, "_once", spoiled)
+    monkeypatch.setattr(EmbeddingCache, "get", spoiled)
     bundle = make(BUDGET, "float")
     for name in TOWERS:
         assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
@@ -171,34 +174,30 @@ def test_where_even_8_bits_cost_too_much_towers_stay_float(make, monkeypatch):
 
 @pytest.mark.slow
 def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkeypatch):
-    whole = chosen
-    embedded = []
-    real = RecallJudge._embeddings
+    real = EmbeddingCache.get
+    computed: list[str] = []
 
-    def cut(self, one, told):
-        if len(embedded) == 4:
-            raise KeyboardInterrupt
-        embedded.append(one.told)
-        return real(self, one, told)
+    def counted(self, key, compute):
+        def count():
+            if len(computed) == most:
+                raise KeyboardInterrupt
+            computed.append(key)
+            return compute()
 
-    monkeypatch.setattr(RecallJudge, "_embeddings", cut)
+        return real(self, key, count)
+
+    monkeypatch.setattr(EmbeddingCache, "get", counted)
+    most = 4
     with pytest.raises(KeyboardInterrupt):
         make(BUDGET, "again")
-    monkeypatch.setattr(RecallJudge, "_embeddings", real)
-    computed = []
-    once = RecallJudge._of_photos
-    monkeypatch.setattr(
-        RecallJudge,
-        "_of_photos",
-        lambda self, embed, told: computed.append(told) or once(self, embed, told),
-    )
+    assert len(computed) == most
+    most = None
     again = make(BUDGET, "again")
-    towers = {one.precision for one in whole.precision.alone if one.tower == "image"}
-    assert embedded[:2] == ["fp32", "int8"]
-    assert len(computed) == len(towers) - len(embedded)  # what came before the cut was kept
-    assert again.precision == whole.precision
+    # What was computed before the cut was kept: nothing is computed twice.
+    assert len(computed) == len(set(computed)) > 4
+    assert again.precision == chosen.precision
     for name in TOWERS:
-        files = [bundle.tower(name).rungs[0].files for bundle in (whole, again)]
+        files = [bundle.tower(name).rungs[0].files for bundle in (chosen, again)]
         assert files[0] == files[1]
 
 
@@ -249,26 +248,25 @@ def test_a_data_set_is_told_by_what_is_in_it(packaged_pairs):
 @pytest.mark.slow
 def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
     record = replace_fields(chosen.precision, photos_to_tell=10**6)
-    (sentence,) = too_little(record)
+    (sentence,) = missing_photos(record)
     assert str(record.data.photos) in sentence
     assert "1000000 would do" in sentence
-    assert too_little(replace_fields(record, photos_to_tell=record.data.photos)) == []
+    assert missing_photos(replace_fields(record, photos_to_tell=record.data.photos)) == []
 
 
-def test_progress_counts_through_all_candidates_of_a_tower(student, packaged_pairs, tmp_path):
-    def candidate(name: str) -> Candidate:
+def test_progress_counts_through_all_recipes_of_a_tower(student, packaged_pairs, tmp_path):
+    def recipe(name: str) -> Recipe:
         (tmp_path / name).write_text(name)
-        return Candidate("image", "int8", name, 1, 1, tmp_path / name, lambda path: of_ones)
+        return Recipe("image", "int8", name, 1, 1, tmp_path / name, lambda path: of_ones)
 
     def of_ones(inputs):
         return np.ones((len(inputs["pixels"]), 8), np.float32)
 
     photos = [one for one in load_captions(packaged_pairs, None) if one.split == "val"]
-    told: list[tuple[str, int, int]] = []
-    judge = RecallJudge(
-        student, photos, None, None, tmp_path / "kept", lambda *step: told.append(step)
-    )
-    judge.embed([candidate("one"), candidate("other")])
-    done = [count for _, count, _ in told]
+    steps: list[tuple[str, int, int]] = []
+    cache = EmbeddingCache(tmp_path / "kept")
+    meter = RecallMeter(student, photos, None, None, cache, lambda *step: steps.append(step))
+    meter.embed([recipe("first"), recipe("other")])
+    done = [count for _, count, _ in steps]
     assert done == sorted(done)
-    assert told[-1] == ("recall of image, other", 2 * len(photos), 2 * len(photos))
+    assert steps[-1] == ("recall of image, other", 2 * len(photos), 2 * len(photos))

@@ -11,10 +11,12 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError
+from mcad_mobile.export.backends import litert, qnn
 from mcad_mobile.export.backends.litert import mediatek
-from mcad_mobile.export.pipeline import Order, export
-from mcad_mobile.export.precision.recall import RecallJudge, budget_on
-from mcad_mobile.export.rungs import plans_here
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
+from mcad_mobile.export.precision.recall import RecallMeter, budget_on
+from mcad_mobile.export.rungs import tower_plans
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
@@ -41,7 +43,7 @@ def student(tmp_path_factory):
 def make(student, packaged_pairs, tmp_path, monkeypatch):
     photos = load_captions(packaged_pairs, None)
     split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
-    real = RecallJudge.drop
+    real = RecallMeter.drop
 
     def dearer(self, towers):
         cost = sum(COSTS[one.precision] + CUTS[one.method] for one in towers.values())
@@ -50,35 +52,43 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
         assert len(self.photos) == FIRST or abs(found.points) < 10
         return replace(found, points=cost)
 
-    monkeypatch.setattr(RecallJudge, "drop", dearer)
+    monkeypatch.setattr(RecallMeter, "drop", dearer)
 
     def run(chip: str, points: float):
         budget = budget_on(student, packaged_pairs, split["val"], points)
         (exported,) = export(
             student,
-            [Order(find_target(chip), tmp_path / "bundle")],
-            samples=4,
-            simulated=SIMULATED,
-            allow_low_parity=True,
-            budget=replace(budget, kept=tmp_path / "kept", simulated=FIRST),
-            calibrate_on=split["train"],
+            [BundleRequest(find_target(chip), tmp_path / "bundle")],
+            ExportOptions(
+                samples=4,
+                calibrate_on=split["train"],
+                allow_low_parity=True,
+                simulated_inputs=SIMULATED,
+                budget=replace(budget, kept=tmp_path / "kept", simulated=FIRST),
+            ),
         )
         return exported.bundle
 
     return run
 
 
-def last_built(monkeypatch, method: str) -> dict[str, str]:
-    """By tower, how the ranges were found that a bundle's rung of this kind was asked with."""
+def built_methods(monkeypatch, backend) -> dict[str, str]:
+    """By tower, the calibration method of the rungs that this backend builds from now on."""
     found: dict[str, str] = {}
-    build = getattr(TowerJob, method)
+    build = backend.build
 
-    def noted(self, *given):
-        found[self.name] = given[-1]
-        return build(self, *given)
+    def noted(tower, plan, target, folder, options):
+        found[tower.name] = options.method
+        return build(tower, plan, target, folder, options)
 
-    monkeypatch.setattr(TowerJob, method, noted)
+    monkeypatch.setattr(backend, "build", noted)
     return found
+
+
+@pytest.fixture
+def low_cosines(monkeypatch):
+    """Every quantized tower is too far from float for 8-bit activations on an NPU."""
+    monkeypatch.setattr(TowerJob, "cosine", lambda self, path, load: 0.97)
 
 
 @pytest.mark.slow
@@ -91,18 +101,18 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
         return run(self, inputs)
 
     monkeypatch.setattr(QnnTower, "__call__", counted)
-    built = last_built(monkeypatch, "npu_onnx")
+    built = built_methods(monkeypatch, qnn)
     bundle = make("snapdragon", 0.7)
     record = bundle.precision
     assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
-        qnn, cpu = bundle.tower(name).rungs
-        assert (qnn.precision, cpu.precision) == ("w8a8", "int8")
+        npu, cpu = bundle.tower(name).rungs
+        assert (npu.precision, cpu.precision) == ("w8a8", "int8")
         alone = {one.precision: one for one in record.alone if one.tower == name}
         assert set(alone) == {*CUT, "w4a16", "w8a16"}
-        assert alone["w8a8"].bytes == sum(file.bytes for file in qnn.files)
+        assert alone["w8a8"].bytes == sum(file.bytes for file in npu.files)
         assert alone["w4a16"].bytes < alone["w8a8"].bytes
-        (note,) = [one for one in qnn.notes if "judged by ONNX Runtime" in one]
+        (note,) = [one for one in npu.notes if "judged by ONNX Runtime" in one]
         assert f"On {SIMULATED} real inputs the HTP simulator's embeddings" in note
         assert float(note.split("cosine of ")[1].split()[0]) > 0.99
     assert "not on an HTP" in record.judged_by
@@ -140,10 +150,10 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
 
 @pytest.mark.slow
 @needs_litert
-def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatch):
-    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)  # without recall, w8a16 would be taken
+def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, low_cosines, monkeypatch):
     monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: "no SDK.")
-    built = last_built(monkeypatch, "integer_litert")
+    monkeypatch.setattr(litert, "why_not_compiled", lambda target: "no SDK.")
+    built = built_methods(monkeypatch, litert)
     bundle = make("dimensity", 0.7)
     assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
@@ -159,15 +169,14 @@ def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, monkeypatc
 
 @pytest.mark.slow
 @needs_litert
-@pytest.mark.parametrize(("asked", "given"), [(True, "w8a8"), (False, "w8a16")])
+@pytest.mark.parametrize(("asked", "precision"), [(True, "w8a8"), (False, "w8a16")])
 def test_a_dimensity_gets_8_bits_where_they_are_asked_for(
-    student, tmp_path, monkeypatch, asked, given
+    student, tmp_path, low_cosines, asked, precision
 ):
-    monkeypatch.setattr(TowerJob, "_w8a8_cosine", 0.97)
-    first = {"image": "w8a8", "text": "w8a8"} if asked else None
-    order = Order(find_target("dimensity"), tmp_path / "bundle", first=first)
-    (made,) = export(student, [order], samples=4, allow_low_parity=True)
-    assert made.bundle.image.rungs[0].precision == given
+    precisions = {"image": "w8a8", "text": "w8a8"} if asked else None
+    request = BundleRequest(find_target("dimensity"), tmp_path / "bundle", precisions=precisions)
+    (made,) = export(student, [request], ExportOptions(samples=4, allow_low_parity=True))
+    assert made.bundle.image.rungs[0].precision == precision
 
 
 @pytest.mark.slow
@@ -192,9 +201,9 @@ def test_what_a_chosen_rung_is_compiled_from_has_its_precisions(monkeypatch):
     monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
     chosen = {"image": "w8a16", "text": "w8a8"}
     for name, precision in chosen.items():
-        plans = plans_here(name, find_target("dimensity"), chosen)
+        plans = tower_plans(name, find_target("dimensity"), chosen)
         assert plans == [("neuropilot", precision), ("litert", precision), ("onnx", "int8")]
-    mixed = plans_here("image", find_target("cpu"), {"image": "mixed", "text": "int8"})
+    mixed = tower_plans("image", find_target("cpu"), {"image": "mixed", "text": "int8"})
     assert mixed == [("onnx", "mixed"), ("onnx", "fp32")]
 
 
@@ -202,6 +211,6 @@ def test_the_precision_that_was_chosen_for_a_tower_is_that_of_its_own_first_rung
     chosen = {"image": "w8a8", "text": "mixed"}
     computer = find_target("cpu-litert")
     image = [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
-    assert plans_here("image", computer, chosen) == plans_here("image", computer) == image
-    assert plans_here("text", computer, chosen) == [("onnx", "mixed"), ("onnx", "fp32")]
-    assert plans_here("text", computer) == [("onnx", "int8"), ("onnx", "fp32")]
+    assert tower_plans("image", computer, chosen) == tower_plans("image", computer) == image
+    assert tower_plans("text", computer, chosen) == [("onnx", "mixed"), ("onnx", "fp32")]
+    assert tower_plans("text", computer) == [("onnx", "int8"), ("onnx", "fp32")]

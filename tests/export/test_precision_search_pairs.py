@@ -10,33 +10,34 @@ import pytest
 
 from mcad_mobile.engine.bundle import TOWERS, DataFacts
 from mcad_mobile.export.precision.recall import Drop
-from mcad_mobile.export.precision.recipes import mixes
+from mcad_mobile.export.precision.recipes import Pair, Recipe, mixes, size
 from mcad_mobile.export.precision.search import Search
-from mcad_mobile.export.rungs import Candidate, Pair, size
+from mcad_mobile.students.evaluation import Recall, Retrieval
 
 
 class Table:
-    """A judge whose towers lose what a table says: alone, and more or less beside each other."""
+    """A meter whose towers lose what a table says: alone, and more or less beside each other."""
 
-    def __init__(self, alone: dict[Candidate, float], together: dict[Pair, float]) -> None:
+    def __init__(self, alone: dict[Recipe, float], together: dict[Pair, float]) -> None:
         self.alone, self.together = alone, together
-        self.embedded: list[Candidate] = []
+        self.embedded: list[Recipe] = []
         self.data = DataFacts("photos", "val", 100, 500, "0" * 64)
-        self.exact_by_photo = np.full(100, 60.0)
+        recall = Recall(60.0, 60.0, 60.0)
+        self.float_retrieval = Retrieval(100, 500, recall, recall, np.full(100, 60.0))
 
     def embed(self, candidates):
         self.embedded += candidates
 
     def drop(self, towers):
         assert set(towers.values()) <= set(self.embedded)
-        found = sum(self.alone[one] for one in towers.values())
+        found = sum(self.alone[recipe] for recipe in towers.values())
         return Drop(found + self.together.get(tuple(towers.values()), 0.0), 0.3, 100)
 
     def progress(self, step, done, total):
         assert done < total
 
 
-def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
+def table_of_recipes(seed: int) -> tuple[dict[str, list[Recipe]], Table]:
     """Float, 8 bits, three mixes and 4 bits of towers of unlike sizes, which lose more or less by
     chance, mixes sometimes more than 4 bits do."""
     rng = np.random.default_rng(seed)
@@ -45,33 +46,37 @@ def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
         whole = int(rng.integers(10, 30)) * 10**6
         shares = {"fp32": 1, "int8": 1 / 4, "a": 1 / 5, "b": 1 / 6, "c": 1 / 7, "w4": 1 / 8}
         candidates[name] = [
-            Candidate(
+            Recipe(
                 name,
-                "fp32" if told == "fp32" else "mixed",
-                told,
+                "fp32" if label == "fp32" else "mixed",
+                label,
                 round(whole * share),
                 round(whole * share),
-                Path(told),
+                Path(label),
                 None,
-                whole=len(told) > 1,
+                uniform=len(label) > 1,
             )
-            for told, share in shares.items()
+            for label, share in shares.items()
         ]
         alone |= {one: max(0.0, rng.normal(0.3, 0.4)) for one in candidates[name][1:]}
         alone[candidates[name][0]] = 0.0
     pairs = product(candidates["image"], candidates["text"])
-    together = {pair: rng.normal(0, 0.1) for pair in pairs if "fp32" not in {o.told for o in pair}}
+    together = {
+        pair: rng.normal(0, 0.1)
+        for pair in pairs
+        if "fp32" not in {recipe.label for recipe in pair}
+    }
     return candidates, Table(alone, together)
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("budget", [0.05, 0.5])
 def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
-    candidates, judge = table_of_recipes(seed)
-    chosen = Search(candidates, judge, budget).run()
+    candidates, meter = table_of_recipes(seed)
+    chosen = Search(candidates, meter, budget).run()
 
     def lost(pair):
-        return round(judge.drop(dict(zip(TOWERS, pair, strict=True))).points, 3)  # as it is told
+        return round(meter.drop(dict(zip(TOWERS, pair, strict=True))).points, 3)  # as it is told
 
     pairs = product(candidates["image"], candidates["text"])
     assert lost(chosen) <= budget
@@ -79,31 +84,31 @@ def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
 
 
 def test_pairs_of_whole_recipes_are_measured_whatever_is_chosen():
-    candidates, judge = table_of_recipes(1)
-    search = Search(candidates, judge, 0.5)
+    candidates, meter = table_of_recipes(1)
+    search = Search(candidates, meter, 0.5)
     record = search.record(search.run(), {}, "a table")
     told = {(one.image, one.text) for one in record.steps}
     assert set(product(("fp32", "int8", "w4"), repeat=2)) <= told
     assert len(told) < 36  # mixes that are larger than the choice tell nothing
     assert [one.bytes for one in record.steps] == sorted(one.bytes for one in record.steps)
     alone = {(one.tower, one.precision): one.drop for one in record.alone}
-    assert alone == {(one.tower, one.told): round(judge.alone[one], 3) for one in judge.alone}
+    assert alone == {(one.tower, one.label): round(meter.alone[one], 3) for one in meter.alone}
 
 
 def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first():
-    def tower(name, told, lost):
-        return Candidate(name, "mixed", told, 10, 10, Path(told), None), lost
+    def tower(name, label, lost):
+        return Recipe(name, "mixed", label, 10, 10, Path(label), None), lost
 
     rows = [tower("image", "dear", 0.4), tower("image", "cheap", 0.1), tower("text", "text", 0.0)]
-    judge = Table(dict(rows), {})
-    ones = [one for one, _ in rows]
-    chosen = Search({"image": ones[:2], "text": ones[2:]}, judge, 0.5).run()
-    assert chosen[0].told == "cheap"
+    meter = Table(dict(rows), {})
+    recipes = [one for one, _ in rows]
+    chosen = Search({"image": recipes[:2], "text": recipes[2:]}, meter, 0.5).run()
+    assert chosen[0].label == "cheap"
 
 
 def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_given():
-    candidates, judge = table_of_recipes(1)
-    search = Search(candidates, judge, 0.5)
+    candidates, meter = table_of_recipes(1)
+    search = Search(candidates, meter, 0.5)
     chosen = search.run()
     record = search.record(chosen, {}, "a table")
     number = next(i for i, one in enumerate(record.steps) if one.within)
@@ -124,9 +129,9 @@ def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_give
 
 
 def test_a_drop_of_the_budget_to_the_digits_that_are_told_is_within():
-    ones = [Candidate(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
-    judge = Table(dict(zip(ones, (0.1, 0.2), strict=True)), {})  # 0.1 + 0.2 is more than 0.3
-    search = Search({one.tower: [one] for one in ones}, judge, 0.3)
+    recipes = [Recipe(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
+    meter = Table(dict(zip(recipes, (0.1, 0.2), strict=True)), {})  # 0.1 + 0.2 is more than 0.3
+    search = Search({one.tower: [one] for one in recipes}, meter, 0.3)
     (step,) = search.record(search.run(), {}, "a table").steps
     assert (step.drop, step.within) == (0.3, True)
 

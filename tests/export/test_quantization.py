@@ -15,8 +15,8 @@ from mcad_mobile.engine.towers.litert import dequantize, quantize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.errors import DataError, ParityError
 from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolutional, multiply_adds
-from mcad_mobile.export.backends.onnx.quantize import quantize_static_int8
-from mcad_mobile.export.backends.qnn.quantize import quantize_w8a16
+from mcad_mobile.export.backends.onnx.quantize import quantize_int8
+from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.bundle_builder import tower_specs
 from mcad_mobile.export.parity import float_embeddings, judge, parity
 from mcad_mobile.export.quantization.bias_correction import corrected
@@ -80,7 +80,7 @@ def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, s
     for name, module in (("plain", student.image), ("corrected", fixed)):
         export_onnx(module, tmp_path / f"{name}.onnx", inputs, output)
         quantized = tmp_path / f"{name}_int8.onnx"
-        quantize_static_int8(tmp_path / f"{name}.onnx", quantized, calibrate.inputs("image"))
+        quantize_int8(tmp_path / f"{name}.onnx", quantized, calibrate.inputs("image"))
         found[name] = parity(
             expected, OnnxTower(quantized, exact_kernels=saturates())(held_out.inputs("image"))
         )
@@ -102,7 +102,9 @@ def test_bias_correction_leaves_the_student_and_its_weights_alone(student, sampl
 def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, samples, tmp_path):
     inputs, output = tower_specs(student, "text")
     export_onnx(student.tower("text"), tmp_path / "text.onnx", inputs, output)
-    quantize_w8a16(tmp_path / "text.onnx", tmp_path / "q.onnx", samples[0].inputs("text"))
+    quantize_for_htp(
+        tmp_path / "text.onnx", tmp_path / "q.onnx", samples[0].inputs("text"), "w8a16"
+    )
     graph = onnx.load(tmp_path / "q.onnx").graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     made_by = {node.output[0]: node for node in graph.node}

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from mcad_mobile.export.backends.onnx.quantize import quantize_static_int8
-from mcad_mobile.export.backends.qnn.quantize import quantize_w8a8
+from mcad_mobile.export.backends.onnx.quantize import quantize_int8
+from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.quantization.ranges import (
     HEADROOM,
     METHODS,
@@ -127,20 +127,22 @@ def convolution(tmp_path_factory):
     return path, {"pixels": pixels}
 
 
-@pytest.mark.parametrize("quantize", [quantize_static_int8, quantize_w8a8])
-def test_towers_are_given_the_ranges(convolution, tmp_path, quantize):
+@pytest.mark.parametrize(
+    ("quantize", "recipe"), [(quantize_int8, "everywhere"), (quantize_for_htp, "w8a8")]
+)
+def test_towers_are_given_the_ranges(convolution, tmp_path, quantize, recipe):
     model, inputs = convolution
     singles = [{"pixels": one[None]} for one in inputs["pixels"]]
     found = histograms(activations(onnx.load(model)), singles)
     assert set(found) == {"pixels", "out"}
     steps = {}
     for method in ("min-max", "entropy"):
-        ranges = {name: cut(one, method) for name, one in found.items()}
-        quantize(model, tmp_path / "q.onnx", inputs, ranges=ranges)
+        ranges = {name: cut(histogram, method) for name, histogram in found.items()}
+        quantize(model, tmp_path / "q.onnx", inputs, recipe, ranges=ranges)
         steps[method] = steps_of(tmp_path / "q.onnx")
         for name, (least, largest) in ranges.items():
             assert steps[method][name] == pytest.approx((largest - least) / _LEVELS, rel=1e-3)
-    quantize(model, tmp_path / "own.onnx", inputs)
+    quantize(model, tmp_path / "own.onnx", inputs, recipe)
     wider = {**steps["min-max"], "out": steps["min-max"]["out"] * HEADROOM[8]}
     assert steps_of(tmp_path / "own.onnx") == pytest.approx(wider, rel=1e-3)
     assert steps["entropy"]["pixels"] < steps["min-max"]["pixels"] / 3

@@ -14,9 +14,9 @@ from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.export.backends.onnx.convert import export_onnx
-from mcad_mobile.export.backends.qnn.quantize import quantize_w8a8
-from mcad_mobile.export.backends.qnn.residual_stream import even_channels, find_stream
+from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
+from mcad_mobile.export.quantization.residual_stream import even_channels, find_stream
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.published import RowTower, TextLayers
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
@@ -115,7 +115,7 @@ def test_channels_that_join_the_stream_are_equally_loud(post_norm):
 
 def test_loud_channels_cost_w8a8_nothing_where_the_stream_has_16_bits(post_norm, tmp_path):
     path, inputs = post_norm
-    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    quantize_for_htp(path, tmp_path / "q.onnx", inputs, "w8a8")
     floats = normalize(OnnxTower(path)(inputs))
     with_stream = OnnxTower(tmp_path / "q.onnx", exact_kernels=saturates())
     assert (floats * normalize(with_stream(inputs))).sum(1).min() > 0.98
@@ -128,7 +128,7 @@ def test_loud_channels_cost_w8a8_nothing_where_the_stream_has_16_bits(post_norm,
 @pytest.mark.parametrize("tower", ["post_norm", "pre_norm"])
 def test_products_have_8_bits_and_norms_and_sums_16(tower, request, tmp_path):
     path, inputs = request.getfixturevalue(tower)
-    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    quantize_for_htp(path, tmp_path / "q.onnx", inputs, "w8a8")
     graph = onnx.load(tmp_path / "q.onnx").graph
     made_by = {node.output[0]: node for node in graph.node}
     zeros = {t.name: t.data_type for t in graph.initializer}
@@ -156,7 +156,7 @@ def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_pat
     path, inputs = post_norm
     even = even_channels(onnx.load(path), inputs)
     seen = extremes(activations(even), split_batch(inputs))
-    quantize_w8a8(path, tmp_path / "q.onnx", inputs)
+    quantize_for_htp(path, tmp_path / "q.onnx", inputs, "w8a8")
     graph = onnx.load(tmp_path / "q.onnx").graph
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     stream = find_stream(even)
@@ -184,7 +184,7 @@ def test_every_node_of_it_runs_on_the_npu(chip, post_norm, tmp_path):
 
     path, inputs = post_norm
     target = find_target(chip)
-    quantize_w8a8(path, tmp_path / "q.onnx", inputs, target.htp_arch)
+    quantize_for_htp(path, tmp_path / "q.onnx", inputs, "w8a8", target.htp_arch)
     compile_context(tmp_path / "q.onnx", tmp_path / "c.onnx", target)  # an error names the others
     found = QnnTower(tmp_path / "c.onnx", target.soc_model, target.htp_arch)
     few = {name: value[:2] for name, value in inputs.items()}

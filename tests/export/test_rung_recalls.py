@@ -23,7 +23,7 @@ from mcad_mobile.engine.bundle import (
     Recalls,
     Tower,
 )
-from mcad_mobile.export.precision.recall import data_facts, shared, too_far
+from mcad_mobile.export.precision.recall import data_facts, recall_warnings, shared_recall
 from mcad_mobile.students.evaluation import Recall
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_students import write_open_clip
@@ -52,19 +52,19 @@ def told_pairs(**drops: float) -> RecallRecord:
 
 
 def test_a_pair_of_rungs_that_loses_more_than_the_budget_is_told():
-    (sentence,) = too_far(told_pairs(int8=0.5, fp32=0.51), 0.5)
+    (sentence,) = recall_warnings(told_pairs(int8=0.5, fp32=0.51), 0.5)
     assert "Photos embedded by onnx int8 and texts by onnx fp32 lose 0.51 ± 0.20" in sentence
 
 
 def test_a_bundle_tells_the_recall_of_its_own_rungs_alone(bundle):
     record = told_pairs(int8=0.1, fp32=0.2)
-    assert shared(record, bundle, bundle) == record
+    assert shared_recall(record, bundle, bundle) == record
     text = replace(bundle.text, rungs=bundle.text.rungs[:1])
     fewer = replace(bundle, text=text)
-    assert [one.text for one in shared(record, fewer, bundle).pairs] == ["onnx int8"]
+    assert [one.text for one in shared_recall(record, fewer, bundle).pairs] == ["onnx int8"]
     other = replace(bundle.image.rungs[0], total_nodes=1)
     image = replace(bundle.image, rungs=(other,))
-    assert shared(record, replace(bundle, image=image), bundle) is None
+    assert shared_recall(record, replace(bundle, image=image), bundle) is None
 
 
 @pytest.mark.slow

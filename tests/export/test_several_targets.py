@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import load_rung
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export import comparison, parity, rungs
-from mcad_mobile.export.pipeline import Order, export, export_bundle
+from mcad_mobile.export import comparison, parity
+from mcad_mobile.export.backends import qnn
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export, export_bundle
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from tests.support.exported import mcad, mcad_json
@@ -67,16 +69,15 @@ def watch(monkeypatch, off: dict[str, float]) -> Counter[str]:
 def several(student, tmp_path_factory):
     """A bundle a chip, and what the progress said."""
     out = tmp_path_factory.mktemp("bundles")
-    said: list[tuple[str, int, int]] = []
-    orders = [Order(find_target(chip), out / chip) for chip in CHIPS]
+    steps: list[tuple[str, int, int]] = []
+    requests = [BundleRequest(find_target(chip), out / chip) for chip in CHIPS]
     made = export(
         student,
-        orders,
-        samples=4,
-        allow_low_parity=True,
-        progress=lambda *step: said.append(step),
+        requests,
+        ExportOptions(samples=4, allow_low_parity=True),
+        lambda *step: steps.append(step),
     )
-    return {chip: one.bundle for chip, one in zip(CHIPS, made, strict=True)}, said
+    return {chip: one.bundle for chip, one in zip(CHIPS, made, strict=True)}, steps
 
 
 def files(bundle: Bundle) -> dict[str, bytes]:
@@ -126,8 +127,10 @@ def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_al
     student, tmp_path, monkeypatch, off, second
 ):
     counts = watch(monkeypatch, {"SM8750": off})
-    orders = [Order(find_target(chip), tmp_path / chip) for chip in CHIPS[:2]]
-    made = export(student, orders, samples=4, allow_low_parity=True, simulated=4)
+    requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in CHIPS[:2]]
+    made = export(
+        student, requests, ExportOptions(samples=4, allow_low_parity=True, simulated_inputs=4)
+    )
     assert counts == {"SM8650": len(TOWERS) * 4, "SM8750": len(TOWERS) * second}
     first, other = (one.bundle for one in made)
     for name in TOWERS:
@@ -143,8 +146,8 @@ def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_al
 
 @pytest.mark.slow
 def test_a_second_export_gives_the_same_files(student, several, tmp_path):
-    order = Order(find_target("SM8650"), tmp_path / "again")
-    (made,) = export(student, [order], samples=4, allow_low_parity=True)
+    request = BundleRequest(find_target("SM8650"), tmp_path / "again")
+    (made,) = export(student, [request], ExportOptions(samples=4, allow_low_parity=True))
     before = several[0]["SM8650"]
     one, other = files(made.bundle), files(before)
     # Qualcomm's compiler numbers operators through all graphs of a process.
@@ -172,10 +175,10 @@ def test_a_bundle_that_is_done_stays_when_the_next_fails(student, tmp_path, monk
     def fails(*arguments):
         raise ExportError("the chip is not known", "try another")
 
-    monkeypatch.setattr(rungs, "_qnn", fails)
-    orders = [Order(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8650")]
+    monkeypatch.setattr(qnn, "build", fails)
+    requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8650")]
     with pytest.raises(ExportError, match="the chip is not known"):
-        export(student, orders, samples=4, allow_low_parity=True)
+        export(student, requests, ExportOptions(samples=4, allow_low_parity=True))
     Bundle.load(tmp_path / "cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
 
@@ -184,11 +187,15 @@ def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch
     def fails(*arguments):
         raise ExportError("the chip is not known", "try another")
 
-    monkeypatch.setattr(rungs, "_qnn", fails)
+    monkeypatch.setattr(qnn, "build", fails)
     (tmp_path / "there").mkdir()
     for out in (tmp_path / "new" / "er" / "sd", tmp_path / "there" / "sd"):
         with pytest.raises(ExportError, match="the chip is not known"):
-            export(student, [Order(find_target("SM8650"), out)], samples=4, allow_low_parity=True)
+            export(
+                student,
+                [BundleRequest(find_target("SM8650"), out)],
+                ExportOptions(samples=4, allow_low_parity=True),
+            )
     assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
 
 
@@ -240,8 +247,12 @@ def test_a_target_or_all_of_them_is_asked_for(wrong, tmp_path):
 
 @pytest.mark.slow
 def test_a_snapdragon_takes_8_bit_activations_where_they_are_asked_for(student, tmp_path):
-    order = Order(find_target("SM8750"), tmp_path / "b", first={"image": "w8a8", "text": "w8a8"})
-    (exported,) = export(student, [order], samples=4, allow_low_parity=True, simulated=2)
+    request = BundleRequest(
+        find_target("SM8750"), tmp_path / "b", precisions={"image": "w8a8", "text": "w8a8"}
+    )
+    (exported,) = export(
+        student, [request], ExportOptions(samples=4, allow_low_parity=True, simulated_inputs=2)
+    )
     for name in TOWERS:
         first, second = exported.bundle.tower(name).rungs
         assert (first.runtime, first.precision) == ("qnn", "w8a8")

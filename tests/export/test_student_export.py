@@ -69,14 +69,14 @@ def test_an_exported_tower_says_what_the_float_one_does(student, tower, tmp_path
 def test_every_node_runs_on_the_npu_of_a_snapdragon(student, tower, tmp_path):
     from mcad_mobile.engine.towers.qnn import QnnTower
     from mcad_mobile.export.backends.qnn.compile import compile_context
-    from mcad_mobile.export.backends.qnn.quantize import quantize_w8a16
+    from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
     from mcad_mobile.export.targets import find_target
 
     inputs, target = inputs_of(student, tower), find_target("SM8750")
     output = TensorSpec("embedding", "float32", (1, student.dim), "ND")
     exported, quantized, context = (tmp_path / f"{name}.onnx" for name in ("float", "q", "context"))
     export_onnx(student.tower(tower), exported, specs(inputs), output)
-    quantize_w8a16(exported, quantized, inputs)
+    quantize_for_htp(exported, quantized, inputs, "w8a16")
     compile_context(quantized, context, target)  # an error names what stays outside
     found = QnnTower(context, target.soc_model, target.htp_arch)(inputs)
     assert (normalize(found) * expected(student, tower, inputs)).sum(1).mean() > 0.99

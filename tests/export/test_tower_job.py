@@ -11,15 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from mcad_mobile.engine.bundle import TensorSpec
+from mcad_mobile.engine.bundle import FileRecord, Golden, TensorSpec
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-from mcad_mobile.export import tower_job
+from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
-from mcad_mobile.export.backends.onnx.quantize import quantize_static_int8
+from mcad_mobile.export.backends.onnx import quantize as cpu
+from mcad_mobile.export.backends.onnx.quantize import quantize_int8
+from mcad_mobile.export.backends.qnn import quantize as htp
 from mcad_mobile.export.parity import float_embeddings, parity
 from mcad_mobile.export.quantization.four_bits import products, together_in_four_bits
+from mcad_mobile.export.rungs import RungOptions, TowerPlan, backend
+from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from tests.support.pythons import needs_litert
 
@@ -54,20 +58,41 @@ class Residual(nn.Module):
         return self.depthwise[0](stream).mean((2, 3))
 
 
-def job_of(tower: nn.Module, folder, *, rare: float = 1, judged: float = 1) -> TowerJob:
-    """The first sample is `rare` times as large as others, the inputs to choose by are `judged`
-    times so."""
+def job_of(tower: nn.Module, folder, *, rare: float = 1, validation: float = 1) -> TowerJob:
+    """The first sample is `rare` times as large as the other ones, the inputs to choose by are
+    `validation` times as large."""
     pixels = np.random.default_rng(0).normal(size=(40, 3, SIDE, SIDE)).astype(np.float32)
     pixels[0] *= rare
-    samples, others = {"pixels": pixels[:32]}, {"pixels": judged * pixels[32:]}
+    samples, others = {"pixels": pixels[:32]}, {"pixels": validation * pixels[32:]}
     inputs = (TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),)
     output = TensorSpec("image_embedding", "float32", (1, WIDTH), "ND")
-    exact = float_embeddings(tower, others)
-    return TowerJob(tower.eval(), "image", inputs, output, samples, others, exact, None, folder)
+    expected = float_embeddings(tower, others)
+    golden = Golden(inputs={}, embeddings=FileRecord("golden.npy", "0" * 64, 1))
+    return TowerJob(
+        tower.eval(), "image", inputs, output, samples, others, expected, golden, folder
+    )
+
+
+def eight_bits(job: TowerJob):
+    """The tower in 8 bits for CPUs, and notes on it."""
+    recipe, notes = cpu.choose_recipe(job)
+    return cpu.quantize_tower(job, recipe), notes
+
+
+def mixed_bits(job: TowerJob, names):
+    """The tower with these weights in 4 bits."""
+    return cpu.quantize_tower(job, cpu.choose_recipe(job)[0], frozenset(names))
+
+
+def dimensity_rung(job: TowerJob, precision: str):
+    plan, target = TowerPlan("litert", precision), find_target("dimensity-8200")
+    return backend("litert")(job, plan, target, job.work, RungOptions())
 
 
 def cosine_of(job: TowerJob, path) -> float:
-    return parity(job.exact, OnnxTower(path, exact_kernels=saturates())(job.judged)).cosine_mean
+    return parity(
+        job.expected, OnnxTower(path, exact_kernels=saturates())(job.validation)
+    ).cosine_mean
 
 
 def kinds_of_float_convolutions(path) -> set[bool]:
@@ -75,7 +100,7 @@ def kinds_of_float_convolutions(path) -> set[bool]:
     graph = onnx.load(path).graph
     dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return {
-        any(one.name == "group" and one.i > 1 for one in node.attribute)
+        any(item.name == "group" and item.i > 1 for item in node.attribute)
         for node in graph.node
         if node.op_type == "Conv" and node.input[0] not in dequantized
     }
@@ -84,8 +109,8 @@ def kinds_of_float_convolutions(path) -> set[bool]:
 @pytest.mark.parametrize("loud", [1.0, 200.0])
 def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_path):
     job = job_of(Residual(loud), tmp_path)
-    quantize_static_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
-    path, notes = job.int8_onnx
+    quantize_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
+    path, notes = eight_bits(job)
     whole, chosen = cosine_of(job, tmp_path / "all.onnx"), cosine_of(job, path)
     if loud == 1:
         assert whole == chosen > 0.99
@@ -101,58 +126,63 @@ def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_
 @pytest.mark.parametrize(("loud", "precision"), [(1.0, "w8a8"), (200.0, "w8a16")])
 def test_activations_have_16_bits_on_dimensity_where_8_cost_too_much(loud, precision, tmp_path):
     job = job_of(Residual(loud), tmp_path)
-    chosen, notes = job.litert_precision("w8a8")
-    assert chosen == precision
-    assert bool(notes) == (chosen != "w8a8")
-    assert job.litert_precision("w8a16") == ("w8a16", ())
+    rung = dimensity_rung(job, "w8a8")
+    assert rung.precision == precision
+    assert any("16-bit activations" in note for note in rung.notes) == (precision != "w8a8")
+    planned = dimensity_rung(job, "w8a16")
+    assert planned.precision == "w8a16"
+    assert not any("16-bit activations" in note for note in planned.notes)
 
 
 def test_rare_large_activations_are_cut_where_floats_for_sums_do_not_help(tmp_path):
     job = job_of(Residual(1), tmp_path, rare=150)
-    quantize_static_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
-    path, notes = job.int8_onnx
+    quantize_int8(job.cpu_onnx, tmp_path / "all.onnx", job.samples)
+    path, notes = eight_bits(job)
     whole = cosine_of(job, tmp_path / "all.onnx")
     assert cosine_of(job, path) > 0.99 > whole
     assert "rare large activations are cut" in notes[0]
     assert f"{whole:.3f}" in notes[0]
 
 
-def test_the_best_way_is_taken_where_none_costs_little(tmp_path, monkeypatch):
-    monkeypatch.setattr(tower_job, "WARN_BELOW", 1.1)
+def test_the_best_way_is_taken_where_none_costs_little(tmp_path):
     job = job_of(Residual(200), tmp_path)
-    path, _ = job.int8_onnx
-    tried = {one: cosine_of(job, one) for one in tmp_path.glob("int8*.onnx")}
+    recipe, _ = cpu.choose_recipe(job, enough=1.1)
+    path = cpu.quantize_tower(job, recipe)
+    tried = {file: cosine_of(job, file) for file in tmp_path.glob("int8*.onnx")}
     assert len(tried) == 3
     assert tried[path] == max(tried.values()) > min(tried.values())
 
 
 def test_weights_of_4_bits_are_in_a_tower_of_the_way_that_was_chosen(tmp_path):
     job = job_of(Residual(200), tmp_path)
-    path, _ = job.int8_onnx
+    path, _ = eight_bits(job)
     assert kinds_of_float_convolutions(path) == {True}
-    mixed = job.mixed_onnx(frozenset(list(job.four_bits)[:1]))
+    mixed = mixed_bits(job, list(job.four_bits)[:1])
     assert kinds_of_float_convolutions(mixed) == {True}
 
 
 def test_weights_that_stay_float_get_no_4_bits(tmp_path):
     job = job_of(Residual(1), tmp_path, rare=150)
-    assert job.int8_onnx[0].name == "int8_inner_convolutions.onnx"
+    assert eight_bits(job)[0].name == "int8_inner_convolutions.onnx"
     names = set(job.four_bits)
     assert {f"wide.{i}.weight" for i in range(4)} <= names
     assert not {f"narrow.{i}.weight" for i in range(4)} & names
-    mixed = onnx.load(job.mixed_onnx(frozenset(names))).graph
+    mixed = onnx.load(mixed_bits(job, names)).graph
     assert {f"{name}_quantized/packed" for name in names} <= {t.name for t in mixed.initializer}
-    assert cosine_of(job, job.mixed_onnx(frozenset(names))) > 0.9
+    assert cosine_of(job, mixed_bits(job, names)) > 0.9
 
 
-def test_a_tower_of_4_bits_keeps_its_own_biases_and_one_of_8_does_not(tmp_path):
+def test_a_tower_of_4_bits_keeps_its_uncorrected_and_one_of_8_does_not(tmp_path):
     (tmp_path / "own").mkdir()
     own = job_of(Residual(1), tmp_path / "own")
     moved = copy.deepcopy(own.module)
     with torch.no_grad():
         moved.stem.bias += 0.5  # as if that made up for 8 bits
-    job = dataclasses.replace(own, module=moved, work=tmp_path, own_biases=own)
-    cosines = {one: cosine_of(own, job.npu_onnx(one, 73)) for one in ("w4a16", "w8a16")}
+    job = dataclasses.replace(own, module=moved, work=tmp_path, uncorrected=own)
+    cosines = {
+        precision: cosine_of(own, htp.quantize_tower(job, precision, 73))
+        for precision in ("w4a16", "w8a16")
+    }
     assert cosines["w4a16"] > 0.98 > cosines["w8a16"]
 
 
@@ -161,28 +191,29 @@ def test_a_tflite_holds_the_weights_of_4_bits_as_they_were_rounded_together(tmp_
     from ai_edge_litert.tools.flatbuffer_utils import read_model
 
     own = job_of(Residual(1), tmp_path)
-    path = own.integer_litert("w4a16")
+    path = litert.quantize_tower(own, "w4a16")
     model = onnx.load(own.cpu_onnx)
     four = together_in_four_bits(model, own.samples, products(model)).values()
     assert len(four) == 8
-    stored = [bytes(one.data) for one in read_model(str(path)).buffers if one.data is not None]
+    buffers = read_model(str(path)).buffers
+    stored = [bytes(buffer.data) for buffer in buffers if buffer.data is not None]
     for weight in four:
         low, high = weight.numbers.reshape(-1, 2).T
         assert (low & 15 | high << 4).astype(np.int8).tobytes() in stored
     assert four_bits_of(path) == sum(weight.numbers.size for weight in four) // 2
     inputs, output = stored_specs(path, channels_last(own.inputs), own.output)
     tower = LiteRTTower(path, inputs, (output,))
-    assert parity(own.exact, tower(own.judged)).cosine_mean > 0.97
-    for8 = dataclasses.replace(own, own_biases=own)  # whose biases make up for 8 bits
-    assert for8.integer_litert("w4a16") == path
+    assert parity(own.expected, tower(own.validation)).cosine_mean > 0.97
+    for8 = dataclasses.replace(own, uncorrected=own)  # whose biases make up for 8 bits
+    assert litert.quantize_tower(for8, "w4a16") == path
 
 
 @needs_litert
 def test_a_way_is_chosen_by_inputs_that_no_range_came_from(tmp_path):
-    job = job_of(Residual(1), tmp_path, judged=8)
+    job = job_of(Residual(1), tmp_path, validation=8)
     (tmp_path / "seen").mkdir()
     seen = job_of(Residual(1), tmp_path / "seen")
     assert job.samples["pixels"].tolist() == seen.samples["pixels"].tolist()
-    assert (seen.int8_onnx[1], seen.litert_precision("w8a8")[0]) == ((), "w8a8")
-    assert job.int8_onnx[1]
-    assert job.litert_precision("w8a8")[0] == "w8a16"
+    assert (eight_bits(seen)[1], dimensity_rung(seen, "w8a8").precision) == ((), "w8a8")
+    assert eight_bits(job)[1]
+    assert dimensity_rung(job, "w8a8").precision == "w8a16"

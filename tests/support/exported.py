@@ -17,9 +17,10 @@ COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 # of a core each.
 SIMULATED = 2
 _FEW_SIMULATED = f"""
+from functools import partial
 from mcad_mobile.cli import main
 from mcad_mobile.export import pipeline
-pipeline.export.__kwdefaults__["simulated"] = {SIMULATED}
+pipeline.ExportOptions = partial(pipeline.ExportOptions, simulated_inputs={SIMULATED})
 main()
 """
 # By one command: what a CPU runs is in a Snapdragon's bundle, too, and is made once.

@@ -1,4 +1,4 @@
-"""The candidates of a search for precisions: whole recipes, and mixes of them."""
+"""The recipes that a search for precisions tries: a tower in one precision, or in a mix of them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,74 @@ import onnx
 from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.engine.bundle import Precision
-from mcad_mobile.engine.towers import Inputs, normalize
-from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-from mcad_mobile.export.backends.onnx.convert import is_convolutional
+from mcad_mobile.engine.bundle import Precision, TowerName
+from mcad_mobile.engine.towers import Inputs, LoadedTower, normalize
+from mcad_mobile.engine.towers.onnx import OnnxTower
+from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.quantization.four_bits import layers, with_weights
 from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
-from mcad_mobile.export.rungs import Candidate, plans_here
+from mcad_mobile.export.rungs import RungOptions, tower_plans
 from mcad_mobile.export.targets import Family, Target
 from mcad_mobile.export.tower_job import TowerJob
 
-# What 4 bits cost each weight of a tower: a proxy, by which weights are ranked.
+_SENSITIVITY_SAMPLES = 16
+# Of what 4 bits can save. Finer steps differ by less recall than a thousand photos can resolve.
+_SHARES = 6
+# How recall was measured, for readers of the result
+MEASURED_BY: dict[Family, str] = {
+    "cpu": "the files that were written, by the runtimes that they are for",
+    "snapdragon": "the graphs that were compiled, by ONNX Runtime on this processor and not on an "
+    "HTP",
+    "dimensity": "the .tflite files, by LiteRT on this processor and not on an NPU",
+}
+_ACTIVATION_BITS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
 
-_SAMPLES = 16
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A tower that was written in one precision.
+
+    label: the recipe in words.
+    bytes: how much of a bundle it takes; `weight_bytes` are its weights, by which recipes are
+        ranked.
+    path: the file that was written; recall is measured by what `load` makes of it.
+    method: how 8-bit ranges of activations are calibrated.
+    four_bit_weights: the names of the weights in 4 bits, of precision `mixed`.
+    uniform: all weights are treated alike.
+    activation_bits: on an NPU, which decide between recipes of one size.
+    simulated: the same tower in its chip's simulator, if it has one.
+    """
+
+    tower: TowerName
+    precision: Precision
+    label: str
+    bytes: int
+    weight_bytes: int
+    path: Path
+    load: Callable[[Path], LoadedTower]
+    method: CalibrationMethod = "min-max"
+    four_bit_weights: frozenset[str] = frozenset()
+    uniform: bool = True
+    activation_bits: int = 0
+    simulated: Recipe | None = None
+
+    def rung_options(self) -> RungOptions:
+        """Return the options by which a backend builds a rung of this recipe."""
+        return RungOptions(self.method, self.four_bit_weights, keep_precision=True)
+
+
+Pair = tuple[Recipe, Recipe]  # of the image tower and of the text tower
+
+
+def size(pair: Pair) -> int:
+    """Return how many bytes of a bundle two towers take."""
+    return sum(recipe.bytes for recipe in pair)
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Of the weight `name`, which its student calls `layer`: what 4 bits for it alone take off its
-    tower's cosine to float, on average over samples."""
+    """How much of a tower's mean cosine to float the weight `name`, its student's `layer` of so
+    many `numbers`, costs in 4 bits."""
 
     name: str
     layer: str
@@ -39,21 +88,22 @@ class Sensitivity:
     loss: float
 
 
-def sensitivities(job: TowerJob, progress: Progress) -> list[Sensitivity]:
-    """Of all weights that can have 4 bits on CPUs: the cheapest for its bytes comes first."""
-    four = job.four_bits
-    model = onnx.load(job.cpu_onnx)
-    named = layers(model)
-    samples = {key: value[:_SAMPLES] for key, value in job.samples.items()}
-    exact = _run(model, job.work / "ranked.onnx", samples)
+def sensitivities(tower: TowerJob, progress: Progress) -> list[Sensitivity]:
+    """Return all weights that can have 4 bits on CPUs, those that cost least for their bytes
+    first. The cosine stands in for recall, which would take too long for each weight."""
+    four = tower.four_bits
+    model = onnx.load(tower.cpu_onnx)
+    names = layers(model)
+    samples = {key: value[:_SENSITIVITY_SAMPLES] for key, value in tower.samples.items()}
+    expected = _run(model, tower.work / "ranked.onnx", samples)
     found = []
     for number, (name, weight) in enumerate(four.items()):
-        progress(f"{job.name} tower: 4 bits in one weight", number, len(four))
-        narrow = with_weights(model, {name: weight})
-        cosines = (exact * _run(narrow, job.work / "ranked.onnx", samples)).sum(1)
+        progress(f"{tower.name} tower: 4 bits in one weight", number, len(four))
+        rounded = with_weights(model, {name: weight})
+        cosines = (expected * _run(rounded, tower.work / "ranked.onnx", samples)).sum(1)
         loss = 1 - float(cosines.mean())
-        found.append(Sensitivity(name, named[name], int(weight.numbers.size), loss))
-    return sorted(found, key=lambda one: (one.loss / one.numbers, one.name))
+        found.append(Sensitivity(name, names[name], int(weight.numbers.size), loss))
+    return sorted(found, key=lambda weight: (weight.loss / weight.numbers, weight.name))
 
 
 def _run(model: onnx.ModelProto, path: Path, inputs: Inputs) -> NDArray[np.float32]:
@@ -61,175 +111,162 @@ def _run(model: onnx.ModelProto, path: Path, inputs: Inputs) -> NDArray[np.float
     return normalize(OnnxTower(path)(inputs))
 
 
-# Of what 4 bits can save. Finer steps differ by less recall than a thousand photos can tell.
-_SHARES = 6
-# What recall is judged by, for who reads the result.
-JUDGED_BY: dict[Family, str] = {
-    "cpu": "the files that were written, by the runtimes that they are for",
-    "snapdragon": "the graphs that were compiled, by ONNX Runtime on this processor and not on an "
-    "HTP",
-    "dimensity": "the .tflite files, by LiteRT on this processor and not on an NPU",
-}
-_ACTIVATIONS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
-
-
-def candidates_for(
-    job: TowerJob,
+def recipes_for(
+    tower: TowerJob,
     target: Target,
     ranked: Sequence[Sensitivity],
-    loses_least: Callable[[Sequence[Candidate]], Candidate],
+    loses_least: Callable[[Sequence[Recipe]], Recipe],
     progress: Progress,
-) -> list[Candidate]:
-    """All ways to write a tower for the first rung of `target`."""
-    runtime = plans_here(job.name, target)[0].runtime
+) -> list[Recipe]:
+    """Write a tower in all ways that the first rung of `target` can have."""
+    runtime = tower_plans(tower.name, target)[0].runtime
     if runtime == "onnx":
-        return _cpu(job, ranked, loses_least, progress)
+        return _cpu_recipes(tower, ranked, loses_least, progress)
     if runtime == "qnn":
-        return _htp(job, target, progress)
-    if target.family == "cpu":  # there LiteRT has fast kernels for 8-bit activations alone
-        return _litert(job, ["w8a8"], progress)
-    return _litert(job, ["w8a8", "w8a16", "w4a16"], progress)
+        return _htp_recipes(tower, target, progress)
+    if target.family == "cpu":  # LiteRT's fast kernels for CPUs have 8-bit activations
+        return _litert_recipes(tower, ["w8a8"], progress)
+    return _litert_recipes(tower, ["w8a8", "w8a16", "w4a16"], progress)
 
 
-def _cpu(
-    job: TowerJob,
+def _cpu_recipes(
+    tower: TowerJob,
     ranked: Sequence[Sensitivity],
-    loses_least: Callable[[Sequence[Candidate]], Candidate],
+    loses_least: Callable[[Sequence[Recipe]], Recipe],
     progress: Progress,
-) -> list[Candidate]:
-    """Float, 8 bits by each method of calibration, and, by that which loses least, more and more of
-    the weights `ranked` in 4 bits, up to all of them."""
-    methods = METHODS if is_convolutional(job.cpu_onnx) else METHODS[:1]
+) -> list[Recipe]:
+    """Return float, 8 bits by each method of calibration, and, by the method that loses least, more
+    and more of the weights `ranked` in 4 bits, up to all of them."""
+    cpu_recipe, _ = cpu.choose_recipe(tower)
+    methods = METHODS[:1] if cpu_recipe == "dynamic" else METHODS
     counts = [count for count in mixes([weight.numbers for weight in ranked]) if count]
     steps = len(methods) + len(counts)
 
-    def one(
-        step: int, precision: Precision, told: str, four: frozenset[str], method: CalibrationMethod
-    ) -> Candidate:
-        progress(f"{job.name} tower: writing it", step, steps)
-        written = _on_cpu(job, precision, told, job.mixed_onnx(four, method))
-        return replace(written, four=four, whole=len(four) in (0, len(ranked)), method=method)
+    def quantized(step: int, label: str, count: int, method: CalibrationMethod) -> Recipe:
+        progress(f"{tower.name} tower: writing it", step, steps)
+        weights = frozenset(weight.name for weight in ranked[:count])
+        path = cpu.quantize_tower(tower, cpu_recipe, weights, method)
+        bytes_ = path.stat().st_size
+        return Recipe(
+            tower.name,
+            "mixed" if count else "int8",
+            _label(label, method),
+            bytes_,
+            bytes_,
+            path,
+            cpu.load_quantized,
+            method=method,
+            four_bit_weights=weights,
+            uniform=count in (0, len(ranked)),
+        )
 
-    eight = [
-        one(number, "int8", _told("int8", method), frozenset(), method)
-        for number, method in enumerate(methods)
-    ]
-    # Some bytes of a format, which ranges add and take, are no reason for one of them.
-    eight = [replace(one, weights=eight[0].weights) for one in eight]
+    eight = [quantized(step, "int8", 0, method) for step, method in enumerate(methods)]
+    # Ranges add or take some bytes of the format, which must not decide between methods.
+    eight = [replace(recipe, weight_bytes=eight[0].weight_bytes) for recipe in eight]
     best = loses_least(eight).method
     mixed = [
-        one(
-            len(methods) + number,
-            "mixed",
-            _told(f"{count} of {len(ranked)} weights in 4 bits", best),
-            frozenset(weight.name for weight in ranked[:count]),
-            best,
-        )
-        for number, count in enumerate(counts)
+        quantized(step, f"{count} of {len(ranked)} weights in 4 bits", count, best)
+        for step, count in enumerate(counts, len(methods))
     ]
-    return [_on_cpu(job, "fp32", "fp32", job.cpu_onnx), *eight, *mixed]
+    path = tower.cpu_onnx
+    bytes_ = path.stat().st_size
+    return [
+        Recipe(tower.name, "fp32", "fp32", bytes_, bytes_, path, cpu.load_quantized),
+        *eight,
+        *mixed,
+    ]
 
 
-def _told(precision: str, method: CalibrationMethod) -> str:
-    return precision if method == "min-max" else f"{precision}, ranges by {method}"
+def _label(label: str, method: CalibrationMethod) -> str:
+    return label if method == "min-max" else f"{label}, ranges by {method}"
 
 
-def _on_cpu(job: TowerJob, precision: Precision, told: str, path: Path) -> Candidate:
-    count = path.stat().st_size
-    return Candidate(job.name, precision, told, count, count, path, _by_onnxruntime)
-
-
-def _htp(job: TowerJob, target: Target, progress: Progress) -> list[Candidate]:
-    """What the HTP of `target` can run, compiled for its size. Recall is judged by the graph that
-    was compiled, by ONNX Runtime on this processor: the HTP's simulator takes too long."""
+def _htp_recipes(tower: TowerJob, target: Target, progress: Progress) -> list[Recipe]:
+    """Return what the HTP of `target` can run, compiled for its size. ONNX Runtime runs the graph
+    that was compiled to measure recall: the HTP's simulator takes too long."""
     from mcad_mobile.engine.towers.qnn import QnnTower
     from mcad_mobile.export.backends.qnn.compile import compile_context
+    from mcad_mobile.export.backends.qnn.quantize import quantize_tower
 
     assert target.soc_model is not None and target.htp_arch is not None
     ways = _ways("w8a8", "w8a16", "w4a16")
-    numbers, four = _numbers(job), sum(one.numbers.size for one in job.four_bits.values())
+    numbers = _weight_count(tower)
+    halved = sum(weight.numbers.size for weight in tower.four_bits.values())
     simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
     found = []
     for number, (precision, method) in enumerate(ways):
-        progress(f"{job.name} tower: writing it", number, len(ways))
-        path = job.npu_onnx(precision, target.htp_arch, method)
-        folder = job.work / method
+        progress(f"{tower.name} tower: writing it", number, len(ways))
+        path = quantize_tower(tower, precision, target.htp_arch, method)
+        folder = tower.work / method
         folder.mkdir(exist_ok=True)
-        context = folder / f"{job.name}_qnn_{precision}.onnx"  # a bundle's name for it is in it
+        context = folder / f"{tower.name}_qnn_{precision}.onnx"  # it contains its name in a bundle
         binaries, _ = compile_context(path, context, target)
-        told = _told(precision, method)
-        one = Candidate(
-            job.name,
+        recipe = Recipe(
+            tower.name,
             precision,
-            told,
+            _label(precision, method),
             sum(file.stat().st_size for file in (context, *binaries)),
-            numbers - (four // 2 if precision == "w4a16" else 0),
+            numbers - (halved // 2 if precision == "w4a16" else 0),
             path,
-            _by_onnxruntime,
-            activations=_ACTIVATIONS[precision],
+            cpu.load_quantized,
             method=method,
+            activation_bits=_ACTIVATION_BITS[precision],
         )
-        simulated = replace(one, told=f"{told}, simulated", path=context, load=simulator)
-        found.append(replace(one, simulated=simulated))
+        label = f"{recipe.label}, simulated"
+        simulated = replace(recipe, label=label, path=context, load=simulator)
+        found.append(replace(recipe, simulated=simulated))
     return found
 
 
-def _litert(job: TowerJob, precisions: Sequence[Precision], progress: Progress) -> list[Candidate]:
-    """What LiteRT runs, or gives a Dimensity's NPU. Recall is judged by LiteRT on this
-    processor."""
-    from mcad_mobile.engine.towers.litert import LiteRTTower
-    from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
+def _litert_recipes(
+    tower: TowerJob, precisions: Sequence[Precision], progress: Progress
+) -> list[Recipe]:
+    """Return what LiteRT runs, or gives a Dimensity's NPU. LiteRT on this processor measures their
+    recall."""
     from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
+    from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
 
     ways = _ways(*precisions)
-    numbers, found = _numbers(job), []
+    numbers, found = _weight_count(tower), []
     for number, (precision, method) in enumerate(ways):
-        progress(f"{job.name} tower: writing it", number, len(ways))
-        path = job.integer_litert(precision, method)
+        progress(f"{tower.name} tower: writing it", number, len(ways))
+        path = quantize_tower(tower, precision, method)
         halved = four_bits_of(path)
-        if precision == "w4a16" and not halved:  # the converter stored none as it is known
+        if precision == "w4a16" and not halved:  # the converter changed all such weights
             continue
-        inputs, output = stored_specs(path, channels_last(job.inputs), job.output)
-        load = partial(LiteRTTower, inputs=inputs, outputs=(output,))
-        bits = _ACTIVATIONS[precision]
         found.append(
-            Candidate(
-                job.name,
+            Recipe(
+                tower.name,
                 precision,
-                _told(precision, method),
+                _label(precision, method),
                 path.stat().st_size,
                 numbers - halved,
                 path,
-                load,
-                activations=bits,
+                partial(load_quantized, tower),
                 method=method,
+                activation_bits=_ACTIVATION_BITS[precision],
             )
         )
     return found
 
 
 def _ways(*precisions: Precision) -> list[tuple[Precision, CalibrationMethod]]:
-    """Activations of 8 bits by each method of calibration; 16 have steps enough for all values."""
+    """Return each precision with its methods: with 16 bits, all values have enough steps."""
     return [
         (precision, method)
         for precision in precisions
-        for method in (METHODS if _ACTIVATIONS[precision] == 8 else METHODS[:1])
+        for method in (METHODS if _ACTIVATION_BITS[precision] == 8 else METHODS[:1])
     ]
 
 
-def _numbers(job: TowerJob) -> int:
-    """How many the tower's weights are."""
-    tensors = onnx.load(job.float_onnx).graph.initializer
+def _weight_count(tower: TowerJob) -> int:
+    tensors = onnx.load(tower.float_onnx).graph.initializer
     return sum(math.prod(tensor.dims) for tensor in tensors)
 
 
-def _by_onnxruntime(path: Path) -> OnnxTower:
-    return OnnxTower(path, exact_kernels=saturates())
-
-
 def mixes(numbers: Sequence[int]) -> list[int]:
-    """How many of the first weights, of so many numbers each, are taken: none, all, and as many as
-    make up each sixth of all numbers, or less than it."""
+    """Return how many of the first weights, of so many numbers each, to take: none, all, and as
+    many as make up at most each sixth of all numbers."""
     ends = np.cumsum(numbers)
     shares = np.arange(_SHARES + 1) / _SHARES
     return sorted({int(np.searchsorted(ends, share * sum(numbers), "right")) for share in shares})

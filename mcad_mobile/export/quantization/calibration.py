@@ -1,4 +1,4 @@
-"""Real photos and real captions: what activation ranges and parity are measured on."""
+"""Real photos and captions to calibrate and compare on, as onnxruntime takes them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ from mcad_mobile.errors import DataError, PhotoError
 from mcad_mobile.export.quantization.ranges import Ranges
 from mcad_mobile.students.protocol import Student
 
-# What onnxruntime's quantizer is told: calibration inputs, ranges, and weights per channel.
-#
-# Weights are quantized per channel everywhere: depthwise convolutions and MiniLM's outlier
-# channels lose everything per tensor (measured: docs/targets.md).
+# Inputs of each tower to compare on and to choose between ways to quantize
+HELD_OUT = 32
 
 # onnxruntime advises of opset bumps, and of preprocessing that our graphs do not need.
 quiet = partial(advice_muted, logging.ERROR)
@@ -38,8 +36,11 @@ quiet = partial(advice_muted, logging.ERROR)
 # By tensor, as onnxruntime's quantizer takes them
 Overrides = dict[str, list[dict[str, Any]]]
 
+T = TypeVar("T")
 
-def given_ranges(ranges: Ranges | None) -> Overrides:
+
+def range_overrides(ranges: Ranges | None) -> Overrides:
+    """Return these ranges as overrides of the quantizer's own."""
     return {
         name: [{"rmin": np.float32(least), "rmax": np.float32(largest)}]
         for name, (least, largest) in (ranges or {}).items()
@@ -47,18 +48,19 @@ def given_ranges(ranges: Ranges | None) -> Overrides:
 
 
 def weights_per_channel(model: onnx.ModelProto) -> Overrides:
-    """Of each MatMul with a constant [in, out]: per output channel."""
+    """Return one scale per output channel for each constant factor [in, out] of a MatMul. MiniLM's
+    outlier channels lose everything with one scale per tensor (docs/targets.md)."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    settings = {"quant_type": QuantType.QInt8, "axis": 1, "symmetric": True}
+    per_channel = {"quant_type": QuantType.QInt8, "axis": 1, "symmetric": True}
     return {
-        node.input[1]: [dict(settings)]
+        node.input[1]: [dict(per_channel)]
         for node in model.graph.node
         if node.op_type == "MatMul" and node.input[1] in constants
     }
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Inputs, one by one, as onnxruntime's calibration asks for them."""
+    """Gives onnxruntime's calibration one input at a time."""
 
     def __init__(self, inputs: Inputs) -> None:
         self._left: Iterator[Inputs] = iter(split_batch(inputs))
@@ -67,15 +69,15 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._left, None)
 
 
-HELD_OUT = 32
-
-T = TypeVar("T")
-
-
 @dataclass(frozen=True)
 class Samples:
-    """Real inputs: pixels [N, 3, S, S] float32, M texts, their ids [M, L] int32, and what a text
-    tower reads of them: by name, [M, L, ...] float32."""
+    """Real inputs of both towers.
+
+    pixels: [N, 3, S, S] float32.
+    ids: token ids of the texts, [M, L] int32.
+    text_inputs: a text tower's inputs by name, [M, L, ...] float32.
+    texts: the M captions.
+    """
 
     pixels: NDArray[np.float32]
     ids: NDArray[np.int32]
@@ -98,21 +100,21 @@ class Samples:
         return self._at(slice(first, None, 2))
 
     def read_from(self, table: TokenTable) -> Samples:
-        """The same with the rows that a phone reads of its table."""
+        """Return the same inputs with the token rows that a phone reads from its table."""
         return replace(self, text_inputs={**self.text_inputs, "token_rows": table(self.ids)})
 
-    def _at(self, where: slice) -> Samples:
-        inputs = {name: value[where] for name, value in self.text_inputs.items()}
-        return Samples(self.pixels[where], self.ids[where], inputs, self.texts[where])
+    def _at(self, rows: slice) -> Samples:
+        inputs = {name: value[rows] for name, value in self.text_inputs.items()}
+        return Samples(self.pixels[rows], self.ids[rows], inputs, self.texts[rows])
 
 
 def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Samples, Samples]:
-    """`count` inputs a tower to calibrate on, and 32 others to measure parity on and to choose
-    between ways to quantize, which are the same whatever `count` is.
+    """Return `count` inputs of each tower to calibrate on, and 32 others to compare on and to
+    choose between ways to quantize, which are the same for every `count`.
 
-    Photos come from `folder` (any folder of photos), or from installed packages; few photos are
-    made more by seeded crops. Captions come from the `train` split of a captioned `folder`, or
-    from the list that ships with this package. DataError if there is no photo at all.
+    Photos come from `folder` (any folder of photos), or from installed packages; seeded crops make
+    few photos more. Captions come from the `train` split of a captioned `folder`, or from the list
+    that ships with this package. DataError if there is no photo at all.
     """
     photos = _photos(folder)
     most = 2 * max(count, HELD_OUT)
@@ -138,7 +140,7 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
 def captioned_samples(
     student: Student, captioned: Sequence[CaptionedPhoto], *, photos: int, texts: int
 ) -> Samples:
-    """So many photos and captions of a split, a caption of each photo, always the same."""
+    """Return so many photos and captions of a split, one caption a photo, always the same."""
     spread = _spread(list(captioned))
     pixels = np.stack([student.preprocess(photo.path) for photo in spread[:photos]])
     captions = [photo.captions[0] for photo in spread[:texts]]
@@ -146,14 +148,14 @@ def captioned_samples(
     return Samples(pixels, read.ids, dict(read.inputs()), tuple(captions))
 
 
-def shortfall(samples: Samples, asked: int) -> list[str]:
-    """A sentence where there are fewer samples to calibrate on than were asked for."""
+def missing_samples(samples: Samples, count: int) -> list[str]:
+    """Return a warning if there are fewer than `count` samples to calibrate on."""
     found = {"photos": len(samples.pixels), "captions": len(samples.texts)}
-    few = [f"{number} {what}" for what, number in found.items() if number < asked]
+    few = [f"{number} {kind}" for kind, number in found.items() if number < count]
     if not few:
         return []
     return [
-        f"{asked} samples were asked for; there were {' and '.join(few)} to calibrate on "
+        f"{count} samples were asked for; there were {' and '.join(few)} to calibrate on "
         "(--calibration DIR takes more; with captions, as docs/data.md says)."
     ]
 
@@ -182,6 +184,6 @@ def _texts(folder: Path | None, count: int) -> list[str]:
 
 
 def _spread(items: list[T]) -> list[T]:
-    """The same items in a fixed shuffled order: folders and lists tend to be sorted by theme."""
+    """Return the items in a fixed shuffled order: folders and lists tend to be sorted by theme."""
     order = np.random.default_rng(0).permutation(len(items))
     return [items[i] for i in order]

@@ -1,12 +1,15 @@
-"""Weights of a float model, rounded to 4 bits by what that does to their products.
+"""Weights of a float model in 4 bits: which can have them, how they are rounded and stored.
 
-By GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): one input of a product after the other, and
-what that costs is made up for by the weights that are still to come. What counts is what the
-product puts out, so errors are weighed by the second moments of its inputs on real samples.
+Rounding is GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): the inputs of a product are
+rounded one after the other, and the weights that follow make up for the error, which is measured in
+the product's output by the second moments of its inputs on real samples. Weights that have 4 bits
+together are rounded in the order of their products, each for the inputs that those before it leave,
+so that its output is near that of the float product: the objective of GPTAQ (Li et al., arXiv
+2504.02692), whose closed form is least squares here.
 
-Weights that will have 4 bits together are rounded in the order of their products, each for the
-inputs that the ones before it leave, and so that it puts out what the float product did: the
-objective of GPTAQ (Li et al., arXiv 2504.02692), whose closed form is least squares here.
+Two numbers are stored in a byte. CPUs multiply 8 bits by 8, and no runtime here has a fast kernel
+for 4 (docs/targets.md), so a graph unpacks the weights by operators on constants, which ONNX
+Runtime runs once, as it loads: products run as 8-bit ones do, and the file has half the bytes.
 """
 
 from __future__ import annotations
@@ -25,22 +28,24 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.export.quantization.ranges import reader, singles
 
-# Weights of 4 bits: which can have them, and how they are stored. How they are rounded: gptq.py.
-#
-# Stored two to a byte. CPUs multiply 8 bits by 8 and no runtime here has a fast kernel for 4
-# (docs/targets.md), so a graph unpacks them by operators on constants, which ONNX Runtime
-# carries out once, as it loads: the products run as 8-bit ones do, and the file has half the
-# bytes.
-
 TOP = 7  # symmetric: from -7 to 7
 _FEWEST = 1024  # smaller weights are not worth it
 _ZERO = 8
+_DAMPING = 0.01  # of the mean second moment (the paper's)
+# The same for the correction of other products' errors, which few samples determine: of 0.005 to
+# 1.0 the default student's image tower kept the highest cosine by it, on photos of another split.
+_CORRECTION_DAMPING = 0.3
+_CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its scale
+_BLOCK = 64  # inputs whose errors are made up for at once
+
+Matrix = NDArray[np.float64]
+_ROUNDING = "rounding weights to 4 bits"
 
 
 @dataclass(frozen=True)
 class FourBits:
-    """A weight in 4 bits: whole numbers [out, in] from -7 to 7, and the scale of each output
-    [out]. `shape` and `axis` are the stored weight's own, and its axis of outputs."""
+    """A weight in 4 bits: integers [out, in] from -7 to 7, and each output's scale [out]. The
+    stored weight has `shape`, and its outputs lie along `axis`."""
 
     numbers: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -48,15 +53,15 @@ class FourBits:
     axis: int
 
     def floats(self) -> NDArray[np.float32]:
-        """The weight that it stands for, in its own shape."""
+        """Return the weight's values in its own shape."""
         return _as_stored(self.matrix(), self.shape, self.axis)
 
     def matrix(self) -> NDArray[np.float32]:
-        """The same as [out, in]."""
+        """Return the weight's values [out, in]."""
         return self.numbers * self.scales[:, None]
 
     def overrides(self, kind: object) -> list[dict[str, object]]:
-        """For onnxruntime's quantizer: these scales, in a type of at least 4 bits."""
+        """Return these scales for onnxruntime's quantizer, in a type of at least 4 bits."""
         common = {"quant_type": kind, "zero_point": np.array(0, np.int8)}
         found: list[dict[str, object]] = [
             {**common, "scale": scale.astype(np.float32)} for scale in self.scales
@@ -66,8 +71,8 @@ class FourBits:
 
 
 def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Weights that can have 4 bits, and the one node that multiplies by each, in the order of the
-    graph: matrices, and convolutions of one pixel."""
+    """Return the weights that can have 4 bits, and the node that multiplies by each, in the order
+    of the graph: matrices, and convolutions of one pixel."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
     return {
@@ -82,8 +87,8 @@ def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def layers(model: onnx.ModelProto) -> dict[str, str]:
-    """The layer of each such weight, as its student calls it. Where an exporter gave the weight a
-    number, the bias that is added to its product has the name."""
+    """Return the layer of each such weight, as its student calls it. Where the exporter numbers
+    weights, the bias that is added to the product has the layer's name."""
     weights = products(model)
     biases = {
         name: other.removesuffix(".bias")
@@ -100,7 +105,7 @@ def layers(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.ModelProto:
-    """A copy of a float model with the weights that these stand for."""
+    """Return a copy of a float model with the values of these weights."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for tensor in copy.graph.initializer:
@@ -110,33 +115,33 @@ def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.M
 
 
 def by_values(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> dict[bytes, FourBits]:
-    """These weights of a float model by the values [out, in] that they stand for, float32: what
-    another exporter's file knows them by."""
+    """Return these weights by their values [out, in] in the float model, float32, by which they are
+    found in another exporter's file."""
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return {matrix(tensors[name], weight.axis).tobytes(): weight for name, weight in four.items()}
 
 
 def matrix(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """A stored weight, whose outputs lie along `axis`, as [out, in]."""
+    """Return a stored weight, whose outputs lie along `axis`, as [out, in]."""
     return np.ascontiguousarray(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1))
 
 
 def renamed(
     four: Mapping[str, FourBits], model: onnx.ModelProto, other: onnx.ModelProto
 ) -> dict[str, FourBits]:
-    """Weights of `model` by their names in `other`, which holds the same: an exporter numbers them
-    otherwise where texts have one length."""
+    """Return weights of `model` by their names in `other`, which has the same values: the exporter
+    numbers them otherwise if texts have one length."""
     own = {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
     names = {tensor.raw_data: tensor.name for tensor in other.graph.initializer}
     return {names[own[name]]: weight for name, weight in four.items()}
 
 
 def pack(model: onnx.ModelProto) -> int:
-    """Store each 8-bit weight of a quantized model that has no number beyond 7 in 4 bits, in
-    place. The number of weights that were.
+    """Store each 8-bit weight of a quantized model that has no number beyond 7 in 4 bits, in place;
+    return how many there are.
 
-    Unpacked they are 1 to 15, and their zero points 8: a subtraction would want integers of 32
-    bits, which take four times the weights' memory while a model is loaded.
+    Unpacked they are 1 to 15, and their zero points 8: a subtraction would need 32-bit integers,
+    which take four times the weights' memory while a model is loaded.
     """
     graph = model.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -169,7 +174,7 @@ def pack(model: onnx.ModelProto) -> int:
 
 
 def _unpacking(name: str) -> list[onnx.NodeProto]:
-    """Operators of opset 18 and before: the first half of a weight lies in the low bits."""
+    """Return operators of opset 18 and before. The low bits hold the first half of a weight."""
 
     def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(kind, inputs, [output], name=f"{output}/node", **attributes)
@@ -195,7 +200,7 @@ def _halves(shape: tuple[int, ...]) -> bool:
 
 
 def _multiplies(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
-    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     if node.op_type == "Conv":
         strides = attributes.get("strides", [1])
         return set(shape[2:]) == {1} and attributes.get("group", 1) == 1 and set(strides) == {1}
@@ -206,33 +211,22 @@ def outputs_axis(node: onnx.NodeProto) -> int:
     """The axis of a stored weight along which its product's outputs lie."""
     if node.op_type == "Conv":
         return 0
-    return 0 if any(one.name == "transB" and one.i for one in node.attribute) else 1
+    return 0 if any(item.name == "transB" and item.i for item in node.attribute) else 1
 
 
 def _as_stored(
     matrix: NDArray[np.floating], shape: tuple[int, ...], axis: int
 ) -> NDArray[np.float32]:
-    others = [size for place, size in enumerate(shape) if place != axis]
-    moved = matrix.reshape(shape[axis], *others)
+    rest = [size for place, size in enumerate(shape) if place != axis]
+    moved = matrix.reshape(shape[axis], *rest)
     return np.ascontiguousarray(np.moveaxis(moved, 0, axis), np.float32)
-
-
-_DAMPING = 0.01  # of the mean second moment (the paper's)
-# The same for what makes up for others' errors, which few samples tell: of 0.005 to 1.0 the default
-# student's image tower kept the highest cosine by it, on photos of another split.
-_HELD = 0.3
-_CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its scale
-_BLOCK = 64  # inputs that are made up for at once
-
-_ROUNDING = "rounding weights to 4 bits"
-
-Matrix = NDArray[np.float64]
 
 
 def each_in_four_bits(
     model: onnx.ModelProto, samples: Inputs, progress: Progress = silent
 ) -> dict[str, FourBits]:
-    """All weights of a float model that can have 4 bits, each as if it were the only one."""
+    """All weights of a float model that can have 4 bits, each rounded as if it were the only
+    one."""
     nodes = products(model)
     read = reader(model, {node.input[0] for node in nodes.values()})
     moments: dict[str, Matrix] = {}
@@ -254,20 +248,21 @@ def together_in_four_bits(
     names: Iterable[str],
     progress: Progress = silent,
 ) -> dict[str, FourBits]:
-    """The weights `names` of a float model, as they are when all of them have 4 bits."""
-    asked = set(names)
-    nodes = {name: node for name, node in products(model).items() if name in asked}
+    """Return the weights `names` of a float model, rounded together."""
+    wanted = set(names)
+    nodes = {name: node for name, node in products(model).items() if name in wanted}
     single_samples = singles(model, samples)
     found: dict[str, FourBits] = {}
     for tensor, kind in _kinds(nodes).items():
         progress(_ROUNDING, len(found), len(nodes))
-        exact, halved = (reader(one, {tensor}) for one in (model, with_weights(model, found)))
+        read_float = reader(model, {tensor})
+        read_rounded = reader(with_weights(model, found), {tensor})
         moments: Matrix = np.zeros(())
         shared: Matrix = np.zeros(())
         for single in single_samples:
-            left = _rows(halved(single)[tensor], kind)
-            moments = moments + _products(left, left)
-            shared = shared + _products(_rows(exact(single)[tensor], kind), left)
+            rows = _rows(read_rounded(single)[tensor], kind)
+            moments = moments + _products(rows, rows)
+            shared = shared + _products(_rows(read_float(single)[tensor], kind), rows)
         for name, node in nodes.items():
             if node.input[0] == tensor:
                 found[name] = _in_four_bits(model, name, node, moments, shared)
@@ -281,32 +276,31 @@ def _in_four_bits(
     moments: Matrix,
     shared: Matrix | None = None,
 ) -> FourBits:
-    """A weight for inputs of these second moments, which were others before if there are `shared`
-    ones."""
+    """Round a weight for inputs of these second moments. `shared` are those of the float model's
+    inputs by these, if other weights are rounded before."""
     stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
     rows = matrix(weight, axis)
     if shared is not None:
-        rows = rows + _made_up_for(rows, moments, shared)
+        rows = rows + _correction(rows, moments, shared)
     numbers, scales = rounded(rows, moments)
     return FourBits(numbers, scales, weight.shape, axis)
 
 
-def _made_up_for(
+def _correction(
     weight: NDArray[np.float32], moments: Matrix, shared: Matrix
 ) -> NDArray[np.float32]:
-    """What to add to a weight [out, in] whose inputs have changed, so that it puts out what it
-    did: `moments` of the inputs that it gets, `shared` those of what it got by what it gets, both
-    [in, in]."""
-    held = _HELD * np.diag(moments).mean() or 1.0  # nothing is multiplied, nothing is made up for
-    damped = moments + np.eye(len(moments)) * held
+    """Return what to add to a weight [out, in] whose inputs have changed, so that its output stays:
+    `moments` of its new inputs, `shared` of its float inputs by the new ones, both [in, in]."""
+    damping = _CORRECTION_DAMPING * np.diag(moments).mean() or 1.0  # 1.0 where all inputs are 0
+    damped = moments + np.eye(len(moments)) * damping
     return np.asarray(np.linalg.solve(damped, (shared - moments).T @ weight.T).T, np.float32)
 
 
 def rounded(
     weight: NDArray[np.float32], moments: NDArray[np.float64]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A weight [out, in] as whole numbers and scales [out], for inputs of these second moments
+    """Round a weight [out, in] to integers and scales [out], for inputs of these second moments
     [in, in]."""
     size = len(moments)
     dead = np.diag(moments) <= 0
@@ -333,7 +327,7 @@ def rounded(
 
 
 def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each output, the scale with the least squared error, weighed by its inputs' moments."""
+    """Return each output's scale with the least squared error, weighted by its inputs' moments."""
     largest: NDArray[np.float64] = np.maximum(np.abs(weight).max(1), 1e-12)
     least = np.full(len(weight), np.inf)
     found = largest / TOP
@@ -346,12 +340,13 @@ def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArra
 
 
 def _kinds(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
-    """What is multiplied, in the order of the graph, and by which operator."""
+    """Return the tensors that are multiplied, in the order of the graph, and the operator of
+    each."""
     return {node.input[0]: node.op_type for node in nodes.values()}
 
 
 def _rows(value: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
-    """The inputs [N, in] of a product in `value`, of a batch of one."""
+    """Return the inputs [N, in] of a product from a tensor of a batch of one."""
     if kind == "Conv":
         return np.ascontiguousarray(value[0].reshape(value.shape[1], -1).T)
     return value.reshape(-1, value.shape[-1])

@@ -1,8 +1,12 @@
-"""Headroom: how much wider an activation's range is than what calibration samples show of it.
+"""Ranges of activations, by the values that calibration samples give them.
 
-Some dozens of photos and captions do not show the extremes of all others, and what lies beyond a
-range is cut. 16 bits have a bit to spare for it. 8 bits have not, and a convolutional tower still
-gains by a little; a transformer's ranges, which rare loud values stretch, have room as they are.
+Headroom: a few dozen samples do not show the extremes of all inputs, and values beyond a range are
+cut off. 16 bits have a bit to spare for a wider range. 8 bits have not, but a convolutional tower
+gains by a little; rare large values stretch a transformer's ranges enough.
+
+Methods: the steps of 8 bits are as wide as the range is far, so a narrower range than all values
+need may cost less than it cuts off. Which method is best depends on the tower: recall decides
+(`--precision auto`). 16 bits have steps enough for all values.
 """
 
 from __future__ import annotations
@@ -21,23 +25,39 @@ from onnx import helper
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch, without_padding
 
-# What the tensors of a float model are, input by input.
+CalibrationMethod = Literal["min-max", "percentile", "entropy", "mse"]
+METHODS: tuple[CalibrationMethod, ...] = ("min-max", "percentile", "entropy", "mse")
+
+Range = tuple[float, float]  # from the least value to the largest
+Ranges = dict[str, Range]  # by tensor
+
+_BINS = 8192
+_LEVELS = 256  # of 8 bits
+_BEYOND = 1e-4  # the share of values that `percentile` cuts off, half of it on each side
+_SHARES = np.linspace(0.1, 1.0, 91)  # of the largest size, where mse and entropy try to cut
+# By bits; chosen on Flickr8k's split val for the default student (docs/targets.md).
+HEADROOM = {8: 1.4, 16: 2.0}
+
+# Operators whose outputs have bounds of their own. Quantizing the output of Clip and Relu clips
+# their inputs, too: headroom there would let more through.
+_BOUNDED = ("Clip", "Relu", "Sigmoid", "HardSigmoid", "Softmax", "Tanh")
+_LEFT_TO_ROUNDING = ("Clip", "Relu")
 
 # The tensors of a model for one input, by their names
 Observe = Callable[[Inputs], Mapping[str, NDArray[np.float32]]]
 
 
 def singles(model: onnx.ModelProto, samples: Inputs) -> list[Inputs]:
-    """One by one, texts without their padding where the model takes them so."""
+    """Return the samples one by one, texts without their padding if the model takes any length."""
     singles = split_batch(samples)
-    shapes = [taken.type.tensor_type.shape for taken in model.graph.input]
+    shapes = [value.type.tensor_type.shape for value in model.graph.input]
     if any(size.dim_param for shape in shapes for size in shape.dim):
         singles = [without_padding(single) for single in singles]
     return singles
 
 
 def activations(model: onnx.ModelProto) -> Observe:
-    """What gives all floats that a model computes, and what it was given."""
+    """Return a function that gives a model's inputs and all float tensors that it computes."""
     read = reader(model, {name for node in model.graph.node for name in node.output})
 
     def observe(single: Inputs) -> dict[str, NDArray[np.float32]]:
@@ -47,9 +67,9 @@ def activations(model: onnx.ModelProto) -> Observe:
 
 
 def reader(model: onnx.ModelProto, tensors: set[str]) -> Observe:
-    """What gives these tensors of a model; of its graph no more runs than they need."""
-    given = [taken.name for taken in model.graph.input]
-    wanted = sorted(tensors.difference(given))
+    """Return a function that gives a model's inputs and these tensors, and runs only the nodes that
+    they need."""
+    wanted = sorted(tensors.difference(value.name for value in model.graph.input))
     if not wanted:
         return lambda single: single
     session = ort.InferenceSession(
@@ -59,7 +79,7 @@ def reader(model: onnx.ModelProto, tensors: set[str]) -> Observe:
 
 
 def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
-    """What of a model puts out these tensors; it takes what the model takes."""
+    """Return the part of a model that computes these tensors from the model's inputs."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     needed: set[str] = set()
     left = list(wanted)
@@ -78,29 +98,10 @@ def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-# The ranges of activations that 8 bits are given, by what samples show of them.
-#
-# A range that holds every value is as wide as a rare extreme is far, and its steps with it. What a
-# narrower one cuts off is an error, too, and there are several ways to weigh the two against each
-# other. Which is best depends on the tower: recall decides (`--precision auto`). 16 bits have steps
-# enough for all values.
-
-CalibrationMethod = Literal["min-max", "percentile", "entropy", "mse"]
-METHODS: tuple[CalibrationMethod, ...] = ("min-max", "percentile", "entropy", "mse")
-
-Range = tuple[float, float]  # from the least value to the largest
-Ranges = dict[str, Range]  # by tensor
-
-_BINS = 8192
-_LEVELS = 256  # of 8 bits
-_BEYOND = 1e-4  # the share of values that `percentile` cuts off, half of it on each side
-_SHARES = np.linspace(0.1, 1.0, 91)  # of the largest size, that the others try to cut at
-
-
 @dataclass(frozen=True)
 class Histogram:
-    """How many values of a tensor lie in each of `counts` [bins] equal parts of `least` to
-    `largest`, which hold 0."""
+    """The counts [bins] of a tensor's values in equal parts of `least` to `largest`, which include
+    0."""
 
     counts: NDArray[np.int64]
     least: float
@@ -108,13 +109,13 @@ class Histogram:
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
-        """The middle of each part [bins]."""
+        """The middle of each bin, [bins]."""
         edges = np.linspace(self.least, self.largest, len(self.counts) + 1)
         return (edges[:-1] + edges[1:]) / 2
 
 
 def extremes(observe: Observe, inputs: Sequence[Inputs]) -> Ranges:
-    """The least and the largest value of each tensor that `observe` gives, or 0, over `inputs`."""
+    """Return the least and the largest value, 0 included, of each tensor over `inputs`."""
     whole: Ranges = {}
     for single in inputs:
         for name, value in observe(single).items():
@@ -124,8 +125,8 @@ def extremes(observe: Observe, inputs: Sequence[Inputs]) -> Ranges:
 
 
 def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogram]:
-    """Of all tensors that `observe` gives, over all `inputs`: each is observed twice, as nobody
-    knows where the parts of a histogram begin before all have been seen."""
+    """Return a histogram of each tensor over `inputs`, which are run twice: the first run finds the
+    ends."""
     whole = extremes(observe, inputs)
     counts = {name: np.zeros(_BINS, np.int64) for name in whole}
     for single in inputs:
@@ -138,13 +139,13 @@ def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogra
 
 
 def cut(found: Histogram, method: CalibrationMethod) -> Range:
-    """Where a tensor's values are cut; 0 is kept.
+    """Return the range of a tensor by `method`; it includes 0.
 
-    min-max: nowhere.
+    min-max: all values.
     percentile: all but one value in ten thousand.
-    mse: of sizes to cut at, that with the least squared error of what it cuts and rounds.
-    entropy: that whose rounded values tell least from the values, by the Kullback-Leibler
-    divergence (Migacz, "8-bit inference with TensorRT", GTC 2017, pages 20 to 29).
+    mse: the range with the least squared error of cutting and rounding.
+    entropy: the range whose rounded values have the least Kullback-Leibler divergence from the
+        values (Migacz, "8-bit inference with TensorRT", GTC 2017, pages 20 to 29).
     """
     if method == "min-max" or found.largest <= found.least:
         return found.least, found.largest
@@ -153,7 +154,7 @@ def cut(found: Histogram, method: CalibrationMethod) -> Range:
     cost = {"mse": _squared_error, "entropy": _divergence}[method]
     size = max(-found.least, found.largest)
     ranges = [(max(found.least, -end), min(found.largest, end)) for end in size * _SHARES]
-    return min(ranges, key=lambda one: cost(found, *one))
+    return min(ranges, key=lambda ends: cost(found, *ends))
 
 
 def _percentile(found: Histogram) -> Range:
@@ -172,36 +173,28 @@ def _squared_error(found: Histogram, least: float, largest: float) -> float:
 
 
 def _divergence(found: Histogram, least: float, largest: float) -> float:
-    """Of values, those beyond the range counted to its ends, to the same as levels tell them."""
+    """Return the divergence of the values, those beyond the range counted at its ends, from their
+    rounding to 256 levels."""
     values = found.values
     inside = np.flatnonzero((values >= least) & (values <= largest))
     reference = found.counts[inside].astype(np.float64)
-    given = reference.copy()  # what levels are made of: without what was cut
+    inner = reference.copy()  # levels are made of the values that are not cut
     reference[0] += found.counts[: inside[0]].sum()
     reference[-1] += found.counts[inside[-1] + 1 :].sum()
     levels = np.minimum(
         ((values[inside] - least) * (_LEVELS / (largest - least))).astype(np.intp), _LEVELS - 1
     )
     filled = reference > 0
-    sums = np.bincount(levels, given, minlength=_LEVELS)
+    sums = np.bincount(levels, inner, minlength=_LEVELS)
     parts = np.bincount(levels, filled, minlength=_LEVELS)
-    told = np.where(filled, sums[levels] / np.maximum(parts[levels], 1), 0.0)
-    p, q = reference / reference.sum(), told / max(told.sum(), 1e-12)
+    rounded = np.where(filled, sums[levels] / np.maximum(parts[levels], 1), 0.0)
+    p, q = reference / reference.sum(), rounded / max(rounded.sum(), 1e-12)
     return float((p[filled] * np.log(p[filled] / np.maximum(q[filled], 1e-9))).sum())
 
 
-# By bits; chosen on Flickr8k's split val for the default student (docs/targets.md).
-HEADROOM = {8: 1.4, 16: 2.0}
-
-# What puts out numbers within bounds of its own. Clip and Relu are left to the rounding of the
-# tensor behind them, which would let more through.
-_BOUNDED = ("Clip", "Relu", "Sigmoid", "HardSigmoid", "Softmax", "Tanh")
-_LEFT_TO_ROUNDING = ("Clip", "Relu")
-
-
 def ranges_with_headroom(model: onnx.ModelProto, samples: Inputs, bits: int) -> Ranges:
-    """Of the activations of a float model that have no bounds of their own: wider than `samples`
-    show."""
+    """Return the ranges of a float model's activations, but for those with bounds of their own:
+    `HEADROOM` times as wide as `samples` show."""
     bounded, factor = _bounded(model), HEADROOM[bits]
     return {
         name: (least * factor, largest * factor)
@@ -211,13 +204,13 @@ def ranges_with_headroom(model: onnx.ModelProto, samples: Inputs, bits: int) -> 
 
 
 def is_photo(shape: Sized) -> bool:
-    """Whether an input of this shape is pixels, which any few photos show from black to white."""
+    """Whether an input of this shape is pixels, which a few photos show from black to white."""
     return len(shape) == 4
 
 
 def _bounded(model: onnx.ModelProto) -> set[str]:
     found = {
-        taken.name for taken in model.graph.input if is_photo(taken.type.tensor_type.shape.dim)
+        value.name for value in model.graph.input if is_photo(value.type.tensor_type.shape.dim)
     }
     for node in model.graph.node:
         if node.op_type in _BOUNDED:

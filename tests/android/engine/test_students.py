@@ -8,7 +8,8 @@ import pytest
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from tests.support.tiny_students import OPEN_CLIP, write_hf, write_open_clip
@@ -27,8 +28,8 @@ def bundle(request, tmp_path_factory) -> Bundle:
         spec = f"open_clip:local-dir:{write_open_clip(folder / 'student', request.param)}"
     else:
         spec = f"hf:{write_hf(folder / 'student', request.param)}"
-    order = Order(find_target("cpu"), folder / "bundle")
-    return export(load_student(spec), [order], samples=4)[0].bundle
+    request = BundleRequest(find_target("cpu"), folder / "bundle")
+    return export(load_student(spec), [request], ExportOptions(samples=4))[0].bundle
 
 
 def test_text_and_photos_have_the_same_embeddings_in_java(probe, bundle):

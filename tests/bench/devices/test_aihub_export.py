@@ -15,7 +15,8 @@ from mcad_mobile.engine.towers import load_rung
 from mcad_mobile.errors import AiHubError, ExportError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.compiler import CloudCompiler
-from mcad_mobile.export.pipeline import Order, export
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from tests.support.aihub_cloud import TOKEN, Cloud
@@ -99,7 +100,7 @@ def test_failed_compilation_leaves_no_bundle(cloud: Cloud, student, tmp_path: Pa
     cloud.fail = {"compile": "Unsupported operator Foo"}
     compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
     with pytest.raises(ExportError, match="Unsupported operator Foo"):
-        export(student, [Order(ELITE, tmp_path / "sd", compiler)], samples=4)
+        export(student, [BundleRequest(ELITE, tmp_path / "sd", compiler)], ExportOptions(samples=4))
     assert not (tmp_path / "sd").exists()
 
 

@@ -19,7 +19,7 @@ from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_rung
 from mcad_mobile.errors import ParityError, RuntimeUnavailable
-from mcad_mobile.export.parity import judge_kernels
+from mcad_mobile.export.parity import check_kernels
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 
@@ -129,20 +129,20 @@ def test_kernels_may_cost_no_more_than_quantization_did(
     found = turned(written, kernels)
     rung = bundle.image.rungs[0]
     if excused:
-        judge_kernels("image", rung, exact, written, found)
+        check_kernels("image", rung, exact, written, found)
         return
     with pytest.raises(ParityError, match="This processor's kernels") as caught:
-        judge_kernels("image", rung, exact, written, found)
+        check_kernels("image", rung, exact, written, found)
     assert "--allow-low-parity does not help" in caught.value.hint
 
 
 def test_one_golden_input_that_the_kernels_get_wrong_is_enough(bundle: Bundle) -> None:
     written = np.eye(3, dtype=np.float32)[:2]
     found = written.copy()
-    judge_kernels("image", bundle.image.rungs[0], written, written, found)
+    check_kernels("image", bundle.image.rungs[0], written, written, found)
     found[1] = turned(written[1:], 0.97)
     with pytest.raises(ParityError, match=r"This processor's kernels.*cosine 0\.9700"):
-        judge_kernels("image", bundle.image.rungs[0], written, written, found)
+        check_kernels("image", bundle.image.rungs[0], written, written, found)
 
 
 def turned(rows: np.ndarray, cosine: float) -> np.ndarray:

@@ -1,1 +1,101 @@
-"""Integer flatbuffers for the NPUs of Dimensity chips, and for CPUs."""
+"""The backend for LiteRT: integer flatbuffers for Dimensity NPUs and for CPUs."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcad_mobile.engine.bundle import FileRecord, Rung
+from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
+from mcad_mobile.export.backends.litert.flatbuffer import operators
+from mcad_mobile.export.backends.litert.mediatek import (
+    compile_for_npu,
+    counted,
+    refusals,
+    why_not_compiled,
+)
+from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
+from mcad_mobile.export.parity import WARN_BELOW
+
+if TYPE_CHECKING:
+    from mcad_mobile.export.rungs import RungOptions, TowerPlan
+    from mcad_mobile.export.targets import Target
+    from mcad_mobile.export.tower_job import TowerJob
+
+_UNCOMPILED = (
+    "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it "
+    "is not compiled for the NPU here. {} On the phone, LiteRT can compile it as the app starts, "
+    "or runs it on the CPU."
+)
+_NOT_RUN = (
+    "What is compiled for a Dimensity runs on that chip alone, and was not run here: its cosines "
+    "are those of the .tflite that it was compiled from."
+)
+
+
+def build(
+    tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
+) -> Rung:
+    """Write a tower as an integer .tflite to `folder`, compiled for the target's NPU if its runtime
+    is neuropilot. On an NPU, a tower that loses much by 8-bit activations gets 16-bit ones."""
+    precision = plan.precision
+    notes: tuple[str, ...] = ()
+    quantized = quantize_tower(tower, precision, options.method)
+    if precision == "w8a8" and not options.keep_precision and target.family != "cpu":
+        cosine = tower.cosine(quantized, lambda path: load_quantized(tower, path))
+        if cosine < WARN_BELOW:
+            precision = "w8a16"
+            quantized = quantize_tower(tower, precision, options.method)
+            notes = (
+                f"The {tower.name} tower has 16-bit activations on Dimensity: with 8-bit ones its "
+                f"cosine is {cosine:.3f}.",
+            )
+    out = folder / f"{tower.name}_{plan.runtime}_{precision}.tflite"
+    describe = _compiled if plan.runtime == "neuropilot" else _uncompiled
+    npu_nodes, npu_notes = describe(tower, quantized, out, target)
+    inputs, output = stored_specs(quantized, channels_last(tower.inputs), tower.output)
+    return Rung(
+        runtime=plan.runtime,
+        precision=precision,
+        files=(FileRecord.of(folder, out),),
+        inputs=inputs,
+        outputs=(output,),
+        expected=tower.golden.embeddings,
+        total_nodes=len(operators(quantized)),
+        npu_nodes=npu_nodes,
+        notes=(*notes, *npu_notes),
+    )
+
+
+def _uncompiled(
+    tower: TowerJob, quantized: Path, out: Path, target: Target
+) -> tuple[int, list[str]]:
+    """Copy the model; return how many operators the NPU's compiler would take, and notes."""
+    shutil.copyfile(quantized, out)
+    if target.family == "cpu":
+        return 0, []
+    found = operators(out)
+    refused = refusals(found)
+    reason = why_not_compiled(target)
+    notes = [] if reason is None else [_UNCOMPILED.format(reason)]
+    if refused:
+        notes.append(
+            f"MediaTek's compiler does not take {refused.total()} of {len(found)} operators of the "
+            f"{tower.name} tower, by its list: {counted(refused)}. They stay on the CPU."
+        )
+    return len(found) - refused.total(), notes
+
+
+def _compiled(tower: TowerJob, quantized: Path, out: Path, target: Target) -> tuple[int, list[str]]:
+    """Compile the model; return how many of its operators the NPU runs, and notes."""
+    left = compile_for_npu(quantized, out, target)
+    total = len(operators(quantized))
+    notes = [_NOT_RUN]
+    if left:
+        names = counted(Counter(operator.name for operator in left))
+        notes.append(
+            f"{len(left)} of {total} operators of the {tower.name} tower stay on the CPU: {names}."
+        )
+    return total - len(left), notes

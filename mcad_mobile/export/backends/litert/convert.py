@@ -1,4 +1,9 @@
-"""Towers as float LiteRT flatbuffers, and what their inputs and outputs are."""
+"""Towers as float LiteRT flatbuffers: rewritten for integers, converted, and their stored specs.
+
+LiteRT's quantizer leaves EMBEDDING_LOOKUP and SQUARED_DIFFERENCE in float beside 16-bit
+activations, and the variance of a norm can need more than 16 bits, so a tower is rewritten to
+operators that stay integer and keep their precision.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +25,15 @@ from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
 from mcad_mobile.students.rewrites.replace import replace_modules
 
-# A tower in operators that stay integer and keep their digits there: LiteRT's quantizer leaves
-# EMBEDDING_LOOKUP and SQUARED_DIFFERENCE in float beside 16-bit activations, and a norm's variance
-# can want more than 16 bits. And a tower whose products can do with 8.
-
-# Of the largest number that a norm puts out: float32 in another order of additions.
-_SAME = 1e-3
-FAR = 32.0  # between two variances, for one scale of 16 bits
-_NEGLIGIBLE = 1e-3  # beside a variance
+_SAME = 1e-3  # of a norm's largest output: float32 in another order of additions
+FAR = 32.0  # the largest ratio of variances that share a scale of 16 bits
+_NEGLIGIBLE = 1e-3  # of a variance
 
 
 def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-    """A copy of `tower`, in eval mode, that computes the same by a gather and means of products.
-    `examples`: inputs that it is run on to see over which axes each norm goes, and of how far apart
-    variances; real ones, where it is to be quantized."""
+    """Return a copy of `tower`, in eval mode, that computes the same by gathers and means of
+    products. It runs on `examples` to find the axes of each norm and the range of its variances:
+    real inputs, if it will be quantized."""
     tower = copy.deepcopy(tower).eval()
     norms = _spelled_norms(tower, examples)
 
@@ -45,8 +45,9 @@ def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -
 
 
 def even(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
-    """A copy of `tower` that computes the same, in which each product with one of these matrices
-    gives channels of one loudness, and a multiplication restores them (gains_by_matrix)."""
+    """Return a copy of `tower` that computes the same, in which each product with one of these
+    matrices has outputs of one size in all channels, and a multiplication restores them
+    (gains_by_matrix)."""
     tower = copy.deepcopy(tower)
 
     def instead(module: Any) -> nn.Module | None:
@@ -86,8 +87,8 @@ class _GatheredTable(nn.Module):
 
 
 class _SpelledNorm(nn.Module):
-    """nn.LayerNorm over `axes`, and its activation where it has one, with the variance as a mean of
-    products. `places` follow the weight's own axes."""
+    """nn.LayerNorm over `axes`, and its activation if it has one, with the variance as a mean of
+    products. So many `places` follow the weight's own axes."""
 
     def __init__(self, source: nn.LayerNorm, axes: tuple[int, ...], places: int) -> None:
         super().__init__()
@@ -100,30 +101,30 @@ class _SpelledNorm(nn.Module):
         self.nearer: list[float] = []
 
     def see(self, x: Tensor) -> Tensor:
-        """What it makes of `x`, whose variances it remembers for `settle`."""
+        """Return the norm of `x`, and remember its variances for `settle`."""
         self.variances.append(_mean_square(self._centred(x), self.axes).flatten())
         made: Tensor = self(x)
         return made
 
     def settle(self) -> None:
-        """Normalize in steps from now on, if what was seen has variances far apart.
+        """Normalize in steps from now on, if the variances that were seen are far apart.
 
-        Some tokens of a transformer are a hundred times as loud as others. Where 16 bits hold their
-        squares, those of the others are rounded away, and the reciprocal root, for which integers
-        have a table of equal parts, is steep there. So all are brought nearer to each other first,
-        divided by the root of their variance and a constant halfway: as often as it takes. That
-        this is rough costs nothing, as a norm of it is the same norm."""
+        Some tokens of a transformer are a hundred times as large as the rest. Where 16 bits hold
+        their squares, the squares of the rest are rounded to 0, and the reciprocal root, which is
+        a table of equal steps in integers, is steep there. So all are brought nearer to each other
+        first, as often as needed: divided by the root of their variance plus a constant halfway. A
+        rough result costs nothing, as its norm is the same norm."""
         seen = torch.cat(self.variances)
         least, most = float(seen.min()), float(seen.max())
         self.variances.clear()
         eps = self.eps
         while most > FAR * least:
-            # Beside which eps is nothing: it is divided by this alone, and not by the variance, too
+            # eps must be negligible: it is divided by this constant alone, not by the variance
             halfway = max((least * most) ** 0.5, eps / _NEGLIGIBLE)
             self.nearer.append(halfway)
             least, most, eps = least / (least + halfway), most / (most + halfway), eps / halfway
             if eps >= least:
-                break  # silence stays as far from all else
+                break  # a variance near 0 stays as far from the rest
 
     def forward(self, x: Tensor) -> Tensor:
         centred, eps = self._centred(x), self.eps
@@ -150,15 +151,15 @@ def _mean_square(centred: Tensor, axes: tuple[int, ...]) -> Tensor:
 def _spelled_norms(
     tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]
 ) -> dict[nn.Module, _SpelledNorm]:
-    """What takes each norm's place. Libraries derive classes from nn.LayerNorm that go over other
-    axes (timm's LayerNorm2d: the channels of NCHW) or have their activation inside: taken is what
-    puts out the same. A norm that nothing here equals is left as it is."""
+    """Return the replacement of each norm. Libraries derive classes from nn.LayerNorm with other
+    axes (timm's LayerNorm2d: the channels of NCHW) or an activation: the replacement is the first
+    that computes the same. A norm without one stays as it is."""
     found: dict[nn.Module, list[_SpelledNorm]] = {}
 
     def see(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         (x,) = inputs
-        tried = found.get(norm, _candidates(norm, x))
-        found[norm] = [spelled for spelled in tried if _same(spelled.see(x), output)]
+        possible = found.get(norm, _spellings(norm, x))
+        found[norm] = [spelled for spelled in possible if _same(spelled.see(x), output)]
 
     norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm)]
     hooks = [norm.register_forward_hook(see) for norm in norms]
@@ -176,8 +177,8 @@ def _same(found: Tensor, output: Tensor) -> bool:
     return bool((found - output).abs().max() <= _SAME * output.abs().max())
 
 
-def _candidates(norm: Any, x: Tensor) -> list[_SpelledNorm]:
-    """The norm spelled over the last axes and, of [N, C, H, W], over C, where the shapes agree."""
+def _spellings(norm: Any, x: Tensor) -> list[_SpelledNorm]:
+    """Return the norm over the last axes and, of [N, C, H, W], over C, if the shapes agree."""
     shape = tuple(norm.normalized_shape)
     found = []
     if tuple(x.shape[-len(shape) :]) == shape:
@@ -190,17 +191,17 @@ def _candidates(norm: Any, x: Tensor) -> list[_SpelledNorm]:
 def convert_litert(
     tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...], samples: Inputs | None = None
 ) -> None:
-    """Write `tower` as a float .tflite for a batch of one. Inputs whose layout is NHWC are taken
-    channels-last. `samples` of what it takes, channels first, where it will be quantized."""
+    """Write `tower` as a float .tflite for a batch of one, which takes inputs of layout NHWC
+    channels-last. `samples` are real inputs, channels first, if it will be quantized."""
     with quiet():
         litert_torch = require("litert_torch", "dimensity")
         last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
         arguments = tuple(_random(spec) for spec in inputs)
-        as_the_tower_takes = tuple(
+        channels_first = tuple(
             value.permute(0, 3, 1, 2) if index in last else value
             for index, value in enumerate(arguments)
         )
-        seen = [as_the_tower_takes] if samples is None else _tensors(samples, inputs)
+        seen = [channels_first] if samples is None else _tensors(samples, inputs)
         module = integer_friendly(tower, seen)
         if last:
             module = litert_torch.to_channel_last_io(module, args=last)
@@ -208,7 +209,7 @@ def convert_litert(
 
 
 def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torch.Tensor, ...]]:
-    """Sample by sample, in the order that a tower takes its inputs."""
+    """Return the samples one by one, in the order of a tower's inputs."""
     return [
         tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
         for single in split_batch(samples)
@@ -216,13 +217,13 @@ def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torc
 
 
 def _random(spec: TensorSpec) -> torch.Tensor:
-    """An input of this shape and type, always the same."""
+    """Return an input of this shape and type, always the same."""
     values = torch.rand(spec.shape, generator=torch.Generator().manual_seed(0))
     return values.to(getattr(torch, spec.dtype))
 
 
 def channels_last(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """The same inputs with images [N, H, W, C]: LiteRT's layout."""
+    """Return the same inputs with images [N, H, W, C], which is LiteRT's layout."""
     return tuple(
         replace(spec, layout="NHWC", shape=tuple(spec.shape[i] for i in (0, 2, 3, 1)))
         if spec.layout == "NCHW"
@@ -234,7 +235,7 @@ def channels_last(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
 def stored_specs(
     path: Path, inputs: tuple[TensorSpec, ...], output: TensorSpec
 ) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
-    """The specs of a written model: types, scales and zero points read back from the file."""
+    """Return the specs of a written model, with types, scales and zero points from its file."""
     interpreter = require("ai_edge_litert.interpreter", "dimensity").Interpreter(str(path))
     runner = interpreter.get_signature_runner()
 

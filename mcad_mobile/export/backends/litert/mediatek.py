@@ -28,8 +28,8 @@ _INSTALL = "pip install ai-edge-litert-sdk-mediatek, on an open network"
 
 
 def refusal(operator: Operator) -> str | None:
-    """What of an operator MediaTek's compiler does not take, by its list (targets/mediatek.toml):
-    "GATHER", or "ADD of INT16 per channel" if it is a tensor's type; None if it takes it."""
+    """Return why MediaTek's compiler takes no such operator (targets/mediatek.toml):
+    "GATHER", or "ADD of INT16 per channel" for a tensor's type. None if it takes it."""
     if operator.name not in _facts()["operators"]:
         return operator.name
     for tensor in operator.tensors:
@@ -39,18 +39,18 @@ def refusal(operator: Operator) -> str | None:
 
 
 def refusals(found: Iterable[Operator]) -> Counter[str]:
-    """How often MediaTek's compiler refuses what, by its list."""
-    return Counter(told for told in map(refusal, found) if told is not None)
+    """Count what MediaTek's compiler does not take, by its list."""
+    return Counter(reason for reason in map(refusal, found) if reason is not None)
 
 
-def named(refused: Counter[str]) -> str:
-    """ "GATHER (2), ARG_MAX (1)" """
+def counted(refused: Counter[str]) -> str:
+    """Return names and counts as text: "GATHER (2), ARG_MAX (1)"."""
     return ", ".join(f"{name} ({count})" for name, count in refused.most_common())
 
 
 def why_not_compiled(target: Target) -> str | None:
-    """Why no network can be compiled here ahead of time for `target`, and how to change that, as a
-    sentence; None if one can."""
+    """Return a sentence on why nothing can be compiled here for `target`, and how to change that.
+    None if it can be."""
     if target.neuropilot is None:
         return f"LiteRT's compiler does not know {target.chip}."
     if importlib.util.find_spec(SDK) is None:
@@ -101,11 +101,11 @@ def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
 
 
 def _reason(error: ValueError) -> str:
-    """LiteRT leaves what the compiler said in a file of its own in the temporary folder."""
-    told = re.search(r"See (\S+) for details", str(error))
-    if told is None:
+    """Return the compiler's last errors. LiteRT leaves its log in the temporary folder."""
+    match = re.search(r"See (\S+) for details", str(error))
+    if match is None:
         return str(error)
-    log = Path(told[1])
+    log = Path(match[1])
     lines = log.read_text("utf-8", "replace").splitlines()
     log.unlink()
     failed = [line for line in lines if re.match(r"(INFO|ERROR).*([Ff]ail|ERROR)", line)]

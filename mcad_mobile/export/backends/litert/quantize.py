@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.engine.towers.litert import signature_arguments
+from mcad_mobile.engine.towers.litert import LiteRTTower, signature_arguments
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
+from mcad_mobile.export.backends.litert.convert import (
+    channels_last,
+    convert_litert,
+    even,
+    stored_specs,
+)
 from mcad_mobile.export.backends.litert.flatbuffer import operators
-from mcad_mobile.export.quantization.four_bits import FourBits
+from mcad_mobile.export.quantization.four_bits import FourBits, by_values
 from mcad_mobile.export.quantization.ranges import (
     HEADROOM,
     CalibrationMethod,
@@ -26,10 +33,68 @@ from mcad_mobile.export.quantization.ranges import (
     histograms,
     is_photo,
 )
+from mcad_mobile.export.quantization.residual_stream import gains_by_matrix
+
+if TYPE_CHECKING:
+    from mcad_mobile.export.tower_job import TowerJob
 
 SIGNATURE = "serving_default"
 _ACTIVATIONS = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX", "TANH")
 _PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = "min-max") -> Path:
+    """Return the tower as an integer .tflite, written once: `precision` w8a8, w8a16 or w4a16,
+    ranges of 8 bits by `method`."""
+    if precision == "w4a16" and tower.uncorrected is not None:
+        tower, method = tower.uncorrected, "min-max"
+    label = precision if method == "min-max" else f"{precision}_{method}"
+    path = tower.work / f"{label}.tflite"
+    if path.exists():
+        return path
+    source, stream = _float_litert(tower), False
+    narrow: tuple[str, ...] = ()
+    if precision == "w8a8":
+        source, stream = _even_litert(tower)
+    elif precision == "w4a16":
+        source, narrow = _four_bits_litert(tower)
+    specs = channels_last(tower.inputs)
+    quantize_litert(source, path, tower.samples, specs, precision, method, narrow, stream=stream)
+    return path
+
+
+def load_quantized(tower: TowerJob, path: Path) -> LiteRTTower:
+    """Load a .tflite of this tower."""
+    inputs, output = stored_specs(path, channels_last(tower.inputs), tower.output)
+    return LiteRTTower(path, inputs, (output,))
+
+
+def _float_litert(tower: TowerJob) -> Path:
+    path = tower.work / "float.tflite"
+    if not path.exists():
+        convert_litert(tower.module, path, channels_last(tower.inputs), tower.samples)
+    return path
+
+
+def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
+    """Return the float .tflite with even channels where products end in a residual stream, and
+    whether there is such a stream, which 8 bits would break."""
+    path = tower.work / "even.tflite"
+    if path.exists():
+        return path, True
+    gains = gains_by_matrix(onnx.load(tower.cpu_onnx), tower.samples)
+    if not gains:
+        return _float_litert(tower), False
+    evened = even(tower.module, gains)
+    convert_litert(evened, path, channels_last(tower.inputs), tower.samples)
+    return path, True
+
+
+def _four_bits_litert(tower: TowerJob) -> tuple[Path, tuple[str, ...]]:
+    """Return the float .tflite with its weights rounded to 4 bits, and the products of these."""
+    path = tower.work / "four_bits.tflite"
+    weights = by_values(onnx.load(tower.float_onnx), tower.all_in_four_bits)
+    return path, with_four_bits(_float_litert(tower), path, weights)
 
 
 def quantize_litert(
@@ -43,15 +108,14 @@ def quantize_litert(
     *,
     stream: bool = False,
 ) -> None:
-    """Float .tflite -> integer .tflite, `precision` w8a8, w8a16 or w4a16, ranges from `inputs` by
-    `method`; weights of the products `narrow`, which can be told by 4 bits already, in 4 of them
-    (`with_four_bits`). With `stream`, w8a8 is of the products alone, and all else has 16 bits: for
-    a transformer, whose residual stream 8 would break (export/backends/qnn/residual_stream.py).
+    """Write a float .tflite as an integer one, `precision` w8a8, w8a16 or w4a16.
 
-    `specs` are the float model's inputs, in the order of its arguments. By min-max, a
-    tensor's range is all that `inputs` show of it, and more (export/quantization/ranges.py):
-    the quantizer's own default, a moving average of each input's range, cuts off half of the
-    inputs' largest values (docs/targets.md).
+    Ranges of activations come from `inputs` by `method`. min-max takes all that `inputs` show and
+    headroom (export/quantization/ranges.py): the quantizer's own default, a moving average, cuts
+    off half of the inputs' largest values (docs/targets.md). `specs` are the float model's inputs,
+    in the order of its arguments. The products `narrow` have 4-bit weights, which the float weights
+    represent already (`with_four_bits`). With `stream`, only products have 8-bit activations, and
+    all else has 16: 8 bits would break a transformer's residual stream.
     """
     quantizer = require("ai_edge_quantizer.quantizer", "dimensity")
     calibrator = require("ai_edge_quantizer.calibrator", "dimensity")
@@ -81,26 +145,26 @@ def quantize_litert(
 
 
 def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
-    """For the quantizer: everything in 8 bits with `activations` of so many, or those of products
-    alone, and `narrow` in 4."""
+    """Return the quantizer's recipe: 8-bit weights, 4-bit ones in the products `narrow`, and
+    `activations` bits everywhere, or with `stream` only in products."""
     manager = require("ai_edge_quantizer.recipe_manager", "dimensity").RecipeManager()
-    kinds = require("ai_edge_quantizer.qtyping", "dimensity").TFLOperationName
-    names = require("ai_edge_quantizer.algorithm_manager", "dimensity").AlgorithmName
-    manager.add_static_config(".*", kinds.ALL_SUPPORTED, 16 if stream else activations, 8)
-    for kind in _PRODUCTS if stream else ():
-        manager.add_static_config(".*", kinds(kind), activations, 8)
-    found = names.DEQUANTIZED_WEIGHT_RECOVERY
+    operations = require("ai_edge_quantizer.qtyping", "dimensity").TFLOperationName
+    algorithms = require("ai_edge_quantizer.algorithm_manager", "dimensity").AlgorithmName
+    manager.add_static_config(".*", operations.ALL_SUPPORTED, 16 if stream else activations, 8)
+    for product in _PRODUCTS if stream else ():
+        manager.add_static_config(".*", operations(product), activations, 8)
+    recovery = algorithms.DEQUANTIZED_WEIGHT_RECOVERY
     for output in narrow:
-        for kind in (kinds.FULLY_CONNECTED, kinds.CONV_2D):
+        for operation in (operations.FULLY_CONNECTED, operations.CONV_2D):
             scope = f"^{re.escape(output)};$"
-            manager.add_static_config(scope, kind, activations, 4, algorithm_key=found)
+            manager.add_static_config(scope, operation, activations, 4, algorithm_key=recovery)
     return manager.get_quantization_recipe()
 
 
 def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) -> tuple[str, ...]:
-    """Write a float .tflite with the floats that 4 bits stand for in place of `weights`, which are
-    known by their values (`by_values`). The products that are of such weights now, by the names of
-    what they put out; weights that the converter stored otherwise stay as they are."""
+    """Replace the `weights` of a float .tflite, which their values identify (`by_values`), by the
+    floats that 4 bits represent. Return the outputs of the products that have such weights; weights
+    that the converter changed stay as they are."""
     files = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
     read = files.read_model(str(model))
     graph = read.subgraphs[0]
@@ -118,18 +182,18 @@ def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) ->
 
 
 def _of_products(model: Path) -> set[str]:
-    """The tensors of a float .tflite that a product reads or writes."""
+    """Return the tensors of a float .tflite that a product reads or writes."""
     products = [operator for operator in operators(model) if operator.name in _PRODUCTS]
     return {tensor.name for operator in products for tensor in operator.tensors}
 
 
 def _bounded(model: Path) -> set[str]:
-    """What has bounds of its own: photos and the results of activations."""
+    """Return the tensors with bounds of their own: photos and the results of activations."""
     from ai_edge_litert.interpreter import Interpreter
 
-    given = Interpreter(str(model)).get_input_details()
+    details = Interpreter(str(model)).get_input_details()
     return {
-        *(one["name"] for one in given if is_photo(one["shape"])),
+        *(detail["name"] for detail in details if is_photo(detail["shape"])),
         *(
             operator.tensors[-1].name
             for operator in operators(model)
@@ -145,7 +209,7 @@ def _cut(
     names: set[str],
     method: CalibrationMethod,
 ) -> Ranges:
-    """The ranges of these tensors of a float .tflite."""
+    """Return the ranges of these tensors of a float .tflite by `method`."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -156,7 +220,7 @@ def _cut(
     )
     interpreter.allocate_tensors()
     run = interpreter.get_signature_runner(SIGNATURE)
-    places = {
+    indices = {
         tensor["name"]: tensor["index"]
         for tensor in interpreter.get_tensor_details()
         if tensor["name"] in names and tensor["dtype"] == np.float32
@@ -164,8 +228,7 @@ def _cut(
 
     def observe(single: Inputs) -> dict[str, NDArray[np.float32]]:
         run(**signature_arguments(single, specs))
-        return {name: interpreter.get_tensor(place) for name, place in places.items()}
+        return {name: interpreter.get_tensor(index) for name, index in indices.items()}
 
-    return {
-        name: cut(one, method) for name, one in histograms(observe, split_batch(inputs)).items()
-    }
+    found = histograms(observe, split_batch(inputs))
+    return {name: cut(histogram, method) for name, histogram in found.items()}

@@ -1,147 +1,183 @@
-"""ONNX quantization for CPUs: 8 bits, and 4 for weights that take it."""
+"""ONNX quantization for CPUs: 8 bits, and 4 bits for weights that tolerate it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import onnx
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.export.quantization.calibration import Reader, given_ranges, quiet
-from mcad_mobile.export.quantization.four_bits import FourBits, pack, with_weights
-from mcad_mobile.export.quantization.ranges import Ranges, ranges_with_headroom
+from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+from mcad_mobile.export.backends.onnx.convert import is_convolutional
+from mcad_mobile.export.parity import WARN_BELOW
+from mcad_mobile.export.quantization.calibration import Reader, quiet, range_overrides
+from mcad_mobile.export.quantization.four_bits import (
+    FourBits,
+    pack,
+    together_in_four_bits,
+    with_weights,
+)
+from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
 
-_PRODUCTS = ("Conv", "MatMul", "Gemm")
+if TYPE_CHECKING:
+    from mcad_mobile.export.tower_job import TowerJob
+
+# dynamic: weights only, activations at run time, for transformers. The others are for convolutional
+# towers, whose activations have calibrated ranges, from the fewest float operators to the most:
+# everywhere: all operators.
+# products: convolutions over all channels and matrix products.
+# inner_convolutions: convolutions over all channels that no addition follows. Matrix products have
+#     activations that are quantized at run time. Ranges are each sample's extremes on average:
+#     the extremes of all samples are rare, and leave the other values few steps.
+CpuRecipe = Literal["dynamic", "everywhere", "products", "inner_convolutions"]
+
+# The recipes of a convolutional tower in the order in which they are tried, and the note of each
+_NOTES: dict[CpuRecipe, str] = {
+    "everywhere": "",
+    "products": "Depthwise convolutions and sums of the {} tower are float on CPUs",
+    "inner_convolutions": "Depthwise convolutions of the {} tower, sums and the convolutions "
+    "before them are float on CPUs, and rare large activations are cut",
+}
+_OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
+    "everywhere": (),
+    "products": ("Conv", "MatMul", "Gemm"),
+    "inner_convolutions": ("Conv",),
+}
 
 
-def quantize_static_int8(
+def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecipe, tuple[str, ...]]:
+    """Return the first recipe whose cosine to float is `enough`, else the one with the highest, and
+    notes on it."""
+    if not is_convolutional(tower.cpu_onnx):
+        return "dynamic", ()
+    cosines: dict[CpuRecipe, float] = {}
+    for recipe in _NOTES:
+        path = tower.work / f"int8_{recipe}.onnx"
+        if not path.exists():
+            quantize_int8(tower.cpu_onnx, path, tower.samples, recipe)
+        cosines[recipe] = tower.cosine(path, load_quantized)
+        if cosines[recipe] >= enough:
+            break
+    best = max(cosines, key=cosines.__getitem__)
+    if not _NOTES[best]:
+        return best, ()
+    note = _NOTES[best].format(tower.name)
+    return best, (f"{note}: with 8 bits everywhere its cosine is {cosines['everywhere']:.3f}.",)
+
+
+def quantize_tower(
+    tower: TowerJob,
+    recipe: CpuRecipe,
+    four_bits: frozenset[str] = frozenset(),
+    method: CalibrationMethod = "min-max",
+) -> Path:
+    """Return the tower quantized by `recipe`, written once: ranges by `method`, and the weights
+    `four_bits`, named as in its `cpu_onnx`, in 4 bits."""
+    ranges = None if recipe == "dynamic" else tower.ranges(method)
+    stem = "int8" if recipe == "dynamic" else f"int8_{recipe}"
+    if ranges is not None:
+        stem = f"{stem}_{method}"
+    if four_bits:
+        key = "\n".join([method, *sorted(four_bits)])
+        stem = f"mixed-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    path = tower.work / f"{stem}.onnx"
+    if not path.exists():
+        rounded = None
+        if four_bits:
+            model = onnx.load(tower.cpu_onnx)
+            rounded = together_in_four_bits(model, tower.samples, four_bits, tower.progress)
+        quantize_int8(tower.cpu_onnx, path, tower.samples, recipe, four=rounded, ranges=ranges)
+    return path
+
+
+def quantize_int8(
     model: Path,
     out: Path,
     inputs: Inputs,
+    recipe: CpuRecipe = "everywhere",
     *,
-    only_products: bool = False,
     four: Mapping[str, FourBits] | None = None,
     ranges: Ranges | None = None,
 ) -> None:
-    """8-bit weights and activations with ranges from `inputs`, or these `ranges`: convolutional
-    towers on CPUs. `only_products`: of the matrix products and of the convolutions over all
-    channels, and floats between them. The weights `four` have 4 bits."""
-    read = onnx.load(model)
-    operators = _PRODUCTS if only_products else ()
-    left = _depthwise(read.graph) if only_products else []
-    ranges = ranges or ranges_with_headroom(read, inputs, 8)
+    """Quantize a float model to 8 bits by `recipe`, with the weights `four` in 4 bits.
+
+    Ranges of activations come from `inputs`, or are `ranges`; the recipe `dynamic` has none.
+    """
+    source = with_weights(onnx.load(model), four) if four else str(model)
     with quiet():
-        _static(model, out, inputs, operators, left, four, ranges)
+        if recipe == "dynamic":
+            quantize_dynamic(
+                source,
+                str(out),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                extra_options=_extra_options(four),
+            )
+        else:
+            if recipe != "inner_convolutions" and not ranges:
+                ranges = ranges_with_headroom(onnx.load(model), inputs, 8)
+            quantize_static(
+                source,
+                str(out),
+                Reader(inputs),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(_OPERATORS[recipe]),
+                nodes_to_exclude=_float_nodes(model, recipe),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                extra_options=_extra_options(four, ranges, average=recipe == "inner_convolutions"),
+            )
+        if recipe == "inner_convolutions":
+            float_weights = {tensor.name for tensor in onnx.load(out).graph.initializer}
+            left = {name: weight for name, weight in (four or {}).items() if name in float_weights}
+            quantize_dynamic(
+                str(out),
+                str(out),
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                extra_options=_extra_options(left),
+            )
     if four:
-        _pack_file(out)
+        packed = onnx.load(out)
+        pack(packed)
+        onnx.save(packed, out)
 
 
-def quantize_inner_convolutions(
-    model: Path,
-    out: Path,
-    inputs: Inputs,
-    *,
-    four: Mapping[str, FourBits] | None = None,
-    ranges: Ranges | None = None,
-) -> None:
-    """8 bits for convolutional towers on CPUs that lose too much by `quantize_static_int8`: for
-    convolutions over all channels but those that a sum follows. All else is float, but matrix
-    products, whose activations are quantized at run time. A range is from the least to the largest
-    value of one of `inputs` on average, and what lies beyond is cut: the extremes of all of them
-    are rare, and leave others few steps; or one of `ranges`. The weights `four` have 4 bits."""
-    graph = onnx.load(model, load_external_data=False).graph
-    summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
-    joins = [
-        node.name for node in graph.node if node.op_type == "Conv" and node.output[0] in summed
-    ]
-    left = [*_depthwise(graph), *joins]
-    with quiet():
-        _static(model, out, inputs, ("Conv",), left, four, ranges, {"CalibMovingAverage": True})
-        floats = {tensor.name for tensor in onnx.load(out).graph.initializer}
-        quantize_dynamic(
-            str(out),
-            str(out),
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options=_given_scales(
-                {name: weight for name, weight in (four or {}).items() if name in floats}
-            ),
-        )
-    if four:
-        _pack_file(out)
+def load_quantized(path: Path) -> OnnxTower:
+    """Load a quantized model by kernels that do not saturate on this processor."""
+    return OnnxTower(path, exact_kernels=saturates())
 
 
-def _static(
-    model: Path,
-    out: Path,
-    inputs: Inputs,
-    operators: Sequence[str],
-    left: list[str],
-    four: Mapping[str, FourBits] | None,
-    ranges: Ranges | None,
-    options: Mapping[str, object] | None = None,
-) -> None:
-    """Of all `operators`, or of these, but the nodes `left`."""
-    quantize_static(
-        _source(model, four),
-        str(out),
-        Reader(inputs),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(operators),
-        nodes_to_exclude=left,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        extra_options={**_given_scales(four, ranges), **(options or {})},
-    )
-
-
-def quantize_dynamic_int8(
-    model: Path, out: Path, *, four: Mapping[str, FourBits] | None = None
-) -> None:
-    """8-bit weights, activations quantized at run time: transformer towers on CPUs. The weights
-    `four` have 4 bits."""
-    with quiet():
-        quantize_dynamic(
-            _source(model, four),
-            str(out),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options=_given_scales(four),
-        )
-    if four:
-        _pack_file(out)
-
-
-def _source(model: Path, four: Mapping[str, FourBits] | None) -> str | onnx.ModelProto:
-    return with_weights(onnx.load(model), four) if four else str(model)
-
-
-def _given_scales(
-    four: Mapping[str, FourBits] | None, ranges: Ranges | None = None
+def _extra_options(
+    four: Mapping[str, FourBits] | None, ranges: Ranges | None = None, *, average: bool = False
 ) -> dict[str, object]:
-    """The scales that the weights were rounded for, and these ranges: the quantizer would take
-    others."""
-    overrides = given_ranges(ranges)
+    """Return the quantizer's options: the scales that weights were rounded for, these ranges, and
+    whether other ranges are an average over inputs."""
+    overrides = range_overrides(ranges)
     for name, weight in (four or {}).items():
         overrides[name] = weight.overrides(QuantType.QInt8)
-    return {"TensorQuantOverrides": overrides} if overrides else {}
+    options: dict[str, object] = {"TensorQuantOverrides": overrides} if overrides else {}
+    return {**options, "CalibMovingAverage": True} if average else options
 
 
-def _pack_file(path: Path) -> None:
-    model = onnx.load(path)
-    pack(model)
-    onnx.save(model, path)
-
-
-def _depthwise(graph: onnx.GraphProto) -> list[str]:
-    """Nodes of convolutions over some channels."""
-    return [
+def _float_nodes(model: Path, recipe: CpuRecipe) -> list[str]:
+    """Return the nodes that a recipe leaves in float, of the operators that it quantizes."""
+    if recipe == "everywhere":
+        return []
+    graph = onnx.load(model, load_external_data=False).graph
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    depthwise = [
         node.name
-        for node in graph.node
-        if node.op_type == "Conv"
-        and any(one.name == "group" and one.i > 1 for one in node.attribute)
+        for node in convolutions
+        if any(item.name == "group" and item.i > 1 for item in node.attribute)
     ]
+    if recipe == "products":
+        return depthwise
+    summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
+    return [*depthwise, *(node.name for node in convolutions if node.output[0] in summed)]

@@ -46,17 +46,17 @@ def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path],
 
 def _check_context(context: Path, binaries: list[Path]) -> None:
     nodes = onnx.load(context, load_external_data=False).graph.node
-    others = [f"{node.name} ({node.op_type})" for node in nodes if node.op_type != "EPContext"]
-    if others or not binaries:
+    foreign = [f"{node.name} ({node.op_type})" for node in nodes if node.op_type != "EPContext"]
+    if foreign or not binaries:
         raise ExportError(
             f"{context.name} should hold nothing but compiled graphs and a binary beside it; "
-            f"it has {', '.join(others) or 'no binary'}.",
+            f"it has {', '.join(foreign) or 'no binary'}.",
             "Report this, with the versions that `mcad-mobile doctor` prints.",
         )
 
 
 def _nodes_off_the_npu(model: Path, target: Target) -> list[str]:
-    """Names and types of the nodes that fall back to the CPU when that is allowed."""
+    """Return names and types of the nodes that fall back to the CPU when that is allowed."""
     assert target.soc_model is not None and target.htp_arch is not None
     options = session_options(target.soc_model, target.htp_arch)
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")

@@ -4,115 +4,108 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
 from mcad_mobile.engine.towers import Inputs
-from mcad_mobile.export.backends.qnn.residual_stream import even_channels, find_stream, readers
 from mcad_mobile.export.quantization.calibration import (
     Overrides,
     Reader,
-    given_ranges,
     quiet,
+    range_overrides,
     weights_per_channel,
 )
 from mcad_mobile.export.quantization.four_bits import FourBits, with_weights
-from mcad_mobile.export.quantization.ranges import Ranges, ranges_with_headroom
+from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
+from mcad_mobile.export.quantization.residual_stream import even_channels, find_stream, readers
 
-WHOLE_FACTORS_FROM = 73
+if TYPE_CHECKING:
+    from mcad_mobile.export.tower_job import TowerJob
+
+SIGNED_FACTORS_FROM = 73  # this architecture multiplies signed 16-bit factors in full precision
 _SIGNED = {"quant_type": QuantType.QInt16, "symmetric": True}
 _WIDE: dict[str, object] = {"quant_type": QuantType.QUInt16}
 _NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
 
 
-def quantize_w8a16(
-    model: Path, out: Path, inputs: Inputs, htp_arch: int = WHOLE_FACTORS_FROM
-) -> None:
-    """8-bit weights, 16-bit activations with ranges from `inputs`: what the HTP of this
-    architecture, or of a later one with the same form (`w8a16_form`), compiles."""
-    with quiet():
-        overrides = _wide_overrides(onnx.load(model), inputs, htp_arch)
-        _quantize_for_htp(str(model), out, inputs, QuantType.QUInt16, overrides)
+def quantize_tower(
+    tower: TowerJob, precision: str, htp_arch: int, method: CalibrationMethod = "min-max"
+) -> Path:
+    """Return the tower quantized for Hexagon NPUs, written once for all architectures that take the
+    same graph: `precision` w8a8, w8a16 or w4a16, ranges of 8 bits by `method`."""
+    if precision == "w4a16" and tower.uncorrected is not None:
+        tower, method = tower.uncorrected, "min-max"
+    label = precision if method == "min-max" else f"{precision}_{method}"
+    path = tower.work / f"{label}_v{graph_form(htp_arch)}.onnx"
+    if not path.exists():
+        four = tower.all_in_four_bits if precision == "w4a16" else None
+        ranges = tower.ranges(method) if precision == "w8a8" else None
+        quantize_for_htp(
+            tower.float_onnx, path, tower.samples, precision, htp_arch, four=four, ranges=ranges
+        )
+    return path
 
 
-def quantize_w8a8(
+def quantize_for_htp(
     model: Path,
     out: Path,
     inputs: Inputs,
-    htp_arch: int = WHOLE_FACTORS_FROM,
+    precision: str,
+    htp_arch: int = SIGNED_FACTORS_FROM,
+    *,
+    four: Mapping[str, FourBits] | None = None,
     ranges: Ranges | None = None,
 ) -> None:
-    """8-bit weights, and 8-bit activations in every product, with ranges from `inputs`, but for
-    the tensors that have one of `ranges`, for the HTP; a transformer's residual stream has 16 bits,
-    and what joins it even channels."""
+    """Quantize a float model to a graph that the HTP of this architecture, or of any other with the
+    same `graph_form`, compiles.
+
+    Ranges of activations come from `inputs`. w8a16 and w4a16 have 16-bit activations; w4a16 has the
+    weights `four` in 4 bits and the others in 8. w8a8 has 8-bit activations in all products, within
+    `ranges` where given; a transformer's residual stream has 16 bits, and even channels join it.
+    """
     with quiet():
-        even = even_channels(onnx.load(model), inputs)
-        form, has_stream = w8a16_form(htp_arch), bool(find_stream(even).nodes)
-        narrow = ranges or ({} if has_stream else ranges_with_headroom(even, inputs, 8))
-        wide = ranges_with_headroom(even, inputs, 16) if has_stream else {}
-        given = given_ranges(narrow)
-        stream = _stream_overrides(even, form, given, given_ranges(wide))
-        overrides = {**given, **weights_per_channel(even), **stream}
-        # All conversions are named: the tool's own would give the products 16 bits, too.
-        _quantize_for_htp(even, out, inputs, QuantType.QUInt8, overrides, converts=False)
+        narrow = precision == "w8a8"
+        source: str | onnx.ModelProto = str(model)
+        if narrow:
+            source = even_channels(onnx.load(model), inputs)
+            overrides = _narrow_overrides(source, inputs, htp_arch, ranges)
+        elif four:
+            source = with_weights(onnx.load(model), four)
+            overrides = _wide_overrides(source, inputs, htp_arch)
+            overrides |= {name: item.overrides(QuantType.QInt4) for name, item in four.items()}
+        else:
+            overrides = _wide_overrides(onnx.load(model), inputs, htp_arch)
+        config = get_qnn_qdq_config(
+            source,
+            Reader(inputs),
+            activation_type=QuantType.QUInt8 if narrow else QuantType.QUInt16,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            init_overrides=overrides,
+            # The overrides name all conversions of w8a8: the tool would give products 16 bits, too.
+            add_qtype_converts=not narrow,
+        )
+        quantize(source, str(out), config)
 
 
-def quantize_w4a16(
-    model: Path,
-    out: Path,
-    inputs: Inputs,
-    four: Mapping[str, FourBits],
-    htp_arch: int = WHOLE_FACTORS_FROM,
-) -> None:
-    """As `quantize_w8a16`, with the weights `four` in 4 bits."""
-    with quiet():
-        floats = with_weights(onnx.load(model), four)
-        overrides = {
-            **_wide_overrides(floats, inputs, htp_arch),
-            **{name: weight.overrides(QuantType.QInt4) for name, weight in four.items()},
-        }
-        _quantize_for_htp(floats, out, inputs, QuantType.QUInt16, overrides)
-
-
-def _quantize_for_htp(
-    model: str | onnx.ModelProto,
-    out: Path,
-    inputs: Inputs,
-    activations: QuantType,
-    overrides: Overrides,
-    *,
-    converts: bool = True,
-) -> None:
-    config = get_qnn_qdq_config(
-        model,
-        Reader(inputs),
-        activation_type=activations,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        init_overrides=overrides,
-        add_qtype_converts=converts,
-    )
-    quantize(model, str(out), config)
-
-
-def w8a16_form(htp_arch: int) -> int:
-    """The first architecture that takes what this one takes: graphs of one form are the same."""
-    return WHOLE_FACTORS_FROM if htp_arch >= WHOLE_FACTORS_FROM else 68
+def graph_form(htp_arch: int) -> int:
+    """Return the first architecture that takes the same quantized graphs as this one."""
+    return SIGNED_FACTORS_FROM if htp_arch >= SIGNED_FACTORS_FROM else 68
 
 
 def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
-    """What get_qnn_qdq_config leaves undone: MatMul weights [in, out] per output channel, and the
-    types that the HTP takes beside 16-bit activations.
+    """Return what get_qnn_qdq_config leaves out: MatMul weights [in, out] per output channel, and
+    the types that the HTP takes beside 16-bit activations.
 
     Until v69 it takes LayerNormalization scales of uint8 alone, and rounds the second factor of
     two activations to 8 bits. From v73 on it does so only where that is unsigned: signed ones, and
     scales, are multiplied whole. Found by compiling and on the simulator (QAIRT 2.51).
     """
     overrides = weights_per_channel(model)
-    if form >= WHOLE_FACTORS_FROM:
+    if form >= SIGNED_FACTORS_FROM:
         for node, factor in _second_factors(model):
             signed = {**_SIGNED, "recv_nodes": {node}}
             overrides[factor] = [{**_WIDE, "convert": signed}]
@@ -123,7 +116,7 @@ def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
 
 
 def _second_factors(model: onnx.ModelProto) -> list[tuple[str, str]]:
-    """Of products of two activations: the node's name and the factor's."""
+    """Return (node, tensor): the second factor of each product of two activations."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return [
         (node.name, node.input[1])
@@ -133,64 +126,78 @@ def _second_factors(model: onnx.ModelProto) -> list[tuple[str, str]]:
 
 
 def _wide_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Overrides:
-    """`_overrides`, and the ranges of all activations, which have 16 bits; what the HTP rounds to 8
-    has no bit to spare."""
-    form = w8a16_form(htp_arch)
+    """Return `_overrides`, and 16-bit ranges for all activations. A factor that the HTP rounds to 8
+    bits keeps the quantizer's range, as it has no bit to spare for headroom."""
+    form = graph_form(htp_arch)
     ranges = ranges_with_headroom(model, inputs, 16)
-    if form < WHOLE_FACTORS_FROM:
+    if form < SIGNED_FACTORS_FROM:
         for _, factor in _second_factors(model):
             ranges.pop(factor, None)
-    given = given_ranges(ranges)
-    merged = {**given, **_overrides(model, form)}
-    for name in given:
-        merged[name] = [_in_range(merged[name][0], given[name][0])]
+    in_range = range_overrides(ranges)
+    merged = {**in_range, **_overrides(model, form)}
+    for name in in_range:
+        merged[name] = [_in_range(merged[name][0], in_range[name][0])]
     return merged
 
 
-def _in_range(kind: dict[str, Any], ends: dict[str, Any]) -> dict[str, Any]:
-    """A tensor of this kind, and what it is converted to, with this range."""
-    found = {**_WIDE, **kind, **ends}
-    return {**found, "convert": {**kind["convert"], **ends}} if "convert" in kind else found
+def _narrow_overrides(
+    model: onnx.ModelProto, inputs: Inputs, htp_arch: int, ranges: Ranges | None
+) -> Overrides:
+    """Return 8-bit `ranges`, or those of `inputs`, weights per channel, and the 16-bit stream. The
+    range of a transformer's 8-bit activations has no headroom."""
+    has_stream = bool(find_stream(model).nodes)
+    narrow = ranges or ({} if has_stream else ranges_with_headroom(model, inputs, 8))
+    wide = ranges_with_headroom(model, inputs, 16) if has_stream else {}
+    in_range = range_overrides(narrow)
+    stream = _stream_overrides(model, graph_form(htp_arch), in_range, range_overrides(wide))
+    return {**in_range, **weights_per_channel(model), **stream}
+
+
+def _in_range(override: dict[str, Any], ends: dict[str, Any]) -> dict[str, Any]:
+    """Return an override of a 16-bit tensor, and of its conversion, with this range."""
+    found = {**_WIDE, **override, **ends}
+    return {**found, "convert": {**found["convert"], **ends}} if "convert" in found else found
 
 
 def _norm_scale(form: int) -> dict[str, object]:
-    return _SIGNED if form >= WHOLE_FACTORS_FROM else {"quant_type": QuantType.QUInt8}
+    return _SIGNED if form >= SIGNED_FACTORS_FROM else {"quant_type": QuantType.QUInt8}
 
 
 def _stream_overrides(
-    model: onnx.ModelProto, form: int, given: Overrides, wide: Overrides
+    model: onnx.ModelProto, form: int, narrow: Overrides, wide: Overrides
 ) -> Overrides:
-    """16 bits along the residual stream, with the ranges `wide`, and conversions where it is read,
-    and where it is fed: there 8 bits have the ranges `given`."""
+    """Return 16 bits along the residual stream, in the ranges `wide`, and the conversions where it
+    is read and where it is fed, whose 8 bits have the ranges `narrow`."""
     stream, read_by = find_stream(model), readers(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     overrides: Overrides = {}
+
+    def eight_bits(tensor: str) -> dict[str, object]:
+        return {**_NARROW, **narrow.get(tensor, [{}])[0]}
+
+    def sixteen_bits(tensor: str) -> dict[str, object]:
+        return {**_WIDE, **wide.get(tensor, [{}])[0]}
+
     for tensor in stream.tensors:
-        narrow = _narrow(tensor, given)
-        kind = {**_WIDE, **wide.get(tensor, [{}])[0]}
-        overrides[tensor] = [_converted(kind, narrow, read_by[tensor] - stream.nodes)]
+        outside = read_by[tensor] - stream.nodes
+        overrides[tensor] = [_converted(sixteen_bits(tensor), eight_bits(tensor), outside)]
     for node in model.graph.node:
         if node.name not in stream.nodes:
             continue
         if node.op_type == "LayerNormalization":
             overrides[node.input[1]] = [_norm_scale(form)]
-        taken = node.input[:1] if node.op_type == "LayerNormalization" else node.input
-        for name in taken:
+        inputs = node.input[:1] if node.op_type == "LayerNormalization" else node.input
+        for name in inputs:
             if name in constants:
                 overrides[name] = [dict(_WIDE)]
             elif name not in stream.tensors:
-                fed = read_by[name] & stream.nodes
-                kind = {**_WIDE, **wide.get(name, [{}])[0]}
-                overrides[name] = [_converted(_narrow(name, given), kind, fed)]
+                inside = read_by[name] & stream.nodes
+                overrides[name] = [_converted(eight_bits(name), sixteen_bits(name), inside)]
     return overrides
 
 
-def _narrow(tensor: str, given: Overrides) -> dict[str, object]:
-    return {**_NARROW, **given.get(tensor, [{}])[0]}
-
-
 def _converted(
-    kind: dict[str, object], other: dict[str, object], for_nodes: frozenset[str] | set[str]
+    override: dict[str, object], other: dict[str, object], for_nodes: set[str]
 ) -> dict[str, object]:
-    """A tensor of one kind, which some nodes read as another."""
-    return {**kind, "convert": {**other, "recv_nodes": set(for_nodes)}} if for_nodes else {**kind}
+    """Return the override of a tensor that these nodes read in another type."""
+    return {**override, "convert": {**other, "recv_nodes": for_nodes}} if for_nodes else override

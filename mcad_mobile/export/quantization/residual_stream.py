@@ -1,12 +1,12 @@
 """A transformer's residual stream in 16 bits, so that all its products can have 8.
 
-A few channels of the stream are a hundred times as loud as the others (MiniLM's, CLIP's), and one
-scale of 8 bits for all of them leaves the others nothing: sums and norms are what 8 bits break, and
-they are a small part of the work. What a product adds to the stream still leaves it in 8 bits. So
-its channels are made even first: each column of its weights is divided by the largest number that
-the column makes, and the channel multiplied by that again where it joins the stream. Weights have a
-scale a column anyway, so this costs them nothing, and floats stay what they are. SmoothQuant (arXiv
-2211.10438, section 4) moves loudness from a product's input to its weights in the same way.
+A few channels of the stream are a hundred times as large as the rest (in MiniLM and CLIP), and one
+8-bit scale for all of them leaves the rest no steps. 8 bits break sums and norms, which are a small
+part of the work. A product still has 8-bit outputs before they join the stream, so its channels are
+made even first: each column of its weights is divided by the largest value that the column
+produces, and the channel is multiplied by it where it joins the stream. Weights have a scale for
+each column anyway, so this costs them nothing, and the float model computes the same. SmoothQuant
+(arXiv 2211.10438, section 4) moves scale from a product's inputs to its weights in the same way.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from onnx import helper, numpy_helper
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 
-_QUIETEST = 1e-3  # of the loudest channel: a channel that samples leave silent is not blown up
+_LEAST_GAIN = 1e-3  # of the largest channel: one that is 0 on all samples is not blown up
 _JOINS = ("Add", "Mul")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The names of the nodes that add to the stream or normalize it, of the tensors that they put
-    out, and of the products that end in it without anything but additions between."""
+    """Names of the nodes that add to the stream or normalize it, of their outputs, and of the
+    products whose outputs join it by nothing but additions."""
 
     nodes: frozenset[str]
     tensors: frozenset[str]
@@ -38,7 +38,8 @@ class Stream:
 
 
 def find_stream(model: onnx.ModelProto) -> Stream:
-    """From each LayerNormalization back through additions, and products with constants."""
+    """Find the stream from each LayerNormalization back through additions, and products with
+    constants."""
     constants = {tensor.name for tensor in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}
     nodes: dict[str, onnx.NodeProto] = {}
@@ -62,9 +63,9 @@ def find_stream(model: onnx.ModelProto) -> Stream:
 
 
 def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
-    """A copy of a float model that computes the same, in which each product that ends in the
-    residual stream gives channels of one loudness over `samples`, and a multiplication restores
-    them. One without a stream is as it was."""
+    """Return a copy of a float model that computes the same, in which each product that ends in the
+    residual stream has outputs of one size in all channels over `samples`, and a multiplication
+    restores them. A model without a stream is returned as it was."""
     gains = _gains(model, samples)
     even = onnx.ModelProto()
     even.CopyFrom(model)
@@ -94,8 +95,8 @@ def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
 
 
 def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDArray[np.float32]]:
-    """What `even_channels` divides each product's channels by [out], by the values [out, in] of its
-    matrix, float32: what a module knows it by. Empty where there is no stream."""
+    """Return what `even_channels` divides each product's channels by, [out], by the float32 values
+    [out, in] of its matrix, by which it is found in a module. Empty if there is no stream."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     gains = _gains(model, samples)
     return {
@@ -106,23 +107,23 @@ def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDAr
 
 
 def _gains(model: onnx.ModelProto, samples: Inputs) -> dict[str, NDArray[np.float32]]:
-    """By product that ends in the stream, how loud each of its channels is beside the median."""
-    loudest = _loudest(model, find_stream(model).products, samples)
-    found = {name: np.maximum(loud, np.max(loud) * _QUIETEST) for name, loud in loudest.items()}
-    return {name: loud / np.median(loud) for name, loud in found.items()}
+    """Return, by product that ends in the stream, each channel's size over the median's."""
+    sizes = _channel_sizes(model, find_stream(model).products, samples)
+    found = {name: np.maximum(size, np.max(size) * _LEAST_GAIN) for name, size in sizes.items()}
+    return {name: size / np.median(size) for name, size in found.items()}
 
 
 def _joins(node: onnx.NodeProto, constants: set[str]) -> bool:
-    """An addition, or a product with a constant vector: what a stream is made of."""
+    """Whether a node is an addition or a product with a constant, which make up a stream."""
     return node.op_type == "Add" or (
         node.op_type == "Mul" and any(name in constants for name in node.input)
     )
 
 
-def _loudest(
+def _channel_sizes(
     model: onnx.ModelProto, products: frozenset[str], samples: Inputs
 ) -> dict[str, NDArray[np.float32]]:
-    """By product, the largest size of each channel [channels] over all samples."""
+    """Return each product's largest size by channel, [channels], over all samples."""
     outputs = {node.output[0]: node.name for node in model.graph.node if node.name in products}
     found: dict[str, NDArray[np.float32]] = {}
     if not outputs:
@@ -147,7 +148,7 @@ def _drop_unread(model: onnx.ModelProto) -> None:
 
 
 def readers(model: onnx.ModelProto) -> dict[str, set[str]]:
-    """By tensor, the names of the nodes that read it."""
+    """Return the names of the nodes that read each tensor."""
     found: dict[str, set[str]] = defaultdict(set)
     for node in model.graph.node:
         for name in node.input:
