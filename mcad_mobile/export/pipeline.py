@@ -76,18 +76,9 @@ def export(
     """Write a bundle of `student` for each request; what several of them share is made once.
 
     Every tower is reloaded from its file and compared with the float student on 16 inputs that it
-    was not calibrated on, the same whatever the options are. A search for precisions chooses for
-    the first request's chip. A bundle replaces what stood at its `out` only when it is complete,
-    and stays if a later request fails.
-
-    Args:
-        student: the student to export.
-        requests: the bundles to write.
-        options: how; None for the defaults.
-        progress: hears of each rung before it is built and before it is compared.
-
-    Returns:
-        The bundles, in the order of the requests.
+    was not calibrated on. A search for precisions chooses for the first request's chip. A bundle
+    replaces what stood at its `out` when it is complete, and stays if a later request fails.
+    `progress` hears of each rung before it is built and before it is compared.
 
     Raises:
         MissingExtra: a compiler is not installed. This and DiskError are raised before any work.
@@ -102,13 +93,7 @@ def export(
         restore(request.out)
         check_place(student, request)
     calibrate, held_out, warned = _load_samples(student, options)
-    keys = {
-        key
-        for request in requests
-        for plans in keyed_plans(request.target, request.precisions).values()
-        for key in plans
-    }
-    done, total = itertools.count(), 2 * len(keys)  # each is built, and compared
+    done, total = itertools.count(), 2 * _rung_count(requests)  # each is built, and compared
     exported = []
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
         builder = BundleBuilder(
@@ -226,6 +211,11 @@ def missing_photos(record: PrecisionRecord) -> list[str]:
         f"{record.data.photos} photos of split {record.data.split!r} are too few to tell a drop of "
         f"{record.max_recall_drop:g} points from none: {record.photos_to_tell} would do."
     ]
+
+
+def _rung_count(requests: Sequence[BundleRequest]) -> int:
+    plans = [keyed_plans(request.target, request.precisions) for request in requests]
+    return len({key for towers in plans for keyed in towers.values() for key in keyed})
 
 
 def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Samples, list[str]]:

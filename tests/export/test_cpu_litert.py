@@ -36,8 +36,8 @@ def student(tmp_path_factory):
 def made(student, out: Path, *chips: str) -> list[Bundle]:
     requests = [BundleRequest(find_target(chip), out / chip) for chip in chips]
     return [
-        one.bundle
-        for one in export(student, requests, ExportOptions(samples=4, allow_low_parity=True))
+        made.bundle
+        for made in export(student, requests, ExportOptions(samples=4, allow_low_parity=True))
     ]
 
 
@@ -89,6 +89,6 @@ def test_an_app_leaves_litert_out(bundle, tmp_path):
 
 
 def test_it_is_listed_with_what_it_has(bundle):
-    (listed,) = [one for one in mcad_json("targets") if one["id"] == "cpu-litert"]
+    (listed,) = [chip for chip in mcad_json("targets") if chip["id"] == "cpu-litert"]
     assert listed["runtimes"] == ["litert", "onnx"]
     assert listed["precisions"] == ["fp32", "int8", "w8a8"]

@@ -178,7 +178,7 @@ def test_what_stands_behind_a_text_does_not_round_its_weights(rounds):
     loud["token_rows"][:, cut:] *= 100
     model = text_model()
     given = () if rounds is each_in_four_bits else (["first", "second"],)
-    ours, theirs = (rounds(model, one, *given) for one in (inputs, loud))
+    ours, theirs = (rounds(model, value, *given) for value in (inputs, loud))
     assert set(ours) == {"first", "second"}
     assert all(np.array_equal(ours[name].numbers, theirs[name].numbers) for name in ours)
 
@@ -189,7 +189,7 @@ def test_a_product_of_nothing_but_zeros_is_rounded_as_it_is():
               "pooling": np.ones((2, 3))}  # fmt: skip
     inputs = {name: value.astype(np.float32) for name, value in inputs.items()}
     found = together_in_four_bits(model, inputs, ["first", "second"])
-    held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for name, four in found.items():
         assert np.abs(four.floats() - held[name]).mean() < np.abs(held[name]).mean() / 5
 
@@ -217,7 +217,9 @@ def text_model() -> onnx.ModelProto:
 def outputs(model: onnx.ModelProto, inputs) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString())
     name, values = next(iter(inputs.items()))
-    return normalize(np.concatenate([session.run(None, {name: one[None]})[0] for one in values]))
+    return normalize(
+        np.concatenate([session.run(None, {name: value[None]})[0] for value in values])
+    )
 
 
 def test_a_file_holds_the_numbers_that_were_rounded_two_to_a_byte(tower, tmp_path):
@@ -229,8 +231,8 @@ def test_a_file_holds_the_numbers_that_were_rounded_two_to_a_byte(tower, tmp_pat
     packed = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     packed = {name: value for name, value in packed.items() if name.endswith("/packed")}
     assert len(packed) == len(four)
-    halves = [np.concatenate([one & 15, one >> 4]).astype(int) - 8 for one in packed.values()]
-    assert {one.dtype for one in packed.values()} == {np.dtype(np.uint8)}
+    halves = [np.concatenate([value & 15, value >> 4]).astype(int) - 8 for value in packed.values()]
+    assert {value.dtype for value in packed.values()} == {np.dtype(np.uint8)}
     numbers = [weight.numbers for weight in four.values()]
     assert sorted(map(_content, halves)) == sorted(map(_content, numbers))
     saved = sum(weight.numbers.size for weight in four.values()) // 2

@@ -115,9 +115,11 @@ def test_a_tflite_has_the_same_headroom(precision, stream, bits, headroom, tmp_p
     given = {"pixels": pixels.numpy()}
     quantize_litert(source, out, given, specs, precision, stream=stream)
     details = Interpreter(str(out)).get_tensor_details()
-    scales = {one["name"]: one["quantization"][0] for one in details}
-    first, second = (one.tensors for one in operators(source) if one.name == "CONV_2D")
-    (addition,) = (one.tensors for one in operators(source) if one.name == "ADD")
+    scales = {detail["name"]: detail["quantization"][0] for detail in details}
+    first, second = (
+        operator.tensors for operator in operators(source) if operator.name == "CONV_2D"
+    )
+    (addition,) = (operator.tensors for operator in operators(source) if operator.name == "ADD")
     cut = nn.functional.relu6(10 * tower.first(pixels))
     for name, values, wide, factor in (
         (first[0].name + "_quantized" * stream, pixels, bits[0], 1.0),

@@ -65,7 +65,7 @@ def test_loud_channels_cost_w8a8_little_where_the_stream_has_16_bits(job, tmp_pa
 def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
     found = operators(quantize_tower(job, "w8a8"))
     kinds = {
-        name: {one.tensors[0].dtype for one in found if one.name == name}
+        name: {item.tensors[0].dtype for item in found if item.name == name}
         for name in ("FULLY_CONNECTED", "BATCH_MATMUL", "ADD", "MUL")
     }
     assert kinds["FULLY_CONNECTED"] == kinds["BATCH_MATMUL"] == {"INT8"}

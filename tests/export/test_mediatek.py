@@ -119,8 +119,8 @@ def write_tower(student, tower, precision, folder):
 )
 def test_an_operator_is_taken_with_some_types_of_tensors(tensor, taken):
     of_floats = Stored("FLOAT32", "none")
-    told = refusal(Operator("ADD", (of_floats, tensor)))
-    assert told == (None if taken else f"ADD of {tensor}")
+    recorded = refusal(Operator("ADD", (of_floats, tensor)))
+    assert recorded == (None if taken else f"ADD of {tensor}")
 
 
 def test_operators_outside_the_list_are_named_and_counted(tmp_path):

@@ -49,12 +49,12 @@ def make(student, packaged_pairs, tmp_path_factory):
     EACH more than it does: towers of random weights lose nothing."""
     folder = tmp_path_factory.mktemp("exported")
     photos = load_captions(packaged_pairs, None)
-    split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
+    split = {name: [photo for photo in photos if photo.split == name] for name in ("train", "val")}
     real = RecallMeter.drop
 
     def dearer(self, towers):
         found = real(self, towers)
-        count = sum(len(packed(one.path)) for one in towers.values())
+        count = sum(len(packed(recipe.path)) for recipe in towers.values())
         return replace(found, points=found.points + EACH * count)
 
     def run(points: float, out: str, allow_low_parity: bool = True) -> Bundle:
@@ -91,18 +91,18 @@ def chosen(make):
 @pytest.mark.slow
 def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
     record = chosen.precision
-    found = next(one for one in record.steps if one.within)
-    assert all(one.within == (one.drop <= BUDGET) for one in record.steps)
-    assert any(not one.within for one in record.steps)
-    assert all(one.bytes >= found.bytes for one in record.steps if one.within)
+    found = next(step for step in record.steps if step.within)
+    assert all(step.within == (step.drop <= BUDGET) for step in record.steps)
+    assert any(not step.within for step in record.steps)
+    assert all(step.bytes >= found.bytes for step in record.steps if step.within)
     total, count = 0, 0
     for name in TOWERS:
         rung = chosen.tower(name).rungs[0]
         four = packed(chosen.path(rung.files[0]))
         assert len(four) == sum(w.tower == name and w.bits == 4 for w in record.weights)
-        told = getattr(found, name)
-        assert told.startswith(f"{len(four)} of") if four else told == rung.precision
-        alone = next(one for one in record.alone if (one.tower, one.precision) == (name, told))
+        recorded = getattr(found, name)
+        assert recorded.startswith(f"{len(four)} of") if four else recorded == rung.precision
+        alone = next(row for row in record.alone if (row.tower, row.precision) == (name, recorded))
         total += alone.bytes
         count += len(four)
     assert total == found.bytes
@@ -114,7 +114,7 @@ def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOWERS)
 def test_weights_whose_bytes_cost_least_come_first(chosen, name):
-    weights = [one for one in chosen.precision.weights if one.tower == name]
+    weights = [weight for weight in chosen.precision.weights if weight.tower == name]
     each = [weight.loss / weight.numbers for weight in weights]
     assert weights
     assert each == sorted(each)
@@ -127,7 +127,7 @@ def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
     found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
-    last = next(one for one in chosen.precision.steps if one.within)
+    last = next(step for step in chosen.precision.steps if step.within)
     four = sum(weight.bits == 4 for weight in chosen.precision.weights)
     assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
     assert chosen.precision.data.photos == len(photos)
@@ -140,12 +140,12 @@ def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
     monkeypatch.setattr(validate, "LEAST_PARITY", least)
     bundle = make(BUDGET, "accepted", allow_low_parity=False)
     assert all(bundle.tower(name).rungs[0].parity.cosine_mean >= least for name in TOWERS)
-    tried = {(one.tower, one.precision) for one in bundle.precision.alone}
-    left_out = {(one.tower, one.precision) for one in chosen.precision.alone} - tried
-    first = next(one for one in chosen.precision.steps if one.within)
+    tried = {(row.tower, row.precision) for row in bundle.precision.alone}
+    left_out = {(row.tower, row.precision) for row in chosen.precision.alone} - tried
+    first = next(step for step in chosen.precision.steps if step.within)
     lowest = min(TOWERS, key=lambda name: parity[name])
     assert (lowest, getattr(first, lowest)) in left_out
-    assert all(f"{told} (" in bundle.precision.why for _, told in left_out)
+    assert all(f"{recorded} (" in bundle.precision.why for _, recorded in left_out)
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_where_even_8_bits_cost_too_much_towers_stay_float(student, make, monkey
     bundle = make(BUDGET, "float")
     for name in TOWERS:
         assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
-    assert next(one for one in bundle.precision.steps if one.within).drop == 0
+    assert next(step for step in bundle.precision.steps if step.within).drop == 0
     assert {weight.bits for weight in bundle.precision.weights} == {32}
 
 
@@ -202,8 +202,8 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
 
 
 def test_a_bundle_without_data_tells_of_none(cpu):
-    said = json.loads((cpu.directory / "bundle.json").read_text())
-    assert said["recall"] is None and said["precision"] is None
+    document = json.loads((cpu.directory / "bundle.json").read_text())
+    assert document["recall"] is None and document["precision"] is None
     assert Bundle.load(cpu.directory).precision is None
 
 
@@ -228,7 +228,7 @@ def test_a_bundle_without_data_tells_of_none(cpu):
     ],
 )
 def test_what_cannot_be_chosen_is_wrong_usage(given, told, packaged_pairs, tmp_path):
-    given = [str(packaged_pairs) if one == "DATA" else one for one in given]
+    given = [str(packaged_pairs) if item == "DATA" else item for item in given]
     result = CliRunner().invoke(app, ["export", *given, "--out", str(tmp_path / "b")])
     assert result.exit_code == 2
     assert told in result.output.replace("│", " ").replace("\n", " ")
@@ -262,7 +262,7 @@ def test_progress_counts_through_all_recipes_of_a_tower(student, packaged_pairs,
     def of_ones(inputs):
         return np.ones((len(inputs["pixels"]), 8), np.float32)
 
-    photos = [one for one in load_captions(packaged_pairs, None) if one.split == "val"]
+    photos = [photo for photo in load_captions(packaged_pairs, None) if photo.split == "val"]
     steps: list[tuple[str, int, int]] = []
     cache = EmbeddingCache(tmp_path / "kept")
     meter = RecallMeter(student, photos, None, None, cache, lambda *step: steps.append(step))

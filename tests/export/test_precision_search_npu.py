@@ -42,11 +42,11 @@ def student(tmp_path_factory):
 @pytest.fixture
 def make(student, packaged_pairs, tmp_path, monkeypatch):
     photos = load_captions(packaged_pairs, None)
-    split = {name: [one for one in photos if one.split == name] for name in ("train", "val")}
+    split = {name: [photo for photo in photos if photo.split == name] for name in ("train", "val")}
     real = RecallMeter.drop
 
     def dearer(self, towers):
-        cost = sum(COSTS[one.precision] + CUTS[one.method] for one in towers.values())
+        cost = sum(COSTS[recipe.precision] + CUTS[recipe.method] for recipe in towers.values())
         found = real(self, towers)
         # What the files find is near what float ones do, where there are photos enough to tell.
         assert len(self.photos) == FIRST or abs(found.points) < 10
@@ -108,11 +108,11 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
     for name in TOWERS:
         npu, cpu = bundle.tower(name).rungs
         assert (npu.precision, cpu.precision) == ("w8a8", "int8")
-        alone = {one.precision: one for one in record.alone if one.tower == name}
+        alone = {row.precision: row for row in record.alone if row.tower == name}
         assert set(alone) == {*CUT, "w4a16", "w8a16"}
         assert alone["w8a8"].bytes == sum(file.bytes for file in npu.files)
         assert alone["w4a16"].bytes < alone["w8a8"].bytes
-        (note,) = [one for one in npu.notes if "judged by ONNX Runtime" in one]
+        (note,) = [note for note in npu.notes if "judged by ONNX Runtime" in note]
         assert f"On {SIMULATED} real inputs the HTP simulator's embeddings" in note
         assert float(note.split("cosine of ")[1].split()[0]) > 0.99
     assert "not on an HTP" in record.judged_by
@@ -120,7 +120,7 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
     assert simulated == {"image": SIMULATED + FIRST, "text": SIMULATED + 2 * FIRST}
     assert (record.simulated.photos, record.simulated.captions) == (FIRST, 2 * FIRST)
     assert record.simulated.drop == record.simulated.judged_drop == 0.4
-    tried = [(one.image, one.text) for one in record.steps]
+    tried = [(step.image, step.text) for step in record.steps]
     assert ("w4a16", "w4a16") in tried
     assert tried.index(("w8a8, ranges by mse",) * 2) < tried.index(("w8a8", "w8a8"))
     assert "The image tower has w8a8, ranges by mse, the text tower w8a8, ranges by mse" in (
@@ -159,7 +159,7 @@ def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, low_cosine
     for name in TOWERS:
         rung, cpu = bundle.tower(name).rungs
         assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
-        alone = {one.precision: one for one in bundle.precision.alone if one.tower == name}
+        alone = {row.precision: row for row in bundle.precision.alone if row.tower == name}
         assert set(alone) == {*CUT, "w8a16", "w4a16"}
         assert alone["w4a16"].bytes < alone["w8a16"].bytes
         assert alone["w8a8"].bytes == rung.files[0].bytes
@@ -188,12 +188,14 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
         monkeypatch.setitem(COSTS, precision, 0.1)
     bundle = make("cpu-litert", 0.5)
     alone = bundle.precision.alone
-    tried = {name: [one.precision for one in alone if one.tower == name] for name in TOWERS}
+    tried = {name: [row.precision for row in alone if row.tower == name] for name in TOWERS}
     assert set(tried["image"]) == CUT
     assert tried["text"][:2] == ["fp32", "int8"]
-    told = {name: [(r.runtime, r.precision) for r in bundle.tower(name).rungs] for name in TOWERS}
-    assert told["image"] == [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
-    assert told["text"] == [("onnx", "mixed"), ("onnx", "fp32")]
+    recorded = {
+        name: [(r.runtime, r.precision) for r in bundle.tower(name).rungs] for name in TOWERS
+    }
+    assert recorded["image"] == [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
+    assert recorded["text"] == [("onnx", "mixed"), ("onnx", "fp32")]
     assert {weight.tower for weight in bundle.precision.weights} == {"text"}
 
 

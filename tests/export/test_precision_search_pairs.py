@@ -58,7 +58,7 @@ def table_of_recipes(seed: int) -> tuple[dict[str, list[Recipe]], Table]:
             )
             for label, share in shares.items()
         ]
-        alone |= {one: max(0.0, rng.normal(0.3, 0.4)) for one in candidates[name][1:]}
+        alone |= {recipe: max(0.0, rng.normal(0.3, 0.4)) for recipe in candidates[name][1:]}
         alone[candidates[name][0]] = 0.0
     pairs = product(candidates["image"], candidates["text"])
     together = {
@@ -87,12 +87,12 @@ def test_pairs_of_whole_recipes_are_measured_whatever_is_chosen():
     candidates, meter = table_of_recipes(1)
     search = Search(candidates, meter, 0.5)
     record = search.record(search.run(), {}, "a table")
-    told = {(one.image, one.text) for one in record.steps}
-    assert set(product(("fp32", "int8", "w4"), repeat=2)) <= told
-    assert len(told) < 36  # mixes that are larger than the choice tell nothing
-    assert [one.bytes for one in record.steps] == sorted(one.bytes for one in record.steps)
-    alone = {(one.tower, one.precision): one.drop for one in record.alone}
-    assert alone == {(one.tower, one.label): round(meter.alone[one], 3) for one in meter.alone}
+    recorded = {(step.image, step.text) for step in record.steps}
+    assert set(product(("fp32", "int8", "w4"), repeat=2)) <= recorded
+    assert len(recorded) < 36  # mixes that are larger than the choice tell nothing
+    assert [step.bytes for step in record.steps] == sorted(step.bytes for step in record.steps)
+    alone = {(row.tower, row.precision): row.drop for row in record.alone}
+    assert alone == {(row.tower, row.label): round(meter.alone[row], 3) for row in meter.alone}
 
 
 def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first():
@@ -112,26 +112,26 @@ def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_give
     chosen = search.run()
     record = search.record(chosen, {}, "a table")
     number = next(i for i, one in enumerate(record.steps) if one.within)
-    least = min(record.steps[:number], key=lambda one: one.drop)
+    least = min(record.steps[:number], key=lambda step: step.drop)
     whole = next(
-        one
-        for one in record.steps
-        if one.within and {one.image, one.text} <= {"fp32", "int8", "w4"}
+        step
+        for step in record.steps
+        if step.within and {step.image, step.text} <= {"fp32", "int8", "w4"}
     )
     assert whole.bytes > size(chosen)
-    for said in (
+    for sentence in (
         f"{size(chosen) / 1e6:.1f} MB",
         f"Of {number} smaller pairs none",
         f"image {least.image}, text {least.text} loses least, {least.drop:.2f}",
         f"image {whole.image}, text {whole.text}, has {whole.bytes / 1e6:.1f} MB",
     ):
-        assert said in record.why
+        assert sentence in record.why
 
 
 def test_a_drop_of_the_budget_to_the_digits_that_are_told_is_within():
     recipes = [Recipe(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
     meter = Table(dict(zip(recipes, (0.1, 0.2), strict=True)), {})  # 0.1 + 0.2 is more than 0.3
-    search = Search({one.tower: [one] for one in recipes}, meter, 0.3)
+    search = Search({recipe.tower: [recipe] for recipe in recipes}, meter, 0.3)
     (step,) = search.record(search.run(), {}, "a table").steps
     assert (step.drop, step.within) == (0.3, True)
 

@@ -39,7 +39,7 @@ def test_a_histogram_holds_every_value_of_all_inputs_once():
     generator = np.random.default_rng(0)
     inputs = [{"x": generator.normal(i, 1, (1, 500)).astype(np.float32)} for i in range(3)]
     found = histograms(lambda single: single, inputs)["x"]
-    everything = np.concatenate([one["x"].ravel() for one in inputs])
+    everything = np.concatenate([value["x"].ravel() for value in inputs])
     expected, _ = np.histogram(everything, len(found.counts), (found.least, found.largest))
     assert found.counts.sum() == 1500
     assert (found.least, found.largest) == (everything.min(), everything.max())
@@ -132,7 +132,7 @@ def convolution(tmp_path_factory):
 )
 def test_towers_are_given_the_ranges(convolution, tmp_path, quantize, recipe):
     model, inputs = convolution
-    singles = [{"pixels": one[None]} for one in inputs["pixels"]]
+    singles = [{"pixels": value[None]} for value in inputs["pixels"]]
     found = histograms(activations(onnx.load(model)), singles)
     assert set(found) == {"pixels", "out"}
     steps = {}

@@ -85,7 +85,7 @@ def specs(inputs):
 
 def run(model: onnx.ModelProto, inputs) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, one)[0] for one in split_batch(inputs)])
+    return np.concatenate([session.run(None, single)[0] for single in split_batch(inputs)])
 
 
 @pytest.mark.parametrize(("tower", "branches"), [("post_norm", 7), ("pre_norm", 4)])
@@ -107,7 +107,7 @@ def test_channels_that_join_the_stream_are_equally_loud(post_norm):
     del even.graph.output[:]
     even.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     session = ort.InferenceSession(even.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = [session.run(None, one) for one in split_batch(inputs)]
+    found = [session.run(None, single) for single in split_batch(inputs)]
     for values in zip(*found, strict=True):
         loudest = np.abs(np.concatenate(values)).max((0, 1))
         assert loudest.max() / loudest.min() < 1.01
@@ -161,18 +161,18 @@ def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_pat
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     stream = find_stream(even)
     products = {node.output[0] for node in even.graph.node if node.name in stream.products}
-    told = dict.fromkeys(stream.tensors, 0) | dict.fromkeys(products, 0)
+    recorded = dict.fromkeys(stream.tensors, 0) | dict.fromkeys(products, 0)
     for node in graph.node:
         name = node.input[0]
-        if node.op_type != "QuantizeLinear" or name not in told:
+        if node.op_type != "QuantizeLinear" or name not in recorded:
             continue
         wide = stored[node.input[2]].dtype == np.uint16
         least, largest = seen[name]
         step = (largest - least) / 65535 * HEADROOM[16] if wide else (largest - least) / 255
         assert float(stored[node.input[1]]) == pytest.approx(step, rel=1e-3)
         assert wide == (name in stream.tensors)
-        told[name] += 1
-    assert all(told.values())
+        recorded[name] += 1
+    assert all(recorded.values())
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_a_bundle_tells_the_recall_of_its_own_rungs_alone(bundle):
     assert shared_recall(record, bundle, bundle) == record
     text = replace(bundle.text, rungs=bundle.text.rungs[:1])
     fewer = replace(bundle, text=text)
-    assert [one.text for one in shared_recall(record, fewer, bundle).pairs] == ["onnx int8"]
+    assert [pair.text for pair in shared_recall(record, fewer, bundle).pairs] == ["onnx int8"]
     other = replace(bundle.image.rungs[0], total_nodes=1)
     image = replace(bundle.image, rungs=(other,))
     assert shared_recall(record, replace(bundle, image=image), bundle) is None
@@ -81,18 +81,18 @@ def test_recall_float_and_exported_is_kept_with_the_bundle(packaged_pairs, tmp_p
         app, ["export", "--target", "cpu", "--out", str(out), "--json", *given]
     )
     assert result.exit_code == 0, result.output
-    said, recall = json.loads(result.stdout)["recall"], Bundle.load(out).recall
+    document, recall = json.loads(result.stdout)["recall"], Bundle.load(out).recall
     for way in ("text_to_image", "image_to_text"):
-        assert dataclasses.asdict(Recall(**said["float"][way])) == to_builtins(
+        assert dataclasses.asdict(Recall(**document["float"][way])) == to_builtins(
             getattr(recall.exact, way)
         )
-        assert said["exported"][way] == to_builtins(getattr(recall.exported, way))
-    lost = said["float"]["mean_recall"] - said["exported"]["mean_recall"]
+        assert document["exported"][way] == to_builtins(getattr(recall.exported, way))
+    lost = document["float"]["mean_recall"] - document["exported"]["mean_recall"]
     assert recall.drop == pytest.approx(lost, abs=0.02)
     assert (recall.image, recall.text) == ("onnx int8", "onnx int8")
-    pairs = {(one.image, one.text): one for one in recall.pairs}
+    pairs = {(pair.image, pair.text): pair for pair in recall.pairs}
     assert set(pairs) == set(product(("float", "onnx int8", "onnx fp32"), repeat=2))
-    assert said["pairs"] == [to_builtins(one) for one in recall.pairs]
+    assert document["pairs"] == [to_builtins(pair) for pair in recall.pairs]
     assert pairs["float", "float"].mean_recall == recall.exact.mean_recall
     assert pairs["float", "float"].drop == 0
     assert pairs["onnx int8", "onnx int8"].mean_recall == recall.exported.mean_recall

@@ -113,8 +113,8 @@ def test_what_bundles_share_is_equal_and_what_is_compiled_is_not(several):
 
 
 def test_no_rung_is_made_twice(several):
-    said = Counter(step for step, _, _ in several[1])
-    assert set(said.values()) == {1}
+    document = Counter(step for step, _, _ in several[1])
+    assert set(document.values()) == {1}
     steps = [done for _, done, _ in several[1]]
     assert steps == list(range(len(steps)))
     assert steps[-1] == several[1][-1][2]
@@ -132,7 +132,7 @@ def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_al
         student, requests, ExportOptions(samples=4, allow_low_parity=True, simulated_inputs=4)
     )
     assert counts == {"SM8650": len(TOWERS) * 4, "SM8750": len(TOWERS) * second}
-    first, other = (one.bundle for one in made)
+    first, other = (item.bundle for item in made)
     for name in TOWERS:
         rungs = first.tower(name).rungs[0], other.tower(name).rungs[0]
         assert [rung.parity.inputs for rung in rungs] == [4, 4]
@@ -217,11 +217,11 @@ def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tm
     data = tmp_path / "data"
     data.mkdir()
     (data / "images").symlink_to(packaged_pairs / "images")
-    said = json.loads((packaged_pairs / "dataset_packaged.json").read_text())
-    said["images"] = said["images"][:4]
-    for photo in said["images"]:
+    noted = json.loads((packaged_pairs / "dataset_packaged.json").read_text())
+    noted["images"] = noted["images"][:4]
+    for photo in noted["images"]:
         photo["split"] = "test"
-    (data / "dataset_test.json").write_text(json.dumps(said))
+    (data / "dataset_test.json").write_text(json.dumps(noted))
     out = tmp_path / "out"
     wanted = ("-t", "cpu", "-t", "dimensity", "-t", "cpu", "--samples", 4, "--allow-low-parity")
     student = f"open_clip:local-dir:{checkpoint}"
@@ -231,7 +231,7 @@ def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tm
         bundle = Bundle.load(out / document["target"])
         assert document["student"] == bundle.student.name
         assert set(document["towers"]) == set(TOWERS)
-        assert document["recall"]["float"]["photos"] == len(said["images"])
+        assert document["recall"]["float"]["photos"] == len(noted["images"])
         assert 0 <= document["recall"]["exported"]["mean_recall"] <= 100
     # A folder of bundles is none itself, and a bundle is no place for others.
     assert "No bundle" in mcad("eval", "--data", data, "--bundle", out, "--split", "test", code=1)

@@ -63,14 +63,12 @@ def job_of(tower: nn.Module, folder, *, rare: float = 1, validation: float = 1) 
     `validation` times as large."""
     pixels = np.random.default_rng(0).normal(size=(40, 3, SIDE, SIDE)).astype(np.float32)
     pixels[0] *= rare
-    samples, others = {"pixels": pixels[:32]}, {"pixels": validation * pixels[32:]}
+    samples, rest = {"pixels": pixels[:32]}, {"pixels": validation * pixels[32:]}
     inputs = (TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),)
     output = TensorSpec("image_embedding", "float32", (1, WIDTH), "ND")
-    expected = float_embeddings(tower, others)
+    expected = float_embeddings(tower, rest)
     golden = Golden(inputs={}, embeddings=FileRecord("golden.npy", "0" * 64, 1))
-    return TowerJob(
-        tower.eval(), "image", inputs, output, samples, others, expected, golden, folder
-    )
+    return TowerJob(tower.eval(), "image", inputs, output, samples, rest, expected, golden, folder)
 
 
 def eight_bits(job: TowerJob):
