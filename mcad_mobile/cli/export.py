@@ -261,7 +261,7 @@ def _graph_form(chip: Target) -> tuple[str, int]:
 
 def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
     """Return the photos on which a search measures recall, and those that it calibrates on. Without
-    a split `val` it measures on `test`, by which the choice was made."""
+    a split `val` it measures on `test`, on which the recall is reported, too."""
     assert data is not None
     photos = load_captions(data, None)
     by_split = {

@@ -92,21 +92,19 @@ def tower_plans(
     ]
 
 
-def rung_key(name: TowerName, plan: TowerPlan, target: Target) -> tuple[str, ...]:
-    """Return the key of a rung: two rungs with the same key have the same files and notes. An
-    uncompiled .tflite names the SDK that would compile it, unless it is for CPUs."""
-    litert = target.neuropilot or target.family
-    compiler = {"litert": litert, "onnx": "any"}.get(plan.runtime, target.id)
-    return name, plan.runtime, plan.precision, compiler
-
-
 def keyed_plans(
     target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> dict[TowerName, dict[tuple[str, ...], TowerPlan]]:
-    """Return the rungs of a bundle for `target`, by tower and key. A tower whose first rung is
-    float has no second float rung."""
+    """Return the rungs of a bundle for `target`, by tower and key. Rungs with the same key have
+    the same files and notes. A tower whose first rung is float has no second float rung."""
+    # The notes of an uncompiled .tflite name the SDK that would compile it, unless it is for CPUs.
+    compilers = {"litert": target.neuropilot or target.family, "onnx": "any"}
+
+    def key(name: TowerName, plan: TowerPlan) -> tuple[str, ...]:
+        return name, plan.runtime, plan.precision, compilers.get(plan.runtime, target.id)
+
     return {
-        name: {rung_key(name, plan, target): plan for plan in tower_plans(name, target, precisions)}
+        name: {key(name, plan): plan for plan in tower_plans(name, target, precisions)}
         for name in TOWERS
     }
 

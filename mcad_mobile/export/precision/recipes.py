@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -189,13 +189,11 @@ def _htp_recipes(tower: TowerJob, target: Target, progress: Progress) -> list[Re
     from mcad_mobile.export.backends.qnn.quantize import quantize_tower
 
     assert target.soc_model is not None and target.htp_arch is not None
-    ways = _ways("w8a8", "w8a16", "w4a16")
     numbers = _weight_count(tower)
     halved = sum(weight.numbers.size for weight in tower.four_bits.values())
     simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
     found = []
-    for number, (precision, method) in enumerate(ways):
-        progress(f"{tower.name} tower: writing it", number, len(ways))
+    for precision, method in _npu_ways(tower, ("w8a8", "w8a16", "w4a16"), progress):
         path = quantize_tower(tower, precision, target.htp_arch, method)
         folder = tower.work / method
         folder.mkdir(exist_ok=True)
@@ -226,10 +224,8 @@ def _litert_recipes(
     from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
     from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
 
-    ways = _ways(*precisions)
     numbers, found = _weight_count(tower), []
-    for number, (precision, method) in enumerate(ways):
-        progress(f"{tower.name} tower: writing it", number, len(ways))
+    for precision, method in _npu_ways(tower, precisions, progress):
         path = quantize_tower(tower, precision, method)
         halved = four_bits_of(path)
         if precision == "w4a16" and not halved:  # the converter changed all such weights
@@ -250,13 +246,18 @@ def _litert_recipes(
     return found
 
 
-def _ways(*precisions: Precision) -> list[tuple[Precision, CalibrationMethod]]:
-    """Return each precision with its methods: with 16 bits, all values have enough steps."""
-    return [
+def _npu_ways(
+    tower: TowerJob, precisions: Sequence[Precision], progress: Progress
+) -> Iterator[tuple[Precision, CalibrationMethod]]:
+    """Give each precision with its methods: with 16 bits, all values have enough steps."""
+    ways = [
         (precision, method)
         for precision in precisions
         for method in (METHODS if _ACTIVATION_BITS[precision] == 8 else METHODS[:1])
     ]
+    for number, way in enumerate(ways):
+        progress(f"{tower.name} tower: writing it", number, len(ways))
+        yield way
 
 
 def _weight_count(tower: TowerJob) -> int:
