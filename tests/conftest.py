@@ -10,16 +10,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
 import mcad_mobile
+from mcad_mobile.android import aar, downloads, sbom
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.photo_file import PhotoFile
+from tests.support.archives import onnxruntime_stand_in, why_no_onnxruntime
 from tests.support.exported import Exported
 from tests.support.paths import ROOT
 from tests.support.pythons import LITERT, WHY
@@ -52,6 +55,20 @@ def no_network():
     disable_socket(allow_unix_socket=True)
     yield
     enable_socket()
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_aar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """ONNX Runtime for Android as it is pinned. If Maven Central is out of reach, an archive of the
+    same Java API and of the libraries for Linux replaces it: a build takes it the same way."""
+    if why_no_onnxruntime() is None:
+        yield downloads.fetch(downloads.ONNXRUNTIME_AAR)
+        return
+    stand_in = onnxruntime_stand_in(tmp_path_factory.mktemp("onnxruntime"))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (aar, downloads, sbom):
+            patch.setattr(module, "ONNXRUNTIME_AAR", stand_in)
+        yield downloads.fetch(stand_in)
 
 
 @pytest.fixture(scope="session")

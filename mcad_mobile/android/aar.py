@@ -1,4 +1,4 @@
-"""What an app takes out of Android archives: classes and native libraries."""
+"""Android archives (.aar): the classes and native libraries that an app takes out of them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
 ABIS = tuple(MACHINES)
-OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that bundles were run with
+OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that was tried
 _CLASS = "ai/onnxruntime/OrtEnvironment.class"
 _LIBRARY = "libonnxruntime.so"
-# The names that the linker gives to all that the library offers; they hold its version.
+# The linker's version of every symbol, which is the library's.
 _VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
-# What ONNX Runtime's QNN provider looks up in Qualcomm's library, be it built in or beside.
+# ONNX Runtime's QNN provider is built in, and looks up this symbol, or it is a library beside it.
 _QNN_BUILT_IN, _QNN_BESIDE = b"QnnInterface_getProviders", "libonnxruntime_providers_qnn.so"
 _QNN = "libQnnHtp.so"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An Android archive that went in. `onnxruntime` is the version of ONNX Runtime that it holds,
-    if it does; `native` are the libraries that were taken from it, as ABI/NAME."""
+    """An Android archive. `onnxruntime` is the version of ONNX Runtime in it, if any; `native` are
+    the libraries that were taken from it, as ABI/NAME."""
 
     path: Path
     sha256: str
@@ -38,9 +38,16 @@ class Archive:
 
 @dataclass
 class Libraries:
-    """Jars to compile against and to put into the dex; native libraries by ABI and name; the
-    archives they are of; what the user should know about them. `extracted` says whether they must
-    be files on the phone: an NPU's are opened by the NPU's own loader."""
+    """Classes and native libraries of archives.
+
+    Attributes:
+        jars: to compile against and to put into the dex.
+        native: native libraries by ABI and name.
+        archives: where they come from.
+        notes: warnings for the user.
+        extracted: whether the native libraries must be files on the phone, as an NPU's loader
+            needs them.
+    """
 
     jars: list[Path] = field(default_factory=list)
     native: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -49,7 +56,7 @@ class Libraries:
     extracted: bool = False
 
     def runs_npu(self) -> bool:
-        """Whether Qualcomm's runtime is here for every ABI, and an ONNX Runtime that calls it."""
+        """Whether every ABI has Qualcomm's runtime and an ONNX Runtime that calls it."""
         return all(
             _QNN in native and (_QNN_BESIDE in native or _QNN_BUILT_IN in native.get(_LIBRARY, b""))
             for native in self.native.values()
@@ -64,17 +71,20 @@ def libraries(
     onnxruntime: Path | None = None,
     progress: Progress = silent,
 ) -> Libraries:
-    """ONNX Runtime and what the user supplies, jars extracted into `folder`.
+    """Unpack ONNX Runtime and the user's archives; jars go to `folder`.
 
-    A `supplied` archive goes before: one that holds ONNX Runtime itself (onnxruntime-android-qnn)
-    takes the place of ours, as `onnxruntime` does, and one that holds an NPU's libraries
-    (qnn-runtime) comes beside it. Ours is fetched once.
-    BuildError for a file that is no Android archive, has nothing for `abis`, holds what no phone
-    can load, or an ONNX Runtime that is incomplete or too old.
+    Args:
+        supplied: the user's archives. One that holds ONNX Runtime (onnxruntime-android-qnn)
+            replaces ours, which is fetched else; its libraries win over later ones of the same
+            name.
+        onnxruntime: an archive that must hold ONNX Runtime, and replaces ours.
+
+    Raises:
+        BuildError: a file is no Android archive, has no library for one of `abis` or one that no
+            phone can load, or its ONNX Runtime is incomplete or too old.
     """
     found = Libraries(native={abi: {} for abi in abis}, extracted=bool(supplied))
-    given = [*supplied, *([] if onnxruntime is None else [onnxruntime])]
-    for path in given:
+    for path in [*supplied, *([] if onnxruntime is None else [onnxruntime])]:
         _add(path, folder, found, checked=True)
     holders = [archive.path for archive in found.archives if archive.onnxruntime]
     if len(holders) > 1:
@@ -92,23 +102,8 @@ def libraries(
 
 
 def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "AndroidManifest.xml" not in names:
-                raise BuildError(
-                    f"{path} is not an Android archive: it has no AndroidManifest.xml."
-                )
-            native = {abi: _of_abi(archive, abi) for abi in found.native}
-            if not any(native.values()) and any(name.startswith("jni/") for name in names):
-                wanted = ", ".join(native)
-                raise BuildError(
-                    f"{path} has no native library for {wanted}.",
-                    f"Use an archive with a folder jni/{next(iter(native))}/.",
-                )
-            classes = archive.read("classes.jar") if "classes.jar" in names else None
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BuildError(f"{path} cannot be read: {error}.", "Give the path of a .aar.") from error
+    """Add an archive's classes and libraries to those `found`."""
+    classes, native = _read(path, list(found.native))
     version = None
     if classes is not None:
         jar = folder / f"library-{len(found.archives)}.jar"
@@ -124,6 +119,26 @@ def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:
             found.native[abi][name] = files[name]
             taken.append(f"{abi}/{name}")
     found.archives.append(Archive(path, sha256_of(path), version, tuple(sorted(taken))))
+
+
+def _read(path: Path, abis: Sequence[str]) -> tuple[bytes | None, dict[str, dict[str, bytes]]]:
+    """Read classes.jar, if there is one, and the native libraries of `abis`. BuildError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "AndroidManifest.xml" not in names:
+                raise BuildError(
+                    f"{path} is not an Android archive: it has no AndroidManifest.xml."
+                )
+            native = {abi: _of_abi(archive, abi) for abi in abis}
+            if not any(native.values()) and any(name.startswith("jni/") for name in names):
+                raise BuildError(
+                    f"{path} has no native library for {', '.join(abis)}.",
+                    f"Use an archive with a folder jni/{abis[0]}/.",
+                )
+            return archive.read("classes.jar") if "classes.jar" in names else None, native
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BuildError(f"{path} cannot be read: {error}.", "Give the path of a .aar.") from error
 
 
 def _of_abi(archive: zipfile.ZipFile, abi: str) -> dict[str, bytes]:
@@ -142,7 +157,7 @@ def _classes(jar: Path, path: Path) -> set[str]:
 
 def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
     """The version of the ONNX Runtime in an archive. BuildError if it lacks a library of an ABI, or
-    is older than what the engine needs."""
+    is too old for the engine."""
     oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
     for abi, files in native.items():
         for name in (_LIBRARY, "libonnxruntime4j_jni.so"):
@@ -151,13 +166,13 @@ def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
                     f"{path} holds ONNX Runtime and no jni/{abi}/{name}.",
                     "Give an archive that has it, or build for other processors: --abi.",
                 )
-    said = _VERSION.search(next(iter(native.values()))[_LIBRARY])
-    if said is None:
+    match = _VERSION.search(next(iter(native.values()))[_LIBRARY])
+    if match is None:
         raise BuildError(
             f"The {_LIBRARY} of {path} does not say its version.",
             f"Give a release of ONNX Runtime, {oldest} or later.",
         )
-    version = tuple(map(int, said.groups()))
+    version = tuple(map(int, match.groups()))
     if version[: len(OLDEST_ONNXRUNTIME)] < OLDEST_ONNXRUNTIME:
         raise BuildError(
             f"{path} holds ONNX Runtime {'.'.join(map(str, version))}.",
@@ -167,9 +182,9 @@ def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
 
 
 def _check_native(path: Path, native: dict[str, dict[str, bytes]]) -> list[str]:
-    """What phones with pages of 16 KB will not load. BuildError for a file that is no library, or
-    is one for another processor than that of its folder."""
-    small = []
+    """Return a note on libraries that phones with pages of 16 KB cannot load. BuildError for a file
+    that is no library, or one of another processor than its folder's."""
+    small: set[str] = set()
     for abi, files in native.items():
         for name, data in files.items():
             elf = read_elf(data)
@@ -181,11 +196,11 @@ def _check_native(path: Path, native: dict[str, dict[str, bytes]]) -> list[str]:
                     f"{elf.machine})."
                 )
             if "64" in abi and elf.machine != HEXAGON and elf.page % PAGE:
-                small.append(name)
+                small.add(name)
     if not small:
         return []
     return [
-        f"{path.name}: {', '.join(sorted(set(small)))} cannot be loaded by phones with pages of "
+        f"{path.name}: {', '.join(sorted(small))} cannot be loaded by phones with pages of "
         "16 KB (some from Android 15 on), and Google Play takes no such app. Ask their maker for "
         "libraries that are linked with -z max-page-size=16384."
     ]

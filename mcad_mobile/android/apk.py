@@ -1,4 +1,4 @@
-"""An APK of its parts: manifest and resources linked, dex, assets, native libraries."""
+"""Write an APK of its parts: linked manifest and resources, dex, assets and native libraries."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def link(
     proto: bool = False,
     keep_rules: Path | None = None,
 ) -> Path:
-    """A package of `manifest` and the compiled folder of `resources`; R.java goes to
-    work/generated, and to `keep_rules` what R8 has to keep for the manifest. BuildError."""
-    written = work / "AndroidManifest.xml"
-    written.write_text(manifest, "utf-8")
+    """Link `manifest` and the compiled folder of `resources` to a package, and return its path.
+    R.java goes to work/generated; R8's rules for the manifest go to `keep_rules`. BuildError."""
+    manifest_path = work / "AndroidManifest.xml"
+    manifest_path.write_text(manifest, "utf-8")
     linked = work / "linked.apk"
-    arguments: list[object] = ["link", "-o", linked, "-I", framework(), "--manifest", written]
+    arguments: list[object] = ["link", "-o", linked, "-I", framework(), "--manifest", manifest_path]
     arguments += ["--java", work / "generated", "--auto-add-overlay"]
     arguments += ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK]
     arguments += ["--version-code", _version_code(), "--version-name", VERSION]
@@ -42,10 +42,9 @@ def link(
     return linked
 
 
-def completed(text: str, package: str, *, extracted: bool, source: Path) -> str:
-    """A manifest with what Gradle would add to it. `extracted`: native libraries become files when
-    the app is installed. BuildError when `source`, which it is of, is not as expected."""
-    # An NPU's libraries are opened by the NPU's own loader, which needs them as files.
+def complete_manifest(text: str, package: str, *, extracted: bool) -> str:
+    """Add to a manifest what Gradle would. `extracted`: native libraries become files when the app
+    is installed, as the loader of an NPU needs them. BuildError if `text` is no manifest."""
     extract = "true" if extracted else "false"
     added = {
         "<manifest ": f'<manifest package="{package}" ',
@@ -53,14 +52,14 @@ def completed(text: str, package: str, *, extracted: bool, source: Path) -> str:
     }
     for before, after in added.items():
         if before not in text:
-            raise BuildError(f"{source} has no {before.strip()}.")
+            raise BuildError(f"The manifest of {package} has no {before.strip()}.")
         text = text.replace(before, after, 1)
     return text
 
 
 def native_entries(native: Mapping[str, Mapping[str, bytes]], *, extracted: bool) -> list[Entry]:
-    """Native libraries by ABI; deflated where they are files on the phone in the end. The largest
-    of an ABI comes last: what comes behind one waits for the next page."""
+    """Native libraries by ABI; deflated if the phone extracts them to files. The largest of an ABI
+    comes last, since the entries after a library wait for the next page."""
     return [
         Entry(f"lib/{abi}/{name}", data, deflated=extracted)
         for abi, files in sorted(native.items())
@@ -68,15 +67,15 @@ def native_entries(native: Mapping[str, Mapping[str, bytes]], *, extracted: bool
     ]
 
 
-def write_apk(out: Path, linked: Path, dex: bytes, others: Iterable[Entry]) -> None:
-    """Not signed yet."""
+def write_apk(out: Path, linked: Path, dex: bytes, entries: Iterable[Entry]) -> None:
+    """Write an APK that is not signed yet."""
     resources = [
         replace(entry, deflated=entry.name != "resources.arsc") for entry in entries_of(linked)
     ]
-    write_package(out, [*resources, Entry("classes.dex", dex), *others])
+    write_package(out, [*resources, Entry("classes.dex", dex), *entries])
 
 
 def _version_code() -> int:
-    """1.2.3 -> 10203: grows with every release."""
+    """1.2.3 -> 10203, which grows with every release."""
     major, minor, patch = (int(part) for part in VERSION.split(".")[:3])
     return major * 10_000 + minor * 100 + patch

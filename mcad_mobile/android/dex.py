@@ -1,4 +1,4 @@
-"""Java sources -> one classes.dex, by javac and D8."""
+"""Compile Java sources to one classes.dex by javac and D8."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN_SDK = 26
 
 
 def compile_stubs(folder: Path) -> Path:
-    """The classes of the framework that our sources name: to compile against, never in a dex."""
+    """Compile the stubs of the framework classes that our sources use. They never go into a dex."""
     return compile_java([android_demo() / "stubs"], [], folder / "stubs")
 
 
@@ -37,12 +37,9 @@ def build_dex(
     r8: Path | None = None,
     progress: Progress = silent,
 ) -> bytes:
-    """classes.dex of some modules of android_demo/, of `generated` sources, and of `jars`, by
-    our D8 or that of the user's `r8`.
-
-    The last one of these modules is kept in the cache: another bundle or another key needs no
-    compiler.
-    """
+    """Make classes.dex of modules of android_demo/, of `generated` sources and of `jars`, with our
+    D8 or that of the user's `r8`. The cache keeps the last result for each set of modules, so a
+    build with another bundle or key needs no compiler. BuildError."""
     sources = [*map(main_sources, modules), *generated]
     compiler = R8.sha256 if r8 is None else sha256_of(r8)
     fingerprint = _fingerprint(compiler, [*sources, android_demo() / "stubs"], jars)
@@ -75,11 +72,11 @@ def _compile(
     with zipfile.ZipFile(jar, "w") as packed:
         for path in sorted(classes.rglob("*.class")):
             packed.write(path, path.relative_to(classes).as_posix())
-    return dexed([jar, *jars], stubs, folder, r8)
+    return run_d8([jar, *jars], stubs, folder, r8)
 
 
-def dexed(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = None) -> Path:
-    """classes.dex of class files and jars, made in `folder`, by D8. BuildError."""
+def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = None) -> Path:
+    """Make classes.dex of class files and jars in `folder`, and return its path. BuildError."""
     out = folder / "dex"
     out.mkdir()
     library = library_classes(folder / "java.jar")

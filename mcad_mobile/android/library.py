@@ -1,17 +1,16 @@
-"""build_library(): engine, platform and a bundle -> one Android archive, which other apps add."""
+"""Build the Android library: engine, platform and a bundle become one archive for other apps."""
 
 from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.package import Entry, write_package
+from mcad_mobile.android.package import EPOCH, Entry, write_package
 from mcad_mobile.android.packaged import prepare
-from mcad_mobile.android.parts import ABI, OURS, Parts, gather
+from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
 from mcad_mobile.android.sample import build_sample
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.base.files import check_file
@@ -21,13 +20,20 @@ from mcad_mobile.errors import BuildError, require
 
 LIBRARY_MODULES = ("engine", "gallery", "platform")
 NAMESPACE = "mcad.platform"
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class BuiltLibrary:
-    """The archive, and the sample app if it was wanted; why rungs of the bundle are not in it, what
-    the user should know, and the file that lists all components."""
+    """A built library.
+
+    Attributes:
+        archive: the Android archive (.aar).
+        bytes: its size.
+        left_out: the bundle's rungs that are not in it, with the reason.
+        notes: warnings for the user.
+        sbom: the software bill of materials.
+        sample: the sample app, if there is one.
+    """
 
     archive: Path
     bytes: int
@@ -40,69 +46,80 @@ class BuiltLibrary:
 def build_library(
     bundle: Bundle | None,
     out: Path,
+    options: BuildOptions = DEFAULTS,
     *,
     sample: Path | None = None,
-    abis: Sequence[str] = (ABI,),
-    parts: Parts = OURS,
-    keep_float: bool = False,
-    sbom_path: Path | None = None,
     progress: Progress = silent,
 ) -> BuiltLibrary:
     """Write an Android archive (.aar) that an app adds as one file.
 
-    It holds the classes of engine and platform, ONNX Runtime (classes in libs/, native libraries
-    for `abis`), keep rules, the manifest with permissions, service and job, and `bundle` as
-    assets/bundle, unless the app brings one itself. Compiled against the framework, of which
-    nothing goes in. A software bill of materials is written to `sbom_path`, or beside `out`; to
-    `sample` an app of one small class that is made of the archive, signed with the debug key.
-    Nothing stands at any of these places unless all went well. BuildError; DiskError where nothing
-    can be written; MissingExtra without [android].
+    It holds the classes of engine and platform, ONNX Runtime (classes in libs/, native
+    libraries), keep rules, and the manifest with permissions, service and job. The sources are
+    compiled against the framework, of which nothing goes in. Files are written only when the whole
+    build succeeds.
+
+    Args:
+        bundle: goes in as assets/bundle; None if the app brings its own.
+        sample: where to write an app of one small class that is made of the archive and signed
+            with the debug key.
+
+    Raises:
+        BuildError: a tool is missing or fails, or an option does not fit.
+        DiskError: nothing can be written at `out` or `sample`.
+        MissingExtra: the extra [android] is not installed.
     """
     require("cyclonedx", "android")
     from mcad_mobile.android.sbom import made_component, mcad_mobile, sbom
 
     _check_names(bundle, out, sample)
-    listed = sbom_path or out.with_name(f"{out.name}.cdx.json")
-    for path in (out, listed, *([] if sample is None else [sample])):
+    sbom_path = options.sbom_path(out)
+    for path in (out, sbom_path, *([] if sample is None else [sample])):
         check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".library-", dir=out.parent) as folder:
         work = Path(folder)
         if sample is not None:
             prepare(progress)
-        gathered = gather(bundle, parts, abis, work, keep_float=keep_float, progress=progress)
-        found = gathered.found
+        parts = gather_parts(bundle, options, work, progress)
         progress("compiling Java")
-        sources, stubs = map(main_sources, LIBRARY_MODULES), compile_stubs(work)
-        classes = compile_java(sources, [stubs, *found.jars], work / "classes")
-        progress("packing")
-        jar = _jar(classes, work / "classes.jar")
-        entries = [
-            Entry("AndroidManifest.xml", _manifest().encode()),
-            Entry("classes.jar", jar),
-            Entry("R.txt", b""),
-            Entry("proguard.txt", _rules().read_bytes()),
-            *(Entry(f"libs/{lib.name}", lib.read_bytes()) for lib in found.jars),
-            *(
-                Entry(f"jni/{abi}/{name}", data)
-                for abi, native in sorted(found.native.items())
-                for name, data in sorted(native.items())
-            ),
-            *gathered.assets(),
-        ]
-        archive = work / "made.aar"
-        write_package(archive, entries)
+        stubs, archive = compile_stubs(work), work / "made.aar"
+        jar = _package(parts, stubs, work, archive, progress)
         if sample is not None:
             progress("building the sample app")
-            build_sample(archive, work / "sample.apk", stubs, extracted=found.extracted)
-        made = made_component(archive, out.name, NAMESPACE, kind="library")
-        listed.write_bytes(sbom(made, gathered, {"classes.jar": jar}, [mcad_mobile()]))
+            extracted = parts.libraries.extracted
+            build_sample(archive, work / "sample.apk", stubs, extracted=extracted)
+        component = made_component(archive, out.name, NAMESPACE, kind="library")
+        sbom_path.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))
         archive.replace(out)
         if sample is not None:
             (work / "sample.apk").replace(sample)
-    return BuiltLibrary(
-        out, out.stat().st_size, gathered.left_out, tuple(found.notes), listed, sample
-    )
+    notes = tuple(parts.libraries.notes)
+    return BuiltLibrary(out, out.stat().st_size, parts.left_out, notes, sbom_path, sample)
+
+
+def _package(parts: Parts, stubs: Path, work: Path, archive: Path, progress: Progress) -> bytes:
+    """Write the archive, and return its classes.jar."""
+    found = parts.libraries
+    sources = map(main_sources, LIBRARY_MODULES)
+    classes = compile_java(sources, [stubs, *found.jars], work / "classes")
+    progress("packing")
+    jar = _jar(classes, work / "classes.jar")
+    rules = android_demo() / "platform" / "consumer-rules.pro"
+    entries = [
+        Entry("AndroidManifest.xml", _manifest().encode()),
+        Entry("classes.jar", jar),
+        Entry("R.txt", b""),
+        Entry("proguard.txt", rules.read_bytes()),
+        *(Entry(f"libs/{path.name}", path.read_bytes()) for path in found.jars),
+        *(
+            Entry(f"jni/{abi}/{name}", data)
+            for abi, native in sorted(found.native.items())
+            for name, data in sorted(native.items())
+        ),
+        *parts.assets(),
+    ]
+    write_package(archive, entries)
+    return jar
 
 
 def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
@@ -112,10 +129,6 @@ def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
         raise BuildError(f"{sample} does not end in .apk.", "Name it: --sample sample.apk.")
     if sample is not None and bundle is None:
         raise BuildError("The sample app searches with a bundle.", "Give one: --bundle DIR.")
-
-
-def _rules() -> Path:
-    return android_demo() / "platform" / "consumer-rules.pro"
 
 
 def _manifest() -> str:
@@ -129,9 +142,9 @@ def _manifest() -> str:
 
 
 def _jar(classes: Path, out: Path) -> bytes:
-    """Undated, and in one order: the same classes give the same bytes."""
+    """Undated and sorted, so that the same classes give the same bytes."""
     with zipfile.ZipFile(out, "w") as packed:
         for path in sorted(classes.rglob("*.class")):
             name = path.relative_to(classes).as_posix()
-            packed.writestr(zipfile.ZipInfo(name, _EPOCH), path.read_bytes())
+            packed.writestr(zipfile.ZipInfo(name, EPOCH), path.read_bytes())
     return out.read_bytes()

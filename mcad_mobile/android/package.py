@@ -1,4 +1,5 @@
-"""Write an APK as Android wants it: native libraries stored at page boundaries, to be mapped."""
+"""Packages whose native libraries Android can map: zip files that store them at page boundaries,
+and the facts of an ELF file that decide whether a phone loads it."""
 
 from __future__ import annotations
 
@@ -10,26 +11,36 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-# What of a native library decides whether a phone can map it: its processor and its pages.
-
 PAGE = 16384  # Android 15 and later have devices with pages of 16 KB
 # Machines of the ELF specification that Android's ABIs are of.
 MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3}
-HEXAGON = 164  # code for Qualcomm's DSP lies among the libraries, and no Android loader maps it
+HEXAGON = 164  # Qualcomm's DSP, whose code lies among the libraries; no Android loader maps it
 _LOADED = 1  # PT_LOAD
+_WORD = 4
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the same entries give the same bytes
+# Extra field "Android alignment" (apksig, ZipUtils): id, size, alignment, then zeros.
+_EXTRA_ID = 0xD935
+_EXTRA = struct.Struct("<HHH")
+_LOCAL_HEADER = 30
+# zlib's memory level and strategy: which packs best depends on the file, weights or text.
+_DEFLATE_SETTINGS = (
+    (8, zlib.Z_DEFAULT_STRATEGY),
+    (9, zlib.Z_DEFAULT_STRATEGY),
+    (9, zlib.Z_FILTERED),
+)
 
 
 @dataclass(frozen=True)
 class Elf:
-    """`machine` as the ELF specification numbers them; `page` is the least alignment in bytes of
-    the parts that a loader maps."""
+    """`machine` is a number of the ELF specification; `page` is the least alignment in bytes of the
+    segments that a loader maps."""
 
     machine: int
     page: int
 
 
 def read_elf(data: bytes) -> Elf | None:
-    """The facts of a library, 32 or 64 bits, little-endian; None if `data` is no such file."""
+    """Read the headers of a little-endian library of 32 or 64 bits; None if `data` is none."""
     if data[:4] != b"\x7fELF" or len(data) < 64 or data[5] != 1 or data[4] not in (1, 2):
         return None
     wide = data[4] == 2
@@ -45,20 +56,10 @@ def read_elf(data: bytes) -> Elf | None:
     return Elf(machine, min(loaded, default=0))
 
 
-_WORD = 4
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-# Extra field "Android alignment" (apksig, ZipUtils): id, size, alignment, then zeros.
-_EXTRA_ID = 0xD935
-_EXTRA = struct.Struct("<HHH")
-_LOCAL_HEADER = 30
-# zlib's memory level and strategy: which packs best depends on the file, weights or text.
-_WAYS = ((8, zlib.Z_DEFAULT_STRATEGY), (9, zlib.Z_DEFAULT_STRATEGY), (9, zlib.Z_FILTERED))
-
-
 @dataclass(frozen=True)
 class Entry:
-    """A file of the package: its name there, its bytes, and whether it is deflated. What is stored
-    begins at a multiple of 4 bytes; native libraries begin at a page."""
+    """A file of a package: its name there, its bytes, whether it is deflated. Stored files begin at
+    a multiple of 4 bytes, native libraries among them at a page."""
 
     name: str
     data: bytes
@@ -66,10 +67,10 @@ class Entry:
 
     @cached_property
     def packed(self) -> bytes:
-        """What lies in the package: the smallest that zlib makes of a deflated one."""
+        """The bytes in the package: if deflated, the smallest result of zlib's settings."""
         if not self.deflated:
             return self.data
-        return min((_deflated(self.data, *way) for way in _WAYS), key=len)
+        return min((_deflate(self.data, *setting) for setting in _DEFLATE_SETTINGS), key=len)
 
     @property
     def alignment(self) -> int:
@@ -79,8 +80,8 @@ class Entry:
 
 
 def write_package(out: Path, entries: Iterable[Entry]) -> None:
-    """Write entries in their order, undated: the same entries give the same bytes. Small ones fill
-    the room that a native library leaves before it, up to its page, and else come last."""
+    """Write entries in their order. Small deflated ones fill the padding before native libraries;
+    those that do not fit come last."""
     ordered = list(entries)
     small = [entry for entry in ordered[1:] if entry.deflated and len(entry.data) < PAGE]
     waiting = sorted(((len(entry.packed), entry.name) for entry in small), reverse=True)
@@ -102,7 +103,7 @@ def _fill(
     waiting: list[tuple[int, str]],
     named: dict[str, Entry],
 ) -> list[tuple[int, str]]:
-    """Write what has room before a library; what is still waiting."""
+    """Write the entries that fit before the library's page, and return those that still wait."""
     left = []
     for size, name in waiting:
         if _LOCAL_HEADER + len(name.encode()) + size <= _zeros(package.start_dir, library):
@@ -113,19 +114,19 @@ def _fill(
 
 
 def _write(package: zipfile.ZipFile, entry: Entry) -> None:
-    info = zipfile.ZipInfo(entry.name, _EPOCH)
+    info = zipfile.ZipInfo(entry.name, EPOCH)
     info.external_attr = 0o644 << 16
     if entry.alignment > 1:
         zeros = _zeros(package.start_dir, entry)
         info.extra = _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
     package.writestr(info, entry.packed)
     if entry.deflated:
-        _say_deflated(package, info, entry.data)
+        _mark_deflated(package, info, entry.data)
     info.extra = b""  # the directory at the end needs no padding
 
 
-def _say_deflated(package: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
-    """Of what was written last: zipfile itself deflates in one way alone."""
+def _mark_deflated(package: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
+    """Correct the header of the last entry: zipfile takes no deflated bytes of another packer."""
     info.compress_type = zipfile.ZIP_DEFLATED
     info.file_size, info.CRC = len(data), zlib.crc32(data)
     out = package.fp
@@ -135,13 +136,13 @@ def _say_deflated(package: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) 
     out.seek(package.start_dir)
 
 
-def _deflated(data: bytes, memory: int, strategy: int) -> bytes:
+def _deflate(data: bytes, memory: int, strategy: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, memory, strategy)
     return packer.compress(data) + packer.flush()
 
 
 def entries_of(archive: Path) -> list[Entry]:
-    """The files of a zip, deflated as they are there."""
+    """The files of a zip, each deflated or stored as it is there."""
     with zipfile.ZipFile(archive) as source:
         return [
             Entry(info.filename, source.read(info), info.compress_type != zipfile.ZIP_STORED)
@@ -151,8 +152,8 @@ def entries_of(archive: Path) -> list[Entry]:
 
 
 def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a file of a zip begin: behind its local header, whose extra field may
-    differ from the one of the directory."""
+    """Offset of a file's bytes in a zip: behind its local header, whose extra field may differ from
+    the directory's."""
     with package.open("rb") as file:
         file.seek(info.header_offset)
         header = file.read(_LOCAL_HEADER)
@@ -160,7 +161,7 @@ def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
     return info.header_offset + _LOCAL_HEADER + int(name) + int(extra)
 
 
-def _zeros(at: int, entry: Entry) -> int:
-    """How many bytes of padding an entry needs whose local header begins at `at`."""
-    start = at + _LOCAL_HEADER + len(entry.name.encode("utf-8")) + _EXTRA.size
+def _zeros(offset: int, entry: Entry) -> int:
+    """Bytes of padding for an entry whose local header begins at `offset`."""
+    start = offset + _LOCAL_HEADER + len(entry.name.encode("utf-8")) + _EXTRA.size
     return -start % entry.alignment

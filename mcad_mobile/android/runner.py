@@ -1,4 +1,5 @@
-"""The headless runner that `bench --device adb` pushes: a jar for app_process and its libraries."""
+"""Build the headless runner that `bench --device adb` pushes: a jar for app_process and its native
+libraries."""
 
 from __future__ import annotations
 
@@ -21,25 +22,32 @@ RUNNER_MODULES = ("engine", "gallery", "platform", "runner")
 def runner_files(
     abi: str, aars: Sequence[Path] = (), progress: Progress = silent
 ) -> dict[str, Path]:
-    """Name on the device (relative, POSIX) -> local file, in the cache.
+    """Build the runner for `abi`, or take the last one from the cache if nothing has changed.
 
-    `runner.jar` holds the engine, the runner and ONNX Runtime's Java API as classes.dex; `lib/*.so`
-    are ONNX Runtime's libraries for `abi`, and those of `aars`, Android archives to merge (a QNN
-    runtime). The last one that was built for `abi` is kept, until something of it changes.
-    BuildError says what is missing and how to get it.
+    Args:
+        aars: Android archives to merge (a QNN runtime).
+
+    Returns:
+        Name on the device (relative, POSIX) -> local file. `runner.jar` holds the engine, the
+        runner and ONNX Runtime's Java API as classes.dex; `lib/*.so` are native libraries.
+
+    Raises:
+        BuildError: `abi` is unknown, or a tool is missing or fails.
     """
     if abi not in ABIS:
         raise BuildError(f"ABI {abi!r} is not one of {', '.join(ABIS)}.")
-    with tempfile.TemporaryDirectory(prefix=".runner-", dir=_made(cache_directory())) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=".runner-", dir=_make_folder(cache_directory())
+    ) as scratch:
         found = libraries(Path(scratch), [abi], aars, progress=progress)
         native = found.native[abi]
         dex = build_dex(RUNNER_MODULES, found.jars, Path(scratch), progress=progress)
         folder = cache_directory() / f"runner-{abi}-{_fingerprint(dex, native)}"
         if not folder.is_dir():
             made = Path(scratch) / "made"
-            write_package(_made(made) / "runner.jar", [Entry("classes.dex", dex)])
+            write_package(_make_folder(made) / "runner.jar", [Entry("classes.dex", dex)])
             for name, data in native.items():
-                (_made(made / "lib") / name).write_bytes(data)
+                (_make_folder(made / "lib") / name).write_bytes(data)
             for old in cache_directory().glob(f"runner-{abi}-*"):
                 shutil.rmtree(old, ignore_errors=True)
             made.rename(folder)
@@ -54,6 +62,6 @@ def _fingerprint(dex: bytes, native: dict[str, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""What is in a built app, as a CycloneDX 1.6 document (ECMA-424). It needs the extra [android]."""
+"""The bill of materials of a built package, as CycloneDX 1.6 (ECMA-424). It needs [android]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mcad_mobile.android.downloads import (
     Artifact,
     Download,
 )
-from mcad_mobile.android.parts import Gathered
+from mcad_mobile.android.parts import Parts
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.package import VERSION
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
@@ -46,7 +46,7 @@ def mcad_mobile() -> Component:
 
 
 def sbom(
-    made: Component, parts: Gathered, classes: Mapping[str, bytes], tools: Sequence[Component]
+    made: Component, parts: Parts, classes: Mapping[str, bytes], tools: Sequence[Component]
 ) -> bytes:
     """The document, JSON in UTF-8, for an app or a library (`made_component`) of these `parts`, and
     of the Java engine in files of `classes`.
@@ -58,8 +58,8 @@ def sbom(
     components = [
         _engine(classes),
         *(
-            _archive(number, archive, parts.found, parts.fetched)
-            for number, archive in enumerate(parts.found.archives)
+            _archive(number, archive, parts.libraries, parts.fetched)
+            for number, archive in enumerate(parts.libraries.archives)
         ),
     ]
     if parts.bundle is not None:

@@ -1,4 +1,4 @@
-"""Sign packages: with a debug key that is made on the fly, or with the user's own."""
+"""Sign packages with a debug key that is made when needed, or with the user's own."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class DebugKey(Key):
 
 
 def debug_key() -> Key:
-    """The debug key of this user, made when it is first asked for: an app that is built again
-    installs over the one before."""
+    """This user's debug key, made at its first use and kept, so that a new build of an app installs
+    over the last one. BuildError."""
     key = DebugKey(cache_directory() / "debug.keystore", _DEBUG_ALIAS, "MCAD_DEBUG_PASSWORD")
     if not key.keystore.is_file():
         key.keystore.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["-genkeypair", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10950"]
         arguments += ["-dname", "CN=Android Debug,O=Android,C=US", "-storetype", "PKCS12"]
-        run(KEYTOOL, [*arguments, *_of(key)], environment=key.environment)
+        run(KEYTOOL, [*arguments, *_store_options(key)], environment=key.environment)
     return key
 
 
@@ -60,14 +60,14 @@ def own_key(keystore: Path, alias: str | None) -> Key:
         )
     if alias is None:
         raise BuildError(
-            f"Which key of {keystore} is to sign is not known.",
+            f"{keystore} may hold several keys, and none is named.",
             "Name it: --key-alias NAME (keytool -list shows them).",
         )
     return Key(keystore, alias)
 
 
 def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
-    """APK signature schemes 2 and 3, which all phones from Android 8 on check."""
+    """Sign by APK signature schemes 2 and 3, which every phone from Android 8 on checks."""
     arguments = ["sign", "--ks", key.keystore, "--ks-key-alias", key.alias]
     arguments += ["--ks-pass", f"env:{key.variable}", "--min-sdk-version", MIN_SDK]
     arguments += ["--v1-signing-enabled", "false"]
@@ -77,11 +77,11 @@ def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
 
 
 def sign_aab(bundle: Path, key: Key) -> None:
-    """A jar signature, in place: what Google Play checks at upload."""
+    """Sign in place by a jar signature, which Google Play checks at upload."""
     arguments = ["-keystore", key.keystore, "-storepass:env", key.variable, bundle, key.alias]
     run(JARSIGNER, arguments, environment=key.environment)
 
 
-def _of(key: Key) -> list[object]:
+def _store_options(key: Key) -> list[object]:
     store = ["-keystore", key.keystore, "-storepass:env", key.variable]
     return [*store, "-keypass:env", key.variable, "-alias", key.alias]

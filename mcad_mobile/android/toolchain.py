@@ -1,4 +1,4 @@
-"""The tools that build the app: where they are, what is missing, and how they are run."""
+"""The JDK and other programs that build the app: finding them, their versions, and running them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,26 @@ from typing import Literal
 
 from mcad_mobile.errors import BuildError
 
-# Where the Java sources lie: android_demo/ of a checkout, or its copy inside the wheel.
-
+# android_demo/ of a checkout, or its copy inside the wheel.
 _CANDIDATES = (
     Path(__file__).parents[2] / "android_demo",
     Path(__file__).parents[1] / "android_demo",
 )
+# For a tool of seconds, the JVM's second compiler and parallel collectors cost more than they save.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# ct.sym of a JDK holds the signatures of earlier releases, each under a letter. "G" is 16, the last
+# release that every supported JDK has.
+_SIGNATURES = "G"
+# The bytes of a class file that hold its release, counted from Java 1.0.
+_CLASS_VERSION, _FIRST_CLASS_VERSION = slice(6, 8), 44
+# From this JDK on, classes always list the parameters of inner classes' constructors. D8 3.3, which
+# a user may give, fails if those have no names.
+_LISTS_PARAMETERS = 21
+JAVA_RELEASE = 17  # what the sources are written in
+_TIMEOUT_S = 600
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # mvn prints its version in bold
+_SHOWN_LINES = 20  # of the output of a tool that failed
+_JDK = "apt install default-jdk-headless  # or another JDK from 17 on; macOS: brew install openjdk"
 
 
 def android_demo() -> Path:
@@ -40,27 +54,9 @@ def main_sources(module: str) -> Path:
     return android_demo() / module / "src" / "main" / "java"
 
 
-# A tool runs for seconds: the JVM's second compiler, and collectors of several threads, cost more
-# than they bring.
-SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-# A JDK has signatures of the releases before its own, under a letter each: 16 is the last that all
-# of ours have.
-_LOOKED_UP = "G"
-# Where a class file has the release that it is for, counted from Java 1.0.
-_CLASS_VERSION, _FIRST_CLASS_VERSION = slice(6, 8), 44
-# From this JDK on, classes list the parameters of inner classes' constructors in any case, and D8
-# 3.3, which a user may give, ends where they have no names.
-_LISTS_PARAMETERS = 21
-JAVA_RELEASE = 17  # what the sources are written in
-_TIMEOUT_S = 600
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # mvn prints its version in bold
-_LINES = 20
-_JDK = "apt install default-jdk-headless  # or another JDK from 17 on; macOS: brew install openjdk"
-
-
 @dataclass(frozen=True)
 class Tool:
-    """A program of the system's, the command that gets it, and the argument that makes it say its
+    """A program of the system, the command that installs it, and its option that prints the
     version."""
 
     name: str
@@ -70,7 +66,7 @@ class Tool:
 
     @property
     def version(self) -> str | None:
-        """The first number that looks like a version in what it says; None if it is not there."""
+        """The first version number that it prints; None if the program is missing or fails."""
         path = shutil.which(self.name)
         if path is None:
             return None
@@ -92,7 +88,7 @@ TOOLS = (JAVA, JAVAC)
 
 
 def executable(tool: Tool) -> str:
-    """Its path. BuildError with the way to get it if it is not installed."""
+    """Path of a tool. BuildError, with the way to get it, if it is not installed."""
     path = shutil.which(tool.name)
     if path is None:
         raise BuildError(
@@ -111,8 +107,8 @@ def run(
     folder: Path | None = None,
     output: Literal["stdout", "stderr"] = "stdout",
 ) -> str:
-    """Run a tool, or the program at a path, in `folder`; what it printed on its standard `output`.
-    BuildError with its first lines if it fails."""
+    """Run a tool, or the program at a path, in `folder`, and return its standard `output`.
+    BuildError with its first lines if it fails or takes longer than `timeout_s`."""
     path = str(tool) if isinstance(tool, Path) else executable(tool)
     command = [path, *map(str, arguments)]
     try:
@@ -129,14 +125,14 @@ def run(
         raise BuildError(f"{tool.name} took more than {timeout_s:.0f} s.") from error
     if done.returncode != 0:
         lines = _STYLE.sub("", done.stderr + done.stdout).strip().splitlines()
-        said = "\n".join(lines[:_LINES]) or "(it printed nothing)"
-        raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{said}")
+        shown = "\n".join(lines[:_SHOWN_LINES]) or "(it printed nothing)"
+        raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{shown}")
     return done.stdout if output == "stdout" else done.stderr
 
 
 def java_home() -> Path:
-    """The JDK whose classes D8 looks up, as its compiler says: on a Mac, /usr/bin/javac stands for
-    one that lies elsewhere."""
+    """Folder of the JDK, as its compiler reports it: on a Mac, /usr/bin/javac is a stub of a JDK
+    that lies elsewhere. BuildError."""
     done = run(JAVAC, ["-J-XshowSettings:properties", "-version"], output="stderr")
     found = re.search(r"^\s*java\.home = (.+)$", done, re.MULTILINE)
     if found is None:
@@ -145,35 +141,43 @@ def java_home() -> Path:
 
 
 def library_classes(jar: Path) -> Path:
-    """Write Java's classes by their signatures, for D8 to look up, to `jar`, and return it. Those
-    of the JDK itself may be of a release that D8 cannot read."""
+    """Write the signatures of Java's classes to `jar`, as D8's --lib, and return it. The JDK's own
+    classes may be of a release that D8 cannot read."""
     symbols = zipfile.ZipFile(java_home() / "lib" / "ct.sym")
-    with symbols, zipfile.ZipFile(jar, "w") as to:
+    with symbols, zipfile.ZipFile(jar, "w") as packed:
         for name in symbols.namelist():
             releases, _, rest = name.partition("/")
             module, _, entry = rest.partition("/")
-            of_java = _LOOKED_UP in releases and module.startswith("java.")
-            if of_java and "/" in entry and entry.endswith(".sig"):
+            is_java = _SIGNATURES in releases and module.startswith("java.")
+            if is_java and "/" in entry and entry.endswith(".sig"):
                 data = bytearray(symbols.read(name))
                 data[_CLASS_VERSION] = struct.pack(">H", JAVA_RELEASE + _FIRST_CLASS_VERSION)
-                to.writestr(f"{entry.removesuffix('.sig')}.class", bytes(data))
+                packed.writestr(f"{entry.removesuffix('.sig')}.class", bytes(data))
     return jar
 
 
-def compile_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) -> Path:
-    """Compile folders of Java sources to classes in `out`, and return it. Warnings are errors."""
-    if _javac_release() < JAVA_RELEASE:
+def compile_java(
+    sources: Iterable[Path],
+    classpath: Sequence[Path],
+    out: Path,
+    *,
+    javac_release: int | None = None,
+) -> Path:
+    """Compile folders of Java sources to classes in `out`, and return it. Warnings are errors.
+    `javac_release`: the compiler's release; None: ask it. BuildError."""
+    release = javac_release or _javac_release()
+    if release < JAVA_RELEASE:
         raise BuildError(
-            f"javac {JAVAC.version} is too old: the sources are Java {JAVA_RELEASE}.",
+            f"javac {release} is too old: the sources are Java {JAVA_RELEASE}.",
             f"Install {_JDK}, and put it first on PATH.",
         )
     files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
     out.mkdir(parents=True, exist_ok=True)
     arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
     arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
-    if _javac_release() >= _LISTS_PARAMETERS:
+    if release >= _LISTS_PARAMETERS:
         arguments += ["-parameters"]
-    # As D8 makes them, too: else a JVM links each concatenation when it first comes to it.
+    # As D8 does: with invokedynamic, a JVM links each concatenation at its first use.
     arguments += ["-XDstringConcat=inline"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
     if classpath:

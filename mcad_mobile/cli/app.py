@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +14,15 @@ from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,
     OnnxRuntimeAarOption,
-    counted,
+    as_document,
+    count_steps,
     load_bundle,
     progress_bar,
     warn,
 )
+
+if TYPE_CHECKING:
+    from mcad_mobile.android.app import BuiltApp
 
 _STEPS = 6  # about as many as a build announces
 
@@ -101,48 +105,40 @@ def app(
       mcad-mobile app --bundle build/cpu --abi x86_64 --out emulator.apk
     """
     from mcad_mobile.android.app import build_app
-    from mcad_mobile.android.parts import ABI, Parts
+    from mcad_mobile.android.parts import BuildOptions
     from mcad_mobile.android.signing import own_key
 
-    loaded = load_bundle(bundle)
-    key = None if keystore is None else own_key(keystore, key_alias)
-    parts = Parts(
+    options = BuildOptions(
+        abis=tuple(abi or (Abi.arm64,)),
         aars=tuple(aar or ()),
         onnxruntime=onnxruntime_aar,
         r8=r8,
         npu=npu,
+        keep_float=keep_float,
+        sbom=sbom,
     )
-    with progress_bar() as advance:
-        built = build_app(
-            loaded,
-            out,
-            aab=aab,
-            key=key,
-            abis=[choice.value for choice in abi] if abi else [ABI],
-            parts=parts,
-            keep_float=keep_float,
-            sbom_path=sbom,
-            progress=counted(advance, _STEPS),
-        )
-    signed_by = "debug key" if keystore is None else str(keystore)
+    loaded = load_bundle(bundle)
+    key = None if keystore is None else own_key(keystore, key_alias)
+    with progress_bar() as bar:
+        progress = count_steps(bar, _STEPS)
+        built = build_app(loaded, out, options, key=key, aab=aab, progress=progress)
+    _print(built, "debug key" if keystore is None else str(keystore), json)
+
+
+def _print(built: BuiltApp, signed_by: str, json: bool) -> None:
     if json:
-        print_json(
-            {
-                "package": str(built.package),
-                "bytes": built.bytes,
-                "rungs": built.rungs,
-                "left_out": built.left_out,
-                "notes": list(built.notes),
-                "sbom": str(built.sbom),
-                "signed_by": signed_by,
-            }
-        )
+        print_json({**as_document(built), "signed_by": signed_by})
         return
     print(f"{built.package}: {megabytes(built.bytes)} MB, signed by {signed_by}")
     for tower, rungs in built.rungs.items():
         print(f"  {tower} tower: {', then '.join(rungs)}")
-    for rung, why in built.left_out.items():
-        print(f"  left out: {rung} ({why})")
-    print(f"  what is in it: {built.sbom}")
+    print_parts(built.left_out, built.sbom)
     for note in built.notes:
         warn(note)
+
+
+def print_parts(left_out: dict[str, str], sbom: Path) -> None:
+    """Print which rungs a built app or library lacks, and where the list of its parts is."""
+    for rung, reason in left_out.items():
+        print(f"  left out: {rung} ({reason})")
+    print(f"  what is in it: {sbom}")

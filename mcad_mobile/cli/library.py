@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.app import Abi
+from mcad_mobile.cli.app import Abi, print_parts
 from mcad_mobile.cli.output import (
     JsonOption,
     OnnxRuntimeAarOption,
-    counted,
+    as_document,
+    count_steps,
     load_bundle,
     progress_bar,
     warn,
 )
+
+if TYPE_CHECKING:
+    from mcad_mobile.android.library import BuiltLibrary
 
 _STEPS = 3
 
@@ -73,40 +77,29 @@ def library(
       mcad-mobile library --bundle build/cpu --out mcad-search.aar --sample sample.apk
     """
     from mcad_mobile.android.library import build_library
-    from mcad_mobile.android.parts import ABI, Parts
+    from mcad_mobile.android.parts import BuildOptions
 
+    options = BuildOptions(
+        abis=tuple(abi or (Abi.arm64,)),
+        aars=tuple(aar or ()),
+        onnxruntime=onnxruntime_aar,
+        npu=npu,
+        keep_float=keep_float,
+        sbom=sbom,
+    )
     loaded = None if bundle is None else load_bundle(bundle)
-    with progress_bar() as advance:
-        built = build_library(
-            loaded,
-            out,
-            sample=sample,
-            abis=[choice.value for choice in abi] if abi else [ABI],
-            parts=Parts(
-                aars=tuple(aar or ()),
-                onnxruntime=onnxruntime_aar,
-                npu=npu,
-            ),
-            keep_float=keep_float,
-            sbom_path=sbom,
-            progress=counted(advance, _STEPS),
-        )
+    with progress_bar() as bar:
+        progress = count_steps(bar, _STEPS)
+        built = build_library(loaded, out, options, sample=sample, progress=progress)
+    _print(built, json)
+
+
+def _print(built: BuiltLibrary, json: bool) -> None:
     if json:
-        print_json(
-            {
-                "archive": str(built.archive),
-                "bytes": built.bytes,
-                "left_out": built.left_out,
-                "notes": list(built.notes),
-                "sbom": str(built.sbom),
-                "sample": None if built.sample is None else str(built.sample),
-            }
-        )
+        print_json(as_document(built))
         return
     print(f"{built.archive}: {megabytes(built.bytes)} MB")
-    for rung, why in built.left_out.items():
-        print(f"  left out: {rung} ({why})")
-    print(f"  what is in it: {built.sbom}")
+    print_parts(built.left_out, built.sbom)
     if built.sample is not None:
         print(f"{built.sample}: an app made of it, signed by debug key")
     for note in built.notes:

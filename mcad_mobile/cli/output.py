@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -32,6 +33,9 @@ from rich.text import Text
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, TimedProgress
 from mcad_mobile.engine.bundle import Bundle
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 BundleOption = Annotated[
     Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
@@ -67,14 +71,20 @@ DimOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 
 
-def given_options(context: typer.Context) -> dict[str, str]:
-    """What was given on the command line: name of a parameter -> how it is written there."""
-    given = {}
+def command_line_options(context: typer.Context) -> dict[str, str]:
+    """The parameters that the command line sets: name -> flag ("drop_gone": "--prune")."""
+    flags = {}
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is not None and source.name == "COMMANDLINE":
-            given[parameter.name or ""] = parameter.opts[0]
-    return given
+            flags[parameter.name or ""] = parameter.opts[0]
+    return flags
+
+
+def as_document(result: DataclassInstance) -> dict[str, Any]:
+    """The fields of a result as plain values of JSON: paths as text."""
+    fields = asdict(result).items()
+    return {name: str(value) if isinstance(value, Path) else value for name, value in fields}
 
 
 def warn(sentence: str) -> None:
@@ -86,7 +96,7 @@ def note(sentence: str) -> None:
 
 
 def load_bundle(directory: Path) -> Bundle:
-    """A bundle, its files checked. What was accepted at its export is said again."""
+    """Load a bundle and check its files. Warn of towers that were exported with low parity."""
     bundle = Bundle.load(directory)
     for sentence in bundle.low_parity():
         warn(sentence)
@@ -94,47 +104,47 @@ def load_bundle(directory: Path) -> Bundle:
 
 
 def aihub_jobs(bundle: Path) -> Path:
-    """Where the AI Hub jobs of a bundle are remembered: beside it."""
+    """The file beside a bundle that remembers its AI Hub jobs."""
     bundle = bundle.resolve()
     return bundle.with_name(f"{bundle.name}.aihub.json")
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A line a row; or, where the terminal is too narrow for one of them, a block a row. No cell is
-    ever cut or broken, so that what it says to type can be copied."""
+    """Print each row as a line, or as a block if the terminal is too narrow for a line. Cells are
+    never broken, so that commands in them can be copied."""
     print(title)
     widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
     lines = ["  ".join(map(set_cell_size, row, widths)).rstrip() for row in (columns, *rows)]
     if max(map(cell_len, lines)) <= terminal_width():
         print("\n".join(lines))
         return
-    for first, *others in rows:
+    for first, *rest in rows:
         print(first)
-        for column, cell in zip(columns[1:], others, strict=True):
+        for column, cell in zip(columns[1:], rest, strict=True):
             if cell:
                 print(f"  {column}: {cell}")
 
 
 def terminal_width() -> float:
-    """Columns of the terminal that standard output is; no limit for a pipe or a file."""
+    """Columns of the terminal at standard output; infinite for a pipe or a file."""
     if "COLUMNS" in os.environ or sys.stdout.isatty():
         return shutil.get_terminal_size().columns
     return math.inf
 
 
-def per_second(photos: int, seconds: float) -> float | None:
-    """None where a program plays the processor: its time is no device's."""
+def photos_per_second(photos: int, seconds: float) -> float | None:
+    """None on an emulated processor, whose speed is no device's."""
     return None if machine.emulator() else round(photos / max(seconds, 1e-9), 2)
 
 
-def told_speed(photos_per_s: float | None) -> str:
+def format_speed(photos_per_s: float | None) -> str:
     if photos_per_s is None:
-        return f"no speed told: this processor is emulated by {machine.emulator()}"
+        return f"no speed: this processor is emulated by {machine.emulator()}"
     return f"{photos_per_s} photos/s"
 
 
 def printable(text: str) -> str:
-    """A file name as a terminal can show it: line breaks and bytes that are no text, escaped."""
+    """A file name for a terminal: line breaks and bytes that are no text are escaped."""
     shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
@@ -154,8 +164,8 @@ class _Left(TimeRemainingColumn):
 
 @contextmanager
 def progress_bar() -> Iterator[TimedProgress]:
-    """A bar on standard error that disappears when the work is done. Where standard error is not
-    a terminal but a log: a line a minute, nothing for work that takes less."""
+    """Show a bar on standard error, which disappears when the work is done. In a log, print a line
+    a minute instead, so none for work that takes less."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _line_a_minute()
@@ -181,19 +191,19 @@ def progress_bar() -> Iterator[TimedProgress]:
         yield advance
 
 
-def counted(advance: TimedProgress, about: int) -> Progress:
-    """For work that announces its steps and not their number, `about` so many."""
+def count_steps(progress: TimedProgress, about: int) -> Progress:
+    """Number the steps of work that announces them without their number, which is `about` this."""
     steps = itertools.count()
 
-    def progress(step: str, done: int = 0, total: int = 0, /) -> None:
+    def numbered(step: str, done: int = 0, total: int = 0, /) -> None:
         number = next(steps)
-        advance(step, number, max(number, about))
+        progress(step, number, max(number, about))
 
-    return progress
+    return numbered
 
 
 class _Stage:
-    """Notices the next part of a work: another total, or a count that starts again."""
+    """Detects the next stage of the work: another total, or a count that starts again."""
 
     def __init__(self) -> None:
         self._done, self._total = 0, -1
@@ -205,17 +215,17 @@ class _Stage:
 
 
 def _line_a_minute() -> TimedProgress:
-    started = said = time.monotonic()
+    started = printed = time.monotonic()
     first = 0
     stage = _Stage()
 
     def advance(step: str, done: int = 0, total: int = 0, left: float | None = None, /) -> None:
-        nonlocal said, started, first
+        nonlocal printed, started, first
         now = time.monotonic()
         if stage.is_new(done, total):
             started, first = now, done
-        if now - said >= 60:
-            said = now
+        if now - printed >= 60:
+            printed = now
             rate = (done - first) / (now - started) if now > started else 0
             if left is None and rate:
                 left = (total - done) / rate

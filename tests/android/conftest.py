@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android import aar, downloads, sbom
 from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.base.locks import alone
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.errors import BuildError
-from tests.support.archives import onnxruntime_stand_in
 from tests.support.phone import App, FakePhone
 from tests.support.probe import Probe
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -22,20 +19,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session", autouse=True)
-def onnxruntime_aar(tmp_path_factory):
-    """ONNX Runtime for Android as it is pinned. Where the Maven repository of this machine lacks
-    it, asked once a session, an archive of the same Java API and of the libraries for Linux stands
-    in: what builds apps and libraries cannot tell it apart."""
-    try:
-        downloads.fetch(downloads.ONNXRUNTIME_AAR)
-    except BuildError:
-        stand_in = onnxruntime_stand_in(tmp_path_factory.mktemp("onnxruntime"))
-        with pytest.MonkeyPatch.context() as patch:
-            for module in (aar, downloads, sbom):
-                patch.setattr(module, "ONNXRUNTIME_AAR", stand_in)
-            yield
-    else:
-        yield
+def _onnxruntime(onnxruntime_aar: Path) -> None:
+    """All tests of this folder may build apps and libraries."""
 
 
 @pytest.fixture(scope="session")

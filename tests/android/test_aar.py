@@ -14,10 +14,17 @@ from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.app import build_app
 from mcad_mobile.android.package import read_elf
 from mcad_mobile.android.packaged import aapt2
-from mcad_mobile.android.parts import Parts
+from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
-from tests.support.archives import ABI, HTP, StandIn, archive, onnxruntime_archive, qnn_archive
+from tests.support.archives import (
+    ABI,
+    HTP,
+    archive,
+    onnxruntime_archive,
+    qnn_archive,
+    why_no_onnxruntime,
+)
 from tests.support.elf_library import HEXAGON, X86_64, elf_library
 from tests.support.probe import variant
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -147,8 +154,8 @@ def test_libraries_that_phones_with_pages_of_16_kb_refuse_are_named(tmp_path):
 
 
 def test_the_pages_of_real_libraries_are_read(tmp_path):
-    if isinstance(downloads.ONNXRUNTIME_AAR.source, StandIn):
-        pytest.skip("ONNX Runtime for Android cannot be fetched by mvn here")
+    if reason := why_no_onnxruntime():
+        pytest.skip(reason)
     with zipfile.ZipFile(downloads.fetch(downloads.ONNXRUNTIME_AAR)) as aar:
         machines = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86": 3, "x86_64": 62}
         for abi, machine in machines.items():
@@ -169,7 +176,7 @@ def test_what_nothing_in_the_app_can_run_is_left_out(snapdragon_like, qnn_runtim
     assert alone.rungs["text"] == ["onnx fp32"]
     assert alone.left_out["text litert w8a8"] == "the app has no LiteRT"
     assert "give --npu" in alone.left_out["text qnn w8a16"]
-    no_qnn = build_app(snapdragon_like, tmp_path / "demo.apk", parts=Parts(aars=(qnn_runtime,)))
+    no_qnn = build_app(snapdragon_like, tmp_path / "demo.apk", BuildOptions(aars=(qnn_runtime,)))
     assert no_qnn.rungs["text"] == ["onnx fp32"]
     assert "no ONNX Runtime with QNN" in no_qnn.left_out["text qnn w8a16"]
 
@@ -178,8 +185,8 @@ def test_the_app_carries_a_merged_npu_runtime_as_files(
     snapdragon_like, qnn_runtime, onnxruntime_qnn, tmp_path
 ):
     """Its rung leads the ladder, and its libraries are extracted at installation."""
-    parts = Parts(aars=(qnn_runtime, onnxruntime_qnn))
-    built = build_app(snapdragon_like, tmp_path / "demo.apk", parts=parts)
+    options = BuildOptions(aars=(qnn_runtime, onnxruntime_qnn))
+    built = build_app(snapdragon_like, tmp_path / "demo.apk", options)
     assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
     assert list(built.left_out) == ["text litert w8a8"]
     apk = zipfile.ZipFile(built.package)
@@ -191,13 +198,13 @@ def test_the_app_carries_a_merged_npu_runtime_as_files(
 @pytest.mark.slow
 def test_an_app_for_emulators_has_their_libraries(tmp_path):
     tiny = make_tiny_bundle(tmp_path / "tiny")
-    built = build_app(tiny, tmp_path / "both.apk", abis=["x86_64", ABI])
+    built = build_app(tiny, tmp_path / "both.apk", BuildOptions(abis=("x86_64", ABI)))
     assert "native-code: 'arm64-v8a' 'x86_64'" in aapt2(["dump", "badging", built.package])
     apk = zipfile.ZipFile(built.package)
     for abi, machine in (("x86_64", X86_64), (ABI, 183)):
         elf = read_elf(apk.read(f"lib/{abi}/libonnxruntime.so"))
         assert elf is not None and elf.machine == machine
-    alone = build_app(tiny, tmp_path / "emulator.apk", abis=["x86_64"])
+    alone = build_app(tiny, tmp_path / "emulator.apk", BuildOptions(abis=("x86_64",)))
     names = zipfile.ZipFile(alone.package).namelist()
     assert {name.split("/")[1] for name in names if name.startswith("lib/")} == {"x86_64"}
 

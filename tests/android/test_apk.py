@@ -55,10 +55,10 @@ def dex(apk) -> Dex:
 
 
 def test_it_is_signed_for_all_phones_from_android_8_on(apk):
-    said = apksigner(["verify", "--verbose", "--print-certs", apk])
-    assert "Verified using v2 scheme (APK Signature Scheme v2): true" in said
-    assert "Verified using v3 scheme (APK Signature Scheme v3): true" in said
-    assert "CN=Android Debug" in said
+    output = apksigner(["verify", "--verbose", "--print-certs", apk])
+    assert "Verified using v2 scheme (APK Signature Scheme v2): true" in output
+    assert "Verified using v3 scheme (APK Signature Scheme v3): true" in output
+    assert "CN=Android Debug" in output
 
 
 def test_the_manifest_says_what_a_store_and_a_phone_want_to_know(apk):
@@ -293,8 +293,8 @@ def test_texts_are_resources_and_views_have_descriptions():
 def test_an_app_bundle_for_google_play(cpu, tmp_path):
     out = tmp_path / "demo.aab"
     mcad("app", "--bundle", cpu.directory, "--out", out, "--aab")
-    said = bundletool(["validate", "--bundle", out])
-    assert "base/lib/arm64-v8a/libonnxruntime.so" in said or "lib/arm64-v8a" in said
+    output = bundletool(["validate", "--bundle", out])
+    assert "base/lib/arm64-v8a/libonnxruntime.so" in output or "lib/arm64-v8a" in output
     config = bundletool(["dump", "config", "--bundle", out])
     assert json.loads(config)["optimizations"]["uncompressNativeLibraries"] == {
         "enabled": True,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mcad_mobile.android.aar import libraries
-from mcad_mobile.android.apk import TARGET_SDK, completed, link
+from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
 from mcad_mobile.android.app import APP_MODULES, PACKAGE
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import JSON_JVM, fetch
@@ -70,7 +70,7 @@ def built(tmp_path_factory) -> Path:
     compile_stubs(folder.parent)
     main = android_demo() / "app" / "src" / "main"
     source = main / "AndroidManifest.xml"
-    manifest = completed(source.read_text("utf-8"), PACKAGE, extracted=False, source=source)
+    manifest = complete_manifest(source.read_text("utf-8"), PACKAGE, extracted=False)
     link(folder.parent, manifest, main / "res")
     gradle(folder, "compileJava", "said")
     return folder

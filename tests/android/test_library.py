@@ -16,8 +16,8 @@ from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.library import build_library
 from mcad_mobile.android.package import PAGE, data_offset
 from mcad_mobile.android.packaged import aapt2, apksigner
-from mcad_mobile.android.parts import Parts
-from mcad_mobile.android.sample import merged
+from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.android.sample import merge_manifests
 from mcad_mobile.android.toolchain import JAVA, android_demo, compile_java, main_sources, run
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
@@ -166,7 +166,9 @@ def check(dex: Dex) -> None:
 
 def test_a_manifest_gets_what_the_library_asks_for():
     library = (android_demo() / "platform/src/main/AndroidManifest.xml").read_text("utf-8")
-    root = ElementTree.fromstring(merged((SAMPLE / "AndroidManifest.xml").read_text(), library))
+    root = ElementTree.fromstring(
+        merge_manifests((SAMPLE / "AndroidManifest.xml").read_text(), library)
+    )
     other = ElementTree.fromstring(library)
     for tag in ("uses-permission", "service", "uses-native-library"):
         wanted = {tuple(sorted(element.attrib.items())) for element in other.iter(tag)}
@@ -184,7 +186,7 @@ def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_
     stubs = compile_stubs(tmp_path)
     classes = compile_java([main_sources("sample")], [stubs, *jars], tmp_path / "sample")
     library = (unpacked / "AndroidManifest.xml").read_text("utf-8")
-    manifest = merged((SAMPLE / "AndroidManifest.xml").read_text("utf-8"), library)
+    manifest = merge_manifests((SAMPLE / "AndroidManifest.xml").read_text("utf-8"), library)
     named = manifest.replace("<manifest ", '<manifest package="mcad.sample" ', 1)
     link(tmp_path, named, keep_rules=tmp_path / "manifest.pro")
     whole, framework, out = tmp_path / "whole.jar", tmp_path / "stubs.jar", tmp_path / "dex"
@@ -235,5 +237,5 @@ def test_what_cannot_be_made_leaves_nothing_behind(tmp_path, out, sample, compla
     own = tmp_path / "own.aar"
     own.write_bytes(b"no archive")
     with pytest.raises(BuildError, match="cannot be read"):
-        build_library(None, tmp_path / "library.aar", parts=Parts(onnxruntime=own))
+        build_library(None, tmp_path / "library.aar", BuildOptions(onnxruntime=own))
     assert [*tmp_path.iterdir()] == [own]

@@ -16,7 +16,7 @@ from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
 from mcad_mobile.android.app import build_app
 from mcad_mobile.android.downloads import JSON_JVM, Artifact, fetch, fetch_unpinned
-from mcad_mobile.android.parts import Parts
+from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import examine
@@ -102,9 +102,8 @@ def test_doctor_knows_the_version_of_mvn(mvn, monkeypatch):
 def test_an_mvn_that_does_not_end_is_stopped(tmp_path, monkeypatch):
     FakeMvn(tmp_path, monkeypatch)
     Path(toolchain.executable(maven.MVN)).write_text("#!/bin/sh\nexec sleep 60\n")
-    monkeypatch.setattr(maven, "_TIMEOUT_S", 0.1)
     with pytest.raises(BuildError, match=r"mvn could not fetch .*: mvn took more than 0 s"):
-        RUNTIME.fetch(tmp_path)
+        RUNTIME.fetch(tmp_path, timeout_s=0.1)
 
 
 def test_onnx_runtime_is_the_one_that_is_pinned(cache, mvn, tmp_path, monkeypatch):
@@ -155,7 +154,7 @@ def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
     mvn.publish(source, own.read_bytes())
     monkeypatch.setattr(npu, "ONNXRUNTIME_QNN", pinned)
     try:
-        built = build_app(bundle, tmp_path / "a.apk", parts=Parts(npu=True))
+        built = build_app(bundle, tmp_path / "a.apk", BuildOptions(npu=True))
         assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
         assert built.left_out == {}
         (note,) = built.notes
@@ -171,14 +170,14 @@ def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
 
 def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(mvn, tmp_path):
     bundle = with_npu_rung(tmp_path, SIGNED)
-    emulator = build_app(bundle, tmp_path / "b.apk", abis=["x86_64"])
+    emulator = build_app(bundle, tmp_path / "b.apk", BuildOptions(abis=("x86_64",)))
     assert emulator.rungs["text"] == ["onnx fp32"] and mvn.calls == []
     assert "assets/bundle/text_qnn.bin" not in zipfile.ZipFile(emulator.package).namelist()
     with pytest.raises(BuildError, match=r"for arm64-v8a alone, not for x86_64\.\n.*--npu"):
-        build_app(bundle, tmp_path / "c.apk", abis=["x86_64"], parts=Parts(npu=True))
-    both = Parts(npu=True, aars=(tmp_path / "runtime.aar",))
+        build_app(bundle, tmp_path / "c.apk", BuildOptions(abis=("x86_64",), npu=True))
+    both = BuildOptions(npu=True, aars=(tmp_path / "runtime.aar",))
     with pytest.raises(BuildError, match=r"other archives were given\.\n.*--npu, or --aar"):
-        build_app(bundle, tmp_path / "c.apk", parts=both)
+        build_app(bundle, tmp_path / "c.apk", both)
 
 
 def test_rungs_that_do_not_say_their_compiler_are_no_guess(tmp_path):
@@ -198,10 +197,10 @@ def test_a_real_bundle_names_the_compiler_that_is_installed(snapdragon: Exported
 
 
 def test_the_command_asks_for_the_npu_s_runtime_by_an_option(tmp_path, monkeypatch):
-    asked: list[Parts] = []
+    asked: list[BuildOptions] = []
 
-    def build(*arguments: object, parts: Parts, **options: object) -> None:
-        asked.append(parts)
+    def build(bundle: Bundle, out: Path, options: BuildOptions, **rest: object) -> None:
+        asked.append(options)
         raise BuildError("enough")
 
     monkeypatch.setattr(android_app, "build_app", build)
@@ -209,4 +208,4 @@ def test_the_command_asks_for_the_npu_s_runtime_by_an_option(tmp_path, monkeypat
     base = ["app", "--bundle", str(bundle), "--out", str(tmp_path / "a.apk")]
     CliRunner().invoke(app, [*base, "--npu"])
     CliRunner().invoke(app, base)
-    assert [parts.npu for parts in asked] == [True, False]
+    assert [options.npu for options in asked] == [True, False]

@@ -149,7 +149,7 @@ def test_index_decodes_and_embeds_and_leaves_nothing(runner, bundle):
 
 
 @pytest.mark.parametrize(
-    ("mode", "changes", "what"),
+    ("mode", "changes", "message"),
     [
         ("search", {"schema": "mcad-run/9"}, "has schema 'mcad-run/9'"),
         ("dance", {}, "is not check, search or index"),
@@ -161,9 +161,9 @@ def test_index_decodes_and_embeds_and_leaves_nothing(runner, bundle):
         ("index", {"photos": ["/nowhere.jpg"]}, "/nowhere.jpg cannot be decoded"),
     ],
 )
-def test_what_was_foreseen_is_an_error_with_words(runner, mode, changes, what):
+def test_what_was_foreseen_is_an_error_with_words(runner, mode, changes, message):
     document, _ = runner(mode, code=1, **changes)
-    assert what in document["error"]["what"]
+    assert message in document["error"]["what"]
 
 
 def test_the_text_tower_is_the_one_that_python_runs(runner, bundle):

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.aar import Libraries
-from mcad_mobile.android.app import Built, build_app
-from mcad_mobile.android.parts import Gathered, Parts
+from mcad_mobile.android.app import BuiltApp, build_app
+from mcad_mobile.android.parts import BuildOptions, Parts
 from mcad_mobile.android.sbom import made_component, sbom
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
@@ -53,7 +53,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def built(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> BuiltApp:
     return build_app(bundle, tmp_path_factory.mktemp("app") / "demo.apk")
 
 
@@ -99,8 +99,8 @@ def test_what_the_user_gave_is_listed_as_it_is(bundle, tmp_path):
     listed = tmp_path / "lists" / "parts.json"
     (tmp_path / "more").mkdir()
     namesake = archive(tmp_path / "more" / "qnn.aar", {f"jni/{ABI}/libMore.so": HTP})
-    parts = Parts(aars=(qnn, namesake), onnxruntime=own)
-    built = build_app(bundle, tmp_path / "demo.apk", parts=parts, sbom_path=listed)
+    options = BuildOptions(aars=(qnn, namesake), onnxruntime=own, sbom=listed)
+    built = build_app(bundle, tmp_path / "demo.apk", options)
     assert built.sbom == listed and not (tmp_path / "demo.apk.cdx.json").exists()
     document = read(listed)
     libraries = [part for part in document["components"] if part["type"] == "library"]
@@ -120,10 +120,14 @@ def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):
     package.write_bytes(b"an app")
     listed = tmp_path / "listed.json"
     serial_numbers = set()
-    for told, written in (("", None), ("not told", None), ("apple-amlr", {"name": "apple-amlr"})):
-        bundle = replace(tiny, student=replace(tiny.student, licence=told))
+    for licence, listed_licence in (
+        ("", None),
+        ("not told", None),
+        ("apple-amlr", {"name": "apple-amlr"}),
+    ):
+        bundle = replace(tiny, student=replace(tiny.student, licence=licence))
         app = made_component(package, "demo.apk", "mcad.demo")
-        parts, classes = Gathered(Libraries(), bundle=bundle), {"classes.dex": b"dex"}
+        parts, classes = Parts(Libraries(), bundle=bundle), {"classes.dex": b"dex"}
         listed.write_bytes(sbom(app, parts, classes, []))
         assert listed.read_bytes() == sbom(app, parts, classes, [])
         document = read(listed)
@@ -131,5 +135,5 @@ def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):
         for model in document["components"]:
             if model["type"] == "machine-learning-model":
                 licences = [found["license"] for found in model.get("licenses", [])]
-                assert licences == ([written] if written else [])
+                assert licences == ([listed_licence] if listed_licence else [])
     assert len(serial_numbers) == 2  # one for each content

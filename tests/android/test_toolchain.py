@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.android import downloads, packaged, toolchain
+from mcad_mobile.android import downloads, packaged
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.package import Entry, data_offset, write_package
 from mcad_mobile.android.runner import runner_files
@@ -26,7 +26,7 @@ from mcad_mobile.android.toolchain import (
 )
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
-from tests.support.archives import HTP
+from tests.support.archives import HTP, why_no_onnxruntime
 
 
 def test_a_missing_jdk_is_named_with_how_to_get_one(monkeypatch, tmp_path):
@@ -98,27 +98,25 @@ def test_java_is_looked_up_in_classes_that_d8_can_read(tmp_path):
 
 
 @pytest.mark.parametrize("release", [20, 21])
-def test_parameters_have_names_where_a_jdk_would_list_them_without(monkeypatch, tmp_path, release):
-    monkeypatch.setattr(toolchain, "_javac_release", lambda: release)
+def test_parameters_have_names_where_a_jdk_would_list_them_without(tmp_path, release):
     (tmp_path / "Some.java").write_text(
         "class Some { int twice(int number) { return 2 * number; } }"
     )
-    classes = compile_java([tmp_path], [], tmp_path / "classes")
+    classes = compile_java([tmp_path], [], tmp_path / "classes", javac_release=release)
     listed = b"MethodParameters" in (classes / "Some.class").read_bytes()
     assert listed == (release == 21)
 
 
-def test_a_javac_that_is_too_old_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(toolchain, "_javac_release", lambda: 11)
+def test_a_javac_that_is_too_old_is_refused(tmp_path):
     with pytest.raises(BuildError, match=r"is too old: the sources are Java 17.*\n.*first on PATH"):
-        compile_java([tmp_path], [], tmp_path / "classes")
+        compile_java([tmp_path], [], tmp_path / "classes", javac_release=11)
 
 
 def test_onnx_runtime_is_the_file_that_others_fetched_from_maven_central():
     """By the SHA-1 and the size that they have written down."""
+    if reason := why_no_onnxruntime():
+        pytest.skip(reason)
     path = ONNXRUNTIME_AAR.path
-    if not ONNXRUNTIME_AAR.present:
-        pytest.skip(f"{path} is not here, and could not be fetched")
     data = path.read_bytes()
     assert hashlib.sha1(data).hexdigest() == "22c4a984c9c6f86c188b4d5ae792527db4527889"
     assert len(data) == 51_897_836
@@ -226,14 +224,14 @@ def test_what_is_deflated_is_as_small_as_zlib_makes_it(tmp_path):
     out = tmp_path / "x.apk"
     weights = np.clip(np.random.default_rng(0).normal(0, 20, 200_000), -127, 127).astype(np.int8)
     data = {"weights.bin": weights.tobytes(), "words.txt": b"a dog on the beach, " * 2000}
-    write_package(out, [Entry(name, some) for name, some in data.items()])
+    write_package(out, [Entry(name, content) for name, content in data.items()])
     archive = zipfile.ZipFile(out)
     assert archive.testzip() is None
-    for name, some in data.items():
-        assert archive.read(name) == some
+    for name, content in data.items():
+        assert archive.read(name) == content
         assert archive.getinfo(name).compress_type == zipfile.ZIP_DEFLATED
         usual = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-        least = len(usual.compress(some) + usual.flush())
+        least = len(usual.compress(content) + usual.flush())
         size = archive.getinfo(name).compress_size
         assert size <= least
         assert size < least or name == "words.txt"

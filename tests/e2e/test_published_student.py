@@ -27,8 +27,8 @@ def exported(request, tmp_path_factory):
     else:
         spec = f"hf:{write_hf(folder / 'student', request.param)}"
     targets = [word for target in ("SM8750", "dimensity", "cpu") for word in ("-t", target)]
-    said = mcad_json("export", "--student", spec, *targets, "--out", folder / "bundles")
-    return folder / "bundles", {document["target"]: document for document in said}
+    documents = mcad_json("export", "--student", spec, *targets, "--out", folder / "bundles")
+    return folder / "bundles", {document["target"]: document for document in documents}
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def phone_bundle(exported):
 
 
 def test_every_node_of_both_towers_is_on_the_npu(exported):
-    folder, said = exported
-    assert set(said) == set(RUNTIMES)
-    for target, document in said.items():
+    folder, documents = exported
+    assert set(documents) == set(RUNTIMES)
+    for target, document in documents.items():
         bundle = Bundle.load(folder / target)
         for name in TOWERS:
             tower = document["towers"][name]
@@ -72,8 +72,9 @@ def test_it_indexes_searches_and_is_measured(phone_bundle, tmp_path):
     assert "onnx int8" in mcad("report", tmp_path / "measured.json")
 
 
-def test_its_towers_table_and_tokenizer_travel_in_the_app(phone_bundle, tmp_path):
-    document = mcad_json("app", "--bundle", phone_bundle, "--out", tmp_path / "demo.apk")
+def test_its_towers_table_and_tokenizer_travel_in_the_app(phone_bundle, onnxruntime_aar, tmp_path):
+    options = ("--onnxruntime-aar", onnxruntime_aar, "--out", tmp_path / "demo.apk")
+    document = mcad_json("app", "--bundle", phone_bundle, *options)
     assert document["rungs"] == {name: ["onnx int8"] for name in TOWERS}
     assert set(document["left_out"]) == {f"{name} qnn w8a16" for name in TOWERS}
     bundle, inside = Bundle.load(phone_bundle), zipfile.ZipFile(tmp_path / "demo.apk")

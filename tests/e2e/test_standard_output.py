@@ -55,7 +55,10 @@ def run_alone(*command: str, **environment: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="module")
 def places(
-    cpu: Exported, packaged_pairs: Path, tmp_path_factory: pytest.TempPathFactory
+    cpu: Exported,
+    packaged_pairs: Path,
+    onnxruntime_aar: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     """A bundle, an index of packaged photos, a result of `bench`, captioned photos, and where to
     write."""
@@ -66,6 +69,7 @@ def places(
         "PHOTOS": str(packaged_photos()[0].parent),
         "RESULT": str(folder / "result.json"),
         "PAIRS": str(packaged_pairs),
+        "AAR": str(onnxruntime_aar),
         "LIBRARY": str(folder / "search.aar"),
         "APP": str(folder / "demo.apk"),
         **{name: str(folder / name) for name in ("SHARDS", "EXPORTED", "STUDENT", "CACHE")},
@@ -97,8 +101,8 @@ _VERBS = [
 ]
 _SLOW_VERBS = [
     "bench --bundle BUNDLE --synthetic 1000 --searches 20",
-    "library --bundle BUNDLE --out LIBRARY",
-    "app --bundle BUNDLE --out APP",
+    "library --bundle BUNDLE --onnxruntime-aar AAR --out LIBRARY",
+    "app --bundle BUNDLE --onnxruntime-aar AAR --out APP",
     "export --target cpu --out EXPORTED",
     "distill --smoke --out STUDENT --cache CACHE",
 ]
@@ -125,10 +129,10 @@ def test_a_library_that_talks_leaves_the_address_of_serve_alone(places: dict[str
         assert server.stdout is not None
         lines = list(itertools.takewhile(lambda line: line != "}\n", server.stdout))
         server.send_signal(signal.SIGINT)
-        rest, said = server.communicate(timeout=60)
-    assert json.loads("".join([*lines, "}"]))["url"], said
+        rest, messages = server.communicate(timeout=60)
+    assert json.loads("".join([*lines, "}"]))["url"], messages
     assert rest == ""
-    assert said.count("a greeting") == 6
+    assert messages.count("a greeting") == 6
 
 
 def test_every_verb_that_takes_json_is_among_them() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android.parts import lean
+from mcad_mobile.android.parts import pack_bundle
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.export.bundle_builder import BundleRequest
@@ -82,7 +82,7 @@ def test_activations_stay_at_8_bits_whatever_they_cost(student, tmp_path, monkey
 
 
 def test_an_app_leaves_litert_out(bundle, tmp_path):
-    packed, left_out = lean(bundle, tmp_path / "packed", keep_float=False, no_npu="none")
+    packed, left_out = pack_bundle(bundle, tmp_path / "packed", keep_float=False, no_npu="none")
     assert {rung.runtime for name in TOWERS for rung in packed.tower(name).rungs} == {"onnx"}
     assert "LiteRT" in left_out["image litert w8a8"]
     assert not list((tmp_path / "packed").glob("*.tflite"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from mcad_mobile.android import downloads
 from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, Artifact, Download, fetch
 from mcad_mobile.base.files import sha256_of
+from mcad_mobile.errors import BuildError
 from tests.support.elf_library import elf_library
 
 ABI = "arm64-v8a"
@@ -65,6 +67,16 @@ class StandIn(Artifact):
             for name, data in parts.items():
                 aar.writestr(zipfile.ZipInfo(name), data)  # undated: always the same bytes
         return folder / self.file_name
+
+
+@cache
+def why_no_onnxruntime() -> str | None:
+    """Why ONNX Runtime for Android cannot be had here, asked once a session; None if it can."""
+    try:
+        fetch(downloads.ONNXRUNTIME_AAR)
+    except BuildError as error:
+        return f"Maven Central is out of reach: {error.what}"
+    return None
 
 
 def onnxruntime_stand_in(folder: Path) -> Download:

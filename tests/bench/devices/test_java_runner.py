@@ -33,6 +33,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("onnxruntime_aar")
 def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
     phone: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from mcad_mobile.android.parts import lean
+from mcad_mobile.android.parts import pack_bundle
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import examine_bundle
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
@@ -183,11 +183,11 @@ def low(bundle: Bundle) -> Bundle:
 def test_an_app_keeps_the_float_rung_behind_one_of_low_parity(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    packed, _ = lean(low(bundle), tmp_path / "packed", keep_float=False, no_npu=None)
+    packed, _ = pack_bundle(low(bundle), tmp_path / "packed", keep_float=False, no_npu=None)
     assert [rung.precision for rung in packed.image.rungs] == ["int8", "fp32"]
     good = replace(bundle.image.rungs[0], precision="int8", parity=Parity(16, 0.99, 0.98))
     fine = replace(bundle, image=replace(bundle.image, rungs=(good, *bundle.image.rungs)))
-    packed, _ = lean(fine, tmp_path / "lean", keep_float=False, no_npu=None)
+    packed, _ = pack_bundle(fine, tmp_path / "lean", keep_float=False, no_npu=None)
     assert [rung.precision for rung in packed.image.rungs] == ["int8"]
 
 
