@@ -22,7 +22,7 @@ from mcad_mobile.cli.output import (
     RuntimeOption,
     ThreadsOption,
     aihub_jobs,
-    given_options,
+    command_line_options,
     load_bundle,
     warn,
 )
@@ -217,7 +217,7 @@ def bench(
 
 def _check_options(context: typer.Context, kind: str) -> None:
     """Wrong usage: what was given and would be ignored."""
-    flags = given_options(context)
+    flags = command_line_options(context)
     for name, kinds in _ONLY_FOR.items():
         if name in flags and kind not in kinds:
             told = " or ".join(kinds)

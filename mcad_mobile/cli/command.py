@@ -31,9 +31,8 @@ from mcad_mobile.cli import (
 )
 from mcad_mobile.errors import McadError
 
-# Ctrl-C: what is kept of a verb that was interrupted, and how to go on.
-
 INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
+# What each verb keeps when it is interrupted, and how to go on.
 _KEPT = {
     "export": "Nothing was written, and a bundle that stood at --out stands there still. The same "
     "command starts again; jobs that it submitted to AI Hub are remembered.",
@@ -58,10 +57,10 @@ _KEPT = {
 
 
 def interruptible(verb: str, run: Callable[..., None]) -> Callable[..., None]:
-    """The verb, which says what is kept when it is interrupted. typer would end in silence."""
+    """Wrap a verb so that an interrupt prints what is kept; typer would end in silence."""
 
     @functools.wraps(run)
-    def told(*arguments: Any, **options: Any) -> None:
+    def wrapped(*arguments: Any, **options: Any) -> None:
         try:
             run(*arguments, **options)
         except KeyboardInterrupt:
@@ -69,7 +68,7 @@ def interruptible(verb: str, run: Callable[..., None]) -> Callable[..., None]:
             print(f"interrupted: {kept}" if kept else "interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
-    return told
+    return wrapped
 
 
 app = typer.Typer(
@@ -135,20 +134,20 @@ def main() -> None:
         try:
             app()
         finally:
-            flush_results()  # while what goes wrong with it can still be told
+            flush_results()  # while its errors can still be printed
     except McadError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output (head, say) has gone: not an error of ours
+    except BrokenPipeError:  # the reader of our output, such as head, has ended
         give_up_results()
         sys.exit(0)
-    except OSError as error:  # what no verb foresaw: a disk that fills up, say
-        told = files.trouble(None, error)
-        if told is None:
+    except OSError as error:  # that no verb handled, such as a full disk
+        disk_error = files.trouble(None, error)
+        if disk_error is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {disk_error}", file=sys.stderr)
         give_up_results()
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What a search found, as one HTML file that holds its photos: to be looked at."""
+"""The results of a search as one HTML file that holds its photos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIDE = 480  # pixels: sharp at the 240 CSS pixels that a photo takes
 
 
 def contact_sheet(found: Found) -> str:
-    """The page. Nothing in it is loaded from elsewhere; a photo that is gone has its name alone.
+    """Render the page. It loads nothing from elsewhere; of a photo that is gone it shows the name.
     Relative paths are looked up in the working directory. MissingExtra without jinja2."""
     return render(
         "mcad_mobile.cli",
@@ -37,7 +37,7 @@ def contact_sheet(found: Found) -> str:
 
 
 def write_contact_sheet(found: Found, path: Path) -> None:
-    """DiskError if it cannot be written; MissingExtra without jinja2."""
+    """Write the page to `path`. DiskError if it cannot be written; MissingExtra without jinja2."""
     page = contact_sheet(found)
     try:
         path.write_text(page, "utf-8", "xmlcharrefreplace")

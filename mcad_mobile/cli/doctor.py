@@ -1,4 +1,4 @@
-"""mcad-mobile doctor"""
+"""mcad-mobile doctor: the tools that are installed, and the verbs and rungs that work here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from mcad_mobile.cli.output import JsonOption, load_bundle
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import KernelError, McadError
 
-# What of the optional tools is installed here, and what this processor makes of a bundle.
-
-# What an extra is for; what it brings, the package itself tells. Those of developers are not here.
+# What each extra is for, but for those of developers. The package's metadata says what it installs.
 _EXTRAS = {
     "": "everything",
     "export": "export, eval, distill",
@@ -36,7 +34,7 @@ _EXTRAS = {
 }
 
 _APP = "app, library"
-# What a verb needs beyond a bare install: extras, all of whose tools must be here.
+# The extras that each verb needs.
 _VERBS = {
     "demo": ("export", "snapdragon", "report"),
     "index, search, bench": (),
@@ -52,7 +50,7 @@ _VERBS = {
     "bench --device aihub, export --via aihub": ("aihub",),
     _APP: ("android",),
 }
-# Installed by itself: it downloads a vendor's SDK.
+# No extra has it, since it downloads a vendor's SDK.
 _MEDIATEK = "ai-edge-litert-sdk-mediatek"
 
 
@@ -67,7 +65,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """The processor, Python, and every tool that some verb can use, in the order of need."""
+    """Find the processor, Python, and every tool that a verb can use, the most needed first."""
     mediatek = f"pip install {_MEDIATEK}  # on an open network: it downloads the vendor's SDK"
     return [
         _examine_processor(),
@@ -86,11 +84,11 @@ def examine() -> list[Finding]:
 
 
 def examine_verbs() -> list[Finding]:
-    """Which verbs work here ("works" in place of a version), and how to get the others to."""
+    """Find which verbs work here (version "works"), and what the other verbs need."""
     missing: dict[str, str | None] = {}
     known = requirements()
     if not known:
-        how = "pip install -e . in the checkout: what verbs need is told by the installed package"
+        how = "pip install -e . in the checkout: the installed package lists what verbs need"
         return [Finding(verb, None, "", how) for verb in _VERBS]
     for requirement in known:
         if version_of(requirement.name) is None:
@@ -108,23 +106,23 @@ def examine_verbs() -> list[Finding]:
 
 
 def examine_bundle(bundle: Bundle) -> list[Finding]:
-    """The self-test of each rung of a bundle on this machine: its worst cosine to what its file
-    says, or why it does not serve here."""
+    """Run the self-test of each rung of a bundle: its worst cosine to the golden embeddings, or why
+    it does not run here."""
     from mcad_mobile.engine.towers import why_not
     from mcad_mobile.engine.towers.ladder import load_tested
 
     found = []
     for name in TOWERS:
         for rung in bundle.tower(name).rungs:
-            passed, why = None, why_not(rung)
-            if why is None:
+            passed, reason = None, why_not(rung)
+            if reason is None:
                 try:
                     tested = load_tested(bundle, name, rung)
                     passed = f"cosine {tested.cosine:.4f} by {tested.tower.kernels}"
                 except McadError as error:
-                    why = error.message
+                    reason = error.message
             tool = f"{name} tower {rung.runtime} {rung.precision}"
-            found.append(Finding(tool, passed, f"search, index with {bundle.name}", why or ""))
+            found.append(Finding(tool, passed, f"search, index with {bundle.name}", reason or ""))
     return found
 
 
@@ -148,7 +146,7 @@ def _examine_kernels() -> Finding:
 
 
 def _examine_build_tools() -> list[Finding]:
-    """What `app` needs of the system; the rest it fetches itself."""
+    """Find the system's programs that `app` needs; it fetches the rest itself."""
     from mcad_mobile.android import downloads as maven
     from mcad_mobile.android import packaged, toolchain
 
@@ -185,7 +183,7 @@ def _examine_requirements() -> list[Finding]:
 
 def _how_to_get(extras: str, only_on: str | None) -> str:
     if only_on:
-        return f"not to be had here: it is made for {only_on} alone"
+        return f"not available here: it is made for {only_on} alone"
     return f"pip install 'mcad-mobile[{extras}]'" if extras else "pip install mcad-mobile"
 
 
@@ -198,8 +196,8 @@ def doctor(
 ) -> None:
     """Say which verbs work here, what is installed, and how to get what is missing.
 
-    With a bundle, each of its rungs embeds the golden inputs, and is compared with what its file
-    says: a rung that this processor gets wrong is named, with the reason.
+    With a bundle, each of its rungs embeds the golden inputs, and the result is compared with the
+    golden embeddings: a rung that fails on this processor is named, with the reason.
 
     \b
       mcad-mobile doctor

@@ -12,11 +12,11 @@ from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,
     RuntimeOption,
+    format_speed,
     load_bundle,
-    per_second,
+    photos_per_second,
     printable,
     progress_bar,
-    told_speed,
     warn,
 )
 from mcad_mobile.errors import PhotoError, require
@@ -24,7 +24,7 @@ from mcad_mobile.errors import PhotoError, require
 if TYPE_CHECKING:
     from mcad_mobile.embed.run import Embedded
 
-_SHOWN = 20
+_SHOWN = 20  # photos without an embedding that are printed
 
 
 def embed(
@@ -102,29 +102,19 @@ def embed(
     from mcad_mobile.embed.run import Options, embed
     from mcad_mobile.embed.source import Source
 
-    with progress_bar() as advance:
-        options = Options(
-            workers=workers or max(1, _processors(ray) // threads),
-            threads=threads,
-            photos_a_shard=photos_a_shard,
-            runtime=runtime,
-            ray=ray,
-            gpus=gpus,
-            resume=resume,
-        )
-        result = embed(
-            Source(source, kind, photo_column, key_column),
-            load_bundle(bundle),
-            out,
-            options,
-            advance,
-            warn,
-        )
-    document = _report(out, result, options.workers)
-    if json:
-        print_json(document)
-    else:
-        _print(document)
+    options = Options(
+        workers=workers or max(1, _processors(ray) // threads),
+        threads=threads,
+        photos_a_shard=photos_a_shard,
+        runtime=runtime,
+        ray=ray,
+        gpus=gpus,
+        resume=resume,
+    )
+    photos = Source(source, kind, photo_column, key_column)
+    with progress_bar() as progress:
+        result = embed(photos, load_bundle(bundle), out, options, progress, warn)
+    _print(_document(out, result, options.workers), json)
     if result.left_out and not result.manifest.photos:
         raise PhotoError(
             f"None of the {len(result.left_out)} photos of {source} has an embedding; the first: "
@@ -134,6 +124,7 @@ def embed(
 
 
 def _processors(ray: str | None) -> int:
+    """CPUs of the Ray cluster at an address, or of this machine."""
     if ray is None:
         return allowed_cores()
     from mcad_mobile.embed.on_ray import connected
@@ -141,7 +132,7 @@ def _processors(ray: str | None) -> int:
     return int(connected(ray).cluster_resources().get("CPU", 1))
 
 
-def _report(out: str, result: Embedded, workers: int) -> dict[str, Any]:
+def _document(out: str, result: Embedded, workers: int) -> dict[str, Any]:
     return {
         "shards": out,
         "student": result.manifest.student,
@@ -150,15 +141,18 @@ def _report(out: str, result: Embedded, workers: int) -> dict[str, Any]:
         "photos": result.manifest.photos,
         "embedded": result.embedded,
         "skipped": [{"path": photo.key, "why": photo.why} for photo in result.left_out],
-        "photos_per_s": per_second(result.embedded, result.seconds),
+        "photos_per_s": photos_per_second(result.embedded, result.seconds),
         "workers": workers,
     }
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(document)
+        return
     print(
         f"{document['shards']}: {document['photos']} photos in {document['files']} shards, "
-        f"{document['embedded']} embedded now, {told_speed(document['photos_per_s'])}, "
+        f"{document['embedded']} embedded now, {format_speed(document['photos_per_s'])}, "
         f"{document['workers']} workers"
     )
     for photo in document["skipped"][:_SHOWN]:

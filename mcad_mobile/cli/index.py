@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +16,12 @@ from mcad_mobile.cli.output import (
     IndexOption,
     JsonOption,
     RuntimeOption,
-    given_options,
+    command_line_options,
+    format_speed,
     load_bundle,
-    per_second,
+    photos_per_second,
     printable,
     progress_bar,
-    told_speed,
     warn,
 )
 from mcad_mobile.engine.bundle import Bundle
@@ -33,96 +33,10 @@ from mcad_mobile.engine.reembed import embed_again
 from mcad_mobile.engine.sync import Synced
 from mcad_mobile.errors import PhotoError, ShardError, require
 
-# What `index` says at its end, wherever the photos came from.
-
-
-def tell(
-    directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
-) -> None:
-    """Print what was done to the index at `directory` in `seconds`, as a document or in words."""
-    per_s = per_second(result.added + result.changed, seconds)
-    if json:
-        print_json(
-            {
-                "index": str(directory),
-                **asdict(result),
-                "photos": index.photos,
-                "filled_by": filled_by,
-                "bytes_per_photo": index.bytes_per_photo,
-                "photos_per_s": per_s,
-            }
-        )
-        return
-    print(
-        f"{directory}: {index.photos} photos, {result.added} new, "
-        f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
-        f"{index.bytes_per_photo:.0f} bytes each, {told_speed(per_s)}"
-    )
-    for photo in result.skipped:
-        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
-    by_count = sorted(result.left_out.items(), key=lambda item: -item[1].count)
-    for kind, left_out in by_count:
-        more = ", ..." if left_out.count > 1 else ""
-        print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")
-
-
-# mcad-mobile index --from: no folder of photos, but another student's index, or shards.
-
-_SHARDS = b'"mcad-embed/'
-_WITH_AN_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
+_SHARDS = b'"mcad-embed/'  # in the manifest.json of shards
+# The options that --from INDEX and --from SHARDS take.
+_WITH_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
 _WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
-
-
-def is_an_index(origin: str) -> bool:
-    """Whether --from names an index; else it names shards, here or at an address. Both have a
-    manifest.json, and a damaged one of an index is told as such."""
-    directory = Path(origin)
-    return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
-
-
-def check_options(context: typer.Context, *, again: bool) -> None:
-    """BadParameter for an option that has no meaning beside --from, of an index if `again`."""
-    taken = _WITH_AN_INDEX if again else _WITH_SHARDS
-    for name, written in given_options(context).items():
-        if name not in taken:
-            shown = "PHOTOS" if name == "photos" else written
-            why = "takes an index's photos" if again else "embeds nothing"
-            raise typer.BadParameter(f"--from {why}: leave {shown} out")
-
-
-def index_again(engine: SearchEngine, origin: Path, directory: Path, json: bool) -> None:
-    """Embed the photos of the index `origin` by `engine`'s student, into one at `directory`."""
-    started = time.perf_counter()
-    filler = engine.folder_rung  # loaded and tested before any photo is
-    with progress_bar() as advance:
-        index, result = embed_again(engine, origin, directory, advance)
-    tell(directory, index, result, str(filler), time.perf_counter() - started, json)
-    if not json:
-        for path in result.gone:
-            print(f"  gone {printable(path)}")
-
-
-def index_shards(
-    address: str, select: Path | None, bundle: Bundle, directory: Path, json: bool
-) -> None:
-    """Take what `embed` wrote at `address` into the index at `directory`."""
-    require("pyarrow", "embed")
-    from mcad_mobile.embed import phone_index
-
-    started = time.perf_counter()
-    wanted = None if select is None else phone_index.read_selection(select)
-    shards = phone_index.Shards(address)
-    shards.check_student(bundle)
-    index = open_index(bundle, directory, create=True)
-    with progress_bar() as advance:
-        result = phone_index.index_shards(shards, index, wanted, advance)
-    seconds = time.perf_counter() - started
-    tell(directory, index, result, ", ".join(shards.filled_by), seconds, json)
-    if result.skipped and not (result.added + result.changed + result.unchanged):
-        raise ShardError(
-            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
-            "Give keys as the shards have them: docs/embed.md.",
-        )
 
 
 def index(
@@ -185,43 +99,60 @@ def index(
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
       mcad-mobile index --rebuild --bundle build/sd         # measured anew
     """
+    options = _Options(bundle, index or default_index(bundle), runtime, threads, json)
     if rebuild:
         if photos is not None:
             raise typer.BadParameter("--rebuild takes no photos: it embeds none")
-        _rebuild(index or default_index(bundle), json)
-        return
-    if origin is not None:
-        again = is_an_index(origin)
-        check_options(context, again=again)
-        loaded, directory = load_bundle(bundle), index or default_index(bundle)
-        if again:
-            index_again(_engine(loaded, runtime, threads), Path(origin), directory, json)
+        _rebuild(options)
+    elif origin is not None:
+        of_index = _is_index(origin)
+        _check_options(context, of_index)
+        if of_index:
+            _reembed(options, Path(origin))
         else:
-            index_shards(origin, select, loaded, directory, json)
-        return
-    if photos is None:
+            _index_shards(options, origin, select)
+    elif photos is None:
         raise typer.BadParameter(
             "give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS"
         )
-    if select is not None:
+    elif select is not None:
         raise typer.BadParameter("--select is for --from SHARDS: a folder is indexed whole")
-    started = time.perf_counter()
-    loaded = load_bundle(bundle)
-    directory = index or default_index(bundle)
-    if not PhotoIndex.exists(directory) and not has_photos(photos):
-        raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
-    photo_index = open_index(loaded, directory, create=True)
-    engine = _engine(loaded, runtime, threads)
-    filler = engine.folder_rung  # loaded and tested before any photo is
-    with progress_bar() as advance:
-        result = engine.index_folder(
-            photo_index,
-            photos,
-            advance,
-            drop_gone=drop_gone,
+    else:
+        _index_folder(options, photos, drop_gone=drop_gone)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The bundle, the folder of its index, and the options of every way to fill it."""
+
+    bundle: Path
+    index: Path
+    runtime: str | None
+    threads: int | None
+    json: bool
+
+    def engine(self, bundle: Bundle) -> SearchEngine:
+        return SearchEngine(
+            bundle,
+            runtime=self.runtime,
+            threads=self.threads or allowed_cores(),
+            fastest=True,
+            warn=warn,
         )
-    seconds = time.perf_counter() - started
-    tell(directory, photo_index, result, str(filler), seconds, json)
+
+
+def _index_folder(options: _Options, photos: Path, *, drop_gone: bool) -> None:
+    """Make the index hold the photos of a folder as they are now."""
+    started = time.perf_counter()
+    bundle = load_bundle(options.bundle)
+    if not PhotoIndex.exists(options.index) and not has_photos(photos):
+        raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
+    index = open_index(bundle, options.index, create=True)
+    engine = options.engine(bundle)
+    rung = str(engine.folder_rung)  # loaded and tested before any photo is
+    with progress_bar() as progress:
+        result = engine.index_folder(index, photos, progress, drop_gone=drop_gone)
+    print_result(options.index, index, result, rung, time.perf_counter() - started, options.json)
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
@@ -231,23 +162,100 @@ def index(
         )
 
 
-def _engine(bundle: Bundle, runtime: str | None, threads: int | None) -> SearchEngine:
-    return SearchEngine(
-        bundle, runtime=runtime, threads=threads or allowed_cores(), fastest=True, warn=warn
-    )
+def _reembed(options: _Options, origin: Path) -> None:
+    """Embed the photos of another student's index into the index of this bundle."""
+    engine = options.engine(load_bundle(options.bundle))
+    started = time.perf_counter()
+    rung = str(engine.folder_rung)  # loaded and tested before any photo is
+    with progress_bar() as progress:
+        index, result = embed_again(engine, origin, options.index, progress)
+    print_result(options.index, index, result, rung, time.perf_counter() - started, options.json)
+    if not options.json:
+        for path in result.gone:
+            print(f"  gone {printable(path)}")
 
 
-def _rebuild(directory: Path, json: bool) -> None:
-    rebuilt = PhotoIndex.rebuild(directory)
-    document = {
-        "index": str(directory),
-        "photos": rebuilt.photos,
-        "bytes_per_photo": rebuilt.bytes_per_photo,
-    }
-    if json:
-        print_json(document)
+def _index_shards(options: _Options, address: str, select: Path | None) -> None:
+    """Add the photos of the shards that `embed` wrote at `address` to the index."""
+    bundle = load_bundle(options.bundle)
+    require("pyarrow", "embed")
+    from mcad_mobile.embed import phone_index
+
+    started = time.perf_counter()
+    wanted = None if select is None else phone_index.read_selection(select)
+    shards = phone_index.Shards(address)
+    shards.check_student(bundle)
+    index = open_index(bundle, options.index, create=True)
+    with progress_bar() as progress:
+        result = phone_index.index_shards(shards, index, wanted, progress)
+    rungs, seconds = ", ".join(shards.filled_by), time.perf_counter() - started
+    print_result(options.index, index, result, rungs, seconds, options.json)
+    if result.skipped and not (result.added + result.changed + result.unchanged):
+        raise ShardError(
+            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
+            "Give keys as the shards have them: docs/embed.md.",
+        )
+
+
+def _rebuild(options: _Options) -> None:
+    """Write the index anew, with parameters measured on the photos that it holds."""
+    rebuilt = PhotoIndex.rebuild(options.index)
+    if options.json:
+        print_json(
+            {
+                "index": str(options.index),
+                "photos": rebuilt.photos,
+                "bytes_per_photo": rebuilt.bytes_per_photo,
+            }
+        )
     else:
         print(
-            f"{directory}: written anew, {rebuilt.photos} photos, "
+            f"{options.index}: written anew, {rebuilt.photos} photos, "
             f"{rebuilt.bytes_per_photo:.0f} bytes each"
         )
+
+
+def _is_index(origin: str) -> bool:
+    """Whether --from names an index; otherwise it names shards, here or at an address. Both hold a
+    manifest.json. A damaged one is taken for an index's, so that its error is shown."""
+    directory = Path(origin)
+    return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
+
+
+def _check_options(context: typer.Context, of_index: bool) -> None:
+    """BadParameter for an option that would be ignored beside --from INDEX or --from SHARDS."""
+    for name, flag in command_line_options(context).items():
+        if name not in (_WITH_INDEX if of_index else _WITH_SHARDS):
+            shown = "PHOTOS" if name == "photos" else flag
+            reason = "takes an index's photos" if of_index else "embeds nothing"
+            raise typer.BadParameter(f"--from {reason}: leave {shown} out")
+
+
+def print_result(
+    directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
+) -> None:
+    """Print what was done to the index at `directory` in `seconds`, as a document or in words."""
+    photos_per_s = photos_per_second(result.added + result.changed, seconds)
+    if json:
+        print_json(
+            {
+                "index": str(directory),
+                **asdict(result),
+                "photos": index.photos,
+                "filled_by": filled_by,
+                "bytes_per_photo": index.bytes_per_photo,
+                "photos_per_s": photos_per_s,
+            }
+        )
+        return
+    print(
+        f"{directory}: {index.photos} photos, {result.added} new, "
+        f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
+        f"{index.bytes_per_photo:.0f} bytes each, {format_speed(photos_per_s)}"
+    )
+    for photo in result.skipped:
+        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
+    by_count = sorted(result.left_out.items(), key=lambda item: -item[1].count)
+    for kind, left_out in by_count:
+        more = ", ..." if left_out.count > 1 else ""
+        print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")

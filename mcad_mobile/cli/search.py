@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import webbrowser
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,12 @@ from mcad_mobile.cli.output import (
     JsonOption,
     RuntimeOption,
     ThreadsOption,
-    given_options,
+    command_line_options,
     load_bundle,
     printable,
     warn,
 )
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.dates import moment
@@ -31,7 +33,7 @@ from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import QueryError
 
-# What says which photos are alike, and where: all else would be ignored.
+# --duplicates takes these options; it would ignore all others.
 _WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
 
 
@@ -115,31 +117,64 @@ def search(
     too. A photo was taken when its camera says, or else when its file last changed.
     A weight stands behind the last equals sign of words that hold several: "E=mc2=1".
     """
-    parts = _parts(query, plus or [], minus or [], like or [], unlike or [])
+    parts = [
+        *([] if query is None else [Part(query)]),
+        *_word_parts("--plus", plus, 1),
+        *_word_parts("--minus", minus, -1),
+        *_photo_parts("--like", like, 1),
+        *_photo_parts("--unlike", unlike, -1),
+    ]
     _check_options(context, parts, matches)
     loaded = load_bundle(bundle)
     photos = open_index(loaded, index)
     if duplicates is not None:
         _print_duplicates(photos, duplicates, json)
         return
-    if matches and loaded.no_match is None:
-        raise QueryError(
-            "It was never measured from which score on a photo matches, for the student "
-            f"{loaded.student.name}.",
-            "Leave --matches out, or choose a score: --min-score.",
-        )
-    engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
     rows = _rows(folders or [], after, before)
-    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact)
-    limits = [min_score, found.threshold if matches else None]
-    least = max((limit for limit in limits if limit is not None), default=-2.0)
-    kept = [r for r in found.results if r.score >= least]
-    found = replace(found, results=[replace(r, gone=is_gone(r.path)) for r in kept])
+    request = _Request(parts, k, rows, matches, min_score, exact, runtime, threads)
+    found = _find(loaded, photos, request)
     if show:
         _show(found, bundle.resolve().with_name(f"{bundle.resolve().name}.search.html"))
     if json:
         print_json(asdict(found))
-        return
+    else:
+        _print(found, photos, rows, loaded.tokenizer.length)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What to search for, and how."""
+
+    parts: list[Part]
+    k: int
+    rows: RowFilter
+    matches: bool
+    min_score: float | None
+    exact: bool
+    runtime: str | None
+    threads: int
+
+
+def _find(bundle: Bundle, photos: PhotoIndex, request: _Request) -> Found:
+    """Search, and drop results below the least score. QueryError for --matches where the student
+    has no measured threshold."""
+    if request.matches and bundle.no_match is None:
+        raise QueryError(
+            "It was never measured from which score on a photo matches, for the student "
+            f"{bundle.student.name}.",
+            "Leave --matches out, or choose a score: --min-score.",
+        )
+    engine = SearchEngine(bundle, runtime=request.runtime, threads=request.threads, warn=warn)
+    found = engine.search_parts(
+        photos, request.parts, request.k, rows=request.rows, exact=request.exact
+    )
+    limits = (request.min_score, found.threshold if request.matches else None)
+    least = max((limit for limit in limits if limit is not None), default=-2.0)
+    results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
+    return replace(found, results=results)
+
+
+def _print(found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int) -> None:
     for result in found.results:
         doubtful = found.threshold is not None and result.score < found.threshold
         marks = f"{'  ?' if doubtful else ''}{'  (gone)' if result.gone else ''}"
@@ -160,7 +195,7 @@ def search(
     if found.unknown:
         print(f"(no words to the student: {printable(', '.join(found.unknown))})")
     if found.truncated:
-        print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
+        print(f"(only the first {query_length} tokens of the query were read)")
 
 
 def _rows(folders: list[Path], after: str | None, before: str | None) -> RowFilter:
@@ -174,26 +209,13 @@ def _rows(folders: list[Path], after: str | None, before: str | None) -> RowFilt
     return rows
 
 
-def _parts(
-    query: str | None, plus: list[str], minus: list[str], like: list[str], unlike: list[str]
-) -> list[Part]:
-    parts = [Part(query)] if query is not None else []
-    for flag, given, sign in (("--plus", plus, 1), ("--minus", minus, -1)):
-        for text, weight in (_weighted_words(flag, one) for one in given):
-            parts.append(Part(text, sign * weight))
-    for flag, given, sign in (("--like", like, 1), ("--unlike", unlike, -1)):
-        for photo, weight in (_weighted_photo(flag, one) for one in given):
-            parts.append(Part(photo, sign * weight))
-    return parts
-
-
 def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> None:
-    """Wrong usage: nothing to search for, and what was given and would be ignored."""
-    given = given_options(context)
-    if "duplicates" in given:
-        for name, written in given.items():
+    """Refuse, as wrong usage, a search for nothing, and options that would be ignored."""
+    options = command_line_options(context)
+    if "duplicates" in options:
+        for name, flag in options.items():
             if name not in _WITH_DUPLICATES:
-                shown = "a query" if name == "query" else written
+                shown = "a query" if name == "query" else flag
                 raise typer.BadParameter(f"--duplicates takes no query: leave {shown} out")
     elif not parts:
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
@@ -208,30 +230,36 @@ def _is_text(part: Part) -> bool:
     return isinstance(part.content, str)
 
 
-def _weighted_words(flag: str, given: str) -> tuple[str, float]:
-    """ "snow=0.5" -> ("snow", 0.5); 1 where there is no equals sign. Wrong usage: what stands
-    behind the last one is no weight, or nothing before it."""
-    words, equals, weight = given.rpartition("=")
-    if not equals:
-        return given, 1.0
-    if not words.strip():
-        raise typer.BadParameter(f"{flag} {given!r} has a weight and no words")
-    number = _number(weight)
-    if number is None:
-        raise typer.BadParameter(
-            f"{flag} {given!r}: {weight!r} is no weight, as in {words + '=0.5'!r}; to search for "
-            f"all of it: {given + '=1'!r}"
-        )
-    return words, _checked(flag, given, number)
+def _word_parts(flag: str, values: list[str] | None, sign: int) -> Iterator[Part]:
+    """Parts of values such as "snow=0.5", with weight 1 if there is no equals sign. Wrong usage:
+    the text behind the last equals sign is no weight, or there are no words before it."""
+    for value in values or []:
+        words, equals, text = value.rpartition("=")
+        if not equals:
+            yield Part(value, sign)
+            continue
+        if not words.strip():
+            raise typer.BadParameter(f"{flag} {value!r} has a weight and no words")
+        weight = _number(text)
+        if weight is None:
+            raise typer.BadParameter(
+                f"{flag} {value!r}: {text!r} is no weight, as in {words + '=0.5'!r}; to search for "
+                f"all of it: {value + '=1'!r}"
+            )
+        _check_weight(flag, value, weight)
+        yield Part(words, sign * weight)
 
 
-def _weighted_photo(flag: str, given: str) -> tuple[Path, float]:
-    """As _weighted_words, but names of photos may hold equals signs."""
-    path, _, weight = given.rpartition("=")
-    number = _number(weight)
-    if number is None or not path or Path(given).exists():
-        return Path(given), 1.0
-    return Path(path), _checked(flag, given, number)
+def _photo_parts(flag: str, values: list[str] | None, sign: int) -> Iterator[Part]:
+    """As _word_parts, but names of photos may hold equals signs."""
+    for value in values or []:
+        path, _, text = value.rpartition("=")
+        weight = _number(text)
+        if weight is None or not path or Path(value).exists():
+            yield Part(Path(value), sign)
+            continue
+        _check_weight(flag, value, weight)
+        yield Part(Path(path), sign * weight)
 
 
 def _number(text: str) -> float | None:
@@ -241,13 +269,13 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _checked(flag: str, given: str, weight: float) -> float:
+def _check_weight(flag: str, value: str, weight: float) -> None:
     if not (math.isfinite(weight) and weight > 0):
-        other = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}.get(flag, "--like")
+        opposite = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}
         raise typer.BadParameter(
-            f"{flag} {given!r}: a weight is more than 0 (the opposite is {other})"
+            f"{flag} {value!r}: a weight is more than 0 (the opposite is "
+            f"{opposite.get(flag, '--like')})"
         )
-    return weight
 
 
 def _show(found: Found, sheet: Path) -> None:

@@ -1,4 +1,4 @@
-"""mcad-mobile targets"""
+"""mcad-mobile targets: the chips that a bundle can be made for."""
 
 from __future__ import annotations
 

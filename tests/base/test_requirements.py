@@ -79,7 +79,7 @@ def test_each_extra_of_users_has_its_reason() -> None:
 @pytest.mark.usefixtures("installed")
 def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     mac = told("Darwin", "arm64", monkeypatch)
-    only = "not to be had here: it is made for Linux x86_64 alone"
+    only = "not available here: it is made for Linux x86_64 alone"
     assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only
     assert mac["serve"].how_to_get == "pip install 'mcad-mobile[serve]'"
     here = told("Linux", "x86_64", monkeypatch)
@@ -91,7 +91,7 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("installed")
 def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     new = told("Linux", "x86_64", monkeypatch, python="3.14.0")
-    only = "not to be had here: it is made for Python before 3.14 alone"
+    only = "not available here: it is made for Python before 3.14 alone"
     assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
     here = told("Linux", "x86_64", monkeypatch)
     assert here["litert-torch"].how_to_get == "pip install 'mcad-mobile[dimensity]'"

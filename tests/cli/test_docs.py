@@ -26,8 +26,8 @@ def test_check_names_the_page_that_differs_and_how_to_write_it(monkeypatch, tmp_
     chips.write_text(chips.read_text("utf-8").replace("SM8750", "SM8751"), "utf-8")
     stale = make_docs.stale_pages(tmp_path)
     assert stale == ["docs/chips.md"]
-    monkeypatch.setattr("stale_pages", lambda: stale)
-    monkeypatch.setattr(sys, "argv", ["make_docs.py", "--check"])
+    monkeypatch.setattr(make_docs, "stale_pages", lambda: stale)
+    monkeypatch.setattr(sys, "argv", ["make_docs", "--check"])
     with pytest.raises(SystemExit) as stopped:
         make_docs.main()
     assert stopped.value.code == "docs/chips.md is out of date: run make docs"
@@ -45,9 +45,9 @@ def test_the_shipped_student_says_which_run_it_is():
     run = json.loads((student / "training.json").read_text("utf-8"))["run"]
     recipe = (student / "recipe.json").read_bytes()
     result = json.loads((ROOT / run.partition(" ")[0]).read_text("utf-8"))
-    said = json.loads(recipe)
-    del said["arithmetic"]  # whatever is fastest: it makes no other run
-    assert result["recipe"] == said
+    shipped = json.loads(recipe)
+    del shipped["arithmetic"]  # whatever is fastest: it makes no other run
+    assert result["recipe"] == shipped
     assert hashlib.sha256(recipe).hexdigest() in run
     assert f"of {result['date']}: seed {result['recipe']['seed']}," in run
 

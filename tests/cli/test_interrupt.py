@@ -62,7 +62,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("begins", "arguments", "said"),
+    ("begins", "arguments", "message"),
     [
         ("mcad_mobile.cli.export:find_target", ("export", "-t", "cpu", "-o", "x"), "starts again"),
         ("mcad_mobile.cli.bench:load_bundle", ("bench", "-b", "x"), "No measurement is kept"),
@@ -78,12 +78,12 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_an_interrupted_verb_says_what_is_kept(
-    begins: str, arguments: tuple[str, ...], said: str
+    begins: str, arguments: tuple[str, ...], message: str
 ) -> None:
     done = python(INTERRUPTED, begins, *arguments)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.startswith("interrupted: ")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 

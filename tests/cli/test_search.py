@@ -61,7 +61,7 @@ def test_a_weight_stands_behind_the_last_equals_sign(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         (("--minus", "ball=abc"), "--minus 'ball=abc': 'abc' is no weight, as in 'ball=0.5'"),
         (("--minus", "ball="), "'' is no weight"),
@@ -73,9 +73,9 @@ def test_a_weight_stands_behind_the_last_equals_sign(
     ],
 )
 def test_what_is_no_weight_is_not_searched_for(
-    bundle: Bundle, given: tuple[str, str], said: str
+    bundle: Bundle, options: tuple[str, str], message: str
 ) -> None:
-    assert said in refused(bundle, "a dog", *given)
+    assert message in refused(bundle, "a dog", *options)
 
 
 def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
         (("a dog",), "leave a query out"),
         (("-k", "3"), "leave -k out"),
@@ -98,17 +98,17 @@ def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: P
     ],
 )
 def test_duplicates_take_no_query_nor_what_belongs_to_one(
-    bundle: Bundle, given: tuple[str, ...], said: str
+    bundle: Bundle, options: tuple[str, ...], message: str
 ) -> None:
-    assert said in refused(bundle, "--duplicates", "0.97", *given)
+    assert message in refused(bundle, "--duplicates", "0.97", *options)
     assert search(bundle, "--duplicates", "0.97")["photos"] == 4
 
 
 @pytest.mark.parametrize(
-    "given", [("a dog", "--plus", "snow"), ("--like", "a.jpg"), ("--minus", "snow")]
+    "options", [("a dog", "--plus", "snow"), ("--like", "a.jpg"), ("--minus", "snow")]
 )
-def test_matches_are_known_of_one_text_only(bundle: Bundle, given: tuple[str, ...]) -> None:
-    assert "--matches is for one text" in refused(bundle, *given, "--matches")
+def test_matches_are_known_of_one_text_only(bundle: Bundle, options: tuple[str, ...]) -> None:
+    assert "--matches is for one text" in refused(bundle, *options, "--matches")
     assert search(bundle, "--plus", "a dog", "--matches")["threshold"] is not None
 
 
@@ -162,18 +162,18 @@ def test_only_photos_of_a_folder_and_of_a_time_are_found(gallery: tuple[Bundle, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--after", "May"), "2024-05-01"),
         (("--after", "2024-05-02", "--before", "2024-05-02"), "Swap the days"),
     ],
 )
 def test_days_that_are_none_or_the_wrong_way_round_are_an_error(
-    gallery: tuple[Bundle, Path], arguments: tuple[str, ...], said: str
+    gallery: tuple[Bundle, Path], arguments: tuple[str, ...], message: str
 ) -> None:
     done = CliRunner().invoke(app, ["search", "a dog", "-b", str(gallery[0].directory), *arguments])
     assert done.exit_code == 1 or isinstance(done.exception, QueryError)
-    assert said in f"{done.output} {done.exception}"
+    assert message in f"{done.output} {done.exception}"
 
 
 def test_photos_whose_files_are_gone_are_marked_with_a_way_to_drop_them(

@@ -47,8 +47,8 @@ def test_a_trained_student_is_exported_evaluated_and_searched_with(kind, package
     printed = json.loads(run([*CLI, *distill(packaged_pairs, tmp_path, out, *spec)]))
     data = ("--data", packaged_pairs, "--split", "val")
     assert mcad_json("eval", *data, "--student", out) == printed["val"]
-    said = mcad_json("export", "--student", out, "-t", "cpu", "--out", tmp_path / "bundle")
-    assert all(tower["cosine_mean"] > 0.98 for tower in said["towers"].values())
+    document = mcad_json("export", "--student", out, "-t", "cpu", "--out", tmp_path / "bundle")
+    assert all(tower["cosine_mean"] > 0.98 for tower in document["towers"].values())
     photos.mkdir()
     for path in packaged_photos()[:4]:
         (photos / path.name).symlink_to(path)

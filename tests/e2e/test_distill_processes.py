@@ -52,8 +52,8 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    first, second = (load_student(str(path)).state_dict() for path in (one, other))
+def same_weights(first_folder: Path, second_folder: Path) -> bool:
+    first, second = (load_student(str(path)).state_dict() for path in (first_folder, second_folder))
     return all(torch.equal(first[name], second[name]) for name in first)
 
 

@@ -59,8 +59,8 @@ def installed(uploads: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_the_index_would_take_both(uploads: Path) -> None:
     files = sorted(uploads.iterdir())
     assert [file.suffix for file in files] == [".whl", ".gz"]
-    said = run(sys.executable, "-m", "twine", "check", "--strict", *files, cwd=uploads)
-    assert said.count("PASSED") == 2
+    output = run(sys.executable, "-m", "twine", "check", "--strict", *files, cwd=uploads)
+    assert output.count("PASSED") == 2
 
 
 def test_the_wheel_is_whole(uploads: Path) -> None:
@@ -88,9 +88,9 @@ def test_without_a_compiler_a_build_says_what_to_install(tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode != 0
-    said = " ".join((done.stdout + done.stderr).split())
-    assert "search kernels are in C, and no C compiler was found. Install one" in said
-    assert "apt-get install gcc libc6-dev" in said
+    output = " ".join((done.stdout + done.stderr).split())
+    assert "search kernels are in C, and no C compiler was found. Install one" in output
+    assert "apt-get install gcc libc6-dev" in output
     assert not list(tmp_path.iterdir())
 
 
@@ -124,9 +124,11 @@ def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path:
     program = "import mcad_mobile; print(mcad_mobile.__file__)"
     where = run(sys.executable, "-c", program, cwd=tmp_path, **installed)
     assert where.startswith(installed["PYTHONPATH"])
-    said = run(sys.executable, "-m", "mcad_mobile", "demo", "-t", "cpu", cwd=tmp_path, **installed)
+    output = run(
+        sys.executable, "-m", "mcad_mobile", "demo", "-t", "cpu", cwd=tmp_path, **installed
+    )
     assert (tmp_path / "build" / "demo" / "report.html").stat().st_size > 20_000
-    assert "running memory" in said and "camera.png" in said
+    assert "running memory" in output and "camera.png" in output
 
 
 @pytest.fixture

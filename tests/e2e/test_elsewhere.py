@@ -64,9 +64,9 @@ def test_search_finds_what_index_has_put_there(place: Path) -> None:
 def test_doctor_says_what_is_made_for_linux_alone(place: Path) -> None:
     done = run(place, "doctor", "--json")
     assert done.returncode == 0, done.stderr
-    told = {finding["tool"]: finding for finding in json.loads(done.stdout)}
-    assert told["index, search, bench"]["version"] == "works"
-    assert "made for Linux x86_64 alone" in told["onnxruntime-qnn"]["how_to_get"]
+    findings = {finding["tool"]: finding for finding in json.loads(done.stdout)}
+    assert findings["index, search, bench"]["version"] == "works"
+    assert "made for Linux x86_64 alone" in findings["onnxruntime-qnn"]["how_to_get"]
 
 
 def test_bench_takes_times_and_says_that_memory_is_not_told_there(place: Path) -> None:
@@ -80,8 +80,8 @@ def test_bench_takes_times_and_says_that_memory_is_not_told_there(place: Path) -
     memory = document["memory_mib"]
     assert [memory["peak_pss"], memory["steps"], memory["samples"]] == [None, [], 0]
     assert document["targets"]["memory"]["pass"] is None
-    assert not any("PSS" in told for told in document["measured"])
-    assert any(told.startswith("Memory: ") for told in document["not_measured"])
+    assert not any("PSS" in line for line in document["measured"])
+    assert any(line.startswith("Memory: ") for line in document["not_measured"])
     (place / "bench.json").write_text(done.stdout)
     shown = run(place, "report", place / "bench.json")
     assert "| Memory, peak PSS | 100 MiB | not measured | not measured |" in shown.stdout

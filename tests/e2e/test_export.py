@@ -109,12 +109,14 @@ def test_no_path_of_the_machine_that_exported_is_left_in_a_bundle(exported):
 
 @pytest.mark.slow
 def test_the_simulator_is_given_as_many_inputs_as_every_rung(tmp_path):
-    said = mcad_json("export", "--target", "snapdragon", "--out", tmp_path / "bundle")
+    document = mcad_json("export", "--target", "snapdragon", "--out", tmp_path / "bundle")
     bundle = Bundle.load(tmp_path / "bundle")
     for name in TOWERS:
         parity = bundle.tower(name).rungs[0].parity
         assert parity.inputs == 16
-        assert parity.cosine_mean == pytest.approx(said["towers"][name]["cosine_mean"], abs=1e-4)
+        assert parity.cosine_mean == pytest.approx(
+            document["towers"][name]["cosine_mean"], abs=1e-4
+        )
         assert parity.cosine_mean > 0.998
         assert parity.cosine_min > 0.99
 

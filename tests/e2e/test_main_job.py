@@ -168,25 +168,25 @@ def part(flickr8k, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("what", ["float", "cpu"])
-def test_recall_on_a_part_of_the_test_split_is_what_is_stored(request, part, what):
-    assert_recall(evaluated(request, part, what), RECALL[what], 0.5)
+@pytest.mark.parametrize("bundle_name", ["float", "cpu"])
+def test_recall_on_a_part_of_the_test_split_is_what_is_stored(request, part, bundle_name):
+    assert_recall(evaluated(request, part, bundle_name), RECALL[bundle_name], 0.5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["float", "cpu", "dimensity"])
-def test_recall_on_the_test_split_is_what_is_stored(request, flickr8k, what):
-    found, stored = evaluated(request, flickr8k, what), RECALL["whole"]
-    if what == "dimensity":  # not stored: within what its 8 bits may cost
+@pytest.mark.parametrize("bundle_name", ["float", "cpu", "dimensity"])
+def test_recall_on_the_test_split_is_what_is_stored(request, flickr8k, bundle_name):
+    found, stored = evaluated(request, flickr8k, bundle_name), RECALL["whole"]
+    if bundle_name == "dimensity":  # not stored: within what its 8 bits may cost
         assert_recall(found, stored["float"], 0.5)
     else:
-        assert_recall(found, stored[what], 0.2)
+        assert_recall(found, stored[bundle_name], 0.2)
 
 
-def evaluated(request: pytest.FixtureRequest, data: Path, what: str) -> Any:
+def evaluated(request: pytest.FixtureRequest, data: Path, bundle_name: str) -> Any:
     """What `eval --json` says of the float student, or of an exported bundle by its own runtime."""
-    if what == "float":
+    if bundle_name == "float":
         return mcad_json("eval", "--data", data)
-    runtime = {"cpu": "onnx", "dimensity": "litert"}[what]
-    bundle = request.getfixturevalue(what).directory
+    runtime = {"cpu": "onnx", "dimensity": "litert"}[bundle_name]
+    bundle = request.getfixturevalue(bundle_name).directory
     return mcad_json("eval", "--data", data, "--bundle", bundle, "--runtime", runtime)
