@@ -27,7 +27,7 @@ from PIL import Image
 from mcad_mobile.base.machine import summary
 from mcad_mobile.base.package import VERSION
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.embed.job import SHARDS, Done, file_name, job_of, write_manifest
+from mcad_mobile.embed.job import SHARDS, ShardRecord, file_name, job_of, write_manifest
 from mcad_mobile.embed.phone_index import Shards, index_shards
 from mcad_mobile.embed.pieces import Listed, Rows
 from mcad_mobile.embed.run import Options, embed
@@ -159,7 +159,7 @@ def bytes_of(bundle: Bundle, scratch: Path) -> dict[str, Any]:
     data = shard_bytes(embedded, bundle.dim, facts)
     store, name = Store(str(scratch / "counted")), file_name(1, "0" * 16)
     store.write(f"{SHARDS}/{name}", data)
-    done = Done.of(name, len(data), facts)
+    done = ShardRecord.of(name, len(data), facts)
     write_manifest(store, job.with_shards([done]))
     single = len(store.read("manifest.json") or b"")
     write_manifest(store, job.with_shards([done] * 101))

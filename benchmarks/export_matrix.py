@@ -43,10 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("students", nargs="*")
     parser.add_argument("--simulated", type=int, default=_SIMULATED, help="inputs of a rung")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--student-alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one, arguments.simulated)))
+    if arguments.student_alone:
+        print(json.dumps(measure(arguments.student_alone, arguments.simulated)))
         return
     from benchmarks.random_students import STUDENTS
 
@@ -57,7 +57,7 @@ def main() -> None:
                 sys.executable,
                 "-m",
                 "benchmarks.export_matrix",
-                "--one",
+                "--student-alone",
                 name,
                 "--simulated",
                 str(arguments.simulated),
@@ -125,7 +125,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
             ],
             "peak_rss_mib": round(peak_rss_mib()),
             "peak_rss_before_mib": round(before),
-            "warnings": sorted({text for one in exported for text in one.warnings}),
+            "warnings": sorted({text for bundle in exported for text in bundle.warnings}),
             "token_table_bytes": bundles["cpu"].token_table.file.bytes,
             "chips_differ_by": {
                 tower: chips_differ_by([bundles[chip] for chip in SNAPDRAGONS], tower)

@@ -24,7 +24,7 @@ from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.progress import PieceProgress
-from mcad_mobile.embed.on_ray import mapped
+from mcad_mobile.embed.on_ray import map_messages
 from mcad_mobile.embed.pieces import Listed, Photo, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.engine.photos.preprocess import open_bytes
@@ -185,7 +185,9 @@ def compute_views(
         )
         for batch in batches
     ]
-    for answer in mapped(ray, _Worker, (compute, view), messages, len(messages), ordered=True):
+    for answer in map_messages(
+        ray, _Worker, (compute, view), messages, len(messages), ordered=True
+    ):
         yield np.load(io.BytesIO(answer))
 
 

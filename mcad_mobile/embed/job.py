@@ -1,10 +1,12 @@
-"""A job and what is done of it: manifest.json beside the shards, which say the same themselves."""
+"""A job and its state: manifest.json beside the shards, and the shards, whose footers hold the same
+facts."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -27,8 +29,8 @@ _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.parquet")
 _ELSEWHERE = "Give another --out, or the bundle that these shards were made with."
 
 
-class Done(Record, frozen=True):
-    """A shard that is there: its file in shards/, and its counts of photos."""
+class ShardRecord(Record, frozen=True):
+    """A shard in the store: its file in shards/, and its counts of photos."""
 
     file: Word
     piece: Word
@@ -39,16 +41,22 @@ class Done(Record, frozen=True):
     filled_by: Word
 
     @staticmethod
-    def of(file: str, size: int, facts: ShardFacts) -> Done:
-        return Done(
+    def of(file: str, size: int, facts: ShardFacts) -> ShardRecord:
+        return ShardRecord(
             file, facts.piece, size, facts.photos, facts.left_out, facts.unread, facts.filled_by
         )
 
 
 class Manifest(Record, frozen=True):
-    """`job` is a fingerprint of all that decides an embedding: shards of one folder share it.
-    Embeddings have `dim` numbers of `dtype`; `runtime` and `precision` name the rung. Files of
-    many photos are cut by `photos_a_shard`, as the first run did. `photos` counts rows."""
+    """The job of a folder of shards.
+
+    Attributes:
+        job: a fingerprint of everything that decides an embedding, shared by all shards.
+        dim: numbers of an embedding.
+        runtime, precision: the rung that embeds.
+        photos_a_shard: as the first run cut files of many photos.
+        photos: rows of all shards.
+    """
 
     schema: str
     job: Word
@@ -61,23 +69,23 @@ class Manifest(Record, frozen=True):
     photos_a_shard: Size
     photos: Count = 0
     left_out: Count = 0
-    shards: tuple[Done, ...] = ()
+    shards: tuple[ShardRecord, ...] = ()
 
-    def with_shards(self, shards: Iterable[Done]) -> Manifest:
-        ordered = tuple(sorted(shards, key=lambda one: one.file))
+    def with_shards(self, shards: Iterable[ShardRecord]) -> Manifest:
+        ordered = tuple(sorted(shards, key=lambda shard: shard.file))
         return replace(
             self,
             shards=ordered,
-            photos=sum(one.photos for one in ordered),
-            left_out=sum(one.left_out for one in ordered),
+            photos=sum(shard.photos for shard in ordered),
+            left_out=sum(shard.left_out for shard in ordered),
         )
 
 
 def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) -> Manifest:
-    """The job of a bundle's student by one rung of its image tower. RuntimeUnavailable if it has
-    none of that runtime."""
+    """The job of embedding with one rung of a bundle's image tower. RuntimeUnavailable if the
+    bundle has no such rung."""
     rung = rungs_of(bundle, "image", runtime, precision)[0]
-    decides = (
+    identity = (
         SCHEMA,
         bundle.student.sha256,
         bundle.dim,
@@ -88,7 +96,7 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
     )
     return Manifest(
         schema=SCHEMA,
-        job=hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16],
+        job=hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:16],
         student=bundle.student.name,
         student_sha256=bundle.student.sha256,
         dim=bundle.dim,
@@ -100,8 +108,8 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
 
 
 def read_manifest(store: Store) -> Manifest | None:
-    """What a folder of shards says of itself; None where there is none. ShardError for another
-    schema or damage."""
+    """Read the manifest of a folder of shards; None if there is none. ShardError for another schema
+    or damage."""
     raw = store.read(MANIFEST)
     if raw is None:
         return None
@@ -109,9 +117,9 @@ def read_manifest(store: Store) -> Manifest | None:
     return decode(raw, Manifest, f"{store}/{MANIFEST}", ShardError, hint, schema=SCHEMA)
 
 
-def claim(store: Store, job: Manifest) -> Manifest:
-    """Begin a job in a folder, or go on with it. ShardError if the folder has another student's
-    shards, or this one's by another rung."""
+def claim_folder(store: Store, job: Manifest) -> Manifest:
+    """Begin a job in a folder, or go on with it, and return its manifest. ShardError if the folder
+    has shards of another student or another rung."""
     found = read_manifest(store)
     if found is None and store.create(MANIFEST, _encoded(job)):
         return job
@@ -141,62 +149,64 @@ def _encoded(manifest: Manifest) -> bytes:
 
 
 @dataclass(frozen=True)
-class Stock:
-    """What lies in a folder of shards. `run` is the number of the next run: names of its files
-    come after those of earlier ones."""
+class Inventory:
+    """The shards in a folder. `run` is the number of the next run, which sorts the names of its
+    files after those of earlier runs."""
 
-    shards: tuple[Done, ...]
+    shards: tuple[ShardRecord, ...]
     run: int
 
     @property
     def pieces(self) -> frozenset[str]:
-        """Pieces of which nothing is missing."""
-        return frozenset(one.piece for one in self.shards if not one.unread)
+        """Pieces that are done whole."""
+        return frozenset(shard.piece for shard in self.shards if not shard.unread)
 
 
 def file_name(run: int, piece: str) -> str:
     return f"{run:06d}-{piece}.parquet"
 
 
-def take_stock(store: Store, manifest: Manifest) -> Stock:
-    """Look what is there: shards that the manifest knows by their size, others by their footer.
-    ShardError for one that is half written, of another job, or named by the manifest and gone."""
-    stock, damaged = _looked(store, manifest)
+def read_inventory(store: Store, manifest: Manifest) -> Inventory:
+    """List the shards in a folder: those of the manifest by their size, others by their footer.
+    ShardError for one that is half written, of another job, or in the manifest and gone."""
+    inventory, damaged = _list_shards(store, manifest)
     if damaged:
         raise damaged[0][1]
-    gone = {one.file for one in manifest.shards} - {one.file for one in stock.shards}
+    gone = {shard.file for shard in manifest.shards} - {shard.file for shard in inventory.shards}
     if gone:
         raise ShardError(
             f"{store}/{MANIFEST} names {min(gone)}, and it is gone.",
             "Run `mcad-mobile embed` again: it makes what is missing.",
         )
-    return stock
+    return inventory
 
 
-def repaired_stock(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Stock:
-    """As take_stock, for who makes what is missing: what writers that were killed left, and shards
-    that are half written, are removed, and `warn` hears of those."""
+def repair_inventory(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Inventory:
+    """As read_inventory, but remove the leftovers of killed writers and damaged shards, with a
+    warning of each shard: the run makes them again."""
     for folder in (SHARDS, LEFT_OUT):
         store.clear_partials(folder)
-    stock, damaged = _looked(store, manifest)
+    inventory, damaged = _list_shards(store, manifest)
     for name, error in damaged:
         warn(f"{error.message} It is made again.")
         store.remove(f"{SHARDS}/{name}")
-    return stock
+    return inventory
 
 
-def _looked(store: Store, manifest: Manifest) -> tuple[Stock, list[tuple[str, ShardError]]]:
-    known = {one.file: one for one in manifest.shards}
-    found: list[Done] = []
+def _list_shards(
+    store: Store, manifest: Manifest
+) -> tuple[Inventory, list[tuple[str, ShardError]]]:
+    known = {shard.file: shard for shard in manifest.shards}
+    found: list[ShardRecord] = []
     damaged: list[tuple[str, ShardError]] = []
     run = 0
     for name, size in store.sizes(SHARDS).items():
         if (match := _NAME.fullmatch(name)) is None:
             continue
         run = max(run, int(match[1]))
-        one = known.get(name)
-        if one is not None and one.bytes == size:
-            found.append(one)
+        record = known.get(name)
+        if record is not None and record.bytes == size:
+            found.append(record)
             continue
         try:
             with open_shard(store, name) as shard:
@@ -210,63 +220,54 @@ def _looked(store: Store, manifest: Manifest) -> tuple[Stock, list[tuple[str, Sh
                 f"not of {manifest.job}.",
                 _ELSEWHERE,
             )
-        found.append(Done.of(name, size, facts))
-    return Stock(tuple(found), run + 1), damaged
+        found.append(ShardRecord.of(name, size, facts))
+    return Inventory(tuple(found), run + 1), damaged
 
 
-class _Opened:
-    def __init__(self, store: Store, name: str) -> None:
-        self._file = store.open(f"{SHARDS}/{name}")
-        self._where = f"{store}/{SHARDS}/{name}"
-
-    def __enter__(self) -> ShardFile:
-        return ShardFile(self._file, self._where)
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
+@contextmanager
+def open_shard(store: Store, name: str) -> Iterator[ShardFile]:
+    """Open a shard's file for the length of a `with` block. ShardError."""
+    path = f"{SHARDS}/{name}"
+    with store.open(path) as file:
+        yield ShardFile(file, f"{store}/{path}")
 
 
-def open_shard(store: Store, name: str) -> _Opened:
-    """A shard's file, for the length of a `with` block."""
-    return _Opened(store, name)
-
-
-def left_out_of(store: Store, shards: Iterable[Done]) -> Iterator[LeftOut]:
-    """The photos that have no row, of all `shards`."""
-    for one in shards:
-        if one.left_out and (data := store.read(f"{LEFT_OUT}/{one.file}")) is not None:
+def left_out_of(store: Store, shards: Iterable[ShardRecord]) -> Iterator[LeftOut]:
+    """The photos of `shards` that have no row."""
+    for shard in shards:
+        if shard.left_out and (data := store.read(f"{LEFT_OUT}/{shard.file}")) is not None:
             yield from read_left_out(data)
 
 
-class Known:
-    """Which photos are done, and as what: 12 bytes each, however long their names are."""
+class KnownPhotos:
+    """The photos that are done, and their stamps: 12 bytes each, however long their names are."""
 
-    def __init__(self, store: Store, shards: Iterable[Done]) -> None:
+    def __init__(self, store: Store, shards: Iterable[ShardRecord]) -> None:
         hashes: list[NDArray[np.uint64]] = []
         stamps: list[NDArray[np.uint32]] = []
-        for one in shards:
-            with open_shard(store, one.file) as shard:
-                for keys, some in shard.stamps():
+        for record in shards:
+            with open_shard(store, record.file) as shard:
+                for keys, pairs in shard.stamps():
                     hashes.append(_hashes(keys))
-                    stamps.append(some[:, 0])
-            # Who could not be read is asked again; who does not decode, only when it has changed.
-            left = [photo for photo in left_out_of(store, [one]) if photo.cause != "read"]
+                    stamps.append(pairs[:, 0])
+            # Photos that could not be read are tried again; broken ones only when they change.
+            left = [photo for photo in left_out_of(store, [record]) if photo.cause != "read"]
             hashes.append(_hashes([photo.key for photo in left]))
             stamps.append(np.array([photo.stamp for photo in left], np.uint32))
         every = np.concatenate([*hashes, np.empty(0, np.uint64)])
-        # Of a photo that was embedded again, the last.
+        # The last stamp of a photo that was embedded twice.
         self._hashes, last = np.unique(every[::-1], return_index=True)
         self._stamps = np.concatenate([*stamps, np.empty(0, np.uint32)])[::-1][last]
 
     def has(self, keys: list[str], stamps: list[int]) -> NDArray[np.bool_]:
-        """Whether each photo is done as it is now; as it was, where its stamp is 0."""
+        """Whether each photo is done with its present stamp; 0 stands for any stamp."""
         if not len(self._hashes):
             return np.zeros(len(keys), np.bool_)
-        asked = _hashes(keys)
-        at = np.minimum(np.searchsorted(self._hashes, asked), len(self._hashes) - 1)
+        wanted = _hashes(keys)
+        at = np.minimum(np.searchsorted(self._hashes, wanted), len(self._hashes) - 1)
         now = np.array(stamps, np.uint32)
         same = (now == 0) | (self._stamps[at] == now) | (self._stamps[at] == 0)
-        found: NDArray[np.bool_] = (self._hashes[at] == asked) & same
+        found: NDArray[np.bool_] = (self._hashes[at] == wanted) & same
         return found
 
 

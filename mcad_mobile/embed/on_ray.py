@@ -1,5 +1,5 @@
-"""Run a job on a Ray cluster. What a node that is lost had in hand is begun anew by Ray; photos
-that end a process are guard.py's."""
+"""Run a job on a Ray cluster, by actors of Ray Data. Ray repeats the work of a node that is lost;
+guard.py handles photos that kill a process."""
 
 from __future__ import annotations
 
@@ -16,45 +16,42 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from mcad_mobile import errors
 from mcad_mobile.base.locks import alone
-from mcad_mobile.embed.guard import Guarded
-from mcad_mobile.embed.job import Done
+from mcad_mobile.embed.guard import GuardedWorker
+from mcad_mobile.embed.job import ShardRecord
 from mcad_mobile.embed.pieces import Piece
-from mcad_mobile.embed.worker import Setup
+from mcad_mobile.embed.worker import Failed, Finished, Setup
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import ClusterError, McadError, require
 
-# A Ray cluster as a function over many messages: Ray Data's map_batches with actors.
-
-_KNOCK_S = 10.0
+_CONNECT_S = 10.0
 _START = "Start one (`ray start --head`), or give its address: --ray HOST:6379 or ray://HOST:10001."
 
 
 def connected(address: str) -> Any:
-    """Ray, connected to the cluster at `address` ("auto": the one of this machine; "local": one
-    that is made for this process). ClusterError if there is none."""
+    """Connect Ray to the cluster at `address`, and return it. "auto" is this machine's cluster;
+    "local" makes one for this process. ClusterError if there is none."""
     ray = require("ray", "ray")
     if ray.is_initialized():
         return ray
     where = {} if address == "local" else {"address": address}
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
-    except Exception as error:  # ConnectionError, ValueError, and what gRPC says
-        said = " ".join(str(error).split())[:300]
-        raise ClusterError(f"There is no Ray cluster at {address}: {said}", _START) from error
+    except Exception as error:  # ConnectionError, ValueError, and gRPC's own
+        reason = " ".join(str(error).split())[:300]
+        raise ClusterError(f"There is no Ray cluster at {address}: {reason}", _START) from error
     return ray
 
 
-def _knock(address: str) -> None:
-    """OSError where nothing answers at HOST:PORT: Ray itself tries for minutes."""
+def _check_reachable(address: str) -> None:
+    """OSError if nothing answers at HOST:PORT: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
 
 
-def mapped(
+def map_messages(
     address: str,
     worker: type,
     arguments: tuple[Any, ...],
@@ -65,14 +62,22 @@ def mapped(
     gpus: float = 0.0,
     ordered: bool = False,
 ) -> Iterator[bytes]:
-    """What actors answer to `messages`, as they do or `ordered`. An actor is made as
-    `worker(*arguments)`, each argument put into the cluster's memory once, has `cpus` and `gpus`,
-    and is called with a message. What a lost node had in hand is done again elsewhere.
+    """Call actors with `messages`, and yield their answers. The messages of a lost node are handled
+    again elsewhere.
 
-    ClusterError if there is no cluster, it has no room for one actor, or gives up.
+    Args:
+        worker: the class of an actor, made as `worker(*arguments)` and called with a message. The
+            cluster keeps each argument in memory once.
+        workers: the number of actors, at most.
+        cpus: of each actor.
+        gpus: of each actor.
+        ordered: yield answers in the order of the messages, and not as they come.
+
+    Raises:
+        ClusterError: there is no cluster, it has no room for one actor, or its work fails.
     """
     ray, data = connected(address), require("ray.data", "ray")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plan of each execution
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # hide the plan of each execution
     have = ray.cluster_resources()
     for kind, number in (("CPU", float(cpus)), ("GPU", gpus)):
         if have.get(kind, 0.0) < number:
@@ -85,7 +90,7 @@ def mapped(
     context.enable_progress_bars = False
     context.execution_options.preserve_order = ordered
     held = [ray.put(argument) for argument in arguments]
-    # A task a message: what a lost node costs is one of them for each actor of it.
+    # One task per message, so that a lost node costs one message for each of its actors.
     rows = data.from_items(
         [{"message": message} for message in messages], override_num_blocks=len(messages)
     )
@@ -118,73 +123,67 @@ class _Actor:
         return {"answer": [self._worker(message)]}
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """A shard, or an error of ours: raised in an actor, Ray would wrap it and try again."""
-
-    done: Done | None = None
-    kind: str = ""
-    what: str = ""
-    hint: str = ""
-
-
 def run_on_ray(
     setup: Setup, pieces: Sequence[Piece], workers: int, address: str, gpus: float = 0.0
-) -> Iterator[Done]:
-    """The shards of `pieces`, as they are finished, by so many actors of `setup.threads` processors
-    and `gpus` GPUs each. The bundle travels with the job; photos and shards have to lie where every
-    node finds them. Errors: see cluster.mapped; and the first of a worker ends all."""
-    answers = mapped(
+) -> Iterator[ShardRecord]:
+    """Yield the shards of `pieces` as they are finished, by actors of `setup.threads` CPUs and
+    `gpus` GPUs each. The bundle travels with the job; photos and shards must lie where every node
+    finds them. The first error of a worker ends the run; other errors as map_messages."""
+    answers = map_messages(
         address,
         _Worker,
-        (msgspec.json.encode(setup), packed(Path(setup.bundle))),
+        (msgspec.json.encode(setup), pack_bundle(Path(setup.bundle))),
         [msgspec.json.encode(piece) for piece in pieces],
         workers,
         cpus=setup.threads,
         gpus=gpus,
     )
     for answer in answers:
-        told = msgspec.json.decode(answer, type=_Told)
-        if told.done is None:
-            raise getattr(errors, told.kind, McadError)(told.what, told.hint)
-        yield told.done
+        message = msgspec.json.decode(answer, type=Finished | Failed)
+        if isinstance(message, Failed):
+            raise message.error()
+        yield message.shard
 
 
 class _Worker:
-    """A guarded process on a node, and the bundle on the node's disk."""
+    """A guarded worker on a node, and the bundle on the node's disk. Errors are answers: Ray would
+    wrap an exception and try again."""
 
     def __init__(self, setup: bytes, bundle: bytes) -> None:
-        made = msgspec.json.decode(setup, type=Setup)
-        self._guard = Guarded(replace(made, bundle=str(unpacked(bundle))))
+        decoded = msgspec.json.decode(setup, type=Setup)
+        self._worker = GuardedWorker(replace(decoded, bundle=str(unpack_bundle(bundle))))
 
     def __call__(self, message: bytes) -> bytes:
         piece: Piece = msgspec.json.decode(message, type=Piece)
         try:
-            told = _Told(done=self._guard(piece))
+            return msgspec.json.encode(Finished(self._worker(piece)))
         except McadError as error:
-            told = _Told(kind=type(error).__name__, what=error.message, hint=error.hint)
-        return msgspec.json.encode(told)
+            return msgspec.json.encode(Failed.of(error))
+
+    def stop(self) -> None:
+        self._worker.stop()
 
 
-def packed(bundle: Path) -> bytes:
-    """A bundle's files as one archive, as they are."""
+def pack_bundle(bundle: Path) -> bytes:
+    """Pack a bundle's files into one archive, not compressed."""
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as together:
+    with zipfile.ZipFile(archive, "w") as packed:
         loaded = Bundle.load(bundle, verify=False)
         for name in [MANIFEST, *dict.fromkeys(record.path for record in loaded.files())]:
-            together.write(bundle / name, name)
+            packed.write(bundle / name, name)
     return archive.getvalue()
 
 
-def unpacked(archive: bytes) -> Path:
-    """The folder of a packed bundle on this machine, its files checked: laid out once for all
-    workers."""
+def unpack_bundle(archive: bytes) -> Path:
+    """Unpack a bundle on this machine, once for all workers, check its files, and return its
+    folder."""
     name = f"mcad-{hashlib.sha256(archive).hexdigest()[:16]}"
     folder = Path(tempfile.gettempdir()) / name
     with alone(folder.with_suffix(".lock")):
         if not folder.exists():
             made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
-            with zipfile.ZipFile(io.BytesIO(archive)) as together:
-                together.extractall(made)
+            with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+                packed.extractall(made)
             made.rename(folder)
         Bundle.load(folder)
     return folder

@@ -1,4 +1,4 @@
-"""A phone's index out of shards: nothing is embedded."""
+"""Make a phone's index out of shards, without embedding anything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.embed.job import Done, Manifest, open_shard, read_manifest, take_stock
+from mcad_mobile.embed.job import Manifest, ShardRecord, open_shard, read_inventory, read_manifest
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import Batch
 from mcad_mobile.engine.bundle import Bundle
@@ -17,8 +17,8 @@ from mcad_mobile.errors import DataError, ShardError
 
 
 class Shards:
-    """What lies at an address, as of now. ShardError if there is nothing, some of it is damaged, or
-    the manifest names what is gone."""
+    """The shards at an address. ShardError if there are none, one is damaged, or one that the
+    manifest names is gone."""
 
     def __init__(self, address: str) -> None:
         self.store = Store(address)
@@ -29,7 +29,7 @@ class Shards:
                 "Make them: mcad-mobile embed SOURCE --bundle BUNDLE --out SHARDS.",
             )
         self.manifest: Manifest = manifest
-        self._shards: tuple[Done, ...] = take_stock(self.store, manifest).shards
+        self._shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards
 
     def check_student(self, bundle: Bundle) -> None:
         """ShardError, naming both sides, unless the shards are of the bundle's student."""
@@ -44,17 +44,17 @@ class Shards:
 
     @property
     def filled_by(self) -> list[str]:
-        return sorted({one.filled_by for one in self._shards if one.photos})
+        return sorted({shard.filled_by for shard in self._shards if shard.photos})
 
     @property
     def rows(self) -> int:
-        return sum(one.photos for one in self._shards)
+        return sum(shard.photos for shard in self._shards)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
-        """All photos, or those of the keys `wanted`, by ascending shard: of a photo that was
-        embedded twice, the last counts."""
-        for one in sorted(self._shards, key=lambda one: one.file):
-            with open_shard(self.store, one.file) as shard:
+        """All photos, or those of the keys `wanted`, by ascending shard: the last row of a photo
+        that was embedded twice counts."""
+        for record in sorted(self._shards, key=lambda record: record.file):
+            with open_shard(self.store, record.file) as shard:
                 yield from shard.batches(wanted)
 
 
@@ -64,10 +64,11 @@ def index_shards(
     wanted: set[str] | None = None,
     progress: Progress = silent,
 ) -> Synced:
-    """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit; those
-    that it holds as they are there are left as they are, and none are dropped. Wanted keys that no
-    shard has are skipped. PhotoIndexError, before anything is done, for an index of another
-    student, or when another writer is at work."""
+    """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit.
+
+    Photos that the index holds with the same stamp stay; none are dropped. Wanted keys that no
+    shard has are skipped. PhotoIndexError, before any change, if the index is of another student or
+    another process writes to it."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
     result, missing = Synced(), set(wanted or ())
     total = shards.rows if wanted is None else len(wanted)
@@ -103,7 +104,7 @@ def index_shards(
 
 
 def read_selection(path: Path) -> set[str]:
-    """Keys, one a line. DataError if the file cannot be read or holds none."""
+    """Read keys, one a line. DataError if the file cannot be read or holds none."""
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Pieces of a job: the photos of one shard, told in so few words that they go to any machine."""
+"""Pieces of a job: the photos of one shard, in a form that travels to other machines."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from mcad_mobile.embed.store import is_local, open_address, reaching
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.errors import DataError, require
 
-_IN_A_ROW = 20  # photos that cannot be read until it is the store that is at fault
+_IN_A_ROW = 20  # photos that cannot be read, until the store is taken to be unreachable
 
 
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
-    """Photo files by their paths or URLs; stamps of what they were when they were listed, 0 where
-    nobody looked."""
+    """Photo files by their paths or URLs, and their stamps when they were listed, 0 if unknown."""
 
     keys: tuple[str, ...]
     stamps: tuple[int, ...]
 
 
 class Rows(msgspec.Struct, frozen=True, tag="rows"):
-    """Rows of a Parquet file. `photo` is its column of bytes, or of paths and URLs; `key`, that of
-    names ("": the file and the row's number). `version` changes when the file does."""
+    """Rows of a Parquet file. `photo` is the column of bytes, paths or URLs; `key` that of names
+    ("": the file and the row's number). `version` changes when the file does."""
 
     file: str
     version: str
@@ -53,8 +52,8 @@ Piece = Listed | Rows | Members
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo's name, how to have its bytes and its stat stamp (0 where there is none), and its
-    stamp when it was listed. OSError: this one cannot be read."""
+    """A photo's name, a function that reads its bytes and stat stamp (0 if it has none), and its
+    stamp when it was listed. The function raises OSError if this photo cannot be read."""
 
     key: str
     read: Callable[[], tuple[bytes, int]]
@@ -62,13 +61,13 @@ class Photo:
 
 
 def name_of(piece: Piece) -> str:
-    """The same for the same photos: 16 hexadecimal digits."""
+    """A name of 16 hexadecimal digits, which is the same for the same photos."""
     return hashlib.sha256(msgspec.json.encode(piece)).hexdigest()[:16]
 
 
 def photos_of(piece: Piece) -> Iterator[Photo]:
-    """The photos of a piece, always in the same order. StoreError if a file that holds them cannot
-    be reached, or one photo after the other can't."""
+    """The photos of a piece, always in the same order. StoreError if a file that holds them, or one
+    photo after the other, cannot be reached."""
     if isinstance(piece, Listed):
         return _listed(piece)
     return _rows(piece) if isinstance(piece, Rows) else _members(piece)
@@ -103,7 +102,7 @@ def _rows(piece: Rows) -> Iterator[Photo]:
 
 
 def rows_between(parquet: Any, columns: list[str], first: int, count: int) -> Iterator[Any]:
-    """Rows of a pyarrow ParquetFile as dicts; groups of rows that hold none are not read."""
+    """Rows of a pyarrow ParquetFile as dicts; row groups without any are not read."""
     start = 0
     for group in range(parquet.num_row_groups):
         stop = start + parquet.metadata.row_group(group).num_rows
@@ -118,7 +117,7 @@ def rows_between(parquet: Any, columns: list[str], first: int, count: int) -> It
 
 
 def bytes_or_path(value: Any) -> bytes | str | None:
-    """A cell as bytes of a photo or as where it lies; Hugging Face's datasets have both in one."""
+    """A cell as a photo's bytes or its path; cells of Hugging Face's datasets hold both."""
     if isinstance(value, dict):
         return value.get("bytes") or value.get("path")
     return value if isinstance(value, (bytes, str)) else None
@@ -155,7 +154,7 @@ def is_photo(name: str) -> bool:
 
 
 class _Reader:
-    """Reads photo files; tells a store that is away from a photo that is."""
+    """Reads photo files. Distinguishes a store that is unreachable from a photo that is missing."""
 
     def __init__(self) -> None:
         self._failed = 0
@@ -177,7 +176,7 @@ class _Reader:
 
 def _file(key: str, stamp: int) -> tuple[bytes, int]:
     if "://" not in key:
-        stat = os.stat(key)  # noqa: PTH116  before it is read, as sync.py does
+        stat = os.stat(key)  # noqa: PTH116  before reading, as sync.py does
         return Path(key).read_bytes(), stat_stamp(stat)
     files, path = open_address(key)
     if is_local(files):

@@ -1,4 +1,4 @@
-"""Embed a source into shards: look what is there, do what is missing, say what was done."""
+"""Embed a source into shards: list the shards, embed the photos that they lack, report."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mcad_mobile.base.locks import lock
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.embed.guard import Guarded
+from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import (
     LEFT_OUT,
     SHARDS,
-    Done,
-    Known,
+    KnownPhotos,
     Manifest,
-    claim,
+    ShardRecord,
+    claim_folder,
     job_of,
     left_out_of,
     read_manifest,
-    repaired_stock,
+    repair_inventory,
     write_manifest,
 )
 from mcad_mobile.embed.on_ray import run_on_ray
@@ -35,42 +35,176 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import McadError, ShardError
 
-# Run a job on this machine: so many processes beside each other.
+PHOTOS_A_SHARD = 10_000
+_FEWEST = 16  # photos a shard, however many workers there are
+_PIECES_A_WORKER = 4
+_SAVE_S = 30.0  # between two writes of the manifest
+_WAIT_S = 0.2  # so that a Ctrl-C is noticed
 
-_WAIT_S = 0.2  # so that a Ctrl-C is heard
+
+@dataclass(frozen=True)
+class Options:
+    """How a job runs. `ray` is a cluster's address, None this machine; `threads` and `gpus` are of
+    each worker; without `resume`, a folder that holds shards is refused."""
+
+    workers: int = 1
+    threads: int = 1
+    photos_a_shard: int = PHOTOS_A_SHARD
+    runtime: str | None = None
+    ray: str | None = None
+    gpus: float = 0.0
+    resume: bool = True
 
 
-def run_here(
+@dataclass(frozen=True)
+class Embedded:
+    """The result of a run: how many photos it `embedded` and which it left out; the manifest also
+    counts the photos of earlier runs."""
+
+    manifest: Manifest
+    embedded: int
+    seconds: float
+    left_out: list[LeftOut]
+
+
+def embed(
+    source: Source,
+    bundle: Bundle,
+    out: str,
+    options: Options,
+    progress: Progress = silent,
+    warn: Callable[[str], None] = lambda sentence: None,
+) -> Embedded:
+    """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them.
+
+    Photos of shards that exist are not embedded again. Finished shards survive the end of a run,
+    whatever ends it.
+
+    Raises:
+        ShardError: `out` holds another student's shards, another run is writing there, or it holds
+            shards and `options.resume` is False.
+        StoreError, DataError, PhotoError: the store or the source cannot be used.
+    """
+    source.check()
+    store = Store(out)
+    rung = _rung(bundle, read_manifest(store), options, warn)
+    job = claim_folder(store, job_of(bundle, *rung, options.photos_a_shard))
+    with _writing_alone(store):
+        inventory = repair_inventory(store, job, warn)
+        if inventory.shards and not options.resume:
+            raise ShardError(
+                f"{store} holds {len(inventory.shards)} shards already.",
+                "Leave --no-resume out to go on with them, or give another --out.",
+            )
+        listed: list[LeftOut] = []
+        pieces = source.pieces(
+            job.photos_a_shard,
+            lambda: KnownPhotos(store, inventory.shards),
+            inventory.pieces,
+            listed,
+        )
+        missing = _spread([*pieces], options.workers)
+        setup = Setup(
+            str(bundle.directory.resolve()),
+            out if store.folder is None else str(store.folder.absolute()),
+            job,
+            inventory.run,
+            options.threads,
+            bool(options.gpus),
+        )
+        started = time.monotonic()
+        with _Progress(store, job, inventory.shards) as kept:
+            for shard in _run(setup, missing, options, progress):
+                kept.add(shard)
+        return Embedded(
+            kept.manifest,
+            embedded=sum(shard.photos for shard in kept.new),
+            seconds=time.monotonic() - started,
+            left_out=[*listed, *left_out_of(store, kept.new)],
+        )
+
+
+def _rung(
+    bundle: Bundle,
+    begun: Manifest | None,
+    options: Options,
+    warn: Callable[[str], None],
+) -> tuple[str, str]:
+    """Choose the runtime and precision of all workers: on GPUs the float rung, which this machine
+    need not run; those of a job that is `begun`; or else the best of this machine, as for
+    `index`."""
+    if options.gpus:
+        return "onnx", "fp32"
+    if begun is not None and options.runtime in (None, begun.runtime):
+        return begun.runtime, begun.precision
+    chosen = SearchEngine(bundle, runtime=options.runtime, fastest=True, warn=warn).image_rung
+    return chosen.rung.runtime, chosen.rung.precision
+
+
+def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
+    """Cut lists of photos into more pieces if there are too few for the workers. Pieces of files
+    stay, because later runs know by them what is done."""
+    wanted = workers * _PIECES_A_WORKER
+    photos = sum(len(piece.keys) for piece in pieces if isinstance(piece, Listed))
+    at_once = max(_FEWEST, -(-photos // wanted))
+    if len(pieces) >= wanted:
+        return pieces
+    spread: list[Piece] = []
+    for piece in pieces:
+        if not isinstance(piece, Listed):
+            spread.append(piece)
+            continue
+        for first in range(0, len(piece.keys), at_once):
+            part = slice(first, first + at_once)
+            spread.append(Listed(piece.keys[part], piece.stamps[part]))
+    return spread
+
+
+def _run(
+    setup: Setup, pieces: list[Piece], options: Options, progress: Progress
+) -> Iterator[ShardRecord]:
+    if not pieces:
+        return
+    total, done = sum(map(_photos_in, pieces)), 0
+
+    def more(photos: int) -> None:
+        nonlocal done
+        done += photos
+        progress("photos", done, max(total, done))
+
+    if options.ray is None:
+        yield from _run_here(setup, pieces, options.workers, more)
+        return
+    for shard in run_on_ray(setup, pieces, options.workers, options.ray, options.gpus):
+        more(shard.photos + shard.left_out)
+        yield shard
+
+
+_Messages = queue.SimpleQueue[ShardRecord | BaseException | int | None]
+
+
+def _run_here(
     setup: Setup, pieces: Sequence[Piece], workers: int, photos: Callable[[int], None]
-) -> Iterator[Done]:
-    """The shards of `pieces`, as they are finished. `photos` hears how many photos more are done
-    with. The first error of a worker ends all; so does whoever stops listening."""
-    todo = iter(pieces)
-    lock, stop = threading.Lock(), threading.Event()
-    told: queue.SimpleQueue[Done | BaseException | int | None] = queue.SimpleQueue()
-    guards = [Guarded(setup) for _ in range(min(workers, len(pieces)))]
-
-    def work(guard: Guarded) -> None:
-        try:
-            while not stop.is_set():
-                with lock:
-                    piece = next(todo, None)
-                if piece is None:
-                    break
-                told.put(guard(piece, lambda done: told.put(1)))
-        except BaseException as error:
-            told.put(error)
-        finally:
-            told.put(None)
-
-    threads = [threading.Thread(target=work, args=(guard,), daemon=True) for guard in guards]
+) -> Iterator[ShardRecord]:
+    """Yield the shards of `pieces` as they are finished, by guarded workers beside each other.
+    `photos` takes the number of photos that were done since its last call. The first error of a
+    worker ends the run, as does the caller who stops iterating."""
+    todo: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+    for piece in pieces:
+        todo.put(piece)
+    stop, messages = threading.Event(), _Messages()
+    guards = [GuardedWorker(setup) for _ in range(min(workers, len(pieces)))]
+    threads = [
+        threading.Thread(target=_work, args=(guard, todo, stop, messages), daemon=True)
+        for guard in guards
+    ]
     for thread in threads:
         thread.start()
     working = len(threads)
     try:
         while working:
             try:
-                message = told.get(timeout=_WAIT_S)
+                message = messages.get(timeout=_WAIT_S)
             except queue.Empty:
                 continue
             if message is None:
@@ -88,164 +222,49 @@ def run_here(
             thread.join()
 
 
-PHOTOS_A_SHARD = 10_000
-_FEWEST = 16  # photos a shard, however many workers there are
-_PIECES_A_WORKER = 4
-_SAVE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a job runs: `ray` is a cluster's address (None: this machine)."""
-
-    workers: int = 1
-    threads: int = 1
-    photos_a_shard: int = PHOTOS_A_SHARD
-    runtime: str | None = None
-    ray: str | None = None
-    gpus: float = 0.0
-    resume: bool = True
-
-
-@dataclass
-class Embedded:
-    """What a run did: `embedded` photos of the `photos` that the shards hold; `left_out` of it."""
-
-    manifest: Manifest
-    embedded: int = 0
-    seconds: float = 0.0
-    left_out: list[LeftOut] = field(default_factory=list)
-
-
-def embed(
-    source: Source,
-    bundle: Bundle,
-    out: str,
-    options: Options,
-    progress: Progress = silent,
-    warn: Callable[[str], None] = lambda sentence: None,
-) -> Embedded:
-    """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them.
-
-    Shards that are there are kept, and their photos not embedded again. Whatever ends a run, what
-    was finished stays. ShardError if `out` holds another student's shards, another run is writing
-    there, or `resume` is False and it is not empty; and what stores and sources raise.
-    """
-    source.check()
-    store = Store(out)
-    rung = _rung(bundle, read_manifest(store), options, warn)
-    job = claim(store, job_of(bundle, *rung, options.photos_a_shard))
-    with _writing_alone(store):
-        stock = repaired_stock(store, job, warn)
-        if stock.shards and not options.resume:
-            raise ShardError(
-                f"{store} holds {len(stock.shards)} shards already.",
-                "Leave --no-resume out to go on with them, or give another --out.",
-            )
-        result = Embedded(job.with_shards(stock.shards))
-        listed: list[LeftOut] = []
-        pieces = source.pieces(
-            job.photos_a_shard, lambda: Known(store, stock.shards), stock.pieces, listed
-        )
-        missing = _spread([*pieces], options.workers)
-        setup = Setup(
-            str(bundle.directory.resolve()),
-            out if store.folder is None else str(store.folder.absolute()),
-            job,
-            stock.run,
-            options.threads,
-            bool(options.gpus),
-        )
-        started = time.monotonic()
-        with _Kept(store, job, stock.shards) as kept:
-            for done in _run(setup, missing, options, progress):
-                kept.add(done)
-        result.manifest = kept.manifest
-        result.seconds = time.monotonic() - started
-        result.embedded = sum(one.photos for one in kept.new)
-        result.left_out = [*listed, *left_out_of(store, kept.new)]
-    return result
-
-
-def _rung(
-    bundle: Bundle,
-    begun: Manifest | None,
-    options: Options,
-    warn: Callable[[str], None],
-) -> tuple[str, str]:
-    """Runtime and precision that all workers run: what the job was `begun` with, wherever it goes
-    on; else the best here, as `index` chooses. On GPUs, the float rung, which this machine need not
-    be able to run."""
-    if options.gpus:
-        return "onnx", "fp32"
-    if begun is not None and options.runtime in (None, begun.runtime):
-        return begun.runtime, begun.precision
-    chosen = SearchEngine(bundle, runtime=options.runtime, fastest=True, warn=warn).image_rung
-    return chosen.rung.runtime, chosen.rung.precision
-
-
-def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
-    """Cut lists of photos further where there are too few for the workers. Rows of files are left
-    as they are: by them it is known, another day, what is done."""
-    wanted = workers * _PIECES_A_WORKER
-    photos = sum(len(piece.keys) for piece in pieces if isinstance(piece, Listed))
-    at_once = max(_FEWEST, -(-photos // wanted))
-    if len(pieces) >= wanted:
-        return pieces
-    spread: list[Piece] = []
-    for piece in pieces:
-        if not isinstance(piece, Listed):
-            spread.append(piece)
-            continue
-        for first in range(0, len(piece.keys), at_once):
-            part = slice(first, first + at_once)
-            spread.append(Listed(piece.keys[part], piece.stamps[part]))
-    return spread
-
-
-def _run(setup: Setup, pieces: list[Piece], options: Options, progress: Progress) -> Iterator[Done]:
-    if not pieces:
-        return
-    total, done = sum(_photos_in(piece) for piece in pieces), 0
-
-    def more(photos: int) -> None:
-        nonlocal done
-        done += photos
-        progress("photos", done, max(total, done))
-
-    if options.ray is None:
-        yield from run_here(setup, pieces, options.workers, more)
-        return
-    for shard in run_on_ray(setup, pieces, options.workers, options.ray, options.gpus):
-        more(shard.photos + shard.left_out)
-        yield shard
+def _work(
+    guard: GuardedWorker,
+    todo: queue.SimpleQueue[Piece],
+    stop: threading.Event,
+    messages: _Messages,
+) -> None:
+    """Embed pieces until none is left. Messages: 1 for a photo, a shard, an error, None at last."""
+    try:
+        while not stop.is_set():
+            messages.put(guard(todo.get_nowait(), lambda done: messages.put(1)))
+    except queue.Empty:
+        pass
+    except BaseException as error:
+        messages.put(error)
+    finally:
+        messages.put(None)
 
 
 def _photos_in(piece: Piece) -> int:
-    """How many photos; of a tar file that is known once it is read."""
+    """Number of photos; 0 for a tar file, which has to be read to know it."""
     if isinstance(piece, Members):
         return 0
     return len(piece.keys) if isinstance(piece, Listed) else piece.count
 
 
-class _Kept:
-    """The shards that are there, in the manifest now and then, and whatever ends the run."""
+class _Progress:
+    """The shards of the job. Saves them in the manifest now and then, and when the run ends."""
 
-    def __init__(self, store: Store, job: Manifest, shards: tuple[Done, ...]) -> None:
-        self.new: list[Done] = []
+    def __init__(self, store: Store, job: Manifest, shards: tuple[ShardRecord, ...]) -> None:
+        self.new: list[ShardRecord] = []
         self._store, self._job = store, job
-        self._shards = {one.piece: one for one in shards}
+        self._shards = {shard.piece: shard for shard in shards}
         self._saved = time.monotonic()
 
     @property
     def manifest(self) -> Manifest:
         return self._job.with_shards(self._shards.values())
 
-    def add(self, done: Done) -> None:
-        before = self._shards.get(done.piece)
-        self._shards[done.piece] = done
-        self.new.append(done)
-        if before is not None and before.file != done.file:  # some of it could not be read then
+    def add(self, shard: ShardRecord) -> None:
+        before = self._shards.get(shard.piece)
+        self._shards[shard.piece] = shard
+        self.new.append(shard)
+        if before is not None and before.file != shard.file:  # photos that could not be read then
             self._store.remove(f"{SHARDS}/{before.file}")
             self._store.remove(f"{LEFT_OUT}/{before.file}")
         if time.monotonic() - self._saved > _SAVE_S:
@@ -255,20 +274,20 @@ class _Kept:
         write_manifest(self._store, self.manifest)
         self._saved = time.monotonic()
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self._save()
             return
-        with suppress(McadError):  # what ended the run is told, and shards say the same
+        with suppress(McadError):  # report the first error; the shards hold the same facts
             self._save()
 
 
 @contextmanager
 def _writing_alone(store: Store) -> Iterator[None]:
-    """On a disk, by a lock. An object store has none: two runs at once there do some work twice,
+    """Lock a folder on a disk. An object store has no locks: two runs at once there repeat work,
     and harm nothing."""
     if store.folder is None:
         yield

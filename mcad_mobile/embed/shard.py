@@ -1,5 +1,7 @@
-"""One shard: photos in, rows of numbers out. The one function that every embedding job runs, for
-phones' indexes and for teachers, in this process, in others and on a cluster."""
+"""Embed the photos of one shard, for phones' indexes and for teachers, in any process.
+
+A photo that cannot be read or decoded is skipped here: embed_shard leaves it out, with the reason.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SOURCE is, and the pieces that it falls into."""
+"""The source of an embedding job: its kind, and the pieces that it is cut into."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mcad_mobile.embed.job import Known
+from mcad_mobile.embed.job import KnownPhotos
 from mcad_mobile.embed.pieces import Listed, Members, Piece, Rows, is_photo, name_of
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store, is_local, open_address, reaching
@@ -20,7 +20,7 @@ from mcad_mobile.errors import DataError, PhotoError, StoreError, require
 Kind = Literal["photos", "list", "parquet", "webdataset"]
 _KINDS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset", ".txt": "list"}
 _LOOKUP = 4096
-# Where Parquet files keep photos and their names, unless columns are named.
+# Usual names of the columns of photos and of their names in Parquet files.
 _PHOTO_COLUMNS = ("image", "bytes", "jpg", "photo", "path", "url", "image_url", "file_name")
 _KEY_COLUMNS = ("key", "__key__", "id", "path", "url", "file_name")
 _KNOWN = "Give a folder, a list (.txt), Parquet or tar files, or an address of one; see --help."
@@ -28,7 +28,7 @@ _KNOWN = "Give a folder, a list (.txt), Parquet or tar files, or an address of o
 
 @dataclass(frozen=True)
 class Found:
-    """A file at an address: its size in bytes, and a word that changes when it does."""
+    """A file at an address: its size in bytes, and a version that changes with its content."""
 
     address: str
     size: int
@@ -41,8 +41,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Source:
-    """What is embedded: photos one by one, or files of many. `photo_column` and `key_column` are of
-    Parquet files."""
+    """Photos to embed: photo files, or files that hold many. `photo_column` and `key_column` are
+    those of Parquet files."""
 
     address: str
     kind: Kind | None = None
@@ -50,30 +50,43 @@ class Source:
     key_column: str | None = None
 
     def check(self) -> None:
-        """Raise what `pieces` would for a source that is not there, empty or of no kind: before
-        anything is written for it. Standard input is read once, and not here."""
+        """Raise the errors of `pieces` for a source that is missing, empty or of no known kind,
+        before anything is written. Standard input can be read only once, and is not checked."""
         if self.address != "-":
-            nothing = Known(Store("memory://"), ())
+            nothing = KnownPhotos(Store("memory://"), ())
             next(self.pieces(1, lambda: nothing, frozenset(), []), None)
 
     def pieces(
-        self, at_once: int, known: Callable[[], Known], done: frozenset[str], left: list[LeftOut]
+        self,
+        at_once: int,
+        known: Callable[[], KnownPhotos],
+        done: frozenset[str],
+        left_out: list[LeftOut],
     ) -> Iterator[Piece]:
-        """What is to be done, `at_once` photos a piece: no photo that is `known`, no rows of files
-        whose pieces are `done`. Files whose names are no text are `left` out. StoreError,
-        DataError or PhotoError if SOURCE cannot be read, is of no kind that we know, or empty."""
+        """Cut the source into pieces.
+
+        Args:
+            at_once: photos of a piece.
+            known: returns the photos to leave out, because they are done.
+            done: names of the pieces to leave out.
+            left_out: takes files whose names are no text.
+
+        Raises:
+            StoreError, DataError, PhotoError: the source cannot be read, is of no known kind, or
+                empty.
+        """
         kind = self.kind or self._kind()
         if kind in ("photos", "list"):
-            found = self._listed(kind, left)
+            found = self._listed(kind, left_out)
             first = next(found, None)
-            if first is None and not left:
+            if first is None and not left_out:
                 raise PhotoError(f"No photos in {self.address}.", _KNOWN)
             photos = chain([first], found) if first is not None else found
             return _cut(_unknown(photos, known()), at_once)
         files = self._files(".parquet" if kind == "parquet" else ".tar")
-        pieces: Iterator[Piece] = (Members(one.address, one.version) for one in files)
+        pieces: Iterator[Piece] = (Members(file.address, file.version) for file in files)
         if kind == "parquet":
-            pieces = chain.from_iterable(self._rows(one, at_once) for one in files)
+            pieces = chain.from_iterable(self._rows(file, at_once) for file in files)
         return (piece for piece in pieces if name_of(piece) not in done)
 
     def _kind(self) -> Kind:
@@ -82,9 +95,10 @@ class Source:
         suffix = PurePosixPath(self.address).suffix.lower()
         if suffix in _KINDS:
             return _KINDS[suffix]
-        names = [PurePosixPath(one.address).suffix.lower() for one in islice(self._all(), _LOOKUP)]
-        here = {_KINDS[suffix] for suffix in names if suffix in (".parquet", ".tar")}
-        here |= {"photos"} if any(is_photo(f"a{suffix}") for suffix in names) else set()
+        files = islice(self._all(), _LOOKUP)
+        suffixes = {PurePosixPath(file.address).suffix.lower() for file in files}
+        here = {_KINDS[suffix] for suffix in suffixes & {".parquet", ".tar"}}
+        here |= {"photos"} if any(is_photo(f"a{suffix}") for suffix in suffixes) else set()
         if len(here) > 1:
             raise DataError(
                 f"{self.address} holds files of several kinds: {', '.join(sorted(here))}.",
@@ -92,29 +106,29 @@ class Source:
             )
         return next(iter(here), "photos")
 
-    def _listed(self, kind: Kind, left: list[LeftOut]) -> Iterator[tuple[str, int]]:
+    def _listed(self, kind: Kind, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
         """Photos and their stamps."""
         if kind == "list":
             return ((line, 0) for line in _lines(self.address))
         files, root = open_address(self.address)
         if not is_local(files):
-            return ((one.address, one.stamp) for one in self._all() if is_photo(one.address))
+            return ((file.address, file.stamp) for file in self._all() if is_photo(file.address))
         folder = Path(root).resolve()
         if not folder.is_dir():
             raise PhotoError(f"No folder at {self.address}.", _KNOWN)
-        return _walked(folder, left)
+        return _walk(folder, left_out)
 
     def _files(self, suffix: str) -> list[Found]:
         files = sorted(
-            (one for one in self._all() if one.address.lower().endswith(suffix)),
-            key=lambda one: one.address,
+            (file for file in self._all() if file.address.lower().endswith(suffix)),
+            key=lambda file: file.address,
         )
         if not files:
             raise DataError(f"No {suffix} files at {self.address}.", _KNOWN)
         return files
 
     def _all(self) -> Iterator[Found]:
-        """Every file at the address: one, those below a folder, or those that a pattern names."""
+        """The file at the address, all files below a folder, or those that match a pattern."""
         with reaching(self.address):
             files, root = open_address(self.address)
             if any(sign in root for sign in "*?["):
@@ -126,11 +140,11 @@ class Source:
                 found = chain.from_iterable([*below.values()] for _, _, below in walked)
             else:
                 raise StoreError(f"There is nothing at {self.address}.", _KNOWN)
-            for one in found:
-                if one["type"] == "file":
-                    name = one["name"]
-                    at = name if is_local(files) else str(files.unstrip_protocol(name))
-                    yield Found(at, int(one["size"] or 0), _version(one))
+            for info in found:
+                if info["type"] == "file":
+                    name = info["name"]
+                    address = name if is_local(files) else str(files.unstrip_protocol(name))
+                    yield Found(address, int(info["size"] or 0), _version(info))
 
     def _rows(self, file: Found, at_once: int) -> Iterator[Piece]:
         parquet = require("pyarrow.parquet", "embed")
@@ -155,13 +169,13 @@ class Source:
 
 
 def _column(
-    file: str, names: list[str], asked: str | None, usual: tuple[str, ...], option: str
+    file: str, names: list[str], column: str | None, usual: tuple[str, ...], option: str
 ) -> str:
-    found = asked if asked in names else next((name for name in usual if name in names), None)
-    if found is None or (asked is not None and asked not in names):
-        what = asked or "that looks like photos"
+    found = column or next((name for name in usual if name in names), None)
+    if found is None or found not in names:
         raise DataError(
-            f"{file} has no column {what}; it has: {', '.join(names)}.",
+            f"{file} has no column {column or 'that looks like photos'}; it has: "
+            f"{', '.join(names)}.",
             f"Name one: {option} COLUMN.",
         )
     return found
@@ -174,16 +188,16 @@ def _version(info: dict[str, Any]) -> str:
     return ""
 
 
-def _walked(folder: Path, left: list[LeftOut]) -> Iterator[tuple[str, int]]:
+def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
     skipped: list[Skipped] = []
     for path, stamp in walk(folder, skipped):
         try:
             path.encode()
         except UnicodeEncodeError:
-            left.append(LeftOut(path, stamp, f"{path!r} is no text: rename it.", "read"))
+            left_out.append(LeftOut(path, stamp, f"{path!r} is no text: rename it.", "read"))
             continue
         yield path, stamp
-    left += [LeftOut(one.path, 0, one.why, "read") for one in skipped]
+    left_out += [LeftOut(photo.path, 0, photo.why, "read") for photo in skipped]
 
 
 def _lines(address: str) -> Iterator[str]:
@@ -206,7 +220,7 @@ def _lines(address: str) -> Iterator[str]:
             ) from error
 
 
-def _unknown(photos: Iterable[tuple[str, int]], known: Known) -> Iterator[tuple[str, int]]:
+def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[tuple[str, int]]:
     photos = iter(photos)
     while batch := list(islice(photos, _LOOKUP)):
         have = known.has([key for key, _ in batch], [stamp for _, stamp in batch])

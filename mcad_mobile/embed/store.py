@@ -1,4 +1,4 @@
-"""Where shards lie: a folder, or a bucket that fsspec opens. A file is there whole, or not."""
+"""The store of shards: a folder, or a bucket that fsspec opens. Files appear in it whole."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from mcad_mobile.base.files import refused, trouble
 from mcad_mobile.errors import McadError, MissingExtra, StoreError, require
 
 _PARTIAL = ".partial-"
+# Signs of a refusal in the errors of stores' libraries.
+_REFUSALS = ("credential", "forbidden", "accessdenied", "unauthorized", "401", "403")
 _REACH = (
     "Check the address, the network and the bucket's name, then run it again: what is done is kept."
 )
@@ -20,8 +22,8 @@ _ALLOW = "Check the credentials that its library reads, then run it again."
 
 
 class Store:
-    """Files under one address: a path, file://, s3://, gs://, hf://, memory:// and what else
-    fsspec knows. StoreError if it cannot be reached or refuses, DiskError if a disk takes no more,
+    """Files under one address: a path, file://, s3://, gs://, hf://, memory:// or another protocol
+    of fsspec. StoreError if it cannot be reached or refuses, DiskError if a disk is full,
     MissingExtra if its library is not installed."""
 
     def __init__(self, url: str) -> None:
@@ -34,8 +36,8 @@ class Store:
         return self.url
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a file in its place, over what may be there: renamed on a disk, one request on an
-        object store, which shows an object once it has all of it."""
+        """Write or replace a file: by a rename on a disk, by one request to an object store, which
+        shows an object only when it is complete."""
         with reaching(self.url):
             if self.folder is not None:
                 _write_file(self.folder / name, data)
@@ -43,8 +45,9 @@ class Store:
                 self.files.pipe_file(f"{self.root}/{name}", data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """As `write`, but only where nothing is: say whether it was so. Of two processes that do
-        it at once one succeeds, on a disk and on stores that know conditions (If-None-Match)."""
+        """As `write`, but only if there is no such file; return whether that was so. If two
+        processes try at once, one succeeds, on disks and on stores with conditional requests
+        (If-None-Match)."""
         with reaching(self.url):
             if self.folder is not None:
                 return _create_file(self.folder / name, data)
@@ -52,14 +55,14 @@ class Store:
                 self.files.pipe_file(f"{self.root}/{name}", data, mode="create")
             except FileExistsError:
                 return False
-            except NotImplementedError:  # a store without conditions: whoever is last wins
+            except NotImplementedError:  # without conditional requests, the last writer wins
                 if self.files.exists(f"{self.root}/{name}"):
                     return False
                 self.files.pipe_file(f"{self.root}/{name}", data)
         return True
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes; None where there is none."""
+        """A file's bytes; None if there is no such file."""
         with reaching(self.url):
             try:
                 data: bytes = self.files.cat_file(f"{self.root}/{name}")
@@ -72,23 +75,23 @@ class Store:
             self.files.rm_file(f"{self.root}/{name}")
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The files in `folder`, by their names, sorted: bytes. What a writer that was killed left
-        half written is none of them."""
+        """The files in `folder` with their bytes, sorted by name, without what killed writers left
+        half written."""
         with reaching(self.url):
             self.files.invalidate_cache()
             try:
                 listed = self.files.ls(f"{self.root}/{folder}", detail=True)
             except FileNotFoundError:
                 return {}
-        found = {Path(one["name"]).name: one["size"] for one in listed if one["type"] == "file"}
+        found = {Path(item["name"]).name: item["size"] for item in listed if item["type"] == "file"}
         return {name: int(found[name]) for name in sorted(found) if not name.startswith(_PARTIAL)}
 
     def open(self, name: str) -> Any:
-        """A file to read from, at any place."""
+        """Open a file for reading at any position."""
         return self.files.open(f"{self.root}/{name}", "rb")
 
     def clear_partials(self, folder: str) -> None:
-        """Remove what writers that were killed left half written."""
+        """Remove the half-written files of killed writers."""
         if self.folder is not None:
             for left in (self.folder / folder).glob(f"{_PARTIAL}*"):
                 left.unlink(missing_ok=True)
@@ -116,43 +119,33 @@ def is_local(files: Any) -> bool:
 
 @contextmanager
 def reaching(where: str) -> Iterator[None]:
-    """Errors of file systems and of their libraries as ours."""
+    """Raise errors of file systems and their libraries as a McadError."""
     try:
         yield
     except McadError:
         raise
-    except Exception as error:  # each store's library has exceptions of its own
-        raise of_store(where, error) from error
+    except Exception as error:  # each library has its own exceptions
+        raise _store_error(where, error) from error
 
 
-def of_store(where: str, error: BaseException) -> McadError:
-    """What went wrong with a store, as an error of ours."""
+def _store_error(where: str, error: BaseException) -> McadError:
     local = "://" not in where or where.startswith("file://")
     if local and not isinstance(error, FileNotFoundError) and isinstance(error, OSError):
         path = Path(where.removeprefix("file://"))
         return trouble(path, error) or refused(path, error)
-    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if _is_refusal(error):
-        return StoreError(f"{where} refuses: {said}.", _ALLOW)
+        return StoreError(f"{where} refuses: {reason}.", _ALLOW)
     if isinstance(error, FileNotFoundError):
-        return StoreError(f"There is nothing at {where}: {said}.", _REACH)
-    return StoreError(f"{where} cannot be reached: {said}.", _REACH)
+        return StoreError(f"There is nothing at {where}: {reason}.", _REACH)
+    return StoreError(f"{where} cannot be reached: {reason}.", _REACH)
 
 
 def _is_refusal(error: BaseException) -> bool:
     if isinstance(error, PermissionError):
         return True
-    words = (type(error).__name__ + str(error)).lower()
-    told = (
-        "nocredentials",
-        "credential",
-        "forbidden",
-        "accessdenied",
-        "unauthorized",
-        "401",
-        "403",
-    )
-    return any(word in words for word in told)
+    text = (type(error).__name__ + str(error)).lower()
+    return any(sign in text for sign in _REFUSALS)
 
 
 def _write_file(path: Path, data: bytes) -> None:

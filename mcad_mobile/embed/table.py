@@ -1,9 +1,10 @@
-"""Shards as Parquet: what is in them, and how they are read again (docs/embed.md, Shards)."""
+"""Read and write shards as Parquet files (docs/embed.md, Shards)."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,17 +18,17 @@ from mcad_mobile.errors import ShardError, require
 
 SCHEMA = "mcad-shard/1"
 _META = b"mcad"
-_GROUP = 1000  # rows: what who wants a few of them has to read
+_GROUP = 1000  # rows that are read together
 _REDO = "Remove the file and run `mcad-mobile embed` again: it makes what is missing."
 
 
 class DamagedShard(ShardError):
-    """A shard is cut off, or its bytes are not those that were written."""
+    """A shard is cut off or damaged."""
 
 
 class ShardFacts(Record, frozen=True):
-    """What a shard's footer says of it. `unread` photos of it could not be read, and may be
-    another day."""
+    """The facts in a shard's footer. `unread` photos could not be read, and may be readable
+    later."""
 
     schema: str
     student: str
@@ -42,7 +43,7 @@ class ShardFacts(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of a shard: embeddings [B, D] float32 of unit length, stamps [B, 2] uint32."""
+    """Rows of a shard: embeddings [B, D] float32 of unit length, stamps [B, 2] uint32."""
 
     keys: list[str]
     embeddings: NDArray[np.float32]
@@ -83,15 +84,15 @@ def read_left_out(data: bytes) -> list[LeftOut]:
 
 
 class ShardFile:
-    """A shard that is open. ShardError if it is no shard, is cut off or damaged.
+    """An open shard. ShardError if it is no shard, cut off or damaged.
 
-    Read on the caller's thread, and nothing ahead: a thread of Arrow's that still holds a file of
-    Python's as the interpreter ends aborts the process.
+    It is read on the caller's thread without reading ahead: a thread of Arrow that still holds a
+    Python file when the interpreter ends aborts the process.
     """
 
     def __init__(self, file: Any, where: str) -> None:
         self._where = where
-        with self._damage():
+        with self._reading():
             parquet = require("pyarrow.parquet", "embed")
             self._parquet = parquet.ParquetFile(
                 file, page_checksum_verification=True, pre_buffer=False
@@ -105,15 +106,15 @@ class ShardFile:
         self.facts = decode(raw, ShardFacts, where, ShardError, _REDO, schema=SCHEMA)
 
     def stamps(self) -> Iterator[tuple[list[str], NDArray[np.uint32]]]:
-        """Keys, and stamps [B, 2] uint32: embeddings are not read."""
-        with self._damage():
+        """Keys, and stamps [B, 2] uint32, without reading embeddings."""
+        with self._reading():
             columns = ["key", "stat_stamp", "content_stamp"]
             for batch in self._parquet.iter_batches(_GROUP, columns=columns, use_threads=False):
                 yield batch["key"].to_pylist(), _stamps(batch)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
         """All rows, or those of the keys `wanted`: row groups without any are not read."""
-        with self._damage():
+        with self._reading():
             for group in range(self._parquet.num_row_groups):
                 if wanted is not None:
                     keys = self._parquet.read_row_group(group, ["key"], use_threads=False)
@@ -122,25 +123,16 @@ class ShardFile:
                 for batch in self._parquet.iter_batches(_GROUP, [group], use_threads=False):
                     yield _batch(batch, wanted)
 
-    def _damage(self) -> _Damage:
-        return _Damage(self._where)
-
-
-class _Damage:
-    """Whatever Parquet's reader raises on broken bytes, as an error of ours."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise DamagedShard for the errors of Parquet's reader on broken bytes."""
         arrow = require("pyarrow", "embed")
-        if isinstance(error, (arrow.ArrowException, OSError, KeyError, EOFError)):
-            said = " ".join(str(error).split()).rstrip(".")
+        try:
+            yield
+        except (arrow.ArrowException, OSError, KeyError, EOFError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
             raise DamagedShard(
-                f"{self._where} is half written or damaged: {said}.", _REDO
+                f"{self._where} is half written or damaged: {reason}.", _REDO
             ) from error
 
 
@@ -152,7 +144,7 @@ def _parquet(table: Any) -> bytes:
         file,
         row_group_size=_GROUP,
         compression="zstd",
-        # Floats side by side do not compress, and bytes of the same weight beside each other do.
+        # Floats compress only if their bytes are grouped by significance.
         use_byte_stream_split=["embedding.list.element"]
         if "embedding" in table.schema.names
         else False,

@@ -1,9 +1,10 @@
-"""A worker's own process: what a photo's decoder does to it harms no other (guard.py).
+"""A worker's own process, which embeds shards: a decoder that crashes ends this process alone, and
+guard.py starts another.
 
     python -m mcad_mobile.embed.worker
 
-Standard input: a Setup, then Tasks; standard output: what is told of them; a line of JSON each. It
-ends when its standard input does.
+Standard input takes a Setup, then Tasks; standard output answers with Messages, each a line of
+JSON. The process ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile import errors
 from mcad_mobile.base.standard_output import claim_standard_output
-from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Done, Manifest, file_name
+from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Manifest, ShardRecord, file_name
 from mcad_mobile.embed.pieces import Piece, name_of, photos_of
 from mcad_mobile.embed.shard import Note, embed_shard
 from mcad_mobile.embed.store import Store
@@ -31,13 +33,68 @@ from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.ladder import load_tested, rungs_of
 from mcad_mobile.errors import McadError
 
-# A bundle's image tower as the model of a job.
+
+class Setup(msgspec.Struct, frozen=True):
+    """A worker's job: the bundle that embeds, and the address of the shards. `run` numbers their
+    files (job.Inventory)."""
+
+    bundle: str
+    out: str
+    job: Manifest
+    run: int
+    threads: int = 1
+    gpu: bool = False
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A piece, and which of its photos are left out or handled alone (embed_shard)."""
+
+    piece: Piece
+    without: frozenset[int] = frozenset()
+    alone: frozenset[int] = frozenset()
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The tower is loaded, and passed its self-test."""
+
+
+class PhotoEvent(msgspec.Struct, frozen=True, tag="photo"):
+    """A photo is begun or done."""
+
+    event: Literal["begun", "done"]
+    number: int
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The shard is in the store."""
+
+    shard: ShardRecord
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """A McadError ended the task; `kind` is the name of its class."""
+
+    kind: str
+    message: str
+    hint: str
+
+    @staticmethod
+    def of(error: McadError) -> Failed:
+        return Failed(type(error).__name__, error.message, error.hint)
+
+    def error(self) -> McadError:
+        """The error, to be raised in another process."""
+        kind = getattr(errors, self.kind, McadError)
+        return (kind if issubclass(kind, McadError) else McadError)(self.message, self.hint)
+
+
+Message = Ready | PhotoEvent | Finished | Failed
 
 
 class BundleModel:
-    """Photos -> embeddings [B, dim] float32 of unit length, as SearchEngine makes them: by the rung
-    of `runtime` and `precision`, on the GPU that this process is given if `gpu`. It is loaded, and
-    tested on this machine, before any photo is; RuntimeUnavailable if it does not pass."""
+    """Photos -> embeddings [B, dim] float32 of unit length, as SearchEngine makes them, by the rung
+    of `runtime` and `precision`, on this process's GPU if `gpu`. RuntimeUnavailable if the rung
+    fails its self-test on this machine."""
 
     at_once = 1  # towers are exported for one photo, as phones use them
 
@@ -60,23 +117,8 @@ class BundleModel:
         return np.concatenate(each)
 
 
-# What one worker does: a piece of a job becomes a shard in the store.
-
-
-class Setup(msgspec.Struct, frozen=True):
-    """What a worker is told once: whose embeddings it makes, and where they go. `threads` of its
-    processor; `run`, see Stock."""
-
-    bundle: str
-    out: str
-    job: Manifest
-    run: int
-    threads: int = 1
-    gpu: bool = False
-
-
 class ShardWriter:
-    """Writes the shards of one job. Its tower is loaded and tested first."""
+    """Embeds pieces of a job, and writes their shards to the store."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -88,9 +130,8 @@ class ShardWriter:
 
     def __call__(
         self, piece: Piece, note: Note, without: AbstractSet[int], alone: AbstractSet[int]
-    ) -> Done:
-        """Embed a piece and put its shard into the store; what is said there of photos that were
-        left out is there before it."""
+    ) -> ShardRecord:
+        """Embed a piece and write its shard, after the list of its photos that were left out."""
         job, name = self._setup.job, name_of(piece)
         embedded = embed_shard(
             self._model, photos_of(piece), without=without, alone=alone, note=note
@@ -112,81 +153,44 @@ class ShardWriter:
             self._store.write(f"{LEFT_OUT}/{file}", left_out_bytes(left_out))
         data = shard_bytes(embedded, job.dim, facts)
         self._store.write(f"{SHARDS}/{file}", data)
-        return Done.of(file, len(data), facts)
-
-
-class Task(msgspec.Struct, frozen=True):
-    """A piece, and which of its photos are left out or handled alone (embed_shard)."""
-
-    piece: Piece
-    without: frozenset[int] = frozenset()
-    alone: frozenset[int] = frozenset()
-
-
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The tower is loaded, and passed its self-test."""
-
-
-class Said(msgspec.Struct, frozen=True, tag="said"):
-    """A photo is begun, or done with."""
-
-    what: Literal["begun", "done"]
-    number: int
-
-
-class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """The shard is in the store."""
-
-    done: Done
-
-
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """An error of ours ended the task, by the name of its class."""
-
-    kind: str
-    what: str
-    hint: str
-
-
-Told = Ready | Said | Finished | Failed
+        return ShardRecord.of(file, len(data), facts)
 
 
 def main() -> None:
-    # Native libraries that print are not to get between two lines.
+    # Keep the messages apart from what native libraries print.
     out = os.fdopen(claim_standard_output(), "wb", buffering=0)
 
-    def tell(told: Told) -> None:
-        out.write(msgspec.json.encode(told) + b"\n")
+    def send(message: Message) -> None:
+        out.write(msgspec.json.encode(message) + b"\n")
 
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     try:
         writer = ShardWriter(msgspec.json.decode(lines.get(), type=Setup))
     except McadError as error:
-        tell(_failed(error))
-        os._exit(0)  # with a thread that reads, Python does not end
-    tell(Ready())
+        send(Failed.of(error))
+        os._exit(0)  # Python does not end while a thread reads standard input
+    send(Ready())
     while True:
         task = msgspec.json.decode(lines.get(), type=Task)
         try:
-            done = writer(
-                task.piece, lambda what, number: tell(Said(what, number)), task.without, task.alone
+            shard = writer(
+                task.piece,
+                lambda event, number: send(PhotoEvent(event, number)),
+                task.without,
+                task.alone,
             )
         except McadError as error:
-            tell(_failed(error))
+            send(Failed.of(error))
         else:
-            tell(Finished(done))
+            send(Finished(shard))
 
 
 def _listen(lines: queue.SimpleQueue[bytes]) -> None:
-    """At the end of the input, whoever asked for the work is gone, and so is the reason for it."""
+    """Queue the lines of standard input, and end the process when the input ends."""
     for line in sys.stdin.buffer:
         lines.put(line)
     os._exit(0)
-
-
-def _failed(error: McadError) -> Failed:
-    return Failed(type(error).__name__, error.message, error.hint)
 
 
 if __name__ == "__main__":

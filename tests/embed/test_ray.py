@@ -18,6 +18,7 @@ from mcad_mobile.embed.pieces import Listed, Members
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import Setup
 from tests.support.embedding_runs import environment, odd_photo, run, same, vectors
+from tests.support.paths import ROOT
 
 TIMEOUT_S = 900
 # A machine that is loaded is slow and not dead; a raylet that was killed refuses at once.
@@ -43,15 +44,15 @@ def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     job = job_of(bundle, "onnx", "fp32", 10)
     setup = Setup("elsewhere", str(tmp_path / "out"), job, 1)
-    worker = on_ray._Worker(msgspec.json.encode(setup), on_ray.packed(bundle.directory))
+    worker = on_ray._Worker(msgspec.json.encode(setup), on_ray.pack_bundle(bundle.directory))
     keys = tuple(map(str, sorted(photos.iterdir())))
-    done = answer(worker, Listed(keys, (0,) * len(keys)))["done"]
-    assert done["photos"] == 8
+    shard = answer(worker, Listed(keys, (0,) * len(keys)))["shard"]
+    assert shard["photos"] == 8
     write_manifest(Store(str(tmp_path / "out")), job)
     assert same(vectors(tmp_path / "out"), vectors(shards))
-    told = answer(worker, Members(str(tmp_path / "none.tar"), ""))
-    assert told["kind"] == "StoreError" and "none.tar" in told["what"]
-    worker._guard.stop()
+    failed = answer(worker, Members(str(tmp_path / "none.tar"), ""))
+    assert failed["kind"] == "StoreError" and "none.tar" in failed["message"]
+    worker.stop()
 
 
 @pytest.mark.slow
@@ -65,7 +66,7 @@ def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bu
     (folder / "broken.jpg").write_bytes(b"no photo")
     arguments = [bundle.directory, folder, tmp_path / "ray", go, *sorted(photos.iterdir())]
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("cluster_run.py"), *map(str, arguments)],
+        [sys.executable, ROOT / "tests" / "support" / "cluster_run.py", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -77,7 +78,7 @@ def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bu
     assert (document["killed"], document["nodes"]) == (1, 2)  # the head, and one of two
     assert len((tmp_path / "go.held").read_text().split()) == 2  # begun anew by another node
     assert document["embedded"] == 17
-    assert [Path(one["key"]).name for one in document["left_out"]] == ["broken.jpg"]
+    assert [Path(photo["key"]).name for photo in document["left_out"]] == ["broken.jpg"]
     run("embed", folder, "--bundle", bundle.directory, "--out", tmp_path / "local", "--workers", 1)
     assert same(vectors(tmp_path / "ray"), vectors(tmp_path / "local"))
     assert document["features"], "teachers' features differ between the cluster and one process"

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.support.embedding_runs import run, same, told, vectors
+from tests.support.embedding_runs import run, run_json, same, vectors
 
 pytestmark = pytest.mark.slow
 
@@ -73,15 +73,15 @@ def arguments(bundle, out, source="s3://photos/2025"):
 def test_photos_of_a_bucket_become_shards_of_a_bucket_and_a_phones_index(
     tmp_path, bundle, photos, shards, s3
 ):
-    document = told("embed", *arguments(bundle, "s3://photos/shards"), **s3)
+    document = run_json("embed", *arguments(bundle, "s3://photos/shards"), **s3)
     assert (document["photos"], document["skipped"]) == (8, [])
-    again = told("embed", *arguments(bundle, "s3://photos/shards"), **s3)
+    again = run_json("embed", *arguments(bundle, "s3://photos/shards"), **s3)
     assert again["embedded"] == 0
     index = ("--bundle", bundle.directory, "--index", tmp_path / "index")
-    made = told("index", "--from", "s3://photos/shards", *index, **s3)
+    made = run_json("index", "--from", "s3://photos/shards", *index, **s3)
     assert made["photos"] == 8
     # The same vectors as of the files, under other names.
-    told("embed", *arguments(bundle, tmp_path / "here"), **s3)
+    run_json("embed", *arguments(bundle, tmp_path / "here"), **s3)
     found = {key.rpartition("/")[2]: v for key, v in vectors(tmp_path / "here").items()}
     expected = {key.rpartition("/")[2]: v for key, v in vectors(shards).items()}
     assert same(found, expected)
@@ -89,17 +89,17 @@ def test_photos_of_a_bucket_become_shards_of_a_bucket_and_a_phones_index(
 
 def test_credentials_that_are_refused_are_one_error(tmp_path, bundle, photos, s3):
     wrong = {**s3, "AWS_SECRET_ACCESS_KEY": "wrong"}
-    said = run("embed", *arguments(bundle, tmp_path / "out"), code=1, **wrong).stderr
-    assert "s3://photos/2025 refuses" in said and "Check the credentials" in said
-    said = run("embed", *arguments(bundle, "s3://photos/other", photos), code=1, **wrong).stderr
-    assert "s3://photos/other refuses" in said
+    message = run("embed", *arguments(bundle, tmp_path / "out"), code=1, **wrong).stderr
+    assert "s3://photos/2025 refuses" in message and "Check the credentials" in message
+    message = run("embed", *arguments(bundle, "s3://photos/other", photos), code=1, **wrong).stderr
+    assert "s3://photos/other refuses" in message
 
 
 def test_a_store_that_is_away_is_one_error(tmp_path, bundle, photos, s3):
     away = {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     for source, out in (("s3://photos/2025", tmp_path / "out"), (photos, "s3://photos/other")):
-        said = run("embed", *arguments(bundle, out, source), code=1, **away).stderr
-        assert "cannot be reached" in said and "what is done is kept" in said
+        message = run("embed", *arguments(bundle, out, source), code=1, **away).stderr
+        assert "cannot be reached" in message and "what is done is kept" in message
 
 
 def test_a_bucket_that_is_not_there_is_one_error(bundle, tmp_path, s3):

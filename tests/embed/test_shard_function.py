@@ -45,13 +45,13 @@ class Hand:
     def __init__(self):
         self.now, self.most = set(), {}
 
-    def __call__(self, what, number):
-        if what == "done":
+    def __call__(self, event, number):
+        if event == "done":
             self.now.remove(number)
             return
         self.now.add(number)
-        for one in self.now:
-            self.most[one] = max(self.most.get(one, 0), len(self.now))
+        for photo in self.now:
+            self.most[photo] = max(self.most.get(photo, 0), len(self.now))
 
 
 @pytest.mark.parametrize(("at_once", "threads"), [(1, 1), (3, 2), (64, 4)])
@@ -76,16 +76,16 @@ def test_a_suspect_is_handled_alone_and_changes_nothing():
 
 
 def test_photos_that_have_no_row_are_named_with_the_reason():
-    some = photos(4)
-    some[1] = Photo("broken", lambda: (b"no photo", 7))
-    some[2] = Photo("locked", unreadable)
-    some[3] = Photo("p4", unreadable, 9)
+    listed = photos(4)
+    listed[1] = Photo("broken", lambda: (b"no photo", 7))
+    listed[2] = Photo("locked", unreadable)
+    listed[3] = Photo("p4", unreadable, 9)
     hand = Hand()
-    found = embed_shard(Lengths(), some, without={3}, note=hand)
+    found = embed_shard(Lengths(), listed, without={3}, note=hand)
     assert found.keys == ["p1"]
-    told = {one.key: (one.cause, one.stamp) for one in found.left_out}
-    assert told == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)}
-    assert "it is locked" in {one.key: one.why for one in found.left_out}["locked"]
+    left_out = {photo.key: (photo.cause, photo.stamp) for photo in found.left_out}
+    assert left_out == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)}
+    assert "it is locked" in {photo.key: photo.why for photo in found.left_out}["locked"]
     assert hand.now == set() and 3 not in hand.most
 
 

@@ -14,7 +14,7 @@ from mcad_mobile.engine.bundle import Bundle, StudentFacts
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import content_stamp, stat_stamp
-from tests.support.embedding_runs import run, same, told, vectors
+from tests.support.embedding_runs import run, run_json, same, vectors
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -55,7 +55,7 @@ def test_the_manifest_says_who_embedded_how_many_and_into_which_files(bundle, sh
     assert manifest["student_sha256"] == bundle.student.sha256
     assert (manifest["photos"], manifest["left_out"], manifest["dim"]) == (8, 0, 64)
     there = {path.name: path.stat().st_size for path in (shards / "shards").iterdir()}
-    assert {one["file"]: one["bytes"] for one in manifest["shards"]} == there
+    assert {shard["file"]: shard["bytes"] for shard in manifest["shards"]} == there
     assert len(there) == 3
     assert {path.name for path in shards.iterdir()} == {"shards", "manifest.json", ".lock"}
 
@@ -64,7 +64,7 @@ def test_the_manifest_says_who_embedded_how_many_and_into_which_files(bundle, sh
 def test_two_processes_make_the_same_vectors_as_one(tmp_path, bundle, photos, shards):
     out = tmp_path / "out"
     arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 2, "--shard", 2)
-    document = told("embed", photos, *arguments)
+    document = run_json("embed", photos, *arguments)
     assert (document["photos"], document["embedded"], document["workers"]) == (8, 8, 2)
     assert document["skipped"] == []
     assert same(vectors(out), vectors(shards))
@@ -76,12 +76,12 @@ def test_a_second_run_embeds_what_is_new_or_changed_and_nothing_else(
     folder, out = tmp_path / "photos", tmp_path / "shards"
     shutil.copytree(photos, folder)
     arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1)
-    assert told("embed", folder, *arguments)["embedded"] == 8
+    assert run_json("embed", folder, *arguments)["embedded"] == 8
     first = {path.name: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
     Image.new("RGB", (40, 30), "red").save(folder / "new.png")
     changed = sorted(folder.iterdir())[0]
     Image.new("RGB", (40, 30), "blue").save(changed)
-    document = told("embed", folder, *arguments)
+    document = run_json("embed", folder, *arguments)
     assert (document["embedded"], document["files"]) == (2, 2)
     now = {path.name: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
     assert first.items() < now.items()
@@ -89,20 +89,20 @@ def test_a_second_run_embeds_what_is_new_or_changed_and_nothing_else(
     run("index", "--from", out, "--bundle", bundle.directory, "--index", tmp_path / "index")
     run("index", folder, "--bundle", bundle.directory, "--index", tmp_path / "other")
     assert held(tmp_path / "index") == held(tmp_path / "other")
-    assert told("embed", folder, *arguments)["embedded"] == 0
+    assert run_json("embed", folder, *arguments)["embedded"] == 0
     assert "--no-resume" in run("embed", folder, *arguments, "--no-resume", code=1).stderr
 
 
 def test_an_index_from_shards_holds_what_that_of_the_folder_does(tmp_path, bundle, photos, shards):
     options = ("--bundle", bundle.directory, "--index")
-    document = told("index", "--from", shards, *options, tmp_path / "from")
+    document = run_json("index", "--from", shards, *options, tmp_path / "from")
     assert (document["added"], document["photos"]) == (8, 8)
-    told("index", photos, *options, tmp_path / "of")
+    run_json("index", photos, *options, tmp_path / "of")
     assert held(tmp_path / "from") == held(tmp_path / "of")
-    again = told("index", "--from", shards, *options, tmp_path / "from")
+    again = run_json("index", "--from", shards, *options, tmp_path / "from")
     assert (again["added"], again["unchanged"]) == (0, 8)
     # The folder is known by its stamps: nothing of it is embedded again.
-    assert told("index", photos, *options, tmp_path / "from")["unchanged"] == 8
+    assert run_json("index", photos, *options, tmp_path / "from")["unchanged"] == 8
     with PhotoIndex.open(tmp_path / "from") as whole, PhotoIndex.open(tmp_path / "of") as other:
         assert whole.segments[0].segment.times.tolist() == other.segments[0].segment.times.tolist()
 
@@ -112,7 +112,7 @@ def test_a_selection_of_keys_makes_an_index_of_these_photos_alone(tmp_path, bund
     keys = tmp_path / "keys.txt"
     keys.write_text("\n".join([*chosen, "no such photo"]) + "\n")
     options = ("--bundle", bundle.directory, "--index", tmp_path / "index")
-    document = told("index", "--from", shards, "--select", keys, *options)
+    document = run_json("index", "--from", shards, "--select", keys, *options)
     assert document["skipped"] == [{"path": "no such photo", "why": "No shard has it."}]
     with PhotoIndex.open(tmp_path / "index") as index:
         assert index.paths() == chosen
@@ -145,7 +145,7 @@ def test_another_export_of_the_student_is_another_job(tmp_path, photos, shards):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("embed", "photos", "--bundle", "b"), "--out"),
         (("embed", "--bundle", "b", "--out", "shards"), "source"),
@@ -155,5 +155,5 @@ def test_another_export_of_the_student_is_another_job(tmp_path, photos, shards):
         (("index", "photos", "--from", "s", "--bundle", "b"), "leave PHOTOS out"),
     ],
 )
-def test_wrong_usage_says_what_is_missing(arguments, said):
-    assert said in run(*arguments, code=2).stderr
+def test_wrong_usage_says_what_is_missing(arguments, message):
+    assert message in run(*arguments, code=2).stderr

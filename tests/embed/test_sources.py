@@ -14,19 +14,19 @@ import pyarrow.parquet as parquet
 import pytest
 from fsspec.registry import _registry as registry
 
-from mcad_mobile.embed.job import Known
+from mcad_mobile.embed.job import KnownPhotos
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import BundleModel
 from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
-from tests.support.embedding_runs import run, told, vectors
+from tests.support.embedding_runs import run, run_json, vectors
 
 
 def cut(source, at_once=3, done=frozenset()):
     left = []
-    empty = lambda: Known(Store("memory://nothing"), ())  # noqa: E731
+    empty = lambda: KnownPhotos(Store("memory://nothing"), ())  # noqa: E731
     return list(source.pieces(at_once, empty, done, left))
 
 
@@ -66,7 +66,7 @@ def table_of(paths, kind):
     if kind == "bytes":
         return {"id": named, "image": arrow.array(data, arrow.binary())}
     if kind == "hugging face":
-        return {"id": named, "image": [{"bytes": one, "path": None} for one in data]}
+        return {"id": named, "image": [{"bytes": photo, "path": None} for photo in data]}
     return {"id": named, "path": [str(path) for path in paths]}
 
 
@@ -126,7 +126,7 @@ def test_a_tar_file_that_is_cut_off_is_named(tmp_path, paths, bundle):
 
 
 def test_the_command_embeds_from_and_to_addresses(tmp_path, bundle, photos, shards):
-    document = told(
+    document = run_json(
         "embed", f"file://{photos}", "--bundle", bundle.directory, "--out", f"file://{tmp_path}/s"
     )
     assert document["photos"] == 8

@@ -16,7 +16,15 @@ import pytest
 
 from mcad_mobile.embed.table import ShardFile
 from mcad_mobile.engine.photos.folder import stat_stamp
-from tests.support.embedding_runs import command, environment, odd_photo, run, same, told, vectors
+from tests.support.embedding_runs import (
+    command,
+    environment,
+    odd_photo,
+    run,
+    run_json,
+    same,
+    vectors,
+)
 from tests.support.mounts import run_on_disk
 
 DEADLINE_S = 200
@@ -50,7 +58,7 @@ def test_a_photo_that_kills_two_processes_is_left_out_and_listed_and_costs_no_ot
     shutil.copytree(photos, folder)
     deadly = odd_photo(folder / "deadly.jpg", "kill", tmp_path / "deadly")
     arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1, "--threads", 2)
-    document = told("embed", folder, *arguments)
+    document = run_json("embed", folder, *arguments)
     assert document["photos"] == 8
     assert [photo["path"] for photo in document["skipped"]] == [str(deadly)]
     assert "ended the process" in document["skipped"][0]["why"]
@@ -60,7 +68,7 @@ def test_a_photo_that_kills_two_processes_is_left_out_and_listed_and_costs_no_ot
         sorted(embedding.tobytes() for embedding in expected.values())
     )
     # It is known from then on.
-    assert told("embed", folder, *arguments)["embedded"] == 0
+    assert run_json("embed", folder, *arguments)["embedded"] == 0
     assert len(pids(tmp_path / "deadly.held")) == 2
     (left,) = (out / "left-out").iterdir()
     assert parquet.read_table(left)["stamp"].to_pylist() == [stat_stamp(deadly.stat())]
@@ -85,14 +93,14 @@ def test_an_interrupt_keeps_what_was_finished_and_leaves_no_process(
     until(lambda: pids(tmp_path / "go.held"))
     (worker,) = pids(tmp_path / "go.held")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 130, said
-    assert "Shards that were finished are kept" in said
+    _, message = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130, message
+    assert "Shards that were finished are kept" in message
     until(lambda: not alive(worker))
     assert same(vectors(out), vectors(shards))
     assert json.loads((out / "manifest.json").read_text())["photos"] == 8
     go.touch()
-    assert told("embed", tmp_path / "list.txt", *arguments)["embedded"] == 1
+    assert run_json("embed", tmp_path / "list.txt", *arguments)["embedded"] == 1
 
 
 @pytest.mark.slow
@@ -147,7 +155,7 @@ def test_a_lost_manifest_is_written_anew_from_the_shards(tmp_path, bundle, photo
     before = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").unlink()
     arguments = ("--bundle", bundle.directory, "--out", out, "--shard", before["photos_a_shard"])
-    assert told("embed", photos, *arguments)["embedded"] == 0
+    assert run_json("embed", photos, *arguments)["embedded"] == 0
     assert json.loads((out / "manifest.json").read_text()) == before
 
 
@@ -174,11 +182,11 @@ def test_a_disk_that_fills_ends_the_run_and_keeps_what_is_done(tmp_path, bundle,
     ballast = "head -c 49152 /dev/zero > ballast"
     arguments = map(str, (photos, *options))
     done = run_on_disk(disk, "size=64k", "-c", ON_A_FULL_DISK, *arguments, first=ballast)
-    codes, said, again = done.stdout.split("\n", 2)
+    codes, message, again = done.stdout.split("\n", 2)
     full, second, kept, partial = map(int, codes.split())
     assert (full, second, partial) == (1, 0, 0), done.stdout + done.stderr
     assert 0 < kept < 4, done.stdout
-    assert "No space left on device" in said and "Free some space" in said
+    assert "No space left on device" in message and "Free some space" in message
     assert "8 photos in 4 shards" in again
 
 
@@ -203,11 +211,11 @@ def test_a_file_that_cannot_be_read_is_listed_and_asked_again(tmp_path, bundle, 
     path = sorted(photos.iterdir())[0]
     (tmp_path / "list.txt").write_text(f"{path}\n{tmp_path / 'later.png'}\n")
     arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--workers", 1)
-    document = told("embed", tmp_path / "list.txt", *arguments)
+    document = run_json("embed", tmp_path / "list.txt", *arguments)
     assert document["photos"] == 1
     assert [photo["path"] for photo in document["skipped"]] == [str(tmp_path / "later.png")]
     shutil.copy(path, tmp_path / "later.png")
-    document = told("embed", tmp_path / "list.txt", *arguments)
+    document = run_json("embed", tmp_path / "list.txt", *arguments)
     assert (document["photos"], document["embedded"], document["skipped"]) == (2, 1, [])
 
 
@@ -221,5 +229,5 @@ def test_a_source_that_is_not_there_leaves_nothing_behind(tmp_path, bundle):
 def test_no_cluster_at_an_address_is_one_error(tmp_path, bundle, photos):
     pytest.importorskip("ray")
     arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--ray", "127.0.0.1:1")
-    said = run("embed", photos, *arguments, code=1).stderr
-    assert "There is no Ray cluster at 127.0.0.1:1" in said and "ray start --head" in said
+    message = run("embed", photos, *arguments, code=1).stderr
+    assert "There is no Ray cluster at 127.0.0.1:1" in message and "ray start --head" in message

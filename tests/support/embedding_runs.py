@@ -19,7 +19,7 @@ TIMEOUT_S = 240
 
 def environment() -> dict[str, str]:
     """With decoders that misbehave where a photo asks for it."""
-    paths = [str(Path(__file__).parent / "decoders"), str(ROOT)]
+    paths = [str(ROOT / "tests" / "embed" / "decoders"), str(ROOT)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
@@ -41,8 +41,8 @@ def run(*arguments: object, code: int = 0, **more: str) -> subprocess.CompletedP
     return done
 
 
-def told(*arguments: object, **more: str) -> Any:
-    """What the command says with --json."""
+def run_json(*arguments: object, **more: str) -> Any:
+    """The document that the command prints with --json."""
     return json.loads(run(*arguments, "--json", **more).stdout)
 
 
@@ -56,12 +56,13 @@ def vectors(shards: Path | str) -> dict[str, np.ndarray]:
     return found
 
 
-def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
     """Whether both hold the same photos with the same bits."""
-    return one.keys() == other.keys() and all(np.array_equal(one[k], other[k]) for k in one)
+    keys = first.keys()
+    return keys == second.keys() and all(np.array_equal(first[k], second[k]) for k in keys)
 
 
-def odd_photo(path: Path, what: str, where: Path) -> Path:
-    """A photo whose decoder does `what` (decoders/sitecustomize.py)."""
-    path.write_text(f"ODDPHOTO\n{what}\n{where}\n")
+def odd_photo(path: Path, action: str, where: Path) -> Path:
+    """A photo whose decoder does `action` (tests/embed/decoders/sitecustomize.py)."""
+    path.write_text(f"ODDPHOTO\n{action}\n{where}\n")
     return path

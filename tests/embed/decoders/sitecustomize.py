@@ -1,8 +1,7 @@
-"""A decoder that misbehaves as a photo says, in every process that has this folder on PYTHONPATH.
+"""A decoder that a photo makes misbehave, in every process that has this folder on PYTHONPATH.
 
-A photo is a text: ODDPHOTO, then a line each: `kill`, which ends the process; `wait FILE`, which
-goes on once there is such a file. Who has it in hand is noted in the file `PHOTO-NAME.held` beside
-the first argument.
+A photo is a text of three lines: ODDPHOTO; `kill`, which ends the process, or `wait`, which goes on
+once a file exists; the path of that file. FILE.held lists the processes that held the photo.
 """
 
 import os
@@ -21,10 +20,10 @@ class OddPhoto(ImageFile.ImageFile):
     format = "ODD"
 
     def _open(self):
-        _, what, where = self.fp.read().decode().splitlines()
+        _, action, where = self.fp.read().decode().splitlines()
         with Path(f"{where}.held").open("a") as held:
             held.write(f"{os.getpid()}\n")
-        if what == "kill":
+        if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         while not Path(where).exists():
             time.sleep(0.02)
