@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mcad_mobile.engine.index import PhotoIndex
     from mcad_mobile.engine.query import Part
     from mcad_mobile.errors import McadError
-    from mcad_mobile.export.pipeline import export_bundle
+    from mcad_mobile.export import export_bundle
     from mcad_mobile.export.targets import Target, all_targets
     from mcad_mobile.students.load import load_student
 
@@ -51,7 +51,7 @@ _HOMES = {
     "SearchEngine": "engine.engine",
     "Target": "export.targets",
     "all_targets": "export.targets",
-    "export_bundle": "export.pipeline",
+    "export_bundle": "export",
     "load_student": "students.load",
     "open_index": "engine.engine",
 }

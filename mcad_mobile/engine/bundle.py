@@ -346,12 +346,20 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
 
 
 class Bundle(BundleDocument, frozen=True, kw_only=True):
-    """A bundle.json, and the `directory` that it was read from or is written to."""
+    """A folder with everything that a phone needs to search: towers, tokenizer, token table.
+
+    Attributes:
+        directory: the folder. Other fields are those of bundle.json, see BundleDocument.
+    """
 
     directory: Path
 
     def tower(self, name: TowerName) -> Tower:
-        """Return the tower "image" or "text"."""
+        """Return the fallback ladder and the self-test of a tower.
+
+        Args:
+            name: "image" or "text".
+        """
         return self.image if name == "image" else self.text
 
     def low_parity(self) -> list[str]:
@@ -366,7 +374,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         ]
 
     def path(self, record: FileRecord) -> Path:
-        """Return where a file of this bundle lies."""
+        """Return the path of a file that bundle.json names."""
         return self.directory / record.path
 
     def files(self) -> list[FileRecord]:
@@ -380,7 +388,11 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         return found
 
     def save(self) -> None:
-        """Write bundle.json atomically: a directory with one is a complete bundle."""
+        """Write bundle.json atomically: a directory with one is a complete bundle.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         fields = {name: getattr(self, name) for name in BundleDocument.__struct_fields__}
         encoded = msgspec.json.encode(BundleDocument(**fields))
         partial = self.directory / f".{MANIFEST}.partial"
@@ -391,7 +403,11 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         partial.replace(self.directory / MANIFEST)
 
     def verify(self) -> None:
-        """Compare every file with its checksum. BundleError names the first that differs."""
+        """Compare every file with its checksum.
+
+        Raises:
+            BundleError: a file differs; the first one is named.
+        """
         for record in self.files():
             path = self.path(record)
             if sha256_of(path) != record.sha256:

@@ -32,7 +32,13 @@ ALL_ROWS = RowFilter()
 
 @dataclass(frozen=True)
 class Result:
-    """A photo; `gone`: its file no longer exists (only the command line looks)."""
+    """A photo that was found.
+
+    Attributes:
+        path: its path in the index.
+        score: the cosine of its embedding with the query, -1 to 1.
+        gone: whether its file no longer exists (only the command line looks).
+    """
 
     path: str
     score: float
@@ -41,13 +47,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Found:
-    """Results, best first, and the milliseconds of each stage. `truncated`: the query was longer
-    than the text tower takes, and its end was not read. `simulated`: a
-    simulator ran the text tower, or an emulator plays this processor, and the milliseconds are of
-    no device. `threshold`: the score from which a
-    photo is a match for these words and not just the nearest there is; None for other queries than
-    one text, and for students for which it was not measured. `unknown`: words that no tower can
-    have learned, see Tokenizer.unknown_words."""
+    """What a search found.
+
+    Attributes:
+        query: the query as one line.
+        results: photos, best first.
+        ms: milliseconds by stage: "tokenize", "text", "scan", "rescore" and "total".
+        truncated: whether the query was longer than the text tower takes, so that its end was not
+            read.
+        simulated: whether a simulator ran the text tower, or an emulator plays this processor: the
+            milliseconds are of no device.
+        threshold: the score from which a photo is a match for these words and not just the nearest
+            there is; None for other queries than one text, and for students for which it was not
+            measured.
+        unknown: words that no tower can have learned, see Tokenizer.unknown_words.
+    """
 
     query: str
     results: list[Result]
@@ -59,13 +73,19 @@ class Found:
 
 
 class SearchEngine:
-    """Embeds words and photos with the bundle's towers, each loaded when it is first needed, and
-    tested before it is used: a rung that gives other embeddings on this machine than its file says
-    is left out, and `warn` hears why.
+    """Embeds words and photos with a bundle's towers, and searches an index for them.
 
-    `runtime` names one ("onnx", "litert", "qnn": simulated), and `precision` a rung of it; without
-    them, the best rung that this machine runs natively. `threads` run one text or photo; of a
-    folder, each takes a photo of its own. `fastest`: see choose_rung(), for the image tower.
+    A tower is loaded when it is first needed, and tested before it is used: a rung that gives other
+    embeddings on this machine than its file says is left out.
+
+    Args:
+        bundle: the bundle whose towers are used.
+        runtime: "onnx", "litert" or "qnn" (simulated); None for the best that this machine runs
+            natively.
+        precision: a precision of that runtime, such as "int8", where the tower has it.
+        threads: CPU threads for one text or photo; of a folder, each takes a photo of its own.
+        fastest: choose the image tower's rung by time, see choose_rung.
+        warn: is called with a sentence about each rung that is left out.
     """
 
     def __init__(
@@ -134,15 +154,38 @@ class SearchEngine:
         return self.image_rung.tower
 
     def embed_text(self, text: str) -> NDArray[np.float32]:
-        """One text -> [dim] float32 of unit length. QueryError if it is empty."""
+        """Embed one text.
+
+        Args:
+            text: the words; what the text tower has no room for is cut.
+
+        Returns:
+            [dim] float32 of unit length.
+
+        Raises:
+            QueryError: the text is empty.
+            RuntimeUnavailable: no text tower of the bundle runs on this machine.
+        """
         return self._embed_tokens(self.tokenizer(text))
 
     def embed_photo(self, path: Path | str) -> NDArray[np.float32]:
-        """One photo -> [dim] float32 of unit length. PhotoError if it cannot be decoded."""
+        """Embed one photo.
+
+        Args:
+            path: a photo file.
+
+        Returns:
+            [dim] float32 of unit length.
+
+        Raises:
+            PhotoError: it cannot be read or decoded.
+            MissingExtra: it is HEIC, and the extra `heic` is not installed.
+            RuntimeUnavailable: no image tower of the bundle runs on this machine.
+        """
         return self.embed_pixels(self.preprocess(Path(path)))
 
     def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Preprocessed pixels [3, S, S] float32 -> [dim] float32 of unit length."""
+        """Embed preprocessed pixels [3, S, S] float32; return [dim] float32 of unit length."""
         embedding: NDArray[np.float32] = normalize(self.image_tower({"pixels": pixels[None]}))[0]
         return embedding
 
@@ -157,7 +200,7 @@ class SearchEngine:
 
     @cached_property
     def background(self) -> NDArray[np.float32]:
-        """Embeddings [M, dim] float32 of photos at large: the bundle's sample."""
+        """Embeddings [M, dim] float32 of unit length of photos at large: the bundle's sample."""
         rows: NDArray[np.float32] = np.load(self.bundle.path(self.bundle.sample)).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         return rows
@@ -171,8 +214,21 @@ class SearchEngine:
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
     ) -> Found:
-        """The `k` photos of `index` nearest to `query`, of those that `rows` lets pass. QueryError
-        if it is empty."""
+        """Search an index for photos that show what a text says.
+
+        Args:
+            index: the index, of the bundle's student.
+            query: the words.
+            k: how many photos to return at most.
+            rows: which photos may be found; all of them by default.
+            exact: score every photo, not only the best candidates of the scan.
+
+        Returns:
+            The nearest photos, best first, and the time of each stage.
+
+        Raises:
+            QueryError: the query is empty.
+        """
         return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact)
 
     def search_parts(
@@ -184,12 +240,24 @@ class SearchEngine:
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
     ) -> Found:
-        """The `k` photos of `index` nearest to words and photos together, each with its weight, of
-        those that `rows` lets pass.
+        """Search an index for photos that are like words and photos together.
 
-        A photo is found by its path in the index, or else decoded; it is not among its own results.
-        QueryError: there is no part, a text is empty, or the parts cancel out. PhotoError: a photo
-        cannot be decoded.
+        A photo of the query is looked up in the index by its path, or else decoded; it is not among
+        its own results.
+
+        Args:
+            index: the index, of the bundle's student.
+            parts: words and photos, each with its weight.
+            k: how many photos to return at most.
+            rows: which photos may be found; all of them by default.
+            exact: score every photo, not only the best candidates of the scan.
+
+        Returns:
+            The nearest photos, best first, and the time of each stage.
+
+        Raises:
+            QueryError: there is no part, a text is empty, or the parts cancel out.
+            PhotoError: a photo cannot be decoded.
         """
         if not parts:
             raise QueryError("The query is empty.", "Give words, or a photo.")
@@ -218,7 +286,7 @@ class SearchEngine:
         results = [Result(path, float(score)) for path, score in pairs if path not in own]
         plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
         return Found(
-            query=_written(parts),
+            query=_as_line(parts),
             results=results[:k],
             ms={
                 "tokenize": (tokenized - started) * 1e3,
@@ -254,8 +322,22 @@ class SearchEngine:
         *,
         drop_gone: bool = False,
     ) -> Synced:
-        """Make `index` hold the photos of `folder` as they are now: see sync.sync_folder, which
-        this calls. Photos that do not decode are skipped and listed."""
+        """Make an index hold the photos of a folder as they are now.
+
+        Args:
+            index: the index to bring up to date.
+            folder: its photos and those of its subfolders are embedded where they are new or
+                changed; photos of other folders stay as they are.
+            progress: is told of "photos" done and in all.
+            drop_gone: also drop photos of other folders whose files are gone.
+
+        Returns:
+            Counts of photos, and those that were skipped because they cannot be decoded.
+
+        Raises:
+            PhotoError: the folder is missing, or holds no photo.
+            PhotoIndexError: another writer is at work; nothing is done then.
+        """
         from mcad_mobile.engine.sync import sync_folder
 
         return sync_folder(self, index, Path(folder), progress, drop_gone=drop_gone)
@@ -266,14 +348,25 @@ class SearchEngine:
         photos: Sequence[Path | str],
         progress: Progress = silent,
     ) -> Synced:
-        """Add photos that `index` does not hold as they are now. Photos that do not decode are
-        skipped and listed."""
+        """Add photos that an index does not hold as they are now.
+
+        Args:
+            index: the index to add to; it drops none.
+            photos: photo files.
+            progress: is told of "photos" done and in all.
+
+        Returns:
+            Counts of photos, and those that were skipped because they cannot be decoded.
+
+        Raises:
+            PhotoIndexError: another writer is at work; nothing is done then.
+        """
         from mcad_mobile.engine.sync import add_photos
 
         return add_photos(self, index, [Path(photo) for photo in photos], progress)
 
 
-def _written(parts: Sequence[Part]) -> str:
+def _as_line(parts: Sequence[Part]) -> str:
     """The query as one line: the words alone where that is all, else with signs and weights."""
     if len(parts) == 1 and parts[0].weight == 1:
         return str(parts[0].content)
@@ -300,9 +393,19 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
 def open_index(
     bundle: Bundle, directory: Path | str | None = None, *, create: bool = False
 ) -> PhotoIndex:
-    """An index as of its last commit; without `directory`, the one beside the bundle. With
-    `create`, a new and empty one where there is none. PhotoIndexError if it is missing or damaged,
-    or was built by another student than the bundle's."""
+    """Open the index of a bundle's photos as of its last commit.
+
+    Args:
+        bundle: the bundle whose student embeds the photos.
+        directory: the index; None for BUNDLE.index, beside the bundle.
+        create: make a new and empty one where there is none.
+
+    Returns:
+        The index.
+
+    Raises:
+        PhotoIndexError: it is missing or damaged, or was built by another student.
+    """
     directory = default_index(bundle.directory) if directory is None else Path(directory)
     if create and not PhotoIndex.exists(directory):
         return create_index(bundle, directory)

@@ -18,7 +18,13 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Part:
-    """Words, or a photo, and how much they count: below 0, the less alike the better."""
+    """A part of a query: words or a photo.
+
+    Attributes:
+        content: words, or the path of a photo.
+        weight: how much it counts beside the other parts; below 0, photos that are less like it
+            are better.
+    """
 
     content: str | Path
     weight: float = 1.0

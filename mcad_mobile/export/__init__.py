@@ -1,0 +1,73 @@
+"""From a student to bundles. This face of it is imported without what an export needs."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.errors import require
+
+if TYPE_CHECKING:
+    from mcad_mobile.engine.bundle import Bundle
+    from mcad_mobile.export.targets import Target
+    from mcad_mobile.students.protocol import Student
+
+
+def export_bundle(
+    target: str | Target,
+    out: str | Path,
+    *,
+    student: str | Path | Student | None = None,
+    calibration: str | Path | None = None,
+    samples: int = 32,
+    allow_low_parity: bool = False,
+    progress: Progress = silent,
+) -> Bundle:
+    """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
+
+    Warnings about the bundle are Python warnings.
+
+    Args:
+        target: a chip by id, model or name ("snapdragon-8-gen-3", "SM8650"), a family ("cpu",
+            "snapdragon", "dimensity"), or a Target.
+        out: the bundle's folder, new or a bundle, which is replaced when the new one is complete.
+        student: a loaded student, or what `load_student` takes; None for the default student.
+        calibration: a folder of photos like your users'; None for photos of installed packages.
+        samples: how many photos and captions to calibrate on.
+        allow_low_parity: keep towers whose mean cosine to the float student is under 0.95.
+        progress: called as (step, done, total) before each step.
+
+    Returns:
+        The bundle at `out`.
+
+    Raises:
+        TargetError: no chip has this name.
+        StudentError: the student cannot be loaded.
+        MissingExtra: the extra `export`, or a compiler for the chip, is not installed.
+        DataError: there are no photos to calibrate on.
+        DiskError: the bundle cannot be written, or there is too little room.
+        ExportError: a tower cannot be made for the chip, or `out` holds something else.
+        ParityError: a tower's mean cosine to the float student is under 0.95.
+    """
+    for module in ("torch", "onnx"):
+        require(module, "export")
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions, export
+    from mcad_mobile.export.targets import find_target
+    from mcad_mobile.students.load import load_student
+
+    chip = find_target(target) if isinstance(target, str) else target
+    if isinstance(student, Path):
+        student = str(student)
+    loaded = load_student(student) if student is None or isinstance(student, str) else student
+    options = ExportOptions(
+        calibration=None if calibration is None else Path(calibration),
+        samples=samples,
+        allow_low_parity=allow_low_parity,
+    )
+    (exported,) = export(loaded, [BundleRequest(chip, Path(out))], options, progress)
+    for sentence in exported.warnings:
+        warnings.warn(sentence, stacklevel=2)
+    return exported.bundle

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,8 +29,6 @@ from mcad_mobile.export.quantization.calibration import (
     missing_samples,
 )
 from mcad_mobile.export.rungs import keyed_plans, require_compilers
-from mcad_mobile.export.targets import Target, find_target
-from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
 
 # Captions to calibrate on for each photo: a caption has far fewer tokens than a tower takes
@@ -125,57 +122,6 @@ def export(
         shutil.rmtree(options.budget.kept, ignore_errors=True)  # the search is complete
     progress("done", total, total)
     return exported
-
-
-def export_bundle(
-    target: str | Target,
-    out: str | Path,
-    *,
-    student: str | Path | Student | None = None,
-    calibration: str | Path | None = None,
-    samples: int = 32,
-    allow_low_parity: bool = False,
-    progress: Progress = silent,
-) -> Bundle:
-    """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
-
-    Warnings about the bundle are Python warnings.
-
-    Args:
-        target: a chip by id, model or name ("snapdragon-8-gen-3", "SM8650"), a family ("cpu",
-            "snapdragon", "dimensity"), or a Target.
-        out: the bundle's folder, new or a bundle, which is replaced when the new one is complete.
-        student: a loaded student, or what `load_student` takes; None for the default student.
-        calibration: a folder of photos like your users'; None for photos of installed packages.
-        samples: how many photos and captions to calibrate on.
-        allow_low_parity: keep towers whose mean cosine to the float student is under 0.95.
-        progress: called as (step, done, total) before each step.
-
-    Returns:
-        The bundle at `out`.
-
-    Raises:
-        TargetError: no chip has this name.
-        StudentError: the student cannot be loaded.
-        MissingExtra: a compiler for the chip is not installed.
-        DataError: there are no photos to calibrate on.
-        DiskError: the bundle cannot be written, or there is too little room.
-        ExportError: a tower cannot be made for the chip, or `out` holds something else.
-        ParityError: a tower's mean cosine to the float student is under 0.95.
-    """
-    chip = target if isinstance(target, Target) else find_target(target)
-    if isinstance(student, Path):
-        student = str(student)
-    loaded = load_student(student) if student is None or isinstance(student, str) else student
-    options = ExportOptions(
-        calibration=None if calibration is None else Path(calibration),
-        samples=samples,
-        allow_low_parity=allow_low_parity,
-    )
-    (exported,) = export(loaded, [BundleRequest(chip, Path(out))], options, progress)
-    for sentence in exported.warnings:
-        warnings.warn(sentence, stacklevel=2)
-    return exported.bundle
 
 
 def check_place(student: Student, request: BundleRequest) -> None:

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import load_rung
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export import comparison, parity
+from mcad_mobile.export import comparison, export_bundle, parity
 from mcad_mobile.export.backends import qnn
 from mcad_mobile.export.bundle_builder import BundleRequest
-from mcad_mobile.export.pipeline import ExportOptions, export, export_bundle
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 from tests.support.exported import mcad, mcad_json

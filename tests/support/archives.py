@@ -75,7 +75,7 @@ def why_no_onnxruntime() -> str | None:
     try:
         fetch(downloads.ONNXRUNTIME_AAR)
     except BuildError as error:
-        return f"Maven Central is out of reach: {error.what}"
+        return f"Maven Central is out of reach: {error.message}"
     return None
 
 
