@@ -144,7 +144,7 @@ def gradle(folder: Path, *tasks: str, **properties: object) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def said(folder: Path, module: str) -> Any:
+def read_report(folder: Path, module: str) -> Any:
     return json.loads((folder / module / "build" / "said.json").read_text("utf-8"))
 
 
@@ -164,10 +164,15 @@ def test_gradle_compiles_each_module_with_what_it_depends_on(built, tmp_path):
     assert found == {path.relative_to(whole).as_posix() for path in whole.rglob("*.class")}
     version = said_by_hand("build.gradle").split("onnxruntime = '")[1].split("'")[0]
     runtime = f"onnxruntime-android-{version}.jar"
-    assert said(built, "engine")["runs"] == []  # an app chooses the runtime
-    assert {*said(built, "platform")["runs"]} == {"gallery.jar", "engine.jar", runtime}
+    assert read_report(built, "engine")["runs"] == []  # an app chooses the runtime
+    assert {*read_report(built, "platform")["runs"]} == {"gallery.jar", "engine.jar", runtime}
     for app in ("app", "sample"):
-        assert {*said(built, app)["runs"]} == {"platform.jar", "gallery.jar", "engine.jar", runtime}
+        assert {*read_report(built, app)["runs"]} == {
+            "platform.jar",
+            "gallery.jar",
+            "engine.jar",
+            runtime,
+        }
         assets = built / app / "build" / "bundleAssets" / "bundle"
         assert (assets / "bundle.json").read_bytes() == (
             built.parent / "tiny" / "bundle.json"
@@ -178,7 +183,7 @@ def test_gradle_compiles_each_module_with_what_it_depends_on(built, tmp_path):
 def test_gradle_s_android_modules_say_what_the_commands_say(built):
     names = {"app": PACKAGE, "platform": NAMESPACE, "sample": SAMPLE_PACKAGE}
     for module, name in names.items():
-        android = said(built, module)["android"]
+        android = read_report(built, module)["android"]
         usual = android["defaultConfig"]
         assert (android["namespace"], android["compileSdk"]) == (name, str(TARGET_SDK))
         assert usual["minSdk"] == str(MIN_SDK)
@@ -192,7 +197,9 @@ def test_gradle_s_android_modules_say_what_the_commands_say(built):
         for build in ("debug", "release"):
             overlay = android["sourceSets"][build]["manifest"]["srcFile"]
             assert (built / module / overlay).is_file()
-    assert said(built, "app")["android"]["packaging"]["jniLibs"] == {"useLegacyPackaging": "false"}
+    assert read_report(built, "app")["android"]["packaging"]["jniLibs"] == {
+        "useLegacyPackaging": "false"
+    }
 
 
 @pytest.mark.slow
@@ -200,7 +207,7 @@ def test_gradle_takes_an_npu_s_archives_in_the_place_of_onnx_runtime_s(built, tm
     for name in ("onnxruntime-android-qnn-1.aar", "qnn-runtime-2.aar"):
         (tmp_path / name).write_bytes(b"")
     gradle(built, "said", qnn=tmp_path, abi="arm64-v8a,x86_64")
-    app = said(built, "app")
+    app = read_report(built, "app")
     assert {*app["runs"]} == {
         "platform.jar",
         "gallery.jar",

@@ -57,7 +57,7 @@ def index(
     )
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def document_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -69,25 +69,25 @@ def test_a_first_run_that_was_killed_is_simply_run_again(
     killed = index(folder, bundle, "--index", str(directory), code=KILLED)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert sorted(path.name for path in directory.iterdir()) == ["lock", "manifest.json.tmp"]
-    assert told(index(folder, bundle, "--index", str(directory)))["photos"] == 3
+    assert document_of(index(folder, bundle, "--index", str(directory)))["photos"] == 3
     PhotoIndex.open(directory).verify()
 
 
 def test_an_empty_folder_becomes_an_index(tmp_path: Path, folder: Path, bundle: Path) -> None:
     (tmp_path / "index").mkdir()
-    assert told(index(folder, bundle, "--index", str(tmp_path / "index")))["added"] == 3
+    assert document_of(index(folder, bundle, "--index", str(tmp_path / "index")))["added"] == 3
 
 
 def test_an_empty_folder_is_an_error_that_prune_is_the_way_out_of(
     tmp_path: Path, folder: Path, bundle: Path
 ) -> None:
-    told(index(folder, bundle))
+    document_of(index(folder, bundle))
     for path in folder.iterdir():
         path.unlink()
     refused = index(folder, bundle)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "--prune" in refused.stderr
-    pruned = told(index(folder, bundle, "--prune"))
+    pruned = document_of(index(folder, bundle, "--prune"))
     assert (pruned["removed"], pruned["photos"]) == (3, 0)
     missing = index(tmp_path / "mistyped", bundle, "--prune")
     assert (missing.returncode, "No folder at" in missing.stderr) == (1, True)
@@ -134,7 +134,7 @@ def test_a_second_run_beside_the_first_is_refused_at_once_and_readers_are_not(
     finally:
         first.kill()
     assert (first.returncode, out) == (0, "3\n")
-    assert told(index(folder, bundle, "--index", str(directory)))["unchanged"] == 3
+    assert document_of(index(folder, bundle, "--index", str(directory)))["unchanged"] == 3
 
 
 def test_a_folder_of_which_nothing_can_be_read_is_an_error(
@@ -148,5 +148,5 @@ def test_a_folder_of_which_nothing_can_be_read_is_an_error(
     assert len(json.loads(failed.stdout)["skipped"]) == 2
     assert f"None of the 2 photos in {tmp_path / 'broken'} could be read" in failed.stderr
     shutil.copy(next(folder.iterdir()), tmp_path / "broken")
-    assert len(told(index(tmp_path / "broken", bundle))["skipped"]) == 2
-    assert told(index(tmp_path / "broken", bundle))["unchanged"] == 1
+    assert len(document_of(index(tmp_path / "broken", bundle))["skipped"]) == 2
+    assert document_of(index(tmp_path / "broken", bundle))["unchanged"] == 1

@@ -27,9 +27,9 @@ def violations(page: Any, *rules: str) -> list[str]:
         list(rules),
     )
     return [
-        f"{one['id']}: {one['help']}: {node['html'][:200]}"
-        for one in found["violations"]
-        for node in one["nodes"]
+        f"{violation['id']}: {violation['help']}: {node['html'][:200]}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
     ]
 
 

@@ -54,11 +54,13 @@ def ports() -> dict[str, int]:
     does not do on a machine that is loaded."""
     names = ("metrics_agent", "metrics_export", "dashboard_agent_listen", "runtime_env_agent")
     found = [socket.socket() for _ in names]
-    for one in found:
-        one.bind(("127.0.0.1", 0))
-    numbers = {f"{name}_port": one.getsockname()[1] for name, one in zip(names, found, strict=True)}
-    for one in found:
-        one.close()
+    for item in found:
+        item.bind(("127.0.0.1", 0))
+    numbers = {
+        f"{name}_port": item.getsockname()[1] for name, item in zip(names, found, strict=True)
+    }
+    for item in found:
+        item.close()
     return numbers
 
 
@@ -87,12 +89,12 @@ def main() -> None:
     batches = [range(0, 3), range(3, len(paths))]
     places = (cluster.address, None)
     features = [compute_views(paths, 1, thumbnails, batches, place) for place in places]
-    there, here = (np.concatenate(list(some)) for some in features)
+    there, here = (np.concatenate(list(rows)) for rows in features)
     document = {
         "killed": len(killed),
         "nodes": sum(node["Alive"] for node in ray.nodes()),
         "embedded": result.embedded,
-        "left_out": [asdict(one) for one in result.left_out],
+        "left_out": [asdict(item) for item in result.left_out],
         "features": bool(np.array_equal(there, here)),
     }
     (Path(out) / "result.json").write_text(json.dumps(document))

@@ -49,13 +49,13 @@ class Exported:
         self.target, chip = target, find_target(target).id
         self.directory = folder / chip
         targets = _TOGETHER if target in _TOGETHER else (target,)
-        said = folder / f"{targets[0]}.json"
-        with alone(said.with_suffix(".lock")):
-            if not said.exists():
+        path = folder / f"{targets[0]}.json"
+        with alone(path.with_suffix(".lock")):
+            if not path.exists():
                 command = (sys.executable, "-c", _FEW_SIMULATED)
-                chips = [word for one in targets for word in ("--target", one)]
+                chips = [word for name in targets for word in ("--target", name)]
                 out = ("--out", folder if len(targets) > 1 else self.directory)
-                said.write_text(mcad("export", *chips, *out, "--json", command=command))
-        documents = json.loads(said.read_text())
+                path.write_text(mcad("export", *chips, *out, "--json", command=command))
+        documents = json.loads(path.read_text())
         several = documents if isinstance(documents, list) else [documents]
-        (self.document,) = (one for one in several if one["target"] == chip)
+        (self.document,) = (entry for entry in several if entry["target"] == chip)

@@ -55,8 +55,8 @@ class Server:
         try:
             connection.request(method, path, body, named)
             answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return answer.status, told, answer.read()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, headers, answer.read()
         finally:
             connection.close()
 
@@ -92,8 +92,8 @@ class Server:
         """Ctrl-C: exit code, and what was said on standard error."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        _, said = self.process.communicate(timeout=TIMEOUT_S)
-        return self.process.returncode, said
+        _, messages = self.process.communicate(timeout=TIMEOUT_S)
+        return self.process.returncode, messages
 
 
 def tiny(folder: Path, name: str, *, seed: int = 7, margin: float = 0.0) -> Bundle:

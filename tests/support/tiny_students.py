@@ -64,8 +64,8 @@ def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
-    said = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "resize_mode": "squash"}
-    data = {"model_cfg": config, "preprocess_cfg": said}
+    preprocessing = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "resize_mode": "squash"}
+    data = {"model_cfg": config, "preprocess_cfg": preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(data))
 
 
