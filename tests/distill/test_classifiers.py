@@ -155,7 +155,7 @@ def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"cat\n\nmug\n", "names no class in line 2"),
         (b"cat\nmug\n", "names 2 classes, and the classifier has 3"),

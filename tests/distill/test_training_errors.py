@@ -32,7 +32,7 @@ def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("open_clip:ViT-B-33", ("knows no model 'ViT-B-33'", "ViT-B-32")),
         ("towers:timm/resnet19+hf/x", ("knows no model 'resnet19'", "resnet18")),

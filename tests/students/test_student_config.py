@@ -54,7 +54,7 @@ def test_a_vocabulary_that_lies_elsewhere_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         ("tokenizer.specials", {}, "specials lack [PAD], [UNK], [CLS], [SEP]"),
         ("tokenizer.specials", {"[PAD]": 0}, "lack [UNK]"),
