@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from mcad_mobile.base.documents import Record, Size, decode, folder_kind
 from mcad_mobile.base.locks import lock
@@ -72,26 +74,15 @@ class Manifest:
 Commit = tuple[Manifest, tuple[LiveSegment, ...]]
 
 
-class _CandidateCountOnDisk(Record, frozen=True):
-    factor: Annotated[float, Meta(ge=0, le=1e6)]
-    exponent: Annotated[float, Meta(ge=0, le=1)]
-    growth: Annotated[float, Meta(ge=0, le=1)]
-
-
-class _PrescanOnDisk(Record, frozen=True):
-    bits: Annotated[int, Meta(ge=64, le=MAX_DIM, multiple_of=64)]
-    candidates: _CandidateCountOnDisk
-
-
 class _EntryOnDisk(Record, frozen=True):
     file: str
     photos: Size
     header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
     # There may be 100,000 of them.
     deleted: list[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]]
-    candidates: _CandidateCountOnDisk
-    prescan: _PrescanOnDisk | None
-    cells: _CandidateCountOnDisk | None
+    candidates: CandidateCount
+    prescan: Prescan | None
+    cells: CandidateCount | None
 
 
 class _OnDisk(Record, frozen=True):
@@ -147,7 +138,10 @@ def read_manifest(directory: Path) -> Manifest:
         dim=read.dim,
         student=read.student,
         student_sha256=read.student_sha256,
-        segments=tuple(_entry(entry) for entry in read.segments),
+        segments=tuple(
+            SegmentEntry(**{**asdict(entry), "deleted": np.array(entry.deleted, np.intp)})
+            for entry in read.segments
+        ),
         filled_by=read.filled_by,
     )
     _check(manifest, file)
@@ -158,8 +152,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
     import json  # who only searches does not write
 
-    document = {"crc32": "0" * 8, "schema": SCHEMA, **asdict(manifest)}
-    blank = (json.dumps(document, default=np.ndarray.tolist) + "\n").encode()
+    document = {"crc32": "0" * 8, "schema": SCHEMA, **dataclasses.asdict(manifest)}
+    blank = (json.dumps(document, default=_plain) + "\n").encode()
     crc = f"{zlib.crc32(blank):08x}".encode()
     temporary = directory / TEMPORARY
     with temporary.open("wb") as out:
@@ -172,6 +166,10 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     sync_directory(directory)
 
 
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else asdict(value)
+
+
 def sync_directory(directory: Path) -> None:
     """Flush the names in `directory`: without it a rename may not outlive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -179,23 +177,6 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _entry(entry: _EntryOnDisk) -> SegmentEntry:
-    prescan = entry.prescan
-    return SegmentEntry(
-        entry.file,
-        entry.photos,
-        entry.header_crc32,
-        np.array(entry.deleted, np.intp),
-        _count(entry.candidates),
-        Prescan(prescan.bits, _count(prescan.candidates)) if prescan else None,
-        _count(entry.cells) if entry.cells else None,
-    )
-
-
-def _count(count: _CandidateCountOnDisk) -> CandidateCount:
-    return CandidateCount(count.factor, count.exponent, count.growth)
 
 
 def _check(manifest: Manifest, file: Path) -> None:

@@ -19,14 +19,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import ceil, log
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
+from msgspec import Meta
 
+from mcad_mobile.base.documents import Record
 from mcad_mobile.engine.arrays import F32, F64, I16, U8, Floats, Rows
 from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, moments
 from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
-from mcad_mobile.engine.index.codes import split
+from mcad_mobile.engine.index.codes import MAX_DIM, split
 from mcad_mobile.engine.index.deterministic import UNIT, blocks, lengths, units
 
 # Scores [B, M] that the photos of a sample have with queries [B, D].
@@ -80,13 +82,12 @@ _CELLS_SPARE = 1.5
 _WORTH = 1.05
 
 
-@dataclass(frozen=True)
-class CandidateCount:
+class CandidateCount(Record, frozen=True):
     """Of n photos, `factor` * n ^ `exponent` * k ^ `growth` are candidates for k results."""
 
-    factor: float
-    exponent: float
-    growth: float
+    factor: Annotated[float, Meta(ge=0, le=1e6)]
+    exponent: Annotated[float, Meta(ge=0, le=1)]
+    growth: Annotated[float, Meta(ge=0, le=1)]
 
     def of(self, photos: int, k: int) -> int:
         """Return how many of `photos` are candidates for `k` results, all of them at most."""
@@ -100,14 +101,13 @@ class CandidateCount:
         return self.of(photos, k) if photos >= _CELLS_MEASURED_FROM else photos
 
     def times(self, factor: float) -> CandidateCount:
-        return replace(self, factor=round(factor * self.factor, 3))
+        return CandidateCount(round(factor * self.factor, 3), self.exponent, self.growth)
 
 
-@dataclass(frozen=True)
-class Prescan:
+class Prescan(Record, frozen=True):
     """A scan of the first `bits` alone, and how many candidates it passes on to the scan."""
 
-    bits: int
+    bits: Annotated[int, Meta(ge=64, le=MAX_DIM, multiple_of=64)]
     candidates: CandidateCount
 
 

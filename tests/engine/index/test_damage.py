@@ -262,7 +262,7 @@ def test_any_changed_byte_of_the_manifest_is_noticed(tmp_path: Path) -> None:
             PhotoIndex.open(tmp_path)
 
 
-def test_settings_of_less_than_a_sixteenth_of_the_photos_are_refused(tmp_path: Path) -> None:
+def test_a_tuning_of_less_than_a_sixteenth_of_the_photos_is_refused(tmp_path: Path) -> None:
     """Writers measure them anew at eight times as many."""
 
     def holding(photos: int) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from tests.support.index_embeddings import create, names, photos_and_queries
 @pytest.mark.parametrize(
     "candidates", [{"factor": -1.0}, {"exponent": 1.5}, {"growth": "x"}, {"factor": 1e99}]
 )
-def test_settings_out_of_range_are_damage(tmp_path: Path, candidates: dict[str, object]) -> None:
+def test_a_tuning_out_of_range_is_damage(tmp_path: Path, candidates: dict[str, object]) -> None:
     with create(tmp_path).writer() as writer:
         writer.add(names(300), photos_and_queries(300, 1)[0])
     entry = json.loads((tmp_path / "manifest.json").read_text())["segments"][0]
@@ -29,7 +29,7 @@ def test_settings_out_of_range_are_damage(tmp_path: Path, candidates: dict[str, 
 
 
 @pytest.mark.parametrize("field", ["candidates", "prescan", "cells"])
-def test_settings_that_are_missing_are_damage(tmp_path: Path, field: str) -> None:
+def test_a_missing_tuning_is_damage(tmp_path: Path, field: str) -> None:
     with create(tmp_path).writer() as writer:
         writer.add(names(300), photos_and_queries(300, 1)[0])
     entry = json.loads((tmp_path / "manifest.json").read_text())["segments"][0]
@@ -40,7 +40,7 @@ def test_settings_that_are_missing_are_damage(tmp_path: Path, field: str) -> Non
             use(tmp_path)
 
 
-def test_settings_of_a_far_smaller_index_are_said_and_mended(
+def test_the_tuning_of_a_far_smaller_index_is_reported_and_mended(
     tmp_path: Path,
 ) -> None:
     """As another writer might leave them: ours tunes again at eightfold."""

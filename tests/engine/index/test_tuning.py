@@ -93,9 +93,7 @@ def test_queries_are_turned_further_where_photos_lie_evenly(sample):
 
 def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):
     sample_queries = SampleQueries(sample, axis)
-    assert (
-        sample_queries.fit_to_estimates(partial(true_scores, sample)).candidates(PHOTOS, 10) == 20
-    )
+    assert sample_queries.fit_to_estimates(partial(true_scores, sample)).of(PHOTOS, 10) == 20
     upside_down = sample_queries.fit_to_estimates(lambda queries: -true_scores(sample, queries))
     assert upside_down.of(PHOTOS, 10) >= PHOTOS - 10
 
@@ -109,7 +107,7 @@ def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis
         np.put_along_axis(scores, best[:, None], -1, axis=1)
         return scores
 
-    assert sample_queries.fit_to_estimates(late).candidates(PHOTOS, 10) >= PHOTOS - 10
+    assert sample_queries.fit_to_estimates(late).of(PHOTOS, 10) >= PHOTOS - 10
 
 
 def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
