@@ -1,4 +1,14 @@
-"""What a bench is fed: a large index where there is none, and photos to decode."""
+"""Synthetic embeddings and photos for benchmarks: an index of any size, and photos to decode.
+
+Random vectors would be a flattering test: they fill the sphere evenly, while real embeddings sit in
+a cone and in clusters. `blend_batches` blends two real embeddings and adds the noise that blending
+takes away, so that mean and covariance stay those of the real ones, up to the scaling to length 1
+(benchmarks/index.py prints both).
+
+A bundle has a sample of a few photos only, and blends of a few lie in a few directions, unlike any
+real collection. `cloud_batches` takes the mean and the variance of that sample and spreads photos
+over as many directions as real ones have.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +17,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from numpy.typing import NDArray
 
+from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index, open_index
 
-# More embeddings than there are photos: blends of real ones, to measure an index at size N.
-#
-# Random vectors would be a flattering test: they fill the sphere evenly, while real embeddings
-# sit in a cone and in clusters. A blend of two real embeddings stays between its parents; alone
-# it would shrink the spread, so noise puts back what blending takes. Mean and covariance are
-# then those of the real embeddings, up to the scaling to length 1 (benchmarks/index.py prints
-# both).
-#
-# A bundle's sample is of a few photos, and blends of a few lie in a few directions: no library of
-# photos is so alike. `cloud_batches` takes from it where photos lie, and how far apart, and spreads
-# them over as many directions as real ones are.
-
-F32 = npt.NDArray[np.float32]
+PHOTO_SIZE = (4032, 3024)  # 12 megapixels, what most phones save
 
 _BATCH = 4096
 # Each further direction holds exp(-1/16) of the variance of the one before: of 8,000 photos of
 # Flickr8k by the default student, the first 16, 32 and 64 hold 63, 85 and 96 %, so 63, 86 and 98 %.
 _DIRECTIONS = 16
+_JPEG_QUALITY = 92
+_GRAIN = 6.0  # of 255: sensor noise; without it an enlarged photo decodes faster than a real one
 
 
 def blend_batches(real: F32, n: int, seed: int = 0) -> Iterator[F32]:
@@ -65,13 +64,13 @@ def cloud_batches(sample: F32, n: int, seed: int = 0) -> Iterator[F32]:
     """
     random = np.random.default_rng(seed)
     mean = sample.mean(axis=0)
-    rest = (sample - mean).astype(np.float64)
-    _, _, known = np.linalg.svd(rest, full_matrices=False)
+    residuals = (sample - mean).astype(np.float64)
+    _, _, known = np.linalg.svd(residuals, full_matrices=False)
     known = known[: min(len(sample) - 1, len(known))]
-    others = random.standard_normal((sample.shape[1] - len(known), sample.shape[1]))
-    directions = np.linalg.qr(np.concatenate([known, others]).T)[0].T
+    unknown = random.standard_normal((sample.shape[1] - len(known), sample.shape[1]))
+    directions = np.linalg.qr(np.concatenate([known, unknown]).T)[0].T
     shares = np.exp(-np.arange(sample.shape[1]) / _DIRECTIONS)
-    variances = np.square(rest).sum() / len(sample) * shares / shares.sum()
+    variances = np.square(residuals).sum() / len(sample) * shares / shares.sum()
     root = (np.sqrt(variances)[:, None] * directions).astype(np.float32)
     for start in range(0, n, _BATCH):
         rows = random.standard_normal((_BATCH, len(root)), dtype=np.float32) @ root + mean
@@ -96,20 +95,15 @@ def _covariance_root(real: F32) -> F32:
     return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T, np.float32)
 
 
-PHOTO_SIZE = (4032, 3024)  # 12 megapixels, what most phones save
-_JPEG_QUALITY = 92
-_GRAIN = 6.0  # of 255: sensor noise; without it an enlarged photo decodes faster than a real one
-
-
-def real_embeddings(bundle: Bundle) -> NDArray[np.float32]:
-    """The bundle's sample of photo embeddings [M, dim] float32, each of unit length."""
-    real: NDArray[np.float32] = np.load(bundle.path(bundle.sample)).astype(np.float32)
+def real_embeddings(bundle: Bundle) -> F32:
+    """Return the bundle's sample of photo embeddings [M, D] float32, each of length 1."""
+    real: F32 = np.load(bundle.path(bundle.sample)).astype(np.float32)
     real /= np.linalg.norm(real, axis=1, keepdims=True)
     return real
 
 
 def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
-    """Write an index of `photos` vectors as the bundle's real photo embeddings are."""
+    """Write an index of `photos` synthetic embeddings that resemble the bundle's real ones."""
     real = real_embeddings(bundle)
     index = create_index(bundle, directory)
     done = 0
@@ -120,8 +114,8 @@ def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
 
 
 def index_photos(bundle: Bundle, directory: Path, count: int) -> list[Path]:
-    """The first `count` photos of an index that are still where it saw them. PhotoIndexError if
-    it was built by another student than the bundle's."""
+    """Return the first `count` photos of an index whose files still exist. PhotoIndexError when
+    another student than the bundle's built it."""
     found = []
     for path in map(Path, open_index(bundle, directory).paths()):
         if path.is_file():
@@ -134,9 +128,8 @@ def index_photos(bundle: Bundle, directory: Path, count: int) -> list[Path]:
 def sample_photos(
     bundle: Bundle, directory: Path, count: int, size: tuple[int, int] | None = None
 ) -> list[Path]:
-    """Write `count` JPEG photos of `size` (width, height; 12 megapixels unless told): the
-    bundle's golden photos, enlarged, with grain, in turn. They weigh on a decoder as a phone's
-    photos do."""
+    """Write `count` JPEG photos of `size` (width, height; 12 megapixels by default): the bundle's
+    golden photos in turn, enlarged, with grain. They load a decoder as a phone's photos do."""
     from PIL import Image
 
     width, height = size or PHOTO_SIZE
@@ -153,11 +146,11 @@ def sample_photos(
         large = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.float32)
         photo = Image.fromarray((large + grain).clip(0, 255).astype(np.uint8))
         photo.save(path, quality=_JPEG_QUALITY)
-    for path, again in zip(paths, paths[len(golden) :], strict=False):
-        shutil.copy(path, again)
+    for path, copy in zip(paths, paths[len(golden) :], strict=False):
+        shutil.copy(path, copy)
     return paths
 
 
 def _camera_path(number: int) -> str:
-    """As long as paths on phones are: they are part of what an index holds."""
+    """Return a path as long as paths on phones are, which an index holds too."""
     return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
