@@ -39,7 +39,7 @@ def jobs_of(student, calibrate, held_out, folder) -> dict[str, TowerJob]:
     return builder.jobs
 
 
-def test_a_way_to_quantize_is_chosen_on_what_is_neither_calibrated_on_nor_told(
+def test_a_recipe_is_chosen_on_inputs_that_are_neither_calibrated_on_nor_reported(
     student, samples, tmp_path
 ):
     calibrate, held_out = samples
@@ -54,7 +54,7 @@ def test_a_way_to_quantize_is_chosen_on_what_is_neither_calibrated_on_nor_told(
         assert len(jobs[name].expected) == len(pixels) == len(mask) > 0
 
 
-def test_what_calibrates_also_chooses_where_too_little_is_held_out(student, samples, tmp_path):
+def test_calibration_inputs_also_choose_where_too_few_are_held_out(student, samples, tmp_path):
     calibrate, held_out = samples
     few = held_out.first(PARITY_INPUTS)
     jobs = jobs_of(student, calibrate, few, tmp_path)
@@ -66,7 +66,7 @@ def test_what_calibrates_also_chooses_where_too_little_is_held_out(student, samp
     ("chip", "module", "extra"),
     [("snapdragon", "onnxruntime_qnn", "snapdragon"), ("dimensity", "litert_torch", "dimensity")],
 )
-def test_a_compiler_that_is_missing_is_told_before_any_work(
+def test_a_missing_compiler_is_an_error_before_any_work(
     student, tmp_path, monkeypatch, chip, module, extra
 ):
     monkeypatch.setitem(sys.modules, module, None)

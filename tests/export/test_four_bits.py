@@ -87,7 +87,7 @@ def tower(request, tmp_path_factory):
     return path, inputs, lambda out, four: quantize_int8(path, out, inputs, recipe, four=four)
 
 
-def test_what_a_product_puts_out_changes_less_than_by_rounding_to_the_nearest(random):
+def test_outputs_of_a_product_change_less_than_by_rounding_to_the_nearest(random):
     inputs = random.normal(size=(400, 8)) @ random.normal(size=(8, 64))
     inputs += random.normal(size=(400, 64)) * 0.3  # correlated, as activations are
     weight = random.normal(size=(24, 64)).astype(np.float32)
@@ -166,7 +166,7 @@ def test_a_weight_has_nothing_to_make_up_for_where_no_other_has_4_bits(tower):
 
 
 @pytest.mark.parametrize("rounds", [each_in_four_bits, together_in_four_bits])
-def test_what_stands_behind_a_text_does_not_round_its_weights(rounds):
+def test_padding_of_a_text_does_not_round_its_weights(rounds):
     shape, cut = (4, 12, WIDTH), 7
     random = np.random.default_rng(2)
     inputs = {

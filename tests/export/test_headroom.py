@@ -134,7 +134,9 @@ def test_a_tflite_has_the_same_headroom(precision, stream, bits, headroom, tmp_p
 
 
 @pytest.mark.parametrize(("architecture", "headroom"), [(68, 1.0), (73, HEADROOM[16])])
-def test_what_an_old_hexagon_rounds_to_8_bits_has_no_headroom(architecture, headroom, tmp_path):
+def test_factors_that_an_old_hexagon_rounds_to_8_bits_have_no_headroom(
+    architecture, headroom, tmp_path
+):
     """The second factor of a product of two activations."""
     generator = np.random.default_rng(0)
     graph = helper.make_graph(

@@ -11,7 +11,11 @@ from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.export.backends.litert.convert import channels_last, even, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.mediatek import refusals
-from mcad_mobile.export.backends.litert.quantize import quantize_litert, quantize_tower
+from mcad_mobile.export.backends.litert.quantize import (
+    float_litert,
+    quantize_litert,
+    quantize_tower,
+)
 from mcad_mobile.export.parity import float_embeddings, parity
 from mcad_mobile.export.quantization.residual_stream import find_stream, gains_by_matrix
 from mcad_mobile.export.tower_job import TowerJob
@@ -57,7 +61,7 @@ def test_a_tower_with_even_channels_computes_the_same(job):
 
 def test_loud_channels_cost_w8a8_little_where_the_stream_has_16_bits(job, tmp_path):
     flat = tmp_path / "flat.tflite"
-    quantize_litert(job._float_litert, flat, job.samples, channels_last(job.inputs), "w8a8")
+    quantize_litert(float_litert(job), flat, job.samples, channels_last(job.inputs), "w8a8")
     assert cosine_of(job, flat) < 0.95
     assert cosine_of(job, quantize_tower(job, "w8a8")) > 0.98
 
@@ -74,5 +78,5 @@ def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])
-def test_what_has_16_bits_keeps_its_whole_range_whatever_the_method(job, method):
+def test_tensors_of_16_bits_keep_their_whole_range_by_every_method(job, method):
     assert cosine_of(job, quantize_tower(job, "w8a8", method)) > 0.97

@@ -250,7 +250,7 @@ def test_the_default_students_towers_become_one_network_each(installed, tower, p
         assert [operator.name for operator in operators(out)] == ["DISPATCH_OP"]
 
 
-def test_what_the_compiler_refuses_stays_in_the_model(installed, tmp_path):
+def test_operators_that_the_compiler_refuses_stay_in_the_model(installed, tmp_path):
     source, out = write(Net(), tmp_path / "net.tflite"), tmp_path / "compiled.tflite"
     left = compile_for_npu(source, out, find_target("dimensity-9400"))
     assert Counter(operator.name for operator in left) == refusals(operators(source))
@@ -274,12 +274,12 @@ def test_a_compiler_that_fails_is_an_error_with_its_words(tmp_path, monkeypatch)
 # ---- where there is no SDK
 
 
-def test_without_the_sdk_it_is_told_how_to_get_it(monkeypatch):
+def test_without_the_sdk_the_reason_says_how_to_install_it(monkeypatch):
     uninstall(monkeypatch)
     assert "pip install ai-edge-litert-sdk-mediatek" in why_not_compiled(find_target("dimensity"))
 
 
-def test_an_sdk_whose_download_failed_is_told_from_none(tmp_path, monkeypatch):
+def test_an_sdk_whose_download_failed_has_a_reason_of_its_own(tmp_path, monkeypatch):
     package = tmp_path / PACKAGE
     package.mkdir()
     (package / "__init__.py").write_text("def path_to_sdk_libs(version):\n    print('no data')\n")
@@ -296,5 +296,5 @@ def test_an_sdk_for_another_machine_says_so(tmp_path, monkeypatch):
     assert "Linux x86 alone." in why_not_compiled(find_target("dimensity"))
 
 
-def test_a_chip_that_the_compiler_does_not_know_is_told(installed):
+def test_a_chip_that_the_compiler_does_not_know_is_an_error(installed):
     assert "MT6896" in why_not_compiled(find_target("dimensity-8200"))

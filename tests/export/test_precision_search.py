@@ -123,7 +123,7 @@ def test_weights_whose_bytes_cost_least_come_first(chosen, name):
 
 
 @pytest.mark.slow
-def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
+def test_the_recorded_recall_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
     found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
@@ -134,7 +134,7 @@ def test_the_recall_that_is_told_is_that_of_the_files(chosen, packaged_pairs):
 
 
 @pytest.mark.slow
-def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
+def test_a_tower_below_the_least_parity_is_not_chosen(chosen, make, monkeypatch):
     parity = {name: chosen.tower(name).rungs[0].parity.cosine_mean for name in TOWERS}
     least = min(parity.values()) + 1e-6
     monkeypatch.setattr(validate, "LEAST_PARITY", least)
@@ -149,7 +149,7 @@ def test_what_would_be_refused_is_not_chosen(chosen, make, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_told(make, monkeypatch):
+def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_an_error(make, monkeypatch):
     monkeypatch.setattr(validate, "LEAST_PARITY", 2.0)
     monkeypatch.setattr(validate, "WARN_BELOW", 2.0)
     with pytest.raises(ParityError, match=r"fp32 image tower .* at least 2\.0 is needed"):
@@ -208,7 +208,7 @@ def test_a_bundle_without_data_tells_of_none(cpu):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         (["--target", "cpu", "--precision", "auto"], "--data"),
         (
@@ -227,15 +227,17 @@ def test_a_bundle_without_data_tells_of_none(cpu):
         (["--target", "snapdragon", "--precision", "w4"], "w4"),
     ],
 )
-def test_what_cannot_be_chosen_is_wrong_usage(given, told, packaged_pairs, tmp_path):
-    given = [str(packaged_pairs) if item == "DATA" else item for item in given]
-    result = CliRunner().invoke(app, ["export", *given, "--out", str(tmp_path / "b")])
+def test_a_precision_that_cannot_be_chosen_is_wrong_usage(
+    options, message, packaged_pairs, tmp_path
+):
+    options = [str(packaged_pairs) if option == "DATA" else option for option in options]
+    result = CliRunner().invoke(app, ["export", *options, "--out", str(tmp_path / "b")])
     assert result.exit_code == 2
-    assert told in result.output.replace("│", " ").replace("\n", " ")
+    assert message in result.output.replace("│", " ").replace("\n", " ")
     assert not (tmp_path / "b").exists()
 
 
-def test_a_data_set_is_told_by_what_is_in_it(packaged_pairs):
+def test_the_facts_of_a_data_set_cover_its_content(packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     facts = data_facts(packaged_pairs, photos)
     assert (facts.photos, facts.captions, facts.split) == (len(photos), 2 * len(photos), "val")

@@ -199,7 +199,7 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
     assert {weight.tower for weight in bundle.precision.weights} == {"text"}
 
 
-def test_what_a_chosen_rung_is_compiled_from_has_its_precisions(monkeypatch):
+def test_the_source_of_a_compiled_rung_has_its_chosen_precision(monkeypatch):
     monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
     chosen = {"image": "w8a16", "text": "w8a8"}
     for name, precision in chosen.items():

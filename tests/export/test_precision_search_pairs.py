@@ -128,7 +128,7 @@ def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_give
         assert sentence in record.why
 
 
-def test_a_drop_of_the_budget_to_the_digits_that_are_told_is_within():
+def test_a_drop_that_is_recorded_as_the_budget_is_within_it():
     recipes = [Recipe(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
     meter = Table(dict(zip(recipes, (0.1, 0.2), strict=True)), {})  # 0.1 + 0.2 is more than 0.3
     search = Search({recipe.tower: [recipe] for recipe in recipes}, meter, 0.3)

@@ -49,7 +49,7 @@ def test_samples_are_the_same_at_every_call(student, samples):
     assert again[1].texts == samples[1].texts
 
 
-def test_what_parity_is_judged_on_does_not_depend_on_how_many_samples_calibrate(student, samples):
+def test_the_inputs_of_parity_do_not_depend_on_how_many_samples_calibrate(student, samples):
     calibrate, held_out = load_samples(student, None, 2)
     assert len(calibrate.pixels) == len(calibrate.texts) == 2
     assert np.array_equal(held_out.pixels, samples[1].pixels)

@@ -51,7 +51,7 @@ def told_pairs(**drops: float) -> RecallRecord:
     return RecallRecord("onnx int8", "onnx int8", data, recalls, recalls, 0.1, 0.2, pairs)
 
 
-def test_a_pair_of_rungs_that_loses_more_than_the_budget_is_told():
+def test_a_pair_of_rungs_that_loses_more_than_the_budget_has_a_warning():
     (sentence,) = recall_warnings(told_pairs(int8=0.5, fp32=0.51), 0.5)
     assert "Photos embedded by onnx int8 and texts by onnx fp32 lose 0.51 ± 0.20" in sentence
 

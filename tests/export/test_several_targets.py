@@ -102,7 +102,7 @@ def test_bundles_hold_the_files_that_their_json_names_and_no_others(several):
         assert set(files(bundle)) == {record.path for record in bundle.files()}
 
 
-def test_what_bundles_share_is_equal_and_what_is_compiled_is_not(several):
+def test_shared_files_of_bundles_are_equal_and_compiled_ones_are_not(several):
     found = {chip: files(bundle) for chip, bundle in several[0].items()}
     shared = set.intersection(*(set(names) for names in found.values()))
     assert {"token_table.bin", "tokenizer.bin", "image_onnx_int8.onnx.data"} <= shared

@@ -52,7 +52,7 @@ def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = 
     path = tower.work / f"{label}.tflite"
     if path.exists():
         return path
-    source, stream = _float_litert(tower), False
+    source, stream = float_litert(tower), False
     narrow: tuple[str, ...] = ()
     if precision == "w8a8":
         source, stream = _even_litert(tower)
@@ -69,7 +69,7 @@ def load_quantized(tower: TowerJob, path: Path) -> LiteRTTower:
     return LiteRTTower(path, inputs, (output,))
 
 
-def _float_litert(tower: TowerJob) -> Path:
+def float_litert(tower: TowerJob) -> Path:
     path = tower.work / "float.tflite"
     if not path.exists():
         convert_litert(tower.module, path, channels_last(tower.inputs), tower.samples)
@@ -84,7 +84,7 @@ def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
         return path, True
     gains = gains_by_matrix(onnx.load(tower.cpu_onnx), tower.samples)
     if not gains:
-        return _float_litert(tower), False
+        return float_litert(tower), False
     evened = even(tower.module, gains)
     convert_litert(evened, path, channels_last(tower.inputs), tower.samples)
     return path, True
@@ -94,7 +94,7 @@ def _four_bits_litert(tower: TowerJob) -> tuple[Path, tuple[str, ...]]:
     """Return the float .tflite with its weights rounded to 4 bits, and the products of these."""
     path = tower.work / "four_bits.tflite"
     weights = by_values(onnx.load(tower.float_onnx), tower.all_in_four_bits)
-    return path, with_four_bits(_float_litert(tower), path, weights)
+    return path, with_four_bits(float_litert(tower), path, weights)
 
 
 def quantize_litert(
