@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mcad_mobile.engine.bundle import TensorSpec
-from mcad_mobile.engine.towers.litert import LiteRTTower
-from mcad_mobile.export.backends.litert.convert import channels_last, even, stored_specs
+from mcad_mobile.export.backends.litert.convert import channels_last, even
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.mediatek import refusals
 from mcad_mobile.export.backends.litert.quantize import (
     float_litert,
+    load_quantized,
     quantize_litert,
     quantize_tower,
 )
@@ -29,14 +29,13 @@ pytestmark = [needs_litert, pytest.mark.slow]
 def job(tmp_path_factory) -> TowerJob:
     module, inputs = bert(), inputs_of_bert()
     output = TensorSpec("text_embedding", "float32", (1, 48), "ND")
-    exact = float_embeddings(module, inputs)
+    expected = float_embeddings(module, inputs)
     folder = tmp_path_factory.mktemp("job")
-    return TowerJob(module, "text", specs(inputs), output, inputs, inputs, exact, None, folder)
+    return TowerJob(module, "text", specs(inputs), output, inputs, inputs, expected, None, folder)
 
 
 def cosine_of(job: TowerJob, path) -> float:
-    inputs, output = stored_specs(path, channels_last(job.inputs), job.output)
-    return parity(job.exact, LiteRTTower(path, inputs, (output,))(job.judged)).cosine_mean
+    return parity(job.expected, load_quantized(job, path)(job.validation)).cosine_mean
 
 
 def test_a_tower_with_even_channels_computes_the_same(job):
