@@ -11,12 +11,12 @@ def chips_page() -> str:
     parts = [
         "# Chips",
         "",
-        "Made from `mcad_mobile/export/targets/socs.toml` by `make docs`; `make check` compares "
-        "it.",
-        "`--target` takes an id, a model or a name, however it is written, or a family: `cpu`, "
+        "`make docs` writes this page from `mcad_mobile/export/targets/socs.toml`; `make check` "
+        "compares it.",
+        "`--target` takes an id, a model or a name in any spelling, or a family: `cpu`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",
-        "What is proved of each: [targets.md](targets.md).",
+        "How each family is tested: [targets.md](targets.md).",
         "",
     ]
     for family in families:

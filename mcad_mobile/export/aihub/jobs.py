@@ -299,31 +299,19 @@ def _digest(*parts: bytes) -> str:
 
 def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Return what would be submitted, without a request to AI Hub: for a dry run."""
-    planned: list[dict[str, Any]] = []
-    uploaded: set[str] = set()
+    uploads: dict[str, dict[str, Any]] = {}
     for job in jobs:
-        if job.source_key() not in uploaded:
-            uploaded.add(job.source_key())
-            size = sum(file.stat().st_size for file in job.files)
-            planned.append({"job": "upload", "model": job.name, "bytes": size})
-    for job in jobs:
-        if job.compile_options is not None:
-            planned.append(
-                {
-                    "job": "compile",
-                    "model": job.name,
-                    "device": job.device.name,
-                    "options": job.compile_options,
-                }
-            )
-    for job in jobs:
-        samples = len(next(iter(job.data.values()), ()))
-        planned.append(
-            {
-                "job": "inference with profile",
-                "model": job.name,
-                "device": job.device.name,
-                "inputs": samples,
-            }
-        )
-    return planned
+        size = sum(file.stat().st_size for file in job.files)
+        upload = {"job": "upload", "model": job.name, "bytes": size}
+        uploads.setdefault(job.source_key(), upload)
+    places = [{"model": job.name, "device": job.device.name} for job in jobs]
+    compiles = [
+        {"job": "compile", **place, "options": job.compile_options}
+        for job, place in zip(jobs, places, strict=True)
+        if _asks(job)
+    ]
+    runs = [
+        {"job": "inference with profile", **place, "inputs": len(next(iter(job.data.values()), ()))}
+        for job, place in zip(jobs, places, strict=True)
+    ]
+    return [*uploads.values(), *compiles, *runs]
