@@ -6,16 +6,15 @@ A photo that cannot be read or decoded is skipped here: embed_shard leaves it ou
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.threads import OrderedPool
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _READERS = 4  # threads that wait for files and stores
@@ -96,22 +95,19 @@ def embed_shard(
     which are begun and done with: whoever watches this process from outside then knows what it had
     in hand when it ended. Photos that cannot be read or decoded are left out.
     """
-    line = _Line(model, note)
-    with ThreadPoolExecutor(max(model.threads, _READERS)) as pool:
-        line.pool = pool
-        try:
-            for number, photo in enumerate(photos):
-                if number in without:
-                    line.leave_out(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
-                    continue
-                if number in alone:
-                    line.finish()
-                line.begin(number, photo)
-                if number in alone:
-                    line.finish()
-            line.finish()
-        finally:
-            line.cancel()
+    ahead = max(2 * model.threads, _READERS)
+    with OrderedPool[_Read](max(model.threads, _READERS), ahead) as pool:
+        line = _Line(model, note, pool)
+        for number, photo in enumerate(photos):
+            if number in without:
+                line.leave_out(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
+                continue
+            if number in alone:
+                line.finish()
+            line.begin(number, photo)
+            if number in alone:
+                line.finish()
+        line.finish()
     return line.embedded()
 
 
@@ -131,11 +127,10 @@ class _Read:
 class _Line:
     """Photos on their way: read and decoded ahead on threads, a batch at a time into rows."""
 
-    def __init__(self, model: Model, note: Note) -> None:
-        self.pool: ThreadPoolExecutor
+    def __init__(self, model: Model, note: Note, pool: OrderedPool[_Read]) -> None:
         self._model = model
         self._note = note
-        self._waiting: deque[Future[_Read]] = deque()
+        self._pool = pool
         self._batch: list[_Read] = []
         self._rows: list[NDArray[Any]] = []
         self._kept: list[_Read] = []
@@ -148,18 +143,13 @@ class _Line:
         self._note("begun", number)
         # With one processor all but the wait for a store's answer is done on this thread.
         prepare = self._model.prepare if self._model.threads > 1 else None
-        self._waiting.append(self.pool.submit(_read, number, photo, prepare))
-        if len(self._waiting) > max(2 * self._model.threads, _READERS):
-            self._take()
+        for read in self._pool.submit(_read, number, photo, prepare):
+            self._take(read)
 
     def finish(self) -> None:
-        while self._waiting:
-            self._take()
+        for read in self._pool.drain():
+            self._take(read)
         self._compute()
-
-    def cancel(self) -> None:
-        for future in self._waiting:
-            future.cancel()
 
     def embedded(self) -> Embedded:
         return Embedded(
@@ -169,8 +159,7 @@ class _Line:
             self._left_out,
         )
 
-    def _take(self) -> None:
-        read = self._waiting.popleft().result()
+    def _take(self, read: _Read) -> None:
         if read.data is not None:
             read = _prepared(read.number, read.key, read.stamp[0], read.data, self._model.prepare)
         if read.left_out is not None:

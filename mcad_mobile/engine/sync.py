@@ -1,6 +1,6 @@
-"""A folder and its index: embed what is new or changed, carry over what was moved, drop what is
-gone. Nothing is done twice: every commit keeps what was embedded so far, also of a run that is
-stopped."""
+"""Bring an index up to date with a folder: embed photos that are new or changed, keep those that
+were moved, drop those that are gone. Every commit keeps what was embedded so far, also of a run
+that is stopped."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import os
 import struct
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.base.threads import OrderedPool
 from mcad_mobile.data.photo_formats import USUAL
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.membership import KnownPhoto, Membership
-from mcad_mobile.engine.photos.dates import taken
+from mcad_mobile.engine.photos.dates import minutes_taken
 from mcad_mobile.engine.photos.folder import (
     Leftovers,
     Skipped,
@@ -38,9 +37,12 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedTower, normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
 
-# Photos that only changed their place: found by their stamps, and not embedded a second time.
-
 Stamp = tuple[int, int]
+
+COMMIT_PHOTOS = 1000  # what a crash can cost at most, and a segment worth having
+COMMIT_S = 20.0
+_LOOKUP = 1024
+_AHEAD = 16  # photos of each thread that may be embedded while one commits
 
 
 class Worklist:
@@ -111,29 +113,22 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
     return moves
 
 
-# What a crash can cost (an interrupt costs nothing), and a segment worth having.
-_COMMIT_PHOTOS = 1000
-_COMMIT_S = 20.0
-_LOOKUP = 1024
-_AHEAD = 16  # photos of each thread that may be embedded while one commits
-
-
 class Rung(Protocol):
-    """As text, a rung and whose arithmetic runs it."""
+    """A loaded rung; as text, its name and the kernels that run it."""
 
     @property
     def tower(self) -> LoadedTower: ...
 
 
 class Embedder(Protocol):
-    """What makes photos into embeddings: a SearchEngine."""
+    """Turns photos into embeddings: a SearchEngine."""
 
     @property
     def preprocess(self) -> Preprocess: ...
 
     @property
     def threads(self) -> int:
-        """On which photos are read, decoded and embedded."""
+        """How many threads read, decode and embed photos."""
         ...
 
     @property
@@ -144,8 +139,9 @@ class Embedder(Protocol):
 
 @dataclass
 class Synced:
-    """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, is no
-    photo or not looked into (folder.walk). What the index held of either, it holds still."""
+    """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, are
+    files that are no photos and folders that are not searched (folder.walk). The index keeps what
+    it had of either."""
 
     added: int = 0
     changed: int = 0
@@ -163,15 +159,16 @@ def sync_folder(
     progress: Progress = silent,
     *,
     drop_gone: bool = False,
+    commit_photos: int = COMMIT_PHOTOS,
 ) -> Synced:
     """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone,
     unless `drop_gone`, which drops those whose files are gone.
 
-    Subfolders are read, hidden ones and links to folders are not (folder.walk): of those, and of a
-    subfolder that cannot be listed, the index keeps what it has. Memory does not grow with the
-    number of files. PhotoError when the folder is missing or, without `drop_gone`, holds no photo:
-    an empty mount point is no reason to drop what the index has of it. PhotoIndexError, before
-    anything is done, when another writer is at work.
+    Subfolders are searched, hidden ones and links to folders are not (folder.walk): of those, and
+    of a subfolder that cannot be listed, the index keeps what it has. Memory does not grow with the
+    number of files. A crash costs at most `commit_photos` photos. PhotoError when the folder is
+    missing or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop what
+    the index has of it. PhotoIndexError, before anything is done, when another writer is at work.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -208,7 +205,8 @@ def sync_folder(
         known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in known_again)
-        _embed_all(embedder, index, todo, result, progress, total)
+        embedded = _Batch(index, result, str(embedder.folder_rung), commit_photos)
+        _embed_all(embedder, todo, embedded, progress, total)
         if drop_gone:
             result.removed += prune(index)
     return result
@@ -231,7 +229,8 @@ def add_photos(
                 result.unchanged += 1
             else:
                 todo.append((str(photo), known.stamp if known else None))
-        _embed_all(embedder, index, todo, result, progress, len(photos))
+        batch = _Batch(index, result, str(embedder.folder_rung))
+        _embed_all(embedder, todo, batch, progress, len(photos))
     return result
 
 
@@ -271,9 +270,9 @@ def _settle_gone(
 
 
 @dataclass(frozen=True)
-class _Done:
-    """A photo file that was read: its embedding, or the reason why there is none; `same` when its
-    bytes are those that the index knows."""
+class _EmbeddedPhoto:
+    """A photo file that was read: its embedding, or the reason why there is none. `same`: its bytes
+    are those that the index knows."""
 
     path: str
     known: bool
@@ -284,81 +283,73 @@ class _Done:
     why: str = ""
 
 
-def _embed(embedder: Embedder, path: str, known: Stamp | None) -> _Done:
+def _embed(embedder: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     held = known is not None
     try:
         stat = os.stat(path)  # noqa: PTH116  a path of any bytes
         if known is not None and known != (0, 0) and known[0] == stat_stamp(stat):
-            return _Done(path, held, known, taken(path, stat), same=True)
+            return _EmbeddedPhoto(path, held, known, minutes_taken(path, stat), same=True)
         file = read_photo(path)
         stamp = (file.stat_stamp(), file.content_stamp())
-        minutes = taken(file.data or path, file.stat)
+        minutes = minutes_taken(file.data or path, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
-            return _Done(path, held, stamp, minutes, same=True)
+            return _EmbeddedPhoto(path, held, stamp, minutes, same=True)
         pixels = file.pixels(embedder.preprocess)
     except (PhotoError, MissingExtra) as error:
-        return _Done(path, held, why=str(error))
+        return _EmbeddedPhoto(path, held, why=str(error))
     except (OSError, ValueError) as error:
-        return _Done(path, held, why=f"{path} cannot be read: {error}.")
+        return _EmbeddedPhoto(path, held, why=f"{path} cannot be read: {error}.")
     embedding = normalize(embedder.folder_rung.tower({"pixels": pixels[None]}))[0]
-    return _Done(path, held, stamp, minutes, embedding)
+    return _EmbeddedPhoto(path, held, stamp, minutes, embedding)
 
 
 def _embed_all(
     embedder: Embedder,
-    index: PhotoIndex,
     work: Iterable[tuple[str, Stamp | None]],
-    result: Synced,
+    batch: _Batch,
     progress: Progress,
     total: int,
 ) -> None:
-    """Embed on as many threads as the embedder has, commit here now and then."""
-    done = result.unchanged + result.moved
-    progress("photos", done, total)
-    batch = _Batch(index, result, str(embedder.folder_rung))
+    """Embed on as many threads as the embedder has, commit on this one now and then."""
+    before = batch.result.unchanged + batch.result.moved
+    progress("photos", before, total)
     try:
-        for photo in _on_threads(embedder, work):
-            if photo.why:
-                result.skipped.append(Skipped(photo.path, photo.why))
-            else:
-                batch.add(photo)
-            done += 1
+        for done, photo in enumerate(_on_threads(embedder, work), before + 1):
+            batch.add(photo)
             progress("photos", done, total)
     finally:
         # Also when the user interrupts: what is embedded is kept.
         batch.commit()
 
 
-def _on_threads(embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]) -> Iterator[_Done]:
-    """Photos in the order of `work`. Each thread takes one from its file to its embedding: no
-    pixels wait, no thread waits for another's stage, and all cores are busy whatever the kind."""
-    waiting: deque[Future[_Done]] = deque()
-    with ThreadPoolExecutor(embedder.threads) as pool:
-        try:
-            for path, known in work:
-                waiting.append(pool.submit(_embed, embedder, path, known))
-                if len(waiting) > _AHEAD * embedder.threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def _on_threads(
+    embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]
+) -> Iterator[_EmbeddedPhoto]:
+    """Yield photos in the order of `work`. Each thread takes one from its file to its embedding: no
+    pixels wait, no thread waits for another's stage, and all cores are busy whatever the format."""
+    with OrderedPool[_EmbeddedPhoto](embedder.threads, _AHEAD * embedder.threads) as pool:
+        for path, known in work:
+            yield from pool.submit(_embed, embedder, path, known)
+        yield from pool.drain()
 
 
 class _Batch:
-    """Photos that are embedded and not yet committed."""
+    """Photos that are embedded by `rung` and not yet committed."""
 
-    def __init__(self, index: PhotoIndex, result: Synced, arithmetic: str) -> None:
-        self._index = index
-        self._result = result
-        self._arithmetic = arithmetic
+    def __init__(
+        self, index: PhotoIndex, result: Synced, rung: str, most: int = COMMIT_PHOTOS
+    ) -> None:
+        self.result = result
+        self._index, self._rung, self._most = index, rung, most
         self._since = time.monotonic()
-        self._photos: list[_Done] = []
+        self._photos: list[_EmbeddedPhoto] = []
 
-    def add(self, photo: _Done) -> None:
+    def add(self, photo: _EmbeddedPhoto) -> None:
+        if photo.why:
+            self.result.skipped.append(Skipped(photo.path, photo.why))
+            return
         self._photos.append(photo)
-        if len(self._photos) >= _COMMIT_PHOTOS or time.monotonic() - self._since >= _COMMIT_S:
+        if len(self._photos) >= self._most or time.monotonic() - self._since >= COMMIT_S:
             self.commit()
 
     def commit(self) -> None:
@@ -374,12 +365,12 @@ class _Batch:
                         np.array([photo.stamp for photo in added], np.uint32),
                         np.array([photo.minutes for photo in added], np.int32),
                     )
-                    writer.filled_by(self._arithmetic)
+                    writer.filled_by(self._rung)
                 writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
                 writer.set_times({photo.path: photo.minutes for photo in touched})
-            self._result.added += sum(not photo.known for photo in added)
-            self._result.changed += sum(photo.known for photo in added)
-            self._result.unchanged += len(touched)
+            self.result.added += sum(not photo.known for photo in added)
+            self.result.changed += sum(photo.known for photo in added)
+            self.result.unchanged += len(touched)
             # Not before: what an interrupt kept from being committed is committed at the end.
             self._photos = []
         self._since = time.monotonic()

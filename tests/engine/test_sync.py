@@ -235,21 +235,21 @@ def test_an_interrupted_run_keeps_what_it_embedded_and_goes_on(engine, index, fo
     assert (seen[0], seen[-1]) == ((4, 6), (6, 6))
 
 
-def test_long_runs_commit_now_and_then(engine, index, folder, monkeypatch):
-    monkeypatch.setattr(sync, "_COMMIT_PHOTOS", 2)
+def test_long_runs_commit_now_and_then(engine, index, folder):
     held = []
     sync_folder(
         engine,
         index,
         folder,
         lambda step, done, total: held.append(PhotoIndex.open(index._directory).photos),
+        commit_photos=2,
     )
     assert held == [0, 0, 2, 2, 4, 4, 6]
 
 
 def test_a_run_commits_as_often_as_its_page_says():
     page = (ROOT / "docs/data.md").read_text("utf-8")
-    assert f"every {sync._COMMIT_PHOTOS:,} photos or {sync._COMMIT_S:.0f} seconds" in page
+    assert f"every {sync.COMMIT_PHOTOS:,} photos or {sync.COMMIT_S:.0f} seconds" in page
 
 
 def test_a_run_beside_a_writer_is_refused_before_it_reads_a_photo(engine, index, folder, embedded):
@@ -266,8 +266,7 @@ def test_a_run_beside_a_writer_is_refused_before_it_reads_a_photo(engine, index,
     assert counts(sync_folder(engine, index, folder)) == (1, 0, 0, 0, 6)
 
 
-def test_no_other_writer_comes_between_the_commits_of_a_run(engine, index, folder, monkeypatch):
-    monkeypatch.setattr(sync, "_COMMIT_PHOTOS", 2)
+def test_no_other_writer_comes_between_the_commits_of_a_run(engine, index, folder):
     other = PhotoIndex.open(index._directory)
 
     def try_to_write(step, done, total):
@@ -275,7 +274,7 @@ def test_no_other_writer_comes_between_the_commits_of_a_run(engine, index, folde
             pass
         PhotoIndex.open(index._directory).search(engine.embed_text("a dog"))
 
-    assert sync_folder(engine, index, folder, try_to_write).added == 6
+    assert sync_folder(engine, index, folder, try_to_write, commit_photos=2).added == 6
     with other.writer() as writer:
         writer.delete(index.paths())
 

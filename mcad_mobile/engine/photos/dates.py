@@ -19,7 +19,7 @@ _MINUTE_S = 60
 _MOST = 2**31 - 1
 
 
-def taken(photo: str | bytes, stat: os.stat_result) -> int:
+def minutes_taken(photo: str | bytes, stat: os.stat_result) -> int:
     """Return minutes since 1970 (UTC), rounded down, of a photo's path or its file's bytes. A
     camera's time without an offset is one of this machine's time zone."""
     minutes = _by_camera(photo)

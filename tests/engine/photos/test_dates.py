@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mcad_mobile.engine.photos.dates import moment, taken
+from mcad_mobile.engine.photos.dates import minutes_taken, moment
 from mcad_mobile.errors import QueryError
 
 
@@ -32,7 +32,7 @@ def photo(path: Path, written: str | None, offset: str | None = None, kind: str 
         inside[0x9011] = offset
     Image.new("RGB", (8, 8)).save(path, kind, exif=exif)
     os.utime(path, (1_000_000_000, 1_000_000_000))
-    return taken(str(path), path.stat())
+    return minutes_taken(str(path), path.stat())
 
 
 def minutes(*when: int) -> int:
@@ -63,9 +63,9 @@ def test_what_is_no_photo_has_the_time_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "broken-\udce9.jpg"
     file.write_bytes(b"\xff\xd8\xff\xe1 and then nothing")
     os.utime(file, (-120, -61))
-    assert taken(str(file), file.stat()) == -2
+    assert minutes_taken(str(file), file.stat()) == -2
     os.utime(file, (0, 2**40))
-    assert taken(str(file), file.stat()) <= 2**31 - 1
+    assert minutes_taken(str(file), file.stat()) <= 2**31 - 1
 
 
 def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
@@ -87,4 +87,4 @@ def test_the_bytes_of_a_photo_tell_what_its_file_does(tmp_path: Path, kind: str)
         pytest.importorskip("pillow_heif").register_heif_opener()
     file = tmp_path / ("a.heic" if kind == "HEIF" else "a.jpg")
     told = photo(file, "2024:07:01 12:30:59", "+05:30", kind)
-    assert told == taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)
+    assert told == minutes_taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)
