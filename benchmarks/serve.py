@@ -36,7 +36,7 @@ from mcad_mobile.bench.measure import device_facts, percentiles
 from mcad_mobile.bench.samples import cloud_batches, real_embeddings, sample_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
-from mcad_mobile.serve.photos import Thumbnails, state_of
+from mcad_mobile.serve.photos import Thumbnails, file_state
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "serve.json"
@@ -188,7 +188,7 @@ def wait_for_thumbnails(url: str, cache: Path) -> None:
     thumbnails = Thumbnails()
     until = time.monotonic() + 600
     for path in [f"{hit['folder']}/{hit['name']}" for hit in hits]:
-        while not thumbnails.has(path, state_of(path) or ""):
+        while not thumbnails.has(path, file_state(path) or ""):
             if time.monotonic() > until:
                 raise SystemExit("The server made no thumbnails.")
             time.sleep(0.2)

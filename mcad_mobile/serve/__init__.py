@@ -1,5 +1,4 @@
-"""A page on localhost to try bundles on one's own photos, and a JSON API beside it.
+"""A page on localhost to try bundles on your own photos, and its JSON API.
 
-Nothing here decides what is found: a search is SearchEngine's, over a PhotoIndex, as
-`mcad-mobile search` makes it.
+Searches are those of SearchEngine over a PhotoIndex, as in `mcad-mobile search`.
 """

@@ -1,20 +1,23 @@
-"""Bundles that are served: an engine for each rung, loaded when it is first asked for."""
+"""The served bundles: one search engine per rung, loaded at its first use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.towers import why_not
 from mcad_mobile.errors import McadError, QueryError
+from mcad_mobile.serve.photos import file_state
 from mcad_mobile.serve.records import RungInfo
 
 
 class ServedBundle:
-    """What embeds is not made for several threads: `engine`, and whatever is asked of an engine,
-    belong to one. `follow` may be called from another."""
+    """A bundle and the engines of its rungs.
+
+    Engines are not thread-safe: call `engine`, and each engine, on one thread. `replaced` may be
+    called on another. `note` says why an older state of the bundle is served, if it is.
+    """
 
     def __init__(
         self,
@@ -31,16 +34,21 @@ class ServedBundle:
         self.best: str | None = None
         self._runtime, self._threads, self._warn = runtime, threads, warn
         self._engines: dict[str, SearchEngine] = {}
-        self._seen = _state(bundle.directory)
+        self._seen = file_state(bundle.directory / MANIFEST)
 
     @property
     def student(self) -> tuple[str, int]:
         return self.bundle.student.sha256, self.bundle.dim
 
     def engine(self, rung: str | None = None) -> SearchEngine:
-        """With the text tower's `rung`, "onnx int8", in memory; without one, the best that runs
-        here. The image tower takes the rung of that name if it has one, else its runtime's best.
-        QueryError: there is no such rung. RuntimeUnavailable, MissingExtra: it does not run here.
+        """Return the engine of the text tower's `rung` ("onnx int8"), with that rung in memory.
+
+        Without `rung`, it is the best rung that runs here. The image tower uses the rung of the
+        same name if it has one, else the best of its runtime.
+
+        Raises:
+            QueryError: There is no such rung.
+            RuntimeUnavailable, MissingExtra: The rung does not run here.
         """
         if rung is None and self.best is None:
             engine = self._load(self._runtime, None)
@@ -48,19 +56,17 @@ class ServedBundle:
             self._engines.setdefault(self.best, engine)
         name = rung or self.best or ""
         if name not in self._engines:
-            for offered in self.bundle.text.rungs:
-                if name == f"{offered.runtime} {offered.precision}":
-                    self._engines[name] = self._load(offered.runtime, offered.precision)
-                    break
-            else:
+            offered = {f"{r.runtime} {r.precision}": r for r in reversed(self.bundle.text.rungs)}
+            if name not in offered:
                 raise QueryError(
                     f"The bundle {self.id} has no text tower {name!r}.",
                     "Ask for one that it lists.",
                 )
+            self._engines[name] = self._load(offered[name].runtime, offered[name].precision)
         return self._engines[name]
 
     def _load(self, runtime: str | None, precision: str | None) -> SearchEngine:
-        """With all that a query of words needs in memory."""
+        """Return an engine that holds in memory what a text query needs."""
         engine = SearchEngine(
             self.bundle,
             runtime=runtime,
@@ -72,7 +78,7 @@ class ServedBundle:
         return engine
 
     def rungs(self) -> list[RungInfo]:
-        """Those of the text tower, best first."""
+        """The text tower's rungs, best first."""
         return [
             RungInfo(
                 name := f"{rung.runtime} {rung.precision}",
@@ -84,9 +90,9 @@ class ServedBundle:
         ]
 
     def replaced(self) -> Bundle | None:
-        """The bundle that lies there now, if it is another and whole; else None, and `note` says
-        what keeps the old one in service."""
-        seen = _state(self.bundle.directory)
+        """Return the bundle that has replaced this one on disk, or None. If the new one cannot be
+        served, `note` says why."""
+        seen = file_state(self.bundle.directory / MANIFEST)
         if seen == self._seen:
             self.note = None
             return None
@@ -105,7 +111,7 @@ class ServedBundle:
         return found
 
     def change_over(self, bundle: Bundle) -> None:
-        """Take a bundle that took this one's place, and load its towers anew."""
+        """Serve `bundle` from now on, and load its towers. Keep the old one if they do not load."""
         old = self.bundle, self._engines, self.best
         self.bundle, self._engines, self.best = bundle, {}, None
         try:
@@ -118,11 +124,3 @@ class ServedBundle:
 def _name(engine: SearchEngine) -> str:
     rung = engine.text_rung.rung
     return f"{rung.runtime} {rung.precision}"
-
-
-def _state(directory: Path) -> tuple[int, int, int] | None:
-    try:
-        found = (directory / MANIFEST).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

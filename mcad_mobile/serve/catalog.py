@@ -1,4 +1,4 @@
-"""The photos of one commit of an index, as a page needs them: by id, by folder, by date."""
+"""The photos of one commit of an index, by id, by folder and by date."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mcad_mobile.errors import QueryError
 from mcad_mobile.serve.records import Filter
 
-# When a photo was taken: what its camera wrote, else when its file last changed.
-
-_EXIF, _ORIGINAL, _CHANGED = 0x8769, 0x9003, 0x0132  # EXIF 2.32, section 4.6
-_WRITTEN = re.compile(r"(\d{4})[:\-/](\d\d)[:\-/](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+Rows = NDArray[np.intp]
 DAY_S = 86400
+_EPOCH = datetime.date(1970, 1, 1)
+_EXIF, _ORIGINAL, _CHANGED = 0x8769, 0x9003, 0x0132  # EXIF 2.32, section 4.6
+_EXIF_DATE = re.compile(r"(\d{4})[:\-/](\d\d)[:\-/](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 
 def file_date(path: str) -> int:
     """Local wall-clock time of a file's last change, in seconds as calendar.timegm counts them; 0
-    where there is no file."""
+    if there is no file."""
     try:
         return calendar.timegm(time.localtime(os.stat(path).st_mtime))  # noqa: PTH116  any bytes
     except (OSError, ValueError, OverflowError):
@@ -36,16 +37,14 @@ def file_date(path: str) -> int:
 
 
 def camera_date(path: str) -> int:
-    """Wall-clock time that the camera wrote, in the same seconds; 0 where it wrote none."""
-    from PIL import Image
-
+    """Wall-clock time that the camera wrote into the file, in the same seconds; 0 if it did not."""
     try:
         with Image.open(Path(path)) as image:
             exif = image.getexif()
-            written = exif.get_ifd(_EXIF).get(_ORIGINAL) or exif.get(_CHANGED)
+            date = exif.get_ifd(_EXIF).get(_ORIGINAL) or exif.get(_CHANGED)
     except Exception:  # Pillow's plugins raise all kinds on broken files
         return 0
-    found = _WRITTEN.match(written) if isinstance(written, str) else None
+    found = _EXIF_DATE.match(date) if isinstance(date, str) else None
     if found is None:
         return 0
     year, month, day, *clock = map(int, found.groups())
@@ -55,29 +54,25 @@ def camera_date(path: str) -> int:
         return 0
 
 
-def written(seconds: int) -> str:
+def date_text(seconds: int) -> str:
     """ "2026-11-25", or "" for 0."""
     return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds else ""
 
 
-Rows = NDArray[np.intp]
-_EPOCH = datetime.date(1970, 1, 1)
-
-
 def path_id(path: str) -> str:
-    """What a photo or a folder is called in addresses: 80 bits of its path's BLAKE2b. A path
-    cannot be asked for; an id is looked up among those that the index holds."""
+    """The id of a photo or folder in URLs: 80 bits of its path's BLAKE2b. Requests name ids of the
+    index and never paths."""
     return hashlib.blake2b(os.fsencode(path), digest_size=10).hexdigest()
 
 
-def shown(path: str) -> str:
-    """A path as JSON can hold it: bytes that are no text are replaced."""
+def path_text(path: str) -> str:
+    """A path for JSON: bytes that are not UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """`rows` [N'] are the photos in it and below it."""
+    """A folder; `rows` [N'] are the photos in it and in its subfolders."""
 
     path: str
     depth: int
@@ -112,7 +107,7 @@ class Catalog:
 
     @cached_property
     def folders(self) -> dict[str, Folder]:
-        """By id, by path; none above the first that holds photos or branches."""
+        """Folder by id, in order of path; none above the first that holds photos or branches."""
         rows: dict[str, list[int]] = {}
         for row, path in enumerate(self.paths):
             rows.setdefault(os.path.dirname(path), []).append(row)  # noqa: PTH120  any bytes
@@ -120,9 +115,9 @@ class Catalog:
             return {}
         top = os.path.commonpath(list(rows))
         below: dict[str, list[int]] = {}
-        for folder, of_it in rows.items():
+        for folder, contained in rows.items():
             while True:
-                below.setdefault(folder, []).extend(of_it)
+                below.setdefault(folder, []).extend(contained)
                 if folder == top:
                     break
                 folder = os.path.dirname(folder)  # noqa: PTH120
@@ -135,8 +130,8 @@ class Catalog:
         }
 
     def allowed(self, wanted: Filter) -> NDArray[np.bool_] | None:
-        """Which rows [N] pass the filter; None for all. QueryError for a folder that is not here,
-        or days that end before they begin."""
+        """Return which rows [N] pass the filter; None for all. QueryError: the folder is unknown,
+        or the last day is before the first."""
         if wanted == Filter():
             return None
         kept = np.ones(len(self.paths), np.bool_)

@@ -1,4 +1,4 @@
-"""Indexes that are served: each as of a commit, changed over to the next one when it is whole."""
+"""The served indexes: each at one commit, and switched to the next when that one is complete."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.manifest import LOCK_NAME, NAME
 from mcad_mobile.errors import McadError
 from mcad_mobile.serve.catalog import Catalog, camera_date, file_date
+from mcad_mobile.serve.photos import file_state
 
 _DATES_A_TURN = 500
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """One commit and its photos. What holds it may search it for as long as it likes, whatever
-    becomes of the files."""
+    """One commit and its photos. It can be searched even after the files have changed."""
 
     index: PhotoIndex
     catalog: Catalog
@@ -28,16 +28,17 @@ class Snapshot:
 
 
 class ServedIndex:
-    """`follow` is called now and then, from one thread; `now` may be read from any."""
+    """An index and its current snapshot, `now`, which any thread may read. `follow` is called every
+    second on one thread. `note` says why an older state is served, if it is."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.id = name
         self.directory = directory
         self.note: str | None = None
-        # path -> what its file's date is, and its camera's, None until it was looked up
+        # path -> the file's date and the camera's, which is None until it is looked up
         self._dates: dict[str, tuple[int, int | None]] = {}
         self._undated: list[str] = []
-        self._seen = _state(directory)
+        self._seen = file_state(directory / NAME)
         self.now = self._open()
         self.student = (self.now.index.student_sha256, self.now.index.dim)
 
@@ -50,23 +51,22 @@ class ServedIndex:
         return held_by_someone(self.directory / LOCK_NAME)
 
     def follow(self) -> bool:
-        """Change over to what is on disk, if it is another commit and can be read; else go on with
-        the one at hand, and say why in `note`. Then look up some cameras' dates. True if there is
-        more of that to do."""
-        seen = _state(self.directory)
+        """Switch to the commit on disk if it is new and can be read; then look up the camera dates
+        of some photos. Return whether there are more to look up."""
+        seen = file_state(self.directory / NAME)
         if seen is None:
             self.note = f"{self.directory} is gone; what it held is served still."
         elif seen == self._seen:
             self.note = None
         else:
             try:
-                self._change_over()
+                self._switch()
                 self._seen, self.note = seen, None
             except McadError as error:
                 self.note = f"An older state is served. {error.message}"
         return self._look_up_dates()
 
-    def _change_over(self) -> None:
+    def _switch(self) -> None:
         PhotoIndex.open(self.directory).check_student(*self.student)
         self.now = self._open()
 
@@ -75,7 +75,7 @@ class ServedIndex:
         return Snapshot(index, self._catalog(index.paths()), index.generation)
 
     def _catalog(self, paths: Sequence[str]) -> Catalog:
-        """By the cameras' dates where they were looked up, and files have not changed since."""
+        """A catalog with the camera dates that are known of files that have not changed since."""
         dates: dict[str, tuple[int, int | None]] = {}
         for path in paths:
             date = file_date(path)
@@ -84,10 +84,10 @@ class ServedIndex:
         self._dates = dates
         self._undated = [path for path, (_, camera) in dates.items() if camera is None]
         taken = [camera or file for file, camera in dates.values()]
-        made = Catalog(paths, np.array(taken, np.int64))
-        # Here, and not in the first search.
-        _ = made.ids, made.row_at, made.newest_first, made.folders
-        return made
+        catalog = Catalog(paths, np.array(taken, np.int64))
+        # Compute these here, not in the first search.
+        _ = catalog.ids, catalog.row_at, catalog.newest_first, catalog.folders
+        return catalog
 
     def _look_up_dates(self) -> bool:
         if not self._undated:
@@ -99,12 +99,3 @@ class ServedIndex:
             now = self.now
             self.now = Snapshot(now.index, self._catalog(now.catalog.paths), now.generation)
         return bool(self._undated)
-
-
-def _state(directory: Path) -> tuple[int, int, int] | None:
-    """What tells one manifest from the next."""
-    try:
-        found = (directory / NAME).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

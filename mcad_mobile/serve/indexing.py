@@ -1,4 +1,4 @@
-"""Indexing while the page is open: sync_folder on a thread of its own, watched and stopped."""
+"""Indexing while the page is open: sync_folder on its own thread, which can be stopped."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.bundles import ServedBundle
-from mcad_mobile.serve.catalog import shown
+from mcad_mobile.serve.catalog import path_text
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.records import JobInfo
 
-_MOST_SKIPPED = 50  # told by name
+_MOST_SKIPPED = 50  # names on the page
 
 
 class _Stopped(Exception):
-    """Thrown into sync_folder, which commits what it has and lets it pass."""
+    """Raised inside sync_folder, which commits its photos and re-raises it."""
 
 
 class IndexingJob:
-    """One run over folders, for one index. Photos that are embedded are kept when it is stopped."""
+    """One run over folders, for one index. A stopped run keeps the photos that it has embedded."""
 
     def __init__(self, bundle: ServedBundle, index: ServedIndex, folders: Sequence[Path]) -> None:
         self._bundle, self._index, self._folders = bundle, index, folders
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="indexing", daemon=True)
-        self._state, self._told = "running", ""
+        self._state, self._message = "running", ""
         self._folder = folders[0]
         self._done = self._total = self._first = 0
         self._since = time.monotonic()
@@ -43,7 +43,7 @@ class IndexingJob:
         return self._thread.is_alive()
 
     def stop(self, wait_s: float = 0.0) -> None:
-        """Ask it to end, and wait that long for its last commit."""
+        """Stop the run, and wait at most `wait_s` seconds for its last commit."""
         self._stop.set()
         self._thread.join(wait_s)
 
@@ -54,38 +54,39 @@ class IndexingJob:
         return JobInfo(
             state=self._state,
             index=self._index.id,
-            folder=shown(str(self._folder)),
+            folder=path_text(str(self._folder)),
             done=self._done,
             total=self._total,
             photos_per_s=round(rate, 1),
             left_s=round((self._total - self._done) / rate, 1) if known else None,
-            told=self._told,
+            message=self._message,
             skipped=self._skipped[:_MOST_SKIPPED],
         )
 
     def _run(self) -> None:
         step_back()
         try:
-            told = [self._sync(folder) for folder in self._folders]
+            summaries = [self._sync(folder) for folder in self._folders]
         except _Stopped:
-            self._state, self._told = "stopped", "Stopped. What was embedded so far is kept."
+            self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
         except McadError as error:
-            self._state, self._told = "failed", str(error)
-        except Exception as error:  # told on the page; the server goes on
-            self._state, self._told = "failed", f"{type(error).__name__}: {error}"
+            self._state, self._message = "failed", str(error)
+        except Exception as error:  # shown on the page; the server goes on
+            self._state, self._message = "failed", f"{type(error).__name__}: {error}"
         else:
-            self._state, self._told = "done", "; ".join(told)
+            self._state, self._message = "done", "; ".join(summaries)
 
     def _sync(self, folder: Path) -> str:
-        """Its own engine and its own view of the index: searching goes on beside it."""
+        """Index one folder with an engine and a view of the index of its own, so that searches
+        continue meanwhile."""
         self._folder = folder
         self._done = self._total = 0
-        # A core is left to whoever searches meanwhile.
+        # Leave a core for searches.
         threads = max(allowed_cores() - 1, 1)
         engine = SearchEngine(self._bundle.bundle, threads=threads, fastest=True)
         index = open_index(self._bundle.bundle, self._index.directory)
         found = sync_folder(engine, index, folder, self._progress())
-        self._skipped += [f"{shown(one.path)}: {one.why}" for one in found.skipped]
+        self._skipped += [f"{path_text(photo.path)}: {photo.why}" for photo in found.skipped]
         counts = {
             "new": found.added,
             "changed": found.changed,
@@ -93,15 +94,15 @@ class IndexingJob:
             "gone": found.removed,
             "not readable": len(found.skipped),
         }
-        told = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
-        return f"{shown(folder.name)}: {told or 'nothing new'}"
+        changes = ", ".join(f"{number:,} {kind}" for kind, number in counts.items() if number)
+        return f"{path_text(folder.name)}: {changes or 'nothing new'}"
 
     def _progress(self) -> Progress:
         begun = False
 
         def progress(step: str, done: int = 0, total: int = 0, /) -> None:
             nonlocal begun
-            if not begun:  # what was there already took no time
+            if not begun:  # photos that were indexed before took no time
                 begun, self._first, self._since = True, done, time.monotonic()
             self._done, self._total = done, total
             if self._stop.is_set():
@@ -118,7 +119,7 @@ class Indexing:
         self.job: IndexingJob | None = None
 
     def start(self, bundle: ServedBundle, index: ServedIndex) -> IndexingJob:
-        """QueryError: one is running, or the server was given no folder."""
+        """Start a job. QueryError: one is running, or the server has no folder to index."""
         if not self.folders:
             raise QueryError(
                 "The server was started without a folder to index.",

@@ -1,5 +1,4 @@
-"""What each operation of the API does, in one table: routes and the OpenAPI document are made of
-it."""
+"""The operations of the API in one table, from which routes and the OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -19,18 +18,20 @@ from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.http import NOT_STORED, Refused, as_json, limited, read
-from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, state_of
+from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, file_state
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
 
-# The OpenAPI document, from the table of operations and the types that check requests.
-
+T = TypeVar("T")
+Handler = Callable[[State, Request], Awaitable[Response]]
 _REFERENCE = "#/components/schemas/{name}"
+_GONE = 404
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A method and a path of the API: what it `takes` and `gives` as JSON. bytes: a photo."""
+    """A method and a path of the API; the types that it `takes` and `gives` as JSON, or bytes for a
+    photo."""
 
     method: str
     path: str
@@ -40,35 +41,61 @@ class Operation:
     takes: Any = None
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """OpenAPI 3.1, whose schemas are those of JSON Schema 2020-12, as msgspec writes them."""
+OPERATIONS: list[tuple[Operation, Handler]] = []
+
+
+def operation(
+    method: str, path: str, summary: str, gives: Any, *, status: int = 200, takes: Any = None
+) -> Callable[[Handler], Handler]:
+    """Add the decorated handler to OPERATIONS."""
+
+    def add(handler: Handler) -> Handler:
+        OPERATIONS.append((Operation(method, path, summary, gives, status, takes), handler))
+        return handler
+
+    return add
+
+
+def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document; msgspec writes its schemas (JSON Schema 2020-12)."""
     kinds = [Problem]
-    kinds += [kind for one in operations for kind in (one.takes, one.gives) if _is_json(kind)]
+    kinds += [
+        kind
+        for operation in operations
+        for kind in (operation.takes, operation.gives)
+        if _is_json(kind)
+    ]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     by_kind = list(zip(kinds, schemas, strict=True))
     problem = {"application/json": {"schema": schemas[0]}}
     paths: dict[str, dict[str, Any]] = {}
-    for one in operations:
-        told: dict[str, Any] = {
-            "operationId": _name(one),
-            "summary": one.summary,
+    for operation in operations:
+        described: dict[str, Any] = {
+            "operationId": _name(operation),
+            "summary": operation.summary,
             "responses": {
-                str(one.status): {"description": "As asked.", "content": _content(one, by_kind)},
+                str(operation.status): {
+                    "description": "As asked.",
+                    "content": _content(operation, by_kind),
+                },
                 "default": {"description": "What went wrong.", "content": problem},
             },
         }
-        named = re.findall(r"\{(\w+)\}", one.path)
+        named = re.findall(r"\{(\w+)\}", operation.path)
         if named:
-            told["parameters"] = [
+            described["parameters"] = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 for name in named
             ]
-        if one.takes is bytes:
-            told["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
-        elif one.takes is not None:
-            content = {"application/json": {"schema": _schema(one.takes, by_kind)}}
-            told["requestBody"] = {"required": True, "content": content}
-        paths.setdefault(one.path, {})[one.method.lower()] = told
+        if operation.takes is bytes:
+            described["requestBody"] = {
+                "required": True,
+                "content": {"application/octet-stream": {}},
+            }
+        elif operation.takes is not None:
+            content = {"application/json": {"schema": _schema(operation.takes, by_kind)}}
+            described["requestBody"] = {"required": True, "content": content}
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -85,36 +112,47 @@ def _is_json(kind: Any) -> bool:
     return kind is not None and kind is not bytes
 
 
-def _content(one: Operation, by_kind: list[tuple[Any, Any]]) -> dict[str, Any]:
-    if one.gives is bytes:
+def _content(operation: Operation, by_kind: list[tuple[Any, Any]]) -> dict[str, Any]:
+    if operation.gives is bytes:
         return {"image/jpeg": {}}
-    return {"application/json": {"schema": _schema(one.gives, by_kind)}}
+    return {"application/json": {"schema": _schema(operation.gives, by_kind)}}
 
 
 def _schema(kind: Any, by_kind: list[tuple[Any, Any]]) -> Any:
     return next(schema for known, schema in by_kind if known == kind)
 
 
-def _name(one: Operation) -> str:
+def _name(operation: Operation) -> str:
     """ "getIndexesPhotosView" of GET /api/indexes/{index}/photos/{photo}/view."""
-    words = [part for part in one.path.split("/") if part and part != "api" and "{" not in part]
-    return one.method.lower() + "".join(word.capitalize() for word in words)
+    words = [
+        part for part in operation.path.split("/") if part and part != "api" and "{" not in part
+    ]
+    return operation.method.lower() + "".join(word.capitalize() for word in words)
 
 
-T = TypeVar("T")
-Handler = Callable[[State, Request], Awaitable[Response]]
-_GONE = 404
-
-
+@operation("GET", "/api/status", "Bundles, indexes, memory, and indexing.", records.Status)
 async def status(state: State, request: Request) -> Response:
     return as_json(await state.on(state.quick, state.status))
 
 
+@operation(
+    "GET",
+    "/api/indexes/{index}/folders",
+    "Folders of an index's photos, to filter by.",
+    list[records.FolderInfo],
+)
 async def folders(state: State, request: Request) -> Response:
     index = state.index(request.path_params["index"])
     return as_json(await state.on(state.quick, state.folders, index))
 
 
+@operation(
+    "POST",
+    "/api/search",
+    "Photos by words, by photos, or by both; without any, all of them.",
+    records.Answer,
+    takes=records.SearchRequest,
+)
 async def search(state: State, request: Request) -> Response:
     wanted = await read(request, records.SearchRequest)
 
@@ -125,6 +163,13 @@ async def search(state: State, request: Request) -> Response:
     return as_json(await _in_turn(state, request, answer))
 
 
+@operation(
+    "POST",
+    "/api/compare",
+    "One query, two bundles, rungs or indexes, and what differs.",
+    records.Comparison,
+    takes=records.CompareRequest,
+)
 async def compare(state: State, request: Request) -> Response:
     wanted = await read(request, records.CompareRequest)
 
@@ -137,6 +182,15 @@ async def compare(state: State, request: Request) -> Response:
     return as_json(await _in_turn(state, request, answer))
 
 
+@operation(
+    "POST",
+    "/api/uploads",
+    f"A photo to search by: a JPEG, PNG, WebP or HEIC of up to {UPLOAD_BYTES >> 20} MiB "
+    "as the body of the request.",
+    records.Upload,
+    status=201,
+    takes=bytes,
+)
 async def upload(state: State, request: Request) -> Response:
     async with request.app.state.uploading:
         with state.uploads.spool() as file:
@@ -148,15 +202,28 @@ async def upload(state: State, request: Request) -> Response:
     return as_json(records.Upload(name, taken.width, taken.height), 201)
 
 
+@operation("GET", "/api/uploads/{upload}/thumbnail", "An uploaded photo, small.", bytes)
 async def uploaded(state: State, request: Request) -> Response:
     held = state.uploads.get(request.path_params["upload"])
     return Response(held.thumbnail, media_type="image/jpeg", headers=NOT_STORED)
 
 
+@operation(
+    "GET",
+    "/api/indexes/{index}/photos/{photo}/thumbnail",
+    "A photo of an index, small, upright, without its metadata.",
+    bytes,
+)
 async def thumbnail(state: State, request: Request) -> Response:
     return await _photo(state, request, state.thumbnails.held, state.thumbnails.make)
 
 
+@operation(
+    "GET",
+    "/api/indexes/{index}/photos/{photo}/view",
+    f"A photo of an index, its longer side at most {VIEW_PX} pixels.",
+    bytes,
+)
 async def view(state: State, request: Request) -> Response:
     def large(path: str, tag: str) -> bytes:
         return jpeg(Path(path), longer=VIEW_PX)
@@ -164,6 +231,14 @@ async def view(state: State, request: Request) -> Response:
     return await _photo(state, request, lambda path, tag: None, large)
 
 
+@operation(
+    "POST",
+    "/api/indexing",
+    "Make an index hold what the folders hold that the server was started with.",
+    records.JobInfo,
+    status=202,
+    takes=records.Side,
+)
 async def start_indexing(state: State, request: Request) -> Response:
     wanted = await read(request, records.Side)
     bundle = state.bundle(wanted.bundle)
@@ -172,6 +247,7 @@ async def start_indexing(state: State, request: Request) -> Response:
     return as_json(state.indexing.start(bundle, index).info(), 202)
 
 
+@operation("DELETE", "/api/indexing", "Stop indexing; what was embedded is kept.", records.JobInfo)
 async def stop_indexing(state: State, request: Request) -> Response:
     job = state.indexing.job
     if job is None:
@@ -186,29 +262,29 @@ async def _photo(
     held: Callable[[str, str], bytes | None],
     make: Callable[[str, str], bytes],
 ) -> Response:
-    """JPEG of a photo of an index; 304 if the browser has it in this state already; 404 for a
-    photo that no index holds, whose file is gone, or which cannot be shown. The browser asks again
-    a minute later: what is typed on and taken back shows the same photos again."""
+    """A photo of an index as JPEG; 304 if the browser has it in this state; 404 if no index holds
+    it, its file is gone, or it cannot be decoded. The browser may reuse it for a minute, since a
+    query that is edited back and forth shows the same photos again."""
     index = state.index(request.path_params["index"])
     try:
         path = state.photo(index, request.path_params["photo"])
     except QueryError as error:
         raise Refused(_GONE, error.message, error.hint) from None
 
-    def look() -> tuple[str | None, bytes | None]:
-        tag = state_of(path)
+    def find_stored() -> tuple[str | None, bytes | None]:
+        tag = file_state(path)
         return tag, None if tag is None else held(path, tag)
 
-    tag, content = await state.on(state.quick, look)
+    tag, content = await state.on(state.quick, find_stored)
     if tag is None:
-        raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
+        raise Refused(_GONE, "The photo's file is goperation.", "Index its folder again.")
     headers = {"cache-control": "private, max-age=60", "etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     if content is None:
         try:
             async with request.app.state.decoding:
-                if await request.is_disconnected():  # scrolled on
+                if await request.is_disconnected():  # the user has scrolled on
                     raise ClientDisconnect
                 content = await state.on(state.decoders, make, path, tag)
         except (PhotoError, MissingExtra) as error:
@@ -217,102 +293,11 @@ async def _photo(
 
 
 async def _in_turn(state: State, request: Request, answer: Callable[[], T]) -> T:
-    """One after another on the engines' thread. Who had to wait, and has typed on meanwhile, is
-    passed over."""
+    """Answer queries one after another on the engines' thread. A query that had to wait is dropped
+    if the user has typed on meanwhile."""
     turn: asyncio.Lock = request.app.state.turn
     waited = turn.locked()
     async with turn:
         if waited and await request.is_disconnected():
             raise ClientDisconnect
         return await state.on(state.engines, answer)
-
-
-OPERATIONS: tuple[tuple[Operation, Handler], ...] = (
-    (
-        Operation("GET", "/api/status", "Bundles, indexes, memory, and indexing.", records.Status),
-        status,
-    ),
-    (
-        Operation(
-            "GET",
-            "/api/indexes/{index}/folders",
-            "Folders of an index's photos, to filter by.",
-            list[records.FolderInfo],
-        ),
-        folders,
-    ),
-    (
-        Operation(
-            "POST",
-            "/api/search",
-            "Photos by words, by photos, or by both; without any, all of them.",
-            records.Answer,
-            takes=records.SearchRequest,
-        ),
-        search,
-    ),
-    (
-        Operation(
-            "POST",
-            "/api/compare",
-            "One query, two bundles, rungs or indexes, and what differs.",
-            records.Comparison,
-            takes=records.CompareRequest,
-        ),
-        compare,
-    ),
-    (
-        Operation(
-            "POST",
-            "/api/uploads",
-            f"A photo to search by: a JPEG, PNG, WebP or HEIC of up to {UPLOAD_BYTES >> 20} MiB "
-            "as the body of the request.",
-            records.Upload,
-            status=201,
-            takes=bytes,
-        ),
-        upload,
-    ),
-    (
-        Operation("GET", "/api/uploads/{upload}/thumbnail", "An uploaded photo, small.", bytes),
-        uploaded,
-    ),
-    (
-        Operation(
-            "GET",
-            "/api/indexes/{index}/photos/{photo}/thumbnail",
-            "A photo of an index, small, upright, without its metadata.",
-            bytes,
-        ),
-        thumbnail,
-    ),
-    (
-        Operation(
-            "GET",
-            "/api/indexes/{index}/photos/{photo}/view",
-            f"A photo of an index, its longer side at most {VIEW_PX} pixels.",
-            bytes,
-        ),
-        view,
-    ),
-    (
-        Operation(
-            "POST",
-            "/api/indexing",
-            "Make an index hold what the folders hold that the server was started with.",
-            records.JobInfo,
-            status=202,
-            takes=records.Side,
-        ),
-        start_indexing,
-    ),
-    (
-        Operation(
-            "DELETE",
-            "/api/indexing",
-            "Stop indexing; what was embedded is kept.",
-            records.JobInfo,
-        ),
-        stop_indexing,
-    ),
-)

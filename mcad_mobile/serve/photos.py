@@ -1,4 +1,4 @@
-"""Photos as files: which state one is in, and those that were uploaded to search by."""
+"""Photo files of the server: states of files, stored thumbnails, and uploads to search by."""
 
 from __future__ import annotations
 
@@ -15,37 +15,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from PIL import Image
+
 from mcad_mobile.base.files import cache_directory
 from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import PhotoError, QueryError
 
-# Small pictures of photos, made once.
-
 THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels on a screen of twice as many
+VIEW_PX = 1600  # of the longer side
 KEPT_BYTES = 512 << 20
-MOST_KEPT = KEPT_BYTES // 25_000  # what a thumbnail takes, rather more than less
+MOST_KEPT = KEPT_BYTES // 25_000  # a thumbnail takes fewer bytes
 _KEPT_S = 60 * 86_400.0
 _USED_S = 86_400.0
+UPLOAD_BYTES = 32 << 20
+_UPLOADS_BYTES = 256 << 20
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+# How the file of a photo begins, and the suffix for its decoder. Other formats that Pillow reads
+# (PostScript, which runs a program) are refused unread.
+_FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda head: head.startswith(b"\xff\xd8\xff"), ".jpg"),
+    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), ".png"),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", ".webp"),
+    (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
+)
+
+
+def file_state(path: str | Path) -> str | None:
+    """A text that changes when the file does; None if there is no readable file."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
 class Thumbnails:
-    """Kept in the user's cache directory, as files that only the user can read, by the path and
-    state of their photo. What cannot be kept is made again. For several threads and processes."""
+    """Thumbnails in the user's cache directory, by the path and state of their photo.
+
+    Only the user can read the files. A thumbnail that cannot be stored is made again. Several
+    threads and processes may use the directory.
+    """
 
     def __init__(self) -> None:
         self._folder = cache_directory() / "thumbnails"
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.keeps = os.access(self._folder, os.W_OK | os.X_OK)
-        self._added = 0  # bytes since the last pruning; what threads lose of it does not matter
+        self._added = 0  # bytes since the last pruning; threads may lose a few
 
     def held(self, path: str, tag: str) -> bytes | None:
-        """The thumbnail of the photo at `path` in the state that `tag` names, if it is kept."""
+        """The stored thumbnail of the photo at `path` in state `tag`, or None."""
         file = self._file(path, tag)
         try:
             content = file.read_bytes()
             if time.time() - file.stat().st_mtime > _USED_S:
-                os.utime(file)  # when it was used last, to the day
+                os.utime(file)  # the day of its last use
         except OSError:
             return None
         return content
@@ -54,40 +78,39 @@ class Thumbnails:
         return self._file(path, tag).is_file()
 
     def make(self, path: str, tag: str) -> bytes:
-        """Make and keep it. PhotoError and MissingExtra as open_photo."""
-        made = jpeg(Path(path), shorter=THUMBNAIL_PX)
+        """Make a thumbnail and store it. PhotoError and MissingExtra as open_photo."""
+        content = jpeg(Path(path), shorter=THUMBNAIL_PX)
         file = self._file(path, tag)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as partial:
                 try:
-                    partial.write(made)
+                    partial.write(content)
                     partial.flush()
                     Path(partial.name).replace(file)
-                    self._added += len(made)
+                    self._added += len(content)
                 except BaseException:
                     Path(partial.name).unlink(missing_ok=True)
                     raise
-        return made
+        return content
 
     @property
-    def grown(self) -> bool:
-        """By so much that it is time to prune."""
+    def needs_pruning(self) -> bool:
         return self._added > KEPT_BYTES // 8
 
     def prune(self) -> None:
-        """Remove what was not used for 60 days, and of the rest what was used longest ago, until
-        512 MiB are left."""
+        """Remove thumbnails that were not used for 60 days, and the least recently used ones beyond
+        512 MiB."""
         self._added = 0
         now, size = time.time(), 0
         for used, length, name in sorted(self._kept(), reverse=True):
             size += length
             if size > KEPT_BYTES or now - used > _KEPT_S:
                 with contextlib.suppress(OSError):
-                    os.unlink(name)  # noqa: PTH108  one of very many
+                    os.unlink(name)  # noqa: PTH108  there are very many
 
     def _kept(self) -> list[tuple[float, int, str]]:
-        """When each was used, its bytes, and its file."""
+        """The last use, size in bytes, and path of each file."""
         found = []
         for folder in self._folder.glob("??"):
             with contextlib.suppress(OSError), os.scandir(folder) as files:
@@ -102,33 +125,9 @@ class Thumbnails:
         return self._folder / name[:2] / f"{name[2:]}.jpg"
 
 
-VIEW_PX = 1600
-UPLOAD_BYTES = 32 << 20
-_UPLOADS_BYTES = 256 << 20
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-# What a photo's file begins with, and how it is to be named for whoever decodes it. All else that
-# Pillow can read (PostScript, say, by running a program) is refused unread.
-_KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (lambda head: head.startswith(b"\xff\xd8\xff"), ".jpg"),
-    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), ".png"),
-    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", ".webp"),
-    (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
-)
-
-
-def state_of(path: str) -> str | None:
-    """What changes when a file does; None where there is none that can be read."""
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-
-
 @dataclass(frozen=True)
 class Uploaded:
-    """A photo to search by, as it came, and its thumbnail as JPEG. `size` in bytes, width
-    and height in pixels."""
+    """An uploaded photo of `size` bytes, width and height in pixels, and its thumbnail as JPEG."""
 
     path: Path
     size: int
@@ -138,8 +137,8 @@ class Uploaded:
 
 
 class Uploads:
-    """The last photos that were uploaded, up to 256 MiB, as files that only this user can read.
-    `close` removes them."""
+    """The last uploaded photos, up to 256 MiB, as files that only this user can read. `close`
+    removes them."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mcad-serve-")
@@ -150,18 +149,18 @@ class Uploads:
         self._folder.cleanup()
 
     def spool(self) -> IO[bytes]:
-        """A file to write an upload into before it is taken; gone when it is closed."""
+        """Return a temporary file for an upload; it disappears when it is closed."""
         return tempfile.TemporaryFile(dir=self._folder.name)
 
     def take(self, file: IO[bytes]) -> tuple[str, Uploaded]:
-        """Keep what was spooled, under a new id. PhotoError if it is no JPEG, PNG, WebP or HEIC,
+        """Store a spooled upload, and return its id. PhotoError: it is no JPEG, PNG, WebP or HEIC,
         or cannot be decoded."""
         file.seek(0)
         head = file.read(16)
-        suffix = next((suffix for matches, suffix in _KINDS if matches(head)), None)
+        suffix = next((suffix for matches, suffix in _FORMATS if matches(head)), None)
         if suffix is None:
             raise PhotoError(
-                "What was uploaded is no JPEG, PNG, WebP or HEIC.", "Give a photo of these kinds."
+                "The upload is no JPEG, PNG, WebP or HEIC.", "Give a photo in one of these formats."
             )
         name = secrets.token_hex(10)
         path = Path(self._folder.name) / f"{name}{suffix}"
@@ -169,36 +168,28 @@ class Uploads:
         try:
             size = path.write_bytes(file.read())
             thumbnail = jpeg(path, shorter=THUMBNAIL_PX)
-            width, height = _size(path)
+            with Image.open(path) as image:
+                width, height = image.size
         except BaseException as error:
             path.unlink(missing_ok=True)
-            if isinstance(error, PhotoError):  # whose message names a file of ours
-                told = error.message.replace(str(path), "The photo")
-                raise PhotoError(told, error.hint) from error
+            if isinstance(error, PhotoError):  # its message names the stored file
+                message = error.message.replace(str(path), "The photo")
+                raise PhotoError(message, error.hint) from error
             raise
-        made = Uploaded(path, size, width, height, thumbnail)
+        photo = Uploaded(path, size, width, height, thumbnail)
         with self._lock:
-            self._kept[name] = made
-            while sum(one.size for one in self._kept.values()) > _UPLOADS_BYTES:
+            self._kept[name] = photo
+            while sum(kept.size for kept in self._kept.values()) > _UPLOADS_BYTES:
                 self._kept.popitem(last=False)[1].path.unlink(missing_ok=True)
-        return name, made
+        return name, photo
 
     def get(self, name: str) -> Uploaded:
-        """QueryError if it is not here (any more)."""
+        """Return the upload with id `name`. QueryError: it is not stored, or not any more."""
         with self._lock:
-            held = self._kept.get(name)
-            if held is None:
+            if name not in self._kept:
                 raise QueryError(
                     f"There is no uploaded photo {name!r}; only the last ones are kept.",
                     "Upload it again.",
                 )
             self._kept.move_to_end(name)
-            return held
-
-
-def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        width, height = image.size
-        return width, height
+            return self._kept[name]

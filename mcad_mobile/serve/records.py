@@ -1,5 +1,5 @@
-"""What the API takes and gives. Requests are checked by these types before anything looks at them,
-and the OpenAPI document is made of them."""
+"""Requests and responses of the API. Requests are validated against these types, and the OpenAPI
+document is generated from them."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class JobInfo(msgspec.Struct, frozen=True):
     total: int
     photos_per_s: float
     left_s: float | None
-    told: str
+    message: str = msgspec.field(name="told")
     skipped: list[str]
 
 

@@ -1,4 +1,4 @@
-"""From folders to a server that answers: what is served is opened, and the port is taken."""
+"""The server: opens bundles and indexes, takes the port, and serves the page and the API."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 import msgspec
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -23,17 +24,19 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos
-from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError, require
+from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError
 from mcad_mobile.serve.bundles import ServedBundle
-from mcad_mobile.serve.http import Refused, problem, told
+from mcad_mobile.serve.http import Refused, error_response, problem
 from mcad_mobile.serve.indexes import ServedIndex
-from mcad_mobile.serve.operations import OPERATIONS, Handler, Operation, document
+from mcad_mobile.serve.operations import OPERATIONS, Handler, Operation, openapi_document
+from mcad_mobile.serve.security import Guard
 from mcad_mobile.serve.state import DECODERS, State
 
-# The server: the page's files, the API's routes, and what becomes of an error.
-
-_UPLOADS_AT_ONCE = 2  # the others wait in the network's buffers
-_KINDS = {
+ADDRESS = "127.0.0.1"
+_WAITING = 1024  # connections that are not accepted yet
+_GRACE_S = 2
+_UPLOADS_AT_ONCE = 2  # more of them wait in the network's buffers
+_MEDIA_TYPES = {
     "css": "text/css",
     "html": "text/html",
     "js": "text/javascript",
@@ -42,39 +45,39 @@ _KINDS = {
 
 
 def create_app(state: State) -> Starlette:
-    """The whole server but for what guards it (security.Guard)."""
+    """The whole server without security.Guard."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.turn = asyncio.Lock()
         app.state.decoding = asyncio.Semaphore(DECODERS)
         app.state.uploading = asyncio.Semaphore(_UPLOADS_AT_ONCE)
-        beside = [asyncio.create_task(one) for one in (state.follow(), state.make_ahead())]
+        background = [asyncio.create_task(run) for run in (state.follow(), state.make_ahead())]
         try:
             yield
         finally:
-            for task in beside:
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
             await asyncio.to_thread(state.close)
 
     routes = [
         Route(operation.path, _answering(state, operation, run), methods=[operation.method])
         for operation, run in OPERATIONS
     ]
-    described = msgspec.json.encode(document([operation for operation, _ in OPERATIONS]))
+    described = msgspec.json.encode(openapi_document([operation for operation, _ in OPERATIONS]))
     routes.append(_fixed("/openapi.json", described, "application/json"))
     for name, (content, kind) in _page().items():
         routes.append(_fixed("/" if name == "index.html" else f"/static/{name}", content, kind))
-    handlers = {HTTPException: _told_by_framework, Exception: _unforeseen}
+    handlers = {HTTPException: _framework_error, Exception: _unexpected_error}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
 
 def _page() -> dict[str, tuple[bytes, str]]:
-    """The page's files, by name: read once, so that no request reaches the file system."""
+    """The page's files by name, read once: no request reaches the file system."""
     folder = resources.files("mcad_mobile.serve") / "static"
     return {
-        file.name: (file.read_bytes(), _KINDS[file.name.rpartition(".")[2]])
+        file.name: (file.read_bytes(), _MEDIA_TYPES[file.name.rpartition(".")[2]])
         for file in folder.iterdir()
         if file.is_file()
     }
@@ -90,10 +93,10 @@ def _fixed(path: str, content: bytes, kind: str) -> Route:
 def _answering(
     state: State, operation: Operation, run: Handler
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The handler, with what a user can meet told as JSON."""
+    """The handler, with expected errors answered as JSON."""
 
     async def answer(request: Request) -> Response:
-        if operation.path != "/api/status":  # which an open page asks for all the time
+        if operation.path != "/api/status":  # an open page polls it
             state.last_request = time.monotonic()
         try:
             return await run(state, request)
@@ -102,24 +105,19 @@ def _answering(
         except ClientDisconnect:
             return Response(status_code=499)
         except McadError as error:
-            return told(error)
+            return error_response(error)
 
     return answer
 
 
-async def _told_by_framework(request: Request, error: Exception) -> Response:
-    """No such route, or not by that method."""
+async def _framework_error(request: Request, error: Exception) -> Response:
+    """There is no such route, or not with that method."""
     assert isinstance(error, HTTPException)
     return problem(error.status_code, error.detail, "See /openapi.json.")
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
-    return problem(500, f"{type(error).__name__}: {error}", "Report this, with what was asked.")
-
-
-ADDRESS = "127.0.0.1"
-_WAITING = 1024  # connections that are not taken yet
-_GRACE_S = 2
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    return problem(500, f"{type(error).__name__}: {error}", "Report this, with the request.")
 
 
 def open_state(
@@ -131,12 +129,19 @@ def open_state(
     threads: int = 1,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> State:
-    """All that is served, with each bundle's best rung in memory. An index that does not exist is
-    made where there are `folders` to fill it from, by the first bundle. PhotoIndexError: it does
-    not exist, or a bundle has none of its student."""
+    """Open bundles and indexes, with each bundle's best rung in memory.
+
+    An index that does not exist is created by the first bundle if there are `folders` to fill it
+    from.
+
+    Raises:
+        PhotoIndexError: An index does not exist, or a bundle has no index of its student.
+    """
     served = [
         ServedBundle(name, bundle, runtime=runtime, threads=threads, warn=warn)
-        for name, bundle in zip(_names([one.directory for one in bundles]), bundles, strict=True)
+        for name, bundle in zip(
+            _names([bundle.directory for bundle in bundles]), bundles, strict=True
+        )
     ]
     for directory in indexes:
         if folders and not PhotoIndex.exists(directory) and any(map(has_photos, folders)):
@@ -145,22 +150,22 @@ def open_state(
         ServedIndex(name, directory)
         for name, directory in zip(_names(indexes), indexes, strict=True)
     ]
-    for one in served:
-        if not any(index.student == one.student for index in opened):
+    for bundle in served:
+        if not any(index.student == bundle.student for index in opened):
             raise PhotoIndexError(
-                f"None of the indexes given holds embeddings of {one.bundle.student.name}, the "
-                f"student of {one.bundle.directory}.",
-                f"Make one: mcad-mobile index PHOTOS --bundle {one.bundle.directory}",
+                f"None of the indexes given holds embeddings of {bundle.bundle.student.name}, the "
+                f"student of {bundle.bundle.directory}.",
+                f"Make one: mcad-mobile index PHOTOS --bundle {bundle.bundle.directory}",
             )
-        one.engine()
+        bundle.engine()
     return State(served, opened, folders)
 
 
 def take_port(port: int) -> socket.socket:
-    """A socket that listens at `port` of this computer alone; any free one for 0. PlatformError
-    if it is taken."""
-    # The protocol is named, or asyncio does not set TCP_NODELAY: an answer's body would wait until
-    # its head is acknowledged, which the other side may put off for 40 ms.
+    """Return a socket that listens at `port` of this computer alone; at a free port for 0.
+    PlatformError: the port is taken."""
+    # asyncio sets TCP_NODELAY only if the protocol is named. Without it, a response's body waits
+    # until its head is acknowledged, which the other side may delay by 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A server that has just ended leaves its port in TIME_WAIT for a minute.
@@ -183,12 +188,7 @@ def take_port(port: int) -> socket.socket:
 
 
 def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Answer until interrupted. `ready` is called when requests are answered."""
-    uvicorn = require("uvicorn", "serve")
-    require("starlette", "serve")
-    from mcad_mobile.serve.http import Guard
-    from mcad_mobile.serve.run import create_app
-
+    """Serve until interrupted. `ready` is called once requests are answered."""
     port = listening.getsockname()[1]
     config = uvicorn.Config(
         Guard(create_app(state), port),
@@ -202,7 +202,7 @@ def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> 
         timeout_graceful_shutdown=_GRACE_S,
     )
 
-    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
+    class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             ready()
@@ -210,11 +210,11 @@ def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> 
     try:
         Server(config).run(sockets=[listening])
     finally:
-        state.close()  # also where it never came to answer
+        state.close()  # also if it never started
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
-    """What to call each: its folder's name, numbered where there are several of it."""
+    """The id of each: its folder's name, with a number where several have the same."""
     named: list[str] = []
     for directory in directories:
         name = directory.resolve().name.encode("utf-8", "replace").decode()

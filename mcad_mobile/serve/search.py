@@ -1,4 +1,4 @@
-"""A query of the API, answered by SearchEngine: filters, pages, what matches, two sides."""
+"""Answers to queries of the API by SearchEngine: filters, pages, matches, comparisons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.engine import Found, SearchEngine
 from mcad_mobile.engine.query import Part
-from mcad_mobile.serve.catalog import Catalog, path_id, shown, written
+from mcad_mobile.serve.catalog import Catalog, date_text, path_id, path_text
 from mcad_mobile.serve.indexes import Snapshot
 from mcad_mobile.serve.records import (
     MOST_RESULTS,
@@ -23,14 +23,14 @@ from mcad_mobile.serve.records import (
     Hit,
 )
 
-_FIRST = 64  # results that a query is asked for until somebody scrolls beyond them
+_FIRST = 64  # results of a query until the user scrolls beyond them
 _KEPT = 8
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A query and what is to answer it. `bundle`, `rung` and `name` (of the index) are
-    told back."""
+    """A query and the engine and snapshot that answer it. `bundle`, `rung` and `name` (of the
+    index) are repeated in the answer."""
 
     engine: SearchEngine
     snapshot: Snapshot
@@ -40,6 +40,15 @@ class Asked:
     parts: tuple[Part, ...]
     filter: Filter
     exact: bool
+
+    def answer(self, **fields: Any) -> Answer:
+        return Answer(
+            bundle=self.bundle,
+            rung=self.rung,
+            index=self.name,
+            generation=self.snapshot.generation,
+            **fields,
+        )
 
 
 @dataclass(frozen=True)
@@ -51,48 +60,42 @@ class _Ranked:
 
 
 class Searcher:
-    """Remembers the last long rankings, so that their pages fit together. For one thread."""
+    """Answers queries on one thread. It keeps the last long rankings, so that their pages fit
+    together."""
 
     def __init__(self) -> None:
         self._long: OrderedDict[Any, _Ranked] = OrderedDict()
 
     def answer(self, asked: Asked, offset: int, limit: int) -> Answer:
-        """Results `offset` to `offset` + `limit`. Errors as SearchEngine.search_parts, and
-        QueryError for a filter that cannot be."""
+        """Return results `offset` to `offset` + `limit`. Errors as SearchEngine.search_parts, and
+        QueryError for a contradictory filter."""
         catalog = asked.snapshot.catalog
         allowed = catalog.allowed(asked.filter)
         if not asked.parts:
             return self._browse(asked, allowed, offset, limit)
-        own = {
-            path_id(str(part.content)) for part in asked.parts if not isinstance(part.content, str)
-        }
-        rows_of_own = [catalog.row_of[one] for one in own if one in catalog.row_of]
+        own = {path_id(str(part.content)) for part in asked.parts if not isinstance(part.content, str)}
+        rows_of_own = [catalog.row_of[photo] for photo in own if photo in catalog.row_of]
         photos = len(catalog.paths) if allowed is None else int(allowed.sum())
         photos -= sum(allowed is None or bool(allowed[row]) for row in rows_of_own)
         total = min(photos, MOST_RESULTS)
         found, ranked = _ranked(asked, allowed, min(_FIRST, total))
-        threshold = found.threshold
-        matches = _matches(ranked, threshold)
+        matches = _matches(ranked, found.threshold)
         all_match = matches is not None and matches == len(ranked.rows) < total
         if offset + limit > len(ranked.rows) < total or all_match:
             ranked = self._whole(asked, allowed, ranked, total)
-            matches = _matches(ranked, threshold)
+            matches = _matches(ranked, found.threshold)
         page = slice(offset, offset + limit)
         hits = [
             _hit(catalog, row, score)
             for row, score in zip(ranked.rows[page], ranked.scores[page], strict=True)
         ]
-        return Answer(
+        return asked.answer(
             hits=hits,
             photos=photos,
             total=total,
-            bundle=asked.bundle,
-            rung=asked.rung,
-            index=asked.name,
-            generation=asked.snapshot.generation,
             offset=offset,
             matches=matches,
-            threshold=threshold,
+            threshold=found.threshold,
             ms=None if found.simulated else found.ms,
             simulated=found.simulated,
             truncated=found.truncated,
@@ -106,21 +109,17 @@ class Searcher:
         rows = catalog.newest_first
         if allowed is not None:
             rows = rows[allowed[rows]]
-        return Answer(
+        return asked.answer(
             hits=[_hit(catalog, int(row)) for row in rows[offset : offset + limit]],
             photos=len(rows),
             total=len(rows),
-            bundle=asked.bundle,
-            rung=asked.rung,
-            index=asked.name,
-            generation=asked.snapshot.generation,
             offset=offset,
         )
 
     def _whole(
         self, asked: Asked, allowed: NDArray[np.bool_] | None, first: _Ranked, total: int
     ) -> _Ranked:
-        """All results: those of the first page as they were shown, then the others."""
+        """All results: the first page as it was shown, then the rest."""
         key = (
             asked.bundle,
             asked.rung,
@@ -130,11 +129,11 @@ class Searcher:
             asked.exact,
         )
         if key not in self._long:
-            _, others = _ranked(asked, allowed, total)
+            _, whole = _ranked(asked, allowed, total)
             shown_first = set(first.rows)
             rest = [
                 (row, score)
-                for row, score in zip(others.rows, others.scores, strict=True)
+                for row, score in zip(whole.rows, whole.scores, strict=True)
                 if row not in shown_first
             ][: total - len(first.rows)]
             self._long[key] = _Ranked(
@@ -147,8 +146,8 @@ class Searcher:
         return self._long[key]
 
     def compare(self, left: Asked, right: Asked, limit: int) -> Comparison:
-        """Both sides' first `limit`, each with its place on the other side, which is looked up
-        among four times as many there."""
+        """Both sides' first `limit` results, each with its place among the first 4 x `limit` of the
+        other side."""
         answers = [self.answer(side, 0, 4 * limit) for side in (left, right)]
         places = [
             {hit.id: place for place, hit in enumerate(answer.hits, start=1)} for answer in answers
@@ -172,8 +171,8 @@ class Searcher:
 
 
 def _ranked(asked: Asked, allowed: NDArray[np.bool_] | None, wanted: int) -> tuple[Found, _Ranked]:
-    """The best `wanted` of the photos that are allowed. An index knows nothing of filters, so more
-    and more are asked for until enough of them pass."""
+    """The best `wanted` of the allowed photos. The index does not filter, so it is asked for more
+    and more results until enough of them pass."""
     catalog = asked.snapshot.catalog
     share = 1.0 if allowed is None else max(float(allowed.mean()), 1e-9)
     k = min(max(int(wanted / share * 1.2), 1), max(len(catalog.paths), 1))
@@ -199,5 +198,5 @@ def _matches(ranked: _Ranked, threshold: float | None) -> int | None:
 
 def _hit(catalog: Catalog, row: int, score: float | None = None) -> Hit:
     path = catalog.paths[row]
-    folder, name = os.path.split(shown(path))
-    return Hit(catalog.ids[row], name, folder, written(int(catalog.taken[row])), score)
+    folder, name = os.path.split(path_text(path))
+    return Hit(catalog.ids[row], name, folder, date_text(int(catalog.taken[row])), score)

@@ -1,5 +1,5 @@
-"""What a server holds, and the threads on which it works: one for all engines, two that decode
-photos, two for what is quick, one that looks whether files changed."""
+"""The state of a server and its threads: one for all engines, two that decode photos, two for quick
+calls, one that watches files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
-from mcad_mobile.serve.catalog import path_id, shown
+from mcad_mobile.serve.catalog import path_id, path_text
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot
 from mcad_mobile.serve.indexing import Indexing
-from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, state_of
+from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, file_state
 from mcad_mobile.serve.search import Asked, Searcher
 
 T = TypeVar("T")
@@ -43,8 +43,8 @@ class State:
         indexes: Sequence[ServedIndex],
         folders: Sequence[Path] = (),
     ) -> None:
-        self.bundles = {one.id: one for one in bundles}
-        self.indexes = {one.id: one for one in indexes}
+        self.bundles = {bundle.id: bundle for bundle in bundles}
+        self.indexes = {index.id: index for index in indexes}
         self.indexing = Indexing(folders)
         self.uploads = Uploads()
         self.thumbnails = Thumbnails()
@@ -56,16 +56,16 @@ class State:
         self.last_request = time.monotonic()
         self._cpu = machine.name()
 
-    async def on(self, pool: ThreadPoolExecutor, call: Callable[..., T], *given: object) -> T:
-        """The result of a call on a thread of `pool`."""
-        run = functools.partial(call, *given)
+    async def on(self, pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: object) -> T:
+        """Return the result of a call on a thread of `pool`."""
+        run = functools.partial(call, *arguments)
         return await asyncio.get_running_loop().run_in_executor(pool, run)
 
     async def follow(self) -> None:
-        """Look at the files, once a second, until cancelled."""
+        """Check once a second whether bundles and indexes changed on disk, until cancelled."""
         await self.on(self._files, self.thumbnails.prune)
         while True:
-            if self.thumbnails.grown:
+            if self.thumbnails.needs_pruning:
                 await self.on(self._files, self.thumbnails.prune)
             more = False
             for index in self.indexes.values():
@@ -80,8 +80,8 @@ class State:
             await asyncio.sleep(0 if more else _FOLLOW_S)
 
     async def make_ahead(self) -> None:
-        """Thumbnails of the newest photos, as many as are kept, while nobody asks for anything,
-        until cancelled."""
+        """Make thumbnails of the newest photos while the server is idle, as many as are kept, until
+        cancelled."""
         done: dict[str, Snapshot] = {}
         while self.thumbnails.keeps:
             for index in self.indexes.values():
@@ -95,13 +95,13 @@ class State:
             await asyncio.sleep(_FOLLOW_S)
 
     def _make_ahead(self, path: str) -> None:
-        tag = state_of(path)
+        tag = file_state(path)
         if tag is not None and not self.thumbnails.has(path, tag):
             with contextlib.suppress(PhotoError, MissingExtra):
                 self.thumbnails.make(path, tag)
 
     async def _rest(self) -> None:
-        """Until nothing was asked for a while, and nothing is being indexed."""
+        """Wait until there was no request for a while and no indexing is running."""
         while True:
             waited = time.monotonic() - self.last_request
             job = self.indexing.job
@@ -110,7 +110,7 @@ class State:
             await asyncio.sleep(max(_REST_S - waited, 0.1))
 
     def close(self) -> None:
-        """Wait for the last commit of a job, and remove what was uploaded."""
+        """Wait for the last commit of a job, and remove uploads."""
         if self.indexing.job is not None:
             self.indexing.job.stop(_LAST_COMMIT_S)
         for pool in (self.engines, self.decoders, self.quick, self._files):
@@ -118,7 +118,7 @@ class State:
         self.uploads.close()
 
     def bundle(self, name: str | None) -> ServedBundle:
-        """The first without a name. QueryError if there is none of that name."""
+        """Return the bundle with that id, the first without one. QueryError: there is none."""
         if name is None:
             return next(iter(self.bundles.values()))
         return _named(self.bundles, name, "bundle")
@@ -127,8 +127,8 @@ class State:
         return _named(self.indexes, name, "index")
 
     def indexes_of(self, bundle: ServedBundle) -> list[ServedIndex]:
-        """Those of its student, whose embeddings its own can be compared with."""
-        return [one for one in self.indexes.values() if one.student == bundle.student]
+        """The indexes of its student, whose embeddings are comparable."""
+        return [index for index in self.indexes.values() if index.student == bundle.student]
 
     def asked(
         self,
@@ -137,7 +137,7 @@ class State:
         wanted: records.Filter,
         exact: bool = False,
     ) -> Asked:
-        """Who is to answer, from an engine's thread: it may have to be loaded."""
+        """Prepare a query on the engines' thread, where its engine may have to be loaded."""
         bundle = self.bundle(side.bundle)
         usable = self.indexes_of(bundle)
         if side.index is None:
@@ -167,10 +167,10 @@ class State:
         return Part(Path(self.photo(index, part.photo)), part.weight)
 
     def photo(self, index: ServedIndex, name: str) -> str:
-        """The path of a photo that `index`, or else any of the indexes, holds. QueryError if none
-        does: nothing else has an id."""
-        for one in (index, *self.indexes.values()):
-            catalog = one.now.catalog
+        """Return the path of a photo in `index`, or else in any index. QueryError: no index holds
+        it."""
+        for searched in (index, *self.indexes.values()):
+            catalog = searched.now.catalog
             row = catalog.row_of.get(name)
             if row is not None:
                 return catalog.paths[row]
@@ -180,8 +180,8 @@ class State:
         job = self.indexing.job
         return records.Status(
             version=VERSION,
-            bundles=[self._bundle_info(one) for one in self.bundles.values()],
-            indexes=[self._index_info(one) for one in self.indexes.values()],
+            bundles=list(map(self._bundle_info, self.bundles.values())),
+            indexes=list(map(self._index_info, self.indexes.values())),
             machine=self._machine(),
             upload_limit_bytes=UPLOAD_BYTES,
             job=None if job is None else job.info(),
@@ -190,40 +190,40 @@ class State:
     def folders(self, index: ServedIndex) -> list[records.FolderInfo]:
         return [
             records.FolderInfo(
-                id=path_id(one.path),
-                name=shown(Path(one.path).name or one.path),
-                path=shown(one.path),
-                depth=one.depth,
-                photos=len(one.rows),
+                id=path_id(folder.path),
+                name=path_text(Path(folder.path).name or folder.path),
+                path=path_text(folder.path),
+                depth=folder.depth,
+                photos=len(folder.rows),
             )
-            for one in index.now.catalog.folders.values()
+            for folder in index.now.catalog.folders.values()
         ]
 
-    def _bundle_info(self, one: ServedBundle) -> records.BundleInfo:
+    def _bundle_info(self, bundle: ServedBundle) -> records.BundleInfo:
         return records.BundleInfo(
-            id=one.id,
-            path=shown(str(one.bundle.directory)),
-            target=one.bundle.target.id,
-            student=one.bundle.student.name,
-            rungs=one.rungs(),
-            indexes=[index.id for index in self.indexes_of(one)],
-            margin=one.bundle.no_match is not None,
-            note=one.note,
+            id=bundle.id,
+            path=path_text(str(bundle.bundle.directory)),
+            target=bundle.bundle.target.id,
+            student=bundle.bundle.student.name,
+            rungs=bundle.rungs(),
+            indexes=[index.id for index in self.indexes_of(bundle)],
+            margin=bundle.bundle.no_match is not None,
+            note=bundle.note,
         )
 
-    def _index_info(self, one: ServedIndex) -> records.IndexInfo:
-        now = one.now
+    def _index_info(self, index: ServedIndex) -> records.IndexInfo:
+        now = index.now
         return records.IndexInfo(
-            id=one.id,
-            path=shown(str(one.directory)),
+            id=index.id,
+            path=path_text(str(index.directory)),
             photos=now.index.photos,
             generation=now.generation,
             bytes_per_photo=round(now.index.bytes_per_photo, 1),
             filled_by=list(now.index.filled_by),
-            being_written=one.being_written,
-            dates_known=one.dates_known,
-            folders_to_index=[shown(str(folder)) for folder in self.indexing.folders],
-            note=one.note,
+            being_written=index.being_written,
+            dates_known=index.dates_known,
+            folders_to_index=[path_text(str(folder)) for folder in self.indexing.folders],
+            note=index.note,
         )
 
     def _machine(self) -> records.MachineInfo:

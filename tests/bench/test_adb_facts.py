@@ -44,8 +44,8 @@ class Shell:
 
     def ask(self, script: str) -> tuple[int, str]:
         asked = re.findall(r"^echo; echo (@@)(\w+); \{ .+; \} 2>/dev/null$", script, re.M)
-        told = (f"\n{mark}{name}\n{self.answers.get(name, '')}" for mark, name in asked)
-        return 0, "".join(told)
+        answers = (f"\n{mark}{name}\n{self.answers.get(name, '')}" for mark, name in asked)
+        return 0, "".join(answers)
 
 
 def test_a_phone_is_read_from_its_properties() -> None:
@@ -78,8 +78,8 @@ def test_a_board_is_read_from_its_device_tree() -> None:
     assert (facts.os, facts.core_count, facts.cores) == ("Debian GNU/Linux 13 (trixie)", 2, ())
     assert (facts.memory_mib, facts.memory_available_mib) == (2048, 0)
     assert [target.chip for target in facts.targets] == ["QCS6490"]
-    told = read_facts(Shell(**BOARD, soc="SM8650\n"))
-    assert told.soc == "SM8650"
+    named = read_facts(Shell(**BOARD, soc="SM8650\n"))
+    assert named.soc == "SM8650"
 
 
 def test_a_device_that_says_nothing_has_an_unknown_chip() -> None:
@@ -101,16 +101,18 @@ def test_a_device_that_says_nothing_has_an_unknown_chip() -> None:
     ],
 )
 def test_androids_own_emulators_say_what_they_are(props: str, emulator: str) -> None:
-    told = f"[ro.build.version.sdk]: [35]\n{props}\n"
-    assert read_facts(Shell(props=told)).emulator == emulator
+    properties = f"[ro.build.version.sdk]: [35]\n{props}\n"
+    assert read_facts(Shell(props=properties)).emulator == emulator
 
 
 def test_of_a_platform_that_chips_share_all_are_meant() -> None:
-    told = "[ro.build.version.sdk]: [33]\n[ro.board.platform]: [taro]\n"
-    facts = read_facts(Shell(props=told))
+    properties = "[ro.build.version.sdk]: [33]\n[ro.board.platform]: [taro]\n"
+    facts = read_facts(Shell(props=properties))
     assert facts.soc == "taro"
-    assert {"snapdragon-8-gen-1", "snapdragon-8-plus-gen-1"} < {one.id for one in facts.targets}
-    assert {one.platform for one in facts.targets} == {"taro"}
+    assert {"snapdragon-8-gen-1", "snapdragon-8-plus-gen-1"} < {
+        target.id for target in facts.targets
+    }
+    assert {target.platform for target in facts.targets} == {"taro"}
 
 
 def test_the_fastest_cores_are_the_last_of_those_with_the_highest_clock() -> None:
@@ -120,7 +122,7 @@ def test_the_fastest_cores_are_the_last_of_those_with_the_highest_clock() -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "temperature"),
+    ("answers", "temperature"),
     [
         ({"thermal": OTHER + SKIN, "battery": BATTERY, "zones": ZONES}, 34.5),
         ({"thermal": OTHER, "battery": BATTERY, "zones": ZONES}, 30.1),
@@ -131,14 +133,14 @@ def test_the_fastest_cores_are_the_last_of_those_with_the_highest_clock() -> Non
     ids=["skin", "battery", "the hottest CPU", "no CPU's", "none"],
 )
 def test_heat_is_that_of_the_skin_or_what_is_next_to_it(
-    told: dict[str, str], temperature: float | None
+    answers: dict[str, str], temperature: float | None
 ) -> None:
-    assert read_health(Shell(**told)).temperature_c == temperature
+    assert read_health(Shell(**answers)).temperature_c == temperature
 
 
 def test_health_tells_of_a_phone_that_is_hot_and_slowed_down() -> None:
-    told: dict[str, Any] = {"thermal": SKIN, "battery": BATTERY, "cores": CORES}
-    health = read_health(Shell(**told))
+    answers: dict[str, Any] = {"thermal": SKIN, "battery": BATTERY, "cores": CORES}
+    health = read_health(Shell(**answers))
     assert (health.thermal_status, health.battery_percent) == (2, 81)
     assert health.capped == {"7": 2900}
     nothing = read_health(Shell())

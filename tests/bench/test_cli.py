@@ -50,9 +50,9 @@ def test_a_missed_target_is_an_exit_code_for_those_who_ask(bench: Any) -> None:
     missed = bench(measured(total=9.0, peak=120.0), "--fail-on-target")
     assert missed.exit_code == 1
     assert json.loads(missed.stdout)["schema"] == "mcad-bench/1"
-    told = str(missed.exception)
-    assert "Search, median 9.00 ms, limit 8 ms" in told
-    assert "Memory, peak PSS 120.0 MiB, limit 100 MiB" in told
+    message = str(missed.exception)
+    assert "Search, median 9.00 ms, limit 8 ms" in message
+    assert "Memory, peak PSS 120.0 MiB, limit 100 MiB" in message
 
 
 def test_a_report_can_fail_on_targets_too(bundle: Bundle, tmp_path: Path) -> None:

@@ -95,13 +95,13 @@ def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: 
     (tmp_path / "other.json").write_text('{"schema": "mcad-bundle/1"}')
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "short.json").write_text('{"schema": "mcad-bench/1"}')
-    for name, said in (
+    for name, message in (
         ("other.json", "mcad-bundle/1"),
         ("broken.json", "cannot be read"),
         ("short.json", "lacks created"),
         ("gone.json", "does not exist"),
     ):
-        with pytest.raises(BenchError, match=said):
+        with pytest.raises(BenchError, match=message):
             load_documents([tmp_path / name])
 
 
@@ -118,14 +118,14 @@ def test_a_file_without_a_result_is_refused(
         monkeypatch.setattr("sys.argv", ["mcad-mobile", "report", str(path), *more])
         with pytest.raises(SystemExit) as ended:
             main()
-        told = capsys.readouterr()
-        assert (ended.value.code, told.out) == (1, "")
-        assert str(path) in told.err
+        printed = capsys.readouterr()
+        assert (ended.value.code, printed.out) == (1, "")
+        assert str(path) in printed.err
     assert not (tmp_path / "page.md").exists()
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         (("device", "cores"), "4", "has '4' in device.cores, where a whole number belongs"),
         (("device", "colour"), "red", "has device.colour, which this version does not know"),
@@ -136,7 +136,7 @@ def test_a_file_without_a_result_is_refused(
     ],
 )
 def test_a_field_that_is_wrong_is_named_with_its_value(
-    bundle: Bundle, tmp_path: Path, place: tuple[Any, ...], value: object, said: str
+    bundle: Bundle, tmp_path: Path, place: tuple[Any, ...], value: object, message: str
 ) -> None:
     document = judge(bundle, measured())
     holder = document
@@ -146,7 +146,7 @@ def test_a_field_that_is_wrong_is_named_with_its_value(
     (tmp_path / "wrong.json").write_text(json.dumps([document]))
     with pytest.raises(BenchError) as caught:
         load_documents([tmp_path / "wrong.json"])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_nobody_would_notice_is_no_regression(bundle: Bundle) -> None:
     before = changed(judge(bundle, measured()), total=3.0, text=1.5)
     assert counted(before, changed(before, total=2.8, text=1.81)) == []
     forgiven = regressions(before, changed(before, total=2.8, text=1.81), 1.2)
-    assert [(one.what, one.forgiven) for one in forgiven] == [
+    assert [(found.what, found.forgiven) for found in forgiven] == [
         ("text tower, median", "no more than 0.5 ms")
     ]
     slow = changed(before, image=3.0)
@@ -227,7 +227,7 @@ def test_regression_says_by_how_much(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         (("device", "cpu"), "another", "the device was"),
         (("index", "photos"), 5, "the number of photos"),
@@ -235,11 +235,11 @@ def test_regression_says_by_how_much(bundle: Bundle) -> None:
     ],
 )
 def test_baselines_of_other_circumstances_are_refused(
-    bundle: Bundle, place: tuple[str, str], value: object, said: str
+    bundle: Bundle, place: tuple[str, str], value: object, message: str
 ) -> None:
     before, now = judge(bundle, measured()), judge(bundle, measured())
     now[place[0]] = {**now[place[0]], place[1]: value}
-    with pytest.raises(BenchError, match=said):
+    with pytest.raises(BenchError, match=message):
         regressions(before, now, 1.2)
 
 
@@ -257,13 +257,15 @@ def test_a_file_that_names_no_schema_is_said_to_name_none(tmp_path: Path) -> Non
 
 
 def records_of(kind: type[Record]) -> list[type[Record]]:
-    return [kind, *(one for below in kind.__subclasses__() for one in records_of(below))]
+    return [kind, *(record for below in kind.__subclasses__() for record in records_of(below))]
 
 
 def test_what_was_read_is_changed_by_nobody() -> None:
-    read = [one for one in records_of(Record) if one.__module__ == "mcad_mobile.bench.document"]
+    read = [
+        record for record in records_of(Record) if record.__module__ == "mcad_mobile.bench.document"
+    ]
     assert len(read) > 20
-    assert [one.__name__ for one in read if not one.__struct_config__.frozen] == []
+    assert [record.__name__ for record in read if not record.__struct_config__.frozen] == []
 
 
 def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bundle) -> None:
@@ -272,13 +274,13 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     second["index"]["photos"] = 5000
     emulated = judge(bundle, parity_of_an_emulator())
     text = text_of(first, second, emulated)
-    told = dict(zip(HEAD, comparison_rows([first, second])[1], strict=True))
-    assert told["Search p50, ms"] == "3.00 (1.50x)"
-    assert told["p99"] == "4.80 (1.50x)"
-    assert told["Peak PSS, MiB"] == "70.0 (1.09x)"
-    assert told["Text tower, ms"] == "0.75 (1.50x)"
-    assert told["Image tower, ms"] == "3.00 (1.00x)"
-    assert all(cell in text for cell in list(told.values())[3:])
+    cells = dict(zip(HEAD, comparison_rows([first, second])[1], strict=True))
+    assert cells["Search p50, ms"] == "3.00 (1.50x)"
+    assert cells["p99"] == "4.80 (1.50x)"
+    assert cells["Peak PSS, MiB"] == "70.0 (1.09x)"
+    assert cells["Text tower, ms"] == "0.75 (1.50x)"
+    assert cells["Image tower, ms"] == "3.00 (1.00x)"
+    assert all(cell in text for cell in list(cells.values())[3:])
     assert "different sizes: 5,000, 100,000 photos" in text
     assert "different sizes" not in text_of(first, first)
     assert "tiny, A <CPU> & more, 5,000 photos" in text

@@ -39,8 +39,8 @@ def test_sizes_are_millions_of_bytes():
 def test_of_what_is_smaller_than_the_choice_the_last_few_are_shown_and_of_what_is_larger_all():
     within = [*[False] * 8, True, False, True]
     steps = tuple(
-        StepRecord(f"image {n}", "int8", (n + 1) * 10**6, 55.0, 1.0, 0.25, one)
-        for n, one in enumerate(within)
+        StepRecord(f"image {n}", "int8", (n + 1) * 10**6, 55.0, 1.0, 0.25, passed)
+        for n, passed in enumerate(within)
     )
     alone = (AloneRecord("image", "int8", 4_950_001, 0.125, 0.5),)
     record = PrecisionRecord(DATA, "the files", 0.5, 56.0, (), alone, steps, 300, "Because.")

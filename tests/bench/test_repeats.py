@@ -26,13 +26,13 @@ def repeat(ms: float, before: Health = COOL, after: Health = COOL) -> Repeat:
 
 
 def why(*repeats: Repeat) -> list[str]:
-    return [told["why"] for told in those_that_count(repeats)[1]]
+    return [run["why"] for run in those_that_count(repeats)[1]]
 
 
 def test_cool_and_equal_runs_all_count() -> None:
-    counted, told = those_that_count([repeat(3.0), repeat(3.2), repeat(3.1)])
+    counted, runs = those_that_count([repeat(3.0), repeat(3.2), repeat(3.1)])
     assert len(counted) == 3
-    assert [run["p50_ms"] for run in told] == [3.0, 3.2, 3.1]
+    assert [run["p50_ms"] for run in runs] == [3.0, 3.2, 3.1]
 
 
 def test_run_that_slowed_down_does_not_count() -> None:
@@ -58,9 +58,9 @@ def test_clock_that_is_lowered_in_between_does_not_count() -> None:
 
 def test_clock_that_was_capped_from_the_start_is_a_condition() -> None:
     capped = Health(thermal_status=0, capped={"7": 2400})
-    counted, told = those_that_count([repeat(3.0, capped, capped)])
+    counted, runs = those_that_count([repeat(3.0, capped, capped)])
     assert len(counted) == 1
-    assert told[0]["before"]["capped"] == {"7": 2400}
+    assert runs[0]["before"]["capped"] == {"7": 2400}
 
 
 def test_device_that_throttles_throughout_is_an_error_not_an_average() -> None:

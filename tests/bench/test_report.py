@@ -76,9 +76,9 @@ def test_judging_leaves_what_was_measured_as_it_was(bundle: Bundle) -> None:
 
 
 def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bundle: Bundle) -> None:
-    told = precisions_chosen(bundle)
-    text = html(judge(told, measured()), bundle=told)
-    for said in (
+    chosen = precisions_chosen(bundle)
+    text = html(judge(chosen, measured()), bundle=chosen)
+    for sentence in (
         "How precisions were chosen",
         "2 of 9 weights in 4 bits",
         ">9.0<",
@@ -88,11 +88,11 @@ def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bund
         ">over<",
         ">chosen<",
     ):
-        assert said in text
+        assert sentence in text
     assert "Because of this." in text
     assert "0.33 ± 0.21" in text
-    for said in ("texts by float", ">onnx mixed<", "43.75 (1.25 ± 0.10)"):
-        assert said in text
+    for sentence in ("texts by float", ">onnx mixed<", "43.75 (1.25 ± 0.10)"):
+        assert sentence in text
     assert "blocks.3.expand 0.0042 (8 bits)" in text
     assert "layers.1.up 0.0007 (4 bits)" in text
     for chart in re.findall(r"<svg[^>]*with one weight in 4 bits.*?</svg>", text, flags=re.DOTALL):
@@ -250,11 +250,11 @@ def test_no_limit_is_drawn_through_a_label(bundle: Bundle, total: float) -> None
 def test_charts_name_what_their_marks_are(bundle: Bundle) -> None:
     """No legend: PSS and RSS stand in the chart of memory, percentiles at their marks, and each
     bar of a comparison has its result's name above it."""
-    one, other = (
+    left, right = (
         judge(bundle, measured()),
         judge(replace(bundle, name="other"), measured(total=9.0)),
     )
-    page = html(one, other)
+    page = html(left, right)
     bars, peaks, memory, latency, *_ = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     written = [re.findall(r"<text[^>]*>([^<]*)</text>", c) for c in (bars, peaks, memory, latency)]
     for chart in written[:2]:

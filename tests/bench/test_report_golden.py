@@ -33,9 +33,9 @@ def placed(line: str) -> tuple[str, list[float]]:
 def test_a_report_reads_and_looks_as_it_did(reports: dict[str, str], name: str) -> None:
     found = [placed(line) for line in reports[name].splitlines()]
     expected = [placed(line) for line in (GOLDEN / "report" / name).read_text("utf-8").splitlines()]
-    assert [said for said, _ in found] == [said for said, _ in expected]
-    for (said, one), (_, other) in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, abs=NEAR), said
+    assert [text for text, _ in found] == [text for text, _ in expected]
+    for (text, numbers), (_, near) in zip(found, expected, strict=True):
+        assert numbers == pytest.approx(near, abs=NEAR), text
 
 
 def test_every_report_is_looked_at(reports: dict[str, str]) -> None:

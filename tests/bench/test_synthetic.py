@@ -67,6 +67,6 @@ def test_the_first_directions_of_a_cloud_hold_what_those_of_photos_do() -> None:
 
 def test_clouds_of_a_seed_are_the_same_rows() -> None:
     sample = photos_and_queries(12, 1)[0]
-    some, more = ([*cloud_batches(sample, n)] for n in (100, 5000))
-    assert np.array_equal(some[0], more[0][:100])
-    assert [len(batch) for batch in more] == [4096, 904]
+    few, many = ([*cloud_batches(sample, n)] for n in (100, 5000))
+    assert np.array_equal(few[0], many[0][:100])
+    assert [len(batch) for batch in many] == [4096, 904]

@@ -50,8 +50,8 @@ def main() -> None:
 def reports(bundle: Bundle) -> dict[str, str]:
     """By file, Markdown and pages without their style: of one result with all that may be told of
     one, of one that failed, and of several."""
-    told = precisions_chosen(replace(bundle, tools={"onnx": "1.0"}))
-    whole, failed = _whole(told), _failed(bundle)
+    chosen = precisions_chosen(replace(bundle, tools={"onnx": "1.0"}))
+    whole, failed = _whole(chosen), _failed(bundle)
     searches = [Found("<b>cats</b> & dogs", [], {"total": 1.0}, truncated=False)]
     several = [
         whole,
@@ -63,7 +63,7 @@ def reports(bundle: Bundle) -> dict[str, str]:
         document["created"] = f"2026-11-0{number + 1}T10:00:00+00:00"
     return {
         "whole.md": markdown(whole),
-        "whole.html": _page(html(whole, bundle=told, searches=searches)),
+        "whole.html": _page(html(whole, bundle=chosen, searches=searches)),
         "failed.md": markdown(failed),
         "several.md": markdown(*several),
         "several.html": _page(html(*several)),
@@ -107,7 +107,7 @@ def _page(text: str) -> str:
     text = re.sub(r"<style>.*?</style>", "<style/>", text, flags=re.DOTALL)
     return re.sub(
         r"(<svg[^>]*>)(.*?)</svg>",
-        lambda one: "\n".join([one[1], *_marks(one[2]), "</svg>"]),
+        lambda match: "\n".join([match[1], *_marks(match[2]), "</svg>"]),
         text,
         flags=re.DOTALL,
     )
@@ -118,22 +118,22 @@ def _marks(svg: str) -> list[str]:
     around it, how it is drawn, and of how many points."""
     found = []
     marks = r'<text style="([^"]*)"([^>]*)>([^<]*)</text>|<path d="([^"]*)"[^>]*style="([^"]*)"'
-    for text_style, where, said, path, path_style in re.findall(marks, svg):
-        numbers = [float(one) for one in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", path or where)]
+    for text_style, where, label, path, path_style in re.findall(marks, svg):
+        numbers = [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", path or where)]
         style = text_style or path_style
-        kept = [one for one in style.split("; ") if one.split(":")[0] in _STYLES]
+        kept = [rule for rule in style.split("; ") if rule.split(":")[0] in _STYLES]
         if path:
             across, along = numbers[::2], numbers[1::2]
             box = [min(across), min(along), max(across), max(along)]
             found.append(_line("path", box, [*kept, f"points: {len(across)}"], ""))
         else:
-            found.append(_line("text", numbers[:2], kept, said))
+            found.append(_line("text", numbers[:2], kept, label))
     return found
 
 
-def _line(kind: str, numbers: list[float], style: list[str], said: str) -> str:
+def _line(kind: str, numbers: list[float], style: list[str], label: str) -> str:
     placed = " ".join(f"{number:.1f}" for number in numbers)
-    return f"{kind} @ {placed} @ {'; '.join(style)} {said}".rstrip()
+    return f"{kind} @ {placed} @ {'; '.join(style)} {label}".rstrip()
 
 
 if __name__ == "__main__":

@@ -70,9 +70,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[S
     indexed(first, photos)
     server = Server("-b", first.directory, "-b", second.directory, cache=folder / "cache")
     yield server
-    code, said = server.stop()
-    assert code == 130, said
-    assert "Traceback" not in said
+    code, errors = server.stop()
+    assert code == 130, errors
+    assert "Traceback" not in errors
 
 
 @pytest.fixture(scope="module")

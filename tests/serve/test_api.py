@@ -31,22 +31,26 @@ def command_line(server: Server, *arguments: object) -> list[tuple[str, float]]:
     return [(Path(result["path"]).name, result["score"]) for result in results]
 
 
-def told(answer: Any) -> list[tuple[str, float]]:
+def hits_of(answer: Any) -> list[tuple[str, float]]:
     return [(hit["name"], pytest.approx(hit["score"], abs=1e-6)) for hit in answer["hits"]][:8]
 
 
 def test_words_find_what_the_command_line_finds(served: Server) -> None:
-    assert command_line(served, "a dog on the beach") == told(served.search("a dog on the beach"))
+    assert command_line(served, "a dog on the beach") == hits_of(
+        served.search("a dog on the beach")
+    )
 
 
-def test_words_that_no_tower_can_know_are_told(served: Server) -> None:
+def test_words_that_no_tower_can_know_are_results_of(served: Server) -> None:
     assert served.search("a dog \u72d7 \U0001f415")["unknown"] == ["\u72d7", "\U0001f415"]
     assert served.search("a dog")["unknown"] == []
 
 
 def test_plus_and_minus_are_those_of_the_command_line(served: Server) -> None:
     answer = served.search("a dog", {"text": "snow", "weight": 0.5}, {"text": "sea", "weight": -2})
-    assert command_line(served, "a dog", "--plus", "snow=0.5", "--minus", "sea=2") == told(answer)
+    assert command_line(served, "a dog", "--plus", "snow=0.5", "--minus", "sea=2") == hits_of(
+        answer
+    )
     assert answer["matches"] is answer["threshold"] is None
 
 
@@ -54,7 +58,7 @@ def test_more_like_this_is_that_of_the_command_line(served: Server, photos: Path
     hit = next(h for h in served.search("a cat")["hits"] if h["name"] == "chelsea.png")
     answer = served.search({"photo": hit["id"]})
     photo = next(photos.resolve().rglob("chelsea.png"))
-    assert command_line(served, "--like", photo) == told(answer)
+    assert command_line(served, "--like", photo) == hits_of(answer)
     assert "chelsea.png" not in [found["name"] for found in answer["hits"]]
     assert answer["total"] == len(answer["hits"])
 
@@ -148,7 +152,7 @@ def test_two_sides_tell_what_differs(served: Server) -> None:
     assert [hit["id"] for hit in found["right"]["hits"]] == right
     assert left != right
     only_left = [hit["id"] for hit in found["left"]["hits"] if hit["only_here"]]
-    assert only_left == [one for one in left if one not in right]
+    assert only_left == [photo for photo in left if photo not in right]
     assert found["shared"] == 6 - len(only_left)
     for hit in found["left"]["hits"]:
         if not hit["only_here"]:
@@ -197,8 +201,10 @@ def test_answers_are_what_the_openapi_document_says(served: Server) -> None:
         ("/api/compare", "post", compared),
     ]
     for path, method, answer in answers:
-        told = document["paths"][path][method]["responses"]["200"]["content"]["application/json"]
-        check(document, told["schema"], answer)
+        response = document["paths"][path][method]["responses"]["200"]["content"][
+            "application/json"
+        ]
+        check(document, response["schema"], answer)
     problem = document["components"]["schemas"]["Problem"]
     for broken in ({"parts": 1}, {"parts": [{"text": ""}]}, {"bundle": "nowhere"}, {"colour": 1}):
         answer = served.post("/api/search", broken, status=422)
@@ -212,7 +218,7 @@ def check(document: Any, schema: Any, answer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ({"parts": [{"text": "   "}]}, "is empty"),
         ({"parts": [{"text": "a", "photo": "b"}]}, "one of text, photo and upload"),
@@ -230,7 +236,7 @@ def check(document: Any, schema: Any, answer: Any) -> None:
     ],
 )
 def test_a_wrong_request_is_told_what_is_wrong(
-    served: Server, document: dict[str, Any], said: str
+    served: Server, document: dict[str, Any], message: str
 ) -> None:
     answer = served.post("/api/search", document, status=422)
-    assert said in f"{answer['error']} {answer['hint']}"
+    assert message in f"{answer['error']} {answer['hint']}"

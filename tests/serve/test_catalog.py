@@ -16,7 +16,7 @@ from PIL import Image
 
 from mcad_mobile.base.locks import held_by_someone
 from mcad_mobile.errors import QueryError
-from mcad_mobile.serve.catalog import Catalog, camera_date, file_date, path_id, written
+from mcad_mobile.serve.catalog import Catalog, camera_date, date_text, file_date, path_id
 from mcad_mobile.serve.records import Filter
 
 NAMES = st.text("ab", min_size=1, max_size=2)
@@ -75,7 +75,7 @@ def test_days_are_counted_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "day"),
+    ("date", "day"),
     [
         ("2023:05:06 12:34:56", "2023-05-06"),
         ("2023-05-06T12:34:56+02:00", "2023-05-06"),
@@ -85,12 +85,12 @@ def test_days_are_counted_whole() -> None:
         ("soon", ""),
     ],
 )
-def test_a_camera_s_date_is_read_or_there_is_none(tmp_path: Path, said: str, day: str) -> None:
+def test_a_camera_s_date_is_read_or_there_is_none(tmp_path: Path, date: str, day: str) -> None:
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9003] = said
+    exif.get_ifd(0x8769)[0x9003] = date
     photo = tmp_path / "photo.jpg"
     Image.new("RGB", (8, 8)).save(photo, exif=exif)
-    assert written(camera_date(str(photo))) == day
+    assert date_text(camera_date(str(photo))) == day
 
 
 def test_a_file_without_a_camera_s_date_has_its_own(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_file_without_a_camera_s_date_has_its_own(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(photo)
     os.utime(photo, (0, datetime.datetime(2021, 7, 4, 12).timestamp()))
     assert camera_date(str(photo)) == 0
-    assert written(file_date(str(photo))) == "2021-07-04"
+    assert date_text(file_date(str(photo))) == "2021-07-04"
     assert file_date(str(tmp_path / "nothing")) == 0
 
 

@@ -107,9 +107,9 @@ def test_ten_thousand_photos_are_scrolled_with_few_of_them_in_the_document(
     server = start("-b", bundle.directory)
     page = open_page(server)
     expect(page.locator("#left .headline")).to_contain_text("10,000 photos")
-    for text, told in (("", "10,000 photos"), (QUERY, "match")):
+    for text, headline in (("", "10,000 photos"), (QUERY, "match")):
         page.locator("#query").fill(text)
-        expect(page.locator("#left .headline")).to_contain_text(told)
+        expect(page.locator("#left .headline")).to_contain_text(headline)
         expect(page.locator('#left li[aria-posinset="1"]')).to_be_in_viewport()
         # Rows beyond the window are kept ready once typing rests.
         page.wait_for_function(

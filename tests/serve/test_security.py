@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from mcad_mobile.serve.catalog import path_id
-from mcad_mobile.serve.http import HEADERS, REQUEST_BYTES
+from mcad_mobile.serve.http import REQUEST_BYTES
 from mcad_mobile.serve.photos import UPLOAD_BYTES
+from mcad_mobile.serve.security import HEADERS
 from tests.support.servers import Server
 
 PATHS = ("/", "/api/status", "/openapi.json", "/static/app.js", "/nowhere")

@@ -18,7 +18,7 @@ from PIL import Image
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.catalog import path_id
-from mcad_mobile.serve.photos import Thumbnails, state_of
+from mcad_mobile.serve.photos import Thumbnails, file_state
 from mcad_mobile.serve.run import create_app, open_state, take_port
 from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
 
@@ -89,7 +89,7 @@ def test_what_was_used_longest_ago_goes_first(
     made = {}
     for days, name in enumerate(("coffee.png", "chelsea.png", "rocket.jpg", "coins.png")):
         path = str(next(photos.rglob(name)))
-        tag = state_of(path) or ""
+        tag = file_state(path) or ""
         before = set(kept(tmp_path))
         made[name] = path, tag, len(held.make(path, tag))
         (file,) = set(kept(tmp_path)) - before
@@ -118,7 +118,7 @@ def test_what_nobody_waits_for_any_more_is_not_decoded(
     photo = path_id(state.indexes["bundle.index"].now.catalog.paths[0])
     path = f"/api/indexes/bundle.index/photos/{photo}/thumbnail"
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
-    said: list[Any] = []
+    sent: list[Any] = []
 
     async def receive() -> dict[str, str]:
         if waits:
@@ -126,14 +126,14 @@ def test_what_nobody_waits_for_any_more_is_not_decoded(
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        said.append(message)
+        sent.append(message)
 
     async def ask() -> None:
         async with app.router.lifespan_context(app):
             await app(scope, receive, send)
 
     asyncio.run(ask())
-    assert said[0]["status"] == (200 if waits else 499)
+    assert sent[0]["status"] == (200 if waits else 499)
     assert len(kept(tmp_path / "cache")) == waits
 
 
@@ -141,11 +141,11 @@ def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
     """As Nagle's algorithm would have it, for up to 40 ms where acknowledgements are delayed."""
 
     async def options() -> list[int]:
-        said: list[int] = []
+        values: list[int] = []
 
         def met(reader: Any, writer: asyncio.StreamWriter) -> None:
             connection = writer.get_extra_info("socket")
-            said.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            values.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
         listening = take_port(0)
@@ -153,6 +153,6 @@ def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
             reader, writer = await asyncio.open_connection(*listening.getsockname())
             await asyncio.wait_for(reader.read(), TIMEOUT_S)
             writer.close()
-        return said
+        return values
 
     assert all(asyncio.run(options()))

@@ -1,4 +1,4 @@
-"""What goes wrong while serving: it is told, and the server goes on."""
+"""What goes wrong while serving: it is status, and the server goes on."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ class House:
         text = replace(elsewhere.text, rungs=(rung, *elsewhere.text.rungs))
         replace(elsewhere, text=text).save()
         given = [f"--bundle={one.directory}" for one in self.bundles.values()]
-        given += [f"--index={one}" for one in (index, *map(folder.joinpath, _INDEXES))]
+        given += [f"--index={path}" for path in (index, *map(folder.joinpath, _INDEXES))]
         self.folder = folder
         self.server = Server(*given, cache=folder / "cache")
 
     def hit(self, name: str) -> Any:
         """A photo by its file's name."""
-        return next(one for one in self.server.search(limit=1000)["hits"] if one["name"] == name)
+        return next(hit for hit in self.server.search(limit=1000)["hits"] if hit["name"] == name)
 
     def found(self, **side: str) -> list[tuple[str, float]]:
         hits = self.server.search("a dog on the beach", **side)["hits"]
         return [(hit["id"], hit["score"]) for hit in hits]
 
     def status(self, kind: str, name: str, status: Any = None) -> Any:
-        """What is told of a bundle or an index."""
-        told = self.server.get("/api/status") if status is None else status
-        return next(one for one in told[kind] if one["id"] == name)
+        """What is status of a bundle or an index."""
+        status = self.server.get("/api/status") if status is None else status
+        return next(info for info in status[kind] if info["id"] == name)
 
     def note(self, kind: str, name: str) -> str:
         """Once there is one."""
@@ -80,9 +80,9 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("house"), photos)
     yield made
-    code, said = made.server.stop()
-    assert code == 130, said
-    assert "Traceback" not in said
+    code, errors = made.server.stop()
+    assert code == 130, errors
+    assert "Traceback" not in errors
 
 
 def refused(*arguments: object) -> str:
@@ -99,22 +99,22 @@ def thumbnail(server: Server, hit: Any) -> int:
 
 
 def test_a_port_in_use_is_told(served: Server, bundle: Bundle) -> None:
-    said = refused("-b", bundle.directory, "--port", served.port)
-    assert f"Port {served.port} of 127.0.0.1 is in use" in said
-    assert "--port 0" in said
+    errors = refused("-b", bundle.directory, "--port", served.port)
+    assert f"Port {served.port} of 127.0.0.1 is in use" in errors
+    assert "--port 0" in errors
 
 
 def test_a_bundle_without_an_index_is_told_how_to_get_one(tmp_path: Path) -> None:
     lonely = tiny(tmp_path, "lonely")
-    said = refused("-b", lonely.directory, "--port", 0)
-    assert "no photo index" in said and "mcad-mobile index" in said
+    errors = refused("-b", lonely.directory, "--port", 0)
+    assert "no photo index" in errors and "mcad-mobile index" in errors
     assert not (tmp_path / "lonely.index").exists()
 
 
 def test_an_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     PhotoIndex.create(tmp_path / "other", dim=64, student="other", student_sha256="1" * 64)
-    said = refused("-b", bundle.directory, "--index", tmp_path / "other", "--port", 0)
-    assert "None of the indexes" in said and "tiny" in said
+    errors = refused("-b", bundle.directory, "--index", tmp_path / "other", "--port", 0)
+    assert "None of the indexes" in errors and "tiny" in errors
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_photo_whose_file_is_gone_is_found_and_cannot_be_shown(house: House) -
     (house.folder / "photos" / "here" / "coffee.png").unlink()
     assert thumbnail(house.server, hit) == 404
     hits = house.server.search("a", limit=1000)["hits"]
-    assert "coffee.png" in [one["name"] for one in hits]
+    assert "coffee.png" in [hit["name"] for hit in hits]
     assert house.server.search({"photo": hit["id"]})["hits"]
 
 
@@ -251,10 +251,10 @@ def test_indexing_is_watched_and_what_comes_is_found(
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no photo")
     fresh = tiny(tmp_path, "fresh")
     server = start("-b", fresh.directory, "--photos", tmp_path / "photos")
-    told = server.wait(lambda s: s["job"] and s["job"]["state"] != "running")
-    assert told["job"]["state"] == "done"
-    assert told["job"]["done"] == told["job"]["total"]
-    assert "broken.jpg" in told["job"]["skipped"][0]
+    status = server.wait(lambda s: s["job"] and s["job"]["state"] != "running")
+    assert status["job"]["state"] == "done"
+    assert status["job"]["done"] == status["job"]["total"]
+    assert "broken.jpg" in status["job"]["skipped"][0]
     there = len(list((tmp_path / "photos").rglob("*.*"))) - 1
     server.wait(lambda s: s["indexes"][0]["photos"] == there)
     assert server.search("a dog")["total"] == there
@@ -276,8 +276,8 @@ def test_indexing_that_is_stopped_keeps_what_it_has(
     server.wait(lambda s: s["job"] and s["job"]["done"] > 5)
     status, _, _ = server.request("DELETE", "/api/indexing")
     assert status == 200
-    told = server.wait(lambda s: s["job"]["state"] != "running")
-    assert told["job"]["state"] == "stopped"
+    status = server.wait(lambda s: s["job"]["state"] != "running")
+    assert status["job"]["state"] == "stopped"
     kept = server.wait(lambda s: s["indexes"][0]["photos"] > 5)["indexes"][0]["photos"]
     assert kept < 600
 
@@ -294,8 +294,8 @@ def test_another_writer_is_seen_and_told(start: Start, bundle: Bundle, tmp_path:
     with open_index(bundle, bundle.directory.with_name("bundle.index")).exclusive():
         server.wait(lambda s: s["indexes"][0]["being_written"])
         server.post("/api/indexing", {}, status=202)
-        told = server.wait(lambda s: s["job"]["state"] == "failed")
-        assert "Another writer" in told["job"]["told"]
+        status = server.wait(lambda s: s["job"]["state"] == "failed")
+        assert "Another writer" in status["job"]["told"]
     assert server.search("a dog")["hits"]
 
 
@@ -309,15 +309,15 @@ def test_it_ends_when_it_is_told_to_and_leaves_nothing(
     server.upload(next(photos.rglob("coins.png")))
     assert list((tmp_path / "temporary").glob("mcad-*"))
     server.process.send_signal(sent)
-    _, said = server.process.communicate(timeout=60)
+    _, errors = server.process.communicate(timeout=60)
     assert server.process.returncode in (130, -sent, 128 + sent)
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
     assert not list((tmp_path / "temporary").glob("mcad-*"))
 
 
 def test_a_rung_that_does_not_run_here_is_told(house: House) -> None:
     offered = house.status("bundles", "elsewhere")["rungs"]
-    assert [one["best"] for one in offered] == [False, True]
+    assert [rung["best"] for rung in offered] == [False, True]
     assert "NPU" in offered[0]["why"]
     asked = {"bundle": "elsewhere", "rung": "neuropilot w8a16"}
     answer = house.server.post("/api/search", asked, status=409)

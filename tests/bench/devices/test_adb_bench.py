@@ -210,8 +210,8 @@ def test_board_without_clocks_says_which_core_was_pinned_instead(
         document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
     (last,) = document["conditions"]["pinned_cores"]
     assert last == max(os.sched_getaffinity(0))
-    (told,) = (line for line in document["not_measured"] if "cores" in line)
-    assert f"core {last}, the last that the runner may use, was pinned instead" in told
+    (sentence,) = (line for line in document["not_measured"] if "cores" in line)
+    assert f"core {last}, the last that the runner may use, was pinned instead" in sentence
 
 
 def test_a_board_that_allows_no_pinning_says_so() -> None:
@@ -227,7 +227,7 @@ def test_a_board_that_allows_no_pinning_says_so() -> None:
 
 @pytest.mark.slow
 def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
-    def told() -> tuple[bool, bool]:
+    def from_outside() -> tuple[bool, bool]:
         document = run.bench(bundle, device=AdbDevice(), **quick(repeats=1))
         assert document["memory_mib"]["peak_pss"] > 10
         return (
@@ -235,9 +235,9 @@ def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle:
             any("from outside" in line for line in document["not_measured"]),
         )
 
-    assert told() == (True, False)
+    assert from_outside() == (True, False)
     board.stand_in("cat", 'case "$*" in *smaps_rollup*) exit 1;; *) exec /bin/cat "$@";; esac')
-    assert told() == (False, True)
+    assert from_outside() == (False, True)
 
 
 @pytest.mark.slow

@@ -135,16 +135,16 @@ def test_phone_that_jobs_are_refused_for_leaves_the_others(
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"), [("profile", "has no profile"), ("output", "put nothing out")]
+    ("lost", "message"), [("profile", "has no profile"), ("output", "put nothing out")]
 )
 def test_results_that_are_not_there_are_told_and_the_job_is_submitted_again(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, said: str
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, message: str
 ) -> None:
     cloud.without = {lost}
     twice = replace(bundle, image=replace(bundle.image, rungs=bundle.image.rungs * 2))
     documents, failures = bench_towers(twice, device(tmp_path))
     assert documents == []
-    assert all(said in f and "submitted anew" in f for f in failures)
+    assert all(message in f and "submitted anew" in f for f in failures)
     assert len(cloud.jobs) == 2  # it says nothing about the rung: the next one is not tried
     cloud.without = set()
     assert len(bench_towers(bundle, device(tmp_path))[0]) == 1

@@ -113,7 +113,7 @@ def _zip(**files: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("archive", "said"),
+    ("archive", "message"),
     [
         (b"no zip", "which is no zip of a precompiled model"),
         (_zip(onnx=b""), "holds 1 models and 0 context binaries"),
@@ -121,24 +121,24 @@ def _zip(**files: bytes) -> bytes:
     ids=["no zip", "no binary"],
 )
 def test_archive_that_is_no_precompiled_model_is_told(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path, archive: bytes, said: str
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, archive: bytes, message: str
 ) -> None:
     cloud.archive = archive
     compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
-    with pytest.raises(ExportError, match=said):
+    with pytest.raises(ExportError, match=message):
         compiler.compile(bundle.directory / "image.onnx", tmp_path / "image.onnx", ELITE)
     assert not (tmp_path / "image.onnx").exists()
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"), [("profile", "has no profile"), ("output", "put nothing out")]
+    ("lost", "message"), [("profile", "has no profile"), ("output", "put nothing out")]
 )
 def test_comparison_without_results_is_told(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, said: str
+    cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, message: str
 ) -> None:
     cloud.without = {lost}
     compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
     golden = bundle.image.golden.inputs["pixels"]
     inputs = {"pixels": np.load(bundle.path(golden))}
-    with pytest.raises(AiHubError, match=said):
+    with pytest.raises(AiHubError, match=message):
         compiler.run(bundle, bundle.image.rungs[0], inputs)

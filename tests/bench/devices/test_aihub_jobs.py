@@ -260,11 +260,11 @@ def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
         replace(job, data={"x": [2 * ones["x"][0]]}),
         replace(job, data={"x": ones["x"] * 2}),
     ]
-    compile_keys = {one.compile_key() for one in (job, *compiled_otherwise)}
+    compile_keys = {job.compile_key() for job in (job, *compiled_otherwise)}
     assert len(compile_keys) == 1 + len(compiled_otherwise)
-    assert {one.compile_key() for one in run_otherwise} == {job.compile_key()}
+    assert {job.compile_key() for job in run_otherwise} == {job.compile_key()}
     every = (job, *compiled_otherwise, *run_otherwise)
-    assert len({one.inference_key() for one in every}) == len(every)
+    assert len({job.inference_key() for job in every}) == len(every)
 
 
 @pytest.mark.parametrize(
@@ -319,9 +319,9 @@ def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
 
 def test_a_job_that_another_run_submitted_again_is_not_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "jobs.json"
-    one, other = Ledger(path, "cloud"), Ledger(path, "cloud")
-    one.once("key", lambda: "failed", lambda _: True)
-    other.forget("key", "failed")
-    assert other.once("key", lambda: "again", lambda _: True) == "again"
-    one.forget("key", "failed")
-    assert one.once("key", lambda: "third", lambda _: True) == "again"
+    first, second = Ledger(path, "cloud"), Ledger(path, "cloud")
+    first.once("key", lambda: "failed", lambda _: True)
+    second.forget("key", "failed")
+    assert second.once("key", lambda: "again", lambda _: True) == "again"
+    first.forget("key", "failed")
+    assert first.once("key", lambda: "third", lambda _: True) == "again"

@@ -40,23 +40,23 @@ def facts(python: Sequence[object]) -> dict[str, Any]:
     """What this project sees of the machine when `python` runs it."""
     command = [*map(str, python), "-c", FACTS, str(REPOSITORY)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_emulated_arm64_is_known_as_one(arm64: Path) -> None:
     python = next((arm64 / "usr" / "bin").glob("python3.*[0-9]"))
     at = ("-L", arm64, "-E", f"PYTHONHOME={arm64}/usr")
-    told = facts(["qemu-aarch64", "-cpu", "cortex-a76", *at, python])
-    assert told["arch"] == told["cpu"] == "aarch64"  # and not this computer's processor
-    assert told["emulator"] == "qemu-aarch64"
-    assert told["summary"] == "aarch64, emulated by qemu-aarch64"
-    assert told["instruction_sets"] == []
+    found = facts(["qemu-aarch64", "-cpu", "cortex-a76", *at, python])
+    assert found["arch"] == found["cpu"] == "aarch64"  # and not this computer's processor
+    assert found["emulator"] == "qemu-aarch64"
+    assert found["summary"] == "aarch64, emulated by qemu-aarch64"
+    assert found["instruction_sets"] == []
 
 
 def test_emulated_processor_of_this_kind_is_known_as_one(qemu_x86: str) -> None:
-    told = facts([qemu_x86, "-cpu", "Nehalem", Path(sys.executable).resolve()])
-    assert told["emulator"] == "qemu-x86_64"
+    found = facts([qemu_x86, "-cpu", "Nehalem", Path(sys.executable).resolve()])
+    assert found["emulator"] == "qemu-x86_64"
 
 
 def test_real_processor_is_no_emulated_one() -> None:
@@ -93,8 +93,8 @@ def test_index_and_search_on_an_emulated_computer_tell_no_time_as_real(
 ) -> None:
     at = ["-b", str(bundle.directory), "--index", str(tmp_path / "index")]
     photos = str(packaged_photos()[0].parent)
-    told = CliRunner().invoke(app, ["index", photos, *at]).stdout
-    assert "emulated by qemu-aarch64" in told and "photos/s" not in told
+    output = CliRunner().invoke(app, ["index", photos, *at]).stdout
+    assert "emulated by qemu-aarch64" in output and "photos/s" not in output
     again = CliRunner().invoke(app, ["index", photos, *at, "--json"])
     assert json.loads(again.stdout)["photos_per_s"] is None
     found = CliRunner().invoke(app, ["search", "a cat", *at, "--json"])
@@ -126,11 +126,13 @@ def _emulator() -> str:
     """How the device's shell runs this computer's qemu, which Debian 12 links to its libraries."""
     program = shutil.which("qemu-aarch64")
     assert program is not None
-    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False, timeout=60)
-    loader = re.search(r"(/\S*/ld-linux\S*)", told.stdout)
+    linked = subprocess.run(
+        ["ldd", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    loader = re.search(r"(/\S*/ld-linux\S*)", linked.stdout)
     if loader is None:
         return str(on_device(program))
-    folders = {str(on_device(path).parent) for path in re.findall(r"=> (/\S+)", told.stdout)}
+    folders = {str(on_device(path).parent) for path in re.findall(r"=> (/\S+)", linked.stdout)}
     return f"{on_device(loader[1])} --library-path {':'.join(folders)} {on_device(program)}"
 
 

@@ -78,7 +78,7 @@ def test_report_writes_one_page_of_several_results(result: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("device", "said"),
+    ("device", "message"),
     [
         ("toaster", "No device is called 'toaster'"),
         ("adb:nothing", "No device 'nothing' is attached"),
@@ -86,10 +86,10 @@ def test_report_writes_one_page_of_several_results(result: Path, tmp_path: Path)
     ],
 )
 def test_device_that_is_not_there_ends_with_1(
-    _device: Adbd, bundle: Bundle, device: str, said: str
+    _device: Adbd, bundle: Bundle, device: str, message: str
 ) -> None:
     arguments = ("bench", "-b", bundle.directory, "--device", device)
-    assert said in run(*arguments, code=1, device=_device).stderr
+    assert message in run(*arguments, code=1, device=_device).stderr
 
 
 def test_phones_in_the_cloud_print_a_list_and_no_word_of_the_client(
@@ -120,13 +120,13 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
     phones = ("--device", f"aihub:{S25},{S24}", "--jobs", tmp_path / "jobs.json")
     done = run("bench", "-b", bundle.directory, *phones, "--json", code=1)
     assert json.loads(done.stdout)["device"]["model"] == S24
-    told = " ".join(done.stderr.split())
-    assert f"{S25}, text tower" in told
-    assert "embeddings of the golden inputs are wrong" in told
+    output = " ".join(done.stderr.split())
+    assert f"{S25}, text tower" in output
+    assert "embeddings of the golden inputs are wrong" in output
 
 
 @pytest.mark.parametrize(
-    ("device", "options", "said"),
+    ("device", "options", "message"),
     [
         ("emulator", ["--threads", "1"], "--threads is for --device host or adb, not emulator"),
         ("emulator", ["--synthetic", "9"], "--synthetic is for --device host or adb"),
@@ -145,12 +145,12 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
     ],
 )
 def test_option_that_would_be_ignored_is_wrong_usage(
-    bundle: Bundle, device: str, options: list[str], said: str
+    bundle: Bundle, device: str, options: list[str], message: str
 ) -> None:
     arguments = ["bench", "-b", str(bundle.directory), "--device", device, *options]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 2
-    assert said in " ".join(shown.output.replace("│", " ").split())
+    assert message in " ".join(shown.output.replace("│", " ").split())
 
 
 def test_baseline_is_read_before_anything_is_measured(bundle: Bundle, tmp_path: Path) -> None:
