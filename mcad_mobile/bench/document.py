@@ -1,28 +1,42 @@
-"""Read mcad-bench/1 documents back."""
+"""The mcad-bench/1 document and its reader. docs/bench.md explains the fields."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from mcad_mobile.base.documents import Bytes, Count, NotNegative, Record, Size, decode
 from mcad_mobile.bench.devices.base import RESULT_SCHEMA
-from mcad_mobile.engine.bundle import Cosine, Dim, StudentFacts, TargetFacts
+from mcad_mobile.engine.bundle import TOWERS, Cosine, Dim, StudentFacts, TargetFacts
 from mcad_mobile.errors import BenchError
 
-# The mcad-bench/1 document, as it is read back: docs/bench.md says what its fields mean.
-
-# Far beyond any device; a chart has to hold it.
+# The upper limits are far beyond any device, and a chart can still show them.
 Ms = Annotated[float, Meta(ge=0, le=1e9)]
 MiB = Annotated[float, Meta(ge=0, le=1e9)]
 PerSecond = Annotated[float, Meta(ge=0, le=1e9)]
 Limit = Annotated[float, Meta(gt=0, le=1e9)]
 Samples = Annotated[list[Ms], Meta(min_length=1)]
 Range = tuple[MiB, MiB]
+T = TypeVar("T")
+
+
+class PerTower(Record, Generic[T], frozen=True):
+    image: T | UnsetType = UNSET
+    text: T | UnsetType = UNSET
+
+
+class PerStage(Record, Generic[T], frozen=True):
+    tokenize: T | UnsetType = UNSET
+    text: T | UnsetType = UNSET
+    scan: T | UnsetType = UNSET
+    rescore: T | UnsetType = UNSET
+    total: T | UnsetType = UNSET
+    decode: T | UnsetType = UNSET
+    image: T | UnsetType = UNSET
 
 
 class TowerFacts(Record, frozen=True):
@@ -32,7 +46,7 @@ class TowerFacts(Record, frozen=True):
     low_parity: bool = False
 
 
-class LadderFacts(Record, frozen=True):
+class TowerLadders(Record, frozen=True):
     image: list[TowerFacts]
     text: list[TowerFacts]
 
@@ -44,11 +58,11 @@ class BundleFacts(Record, frozen=True):
     target: TargetFacts
     dim: Dim
     tools: dict[str, str]
-    towers: LadderFacts
+    towers: TowerLadders
 
 
 class DeviceFacts(Record, frozen=True):
-    """What each kind of device tells, and some do not."""
+    """All that a kind of device may report."""
 
     kind: str
     cpu: str
@@ -86,11 +100,6 @@ class RepeatFacts(Record, frozen=True):
     after: HealthFacts
 
 
-class Iterations(Record, frozen=True):
-    image: Count | UnsetType = UNSET
-    text: Count | UnsetType = UNSET
-
-
 class Conditions(Record, frozen=True):
     threads: Size | None
     pinned_cores: list[Count]
@@ -98,15 +107,15 @@ class Conditions(Record, frozen=True):
     warm_up_searches: Count | UnsetType = UNSET
     results_per_search: Size | UnsetType = UNSET
     page_cache: str | UnsetType = UNSET
-    iterations: Iterations | UnsetType = UNSET
+    iterations: PerTower[Count] | UnsetType = UNSET
     waited_share: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     repeats: list[RepeatFacts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        told = (self.searches, self.warm_up_searches, self.results_per_search, self.page_cache)
-        if len({one is UNSET for one in told}) > 1:
+        facts = (self.searches, self.warm_up_searches, self.results_per_search, self.page_cache)
+        if UNSET in facts and facts != (UNSET,) * 4:
             raise ValueError(
-                "searches are told in part: how many, after how many, of which results"
+                "searches, warm_up_searches, results_per_search and page_cache belong together"
             )
 
 
@@ -121,7 +130,7 @@ class TriedRung(Record, frozen=True):
     status: str
 
 
-class Tried(Record, frozen=True):
+class TriedLadders(Record, frozen=True):
     image: list[TriedRung] = field(default_factory=list)
     text: list[TriedRung] = field(default_factory=list)
 
@@ -132,11 +141,6 @@ class UsedRung(Record, frozen=True):
     bytes: Bytes
     provider: str | UnsetType | None = UNSET
     nodes: dict[str, Count] | UnsetType | None = UNSET
-
-
-class Used(Record, frozen=True):
-    image: UsedRung | UnsetType = UNSET
-    text: UsedRung | UnsetType = UNSET
 
 
 class IndexFacts(Record, frozen=True):
@@ -162,18 +166,13 @@ class TowerMemory(Record, frozen=True):
     run_peak: Range | None = None
 
 
-class TowersMemory(Record, frozen=True):
-    image: TowerMemory | UnsetType = UNSET
-    text: TowerMemory | UnsetType = UNSET
-
-
 class MemoryFacts(Record, frozen=True):
     peak_pss: MiB | None
     peak_rss: MiB | None
     steps: list[Step]
     samples: Count | UnsetType = UNSET
     indexing: IndexingMemory | UnsetType = UNSET
-    towers: TowersMemory | UnsetType = UNSET
+    towers: PerTower[TowerMemory] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if (self.peak_pss is None) != (self.peak_rss is None):
@@ -186,26 +185,6 @@ class Percentiles(Record, frozen=True):
     p99: Ms
 
 
-class Latencies(Record, frozen=True):
-    tokenize: Percentiles | UnsetType = UNSET
-    text: Percentiles | UnsetType = UNSET
-    scan: Percentiles | UnsetType = UNSET
-    rescore: Percentiles | UnsetType = UNSET
-    total: Percentiles | UnsetType = UNSET
-    decode: Percentiles | UnsetType = UNSET
-    image: Percentiles | UnsetType = UNSET
-
-
-class StageSamples(Record, frozen=True):
-    tokenize: Samples | UnsetType = UNSET
-    text: Samples | UnsetType = UNSET
-    scan: Samples | UnsetType = UNSET
-    rescore: Samples | UnsetType = UNSET
-    total: Samples | UnsetType = UNSET
-    decode: Samples | UnsetType = UNSET
-    image: Samples | UnsetType = UNSET
-
-
 class IndexingFacts(Record, frozen=True):
     """Measured, or why it was not."""
 
@@ -216,7 +195,7 @@ class IndexingFacts(Record, frozen=True):
 
     def __post_init__(self) -> None:
         if self.unsupported is UNSET and UNSET in (self.photos, self.photos_per_s):
-            raise ValueError("neither photos and photos_per_s nor unsupported are told")
+            raise ValueError("it has neither photos and photos_per_s nor unsupported")
 
 
 class MemoryTarget(Record, frozen=True):
@@ -236,10 +215,10 @@ class Targets(Record, frozen=True):
     search: SearchTarget
 
     def __post_init__(self) -> None:
-        measured = (self.memory.measured_mib, self.search.measured_ms)
-        if [one is None for one in measured] != [
-            target.passed is None for target in (self.memory, self.search)
-        ]:
+        memory, search = self.memory, self.search
+        if (memory.measured_mib is None) != (memory.passed is None) or (
+            search.measured_ms is None
+        ) != (search.passed is None):
             raise ValueError("a target has a verdict without a measurement, or none with one")
 
 
@@ -247,11 +226,6 @@ class CloudJobs(Record, frozen=True):
     compile: str | None
     inference: str
     url: str
-
-
-class Jobs(Record, frozen=True):
-    image: CloudJobs | UnsetType = UNSET
-    text: CloudJobs | UnsetType = UNSET
 
 
 class BenchDocument(Record, frozen=True):
@@ -263,42 +237,45 @@ class BenchDocument(Record, frozen=True):
     device: DeviceFacts
     tools: dict[str, str]
     conditions: Conditions
-    runtime: Used
+    runtime: PerTower[UsedRung]
     index: IndexFacts
     memory_mib: MemoryFacts
-    latency_ms: Latencies
+    latency_ms: PerStage[Percentiles]
     indexing: IndexingFacts
     measured: list[str]
     not_measured: list[str]
     targets: Targets
-    ladder: Tried = Tried()
-    samples_ms: StageSamples = StageSamples()
-    jobs: Jobs | UnsetType = UNSET
+    ladder: TriedLadders = TriedLadders()
+    samples_ms: PerStage[Samples] = PerStage()
+    jobs: PerTower[CloudJobs] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        for name in ("image", "text"):
-            there = len(getattr(self.bundle.towers, name))
+        for name in TOWERS:
+            count = len(getattr(self.bundle.towers, name))
             for tried in getattr(self.ladder, name):
-                if tried.rung >= there:
+                if tried.rung >= count:
                     raise ValueError(
-                        f"the ladder tells of rung {tried.rung} of the {name} tower, of {there}"
+                        f"the ladder has rung {tried.rung} of the {name} tower, of {count} rungs"
                     )
         if self.indexing.unsupported is UNSET and self.memory_mib.indexing is UNSET:
             raise ValueError("indexing was measured, and memory_mib lacks indexing")
         if self.conditions.pinned_cores and self.device.cores is UNSET:
             raise ValueError("threads were pinned, and device lacks cores")
         if self.device.memory_available_mib and not self.device.memory_mib:
-            raise ValueError("device tells memory_available_mib, and lacks memory_mib")
+            raise ValueError("device has memory_available_mib, and lacks memory_mib")
 
 
-_HINT = "Give a file of `bench --json`; one that was cut short is measured again."
+_HINT = "Give a file of `bench --json`; measure again if it was cut short."
 
 
 def load_documents(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """The documents of `bench --json` or `--report X.json`: one a file, or a list of them. What
-    they lack and an older version did not write is there as nothing. BenchError for a file that is
-    missing, holds no document, or one with a field that is missing, unknown or of another kind."""
-    return [msgspec.to_builtins(one) for path in paths for one in _documents(path)]
+    """Read documents of `bench --json` or `--report X.json`, one or a list of them per file.
+
+    Raises:
+        BenchError: A file is missing or holds no document, or a field is missing, unknown or of
+            another type.
+    """
+    return [msgspec.to_builtins(document) for path in paths for document in _documents(path)]
 
 
 def _documents(path: Path) -> list[BenchDocument]:
@@ -310,12 +287,10 @@ def _documents(path: Path) -> list[BenchDocument]:
         raise BenchError(f"{path} cannot be read: {error}.", _HINT) from error
     if not raw.lstrip().startswith(b"["):
         return [decode(raw, BenchDocument, path, BenchError, _HINT, schema=RESULT_SCHEMA)]
-    several = decode(raw, list[msgspec.Raw], path, BenchError, _HINT)
-    if not several:
+    documents = decode(raw, list[msgspec.Raw], path, BenchError, _HINT)
+    if not documents:
         raise BenchError(f"{path} holds no result: its list is empty.", _HINT)
     return [
-        decode(
-            bytes(one), BenchDocument, f"{path}[{number}]", BenchError, _HINT, schema=RESULT_SCHEMA
-        )
-        for number, one in enumerate(several)
+        decode(raw, BenchDocument, f"{path}[{number}]", BenchError, _HINT, schema=RESULT_SCHEMA)
+        for number, raw in enumerate(map(bytes, documents))
     ]

@@ -29,18 +29,18 @@ def _at(ordered: Sequence[float], percent: int) -> float:
 
 
 def device_facts() -> dict[str, Any]:
-    """What the numbers depend on, of this host: CPU and its instruction sets, cores, architecture,
-    memory (MiB), OS; null where a system does not tell. `emulator`, where one plays the processor:
-    what /proc/cpuinfo tells then may be another's."""
+    """Facts of this host: CPU, instruction sets, cores, architecture, memory (MiB), OS; None where
+    the system does not report them. `emulator` is the program that emulates the processor;
+    /proc/cpuinfo may then describe another one."""
     import platform
 
     emulator = machine.emulator()
-    told = "" if emulator else machine.cpuinfo()
+    cpuinfo = "" if emulator else machine.cpuinfo()
     return {
         "kind": "host",
-        "cpu": machine.model(told) if told else platform.processor() or platform.machine(),
+        "cpu": machine.model(cpuinfo) if cpuinfo else platform.processor() or platform.machine(),
         **({"emulator": emulator} if emulator else {}),
-        "instruction_sets": machine.instruction_sets(told),
+        "instruction_sets": machine.instruction_sets(cpuinfo),
         "cores": os.cpu_count() or 1,
         "arch": platform.machine(),
         "memory_mib": _memory_mib(),

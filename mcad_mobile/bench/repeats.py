@@ -1,5 +1,4 @@
-"""Runs of the same measurement, and which of them count: a device that throttled is not averaged
-over."""
+"""Repeated runs of a measurement, and which of them count: throttled runs are left out."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from typing import Any
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.errors import BenchError
 
-# A run slower than the fastest by more than this was not the same machine: clocks fall in steps
-# of 5 to 15 percent.
+# A run that is slower than the fastest by more than this was throttled: clocks fall in steps of 5
+# to 15 percent.
 _SLOWDOWN = 1.15
 _POLL_S = 5.0
 _LONGEST_COOL_DOWN_S = 300.0
@@ -21,9 +20,9 @@ _LONGEST_COOL_DOWN_S = 300.0
 
 @dataclass(frozen=True)
 class Health:
-    """A device's heat and power, as far as it tells. `thermal_status` is Android's (0: none, 1:
-    light throttling, up to 6); `capped` are cores whose clock is held under their maximum, as
-    core -> MHz allowed."""
+    """A device's heat and power; None where it does not report them. `thermal_status` is Android's
+    (0: none, 1: light throttling, up to 6); `capped` maps cores whose clock is held under their
+    maximum to the allowed MHz."""
 
     thermal_status: int | None = None
     temperature_c: float | None = None
@@ -48,9 +47,8 @@ class Repeat:
 
 
 def throttled(repeat: Repeat, first: Health) -> str | None:
-    """What the device itself says of throttling during a run, or None. `first` is its health
-    before the first run: a clock that was capped from the start is a condition of the bench,
-    stated, not an event."""
+    """How the device says that it throttled during a run, or None. `first` is its health before the
+    first run: clocks that were capped from the start are a condition of the bench."""
     status = max(repeat.before.thermal_status or 0, repeat.after.thermal_status or 0)
     if status > 0:
         return f"thermal status {status}"
@@ -60,8 +58,8 @@ def throttled(repeat: Repeat, first: Health) -> str | None:
         if mhz < (first.capped or {}).get(core, mhz + 1)
     }
     if lowered:
-        told = ", ".join(f"core {core} at {mhz} MHz" for core, mhz in lowered.items())
-        return f"the clock was lowered: {told}"
+        clocks = ", ".join(f"core {core} at {mhz} MHz" for core, mhz in lowered.items())
+        return f"the clock was lowered: {clocks}"
     return None
 
 
@@ -71,17 +69,24 @@ def _slowed(repeat: Repeat, fastest_ms: float) -> str | None:
     return f"{100 * (repeat.median_ms / fastest_ms - 1):.0f} % slower than the fastest run"
 
 
-def those_that_count(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str, Any]]]:
-    """The runs to report, and every run for the record: {"p50_ms", "counted", "why", "before",
-    "after"}. BenchError if the device throttled in each."""
+def counted_runs(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str, Any]]]:
+    """Select the runs to report.
+
+    Returns:
+        The runs that count, and a record of every run: {"p50_ms", "counted", "why", "before",
+        "after"}.
+
+    Raises:
+        BenchError: The device throttled in every run.
+    """
     hot = [throttled(repeat, repeats[0].before) for repeat in repeats]
     cool = [repeat.median_ms for repeat, why in zip(repeats, hot, strict=True) if why is None]
-    counted, told = [], []
+    counted, records = [], []
     for repeat, why_hot in zip(repeats, hot, strict=True):
         why = why_hot or _slowed(repeat, min(cool))
         if why is None:
             counted.append(repeat)
-        told.append(
+        records.append(
             {
                 "p50_ms": repeat.median_ms,
                 "counted": why is None,
@@ -92,11 +97,11 @@ def those_that_count(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict
         )
     if not counted:
         raise BenchError(
-            f"The device throttled in all of {len(repeats)} runs ({told[0]['why']}): "
+            f"The device throttled in all of {len(repeats)} runs ({records[0]['why']}): "
             "there is no number of a cool device to report.",
             "Unplug it, let it cool, close what else runs on it, and try --cool-down 60.",
         )
-    return counted, told
+    return counted, records
 
 
 def cool_down(
@@ -105,8 +110,8 @@ def cool_down(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait `least_s` seconds, and on until the device says that it does not throttle, five
-    minutes at most. Nothing to wait for where `least_s` is 0."""
+    """Wait `least_s` seconds, then until the device does not throttle, five minutes at most. Do not
+    wait if `least_s` is 0."""
     if least_s <= 0:
         return
     sleep(least_s)

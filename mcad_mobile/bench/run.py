@@ -1,8 +1,9 @@
-"""bench(): measure a bundle on a device, and judge it against the targets."""
+"""Measure a bundle on a device, and judge it against the targets for memory and latency."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,8 @@ from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_ind
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
 
-# Everyday photo queries, from one word to a long sentence: what the bench searches for.
-#
-# Length matters (it decides how many tokens a text tower reads), so lengths are mixed as people
-# mix them: mostly two to six words.
-
+# Everyday queries. The length decides how many tokens a text tower reads; most have two to six
+# words.
 QUERIES = (
     "dog",
     "beach",
@@ -77,79 +75,110 @@ QUERIES = (
 MEMORY_LIMIT_MIB = 100.0
 SEARCH_LIMIT_MS = 8.0
 DEFAULT_PHOTOS = 100_000  # a large personal library, and what the targets are stated for
-_DECODED_PHOTOS = 24
 _DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The searches to measure.
+
+    Args:
+        index: A real index; its own photos are decoded for the indexing part.
+        synthetic: Without `index`, the number of photos of an index of blended real embeddings.
+        searches: How many searches to time.
+        threads: CPU threads.
+        runtime: Only rungs of this runtime; None for the whole ladder.
+        repeats: How often to run the searches; None for the device's default.
+        cool_down_s: The least seconds between two runs; None for the device's default.
+        decoded_photos: How many photos to decode and embed.
+    """
+
+    index: Path | None = None
+    synthetic: int | None = None
+    searches: int = 200
+    threads: int = 1
+    runtime: str | None = None
+    repeats: int | None = None
+    cool_down_s: float | None = None
+    decoded_photos: int = 24
+
+    @property
+    def photos(self) -> int:
+        return DEFAULT_PHOTOS if self.synthetic is None else self.synthetic
+
+    def check(self) -> None:
+        """Raise BenchError if it measures nothing, or two indexes."""
+        if self.index is not None and self.synthetic is not None:
+            raise BenchError(
+                "A real index and a synthetic one were both asked for.",
+                "Give --index DIR or --synthetic N.",
+            )
+        if self.searches < 1 or self.photos < 1:
+            raise BenchError(
+                f"{self.searches} searches of {self.photos} photos leave nothing to measure.",
+                "Ask for at least one search and one photo.",
+            )
 
 
 def bench(
     bundle: Bundle,
-    *,
-    index: Path | None = None,
-    synthetic: int | None = None,
-    threads: int = 1,
-    searches: int = 200,
-    runtime: str | None = None,
-    repeats: int | None = None,
-    cool_down_s: float | None = None,
+    workload: Workload = Workload(),
     device: Device | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Measure memory (MiB) and latency (ms) of `bundle`; return the mcad-bench/1 document.
+    """Measure memory (MiB) and latency (ms) of `bundle` on `device`, by default this host.
 
-    `index` is a real one; without it, an index of `synthetic` photos (100,000 unless told) is
-    made of blended real embeddings. `device` is this host unless given; it says how many
-    `repeats` there are, and how long it cools between, unless told. `progress` hears of each step.
-    Peak PSS is judged against 100 MiB, the median of a whole search against 8 ms.
-    Raises BenchError for what cannot be measured, simulated towers included, and PhotoIndexError
-    for an index that cannot be read.
+    Returns:
+        The mcad-bench/1 document. Peak PSS is judged against 100 MiB, the median of a whole search
+        against 8 ms.
+
+    Raises:
+        BenchError: The workload cannot be measured, or a tower is simulated.
+        PhotoIndexError: The index cannot be read.
     """
-    if index is not None and synthetic is not None:
-        raise BenchError(
-            "A real index and a synthetic one were both asked for.",
-            "Give --index DIR or --synthetic N.",
-        )
+    workload.check()
     device = device or HostDevice()
-    size = DEFAULT_PHOTOS if synthetic is None else synthetic
-    if searches < 1 or size < 1:
-        raise BenchError(
-            f"{searches} searches of {size} photos leave nothing to measure.",
-            "Ask for at least one search and one photo.",
-        )
     progress("asking the device what it is")
     device.check(bundle)
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
-        made = Path(folder)
-        if index is None:
-            progress(f"blending {size:,} embeddings into an index")
-            synthetic_index(bundle, made / "index", size)
-            photos: list[Path] = []
-        else:
-            photos = index_photos(bundle, index, _DECODED_PHOTOS)
-        real_photos = bool(photos)
-        if not real_photos:
-            progress(f"making {_DECODED_PHOTOS} photos to decode")
-            photos = sample_photos(bundle, made, _DECODED_PHOTOS)
-        spec = Spec(
-            bundle=bundle,
-            index=index or made / "index",
-            queries=(*bundle.text.golden.texts, *QUERIES),
-            photos=tuple(photos),
-            searches=searches,
-            threads=threads,
-            runtime=runtime,
-            repeats=device.repeats if repeats is None else repeats,
-            cool_down_s=device.cool_down_s if cool_down_s is None else cool_down_s,
-        )
+        spec, photos_source = _spec(bundle, workload, device, Path(folder), progress)
         measured = device.measure(spec, progress)
-    measured["index"]["source"] = (
-        "vectors that lie and spread as real photo embeddings do" if index is None else str(index)
+    measured["index"]["source"] = str(
+        workload.index or "vectors that lie and spread as real photo embeddings do"
     )
-    measured["indexing"]["source"] = (
-        "photos of the index"
-        if real_photos
-        else "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
-    )
+    measured["indexing"]["source"] = photos_source
     return judge(bundle, measured)
+
+
+def _spec(
+    bundle: Bundle, workload: Workload, device: Device, folder: Path, progress: Progress
+) -> tuple[Spec, str]:
+    """The spec of a workload, with the files that it lacks made in `folder`; and what its photos
+    are."""
+    photos: list[Path] = []
+    if workload.index is None:
+        progress(f"blending {workload.photos:,} embeddings into an index")
+        synthetic_index(bundle, folder / "index", workload.photos)
+    else:
+        photos = index_photos(bundle, workload.index, workload.decoded_photos)
+    source = "photos of the index"
+    if not photos:
+        progress(f"making {workload.decoded_photos} photos to decode")
+        photos = sample_photos(bundle, folder, workload.decoded_photos)
+        source = "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
+    repeats, cool_down_s = workload.repeats, workload.cool_down_s
+    spec = Spec(
+        bundle=bundle,
+        index=workload.index or folder / "index",
+        queries=(*bundle.text.golden.texts, *QUERIES),
+        photos=tuple(photos),
+        searches=workload.searches,
+        threads=workload.threads,
+        runtime=workload.runtime,
+        repeats=device.repeats if repeats is None else repeats,
+        cool_down_s=device.cool_down_s if cool_down_s is None else cool_down_s,
+    )
+    return spec, source
 
 
 def bench_towers(
@@ -159,20 +188,24 @@ def bench_towers(
     runtime: str | None = None,
     progress: Progress = silent,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure the towers alone: a mcad-bench/1 document for each device, and why others failed.
+    """Measure the towers alone.
 
-    What a whole search takes is not known then: its targets have no verdict (null).
+    Returns:
+        A mcad-bench/1 document per device, whose targets have no verdict (null), and why devices
+        have no document.
     """
-    found, failures = device.measure_towers(bundle, runtime, progress)
-    for measured in found:
+    parts, failures = device.measure_towers(bundle, runtime, progress)
+    for measured in parts:
         measured["index"]["source"] = "none"
-    return [judge(bundle, measured) for measured in found], failures
+    return [judge(bundle, measured) for measured in parts], failures
 
 
 def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
-    """A device's numbers (see Device.measure) -> the whole document, rounded to 3 decimals and
-    judged as rounded: what a reader sees is what passes or fails. What was not measured has no
-    verdict: null."""
+    """Complete a device's part (see Device.measure) to a mcad-bench/1 document.
+
+    Figures are rounded to 3 decimals before they are judged, so a reader sees what passed. What was
+    not measured has no verdict (null).
+    """
     document: dict[str, Any] = {
         "schema": RESULT_SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -180,7 +213,8 @@ def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
         **measured,
     }
     document = {key: _rounded(value) for key, value in document.items()}
-    peak, search = document["memory_mib"]["peak_pss"], _median(document, "total")
+    peak = document["memory_mib"]["peak_pss"]
+    search = document["latency_ms"].get("total", {}).get("p50")
     document["targets"] = {
         "memory": {
             "limit_mib": MEMORY_LIMIT_MIB,
@@ -194,11 +228,6 @@ def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
         },
     }
     return document
-
-
-def _median(document: dict[str, Any], stage: str) -> float | None:
-    taken = document["latency_ms"].get(stage)
-    return None if taken is None else float(taken["p50"])
 
 
 def _bundle_facts(bundle: Bundle) -> dict[str, Any]:

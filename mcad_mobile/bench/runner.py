@@ -1,10 +1,12 @@
-"""The process that is measured: `python -m mcad_mobile.bench.runner`, a `mcad-run/1` spec in (a
-path, or standard input), one JSON document out. Steps are announced on standard error. The contract
-is docs/bench.md; the Java runner of `android_demo/runner` keeps it too.
+"""The measured process, `python -m mcad_mobile.bench.runner`.
 
-Mode "check" runs each rung on the golden inputs. Mode "search" loads what a phone that searches
-must load, and nothing else; mode "index" is a process of its own, since a phone that searches has
-not loaded the image tower.
+It reads a `mcad-run/1` spec (from a path, or standard input), prints one JSON document, and
+announces steps on standard error. docs/bench.md is the contract, also of the Java runner in
+`android_demo/runner`.
+
+Mode "check" runs each rung on the golden inputs. Mode "search" loads only what a phone needs to
+search. Mode "index" runs in another process, since a phone that searches has not loaded the image
+tower.
 """
 
 from __future__ import annotations
@@ -28,15 +30,14 @@ if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
     from mcad_mobile.engine.engine import SearchEngine
 
-STEP = "step: "  # how a line of standard error that announces a step begins
+STEP = "step: "  # prefix of lines on standard error that announce a step
 STAGES = ("tokenize", "text", "scan", "rescore", "total")
-# What no phone loads: reported if something imported it after all, so that it is not measured
-# unnoticed.
+# Libraries that no phone loads: reported if an import of ours loads them after all.
 FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss", "tokenizers")
 
 
 class Steps:
-    """Memory at each step, in MiB, in the order they were taken; none where it is not told."""
+    """Memory at each step in MiB, in order; empty where the system does not report it."""
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
@@ -53,12 +54,12 @@ def announce(name: str) -> None:
 
 
 def checking(name: TowerName, rung: Rung) -> str:
-    """The step that is announced before a rung is tried: whose fault it is if the process ends."""
+    """The step announced before a rung is tried: it names the rung if the process crashes."""
     return f"checking {name} {rung.runtime} {rung.precision}"
 
 
 def check(spec: dict[str, Any]) -> dict[str, Any]:
-    """Embeddings of the golden inputs by each rung of `spec["rungs"]`; none stops the others."""
+    """Embed the golden inputs with each rung of `spec["rungs"]`; a failure does not stop others."""
     bundle = _bundle(spec)
     return {
         "ladder": {
@@ -76,7 +77,7 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
     rung = bundle.tower(name).rungs[number]
     tried = {"rung": number, "runtime": rung.runtime, "precision": rung.precision, "loaded": False}
     reason = why_not(rung)
-    # A slow rung that is asked for by name is tried; a simulated one is not.
+    # Try a slow rung if its runtime is named, but never a simulated one.
     if reason is not None and (spec.get("runtime") is None or rung.runtime == "qnn"):
         return {**tried, "why": reason}
     announce(checking(name, rung))
@@ -85,13 +86,13 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
         embeddings = tower(golden_inputs(bundle, name))
     except McadError as error:
         return {**tried, "why": error.message}
-    except Exception as error:  # a runtime's own, which share no base: the next rung may run
+    except Exception as error:  # runtimes' errors share no base class
         return {**tried, "why": f"it fails on the golden inputs: {type(error).__name__}: {error}"}
     return {
         **tried,
         "loaded": True,
-        "provider": tower.kernels,
-        "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # no other processor was offered
+        "provider": tower.arithmetic,
+        "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # other processors are not used
         "embeddings": embeddings.tolist(),
         **({"tokens": _tokens(bundle)} if name == "text" else {}),
     }
@@ -111,7 +112,7 @@ def _tools() -> dict[str, str]:
 
 
 def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
-    """Memory at each step from process start to searches, then latency by stage (ms)."""
+    """Measure memory at each step from process start to searches, then latency by stage (ms)."""
     steps = Steps()
     steps.take("process start")
     engine = _engine(spec, "text")
@@ -150,7 +151,7 @@ def _share_waited(before: float | None, seconds: float) -> float | None:
 
 
 def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
-    """Memory with the image tower, ms per photo (decode and tower apart), photos/s of a build."""
+    """Measure memory with the image tower, ms per photo by stage, and photos/s of indexing."""
     steps = Steps()
     steps.take("process start")
     engine = _engine(spec, "image")
@@ -198,8 +199,7 @@ MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def main() -> int:
-    """Exit code 1 and {"error": {"what", "hint"}} for an error of ours; others end in a
-    traceback."""
+    """Print the document; for an error of ours, {"error": {"what", "hint"}} and exit code 1."""
     with os.fdopen(claim_standard_output(), "w", encoding="utf-8") as out:
         spec = json.loads(
             Path(sys.argv[1]).read_text("utf-8") if sys.argv[1:] else sys.stdin.read()
@@ -217,7 +217,7 @@ def main() -> int:
 
 
 def _limit_thread_pools(threads: int) -> None:
-    """numpy's BLAS makes a buffer for each thread that it might use, when it is imported."""
+    """Limit numpy's BLAS before its import, when it allocates a buffer per thread."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
 
@@ -225,12 +225,12 @@ def _limit_thread_pools(threads: int) -> None:
 def _bundle(spec: dict[str, Any]) -> Bundle:
     from mcad_mobile.engine.bundle import Bundle
 
-    # Checksums are for the first start after a bundle is copied, not for every search.
+    # An app verifies checksums once after it copied a bundle, not at every start.
     return Bundle.load(Path(spec["bundle"]), verify=False)
 
 
 def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
-    """An engine whose ladder for tower `name` is the one rung that was chosen."""
+    """An engine whose ladder for tower `name` holds the chosen rung alone."""
     from msgspec.structs import replace
 
     from mcad_mobile.engine.engine import SearchEngine
@@ -256,7 +256,7 @@ def _rung(engine: SearchEngine, tower: TowerName) -> dict[str, Any]:
 
 
 def refuse_simulated(simulated: bool) -> None:
-    """BenchError for a tower whose time is another machine's, imitated."""
+    """Raise BenchError for a simulated tower: its time is no latency."""
     if simulated:
         raise BenchError(
             "This tower runs on a simulator here, and simulated time is never a latency.",

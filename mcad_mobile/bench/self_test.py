@@ -1,4 +1,8 @@
-"""A document of parity only: what an emulated processor can vouch for."""
+"""The self-test before a measurement: which rungs give the right embeddings on the device.
+
+Accelerators may return wrong vectors without an error. So each rung embeds the bundle's golden
+inputs on the device, and only rungs that give the expected embeddings are measured.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,16 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 from mcad_mobile.engine.towers.self_test import agreement, disagreement
 from mcad_mobile.errors import BenchError
 
-# The self-test before any number counts: which rungs of the ladder give the right embeddings on
-# this device?
-#
-# Accelerators are known to return wrong vectors silently: a driver that rounds otherwise, an
-# operator that falls to a slow and different kernel. So each rung embeds the bundle's golden inputs
-# on the device itself, and only a rung that gives what its file says is measured.
-
 Ladder = dict[TowerName, list[dict[str, Any]]]
 
 
 def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
-    """What a runner printed in mode "check" -> each rung with "status" ("pass", "fail": wrong
-    vectors, "skip": it did not load, or not run), "cosine_min" to what the rung's file says, over
-    the golden inputs, "nodes", "why"."""
+    """Judge what a runner printed in mode "check".
+
+    Returns:
+        Each rung with "status" ("pass", "fail" for wrong vectors, "skip" if it did not run),
+        "cosine_min" over the golden inputs to the rung's expected embeddings, "nodes" and "why".
+    """
     return {
         name: [judge_rung(bundle, name, tried) for tried in checked["ladder"][name]]
         for name in TOWERS
@@ -33,8 +33,7 @@ def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
 
 
 def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[str, Any]:
-    """One rung of judge_ladder."""
-    embeddings, tokens = tried.get("embeddings"), tried.get("tokens")
+    """Judge one rung, as judge_ladder."""
     rung = bundle.tower(name).rungs[tried["rung"]]
     found = {
         "rung": tried["rung"],
@@ -43,20 +42,17 @@ def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[s
         "provider": tried.get("provider"),
         "nodes": tried.get("nodes"),
         "cosine_min": None,
-        "why": " ".join(tried.get("why", "").split()),  # a runtime's reason may be of several lines
+        "why": " ".join(tried.get("why", "").split()),  # it may have several lines
     }
     if not tried["loaded"]:
         return {**found, "status": "skip"}
-    cosine = agreement(bundle, rung, embeddings)
+    cosine = agreement(bundle, rung, tried.get("embeddings"))
     if math.isfinite(cosine):
         found["cosine_min"] = round(cosine, 6)
     why = disagreement(cosine)
-    if why is not None:
-        return {**found, "status": "fail", "why": why}
-    if tokens is not None and not _same_tokens(bundle, tokens):
+    if why is None and "tokens" in tried and not _same_tokens(bundle, tried["tokens"]):
         why = "the device's tokenizer gives other ids for the golden texts"
-        return {**found, "status": "fail", "why": why}
-    return {**found, "status": "pass"}
+    return {**found, "status": "pass"} if why is None else {**found, "status": "fail", "why": why}
 
 
 def _same_tokens(bundle: Bundle, tokens: Any) -> bool:
@@ -65,38 +61,41 @@ def _same_tokens(bundle: Bundle, tokens: Any) -> bool:
     return bool(np.array_equal(expected, np.asarray(tokens)))
 
 
-def choose(ladder: Ladder, name: TowerName) -> dict[str, Any]:
-    """The first rung that passed. BenchError with what became of each if none did."""
+def choose_rung(ladder: Ladder, name: TowerName) -> dict[str, Any]:
+    """Return the first rung that passed. BenchError: none did; it lists why."""
     for tried in ladder[name]:
         if tried["status"] == "pass":
             return tried
-    told = "; ".join(f"{r['runtime']} {r['precision']}: {r['why']}" for r in ladder[name])
+    reasons = "; ".join(f"{r['runtime']} {r['precision']}: {r['why']}" for r in ladder[name])
     raise BenchError(
         f"No rung of the {name} tower can be measured on this device: "
-        f"{told or 'the bundle has none of this runtime'}.",
+        f"{reasons or 'the bundle has none of this runtime'}.",
         "Leave --runtime out to go down the whole ladder, or export for this chip.",
     )
+
+
+def used_rung(bundle: Bundle, name: TowerName, judged: dict[str, Any]) -> dict[str, Any]:
+    """A judged rung as the document's "runtime" lists it."""
+    return {
+        "runtime": judged["runtime"],
+        "precision": judged["precision"],
+        "bytes": bundle.tower(name).rungs[judged["rung"]].bytes,
+        "nodes": judged["nodes"],
+    }
 
 
 def parity_only(
     spec: Spec, about: dict[str, Any], ladder: Ladder, *, emulator: str
 ) -> dict[str, Any]:
-    """A device's part of the mcad-bench/1 document without any time or memory: those of an
-    emulator are another machine's. `about` has "device" and "tools"."""
-    chosen = {name: choose(ladder, name) for name in TOWERS}
+    """A device's part of the mcad-bench/1 document without time and memory, which of an emulator
+    mean nothing. `about` has "device" and "tools"."""
     about["device"]["emulator"] = emulator
     return {
         **about,
         "conditions": {"threads": spec.threads, "pinned_cores": [], "repeats": []},
         "ladder": ladder,
         "runtime": {
-            name: {
-                "runtime": rung["runtime"],
-                "precision": rung["precision"],
-                "bytes": spec.bundle.tower(name).rungs[rung["rung"]].bytes,
-                "nodes": rung["nodes"],
-            }
-            for name, rung in chosen.items()
+            name: used_rung(spec.bundle, name, choose_rung(ladder, name)) for name in TOWERS
         },
         "index": {"photos": None, "bytes_per_photo": None},
         "memory_mib": {"peak_pss": None, "peak_rss": None, "steps": []},

@@ -1,4 +1,4 @@
-"""The order of a measurement, wherever a runner can be started: self-test, searches, photos."""
+"""A measurement on any device that can start a runner: self-test, searches, photos."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Spec
 from mcad_mobile.bench.measure import percentiles
-from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
+from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.runner import checking
-from mcad_mobile.bench.self_test import Ladder, choose, judge_ladder
+from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder, used_rung
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.engine.bundle import TOWERS, TowerName
 from mcad_mobile.errors import BenchError, RunnerCrashed
@@ -22,11 +22,11 @@ class Launcher(Protocol):
 
     @property
     def places(self) -> Places:
-        """Where things lie, as paths on the device."""
+        """Where files are, as paths on the device."""
         ...
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
-        """Run the `mcad-run/1` `document`. BenchError if the runner fails."""
+        """Run a `mcad-run/1` document. BenchError: the runner fails."""
         ...
 
     def health(self) -> Health: ...
@@ -34,15 +34,19 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """One spec on one device."""
+    """The measurement of one spec on one device."""
 
     launcher: Launcher
     spec: Spec
     progress: Progress = silent
 
     def check(self) -> tuple[Ladder, dict[str, str]]:
-        """The self-test of every candidate rung, and the runner's own versions. A rung that takes
-        the process down with it is left out of another try."""
+        """Run the self-test of every candidate rung. If a rung crashes the runner, it is recorded,
+        and the others are tried again.
+
+        Returns:
+            The judged ladder, and the versions of the runner's libraries.
+        """
         rungs = self.spec.candidates()
         crashed: list[tuple[TowerName, dict[str, Any]]] = []
         while True:
@@ -56,13 +60,13 @@ class Session:
                 crashed.append((name, {"rung": number, "loaded": False, "why": why}))
         for name, tried in crashed:
             checked["ladder"][name] += [tried]
-            checked["ladder"][name].sort(key=lambda one: one["rung"])
+            checked["ladder"][name].sort(key=lambda rung: rung["rung"])
         return judge_ladder(self.spec.bundle, checked), checked.get("tools", {})
 
     def _at_fault(
         self, rungs: dict[TowerName, list[int]], crash: RunnerCrashed
     ) -> tuple[TowerName, int]:
-        """The rung that was tried when the process ended; `crash` itself if none was."""
+        """Return the rung that was tried when the process ended, or raise `crash` if none was."""
         for name, numbers in rungs.items():
             for number in numbers:
                 if crash.step == checking(name, self.spec.bundle.tower(name).rungs[number]):
@@ -70,12 +74,15 @@ class Session:
         raise crash
 
     def measure(self, ladder: Ladder) -> dict[str, Any]:
-        """Search and index with the first rung of each tower that passed; everything in a device's
-        document that does not depend on what kind of device it is."""
-        chosen = {name: choose(ladder, name) for name in TOWERS}
+        """Search and index with the first rung of each tower that passed.
+
+        Returns:
+            The part of a device's document that is the same for all kinds of devices.
+        """
+        chosen = {name: choose_rung(ladder, name) for name in TOWERS}
         numbers = {"rung": {name: rung["rung"] for name, rung in chosen.items()}}
         repeats = self._searches(numbers)
-        counted, told = those_that_count(repeats)
+        counted, records = counted_runs(repeats)
         indexing = self._launch("index", numbers)
         found = counted[0].watched.document
         samples = {
@@ -83,9 +90,12 @@ class Session:
             for stage in found["samples_ms"]
         }
         document = {
-            "conditions": {**self._conditions(found, told), **_waiting(counted)},
+            "conditions": {**self._conditions(found, records), **_waiting(counted)},
             "ladder": ladder,
-            "runtime": {name: self._runtime(name, rung) for name, rung in chosen.items()},
+            "runtime": {
+                name: {**used_rung(self.spec.bundle, name, rung), "provider": rung["provider"]}
+                for name, rung in chosen.items()
+            },
             "index": {
                 "photos": found["photos"],
                 "bytes_per_photo": found["bytes_per_photo"],
@@ -123,41 +133,31 @@ class Session:
             )
         return watched
 
-    def _conditions(self, found: dict[str, Any], told: list[dict[str, Any]]) -> dict[str, Any]:
+    def _conditions(self, found: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
         cores = found["pinned_cores"]
         return {
             "threads": self.spec.threads,
-            # A runner says where it may run: on more cores than it has threads is anywhere.
+            # A runner reports its allowed cores; if they are more than its threads, none is pinned.
             "pinned_cores": cores if len(cores) <= self.spec.threads else [],
             "searches": self.spec.searches,
             "warm_up_searches": MEMORY_SEARCHES,
             "results_per_search": self.spec.k,
             "page_cache": "warm",
-            "repeats": told,
-        }
-
-    def _runtime(self, name: TowerName, chosen: dict[str, Any]) -> dict[str, Any]:
-        rung = self.spec.bundle.tower(name).rungs[chosen["rung"]]
-        return {
-            "runtime": rung.runtime,
-            "precision": rung.precision,
-            "bytes": rung.bytes,
-            "provider": chosen["provider"],
-            "nodes": chosen["nodes"],
+            "repeats": runs,
         }
 
 
 def _waiting(counted: Sequence[Repeat]) -> dict[str, float]:
-    """The largest share of its timed searches that a run waited for a core, of runners that say."""
+    """The largest share of the timed searches that a run waited for a core, if known."""
     shares = [repeat.watched.document.get("waited_share") for repeat in counted]
-    told = [share for share in shares if share is not None]
-    return {"waited_share": max(told)} if told else {}
+    known = [share for share in shares if share is not None]
+    return {"waited_share": max(known)} if known else {}
 
 
 def _add_indexing(
     document: dict[str, Any], samples: dict[str, list[float]], indexing: Watched
 ) -> None:
-    """The image tower's part; a runner that cannot decode photos says why instead."""
+    """Add the image tower's part, or why the runner cannot decode photos."""
     found = indexing.document
     if "unsupported" in found:
         document["indexing"] = {"unsupported": found["unsupported"]}

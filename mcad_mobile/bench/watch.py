@@ -1,4 +1,4 @@
-"""Start a process, sample its memory from outside while it runs, read the document it prints."""
+"""Run a process, sample its memory from outside, and read the document that it prints."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed
 
-# Reading a process's memory map holds its lock for a moment: often while it loads, when peaks
-# come and go, and rarely while it is timed.
+# Reading a process's memory map holds a lock of it. So it is sampled often while it loads, when
+# peaks come and go, and rarely while it is timed.
 SAMPLE_S = 0.005
 SAMPLE_TIMING_S = 0.1
 _TAIL_LINES = 12
-_OF_ONE_VERSION = "Use a runner and a mcad-mobile of one version."
+_SAME_VERSION = "Use a runner and a mcad-mobile of the same version."
 
 
-class _Told(Record, frozen=True):
+class _RunnerError(Record, frozen=True):
     what: str
     hint: str = ""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a process printed, and the highest of `samples` memory samples from outside, MiB."""
+    """The document that a process printed, and the highest of its memory samples, MiB."""
 
     document: dict[str, Any]
     peak: Memory
@@ -48,21 +48,30 @@ def watch(
     progress: Progress = silent,
     environment: Mapping[str, str] | None = None,
 ) -> Watched:
-    """Run `command` with `document` on its standard input; `sample` is asked for its memory by
-    its process id, and raises ProcessLookupError while there is none to see or MemoryUnavailable.
+    """Run `command` with `document` on its standard input, and wait for its document.
 
-    Lines of its standard error that announce a step go to `progress`. BenchError: it fails (with
-    its own reason), or runs longer than `timeout_s`; RunnerCrashed: it ends without a document.
+    Args:
+        command: The program and its arguments.
+        document: The text for its standard input.
+        timeout_s: The longest time that it may run.
+        sample: Returns the memory of a process id; raises ProcessLookupError or MemoryUnavailable
+            while that is not known.
+        progress: Hears each step that the process announces on standard error.
+        environment: Its environment variables; None for this process's.
+
+    Raises:
+        BenchError: It fails with a reason of its own, or runs too long.
+        RunnerCrashed: It ends without a document.
     """
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as given,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as stdin,
         tempfile.TemporaryFile("w+", encoding="utf-8") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
     ):
-        given.write(document)
-        given.seek(0)
+        stdin.write(document)
+        stdin.seek(0)
         with subprocess.Popen(
-            command, stdin=given, stdout=out, stderr=err, env=environment
+            command, stdin=stdin, stdout=out, stderr=err, env=environment
         ) as process:
             try:
                 peak, samples = _sample(
@@ -81,8 +90,8 @@ def _sample(
     sample: Callable[[int], Memory],
     progress: Progress,
 ) -> tuple[Memory, int]:
-    """The highest samples until the process ends, and how many there were. BenchError when the
-    deadline passes first."""
+    """Return the highest samples until the process ends, and their number. BenchError: the deadline
+    passes first."""
     interval, seen, pss, rss, samples = SAMPLE_S, 0, 0.0, 0.0, 0
     while process.poll() is None:
         try:
@@ -91,7 +100,7 @@ def _sample(
             pass
         else:
             pss, rss, samples = max(pss, now.pss), max(rss, now.rss), samples + 1
-        # The child writes through the same file offset, so it is read by position.
+        # The child shares the file's offset, so read by position.
         new = os.pread(err.fileno(), 65536, seen)
         complete = new[: new.rfind(b"\n") + 1]
         seen += len(complete)
@@ -110,15 +119,17 @@ def _sample(
 
 
 def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any]:
-    """The document on a runner's standard output. BenchError with the runner's own reason;
-    RunnerCrashed with its last lines of standard error where it gave none."""
+    """Decode a runner's standard output. BenchError: it holds the runner's own error;
+    RunnerCrashed: it holds no document."""
     try:
         found = json.loads(printed)
     except ValueError:
         found = None
     if isinstance(found, dict) and "error" in found:
-        told = convert(found["error"], _Told, "The runner's error", BenchError, _OF_ONE_VERSION)
-        raise BenchError(told.what, told.hint)
+        reported = convert(
+            found["error"], _RunnerError, "The runner's error", BenchError, _SAME_VERSION
+        )
+        raise BenchError(reported.what, reported.hint)
     if returncode != 0 or not isinstance(found, dict):
         raise RunnerCrashed(returncode, _last_step(err), _tail(err))
     return found

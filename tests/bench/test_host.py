@@ -19,7 +19,8 @@ from mcad_mobile.bench import run, runner, samples
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.report import markdown
-from mcad_mobile.bench.self_test import Ladder, choose, judge_ladder
+from mcad_mobile.bench.run import Workload
+from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder
 from mcad_mobile.bench.session import Session
 from mcad_mobile.engine import towers
 from mcad_mobile.engine.bundle import Bundle, Rung
@@ -50,7 +51,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_bench_fills_the_document(bundle: Bundle) -> None:
     heard: list[str] = []
-    document = run.bench(bundle, synthetic=2000, searches=20, progress=heard.append)
+    document = run.bench(bundle, Workload(synthetic=2000, searches=20), progress=heard.append)
     assert json.loads(json.dumps(document)) == document
     assert document["schema"] == "mcad-bench/1"
     assert document["device"]["kind"] == "host"
@@ -91,7 +92,7 @@ def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(
     tmp_path: Path, rung: Callable[[Bundle], Rung], status: str, why: str
 ) -> None:
     tiny = make_tiny_bundle(tmp_path / "bundle")
-    document = run.bench(with_text_rung(tiny, rung(tiny)), synthetic=300, searches=1)
+    document = run.bench(with_text_rung(tiny, rung(tiny)), Workload(synthetic=300, searches=1))
     first, second = document["ladder"]["text"]
     assert (first["status"], second["status"]) == (status, "pass")
     assert re.search(why, first["why"])
@@ -171,7 +172,7 @@ def test_rung_that_crashes_its_process_is_recorded_and_the_others_are_tried(tmp_
 def test_where_every_rung_crashes_the_error_names_each(tmp_path: Path) -> None:
     ladder = self_test_of_a_crashing_runner(tmp_path, "w8a8", "fp32")
     with pytest.raises(BenchError, match=r"w8a8: the process crashed.*fp32: the process crashed"):
-        choose(ladder, "text")
+        choose_rung(ladder, "text")
 
 
 def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
 
 
 def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
-    memory = run.bench(bundle, synthetic=300, searches=1)["memory_mib"]
+    memory = run.bench(bundle, Workload(synthetic=300, searches=1))["memory_mib"]
     for part in (memory, memory["indexing"]):
         for step in part["steps"]:
             assert part["peak_pss"] >= step["pss"]
@@ -207,7 +208,7 @@ def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Pa
     real = samples.real_embeddings(bundle)
     with index.writer() as writer:
         writer.add([*map(str, photos), "/gone.jpg"], real[:4])
-    document = run.bench(bundle, index=tmp_path / "index", searches=5)
+    document = run.bench(bundle, Workload(index=tmp_path / "index", searches=5))
     assert document["index"] == {
         "photos": 4,
         "bytes_per_photo": pytest.approx(index.bytes_per_photo, abs=1e-3),
@@ -221,18 +222,18 @@ def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> 
     other = replace(bundle, student=replace(bundle.student, sha256="f" * 64))
     create_index(other, tmp_path / "index")
     with pytest.raises(PhotoIndexError, match="student"):
-        run.bench(bundle, index=tmp_path / "index")
+        run.bench(bundle, Workload(index=tmp_path / "index"))
 
 
 def test_real_and_synthetic_at_once_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="both"):
-        run.bench(bundle, index=tmp_path, synthetic=10)
+        run.bench(bundle, Workload(index=tmp_path, synthetic=10))
 
 
 @pytest.mark.parametrize("asked", [{"searches": 0}, {"synthetic": 0}])
 def test_nothing_to_measure_is_refused(bundle: Bundle, asked: dict[str, Any]) -> None:
     with pytest.raises(BenchError, match="nothing to measure"):
-        run.bench(bundle, **asked)
+        run.bench(bundle, Workload(**asked))
 
 
 @pytest.mark.parametrize(
@@ -253,16 +254,16 @@ def test_how_often_it_is_measured_is_the_devices_unless_somebody_says(
     monkeypatch.setattr(host.HostDevice, "measure", measure)
     device = host.HostDevice(repeats=3, cool_down_s=7.5)
     with pytest.raises(Seen) as seen:
-        run.bench(bundle, device=device, synthetic=100, **asked)
+        run.bench(bundle, Workload(synthetic=100, **asked), device)
     assert seen.value.args == rest
     with pytest.raises(Seen) as seen:
-        run.bench(bundle, synthetic=100)
+        run.bench(bundle, Workload(synthetic=100))
     assert seen.value.args == (1, 0.0)
 
 
 def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="99 threads"):
-        run.bench(bundle, synthetic=100, threads=99)
+        run.bench(bundle, Workload(synthetic=100, threads=99))
 
 
 FOREIGN = ("faiss", "matplotlib", "rich", "tokenizers", "torch", "typer")

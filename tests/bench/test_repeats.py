@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.base.memory import Memory
-from mcad_mobile.bench.repeats import Health, Repeat, cool_down, those_that_count
-from mcad_mobile.bench.self_test import choose, judge_ladder
+from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
+from mcad_mobile.bench.self_test import choose_rung, judge_ladder
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.engine.bundle import Bundle, Parity
 from mcad_mobile.errors import BenchError
@@ -26,11 +26,11 @@ def repeat(ms: float, before: Health = COOL, after: Health = COOL) -> Repeat:
 
 
 def why(*repeats: Repeat) -> list[str]:
-    return [run["why"] for run in those_that_count(repeats)[1]]
+    return [run["why"] for run in counted_runs(repeats)[1]]
 
 
 def test_cool_and_equal_runs_all_count() -> None:
-    counted, runs = those_that_count([repeat(3.0), repeat(3.2), repeat(3.1)])
+    counted, runs = counted_runs([repeat(3.0), repeat(3.2), repeat(3.1)])
     assert len(counted) == 3
     assert [run["p50_ms"] for run in runs] == [3.0, 3.2, 3.1]
 
@@ -58,7 +58,7 @@ def test_clock_that_is_lowered_in_between_does_not_count() -> None:
 
 def test_clock_that_was_capped_from_the_start_is_a_condition() -> None:
     capped = Health(thermal_status=0, capped={"7": 2400})
-    counted, runs = those_that_count([repeat(3.0, capped, capped)])
+    counted, runs = counted_runs([repeat(3.0, capped, capped)])
     assert len(counted) == 1
     assert runs[0]["before"]["capped"] == {"7": 2400}
 
@@ -66,7 +66,7 @@ def test_clock_that_was_capped_from_the_start_is_a_condition() -> None:
 def test_device_that_throttles_throughout_is_an_error_not_an_average() -> None:
     hot = repeat(3.0, after=Health(thermal_status=3))
     with pytest.raises(BenchError, match="throttled in all of 2 runs") as caught:
-        those_that_count([hot, hot])
+        counted_runs([hot, hot])
     assert "--cool-down" in caught.value.hint
 
 
@@ -114,7 +114,7 @@ def test_one_wrong_embedding_of_four_fails(bundle: Bundle) -> None:
     ladder = judge_ladder(bundle, checked(bundle, wrong.tolist()))
     assert ladder["text"][0]["status"] == "fail"
     with pytest.raises(BenchError, match="No rung of the text tower"):
-        choose(ladder, "text")
+        choose_rung(ladder, "text")
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 
+from mcad_mobile.bench.run import Workload
 from tests.support.adbd import CHECKOUT, PYTHON, Adbd
 
 PHONE = {
@@ -51,6 +51,6 @@ def use(device: Adbd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{device.tools}:{os.environ['PATH']}")
 
 
-def quick(**more: Any) -> dict[str, Any]:
-    """Arguments of bench() for a measurement of seconds."""
-    return {"synthetic": 500, "searches": 10, "cool_down_s": 0.0, **more}
+def quick(repeats: int | None = None) -> Workload:
+    """A workload that takes seconds."""
+    return Workload(synthetic=500, searches=10, repeats=repeats, cool_down_s=0.0, decoded_photos=3)

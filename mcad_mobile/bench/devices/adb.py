@@ -15,7 +15,7 @@ from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_runners import DeviceRunner, java_runner, python_runner
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.base import Places, Spec
-from mcad_mobile.bench.devices.host import NEVER_MEASURED, counts
+from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
@@ -27,9 +27,13 @@ from mcad_mobile.export.targets import find_target
 
 @dataclass(frozen=True)
 class AdbDevice:
-    """The attached device, or the one with `serial`. `force` measures a bundle that was made for
-    another chip; `runner` is a folder with a built Java runner, `aars` are Android archives whose
-    libraries go into the one that is built; `timeout_s` bounds each process.
+    """The attached device, or the device with `serial`.
+
+    Args:
+        force: Measure a bundle that was made for another chip.
+        runner: A folder with a built Java runner.
+        aars: Android archives whose libraries go into a runner that is built here.
+        timeout_s: The longest time that each process may run.
     """
 
     serial: str | None = None
@@ -42,7 +46,7 @@ class AdbDevice:
     cool_down_s: float = 15.0
 
     def check(self, bundle: Bundle) -> None:
-        """See Device.check: no device, several, one that is not ready, or another chip."""
+        """See Device.check: there is no device, several, it is not ready, or has another chip."""
         self._connect(bundle)
 
     def _connect(self, bundle: Bundle) -> tuple[AdbShell, Facts]:
@@ -58,8 +62,7 @@ class AdbDevice:
         return shell, facts
 
     def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
-        """See Device.measure. A process that turns out to be emulated is not timed: its document
-        has parity only."""
+        """See Device.measure. An emulated process is not timed: its document has parity only."""
         shell, facts = self._connect(spec.bundle)
         shell.clean()
         with tempfile.TemporaryDirectory(prefix="mcad-bench-") as scratch:
@@ -68,7 +71,7 @@ class AdbDevice:
                 pushed = shell.push({**_payload(spec), **runner.files}, progress)
                 return self._measure(shell, facts, runner, spec, pushed, progress)
             finally:
-                with contextlib.suppress(DeviceLost):  # that error is on its way already
+                with contextlib.suppress(DeviceLost):  # that error is being raised already
                     shell.clean()
 
     def _runner(
@@ -108,7 +111,7 @@ class AdbDevice:
             "measured": [
                 "Memory of a process that only searches, at each step. PSS divides a page among "
                 "the processes that map it; RSS counts it whole",
-                *counts(spec, measured),
+                *measured_parts(spec, measured),
             ],
             "not_measured": [
                 *_left_out(measured, fastest=bool(cores)),
@@ -122,8 +125,8 @@ class AdbDevice:
 
 @dataclass
 class AdbLauncher:
-    """Runners on the device, one at a time; `emulator` becomes the name of the program that
-    emulates their processor, if one is seen."""
+    """Starts runners on the device, one at a time. `emulator` is the program that emulates their
+    processor, once it is seen."""
 
     shell: AdbShell
     spec: Spec
@@ -142,12 +145,12 @@ class AdbLauncher:
         )
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
-        """BenchError if the runner fails, DeviceLost if the device went away meanwhile."""
+        """See Launcher. DeviceLost: the device went away meanwhile."""
         self.shell.run(f"rm -rf {RUN} && mkdir -p {RUN}/scratch")
-        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as given:
-            json.dump(document, given)
-            given.flush()
-            self.shell.push_file(Path(given.name), f"{RUN}/spec.json")
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            json.dump(document, file)
+            file.flush()
+            self.shell.push_file(Path(file.name), f"{RUN}/spec.json")
         pinned = f"taskset {core_mask(self.cores)} " if self.cores else ""
         script = f"cd {RUN} && echo $$ > pid && exec {pinned}{self.command} {RUN}/spec.json"
         with self.shell.probe() as probe:
@@ -170,16 +173,14 @@ class AdbLauncher:
 
 
 def check_chip(bundle: Bundle, facts: Facts) -> None:
-    """BenchError if the bundle was made for another chip than the device has, be it one of our
-    table or not. A device that does not say which chip it has, or an emulator, which has none, is
-    not refused: rungs that do not load, or give wrong embeddings, are left out by the self-test
-    anyway."""
+    """Raise BenchError if the bundle was made for another chip than the device's. A device with an
+    unknown chip, and an emulator, pass: the self-test leaves out rungs that do not run."""
     made_for = find_target(bundle.target.id)
-    there = facts.targets
-    if made_for.family == "cpu" or made_for in there or facts.emulator or not facts.soc:
+    targets = facts.targets
+    if made_for.family == "cpu" or made_for in targets or facts.emulator or not facts.soc:
         return
-    chip = " or ".join(f"{target.id} ({target.chip})" for target in there) or facts.soc
-    export_for = there[0].id if there else "cpu"
+    chip = " or ".join(f"{target.id} ({target.chip})" for target in targets) or facts.soc
+    export_for = targets[0].id if targets else "cpu"
     raise BenchError(
         f"{bundle.directory} was made for {made_for.id} ({made_for.chip}); "
         f"{facts.model or 'this device'} has {chip}.",
@@ -189,19 +190,19 @@ def check_chip(bundle: Bundle, facts: Facts) -> None:
 
 
 def core_mask(cores: list[int]) -> str:
-    """[4, 7] -> "90": what taskset takes, on Android and Linux alike."""
+    """[4, 7] -> "90", the argument of taskset on Android and Linux."""
     return f"{sum(1 << core for core in cores):x}"
 
 
 def _allowed(shell: AdbShell, cores: list[int]) -> list[int]:
-    """`cores`, if a process may be pinned to them; none otherwise."""
+    """Return `cores` if a process can be pinned to them, else none."""
     if not cores or shell.ask(f"taskset {core_mask(cores)} true")[0]:
         return []
     return cores
 
 
 def _payload(spec: Spec) -> dict[str, Path]:
-    """What goes to the device besides the runner: path under ROOT -> local file."""
+    """The files of bundle, index and photos for the device: path under ROOT -> local file."""
     bundle = spec.bundle
     files = {f"bundle/{MANIFEST}": bundle.directory / MANIFEST}
     files |= {f"bundle/{record.path}": bundle.path(record) for record in bundle.files()}
@@ -212,7 +213,7 @@ def _payload(spec: Spec) -> dict[str, Path]:
 
 
 def _photos(spec: Spec) -> dict[str, Path]:
-    """Numbered: names of people's photos stay here."""
+    """Photos under numbers, so that no file name leaves this computer."""
     return {
         f"photos/photo-{number:03d}{path.suffix.lower()}": path
         for number, path in enumerate(spec.photos)
@@ -220,18 +221,18 @@ def _photos(spec: Spec) -> dict[str, Path]:
 
 
 def _left_out(measured: dict[str, Any], *, fastest: bool) -> list[str]:
-    """`fastest` says whether the fastest cores were known, and pinned from outside."""
-    told = []
+    """Sentences on what was not measured. `fastest`: the fastest cores were known and pinned."""
+    sentences = []
     pinned = ", ".join(map(str, measured["conditions"]["pinned_cores"]))
     if not fastest and pinned:
-        told.append(
+        sentences.append(
             f"The fastest cores: the device tells no clocks, or has no taskset; core {pinned}, the "
             "last that the runner may use, was pinned instead"
         )
     elif not fastest:
-        told.append("Pinned cores: the device tells no clocks or allows no pinning")
+        sentences.append("Pinned cores: the device tells no clocks or allows no pinning")
     if not measured["memory_mib"]["samples"]:
-        told.append("Memory from outside the process: the device does not let it be read")
+        sentences.append("Memory from outside the process: the device does not let it be read")
     if "unsupported" in measured["indexing"]:
-        told.append(f"Indexing: {measured['indexing']['unsupported']}")
-    return told
+        sentences.append(f"Indexing: {measured['indexing']['unsupported']}")
+    return sentences

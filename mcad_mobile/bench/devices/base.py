@@ -1,4 +1,4 @@
-"""What every device offers: run the measurement that a spec describes, return the numbers."""
+"""The interface of devices: run the measurement that a spec describes, return the figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 Mode = Literal["check", "search", "index"]
 
 RESULT_SCHEMA = "mcad-bench/1"
-RUN_SCHEMA = "mcad-run/1"  # docs/bench.md: what a runner is given, and what it prints
+RUN_SCHEMA = "mcad-run/1"  # docs/bench.md describes a runner's input and output
 MEMORY_SEARCHES = 100  # "after 100 searches" is the last memory step; they warm up the timing too
 
 
@@ -34,7 +34,7 @@ class Spec:
     cool_down_s: float = 0.0
 
     def candidates(self) -> dict[TowerName, list[int]]:
-        """Rungs to try, by their number in the ladder: of the named runtime, if one is named."""
+        """Rungs to try, by their number in the ladder: of `runtime`, if it is set."""
         return {
             name: [
                 number
@@ -45,7 +45,7 @@ class Spec:
         }
 
     def document(self, mode: Mode, places: Places) -> dict[str, Any]:
-        """What a runner is given (`mcad-run/1`), but for the rungs."""
+        """A runner's input (`mcad-run/1`), without the rungs."""
         return {
             "schema": RUN_SCHEMA,
             "mode": mode,
@@ -64,7 +64,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a runner finds things, as paths on its device."""
+    """Paths of a runner's files on its device."""
 
     bundle: str
     index: str
@@ -73,7 +73,7 @@ class Places:
 
 
 class TowerDevice(Protocol):
-    """Where towers run, each alone: a cloud that runs models, an emulated processor."""
+    """Runs single towers: a cloud that runs models, an emulated processor."""
 
     def measure_towers(
         self,
@@ -81,16 +81,13 @@ class TowerDevice(Protocol):
         runtime: str | None = None,
         progress: Progress = silent,
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        """As Device.measure, for one device or several, with null where a part of a search was
-        not measured; and why devices are missing. Of `runtime`, if it is named."""
+        """As Device.measure for one device or several, with null for what was not measured; and why
+        devices are missing. Only rungs of `runtime`, if it is set."""
         ...
 
 
 class Device(Protocol):
-    """Where a bundle is run and measured. `repeats` and `cool_down_s` are what it does unless
-    told otherwise. What measuring takes is a device's own affair: this computer starts processes;
-    over adb, read_facts() describes a device, and AdbShell runs, pushes, looks at the memory of a
-    process and cleans up. Results come on a runner's standard output, so nothing is pulled."""
+    """Runs and measures a bundle. `repeats` and `cool_down_s` are its defaults."""
 
     @property
     def name(self) -> str: ...
@@ -102,8 +99,8 @@ class Device(Protocol):
     def cool_down_s(self) -> float: ...
 
     def check(self, bundle: Bundle) -> None:
-        """BenchError if the device is not there, or cannot run `bundle`: asked before an index
-        and photos are made for it."""
+        """Raise BenchError if the device is missing or cannot run `bundle`. This is called before
+        an index and photos are made for it."""
         ...
 
     def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:

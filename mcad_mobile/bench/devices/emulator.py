@@ -1,9 +1,8 @@
-"""An arm64 processor by qemu-user: do a phone's kernels give the right embeddings? For parity only:
-it is about 300 times slower than a processor, and its time and memory are no device's."""
+"""An arm64 processor emulated by qemu-user, to compare a phone's kernels with the float embeddings.
+Emulation is about 300 times slower, so nothing is timed."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -12,11 +11,8 @@ from typing import Any
 
 from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.devices.base import Places, Spec
-from mcad_mobile.bench.repeats import Health
-from mcad_mobile.bench.self_test import parity_only
-from mcad_mobile.bench.session import Session
-from mcad_mobile.bench.watch import Watched, watch
+from mcad_mobile.bench.devices.base import Spec
+from mcad_mobile.bench.devices.host import HostLauncher, emulated_part
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
 
@@ -24,7 +20,7 @@ _QEMU = "qemu-aarch64"
 
 
 def default_root() -> Path:
-    """Where `scripts/setup-root.sh arm64` puts an arm64 Python, unless told."""
+    """The folder in which `scripts/setup-root.sh arm64` installs an arm64 Python by default."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "mcad-mobile" / "arm64"
 
@@ -47,9 +43,8 @@ class EmulatorDevice:
         """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
         the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)
-        command = self.command("-m", "mcad_mobile.bench.runner")
-        launcher = EmulatorLauncher(spec, command, self.timeout_s)
-        ladder, tools = Session(launcher, spec, progress).check()
+        command = tuple(self.command("-m", "mcad_mobile.bench.runner"))
+        launcher = HostLauncher(spec, Path(), self.timeout_s, command)
         device = {
             "kind": "emulator",
             "cpu": f"emulated Arm {self.processor}",
@@ -58,11 +53,11 @@ class EmulatorDevice:
             "os": "Debian packages for arm64",
             "kernel": "of this computer",
         }
-        about = {"device": device, "tools": tools}
-        return [parity_only(spec, about, ladder, emulator=_QEMU)], []
+        return [emulated_part(launcher, device, _QEMU, progress)], []
 
     def command(self, *arguments: str) -> list[str]:
-        """That runs its Python with these arguments. BenchError if the emulator is not set up."""
+        """The command that runs the emulated Python with these arguments. BenchError: the emulator
+        is not set up."""
         qemu = shutil.which(_QEMU)
         python = next(iter(sorted((self.root / "usr" / "bin").glob("python3.*[0-9]"))), None)
         if qemu is None or python is None:
@@ -76,21 +71,3 @@ class EmulatorDevice:
         environment = ["-E", f"PYTHONPATH={package}", "-E", f"PYTHONHOME={self.root / 'usr'}"]
         emulated = [qemu, "-cpu", self.processor, "-L", str(self.root), *environment, str(python)]
         return [*emulated, *arguments]
-
-
-@dataclass(frozen=True)
-class EmulatorLauncher:
-    spec: Spec
-    command: list[str]
-    timeout_s: float
-
-    @property
-    def places(self) -> Places:
-        return Places(str(self.spec.bundle.directory.resolve()), "", (), "")
-
-    def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
-        given = json.dumps(document)
-        return watch(self.command, given, timeout_s=self.timeout_s, progress=progress)
-
-    def health(self) -> Health:
-        return Health()

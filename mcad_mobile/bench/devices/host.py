@@ -23,6 +23,15 @@ from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
 
+MEASURED = (
+    "Memory of a process that only searches, at each step. PSS divides a page among the "
+    "processes that map it, the bench itself among them; RSS counts it whole"
+)
+_NO_MEMORY = "Memory: this system does not tell that of a process, as Linux does in /proc"
+NEVER_MEASURED = (
+    "The first search after a restart, which reads the index from storage",
+    "Energy",
+)
 TOOLS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
 
 
@@ -36,8 +45,7 @@ class HostDevice:
     cool_down_s: float = 0.0
 
     def check(self, bundle: Bundle) -> None:
-        """This computer is there, and a bundle's last rung runs anywhere. BenchError where a
-        program plays the processor."""
+        """Raise BenchError if the processor is emulated."""
         if by := machine.emulator():
             raise BenchError(
                 f"This computer's processor is emulated by {by}, and emulated time is no device's.",
@@ -45,26 +53,26 @@ class HostDevice:
             )
 
     def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
-        """See Device.measure. The peak is that of the process that searches; indexing, which a
-        phone does at another time, has its own."""
+        """See Device.measure. The memory peak is that of the process that searches; indexing, which
+        a phone does at another time, has its own."""
         device = device_facts()
         with tempfile.TemporaryDirectory(prefix="mcad-bench-") as scratch:
             session = Session(HostLauncher(spec, Path(scratch), self.timeout_s), spec, progress)
             ladder, _ = session.check()
             measured = session.measure(ladder)
-        memory_told = measured["memory_mib"]["peak_pss"] is not None
+        memory_known = measured["memory_mib"]["peak_pss"] is not None
         return {
             "device": device,
             "tools": tool_versions(TOOLS),
             **measured,
             "measured": [
-                *([MEASURED] if memory_told else []),
-                *counts(spec, measured),
+                *([MEASURED] if memory_known else []),
+                *measured_parts(spec, measured),
             ],
             "not_measured": [
                 "A phone: these are this machine's numbers, on its CPU",
                 "NPU latency: there is no NPU here, and simulated time is never a latency",
-                *([] if memory_told else [_NO_MEMORY]),
+                *([] if memory_known else [_NO_MEMORY]),
                 *NEVER_MEASURED,
             ],
         }
@@ -72,7 +80,7 @@ class HostDevice:
 
 @dataclass(frozen=True)
 class EmulatedHost:
-    """This machine where its processor is emulated: right embeddings, no time and no memory."""
+    """This machine with an emulated processor: embeddings are compared, and nothing is timed."""
 
     timeout_s: float = 1800.0
 
@@ -85,39 +93,41 @@ class EmulatedHost:
         """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)
         launcher = HostLauncher(spec, Path(), self.timeout_s)
-        ladder, tools = Session(launcher, spec, progress).check()
-        about = {"device": device_facts(), "tools": tools}
-        return [parity_only(spec, about, ladder, emulator=machine.emulator())], []
+        return [emulated_part(launcher, device_facts(), machine.emulator(), progress)], []
 
 
-MEASURED = (
-    "Memory of a process that only searches, at each step. PSS divides a page among the "
-    "processes that map it, the bench itself among them; RSS counts it whole"
-)
-_NO_MEMORY = "Memory: this system does not tell that of a process, as Linux does in /proc"
-NEVER_MEASURED = (
-    "The first search after a restart, which reads the index from storage",
-    "Energy",
-)
+def emulated_part(
+    launcher: HostLauncher, device: dict[str, Any], emulator: str, progress: Progress
+) -> dict[str, Any]:
+    """The document's part of an emulated processor that a launcher reaches."""
+    ladder, tools = Session(launcher, launcher.spec, progress).check()
+    about = {"device": device, "tools": tools}
+    return parity_only(launcher.spec, about, ladder, emulator=emulator)
 
 
-def counts(spec: Spec, measured: dict[str, Any]) -> list[str]:
-    """What was timed, and how often."""
+def measured_parts(spec: Spec, measured: dict[str, Any]) -> list[str]:
+    """Sentences on what was timed, and how often."""
     runs = sum(repeat["counted"] for repeat in measured["conditions"]["repeats"])
     times = "" if runs == 1 else f", in each of {runs} runs"
-    told = [
+    parts = [
         f"Latency of {spec.searches} searches{times}, stage by stage, after {MEMORY_SEARCHES} to "
         "warm up"
     ]
     samples = measured["memory_mib"]["samples"]
     if samples:
-        told.append(f"Memory was also sampled from outside the process, {samples} times")
+        parts.append(f"Memory was also sampled from outside the process, {samples} times")
     if "photos" in measured["indexing"]:
-        told.append(
+        parts.append(
             f"Decoding, image tower and index build of {measured['indexing']['photos']} photos, "
             "in a process of its own"
         )
-    return told
+    return parts
+
+
+def child_environment() -> dict[str, str]:
+    """This process's environment, with this package on the child's path."""
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @dataclass(frozen=True)
@@ -127,9 +137,9 @@ class HostLauncher:
     spec: Spec
     scratch: Path
     timeout_s: float
-    # -P: a file named numpy.py in the user's folder is not what should be imported.
+    # -P: do not import a numpy.py of the user's folder.
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "mcad_mobile.bench.runner")
-    environment: dict[str, str] = field(default_factory=lambda: child_environment())
+    environment: dict[str, str] = field(default_factory=child_environment)
 
     @property
     def places(self) -> Places:
@@ -151,10 +161,3 @@ class HostLauncher:
 
     def health(self) -> Health:
         return Health()
-
-
-def child_environment() -> dict[str, str]:
-    """This package importable in the child, wherever it was imported from here."""
-    root = str(PACKAGE.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

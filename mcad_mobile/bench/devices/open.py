@@ -1,4 +1,4 @@
-"""`--device` by its name."""
+"""Open the device that `--device` names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mcad_mobile.errors import BenchError
 def open_device(
     name: str, *, force: bool = False, runner: Path | None = None, aars: Sequence[Path] = ()
 ) -> Device:
-    """ "host", "adb" or "adb:SERIAL". BenchError for another name. The other arguments are for
-    adb: see AdbDevice."""
-    kind, _, which = name.partition(":")
+    """Open "host", "adb" or "adb:SERIAL". BenchError: there is no such device. The other arguments
+    are those of AdbDevice."""
+    kind, _, names = name.partition(":")
     if name == "host":
         from mcad_mobile.bench.devices.host import HostDevice
 
@@ -23,7 +23,7 @@ def open_device(
     if kind == "adb":
         from mcad_mobile.bench.devices.adb import AdbDevice
 
-        return AdbDevice(serial=which or None, force=force, runner=runner, aars=tuple(aars))
+        return AdbDevice(serial=names or None, force=force, runner=runner, aars=tuple(aars))
     raise BenchError(
         f"No device is called {name!r}.",
         "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",
@@ -33,10 +33,9 @@ def open_device(
 def open_tower_device(
     name: str, *, ledger: Path, compile_to: str | None = None, force: bool = False
 ) -> TowerDevice | None:
-    """ "emulator", "aihub:PHONE" (several with commas between), or "host" where the processor is
-    emulated; None for any other name, which is a whole device's. The other arguments are for AI
-    Hub: see AiHubDevice."""
-    kind, _, which = name.partition(":")
+    """Open "emulator", "aihub:PHONE,PHONE", or "host" if its processor is emulated; return None for
+    the name of a whole device. The other arguments are those of AiHubDevice."""
+    kind, _, names = name.partition(":")
     if name == "host" and machine.emulator():
         from mcad_mobile.bench.devices.host import EmulatedHost
 
@@ -48,7 +47,7 @@ def open_tower_device(
     if kind == "aihub":
         from mcad_mobile.bench.devices.aihub import AiHubDevice
 
-        phones = tuple(filter(None, (phone.strip() for phone in which.split(","))))
+        phones = tuple(filter(None, (phone.strip() for phone in names.split(","))))
         if not phones:
             raise BenchError(
                 "No phone of AI Hub is named.",

@@ -22,7 +22,6 @@ from tests.support.unpacked import unpacked_system
 @pytest.fixture(autouse=True)
 def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "PHOTO_SIZE", (160, 120))
-    monkeypatch.setattr("mcad_mobile.bench.run._DECODED_PHOTOS", 3)
 
 
 @pytest.fixture(scope="session")

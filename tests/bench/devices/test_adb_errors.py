@@ -114,14 +114,14 @@ def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
         daemon = device.daemons.pop(device.serial)
         (device.folder / "adbd.pid").write_text(str(daemon.pid))
         with pytest.raises(DeviceLost, match="was lost") as caught:
-            run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick())
+            run.bench(bundle, quick(), AdbDevice(runner=runner_folder))
         assert "what was pushed stays" in caught.value.hint
         assert (device.root / "run" / "spec.json").is_file()
         daemon.wait(timeout=30)
         device.adb("disconnect")
         as_phone(device)
         device.start()
-        again = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+        again = run.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
         assert again["device"]["pushed_files"] == 0
         assert not (device.root / "run").exists()
 
@@ -198,7 +198,7 @@ def test_full_device_is_told_before_anything_is_sent(
     with adbd(device_system, tmp_path / "adbd", room="8m") as device:
         use(device, monkeypatch)
         with pytest.raises(BenchError, match=r"no room: \d+ MiB are needed") as caught:
-            run.bench(bundle, device=AdbDevice(), **quick())
+            run.bench(bundle, quick(), AdbDevice())
         assert "--synthetic" in caught.value.hint
 
 
@@ -248,13 +248,13 @@ def test_board_with_an_old_python_or_none_says_so(board: Adbd, bundle: Bundle) -
     for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
         board.stand_in(name, "exit 127")
     with pytest.raises(BenchError, match=r"no Python 3\.11 or later \(python3 is 3\.9\)"):
-        run.bench(bundle, device=AdbDevice(), **quick())
+        run.bench(bundle, quick(), AdbDevice())
 
 
 def test_board_without_libraries_names_the_pip_command(board: Adbd, bundle: Bundle) -> None:
     board.stand_in("python3", f'exec {PYTHON} -S "$@"')
     with pytest.raises(BenchError, match="lacks numpy, msgspec, pillow, onnxruntime") as caught:
-        run.bench(bundle, device=AdbDevice(), **quick())
+        run.bench(bundle, quick(), AdbDevice())
     assert "python3 -m pip install numpy msgspec pillow onnxruntime" in caught.value.hint
 
 
@@ -263,7 +263,7 @@ def test_runner_that_crashes_shows_its_last_lines(
 ) -> None:
     phone.stand_in("app_process", "echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139")
     with pytest.raises(BenchError, match=r"code 139(.|\n)*SIGSEGV"):
-        run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick())
+        run.bench(bundle, quick(), AdbDevice(runner=runner_folder))
     assert not (phone.root / "run").exists()
 
 
@@ -281,7 +281,7 @@ def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
         "fi"
     )
     phone.stand_in("app_process", APP_PROCESS.replace("unset", f"{crash}\nunset", 1))
-    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=1))
+    document = run.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
     crashed, passed = document["ladder"]["text"]
     assert crashed["why"] == "the process crashed with code 139: Fatal signal 11 (SIGSEGV)"
     assert passed["status"] == "pass"
@@ -291,7 +291,7 @@ def test_phone_without_a_runner_says_where_one_comes_from(
     phone: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:
     with pytest.raises(BenchError, match=r"runner\.jar is missing"):
-        run.bench(bundle, device=AdbDevice(runner=tmp_path), **quick())
+        run.bench(bundle, quick(), AdbDevice(runner=tmp_path))
 
 
 @pytest.mark.slow
@@ -305,7 +305,7 @@ def test_rung_that_gives_wrong_vectors_is_skipped_and_reported(
     original = (bundle.directory / "bundle.json").read_bytes()
     doubled.save()
     try:
-        document = run.bench(doubled, device=AdbDevice(), **quick(repeats=1))
+        document = run.bench(doubled, quick(repeats=1), AdbDevice())
     finally:
         (bundle.directory / "bundle.json").write_bytes(original)
         (bundle.directory / "other.onnx").unlink()
@@ -337,5 +337,5 @@ def test_android_runner_that_cannot_be_built_names_the_option(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "mcad_mobile.android.runner", None)
     with pytest.raises(MissingExtra, match="cannot be built") as caught:
-        run.bench(bundle, device=AdbDevice(), **quick())
+        run.bench(bundle, quick(), AdbDevice())
     assert "--runner DIR" in caught.value.hint

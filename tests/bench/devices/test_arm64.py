@@ -18,6 +18,7 @@ from mcad_mobile.base import machine
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.emulator import EmulatorDevice
+from mcad_mobile.bench.run import Workload
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
@@ -84,7 +85,7 @@ def test_bench_on_an_emulated_computer_is_of_embeddings_alone(bundle: Bundle) ->
 @pytest.mark.usefixtures("emulated")
 def test_emulated_computer_is_not_timed_from_python_either(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="emulated by qemu-aarch64"):
-        run.bench(bundle, synthetic=100)
+        run.bench(bundle, Workload(synthetic=100))
 
 
 @pytest.mark.usefixtures("emulated")
@@ -158,7 +159,7 @@ def test_arm64_board_over_adb_is_found_out_to_be_emulated(
     arm64_board: Adbd, bundle: Bundle
 ) -> None:
     """The lean runner goes to the board as it would to a real one; its time does not count."""
-    document = run.bench(bundle, device=AdbDevice(), **quick())
+    document = run.bench(bundle, quick(), AdbDevice())
     assert document["device"]["arch"] == "aarch64"
     assert document["device"]["emulator"] == "qemu-aarch64"
     assert document["ladder"]["text"][0]["cosine_min"] > 0.99999

@@ -75,7 +75,7 @@ def test_java_runner_fills_the_document_over_adb(
         f"unset LD_LIBRARY_PATH CLASSPATH\nwhile [ $1 != / ]; do shift; done; shift\n"
         f'exec /{java.relative_to(device_system)} -cp {path} "$@"',
     )
-    document = run.bench(bundle, device=AdbDevice(runner=runner_folder), **quick(repeats=2))
+    document = run.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
     assert json.loads(json.dumps(document)) == document
     for name in ("image", "text"):
         assert document["ladder"][name][0]["status"] == "pass"
