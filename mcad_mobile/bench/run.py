@@ -13,6 +13,7 @@ import msgspec
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
+from mcad_mobile.bench.devices.open import DeviceOptions, open_device, open_tower_device
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
@@ -118,6 +119,24 @@ class Workload:
                 f"{self.searches} searches of {self.photos} photos leave nothing to measure.",
                 "Ask for at least one search and one photo.",
             )
+
+
+def measure(
+    bundle: Bundle,
+    device: str,
+    options: DeviceOptions,
+    workload: Workload,
+    progress: Progress = silent,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Measure on the device that `--device` names.
+
+    Returns:
+        A mcad-bench/1 document per device, and why devices have no document.
+    """
+    towers = open_tower_device(device, options)
+    if towers is not None:
+        return bench_towers(bundle, towers, runtime=workload.runtime, progress=progress)
+    return [bench(bundle, workload, open_device(device, options), progress)], []
 
 
 def bench(

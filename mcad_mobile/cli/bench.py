@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.devices.aihub import AiHubDevice
-from mcad_mobile.bench.devices.open import open_device, open_tower_device
+from mcad_mobile.bench.devices.open import DeviceOptions, open_tower_device
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
-from mcad_mobile.bench.run import bench as run
-from mcad_mobile.bench.run import bench_towers
+from mcad_mobile.bench.run import Workload, measure
 from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,
@@ -30,9 +29,9 @@ from mcad_mobile.cli.report import (
     BaselineOption,
     FailOnTargetOption,
     SlowdownOption,
+    check_baseline,
     check_report,
-    judge_baseline,
-    judge_targets,
+    check_targets,
     read_baseline,
     write_report,
 )
@@ -46,7 +45,7 @@ class CompileTo(StrEnum):
     onnx = "onnx"
 
 
-# Which devices an option is for, where it is not for each: it would be ignored by the others.
+# The devices of options that other devices would ignore.
 _ONLY_FOR = {
     **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
     **dict.fromkeys(("cool_down", "threads", "fail_on_target"), ("host", "adb")),
@@ -54,7 +53,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("compile_to", "jobs", "dry_run"), ("aihub",)),
     "force": ("adb", "aihub"),
 }
-_FOR_A_BASELINE = 3  # runs at least: what they differ by is noise, and no regression
+_FOR_A_BASELINE = 3  # the least runs whose differences show the noise
 _EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
 
 
@@ -159,46 +158,32 @@ def bench(
     check_report(report)
     before = read_baseline(baseline)
     loaded = load_bundle(bundle)
-    towers = open_tower_device(
-        device,
+    options = DeviceOptions(
         ledger=jobs or aihub_jobs(bundle),
         compile_to=None if compile_to is None else compile_to.value,
         force=force,
+        runner=runner,
+        aars=tuple(aar or ()),
     )
     if dry_run:
-        _dry_run(towers, loaded, runtime, json)
+        _print_jobs(open_tower_device(device, options), loaded, runtime, json)
         return
-    failures: list[str] = []
+    workload = Workload(
+        index=index,
+        synthetic=synthetic,
+        searches=searches,
+        threads=threads,
+        runtime=runtime,
+        repeats=repeats or (_FOR_A_BASELINE if before else None),
+        cool_down_s=cool_down,
+    )
     with Console(stderr=True).status("starting") as status:
-
-        def show(step: str, _done: int = 0, _total: int = 0, /) -> None:
-            status.update(step)
-
-        if towers is not None:
-            documents, failures = bench_towers(
-                loaded,
-                towers,
-                runtime=runtime,
-                progress=show,
-            )
-        else:
-            documents = [
-                run(
-                    loaded,
-                    index=index,
-                    synthetic=synthetic,
-                    threads=threads,
-                    searches=searches,
-                    runtime=runtime,
-                    repeats=repeats or (_FOR_A_BASELINE if before else None),
-                    cool_down_s=cool_down,
-                    device=open_device(device, force=force, runner=runner, aars=aar or ()),
-                    progress=show,
-                )
-            ]
-    for said in filter(None, map(busy, documents)):
-        warn(said)
-    try:  # what was measured is not to be lost with a disk that fills up, wherever it goes first
+        documents, failures = measure(
+            loaded, device, options, workload, lambda step, *_: status.update(step)
+        )
+    for warning in filter(None, map(busy, documents)):
+        warn(warning)
+    try:  # if the disk is full, the results still reach the other place
         if json:
             print_json(documents if len(documents) != 1 else documents[0])
         elif documents:
@@ -210,26 +195,27 @@ def bench(
         raise AiHubError(
             "\n  ".join(failures), "Run the same command again: what went well is kept."
         )
-    judge_baseline(before, documents, max_slowdown)
+    check_baseline(before, documents, max_slowdown)
     if fail_on_target:
-        judge_targets(documents)
+        check_targets(documents)
 
 
 def _check_options(context: typer.Context, kind: str) -> None:
-    """Wrong usage: what was given and would be ignored."""
+    """Refuse options that would be ignored."""
     flags = command_line_options(context)
     for name, kinds in _ONLY_FOR.items():
         if name in flags and kind not in kinds:
-            told = " or ".join(kinds)
-            raise typer.BadParameter(f"{flags[name]} is for --device {told}, not {kind}")
-    for one, other in _EXCLUDE_EACH_OTHER:
-        if one in flags and other in flags:
-            raise typer.BadParameter(f"{flags[one]} and {flags[other]} exclude each other")
+            raise typer.BadParameter(
+                f"{flags[name]} is for --device {' or '.join(kinds)}, not {kind}"
+            )
+    for first, second in _EXCLUDE_EACH_OTHER:
+        if first in flags and second in flags:
+            raise typer.BadParameter(f"{flags[first]} and {flags[second]} exclude each other")
 
 
-def _dry_run(towers: Any, bundle: Bundle, runtime: str | None, json: bool) -> None:
-    assert isinstance(towers, AiHubDevice)  # the only one that takes --dry-run
-    planned = towers.dry_run(bundle, runtime)
+def _print_jobs(device: object, bundle: Bundle, runtime: str | None, json: bool) -> None:
+    assert isinstance(device, AiHubDevice)  # --dry-run is for aihub alone
+    planned = device.dry_run(bundle, runtime)
     if json:
         print_json(planned)
         return

@@ -24,7 +24,7 @@ QUERIES = (
     "a cup of coffee",
     "a rocket",
 )
-TIMEOUT_S = 3600  # a verb, on a slow and busy machine
+TIMEOUT_S = 3600  # of one verb on a slow, busy machine
 
 
 def demo(
@@ -61,15 +61,16 @@ def demo(
 
 
 def collect_packaged_photos(folder: Path) -> Path:
-    """Photos that installed packages ship, gathered in one folder. PhotoError: none do."""
-    if not packaged_photos():
+    """Copy the photos of installed packages into a folder. PhotoError: there are none."""
+    photos = packaged_photos()
+    if not photos:
         raise PhotoError(
             "No installed package ships photos.",
             "Give a folder: --photos DIR, or: pip install 'mcad-mobile[export]'.",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for photo in packaged_photos():
+    for photo in photos:
         shutil.copyfile(photo, folder / photo.name)
     return folder
 
@@ -83,7 +84,7 @@ def search(query: str, bundle: Path) -> Found:
 
 
 def mcad(*arguments: str) -> str:
-    """Run one verb, echo it, and print what it says (its JSON is returned instead)."""
+    """Run a verb, and echo its command. Return its output, and print it unless it is JSON."""
     print(f"$ mcad-mobile {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-P", "-m", "mcad_mobile", *arguments]
     try:
@@ -98,7 +99,7 @@ def mcad(*arguments: str) -> str:
     if done.returncode:
         raise McadError(
             f"`mcad-mobile {arguments[0]}` ended with code {done.returncode}.",
-            "What it said stands above.",
+            "Its messages stand above.",
         )
     if "--json" not in arguments:
         print(done.stdout, end="")

@@ -62,13 +62,13 @@ def report(
         print(markdown(*documents))
     if out is not None:
         write_report(out, documents)
-    judge_baseline(before, documents, max_slowdown)
+    check_baseline(before, documents, max_slowdown)
     if fail_on_target:
-        judge_targets(documents)
+        check_targets(documents)
 
 
 def check_report(path: Path | None) -> None:
-    """Wrong usage, a missing extra, or a place that cannot be written, before any work is done."""
+    """Check before any work that a report can be made and written at `path`."""
     if path is None:
         return
     if path.suffix not in _ENDINGS:
@@ -82,8 +82,8 @@ def check_report(path: Path | None) -> None:
 def write_report(
     path: Path, documents: Sequence[dict[str, Any]], bundle: Bundle | None = None
 ) -> None:
-    """By the ending of `path`. One result as itself, several as a list. DiskError if the disk has
-    changed its mind since check_report."""
+    """Write HTML, Markdown or JSON, by the suffix of `path`; several results as a JSON list.
+    DiskError: `path` cannot be written any more."""
     if path.suffix == ".html":
         text = html(*documents, bundle=bundle)
     elif path.suffix == ".md":
@@ -98,24 +98,24 @@ def write_report(
 
 
 def read_baseline(path: Path | None) -> dict[str, Any] | None:
-    """The one result of a baseline's file, before any work is done. BenchError if it has not
-    one, or nothing of it can be compared."""
+    """Read the result of a baseline's file before any work. BenchError: it does not hold one
+    result, or nothing in it can be compared."""
     if path is None:
         return None
-    found = load_documents([path])
-    if len(found) != 1:
+    documents = load_documents([path])
+    if len(documents) != 1:
         raise BenchError(
-            f"{path} holds {len(found)} results: one can be compared with.",
+            f"{path} holds {len(documents)} results: one can be compared with.",
             "Give a file with one result.",
         )
-    regressions(found[0], found[0], 1.0)
-    return found[0]
+    regressions(documents[0], documents[0], 1.0)
+    return documents[0]
 
 
-def judge_baseline(
+def check_baseline(
     before: dict[str, Any] | None, documents: Sequence[dict[str, Any]], max_slowdown: float
 ) -> None:
-    """BenchError (exit code 1) naming what is worse than in the baseline."""
+    """Raise BenchError (exit code 1) if something is worse than in the baseline."""
     if before is None:
         return
     if len(documents) != 1:
@@ -124,10 +124,10 @@ def judge_baseline(
             "Give one file with one result.",
         )
     larger = regressions(before, documents[0], max_slowdown)
-    for one in larger:
-        if one.forgiven:
-            print(f"Not counted: {one}", file=sys.stderr)
-    worse = [one for one in larger if not one.forgiven]
+    for regression in larger:
+        if regression.forgiven:
+            print(f"Not counted: {regression}", file=sys.stderr)
+    worse = [regression for regression in larger if not regression.forgiven]
     if worse:
         raise BenchError(
             f"Worse than the baseline by more than {max_slowdown:g} times:\n    "
@@ -137,13 +137,12 @@ def judge_baseline(
     print(f"Nothing is worse than the baseline by {max_slowdown:g} times.", file=sys.stderr)
 
 
-def judge_targets(documents: Sequence[dict[str, Any]]) -> None:
-    """BenchError (exit code 1) naming each target that was not met, and those that nobody
-    measured: they are not met either."""
+def check_targets(documents: Sequence[dict[str, Any]]) -> None:
+    """Raise BenchError (exit code 1) if a target was missed, or was not measured."""
     missed = [
-        f"{label}: {what} {measured}, limit {limit}"
+        f"{label}: {name} {measured}, limit {limit}"
         for label, document in zip(labels(documents), documents, strict=True)
-        for what, limit, measured, verdict in verdict_rows(document)
+        for name, limit, measured, verdict in verdict_rows(document)
         if verdict != "pass"
     ]
     if missed:

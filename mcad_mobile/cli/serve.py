@@ -65,18 +65,17 @@ def serve(
     """
     require("starlette", "serve")
     require("uvicorn", "serve")
-    from mcad_mobile.serve.run import ADDRESS, open_state, take_port
-    from mcad_mobile.serve.run import serve as answer
+    from mcad_mobile.serve import run
 
     folders = [folder.resolve() for folder in photos or []]
     for folder in folders:
         if not folder.is_dir():
             raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
-    with take_port(port) as listening:
+    with run.take_port(port) as listening:
         loaded = [load_bundle(bundle) for bundle in bundles]
         places = indexes or _default_indexes(bundles, bool(folders))
-        state = open_state(loaded, places, folders, runtime=runtime, threads=threads, warn=warn)
-        address = f"http://{ADDRESS}:{listening.getsockname()[1]}/"
+        state = run.open_state(loaded, places, folders, runtime=runtime, threads=threads, warn=warn)
+        address = f"http://{run.ADDRESS}:{listening.getsockname()[1]}/"
 
         def ready() -> None:
             if json:
@@ -84,8 +83,8 @@ def serve(
                     {"url": address, "bundles": [*state.bundles], "indexes": [*state.indexes]}
                 )
             else:
-                held = sum(index.now.index.photos for index in state.indexes.values())
-                print(f"{address}  ({held:,} photos; Ctrl-C ends it)")
+                photo_count = sum(index.now.index.photos for index in state.indexes.values())
+                print(f"{address}  ({photo_count:,} photos; Ctrl-C ends it)")
             flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))
@@ -93,11 +92,11 @@ def serve(
             if browser:
                 webbrowser.open(address)
 
-        answer(state, listening, ready)
+        run.serve(state, listening, ready)
 
 
-def _default_indexes(bundles: list[Path], made: bool) -> list[Path]:
-    """Those beside the bundles, each once; of several bundles, those that are there."""
-    beside = list(dict.fromkeys(map(default_index, bundles)))
-    there = [index for index in beside if index.is_dir()]
-    return there or beside[: 1 if made else len(beside)]
+def _default_indexes(bundles: list[Path], create: bool) -> list[Path]:
+    """The bundles' own indexes that exist; if none does, the first one to `create`, or all."""
+    indexes = list(dict.fromkeys(map(default_index, bundles)))
+    existing = [index for index in indexes if index.is_dir()]
+    return existing or indexes[: 1 if create else len(indexes)]

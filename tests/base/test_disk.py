@@ -131,12 +131,12 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
     """Known before anything is measured; what is only known afterwards comes after the printing."""
     measured_times = []
 
-    def run(*_: object, **__: object) -> object:
+    def measure(*_: object) -> object:
         measured_times.append(1)
         (tmp_path / "later").touch()  # in the way of the folder that was to be made
-        return judge(bundle, measured())
+        return [judge(bundle, measured())], []
 
-    monkeypatch.setattr(bench_verb, "run", run)
+    monkeypatch.setattr(bench_verb, "measure", measure)
     arguments = ["bench", "-b", str(bundle.directory), "--json", "--report"]
     (tmp_path / "file").touch()
     before = CliRunner().invoke(app, [*arguments, str(tmp_path / "file" / "r.json")])

@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import Workload, judge
 from mcad_mobile.cli import bench as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
@@ -26,20 +26,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def bench(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs the command where measuring gives the document at hand; `bench.asked` is what `run` was
-    asked for."""
+    """Runs the command where measuring gives the document at hand; `bench.workload` is what it was
+    to measure."""
 
     class Bench:
-        asked: dict[str, Any]
+        workload: Workload
 
         def __call__(self, found: dict[str, Any], *options: object) -> Result:
-            def run(_: Bundle, **asked: Any) -> dict[str, Any]:
-                self.asked = asked
-                return judge(bundle, found)
+            def measure(*arguments: Any) -> tuple[list[dict[str, Any]], list[str]]:
+                self.workload = arguments[3]
+                return [judge(bundle, found)], []
 
-            monkeypatch.setattr(verb, "run", run)
-            given = ["bench", "-b", str(bundle.directory), "--json", *map(str, options)]
-            return CliRunner().invoke(app, given)
+            monkeypatch.setattr(verb, "measure", measure)
+            command = ["bench", "-b", str(bundle.directory), "--json", *map(str, options)]
+            return CliRunner().invoke(app, command)
 
     return Bench()
 
@@ -78,11 +78,11 @@ def test_noise_is_measured_where_it_decides(bench: Any, bundle: Bundle, tmp_path
     before = tmp_path / "before.json"
     before.write_text(json.dumps(judge(bundle, measured(total=2.5))))
     same = bench(measured(total=2.5), "--baseline", before)
-    assert (same.exit_code, bench.asked["repeats"]) == (0, 3)
+    assert (same.exit_code, bench.workload.repeats) == (0, 3)
     bench(measured(total=2.5), "--baseline", before, "--repeats", 1)
-    assert bench.asked["repeats"] == 1
+    assert bench.workload.repeats == 1
     bench(measured(total=2.5))
-    assert bench.asked["repeats"] is None
+    assert bench.workload.repeats is None
     worse = bench(measured(total=4.0), "--baseline", before)
     assert "whole search, median: 4.00 ms" in str(worse.exception)
 

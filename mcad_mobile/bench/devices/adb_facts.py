@@ -1,4 +1,4 @@
-"""What a phone or board says of itself: chip, cores, memory, heat."""
+"""Facts and health of a phone or board over adb: chip, cores, memory, heat."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ class Core:
 @dataclass(frozen=True)
 class Facts:
     """`soc` is the chip's model as the system names it ("SM8750"), or its platform's name
-    ("kalama"), or "" where it tells neither; `emulator` is the program that only plays a phone,
-    or ""."""
+    ("kalama"), or "" if unknown; `emulator` is the program that emulates a phone, or ""."""
 
     android: bool
     model: str
@@ -72,9 +71,9 @@ class Facts:
 
     @property
     def targets(self) -> list[Target]:
-        """The chips of our table that this may be: several where they share a platform's name,
-        none where it is another chip or tells nothing."""
-        model = re.match(r"[A-Z]{2,3}\d{4}", self.soc)  # of SM8750-AC, MT6989W
+        """The chips of our table that this may be: several if they share a platform's name, none if
+        it is another chip or unknown."""
+        model = re.match(r"[A-Z]{2,3}\d{4}", self.soc)  # in SM8750-AC, MT6989W
         for name in filter(None, (self.soc, model and model.group())):
             try:
                 return [find_target(name)]
@@ -83,8 +82,8 @@ class Facts:
         return [target for target in all_targets() if target.platform == self.soc.lower()]
 
     def fastest_cores(self, threads: int) -> list[int]:
-        """The `threads` cores with the highest clock, of equals the last; none where clocks are
-        not told."""
+        """The `threads` cores with the highest clock, of equals the last; none if clocks are
+        unknown."""
         ordered = sorted(self.cores, key=lambda core: (core.max_mhz, core.number))
         return sorted(core.number for core in ordered[-threads:])
 
@@ -110,21 +109,21 @@ class Facts:
 
 
 def read_facts(shell: AdbShell) -> Facts:
-    """What the device says. Android where it has properties, Linux otherwise."""
-    told = _ask(shell, _FACTS)
-    props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", told["props"], flags=re.MULTILINE))
-    machine = told["machine"].strip()
-    memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", told["memory"], flags=re.MULTILINE))
-    cores = _cores(told["cores"])
+    """Read the facts of an Android device, which has properties, or of a Linux board."""
+    output = _ask(shell, _FACTS)
+    props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", output["props"], flags=re.MULTILINE))
+    machine = output["machine"].strip()
+    memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", output["memory"], flags=re.MULTILINE))
+    cores = _cores(output["cores"])
     common: dict[str, Any] = {
         "arch": machine,
-        "instruction_sets": tuple(processor.instruction_sets(told["cpuinfo"])),
-        "kernel": told["kernel"].strip(),
+        "instruction_sets": tuple(processor.instruction_sets(output["cpuinfo"])),
+        "kernel": output["kernel"].strip(),
         "memory_mib": int(memory.get("MemTotal", 0)) // 1024,
         "memory_available_mib": int(memory.get("MemAvailable", 0)) // 1024,
         "cores": cores,
-        "core_count": len(re.findall(r"^\d+ ", told["cores"], flags=re.MULTILINE))
-        or told["cpuinfo"].count("processor\t"),
+        "core_count": len(re.findall(r"^\d+ ", output["cores"], flags=re.MULTILINE))
+        or output["cpuinfo"].count("processor\t"),
     }
     if "ro.build.version.sdk" in props:
         version, sdk = props.get("ro.build.version.release", "?"), props["ro.build.version.sdk"]
@@ -139,11 +138,11 @@ def read_facts(shell: AdbShell) -> Facts:
             emulator=_emulator(props),
             **common,
         )
-    name = re.search(r'^PRETTY_NAME="?(.*?)"?$', told["release"], flags=re.MULTILINE)
+    name = re.search(r'^PRETTY_NAME="?(.*?)"?$', output["release"], flags=re.MULTILINE)
     return Facts(
         android=False,
-        model=told["model"].strip(),
-        soc=_board_chip(told["soc"], told["compatible"]),
+        model=output["model"].strip(),
+        soc=_board_chip(output["soc"], output["compatible"]),
         abi=machine,
         os=name.group(1) if name else "Linux",
         **common,
@@ -151,21 +150,21 @@ def read_facts(shell: AdbShell) -> Facts:
 
 
 def read_health(shell: AdbShell) -> Health:
-    """Heat, battery and capped clocks now, as far as the device tells."""
-    told = _ask(shell, _HEALTH)
-    status = re.search(r"Thermal Status: (\d+)", told["thermal"])
-    skin = re.search(r"mValue=([\d.]+), mType=3\b", told["thermal"])
-    level = re.search(r"^\s*level: (\d+)", told["battery"], flags=re.MULTILINE)
-    tenths = re.search(r"^\s*temperature: (\d+)", told["battery"], flags=re.MULTILINE)
+    """Read heat, battery and capped clocks, as far as the device reports them."""
+    output = _ask(shell, _HEALTH)
+    status = re.search(r"Thermal Status: (\d+)", output["thermal"])
+    skin = re.search(r"mValue=([\d.]+), mType=3\b", output["thermal"])
+    level = re.search(r"^\s*level: (\d+)", output["battery"], flags=re.MULTILINE)
+    tenths = re.search(r"^\s*temperature: (\d+)", output["battery"], flags=re.MULTILINE)
     if skin:
         temperature: float | None = float(skin.group(1))
     elif tenths:
         temperature = int(tenths.group(1)) / 10
     else:
-        temperature = _hottest_zone(told["zones"])
+        temperature = _hottest_zone(output["zones"])
     capped = {
         str(core.number): core.allowed_mhz
-        for core in _cores(told["cores"])
+        for core in _cores(output["cores"])
         if core.allowed_mhz < core.max_mhz
     }
     return Health(
@@ -177,30 +176,29 @@ def read_health(shell: AdbShell) -> Health:
 
 
 def _emulator(props: dict[str, str]) -> str:
-    """Android's own emulators say what they are in their properties; their processes look like
-    any other."""
+    """Android's own emulators identify themselves in their properties alone."""
     hardware = props.get("ro.hardware", "")
     if hardware in _EMULATED_HARDWARE or "1" in map(props.get, ("ro.kernel.qemu", "ro.boot.qemu")):
         return f"Android Emulator ({hardware or 'qemu'})"
     return ""
 
 
-def _ask(shell: AdbShell, questions: dict[str, str]) -> dict[str, str]:
-    """All answers in one round trip; what a device does not have answers with nothing."""
+def _ask(shell: AdbShell, commands: dict[str, str]) -> dict[str, str]:
+    """The output of each command, in one round trip; "" if the device does not have it."""
     script = "\n".join(
-        f"echo; echo {_MARK}{n}; {{ {q}; }} 2>/dev/null" for n, q in questions.items()
+        f"echo; echo {_MARK}{n}; {{ {q}; }} 2>/dev/null" for n, q in commands.items()
     )
     _, printed = shell.ask(script)
-    found = dict.fromkeys(questions, "")
+    found = dict.fromkeys(commands, "")
     for part in printed.split(f"\n{_MARK}")[1:]:
         name, _, answer = part.partition("\n")
         found[name.strip()] = answer.replace("\r", "")
     return found
 
 
-def _cores(told: str) -> tuple[Core, ...]:
-    """Lines of "NUMBER MAX_KHZ ALLOWED_KHZ"; cores that tell no clock are left out."""
-    rows = re.findall(r"^(\d+) (\d+) (\d+)$", told, flags=re.MULTILINE)
+def _cores(output: str) -> tuple[Core, ...]:
+    """Parse lines of "NUMBER MAX_KHZ ALLOWED_KHZ"; cores without a clock are left out."""
+    rows = re.findall(r"^(\d+) (\d+) (\d+)$", output, flags=re.MULTILINE)
     found = [Core(int(n), int(top) // 1000, int(cap) // 1000) for n, top, cap in rows]
     return tuple(sorted(found, key=lambda core: core.number))
 
@@ -216,7 +214,7 @@ def _board_chip(soc: str, compatible: str) -> str:
     return ""
 
 
-def _hottest_zone(told: str) -> float | None:
-    """Zones of CPUs, in thousandths of a degree."""
-    zones = re.findall(r"^(\S*cpu\S*) (\d+)$", told, flags=re.MULTILINE | re.IGNORECASE)
+def _hottest_zone(output: str) -> float | None:
+    """The highest temperature of the CPUs' zones, which are in thousandths of a degree."""
+    zones = re.findall(r"^(\S*cpu\S*) (\d+)$", output, flags=re.MULTILINE | re.IGNORECASE)
     return max(int(value) for _, value in zones) / 1000 if zones else None

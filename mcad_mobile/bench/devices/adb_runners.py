@@ -1,4 +1,4 @@
-"""What measures on the device: the Java runner on Android, the lean Python one on Linux boards."""
+"""The runners on devices over adb: in Java on Android, in Python on Linux boards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RUNNER = f"{ROOT}/runner"
 _JAVA_MAIN = "mcad.runner.Main"
 _PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 _OLDEST_PYTHON = (3, 11)
-_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # the same bytes each time, so that they are pushed once
+_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # equal bytes each time are pushed once
 # All that the measured process imports of this package, which needs no torch.
 _LEAN = (
     *("__init__.py", "errors.py", "base/*.py", "data/*.py", "engine/*.py"),
@@ -35,8 +35,8 @@ _COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
 
 @dataclass(frozen=True)
 class DeviceRunner:
-    """`files` go to the device (path under ROOT -> local file); `command` runs it there, given
-    the path of a spec. `cannot_search` says why it cannot, if so."""
+    """`files` go to the device (path under ROOT -> local file); `command` with the path of a spec
+    runs there. `cannot_search` says why it cannot search, or is ""."""
 
     files: dict[str, Path]
     command: str
@@ -46,15 +46,15 @@ class DeviceRunner:
 def java_runner(
     facts: Facts, folder: Path | None, aars: Sequence[Path], progress: Progress
 ) -> DeviceRunner:
-    """The runner of `android_demo/runner`, from `folder` (runner.jar, lib/ABI/*.so), or built with
-    the libraries of `aars`. BenchError where neither can be had."""
+    """The runner of `android_demo/runner` from `folder` (runner.jar, lib/ABI/*.so), or built here
+    with the libraries of `aars`. BenchError: neither is possible."""
     local = _prebuilt(folder, facts.abi) if folder else _built(facts.abi, aars, progress)
     lib = f"{_RUNNER}/lib"
     command = [
         "env",
         f"CLASSPATH={_RUNNER}/runner.jar",
         f"LD_LIBRARY_PATH={lib}",
-        f"ADSP_LIBRARY_PATH={lib}",  # where the NPU's own loader looks for its half of QNN
+        f"ADSP_LIBRARY_PATH={lib}",  # where the NPU's loader looks for its part of QNN
         "app_process",
         f"-Djava.library.path={lib}",
         f"-Donnxruntime.native.path={lib}",
@@ -93,16 +93,17 @@ def _built(abi: str, aars: Sequence[Path], progress: Progress) -> dict[str, Path
 def python_runner(
     shell: AdbShell, facts: Facts, scratch: Path, runtimes: Sequence[str]
 ) -> DeviceRunner:
-    """The Python runner as a zip of this package's lean part, by the board's own Python.
-    BenchError says what that Python lacks; it must have at least one of `runtimes`."""
+    """The Python runner, a zip of this package's lean part, for the board's own Python. BenchError:
+    that Python lacks a library, or has none of `runtimes`."""
     python = _python(shell)
     _check_libraries(shell, python, runtimes)
     archive = scratch / "mcad_mobile.zip"
-    root = PACKAGE
     with zipfile.ZipFile(archive, "w") as out:
-        for path in sorted(path for path in root.rglob("*") if _is_lean(path.relative_to(root))):
-            entry = zipfile.ZipInfo(f"mcad_mobile/{path.relative_to(root)}", _ZIP_DATE)
-            out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+        for path in sorted(PACKAGE.rglob("*.py")):
+            name = path.relative_to(PACKAGE).as_posix()
+            if any(fnmatchcase(name, pattern) for pattern in _LEAN):
+                entry = zipfile.ZipInfo(f"mcad_mobile/{name}", _ZIP_DATE)
+                out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
     files = {f"runner/{archive.name}": archive}
     library, cannot_search = f"{_RUNNER}/{LIBRARY.name}", ""
     if facts.arch == platform.machine():
@@ -123,7 +124,7 @@ def _compiled_there(shell: AdbShell) -> tuple[str, str]:
     Returns:
         The library's path on the board, and why there is none, if so.
     """
-    folder = f"{ROOT}-kernels"  # beside ROOT, which holds what was pushed and nothing else
+    folder = f"{ROOT}-kernels"  # not in ROOT, where only pushed files stay
     shell.run(f"rm -rf {folder} && mkdir -p {folder}")
     for source in sorted(LIBRARY.parent.glob("*.[ch]")):
         shell.push_file(source, f"{folder}/{source.name}")
@@ -132,12 +133,8 @@ def _compiled_there(shell: AdbShell) -> tuple[str, str]:
     return f"{folder}/{LIBRARY.name}", why if code else ""
 
 
-def _is_lean(path: Path) -> bool:
-    return any(fnmatchcase(path.as_posix(), pattern) for pattern in _LEAN)
-
-
 def _python(shell: AdbShell) -> str:
-    """The board's first Python that is new enough."""
+    """The first Python on the board that is new enough."""
     seen = []
     for name in _PYTHONS:
         code, printed = shell.ask(f"{name} -c 'import sys; print(*sys.version_info[:2])'")
@@ -166,11 +163,11 @@ def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> N
         f"print(json.dumps([m for m in {[*modules, *wanted]!r} if importlib.util.find_spec(m)]))"
     )
     printed = shell.run(f"{python} -c {shlex.quote(code)}")
-    said = printed.strip().rpartition("\n")[2].encode()
+    listed = printed.strip().rpartition("\n")[2].encode()
     hint = f"On the board, look at: {python} --version"
-    there = set(decode(said, list[str], f"What the board's {python} says", BenchError, hint))
-    missing = [package for module, package in modules.items() if module not in there]
-    if wanted and not there & set(wanted):
+    found = set(decode(listed, list[str], f"The output of the board's {python}", BenchError, hint))
+    missing = [package for module, package in modules.items() if module not in found]
+    if wanted and not found & set(wanted):
         missing += list(wanted.values())[:1]
     if missing:
         raise BenchError(

@@ -1,4 +1,8 @@
-"""Which devices adb sees, and which of them to use."""
+"""A phone or board over adb: choose it, run commands, push files, read memory, clean up.
+
+All goes through the `adb` command, which keeps standard output and error apart, compresses what it
+pushes, and starts the server of its own version.
+"""
 
 from __future__ import annotations
 
@@ -18,45 +22,43 @@ from mcad_mobile.base.memory import Memory, parse_smaps_rollup
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BenchError, DeviceLost
 
-# A phone or board over the adb server: run, push, memory of a process, clean up.
-#
-# All by the `adb` command: it streams standard output and error apart, pushes with compression, and
-# starts the server of its own version (docs/architecture.md says why no library).
-
 ROOT = "/data/local/tmp/mcad-mobile"
 RUN = f"{ROOT}/run"
 
 _COMMAND_S = 60.0
-_PUSH_BYTES_PER_S = 250_000  # slower than the slowest USB 2 cable, to bound a push
+_PUSH_BYTES_PER_S = 250_000  # below the slowest USB 2 cable: bounds the time of a push
 _PROBE_S = 5.0
-_SPARE_BYTES = 16 * 2**20  # what a run writes itself: a small index, a few files
+_SPARE_BYTES = 16 * 2**20  # for what a run writes: a small index, a few files
 _EXIT = ":exit:"
 
 
 @dataclass(frozen=True)
 class AdbShell:
-    """A device by its serial. Every call has a timeout and checks what came of it; DeviceLost
-    where the device went away meanwhile."""
+    """A device by its serial. Every call has a timeout and checks its result; DeviceLost: the
+    device went away meanwhile."""
 
     adb: str
     serial: str
+    timeout_s: float = _COMMAND_S  # of a command
 
     def command(self, script: str) -> list[str]:
         """The local command that runs `script` in the device's shell."""
         return [self.adb, "-s", self.serial, "shell", script]
 
-    def ask(self, script: str, *, timeout_s: float = _COMMAND_S) -> tuple[int, str]:
-        """Run `script`: its exit code, and its standard output and error together."""
-        # adb's own exit code is 0 when the device is lost, so the script says its own.
+    def ask(self, script: str, *, timeout_s: float | None = None) -> tuple[int, str]:
+        """Run `script`. Return its exit code, and its standard output and error together."""
+        # adb's own exit code is 0 if the device is lost, so the script prints its own.
         whole = f"( {script}\n) 2>&1; printf '{_EXIT}%d' $?"
-        done = self._adb("shell", whole, timeout_s=timeout_s, doing=f"end `{script}`")
+        done = self._adb(
+            "shell", whole, timeout_s=timeout_s or self.timeout_s, doing=f"end `{script}`"
+        )
         printed, mark, code = done.stdout.rpartition(_EXIT)
         if not mark or not code.isdecimal():
             raise self.broken(f"did not finish `{script}`. {done.stderr.strip()}".rstrip())
         return int(code), printed
 
-    def run(self, script: str, *, timeout_s: float = _COMMAND_S) -> str:
-        """Run `script`, which must exit with 0: what it printed."""
+    def run(self, script: str, *, timeout_s: float | None = None) -> str:
+        """Run `script`, and return what it printed. BenchError: it does not exit with 0."""
         code, printed = self.ask(script, timeout_s=timeout_s)
         if code:
             raise BenchError(
@@ -69,40 +71,25 @@ class AdbShell:
         self, *arguments: str, timeout_s: float, doing: str
     ) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(
-                [self.adb, "-s", self.serial, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
-                check=False,
-            )
+            return _run([self.adb, "-s", self.serial, *arguments], timeout_s)
         except subprocess.TimeoutExpired as error:
             raise self.broken(f"did not {doing} in {timeout_s:.0f} s") from error
 
-    def broken(self, what: str) -> BenchError:
-        """The error for a command that did not come to its end: lost, or merely stuck?"""
+    def broken(self, failure: str) -> BenchError:
+        """The error for a command that did not end: the device is lost, or stuck."""
         state = self.state()
         if state == "device":
-            return BenchError(f"Device {self.serial} {what}.", "Reboot it, and try again.")
+            return BenchError(f"Device {self.serial} {failure}.", "Reboot it, and try again.")
         return DeviceLost(
-            f"Device {self.serial} was lost ({state}): it {what}.",
+            f"Device {self.serial} was lost ({state}): it {failure}.",
             "Reconnect it and run the same command again: what was pushed stays there, and what "
             "the broken run left is removed then.",
         )
 
     def state(self) -> str:
-        """ "device", "offline", "gone"..."""
+        """Return "device", "offline", "gone" or "not answering"."""
         try:
-            done = subprocess.run(
-                [self.adb, "-s", self.serial, "get-state"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_COMMAND_S,
-                check=False,
-            )
+            done = _run([self.adb, "-s", self.serial, "get-state"], self.timeout_s)
         except subprocess.TimeoutExpired:
             return "not answering"
         if done.returncode == 0:
@@ -110,16 +97,24 @@ class AdbShell:
         return "offline" if "offline" in done.stderr else "gone"
 
     def push(self, files: Mapping[str, Path], progress: Progress = silent) -> list[str]:
-        """Make ROOT hold exactly `files` (path under ROOT -> local file). Only what differs by
-        its SHA-256 is sent, and compared again when it is there; what is not of `files` is
-        removed. Returns what was sent. BenchError if the device has no room."""
+        """Make ROOT hold exactly `files` (path under ROOT -> local file).
+
+        Files are sent only if their SHA-256 differs, and compared again afterwards.
+
+        Returns:
+            The files that were sent.
+
+        Raises:
+            BenchError: The device has no room, or a file arrived damaged.
+        """
         wanted = {name: sha256_of(path) for name, path in files.items()}
         self.run(f"mkdir -p {ROOT}")
-        there = self._hashes()
-        stale = sorted(name for name in there if there[name] != wanted.get(name))
-        for some in _chunks(stale, 50):
-            self.run(f"cd {ROOT} && rm -f -- {shlex.join(some)}")
-        missing = [name for name in files if there.get(name) != wanted[name]]
+        pushed = self._hashes()
+        stale = sorted(name for name in pushed if pushed[name] != wanted.get(name))
+        for start in range(0, len(stale), 50):
+            names = shlex.join(stale[start : start + 50])
+            self.run(f"cd {ROOT} && rm -f -- {names}")
+        missing = [name for name in files if pushed.get(name) != wanted[name]]
         self._check_room(sum(files[name].stat().st_size for name in missing))
         folders = {str(PurePosixPath(ROOT) / PurePosixPath(name).parent) for name in missing}
         if folders:
@@ -128,8 +123,8 @@ class AdbShell:
             progress(f"pushing {name} ({number + 1} of {len(missing)})")
             self.push_file(files[name], f"{ROOT}/{name}")
         if missing:
-            there = self._hashes()
-            damaged = [name for name in missing if there.get(name) != wanted[name]]
+            pushed = self._hashes()
+            damaged = [name for name in missing if pushed.get(name) != wanted[name]]
             if damaged:
                 raise BenchError(
                     f"{damaged[0]} arrived on the device with other bytes than were sent.",
@@ -139,17 +134,17 @@ class AdbShell:
 
     def push_file(self, path: Path, place: str) -> None:
         """Send one file to the path `place`."""
-        timeout_s = _COMMAND_S + path.stat().st_size / _PUSH_BYTES_PER_S
+        timeout_s = self.timeout_s + path.stat().st_size / _PUSH_BYTES_PER_S
         local, doing = str(path.resolve()), f"take {path.name}"
         done = self._adb("push", local, place, timeout_s=timeout_s, doing=doing)
         if done.returncode:
-            told = (done.stderr or done.stdout).strip()
-            if "No space left" in told:
-                raise _no_room(f"{told.splitlines()[-1]}.")
-            raise self.broken(f"did not {doing}: {told}")
+            reason = (done.stderr or done.stdout).strip()
+            if "No space left" in reason:
+                raise _no_room(f"{reason.splitlines()[-1]}.")
+            raise self.broken(f"did not {doing}: {reason}")
 
     def _hashes(self) -> dict[str, str]:
-        """SHA-256 of every file under ROOT but those of runs, by its path there."""
+        """SHA-256 of every file under ROOT, by its path there, without the files of runs."""
         listing = self.run(
             f"cd {ROOT} && find . -type f ! -path './run/*' -exec sha256sum {{}} +", timeout_s=300
         )
@@ -161,7 +156,7 @@ class AdbShell:
 
     def _check_room(self, needed: int) -> None:
         last = self.run(f"df -k {ROOT}").splitlines()[-1]
-        # Filesystem, blocks, used, available, ...: a long name wraps, so count from the "%".
+        # Filesystem, blocks, used, available, ...: long names wrap, so match from the "%".
         match = re.search(r"(\d+)\s+\d+%", last)
         if match and needed and int(match.group(1)) * 1024 < needed + _SPARE_BYTES:
             raise _no_room(
@@ -171,7 +166,7 @@ class AdbShell:
 
     @contextlib.contextmanager
     def probe(self) -> Iterator[Probe]:
-        """A shell on the device that stays open, to read a process's memory many times."""
+        """Keep a shell open on the device, to read a process's memory often."""
         process = subprocess.Popen(
             [self.adb, "-s", self.serial, "shell", "sh"],
             stdin=subprocess.PIPE,
@@ -189,7 +184,7 @@ class AdbShell:
                         pipe.close()
 
     def clean(self) -> None:
-        """End what an earlier run left running, and remove its files; what was pushed stays."""
+        """End the process of an earlier run, and remove its files. Pushed files stay."""
         self.run(
             f"pid=$(cat {RUN}/pid 2>/dev/null)\n"
             'if [ -n "$pid" ] && grep -q mcad /proc/$pid/cmdline 2>/dev/null; then\n'
@@ -199,16 +194,16 @@ class AdbShell:
 
 
 class Probe:
-    """Memory of the process whose id is in RUN/pid, as the device's /proc tells it."""
+    """Reads the memory of the process whose id is in RUN/pid from the device's /proc."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._buffer = b""
-        self.program = ""  # what the process last was, by /proc/PID/exe
+        self.program = ""  # /proc/PID/exe of the process
 
     def memory(self, local_pid: int = 0) -> Memory:
-        """ProcessLookupError while there is no such process, or none that may be looked at.
-        `local_pid`, of adb itself, says nothing here."""
+        """Return the process's memory. ProcessLookupError: it does not run, or cannot be read.
+        `local_pid`, of adb itself, is ignored."""
         answer = self._ask(
             f"p=$(cat {RUN}/pid 2>/dev/null) && "
             "readlink /proc/$p/exe && cat /proc/$p/smaps_rollup; echo :end"
@@ -237,20 +232,12 @@ class Probe:
         return answer.decode("utf-8", "replace").replace("\r", "")
 
 
-def _no_room(what: str) -> BenchError:
+def _no_room(reason: str) -> BenchError:
     return BenchError(
-        f"The device has no room: {what}",
+        f"The device has no room: {reason}",
         f"Free some on it, or remove what earlier benches left: adb shell rm -r {ROOT}. "
         "A smaller index (--synthetic N) needs less.",
     )
-
-
-def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-_ATTACHED_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -263,7 +250,7 @@ class Attached:
 
 
 def parse_devices(listing: str) -> list[Attached]:
-    """What `adb devices -l` prints. "no permissions" is a state of two words."""
+    """Parse the output of `adb devices -l`, where "no permissions" is a state of two words."""
     found = []
     for line in listing.splitlines():
         match = re.match(r"(\S+)\s+(no permissions|\S+)\s*(.*)", line)
@@ -272,9 +259,9 @@ def parse_devices(listing: str) -> list[Attached]:
     return found
 
 
-def pick(devices: Iterable[Attached], serial: str | None) -> Attached:
-    """The device to use. BenchError: none, several, not the one asked for, or not ready, each
-    with what to do about it."""
+def choose_device(devices: Iterable[Attached], serial: str | None) -> Attached:
+    """Choose the device to use. BenchError: there is none, several, not the one with `serial`, or
+    it is not ready."""
     attached = list(devices)
     listed = "".join(f"\n    adb:{d.serial}  {d.state}  {d.about}".rstrip() for d in attached)
     if serial is not None:
@@ -302,7 +289,7 @@ def pick(devices: Iterable[Attached], serial: str | None) -> Attached:
     return _ready(attached[0])
 
 
-_WHAT_TO_DO = {
+_HINTS = {
     "unauthorized": "Unlock the phone and allow USB debugging from this computer in the dialog.",
     "authorizing": "Wait a moment, and allow USB debugging in the phone's dialog.",
     "offline": "Reconnect the cable, or: adb reconnect offline.",
@@ -318,41 +305,48 @@ def _ready(device: Attached) -> Attached:
         return device
     raise BenchError(
         f"Device {device.serial} is {device.state}.",
-        _WHAT_TO_DO.get(device.state, "Reconnect it, and look at `adb devices -l`."),
+        _HINTS.get(device.state, "Reconnect it, and look at `adb devices -l`."),
     )
 
 
-def connect(serial: str | None = None) -> AdbShell:
-    """The attached device, or the one with `serial`. BenchError says what stands in the way."""
+def connect(serial: str | None = None, timeout_s: float = _COMMAND_S) -> AdbShell:
+    """Connect to the attached device, or the one with `serial`. BenchError: see choose_device."""
     adb = shutil.which("adb")
     if adb is None:
         raise BenchError(
             "adb is not installed.",
             "Install it: `apt install adb`, or Android's platform tools.",
         )
-    _run_adb([adb, "start-server"])
-    listing = _run_adb([adb, "devices", "-l"])
-    return AdbShell(adb, pick(parse_devices(listing), serial).serial)
+    _server([adb, "start-server"], timeout_s)
+    listing = _server([adb, "devices", "-l"], timeout_s)
+    return AdbShell(adb, choose_device(parse_devices(listing), serial).serial, timeout_s)
 
 
-def _run_adb(command: list[str]) -> str:
+def _server(arguments: list[str], timeout_s: float) -> str:
+    """What a command of the adb server prints."""
+    command = shlex.join(arguments)
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_ATTACHED_S,
-            check=False,
-        )
+        done = _run(arguments, timeout_s)
     except subprocess.TimeoutExpired as error:
         raise BenchError(
-            f"`{shlex.join(command)}` did not end in {_ATTACHED_S:.0f} s.",
+            f"`{command}` did not end in {timeout_s:.0f} s.",
             "Restart the server: adb kill-server.",
         ) from error
     if done.returncode:
         raise BenchError(
-            f"`{shlex.join(command)}` failed: {(done.stderr or done.stdout).strip()}",
+            f"`{command}` failed: {(done.stderr or done.stdout).strip()}",
             "Restart the server (adb kill-server), and try again.",
         )
     return done.stdout
+
+
+def _run(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )

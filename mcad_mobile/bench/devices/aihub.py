@@ -1,4 +1,4 @@
-"""Phones in Qualcomm AI Hub: what the towers take there, each alone. No search, no index."""
+"""Phones in Qualcomm AI Hub, which run and profile the towers, each alone."""
 
 from __future__ import annotations
 
@@ -29,18 +29,16 @@ from mcad_mobile.export.aihub.jobs import (
 )
 from mcad_mobile.export.targets import find_target
 
-# What AI Hub's jobs say, as a device's part of a mcad-bench/1 document.
-
 _US_PER_MS = 1e3
 _BYTES_PER_MIB = 2**20
-# What AI Hub compiles a float model to: an NPU's float is half precision.
+# The precision of a float model that AI Hub compiled: an NPU computes in half precision.
 _COMPILED_PRECISION = {"qnn": "fp16", "litert": "fp32", "onnx": "fp32"}
 _STAGES = {"first_load": "load", "inference": "run"}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The rung of a tower that passed: its entry in the ladder, its size, and what AI Hub says."""
+    """The rung of a tower that passed: its entry in the ladder, its size, and AI Hub's profile."""
 
     rung: dict[str, Any]
     bytes: int
@@ -49,10 +47,10 @@ class Measured:
 
 
 class Descent:
-    """A tower on its way down the ladder of one device, until a rung passes.
+    """Tries the rungs of a tower on one device until one passes.
 
-    `rungs`: number of a rung and why it cannot run there, or "". `tried`: what became of those so
-    far, as judge_rung says it. `measured`: the one that passed.
+    `rungs`: the number of each rung, and why it cannot run there, or "". `tried`: the judged rungs
+    so far. `measured`: the rung that passed.
     """
 
     def __init__(
@@ -72,17 +70,17 @@ class Descent:
 
     @property
     def failure(self) -> str:
-        """Why nothing is measured: what AI Hub would not give, or what became of each rung."""
-        told = self._unread or (
+        """Why nothing is measured: AI Hub's error, or why each rung failed."""
+        reason = self._unread or (
             "; ".join(
                 f"{rung['runtime']} {rung['precision']}: {rung['why']}" for rung in self.tried
             )
             + ". Export for its chip or with another precision, or compile there: --compile qnn."
         )
-        return f"{self.device.name}, {self.tower} tower: {told}"
+        return f"{self.device.name}, {self.tower} tower: {reason}"
 
     def next_rung(self) -> int | None:
-        """The number of the rung to run now; None if one has passed or none is left."""
+        """Return the number of the rung to run now; None if a rung has passed or none is left."""
         if self.measured or self._unread:
             return None
         for number, why in self.rungs[len(self.tried) :]:
@@ -92,9 +90,8 @@ class Descent:
         return None
 
     def judge(self, hub: AiHub, job: Job, outcome: Outcome) -> None:
-        """Record what became of the rung that next_rung() gave. A failed job and wrong embeddings
-        lead to the next one; results that AI Hub does not give lead nowhere, since they say nothing
-        about the rung."""
+        """Record the outcome of the rung from next_rung(). After a failed job or wrong embeddings
+        comes the next rung. Results that cannot be read end the descent: the rung may be right."""
         number, _ = self.rungs[len(self.tried)]
         if outcome.failure:
             self._skip(number, outcome.failure, job)
@@ -145,10 +142,8 @@ class Descent:
 
 
 def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> dict[str, Any]:
-    """A device's part of the mcad-bench/1 document; a tower of which no rung passed has no
-    numbers."""
-    passed = {name: towers[name].measured for name in TOWERS}
-    measured = {name: found for name, found in passed.items() if found is not None}
+    """A device's part of the mcad-bench/1 document, with figures of the towers that passed."""
+    measured = {name: found for name in TOWERS if (found := towers[name].measured) is not None}
     samples = {name: _times(found.profile) for name, found in measured.items()}
     return {
         "device": {
@@ -201,27 +196,27 @@ def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> 
 
 
 def _compiled(options: str) -> dict[str, str]:
-    """What a model runs as that AI Hub compiled: not what the bundle's rung is."""
+    """Runtime and precision of a model that AI Hub compiled; they differ from the bundle's rung."""
     theirs = options.split()[-1]
     (runtime,) = (ours for ours, name in TARGET_RUNTIMES.items() if name == theirs)
     return {"runtime": runtime, "precision": _COMPILED_PRECISION[runtime]}
 
 
 def _times(profile: dict[str, Any]) -> list[float]:
-    """Of every inference, ms; of an old profile without them, the one that it estimates."""
+    """The time of every inference, ms; of an old profile, the one that it estimates."""
     summary = profile["execution_summary"]
     every = summary.get("all_inference_times") or [summary["estimated_inference_time"]]
     return [time / _US_PER_MS for time in every]
 
 
 def _memory(profile: dict[str, Any]) -> dict[str, list[float] | None]:
-    """Peak of the process while it loads and while it runs, each a range in MiB."""
+    """The process's peak memory while it loads and while it runs, each a range in MiB."""
     summary = profile["execution_summary"]
     found: dict[str, list[float] | None] = {}
     for theirs, ours in _STAGES.items():
         bounds = summary.get(f"{theirs}_memory_peak_range")
-        told = isinstance(bounds, (tuple, list))
-        found[f"{ours}_peak"] = [b / _BYTES_PER_MIB for b in bounds] if told else None
+        known = isinstance(bounds, (tuple, list))
+        found[f"{ours}_peak"] = [b / _BYTES_PER_MIB for b in bounds] if known else None
     return found
 
 
@@ -232,9 +227,15 @@ def _nodes(profile: dict[str, Any]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class AiHubDevice:
-    """Phones by name, or by chipset ("snapdragon-8-elite"). `ledger` remembers what was submitted;
-    `compile_to` compiles the bundle's float ONNX model for each phone there, instead of running
-    the files of the bundle. `force` runs context binaries on chips that they were not made for."""
+    """Phones by name, or by chipset ("snapdragon-8-elite").
+
+    Args:
+        ledger: The file that remembers submitted jobs.
+        compile_to: Compile the bundle's float ONNX model there for this runtime, instead of
+            running the bundle's files.
+        force: Run context binaries on chips that they were not made for.
+        poll_s: Seconds between two looks at running jobs.
+    """
 
     names: tuple[str, ...]
     ledger: Path
@@ -243,8 +244,8 @@ class AiHubDevice:
     poll_s: float = 10.0
 
     def dry_run(self, bundle: Bundle, runtime: str | None = None) -> list[dict[str, Any]]:
-        """The jobs that measure_towers() would submit first, without asking AI Hub: names are not
-        checked, and every rung is taken to run and to pass."""
+        """The jobs that measure_towers() would submit first. AI Hub is not asked: every device is
+        assumed to exist, and every rung to pass."""
         descents = self._descents(bundle, runtime, [CloudDevice(name) for name in self.names])
         return describe([self._job(bundle, descent, descent.rungs[0][0]) for descent in descents])
 
@@ -254,9 +255,15 @@ class AiHubDevice:
         runtime: str | None = None,
         progress: Progress = silent,
     ) -> tuple[list[dict[str, Any]], list[str]]:
-        """A mcad-bench/1 part for each device on which a rung of a tower passed, and why other
-        towers have no numbers. AiHubError if AI Hub cannot be used at all, BenchError if the bundle
-        has nothing to run."""
+        """Measure on every device on which a rung passes.
+
+        Returns:
+            A mcad-bench/1 part per device, and why towers have no figures.
+
+        Raises:
+            AiHubError: AI Hub cannot be used at all.
+            BenchError: The bundle has nothing to run.
+        """
         hub = AiHub()
         progress("asking AI Hub for its devices")
         devices = list(dict.fromkeys(hub.device(name) for name in self.names))
@@ -264,7 +271,7 @@ class AiHubDevice:
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
             ledger = Ledger(self.ledger, hub.api_url)
             runner = Runner(hub, ledger, Path(scratch), poll_s=self.poll_s, progress=progress)
-            # All devices side by side, each tower one rung further down than the time before.
+            # All devices at once; in each round, each tower tries its next rung.
             while planned := [
                 (descent, self._job(bundle, descent, number))
                 for descent in descents
@@ -276,9 +283,9 @@ class AiHubDevice:
                     descent.judge(hub, job, outcome)
         documents = []
         for device in devices:
-            mine = {d.tower: d for d in descents if d.device == device}
-            if any(descent.measured for descent in mine.values()):
-                documents.append(cloud_document(device, mine))
+            of_device = {d.tower: d for d in descents if d.device == device}
+            if any(descent.measured for descent in of_device.values()):
+                documents.append(cloud_document(device, of_device))
         return documents, [descent.failure for descent in descents if not descent.measured]
 
     def _descents(
@@ -293,7 +300,7 @@ class AiHubDevice:
     def _rungs(
         self, bundle: Bundle, name: TowerName, device: CloudDevice, runtime: str | None
     ) -> list[tuple[int, str]]:
-        """The ladder from the top: number of a rung, and why it cannot run there, or ""."""
+        """The rungs from the top: the number of each, and why it cannot run there, or ""."""
         ladder = list(enumerate(bundle.tower(name).rungs))
         if self.compile_to:
             rungs = [
@@ -321,8 +328,7 @@ class AiHubDevice:
         return rungs
 
     def _job(self, bundle: Bundle, descent: Descent, number: int) -> Job:
-        """A rung's files as the bundle ships them, or to be compiled there, on the golden
-        inputs."""
+        """The job that runs a rung's files on the golden inputs, compiled there if asked for."""
         rung = bundle.tower(descent.tower).rungs[number]
         options = None
         if self.compile_to is not None:
@@ -337,8 +343,7 @@ class AiHubDevice:
 
 
 def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
-    """Why a compiled rung is not for this device, or "". A chip that is not in our table is
-    tried."""
+    """Why a compiled rung is not for this device, or "". Unknown chips are tried."""
     if rung.runtime == "neuropilot":
         return "it is compiled for a Dimensity, and Qualcomm's cloud has none"
     if rung.runtime != "qnn" or device.target is None:
@@ -352,7 +357,7 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
 
 
 def _golden(bundle: Bundle, name: TowerName, rung: Rung) -> Dataset:
-    """The golden inputs as the rung's file takes them: one array a sample."""
+    """The golden inputs in the layout of the rung's file, an array per sample."""
     records = bundle.tower(name).golden.inputs
     inputs = {spec: np.load(bundle.path(records[spec])) for spec in records}
     samples = split_batch(inputs)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
-from mcad_mobile.bench.devices.adb_shell import Attached, connect, parse_devices, pick
+from mcad_mobile.bench.devices.adb_shell import Attached, choose_device, connect, parse_devices
 from mcad_mobile.bench.devices.open import open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost, MissingExtra
@@ -38,7 +38,7 @@ def test_every_state_that_adb_lists_is_read() -> None:
 
 
 def test_the_only_one_that_is_ready_is_used() -> None:
-    assert pick(parse_devices(LISTING), None).serial == "R5CX12ABCDE"
+    assert choose_device(parse_devices(LISTING), None).serial == "R5CX12ABCDE"
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_the_only_one_that_is_ready_is_used() -> None:
 )
 def test_a_device_that_is_not_ready_says_what_to_do(serial: str, state: str, hint: str) -> None:
     with pytest.raises(BenchError, match=f"{serial} is {state}") as caught:
-        pick(parse_devices(LISTING), serial)
+        choose_device(parse_devices(LISTING), serial)
     assert hint in caught.value.hint
     with pytest.raises(BenchError, match=state):
-        pick([d for d in parse_devices(LISTING) if d.serial == serial], None)
+        choose_device([d for d in parse_devices(LISTING) if d.serial == serial], None)
 
 
 def test_a_device_is_opened_by_its_name() -> None:
@@ -66,7 +66,7 @@ def test_a_device_is_opened_by_its_name() -> None:
 
 def test_unknown_serial_lists_what_there_is() -> None:
     with pytest.raises(BenchError, match="adb:R5CX12ABCDE  device"):
-        pick([Attached("R5CX12ABCDE", "device")], "other")
+        choose_device([Attached("R5CX12ABCDE", "device")], "other")
 
 
 def test_without_adb_the_error_says_how_to_get_it(
@@ -163,9 +163,8 @@ def test_adb_server_that_does_not_answer_is_told(
     stuck.write_text("#!/bin/sh\nexec sleep 600\n")
     stuck.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("mcad_mobile.bench.devices.adb_shell._COMMAND_S", 1.0)
     with pytest.raises(BenchError, match=r"start-server` did not end in 1 s") as caught:
-        connect()
+        connect(timeout_s=1.0)
     assert "adb kill-server" in caught.value.hint
 
 
