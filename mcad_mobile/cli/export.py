@@ -18,10 +18,10 @@ from mcad_mobile.bench.report.bundle_rows import (
     ALONE_HEAD,
     PAIRS_HEAD,
     alone_rows,
+    judged_by,
     matrix_head,
     matrix_rows,
     pair_rows,
-    told_judge,
 )
 from mcad_mobile.cli.output import (
     DimOption,
@@ -367,7 +367,7 @@ def _print_search(record: PrecisionRecord) -> None:
         list(PAIRS_HEAD),
         [list(row) for row in pair_rows(record)],
     )
-    print(f"{record.why} {told_judge(record)}")
+    print(f"{record.why} {judged_by(record)}")
 
 
 def _print_recall(data: Path | None, recalls: RungRecalls, record: RecallRecord) -> None:

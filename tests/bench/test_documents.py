@@ -169,7 +169,7 @@ def test_only_what_grew_by_more_than_allowed_is_worse(
 
 
 def counted(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [found.what for found in regressions(before, now, 1.2) if not found.forgiven]
+    return [found.name for found in regressions(before, now, 1.2) if not found.forgiven]
 
 
 def changed(document: dict[str, Any], **medians: float) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_what_nobody_would_notice_is_no_regression(bundle: Bundle) -> None:
     before = changed(judge(bundle, measured()), total=3.0, text=1.5)
     assert counted(before, changed(before, total=2.8, text=1.81)) == []
     forgiven = regressions(before, changed(before, total=2.8, text=1.81), 1.2)
-    assert [(found.what, found.forgiven) for found in forgiven] == [
+    assert [(found.name, found.forgiven) for found in forgiven] == [
         ("text tower, median", "no more than 0.5 ms")
     ]
     slow = changed(before, image=3.0)
@@ -223,7 +223,7 @@ def test_regression_says_by_how_much(bundle: Bundle) -> None:
     before, now = judge(bundle, measured(total=2.0)), judge(bundle, measured(total=3.0))
     found = regressions(before, now, 1.2)[0]
     assert str(found) == "whole search, median: 3.00 ms, 1.50 times the baseline's 2.00 ms"
-    assert found.to_json()["ratio"] == 1.5
+    assert found.ratio == 1.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""mcad-bench/1 documents for people: a page, Markdown, and what got worse since a baseline."""
+"""Reports of mcad-bench/1 documents: an HTML page, Markdown, and regressions since a baseline."""
 
 from mcad_mobile.bench.document import load_documents
 from mcad_mobile.bench.report.markdown import markdown

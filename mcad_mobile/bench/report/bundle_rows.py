@@ -1,46 +1,42 @@
-"""What a bundle says of its towers, for a section of the page."""
+"""Tables of a bundle's towers, recall, and search for precisions, for the page and the terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.bench.report.charts import sensitivity_chart
-from mcad_mobile.engine.bundle import TOWERS
-
-# How recalls of rungs and a search for precisions are told, in the terminal and on the page.
-
-if TYPE_CHECKING:
-    from mcad_mobile.engine.bundle import PrecisionRecord, RecallRecord
+from mcad_mobile.engine.bundle import TOWERS, Bundle, DataFacts, PrecisionRecord, RecallRecord
 
 ALONE_HEAD = ("Tower", "Precision", "MB", "Drop alone")
 PAIRS_HEAD = ("Image", "Text", "MB", "mR", "Drop", "Budget")
-_SMALLER = 5  # pairs than the one that was chosen
+_RUNGS_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "NPU nodes", "Cosine mean", "min")
+_SMALLER_PAIRS = 5  # shown beside the chosen pair
 
 
 def alone_rows(record: PrecisionRecord) -> list[tuple[str, ...]]:
-    """Each tower's candidates, and what they lose beside the other tower in float."""
+    """Each tower's precisions, and their loss beside the other tower in float."""
     return [
-        (one.tower, one.precision, megabytes(one.bytes), _drop(one.drop, one.margin))
-        for one in record.alone
+        (tower.tower, tower.precision, megabytes(tower.bytes), _drop(tower.drop, tower.margin))
+        for tower in record.alone
     ]
 
 
 def pair_rows(record: PrecisionRecord) -> list[tuple[str, ...]]:
-    """The pair that was chosen, which is the smallest that stays within the budget, the last few
-    that are smaller, and all that are larger."""
-    chosen = next(number for number, one in enumerate(record.steps) if one.within)
+    """The chosen pair, the smallest within the budget; the last few smaller pairs; and all larger
+    pairs."""
+    chosen = next(number for number, step in enumerate(record.steps) if step.within)
     return [
         (
-            one.image,
-            one.text,
-            megabytes(one.bytes),
-            f"{one.mean_recall:.2f}",
-            _drop(one.drop, one.margin),
-            "chosen" if number == chosen else "within" if one.within else "over",
+            step.image,
+            step.text,
+            megabytes(step.bytes),
+            f"{step.mean_recall:.2f}",
+            _drop(step.drop, step.margin),
+            "chosen" if number == chosen else "within" if step.within else "over",
         )
-        for number, one in enumerate(record.steps)
-        if number >= chosen - _SMALLER
+        for number, step in enumerate(record.steps)
+        if number >= chosen - _SMALLER_PAIRS
     ]
 
 
@@ -49,15 +45,15 @@ def matrix_head(record: RecallRecord) -> tuple[str, ...]:
 
 
 def matrix_rows(record: RecallRecord) -> list[tuple[str, ...]]:
-    """mR of each rung's photos by each rung's texts, and what it loses."""
-    found = {(one.image, one.text): one for one in record.pairs}
-    images = dict.fromkeys(one.image for one in record.pairs)
+    """mR of each rung's photos by each rung's texts, and its loss."""
+    pairs = {(pair.image, pair.text): pair for pair in record.pairs}
+    images = dict.fromkeys(pair.image for pair in record.pairs)
     return [
         (
             image,
             *(
-                f"{one.mean_recall:.2f} ({_drop(one.drop, one.margin)})"
-                for one in (found[image, text] for text in _texts(record))
+                f"{pair.mean_recall:.2f} ({_drop(pair.drop, pair.margin)})"
+                for pair in (pairs[image, text] for text in _texts(record))
             ),
         )
         for image in images
@@ -65,11 +61,11 @@ def matrix_rows(record: RecallRecord) -> list[tuple[str, ...]]:
 
 
 def _texts(record: RecallRecord) -> list[str]:
-    return list(dict.fromkeys(one.text for one in record.pairs))
+    return list(dict.fromkeys(pair.text for pair in record.pairs))
 
 
-def told_judge(record: PrecisionRecord) -> str:
-    """By what recall was judged, and what a simulator says of it."""
+def judged_by(record: PrecisionRecord) -> str:
+    """Sentences on what recall was judged by, and on the simulator's recall."""
     sentence = f"Judged by {record.judged_by}."
     if record.simulated is None:
         return sentence
@@ -85,15 +81,9 @@ def _drop(points: float, margin: float) -> str:
     return f"{points:.2f} ± {margin:.2f}"
 
 
-if TYPE_CHECKING:
-    from mcad_mobile.engine.bundle import Bundle, DataFacts, PrecisionRecord, RecallRecord
-
-_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "NPU nodes", "Cosine mean", "min")
-
-
 def bundle_section(bundle: Bundle) -> dict[str, Any]:
-    """Facts (name, value), a table of rungs (head, rows), notes, and what was measured of recall
-    and of precisions, if it was."""
+    """The page's section on a bundle: facts (name, value), a table of rungs, notes, and measured
+    recall and precisions."""
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
     for name in TOWERS:
@@ -118,7 +108,7 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
             ("Student", f"{bundle.student.name}, {bundle.dim} dimensions"),
             ("Exported", f"{bundle.created}, {tools}"),
         ],
-        "head": _HEAD,
+        "head": _RUNGS_HEAD,
         "rows": rows,
         "notes": list(dict.fromkeys(notes)),
         "recall": None if bundle.recall is None else _recall_rows(bundle.recall),
@@ -148,12 +138,12 @@ def _recall_rows(record: RecallRecord) -> dict[str, Any]:
 
 
 def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
-    """A search for precisions: towers alone and pairs (head, rows), a sentence, and charts."""
+    """The search for precisions: towers alone and pairs (head, rows), a sentence, and charts."""
     towers = dict.fromkeys(weight.tower for weight in record.weights)
     return {
         "alone": {"head": ALONE_HEAD, "rows": alone_rows(record)},
         "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
-        "note": f"{record.why} {told_judge(record)} Tried on {_data(record.data)}; float "
+        "note": f"{record.why} {judged_by(record)} Tried on {_data(record.data)}; float "
         f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
         f"shown is smaller, and in bundle.json. {record.photos_to_tell} photos tell a drop of "
         f"{record.max_recall_drop:g} points from none.",

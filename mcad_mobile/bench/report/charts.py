@@ -1,5 +1,7 @@
-"""Charts of mcad-bench/1 documents, as SVG that takes its colours and type from the page. Each
-carries what it shows as a sentence, for those who do not see it."""
+"""Charts of mcad-bench/1 documents, as SVG with the page's colours and font.
+
+Each chart describes its content in a sentence for screen readers.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcad_mobile.bench.report.markdown import labels
-from mcad_mobile.bench.report.rows import PERCENTILES, STAGE_NAMES
+from mcad_mobile.bench.report.rows import PERCENTILES, STAGE_NAMES, capitalized
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import PrecisionRecord
 
-# Colours that no chart would use by accident: each becomes a CSS variable of the page, so that
-# one drawing serves light and dark.
+# Each colour is replaced by a CSS variable of the page, so that one drawing serves light and dark.
 _COLOURS = {
     "#010101": "var(--ink)",
     "#020202": "var(--muted)",
@@ -38,7 +39,7 @@ _FONT = 9.2
 _SMALL = 8.2
 _BINS = 90
 _LONGEST = 54  # characters above a bar, beside its figure
-_ROW_IN = 0.19  # of one of many bars
+_ROW_IN = 0.19  # of a bar in a long list
 _MOST_WEIGHTS = 40
 
 
@@ -47,8 +48,10 @@ def memory_chart(document: dict[str, Any]) -> str:
     steps, limit = document["memory_mib"]["steps"], document["targets"]["memory"]["limit_mib"]
     peak = document["memory_mib"]["peak_pss"]
     pss, rss = ([step[kind] for step in steps] for kind in ("pss", "rss"))
-    told = ", ".join(f"{step['step']} {step['pss']:.1f}" for step in steps)
-    alternative = f"Memory in MiB, PSS from step to step: {told}; peak {peak:.1f}; limit {limit:g}."
+    listed = ", ".join(f"{step['step']} {step['pss']:.1f}" for step in steps)
+    alternative = (
+        f"Memory in MiB, PSS from step to step: {listed}; peak {peak:.1f}; limit {limit:g}."
+    )
     top = max(limit, peak, *rss) * 1.1
     edges = list(range(len(steps) + 1))
     height = 3.4
@@ -61,7 +64,7 @@ def memory_chart(document: dict[str, Any]) -> str:
         axes.plot([0, len(steps)], [0, 0], color=_LINE, linewidth=0.8)
         for number, step in enumerate(steps):
             middle = number + 0.5
-            name = textwrap.fill(_capitalized(step["step"]), 11)
+            name = textwrap.fill(capitalized(step["step"]), 11)
             axes.text(
                 middle, -0.03 * top, name, color=_MUTED, fontsize=_SMALL, ha="center", va="top"
             )
@@ -86,8 +89,8 @@ def memory_chart(document: dict[str, Any]) -> str:
 
 
 def latency_chart(document: dict[str, Any]) -> str:
-    """Distribution of each stage's milliseconds, one above the other on one axis, with marks at
-    the percentiles. A limit is drawn where a whole search was measured."""
+    """Distributions of the stages' milliseconds on a shared axis, with marks at percentiles, and
+    the limit if a whole search was measured."""
     latency, samples = document["latency_ms"], document["samples_ms"]
     whole = "total" in latency
     shown = [s for s in STAGE_NAMES if s in latency and not (whole and s in ("decode", "image"))]
@@ -125,14 +128,14 @@ def latency_chart(document: dict[str, Any]) -> str:
 def _ridge(
     axes: Any,
     base: float,
-    taken: Sequence[float] | None,
+    samples: Sequence[float] | None,
     percentiles: dict[str, float],
     right: float,
 ) -> None:
-    """One distribution; of a result without samples, a bar up to its 99th percentile."""
+    """A distribution; without samples, a bar up to the 99th percentile."""
     axes.plot([0, right], [base, base], color=_LINE, linewidth=0.7, zorder=0)
-    if taken:
-        heights, edges = np.histogram(taken, bins=_BINS, range=(0, right))
+    if samples:
+        heights, edges = np.histogram(samples, bins=_BINS, range=(0, right))
         scaled = base - 0.48 * heights / max(int(np.max(heights)), 1)
         axes.stairs(scaled, edges, baseline=base, fill=True, color=_ACCENT)
     else:
@@ -143,7 +146,7 @@ def _ridge(
 
 
 def _named(axes: Any, y: float, percentiles: dict[str, float], right: float) -> None:
-    """What the marks of a row are, below them; the middle one where there is room."""
+    """Names of a row's marks below them; that of p90 if there is room."""
     p50, p90, p99 = (percentiles[name] for name in PERCENTILES)
     gap = 0.008 * right
     at = [("p50", p50 + gap, "right"), ("p99", p99 - gap, "left")]
@@ -163,12 +166,12 @@ class _Bar:
     label: str
     value: float | None
     mark: float | None
-    told: str
+    style: str
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, with its title and what its marks are."""
+    """A drawing, its title, and a note on its marks."""
 
     title: str
     note: str
@@ -176,8 +179,8 @@ class Chart:
 
 
 def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
-    """Median search (with a mark at p99) and peak memory of several results, as bars; where some
-    were measured as towers alone, each tower's median, too. No chart of what none measured."""
+    """Bars of several results' median search (with a mark at p99) and peak memory, and of each
+    tower's median if a result is of towers alone. Without charts of what no result measured."""
     latencies = [document["latency_ms"] for document in documents]
     alone = any(latency and "total" not in latency for latency in latencies)
     targets = documents[0]["targets"]
@@ -188,11 +191,11 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
         stages |= {"text": ("Median of the text tower", None)}
         stages |= {"image": ("Median of the image tower", None)}
     for stage, (title, limit) in stages.items():
-        taken = [latency.get(stage, {}) for latency in latencies]
-        if any(taken):
+        percentiles = [latency.get(stage, {}) for latency in latencies]
+        if any(percentiles):
             bars = [
-                _Bar(_shortened(name), one.get("p50"), one.get("p99"), "{:.2f} ms")
-                for name, one in zip(names, taken, strict=True)
+                _Bar(_shortened(name), times.get("p50"), times.get("p99"), "{:.2f} ms")
+                for name, times in zip(names, percentiles, strict=True)
             ]
             charts.append(Chart(title, "ms", _bars(bars, limit, "ms", title)))
     peaks = [document["memory_mib"]["peak_pss"] for document in documents]
@@ -207,12 +210,12 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
 
 
 def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
-    """What 4 bits for each weight alone take off a tower's cosine to float, the dearest first: full
-    bars have 4 bits, pale ones kept more."""
+    """The cosine to float that a tower loses with one weight in 4 bits, largest first. Weights with
+    4 bits have full bars, those with more have pale ones."""
     weights = [weight for weight in record.weights if weight.tower == tower]
     weights = sorted(weights, key=lambda weight: -weight.loss)[:_MOST_WEIGHTS]
-    told = ", ".join(f"{one.name} {one.loss:.4f} ({one.bits} bits)" for one in weights)
-    alternative = f"Cosine that the {tower} tower loses with one weight in 4 bits: {told}."
+    losses = ", ".join(f"{w.name} {w.loss:.4f} ({w.bits} bits)" for w in weights)
+    alternative = f"Cosine that the {tower} tower loses with one weight in 4 bits: {losses}."
     right = max(max(weight.loss for weight in weights), 1e-6) * 1.25
     with _axes((len(weights) + 1) * _ROW_IN, alternative) as (axes, out):
         axes.set(xlim=(-1.1 * right, right), ylim=(len(weights), -0.5))
@@ -235,13 +238,13 @@ def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
 
 
 def _shortened(name: str) -> str:
-    """To what fits above a bar; names differ at their ends."""
+    """Shorten a name to fit above a bar, at its start: names differ at their ends."""
     return name if len(name) <= _LONGEST else f"\u2026{name[-_LONGEST + 1 :]}"
 
 
 def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> str:
-    told = "; ".join(
-        f"{bar.label} {'not measured' if bar.value is None else bar.told.format(bar.value)}"
+    values = "; ".join(
+        f"{bar.label} {'not measured' if bar.value is None else bar.style.format(bar.value)}"
         for bar in bars
     )
     furthest = max(
@@ -250,12 +253,12 @@ def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> s
     right = furthest * 1.12
     row, top = 0.44, 0.3
     height = row * len(bars) + top
-    alternative = f"{title}: {told}" + (f"; limit {limit:g} {unit}" if limit else "")
+    alternative = f"{title}: {values}" + (f"; limit {limit:g} {unit}" if limit else "")
     with _axes(height, f"{alternative}.") as (axes, out):
         axes.set(xlim=(0, right), ylim=(len(bars), -top / row))
         for number, bar in enumerate(bars):
             middle = number + 0.7
-            value = "not measured" if bar.value is None else bar.told.format(bar.value)
+            value = "not measured" if bar.value is None else bar.style.format(bar.value)
             axes.text(0, number + 0.44, f"{bar.label}  {value}", color=_INK, va="bottom")
             axes.plot([0, right], [middle, middle], color=_LINE, linewidth=0.7, zorder=0)
             if bar.value is not None:
@@ -268,18 +271,19 @@ def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> s
         if limit:
             for number in range(len(bars)):  # along the bars, and not through their names
                 _limit(axes, [limit, limit], [number + 0.5, number + 0.9])
-            told = f"limit {limit:g} {unit}"
-            axes.text(limit, -0.1, told, color=_LIMIT, ha="center", va="bottom")
+            axes.text(
+                limit, -0.1, f"limit {limit:g} {unit}", color=_LIMIT, ha="center", va="bottom"
+            )
     return out[0]
 
 
 def _clear_below(y: float, limit: float, height: float) -> float:
-    """Where text that hangs from `y` does not cross a line at `limit`: there, or below the line."""
+    """Where text below `y` does not cross a line at `limit`: there, or below the line."""
     return y if not y - height <= limit <= y + 0.2 * height else limit - 0.2 * height
 
 
 def _clear_above(y: float, lines: Sequence[float], height: float) -> float:
-    """Where text that stands on `y` crosses none of the lines: there, or above one."""
+    """Where text above `y` crosses none of the lines: there, or above a line."""
     for line in sorted(lines):
         if y - 0.2 * height <= line <= y + height:
             y = line + 0.2 * height
@@ -292,7 +296,7 @@ def _limit(axes: Any, x: Sequence[float], y: Sequence[float]) -> None:
 
 @contextmanager
 def _axes(height: float, alternative: str) -> Iterator[tuple[Any, list[str]]]:
-    """Axes without a frame, over the whole figure; the list holds the SVG afterwards."""
+    """Axes without a frame over the whole figure; the list holds the SVG afterwards."""
     matplotlib = require("matplotlib", "report")
     figures = require("matplotlib.figure", "report")
     settings = {
@@ -326,7 +330,3 @@ def _for_page(svg: str, alternative: str) -> str:
     for colour, variable in _COLOURS.items():
         svg = svg.replace(colour, variable)
     return svg.strip()
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Results as Markdown; several results side by side."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from mcad_mobile.bench.report.rows import (
     verdict_rows,
 )
 
-# Several results side by side.
-
 HEAD = (
     "Result",
     "Targets",
@@ -39,19 +37,18 @@ HEAD = (
 
 
 def labels(documents: Sequence[dict[str, Any]]) -> list[str]:
-    """What to call each: the bundle's name and, where that is not enough, what else tells them
-    apart, in this order: device, towers, photos, when it was exported, when measured. A number
-    where nothing does."""
-    told = [str(document["bundle"]["name"]) for document in documents]
-    for tell in (device_name, _towers, _photos, _exported, _measured):
-        if len(set(told)) == len(told):
-            return told
-        more = [tell(document) for document in documents]
-        if len(set(more)) > 1:
-            told = [", ".join(filter(None, pair)) for pair in zip(told, more, strict=True)]
-    if len(set(told)) == len(told):
-        return told
-    return [f"{number}. {name}" for number, name in enumerate(told, start=1)]
+    """Unique labels: the bundle's name and, as far as needed, device, towers, photos, and the times
+    of export and measurement; a number if all of these are equal."""
+    names = [str(document["bundle"]["name"]) for document in documents]
+    for describe in (device_name, _towers, _photos, _exported, _measured):
+        if len(set(names)) == len(names):
+            return names
+        details = [describe(document) for document in documents]
+        if len(set(details)) > 1:
+            names = [", ".join(filter(None, pair)) for pair in zip(names, details, strict=True)]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
 
 
 def _towers(document: dict[str, Any]) -> str:
@@ -65,20 +62,20 @@ def _photos(document: dict[str, Any]) -> str:
 
 
 def _exported(document: dict[str, Any]) -> str:
-    return f"exported {_moment(document['bundle']['created'])}"
+    return f"exported {_date_time(document['bundle']['created'])}"
 
 
 def _measured(document: dict[str, Any]) -> str:
-    return f"measured {_moment(document['created'])}"
+    return f"measured {_date_time(document['created'])}"
 
 
-def _moment(written: str) -> str:
+def _date_time(created: str) -> str:
     """ "2026-11-25T18:04:05+00:00" -> "2026-11-25 18:04:05"."""
-    return written[:19].replace("T", " ")
+    return created[:19].replace("T", " ")
 
 
 def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
-    """A row a result; times and memory after the first with their ratio to the first's."""
+    """A row per result; times and memory have their ratio to those of the first result."""
     rows: list[Row] = []
     for number, (label, document) in enumerate(zip(labels(documents), documents, strict=True)):
         first = documents[0] if number else None
@@ -104,20 +101,20 @@ def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def cautions(documents: Sequence[dict[str, Any]]) -> list[str]:
-    """Why numbers of these results do not compare directly."""
-    said = []
+    """Why figures of these results do not compare directly."""
+    reasons = []
     photos = {d["index"].get("photos") for d in documents} - {None}
     if len(photos) > 1:
-        told = ", ".join(f"{count:,}" for count in sorted(photos))
-        said.append(f"They searched indexes of different sizes: {told} photos.")
+        sizes = ", ".join(f"{count:,}" for count in sorted(photos))
+        reasons.append(f"They searched indexes of different sizes: {sizes} photos.")
     students = {d["bundle"]["student"]["sha256"] for d in documents}
     if len(students) > 1:
-        said.append("They are of different students: time compares, recall may differ.")
+        reasons.append("They are of different students: time compares, recall may differ.")
     if len({d["conditions"]["threads"] for d in documents} - {None}) > 1:
-        said.append("They used different numbers of threads.")
+        reasons.append("They used different numbers of threads.")
     if any(d["device"].get("emulator") for d in documents):
-        said.append("An emulated processor has no time of its own.")
-    return said
+        reasons.append("An emulated processor has no time of its own.")
+    return reasons
 
 
 def _cell(
@@ -128,10 +125,10 @@ def _cell(
     return _ratio(value, other, ".2f")
 
 
-def _ratio(value: float | None, first: float | None, how: str) -> str:
+def _ratio(value: float | None, first: float | None, style: str) -> str:
     if value is None:
         return "-"
-    return f"{value:{how}} ({value / first:.2f}x)" if first else f"{value:{how}}"
+    return f"{value:{style}} ({value / first:.2f}x)" if first else f"{value:{style}}"
 
 
 def _verdicts(document: dict[str, Any]) -> str:
@@ -142,8 +139,8 @@ def _verdicts(document: dict[str, Any]) -> str:
 
 
 def markdown(*documents: dict[str, Any]) -> str:
-    """A short report of each, after a comparison of all if they are several."""
-    parts = [_one(document) for document in documents]
+    """A short report of each document, after a comparison if there are several."""
+    parts = [_result(document) for document in documents]
     if len(documents) > 1:
         lines = [
             "# Results side by side",
@@ -156,7 +153,8 @@ def markdown(*documents: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _one(document: dict[str, Any]) -> str:
+def _result(document: dict[str, Any]) -> str:
+    repeats = repeat_rows(document)
     lines = [
         f"# {document['bundle']['name']}: {headline(document)}",
         "",
@@ -170,7 +168,7 @@ def _one(document: dict[str, Any]) -> str:
         (("Memory, MiB", "PSS", "RSS"), memory_rows(document)),
         (("Memory of a tower, MiB", "Peak, loading", "Peak, running"), tower_memory_rows(document)),
         (("Tower", "Rung", "Self-test", "Worst cosine", "Nodes ran on"), ladder_rows(document)),
-        (("", "Median, ms", "", "Temperature", "Battery"), _several(repeat_rows(document))),
+        (("", "Median, ms", "", "Temperature", "Battery"), repeats if len(repeats) > 1 else []),
     ):
         if rows:
             lines += [*_table(head, rows), ""]
@@ -182,11 +180,6 @@ def _one(document: dict[str, Any]) -> str:
         *(f"- {item}" for item in document["not_measured"]),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _several(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """One run says nothing that is not said already."""
-    return rows if len(rows) > 1 else []
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

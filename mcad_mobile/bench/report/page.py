@@ -1,5 +1,7 @@
-"""Results as one self-contained HTML page: no script, no font, nothing that is loaded. What it
-says is gathered here, how it looks is `page.html.jinja` and `style.css`."""
+"""Results as one self-contained HTML page, without scripts, fonts or anything that is loaded.
+
+This module gathers the content; `page.html.jinja` and `style.css` lay it out.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +37,19 @@ from mcad_mobile.bench.report.rows import (
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.errors import require
 
-# Searches and their first hits, with the photos as small JPEGs that a page holds itself.
-
 if TYPE_CHECKING:
+    from mcad_mobile.engine.bundle import Bundle
     from mcad_mobile.engine.engine import Found
 
+_UNITS = ("npu", "gpu", "cpu")
 _HITS = 6
-_SIDE = 220  # pixels: sharp at the 150 CSS pixels that a hit takes
+_SIDE = 220  # pixels: sharp at the 150 CSS pixels of a hit
 
 
 def thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:
     """Each query with its milliseconds and first six photos: names, scores, JPEGs in base64.
 
-    Relative paths are looked up below `root`. A photo that cannot be read has a name alone.
+    Relative paths are below `root`. A photo that cannot be read has a name alone.
     """
     return [
         {
@@ -66,28 +68,26 @@ def thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:
     ]
 
 
-if TYPE_CHECKING:
-    from mcad_mobile.engine.bundle import Bundle
-    from mcad_mobile.engine.engine import Found
-
-_UNITS = ("npu", "gpu", "cpu")
-
-
 def html(
     *documents: dict[str, Any],
     bundle: Bundle | None = None,
     searches: Sequence[Found] = (),
     photo_root: Path | None = None,
 ) -> str:
-    """The page of one result, or of several: side by side first, then each.
+    """The page of one result; or of several, side by side and then each.
 
-    With `bundle`, a section on its towers. With `searches`, their first hits as thumbnails;
-    relative paths are looked up below `photo_root`, and photos that are gone leave their name.
-    MissingExtra if jinja2 or matplotlib is not installed.
+    Args:
+        documents: mcad-bench/1 documents.
+        bundle: A bundle to describe in a section on its towers.
+        searches: Searches whose first hits are shown as thumbnails.
+        photo_root: The folder of relative paths in `searches`.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
     """
     style = resources.files("mcad_mobile.bench.report").joinpath("style.css")
     names = labels(documents)
-    results = [_result(*one) for one in zip(documents, names, strict=True)]
+    results = [_result(document, name) for document, name in zip(documents, names, strict=True)]
     only = results[0] if len(results) == 1 else None
     return render(
         "mcad_mobile.bench.report",
@@ -98,7 +98,7 @@ def html(
         comparison=_comparison(documents) if only is None else None,
         searches=thumbnails(searches, photo_root or Path()),
         bundle=None if bundle is None else _bundle(bundle),
-        made=_made(documents),
+        measured=_measured(documents),
         schema=documents[0]["schema"],
     )
 
@@ -112,25 +112,25 @@ def _bundle(bundle: Bundle) -> dict[str, Any]:
 
 
 def _markup(text: str) -> Any:
-    """HTML of ours, which is not to be escaped."""
+    """HTML of ours, which is not escaped."""
     return require("markupsafe", "report").Markup(text)
 
 
-def _made(documents: Sequence[dict[str, Any]]) -> str:
-    told = (
+def _measured(documents: Sequence[dict[str, Any]]) -> str:
+    measurements = (
         f"{document['created']} with mcad-mobile {document['tools'].get('mcad-mobile', '')}"
         for document in documents
     )
-    return "; ".join(dict.fromkeys(told))
+    return "; ".join(dict.fromkeys(measurements))
 
 
 def _result(document: dict[str, Any], label: str) -> dict[str, Any]:
-    """All that the page says of one result."""
+    """The page's content on one result."""
     runs = repeat_rows(document)
     return {
         "label": label,
         "headline": headline(document),
-        "said": f"{judgement(document)} {circumstances(document)}",
+        "summary": f"{judgement(document)} {circumstances(document)}",
         "tiles": _tiles(document),
         "charts": [_figure(chart) for chart in _charts(document)],
         "ladder": ladder_rows(document),
@@ -157,7 +157,7 @@ def _comparison(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tiles(document: dict[str, Any]) -> list[dict[str, str]]:
-    """The two targets; none where neither was measured."""
+    """The two targets; none if neither was measured."""
     search, memory = document["targets"]["search"], document["targets"]["memory"]
     if search["pass"] is None and memory["pass"] is None:
         return []
@@ -174,7 +174,7 @@ def _tiles(document: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _share(measured: float | None, limit: float) -> float | None:
-    """Percent of the limit, of what was measured."""
+    """Percent of the limit."""
     return None if measured is None else 100 * measured / limit
 
 
@@ -215,5 +215,5 @@ def _splits(document: dict[str, Any]) -> list[dict[str, Any]]:
         counts = rung["nodes"] or {}
         parts = [(unit, counts[unit]) for unit in _UNITS if counts.get(unit)]
         if parts:
-            found.append({"tower": name, "parts": parts, "told": nodes(counts)})
+            found.append({"tower": name, "parts": parts, "text": nodes(counts)})
     return found

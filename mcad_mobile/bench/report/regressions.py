@@ -1,17 +1,17 @@
-"""What got worse since a baseline, as far as the noise of both measurements lets one say so."""
+"""Regressions since a baseline that are larger than the noise of both measurements."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from mcad_mobile.errors import BenchError
 
 _STAGES = {"total": "whole search", "text": "text tower", "image": "image tower"}
 _PARTS_OF_A_SEARCH = ("text",)
-# What nobody would notice beside limits of 8 ms and 100 MiB, however large a ratio it makes.
+# Growth that nobody notices beside limits of 8 ms and 100 MiB.
 _FLOORS = {"ms": 0.5, "MiB": 2.0}
 _BLOCKS_A_RUN = 4
 _SIGMAS = 2.0
@@ -19,10 +19,10 @@ _SIGMAS = 2.0
 
 @dataclass(frozen=True)
 class Regression:
-    """What is over the allowed ratio to the baseline. `forgiven` says why it is not counted as
-    worse all the same, or is ""."""
+    """A figure over the allowed ratio to the baseline. `forgiven` says why it is not counted as
+    worse, or is ""."""
 
-    what: str
+    name: str
     unit: str
     baseline: float
     now: float
@@ -32,21 +32,18 @@ class Regression:
     def ratio(self) -> float:
         return self.now / self.baseline
 
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "ratio": round(self.ratio, 3)}
-
     def __str__(self) -> str:
         return (
-            f"{self.what}: {self.now:.2f} {self.unit}, {self.ratio:.2f} times the baseline's "
+            f"{self.name}: {self.now:.2f} {self.unit}, {self.ratio:.2f} times the baseline's "
             f"{self.baseline:.2f} {self.unit}" + (f" ({self.forgiven})" if self.forgiven else "")
         )
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """One that both measured. `noise`: standard deviation of its growth, as far as known."""
+    """A figure of both documents. `noise`: the standard deviation of its growth, if known."""
 
-    what: str
+    name: str
     unit: str
     then: float
     today: float
@@ -57,8 +54,8 @@ class _Figure:
     def growth(self) -> float:
         return self.today - self.then
 
-    def too_little(self) -> str:
-        """Why its growth says nothing, or ""."""
+    def negligible(self) -> str:
+        """Why its growth is negligible, or ""."""
         if self.growth <= _FLOORS[self.unit]:
             return f"no more than {_FLOORS[self.unit]:g} {self.unit}"
         if self.growth <= _SIGMAS * self.noise:
@@ -69,18 +66,21 @@ class _Figure:
 def regressions(
     baseline: dict[str, Any], now: dict[str, Any], max_slowdown: float
 ) -> list[Regression]:
-    """Median times of the search and of each tower, and peak memory, that are more than
-    `max_slowdown` times the baseline's.
+    """Find median times (search, towers) and peak memory over `max_slowdown` times the baseline's.
 
-    Forgiven is what grew by no more than 0.5 ms or 2 MiB, or than two standard deviations of the
-    noise; and a part of a search that is not worse as a whole. BenchError for documents that do
-    not compare: another device, another number of photos or threads, or nothing that both
-    measured.
+    A regression is forgiven if it is at most 0.5 ms or 2 MiB, or two standard deviations of the
+    noise, or if it is a part of a search that is not worse as a whole.
+
+    Raises:
+        BenchError: The documents are of different devices or numbers of photos or threads, or share
+            no figure.
     """
-    for what, (then, today) in _circumstances(baseline, now).items():
+    then_by_name, now_by_name = _circumstances(baseline), _circumstances(now)
+    for name, then in then_by_name.items():
+        today = now_by_name[name]
         if then != today:
             raise BenchError(
-                f"The baseline does not compare: {what} was {then}, and is {today}.",
+                f"The baseline does not compare: {name} was {then}, and is {today}.",
                 "Measure the baseline again under the same circumstances.",
             )
     figures = _figures(baseline, now)
@@ -91,27 +91,23 @@ def regressions(
         )
     larger = [figure for figure in figures if figure.today > max_slowdown * figure.then]
     measured = {figure.stage for figure in figures}
-    worse = {figure.stage for figure in larger if not figure.too_little()}
+    worse = {figure.stage for figure in larger if not figure.negligible()}
     search_holds = "total" in measured - worse
     found = []
     for figure in larger:
-        forgiven = figure.too_little()
+        forgiven = figure.negligible()
         if not forgiven and search_holds and figure.stage in _PARTS_OF_A_SEARCH:
             forgiven = "the search as a whole is not worse"
-        found.append(Regression(figure.what, figure.unit, figure.then, figure.today, forgiven))
+        found.append(Regression(figure.name, figure.unit, figure.then, figure.today, forgiven))
     return found
 
 
-def _circumstances(baseline: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    def of(document: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "the device": document["device"]["cpu"],
-            "the number of photos": document["index"].get("photos"),
-            "the number of threads": document["conditions"]["threads"],
-        }
-
-    then, today = of(baseline), of(now)
-    return {what: (then[what], today[what]) for what in then}
+def _circumstances(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "the device": document["device"]["cpu"],
+        "the number of photos": document["index"].get("photos"),
+        "the number of threads": document["conditions"]["threads"],
+    }
 
 
 def _figures(baseline: dict[str, Any], now: dict[str, Any]) -> list[_Figure]:
@@ -130,9 +126,8 @@ def _figures(baseline: dict[str, Any], now: dict[str, Any]) -> list[_Figure]:
 
 
 def _noise(document: dict[str, Any], stage: str) -> float:
-    """How far a median of this measurement might lie off: the standard deviation of the medians of
-    successive blocks of its samples, four to a run, so that runs which differ among themselves
-    count as well. Cautious: more samples do not make it smaller. 0 without enough samples."""
+    """The standard deviation of the medians of successive blocks of samples, four per run, so that
+    differences between runs count. More samples do not lower it. 0 without enough samples."""
     taken = document["samples_ms"].get(stage) or []
     runs = sum(run["counted"] for run in document["conditions"].get("repeats", [])) or 1
     size = len(taken) // (_BLOCKS_A_RUN * runs)

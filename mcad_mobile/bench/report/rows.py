@@ -1,4 +1,4 @@
-"""What a report says, as rows of text: shared by the page and Markdown."""
+"""The texts and rows of a report, shared by the page and Markdown."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def headline(document: dict[str, Any]) -> str:
         )
     towers = [name for name in ("text", "image") if name in document["latency_ms"]]
     if towers:
-        told = (
+        medians = (
             f"{name} tower {document['latency_ms'][name]['p50']:.2f}{_NBSP}ms" for name in towers
         )
-        return _capitalized(", ".join(told))
+        return capitalized(", ".join(medians))
     worst = min((rung["cosine_min"] for rung in measured_rungs(document).values()), default=None)
     return (
         "Nothing was timed" if worst is None else f"Right embeddings: cosine {worst:.4f} or better"
@@ -48,21 +48,24 @@ def headline(document: dict[str, Any]) -> str:
 def judgement(document: dict[str, Any]) -> str:
     """The headline's verdict, as a sentence."""
     names = {"search": "time", "memory": "memory"}
-    asked = {name: document["targets"][target]["pass"] for target, name in names.items()}
-    verdicts = {name: passed for name, passed in asked.items() if passed is not None}
+    passes = {name: document["targets"][target]["pass"] for target, name in names.items()}
+    verdicts = {name: passed for name, passed in passes.items() if passed is not None}
     if not verdicts:
         return "No verdict against the targets: a whole search was not measured here."
     failed = [name for name, passed in verdicts.items() if not passed]
-    one = next(iter(verdicts))
-    met = "Within both targets." if len(verdicts) == 2 else f"Within the target for {one}."
-    said = f"Over the target for {' and '.join(failed)}." if failed else met
-    left = [f"{_capitalized(name)} was not measured here." for name in asked.keys() - verdicts]
-    return " ".join(filter(None, (said, *left, busy(document))))
+    if failed:
+        verdict = f"Over the target for {' and '.join(failed)}."
+    elif len(verdicts) == 2:
+        verdict = "Within both targets."
+    else:
+        verdict = f"Within the target for {next(iter(verdicts))}."
+    missing = [f"{capitalized(name)} was not measured here." for name in passes.keys() - verdicts]
+    return " ".join(filter(None, (verdict, *missing, busy(document))))
 
 
 def busy(document: dict[str, Any]) -> str:
-    """A sentence where something else ran beside what was timed, or "": other work on the cores
-    makes medians longer, and there is no telling by how much."""
+    """A warning if other work ran on the cores, which lengthens medians by an unknown amount; else
+    ""."""
     waited = document["conditions"].get("waited_share")
     if waited is not None:
         if waited <= _BUSY_SHARE:
@@ -80,17 +83,14 @@ def busy(document: dict[str, Any]) -> str:
 def circumstances(document: dict[str, Any]) -> str:
     device = document["device"]
     photos, threads = document["index"].get("photos"), document["conditions"]["threads"]
-    said = []
-    if photos:
-        said.append(f"{photos:,} photos")
-    if threads:
-        said.append(counted(threads, "thread"))
-    said.append(f"on {device['cpu']} ({_kind(device)})")
-    return f"{', '.join(said)}.".replace("photos, on", "photos on")
+    parts = [f"{photos:,} photos"] if photos else []
+    parts += [counted(threads, "thread")] if threads else []
+    parts.append(f"on {device['cpu']} ({_kind(device)})")
+    return f"{', '.join(parts)}.".replace("photos, on", "photos on")
 
 
 def _kind(device: dict[str, Any]) -> str:
-    """An emulated processor is called one, wherever it was found."""
+    """The kind of device; an emulated processor is always named as such."""
     if device.get("emulator"):
         return f"emulated by {device['emulator']}"
     kinds = {"host": "this computer, not a phone", "aihub": "Qualcomm AI Hub", "adb": "over adb"}
@@ -103,19 +103,19 @@ def device_name(document: dict[str, Any]) -> str:
 
 
 def verdict_rows(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(what, limit, measured, "pass", "fail" or "not measured")."""
+    """(name, limit, measured, "pass", "fail" or "not measured")."""
     memory, search = document["targets"]["memory"], document["targets"]["search"]
     return [
         (
             "Search, median",
             f"{search['limit_ms']:g} ms",
-            _told(search["measured_ms"], ".2f", " ms"),
+            _figure(search["measured_ms"], ".2f", " ms"),
             verdict(search),
         ),
         (
             "Memory, peak PSS",
             f"{memory['limit_mib']:g} MiB",
-            _told(memory["measured_mib"], ".1f", " MiB"),
+            _figure(memory["measured_mib"], ".1f", " MiB"),
             verdict(memory),
         ),
     ]
@@ -128,7 +128,7 @@ def verdict(target: dict[str, Any]) -> str:
 
 
 def latency_rows(document: dict[str, Any]) -> list[tuple[str, Row]]:
-    """(stage, cells) of the stages that were measured."""
+    """(stage, cells) of the measured stages."""
     latency = document["latency_ms"]
     return [
         (stage, (name, *(f"{latency[stage][p]:.2f}" for p in PERCENTILES)))
@@ -146,11 +146,11 @@ def memory_rows(document: dict[str, Any]) -> list[Row]:
 
 
 def tower_memory_rows(document: dict[str, Any]) -> list[Row]:
-    """Peaks that a cloud reports for a tower alone: a range, not one figure."""
+    """Peaks of towers, which a cloud reports as ranges."""
     towers = document["memory_mib"].get("towers", {})
     return [
         (
-            f"{_capitalized(name)} tower",
+            f"{capitalized(name)} tower",
             *(_range(peaks.get(stage)) for stage in ("load_peak", "run_peak")),
         )
         for name, peaks in towers.items()
@@ -162,7 +162,7 @@ def _range(bounds: list[float] | None) -> str:
 
 
 def ladder_rows(document: dict[str, Any]) -> list[Row]:
-    """Tower, rung, what became of it, worst cosine, nodes on NPU, GPU and CPU."""
+    """Tower, rung, outcome, worst cosine, nodes on NPU, GPU and CPU."""
     rows: list[Row] = []
     used = measured_rungs(document)
     for name in TOWERS:
@@ -176,7 +176,7 @@ def ladder_rows(document: dict[str, Any]) -> list[Row]:
                     name,
                     f"{rung['runtime']} {rung['precision']}",
                     f"{status}: {rung['why']}" if rung["why"] else status,
-                    _told(rung["cosine_min"], ".4f"),
+                    _figure(rung["cosine_min"], ".4f"),
                     nodes(rung["nodes"]),
                 )
             )
@@ -221,39 +221,30 @@ def _health(before: dict[str, Any], after: dict[str, Any], key: str, unit: str) 
 
 
 def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
-    device, how = document["device"], document["conditions"]
+    device, facts = document["device"], document["conditions"]
     rows = [("Device", _device(device)), ("System", _system(device))]
     if device.get("memory_available_mib"):
-        rows.append(
-            (
-                "Memory of it",
-                f"{device['memory_available_mib']:,} of {device['memory_mib']:,} MiB available",
-            )
-        )
-    if how["threads"]:
-        cores = ", ".join(map(str, how["pinned_cores"]))
+        available, whole = device["memory_available_mib"], device["memory_mib"]
+        rows.append(("Memory of it", f"{available:,} of {whole:,} MiB available"))
+    if facts["threads"]:
+        cores = ", ".join(map(str, facts["pinned_cores"]))
         pinned = f"pinned to core {cores} of {device['cores']}" if cores else "not pinned to cores"
-        rows.append(("Threads", f"{how['threads']}, {pinned}"))
-    load = _load(document)
-    if load:
+        rows.append(("Threads", f"{facts['threads']}, {pinned}"))
+    if load := _load(document):
         rows.append(("Other work", load))
-    capped = _capped(how)
-    if capped:
+    if capped := _capped(facts):
         rows.append(("Clocks", f"held under their maximum from the start: {capped}"))
-    if "searches" in how:
-        rows.append(
-            (
-                "Searches",
-                f"{how['searches']} timed after {how['warm_up_searches']} to warm up, "
-                f"{how['results_per_search']} results each, {how['page_cache']} page cache",
-            )
+    if "searches" in facts:
+        searches = (
+            f"{facts['searches']} timed after {facts['warm_up_searches']} to warm up, "
+            f"{facts['results_per_search']} results each, {facts['page_cache']} page cache"
         )
+        rows.append(("Searches", searches))
     if document["index"].get("photos"):
         source = document["index"].get("source", "")
         rows.append(("Index", f"{document['index']['photos']:,} photos: {source}"))
     rows.append(("Towers", _towers(document)))
-    low = low_parity(document)
-    if low:
+    if low := low_parity(document):
         rows.append(("Low parity", low))
     rows.append(("Indexing", _indexing(document)))
     for name, jobs in document.get("jobs", {}).items():
@@ -266,31 +257,31 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
 def _load(document: dict[str, Any]) -> str:
     load = document["device"].get("load_average_1m")
     waited = document["conditions"].get("waited_share")
-    said = [] if load is None else [f"a load average of {load:g} in the minute before"]
+    parts = [] if load is None else [f"a load average of {load:g} in the minute before"]
     if waited is not None:
-        said.append(f"{100 * waited:.1f} % of the searches' time went into waiting for a core")
-    return "; ".join(said)
+        parts.append(f"{100 * waited:.1f} % of the searches' time went into waiting for a core")
+    return "; ".join(parts)
 
 
-def _capped(how: dict[str, Any]) -> str:
-    """Cores that were slowed down before the first run already."""
-    runs = how.get("repeats", [])
+def _capped(facts: dict[str, Any]) -> str:
+    """Cores that were slowed down already before the first run."""
+    runs = facts.get("repeats", [])
     cores = runs[0]["before"].get("capped", {}) if runs else {}
     return ", ".join(f"core {core} at {mhz:,} MHz" for core, mhz in cores.items())
 
 
 def _device(device: dict[str, Any]) -> str:
-    said = [device["cpu"]]
+    parts = [device["cpu"]]
     if device.get("cores"):
-        said.append(counted(device["cores"], "core"))
+        parts.append(counted(device["cores"], "core"))
     clocks = device.get("core_max_mhz") or {}
     if clocks:
-        said.append(f"up to {max(clocks.values()):,} MHz")
+        parts.append(f"up to {max(clocks.values()):,} MHz")
     if device.get("arch"):
-        said.append(device["arch"])
+        parts.append(device["arch"])
     if device.get("instruction_sets"):
-        said.append(f"with {', '.join(device['instruction_sets'])}")
-    return ", ".join(said)
+        parts.append(f"with {', '.join(device['instruction_sets'])}")
+    return ", ".join(parts)
 
 
 def _system(device: dict[str, Any]) -> str:
@@ -305,7 +296,7 @@ def _towers(document: dict[str, Any]) -> str:
 
 
 def low_parity(document: dict[str, Any]) -> str:
-    """Rungs that quantization left so far off that they were kept at the user's word alone."""
+    """Rungs of low parity, which the user allowed."""
     found = [
         f"{name} {rung['runtime']} {rung['precision']}"
         for name, rungs in document["bundle"]["towers"].items()
@@ -323,17 +314,17 @@ def _indexing(document: dict[str, Any]) -> str:
     return (
         f"{indexing['photos_per_s']:.1f} photos a second, decoding included "
         f"({indexing['photos']} photos: {indexing['source']}); "
-        f"peak {_told(peak, '.0f', ' MiB')}"
+        f"peak {_figure(peak, '.0f', ' MiB')}"
     )
 
 
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _told(value: float | None, how: str, unit: str = "") -> str:
-    return NOT_MEASURED if value is None else f"{value:{how}}{unit}"
+def _figure(value: float | None, style: str, unit: str = "") -> str:
+    return NOT_MEASURED if value is None else f"{value:{style}}{unit}"
 
 
-def _capitalized(text: str) -> str:
+def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
