@@ -82,7 +82,7 @@ def test_a_board_is_read_from_its_device_tree() -> None:
     assert named.soc == "SM8650"
 
 
-def test_a_device_that_says_nothing_has_an_unknown_chip() -> None:
+def test_a_device_without_facts_has_an_unknown_chip() -> None:
     facts = read_facts(Shell())
     assert (facts.android, facts.os, facts.model, facts.soc) == (False, "Linux", "", "")
     assert facts.to_json()["cpu"] == "unknown chip"
@@ -100,12 +100,12 @@ def test_a_device_that_says_nothing_has_an_unknown_chip() -> None:
         ("[ro.boot.qemu]: [0]", ""),
     ],
 )
-def test_androids_own_emulators_say_what_they_are(props: str, emulator: str) -> None:
+def test_android_emulators_are_recognized(props: str, emulator: str) -> None:
     properties = f"[ro.build.version.sdk]: [35]\n{props}\n"
     assert read_facts(Shell(props=properties)).emulator == emulator
 
 
-def test_of_a_platform_that_chips_share_all_are_meant() -> None:
+def test_a_shared_platform_name_means_all_its_chips() -> None:
     properties = "[ro.build.version.sdk]: [33]\n[ro.board.platform]: [taro]\n"
     facts = read_facts(Shell(props=properties))
     assert facts.soc == "taro"
@@ -132,13 +132,13 @@ def test_the_fastest_cores_are_the_last_of_those_with_the_highest_clock() -> Non
     ],
     ids=["skin", "battery", "the hottest CPU", "no CPU's", "none"],
 )
-def test_heat_is_that_of_the_skin_or_what_is_next_to_it(
+def test_temperature_is_the_skins_or_else_the_batterys_or_the_hottest_cpus(
     answers: dict[str, str], temperature: float | None
 ) -> None:
     assert read_health(Shell(**answers)).temperature_c == temperature
 
 
-def test_health_tells_of_a_phone_that_is_hot_and_slowed_down() -> None:
+def test_health_of_a_hot_and_throttled_phone() -> None:
     answers: dict[str, Any] = {"thermal": SKIN, "battery": BATTERY, "cores": CORES}
     health = read_health(Shell(**answers))
     assert (health.thermal_status, health.battery_percent) == (2, 81)

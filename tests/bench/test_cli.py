@@ -65,7 +65,7 @@ def test_a_report_can_fail_on_targets_too(bundle: Bundle, tmp_path: Path) -> Non
     assert isinstance(failed.exception, BenchError)
 
 
-def test_a_busy_machine_is_warned_of(bench: Any) -> None:
+def test_a_busy_machine_gives_a_warning(bench: Any) -> None:
     found = measured(total=9.0)
     found["conditions"]["waited_share"] = 0.4
     done = bench(found, "--fail-on-target")
@@ -74,7 +74,7 @@ def test_a_busy_machine_is_warned_of(bench: Any) -> None:
     assert "busy" not in bench(measured()).stderr
 
 
-def test_noise_is_measured_where_it_decides(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_baseline_raises_the_number_of_runs(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     before.write_text(json.dumps(judge(bundle, measured(total=2.5))))
     same = bench(measured(total=2.5), "--baseline", before)
@@ -87,7 +87,9 @@ def test_noise_is_measured_where_it_decides(bench: Any, bundle: Bundle, tmp_path
     assert "whole search, median: 4.00 ms" in str(worse.exception)
 
 
-def test_a_part_alone_is_told_and_fails_nobody(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_slower_part_of_a_search_is_reported_and_does_not_fail(
+    bench: Any, bundle: Bundle, tmp_path: Path
+) -> None:
     before = tmp_path / "before.json"
     document = judge(bundle, measured(total=3.0))
     document["latency_ms"]["text"]["p50"] = 1.5

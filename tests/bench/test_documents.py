@@ -55,7 +55,7 @@ def places(part: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_what_is_missing_in_a_result_is_named_with_its_file(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_missing_field_is_named_with_its_file(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "cut.json"
     document = judge(bundle, measured())
     named = set()
@@ -180,7 +180,7 @@ def changed(document: dict[str, Any], **medians: float) -> dict[str, Any]:
     return other
 
 
-def test_what_nobody_would_notice_is_no_regression(bundle: Bundle) -> None:
+def test_a_negligible_growth_is_no_regression(bundle: Bundle) -> None:
     """A part that grew by a fifth of 1.5 ms failed a build whose search had become faster."""
     before = changed(judge(bundle, measured()), total=3.0, text=1.5)
     assert counted(before, changed(before, total=2.8, text=1.81)) == []
@@ -219,7 +219,7 @@ def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> N
     assert counted(quiet, changed(noisy, total=9.0)) == ["whole search, median"]
 
 
-def test_regression_says_by_how_much(bundle: Bundle) -> None:
+def test_a_regression_states_its_ratio(bundle: Bundle) -> None:
     before, now = judge(bundle, measured(total=2.0)), judge(bundle, measured(total=3.0))
     found = regressions(before, now, 1.2)[0]
     assert str(found) == "whole search, median: 3.00 ms, 1.50 times the baseline's 2.00 ms"
@@ -249,7 +249,7 @@ def test_results_with_nothing_in_common_do_not_pass_unnoticed(bundle: Bundle) ->
         regressions(document, document, 1.2)
 
 
-def test_a_file_that_names_no_schema_is_said_to_name_none(tmp_path: Path) -> None:
+def test_a_file_without_schema_is_refused(tmp_path: Path) -> None:
     """A benchmark's summary, say."""
     (tmp_path / "summary.json").write_text('{"search_p50_ms": {"median": 1.7}}')
     with pytest.raises(BenchError, match=r"names no schema; this version reads 'mcad-bench/1'"):
@@ -260,7 +260,7 @@ def records_of(kind: type[Record]) -> list[type[Record]]:
     return [kind, *(record for below in kind.__subclasses__() for record in records_of(below))]
 
 
-def test_what_was_read_is_changed_by_nobody() -> None:
+def test_documents_are_immutable() -> None:
     read = [
         record for record in records_of(Record) if record.__module__ == "mcad_mobile.bench.document"
     ]
@@ -305,7 +305,7 @@ def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
     assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")
 
 
-def test_results_of_bundles_with_one_name_are_told_apart(bundle: Bundle) -> None:
+def test_results_of_bundles_with_equal_names_have_unique_labels(bundle: Bundle) -> None:
     """The same student exported twice for the same chip, measured on the same machine."""
     old, new = (judge(bundle, measured()) for _ in range(2))
     for document, day in ((old, 1), (new, 2)):

@@ -39,7 +39,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return called
 
 
-def test_its_embeddings_are_compared_and_it_is_called_an_emulator(
+def test_the_emulators_embeddings_are_compared(
     bundle: Bundle, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = stand_in(root, monkeypatch)
@@ -62,7 +62,7 @@ def test_its_embeddings_are_compared_and_it_is_called_an_emulator(
     assert arguments[-3:] == [str(root / "usr/bin/python3.13"), "-m", "mcad_mobile.bench.runner"]
 
 
-def test_what_is_missing_for_it_is_named(
+def test_a_missing_part_of_the_emulator_is_named(
     bundle: Bundle, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(root, monkeypatch)

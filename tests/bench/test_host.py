@@ -119,7 +119,7 @@ def test_qnn_is_simulated_only_where_there_is_a_simulator(
 
 
 @pytest.mark.parametrize(("asked", "tried"), [(None, False), ("onnx", True)])
-def test_a_rung_that_is_not_chosen_by_itself_is_tried_where_it_is_named(
+def test_a_slow_rung_is_tried_only_if_its_runtime_is_named(
     bundle: Bundle,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -239,7 +239,7 @@ def test_nothing_to_measure_is_refused(bundle: Bundle, asked: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("asked", "rest"), [({}, (3, 7.5)), ({"repeats": 2, "cool_down_s": 0.0}, (2, 0.0))]
 )
-def test_how_often_it_is_measured_is_the_devices_unless_somebody_says(
+def test_repeats_and_cool_down_default_to_the_devices(
     bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
@@ -270,7 +270,7 @@ FOREIGN = ("faiss", "matplotlib", "rich", "tokenizers", "torch", "typer")
 
 
 @pytest.mark.parametrize("planted", [(), FOREIGN], ids=["as it is", "planted"])
-def test_a_library_that_no_phone_has_is_told_if_a_search_loads_it(
+def test_a_foreign_library_that_a_search_loads_is_reported(
     bundle: Bundle, tmp_path: Path, planted: tuple[str, ...]
 ) -> None:
     samples.synthetic_index(bundle, tmp_path / "index", 300)

@@ -44,7 +44,7 @@ def test_versions_name_only_what_is_installed() -> None:
     assert "no-such-package" not in versions
 
 
-def test_facts_are_told_where_there_is_no_proc() -> None:
+def test_facts_without_proc() -> None:
     """As on macOS: an empty folder is mounted over it."""
     code = (
         "import json; from mcad_mobile.base.machine import waited_s; "
@@ -58,7 +58,7 @@ def test_facts_are_told_where_there_is_no_proc() -> None:
     assert facts["instruction_sets"] == []
 
 
-def test_a_system_that_does_not_tell_is_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_that_the_system_does_not_report_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load averages come from /proc in some C libraries, and have no place in others."""
 
     def fails(*_: object) -> float:
@@ -78,7 +78,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_crash_is_told_with_its_last_lines() -> None:
+def test_a_crash_is_reported_with_its_last_lines() -> None:
     # In two parts: from Python 3.13 on, a traceback shows the line of -c that raised.
     code = "import sys; print('step:', 'one', file=sys.stderr); raise ValueError('out of luck')"
     with pytest.raises(BenchError, match="code 1") as caught:
@@ -87,7 +87,7 @@ def test_crash_is_told_with_its_last_lines() -> None:
     assert "step: one" not in str(caught.value)
 
 
-def test_process_that_is_killed_is_told_with_its_signal() -> None:
+def test_a_killed_process_is_reported_with_its_signal() -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(BenchError, match="code -9"):
         watch.watch(python(code), timeout_s=30)

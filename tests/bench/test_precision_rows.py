@@ -36,7 +36,7 @@ def test_sizes_are_millions_of_bytes():
     ]
 
 
-def test_of_what_is_smaller_than_the_choice_the_last_few_are_shown_and_of_what_is_larger_all():
+def test_pairs_show_the_last_few_smaller_and_all_larger_ones():
     within = [*[False] * 8, True, False, True]
     steps = tuple(
         StepRecord(f"image {n}", "int8", (n + 1) * 10**6, 55.0, 1.0, 0.25, passed)

@@ -121,7 +121,7 @@ def test_one_wrong_embedding_of_four_fails(bundle: Bundle) -> None:
     "broken",
     [[[math.nan] * 64] * 4, [[None] * 64] * 4, [[0.1] * 32] * 4, [[0.0] * 64] * 4, None],
 )
-def test_what_is_no_embedding_fails(bundle: Bundle, broken: Any) -> None:
+def test_malformed_embeddings_fail(bundle: Bundle, broken: Any) -> None:
     assert judge_ladder(bundle, checked(bundle, broken))["text"][0]["status"] == "fail"
 
 

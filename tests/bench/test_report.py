@@ -42,7 +42,7 @@ def test_memory_is_judged_right_at_the_limit(bundle: Bundle, peak: float, passes
     assert target["pass"] is passes
 
 
-def test_where_memory_is_not_told_its_tile_has_the_limit_alone(bundle: Bundle) -> None:
+def test_an_unmeasured_memory_tile_has_the_limit_alone(bundle: Bundle) -> None:
     found = measured()
     found["memory_mib"] |= {"peak_pss": None, "peak_rss": None, "steps": []}
     document = judge(bundle, found)
@@ -68,14 +68,14 @@ def test_document_comes_back_the_same_from_json(bundle: Bundle) -> None:
     assert json.loads(json.dumps(document)) == document
 
 
-def test_judging_leaves_what_was_measured_as_it_was(bundle: Bundle) -> None:
+def test_judging_does_not_change_its_input(bundle: Bundle) -> None:
     found = measured(peak=12.34567)
     before = copy.deepcopy(found)
     judge(bundle, found)
     assert found == before
 
 
-def test_page_tells_what_recall_was_measured_and_how_precisions_were_chosen(bundle: Bundle) -> None:
+def test_page_shows_measured_recall_and_the_search_for_precisions(bundle: Bundle) -> None:
     chosen = precisions_chosen(bundle)
     text = html(judge(chosen, measured()), bundle=chosen)
     for sentence in (
@@ -128,7 +128,7 @@ def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> No
         assert not re.search(r"#[0-9a-f]{6}", chart)
 
 
-def test_page_tells_pass_from_fail(bundle: Bundle) -> None:
+def test_page_distinguishes_pass_and_fail(bundle: Bundle) -> None:
     page = Page(html(judge(bundle, measured(peak=120.0, total=3.0))))
     verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
     assert verdicts == ["verdict pass", "verdict fail"]
@@ -169,7 +169,7 @@ def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> N
     assert "- On a phone; NPU latency" in text
 
 
-def test_every_chart_says_in_words_what_it_shows(bundle: Bundle) -> None:
+def test_every_chart_has_a_text_alternative(bundle: Bundle) -> None:
     page = Page(html(judge(bundle, measured(peak=64.0, total=2.5))))
     alternatives = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
     assert len(alternatives) == 2
@@ -177,7 +177,7 @@ def test_every_chart_says_in_words_what_it_shows(bundle: Bundle) -> None:
     assert "whole search p50 2.50, p90 3.00, p99 4.00" in alternatives[1]
 
 
-def test_ladder_tells_what_was_skipped_and_why(bundle: Bundle) -> None:
+def test_ladder_lists_skipped_rungs_with_their_reason(bundle: Bundle) -> None:
     found = measured()
     found["ladder"]["text"] = [
         rung("qnn", "fail", "its embeddings are wrong here"),
@@ -192,7 +192,7 @@ def test_ladder_tells_what_was_skipped_and_why(bundle: Bundle) -> None:
     assert "right, not used" in text
 
 
-def test_throttled_runs_are_told_with_their_reason(bundle: Bundle) -> None:
+def test_throttled_runs_are_listed_with_their_reason(bundle: Bundle) -> None:
     found = measured()
     found["conditions"]["repeats"] = [counted(2.5), counted(3.9, "thermal status 2")]
     text = text_of(judge(bundle, found))
@@ -201,7 +201,7 @@ def test_throttled_runs_are_told_with_their_reason(bundle: Bundle) -> None:
     assert "left out: thermal status 2" in markdown(judge(bundle, found))
 
 
-def test_clock_that_was_capped_from_the_start_is_told(bundle: Bundle) -> None:
+def test_a_clock_capped_from_the_start_is_listed(bundle: Bundle) -> None:
     found = measured()
     found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
     assert "core 7 at 2,400 MHz" in text_of(judge(bundle, found))
@@ -217,7 +217,7 @@ def test_emulated_result_has_parity_and_no_time(bundle: Bundle) -> None:
     assert "| Search, median | 8 ms | not measured | not measured |" in markdown(document)
 
 
-def test_towers_alone_are_told_without_a_verdict(bundle: Bundle) -> None:
+def test_towers_alone_have_no_verdict(bundle: Bundle) -> None:
     found = parity_of_an_emulator()
     found["device"] = {"kind": "aihub", "cpu": "Samsung Galaxy S25", "os": "Android 15"}
     found["conditions"]["threads"] = None
@@ -247,7 +247,7 @@ def test_no_limit_is_drawn_through_a_label(bundle: Bundle, total: float) -> None
             assert not [y for x, y in texts if low < y < high and x <= left]
 
 
-def test_charts_name_what_their_marks_are(bundle: Bundle) -> None:
+def test_charts_name_their_marks(bundle: Bundle) -> None:
     """No legend: PSS and RSS stand in the chart of memory, percentiles at their marks, and each
     bar of a comparison has its result's name above it."""
     left, right = (
@@ -291,7 +291,7 @@ def test_the_peak_is_marked_over_the_last_step_alone(bundle: Bundle) -> None:
     assert right - step < left < right - 0.9 * step
 
 
-def test_a_busy_machine_is_told_beside_the_verdict(bundle: Bundle) -> None:
+def test_a_busy_machine_is_noted_beside_the_verdict(bundle: Bundle) -> None:
     busy = measured(total=12.0)
     busy["conditions"]["waited_share"] = 0.31
     busy["device"]["load_average_1m"] = 3.2

@@ -56,7 +56,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_page_renders_without_a_word_on_the_console(chromium: str, page: Path) -> None:
+def test_page_renders_without_console_messages(chromium: str, page: Path) -> None:
     dom, console = browse(chromium, page, "--dump-dom")
     assert console == []
     assert "<h1>Results side by side</h1>" in dom

@@ -1,4 +1,4 @@
-"""The API says what `mcad-mobile search` says, and what its OpenAPI document says of it."""
+"""The API answers as `mcad-mobile search` does, and as its OpenAPI document describes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_words_find_what_the_command_line_finds(served: Server) -> None:
     )
 
 
-def test_words_that_no_tower_can_know_are_results_of(served: Server) -> None:
+def test_words_that_no_tower_can_know_are_reported(served: Server) -> None:
     assert served.search("a dog \u72d7 \U0001f415")["unknown"] == ["\u72d7", "\U0001f415"]
     assert served.search("a dog")["unknown"] == []
 
@@ -140,7 +140,7 @@ def test_days_are_those_that_the_camera_wrote(served: Server) -> None:
         assert "lying.jpg" not in [hit["name"] for hit in hits]
 
 
-def test_two_sides_tell_what_differs(served: Server) -> None:
+def test_a_comparison_marks_differences(served: Server) -> None:
     sides = {"left": {"bundle": "first"}, "right": {"bundle": "second"}}
     parts = [{"text": "a dog on the beach"}]
     found = served.post("/api/compare", {"parts": parts, **sides, "limit": 6})
@@ -184,13 +184,13 @@ def test_large_photos_become_small(served: Server) -> None:
     assert (status, again[0], again[2]) == (200, 304, b"")
 
 
-def test_the_openapi_document_is_one(served: Server) -> None:
+def test_the_openapi_document_is_valid(served: Server) -> None:
     document = served.get("/openapi.json")
     validate(document)
     assert document["openapi"].startswith("3.1")
 
 
-def test_answers_are_what_the_openapi_document_says(served: Server) -> None:
+def test_answers_match_the_openapi_document(served: Server) -> None:
     document = served.get("/openapi.json")
     sides = {"left": {}, "right": {"bundle": "second"}}
     compared = served.post("/api/compare", {"parts": [{"text": "a dog"}], **sides})
@@ -235,7 +235,7 @@ def check(document: Any, schema: Any, answer: Any) -> None:
         ({"limit": 100_000}, "limit"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(
+def test_a_wrong_request_gets_a_reason(
     served: Server, document: dict[str, Any], message: str
 ) -> None:
     answer = served.post("/api/search", document, status=422)

@@ -1,4 +1,4 @@
-"""What a page from elsewhere, or a name for this computer that is not ours, would try."""
+"""Requests of other pages, and by other names of this computer, are refused."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_it_listens_on_this_computer_alone(served: Server) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]:{port}", ""]
 )
-def test_a_name_that_was_rebound_gets_nothing(served: Server, path: str, host: str) -> None:
+def test_a_foreign_host_header_is_refused(served: Server, path: str, host: str) -> None:
     status, headers, body = served.request("GET", path, host=host.format(port=served.port))
     assert status == 421
     assert b"mcad" not in body
     assert dict(HEADERS).items() <= headers.items()
 
 
-def test_two_hosts_get_nothing(served: Server) -> None:
+def test_two_host_headers_are_refused(served: Server) -> None:
     with socket.create_connection(("127.0.0.1", served.port), 10) as connection:
         ours = f"Host: 127.0.0.1:{served.port}\r\n"
         connection.sendall(f"GET / HTTP/1.1\r\n{ours}Host: evil.example\r\n\r\n".encode())
@@ -60,7 +60,7 @@ def test_our_own_names_are_answered(served: Server, host: str) -> None:
     ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "file://"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_another_origin_gets_nothing(served: Server, origin: str, method: str) -> None:
+def test_a_foreign_origin_is_refused(served: Server, origin: str, method: str) -> None:
     path = "/api/status" if method == "GET" else "/api/search"
     status, headers, _ = served.request(
         method,
@@ -75,7 +75,9 @@ def test_another_origin_gets_nothing(served: Server, origin: str, method: str) -
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("path", ["/api/status", "/api/indexes/first.index/folders", "/"])
-def test_what_another_site_embeds_gets_nothing(served: Server, site: str, path: str) -> None:
+def test_a_request_embedded_by_another_site_is_refused(
+    served: Server, site: str, path: str
+) -> None:
     """An image, a frame or a script of ours on a page of theirs: no Origin is sent for these."""
     for kind in ("image", "script", "iframe"):
         status, _, _ = served.request("GET", path, sec_fetch_site=site, sec_fetch_dest=kind)
@@ -132,7 +134,7 @@ def test_every_answer_carries_the_headers(served: Server, path: str) -> None:
 @pytest.mark.parametrize(
     "place", ["/api/indexes/first.index/photos/{}/thumbnail", "/static/{}", "/{}"]
 )
-def test_a_path_that_is_asked_for_is_never_served(served: Server, name: str, place: str) -> None:
+def test_a_request_by_path_is_never_served(served: Server, name: str, place: str) -> None:
     status, _, body = served.request("GET", place.format(name))
     assert status in (404, 405)
     assert b"root:" not in body
@@ -150,7 +152,7 @@ def test_files_beside_the_photos_have_no_address(served: Server, photos: Path) -
         secret.unlink()
 
 
-def test_an_upload_that_says_it_is_large_is_refused_unread(served: Server) -> None:
+def test_an_upload_of_large_content_length_is_refused_unread(served: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     connection.putrequest("POST", "/api/uploads")
     connection.putheader("Content-Length", str(UPLOAD_BYTES + 1))
@@ -159,7 +161,7 @@ def test_an_upload_that_says_it_is_large_is_refused_unread(served: Server) -> No
     connection.close()
 
 
-def test_an_upload_that_does_not_say_how_large_it_is_is_cut(served: Server) -> None:
+def test_an_upload_without_content_length_is_cut(served: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     piece = b"\xff\xd8\xff" + bytes(1 << 20)
     pieces = (piece for _ in range(2 * UPLOAD_BYTES // len(piece)))
@@ -188,7 +190,7 @@ def test_a_request_may_not_be_large(served: Server) -> None:
         ("TIFF", b"II*\x00" + bytes(64)),
     ],
 )
-def test_what_is_no_photo_is_not_taken(served: Server, kind: str, content: bytes) -> None:
+def test_an_upload_that_is_no_photo_is_refused(served: Server, kind: str, content: bytes) -> None:
     status, headers, body = served.request("POST", "/api/uploads", content)
     assert status == 422, kind
     assert headers["content-type"] == "application/json"

@@ -109,7 +109,7 @@ def test_what_was_used_longest_ago_goes_first(
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_what_nobody_waits_for_any_more_is_not_decoded(
+def test_a_photo_that_nobody_waits_for_is_not_decoded(
     few: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

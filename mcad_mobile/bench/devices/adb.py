@@ -114,7 +114,7 @@ class AdbDevice:
                 *measured_parts(spec, measured),
             ],
             "not_measured": [
-                *_left_out(measured, fastest=bool(cores)),
+                *left_out(measured, fastest=bool(cores)),
                 "The Android app: this is a process of the shell user, without an interface"
                 if facts.android
                 else "Other load: the board did nothing else meanwhile, as far as we know",
@@ -220,7 +220,7 @@ def _photos(spec: Spec) -> dict[str, Path]:
     }
 
 
-def _left_out(measured: dict[str, Any], *, fastest: bool) -> list[str]:
+def left_out(measured: dict[str, Any], *, fastest: bool) -> list[str]:
     """Sentences on what was not measured. `fastest`: the fastest cores were known and pinned."""
     sentences = []
     pinned = ", ".join(map(str, measured["conditions"]["pinned_cores"]))

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.bench import run
-from mcad_mobile.bench.devices.adb import AdbDevice, _left_out
+from mcad_mobile.bench.devices.adb import AdbDevice, left_out
 from mcad_mobile.bench.devices.adb_facts import read_health
 from mcad_mobile.bench.devices.adb_shell import connect
 from mcad_mobile.bench.devices.base import Spec
@@ -220,7 +220,7 @@ def test_a_board_that_allows_no_pinning_says_so() -> None:
         "memory_mib": {"samples": 3},
         "indexing": {"photos": 2},
     }
-    assert _left_out(measured, fastest=False) == [
+    assert left_out(measured, fastest=False) == [
         "Pinned cores: the device tells no clocks or allows no pinning"
     ]
 

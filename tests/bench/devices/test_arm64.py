@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,10 +28,8 @@ from tests.support.adbd import Adbd, adbd, on_device
 from tests.support.paths import ROOT
 from tests.support.phones import quick, use
 
-REPOSITORY = ROOT
 FACTS = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
+import json
 from mcad_mobile.base import machine
 from mcad_mobile.bench.measure import device_facts
 print(json.dumps({**device_facts(), "summary": machine.summary()}))
@@ -39,8 +38,15 @@ print(json.dumps({**device_facts(), "summary": machine.summary()}))
 
 def facts(python: Sequence[object]) -> dict[str, Any]:
     """What this project sees of the machine when `python` runs it."""
-    command = [*map(str, python), "-c", FACTS, str(REPOSITORY)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    command = [*map(str, python), "-c", FACTS]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

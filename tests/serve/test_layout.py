@@ -1,5 +1,5 @@
-"""The page as it looks and as it is read: wide and narrow, light and dark, with many photos, with
-photos that are gone, while an index grows, and when the server has ended."""
+"""The page's layout and its text for screen readers: wide and narrow, light and dark, with many
+photos, with photos that are gone, while an index grows, and when the server has ended."""
 
 from __future__ import annotations
 

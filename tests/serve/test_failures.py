@@ -1,4 +1,4 @@
-"""What goes wrong while serving: it is status, and the server goes on."""
+"""Failures while serving: they are reported, and the server goes on."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def thumbnail(server: Server, hit: Any) -> int:
     return server.request("GET", f"/api/indexes/first.index/photos/{hit['id']}/thumbnail")[0]
 
 
-def test_a_port_in_use_is_told(served: Server, bundle: Bundle) -> None:
+def test_a_port_in_use_is_an_error(served: Server, bundle: Bundle) -> None:
     errors = refused("-b", bundle.directory, "--port", served.port)
     assert f"Port {served.port} of 127.0.0.1 is in use" in errors
     assert "--port 0" in errors
 
 
-def test_a_bundle_without_an_index_is_told_how_to_get_one(tmp_path: Path) -> None:
+def test_a_bundle_without_an_index_is_an_error_with_a_hint(tmp_path: Path) -> None:
     lonely = tiny(tmp_path, "lonely")
     errors = refused("-b", lonely.directory, "--port", 0)
     assert "no photo index" in errors and "mcad-mobile index" in errors
@@ -287,7 +287,7 @@ def test_indexing_needs_a_folder_from_the_command_line(served: Server) -> None:
     assert "--photos" in answer["hint"]
 
 
-def test_another_writer_is_seen_and_told(start: Start, bundle: Bundle, tmp_path: Path) -> None:
+def test_another_writer_is_reported(start: Start, bundle: Bundle, tmp_path: Path) -> None:
     server = start("-b", bundle.directory, "--photos", tmp_path / "photos")
     server.wait(lambda s: s["job"] and s["job"]["state"] == "done")
     assert not server.get("/api/status")["indexes"][0]["being_written"]
@@ -300,7 +300,7 @@ def test_another_writer_is_seen_and_told(start: Start, bundle: Bundle, tmp_path:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_when_it_is_told_to_and_leaves_nothing(
+def test_an_interrupted_server_ends_and_leaves_nothing(
     start: Start, bundle: Bundle, photos: Path, tmp_path: Path, monkeypatch: Any, sent: int
 ) -> None:
     (tmp_path / "temporary").mkdir()
@@ -315,7 +315,7 @@ def test_it_ends_when_it_is_told_to_and_leaves_nothing(
     assert not list((tmp_path / "temporary").glob("mcad-*"))
 
 
-def test_a_rung_that_does_not_run_here_is_told(house: House) -> None:
+def test_a_rung_that_does_not_run_here_is_an_error(house: House) -> None:
     offered = house.status("bundles", "elsewhere")["rungs"]
     assert [rung["best"] for rung in offered] == [False, True]
     assert "NPU" in offered[0]["why"]
