@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Spec, TowerDevice
+from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.devices.open import DeviceOptions, open_device, open_tower_device
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
@@ -20,57 +21,8 @@ from mcad_mobile.errors import BenchError
 
 # Everyday queries. The length decides how many tokens a text tower reads; most have two to six
 # words.
-QUERIES = (
-    "dog",
-    "beach",
-    "sunset",
-    "birthday",
-    "passport",
-    "my cat",
-    "red car",
-    "snowy mountains",
-    "wedding dance",
-    "pizza slice",
-    "a dog on the beach",
-    "kids playing football",
-    "sunset over the sea",
-    "people around a campfire",
-    "coffee on a wooden table",
-    "a bicycle against a wall",
-    "grandma in the garden",
-    "receipt from the restaurant",
-    "a train at the station",
-    "city lights at night",
-    "baby sleeping in a crib",
-    "two friends laughing",
-    "flowers in a blue vase",
-    "a boat on a calm lake",
-    "whiteboard with a drawing",
-    "screenshot of a map",
-    "man riding a horse",
-    "girl with a red umbrella",
-    "birthday cake with candles",
-    "football match in the rain",
-    "an old stone bridge over a river",
-    "a bowl of soup with noodles",
-    "skiing down a steep slope in winter",
-    "a small white dog running through grass",
-    "children building a castle in the sand",
-    "crowd at a concert with stage lights",
-    "a plate of pasta and a glass of wine",
-    "an airplane wing above the clouds",
-    "a woman reading a book on a park bench",
-    "the view from the hotel window in the morning",
-    "a black cat sitting on top of a laptop keyboard",
-    "a group of hikers resting beside a mountain stream",
-    "a street market with fruit and vegetables under coloured awnings",
-    "my brother holding a large fish on the wooden pier at the lake",
-    "a child in a yellow raincoat jumping into a puddle in front of the house",
-    "two people on a motorbike riding along a dusty road between green rice fields at dawn",
-    "a long table set for dinner in the garden with lanterns hanging from the trees "
-    "and guests arriving",
-    "a man in a dark suit and a woman in a white dress cutting a tall cake while their "
-    "families watch",
+QUERIES = tuple(
+    resources.files("mcad_mobile.bench").joinpath("queries.txt").read_text("utf-8").splitlines()
 )
 
 MEMORY_LIMIT_MIB = 100.0
@@ -127,7 +79,7 @@ def measure(
     options: DeviceOptions,
     workload: Workload,
     progress: Progress = silent,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> Parts:
     """Measure on the device that `--device` names.
 
     Returns:
@@ -206,7 +158,7 @@ def bench_towers(
     *,
     runtime: str | None = None,
     progress: Progress = silent,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> Parts:
     """Measure the towers alone.
 
     Returns:

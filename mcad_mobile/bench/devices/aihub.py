@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
+from mcad_mobile.bench.devices.base import Parts
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.self_test import judge_rung
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
@@ -250,11 +251,8 @@ class AiHubDevice:
         return describe([self._job(bundle, descent, descent.rungs[0][0]) for descent in descents])
 
     def measure_towers(
-        self,
-        bundle: Bundle,
-        runtime: str | None = None,
-        progress: Progress = silent,
-    ) -> tuple[list[dict[str, Any]], list[str]]:
+        self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
+    ) -> Parts:
         """Measure on every device on which a rung passes.
 
         Returns:

@@ -10,6 +10,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
 Mode = Literal["check", "search", "index"]
+Parts = tuple[list[dict[str, Any]], list[str]]  # of documents, and why devices have none
 
 RESULT_SCHEMA = "mcad-bench/1"
 RUN_SCHEMA = "mcad-run/1"  # docs/bench.md describes a runner's input and output
@@ -76,11 +77,8 @@ class TowerDevice(Protocol):
     """Runs single towers: a cloud that runs models, an emulated processor."""
 
     def measure_towers(
-        self,
-        bundle: Bundle,
-        runtime: str | None = None,
-        progress: Progress = silent,
-    ) -> tuple[list[dict[str, Any]], list[str]]:
+        self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
+    ) -> Parts:
         """As Device.measure for one device or several, with null for what was not measured; and why
         devices are missing. Only rungs of `runtime`, if it is set."""
         ...

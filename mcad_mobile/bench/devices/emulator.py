@@ -7,11 +7,10 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.devices.base import Spec
+from mcad_mobile.bench.devices.base import Parts, Spec
 from mcad_mobile.bench.devices.host import HostLauncher, emulated_part
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
@@ -35,11 +34,8 @@ class EmulatorDevice:
     timeout_s: float = 1800.0
 
     def measure_towers(
-        self,
-        bundle: Bundle,
-        runtime: str | None = None,
-        progress: Progress = silent,
-    ) -> tuple[list[dict[str, Any]], list[str]]:
+        self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
+    ) -> Parts:
         """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
         the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)

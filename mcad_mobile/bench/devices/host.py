@@ -14,7 +14,7 @@ from mcad_mobile.base import machine
 from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Places, Spec
+from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Parts, Places, Spec
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
@@ -85,11 +85,8 @@ class EmulatedHost:
     timeout_s: float = 1800.0
 
     def measure_towers(
-        self,
-        bundle: Bundle,
-        runtime: str | None = None,
-        progress: Progress = silent,
-    ) -> tuple[list[dict[str, Any]], list[str]]:
+        self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
+    ) -> Parts:
         """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)
         launcher = HostLauncher(spec, Path(), self.timeout_s)

@@ -37,6 +37,7 @@ _INK, _MUTED, _LINE, _ACCENT, _PALE, _LIMIT = _COLOURS
 _WIDTH_IN = 4.7  # at 72 units an inch: text keeps a readable size on a phone's width
 _FONT = 9.2
 _SMALL = 8.2
+_NOTE: dict[str, Any] = {"color": _MUTED, "fontsize": _SMALL}
 _BINS = 90
 _LONGEST = 54  # characters above a bar, beside its figure
 _ROW_IN = 0.19  # of a bar in a long list
@@ -65,24 +66,16 @@ def memory_chart(document: dict[str, Any]) -> str:
         for number, step in enumerate(steps):
             middle = number + 0.5
             name = textwrap.fill(capitalized(step["step"]), 11)
-            axes.text(
-                middle, -0.03 * top, name, color=_MUTED, fontsize=_SMALL, ha="center", va="top"
-            )
-            axes.text(
-                middle,
-                _clear_below(step["pss"] - 0.02 * top, limit, text),
-                f"{step['pss']:.1f}",
-                color=_INK,
-                ha="center",
-                va="top",
-            )
-        axes.text(0.06, rss[0] + 0.015 * top, "RSS", color=_MUTED, fontsize=_SMALL, va="bottom")
+            axes.text(middle, -0.03 * top, name, ha="center", va="top", **_NOTE)
+            y, figure = _clear_below(step["pss"] - 0.02 * top, limit, text), f"{step['pss']:.1f}"
+            axes.text(middle, y, figure, color=_INK, ha="center", va="top")
+        axes.text(0.06, rss[0] + 0.015 * top, "RSS", va="bottom", **_NOTE)
         inside = {"ha": "right", "va": "bottom", "fontsize": _SMALL}
         axes.text(len(steps) - 0.06, 0.02 * top, "PSS", color=_ACCENT, **inside)
         axes.plot([len(steps) - 0.96, len(steps)], [peak, peak], color=_INK, linewidth=2)
         above = _clear_above(peak + 0.02 * top, (rss[-1], limit), text)
-        at = {"x": len(steps), "y": above, "ha": "right", "va": "bottom"}
-        axes.text(s=f"peak {peak:.1f}", color=_INK, weight="bold", **at)
+        bold = {"color": _INK, "weight": "bold", "ha": "right", "va": "bottom"}
+        axes.text(len(steps), above, f"peak {peak:.1f}", **bold)
         _limit(axes, [0, len(steps)], [limit, limit])
         axes.text(0.06, limit - 0.015 * top, f"limit {limit:g} MiB", color=_LIMIT, va="top")
     return out[0]
@@ -114,9 +107,7 @@ def latency_chart(document: dict[str, Any]) -> str:
         _named(axes, len(shown) + 0.03, latency[shown[-1]], right)
         bottom = len(shown) + 0.36
         for tick in _ticks(right):
-            axes.text(
-                tick, bottom, f"{tick:g}", color=_MUTED, fontsize=_SMALL, ha="center", va="top"
-            )
+            axes.text(tick, bottom, f"{tick:g}", ha="center", va="top", **_NOTE)
             axes.plot([tick, tick], [0, len(shown)], color=_LINE, linewidth=0.6, zorder=0)
         if limit:
             for number in range(len(shown)):  # along the distributions, and not through their names
@@ -153,7 +144,7 @@ def _named(axes: Any, y: float, percentiles: dict[str, float], right: float) -> 
     if min(p90 - p50, p99 - p90) > 0.05 * right:
         at.append(("p90", p90, "center"))
     for name, x, side in at:
-        axes.text(x, y, name, color=_MUTED, fontsize=_SMALL, ha=side, va="top")
+        axes.text(x, y, name, ha=side, va="top", **_NOTE)
 
 
 def _ticks(right: float) -> list[float]:
@@ -223,12 +214,11 @@ def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
             colour = _ACCENT if weight.bits == 4 else _PALE
             axes.barh(row, max(weight.loss, 0), height=0.62, color=colour)
             name = _shortened(f"{weight.name}, {weight.numbers:,}")
-            axes.text(
-                -0.02 * right, row, name, color=_INK, fontsize=_SMALL, ha="right", va="center"
-            )
+            beside = {"color": _INK, "fontsize": _SMALL, "ha": "right", "va": "center"}
+            axes.text(-0.02 * right, row, name, **beside)
             figure = f"{weight.loss:.4f}"
             at = max(weight.loss, 0) + 0.02 * right
-            axes.text(at, row, figure, color=_MUTED, fontsize=_SMALL, va="center")
+            axes.text(at, row, figure, va="center", **_NOTE)
         axes.plot([0, 0], [-0.5, len(weights) - 0.5], color=_LINE, linewidth=0.8)
     return Chart(
         f"What 4 bits cost the {tower} tower",
@@ -266,8 +256,7 @@ def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> s
             if bar.mark is not None:
                 axes.plot([bar.mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
                 if not (limit and 0 <= limit - bar.mark < 0.09 * right):  # or it would be crossed
-                    beside = {"color": _MUTED, "fontsize": _SMALL, "va": "center"}
-                    axes.text(bar.mark + 0.012 * right, middle, "p99", **beside)
+                    axes.text(bar.mark + 0.012 * right, middle, "p99", va="center", **_NOTE)
         if limit:
             for number in range(len(bars)):  # along the bars, and not through their names
                 _limit(axes, [limit, limit], [number + 0.5, number + 0.9])
