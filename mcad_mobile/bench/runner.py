@@ -91,7 +91,7 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
     return {
         **tried,
         "loaded": True,
-        "provider": tower.arithmetic,
+        "provider": tower.kernels,
         "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # other processors are not used
         "embeddings": embeddings.tolist(),
         **({"tokens": _tokens(bundle)} if name == "text" else {}),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from msgspec import field
+
 from mcad_mobile.base.documents import Record, convert
 from mcad_mobile.base.memory import Memory, process_memory
 from mcad_mobile.base.progress import Progress, silent
@@ -26,7 +28,7 @@ _SAME_VERSION = "Use a runner and a mcad-mobile of the same version."
 
 
 class _RunnerError(Record, frozen=True):
-    what: str
+    message: str = field(name="what")
     hint: str = ""
 
 
@@ -129,7 +131,7 @@ def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any
         reported = convert(
             found["error"], _RunnerError, "The runner's error", BenchError, _SAME_VERSION
         )
-        raise BenchError(reported.what, reported.hint)
+        raise BenchError(reported.message, reported.hint)
     if returncode != 0 or not isinstance(found, dict):
         raise RunnerCrashed(returncode, _last_step(err), _tail(err))
     return found

@@ -73,7 +73,8 @@ class Searcher:
         allowed = catalog.allowed(asked.filter)
         if not asked.parts:
             return self._browse(asked, allowed, offset, limit)
-        own = {path_id(str(part.content)) for part in asked.parts if not isinstance(part.content, str)}
+        queried = [part.content for part in asked.parts if not isinstance(part.content, str)]
+        own = {path_id(str(path)) for path in queried}
         rows_of_own = [catalog.row_of[photo] for photo in own if photo in catalog.row_of]
         photos = len(catalog.paths) if allowed is None else int(allowed.sum())
         photos -= sum(allowed is None or bool(allowed[row]) for row in rows_of_own)
