@@ -28,17 +28,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
-        synthetic_index(Bundle.load(given.bundle), index, PHOTOS)
-        arguments = ("bench", "--bundle", str(given.bundle), "--index", str(index))
-        runs = [mcad(*arguments) for _ in range(given.runs)]
+        synthetic_index(Bundle.load(options.bundle), index, PHOTOS)
+        arguments = ("bench", "--bundle", str(options.bundle), "--index", str(index))
+        runs = [mcad(*arguments) for _ in range(options.runs)]
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "device": device_facts(),
         "versions": tool_versions(TOOLS),
-        "runs": given.runs,
+        "runs": options.runs,
         "photos": PHOTOS,
         "search_p50_ms": summary([run["latency_ms"]["total"]["p50"] for run in runs]),
         "search_p99_ms": summary([run["latency_ms"]["total"]["p99"] for run in runs]),

@@ -40,16 +40,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--measure", type=Path, help="one row, in this process")
-    given = parser.parse_args()
-    if given.measure:
-        print(json.dumps(measure(json.loads(given.measure.read_text()))))
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(json.loads(options.measure.read_text()))))
         return
     from benchmarks.peer_towers import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         rows = prepare(Path(folder) / "models")
         taken: list[list[dict[str, Any]]] = [[] for _ in rows]
-        for run in range(given.runs):
+        for run in range(options.runs):
             for number, row in enumerate(rows):
                 name = f"{row.model} {row.tower} {row.runtime} {row.precision}"
                 print(f"run {run + 1}: {name}", file=sys.stderr, flush=True)
@@ -58,7 +58,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "device": device_facts(),
         "versions": tool_versions(TOOLS),
-        "runs": given.runs,
+        "runs": options.runs,
         "timed": TIMED,
         "rows": [summary(row, runs) for row, runs in zip(rows, taken, strict=True)],
     }

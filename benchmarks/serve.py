@@ -53,16 +53,16 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--add", action="store_true", help="to the runs that are stored")
-    given = parser.parse_args()
-    bundle = given.bundle.resolve()
-    document: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if given.add else fresh()
+    options = parser.parse_args()
+    bundle = options.bundle.resolve()
+    document: dict[str, Any] = json.loads(RESULT.read_text("utf-8")) if options.add else fresh()
     with tempfile.TemporaryDirectory(prefix="serve-") as scratch:
         work = Path(scratch)
         index = made_index(Bundle.load(bundle), work)
         serving = ["--bundle", str(bundle), "--index", str(index)]
-        for number in range(given.runs):
+        for number in range(options.runs):
             document["runs"].append(typed(serving, work / f"cache-{number}"))
-        if not given.add:
+        if not options.add:
             document |= scrolled(serving, work / "scrolled")
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     print("\n".join([*paragraph(document), "", table(document)]))

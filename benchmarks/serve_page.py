@@ -118,7 +118,7 @@ def scroll(page: Any) -> dict[str, Any]:
     return {
         "frame_ms": percentiles(frames),
         "frames": len(frames),
-        "over_two_frames": sum(one > 34 for one in frames) / len(frames),
+        "over_two_frames": sum(frame > 34 for frame in frames) / len(frames),
         "pictures_missing": scrolled["blank"],
         "pixels_a_second": round(40 * 1000 / statistics.mean(frames)),
     }

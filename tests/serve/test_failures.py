@@ -52,10 +52,10 @@ class House:
         rung = replace(elsewhere.text.rungs[0], runtime="neuropilot", precision="w8a16")
         text = replace(elsewhere.text, rungs=(rung, *elsewhere.text.rungs))
         replace(elsewhere, text=text).save()
-        given = [f"--bundle={one.directory}" for one in self.bundles.values()]
-        given += [f"--index={path}" for path in (index, *map(folder.joinpath, _INDEXES))]
+        options = [f"--bundle={one.directory}" for one in self.bundles.values()]
+        options += [f"--index={path}" for path in (index, *map(folder.joinpath, _INDEXES))]
         self.folder = folder
-        self.server = Server(*given, cache=folder / "cache")
+        self.server = Server(*options, cache=folder / "cache")
 
     def hit(self, name: str) -> Any:
         """A photo by its file's name."""

@@ -36,7 +36,7 @@ def few(tmp_path: Path, photos: Path) -> Bundle:
     return bundle
 
 
-def given(server: Server, name: str) -> tuple[int, bytes]:
+def thumbnail_of(server: Server, name: str) -> tuple[int, bytes]:
     hit = next(hit for hit in server.search()["hits"] if hit["name"] == name)
     path = f"/api/indexes/bundle.index/photos/{hit['id']}/thumbnail"
     status, _, body = server.request("GET", path)
@@ -60,14 +60,14 @@ def test_they_are_made_while_nobody_asks_and_kept_for_the_next_server(
     assert [place.stat().st_mode & 0o077 for place in places] == [0] * 4
     for file in kept(cache):
         file.write_bytes(b"kept")
-    assert given(start("-b", few.directory, cache=cache), "coffee.png") == (200, b"kept")
+    assert thumbnail_of(start("-b", few.directory, cache=cache), "coffee.png") == (200, b"kept")
 
 
 def test_a_photo_that_has_changed_gets_a_new_one(start: Start, few: Bundle, tmp_path: Path) -> None:
     server = start("-b", few.directory)
-    _, before = given(server, "coffee.png")
+    _, before = thumbnail_of(server, "coffee.png")
     Image.new("RGB", (400, 400), "red").save(tmp_path / "photos" / "coffee.png")
-    _, after = given(server, "coffee.png")
+    _, after = thumbnail_of(server, "coffee.png")
     assert after != before
     assert Image.open(io.BytesIO(after)).getpixel((5, 5))[0] > 200
 
@@ -77,7 +77,7 @@ def test_where_none_can_be_kept_they_are_given_all_the_same(
 ) -> None:
     (tmp_path / "cache").write_text("no folder")
     server = start("-b", few.directory, cache=tmp_path / "cache")
-    status, body = given(server, "coffee.png")
+    status, body = thumbnail_of(server, "coffee.png")
     assert (status, Image.open(io.BytesIO(body)).format) == (200, "JPEG")
 
 

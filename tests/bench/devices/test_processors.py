@@ -41,8 +41,8 @@ KERNELS = {
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("given")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
     photos, queries = photos_and_queries(700, 6, dim=128)
     photos[300:330] = photos[300]  # copies, which tie
     np.save(folder / "photos.npy", photos)
@@ -59,18 +59,18 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def here(given: Path) -> dict[str, Any]:
+def here(inputs: Path) -> dict[str, Any]:
     """What this processor makes of it; the others search the index that it has made."""
-    found = probe([sys.executable], given, given / "index")
+    found = probe([sys.executable], inputs, inputs / "index")
     assert found["duplicates"]
     return found
 
 
 def probe(
-    python: Sequence[object], given: Path, out: Path, environment: dict[str, str] | None = None
+    python: Sequence[object], inputs: Path, out: Path, environment: dict[str, str] | None = None
 ) -> dict[str, Any]:
     done = subprocess.run(
-        [*map(str, python), str(PROBE), str(given), str(out)],
+        [*map(str, python), str(PROBE), str(inputs), str(out)],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | (environment or {}),
         capture_output=True,
         text=True,
@@ -85,9 +85,9 @@ def probe(
 @pytest.mark.skipif(not X86, reason="names of x86 kernels")
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_other_kernels_make_and_find_the_same(
-    kernels: str, here: dict[str, Any], given: Path, tmp_path: Path
+    kernels: str, here: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:
-    assert probe([sys.executable], given, tmp_path / "index", KERNELS[kernels]) == here
+    assert probe([sys.executable], inputs, tmp_path / "index", KERNELS[kernels]) == here
 
 
 @pytest.mark.usefixtures("recent_qemu")
@@ -95,7 +95,7 @@ def test_other_kernels_make_and_find_the_same(
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])
 def test_other_x86_processors_make_and_find_the_same(
-    processor: str, here: dict[str, Any], given: Path, tmp_path: Path
+    processor: str, here: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:
     qemu = shutil.which("qemu-x86_64")
     if qemu is None and os.environ.get("CI") != "true":
@@ -103,15 +103,15 @@ def test_other_x86_processors_make_and_find_the_same(
     # The interpreter itself, which does not know of the environment that it serves.
     libraries = os.pathsep.join([str(REPOSITORY), sysconfig.get_path("purelib")])
     python = [qemu, "-cpu", processor, Path(sys.executable).resolve()]
-    assert probe(python, given, tmp_path / "index", {"PYTHONPATH": libraries}) == here
+    assert probe(python, inputs, tmp_path / "index", {"PYTHONPATH": libraries}) == here
 
 
 @pytest.mark.slow
 def test_an_arm64_processor_makes_and_finds_the_same(
-    arm64: Path, arm64_library: Path, here: dict[str, Any], given: Path, tmp_path: Path
+    arm64: Path, arm64_library: Path, here: dict[str, Any], inputs: Path, tmp_path: Path
 ) -> None:
     python = next((arm64 / "usr" / "bin").glob("python3.*[0-9]"))
     emulated = ["qemu-aarch64", "-cpu", "cortex-a76", "-L", arm64]
     emulated += ["-E", f"PYTHONPATH={REPOSITORY}", "-E", f"PYTHONHOME={arm64 / 'usr'}"]
     emulated += ["-E", f"{LIBRARY_VARIABLE}={arm64_library}"]
-    assert probe([*emulated, python], given, tmp_path / "index") == here
+    assert probe([*emulated, python], inputs, tmp_path / "index") == here
