@@ -52,7 +52,7 @@ class House:
         rung = replace(elsewhere.text.rungs[0], runtime="neuropilot", precision="w8a16")
         text = replace(elsewhere.text, rungs=(rung, *elsewhere.text.rungs))
         replace(elsewhere, text=text).save()
-        options = [f"--bundle={one.directory}" for one in self.bundles.values()]
+        options = [f"--bundle={bundle.directory}" for bundle in self.bundles.values()]
         options += [f"--index={path}" for path in (index, *map(folder.joinpath, _INDEXES))]
         self.folder = folder
         self.server = Server(*options, cache=folder / "cache")
