@@ -118,7 +118,7 @@ def bench(
         workload.index or "vectors that lie and spread as real photo embeddings do"
     )
     measured["indexing"]["source"] = photos_source
-    return judge(bundle, measured)
+    return complete_document(bundle, measured)
 
 
 def _spec(
@@ -168,10 +168,10 @@ def bench_towers(
     parts, failures = device.measure_towers(bundle, runtime, progress)
     for measured in parts:
         measured["index"]["source"] = "none"
-    return [judge(bundle, measured) for measured in parts], failures
+    return [complete_document(bundle, measured) for measured in parts], failures
 
 
-def judge(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
+def complete_document(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
     """Complete a device's part (see Device.measure) to a mcad-bench/1 document.
 
     Figures are rounded to 3 decimals before they are judged, so a reader sees what passed. What was

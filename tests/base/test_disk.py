@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile.base.files import check_file, check_room, check_writable, trouble
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from mcad_mobile.cli import bench as bench_verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
@@ -117,7 +117,7 @@ def test_a_verb_says_that_it_cannot_write(
     bundle: Bundle, disk: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     result = tmp_path / "result.json"
-    result.write_text(json.dumps(judge(bundle, measured())))
+    result.write_text(json.dumps(complete_document(bundle, measured())))
     places = {"RESULT": result, "BUNDLE": bundle.directory}
     done = mcad_on_disk(disk, "ro", [places.get(part, part) for part in arguments])
     assert done.returncode == 1
@@ -134,7 +134,7 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
     def measure(*_: object) -> object:
         measured_times.append(1)
         (tmp_path / "later").touch()  # in the way of the folder that was to be made
-        return [judge(bundle, measured())], []
+        return [complete_document(bundle, measured())], []
 
     monkeypatch.setattr(bench_verb, "measure", measure)
     arguments = ["bench", "-b", str(bundle.directory), "--json", "--report"]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcad_mobile.bench.report import load_documents, markdown, regressions
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.result import finished
@@ -154,7 +154,7 @@ def training_reader(folder: Path) -> Reader:
 
 def bench_reader(folder: Path) -> Reader:
     path = folder / "bench.json"
-    path.write_text(json.dumps(judge(make_tiny_bundle(folder / "tiny"), measured())))
+    path.write_text(json.dumps(complete_document(make_tiny_bundle(folder / "tiny"), measured())))
 
     def read() -> None:
         documents = load_documents([path])

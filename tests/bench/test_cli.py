@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mcad_mobile.bench.run import Workload, judge
+from mcad_mobile.bench.run import Workload, complete_document
 from mcad_mobile.cli import bench as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
@@ -35,7 +35,7 @@ def bench(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
         def __call__(self, found: dict[str, Any], *options: object) -> Result:
             def measure(*arguments: Any) -> tuple[list[dict[str, Any]], list[str]]:
                 self.workload = arguments[3]
-                return [judge(bundle, found)], []
+                return [complete_document(bundle, found)], []
 
             monkeypatch.setattr(verb, "measure", measure)
             command = ["bench", "-b", str(bundle.directory), "--json", *map(str, options)]
@@ -59,7 +59,7 @@ def test_a_report_can_fail_on_targets_too(bundle: Bundle, tmp_path: Path) -> Non
     results = []
     for total in (2.0, 9.0):
         results.append(str(tmp_path / f"{total:g}.json"))
-        Path(results[-1]).write_text(json.dumps(judge(bundle, measured(total=total))))
+        Path(results[-1]).write_text(json.dumps(complete_document(bundle, measured(total=total))))
     assert CliRunner().invoke(app, ["report", results[0], "--fail-on-target"]).exit_code == 0
     failed = CliRunner().invoke(app, ["report", *results, "--fail-on-target"])
     assert isinstance(failed.exception, BenchError)
@@ -76,7 +76,7 @@ def test_a_busy_machine_gives_a_warning(bench: Any) -> None:
 
 def test_a_baseline_raises_the_number_of_runs(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
-    before.write_text(json.dumps(judge(bundle, measured(total=2.5))))
+    before.write_text(json.dumps(complete_document(bundle, measured(total=2.5))))
     same = bench(measured(total=2.5), "--baseline", before)
     assert (same.exit_code, bench.workload.repeats) == (0, 3)
     bench(measured(total=2.5), "--baseline", before, "--repeats", 1)
@@ -91,7 +91,7 @@ def test_a_slower_part_of_a_search_is_reported_and_does_not_fail(
     bench: Any, bundle: Bundle, tmp_path: Path
 ) -> None:
     before = tmp_path / "before.json"
-    document = judge(bundle, measured(total=3.0))
+    document = complete_document(bundle, measured(total=3.0))
     document["latency_ms"]["text"]["p50"] = 1.5
     before.write_text(json.dumps(document))
     now = measured(total=2.8)

@@ -13,7 +13,7 @@ import pytest
 from mcad_mobile.base.documents import Record
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import HEAD, comparison_rows, labels
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from mcad_mobile.cli import main
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
@@ -57,7 +57,7 @@ def places(part: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def test_a_missing_field_is_named_with_its_file(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "cut.json"
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     named = set()
     for place in places(document):
         path.write_text(json.dumps(without(document, place)))
@@ -81,7 +81,7 @@ def test_a_missing_field_is_named_with_its_file(bundle: Bundle, tmp_path: Path) 
 
 def test_result_without_samples_or_ladder_is_still_shown(bundle: Bundle, tmp_path: Path) -> None:
     """As version 0.1.0 wrote them."""
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     del document["samples_ms"], document["ladder"], document["conditions"]["repeats"]
     (tmp_path / "old.json").write_text(json.dumps(document))
     (read,) = load_documents([tmp_path / "old.json"])
@@ -89,7 +89,7 @@ def test_result_without_samples_or_ladder_is_still_shown(bundle: Bundle, tmp_pat
 
 
 def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: Path) -> None:
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     (tmp_path / "two.json").write_text(json.dumps([document, document]))
     assert load_documents([tmp_path / "two.json"]) == [document, document]
     (tmp_path / "other.json").write_text('{"schema": "mcad-bundle/1"}')
@@ -138,7 +138,7 @@ def test_a_file_without_a_result_is_refused(
 def test_a_field_that_is_wrong_is_named_with_its_value(
     bundle: Bundle, tmp_path: Path, place: tuple[Any, ...], value: object, message: str
 ) -> None:
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     holder = document
     for step in place[:-1]:
         holder = holder[step]
@@ -162,8 +162,8 @@ def test_a_field_that_is_wrong_is_named_with_its_value(
 def test_only_what_grew_by_more_than_allowed_is_worse(
     bundle: Bundle, other: dict[str, float], worse: list[str]
 ) -> None:
-    before = judge(bundle, measured(total=2.5, peak=64.0))
-    now = judge(bundle, measured(**{"total": 2.5, "peak": 64.0, **other}))
+    before = complete_document(bundle, measured(total=2.5, peak=64.0))
+    now = complete_document(bundle, measured(**{"total": 2.5, "peak": 64.0, **other}))
     now["latency_ms"]["text"] = before["latency_ms"]["text"]
     assert counted(before, now) == worse
 
@@ -182,7 +182,7 @@ def changed(document: dict[str, Any], **medians: float) -> dict[str, Any]:
 
 def test_a_negligible_growth_is_no_regression(bundle: Bundle) -> None:
     """A part that grew by a fifth of 1.5 ms failed a build whose search had become faster."""
-    before = changed(judge(bundle, measured()), total=3.0, text=1.5)
+    before = changed(complete_document(bundle, measured()), total=3.0, text=1.5)
     assert counted(before, changed(before, total=2.8, text=1.81)) == []
     forgiven = regressions(before, changed(before, total=2.8, text=1.81), 1.2)
     assert [(found.name, found.forgiven) for found in forgiven] == [
@@ -194,7 +194,7 @@ def test_a_negligible_growth_is_no_regression(bundle: Bundle) -> None:
 
 
 def test_a_part_counts_only_with_the_whole_search(bundle: Bundle) -> None:
-    before = changed(judge(bundle, measured()), total=5.0, text=1.5)
+    before = changed(complete_document(bundle, measured()), total=5.0, text=1.5)
     faster = changed(before, total=4.0, text=2.5)
     assert counted(before, faster) == []
     assert "as a whole is not worse" in regressions(before, faster, 1.2)[0].forgiven
@@ -208,7 +208,7 @@ def test_a_part_counts_only_with_the_whole_search(bundle: Bundle) -> None:
 
 
 def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> None:
-    quiet = judge(bundle, measured(total=2.5))
+    quiet = complete_document(bundle, measured(total=2.5))
     slower = changed(quiet, total=4.0)
     assert counted(quiet, slower) == ["whole search, median"]
     noisy = copy.deepcopy(slower)
@@ -220,7 +220,10 @@ def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> N
 
 
 def test_a_regression_states_its_ratio(bundle: Bundle) -> None:
-    before, now = judge(bundle, measured(total=2.0)), judge(bundle, measured(total=3.0))
+    before, now = (
+        complete_document(bundle, measured(total=2.0)),
+        complete_document(bundle, measured(total=3.0)),
+    )
     found = regressions(before, now, 1.2)[0]
     assert str(found) == "whole search, median: 3.00 ms, 1.50 times the baseline's 2.00 ms"
     assert found.ratio == 1.5
@@ -237,14 +240,14 @@ def test_a_regression_states_its_ratio(bundle: Bundle) -> None:
 def test_baselines_of_other_circumstances_are_refused(
     bundle: Bundle, place: tuple[str, str], value: object, message: str
 ) -> None:
-    before, now = judge(bundle, measured()), judge(bundle, measured())
+    before, now = complete_document(bundle, measured()), complete_document(bundle, measured())
     now[place[0]] = {**now[place[0]], place[1]: value}
     with pytest.raises(BenchError, match=message):
         regressions(before, now, 1.2)
 
 
 def test_results_with_nothing_in_common_do_not_pass_unnoticed(bundle: Bundle) -> None:
-    document = judge(bundle, parity_of_an_emulator())
+    document = complete_document(bundle, parity_of_an_emulator())
     with pytest.raises(BenchError, match="no time or memory"):
         regressions(document, document, 1.2)
 
@@ -269,10 +272,10 @@ def test_documents_are_immutable() -> None:
 
 
 def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bundle) -> None:
-    first = judge(bundle, measured(total=2.0))
-    second = judge(bundle, measured(total=3.0, peak=70.0))
+    first = complete_document(bundle, measured(total=2.0))
+    second = complete_document(bundle, measured(total=3.0, peak=70.0))
     second["index"]["photos"] = 5000
-    emulated = judge(bundle, parity_of_an_emulator())
+    emulated = complete_document(bundle, parity_of_an_emulator())
     text = text_of(first, second, emulated)
     cells = dict(zip(HEAD, comparison_rows([first, second])[1], strict=True))
     assert cells["Search p50, ms"] == "3.00 (1.50x)"
@@ -298,16 +301,18 @@ def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(
         "Median of the image tower: tiny, Galaxy S24 2.00 ms; tiny, Galaxy S25 2.00 ms.",
     ]
     assert "tiny, Galaxy S25" in markdown(*phones)
-    whole = judge(bundle, measured(total=2.0))
+    whole = complete_document(bundle, measured(total=2.0))
     search, text, *_ = charts_of(whole, phones[0])
     assert search.startswith("Median search: tiny, A <CPU> & more 2.00 ms; tiny, Galaxy S24 not me")
     assert text.startswith("Median of the text tower: tiny, A <CPU> & more 0.50 ms")
-    assert charts_of(judge(bundle, parity_of_an_emulator()), phones[0])[0].startswith("Median of")
+    assert charts_of(complete_document(bundle, parity_of_an_emulator()), phones[0])[0].startswith(
+        "Median of"
+    )
 
 
 def test_results_of_bundles_with_equal_names_have_unique_labels(bundle: Bundle) -> None:
     """The same student exported twice for the same chip, measured on the same machine."""
-    old, new = (judge(bundle, measured()) for _ in range(2))
+    old, new = (complete_document(bundle, measured()) for _ in range(2))
     for document, day in ((old, 1), (new, 2)):
         document["bundle"] = {**document["bundle"], "created": f"2026-11-0{day}T10:00:00+00:00"}
     text = text_of(old, new)

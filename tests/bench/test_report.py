@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from mcad_mobile.bench.report import html, markdown
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
 from tests.support.report_documents import (
@@ -36,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.mark.parametrize(("peak", "passes"), [(99.9994, True), (100.0, True), (100.01, False)])
 def test_memory_is_judged_right_at_the_limit(bundle: Bundle, peak: float, passes: bool) -> None:
-    target = judge(bundle, measured(peak=peak))["targets"]["memory"]
+    target = complete_document(bundle, measured(peak=peak))["targets"]["memory"]
     assert target["limit_mib"] == 100
     assert target["measured_mib"] == pytest.approx(peak, abs=1e-3)
     assert target["pass"] is passes
@@ -45,7 +45,7 @@ def test_memory_is_judged_right_at_the_limit(bundle: Bundle, peak: float, passes
 def test_an_unmeasured_memory_tile_has_the_limit_alone(bundle: Bundle) -> None:
     found = measured()
     found["memory_mib"] |= {"peak_pss": None, "peak_rss": None, "steps": []}
-    document = judge(bundle, found)
+    document = complete_document(bundle, found)
     text = Page(html(document)).text
     notes = [line.strip() for line in text.splitlines() if line.strip().startswith("limit 100")]
     assert notes == ["limit 100 MiB"]
@@ -58,12 +58,12 @@ def test_an_unmeasured_memory_tile_has_the_limit_alone(bundle: Bundle) -> None:
 def test_search_is_judged_by_its_median_right_at_the_limit(
     bundle: Bundle, total: float, passes: bool
 ) -> None:
-    target = judge(bundle, measured(total=total))["targets"]["search"]
+    target = complete_document(bundle, measured(total=total))["targets"]["search"]
     assert target == {"limit_ms": 8.0, "measured_ms": total, "pass": passes}
 
 
 def test_document_comes_back_the_same_from_json(bundle: Bundle) -> None:
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     assert document["schema"] == "mcad-bench/1"
     assert json.loads(json.dumps(document)) == document
 
@@ -71,13 +71,13 @@ def test_document_comes_back_the_same_from_json(bundle: Bundle) -> None:
 def test_judging_does_not_change_its_input(bundle: Bundle) -> None:
     found = measured(peak=12.34567)
     before = copy.deepcopy(found)
-    judge(bundle, found)
+    complete_document(bundle, found)
     assert found == before
 
 
 def test_page_shows_measured_recall_and_the_search_for_precisions(bundle: Bundle) -> None:
     chosen = precisions_chosen(bundle)
-    text = html(judge(chosen, measured()), bundle=chosen)
+    text = html(complete_document(chosen, measured()), bundle=chosen)
     for sentence in (
         "How precisions were chosen",
         "2 of 9 weights in 4 bits",
@@ -99,13 +99,13 @@ def test_page_shows_measured_recall_and_the_search_for_precisions(bundle: Bundle
         ((left, top, right, bottom),) = lines_and_texts(chart, "line")[0]
         assert left == right
         assert abs(bottom - top) > 10  # where bars begin, beside all of them
-    plain = html(judge(bundle, measured()), bundle=bundle)
+    plain = html(complete_document(bundle, measured()), bundle=bundle)
     assert "How precisions" not in plain
     assert "<h2>Recall</h2>" not in plain
 
 
 def test_page_is_well_formed_and_loads_nothing(bundle: Bundle) -> None:
-    text = html(judge(bundle, measured()), bundle=bundle)
+    text = html(complete_document(bundle, measured()), bundle=bundle)
     page = Page(text)
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed"}
@@ -119,7 +119,7 @@ def test_page_is_well_formed_and_loads_nothing(bundle: Bundle) -> None:
 
 
 def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> None:
-    text = html(judge(bundle, measured()))
+    text = html(complete_document(bundle, measured()))
     charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     assert len(charts) == 2
     for chart, limit in zip(charts, ("100 MiB", "8 ms"), strict=True):
@@ -129,7 +129,7 @@ def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> No
 
 
 def test_page_distinguishes_pass_and_fail(bundle: Bundle) -> None:
-    page = Page(html(judge(bundle, measured(peak=120.0, total=3.0))))
+    page = Page(html(complete_document(bundle, measured(peak=120.0, total=3.0))))
     verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
     assert verdicts == ["verdict pass", "verdict fail"]
     assert "Over the target for memory." in page.text
@@ -137,7 +137,7 @@ def test_page_distinguishes_pass_and_fail(bundle: Bundle) -> None:
 
 def test_text_from_outside_is_escaped(bundle: Bundle) -> None:
     found = Found("<b>cats</b> & dogs", [], {"total": 1.0}, truncated=False)
-    text = html(judge(bundle, measured()), searches=[found])
+    text = html(complete_document(bundle, measured()), searches=[found])
     assert "<b>cats" not in text
     assert "<b>cats</b> & dogs" in Page(text).text
     assert "A <CPU> & more (this computer, not a phone)" in Page(text).text
@@ -147,7 +147,7 @@ def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -
     Image.new("RGB", (900, 600), "red").save(tmp_path / "red.jpg")
     results = [Result("red.jpg", 0.31), Result("gone.jpg", 0.2)]
     found = Found("a red square", results, {"total": 1.0}, truncated=False)
-    text = html(judge(bundle, measured()), searches=[found], photo_root=tmp_path)
+    text = html(complete_document(bundle, measured()), searches=[found], photo_root=tmp_path)
     images = [attributes for tag, attributes in Page(text).tags if tag == "img"]
     assert [image["alt"] for image in images] == ["red.jpg"]
     assert "gone.jpg" in Page(text).text
@@ -155,7 +155,7 @@ def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -
 
 
 def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> None:
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     assert "NPU nodes" not in html(document)
     text = Page(html(document, bundle=bundle)).text
     assert f"0 of {bundle.text.rungs[0].total_nodes}" in text
@@ -163,14 +163,14 @@ def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> Non
 
 
 def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> None:
-    text = markdown(judge(bundle, measured(total=9.0)))
+    text = markdown(complete_document(bundle, measured(total=9.0)))
     assert "| Search, median | 8 ms | 9.00 ms | fail |" in text
     assert "| Memory, peak PSS | 100 MiB | 64.0 MiB | pass |" in text
     assert "- On a phone; NPU latency" in text
 
 
 def test_every_chart_has_a_text_alternative(bundle: Bundle) -> None:
-    page = Page(html(judge(bundle, measured(peak=64.0, total=2.5))))
+    page = Page(html(complete_document(bundle, measured(peak=64.0, total=2.5))))
     alternatives = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
     assert len(alternatives) == 2
     assert "runtime loaded 40.0" in alternatives[0] and "peak 64.0" in alternatives[0]
@@ -185,7 +185,7 @@ def test_ladder_lists_skipped_rungs_with_their_reason(bundle: Bundle) -> None:
         rung("onnx", "pass", npu=90, gpu=0, cpu=7),
         rung("onnx", "pass"),
     ]
-    text = text_of(judge(bundle, found))
+    text = text_of(complete_document(bundle, found))
     assert "wrong vectors: its embeddings are wrong here" in text
     assert "skipped: libQnnHtp.so is missing" in text
     assert "NPU 90, CPU 7" in text
@@ -195,20 +195,20 @@ def test_ladder_lists_skipped_rungs_with_their_reason(bundle: Bundle) -> None:
 def test_throttled_runs_are_listed_with_their_reason(bundle: Bundle) -> None:
     found = measured()
     found["conditions"]["repeats"] = [counted(2.5), counted(3.9, "thermal status 2")]
-    text = text_of(judge(bundle, found))
+    text = text_of(complete_document(bundle, found))
     assert "1 of 2 runs throttled" in text
     assert "left out: thermal status 2" in text
-    assert "left out: thermal status 2" in markdown(judge(bundle, found))
+    assert "left out: thermal status 2" in markdown(complete_document(bundle, found))
 
 
 def test_a_clock_capped_from_the_start_is_listed(bundle: Bundle) -> None:
     found = measured()
     found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
-    assert "core 7 at 2,400 MHz" in text_of(judge(bundle, found))
+    assert "core 7 at 2,400 MHz" in text_of(complete_document(bundle, found))
 
 
 def test_emulated_result_has_parity_and_no_time(bundle: Bundle) -> None:
-    document = judge(bundle, parity_of_an_emulator())
+    document = complete_document(bundle, parity_of_an_emulator())
     text = text_of(document)
     assert "Right embeddings: cosine 0.9980 or better" in text
     assert "emulated by qemu-aarch64" in text
@@ -225,7 +225,7 @@ def test_towers_alone_have_no_verdict(bundle: Bundle) -> None:
     found["samples_ms"] = {"text": [0.9, 1.0, 1.1]}
     found["latency_ms"] = {"text": spread(1.0)}
     found["jobs"] = {"text": {"compile": None, "inference": "j123", "url": "http://x"}}
-    text = text_of(judge(bundle, found))
+    text = text_of(complete_document(bundle, found))
     assert "Text tower 1.00\u00a0ms" in text
     assert "40 to 45" in text
     assert "inference j123" in text
@@ -236,7 +236,7 @@ def test_towers_alone_have_no_verdict(bundle: Bundle) -> None:
 def test_no_limit_is_drawn_through_a_label(bundle: Bundle, total: float) -> None:
     """A slow machine: its limit lies where the names of the stages stand; and one whose limit lies
     just beyond the mark at p99. What begins right of a line is not crossed by it."""
-    slow = judge(bundle, measured(total=total))
+    slow = complete_document(bundle, measured(total=total))
     charts = re.findall(r"<svg.*?</svg>", html(slow, slow), flags=re.DOTALL)
     bars, _, _, latency, *_ = charts
     for chart in (bars, latency):
@@ -251,8 +251,8 @@ def test_charts_name_their_marks(bundle: Bundle) -> None:
     """No legend: PSS and RSS stand in the chart of memory, percentiles at their marks, and each
     bar of a comparison has its result's name above it."""
     left, right = (
-        judge(bundle, measured()),
-        judge(replace(bundle, name="other"), measured(total=9.0)),
+        complete_document(bundle, measured()),
+        complete_document(replace(bundle, name="other"), measured(total=9.0)),
     )
     page = html(left, right)
     bars, peaks, memory, latency, *_ = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
@@ -272,7 +272,9 @@ def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> No
     for last in (99.0, 101.0, 103.0, 105.0):
         found = measured(peak=last + 1)
         found["memory_mib"]["steps"][-1] = {"step": "last", "pss": last, "rss": last + 5}
-        (chart, _) = re.findall(r"<svg.*?</svg>", html(judge(bundle, found)), flags=re.DOTALL)
+        (chart, _) = re.findall(
+            r"<svg.*?</svg>", html(complete_document(bundle, found)), flags=re.DOTALL
+        )
         ((_, limit, *_),) = lines_and_texts(chart)[0]
         for text in (f"{last:.1f}", f"peak {last + 1:.1f}"):
             at = re.search(rf' y="([\d.]+)"[^>]*>{re.escape(text)}<', chart)
@@ -282,7 +284,7 @@ def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> No
 
 
 def test_the_peak_is_marked_over_the_last_step_alone(bundle: Bundle) -> None:
-    document = judge(bundle, measured())
+    document = complete_document(bundle, measured())
     (chart, _) = re.findall(r"<svg.*?</svg>", html(document), flags=re.DOTALL)
     ((first, _, end, _),) = lines_and_texts(chart)[0]
     ((left, _, right, _),) = lines_and_texts(chart, "ink")[0]
@@ -295,12 +297,15 @@ def test_a_busy_machine_is_noted_beside_the_verdict(bundle: Bundle) -> None:
     busy = measured(total=12.0)
     busy["conditions"]["waited_share"] = 0.31
     busy["device"]["load_average_1m"] = 3.2
-    for text in (text_of(judge(bundle, busy)), markdown(judge(bundle, busy))):
+    for text in (
+        text_of(complete_document(bundle, busy)),
+        markdown(complete_document(bundle, busy)),
+    ):
         assert "Over the target for time. The machine was busy: 31 % of the time" in text
         assert "a load average of 3.2 in the minute before" in text
     busy["conditions"]["waited_share"] = 0.004
-    assert "busy" not in markdown(judge(bundle, busy))
+    assert "busy" not in markdown(complete_document(bundle, busy))
     del busy["conditions"]["waited_share"]  # a kernel or a runner that does not tell
-    assert "its load average was 3.2 on 2 cores" in markdown(judge(bundle, busy))
+    assert "its load average was 3.2 on 2 cores" in markdown(complete_document(bundle, busy))
     busy["device"]["load_average_1m"] = 0.3
-    assert "busy" not in markdown(judge(bundle, busy))
+    assert "busy" not in markdown(complete_document(bundle, busy))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mcad_mobile.bench.report import html
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from tests.support import system_chromium
 from tests.support.report_documents import measured, parity_of_an_emulator
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -48,7 +48,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     bundle = make_tiny_bundle(folder / "bundle")
     documents = [
-        judge(bundle, found)
+        complete_document(bundle, found)
         for found in (measured(), measured(total=9.0, peak=120.0), parity_of_an_emulator())
     ]
     path = folder / "report.html"
@@ -87,7 +87,7 @@ def test_page_prints_with_each_result_on_a_sheet_of_its_own(chromium: str, tmp_p
     """Results so short that they would share sheets if they might."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
     page, pdf = tmp_path / "report.html", tmp_path / "report.pdf"
-    results = [judge(bundle, parity_of_an_emulator()) for _ in range(3)]
+    results = [complete_document(bundle, parity_of_an_emulator()) for _ in range(3)]
     page.write_text(html(*results), "utf-8")
     browse(chromium, page, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
     side_by_side = 1

@@ -18,7 +18,7 @@ from mcad_mobile.bench.report import (
     html,
     markdown,
 )
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found
 from tests.support.report_documents import (
@@ -56,7 +56,7 @@ def reports(bundle: Bundle) -> dict[str, str]:
     several = [
         whole,
         failed,
-        judge(bundle, parity_of_an_emulator()),
+        complete_document(bundle, parity_of_an_emulator()),
         of_phone(bundle, "Galaxy S24"),
     ]
     for number, document in enumerate(several):
@@ -86,7 +86,7 @@ def _whole(bundle: Bundle) -> dict[str, Any]:
     for stage, ms in (("tokenize", 0.1), ("text", 1.2), ("scan", 0.7), ("rescore", 0.5)):
         found["latency_ms"][stage] = spread(ms)
         found["samples_ms"][stage] = [ms * (0.9 + n * 37 % 100 / 150) for n in range(200)]
-    return judge(bundle, found)
+    return complete_document(bundle, found)
 
 
 def _failed(bundle: Bundle) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _failed(bundle: Bundle) -> dict[str, Any]:
         rung("onnx", "pass"),
     ]
     found["samples_ms"] = {}
-    return judge(replace(bundle, name="other"), found)
+    return complete_document(replace(bundle, name="other"), found)
 
 
 def _page(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mcad_mobile.bench.report import html
-from mcad_mobile.bench.run import judge
+from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import (
     AloneRecord,
     Bundle,
@@ -124,7 +124,7 @@ def of_phone(bundle: Bundle, name: str) -> dict[str, Any]:
     found["device"] = {"kind": "aihub", "cpu": name, "os": "Android 15"}
     found["samples_ms"] = {}
     found["latency_ms"] = {"text": spread(1.0), "image": spread(2.0)}
-    return judge(bundle, found)
+    return complete_document(bundle, found)
 
 
 def precisions_chosen(bundle: Bundle) -> Bundle:

@@ -90,7 +90,7 @@ class Descent:
             self._skip(number, why)
         return None
 
-    def judge(self, hub: AiHub, job: Job, outcome: Outcome) -> None:
+    def record(self, hub: AiHub, job: Job, outcome: Outcome) -> None:
         """Record the outcome of the rung from next_rung(). After a failed job or wrong embeddings
         comes the next rung. Results that cannot be read end the descent: the rung may be right."""
         number, _ = self.rungs[len(self.tried)]
@@ -278,7 +278,7 @@ class AiHubDevice:
                 outcomes = runner.run([job for _, job in planned])
                 for (descent, job), outcome in zip(planned, outcomes, strict=True):
                     progress(f"reading the results of {descent.device.name}")
-                    descent.judge(hub, job, outcome)
+                    descent.record(hub, job, outcome)
         documents = []
         for device in devices:
             of_device = {d.tower: d for d in descents if d.device == device}

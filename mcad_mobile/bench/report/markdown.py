@@ -13,7 +13,6 @@ from mcad_mobile.bench.report.rows import (
     conditions,
     device_name,
     headline,
-    judgement,
     ladder_rows,
     latency_rows,
     memory_rows,
@@ -21,6 +20,7 @@ from mcad_mobile.bench.report.rows import (
     tower_memory_rows,
     verdict,
     verdict_rows,
+    verdict_sentence,
 )
 
 HEAD = (
@@ -158,7 +158,7 @@ def _result(document: dict[str, Any]) -> str:
     lines = [
         f"# {document['bundle']['name']}: {headline(document)}",
         "",
-        f"{judgement(document)} {circumstances(document)}",
+        f"{verdict_sentence(document)} {circumstances(document)}",
         "",
         *_table(("", "Limit", "Measured", ""), verdict_rows(document)),
         "",

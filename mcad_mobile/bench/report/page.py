@@ -24,7 +24,6 @@ from mcad_mobile.bench.report.rows import (
     circumstances,
     conditions,
     headline,
-    judgement,
     ladder_rows,
     latency_rows,
     measured_rungs,
@@ -33,6 +32,7 @@ from mcad_mobile.bench.report.rows import (
     repeat_rows,
     tower_memory_rows,
     verdict_rows,
+    verdict_sentence,
 )
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.errors import require
@@ -130,7 +130,7 @@ def _result(document: dict[str, Any], label: str) -> dict[str, Any]:
     return {
         "label": label,
         "headline": headline(document),
-        "summary": f"{judgement(document)} {circumstances(document)}",
+        "summary": f"{verdict_sentence(document)} {circumstances(document)}",
         "tiles": _tiles(document),
         "charts": [_figure(chart) for chart in _charts(document)],
         "ladder": ladder_rows(document),

@@ -45,7 +45,7 @@ def headline(document: dict[str, Any]) -> str:
     )
 
 
-def judgement(document: dict[str, Any]) -> str:
+def verdict_sentence(document: dict[str, Any]) -> str:
     """The headline's verdict, as a sentence."""
     names = {"search": "time", "memory": "memory"}
     passes = {name: document["targets"][target]["pass"] for target, name in names.items()}

@@ -24,8 +24,8 @@ async function ask(method, path, { json, body, signal } = {}) {
     throw new Problem(0, "The server does not answer.", "Is mcad-mobile serve still running?");
   }
   if (response.ok) return response.json();
-  const told = await response.json().catch(() => ({ error: response.statusText, hint: "" }));
-  throw new Problem(response.status, told.error, told.hint);
+  const problem = await response.json().catch(() => ({ error: response.statusText, hint: "" }));
+  throw new Problem(response.status, problem.error, problem.hint);
 }
 
 const indexPath = (index) => `/api/indexes/${encodeURIComponent(index)}`;

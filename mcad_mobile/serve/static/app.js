@@ -9,11 +9,11 @@ import { Parts } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
 const COMPARED = 24;
-const REST = 400; // ms: when typing rests, a screen reader is told, and the address follows
+const REST = 400; // ms: after a pause in typing, announce the result to screen readers, and update the address
 const LOOK = { running: 700, idle: 2500 };
 
 const [left, right] = ["left", "right"].map(
-  (id) => new Pane(byId(id), { query: () => query(), act, open: (pane, place) => viewer.show(pane, place), said: say }),
+  (id) => new Pane(byId(id), { query: () => query(), act, open: (pane, place) => viewer.show(pane, place), announce: say }),
 );
 const panes = [left, right];
 const parts = new Parts(() => search());
@@ -64,10 +64,10 @@ async function compare(anew) {
   const asked = { ...query(), left: left.side, right: right.side, limit: COMPARED };
   try {
     const answer = await api.compare(asked, signal);
-    const told = { shared: answer.shared, most: COMPARED };
+    const comparison = { shared: answer.shared, most: COMPARED };
     if (anew) scrollToTop();
-    left.show(answer.left, anew, told);
-    right.show(answer.right, anew, told);
+    left.show(answer.left, anew, comparison);
+    right.show(answer.right, anew, comparison);
     say(`Side by side: ${answer.shared} of the first ${COMPARED} photos are on both sides`);
     calmDown();
   } catch (problem) {

@@ -1,6 +1,6 @@
 // Photos in rows, of which only those near the window are in the document: any number scrolls
 // alike. Each is a list item with its place and the number of all, so that who does not see the
-// page is told where they are. A new answer is drawn as far as the window shows it; the pictures
+// page knows where they are. A new answer is drawn as far as the window shows it; the pictures
 // follow when that is on screen, and the rows beyond when no other answer has taken its place.
 
 import { element } from "./dom.js";
@@ -54,12 +54,12 @@ export class Grid {
   // A new answer: `matches` of the `total` photos are sure, null where that is not known. `top`:
   // the window is at the document's top, so that where the grid lies is known, and what is about to
   // go need not be laid out once more.
-  show(hits, total, matches, told, top) {
+  show(hits, total, matches, headings, top) {
     this.hits = hits.slice();
     this.total = total;
     this.asked.clear();
     this.current = 0;
-    this.divide(matches, told);
+    this.divide(matches, headings);
     if (top && this.width) this.top = -this.above;
     else this.look();
     this.fill(0);
@@ -79,12 +79,12 @@ export class Grid {
     this.draw();
   }
 
-  divide(matches, told) {
+  divide(matches, headings) {
     this.matches = matches === null || matches >= this.total ? null : matches;
     this.heading.hidden = this.matches === null;
     if (this.matches === null) return;
-    this.heading.firstChild.textContent = told[0];
-    this.heading.lastChild.textContent = told[1];
+    this.heading.firstChild.textContent = headings[0];
+    this.heading.lastChild.textContent = headings[1];
   }
 
   // Where the grid lies.

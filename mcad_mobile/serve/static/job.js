@@ -15,12 +15,12 @@ export class Job {
     const folders = indexes.some((index) => index.folders_to_index.length);
     const note = indexes.map((index) => index.note).find(Boolean);
     this.running = job?.state === "running";
-    const told = this.running ? running(job) : ended(job, written, note);
-    place.hidden = !told && !folders;
+    const message = this.running ? running(job) : ended(job, written, note);
+    place.hidden = !message && !folders;
     byId("bar").hidden = !this.running;
     if (this.running && job.total) byId("bar").value = job.done / job.total;
     if (this.running && !job.total) byId("bar").removeAttribute("value");
-    byId("told").textContent = told || "Photos that came since are indexed when you ask for it.";
+    byId("told").textContent = message || "Photos that came since are indexed when you ask for it.";
     byId("stop").hidden = !this.running && !folders;
     byId("stop").textContent = this.running ? "Stop" : "Index again";
     place.classList.toggle("running", this.running);

@@ -20,11 +20,11 @@ const CAPTIONS = {
 };
 
 export class Pane {
-  constructor(place, { query, act, open, said }) {
+  constructor(place, { query, act, open, announce }) {
     this.place = place;
     this.query = query; // () -> {parts, filter}
     this.act = act; // (hit, index, weight): more or less like it
-    this.said = said;
+    this.announce = announce;
     this.hint = ""; // shown with the next answer
     this.bundle = element("select", { "aria-label": "Bundle and rung" });
     this.index = element("select", { "aria-label": "Index" });
@@ -61,9 +61,9 @@ export class Pane {
     this.status = status;
     const groups = status.bundles.map((bundle) => {
       const rungs = bundle.rungs.map((rung) => {
-        const told = rung.why ? " (not here)" : rung.simulated ? " (simulated)" : "";
+        const suffix = rung.why ? " (not here)" : rung.simulated ? " (simulated)" : "";
         const value = JSON.stringify([bundle.id, rung.name]);
-        const text = status.bundles.length > 1 ? `${bundle.id}: ${rung.name}${told}` : `${rung.name}${told}`;
+        const text = status.bundles.length > 1 ? `${bundle.id}: ${rung.name}${suffix}` : `${rung.name}${suffix}`;
         return element("option", { value, text, title: rung.why, disabled: Boolean(rung.why) });
       });
       return status.bundles.length > 1 ? element("optgroup", { label: bundle.id }, ...rungs) : rungs;
@@ -131,14 +131,14 @@ export class Pane {
     const total = most === null ? answer.total : Math.min(answer.total, most);
     const matches = most === null || answer.matches === null ? answer.matches : Math.min(answer.matches, total);
     const least = answer.threshold?.toFixed(3);
-    const told = [
+    const headings = [
       matches ? "Less sure" : "Nothing surely matches",
       `Under ${least}, where a match for these words begins.`,
     ];
-    this.grid.show(answer.hits, total, matches, told, anew);
+    this.grid.show(answer.hits, total, matches, headings, anew);
     this.headline.textContent = headline(answer, shared, total);
     this.count(answer);
-    this.said(this.headline.textContent);
+    this.announce(this.headline.textContent);
     performance.mark("shown", { detail: answer.hits[0]?.id });
   }
 
@@ -169,8 +169,8 @@ export class Pane {
   remember(status) {
     this.status = status;
     const { pss_mib: pss } = status.machine;
-    const told = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
-    if (this.memory.textContent !== told) this.memory.textContent = told;
+    const text = pss === null ? "" : `${pss.toFixed(0)} MiB PSS`;
+    if (this.memory.textContent !== text) this.memory.textContent = text;
   }
 
   tile(hit, number, item) {
@@ -181,7 +181,7 @@ export class Pane {
     if (scored || hit.taken) caption.firstChild.firstChild.data = scored ? hit.score.toFixed(3) : hit.taken;
     const name = caption.childNodes[scored || hit.taken ? 2 : 0];
     name.firstChild.data = hit.name;
-    if (compared) name.classList.add("unseen"); // said also where there is no room to show it
+    if (compared) name.classList.add("unseen"); // announced even where it is not shown
     if (mark) caption.append(element("span", { class: "mark", text: mark }));
     if (item) {
       item.firstChild.lastChild.replaceWith(caption);
