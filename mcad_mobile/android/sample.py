@@ -35,11 +35,14 @@ def build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool = Fal
                 source.read_text("utf-8"), packed.read("AndroidManifest.xml").decode()
             )
             entries = [
-                Entry(place + name.removeprefix(start), packed.read(name), deflated=deflated)
+                Entry(
+                    place + name.removeprefix(start),
+                    packed.read(name),
+                    start != "jni/" or extracted,
+                )
                 for name in packed.namelist()
                 for start, place in _PLACES.items()
                 if name.startswith(start)
-                for deflated in (start != "jni/" or extracted,)
             ]
         linked = link(work, complete_manifest(manifest, PACKAGE, extracted=extracted))
         classes = compile_java([main_sources("sample")], [stubs, *jars], work / "sample")
