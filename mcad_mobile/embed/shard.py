@@ -18,13 +18,14 @@ from mcad_mobile.base.threads import OrderedPool
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _READERS = 4  # threads that wait for files and stores
+_KILLED = "It ended the process that had it in hand, twice."
 Cause = Literal["decode", "read", "killed"]
 Note = Callable[[Literal["begun", "done"], int], None]
 
 
-class OnePhoto(Protocol):
-    """A photo's name, its stat stamp as it was listed (0 where nobody looked), and how to have its
-    bytes and its stamp now."""
+class ShardPhoto(Protocol):
+    """A photo's name, its stat stamp when it was listed (0 if unknown), and a function that reads
+    its bytes and its present stamp."""
 
     @property
     def key(self) -> str: ...
@@ -37,32 +38,32 @@ class OnePhoto(Protocol):
 
 
 class Model(Protocol):
-    """What makes photos into rows: a bundle's image tower, a teacher, a trunk of one."""
+    """Embeds photos: a bundle's image tower, a teacher, or a teacher's trunk."""
 
     @property
     def threads(self) -> int:
-        """On which photos are decoded; with one, that which computes does it."""
+        """Number of threads that decode photos; if 1, the thread that computes decodes, too."""
         ...
 
     @property
     def at_once(self) -> int:
-        """How many photos `rows` is asked for at once, at most."""
+        """Number of photos in a call of `rows`, at most."""
         ...
 
     def prepare(self, photo: bytes, number: int, key: str) -> Any:
-        """A photo's bytes, and which of its shard it is -> what `rows` takes. PhotoError if they
-        cannot be decoded. Called from several threads."""
+        """Decode photo `number` of a shard to an input of `rows`. PhotoError if its bytes cannot be
+        decoded. Called from several threads."""
         ...
 
     def rows(self, prepared: list[Any]) -> NDArray[Any]:
-        """[B, ...], a row each."""
+        """Embed B photos to rows [B, ...]."""
         ...
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A photo that has no row: what it was called, its stat stamp, and why. `read`: it may be
-    readable another day; `killed`: it ended two processes, one after the other."""
+    """A photo without a row: its name, stat stamp and reason. Cause "read": it may be readable
+    later; "killed": two processes died over it."""
 
     key: str
     stamp: int
@@ -82,18 +83,20 @@ class Embedded:
 
 def embed_shard(
     model: Model,
-    photos: Iterable[OnePhoto],
+    photos: Iterable[ShardPhoto],
     *,
     without: AbstractSet[int] = frozenset(),
     alone: AbstractSet[int] = frozenset(),
-    note: Note = lambda what, number: None,
+    note: Note = lambda event, number: None,
 ) -> Embedded:
-    """What `model` gives for each photo; the same for the same photos, wherever it runs.
+    """Embed each photo. The result is the same for the same photos, wherever it runs.
 
-    Photos are known by their numbers, from 0. Those of `without` are left out: they killed the
-    processes that had them in hand. While one of `alone` is at work no other photo is. `note` hears
-    which are begun and done with: whoever watches this process from outside then knows what it had
-    in hand when it ended. Photos that cannot be read or decoded are left out.
+    Args:
+        photos: numbered from 0. Those that cannot be read or decoded are left out.
+        without: numbers of the photos to leave out, because processes died over them.
+        alone: numbers of the photos during which no other is in work.
+        note: takes the photos that are begun and done, so that a watching process knows which
+            photos this process held when it died.
     """
     ahead = max(2 * model.threads, _READERS)
     with OrderedPool[_Read](max(model.threads, _READERS), ahead) as pool:
@@ -111,9 +114,6 @@ def embed_shard(
     return line.embedded()
 
 
-_KILLED = "It ended the process that had it in hand, twice."
-
-
 @dataclass(frozen=True)
 class _Read:
     number: int
@@ -125,7 +125,7 @@ class _Read:
 
 
 class _Line:
-    """Photos on their way: read and decoded ahead on threads, a batch at a time into rows."""
+    """Photos in work: read and decoded ahead on threads, embedded in batches."""
 
     def __init__(self, model: Model, note: Note, pool: OrderedPool[_Read]) -> None:
         self._model = model
@@ -139,9 +139,9 @@ class _Line:
     def leave_out(self, photo: LeftOut) -> None:
         self._left_out.append(photo)
 
-    def begin(self, number: int, photo: OnePhoto) -> None:
+    def begin(self, number: int, photo: ShardPhoto) -> None:
         self._note("begun", number)
-        # With one processor all but the wait for a store's answer is done on this thread.
+        # With one processor, threads only wait for the store.
         prepare = self._model.prepare if self._model.threads > 1 else None
         for read in self._pool.submit(_read, number, photo, prepare):
             self._take(read)
@@ -176,20 +176,20 @@ class _Line:
         batch, self._batch = self._batch, []
         self._rows.append(self._model.rows([read.prepared for read in batch]))
         for read in batch:
-            self._kept.append(_Read(read.number, read.key, read.stamp))  # its pixels are let go
+            self._kept.append(_Read(read.number, read.key, read.stamp))  # without its pixels
             self._note("done", read.number)
 
 
 Prepare = Callable[[bytes, int, str], Any]
 
 
-def _read(number: int, photo: OnePhoto, prepare: Prepare | None) -> _Read:
-    """A photo's bytes; what a model prepares of them, if it is given."""
+def _read(number: int, photo: ShardPhoto, prepare: Prepare | None) -> _Read:
+    """Read a photo, and decode it by `prepare` if that is given."""
     try:
         data, stat = photo.read()
     except OSError as error:
-        why = f"{photo.key} cannot be read: {error}."
-        return _Read(number, photo.key, left_out=LeftOut(photo.key, 0, why, "read"))
+        reason = f"{photo.key} cannot be read: {error}."
+        return _Read(number, photo.key, left_out=LeftOut(photo.key, 0, reason, "read"))
     if prepare is None:
         return _Read(number, photo.key, (stat, 0), data=data)
     return _prepared(number, photo.key, stat, data, prepare)
@@ -203,7 +203,7 @@ def _prepared(number: int, key: str, stat: int, data: bytes, prepare: Prepare) -
 
 
 def rows_of(embedded: Embedded, shape: Sequence[int]) -> NDArray[np.float32]:
-    """Rows [N, *shape] float32, also of no photo."""
+    """Rows [N, *shape] float32; N may be 0."""
     if embedded.rows is None:
         return np.empty((0, *shape), np.float32)
     return np.asarray(embedded.rows, np.float32)
