@@ -69,7 +69,7 @@ def examine() -> list[Finding]:
     mediatek = f"pip install {_MEDIATEK}  # on an open network: it downloads the vendor's SDK"
     return [
         _examine_processor(),
-        _examine_kernels(),
+        examine_kernels(),
         _examine_python(),
         *_examine_requirements(),
         Finding(
@@ -136,7 +136,7 @@ def _examine_processor() -> Finding:
     return Finding("processor", f"{machine.summary()}; {kernels}", "everything", "")
 
 
-def _examine_kernels() -> Finding:
+def examine_kernels() -> Finding:
     from mcad_mobile.engine.native import load_kernel
 
     try:

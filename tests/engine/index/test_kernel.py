@@ -32,7 +32,7 @@ def assert_reported(folder: Path, message: str) -> None:
             with pytest.raises(KernelError, match=message) as caught:
                 use()
             assert "pip install --no-deps -e ." in caught.value.hint
-    finding = doctor._examine_kernels()
+    finding = doctor.examine_kernels()
     assert finding.version is None
     assert finding.how_to_get == caught.value.hint
 
@@ -79,5 +79,5 @@ def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:
 
 
 def test_doctor_names_the_instructions() -> None:
-    finding = doctor._examine_kernels()
+    finding = doctor.examine_kernels()
     assert finding.version in [f"C, {level}" for level in native.LEVELS]
