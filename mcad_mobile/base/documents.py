@@ -1,8 +1,7 @@
-"""Documents from outside, JSON in UTF-8, into frozen types.
+"""Decodes documents from outside, JSON in UTF-8, into frozen types.
 
-A document is a `Record`, or made of some: msgspec checks the kind, the range and the name of every
-field while it decodes, so that nothing behind this door meets a value that it did not expect. What
-is wrong is told with its place, its value and what belongs there.
+A document is a `Record`, or made of them: msgspec checks the type, the range and the name of every
+field while it decodes. An error names the field's place, its value and what belongs there.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class _Head(msgspec.Struct):
     schema: Any = None
 
 
-# What msgspec calls a kind, in words.
+# msgspec's names of types, in words
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -71,7 +70,7 @@ def decode(
             _check_schema(raw, where, schema, error, schema_hint or hint)
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as wrong:
-        raise error(f"{where} {_told(str(wrong), raw, kind)}.", hint) from wrong
+        raise error(f"{where} {_describe(str(wrong), raw, kind)}.", hint) from wrong
     except (ValueError, RecursionError) as broken:
         raise error(f"{where} cannot be read as JSON: {broken}.", hint) from broken
 
@@ -81,7 +80,7 @@ def convert(data: object, kind: type[T], where: object, error: type[McadError], 
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as wrong:
-        raise error(f"{where} {_told(str(wrong), data, kind)}.", hint) from wrong
+        raise error(f"{where} {_describe(str(wrong), data, kind)}.", hint) from wrong
 
 
 def _check_schema(
@@ -101,10 +100,10 @@ def _check_schema(
     raise error(f"{where} {named}; this version reads {schema!r}.", hint)
 
 
-def _told(message: str, document: object, kind: Any) -> str:
+def _describe(message: str, document: object, kind: Any) -> str:
     """msgspec's "Expected `int`, got `str` - at `$.a[0].b`" as the end of a sentence, with the
     value that lies there."""
-    said, _, tail = message.partition(" - at `")
+    problem, _, tail = message.partition(" - at `")
     place = tail.removeprefix("key in `").rstrip("`").removeprefix("$")
     value = "something"
     try:
@@ -115,18 +114,18 @@ def _told(message: str, document: object, kind: Any) -> str:
     except (LookupError, TypeError, ValueError, RecursionError):
         pass  # what comes after the first error may be no JSON
     place = place.removeprefix(".")
-    if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", said):
+    if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", problem):
         field = f"{place}.{named[2]}" if place else named[2]
         missing = named[1] == "missing required"
         return f"lacks {field}" if missing else f"has {field}, which this version does not know"
     there = f"has {value} in {place}" if place else f"holds {value}"
-    if said.startswith("Invalid enum value"):
+    if problem.startswith("Invalid enum value"):
         return f"{there}, which this version does not know"
-    if "out of range" in said or tail.startswith("key in"):
-        return f"{there}: {said}"
-    if not said.startswith("Expected "):  # what a type of ours says of its fields together
-        return f"cannot be right{f' in {place}' if place else ''}: {said}"
-    wanted = said.removeprefix("Expected ").partition(", got ")[0]
+    if "out of range" in problem or tail.startswith("key in"):
+        return f"{there}: {problem}"
+    if not problem.startswith("Expected "):  # what a type of ours says of its fields together
+        return f"cannot be right{f' in {place}' if place else ''}: {problem}"
+    wanted = problem.removeprefix("Expected ").partition(", got ")[0]
     wanted = re.sub(r"`([^`]+)`", lambda kinds: _in_words(kinds[1]), wanted)
     return f"{there}, where {wanted} belongs"
 

@@ -1,4 +1,8 @@
-"""Files that take long to make: whole or not there at all, and gone on with after a kill."""
+"""Files: where they may be written, how they are replaced whole, and their hashes.
+
+A refusal of the disk becomes a DiskError that says what to do. Files that take long to make are
+there whole or not at all, and their making goes on after a kill.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +17,19 @@ from typing import BinaryIO
 from mcad_mobile.base.locks import is_still, lock
 from mcad_mobile.errors import DiskError
 
-# Whether a place can be written, asked before the work whose result it is to hold; and a disk's
-# refusals as errors of ours.
-
 _CHOOSE = "Choose another place, or change its permissions."
 _MAKE_ROOM = "Free some space, or choose a place on another disk (temporary files: TMPDIR=DIR)."
-# How a system says that a disk, a quota or a limit of file sizes takes no more.
+# The system's codes for a disk, a quota or a limit of file sizes that takes no more
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# ... and that a place is not to be written. Of other errors the disk is not to blame.
+# ... and for a place that may not be written. For other errors the disk is not to blame.
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
 _NONE_LEFT = 1 << 20
+_PARTIAL = ".partial"
 
 
 def check_writable(path: Path, needed: int = 0) -> None:
-    """DiskError if no file or folder could be made at `path` (its parents would be made, too), or
-    if fewer than `needed` bytes are free there. Leaves nothing behind."""
+    """Check that a file or folder can be made at `path`, with its parents, and that `needed` bytes
+    are free there; leave nothing behind. DiskError otherwise."""
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     try:
         with tempfile.TemporaryFile(prefix=".mcad-", dir=folder):
@@ -38,8 +40,7 @@ def check_writable(path: Path, needed: int = 0) -> None:
 
 
 def check_file(path: Path) -> None:
-    """As check_writable, for a file: DiskError, too, if what is at `path` is none or may not be
-    written."""
+    """Check that a file can be written at `path`, over one that is there. DiskError otherwise."""
     if path.is_dir():
         raise DiskError(f"{path} is a folder, and a file is to be written there.", _CHOOSE)
     if path.exists() and not os.access(path, os.W_OK):
@@ -49,7 +50,7 @@ def check_file(path: Path) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """DiskError if fewer than `needed` bytes are free where `folder` lies."""
+    """Check that `needed` bytes are free where `folder` lies. DiskError otherwise."""
     free = _free(folder)
     if free < needed:
         raise DiskError(
@@ -59,18 +60,18 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def refused(path: Path | None, error: OSError) -> DiskError:
-    """`error`, met while `path` was to be written, as an error of ours."""
+    """Return an `error` that was met while `path` was to be written, as an error of ours."""
     at = error.filename
     where = f" ({at})" if path is not None and at not in (None, str(path)) else ""
-    what = path or at or "A file"
+    name = path or at or "A file"
     done = "read or written" if path is None else "written"
     hint = _MAKE_ROOM if error.errno in _FULL else _CHOOSE
-    return DiskError(f"{what} cannot be {done}: {error.strerror or error}{where}.", hint)
+    return DiskError(f"{name} cannot be {done}: {error.strerror or error}{where}.", hint)
 
 
 def trouble(path: Path | None, error: BaseException) -> DiskError | None:
-    """The disk's part in an `error` that ended work on `path` (None: it is not known what on), or
-    None if it has none. Libraries say of a full disk what they like, so it is asked itself, too."""
+    """Return the disk's part in an `error` that ended work on `path` (None: not known where), or
+    None if it has none. Libraries report a full disk in many ways, so its free space is read."""
     if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
         return refused(path, error)
     if path is None or not isinstance(error, Exception):
@@ -86,13 +87,9 @@ def _free(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-# A folder takes the place of another: two renames, and what a cut between them leaves is put
-# back.
-
-
 def replace_folder(out: Path, made: Path) -> None:
-    """Put the folder `made` where `out` is; what was there goes only once the new one stands, and
-    comes back if it does not."""
+    """Put the folder `made` where `out` is, by two renames. The old one is removed once the new one
+    is there, and put back if it does not get there."""
     import shutil
 
     old = set_aside(out)
@@ -116,7 +113,7 @@ def restore(out: Path) -> None:
 
 
 def set_aside(out: Path) -> Path:
-    """Where what is at `out` lies while something else takes its place."""
+    """Return where what is at `out` lies while something else takes its place."""
     whole = out.absolute()
     return whole.parent / f".{whole.name}.old"
 
@@ -130,33 +127,28 @@ def sha256_of(path: Path) -> str:
 
 
 def megabytes(count: int) -> str:
-    """Bytes of a file in MB, millions of bytes, with one digit: as app stores tell them. Memory is
-    told in MiB, as Android tells that."""
+    """Format a file's bytes in MB, millions of bytes, with one digit, as app stores do. Memory is
+    reported in MiB, as Android does."""
     return f"{count / 1e6:.1f}"
 
 
-# Where files are kept that can be made or fetched again.
-
-
 def cache_directory() -> Path:
-    """`mcad-mobile` in the user's cache directory (XDG_CACHE_HOME, or ~/.cache)."""
+    """Return the folder of files that can be made or fetched again: `mcad-mobile` in the user's
+    cache directory (XDG_CACHE_HOME, or ~/.cache)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mcad-mobile"
 
 
-_SUFFIX = ".partial"
-
-
 class Partial:
-    """What becomes `path` by `finish()`, and lies beside it until then.
+    """A file that lies beside `path` and becomes it by `finish()`.
 
-    `file` is empty, or holds what a run that was cut off left there. It is locked: whoever else
-    wants to make `path` waits, and should look whether it is there by then.
+    `file` is empty, or holds what a run that was cut off left there. It is locked: another process
+    that wants to make `path` waits, and should look whether it is there by then.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = path.with_name(path.name + _SUFFIX)
+        self.partial = path.with_name(path.name + _PARTIAL)
         self.file: BinaryIO
 
     def __enter__(self) -> Partial:
@@ -186,8 +178,8 @@ class Partial:
 
 
 def remove_partials(folder: Path) -> None:
-    """Those that no process is writing: what runs left that were cut off and not called again."""
-    for partial in folder.glob(f"*{_SUFFIX}"):
+    """Remove the partial files of a folder that no process is writing."""
+    for partial in folder.glob(f"*{_PARTIAL}"):
         # Written by another run, or, since they were listed, finished by it.
         with suppress(FileNotFoundError), partial.open("r+b") as file:
             if lock(file, wait=False) and is_still(partial, file):

@@ -1,7 +1,7 @@
-"""Locks on files: who is writing, told by the kernel. A process that is killed holds nothing.
+"""Locks on files, held by the kernel: a process that is killed holds none.
 
-`flock` is of Linux and macOS. Elsewhere everything can be imported, and what would need a lock is
-refused with a sentence.
+`flock` exists on Linux and macOS. Elsewhere everything can be imported, and what needs a lock
+raises PlatformError.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def lock(file: IO[Any], *, wait: bool = True) -> bool:
 
 
 def held_by_someone(path: Path, table: Path = Path("/proc/locks")) -> bool:
-    """Whether a process holds a lock on the file at `path`, looked up without touching the lock.
-    False, too, where the system has no such table. Source: proc_locks(5)."""
+    """Say whether a process holds a lock on the file at `path`, without touching the lock. False,
+    too, where the system has no such table. Source: proc_locks(5)."""
     try:
         inode = str(path.stat().st_ino)
         lines = table.read_text("ascii").splitlines()
@@ -52,7 +52,7 @@ def held_by_someone(path: Path, table: Path = Path("/proc/locks")) -> bool:
 
 
 def is_still(path: Path, file: IO[Any]) -> bool:
-    """Whether `file` is what lies at `path`, and not one that was renamed or removed since."""
+    """Say whether `file` is what lies at `path`, and was not renamed or removed since."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -61,8 +61,8 @@ def is_still(path: Path, file: IO[Any]) -> bool:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Be the only one in this block, of all processes that name the same lock file `path`; wait
-    for whoever is in it. The file is there while somebody is."""
+    """Be the only process in this block, of all that name the same lock file `path`; wait for the
+    process that is in it. The file is there while a process is."""
     check_platform()
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

@@ -1,5 +1,4 @@
-"""How many cores this process may use, which are often fewer than the machine has, and who goes
-first on them."""
+"""The machine: its processor and instruction sets, and the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -11,9 +10,7 @@ from pathlib import Path, PurePath
 
 from mcad_mobile.errors import BenchError
 
-# The processor, and those of its instruction sets that decide how fast towers run, and how.
-
-# As the kernel names them, and as people do: what 8-bit products and half-width floats depend on.
+# The instruction sets that towers' speed depends on: the kernel's names, and people's
 _X86 = {
     "sse4_1": "SSE4.1",
     "avx2": "AVX2",
@@ -34,8 +31,7 @@ _ARM = {
 
 
 def instruction_sets(cpuinfo: str) -> list[str]:
-    """What /proc/cpuinfo says of a processor's instruction sets, those that matter here; those that
-    all its cores have."""
+    """Return the instruction sets that all cores have by /proc/cpuinfo, of those that matter."""
     cores = []
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
@@ -46,7 +42,7 @@ def instruction_sets(cpuinfo: str) -> list[str]:
 
 
 def model(cpuinfo: str) -> str:
-    """What /proc/cpuinfo calls the processor. arm64 kernels print no name, only part numbers."""
+    """Return the processor's name in /proc/cpuinfo; arm64 kernels print part numbers only."""
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Hardware", "CPU part"):
@@ -55,7 +51,7 @@ def model(cpuinfo: str) -> str:
 
 
 def cpuinfo() -> str:
-    """/proc/cpuinfo, or nothing where there is none."""
+    """Read /proc/cpuinfo; "" where there is none."""
     try:
         return Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
     except OSError:
@@ -64,7 +60,7 @@ def cpuinfo() -> str:
 
 @functools.cache  # every search asks
 def emulator() -> str:
-    """The program that plays this process's processor ("qemu-aarch64"), or "".
+    """Return the program that emulates this process's processor ("qemu-aarch64"), or "".
 
     qemu-user shows a program itself as /proc/self/exe. A name relative to the folder is passed on
     to the kernel as it is (linux-user/syscall.c, readlinkat), which tells what it runs.
@@ -82,23 +78,23 @@ def emulator() -> str:
 
 
 def emulator_among(program: str) -> str:
-    """The name of the program at this path where it is an emulator of processors, or ""."""
+    """Return the name of the program at this path if it emulates processors, else ""."""
     name = PurePath(program).name
     return name if name.startswith("qemu-") else ""
 
 
 def name() -> str:
-    """What this machine's processor is called, or that a program plays it."""
-    import platform  # which a measured process has no use for
+    """Return the name of this machine's processor, or of the program that emulates it."""
+    import platform  # a measured process has no use for it
 
     if by := emulator():
         return f"{platform.machine()}, emulated by {by}"
-    told = cpuinfo()
-    return model(told) if told else platform.processor() or "unknown"
+    info = cpuinfo()
+    return model(info) if info else platform.processor() or "unknown"
 
 
 def summary() -> str:
-    """This machine's processor in a line: "Intel Xeon, x86_64: SSE4.1, AVX2"."""
+    """Describe this machine's processor in a line: "Intel Xeon, x86_64: SSE4.1, AVX2"."""
     import platform
 
     if emulator():
@@ -107,10 +103,7 @@ def summary() -> str:
     return f"{name()}, {platform.machine()}: {sets}"
 
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def allowed_cores(quota: Path = _QUOTA) -> int:
+def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Return the cores of this process's affinity (taskset, a cpuset), but no more than a
     container's share of processor time allows, rounded up. At least 1.
 
@@ -154,8 +147,9 @@ def pin(threads: int) -> list[int]:
 
 
 def waited_s() -> float | None:
-    """Seconds that this thread was ready to run and had no core, since it began; None where that
-    is not told. Source: /proc/thread-self/schedstat, second field, ns (Linux, sched-stats.rst)."""
+    """Return the seconds since its start in which this thread was ready to run and had no core;
+    None where the system does not count them. Source:
+    /proc/thread-self/schedstat, second field, ns (Linux, sched-stats.rst)."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""Versions of installed tools, as bundles and benchmarks state them."""
+"""What the extras of this package bring, and the versions of installed tools."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from mcad_mobile.base.package import VERSION
-
-# What the extras of this package bring, as the installed package itself tells: pyproject.toml is
-# the one place where that is written.
 
 _PACKAGE = "mcad-mobile"
 # As PEP 508 has it: "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'snapdragon'".
@@ -32,13 +29,13 @@ class Requirement:
 
 
 def requirements() -> list[Requirement]:
-    """Every distribution with each extra that brings it; none where this package is not installed
-    (a checkout on PYTHONPATH)."""
+    """Return every distribution with each extra that brings it, by the metadata of the installed
+    package; none where it is not installed (a checkout on PYTHONPATH)."""
     return [read for read in map(_read, _lines()) if read.name != _PACKAGE]
 
 
 def extras_within(extra: str) -> set[str]:
-    """The extra and those it includes ("distill" has all of "export")."""
+    """Return the extra and those it includes ("distill" has all of "export")."""
     found = {extra}
     for line in _lines():
         read, inside = _read(line), _EXTRAS.search(line.partition(";")[0])
@@ -55,12 +52,14 @@ def _lines() -> list[str]:
 
 
 def tried_pythons() -> str:
-    """The releases that the package says it was tried on: "3.11, 3.12"."""
+    """Return the Python releases that the package was tested on: "3.11, 3.12"."""
     try:
-        told = metadata.metadata(_PACKAGE).get_all("Classifier") or []
+        classifiers = metadata.metadata(_PACKAGE).get_all("Classifier") or []
     except metadata.PackageNotFoundError:
         return ""
-    found = (re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in told)
+    found = (
+        re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in classifiers
+    )
     return ", ".join(match[1] for match in found if match)
 
 
@@ -80,7 +79,7 @@ def _read(line: str) -> Requirement:
 
 
 def version_of(distribution: str) -> str | None:
-    """The version of an installed distribution, or None."""
+    """Return the version of an installed distribution, or None."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -88,7 +87,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def tool_versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Versions of this package, of Python, and of those `distributions` that are installed."""
+    """Return the versions of this package, of Python, and of installed `distributions`."""
     found = {name: version_of(name) for name in distributions}
     return {
         "mcad-mobile": VERSION,

@@ -101,8 +101,8 @@ def read_table(file: Path) -> list[CaptionedPhoto]:
 def _column(file: Path, names: list[str], wanted: tuple[str, ...]) -> str:
     found = [name for name in wanted if name in names]
     if len(found) != 1:
-        what = f"has {' and '.join(found)}" if found else f"has no {wanted[0]}"
-        raise DataError(f"{file} {what} among its columns: {', '.join(names)}.", _HINT)
+        problem = f"has {' and '.join(found)}" if found else f"has no {wanted[0]}"
+        raise DataError(f"{file} {problem} among its columns: {', '.join(names)}.", _HINT)
     return found[0]
 
 
@@ -127,7 +127,7 @@ class _Karpathy(msgspec.Struct, frozen=True):
 
 def read_karpathy(file: Path) -> list[CaptionedPhoto]:
     """DataError names what is not as it should be."""
-    what = f"{file} is not Karpathy JSON: it"
+    where = f"{file} is not Karpathy JSON: it"
     hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
     try:
         raw = file.read_bytes()
@@ -139,7 +139,7 @@ def read_karpathy(file: Path) -> list[CaptionedPhoto]:
             tuple(sentence.raw.strip() for sentence in image.sentences),
             image.split,
         )
-        for image in decode(raw, _Karpathy, what, DataError, hint).images
+        for image in decode(raw, _Karpathy, where, DataError, hint).images
     ]
 
 

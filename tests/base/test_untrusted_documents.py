@@ -19,7 +19,7 @@ from mcad_mobile.bench.report import load_documents, markdown, regressions
 from mcad_mobile.bench.run import complete_document
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.result import finished
+from mcad_mobile.distill.result import Provenance, find_finished
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index.manifest import read_manifest
 from mcad_mobile.engine.text.table import Table
@@ -149,7 +149,8 @@ def training_reader(folder: Path) -> Reader:
         **val,
     }
     (folder / "training.json").write_text(json.dumps(whole))
-    return Reader(folder / "training.json", lambda: finished(folder, {"run": "1" * 24}))
+    provenance = Provenance(Recipe(), "", {"run": "1" * 24})
+    return Reader(folder / "training.json", lambda: find_finished(folder, provenance))
 
 
 def bench_reader(folder: Path) -> Reader:

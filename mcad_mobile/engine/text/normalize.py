@@ -133,10 +133,10 @@ Step = Callable[[str], str]
 
 def step_of(step: list[Any], table: Table) -> Step:
     """The function of one step. KeyError for a name that this version does not know."""
-    name, *given = step
+    name, *arguments = step
     if name == "charsmap":
-        return Charsmap(table, *given)
-    return _STEPS[name](*given)
+        return Charsmap(table, *arguments)
+    return _STEPS[name](*arguments)
 
 
 def _bert_clean() -> Step:

@@ -67,16 +67,16 @@ class Table:
         self.data = data
         self.starts: dict[str, int] = {}  # where in `data` each array begins
         self._arrays: dict[str, Any] = {}
-        what = f"{where} is no tokenizer of ours: it"
+        subject = f"{where} is no tokenizer of ours: it"
         if data[: len(MAGIC)] != MAGIC or len(data) < _START:
-            raise BundleError(f"{what} does not start with {MAGIC.decode()}.", EXPORT_AGAIN)
+            raise BundleError(f"{subject} does not start with {MAGIC.decode()}.", EXPORT_AGAIN)
         (size,) = struct.unpack_from("<I", data, len(MAGIC))
         base = _START + size
-        self.header = decode(data[_START:base], Header, what, BundleError, EXPORT_AGAIN)
+        self.header = decode(data[_START:base], Header, subject, BundleError, EXPORT_AGAIN)
         for name, (kind, offset, count) in self.header.arrays.items():
             first, last = base + offset, base + offset + count * _BYTES[kind]
             if last > len(data):
-                raise BundleError(f"{what} is cut off in its array {name}.", EXPORT_AGAIN)
+                raise BundleError(f"{subject} is cut off in its array {name}.", EXPORT_AGAIN)
             self._arrays[name] = memoryview(data)[first:last].cast(kind)
             self.starts[name] = first
 

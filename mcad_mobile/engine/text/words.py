@@ -20,8 +20,8 @@ _CONTRACTIONS_OF_ANY_CASE = re.compile("'(?:[sſ]|t|re|ve|m|ll|d)")
 
 def split_of(step: list[Any]) -> Split:
     """The function of one step. KeyError for a name that this version does not know."""
-    name, *given = step
-    return _SPLITS[name](*given)
+    name, *arguments = step
+    return _SPLITS[name](*arguments)
 
 
 def _bert() -> Split:

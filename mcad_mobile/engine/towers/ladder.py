@@ -182,9 +182,9 @@ def _fast_kernels_are_wrong() -> bool:
 def _seconds(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
     """The shortest of a few runs over the golden inputs."""
     inputs = golden_inputs(bundle, name)
-    taken = []
+    times = []
     for _ in range(_TRIES):
         started = time.perf_counter()
         tower(inputs)
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -56,9 +56,9 @@ class LiteRTTower:
             ) from error
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
-        return np.concatenate([self._one(single) for single in split_batch(inputs)])
+        return np.concatenate([self._run(single) for single in split_batch(inputs)])
 
-    def _one(self, inputs: Inputs) -> NDArray[np.float32]:
+    def _run(self, inputs: Inputs) -> NDArray[np.float32]:
         try:
             run = self._idle.pop()
         except IndexError:  # all are at work

@@ -44,7 +44,7 @@ def without_padding(inputs: Inputs) -> Inputs:
 
 def takes_any_length(session: Any) -> bool:
     """Whether an ONNX Runtime session's model takes a text as long as it is."""
-    shapes = [taken.shape for taken in session.get_inputs()]
+    shapes = [tensor.shape for tensor in session.get_inputs()]
     return any(isinstance(size, str) for shape in shapes for size in shape)
 
 
