@@ -8,9 +8,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable
-from mcad_mobile.engine.towers import normalize
+from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.recipes import Pair, Recipe
 from mcad_mobile.students.evaluation import Embedded, Retrieval, evaluate_retrieval
@@ -139,9 +139,9 @@ class EmbeddingCache:
             return found
         found = compute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{key}.{os.getpid()}.npy"
-        np.save(partial, found)
-        partial.replace(path)
+        temporary = self.folder / f".{key}.{os.getpid()}.npy"
+        np.save(temporary, found)
+        temporary.replace(path)
         return found
 
 
@@ -160,7 +160,7 @@ class RecallMeter:
 
     def embed(self, recipes: Sequence[Recipe]) -> None:
         """Embed the photos or captions by each of these recipes of one tower."""
-        rows = len(self.photos if recipes[0].tower == "image" else self._texts)
+        rows = self._rows(recipes[0].tower)
         for number, recipe in enumerate(recipes):
             step = f"recall of {recipe.tower}, {recipe.label}"
             report = self._report(step, number * rows, len(recipes) * rows)
@@ -212,6 +212,9 @@ class RecallMeter:
         owners = np.repeat(np.arange(len(self.photos)), counts)
         return evaluate_retrieval(embeddings["image"], embeddings["text"], owners)
 
+    def _rows(self, name: TowerName) -> int:
+        return len(self.photos if name == "image" else self._texts)
+
     def _report(self, step: str, before: int, total: int) -> Callable[[int], None]:
         return lambda done: self.progress(step, before + done, total)
 
@@ -224,16 +227,10 @@ class RecallMeter:
         return {name: self._float_embeddings(name) for name in TOWERS}
 
     def _float_embeddings(self, name: TowerName) -> Embeddings:
-        tower = self.student.tower(name)
-        rows = len(self.photos if name == "image" else self._texts)
-        report = self._report(f"recall of {name}, float", 0, rows)
-
-        def compute() -> Embeddings:
-            if name == "image":
-                return self._embed_photos(lambda inputs: float_embeddings(tower, inputs), report)
-            return self._embed_texts(lambda inputs: float_embeddings(tower, inputs), report, None)
-
-        return self.cache.get(f"{self.student.sha256()}-{name}", compute)
+        tower = partial(float_embeddings, self.student.tower(name))
+        report = self._report(f"recall of {name}, float", 0, self._rows(name))
+        key = f"{self.student.sha256()}-{name}"
+        return self.cache.get(key, lambda: self._run(tower, self._batches(name, None), report))
 
     def _embeddings(self, recipe: Recipe, report: Callable[[int], None]) -> Embeddings:
         if recipe.precision == "fp32":
@@ -241,38 +238,35 @@ class RecallMeter:
 
         def compute() -> Embeddings:
             tower = recipe.load(recipe.path)
-            if recipe.tower == "image":
-                return normalize(self._embed_photos(tower, report))
-            return normalize(self._embed_texts(tower, report, self.table))
+            return normalize(self._run(tower, self._batches(recipe.tower, self.table), report))
 
         return self.cache.get(f"{sha256_of(recipe.path)}-{recipe.tower}", compute)
 
-    def _embed_photos(
-        self, tower: Callable[[dict[str, Embeddings]], Embeddings], report: Callable[[int], None]
+    def _run(
+        self,
+        tower: Callable[[Inputs], Embeddings],
+        batches: Iterable[Inputs],
+        report: Callable[[int], None],
     ) -> Embeddings:
-        found = []
-        for start in range(0, len(self.photos), _PHOTOS_AT_ONCE):
-            batch = self.photos[start : start + _PHOTOS_AT_ONCE]
-            pixels = np.stack([self.student.preprocess(photo.path) for photo in batch])
-            found.append(tower({"pixels": pixels}))
-            report(start + len(batch))
+        found: list[Embeddings] = []
+        for inputs in batches:
+            found.append(tower(inputs))
+            report(sum(map(len, found)))
         return np.concatenate(found)
 
-    def _embed_texts(
-        self,
-        tower: Callable[[dict[str, Embeddings]], Embeddings],
-        report: Callable[[int], None],
-        table: TokenTable | None,
-    ) -> Embeddings:
-        found = []
+    def _batches(self, name: TowerName, table: TokenTable | None) -> Iterator[Inputs]:
+        """Give the inputs of a tower; token rows are the student's own without a `table`."""
+        if name == "image":
+            for start in range(0, len(self.photos), _PHOTOS_AT_ONCE):
+                photos = self.photos[start : start + _PHOTOS_AT_ONCE]
+                yield {
+                    "pixels": np.stack([self.student.preprocess(photo.path) for photo in photos])
+                }
+            return
         for start in range(0, len(self._texts), _TEXTS_AT_ONCE):
-            batch = self.student.read(self._texts[start : start + _TEXTS_AT_ONCE])
-            inputs = batch.inputs()
-            if table is not None:
-                inputs["token_rows"] = table(batch.ids)
-            found.append(tower(inputs))
-            report(start + len(batch.ids))
-        return np.concatenate(found)
+            read = self.student.read(self._texts[start : start + _TEXTS_AT_ONCE])
+            rows = {} if table is None else {"token_rows": table(read.ids)}
+            yield {**read.inputs(), **rows}
 
 
 @dataclass(frozen=True)
