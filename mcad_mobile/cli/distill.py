@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def distill(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the student is written.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the student.")],
     data: Annotated[
         list[Path] | None,
         typer.Option(
             "--data",
             metavar="DIR",
-            help="A folder of photos with captions (docs/data.md). May be repeated: the"
-            " first one's validation split is looked at.",
+            help="A folder of photos with captions (docs/data.md). May be repeated; the"
+            " student is evaluated on the first one's validation split.",
         ),
     ] = None,
     student: Annotated[
@@ -44,7 +44,9 @@ def distill(
     ] = None,
     from_scratch: Annotated[
         bool,
-        typer.Option("--from-scratch", help="With random weights in place of published ones."),
+        typer.Option(
+            "--from-scratch", help="Start from random weights in place of published ones."
+        ),
     ] = False,
     extra_photos: Annotated[
         list[Path] | None,
@@ -63,7 +65,9 @@ def distill(
     ] = None,
     teaching: Annotated[
         Teaching | None,
-        typer.Option("--teaching", help="Who teaches; none is contrastive only.  [default: mcad]"),
+        typer.Option(
+            "--teaching", help="Which teachers; none: contrastive loss only.  [default: mcad]"
+        ),
     ] = None,
     dual_teacher: Annotated[
         list[str] | None,
@@ -82,7 +86,7 @@ def distill(
         typer.Option(
             "--classifier",
             help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]; a recipe with a"
-            " classifier of 0 asks none.",
+            " classifier of 0 uses none.",
         ),
     ] = "reference",
     class_names: Annotated[
@@ -90,7 +94,7 @@ def distill(
         typer.Option(
             "--class-names",
             metavar="FILE",
-            help="What the classes of --classifier are called, one a line: NAME; NAME; ...",
+            help="Names of the classes of --classifier, one class a line: NAME; NAME; ...",
         ),
     ] = None,
     recipe: Annotated[
@@ -116,8 +120,8 @@ def distill(
         ArithmeticOption | None,
         typer.Option(
             "--arithmetic",
-            help="Of matrix products and convolutions; auto is what is fastest here, by measuring"
-            " for a second.  [default: auto]",
+            help="Of matrix products and convolutions; auto: the fastest one here, measured for a"
+            " second.  [default: auto]",
         ),
     ] = None,
     smoke: Annotated[
@@ -125,7 +129,7 @@ def distill(
         typer.Option(
             "--smoke",
             help="Only to see that all of it works here: the first 200 photos of --data (without"
-            " --data, the few that packages ship), one look, one pass. The student is no good.",
+            " --data, the few that packages ship), one view, one pass. The student is no good.",
         ),
     ] = False,
     cache: Annotated[

@@ -85,9 +85,9 @@ def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
     )
 
 
-def describe_changes(asked: Recipe, used: Recipe, photos: int) -> str:
+def describe_changes(recipe: Recipe, used: Recipe, photos: int) -> str:
     """A line for people about the batches that were made smaller; "" where none was."""
-    before = batch_sizes(asked)
+    before = batch_sizes(recipe)
     changed = [
         f"{name} is {now}, not {before[name]}"
         for name, now in batch_sizes(used).items()
@@ -98,8 +98,8 @@ def describe_changes(asked: Recipe, used: Recipe, photos: int) -> str:
     return f"there are {photos} captioned photos, too few for the recipe: {', '.join(changed)}"
 
 
-def _fit_batch(asked: int, photos: int, world: int) -> int:
-    if asked <= photos:
-        return asked
+def _fit_batch(batch: int, photos: int, world: int) -> int:
+    if batch <= photos:
+        return batch
     few = max(photos // _STEPS, min(photos, _LEAST))
     return max(few - few % world, world)

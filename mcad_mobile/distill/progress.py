@@ -112,7 +112,7 @@ def plan_parts(
     by_classifier = recipe.teaching != "none" and recipe.classifier > 0
     teachers, paired = recipe.teachers, data.paired_photos
     extra = (len(data.photos) - paired) * recipe.extra_views
-    looks, captions = paired * recipe.views + extra, len(data.captions)
+    photos, captions = paired * recipe.views + extra, len(data.captions)
     parts = dict(trainee)
 
     def trains(part: str, epochs: int, batch: int, cost: float) -> None:
@@ -122,22 +122,22 @@ def plan_parts(
     if trained or (by_classifier and not given.classifier):
         more = paired * max(teachers.views - recipe.views, 0) if trained else 0
         for name, cost in GRIDS_MS.items():
-            before = trainee.get(grids_part(name), Part(looks, cost))
+            before = trainee.get(grids_part(name), Part(photos, cost))
             parts[grids_part(name)] = Part(before.units + more, cost)
-        parts["last block of EfficientNet-Lite0"] = Part(looks + more, _LAST_BLOCK)
+        parts["last block of EfficientNet-Lite0"] = Part(photos + more, _LAST_BLOCK)
     if by_classifier:
-        parts["classifier on photos"] = Part(looks, _CLASSIFIED)
+        parts["classifier on photos"] = Part(photos, _CLASSIFIED)
     if recipe.teaching != "none":
         if trained:
             epochs = teachers.members * teachers.epochs
             trains("dual-stream teacher", epochs, teachers.batch, PAIR_MS)
         duals = given.duals or teachers.members
-        parts["dual-stream teachers on photos"] = Part(duals * looks, _DUAL_PHOTO)
+        parts["dual-stream teachers on photos"] = Part(duals * photos, _DUAL_PHOTO)
         parts["dual-stream teachers on captions"] = Part(duals * captions, _CAPTION)
     if recipe.teaching in ("mcad", "single"):
         if not given.single:
             trains("single-stream teacher", teachers.single_epochs, teachers.single_batch, PAIR_MS)
-        parts["single-stream teacher on photos"] = Part(looks, _SINGLE_PHOTO)
+        parts["single-stream teacher on photos"] = Part(photos, _SINGLE_PHOTO)
         parts["single-stream teacher on captions"] = Part(captions, 2 * _CAPTION)
     if recipe.teaching == "mcad":
         trains("fusion", recipe.fusion_epochs, teachers.batch, _FUSED_PAIR)

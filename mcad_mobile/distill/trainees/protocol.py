@@ -85,7 +85,7 @@ class Reader(Protocol):
 
 
 class Trainee(Protocol):
-    """A student as it is trained."""
+    """A student under training."""
 
     @property
     def module(self) -> nn.Module:

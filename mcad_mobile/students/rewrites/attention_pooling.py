@@ -32,9 +32,9 @@ class ProbePool(nn.Module):
     ) -> None:
         super().__init__()
         size = len(probe) // heads
-        asked = torch.einsum("hd,hdw->hw", probe.view(heads, size), key.view(heads, size, -1))
+        weights = torch.einsum("hd,hdw->hw", probe.view(heads, size), key.view(heads, size, -1))
         self.heads = heads
-        self.scores = linear(asked * size**-0.5, None)
+        self.scores = linear(weights * size**-0.5, None)
         self.value, self.out, self.residual = value, out, residual
 
     def forward(self, x: Tensor) -> Tensor:
