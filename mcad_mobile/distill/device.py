@@ -189,7 +189,7 @@ def trial_work(device: torch.device) -> Callable[[], None]:
 
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
-        return torch.cuda.get_devicedevice_name(device)
+        return torch.cuda.get_device_name(device)
     if device.type == "cpu":
         return machine.summary()
     return device.type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,7 +18,7 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 
 
-def model_sha256(model: nn.Module, facts: dict[str, Any], *files: bytes) -> str:
+def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> str:
     """SHA-256 over every tensor of `model` (name, type, shape, bytes), over `facts`, which JSON
     can hold, and over `files`."""
     digest = hashlib.sha256()
