@@ -18,7 +18,7 @@ from mcad_mobile.engine.index.deterministic import blocks
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segment_writer import Batch, CellSizes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment
-from mcad_mobile.engine.index.tuning import MIN_TUNED
+from mcad_mobile.engine.index.tuning import LIMITS, MIN_TUNED
 
 # A photo to write: its path, the number of its source, its row there.
 Item = tuple[bytes, int, int]
@@ -38,7 +38,11 @@ class Plan:
 
 
 def plan_merge(
-    live: Sequence[int], deleted: Sequence[int], added: int, axis_photos: int, axis_growth: int
+    live: Sequence[int],
+    deleted: Sequence[int],
+    added: int,
+    axis_photos: int,
+    axis_growth: int = LIMITS.axis_growth,
 ) -> Plan:
     """Decide which segments, of `live` and `deleted` rows each, join the `added` new photos.
 

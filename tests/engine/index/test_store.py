@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.writer import plan_merge
+from mcad_mobile.engine.index.merge import plan_merge
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import SHA, create, filled, names, photos_and_queries, unit
 
