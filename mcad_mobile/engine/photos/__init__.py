@@ -1,1 +1,1 @@
-"""Photos as files: which there are, how they are read, and what becomes of their pixels."""
+"""Photo files: finding, reading and dating them, and turning them into pixels."""

@@ -1,5 +1,5 @@
-"""What lies in a folder: photo files, what is left out, and the stamps that tell the states of a
-file apart."""
+"""The photos of a folder, the files that are left out, and the stamps by which a changed file is
+noticed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, kind_of, suffix_of
 
 _READ = 1 << 20
-_MOST_KINDS = 50
-_MOST_PATHS = 1000  # of a kind that are told by name
+MOST_KINDS = 50
+MOST_PATHS = 1000  # of a kind that are named
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Skipped:
 
 @dataclass
 class LeftOut:
-    """What of one kind is not indexed: how many, and the first thousand of them."""
+    """Files of one kind that are not indexed: how many, and the first thousand of them."""
 
     count: int = 0
     paths: list[str] = field(default_factory=list)
@@ -44,8 +44,8 @@ def walk(
 ) -> Iterator[tuple[str, int]]:
     """Yield (path, stat stamp) of all photos below a folder.
 
-    A photo is a file whose name ends as those of a kind that is decoded (kinds.py), or a link to a
-    file that is named so. Left out, and counted by kind in `left_out`, are all other files, hidden
+    A photo is a file whose suffix is of a format that is decoded (data/photo_formats.py), or a link
+    to such a file. Left out, and counted by kind in `left_out`, are all other files, hidden
     files and folders (whose names start with a dot, but for `folder` itself) and links to folders:
     what they lead to would be found twice, or without end. What should be a photo and can't be
     looked at, or a folder that can't be listed, is `skipped`.
@@ -93,11 +93,11 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _leave(left_out: Leftovers, kind: str, path: str) -> None:
-    if kind not in left_out and len(left_out) >= _MOST_KINDS:
+    if kind not in left_out and len(left_out) >= MOST_KINDS:
         kind = "other suffixes"
     of_kind = left_out.setdefault(kind, LeftOut())
     of_kind.count += 1
-    if len(of_kind.paths) < _MOST_PATHS:
+    if len(of_kind.paths) < MOST_PATHS:
         of_kind.paths.append(path)
 
 

@@ -15,7 +15,7 @@ from mcad_mobile.engine.photos.folder import content_stamp, stat_stamp
 from mcad_mobile.engine.photos.preprocess import Preprocess
 
 # A 48-megapixel HEIC has 5 MB, a JPEG of 200 megapixels 60. Larger files are read twice, in parts.
-_MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -43,4 +43,4 @@ def read_photo(path: str) -> PhotoFile:
     """OSError or ValueError if it cannot be read."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  a path of any bytes
         stat = os.fstat(file.fileno())
-        return PhotoFile(path, stat, file.readall() if stat.st_size <= _MOST_BYTES else None)
+        return PhotoFile(path, stat, file.readall() if stat.st_size <= MOST_BYTES else None)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What a photo may have once it is decoded, at up to 16 bytes each for a moment, on every thread.
 # Phones' HEIC of 48 megapixels and panoramas of 64 have less; their photos of 108 and 200 are
 # baseline JPEGs, which are decoded small. Pillow warns from 89 on.
-_MOST_PIXELS = 80_000_000
+MOST_PIXELS = 80_000_000
 _AVIF_BRANDS = (b"avif", b"avis")
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -170,9 +170,9 @@ def _decoded(photo: Path | bytes, path: str, at_least: int) -> Image.Image:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
             # A progressive JPEG is held whole to be decoded small.
             held = (width, height) if "progressive" in image.info else image.size
-            if held[0] * held[1] > _MOST_PIXELS:
+            if held[0] * held[1] > MOST_PIXELS:
                 raise PhotoError(
-                    f"{path} has {width} x {height} pixels, and {_MOST_PIXELS // 10**6} million at "
+                    f"{path} has {width} x {height} pixels, and {MOST_PIXELS // 10**6} million at "
                     "most are decoded.",
                     "Make it smaller, or a JPEG that is not progressive.",
                 )
@@ -214,7 +214,7 @@ def opened(photo: Path | bytes) -> Image.Image:
     from PIL import Image, JpegImagePlugin
 
     if _is_heic(photo):
-        _register_heic()
+        register_heic()
     source = io.BytesIO(photo) if isinstance(photo, bytes) else photo
     # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
     try:
@@ -250,7 +250,7 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
-def _register_heic() -> None:
+def register_heic() -> None:
     try:
         import pillow_heif
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""One file per runtime beside one small protocol."""
+"""Towers in memory: one file per runtime, a protocol, the self-test and the ladder of rungs."""
 
 from mcad_mobile.engine.towers.ladder import LoadedRung, choose_rung, load_rung, why_not
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize

@@ -1,4 +1,5 @@
-"""Go down a tower's ladder to the first rung that gives the right embeddings on this machine."""
+"""The rungs of a tower: which of them run on this machine, and the choice of one that gives the
+right embeddings here."""
 
 from __future__ import annotations
 
@@ -13,17 +14,17 @@ from mcad_mobile.engine.towers.protocol import LoadedTower
 from mcad_mobile.engine.towers.self_test import agreement, disagreement, golden_inputs
 from mcad_mobile.errors import MissingExtra, RuntimeUnavailable
 
-# A rung of a tower's ladder: whether it can run here, and how it is loaded.
-
-_SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has one
+_SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has a simulator
+_TRIES = 3
+_FASTER = 0.9  # of the time of the rung before it, or the better precision is kept
 
 
 def rungs_of(
     bundle: Bundle, tower: TowerName, runtime: str | None = None, precision: str | None = None
 ) -> tuple[Rung, ...]:
-    """The rungs of a tower, best first; those of `runtime`, if it is named, and of `precision`,
-    where the tower has it: the two towers of a bundle may differ in that. RuntimeUnavailable if
-    there are none."""
+    """Return the rungs of a tower, best first: those of `runtime`, if it is named, and of
+    `precision`, where the tower has it, since the two towers of a bundle may differ in that.
+    RuntimeUnavailable if there are none."""
     rungs = bundle.tower(tower).rungs
     found = tuple(rung for rung in rungs if runtime in (None, rung.runtime))
     found = tuple(rung for rung in found if rung.precision == precision) or found
@@ -37,8 +38,8 @@ def rungs_of(
 
 
 def why_not(rung: Rung) -> str | None:
-    """Why a rung is not chosen by itself on this machine, or None if it is. A QNN rung never is:
-    without the chip it is only simulated."""
+    """Return why a rung is not chosen by itself on this machine, None if it may be. A QNN rung is
+    never: without the chip it is only simulated."""
     if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
         return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
@@ -53,8 +54,8 @@ def why_not(rung: Rung) -> str | None:
 
 
 def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
-    """RuntimeUnavailable or MissingExtra if the rung cannot be run here. `gpu`: of ONNX's rungs,
-    by CUDA."""
+    """Load a rung's tower; with `gpu`, an ONNX rung's on CUDA. RuntimeUnavailable or MissingExtra
+    if it cannot be run here."""
     path = bundle.path(rung.files[0])
     if rung.runtime == "onnx":
         from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
@@ -86,10 +87,6 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
     )
 
 
-_TRIES = 3
-_FASTER = 0.9  # of the time of the rung before it, or the better precision is kept
-
-
 @dataclass(frozen=True)
 class LoadedRung:
     """A rung that passed the self-test on this machine, its tower in memory, and the worst cosine
@@ -113,14 +110,14 @@ def choose_rung(
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> LoadedRung:
-    """The best rung of a tower that loads here and passes the self-test; of `runtime` and
-    `precision`, as far as they are named (see rungs_of). `warn` hears a sentence about each rung
-    that is left out because it failed.
+    """Load the best rung of a tower that runs here and passes the self-test; of `runtime` and
+    `precision`, as far as they are named (see rungs_of). `warn` is called with a sentence about
+    each rung that is left out because it failed.
 
     `fastest`: for work that goes on for hours. Which of two runtimes is faster depends on the
-    processor; and where its fast 8-bit kernels are wrong, the exact ones may take longer than
-    floats do. There time decides among the rungs that pass.
-    RuntimeUnavailable, with what became of each rung, if none is left.
+    processor; and where its fast 8-bit kernels overflow, the exact ones may take longer than floats
+    do. There time decides among the rungs that pass.
+    RuntimeUnavailable, with the reason of each rung, if none is left.
     """
     passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
@@ -129,7 +126,7 @@ def choose_rung(
         for rung in rungs_of(bundle, name, runtime, precision)
     ]
     runtimes = {rung.runtime for rung, reason in tried if reason is None}
-    compares = fastest and (len(runtimes) > 1 or _fast_kernels_are_wrong())
+    compares = fastest and (len(runtimes) > 1 or kernels_overflow())
     for rung, reason in tried:
         if reason is not None:
             reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
@@ -144,7 +141,7 @@ def choose_rung(
             continue
         if not compares:
             return loaded
-        passed.append((_seconds(bundle, name, loaded.tower), loaded))
+        passed.append((time_tower(bundle, name, loaded.tower), loaded))
     if passed:
         best = passed[0]
         for other in passed[1:]:
@@ -159,8 +156,8 @@ def choose_rung(
 def load_tested(
     bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
 ) -> LoadedRung:
-    """A rung in memory. RuntimeUnavailable or MissingExtra if it cannot be run here, or fails its
-    self-test."""
+    """Load a rung and run its self-test. RuntimeUnavailable or MissingExtra if it cannot be run
+    here, or fails."""
     tower = load_rung(bundle, rung, threads, gpu=gpu)
     cosine = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
     why = disagreement(cosine)
@@ -172,15 +169,16 @@ def load_tested(
     return LoadedRung(rung, tower, cosine)
 
 
-def _fast_kernels_are_wrong() -> bool:
+def kernels_overflow() -> bool:
+    """Say whether ONNX Runtime's fast 8-bit kernels give wrong sums on this processor."""
     # ONNX Runtime is loaded where it is used: a process may run LiteRT alone.
     from mcad_mobile.engine.towers.onnx import saturates
 
     return saturates()
 
 
-def _seconds(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
-    """The shortest of a few runs over the golden inputs."""
+def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
+    """Return the shortest time of a few runs over the golden inputs, s."""
     inputs = golden_inputs(bundle, name)
     times = []
     for _ in range(_TRIES):

@@ -19,8 +19,6 @@ from mcad_mobile.engine.towers.protocol import (
 )
 from mcad_mobile.errors import RuntimeUnavailable
 
-# Do ONNX Runtime's 8-bit kernels overflow on this processor?
-
 # ONNX Runtime takes exact 8-bit kernels for this option. It says that they are the same where the
 # processor has VNNI; measured there, the image tower takes 2.5 times as long with them.
 # So it is set only where it is needed.

@@ -66,7 +66,7 @@ def cosine(engine: SearchEngine, first: Path, second: Path) -> float:
 
 
 def test_what_pillow_turns_into_pixels_is_indexed_and_the_rest_has_a_reason():
-    preprocess._register_heic()
+    preprocess.register_heic()
     Image.init()
     reasons = set().union(*NO_PHOTOS.values())
     apart = {"AVIF", "HEIF", "MPO"}  # by other libraries; Pillow opens an MPO as JPEG
@@ -98,7 +98,7 @@ def test_what_is_not_heic_needs_no_extra(engine, index, tmp_path, monkeypatch):
     def without() -> None:
         raise MissingExtra("pillow-heif is not installed", "install it")
 
-    monkeypatch.setattr(preprocess, "_register_heic", without)
+    monkeypatch.setattr(preprocess, "register_heic", without)
     (tmp_path / "photos").mkdir()
     written(tmp_path / "photos/a.avif", "AVIF")
     written(tmp_path / "photos/a.webp", "WEBP")
@@ -184,8 +184,8 @@ def test_a_hidden_folder_is_indexed_when_it_is_named_and_then_left_alone(engine,
 
 
 def test_what_is_told_by_name_does_not_grow_with_the_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "_MOST_KINDS", 3)
-    monkeypatch.setattr(folders, "_MOST_PATHS", 2)
+    monkeypatch.setattr(folders, "MOST_KINDS", 3)
+    monkeypatch.setattr(folders, "MOST_PATHS", 2)
     for number in range(6):
         (tmp_path / f"{number}.txt").write_bytes(b"")
         (tmp_path / f"{number}.a{number}").write_bytes(b"")
@@ -232,7 +232,7 @@ def test_files_that_are_too_large_to_be_held_are_read_in_parts(
 
     (tmp_path / "photos").mkdir()
     photo = Path(shutil.copy(packaged_photos()[0], tmp_path / "photos"))
-    monkeypatch.setattr(photo_file, "_MOST_BYTES", 100)
+    monkeypatch.setattr(photo_file, "MOST_BYTES", 100)
     assert photo_file.read_photo(str(photo)).data is None
     assert sync_folder(engine, index, tmp_path / "photos").added == 1
     assert index.search(engine.embed_photo(photo), k=1).scores[0] > 0.999

@@ -170,7 +170,7 @@ def test_a_jpeg_of_more_pixels_than_pillow_opens_is_decoded_small(tmp_path, phot
     photo.resize((3600, 2400)).save(path)
     before = SQUASH(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
-    monkeypatch.setattr(preprocess, "_MOST_PIXELS", 1_000_000)
+    monkeypatch.setattr(preprocess, "MOST_PIXELS", 1_000_000)
     assert np.array_equal(SQUASH(path), before)
     with pytest.raises(PhotoError, match="3600 x 2400 pixels"):
         open_photo(path)
@@ -186,7 +186,7 @@ def test_too_many_pixels_are_an_error_where_no_smaller_image_can_be_decoded(
     path = tmp_path / name
     Image.new("RGB", (2000, 1000), "teal").save(path, progressive=True)
     SQUASH(path)
-    monkeypatch.setattr(preprocess, "_MOST_PIXELS", 1_000_000)
+    monkeypatch.setattr(preprocess, "MOST_PIXELS", 1_000_000)
     with pytest.raises(PhotoError, match=f"{name} has 2000 x 1000 pixels, and 1 million"):
         SQUASH(path)
 

@@ -79,7 +79,7 @@ def slow_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bund
     """Two right image rungs of a runtime, the first of which takes twice the second's time."""
     first = replace(bundle.image.rungs[0], precision="int8")
     seconds = iter([2.0, 1.0])
-    monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
+    monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
     yield replace(bundle, image=replace(bundle.image, rungs=(first, *bundle.image.rungs)))
 
 
@@ -87,19 +87,19 @@ def slow_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bund
 def test_time_decides_between_two_runtimes_that_are_here(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, here: str | None, precision: str
 ) -> None:
-    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: False)
-    first, *others = slow_first.image.rungs
+    monkeypatch.setattr(ladder, "kernels_overflow", lambda: False)
+    first, *rest = slow_first.image.rungs
     other_runtime = replace(first, runtime="litert")
-    image = replace(slow_first.image, rungs=(other_runtime, first, *others))
+    image = replace(slow_first.image, rungs=(other_runtime, first, *rest))
     monkeypatch.setattr(ladder, "why_not", lambda rung: here if rung == other_runtime else None)
     monkeypatch.setattr(ladder, "load_rung", _by_onnxruntime)
     seconds = iter([2.0, 2.0, 1.0])
-    monkeypatch.setattr(ladder, "_seconds", lambda *given: next(seconds))
+    monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
     bundle = replace(slow_first, image=image)
     assert choose_rung(bundle, "image", fastest=True).rung.precision == precision
 
 
-def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **given: bool) -> LoadedTower:
+def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **options: bool) -> LoadedTower:
     return load_rung(bundle, replace(rung, runtime="onnx"), threads)
 
 
@@ -107,14 +107,14 @@ def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **given: bool)
 def test_between_rungs_of_one_runtime_time_decides_where_its_fast_kernels_are_wrong(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: bool, precision: str
 ) -> None:
-    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: wrong)
+    monkeypatch.setattr(ladder, "kernels_overflow", lambda: wrong)
     assert choose_rung(slow_first, "image", fastest=True).rung.precision == precision
 
 
 def test_a_search_does_not_spend_time_on_choosing(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ladder, "_fast_kernels_are_wrong", lambda: True)
+    monkeypatch.setattr(ladder, "kernels_overflow", lambda: True)
     assert choose_rung(slow_first, "image").rung.precision == "int8"
 
 
