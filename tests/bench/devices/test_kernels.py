@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 import mcad_mobile
 from mcad_mobile.bench.devices.base import Spec
-from mcad_mobile.bench.devices.emulator import EmulatorDevice, EmulatorLauncher
+from mcad_mobile.bench.devices.emulator import EmulatorDevice
+from mcad_mobile.bench.devices.host import HostLauncher
 from mcad_mobile.bench.self_test import Ladder
 from mcad_mobile.bench.session import Session
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Tower
@@ -57,7 +58,7 @@ def check_on_x86(qemu: str, processor: str, bundle: Bundle) -> Ladder:
     command = [qemu, "-cpu", processor, python, "-m", "mcad_mobile.bench.runner"]
     command[1:1] = ["-E", f"PYTHONPATH={os.pathsep.join(paths)}"]
     spec = Spec(bundle, Path(), (), ())
-    return Session(EmulatorLauncher(spec, command, 600), spec).check()[0]
+    return Session(HostLauncher(spec, Path(), 600, tuple(command)), spec).check()[0]
 
 
 def statuses(ladder: Ladder) -> list[str]:
@@ -134,7 +135,7 @@ def test_without_exact_kernels_a_processor_without_vnni_is_found_out(
     command = [qemu_x86, "-E", f"PYTHONPATH={os.pathsep.join(paths)}", "-cpu", "Haswell-noTSX"]
     command += [python, "-m", "mcad_mobile.bench.runner"]
     spec = Spec(bundle, Path(), (), ())
-    ladder = Session(EmulatorLauncher(spec, command, 600), spec).check()[0]
+    ladder = Session(HostLauncher(spec, Path(), 600, tuple(command)), spec).check()[0]
     for rungs in ladder.values():
         assert [rung["status"] for rung in rungs] == ["fail"]
         assert "are wrong here: cosine 0.9" in rungs[0]["why"]
