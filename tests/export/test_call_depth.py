@@ -9,9 +9,9 @@ import onnxruntime.quantization as ort_quantization
 import pytest
 
 import mcad_mobile
+from mcad_mobile.export import export_bundle
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.backends.qnn import quantize as htp
-from mcad_mobile.export.pipeline import export_bundle
 from mcad_mobile.students.load import load_student
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import write_open_clip
