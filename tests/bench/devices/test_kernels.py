@@ -126,7 +126,7 @@ def test_without_exact_kernels_a_processor_without_vnni_is_found_out(
 ) -> None:
     """The self-test sees what overflows: nothing else has to know the processor."""
     (tmp_path / "sitecustomize.py").write_text(
-        "from mcad_mobile.engine.towers import saturation\nsaturation.saturates = lambda: False\n"
+        "from mcad_mobile.engine.towers import onnx\nonnx.saturates = lambda: False\n"
     )
     bundle = quantized(Bundle.load(cpu.directory))
     paths = [str(tmp_path), str(Path(mcad_mobile.__file__).parents[1])]
