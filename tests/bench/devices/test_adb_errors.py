@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import Attached, choose_device, connect, parse_devices
-from mcad_mobile.bench.devices.open import open_device
+from mcad_mobile.bench.devices.open import DeviceOptions, open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost, MissingExtra
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
@@ -59,7 +59,7 @@ def test_a_device_that_is_not_ready_says_what_to_do(serial: str, state: str, hin
 
 def test_a_device_is_opened_by_its_name() -> None:
     for name, serial in (("adb", None), ("adb:R5CX12ABCDE", "R5CX12ABCDE")):
-        device = open_device(name)
+        device = open_device(name, DeviceOptions(Path("jobs.json")))
         assert isinstance(device, AdbDevice)
         assert device.serial == serial
 
