@@ -89,8 +89,8 @@ def recent_qemu() -> None:
     """An emulator that is right in all that these tests run. Debian 12's 7.2 knows no neoverse-n2,
     ends ONNX Runtime on other Arm processors, and rounds AVX2's sums in its own way."""
     found = shutil.which("qemu-aarch64")
-    told = subprocess.check_output([found, "--version"], timeout=60) if found else b""
-    version = re.search(rb"version (\d+)\.(\d+)", told)
+    reported = subprocess.check_output([found, "--version"], timeout=60) if found else b""
+    version = re.search(rb"version (\d+)\.(\d+)", reported)
     if version is None or tuple(map(int, version.groups())) < (8, 2):
         if os.environ.get("CI") == "true":
             pytest.fail("qemu-user is missing, or older than 8.2")

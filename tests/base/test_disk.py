@@ -60,10 +60,10 @@ def test_too_little_room_is_said_with_both_sides(tmp_path: Path) -> None:
 def test_only_what_a_disk_said_is_the_disks_fault(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         Path("/dev/full").write_text("x")
-    told = trouble(tmp_path, caught.value)
-    assert told is not None
-    assert "No space left on device" in str(told)
-    assert "Free some space" in told.hint
+    reported = trouble(tmp_path, caught.value)
+    assert reported is not None
+    assert "No space left on device" in str(reported)
+    assert "Free some space" in reported.hint
     assert trouble(tmp_path, ValueError("no")) is None
     assert trouble(None, OSError(errno.ECONNRESET, "gone")) is None
 
@@ -103,8 +103,8 @@ def test_standard_output_on_a_full_disk_is_told() -> None:
 def test_export_looks_at_the_disk_before_it_works(disk: Path, options: str) -> None:
     done = mcad_on_disk(disk, options, ("export", "-t", "cpu", "-o", "a/b"))
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    said = "Read-only file system" if options.startswith("ro") else "MB free; at least"
-    assert said in done.stderr
+    printed = "Read-only file system" if options.startswith("ro") else "MB free; at least"
+    assert printed in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -150,8 +150,8 @@ def test_a_report_that_cannot_be_written_costs_no_measurement(
 @pytest.mark.parametrize("option", ["--out", "--cache"])
 def test_distill_looks_at_its_folders_before_anything(tmp_path: Path, option: str) -> None:
     (tmp_path / "file").touch()
-    given = {"--out": "out", "--cache": "cache", option: "file"}
-    arguments = [part for name, place in given.items() for part in (name, str(tmp_path / place))]
+    places = {"--out": "out", "--cache": "cache", option: "file"}
+    arguments = [part for name, place in places.items() for part in (name, str(tmp_path / place))]
     done = CliRunner().invoke(app, ["distill", "--data", str(tmp_path / "no"), *arguments])
     assert isinstance(done.exception, DiskError)
     assert "file/file cannot be written" in str(done.exception)

@@ -48,8 +48,8 @@ def test_a_lock_file_that_went_while_it_was_waited_for_is_none(
 
 
 def test_a_lock_that_another_has_is_not_waited_for_when_not_asked_to(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("ab") as one, (tmp_path / "lock").open("ab") as other:
-        assert locks.lock(one, wait=False)
+    with (tmp_path / "lock").open("ab") as item, (tmp_path / "lock").open("ab") as other:
+        assert locks.lock(item, wait=False)
         assert not locks.lock(other, wait=False)
 
 

@@ -39,7 +39,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.metadata, "requires", lambda name: lines())
 
 
-def told(
+def reported(
     system: str, machine: str, monkeypatch: pytest.MonkeyPatch, python: str = "3.13.5"
 ) -> dict[str, Any]:
     platform = SimpleNamespace(
@@ -78,11 +78,11 @@ def test_each_extra_of_users_has_its_reason() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    mac = told("Darwin", "arm64", monkeypatch)
+    mac = reported("Darwin", "arm64", monkeypatch)
     only = "not available here: it is made for Linux x86_64 alone"
     assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only
     assert mac["serve"].how_to_get == "pip install 'mcad-mobile[serve]'"
-    here = told("Linux", "x86_64", monkeypatch)
+    here = reported("Linux", "x86_64", monkeypatch)
     assert here["onnxruntime-qnn"].how_to_get == "pip install 'mcad-mobile[snapdragon]'"
     assert here["demo"].how_to_get == "pip install 'mcad-mobile[export,snapdragon,report]'"
     assert here["distill"].how_to_get == "pip install 'mcad-mobile[distill]'"
@@ -90,10 +90,10 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("installed")
 def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = told("Linux", "x86_64", monkeypatch, python="3.14.0")
+    new = reported("Linux", "x86_64", monkeypatch, python="3.14.0")
     only = "not available here: it is made for Python before 3.14 alone"
     assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
-    here = told("Linux", "x86_64", monkeypatch)
+    here = reported("Linux", "x86_64", monkeypatch)
     assert here["litert-torch"].how_to_get == "pip install 'mcad-mobile[dimensity]'"
 
 

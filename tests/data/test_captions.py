@@ -123,7 +123,7 @@ def test_rows_of_one_photo_are_its_captions_and_without_splits_all_is_test(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a.jpg,one\n", "has no photo among its columns: a.jpg, one"),
         ("photo,words\na.jpg,one\n", "has no caption among"),
@@ -134,9 +134,9 @@ def test_rows_of_one_photo_are_its_captions_and_without_splits_all_is_test(tmp_p
         ("", "has no photo"),
     ],
 )
-def test_a_table_that_is_not_one_is_named_with_its_line(tmp_path, text, said):
+def test_a_table_that_is_not_one_is_named_with_its_line(tmp_path, text, message):
     (tmp_path / "captions.csv").write_text(text)
-    with pytest.raises(DataError, match=f"(?s){said}"):
+    with pytest.raises(DataError, match=f"(?s){message}"):
         load_captions(tmp_path, "test")
 
 
@@ -164,11 +164,11 @@ def test_folders_called_train_and_test_are_splits(tmp_path):
 
 def test_every_key_of_a_recipe_is_told_with_its_default():
     page = (ROOT / "docs" / "data.md").read_text("utf-8")
-    told = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) \|", page, re.M))
+    reported = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) \|", page, re.M))
     recipe = json.loads(json.dumps(Recipe().to_json()))
     recipe |= {f"teachers.{key}": value for key, value in recipe.pop("teachers").items()}
-    assert told.pop("teachers") == ""
-    assert {key: json.loads(value.strip("`")) for key, value in told.items()} == recipe
+    assert reported.pop("teachers") == ""
+    assert {key: json.loads(value.strip("`")) for key, value in reported.items()} == recipe
 
 
 def test_a_folder_that_is_not_there_is_not_said_to_be_empty(tmp_path):

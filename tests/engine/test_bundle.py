@@ -112,9 +112,9 @@ def test_a_changed_byte_of_any_file_is_found_also_of_rungs_that_are_only_fallen_
         bundle = replace(bundle, **{name: tower})
     bundle.save()
     assert Bundle.load(directory) == bundle
-    others = {path.name for path in directory.iterdir()} - {MANIFEST}
-    assert others == {record.path for record in bundle.files()}
-    for name in others:
+    rest = {path.name for path in directory.iterdir()} - {MANIFEST}
+    assert rest == {record.path for record in bundle.files()}
+    for name in rest:
         path = directory / name
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -179,7 +179,7 @@ def put(*steps, value):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (put("tokenizer", value=...), r"lacks tokenizer\."),
         (put("student", "sha256", value=...), r"lacks student\.sha256\."),
@@ -207,9 +207,9 @@ def put(*steps, value):
         ),
     ],
 )
-def test_a_field_that_is_wrong_is_named_with_its_value(bundle, change, said):
+def test_a_field_that_is_wrong_is_named_with_its_value(bundle, change, message):
     edit(bundle, change)
-    with pytest.raises(BundleError, match=rf"{MANIFEST} .*{said}") as caught:
+    with pytest.raises(BundleError, match=rf"{MANIFEST} .*{message}") as caught:
         Bundle.load(bundle.directory)
     assert "mcad-mobile export" in caught.value.hint
 

@@ -309,11 +309,11 @@ print(json.dumps([result.unchanged, result.removed, (after - before) / 1024]))
 def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
-    one = tmp_path / "one.jpg"
-    one.write_bytes(b"tiny")
+    item = tmp_path / "one.jpg"
+    item.write_bytes(b"tiny")
     index = PhotoIndex.create(tmp_path / "index", dim=8, student_sha256="0" * 64, student="t")
     names = [f"{folder}/IMG_{number:08d}.jpg" for number in range(200_000)]
-    stamp = [stat_stamp(one.stat()), content_stamp(str(one))]
+    stamp = [stat_stamp(item.stat()), content_stamp(str(item))]
     with index.writer() as writer:
         embeddings = np.zeros((len(names) + 1, 8), np.float32)
         embeddings[:, 0] = 1
@@ -325,7 +325,7 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
         )
     for number in range(0, len(names), 50_000):  # as many links as any file system allows
         target = tmp_path / f"{number}.jpg"
-        shutil.copy2(one, target)
+        shutil.copy2(item, target)
         for name in names[number : number + 50_000]:
             os.link(target, name)
     done = subprocess.run(

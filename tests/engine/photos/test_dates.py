@@ -86,5 +86,5 @@ def test_the_bytes_of_a_photo_tell_what_its_file_does(tmp_path: Path, kind: str)
     if kind == "HEIF":
         pytest.importorskip("pillow_heif").register_heif_opener()
     file = tmp_path / ("a.heic" if kind == "HEIF" else "a.jpg")
-    told = photo(file, "2024:07:01 12:30:59", "+05:30", kind)
-    assert told == minutes_taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)
+    reported = photo(file, "2024:07:01 12:30:59", "+05:30", kind)
+    assert reported == minutes_taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)

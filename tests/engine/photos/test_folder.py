@@ -59,8 +59,8 @@ def test_what_is_named_like_a_photo_and_is_no_file_is_skipped_with_the_reason(tm
     (tmp_path / "whole.jpg").write_bytes(b"")
     paths, skipped = found(tmp_path)
     assert paths == [str(tmp_path / "whole.jpg")]
-    assert {Path(one.path).name for one in skipped} == {"pipe.jpg", "broken.png"}
-    assert all(one.why.startswith("cannot be read: ") for one in skipped)
+    assert {Path(item.path).name for item in skipped} == {"pipe.jpg", "broken.png"}
+    assert all(item.why.startswith("cannot be read: ") for item in skipped)
 
 
 def test_a_folder_has_photos_if_one_lies_anywhere_below(tmp_path):
@@ -94,7 +94,7 @@ def test_a_file_is_gone_only_if_it_is_known_to_be(tmp_path, monkeypatch):
     assert stat_or_none(tmp_path / "b.jpg") is None
     assert not is_gone("a\0b.jpg")
 
-    def refuse(*given: object, **more: object) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
         raise PermissionError("not yours")
 
     monkeypatch.setattr(os, "stat", refuse)
@@ -106,5 +106,5 @@ def test_a_link_that_leads_to_itself_is_told_as_what_it_is_named_like(tmp_path):
     left_out: Leftovers = {}
     skipped: list[Skipped] = []
     assert list(walk(tmp_path, skipped, left_out)) == []
-    assert [Path(one.path).name for one in skipped] == ["round.jpg"]
+    assert [Path(item.path).name for item in skipped] == ["round.jpg"]
     assert left_out == {}

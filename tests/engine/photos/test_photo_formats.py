@@ -121,7 +121,9 @@ def test_a_file_that_another_program_would_have_to_read_is_refused(tmp_path, mon
     from PIL import EpsImagePlugin
 
     ran: list[object] = []
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **named: ran.append(given))
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *arguments, **named: ran.append(arguments)
+    )
     Image.new("RGB", (20, 20), "red").save(tmp_path / "a.eps")
     shutil.move(tmp_path / "a.eps", tmp_path / "a.jpg")
     with pytest.raises(PhotoError, match="not an image"):
@@ -151,8 +153,8 @@ def test_what_is_left_out_is_counted_by_kind_and_named(engine, index, mixed):
     result = sync_folder(engine, index, mixed)
     names = ("a.png", "sub/b.gif", "to a photo.png")
     assert index.paths() == sorted(str(mixed / name) for name in names)
-    told = {kind: sorted(left.paths) for kind, left in result.left_out.items()}
-    assert told == {
+    reported = {kind: sorted(left.paths) for kind, left in result.left_out.items()}
+    assert reported == {
         ".mp4": [str(mixed / "film.mp4"), str(mixed / "sub/Clip.MP4")],
         ".dng": [str(mixed / "raw.DNG")],
         "no suffix": [str(mixed / "Makefile")],
@@ -266,7 +268,9 @@ def test_the_tower_for_folders_has_one_thread_and_gives_the_same_embeddings(
     monkeypatch.setattr(
         engines,
         "choose_rung",
-        lambda *given, **named: asked.append(named["threads"]) or choose_rung(*given, **named),
+        lambda *arguments, **named: (
+            asked.append(named["threads"]) or choose_rung(*arguments, **named)
+        ),
     )
     (tmp_path / "photos").mkdir()
     photo = Path(shutil.copy(packaged_photos()[0], tmp_path / "photos"))
