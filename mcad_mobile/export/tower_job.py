@@ -17,12 +17,7 @@ from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.parity import parity
-from mcad_mobile.export.quantization.four_bits import (
-    FourBits,
-    each_in_four_bits,
-    renamed,
-    together_in_four_bits,
-)
+from mcad_mobile.export.quantization.four_bits import FourBits
 from mcad_mobile.export.quantization.ranges import (
     CalibrationMethod,
     Histogram,
@@ -47,6 +42,8 @@ class TowerJob:
     any_length: texts may be cut after their last token.
     uncorrected: the same tower with its own biases, if those of `module` are corrected for 8 bits.
     progress: hears how many weights have been rounded to 4 bits, which takes minutes.
+    rounded: weights in 4 bits, by how they were rounded (backends/onnx/quantize.py): kept, as they
+        take minutes.
     """
 
     module: nn.Module
@@ -62,6 +59,7 @@ class TowerJob:
     uncorrected: TowerJob | None = None
     progress: Progress = silent
     _cosines: dict[Path, float] = field(default_factory=dict, init=False, repr=False)
+    rounded: dict[str, dict[str, FourBits]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def float_onnx(self) -> Path:
@@ -79,24 +77,6 @@ class TowerJob:
         path = self.work / "any_length.onnx"
         export_onnx(self.module, path, self.inputs, self.output, any_length=True)
         return path
-
-    @cached_property
-    def four_bits(self) -> dict[str, FourBits]:
-        """The weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: those that the
-        8-bit tower has in 8 bits. Each is rounded as if it were the only one."""
-        from mcad_mobile.export.backends.onnx.quantize import choose_recipe, quantize_tower
-
-        eight_bits = onnx.load(quantize_tower(self, choose_recipe(self)[0]))
-        names = {tensor.name for tensor in eight_bits.graph.initializer}
-        found = each_in_four_bits(onnx.load(self.cpu_onnx), self.samples, self.progress)
-        return {name: four for name, four in found.items() if f"{name}_quantized" in names}
-
-    @cached_property
-    def all_in_four_bits(self) -> dict[str, FourBits]:
-        """The same weights rounded together, by their names in `float_onnx`."""
-        model = onnx.load(self.cpu_onnx)
-        found = together_in_four_bits(model, self.samples, self.four_bits, self.progress)
-        return renamed(found, model, onnx.load(self.float_onnx))
 
     def ranges(self, method: CalibrationMethod) -> Ranges | None:
         """Return the ranges of the activations of `float_onnx`; None for min-max, which quantizers

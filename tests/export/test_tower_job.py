@@ -155,14 +155,14 @@ def test_weights_of_4_bits_are_in_a_tower_of_the_way_that_was_chosen(tmp_path):
     job = job_of(Residual(200), tmp_path)
     path, _ = eight_bits(job)
     assert kinds_of_float_convolutions(path) == {True}
-    mixed = mixed_bits(job, list(job.four_bits)[:1])
+    mixed = mixed_bits(job, list(cpu.each_weight_in_four_bits(job))[:1])
     assert kinds_of_float_convolutions(mixed) == {True}
 
 
 def test_weights_that_stay_float_get_no_4_bits(tmp_path):
     job = job_of(Residual(1), tmp_path, rare=150)
     assert eight_bits(job)[0].name == "int8_inner_convolutions.onnx"
-    names = set(job.four_bits)
+    names = set(cpu.each_weight_in_four_bits(job))
     assert {f"wide.{i}.weight" for i in range(4)} <= names
     assert not {f"narrow.{i}.weight" for i in range(4)} & names
     mixed = onnx.load(mixed_bits(job, names)).graph

@@ -91,7 +91,7 @@ class Sensitivity:
 def sensitivities(tower: TowerJob, progress: Progress) -> list[Sensitivity]:
     """Return all weights that can have 4 bits on CPUs, those that cost least for their bytes
     first. The cosine stands in for recall, which would take too long for each weight."""
-    four = tower.four_bits
+    four = cpu.each_weight_in_four_bits(tower)
     model = onnx.load(tower.cpu_onnx)
     names = layers(model)
     samples = {key: value[:_SENSITIVITY_SAMPLES] for key, value in tower.samples.items()}
@@ -190,7 +190,7 @@ def _htp_recipes(tower: TowerJob, target: Target, progress: Progress) -> list[Re
 
     assert target.soc_model is not None and target.htp_arch is not None
     numbers = _weight_count(tower)
-    halved = sum(weight.numbers.size for weight in tower.four_bits.values())
+    halved = sum(weight.numbers.size for weight in cpu.each_weight_in_four_bits(tower).values())
     simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
     found = []
     for precision, method in _npu_ways(tower, ("w8a8", "w8a16", "w4a16"), progress):

@@ -24,6 +24,7 @@ from mcad_mobile.export.backends.litert.convert import (
     stored_specs,
 )
 from mcad_mobile.export.backends.litert.flatbuffer import operators
+from mcad_mobile.export.backends.onnx.quantize import all_weights_in_four_bits
 from mcad_mobile.export.quantization.four_bits import FourBits, by_values
 from mcad_mobile.export.quantization.ranges import (
     HEADROOM,
@@ -93,7 +94,7 @@ def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
 def _four_bits_litert(tower: TowerJob) -> tuple[Path, tuple[str, ...]]:
     """Return the float .tflite with its weights rounded to 4 bits, and the products of these."""
     path = tower.work / "four_bits.tflite"
-    weights = by_values(onnx.load(tower.float_onnx), tower.all_in_four_bits)
+    weights = by_values(onnx.load(tower.float_onnx), all_weights_in_four_bits(tower))
     return path, with_four_bits(float_litert(tower), path, weights)
 
 

@@ -17,7 +17,9 @@ from mcad_mobile.export.parity import WARN_BELOW
 from mcad_mobile.export.quantization.calibration import Reader, quiet, range_overrides
 from mcad_mobile.export.quantization.four_bits import (
     FourBits,
+    each_in_four_bits,
     pack,
+    renamed,
     together_in_four_bits,
     with_weights,
 )
@@ -92,6 +94,29 @@ def quantize_tower(
             rounded = together_in_four_bits(model, tower.samples, four_bits, tower.progress)
         quantize_int8(tower.cpu_onnx, path, tower.samples, recipe, four=rounded, ranges=ranges)
     return path
+
+
+def each_weight_in_four_bits(tower: TowerJob) -> dict[str, FourBits]:
+    """Return the weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: those that the
+    8-bit tower has in 8 bits. Each is rounded as if it were the only one."""
+    if "each" not in tower.rounded:
+        eight_bits = onnx.load(quantize_tower(tower, choose_recipe(tower)[0]))
+        names = {tensor.name for tensor in eight_bits.graph.initializer}
+        found = each_in_four_bits(onnx.load(tower.cpu_onnx), tower.samples, tower.progress)
+        tower.rounded["each"] = {
+            name: four for name, four in found.items() if f"{name}_quantized" in names
+        }
+    return tower.rounded["each"]
+
+
+def all_weights_in_four_bits(tower: TowerJob) -> dict[str, FourBits]:
+    """Return the same weights rounded together, by their names in `float_onnx`."""
+    if "together" not in tower.rounded:
+        model = onnx.load(tower.cpu_onnx)
+        names = each_weight_in_four_bits(tower)
+        found = together_in_four_bits(model, tower.samples, names, tower.progress)
+        tower.rounded["together"] = renamed(found, model, onnx.load(tower.float_onnx))
+    return tower.rounded["together"]
 
 
 def quantize_int8(

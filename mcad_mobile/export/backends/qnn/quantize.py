@@ -11,6 +11,7 @@ from onnxruntime.quantization import QuantType, quantize
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
 
 from mcad_mobile.engine.towers import Inputs
+from mcad_mobile.export.backends.onnx.quantize import all_weights_in_four_bits
 from mcad_mobile.export.quantization.calibration import (
     Overrides,
     Reader,
@@ -41,7 +42,7 @@ def quantize_tower(
     label = precision if method == "min-max" else f"{precision}_{method}"
     path = tower.work / f"{label}_v{graph_form(htp_arch)}.onnx"
     if not path.exists():
-        four = tower.all_in_four_bits if precision == "w4a16" else None
+        four = all_weights_in_four_bits(tower) if precision == "w4a16" else None
         ranges = tower.ranges(method) if precision == "w8a8" else None
         quantize_for_htp(
             tower.float_onnx, path, tower.samples, precision, htp_arch, four=four, ranges=ranges
