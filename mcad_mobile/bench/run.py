@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.devices.base import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
+from mcad_mobile.bench.device import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.devices.open import DeviceOptions, open_device, open_tower_device
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Mode, Places, Spec
+from mcad_mobile.bench.device import MEMORY_SEARCHES, Mode, Places, Spec
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.runner import checking

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from PIL import Image
 
 from mcad_mobile.bench import run, runner, samples
+from mcad_mobile.bench.device import Spec
 from mcad_mobile.bench.devices import host
-from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.run import Workload
 from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder

@@ -11,10 +11,10 @@ from typing import Any
 
 from mcad_mobile.base.machine import emulator_among
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_runners import DeviceRunner, java_runner, python_runner
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
-from mcad_mobile.bench.devices.base import Places, Spec
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.devices.base import Parts, Spec
+from mcad_mobile.bench.device import Parts, Spec
 from mcad_mobile.bench.devices.host import HostLauncher, emulated_part
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError

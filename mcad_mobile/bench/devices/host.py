@@ -14,7 +14,7 @@ from mcad_mobile.base import machine
 from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.devices.base import MEMORY_SEARCHES, Parts, Places, Spec
+from mcad_mobile.bench.device import MEMORY_SEARCHES, Parts, Places, Spec
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.base import machine
-from mcad_mobile.bench.devices.base import Device, TowerDevice
+from mcad_mobile.bench.device import Device, TowerDevice
 from mcad_mobile.errors import BenchError
 
 

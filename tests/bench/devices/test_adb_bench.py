@@ -12,10 +12,10 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.bench import run
+from mcad_mobile.bench.device import Spec
 from mcad_mobile.bench.devices.adb import AdbDevice, left_out
 from mcad_mobile.bench.devices.adb_facts import read_health
 from mcad_mobile.bench.devices.adb_shell import connect
-from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle, TargetFacts
 from mcad_mobile.engine.native import LIBRARY

@@ -12,8 +12,8 @@ import pytest
 from mcad_mobile.android.downloads import jvm_libraries
 from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.bench import run
+from mcad_mobile.bench.device import Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
-from mcad_mobile.bench.devices.base import Spec
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
