@@ -1,6 +1,6 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
-# make check   format, lint, types, generated pages;  make docs   writes generated pages
+# make check   format, lint, types, layers, generated pages;  make docs   writes generated pages
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -30,6 +30,7 @@ check: .venv/installed-everything
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.make_docs --check
 
 docs: .venv/installed-everything
