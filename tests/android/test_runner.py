@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.android.downloads import jvm_libraries
+from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
@@ -99,7 +99,7 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
         "checking text onnx fp32",
     ]
     assert document["pinned_cores"]
-    assert document["tools"]["onnxruntime"] == "1.17.0"
+    assert document["tools"]["onnxruntime"] == ONNXRUNTIME_JVM.version
 
 
 def test_a_rung_that_fails_when_it_runs_stops_no_other(java_classes, tmp_path):

@@ -150,7 +150,7 @@ def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_p
     timm = pytest.importorskip("timm")
     model = timm.create_model("test_efficientnet", num_classes=7)
     torch.save(model.state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(TeacherError, match=r"(?s)7 classes are called.*--class-names"):
+    with pytest.raises(TeacherError, match=r"(?s)7 classes.*--class-names"):
         load_timm("test_efficientnet", tmp_path / "weights.pth")
 
 

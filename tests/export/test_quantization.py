@@ -18,7 +18,7 @@ from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolution
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.bundle_builder import tower_specs
-from mcad_mobile.export.parity import float_embeddings, judge, parity
+from mcad_mobile.export.parity import check, float_embeddings, parity
 from mcad_mobile.export.quantization.bias_correction import corrected
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.students.load import load_student
@@ -129,8 +129,8 @@ def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, sam
 def test_parity_under_0_99_is_a_warning(mean, warned):
     expected = np.tile(np.array([[1, 0]], np.float32), (4, 1))
     found = np.tile(np.array([[mean, (1 - mean**2) ** 0.5]], np.float32), (4, 1))
-    warning = judge("image", "qnn", parity(expected, found), allow_low=False)
-    assert bool(warning) == warned
+    warnings = check("image", "qnn", parity(expected, found), allow_low=False)
+    assert bool(warnings) == warned
 
 
 def test_parity_is_judged_by_the_mean_and_tells_the_worst():
@@ -140,24 +140,24 @@ def test_parity_is_judged_by_the_mean_and_tells_the_worst():
     one_bad = parity(expected, found)
     assert (one_bad.inputs, round(one_bad.cosine_min, 3)) == (20, 0.9)
     assert one_bad.cosine_mean == pytest.approx(0.995, abs=1e-4)
-    assert judge("image", "qnn", one_bad, allow_low=False) is None
+    assert check("image", "qnn", one_bad, allow_low=False) == []
     found[:10] = [0.9, 0.436]
     found[0] = [0.8, 0.6]
     half_bad = parity(expected, found)  # 0.945 on average
     with pytest.raises(ParityError, match=r"0\.94\d+ on average, 0\.8000 at worst, over 20"):
-        judge("image", "qnn", half_bad, allow_low=False)
+        check("image", "qnn", half_bad, allow_low=False)
     found[5:10] = expected[5:10]  # 0.97
-    assert "0.8000 at worst" in (
-        judge("image", "qnn", parity(expected, found), allow_low=False) or ""
-    )
+    (warning,) = check("image", "qnn", parity(expected, found), allow_low=False)
+    assert "0.8000 at worst" in warning
 
 
 def test_parity_under_0_95_is_an_error_unless_allowed():
     expected = np.array([[1, 0]], np.float32)
     low = parity(expected, np.array([[0.9, 0.436]], np.float32))
     with pytest.raises(ParityError, match=r"(?s)0\.9.*--allow-low-parity"):
-        judge("text", "litert", low, allow_low=False)
-    assert "0.9" in (judge("text", "litert", low, allow_low=True) or "")
+        check("text", "litert", low, allow_low=False)
+    (warning,) = check("text", "litert", low, allow_low=True)
+    assert "0.9" in warning
 
 
 def test_integer_inputs_and_outputs_round_and_clip_as_their_spec_says():

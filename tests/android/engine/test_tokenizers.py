@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.engine.text.tokenizer import Pool, Tokenizer
-from mcad_mobile.students.tokenizers.convert import tokenizer_of
+from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 from tests.support.library_tokenizers import HOSTILE, Library, libraries
 from tests.support.probe import EngineError, variant
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -40,7 +40,7 @@ def given(captions, tmp_path_factory) -> dict[str, tuple[Library, Bundle]]:
     found = {}
     for name, library in libraries(folder, captions).items():
         pool, attends = USED[name]
-        spec, file = tokenizer_of(
+        spec, file = convert_tokenizer(
             library.tokenizer, length=library.length, pool=pool, attends_to_padding=attends
         )
         directory = folder / name
