@@ -1,4 +1,5 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
+# make test-fast  tests that need neither torch nor a JVM, in under a minute
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
 # make check   format, lint, types, layers, generated pages;  make docs   writes generated pages
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
@@ -8,7 +9,7 @@ BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
 EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
-.PHONY: demo test test-slow check docs bench
+.PHONY: demo test test-fast test-slow check docs bench
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -16,12 +17,16 @@ demo: .venv/installed-demo
 # Threads of two processes on two cores that wait for each other spin away most of the time; each
 # process that tests start would compile all that it imports once more; and most of the Java that
 # they run has ended before it would be compiled well.
-test test-slow: export OMP_WAIT_POLICY := PASSIVE
-test test-slow: export PYTHONDONTWRITEBYTECODE :=
+test test-fast test-slow: export OMP_WAIT_POLICY := PASSIVE
+test test-fast test-slow: export PYTHONDONTWRITEBYTECODE :=
 test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
+
+FAST := tests/base tests/data tests/engine tests/cli tests/bench/test_*.py
+test-fast: .venv/installed-everything
+	$(BIN)/pytest -m "not slow and not long" -p tests.support.fast -n $(TESTS_AT_ONCE) --dist loadfile $(FAST)
 
 test-slow: .venv/installed-everything
 	$(BIN)/pytest -m slow

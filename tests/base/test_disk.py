@@ -24,6 +24,8 @@ from tests.support.paths import ROOT
 from tests.support.report_documents import measured
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:

@@ -19,6 +19,9 @@ from mcad_mobile.base import requirements
 from mcad_mobile.cli import doctor
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
+
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 

@@ -33,6 +33,9 @@ from tests.support.paths import ROOT
 from tests.support.report_documents import measured
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
+
 MODEL = ROOT / "models" / "mcad-s"
 
 ODD: list[Any] = [

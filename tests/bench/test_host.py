@@ -30,6 +30,9 @@ from mcad_mobile.engine.towers import why_not
 from mcad_mobile.errors import BenchError, PhotoIndexError
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
+pytestmark = pytest.mark.long
+
+
 SEARCH_STEPS = [
     "process start",
     "runtime loaded",

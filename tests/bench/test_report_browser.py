@@ -16,6 +16,9 @@ from tests.support import system_chromium
 from tests.support.report_documents import measured, parity_of_an_emulator
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
+
 WIDE, NARROW = 1100, 420
 
 

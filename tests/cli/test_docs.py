@@ -12,6 +12,8 @@ import pytest
 from scripts import make_docs
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
+
 
 def test_generated_pages_are_up_to_date():
     assert make_docs.stale_pages() == [], "run make docs"

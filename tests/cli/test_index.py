@@ -17,6 +17,9 @@ from mcad_mobile.engine.index import PhotoIndex
 from tests.support.paths import ROOT
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
+
 # The command, killed before the manifest of the first commit takes its name.
 KILLED = """
 import os, signal

@@ -16,6 +16,9 @@ from mcad_mobile.engine.index import PhotoIndex
 from tests.support.paths import ROOT
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
+
 # A Ctrl-C as soon as the verb's long work begins, or (index) as its second photo does.
 INTERRUPTED = """
 import importlib, os, signal, sys

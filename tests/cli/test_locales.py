@@ -17,6 +17,9 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
+
 NAMES = ("Müll/a.jpg", "日本/犬 I.PNG", os.fsdecode(b"latin1-\xe9.jpg"))
 QUERY = "A BIG KITCHEN, été"
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}

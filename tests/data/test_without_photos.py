@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
+
+
 TEST_WITH_PHOTOS = "tests/data/test_captions.py::test_flickr8k_has_its_official_splits"
 
 

@@ -18,6 +18,8 @@ from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
 from tests.support.index_embeddings import create, names, photos_and_queries, unit
 from tests.support.tiny_bundle import make_tiny_bundle
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def engine(tmp_path):

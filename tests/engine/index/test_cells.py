@@ -33,6 +33,9 @@ from tests.support.index_embeddings import (
     unit,
 )
 
+pytestmark = pytest.mark.long
+
+
 DIM, PHOTOS = 128, 20_000
 
 

@@ -16,6 +16,9 @@ from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import names, photos_and_queries, unit
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
+
+
 # A process that adds 500 photos and kills itself before its `deadly`-th call of `function`.
 KILLED = """
 import os, signal, sys

@@ -11,6 +11,9 @@ from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.segments import NO_TIME
 from tests.support.index_embeddings import F32, create, kernels, names, photos_and_queries
 
+pytestmark = pytest.mark.long
+
+
 DAY = 24 * 60
 
 

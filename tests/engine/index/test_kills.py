@@ -22,6 +22,9 @@ from tests.support.index_embeddings import names, photos_and_queries
 from tests.support.index_model import DIM, Model, applied, assert_equal, holds, random_change
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
+
+
 # Commits change after change, and says so.
 CHANGES = """
 import sys

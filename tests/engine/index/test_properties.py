@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,9 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.paths import PathPacker, PathTable
 from tests.support.index_model import DIM, Change, Model, applied, apply, assert_equal, embedding
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.long
+
 
 # Few names, so that changes meet: one of them another's prefix, one not UTF-8.
 PATHS = ("a", "a/b.jpg", "a/bc.jpg", "ä.jpg", "\udcff.jpg", "z" * 300 + "1", "z" * 300 + "2", "\n")

@@ -15,6 +15,9 @@ from mcad_mobile.engine.index.filters import RowFilter
 from tests.support.index_embeddings import ORACLE, SHA, kernels, levels, names, photos_and_queries
 from tests.support.kernel_oracle import above, spread
 
+pytestmark = pytest.mark.long
+
+
 PHOTOS, DIM, K = 40_000, 128, 10
 BUDGET = RescoreBudget()
 

@@ -84,6 +84,7 @@ def test_exact_search_agrees_with_faiss_flat(build: Build) -> None:
     assert np.abs(np.stack([hit.scores for hit in hits]) - true_scores).max() < 2e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dim", "least"), [(8, 0.8), (40, 0.95), (48, 0.95), (96, 0.95), (200, 0.95), (384, 0.95)]
 )
@@ -154,6 +155,7 @@ def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) 
             assert found.tolist() == sorted(order[:4000].tolist())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dim", [40, 64, 200, 256, 520])
 def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int) -> None:
     photos, queries = photos_and_queries(5000, 20, dim=dim)
@@ -229,6 +231,7 @@ GONE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "part", [*GONE][:2] + [pytest.param(part, marks=pytest.mark.slow) for part in [*GONE][2:]]
 )
@@ -299,6 +302,7 @@ def test_more_results_than_photos_gives_every_photo_once(build: Build) -> None:
     assert len(hits.scores) == 29
 
 
+@pytest.mark.long
 def test_many_results_are_as_good_as_few(build: Build) -> None:
     photos, queries = photos_and_queries(20_000, 10, dim=256)
     index = build(photos)

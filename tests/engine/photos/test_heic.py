@@ -17,6 +17,9 @@ from mcad_mobile.engine.photos.preprocess import open_bytes, open_photo
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import MissingExtra, PhotoError
 
+pytestmark = pytest.mark.long
+
+
 pillow_heif.register_heif_opener()
 EXIF_ORIENTATION = 0x0112
 

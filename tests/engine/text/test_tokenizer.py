@@ -15,6 +15,9 @@ from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.wordpiece import wordpiece_file, wordpiece_tokenizer
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.long
+
+
 MODEL = ROOT / "models" / "mcad-s"
 TEXTS = [
     "a dog on the beach",

@@ -22,6 +22,8 @@ from mcad_mobile.errors import ParityError, RuntimeUnavailable
 from mcad_mobile.export.parity import check_kernels
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
