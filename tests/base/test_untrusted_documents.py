@@ -69,7 +69,7 @@ def places(part: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         members = part.items()
     elif isinstance(part, list):
         members = list(enumerate(part))[:3]
-    return [place, *(inner for name, one in members for inner in places(one, (*place, name)))]
+    return [place, *(inner for name, member in members for inner in places(member, (*place, name)))]
 
 
 def changed(document: Any, place: tuple[Any, ...], how: str, value: Any) -> Any:

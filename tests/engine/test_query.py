@@ -184,7 +184,7 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds(tmp_path: Path
     together = {frozenset(map(int, (a[6:12], b[6:12]))) for g in groups for a in g for b in g}
     assert {frozenset(pair) for pair in pairs} <= together
     linked = {frozenset({i}) for pair in pairs for i in pair}
-    assert {one for one in together if len(one) == 1} == linked
+    assert {group for group in together if len(group) == 1} == linked
     assert len(groups[0]) == max(map(len, groups)) >= 3
 
 
@@ -199,7 +199,7 @@ def test_pairs_just_within_the_cosine_are_found_though_their_codes_differ_by_cha
     with index.writer() as writer:
         writer.add([*names(300), *names(300, "like")], np.concatenate([photos, likes]))
     found = [group for group in index.near_duplicates(0.97) if len(group) == 2]
-    assert all(one[-10:] == other[-10:] for one, other in found)
+    assert all(group[-10:] == other[-10:] for group, other in found)
     assert len(found) >= 0.97 * 300
 
 

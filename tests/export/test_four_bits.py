@@ -277,7 +277,7 @@ def test_a_model_with_such_weights_is_the_other_model_but_for_them(tower):
     changed = with_weights(model, {name: four[name]})
     assert model.SerializeToString() == before
     pairs = zip(model.graph.initializer, changed.graph.initializer, strict=True)
-    assert [one.name for one, other in pairs if one != other] == [name]
+    assert [node.name for node, other in pairs if node != other] == [name]
 
 
 def _content(numbers) -> list[int]:

@@ -101,7 +101,7 @@ def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first()
 
     rows = [tower("image", "dear", 0.4), tower("image", "cheap", 0.1), tower("text", "text", 0.0)]
     meter = Table(dict(rows), {})
-    recipes = [one for one, _ in rows]
+    recipes = [recipe for recipe, _ in rows]
     chosen = Search({"image": recipes[:2], "text": recipes[2:]}, meter, 0.5).run()
     assert chosen[0].label == "cheap"
 
@@ -111,7 +111,7 @@ def test_the_reason_names_what_is_smaller_and_what_recipes_alone_would_have_give
     search = Search(candidates, meter, 0.5)
     chosen = search.run()
     record = search.record(chosen, {}, "a table")
-    number = next(i for i, one in enumerate(record.steps) if one.within)
+    number = next(i for i, recipe in enumerate(record.steps) if recipe.within)
     least = min(record.steps[:number], key=lambda step: step.drop)
     whole = next(
         step

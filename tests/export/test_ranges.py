@@ -89,7 +89,7 @@ def test_mse_has_the_least_error_of_values_that_are_rounded():
     values = np.random.default_rng(2).standard_t(4, 100_000).astype(np.float32)
     found = histogram_of(values)
     ends = {method: cut(found, method) for method in METHODS}
-    errors = {method: rounding_error(values, one) for method, one in ends.items()}
+    errors = {method: rounding_error(values, limits) for method, limits in ends.items()}
     assert errors["mse"] <= min(errors.values()) * 1.001
     assert errors["mse"] < errors["min-max"] * 0.9
     for share in (0.8, 1.25):  # neither a narrower nor a wider one is better

@@ -34,8 +34,10 @@ def bundle(tmp_path) -> Bundle:
     """Of one image rung, int8, and two text rungs."""
     tiny = make_tiny_bundle(tmp_path / "bundle")
 
-    def tower(one: Tower, *precisions: str) -> Tower:
-        return replace(one, rungs=tuple(replace(one.rungs[0], precision=p) for p in precisions))
+    def tower(source: Tower, *precisions: str) -> Tower:
+        return replace(
+            source, rungs=tuple(replace(source.rungs[0], precision=p) for p in precisions)
+        )
 
     return replace(tiny, image=tower(tiny.image, "int8"), text=tower(tiny.text, "int8", "fp32"))
 

@@ -77,7 +77,7 @@ def several(student, tmp_path_factory):
         ExportOptions(samples=4, allow_low_parity=True),
         lambda *step: steps.append(step),
     )
-    return {chip: one.bundle for chip, one in zip(CHIPS, made, strict=True)}, steps
+    return {chip: first.bundle for chip, first in zip(CHIPS, made, strict=True)}, steps
 
 
 def files(bundle: Bundle) -> dict[str, bytes]:
@@ -149,11 +149,11 @@ def test_a_second_export_gives_the_same_files(student, several, tmp_path):
     request = BundleRequest(find_target("SM8650"), tmp_path / "again")
     (made,) = export(student, [request], ExportOptions(samples=4, allow_low_parity=True))
     before = several[0]["SM8650"]
-    one, other = files(made.bundle), files(before)
+    first, other = files(made.bundle), files(before)
     # Qualcomm's compiler numbers operators through all graphs of a process.
-    binaries = {name for name in one if name.endswith(".bin") and "qnn" in name}
+    binaries = {name for name in first if name.endswith(".bin") and "qnn" in name}
     assert len(binaries) == 2
-    assert {name for name in one if one[name] != other[name]} <= binaries
+    assert {name for name in first if first[name] != other[name]} <= binaries
     assert made.bundle.tools == before.tools
 
 
@@ -166,9 +166,9 @@ def test_the_same_command_gives_the_same_files(checkpoint, chip, tmp_path):
         wanted = ("--samples", 4, "--allow-low-parity", "--out", out)
         mcad("export", "-t", chip, "--student", f"open_clip:local-dir:{checkpoint}", *wanted)
         made.append(Bundle.load(out))
-    one, other = made
-    assert files(one) == files(other)
-    assert replace(one, created="", directory=other.directory) == replace(other, created="")
+    first, other = made
+    assert files(first) == files(other)
+    assert replace(first, created="", directory=other.directory) == replace(other, created="")
 
 
 def test_a_bundle_that_is_done_stays_when_the_next_fails(student, tmp_path, monkeypatch):

@@ -283,7 +283,7 @@ def open_files(directory: Path) -> int:
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     held = [str(link.readlink()) for link in links]
     maps = Path("/proc/self/maps").read_text().splitlines()
-    return sum(str(directory) in one for one in (*held, *maps))
+    return sum(str(directory) in name for name in (*held, *maps))
 
 
 def test_a_closed_index_holds_no_file_and_says_that_it_is_closed(tmp_path: Path) -> None:
