@@ -12,10 +12,15 @@
 Each name is imported when it is first used: what searches loads no torch. docs/python.md.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.base.package import VERSION as __version__
+
+# ONNX Runtime reports usage to Microsoft, and keeps events in the user's cache, unless this is set
+# before it is loaded. Child processes inherit it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle

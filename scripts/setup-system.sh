@@ -25,7 +25,7 @@ if [ "$wanted" != demo ]; then
     command -v mvn >/dev/null || packages+=(maven)
 fi
 if [ "$wanted" = tests ] || [ "$wanted" = slow ]; then
-    packages+=(debian-archive-keyring iproute2 util-linux qemu-user chromium fonts-dejavu-core locales)
+    packages+=(debian-archive-keyring iproute2 util-linux qemu-user strace chromium fonts-dejavu-core locales)
 fi
 if [ "$wanted" = slow ]; then
     packages+=(postgresql-17-pgvector gradle)

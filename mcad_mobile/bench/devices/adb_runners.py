@@ -54,6 +54,7 @@ def java_runner(
         "env",
         f"CLASSPATH={_RUNNER}/runner.jar",
         f"LD_LIBRARY_PATH={lib}",
+        "ORT_DISABLE_TELEMETRY=1",
         f"ADSP_LIBRARY_PATH={lib}",  # where the NPU's loader looks for its part of QNN
         "app_process",
         f"-Djava.library.path={lib}",

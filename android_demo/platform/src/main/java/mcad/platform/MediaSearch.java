@@ -37,6 +37,8 @@ public final class MediaSearch {
             Context context = any.getApplicationContext();
             String libraries = context.getApplicationInfo().nativeLibraryDir;
             try {
+                // ONNX Runtime reports usage to Microsoft unless this is set before it is loaded.
+                Os.setenv("ORT_DISABLE_TELEMETRY", "1", true);
                 // Where the NPU's own loader looks for its half of Qualcomm's runtime.
                 Os.setenv("ADSP_LIBRARY_PATH", libraries + VENDOR, true);
             } catch (ErrnoException error) {
