@@ -74,6 +74,7 @@ def interruptible(verb: str, run: Callable[..., None]) -> Callable[..., None]:
 app = typer.Typer(
     name="mcad-mobile",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help=(
@@ -118,12 +119,12 @@ for _verb, _run in _VERBS.items():
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: bool = typer.Option(False, "--version", help="Print name and version, and exit."),
 ) -> None:
     if version:
-        print(VERSION)
+        print(f"mcad-mobile {VERSION}")
         raise typer.Exit
-    if context.invoked_subcommand and "--help" not in sys.argv:
+    if context.invoked_subcommand and not {"-h", "--help"} & set(sys.argv):
         check_platform()
 
 

@@ -146,7 +146,10 @@ def _index_folder(options: _Options, photos: Path, *, drop_gone: bool) -> None:
     started = time.perf_counter()
     bundle = load_bundle(options.bundle)
     if not PhotoIndex.exists(options.index) and not has_photos(photos):
-        raise PhotoError(f"No photos in {photos}.", "Give a folder that holds photos.")
+        message = f"No photos in {photos}."
+        if not photos.is_dir():
+            message = f"{photos} {'is no folder' if photos.exists() else 'does not exist'}."
+        raise PhotoError(message, "Give a folder that holds photos.")
     index = open_index(bundle, options.index, create=True)
     engine = options.engine(bundle)
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
