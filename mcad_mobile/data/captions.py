@@ -15,26 +15,24 @@ from mcad_mobile.base.documents import Word, decode
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES
 from mcad_mobile.errors import DataError
 
-# A photo and what people say of it.
-
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """`split`: "train", "val" or "test", as its dataset says."""
+    """A photo and the captions that people wrote for it. `split`: "train", "val" or "test", as its
+    dataset says."""
 
     path: Path
     captions: tuple[str, ...]
     split: str = "test"
 
 
-# Photos, each with a text file of its name beside it: a caption a line.
-
 _SPLITS = ("train", "val", "test")
 
 
 def read_caption_files(directory: Path) -> list[CaptionedPhoto]:
-    """Of the folders train, val and test, or of `directory` itself, all of which is `test`; with
-    their subfolders. Photos without such a file are left out. DataError: a file is no text."""
+    """Read photos that each have a text file of their name beside them, a caption a line: those of
+    the folders train, val and test with their subfolders, or of `directory` itself as `test`.
+    Photos without such a file are left out. DataError: a file is no text."""
     folders = [name for name in _SPLITS if (directory / name).is_dir()]
     if not folders:
         return list(_read_lines(directory, "test"))
@@ -52,8 +50,6 @@ def _read_lines(folder: Path, split: str) -> Iterator[CaptionedPhoto]:
             raise DataError(f"{beside} cannot be read: {error}.", "Give UTF-8 text.") from error
         yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
 
-
-# A table of photos and captions: captions.csv, .tsv or .txt, a row a caption.
 
 TABLES = ("captions.csv", "captions.tsv", "captions.txt")
 # Names that such columns have in what people publish.
@@ -105,8 +101,6 @@ def _column(file: Path, names: list[str], wanted: tuple[str, ...]) -> str:
         raise DataError(f"{file} {problem} among its columns: {', '.join(names)}.", _HINT)
     return found[0]
 
-
-# The Karpathy layout: dataset_NAME.json beside images/.
 
 # As others write it: of each, what we read, and more.
 

@@ -26,8 +26,6 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import BundleError
 
-# What bundle.json tells of recall, and of how precisions were chosen by it.
-
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Points = Annotated[float, Meta(ge=-100, le=100)]
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from mcad_mobile.engine.text.table import Table
 
-# Character classes as Hugging Face's `tokenizers` draws them, and the lower case of one.
-
 # The property White_Space of Unicode; str.isspace() has the separators 1C to 1F besides.
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -83,8 +81,6 @@ def words_between_spaces(text: str) -> list[str]:
     return [part for part in _split_at(text) if part]
 
 
-# open_clip's cleaning of a text before its tokenizers (`basic_clean`), without ftfy.
-#
 # ftfy repairs glitches one character at a time (curly quotes, ligatures, wide letters, control
 # characters), resolves HTML's entities, and guesses whether a text was decoded in the wrong
 # encoding. Only the first is here, and in Java: a phone's keyboard types curly quotes, but

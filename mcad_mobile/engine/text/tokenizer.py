@@ -20,8 +20,6 @@ from mcad_mobile.engine.text.table import EXPORT_AGAIN, Table
 from mcad_mobile.engine.text.words import split_of
 from mcad_mobile.errors import BundleError, QueryError
 
-# A text to token ids, by the steps of a tokenizer's file.
-
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
