@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, TowerName
-from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index import Hits, PhotoIndex, RowFilter
 from mcad_mobile.engine.query import Part, compose, match_threshold
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
@@ -263,13 +263,9 @@ class SearchEngine:
             raise QueryError("The query is empty.", "Give words, or a photo.")
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if isinstance(part.content, Path)]
-        # Loaded before the clock starts.
-        tokenizer = self.tokenizer if texts else None
-        _ = self.token_table if texts else None
-        simulated = bool(texts) and self.text_tower.simulated
-        background = self.background
+        simulated = self._load_for(texts)
         started = time.perf_counter()
-        tokens = {text: tokenizer(text) for text in texts} if tokenizer else {}
+        tokens = {text: self.tokenizer(text) for text in texts}
         tokenized = time.perf_counter()
         embedded = {text: self._embed_tokens(tokens[text]) for text in tokens}
         of_photos = {photo: self._embedding_of(index, photo) for photo in photos}
@@ -277,29 +273,29 @@ class SearchEngine:
             embedded[part.content] if isinstance(part.content, str) else of_photos[part.content]
             for part in parts
         ]
-        query = compose(embeddings, [part.weight for part in parts], background)
+        query = compose(embeddings, [part.weight for part in parts], self.background)
         embedded_at = time.perf_counter()
         own = {str(path) for photo in photos for path in (photo, photo.resolve())}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
-        pairs = zip(hits.paths, hits.scores, strict=True)
-        results = [Result(path, float(score)) for path, score in pairs if path not in own]
         plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
         return Found(
             query=_as_line(parts),
-            results=results[:k],
-            ms={
-                "tokenize": (tokenized - started) * 1e3,
-                "text": (embedded_at - tokenized) * 1e3,
-                "scan": hits.scan_ms,
-                "rescore": hits.rescore_ms,
-                "total": (done - started) * 1e3,
-            },
+            results=_results(hits, own, k),
+            ms=_stages(started, tokenized, embedded_at, done, hits),
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated or bool(machine.emulator()),
             threshold=self._threshold(query, index.count(rows)) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
+
+    def _load_for(self, texts: list[str]) -> bool:
+        """Load what a query needs before its clock starts; return whether its time is simulated."""
+        _ = self.background
+        if not texts:
+            return False
+        _ = self.tokenizer, self.token_table
+        return self.text_tower.simulated
 
     def _threshold(self, query: NDArray[np.float32], photos: int) -> float | None:
         measured = self.bundle.no_match
@@ -364,6 +360,25 @@ class SearchEngine:
         from mcad_mobile.engine.sync import add_photos
 
         return add_photos(self, index, [Path(photo) for photo in photos], progress)
+
+
+def _stages(
+    started: float, tokenized: float, embedded: float, done: float, hits: Hits
+) -> dict[str, float]:
+    """The milliseconds of each stage of a search, from the seconds at which they ended."""
+    return {
+        "tokenize": (tokenized - started) * 1e3,
+        "text": (embedded - tokenized) * 1e3,
+        "scan": hits.scan_ms,
+        "rescore": hits.rescore_ms,
+        "total": (done - started) * 1e3,
+    }
+
+
+def _results(hits: Hits, own: set[str], k: int) -> list[Result]:
+    """The best `k` hits, without the photos of the query."""
+    pairs = zip(hits.paths, hits.scores, strict=True)
+    return [Result(path, float(score)) for path, score in pairs if path not in own][:k]
 
 
 def _as_line(parts: Sequence[Part]) -> str:
