@@ -19,6 +19,7 @@ from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.toolchain import KEYTOOL, android_demo, run
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
+from tests.support.archives import why_no_onnxruntime
 from tests.support.dex_file import Dex, Reference, read_dex
 from tests.support.exported import Exported, mcad, mcad_json
 from tests.support.framework import STATIC, Framework, Java8, read_class
@@ -31,7 +32,14 @@ _MADE_BY_JAVAC = ("<clinit>", "serialVersionUID")
 
 
 @pytest.fixture(scope="session")
-def apk(cpu: Exported, tmp_path_factory) -> Path:
+def real_onnxruntime() -> None:
+    """What these tests prove of an app, they prove of the libraries that it is published with."""
+    if reason := why_no_onnxruntime():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def apk(cpu: Exported, real_onnxruntime, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("apk") / "demo.apk"
     document = mcad_json("app", "--bundle", cpu.directory, "--out", out)
     assert document == {
@@ -290,7 +298,7 @@ def test_texts_are_resources_and_views_have_descriptions():
 
 
 @pytest.mark.slow
-def test_an_app_bundle_for_google_play(cpu, tmp_path):
+def test_an_app_bundle_for_google_play(cpu, real_onnxruntime, tmp_path):
     out = tmp_path / "demo.aab"
     mcad("app", "--bundle", cpu.directory, "--out", out, "--aab")
     output = bundletool(["validate", "--bundle", out])
