@@ -146,6 +146,7 @@ def arm64_python(arm64: Path, tmp_path: Path) -> Path:
 
 
 def test_a_bare_install_indexes_searches_and_benches_on_arm64(
+    recent_qemu,
     installed: dict[str, str],
     arm64_library: Path,
     arm64: Path,
