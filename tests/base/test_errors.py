@@ -27,10 +27,9 @@ def test_a_library_that_is_there_and_does_not_load_is_told(
 def test_export_with_a_torch_that_does_not_load_ends_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open')")
-    root = ROOT
     done = subprocess.run(
         [sys.executable, "-m", "mcad_mobile", "export", "-t", "cpu", "-o", str(tmp_path / "out")],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"},
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -20,7 +20,6 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from tests.support.exported import Exported
 from tests.support.paths import ROOT
 
-CHECKOUT = ROOT
 pytestmark = pytest.mark.slow
 
 
@@ -42,7 +41,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "-o", folder, CHECKOUT, cwd=folder)
+    run(sys.executable, "-m", "build", "--no-isolation", "-o", folder, ROOT, cwd=folder)
     return folder
 
 
@@ -67,7 +66,7 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
     """Whatever git has of the package, the default student and the app is in it, and compiled C."""
     (wheel,) = uploads.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    tracked = run("git", "ls-files", "mcad_mobile", "models", "android_demo", cwd=CHECKOUT)
+    tracked = run("git", "ls-files", "mcad_mobile", "models", "android_demo", cwd=ROOT)
     for name in tracked.split():
         home = name if name.startswith("mcad_mobile") else f"mcad_mobile/{name}"
         assert home in names, name
@@ -78,7 +77,7 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
 
 
 def test_without_a_compiler_a_build_says_what_to_install(tmp_path: Path) -> None:
-    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, CHECKOUT)
+    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT)
     done = subprocess.run(
         [str(part) for part in command],
         env=os.environ | {"CC": str(tmp_path / "no-such-compiler")},
@@ -97,10 +96,10 @@ def test_without_a_compiler_a_build_says_what_to_install(tmp_path: Path) -> None
 def test_an_editable_install_compiles_beside_the_sources(tmp_path: Path) -> None:
     """And C that changed is compiled by the next one."""
     tree = tmp_path / "checkout"
-    listed = run("git", "ls-files", "-z", "mcad_mobile", "models", cwd=CHECKOUT).split("\0")
+    listed = run("git", "ls-files", "-z", "mcad_mobile", "models", cwd=ROOT).split("\0")
     for name in ["LICENSE", "NOTICE", "README.md", "pyproject.toml", *filter(None, listed)]:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(CHECKOUT / name, tree / name)
+        shutil.copyfile(ROOT / name, tree / name)
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
     install = [*pip, "--no-build-isolation", "--upgrade", "--target", site, "-e", tree]
@@ -164,7 +163,7 @@ def test_a_bare_install_indexes_searches_and_benches_on_arm64(
     ]
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     target = ["--target", site, "--only-binary=:all:", "--python-version", release, *platforms]
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     run(*pip, *target, *project["dependencies"], cwd=tmp_path)
     shutil.copytree(Path(installed["PYTHONPATH"]) / "mcad_mobile", site / "mcad_mobile")
     shutil.copyfile(arm64_library, site / "mcad_mobile" / "engine" / "native" / arm64_library.name)

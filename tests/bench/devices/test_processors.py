@@ -24,7 +24,6 @@ from tests.support.index_embeddings import photos_and_queries
 from tests.support.paths import ROOT
 
 PROBE = ROOT / "tests" / "support" / "processor_probe.py"
-REPOSITORY = ROOT
 X86 = platform.machine() == "x86_64"
 # OpenBLAS's kernels by name, numpy's by what is switched off, the JPEG decoder's, and threads.
 KERNELS = {
@@ -71,7 +70,7 @@ def probe(
 ) -> dict[str, Any]:
     done = subprocess.run(
         [*map(str, python), str(PROBE), str(inputs), str(out)],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | (environment or {}),
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -101,7 +100,7 @@ def test_other_x86_processors_make_and_find_the_same(
     if qemu is None and os.environ.get("CI") != "true":
         pytest.skip("no qemu-x86_64 (Debian: apt install qemu-user)")
     # The interpreter itself, which does not know of the environment that it serves.
-    libraries = os.pathsep.join([str(REPOSITORY), sysconfig.get_path("purelib")])
+    libraries = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
     python = [qemu, "-cpu", processor, Path(sys.executable).resolve()]
     assert probe(python, inputs, tmp_path / "index", {"PYTHONPATH": libraries}) == here
 
@@ -112,6 +111,6 @@ def test_an_arm64_processor_makes_and_finds_the_same(
 ) -> None:
     python = next((arm64 / "usr" / "bin").glob("python3.*[0-9]"))
     emulated = ["qemu-aarch64", "-cpu", "cortex-a76", "-L", arm64]
-    emulated += ["-E", f"PYTHONPATH={REPOSITORY}", "-E", f"PYTHONHOME={arm64 / 'usr'}"]
+    emulated += ["-E", f"PYTHONPATH={ROOT}", "-E", f"PYTHONHOME={arm64 / 'usr'}"]
     emulated += ["-E", f"{LIBRARY_VARIABLE}={arm64_library}"]
     assert probe([*emulated, python], inputs, tmp_path / "index") == here

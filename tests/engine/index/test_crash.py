@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,8 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoIndexError
+from tests.support.child import start_python
 from tests.support.index_embeddings import names, photos_and_queries, unit
-from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
 
@@ -69,21 +67,6 @@ BEFORE_THE_RENAME = [
 AFTER_THE_RENAME = [("fsync", 5), ("unlink", 1)]
 
 
-def start(code: str, *args: str) -> subprocess.Popen[str]:
-    root = ROOT
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *args],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}",
-            "OMP_NUM_THREADS": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def filled(directory: Path) -> PhotoIndex:
     index = PhotoIndex.create(directory, dim=64, student_sha256="ab" * 32, student="tiny")
     with index.writer() as writer:
@@ -96,7 +79,7 @@ def test_a_killed_writer_loses_nothing_that_was_committed(
     tmp_path: Path, function: str, deadly: int
 ) -> None:
     before = filled(tmp_path)
-    killed = start(KILLED, str(tmp_path), function, str(deadly))
+    killed = start_python(KILLED, str(tmp_path), function, str(deadly))
     out, err = killed.communicate(timeout=60)
     assert (killed.returncode, out) == (-signal.SIGKILL, ""), err
 
@@ -236,7 +219,7 @@ def test_a_writer_in_another_process_is_refused_too(tmp_path: Path) -> None:
         "PhotoIndex.open(Path(sys.argv[1])).compact()"
     )
     with index.writer():
-        second = start(code, str(tmp_path))
+        second = start_python(code, str(tmp_path))
         _, err = second.communicate(timeout=60)
     assert second.returncode == 1
     assert "Another writer is at work" in err
@@ -288,7 +271,7 @@ def test_a_reader_sees_whole_commits_only_while_a_writer_replaces_everything(
     photos = photos_and_queries(50, 1)[0]
     with index.writer() as writer:
         writer.add(names(50, "round-1"), photos)
-    writing = start(ROUNDS, str(tmp_path))
+    writing = start_python(ROUNDS, str(tmp_path))
     seen = set()
     while writing.poll() is None:
         index = PhotoIndex.open(tmp_path)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, islice
@@ -18,9 +16,9 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.manifest import read_manifest
 from mcad_mobile.errors import PhotoIndexError
+from tests.support.child import start_python
 from tests.support.index_embeddings import names, photos_and_queries
 from tests.support.index_model import DIM, Model, applied, assert_equal, holds, random_change
-from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
 
@@ -41,18 +39,7 @@ for number in range(int(sys.argv[2]), 10**9):
 
 def kill_at_random(directory: Path, first: int, random: np.random.Generator) -> int:
     """Let a process commit changes from `first` on, kill it, return the last that it began."""
-    root = ROOT
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHANGES, str(directory), str(first)],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{root}{os.pathsep}{Path(__file__).parent}",
-            "OMP_NUM_THREADS": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_python(CHANGES, directory, first)
     assert process.stdout
     began = [process.stdout.readline()]  # the first change is under way
     try:
