@@ -44,7 +44,6 @@ PHOTOS = 10_000
 LIMIT_MS = 50
 WINDOW = (1280, 860)
 _SEEDS = 16
-_HEARD_MS = 3000  # the page looks at the server's state every 2.5 s
 _SCROLLED = 1000  # photos, no fewer than pass in that time
 
 
@@ -101,8 +100,7 @@ def made_index(bundle: Bundle, folder: Path) -> Path:
 @contextlib.contextmanager
 def opened(serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
     """The page of a server, in a browser that has just been started; its address, and
-    the server's process. Dates of cameras are looked up first, which takes a few seconds once,
-    beside the user; the page hears of it, and asks again."""
+    the server's process."""
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0", *serving]
@@ -124,11 +122,6 @@ def opened(serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
             page = browser.new_page(viewport={"width": WINDOW[0], "height": WINDOW[1]})
             page.goto(url)
             page.wait_for_selector("#left .photo")
-            known = "s => s.indexes[0].dates_known === s.indexes[0].photos"
-            page.wait_for_function(
-                f"async () => ({known})(await (await fetch('/api/status')).json())"
-            )
-            page.wait_for_timeout(_HEARD_MS)
             yield page, url, server.pid
             browser.close()
         finally:

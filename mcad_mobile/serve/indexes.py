@@ -1,21 +1,136 @@
-"""The served indexes: each at one commit, and switched to the next when that one is complete."""
+"""The served indexes: each at one commit, whose photos have ids, folders and dates, and switched to
+the next commit when that is complete."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcad_mobile.base.locks import held_by_someone
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.manifest import LOCK_NAME, NAME
-from mcad_mobile.errors import McadError
-from mcad_mobile.serve.catalog import Catalog, camera_date, file_date
+from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.photos.dates import moment
+from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.photos import file_state
+from mcad_mobile.serve.records import Filter
 
-_DATES_A_TURN = 500
+
+def path_id(path: str) -> str:
+    """The id of a photo or folder in URLs: 80 bits of its path's BLAKE2b. Requests name ids of the
+    index and never paths."""
+    return hashlib.blake2b(os.fsencode(path), digest_size=10).hexdigest()
+
+
+def path_text(path: str) -> str:
+    """A path for JSON: bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def day(minutes: int) -> str:
+    """The day of a time in minutes since 1970 (UTC) here, "2026-11-25"; "" for NO_TIME."""
+    return "" if minutes == NO_TIME else time.strftime("%Y-%m-%d", time.localtime(minutes * 60))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, so many levels below the first one; `rows` are its photos and its subfolders'."""
+
+    path: str
+    depth: int
+    rows: range
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """N photos, sorted by the bytes of their paths. `taken` [N] int64: minutes since 1970 (UTC), or
+    NO_TIME."""
+
+    paths: Sequence[str]
+    taken: NDArray[np.int64]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row by id."""
+        return {path_id(path): row for row, path in enumerate(self.paths)}
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return list(self.row_of)
+
+    @cached_property
+    def row_at(self) -> dict[str, int]:
+        """Row by path."""
+        return {path: row for row, path in enumerate(self.paths)}
+
+    @cached_property
+    def newest_first(self) -> NDArray[np.intp]:
+        return np.argsort(-self.taken, kind="stable")
+
+    @cached_property
+    def folders(self) -> dict[str, Folder]:
+        """Folder by id, in order of path; none above the first that holds photos or branches."""
+        holders = {os.path.dirname(path) for path in self.paths}  # noqa: PTH120  any bytes
+        if not holders:
+            return {}
+        top = os.path.commonpath(holders)
+        found = {top}
+        for folder in holders:
+            while folder not in found:
+                found.add(folder)
+                folder = os.path.dirname(folder)  # noqa: PTH120
+        depths = {folder: folder.rstrip(os.sep).count(os.sep) for folder in sorted(found)}
+        return {
+            path_id(folder): Folder(folder, depth - depths[top], self._below(folder))
+            for folder, depth in depths.items()
+        }
+
+    def _below(self, folder: str) -> range:
+        start = os.fsencode(folder.rstrip(os.sep) + os.sep)
+        end = start[:-1] + bytes([start[-1] + 1])
+        first, last = (bisect_left(self.paths, at, key=os.fsencode) for at in (start, end))
+        return range(first, last)
+
+    def row_filter(self, wanted: Filter) -> RowFilter:
+        """Return the index's filter. QueryError: the folder is unknown, or the last day is before
+        the first."""
+        folders: tuple[str, ...] = ()
+        if wanted.folder is not None:
+            if wanted.folder not in self.folders:
+                raise QueryError(
+                    f"The index has no folder {wanted.folder!r}.", "Ask for one that it lists."
+                )
+            folders = (self.folders[wanted.folder].path,)
+        if wanted.after and wanted.before and wanted.after > wanted.before:
+            raise QueryError(
+                f"No day lies after {wanted.after} and before {wanted.before}.", "Turn them round."
+            )
+        return RowFilter(
+            folders,
+            None if wanted.after is None else moment(wanted.after.isoformat()),
+            None if wanted.before is None else moment(f"{wanted.before.isoformat()}T23:59") + 1,
+        )
+
+    def passing(self, rows: RowFilter) -> NDArray[np.bool_]:
+        """Return which photos [N] pass a filter."""
+        passing = np.ones(len(self.paths), np.bool_)
+        for folder in rows.folders:
+            below = self._below(folder)
+            passing[: below.start] = passing[below.stop :] = False
+        if rows.after is not None:
+            passing &= self.taken >= rows.after
+        if rows.before is not None:
+            passing &= (self.taken < rows.before) & (self.taken > NO_TIME)
+        return passing
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +139,15 @@ class Snapshot:
 
     index: PhotoIndex
     catalog: Catalog
-    generation: int
+
+    @classmethod
+    def open(cls, directory: Path) -> Snapshot:
+        index = PhotoIndex.open(directory)
+        dates = index.dates()
+        catalog = Catalog(list(dates), np.array(list(dates.values()), np.int64))
+        # Compute these here, not in the first search.
+        _ = catalog.ids, catalog.row_at, catalog.newest_first, catalog.folders
+        return cls(index, catalog)
 
 
 class ServedIndex:
@@ -35,24 +158,16 @@ class ServedIndex:
         self.id = name
         self.directory = directory
         self.note: str | None = None
-        # path -> the file's date and the camera's, which is None until it is looked up
-        self._dates: dict[str, tuple[int, int | None]] = {}
-        self._undated: list[str] = []
         self._seen = file_state(directory / NAME)
-        self.now = self._open()
+        self.now = Snapshot.open(directory)
         self.student = (self.now.index.student_sha256, self.now.index.dim)
-
-    @property
-    def dates_known(self) -> int:
-        return len(self.now.catalog.paths) - len(self._undated)
 
     @property
     def being_written(self) -> bool:
         return held_by_someone(self.directory / LOCK_NAME)
 
-    def follow(self) -> bool:
-        """Switch to the commit on disk if it is new and can be read; then look up the camera dates
-        of some photos. Return whether there are more to look up."""
+    def follow(self) -> None:
+        """Switch to the commit on disk if it is new and can be read."""
         seen = file_state(self.directory / NAME)
         if seen is None:
             self.note = f"{self.directory} is gone; what it held is served still."
@@ -60,42 +175,8 @@ class ServedIndex:
             self.note = None
         else:
             try:
-                self._switch()
-                self._seen, self.note = seen, None
+                found = Snapshot.open(self.directory)
+                found.index.check_student(*self.student)
+                self.now, self._seen, self.note = found, seen, None
             except McadError as error:
                 self.note = f"An older state is served. {error.message}"
-        return self._look_up_dates()
-
-    def _switch(self) -> None:
-        PhotoIndex.open(self.directory).check_student(*self.student)
-        self.now = self._open()
-
-    def _open(self) -> Snapshot:
-        index = PhotoIndex.open(self.directory)
-        return Snapshot(index, self._catalog(index.paths()), index.generation)
-
-    def _catalog(self, paths: Sequence[str]) -> Catalog:
-        """A catalog with the camera dates that are known of files that have not changed since."""
-        dates: dict[str, tuple[int, int | None]] = {}
-        for path in paths:
-            date = file_date(path)
-            known = self._dates.get(path)
-            dates[path] = known if known is not None and known[0] == date else (date, None)
-        self._dates = dates
-        self._undated = [path for path, (_, camera) in dates.items() if camera is None]
-        taken = [camera or file for file, camera in dates.values()]
-        catalog = Catalog(paths, np.array(taken, np.int64))
-        # Compute these here, not in the first search.
-        _ = catalog.ids, catalog.row_at, catalog.newest_first, catalog.folders
-        return catalog
-
-    def _look_up_dates(self) -> bool:
-        if not self._undated:
-            return False
-        for path in self._undated[-_DATES_A_TURN:]:
-            self._dates[path] = (self._dates[path][0], camera_date(path))
-        del self._undated[-_DATES_A_TURN:]
-        if not self._undated:
-            now = self.now
-            self.now = Snapshot(now.index, self._catalog(now.catalog.paths), now.generation)
-        return bool(self._undated)

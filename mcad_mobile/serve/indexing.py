@@ -13,8 +13,7 @@ from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.bundles import ServedBundle
-from mcad_mobile.serve.catalog import path_text
-from mcad_mobile.serve.indexes import ServedIndex
+from mcad_mobile.serve.indexes import ServedIndex, path_text
 from mcad_mobile.serve.records import JobInfo
 
 _MOST_SKIPPED = 50  # names on the page

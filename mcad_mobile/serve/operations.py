@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,19 +13,29 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from mcad_mobile.base.documents import decode
 from mcad_mobile.base.package import VERSION
 from mcad_mobile.engine.photos.thumbnails import jpeg
-from mcad_mobile.errors import MissingExtra, PhotoError, QueryError
+from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
-from mcad_mobile.serve.http import NOT_STORED, Refused, as_json, limited, read
 from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, file_state
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
 
 T = TypeVar("T")
 Handler = Callable[[State, Request], Awaitable[Response]]
-_REFERENCE = "#/components/schemas/{name}"
+REQUEST_BYTES = 256 << 10  # a query of 20,000 characters, each escaped, fits
+_NOT_STORED = {"cache-control": "no-store"}
 _GONE = 404
+# All other errors of ours are 409: the server's files are damaged, or a rung does not run here.
+_STATUS = {QueryError: 422, PhotoError: 422}
+
+
+class Refused(Exception):
+    """Raised by a handler to answer a request with a status of its own."""
+
+    def __init__(self, status: int, error: str, hint: str = "") -> None:
+        self.status, self.error, self.hint = status, error, hint
 
 
 @dataclass(frozen=True)
@@ -56,78 +66,56 @@ def operation(
     return add
 
 
-def openapi_document(operations: Sequence[Operation]) -> dict[str, Any]:
+def openapi_document() -> dict[str, Any]:
     """The OpenAPI 3.1 document; msgspec writes its schemas (JSON Schema 2020-12)."""
-    kinds = [Problem]
-    kinds += [
-        kind
-        for operation in operations
-        for kind in (operation.takes, operation.gives)
-        if _is_json(kind)
-    ]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
-    by_kind = list(zip(kinds, schemas, strict=True))
-    problem = {"application/json": {"schema": schemas[0]}}
+    operations = [operation for operation, _ in OPERATIONS]
+    kinds = {kind: None for operation in operations for kind in (operation.takes, operation.gives)}
+    documents = [Problem, *(kind for kind in kinds if kind not in (None, bytes))]
+    schemas, components = msgspec.json.schema_components(
+        documents, ref_template="#/components/schemas/{name}"
+    )
+    schema_of = dict(zip(documents, schemas, strict=True))
+
+    def content(kind: Any, of_bytes: str) -> dict[str, Any]:
+        return (
+            {of_bytes: {}} if kind is bytes else {"application/json": {"schema": schema_of[kind]}}
+        )
+
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described: dict[str, Any] = {
             "operationId": _name(operation),
             "summary": operation.summary,
+            "parameters": [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in re.findall(r"\{(\w+)\}", operation.path)
+            ],
             "responses": {
                 str(operation.status): {
                     "description": "As asked.",
-                    "content": _content(operation, by_kind),
+                    "content": content(operation.gives, "image/jpeg"),
                 },
-                "default": {"description": "What went wrong.", "content": problem},
+                "default": {"description": "What went wrong.", "content": content(Problem, "")},
             },
         }
-        named = re.findall(r"\{(\w+)\}", operation.path)
-        if named:
-            described["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in named
-            ]
-        if operation.takes is bytes:
-            described["requestBody"] = {
-                "required": True,
-                "content": {"application/octet-stream": {}},
-            }
-        elif operation.takes is not None:
-            content = {"application/json": {"schema": _schema(operation.takes, by_kind)}}
-            described["requestBody"] = {"required": True, "content": content}
+        if operation.takes is not None:
+            taken = content(operation.takes, "application/octet-stream")
+            described["requestBody"] = {"required": True, "content": taken}
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    about = "Bundles and indexes of this computer, on this computer."
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "mcad-mobile serve",
-            "version": VERSION,
-            "description": "Bundles and indexes of this computer, on this computer.",
-        },
+        "info": {"title": "mcad-mobile serve", "version": VERSION, "description": about},
         "paths": paths,
         "components": {"schemas": components},
     }
 
 
-def _is_json(kind: Any) -> bool:
-    return kind is not None and kind is not bytes
-
-
-def _content(operation: Operation, by_kind: list[tuple[Any, Any]]) -> dict[str, Any]:
-    if operation.gives is bytes:
-        return {"image/jpeg": {}}
-    return {"application/json": {"schema": _schema(operation.gives, by_kind)}}
-
-
-def _schema(kind: Any, by_kind: list[tuple[Any, Any]]) -> Any:
-    return next(schema for known, schema in by_kind if known == kind)
-
-
 def _name(operation: Operation) -> str:
     """ "getIndexesPhotosView" of GET /api/indexes/{index}/photos/{photo}/view."""
-    words = [
-        part for part in operation.path.split("/") if part and part != "api" and "{" not in part
-    ]
-    return operation.method.lower() + "".join(word.capitalize() for word in words)
+    parts = operation.path.removeprefix("/api/").split("/")
+    words = [part.capitalize() for part in parts if "{" not in part]
+    return operation.method.lower() + "".join(words)
 
 
 @operation("GET", "/api/status", "Bundles, indexes, memory, and indexing.", records.Status)
@@ -205,7 +193,7 @@ async def upload(state: State, request: Request) -> Response:
 @operation("GET", "/api/uploads/{upload}/thumbnail", "An uploaded photo, small.", bytes)
 async def uploaded(state: State, request: Request) -> Response:
     held = state.uploads.get(request.path_params["upload"])
-    return Response(held.thumbnail, media_type="image/jpeg", headers=NOT_STORED)
+    return Response(held.thumbnail, media_type="image/jpeg", headers=_NOT_STORED)
 
 
 @operation(
@@ -277,7 +265,7 @@ async def _photo(
 
     tag, content = await state.on(state.quick, find_stored)
     if tag is None:
-        raise Refused(_GONE, "The photo's file is goperation.", "Index its folder again.")
+        raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
     headers = {"cache-control": "private, max-age=60", "etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
@@ -301,3 +289,45 @@ async def _in_turn(state: State, request: Request, answer: Callable[[], T]) -> T
         if waited and await request.is_disconnected():
             raise ClientDisconnect
         return await state.on(state.engines, answer)
+
+
+async def read(request: Request, kind: type[T]) -> T:
+    """Decode the JSON body as a `kind`. Refused: it is not JSON, or too large; QueryError: it is
+    not a `kind`."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Refused(415, f"The request's body is {content_type or 'of no kind'}.", "Send JSON.")
+    body = b"".join([chunk async for chunk in limited(request, REQUEST_BYTES)])
+    return decode(body, kind, "The request", QueryError, "See /openapi.json.")
+
+
+async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
+    """Yield the body in chunks. Refused: it has more than `most` bytes."""
+    large = Refused(413, f"The request's body has more than {most:,} bytes.", "Send less.")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > most:
+        raise large
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise large
+        yield chunk
+
+
+def as_json(found: object, status_code: int = 200) -> Response:
+    return Response(msgspec.json.encode(found), status_code, _NOT_STORED, "application/json")
+
+
+def problem(status_code: int, error: str, hint: str = "") -> Response:
+    # JSON cannot hold bytes of paths that are not UTF-8.
+    sentences = [sentence.encode("utf-8", "replace").decode() for sentence in (error, hint)]
+    response = as_json(Problem(*sentences), status_code)
+    if status_code in (413, 415):
+        # Otherwise the unread body would be parsed as the next request.
+        response.headers["connection"] = "close"
+    return response
+
+
+def error_response(error: McadError) -> Response:
+    return problem(_STATUS.get(type(error), 409), error.message, error.hint)

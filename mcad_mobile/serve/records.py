@@ -29,7 +29,7 @@ class Part(Record, frozen=True):
     weight: _Weight = 1.0
 
     def __post_init__(self) -> None:
-        if sum(given is not None for given in (self.text, self.photo, self.upload)) != 1:
+        if (self.text, self.photo, self.upload).count(None) != 2:
             raise ValueError("a part is one of text, photo and upload")
         if self.weight == 0:
             raise ValueError("a weight of 0 says nothing: leave the part out")
@@ -148,8 +148,7 @@ class BundleInfo(msgspec.Struct, frozen=True):
 
 class IndexInfo(msgspec.Struct, frozen=True):
     """`filled_by`: rungs that embedded its photos. `being_written`: another process holds its
-    lock. `dates_known`: of how many photos the camera's date was looked up. `note`: why an older
-    state of it is served, if it is."""
+    lock. `note`: why an older state of it is served, if it is."""
 
     id: str
     path: str
@@ -158,7 +157,6 @@ class IndexInfo(msgspec.Struct, frozen=True):
     bytes_per_photo: float
     filled_by: list[str]
     being_written: bool
-    dates_known: int
     folders_to_index: list[str]
     note: str | None = None
 
@@ -175,7 +173,7 @@ class FolderInfo(msgspec.Struct, frozen=True):
 
 class JobInfo(msgspec.Struct, frozen=True):
     """Indexing. `state` is "running", "done", "stopped" or "failed"; `left_s` is null where it
-    cannot be told yet."""
+    is not known yet."""
 
     state: str
     index: str
@@ -184,12 +182,12 @@ class JobInfo(msgspec.Struct, frozen=True):
     total: int
     photos_per_s: float
     left_s: float | None
-    message: str = msgspec.field(name="told")
+    message: str
     skipped: list[str]
 
 
 class MachineInfo(msgspec.Struct, frozen=True):
-    """This computer and this server's process; memory in MiB, null where it is not told."""
+    """This computer and this server's process; memory in MiB, null where it is not known."""
 
     cpu: str
     cores: int

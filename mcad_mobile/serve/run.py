@@ -26,9 +26,16 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos
 from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError
 from mcad_mobile.serve.bundles import ServedBundle
-from mcad_mobile.serve.http import Refused, error_response, problem
 from mcad_mobile.serve.indexes import ServedIndex
-from mcad_mobile.serve.operations import OPERATIONS, Handler, Operation, openapi_document
+from mcad_mobile.serve.operations import (
+    OPERATIONS,
+    Handler,
+    Operation,
+    Refused,
+    error_response,
+    openapi_document,
+    problem,
+)
 from mcad_mobile.serve.security import Guard
 from mcad_mobile.serve.state import DECODERS, State
 
@@ -65,7 +72,7 @@ def create_app(state: State) -> Starlette:
         Route(operation.path, _answering(state, operation, run), methods=[operation.method])
         for operation, run in OPERATIONS
     ]
-    described = msgspec.json.encode(openapi_document([operation for operation, _ in OPERATIONS]))
+    described = msgspec.json.encode(openapi_document())
     routes.append(_fixed("/openapi.json", described, "application/json"))
     for name, (content, kind) in _page().items():
         routes.append(_fixed("/" if name == "index.html" else f"/static/{name}", content, kind))

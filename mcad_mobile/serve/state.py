@@ -21,8 +21,7 @@ from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
-from mcad_mobile.serve.catalog import path_id, path_text
-from mcad_mobile.serve.indexes import ServedIndex, Snapshot
+from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
 from mcad_mobile.serve.indexing import Indexing
 from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, file_state
 from mcad_mobile.serve.search import Asked, Searcher
@@ -67,9 +66,8 @@ class State:
         while True:
             if self.thumbnails.needs_pruning:
                 await self.on(self._files, self.thumbnails.prune)
-            more = False
             for index in self.indexes.values():
-                more |= await self.on(self._files, index.follow)
+                await self.on(self._files, index.follow)
             for bundle in self.bundles.values():
                 found = await self.on(self._files, bundle.replaced)
                 if found is not None:
@@ -77,7 +75,7 @@ class State:
                         await self.on(self.engines, bundle.change_over, found)
                     except McadError as error:
                         bundle.note = f"The one that was loaded is served still. {error.message}"
-            await asyncio.sleep(0 if more else _FOLLOW_S)
+            await asyncio.sleep(_FOLLOW_S)
 
     async def make_ahead(self) -> None:
         """Make thumbnails of the newest photos while the server is idle, as many as are kept, until
@@ -217,11 +215,10 @@ class State:
             id=index.id,
             path=path_text(str(index.directory)),
             photos=now.index.photos,
-            generation=now.generation,
+            generation=now.index.generation,
             bytes_per_photo=round(now.index.bytes_per_photo, 1),
             filled_by=list(now.index.filled_by),
             being_written=index.being_written,
-            dates_known=index.dates_known,
             folders_to_index=[path_text(str(folder)) for folder in self.indexing.folders],
             note=index.note,
         )

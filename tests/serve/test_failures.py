@@ -260,7 +260,7 @@ def test_indexing_is_watched_and_what_comes_is_found(
     assert server.search("a dog")["total"] == there
     (tmp_path / "photos" / "here" / "camera.png").unlink()
     server.post("/api/indexing", {}, status=202)
-    server.wait(lambda s: s["job"]["state"] == "done" and "1 gone" in s["job"]["told"])
+    server.wait(lambda s: s["job"]["state"] == "done" and "1 gone" in s["job"]["message"])
     server.wait(lambda s: s["indexes"][0]["photos"] == there - 1)
 
 
@@ -295,7 +295,7 @@ def test_another_writer_is_reported(start: Start, bundle: Bundle, tmp_path: Path
         server.wait(lambda s: s["indexes"][0]["being_written"])
         server.post("/api/indexing", {}, status=202)
         status = server.wait(lambda s: s["job"]["state"] == "failed")
-        assert "Another writer" in status["job"]["told"]
+        assert "Another writer" in status["job"]["message"]
     assert server.search("a dog")["hits"]
 
 

@@ -171,10 +171,10 @@ def test_indexing_is_seen_and_stopped(
         (tmp_path / "photos" / f"{number}.jpg").hardlink_to(next(photos.rglob("rocket.jpg")))
     bundle = tiny(tmp_path, "bundle")
     page = open_page(start("-b", bundle.directory, "--photos", tmp_path / "photos"))
-    expect(page.locator("#told")).to_contain_text("of 1,500 photos")
+    expect(page.locator("#progress")).to_contain_text("of 1,500 photos")
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#told")).to_contain_text("Stopped")
+    expect(page.locator("#progress")).to_contain_text("Stopped")
     expect(page.get_by_role("button", name="Index again")).to_be_visible()
     expect(page.locator("#left .photo").first).to_be_visible()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mcad_mobile.serve.catalog import path_id
-from mcad_mobile.serve.http import REQUEST_BYTES
+from mcad_mobile.serve.indexes import path_id
+from mcad_mobile.serve.operations import REQUEST_BYTES
 from mcad_mobile.serve.photos import UPLOAD_BYTES
 from mcad_mobile.serve.security import HEADERS
 from tests.support.servers import Server

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.serve import photos as thumbnails
-from mcad_mobile.serve.catalog import path_id
+from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.photos import Thumbnails, file_state
 from mcad_mobile.serve.run import create_app, open_state, take_port
 from tests.support.servers import TIMEOUT_S, Server, indexed, tiny

@@ -203,6 +203,15 @@ class PhotoIndex:
         streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
         return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
 
+    def dates(self) -> dict[str, int]:
+        """Return when each photo was taken, by path in the order of `paths`: minutes since 1970
+        (UTC), or NO_TIME."""
+        streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
+        times = [live.segment.times.tolist() for live in self.segments]
+        return {
+            path_from_bytes(path): times[number][row] for path, number, row in heapq.merge(*streams)
+        }
+
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Return the stamps of all photos by path: the state of their files, see folder.py."""
         stamps_of = {}

@@ -123,7 +123,7 @@ async function draw(status) {
     if (notes.length) complain(notes.join(" "));
   }
   for (const pane of panes) pane.remember(status);
-  const now = status.indexes.map((index) => `${index.id} ${index.generation} ${index.dates_known}`).join();
+  const now = status.indexes.map((index) => `${index.id} ${index.generation}`).join();
   if (now !== generations) {
     generations = now;
     await offerFolders();
@@ -178,7 +178,7 @@ addEventListener("keydown", (event) => {
   const photo = target.closest(".pane li[data-place]");
   const done = { "/": () => parts.query.focus(), Escape: () => parts.query.focus(), "?": help, "+": () => parts.write(1), "-": () => parts.write(-1), c: () => byId("compare").hidden || toggleCompare() };
   if (photo) {
-    const pane = panes.find((one) => one.place.contains(photo));
+    const pane = panes.find((pane) => pane.place.contains(photo));
     const hit = pane.grid.hits[Number(photo.dataset.place)];
     done.m = () => act(hit, pane.index.value, 1);
     done.x = () => act(hit, pane.index.value, -1);

@@ -24,7 +24,7 @@ export function hide(place, is) {
   if (place.hidden !== is) place.hidden = is;
 }
 
-export const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
+export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
 let hiding = 0;
 

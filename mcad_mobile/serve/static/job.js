@@ -20,7 +20,7 @@ export class Job {
     byId("bar").hidden = !this.running;
     if (this.running && job.total) byId("bar").value = job.done / job.total;
     if (this.running && !job.total) byId("bar").removeAttribute("value");
-    byId("told").textContent = message || "Photos that came since are indexed when you ask for it.";
+    byId("progress").textContent = message || "Photos that came since are indexed when you ask for it.";
     byId("stop").hidden = !this.running && !folders;
     byId("stop").textContent = this.running ? "Stop" : "Index again";
     place.classList.toggle("running", this.running);
@@ -50,7 +50,7 @@ function ended(job, written, note) {
   if (note) return note;
   if (written) return `Another process is indexing: ${count(written.photos, "photo")} of it so far can be found.`;
   if (!job) return "";
-  return { done: `Indexed ${job.told}`, failed: `Indexing failed: ${job.told}` }[job.state] ?? job.told;
+  return { done: `Indexed ${job.message}`, failed: `Indexing failed: ${job.message}` }[job.state] ?? job.message;
 }
 
 function duration(seconds) {

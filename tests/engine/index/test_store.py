@@ -11,6 +11,7 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.merge import plan_merge
+from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import SHA, create, filled, names, photos_and_queries, unit
 
@@ -21,6 +22,20 @@ def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
     assert (index.dim, index.student, index.student_sha256) == (64, "tiny", SHA)
     assert index.photos == 50
     assert index.paths() == names(50)
+
+
+def test_dates_are_by_path_over_all_segments(tmp_path: Path) -> None:
+    index = create(tmp_path)
+    rows = np.eye(64, dtype=np.float32)
+    for first in (1, 0):
+        with index.writer() as writer:
+            paths = [f"{number}.jpg" for number in range(first, 6, 2)]
+            writer.add(paths, rows[first:6:2], times=np.arange(first, 6, 2, dtype=np.int32))
+    with index.writer() as writer:
+        writer.delete(["3.jpg"])
+        writer.add(["9.jpg"], rows[9:10])
+    assert index.dates() == {f"{n}.jpg": n for n in (0, 1, 2, 4, 5)} | {"9.jpg": NO_TIME}
+    assert list(index.dates()) == index.paths()
 
 
 def test_a_second_index_in_the_same_directory_is_refused(tmp_path: Path) -> None:
