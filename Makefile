@@ -1,7 +1,7 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
 # make test-fast  tests that need neither torch nor a JVM, in under a minute
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
-# make check   format, lint, types, layers, generated pages;  make docs   writes generated pages
+# make check   format, lint, types, layers, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -9,7 +9,7 @@ BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
 EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
-.PHONY: demo test test-fast test-slow check docs bench
+.PHONY: demo test test-fast test-slow check fix docs bench
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -24,6 +24,9 @@ test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSeria
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
 
+# PyPI's package of actionlint downloads its program from elsewhere as it is installed; Go's builds it.
+ACTIONLINT := $(or $(shell command -v actionlint),$(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12))
+
 FAST := tests/base tests/data tests/engine tests/cli tests/bench/test_*.py
 test-fast: .venv/installed-everything
 	$(BIN)/pytest -m "not slow and not long" -p tests.support.fast -n $(TESTS_AT_ONCE) --dist loadfile $(FAST)
@@ -37,6 +40,14 @@ check: .venv/installed-everything
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.make_docs --check
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(if $(ACTIONLINT),$(ACTIONLINT),@echo "actionlint did not run: neither it nor Go is installed.")
+
+fix: .venv/installed-everything
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 docs: .venv/installed-everything
 	$(BIN)/python -m scripts.make_docs
