@@ -2,14 +2,18 @@
 # make test-fast  tests that need neither torch nor a JVM, in under a minute
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
 # make check   format, lint, types, layers, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
+# make lock    resolves constraints.txt anew: the releases that all of these install (CONSTRAINTS= installs the newest)
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
+CONSTRAINTS ?= constraints.txt
+export PIP_CONSTRAINT := $(CONSTRAINTS)
+export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
-.PHONY: demo test test-fast test-slow check fix docs bench
+.PHONY: demo test test-fast test-slow check fix docs lock bench
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -52,6 +56,11 @@ fix: .venv/installed-everything
 docs: .venv/installed-everything
 	$(BIN)/python -m scripts.make_docs
 
+# What is pinned already stays unless a range in pyproject.toml excludes it; UPGRADE=--upgrade takes the newest.
+lock: .venv/installed-everything
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-package mcad-mobile --no-annotate \
+		--custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o constraints.txt
+
 bench: .venv/installed-peers
 	$(BIN)/python -m benchmarks.main_job
 	$(BIN)/python -m benchmarks.peers
@@ -66,7 +75,7 @@ bench: .venv/installed-peers
 	@$(PYTHON) -m venv .venv
 
 # C is compiled on install: who pulls a change of it gets that.
-INSTALLED := .venv/bin/pip pyproject.toml $(wildcard mcad_mobile/engine/native/*.[ch] mcad_mobile/engine/native/CMakeLists.txt)
+INSTALLED := .venv/bin/pip pyproject.toml $(CONSTRAINTS) $(wildcard mcad_mobile/engine/native/*.[ch] mcad_mobile/engine/native/CMakeLists.txt)
 
 .venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
