@@ -11,7 +11,7 @@ cheapest that reaches recall@10 >= 0.99, or else at their most thorough.
 Each engine is built in a process of its own and measured in another. A result is stored as soon as
 it is there, in benchmarks/results/index/: a run that was cut off goes on with the engines that are
 missing, and --again measures those of --only anew. Embeddings beyond the real ones are blends
-(mcad_mobile/bench/samples.py).
+(benchmarks/blends.py).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
 def prepare(images: F32, texts: F32, photos: int, work: Path) -> dict[str, Any]:
     """Write photos, queries, true neighbours and photos to add; return statistics. Kept for later
     runs on the same embeddings."""
-    from mcad_mobile.bench.samples import blend, blend_batches
+    from benchmarks.blends import blend, blend_batches
 
     file = work / "statistics.json"
     if file.exists():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcad_mobile.bench.samples import blend, blend_batches, cloud_batches
+from benchmarks.blends import blend, blend_batches
+from mcad_mobile.bench.samples import cloud_batches
 from tests.support.index_embeddings import photos_and_queries
 
 
